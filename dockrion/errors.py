@@ -1,0 +1,102 @@
+"""What can go wrong, each with its HTTP status and its code.
+
+Nothing here is raised by agents: an agent's exception becomes an outcome (see `outcome`).
+"""
+
+from typing import Any, ClassVar
+
+
+class DockrionError(Exception):
+    """A failure that has an answer for the caller.
+
+    Args:
+        message: What happened and what the caller can do about it.
+        details: Anything JSON that helps the caller, or None.
+        headers: HTTP headers that go with the answer.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, *, details: Any = None, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.headers = headers or {}
+
+
+class InvalidRequest(DockrionError):
+    status, code = 400, "VALIDATION_ERROR"
+
+
+class NotFound(DockrionError):
+    status, code = 404, "NOT_FOUND"
+
+
+class RunNotFound(NotFound):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run {run_id!r}: it never existed or has expired")
+
+
+class MethodNotAllowed(DockrionError):
+    status, code = 405, "METHOD_NOT_ALLOWED"
+
+
+class RunExists(DockrionError):
+    status, code = 409, "CONFLICT"
+
+
+class Gone(DockrionError):
+    status, code = 410, "GONE"
+
+
+class PayloadTooLarge(DockrionError):
+    status, code = 413, "PAYLOAD_TOO_LARGE"
+
+
+class UnsupportedMediaType(DockrionError):
+    status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
+
+
+class TooManySubscribers(DockrionError):
+    status, code = 429, "TOO_MANY_SUBSCRIBERS"
+
+
+class TooManyRuns(DockrionError):
+    status, code = 429, "TOO_MANY_RUNS"
+
+
+class AgentFailed(DockrionError):
+    status, code = 500, "AGENT_EXECUTION_ERROR"
+
+
+class InvalidOutput(DockrionError):
+    status, code = 500, "INVALID_OUTPUT"
+
+
+class ServiceUnavailable(DockrionError):
+    status, code = 503, "SERVICE_UNAVAILABLE"
+
+
+class AgentTimedOut(DockrionError):
+    status, code = 504, "TIMEOUT_ERROR"
+
+
+class BackendError(Exception):
+    """The log refused a write; the writer, not the caller, has to act."""
+
+
+class RunClosed(BackendError):
+    """The run already has its terminal event: nothing may follow it."""
+
+
+class SequenceConflict(BackendError):
+    """The batch does not continue the log: another writer was here."""
+
+
+class StartError(Exception):
+    """The service cannot start.
+
+    Args:
+        message: One line: what is wrong, where, and what to do.
+    """

@@ -1,0 +1,217 @@
+"""The events of a run: their fields, which of them pass, and their bytes."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from dockrion import jsonable
+
+CUSTOM_PREFIX = "custom:"
+_CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """What every event carries.
+
+    `id` is unique, `sequence` counts from 1 within the run, `timestamp` is UTC.
+    """
+
+    id: str
+    type: str
+    run_id: str
+    sequence: int
+    timestamp: datetime
+
+
+class Started(Event, kw_only=True):
+    type: Literal["started"] = "started"
+    agent_name: str
+    framework: str
+
+
+class Complete(Event, kw_only=True):
+    type: Literal["complete"] = "complete"
+    output: Any
+    latency_seconds: float
+    metadata: dict[str, Any]
+
+
+class Error(Event, kw_only=True):
+    type: Literal["error"] = "error"
+    error: str
+    code: str
+    details: Any = None
+
+
+class Cancelled(Event, kw_only=True):
+    type: Literal["cancelled"] = "cancelled"
+    reason: str | None = None
+
+
+class Progress(Event, kw_only=True):
+    type: Literal["progress"] = "progress"
+    step: str
+    progress: float
+    message: str | None = None
+
+
+class Token(Event, kw_only=True):
+    type: Literal["token"] = "token"
+    content: str
+    finish_reason: str | None = None
+
+
+class Step(Event, kw_only=True):
+    type: Literal["step"] = "step"
+    node_name: str
+    duration_ms: float | None = None
+    input_keys: list[str] | None = None
+    output_keys: list[str] | None = None
+
+
+class Checkpoint(Event, kw_only=True):
+    type: Literal["checkpoint"] = "checkpoint"
+    name: str
+    data: Any
+
+
+class Heartbeat(Event, kw_only=True):
+    type: Literal["heartbeat"] = "heartbeat"
+
+
+MANDATORY: dict[str, type[Event]] = {
+    "started": Started,
+    "complete": Complete,
+    "error": Error,
+    "cancelled": Cancelled,
+}
+TERMINAL = frozenset({"complete", "error", "cancelled"})
+CONFIGURABLE: dict[str, type[Event]] = {
+    "progress": Progress,
+    "token": Token,
+    "step": Step,
+    "checkpoint": Checkpoint,
+    "heartbeat": Heartbeat,
+}
+COMMON_FIELDS = Event.__struct_fields__
+
+PRESETS: dict[str, frozenset[str]] = {
+    "minimal": frozenset(),
+    "chat": frozenset({"token"}),
+    "debug": frozenset(CONFIGURABLE),
+    "all": frozenset({*CONFIGURABLE, "custom"}),
+}
+
+
+class EventFilter:
+    """Which event types of a run are let through.
+
+    Args:
+        allowed: A preset's name, a list of types, or None for all of them. In a list
+            `custom` is every custom event and `custom:<name>` is that one.
+
+    Raises:
+        ValueError: A preset or a type is unknown, or a custom name is malformed.
+    """
+
+    def __init__(self, allowed: str | Iterable[str] | None = None) -> None:
+        if allowed is None:
+            allowed = "all"
+        if isinstance(allowed, str):
+            if allowed not in PRESETS:
+                raise ValueError(f"unknown preset {allowed!r}; the presets are {', '.join(PRESETS)}")
+            allowed = PRESETS[allowed]
+        self._types = {*map(_checked_type, allowed), *MANDATORY}
+        self._all_custom = "custom" in self._types
+
+    def allows(self, event_type: str) -> bool:
+        return event_type in self._types or (self._all_custom and event_type.startswith(CUSTOM_PREFIX))
+
+    def __repr__(self) -> str:
+        return f"EventFilter({sorted(self._types)})"
+
+
+def _checked_type(event_type: str) -> str:
+    if event_type in MANDATORY or event_type in CONFIGURABLE or event_type == "custom":
+        return event_type
+    if event_type.startswith(CUSTOM_PREFIX):
+        return custom_type(event_type)
+    known = [*CONFIGURABLE, "custom", "custom:<name>"]
+    raise ValueError(f"unknown event type {event_type!r}; the types are {', '.join(known)}")
+
+
+def custom_type(name: str) -> str:
+    """Return the event type of a custom event, given with or without its prefix.
+
+    Raises:
+        ValueError: The name is malformed.
+    """
+    bare = name.removeprefix(CUSTOM_PREFIX)
+    if not _CUSTOM_NAME.fullmatch(bare):
+        raise ValueError(f"custom event name {bare!r} must match ^{_CUSTOM_NAME.pattern}$")
+    return CUSTOM_PREFIX + bare
+
+
+def check_custom_fields(fields: Iterable[Any]) -> None:
+    """Refuse names of a custom event's fields that are no strings or would hide a common field.
+
+    Raises:
+        ValueError: Such a name is there.
+    """
+    for name in fields:
+        if not isinstance(name, str):
+            raise ValueError(f"field name {name!r} is not a string")  # noqa: TRY004  a bad value of the agent's
+        if name in COMMON_FIELDS:
+            raise ValueError(f"field {name!r} would hide the event's own; call it something else")
+
+
+def encode(event_type: str, run_id: str, sequence: int, timestamp: datetime, fields: dict[str, Any]) -> bytes:
+    """Encode one event as the JSON that every reader gets.
+
+    Args:
+        event_type: A known type, or `custom:<name>`.
+        run_id: The run it belongs to.
+        sequence: Its place in the run, from 1.
+        timestamp: When it happened, UTC.
+        fields: The type's own fields.
+
+    Raises:
+        jsonable.NotJSON: A field has no JSON form; the error names it.
+    """
+    event_id = f"{run_id}:{sequence}"
+    kind = CONFIGURABLE.get(event_type) or MANDATORY.get(event_type)
+    event: Any
+    if kind is None:
+        event = {
+            "id": event_id,
+            "type": event_type,
+            "run_id": run_id,
+            "sequence": sequence,
+            "timestamp": timestamp,
+            **fields,
+        }
+    else:
+        event = kind(id=event_id, run_id=run_id, sequence=sequence, timestamp=timestamp, **fields)
+    try:
+        return jsonable.encode(event)
+    except jsonable.NotJSON:
+        for name, value in fields.items():
+            jsonable.encode(value, name)
+        raise
+
+
+def heartbeat(run_id: str, sequence: int, beat: str) -> bytes:
+    """Encode a heartbeat of the service's own: a control frame, not an event of the log.
+
+    Args:
+        run_id: The run that is being watched.
+        sequence: The last one delivered on this connection.
+        beat: What makes its id unique.
+    """
+    now = datetime.now(UTC)
+    return jsonable.encode(
+        Heartbeat(id=f"{run_id}:heartbeat:{beat}", run_id=run_id, sequence=sequence, timestamp=now)
+    )

@@ -1,0 +1,62 @@
+"""What must not leave the process: the values of secrets, and the paths of this machine."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+_MASK = "***"
+_PATHS = re.compile(
+    r"""
+      (?P<quote>['"])~?/[^'"\n]*(?P=quote)                    # '/quoted, spaces and all'
+    | (?P<wquote>['"])[A-Za-z]:\\[^'"\n]*(?P=wquote)
+    | (?<![\w/:.~-])~?(?:/[\w.@+%~-]+)+/?                     # /bare/path, not a URL's, not and/or
+    | \b[A-Za-z]:\\[^\s'"<>|]+                                # C:\bare\path
+    """,
+    re.VERBOSE,
+)
+
+
+class Redactor:
+    """Masks secrets wherever text leaves the service.
+
+    Args:
+        secrets: The values to mask. Empty ones are ignored.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if secret for form in _forms(secret)}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def text(self, text: str) -> str:
+        """Return the text with every secret masked."""
+        return self._secrets.sub(_MASK, text) if self._secrets else text
+
+    def public(self, text: str) -> str:
+        """Return the text fit for a caller: secrets masked, file paths left out."""
+        return _PATHS.sub("<path>", self.text(text))
+
+    def value(self, value: Any) -> Any:
+        """Return a JSON value with every secret in it masked."""
+        return self._walk(value, self.text) if self._secrets else value
+
+    def public_value(self, value: Any) -> Any:
+        """Return a JSON value fit for a caller, as `public` does with text."""
+        return self._walk(value, self.public)
+
+    def _walk(self, value: Any, clean: Callable[[str], str]) -> Any:
+        if isinstance(value, str):
+            return clean(value)
+        if isinstance(value, dict):
+            return {clean(str(key)): self._walk(item, clean) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._walk(item, clean) for item in value]
+        return value
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as it stands in plain text, in a repr, in JSON and in a URL."""
+    return {secret, repr(secret)[1:-1], msgspec.json.encode(secret).decode()[1:-1], quote(secret, safe="")}
