@@ -33,6 +33,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return the text with every secret masked."""
+        text = text.encode("utf-8", "backslashreplace").decode()  # surrogates have no JSON form
         return self._secrets.sub(_MASK, text) if self._secrets else text
 
     def public(self, text: str) -> str:

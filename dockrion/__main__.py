@@ -1,0 +1,8 @@
+"""`python -m dockrion` is `dockrion`."""
+
+import sys
+
+from dockrion.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

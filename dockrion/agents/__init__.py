@@ -1,0 +1,1 @@
+"""The kinds of agents, none knowing the HTTP side."""

@@ -1,0 +1,164 @@
+"""Calling agent code of any shape: sync or async, function or generator.
+
+Sync code runs in a thread, so that it never blocks the event loop.
+"""
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, closing
+from typing import Any
+
+from dockrion.agents.threads import finish_in_thread
+from dockrion.context import StreamContext, is_event
+
+
+class Target:
+    """A callable of the agent, ready to be called with a payload.
+
+    The context is passed when a parameter is called `context` or annotated `StreamContext`.
+
+    Args:
+        function: The callable.
+        streams: Whether what it returns is to be iterated, whatever it is; generators
+            and iterators always are.
+
+    Raises:
+        TypeError: It cannot be called with a payload.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, streams: bool = False) -> None:
+        self._function = function
+        self._streams = streams
+        self._is_async = _is_async(function)
+        self._context_at = _context_at(function)
+
+    async def call(self, payload: Any, context: StreamContext) -> Any:
+        """Call it, emit what it yields, and return its output."""
+        result: Any
+        if self._is_async:
+            result = self._invoke(payload, context)
+        else:
+            result = await finish_in_thread(
+                lambda: self._invoke_and_drain(payload, context), f"dockrion-{context.run_id}"
+            )
+        if inspect.isawaitable(result):
+            result = await result
+        if isinstance(result, AsyncIterable):
+            return await _drain_async(result, context)
+        return result
+
+    def _invoke(self, payload: Any, context: StreamContext) -> Any:
+        if self._context_at is None:
+            return self._function(payload)
+        if isinstance(self._context_at, str):
+            return self._function(payload, **{self._context_at: context})
+        positional = [payload]
+        positional.insert(self._context_at, context)
+        return self._function(*positional)
+
+    def _invoke_and_drain(self, payload: Any, context: StreamContext) -> Any:
+        result = self._invoke(payload, context)
+        if isinstance(result, Iterator) or (self._streams and isinstance(result, Iterable)):
+            return _drain(result, context)
+        return result
+
+
+class _Output:
+    """Collects a generator's output.
+
+    It is what the generator returned, else the last value that was neither text nor an
+    event, else the whole text.
+    """
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._last: Any = None
+
+    def add(self, item: Any) -> None:
+        if isinstance(item, str):
+            self._text.append(item)
+        elif item is not None:
+            self._last = item
+
+    def value(self, returned: Any = None) -> Any:
+        if returned is not None:
+            return returned
+        if self._last is not None or not self._text:
+            return self._last
+        return "".join(self._text)
+
+
+def _drain(items: Iterable[Any], context: StreamContext) -> Any:
+    output = _Output()
+    with closing(_as_generator(items)) as source:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration as end:
+                return output.value(end.value)
+            if is_event(item):
+                context.sync_emit_event(item)
+                continue
+            if isinstance(item, str):
+                context.sync_emit_token(item)
+            output.add(item)
+
+
+async def _drain_async(items: AsyncIterable[Any], context: StreamContext) -> Any:
+    output = _Output()
+    async with AsyncExitStack() as stack:
+        if isinstance(items, AsyncGenerator):
+            # Closed here and now, so that its own clean-up is over when the run is.
+            await stack.enter_async_context(aclosing(items))
+        async for item in items:
+            if is_event(item):
+                await context.emit_event(item)
+                continue
+            if isinstance(item, str):
+                await context.emit_token(item)
+            output.add(item)
+    return output.value()
+
+
+def _as_generator(items: Iterable[Any]) -> Generator[Any, None, Any]:
+    return (yield from items)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004  a callable object's own, to look at
+    return any(
+        inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate)
+        for candidate in (function, call)
+    )
+
+
+def _context_at(function: Callable[..., Any]) -> str | int | None:
+    """Return where the context goes: by name, by position, or nowhere."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some builtins have none; they take a payload
+        return None
+    at: str | int | None = None
+    for position, parameter in enumerate(signature.parameters.values()):
+        if not _wants_context(parameter):
+            continue
+        by_position = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        at = min(position, 1) if by_position and position < 2 else parameter.name  # noqa: PLR2004
+        break
+    arguments: list[Any] = [None]
+    keywords: dict[str, Any] = {}
+    if isinstance(at, str):
+        keywords[at] = None
+    elif at is not None:
+        arguments.insert(at, None)
+    signature.bind(*arguments, **keywords)
+    return at
+
+
+def _wants_context(parameter: inspect.Parameter) -> bool:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    annotation = parameter.annotation
+    if not isinstance(annotation, str):
+        annotation = getattr(annotation, "__name__", str(annotation))
+    return parameter.name == "context" or "StreamContext" in annotation

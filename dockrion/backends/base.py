@@ -1,0 +1,207 @@
+"""The log of a run, and what every backend that keeps it promises.
+
+A backend passes the conformance suite in `tests/backends/`, or it is not one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
+FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+T = TypeVar("T")
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a run, as `GET /runs/{id}` shows it. Never changed, only replaced."""
+
+    run_id: str
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    output: msgspec.Raw | None = None
+    error: dict[str, Any] | None = None
+    metadata: dict[str, Any] = {}
+    last_sequence: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One event of a run, already encoded.
+
+    Attributes:
+        sequence: Its place in the run, from 1.
+        type: The event's type.
+        data: The event as one line of JSON.
+        emitted_at: When, in seconds since the epoch.
+    """
+
+    sequence: int
+    type: str
+    data: bytes
+    emitted_at: float
+
+
+class Page:
+    """What one read of a run's log found, shared by all readers at that position.
+
+    Attributes:
+        entries: The next events, in order and without a gap between them.
+        closed: The run is over and nothing follows these entries.
+    """
+
+    __slots__ = ("_encoded", "closed", "entries")
+
+    def __init__(self, entries: Sequence[Entry], *, closed: bool = False) -> None:
+        self.entries = entries
+        self.closed = closed
+        self._encoded: dict[Callable[[Sequence[Entry]], list[bytes]], list[bytes]] = {}
+
+    def encoded(self, encode: Callable[[Sequence[Entry]], list[bytes]]) -> list[bytes]:
+        """Return the entries as a transport writes them, encoded once for all its readers."""
+        done = self._encoded.get(encode)
+        if done is None:
+            done = self._encoded[encode] = encode(self.entries)
+        return done
+
+
+class Listing(msgspec.Struct, Generic[T], frozen=True):
+    """Some of many.
+
+    Attributes:
+        items: Those asked for.
+        next: The cursor that continues, or None at the end.
+    """
+
+    items: list[T]
+    next: str | None
+
+
+class BadCursor(ValueError):
+    """The cursor is none that `recent` gave out."""
+
+
+class Watch:
+    """Wakes one reader. A wake-up carries no data: it only says "look again"."""
+
+    def __init__(self) -> None:
+        self._token: asyncio.Queue[None] = asyncio.Queue(1)
+
+    def wake(self) -> None:
+        if self._token.empty():
+            self._token.put_nowait(None)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a wake-up, at most so many seconds.
+
+        Returns:
+            Whether one came.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._token.get()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Backend(Protocol):
+    """Keeps runs and their events. Any number of readers, one writer a run.
+
+    What a reader has seen is stored, and a write is seen by every later read.
+    A method that cannot reach its storage raises `ServiceUnavailable`.
+    """
+
+    async def create(self, run: Run) -> None:
+        """Store a new run without events.
+
+        Raises:
+            RunExists: The id is taken.
+        """
+
+    async def append(self, run: Run, entries: Sequence[Entry]) -> None:
+        """Add events and replace the run's record, both or neither, and wake the watches.
+
+        Args:
+            run: The record as it is after these events. A finished status closes the log.
+            entries: One or more events that continue the log without a gap.
+
+        Raises:
+            RunNotFound: No such run.
+            RunClosed: The log has its terminal event.
+            SequenceConflict: The first entry is not the log's next.
+        """
+
+    async def get(self, run_id: str) -> Run:
+        """Return a run's record.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+
+    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
+        """Return runs, newest first.
+
+        Args:
+            status: Only those in this status.
+            limit: At most so many.
+            cursor: The `next` of the listing to continue.
+
+        Raises:
+            BadCursor: The cursor is malformed.
+        """
+
+    async def read(self, run_id: str, after: int, limit: int) -> Page:
+        """Return the events that follow a position, at once, also when there are none.
+
+        Where the window has dropped some of them, the page starts at the oldest it holds.
+
+        Args:
+            run_id: The run.
+            after: The last sequence the reader has, 0 for none.
+            limit: At most so many events.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+
+    def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
+        """Arm a watch that wakes after every later append to the run.
+
+        Args:
+            run_id: The run.
+            limit: Refuse if so many limited watches are there already; None neither
+                counts nor refuses.
+
+        Raises:
+            RunNotFound: No such run.
+            TooManySubscribers: The limit is reached.
+        """
+
+    async def request_cancel(self, run_id: str, reason: str | None) -> None:
+        """Ask whoever runs this run, on whichever replica, to cancel it.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+
+    def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
+        """Yield (run id, reason) for each request about a run created here, without end."""
+
+    async def ping(self) -> None:
+        """Return if the storage answers.
+
+        Raises:
+            ServiceUnavailable: It does not.
+        """
+
+    async def aclose(self) -> None:
+        """Release everything. Nothing may be called afterwards."""

@@ -1,0 +1,185 @@
+"""The log in this process: the embedded default."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from dockrion.backends.base import BadCursor, Entry, Listing, Page, Run, Status, Watch
+from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict, TooManySubscribers
+
+_CURSOR_DIGITS = 18
+_SLACK = 256  # trimming moves the whole window, so it waits until this many are over
+
+
+class _Log:
+    """One run: its record, the window of its events, who watches it."""
+
+    __slots__ = ("_entries", "_max_events", "_tail", "expired", "number", "run", "subscribers", "watches")
+
+    def __init__(self, run: Run, number: int, max_events: int) -> None:
+        self.run = run
+        self.number = number
+        self.watches: set[Watch] = set()
+        self.subscribers = 0
+        self.expired = False
+        self._entries: list[Entry] = []
+        self._max_events = max_events
+        self._tail: tuple[int, int, Page] | None = None
+
+    def append(self, run: Run, entries: Sequence[Entry]) -> None:
+        if self.run.finished:
+            raise RunClosed(self.run.run_id)
+        if entries[0].sequence != self.run.last_sequence + 1:
+            raise SequenceConflict(self.run.run_id)
+        self._entries.extend(entries)
+        if len(self._entries) > self._max_events + _SLACK or run.finished:
+            del self._entries[: -self._max_events]
+        self._tail = None
+        self.run = run
+        for watch in self.watches:
+            watch.wake()
+
+    def read(self, after: int, limit: int) -> Page:
+        """Return a page, the same object to all readers who ask the same between two writes."""
+        if self._tail is not None and self._tail[:2] == (after, limit):
+            return self._tail[2]
+        last = self.run.last_sequence
+        held = min(len(self._entries), self._max_events)
+        first = last - held + 1
+        start = len(self._entries) - held + max(after + 1 - first, 0)
+        entries = self._entries[start : start + limit]
+        reached = entries[-1].sequence if entries else last
+        page = Page(entries, closed=self.run.finished and reached >= last)
+        if self.watches:
+            self._tail = (after, limit, page)
+        return page
+
+    def leave(self, watch: Watch) -> None:
+        self.watches.discard(watch)
+        if not self.watches:
+            self._tail = None
+
+
+class MemoryBackend:
+    """Keeps runs in memory, finished ones for a while.
+
+    Args:
+        max_events: How many events of a run are kept, the newest.
+        ttl: How long a finished run is kept, in seconds; longer while somebody reads it.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, *, max_events: int, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_events = max_events
+        self._ttl = ttl
+        self._clock = clock
+        self._logs: dict[str, _Log] = {}
+        self._created = 0
+        self._expiring: deque[tuple[float, _Log]] = deque()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+
+    async def create(self, run: Run) -> None:
+        if run.run_id in self._logs:
+            raise RunExists(f"run {run.run_id!r} exists")
+        self._created += 1
+        self._logs[run.run_id] = _Log(run, self._created, self._max_events)
+
+    async def append(self, run: Run, entries: Sequence[Entry]) -> None:
+        log = self._log(run.run_id)
+        log.append(run, entries)
+        if run.finished:
+            self._expiring.append((self._clock() + self._ttl, log))
+            self._schedule_expiry()
+
+    async def get(self, run_id: str) -> Run:
+        return self._log(run_id).run
+
+    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
+        before = _cursor_number(cursor)
+        items: list[Run] = []
+        number = 0
+        for log in reversed(self._logs.values()):
+            if (before is not None and log.number >= before) or (status and log.run.status != status):
+                continue
+            if len(items) == limit:
+                return Listing(items, str(number))
+            items.append(log.run)
+            number = log.number
+        return Listing(items, None)
+
+    async def read(self, run_id: str, after: int, limit: int) -> Page:
+        return self._log(run_id).read(after, limit)
+
+    @asynccontextmanager
+    async def watch(self, run_id: str, *, limit: int | None = None) -> AsyncIterator[Watch]:
+        log = self._log(run_id)
+        if limit is not None:
+            if log.subscribers >= limit:
+                raise TooManySubscribers(
+                    f"run {run_id!r} has {limit} subscribers, the most allowed; try again later",
+                    headers={"Retry-After": "5"},
+                )
+            log.subscribers += 1
+        watch = Watch()
+        log.watches.add(watch)
+        try:
+            yield watch
+        finally:
+            log.leave(watch)
+            if limit is not None:
+                log.subscribers -= 1
+            if log.expired and not log.watches:
+                self._forget(log)
+
+    async def request_cancel(self, run_id: str, reason: str | None) -> None:
+        self._log(run_id)
+        self._cancels.put_nowait((run_id, reason))
+
+    async def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
+        while True:
+            yield await self._cancels.get()
+
+    async def ping(self) -> None:
+        """Return: this process's own memory always answers."""
+
+    async def aclose(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiring.clear()
+        self._logs.clear()
+
+    def _log(self, run_id: str) -> _Log:
+        try:
+            return self._logs[run_id]
+        except KeyError:
+            raise RunNotFound(run_id) from None
+
+    def _schedule_expiry(self) -> None:
+        if self._expiry is None and self._expiring:
+            delay = max(self._expiring[0][0] - self._clock(), 0)
+            self._expiry = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        """Forget what has had its time. The deque is in order, since the time to live is one."""
+        self._expiry = None
+        now = self._clock()
+        while self._expiring and self._expiring[0][0] <= now:
+            _, log = self._expiring.popleft()
+            log.expired = True
+            if not log.watches:
+                self._forget(log)
+        self._schedule_expiry()
+
+    def _forget(self, log: _Log) -> None:
+        self._logs.pop(log.run.run_id, None)
+
+
+def _cursor_number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _CURSOR_DIGITS):
+        raise BadCursor(cursor)
+    return int(cursor)

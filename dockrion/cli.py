@@ -1,0 +1,140 @@
+"""The command line."""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import dockrion
+from dockrion import logs
+from dockrion.agents.loading import import_target
+from dockrion.dockfile import Loaded, json_schema, load, summary, unserved
+from dockrion.errors import StartError
+from dockrion.redaction import Redactor
+from dockrion.server import exit_within, serve
+
+_logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Those after the program's name; those of this process by default.
+
+    Returns:
+        The exit code: 0, or 1 when the Dockfile or the start is wrong. A wrong usage exits with 2.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except StartError as error:
+        code = 1
+        print(error, file=sys.stderr)
+        if options.verbose:
+            traceback.print_exception(error)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dockrion", description="Serve an AI agent from a Dockfile.")
+    parser.add_argument("--version", action="version", version=f"dockrion {dockrion.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "dockfile",
+        nargs="?",
+        type=Path,
+        default=Path("Dockfile.yaml"),
+        metavar="DOCKFILE",
+        help="by default Dockfile.yaml",
+    )
+    common.add_argument("--env-file", type=Path, metavar="FILE", help="variables for ${VAR} and secrets")
+    common.add_argument("--verbose", action="store_true", help="show tracebacks of errors at the start")
+
+    run = commands.add_parser("run", parents=[common], help="serve the agent")
+    run.add_argument("--host", help="listen here instead of expose.host")
+    run.add_argument("--port", type=_port, help="listen here instead of expose.port; 0 for any free port")
+    run.set_defaults(command=_run)
+
+    validate = commands.add_parser("validate", parents=[common], help="check a Dockfile and sum it up")
+    validate.add_argument("--schema", action="store_true", help="print the JSON Schema of Dockfiles instead")
+    validate.set_defaults(command=_validate)
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:  # noqa: PLR2004
+        raise ValueError(text)
+    return port
+
+
+def _run(options: argparse.Namespace) -> int:
+    loaded = load(options.dockfile, env_file=options.env_file, environ=os.environ)
+    _refuse_unserved(loaded)
+    os.environ.update(loaded.secrets)
+    redactor = Redactor(loaded.secrets.values())
+    logs.configure(loaded.dockfile.observability.log_level, redactor)
+    for warning in loaded.warnings:
+        logs.log(_logger, logging.WARNING, str(warning))
+    expose = loaded.dockfile.expose
+    try:
+        serve(
+            loaded,
+            host=options.host or expose.host,
+            port=expose.port if options.port is None else options.port,
+        )
+    except StartError as error:
+        exit_within(1)
+        raise StartError(redactor.text(str(error))) from (error if options.verbose else None)
+    exit_within(0)
+    return 0
+
+
+def _refuse_unserved(loaded: Loaded) -> None:
+    lines = unserved(loaded)
+    if loaded.missing_secrets:
+        names = ", ".join(loaded.missing_secrets)
+        lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them in the environment")
+    if lines:
+        raise StartError("\n".join(lines))
+
+
+def _validate(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(msgspec.json.format(msgspec.json.encode(json_schema())).decode())
+        return 0
+    loaded = load(options.dockfile, env_file=options.env_file, environ=os.environ)
+    redactor = Redactor(loaded.secrets.values())
+    warnings = [*map(str, loaded.warnings), *_refusals(loaded)]
+    for warning in warnings:
+        print(redactor.text(f"warning: {warning}"), file=sys.stderr)
+    print(redactor.text(summary(loaded)))
+    return 0
+
+
+def _refusals(loaded: Loaded) -> list[str]:
+    """Return what `run` would refuse."""
+    lines: list[str] = []
+    try:
+        _refuse_unserved(loaded)
+    except StartError as error:
+        lines += str(error).splitlines()
+    agent, generator = loaded.dockfile.agent, loaded.dockfile.streaming.id_generator
+    targets = [] if agent.mode == "url" else [(f"agent.{agent.mode}", agent.target)]
+    if generator.handler:
+        targets.append(("streaming.id_generator.handler", generator.handler))
+    os.environ.update(loaded.secrets)
+    for field, target in targets:
+        try:
+            import_target(field, target, loaded.path.parent)
+        except StartError as error:
+            lines.append(str(error))
+    return lines

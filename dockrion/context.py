@@ -1,0 +1,321 @@
+"""What agent code sees of the service."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, Never
+
+import msgspec
+
+from dockrion import events, jsonable
+from dockrion.events import EventFilter
+from dockrion.publisher import Publisher
+
+
+class RunCancelled(asyncio.CancelledError):
+    """Raised in sync agent code whose run was stopped. `except Exception` does not catch it."""
+
+
+class StreamContext:
+    """Emits the events of one run, from async code, threads, and sync code on an event loop.
+
+    Each `emit_…` has a sync twin `sync_emit_…`. A filtered event is dropped at once. In a
+    thread, emitting raises `RunCancelled` once the run was stopped.
+
+    Args:
+        run_id: The run.
+        events_filter: Which events pass.
+        publisher: Where they go; None where nobody can listen.
+    """
+
+    def __init__(self, run_id: str, events_filter: EventFilter, publisher: Publisher | None) -> None:
+        self._run_id = run_id
+        self._filter = events_filter
+        self._publisher = publisher
+        self._cancelled = False
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was stopped: by a cancel, a time limit, or a shutdown."""
+        return self._cancelled
+
+    @property
+    def events_filter(self) -> EventFilter:
+        return self._filter
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `RunCancelled` if the run was stopped."""
+        if self._cancelled:
+            raise RunCancelled(f"run {self._run_id} was stopped")
+
+    async def emit_progress(self, step: str, progress: float, message: str | None = None) -> None:
+        """Say how far a step is.
+
+        Args:
+            step: The step's name.
+            progress: From 0.0 to 1.0; what is outside is clamped.
+            message: Anything to show.
+        """
+        if self._passes("progress"):
+            await self._publish("progress", _progress(step, progress, message))
+
+    def sync_emit_progress(self, step: str, progress: float, message: str | None = None) -> None:
+        if self._passes("progress"):
+            self._publish_sync("progress", _progress(step, progress, message))
+
+    async def emit_token(self, content: str, finish_reason: str | None = None) -> None:
+        """Stream a piece of text.
+
+        Args:
+            content: The text.
+            finish_reason: Why the text ends, with its last piece.
+        """
+        if self._passes("token"):
+            await self._publish("token", _token(content, finish_reason))
+
+    def sync_emit_token(self, content: str, finish_reason: str | None = None) -> None:
+        if self._passes("token"):
+            self._publish_sync("token", _token(content, finish_reason))
+
+    async def emit_step(
+        self,
+        node_name: str,
+        duration_ms: float | None = None,
+        input_keys: Iterable[str] | None = None,
+        output_keys: Iterable[str] | None = None,
+    ) -> None:
+        """Say that a step of the agent's work is done.
+
+        Args:
+            node_name: The step's name.
+            duration_ms: How long it took, in milliseconds.
+            input_keys: The names of what it read.
+            output_keys: The names of what it wrote.
+        """
+        if self._passes("step"):
+            await self._publish("step", _step(node_name, duration_ms, input_keys, output_keys))
+
+    def sync_emit_step(
+        self,
+        node_name: str,
+        duration_ms: float | None = None,
+        input_keys: Iterable[str] | None = None,
+        output_keys: Iterable[str] | None = None,
+    ) -> None:
+        if self._passes("step"):
+            self._publish_sync("step", _step(node_name, duration_ms, input_keys, output_keys))
+
+    async def checkpoint(self, name: str, data: Any) -> None:
+        """Share an intermediate result.
+
+        Args:
+            name: What it is.
+            data: Any value that can be JSON.
+        """
+        if self._passes("checkpoint"):
+            await self._publish("checkpoint", _checkpoint(name, data))
+
+    def sync_checkpoint(self, name: str, data: Any) -> None:
+        if self._passes("checkpoint"):
+            self._publish_sync("checkpoint", _checkpoint(name, data))
+
+    async def emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
+        """Emit an event of the agent's own.
+
+        Args:
+            event_type: Its name, with or without `custom:` before it.
+            data: A mapping of fields; anything else becomes the field `data`.
+            fields: More fields.
+
+        Raises:
+            ValueError: The name is malformed, or a field would hide one that every event has.
+        """
+        event_type = events.custom_type(event_type)
+        if self._passes(event_type):
+            await self._publish(event_type, _custom(data, fields))
+
+    def sync_emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
+        event_type = events.custom_type(event_type)
+        if self._passes(event_type):
+            self._publish_sync(event_type, _custom(data, fields))
+
+    async def emit_heartbeat(self) -> None:
+        """Emit a numbered sign of life. The service keeps connections open by itself."""
+        if self._passes("heartbeat"):
+            await self._publish("heartbeat", {})
+
+    def sync_emit_heartbeat(self) -> None:
+        if self._passes("heartbeat"):
+            self._publish_sync("heartbeat", {})
+
+    async def emit_event(self, event: Mapping[str, Any]) -> None:
+        """Emit what a generator yielded: a mapping whose `type` `is_event` knows."""
+        event_type, fields = _from_mapping(event)
+        if self._passes(event_type):
+            await self._publish(event_type, fields)
+
+    def sync_emit_event(self, event: Mapping[str, Any]) -> None:
+        event_type, fields = _from_mapping(event)
+        if self._passes(event_type):
+            self._publish_sync(event_type, fields)
+
+    async def emit_started(self, *_args: Any, **_fields: Any) -> Never:
+        """Refuse: the service emits this itself, when the agent starts."""
+        _refuse("started", "the agent starts")
+
+    async def emit_complete(self, *_args: Any, **_fields: Any) -> Never:
+        """Refuse: the service emits this itself, when the agent returns."""
+        _refuse("complete", "the agent returns its output")
+
+    async def emit_error(self, *_args: Any, **_fields: Any) -> Never:
+        """Refuse: the service emits this itself, when the agent raises."""
+        _refuse("error", "the agent raises")
+
+    async def emit_cancelled(self, *_args: Any, **_fields: Any) -> Never:
+        """Refuse: the service emits this itself, when the run is cancelled."""
+        _refuse("cancelled", "the run is cancelled")
+
+    def cancel(self) -> None:
+        """Tell the agent that its run is stopped. For the service."""
+        self._cancelled = True
+
+    def _passes(self, event_type: str) -> bool:
+        if self._cancelled and not self._may_clean_up():
+            self.raise_if_cancelled()
+        return self._filter.allows(event_type) and self._publisher is not None
+
+    def _may_clean_up(self) -> bool:
+        """Async code was told by its cancellation, and may emit while it cleans up."""
+        return self._publisher is not None and self._publisher.on_loop
+
+    async def _publish(self, event_type: str, fields: dict[str, Any]) -> None:
+        if (publisher := self._publisher) is not None:
+            publisher.publish(event_type, fields)
+            if publisher.full:
+                await publisher.wait_for_room()
+
+    def _publish_sync(self, event_type: str, fields: dict[str, Any]) -> None:
+        if (publisher := self._publisher) is not None:
+            publisher.publish(event_type, fields)
+            if publisher.full:
+                publisher.block_for_room()
+
+
+_current: ContextVar[StreamContext | None] = ContextVar("dockrion_context", default=None)
+
+
+def get_current_context() -> StreamContext | None:
+    """Return the context of the run this code works for, or None outside a run."""
+    return _current.get()
+
+
+def set_current_context(context: StreamContext) -> None:
+    """Make a context the current one of this task and all it starts. For the service."""
+    _current.set(context)
+
+
+def is_event(value: Any) -> bool:
+    """Tell whether a yielded value is an event: a mapping whose `type` agents may emit."""
+    if not isinstance(value, Mapping):
+        return False
+    event_type = value.get("type")
+    return isinstance(event_type, str) and (
+        event_type in events.CONFIGURABLE or event_type.startswith(events.CUSTOM_PREFIX)
+    )
+
+
+def _refuse(event_type: str, moment: str) -> Never:
+    raise RuntimeError(f"`{event_type}` is the service's own event; it is emitted when {moment}")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    return str(value)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+
+
+def _names(name: str, values: Iterable[str] | None) -> list[str] | None:
+    return None if values is None else [_text(name, value) for value in values]
+
+
+def _progress(step: str, progress: float, message: str | None = None) -> dict[str, Any]:
+    done = _number("progress", progress)
+    if not 0.0 <= done <= 1.0:
+        done = 1.0 if done > 1.0 else 0.0
+    return {
+        "step": _text("step", step),
+        "progress": done,
+        "message": None if message is None else _text("message", message),
+    }
+
+
+def _token(content: str, finish_reason: str | None = None) -> dict[str, Any]:
+    return {
+        "content": _text("content", content),
+        "finish_reason": None if finish_reason is None else _text("finish_reason", finish_reason),
+    }
+
+
+def _step(
+    node_name: str,
+    duration_ms: float | None = None,
+    input_keys: Iterable[str] | None = None,
+    output_keys: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    return {
+        "node_name": _text("node_name", node_name),
+        "duration_ms": None if duration_ms is None else _number("duration_ms", duration_ms),
+        "input_keys": _names("input_keys", input_keys),
+        "output_keys": _names("output_keys", output_keys),
+    }
+
+
+def _checkpoint(name: str, data: Any) -> dict[str, Any]:
+    return {"name": _text("name", name), "data": _json("data", data)}
+
+
+def _custom(data: Any = None, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    given = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
+    given.update(fields or {})
+    events.check_custom_fields(given)
+    return {name: _json(name, value) for name, value in given.items()}
+
+
+def _json(name: str, value: Any) -> msgspec.Raw:
+    # Encoded here, outside the publisher's lock: a conversion may run the agent's own code.
+    return msgspec.Raw(jsonable.encode(value, name))
+
+
+_FIELDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "progress": _progress,
+    "token": _token,
+    "step": _step,
+    "checkpoint": _checkpoint,
+    "heartbeat": dict,
+}
+
+
+def _from_mapping(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    event_type = event["type"]
+    given = {name: value for name, value in event.items() if name != "type"}
+    if event_type not in _FIELDS:
+        return events.custom_type(event_type), _custom(given)
+    known = events.CONFIGURABLE[event_type].__struct_fields__
+    for name in given:
+        if name not in known or name in events.COMMON_FIELDS:
+            raise ValueError(f"a {event_type} event has no field {name!r}")
+    try:
+        return event_type, _FIELDS[event_type](**given)
+    except TypeError as error:
+        raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

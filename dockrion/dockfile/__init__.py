@@ -1,0 +1,20 @@
+"""The Dockfile: its fields, and loading it."""
+
+from dockrion.dockfile.loading import Loaded, load
+from dockrion.dockfile.overview import endpoints, summary, unserved
+from dockrion.dockfile.problems import DockfileError, Problem
+from dockrion.dockfile.reference import json_schema, table
+from dockrion.dockfile.structs import Dockfile
+
+__all__ = [
+    "Dockfile",
+    "DockfileError",
+    "Loaded",
+    "Problem",
+    "endpoints",
+    "json_schema",
+    "load",
+    "summary",
+    "table",
+    "unserved",
+]

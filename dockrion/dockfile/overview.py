@@ -1,0 +1,85 @@
+"""What a Dockfile asks of this service, and what of it is not served."""
+
+from collections.abc import Iterator
+
+from dockrion.dockfile.loading import Loaded
+from dockrion.dockfile.structs import Dockfile
+
+
+def unserved(loaded: Loaded) -> list[str]:
+    """Return a line for each thing the Dockfile asks for that this version cannot serve.
+
+    Args:
+        loaded: The Dockfile, and what it holds that this version does not know.
+    """
+    return [f"{path}: not served by this version: {reason}" for path, reason in _unserved(loaded)]
+
+
+def summary(loaded: Loaded) -> str:
+    """Return in a few lines what the Dockfile makes of this service.
+
+    Args:
+        loaded: The Dockfile.
+    """
+    dockfile = loaded.dockfile
+    agent = dockfile.agent
+    lines = [
+        ("agent", f"{agent.name} ({agent.framework})"),
+        ("invokes", f"{agent.mode} {agent.target}"),
+        ("listens", f"{dockfile.expose.host}:{dockfile.expose.port}"),
+        ("backend", dockfile.streaming.backend),
+        *(("serves", endpoint) for endpoint in endpoints(dockfile)),
+        *(("ignores", ignored) for ignored in _ignored(dockfile)),
+    ]
+    text, previous = "", ""
+    for name, value in lines:
+        text += f"{name if name != previous else '':<9}{value}\n"
+        previous = name
+    return text
+
+
+def endpoints(dockfile: Dockfile) -> list[str]:
+    """Return methods and paths of the endpoints that exist with a Dockfile."""
+    runs, sse = dockfile.streaming.async_runs, dockfile.expose.streaming == "sse"
+    rest = ["/", "/health", "/ready", "/metrics", "/schema", "/info"] if dockfile.expose.rest else []
+    return [
+        *(f"GET {path}" for path in rest),
+        *(["POST /invoke"] if rest else []),
+        *(["POST /invoke/stream"] if sse else []),
+        *(["POST /runs", "GET /runs", "GET /runs/{id}"] if runs else []),
+        *(["GET /runs/{id}/events"] if runs and sse else []),
+        *(["DELETE /runs/{id}"] if runs else []),
+    ]
+
+
+def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
+    dockfile = loaded.dockfile
+    agent, policies = dockfile.agent, dockfile.policies
+    if dockfile.streaming.backend == "redis":
+        yield "streaming.backend", "redis; use memory"
+    if agent.mode == "url":
+        yield "agent.url", "an agent in a process of its own; give a handler or an entrypoint"
+    if agent.mode == "entrypoint" and agent.framework != "custom":
+        yield "agent.framework", f"an entrypoint of {agent.framework}; give a handler"
+    if dockfile.expose.streaming == "websocket":
+        yield "expose.streaming", "websocket; use sse or none"
+    if dockfile.auth is not None and dockfile.auth.mode != "none":
+        reason = f"mode {dockfile.auth.mode}; only an explicit `mode: none` leaves the service open"
+        yield "auth", reason
+    unknown = any(path.startswith("policies.") for path in loaded.unknown)
+    if policies is not None and (unknown or policies.safety is not None or policies.tools is not None):
+        yield "policies", "they would not be enforced; take the section out"
+
+
+def _ignored(dockfile: Dockfile) -> Iterator[str]:
+    agent, streaming, observability = dockfile.agent, dockfile.streaming, dockfile.observability
+    for mode in ("entrypoint", "url"):
+        if mode != agent.mode and getattr(agent, mode) is not None:
+            yield f"agent.{mode} (the {agent.mode} is invoked)"
+    if streaming.id_generator.type == "uuid" and streaming.id_generator.handler is not None:
+        yield "streaming.id_generator.handler (type is uuid)"
+    for name in ("tracing", "metrics", "langfuse"):
+        if getattr(observability, name) is not None:
+            yield f"observability.{name}"
+    if dockfile.build is not None:
+        yield "build"

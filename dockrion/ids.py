@@ -1,0 +1,95 @@
+"""Run ids: ours, the Dockfile's generator's, or the caller's."""
+
+import asyncio
+import inspect
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from dockrion.agents.threads import in_thread
+from dockrion.errors import DockrionError, InvalidRequest
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+_GENERATOR_SECONDS = 5.0
+
+
+def checked(run_id: str) -> str:
+    """Return a run id that came from outside.
+
+    Raises:
+        InvalidRequest: It is malformed.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise InvalidRequest(
+            "bad run id: 1 to 128 letters, digits, '-' and '_', the first a letter or a digit"
+        )
+    return run_id
+
+
+def uuid7() -> str:
+    """Return a new UUID that sorts by the time it was made (RFC 9562, version 7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | secrets.randbits(80)
+    value = value & ~(0xF << 76) | (7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    return str(UUID(int=value))
+
+
+@dataclass(frozen=True)
+class IdRequest:
+    """What a custom generator may look at.
+
+    Attributes:
+        agent_name: The agent's name.
+        timestamp: When the run is created, UTC.
+    """
+
+    agent_name: str
+    timestamp: datetime
+
+
+class CustomIds:
+    """Asks the Dockfile's own generator, sync or async, for run ids.
+
+    Args:
+        generator: Called without argument, or with an `IdRequest` if it takes one.
+        agent_name: The agent's name.
+
+    Raises:
+        TypeError: It can be called in neither way.
+    """
+
+    def __init__(self, generator: Callable[..., Any], agent_name: str) -> None:
+        self._generator = generator
+        self._agent_name = agent_name
+        signature = inspect.signature(generator)
+        required = [p for p in signature.parameters.values() if p.default is p.empty]
+        self._takes_request = any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in required)
+        signature.bind(*([None] if self._takes_request else []))
+
+    async def new(self) -> str:
+        """Return a new id.
+
+        Raises:
+            DockrionError: The generator raised, took too long, or returned no run id.
+        """
+        try:
+            async with asyncio.timeout(_GENERATOR_SECONDS):
+                run_id = await in_thread(self._call, "dockrion-id")
+                if inspect.isawaitable(run_id):
+                    run_id = await run_id
+        except Exception as error:
+            raise DockrionError("the run id generator failed; name a run id with ?run_id=") from error
+        if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+            raise DockrionError("the run id generator returned what is no run id")
+        return run_id
+
+    def _call(self) -> Any:
+        if self._takes_request:
+            return self._generator(IdRequest(self._agent_name, datetime.now(UTC)))
+        return self._generator()

@@ -1,0 +1,151 @@
+"""How an agent's work ended: data, decided in one place."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from dockrion import jsonable
+from dockrion.errors import (
+    AgentFailed,
+    AgentTimedOut,
+    DockrionError,
+    InvalidOutput,
+    ServiceUnavailable,
+)
+from dockrion.redaction import Redactor
+
+_MAX_MESSAGE = 4000
+_SHUTDOWN = "SHUTDOWN"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why an agent is stopped before it is done.
+
+    Attributes:
+        kind: Who wanted it.
+        reason: What a caller who cancelled gave as reason.
+    """
+
+    kind: Literal["cancelled", "timeout", "shutdown", "lost"]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The agent returned.
+
+    Attributes:
+        output: Its output as JSON.
+        metadata: What goes with it.
+    """
+
+    output: bytes
+    metadata: dict[str, Any] = field(default_factory=dict)
+    status: Literal["completed"] = "completed"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The agent raised, or was stopped by the service.
+
+    Attributes:
+        error: A message fit for the caller.
+        code: One of the codes of `error` events.
+        details: More, or None.
+        raised: What the agent raised, for the log.
+    """
+
+    error: str
+    code: str
+    details: dict[str, Any] | None = None
+    raised: BaseException | None = None
+    status: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """Somebody cancelled the run.
+
+    Attributes:
+        reason: As they gave it, or None.
+    """
+
+    reason: str | None
+    status: Literal["cancelled"] = "cancelled"
+
+
+Outcome = Completed | Failed | Cancelled
+
+_EXCEPTIONS: dict[str, type[DockrionError]] = {
+    AgentFailed.code: AgentFailed,
+    AgentTimedOut.code: AgentTimedOut,
+    InvalidOutput.code: InvalidOutput,
+    _SHUTDOWN: ServiceUnavailable,
+}
+
+
+def of_output(output: Any, redactor: Redactor) -> Outcome:
+    """Return the outcome of an agent that returned."""
+    try:
+        return Completed(jsonable.encode(output, "output"))
+    except jsonable.NotJSON as error:
+        return Failed(redactor.public(str(error)), InvalidOutput.code, raised=error)
+
+
+def of_exception(error: BaseException, redactor: Redactor) -> Failed:
+    """Return the outcome of an agent that raised."""
+    kind = type(error).__name__
+    message = redactor.public(f"{kind}: {_message(error)}" if _message(error) else kind)
+    return Failed(message[:_MAX_MESSAGE], AgentFailed.code, {"type": kind}, error)
+
+
+def of_stop(stop: Stop) -> Outcome:
+    """Return the outcome of an agent that was stopped."""
+    match stop.kind:
+        case "cancelled":
+            return Cancelled(stop.reason)
+        case "timeout":
+            return Failed("the agent took longer than it may", AgentTimedOut.code)
+        case "shutdown":
+            return Failed("the service is shutting down", _SHUTDOWN)
+        case "lost":
+            return Failed("the run could not be stored", DockrionError.code)
+
+
+def as_exception(result: Failed | Cancelled) -> DockrionError:
+    """Return what `/invoke` answers where there is no output."""
+    if isinstance(result, Cancelled):
+        return ServiceUnavailable("the run was cancelled")
+    return _EXCEPTIONS.get(result.code, DockrionError)(result.error, details=result.details)
+
+
+def terminal(
+    result: Outcome, seconds: float, metadata: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the terminal event of an outcome: its type, its fields, and what changes in the record.
+
+    Args:
+        result: How the run ended.
+        seconds: How long the agent worked.
+        metadata: What the record says of every run.
+    """
+    match result:
+        case Completed():
+            output, metadata = msgspec.Raw(result.output), metadata | result.metadata
+            fields = {"output": output, "latency_seconds": seconds, "metadata": metadata}
+            return "complete", fields, {"output": output, "metadata": metadata}
+        case Failed():
+            fields = {"error": result.error, "code": result.code, "details": result.details}
+            return "error", fields, {"error": fields}
+        case Cancelled():
+            fields = {"reason": result.reason}
+            return "cancelled", fields, {"metadata": metadata | fields}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # an exception class is the agent's code too
+        return f"(its message cannot be had: {type(broken).__name__})"

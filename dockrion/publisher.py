@@ -1,0 +1,150 @@
+"""The one writer of a run's log: numbers events as they are emitted and stores them in batches."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dockrion import events
+from dockrion.backends.base import Backend, Entry, Run
+
+BUFFER_EVENTS = 256
+# Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
+UNYIELDING_EVENTS = 100_000
+
+
+class Publisher:
+    """Takes events from any thread, in one order, and moves them into the backend.
+
+    What arrives while a batch is on its way forms the next batch; a lone event goes at once.
+    Belongs to the event loop that makes it.
+
+    Args:
+        backend: Where the run was created.
+        run: Its record.
+        on_stored: Called with each batch that the backend has.
+
+    Attributes:
+        run: The record as last stored.
+    """
+
+    def __init__(self, backend: Backend, run: Run, on_stored: Callable[[Sequence[Entry]], None]) -> None:
+        self.run = run
+        self._backend = backend
+        self._on_stored = on_stored
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._sequence = run.last_sequence
+        self._pending: list[Entry] = []
+        self._changes: dict[str, Any] = {}
+        self._closed = False
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._thread_room = threading.Condition(self._lock)
+
+    @property
+    def full(self) -> bool:
+        return len(self._pending) >= BUFFER_EVENTS and not self._closed
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller runs on the publisher's own event loop."""
+        return threading.get_ident() == self._loop_thread
+
+    def publish(self, event_type: str, fields: dict[str, Any], **changes: Any) -> None:
+        """Number, encode and buffer one event. Dropped when the run is over.
+
+        Args:
+            event_type: A type that passes the filter.
+            fields: Its own fields, already checked.
+            changes: Fields of the run's record that change with this event.
+
+        Raises:
+            jsonable.NotJSON: A field has no JSON form; the event takes no number.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            now = datetime.now(UTC)
+            sequence = self._sequence + 1
+            data = events.encode(event_type, self.run.run_id, sequence, now, fields)
+            self._sequence = sequence
+            self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
+            self._changes.update(changes)
+            if event_type in events.TERMINAL:
+                self._closed = True
+                self._thread_room.notify_all()
+            first = len(self._pending) == 1
+        if first:
+            self._on_loop_soon(self._work.set)
+
+    def close(self) -> None:
+        """Take no more events, and let go of whoever waits for room."""
+        with self._lock:
+            self._closed = True
+            self._thread_room.notify_all()
+        self._on_loop_soon(self._room.set)
+        self._on_loop_soon(self._work.set)
+
+    async def wait_for_room(self) -> None:
+        """Wait while the buffer is full, on any event loop."""
+        if not self.on_loop:
+            elsewhere = asyncio.run_coroutine_threadsafe(self.wait_for_room(), self._loop)
+            await asyncio.wrap_future(elsewhere)
+            return
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
+
+    def block_for_room(self) -> None:
+        """Wait while the buffer is full, as a thread.
+
+        Raises:
+            BufferError: On the event loop itself, which cannot wait, far too much is buffered.
+        """
+        if self.on_loop:
+            if len(self._pending) >= UNYIELDING_EVENTS:
+                raise BufferError(
+                    f"{UNYIELDING_EVENTS} events wait to be stored: use the async emit, with await, here"
+                )
+            return
+        with self._lock:
+            self._thread_room.wait_for(lambda: not self.full)
+
+    async def write(self) -> None:
+        """Store batches until the terminal event is stored, or the publisher is closed.
+
+        Raises:
+            BackendError: The log is not ours to write any more.
+        """
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while (batch := self._take()) is not None:
+                run, entries = batch
+                await self._backend.append(run, entries)
+                self.run = run
+                self._on_stored(entries)
+            if self._closed:
+                return
+
+    def _take(self) -> tuple[Run, list[Entry]] | None:
+        with self._lock:
+            if not self._pending:
+                return None
+            entries, self._pending = self._pending, []
+            changes, self._changes = self._changes, {}
+            self._thread_room.notify_all()
+        self._room.set()
+        run = msgspec.structs.replace(self.run, last_sequence=entries[-1].sequence, **changes)
+        return run, entries
+
+    def _on_loop_soon(self, callback: Callable[[], None]) -> None:
+        if self.on_loop:
+            callback()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)

@@ -1,0 +1,344 @@
+"""The run manager: takes payloads, lets agents work on them, and ends what it began."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dockrion import ids, outcome
+from dockrion.agents.base import Agent
+from dockrion.backends.base import Backend, Run
+from dockrion.context import StreamContext
+from dockrion.errors import InvalidRequest, ServiceUnavailable
+from dockrion.events import EventFilter
+from dockrion.execution import STOP_SECONDS, Execution
+from dockrion.logs import log
+from dockrion.metrics import Metrics
+from dockrion.outcome import Cancelled, Completed, Failed, Outcome, Stop
+from dockrion.places import Place, Places
+from dockrion.publisher import Publisher
+from dockrion.redaction import Redactor
+from dockrion.validation import Schema
+
+_logger = logging.getLogger(__name__)
+_NO_EVENTS = EventFilter([])
+_CANCEL_SECONDS = STOP_SECONDS + 5.0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the Dockfile says of runs.
+
+    Attributes:
+        agent_name: The agent's name.
+        framework: Its framework.
+        events_filter: Which events pass.
+        output_schema: What outputs are checked against, or None.
+        max_run_duration: Seconds an agent may work on a run.
+        max_concurrent_runs: How many agents may work at once.
+        max_queued_runs: How many may wait behind them.
+    """
+
+    agent_name: str
+    framework: str
+    events_filter: EventFilter
+    output_schema: Schema | None
+    max_run_duration: float
+    max_concurrent_runs: int
+    max_queued_runs: int
+
+
+@dataclass(eq=False)
+class _Active:
+    """What a place is reserved for, until it is over."""
+
+    run_id: str
+    place: Place
+    stop: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def stop_for(self, stop: Stop) -> None:
+        """Stop it. The first reason is the one that counts."""
+        if not self.stop.done():
+            self.stop.set_result(stop)
+
+
+class RunManager:
+    """Owns every run of this process, whatever happens to the connections that asked for them.
+
+    Args:
+        settings: What the Dockfile says.
+        backend: Where runs are kept.
+        metrics: Where they are counted.
+        redactor: Cleans what agents' exceptions say.
+
+    Attributes:
+        agent: Who works; None while it is being loaded.
+        draining: Whether new work is refused because the service is about to end.
+    """
+
+    def __init__(self, settings: RunSettings, backend: Backend, metrics: Metrics, redactor: Redactor) -> None:
+        self.agent: Agent | None = None
+        self.draining = False
+        self._settings = settings
+        self._backend = backend
+        self._metrics = metrics
+        self._redactor = redactor
+        self._places = Places(settings.max_concurrent_runs, settings.max_queued_runs)
+        self._active: set[_Active] = set()
+        self._runs: dict[str, _Active] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._metadata = {"agent": settings.agent_name, "framework": settings.framework}
+        self._cancels = asyncio.create_task(self._listen_for_cancels())
+
+    def ready_agent(self) -> Agent:
+        """Return the agent that takes new work.
+
+        Raises:
+            ServiceUnavailable: There is none yet, or no more.
+        """
+        if self.draining:
+            raise ServiceUnavailable("the service is shutting down", headers={"Retry-After": "5"})
+        if self.agent is None:
+            raise ServiceUnavailable("the agent is being loaded", headers={"Retry-After": "1"})
+        return self.agent
+
+    async def start(self, payload: Any, run_id: str | None = None) -> Run:
+        """Begin a run. It goes on whether or not anybody waits for it.
+
+        Args:
+            payload: The request's body, valid.
+            run_id: Its id, valid; a new UUID by default.
+
+        Returns:
+            Its record, stored.
+
+        Raises:
+            RunExists: The id is taken.
+            TooManyRuns: The queue is full.
+            ServiceUnavailable: The agent is not loaded, or the service is draining.
+        """
+        agent = self.ready_agent()
+        active = self._begin(run_id or ids.uuid7())
+        run = Run(
+            run_id=active.run_id, status="accepted", created_at=datetime.now(UTC), metadata=self._metadata
+        )
+        created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keep(asyncio.create_task(self._carry_out(agent, active, run, payload, created)))
+        await asyncio.shield(created)
+        return run
+
+    async def invoke(self, payload: Any, limit: float | None) -> tuple[Completed, float]:
+        """Let the agent work on a payload without keeping a run.
+
+        Args:
+            payload: The request's body, valid.
+            limit: Seconds until there must be an answer, waiting for a place included.
+
+        Returns:
+            The outcome, and the seconds the agent worked.
+
+        Raises:
+            AgentFailed: The agent raised.
+            InvalidOutput: Its output cannot be JSON.
+            AgentTimedOut: It took longer than `limit`; it is stopped.
+            TooManyRuns: The queue is full.
+            ServiceUnavailable: The agent is not loaded, or the service is draining.
+        """
+        agent = self.ready_agent()
+        active = self._begin(ids.uuid7())
+        deadline = None if limit is None else time.monotonic() + limit
+        execution = None
+        try:
+            if await self._has_place(active, limit):
+                context = StreamContext(active.run_id, _NO_EVENTS, None)
+                execution = Execution(agent, payload, context, self._redactor, streaming=False)
+                left = None if deadline is None else max(deadline - time.monotonic(), 0)
+                result = await execution.outcome(active.stop, left)
+            else:
+                result = outcome.of_stop(active.stop.result() if active.stop.done() else Stop("timeout"))
+        except asyncio.CancelledError:  # the caller left: nobody else can have the output
+            if execution is not None:
+                execution.cancel()
+            raise
+        finally:
+            self._end(active, execution)
+        seconds = execution.seconds if execution else 0.0
+        if isinstance(result, Completed):
+            return self._with_output_errors(active.run_id, result), seconds
+        _log_end(active.run_id, result, seconds)
+        raise outcome.as_exception(result)
+
+    async def cancel(self, run_id: str, reason: str | None) -> None:
+        """Cancel a run, here or on another replica, and wait until it is over.
+
+        Raises:
+            RunNotFound: No such run.
+            InvalidRequest: The run is finished.
+            ServiceUnavailable: Whoever runs it has not ended it in time.
+        """
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        async with self._backend.watch(run_id) as watch:
+            run = await self._backend.get(run_id)
+            if run.finished:
+                raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
+            await self._backend.request_cancel(run_id, reason)
+            while not (run := await self._backend.get(run_id)).finished:
+                if not await watch.wait(max(deadline - time.monotonic(), 0)):
+                    raise ServiceUnavailable(
+                        "the cancel was passed on, but the run has not ended yet",
+                        headers={"Retry-After": "5"},
+                    )
+        if run.status != "cancelled":
+            raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
+
+    def abandon(self, run_id: str) -> None:
+        """Cancel a run of this process whose only listener has left."""
+        if (active := self._runs.get(run_id)) is not None:
+            active.stop_for(Stop("cancelled", "the caller disconnected"))
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new work, give what is there some time, then end it.
+
+        Args:
+            grace: Seconds that running agents get.
+        """
+        self.draining = True
+        if not await self._is_idle(grace):
+            for active in self._active:
+                active.stop_for(Stop("shutdown"))
+            await self._is_idle(_CANCEL_SECONDS)
+
+    async def aclose(self) -> None:
+        """Stop everything without grace."""
+        await self.drain(0)
+        self._cancels.cancel()
+        await asyncio.wait((self._cancels,))
+
+    def _begin(self, run_id: str) -> _Active:
+        active = _Active(run_id, self._places.reserve())
+        self._active.add(active)
+        self._idle.clear()
+        return active
+
+    def _end(self, active: _Active, execution: Execution | None) -> None:
+        """Let go of what has ended. An agent that has not keeps its place until it has."""
+        if execution is None or execution.task.done():
+            self._places.release(active.place)
+        else:
+            self._keep(execution.task)
+            execution.task.add_done_callback(lambda _: self._places.release(active.place))
+        self._active.discard(active)
+        if not self._active:
+            self._idle.set()
+
+    async def _carry_out(
+        self, agent: Agent, active: _Active, run: Run, payload: Any, created: asyncio.Future[None]
+    ) -> None:
+        """Do all of a run, from its record to its terminal event."""
+        try:
+            await self._backend.create(run)
+        except Exception as error:
+            created.set_exception(error)
+            self._end(active, None)
+            return
+        created.set_result(None)
+        self._runs[run.run_id] = active
+        self._metrics.active_runs.inc()
+        log(_logger, logging.INFO, "run accepted", run_id=run.run_id)
+        publisher = Publisher(self._backend, run, self._metrics.count_events)
+        writer = asyncio.create_task(publisher.write())
+        writer.add_done_callback(lambda _: active.stop_for(Stop("lost")))
+        execution = None
+        try:
+            if await self._has_place(active, None):
+                execution = self._start_agent(agent, active, payload, publisher)
+                result = await execution.outcome(active.stop, self._settings.max_run_duration)
+                if not await execution.settled():
+                    log(_logger, logging.WARNING, "agent does not stop", run_id=run.run_id)
+            else:
+                result = outcome.of_stop(active.stop.result())
+            self._conclude(publisher, result, execution.seconds if execution else 0.0)
+            await writer
+        except Exception as error:
+            log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
+        finally:
+            publisher.close()
+            self._metrics.active_runs.dec()
+            del self._runs[run.run_id]
+            self._end(active, execution)
+
+    async def _has_place(self, active: _Active, limit: float | None) -> bool:
+        """Wait for the place; tell whether it came before a stop and before the limit."""
+        if not active.place.done():
+            await asyncio.wait(
+                (active.place, active.stop), timeout=limit, return_when=asyncio.FIRST_COMPLETED
+            )
+        return active.place.done() and not active.stop.done()
+
+    def _start_agent(self, agent: Agent, active: _Active, payload: Any, publisher: Publisher) -> Execution:
+        publisher.publish(
+            "started",
+            {"agent_name": self._settings.agent_name, "framework": self._settings.framework},
+            status="running",
+            started_at=datetime.now(UTC),
+        )
+        log(_logger, logging.INFO, "run running", run_id=active.run_id)
+        context = StreamContext(active.run_id, self._settings.events_filter, publisher)
+        return Execution(agent, payload, context, self._redactor, streaming=True)
+
+    def _conclude(self, publisher: Publisher, result: Outcome, seconds: float) -> None:
+        """Write how the run ended: its terminal event and its record, together."""
+        run_id = publisher.run.run_id
+        if isinstance(result, Completed):
+            result = self._with_output_errors(run_id, result)
+        event_type, fields, changes = outcome.terminal(result, seconds, self._metadata)
+        publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
+        self._metrics.runs.labels(result.status).inc()
+        _log_end(run_id, result, seconds)
+
+    def _with_output_errors(self, run_id: str, result: Completed) -> Completed:
+        """Say what is wrong with an output that breaks its schema; it is returned all the same."""
+        schema = self._settings.output_schema
+        if schema is None:
+            return result
+        violations = schema.violations(msgspec.json.decode(result.output), len(result.output))
+        if not violations:
+            return result
+        errors = self._redactor.value(msgspec.to_builtins(violations))
+        self._metrics.output_errors.inc()
+        log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
+        return Completed(result.output, {"output_errors": errors})
+
+    async def _is_idle(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen_for_cancels(self) -> None:
+        async for run_id, reason in self._backend.cancel_requests():
+            if (active := self._runs.get(run_id)) is not None:
+                active.stop_for(Stop("cancelled", reason))
+
+
+def _log_end(run_id: str, result: Outcome, seconds: float) -> None:
+    level = logging.INFO
+    fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
+    if isinstance(result, Failed):
+        level = logging.WARNING
+        fields |= {"code": result.code, "reason": result.error, "error": result.raised}
+    elif isinstance(result, Cancelled):
+        fields["reason"] = result.reason
+    log(_logger, level, f"run {result.status}", **fields)

@@ -1,0 +1,127 @@
+"""One process that serves: from the first socket to the exit code."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+
+from aiohttp import web
+
+import dockrion
+from dockrion.dockfile import Loaded
+from dockrion.errors import StartError
+from dockrion.logs import log
+from dockrion.web.app import create_app
+from dockrion.web.service import SERVICE
+
+_logger = logging.getLogger(__name__)
+GRACE_SECONDS = 30.0
+_CONNECTIONS_END_SECONDS = 5.0
+_EXIT_SECONDS = 3.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(loaded: Loaded, *, host: str, port: int, grace: float = GRACE_SECONDS) -> None:
+    """Serve a Dockfile until a signal ends it.
+
+    Args:
+        loaded: The Dockfile, checked.
+        host: Where to listen.
+        port: Where to listen.
+        grace: Seconds that running agents get after the signal.
+
+    Raises:
+        StartError: The address is taken, or the agent cannot be loaded.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    task = loop.create_task(_serve(loaded, host, port, grace))
+    try:
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except SystemExit as error:
+                if task.done():
+                    raise
+                # An agent's own task called sys.exit(): that ends its run, not the service.
+                log(_logger, logging.ERROR, "the agent tried to exit", error=error)
+        task.result()
+    finally:
+        _leave_behind(loop)
+
+
+def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
+    """Exit soon whatever happens: agents' threads that never end would hold the interpreter.
+
+    Args:
+        code: The exit code.
+        seconds: How long a normal exit may take.
+    """
+
+    def exit_now() -> None:
+        os._exit(code)
+
+    timer = threading.Timer(seconds, exit_now)
+    timer.daemon = True
+    timer.start()
+
+
+async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
+    app = create_app(loaded)
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS
+    )
+    await runner.setup()
+    try:
+        await _listen(runner, host, port)
+        ended = _on_signal()
+        loading = app[SERVICE].loading
+        await asyncio.wait((ended, loading), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+            await ended
+        log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
+        await app[SERVICE].drain(grace)
+    finally:
+        await runner.cleanup()
+    log(_logger, logging.INFO, "shut down")
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(f"cannot listen on {host}:{port}: {reason}; name another with --port") from error
+    bound = [address[1] for address in runner.addresses]
+    log(_logger, logging.INFO, "listening", host=host, port=bound[0], version=dockrion.__version__)
+
+
+def _on_signal() -> asyncio.Future[None]:
+    """Return a future that the first signal completes; a second signal exits at once."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end(signum: int) -> None:
+        if ended.done():
+            sys.stdout.flush()
+            os._exit(128 + signum)
+        ended.set_result(None)
+
+    for signum in _SIGNALS:
+        loop.add_signal_handler(signum, end, signum)
+    return ended
+
+
+def _leave_behind(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop without waiting for what agents left on it."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    asyncio.set_event_loop(None)
+    loop.close()

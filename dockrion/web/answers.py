@@ -1,0 +1,89 @@
+"""Answers in JSON, the errors among them."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from dockrion.errors import (
+    DockrionError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+from dockrion.logs import log
+from dockrion.redaction import Redactor
+from dockrion.web.service import SERVICE
+
+_logger = logging.getLogger(__name__)
+_encoder = msgspec.json.Encoder()
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Forbidden(DockrionError):
+    status, code = 403, "FORBIDDEN"
+
+
+_BY_STATUS: dict[int, type[DockrionError]] = {
+    kind.status: kind
+    for kind in (
+        InvalidRequest,
+        _Forbidden,
+        NotFound,
+        MethodNotAllowed,
+        PayloadTooLarge,
+        UnsupportedMediaType,
+    )
+}
+
+
+def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a response with a JSON body."""
+    return web.Response(
+        body=_encoder.encode(body), status=status, headers=headers, content_type="application/json"
+    )
+
+
+def error_answer(error: DockrionError, redactor: Redactor) -> web.Response:
+    """Return the response to a failure, without secrets."""
+    body: dict[str, Any] = {
+        "success": False,
+        "error": redactor.text(error.message),
+        "code": error.code,
+    }
+    if error.details is not None:
+        body["details"] = redactor.value(msgspec.to_builtins(error.details))
+    return answer(body, status=error.status, headers=error.headers)
+
+
+@web.middleware
+async def errors_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer whatever a handler raises, by the contract's table of errors."""
+    try:
+        return await handler(request)
+    except DockrionError as error:
+        if error.status == DockrionError.status and error.__cause__ is not None:
+            log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
+        failure = error
+    except web.HTTPException as error:
+        failure = _of_http(error, request)
+    except Exception as error:
+        log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
+        failure = DockrionError("the service failed; the operator finds the reason in its log")
+    return error_answer(failure, request.app[SERVICE].redactor)
+
+
+def _of_http(error: web.HTTPException, request: web.Request) -> DockrionError:
+    kind = _BY_STATUS.get(error.status, DockrionError)
+    if isinstance(error, web.HTTPNotFound):
+        return kind(f"nothing is at {request.path}")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return kind(f"{request.method} is not allowed here, {allowed} is", headers={hdrs.ALLOW: allowed})
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return kind("the body is too large")
+    return kind(error.text or error.reason)

@@ -1,0 +1,114 @@
+"""The application: routes, middlewares, and the service behind them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from aiohttp import hdrs, web
+
+from dockrion.dockfile import Dockfile, Loaded
+from dockrion.logs import log
+from dockrion.web import info, invoke, runs
+from dockrion.web.answers import Handler, errors_in_json
+from dockrion.web.cors import allow_origins, plain_options
+from dockrion.web.requests import MAX_BODY_BYTES
+from dockrion.web.service import RUN_ID, SERVICE, Service
+
+_logger = logging.getLogger("dockrion.requests")
+_CLIENT_LEFT = 499  # as nginx logs it; nobody receives this status
+
+
+def create_app(loaded: Loaded) -> web.Application:
+    """Make the application that serves a Dockfile.
+
+    Run it with `handler_cancellation`, so that a caller who leaves is noticed.
+
+    Args:
+        loaded: The Dockfile, checked.
+    """
+    app = web.Application(
+        middlewares=[observed, errors_in_json, plain_options], client_max_size=MAX_BODY_BYTES
+    )
+    _add_routes(app.router, loaded.dockfile)
+    allow_origins(app, loaded.dockfile)
+
+    async def serve(app: web.Application) -> AsyncIterator[None]:
+        app[SERVICE] = service = Service(loaded)
+        yield
+        await service.aclose()
+
+    app.cleanup_ctx.append(serve)
+    app.on_response_prepare.append(_hide_versions)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+def _add_routes(router: web.UrlDispatcher, dockfile: Dockfile) -> None:
+    expose, streaming = dockfile.expose, dockfile.streaming
+    if expose.rest:
+        router.add_get("/", info.page)
+        router.add_get("/health", info.health)
+        router.add_get("/ready", info.ready)
+        router.add_get("/metrics", info.metrics)
+        router.add_get("/schema", info.schema)
+        router.add_get("/info", info.info)
+        router.add_post("/invoke", invoke.invoke)
+    if expose.streaming == "sse":
+        router.add_post("/invoke/stream", invoke.invoke_stream)
+    if streaming.async_runs:
+        router.add_post("/runs", runs.create)
+        router.add_get("/runs", runs.recent)
+        router.add_get("/runs/{run_id}", runs.get)
+        router.add_delete("/runs/{run_id}", runs.cancel)
+    if streaming.async_runs and expose.streaming == "sse":
+        router.add_get("/runs/{run_id}/events", runs.events, allow_head=False)
+
+
+async def _hide_versions(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = "dockrion"
+
+
+async def _end_streams(app: web.Application) -> None:
+    """End what still streams; open connections would hold the server's end."""
+    await app[SERVICE].drain(0)
+
+
+@web.middleware
+async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log and count every request, once, when it is over."""
+    metrics = request.app[SERVICE].metrics
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "(none)"
+    method = request.method if request.method in hdrs.METH_ALL else "(other)"  # a series each
+    began = time.perf_counter()
+    status = _CLIENT_LEFT
+    streamed = False
+    metrics.active_requests.inc()
+    try:
+        response = await handler(request)
+        status = response.status
+        streamed = response.content_type == "text/event-stream"
+    except asyncio.CancelledError:
+        streamed = True
+        raise
+    else:
+        return response
+    finally:
+        seconds = time.perf_counter() - began
+        metrics.active_requests.dec()
+        metrics.requests.labels(method, route, str(status)).inc()
+        if not streamed:
+            metrics.request_seconds.labels(method, route).observe(seconds)
+        log(
+            _logger,
+            logging.INFO,
+            "request",
+            method=request.method,
+            path=request.path,
+            status=status,
+            seconds=round(seconds, 6),
+            run_id=request.get(RUN_ID),
+            client=request.remote,
+            user_agent=request.headers.get(hdrs.USER_AGENT),
+        )

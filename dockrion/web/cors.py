@@ -1,0 +1,58 @@
+"""Who may call from another origin (the Fetch standard's CORS protocol).
+
+aiohttp-cors answers preflights and marks the answers of routes; what has no route (404,
+405) is marked here.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import aiohttp_cors
+from aiohttp import hdrs, web
+
+from dockrion.dockfile import Dockfile
+
+_EXPOSED = ("Location", "Retry-After", "X-Run-Id")
+_MAX_AGE_SECONDS = 600
+
+
+def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
+    """Apply the Dockfile's rules to every route of an application, present by now."""
+    cors = dockfile.expose.cors
+    origins = cors.origins if cors else ["*"]
+    methods = cors.methods if cors else ["*"]
+    options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
+        allow_credentials=False,
+        expose_headers=_EXPOSED,
+        allow_headers="*",
+        allow_methods="*" if "*" in methods else methods,
+        max_age=_MAX_AGE_SECONDS,
+    )
+    setup = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
+    for route in list(app.router.routes()):
+        setup.add(route)
+    app.on_response_prepare.append(_mark_answers(frozenset(origins)))
+
+
+def _mark_answers(origins: frozenset[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    async def mark(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+        origin = request.headers.get(hdrs.ORIGIN)
+        if request.match_info.http_exception is None or origin is None:
+            return
+        if origin in origins or "*" in origins:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(_EXPOSED)
+
+    return mark
+
+
+@web.middleware
+async def plain_options(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer an OPTIONS that is no preflight with the methods there are (RFC 9110, 9.3.7)."""
+    route = request.match_info.route
+    if request.method != hdrs.METH_OPTIONS or hdrs.ORIGIN in request.headers or route.resource is None:
+        return await handler(request)
+    methods = sorted({other.method for other in route.resource})
+    return web.Response(status=204, headers={hdrs.ALLOW: ", ".join(methods)})

@@ -1,0 +1,114 @@
+"""What the service says of itself."""
+
+import html
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+import dockrion
+from dockrion.web.answers import answer
+from dockrion.web.service import SERVICE
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{name}</title>
+<style>body {{ font: 1rem/1.5 system-ui; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }}</style>
+<h1>{name}</h1>
+<p>{description}</p>
+<ul>
+{endpoints}
+</ul>
+<p>Served by Dockrion {version}.</p>
+</html>
+"""
+
+
+async def page(request: web.Request) -> web.Response:
+    agent = request.app[SERVICE].dockfile.agent
+    endpoints = sorted(
+        {
+            (route.resource.canonical, route.method)
+            for route in request.app.router.routes()
+            if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
+        }
+    )
+    text = _PAGE.format(
+        name=html.escape(agent.name),
+        description=html.escape(agent.description or "An AI agent."),
+        endpoints="\n".join(
+            f"<li><code>{method} {html.escape(path)}</code></li>" for path, method in endpoints
+        ),
+        version=dockrion.__version__,
+    )
+    return web.Response(
+        text=text,
+        content_type="text/html",
+        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+    )
+
+
+async def health(request: web.Request) -> web.Response:
+    agent = request.app[SERVICE].dockfile.agent
+    return answer(
+        {
+            "status": "ok",
+            "service": f"runtime:{agent.name}",
+            "version": dockrion.__version__,
+            "timestamp": datetime.now(UTC),
+            "agent": agent.name,
+            "framework": agent.framework,
+        }
+    )
+
+
+async def ready(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    await service.check_ready()
+    return answer({"success": True, "status": "ready", "agent": service.dockfile.agent.name})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    exposition = request.app[SERVICE].metrics.exposition()
+    return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def schema(request: web.Request) -> web.Response:
+    dockfile = request.app[SERVICE].dockfile
+    return answer(
+        {
+            "success": True,
+            "agent": dockfile.agent.name,
+            "input_schema": dockfile.io_schema.input,
+            "output_schema": dockfile.io_schema.output,
+        }
+    )
+
+
+async def info(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    dockfile = service.dockfile
+    kept = {
+        path.removeprefix("metadata."): value
+        for path, value in service.unknown.items()
+        if path.startswith("metadata.")
+    }
+    agent = {
+        "name": dockfile.agent.name,
+        "description": dockfile.agent.description,
+        "framework": dockfile.agent.framework,
+        "mode": dockfile.agent.mode,
+        "target": dockfile.agent.target,
+    }
+    return answer(
+        {
+            "success": True,
+            "agent": service.redactor.value(agent),
+            "auth_enabled": dockfile.auth is not None and dockfile.auth.mode != "none",
+            "version": dockrion.__version__,
+            "metadata": service.redactor.value(msgspec.to_builtins(dockfile.metadata) | kept),
+        }
+    )

@@ -1,0 +1,37 @@
+"""Asking the agent and waiting for it: `/invoke`, and pattern A."""
+
+import msgspec
+from aiohttp import hdrs, web
+
+from dockrion.web import requests
+from dockrion.web.answers import answer
+from dockrion.web.service import RUN_ID, SERVICE
+from dockrion.web.streams import stream
+
+
+async def invoke(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    service.runs.ready_agent()
+    payload = await requests.payload(request, service.input_schema)
+    done, seconds = await service.runs.invoke(payload, service.dockfile.arguments.timeout_sec or None)
+    agent = service.dockfile.agent
+    metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
+    return answer({"success": True, "output": msgspec.Raw(done.output), "metadata": metadata | done.metadata})
+
+
+async def invoke_stream(request: web.Request) -> web.StreamResponse:
+    """Pattern A: a run whose first reader is its caller."""
+    service = request.app[SERVICE]
+    service.runs.ready_agent()
+    asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
+    payload = await requests.payload(request, service.input_schema)
+    run = await service.runs.start(payload, await service.new_run_id())
+    request[RUN_ID] = run.run_id
+    headers = None
+    if service.dockfile.streaming.async_runs:
+        headers = {"X-Run-Id": run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
+    try:
+        return await stream(request, run.run_id, 0, timeout=None, headers=headers)
+    finally:
+        if (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel":
+            service.runs.abandon(run.run_id)  # does nothing to a run that is over

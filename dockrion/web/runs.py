@@ -1,0 +1,94 @@
+"""Runs that anyone may watch: pattern B."""
+
+from typing import cast, get_args
+
+from aiohttp import hdrs, web
+
+from dockrion.backends.base import BadCursor, Run, Status
+from dockrion.errors import Gone, InvalidRequest, RunExists
+from dockrion.ids import checked
+from dockrion.web import requests
+from dockrion.web.answers import answer
+from dockrion.web.service import RUN_ID, SERVICE, Service
+from dockrion.web.streams import stream
+
+
+async def create(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    service.runs.ready_agent()
+    asked = _client_id(request, service)
+    payload = await requests.payload(request, service.input_schema)
+    run_id = asked or await service.new_run_id()
+    events_url = f"/runs/{run_id}/events"
+    try:
+        run = await service.runs.start(payload, run_id)
+    except RunExists as error:
+        raise RunExists(error.message, details={"run_id": run_id, "events_url": events_url}) from None
+    request[RUN_ID] = run_id
+    accepted = {
+        "run_id": run_id,
+        "status": run.status,
+        "events_url": events_url,
+        "created_at": run.created_at,
+    }
+    return answer(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})
+
+
+async def recent(request: web.Request) -> web.Response:
+    """List runs, newest first. Outputs, which may be large, are left to `GET /runs/{id}`."""
+    status = requests.choice(request, "status", get_args(Status))
+    limit = requests.integer(request, "limit", 100, 1, 500)
+    try:
+        listing = await request.app[SERVICE].backend.recent(
+            status=cast("Status | None", status), limit=limit, cursor=request.query.get("cursor")
+        )
+    except BadCursor:
+        raise InvalidRequest("?cursor= is the `next` of an earlier answer") from None
+    return answer({"items": [_without_output(run) for run in listing.items], "next": listing.next})
+
+
+async def get(request: web.Request) -> web.Response:
+    return answer(await request.app[SERVICE].backend.get(requests.run_id(request)))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    run_id = requests.run_id(request)
+    await request.app[SERVICE].runs.cancel(run_id, requests.reason(request))
+    return answer({"run_id": run_id, "status": "cancelled"})
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    service = request.app[SERVICE]
+    run_id = requests.run_id(request)
+    after = requests.position(request)
+    default = service.dockfile.streaming.connection.default_timeout
+    timeout = requests.integer(request, "timeout", default, 1, 3600)
+    strict = requests.boolean(request, "strict")
+    run = await service.backend.get(run_id)
+    if run.finished and after >= run.last_sequence:
+        return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
+    if strict:
+        await _refuse_gap(service, run_id, after)
+    return await stream(request, run_id, after, timeout=timeout)
+
+
+def _client_id(request: web.Request, service: Service) -> str | None:
+    asked = request.query.get("run_id")
+    if asked is None:
+        return None
+    if not service.dockfile.streaming.allow_client_ids:
+        raise InvalidRequest("this service names its runs itself; leave ?run_id= out")
+    return checked(asked)
+
+
+async def _refuse_gap(service: Service, run_id: str, after: int) -> None:
+    page = await service.backend.read(run_id, after, 1)
+    if page.entries and page.entries[0].sequence > after + 1:
+        first = page.entries[0].sequence
+        raise Gone(
+            f"events before {first} are gone", details={"requested": after + 1, "first_available": first}
+        )
+
+
+def _without_output(run: Run) -> dict[str, object]:
+    return {name: getattr(run, name) for name in Run.__struct_fields__ if name != "output"}

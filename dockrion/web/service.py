@@ -1,0 +1,171 @@
+"""What the routes share: the parts of one running service."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from dockrion import ids
+from dockrion.agents.loading import import_target, load_agent
+from dockrion.agents.threads import in_thread
+from dockrion.backends.base import Backend
+from dockrion.backends.memory import MemoryBackend
+from dockrion.dockfile import Dockfile, Loaded
+from dockrion.errors import StartError
+from dockrion.events import EventFilter
+from dockrion.ids import CustomIds
+from dockrion.logs import log
+from dockrion.metrics import Metrics
+from dockrion.redaction import Redactor
+from dockrion.runs import RunManager, RunSettings
+from dockrion.validation import Schema
+
+_logger = logging.getLogger(__name__)
+_UNREACHABLE_SECONDS = 60.0  # how long runs are kept that no endpoint shows
+_STREAM_END_SECONDS = 5.0
+_WRITE_SECONDS = 30.0
+
+
+class OpenStreams:
+    """Knows the deadline of every open stream, to end them when the service ends."""
+
+    def __init__(self) -> None:
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @contextmanager
+    def listed(self, deadline: asyncio.Timeout) -> Iterator[None]:
+        """Know a stream's deadline while the stream is open."""
+        self._deadlines.add(deadline)
+        self._none.clear()
+        try:
+            yield
+        finally:
+            self._deadlines.discard(deadline)
+            if not self._deadlines:
+                self._none.set()
+
+    async def end(self, patience: float) -> None:
+        """Wait for streams to end with their runs, then let the time of the rest be over.
+
+        Args:
+            patience: How long to wait, in seconds.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._none.wait()
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(now)
+
+
+class Service:
+    """One agent being served. Made on the event loop that serves it.
+
+    Args:
+        loaded: The Dockfile, checked.
+
+    Attributes:
+        dockfile: What was asked for.
+        loading: Done when the agent is loaded; raises `StartError` when it cannot be.
+        streams: Those open now.
+        write_seconds: How long a reader may take nothing before its connection is closed.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.dockfile: Dockfile = loaded.dockfile
+        self.unknown = loaded.unknown
+        self.redactor = Redactor(loaded.secrets.values())
+        self.metrics = Metrics()
+        self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
+        self.input_schema = _schema(self.dockfile.io_schema.input)
+        self.backend: Backend = _backend(self.dockfile)
+        self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
+        self.streams = OpenStreams()
+        self.write_seconds = _WRITE_SECONDS
+        self._custom_ids: CustomIds | None = None
+        self._directory = loaded.path.parent
+        self.loading = asyncio.create_task(self._load(), name="dockrion-load")
+
+    async def new_run_id(self) -> str:
+        """Return an id for a run whose caller named none.
+
+        Raises:
+            DockrionError: The Dockfile's own generator failed.
+        """
+        return ids.uuid7() if self._custom_ids is None else await self._custom_ids.new()
+
+    async def check_ready(self) -> None:
+        """Return if new work can be taken.
+
+        Raises:
+            ServiceUnavailable: It cannot; the message says why.
+        """
+        self.runs.ready_agent()
+        await self.backend.ping()
+
+    async def drain(self, grace: float) -> None:
+        """End all work and every stream.
+
+        Args:
+            grace: Seconds that running agents get to end by themselves.
+        """
+        await self.runs.drain(grace)
+        await self.streams.end(_STREAM_END_SECONDS)
+
+    async def aclose(self) -> None:
+        """Release everything."""
+        self.loading.cancel()
+        await asyncio.wait((self.loading,))
+        await self.runs.aclose()
+        await self.backend.aclose()
+
+    async def _load(self) -> None:
+        agent = await load_agent(self.dockfile, self._directory)
+        generator = self.dockfile.streaming.id_generator
+        if generator.type == "custom" and generator.handler:
+            self._custom_ids = await _load_generator(
+                generator.handler, self.dockfile.agent.name, self._directory
+            )
+        self.runs.agent = agent
+        log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
+
+    def _run_settings(self) -> RunSettings:
+        streaming, io_schema = self.dockfile.streaming, self.dockfile.io_schema
+        return RunSettings(
+            agent_name=self.dockfile.agent.name,
+            framework=self.dockfile.agent.framework or "custom",
+            events_filter=self.events_filter,
+            output_schema=_schema(io_schema.output) if io_schema.strict else None,
+            max_run_duration=streaming.events.max_run_duration,
+            max_concurrent_runs=streaming.max_concurrent_runs,
+            max_queued_runs=streaming.max_queued_runs,
+        )
+
+
+SERVICE = web.AppKey("service", Service)
+RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
+
+
+def _schema(schema: dict[str, object] | None) -> Schema | None:
+    return None if schema is None else Schema(schema)
+
+
+def _backend(dockfile: Dockfile) -> Backend:
+    keep = dockfile.streaming.redis
+    ttl = keep.stream_ttl_seconds if dockfile.streaming.async_runs else _UNREACHABLE_SECONDS
+    return MemoryBackend(max_events=keep.max_events_per_run, ttl=ttl)
+
+
+async def _load_generator(target: str, agent_name: str, directory: Path) -> CustomIds:
+    field = "streaming.id_generator.handler"
+    generator = await in_thread(lambda: import_target(field, target, directory), "dockrion-load")
+    try:
+        return CustomIds(generator, agent_name)
+    except (TypeError, ValueError) as error:
+        raise StartError(f"{field}: {target} cannot be called without arguments: {error}") from error

@@ -1,0 +1,155 @@
+"""The stream writer: one loop per connection."""
+
+import asyncio
+import logging
+import socket
+import time
+from contextlib import suppress
+
+from aiohttp import web
+
+from dockrion import events, ids, sse
+from dockrion.backends.base import Page
+from dockrion.backends.follow import IDLE, follow
+from dockrion.logs import log
+from dockrion.web.service import SERVICE, Service
+
+_logger = logging.getLogger(__name__)
+_RETRY_MILLISECONDS = 2000
+_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "Connection": "keep-alive",
+    "X-Accel-Buffering": "no",  # nginx passes the stream on unbuffered
+}
+
+
+class _ReaderStuckError(Exception):
+    """The reader took nothing for too long."""
+
+
+async def stream(
+    request: web.Request,
+    run_id: str,
+    after: int,
+    *,
+    timeout: int | None,  # noqa: ASYNC109  the contract's own timeout: it ends with a frame
+    headers: dict[str, str] | None = None,
+) -> web.StreamResponse:
+    """Answer with a run's events after a position, until the run or the time is over.
+
+    Args:
+        request: The request to answer.
+        run_id: The run.
+        after: The last sequence the reader has.
+        timeout: Seconds until the stream ends all the same, None for no such end.
+        headers: More headers.
+
+    Raises:
+        RunNotFound: No such run.
+        TooManySubscribers: It has as many as it may.
+    """
+    service = request.app[SERVICE]
+    streaming = service.dockfile.streaming
+    async with follow(
+        service.backend,
+        run_id,
+        after,
+        idle=streaming.events.heartbeat_interval,
+        limit=streaming.connection.max_subscribers_per_run,
+    ) as pages:
+        response = web.StreamResponse(headers=_HEADERS | (headers or {}))
+        await response.prepare(request)
+        service.metrics.open_streams.inc()
+        connection = _Connection(request, response, service, run_id, after)
+        try:
+            async with asyncio.timeout(timeout) as deadline:
+                with service.streams.listed(deadline):
+                    await connection.send(sse.retry(_RETRY_MILLISECONDS))
+                    async for page in pages:
+                        await connection.send_page(page)
+        except TimeoutError:
+            with suppress(ConnectionError, _ReaderStuckError):
+                last = sse.DRAINING if service.runs.draining else sse.timeout(timeout or 0)
+                await connection.send(last)
+        except ConnectionError:  # the reader left
+            return response
+        except _ReaderStuckError:
+            connection.abort()
+        except Exception as error:  # the answer has begun: all that is left is to cut it
+            log(_logger, logging.ERROR, "stream broke", run_id=run_id, error=error)
+            connection.abort()
+        finally:
+            service.metrics.open_streams.dec()
+        return response
+
+
+class _Connection:
+    """Writes to one reader and remembers what it has."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        service: Service,
+        run_id: str,
+        after: int,
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._service = service
+        self._run_id = run_id
+        self._after = after
+        self._opened_at = time.time()
+        self._end_silence()
+
+    async def send_page(self, page: Page) -> None:
+        if page is IDLE:
+            await self.send(self._sign_of_life())
+            return
+        first, last = page.entries[0], page.entries[-1]
+        if first.sequence > self._after + 1:
+            await self.send(sse.gap(self._after + 1, first.sequence))
+        for chunk in page.encoded(sse.chunks):
+            await self.send(chunk)
+        self._after = last.sequence
+        if last.emitted_at >= self._opened_at:  # history is not late
+            self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
+        # A write that never waits never yields, and a long replay would hold the loop.
+        await asyncio.sleep(0)
+
+    async def send(self, data: bytes) -> None:
+        """Write, and wait until the reader has taken enough of it.
+
+        Raises:
+            ConnectionError: The reader left.
+            _ReaderStuckError: It takes nothing.
+        """
+        try:
+            async with asyncio.timeout(self._service.write_seconds):
+                await self._response.write(data)
+                await self._request.writer.drain()
+        except TimeoutError:
+            raise _ReaderStuckError from None
+
+    def abort(self) -> None:
+        """Close without an end of the stream, so that the reader knows to resume."""
+        if (transport := self._request.transport) is not None:
+            transport.abort()
+
+    def _sign_of_life(self) -> bytes:
+        if not self._service.events_filter.allows("heartbeat"):
+            return sse.KEEP_ALIVE
+        return sse.control("heartbeat", events.heartbeat(self._run_id, self._after, ids.uuid7()))
+
+    def _end_silence(self) -> None:
+        """Let the kernel end a connection whose peer acknowledges nothing.
+
+        Heartbeats to a peer that is gone fill its buffers far too slowly to be noticed by
+        the writer (RFC 5482, TCP User Timeout; tcp(7) on Linux).
+        """
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        transport = self._request.transport
+        connection = transport.get_extra_info("socket") if transport is not None else None
+        if option is not None and connection is not None and connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, option, int(self._service.write_seconds * 1000))

@@ -1,0 +1,63 @@
+"""Fixtures of all tests, and the check that nothing is left behind."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from dockrion.agents.custom import HandlerAgent
+from dockrion.runs import RunManager
+from dockrion.web.app import create_app
+from dockrion.web.service import SERVICE
+from tests.support import Served, dockfile, placeholder, wait_until
+
+Serve = Callable[..., Awaitable[Served]]
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_behind() -> AsyncIterator[None]:
+    """Fail a test that leaves a task or a thread."""
+    before = set(threading.enumerate())
+    yield
+    await wait_until(lambda: asyncio.all_tasks() <= {asyncio.current_task()})
+    await wait_until(lambda: set(threading.enumerate()) - before <= _default_executor_threads())
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Serve an agent in this process: `await serve(function, section={…})`."""
+    started: list[Served] = []
+
+    async def start(agent: Callable[..., Any] = placeholder, **sections: Any) -> Served:
+        app = create_app(dockfile(tmp_path, sections))
+        client: TestClient[Any, Any] = TestClient(TestServer(app))
+        await client.start_server()
+        service = app[SERVICE]
+        await service.loading
+        service.runs.agent = HandlerAgent(agent, "custom")
+        served = Served(client, service)
+        started.append(served)
+        return served
+
+    yield start
+    for served in started:
+        await served.client.close()
+        runs, backend = served.service.runs, served.backend
+        assert not runs._active
+        assert not runs._runs
+        await wait_until(partial(_done, runs))
+        assert not backend._logs
+
+
+def _done(runs: RunManager) -> bool:
+    return not runs._tasks
+
+
+def _default_executor_threads() -> set[threading.Thread]:
+    """Return the threads of `asyncio.to_thread`, which belong to the loop."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")}

@@ -1,0 +1,50 @@
+"""Dockfiles for tests: a sound one of four lines, with sections replaced or added behind."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from dockrion.dockfile import DockfileError, Loaded, load
+
+SOUND = {
+    "version": 'version: "1.0"',
+    "agent": "agent: {name: bot, handler: app:handle}",
+    "io_schema": "io_schema: {}",
+    "expose": "expose: {}",
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a Dockfile and return the path a user in its folder would give."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*sections: str) -> Path:
+        texts = {text.partition(":")[0]: text for text in sections}
+        path = Path("Dockfile.yaml")
+        path.write_text("\n".join({**SOUND, **texts}.values()) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def loaded(write: Callable[..., Path]) -> Callable[..., Loaded]:
+    def loaded(*sections: str, environ: Mapping[str, str] | None = None) -> Loaded:
+        return load(write(*sections), environ=environ or {})
+
+    return loaded
+
+
+@pytest.fixture
+def errors(write: Callable[..., Path]) -> Callable[..., list[str]]:
+    """Return the lines of a Dockfile's errors, without the file's name."""
+
+    def errors(*sections: str, environ: Mapping[str, str] | None = None) -> list[str]:
+        with pytest.raises(DockfileError) as caught:
+            load(write(*sections), environ=environ or {})
+        assert [str(problem) for problem in caught.value.problems] == str(caught.value).splitlines()
+        return [line.removeprefix("Dockfile.yaml:") for line in str(caught.value).splitlines()]
+
+    return errors

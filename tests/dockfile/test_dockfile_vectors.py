@@ -1,0 +1,75 @@
+"""Dockfiles and what comes of them, from the tables beside this file.
+
+A table's blocks are sections that replace, or follow, those of a sound Dockfile of four
+lines (see conftest.py). `>` lines are the errors, or the warnings, of the block; `=` lines
+are fields of the result.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import pytest
+import yaml
+
+from dockrion.dockfile import Loaded, json_schema
+
+FOLDER = Path(__file__).parent
+Vector = tuple[str, list[str]]
+
+
+def table(name: str) -> list[Any]:
+    vectors = []
+    for block in (FOLDER / name).read_text(encoding="utf-8").split("\n\n"):
+        lines = [line for line in block.strip("\n").split("\n") if not line.startswith("# ")]
+        text = "\n".join(line for line in lines if not line.startswith(("> ", "= ")))
+        results = [line[2:] for line in lines if line.startswith(("> ", "= "))]
+        if lines:
+            vectors.append(pytest.param(text, results, id=text))
+    return vectors
+
+
+@pytest.mark.parametrize(("text", "expected"), table("invalid.txt"))
+def test_every_error_is_named_with_its_place(
+    text: str, expected: list[str], errors: Callable[..., list[str]]
+) -> None:
+    assert errors(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), table("warned.txt"))
+def test_unknown_fields_are_kept_and_warned_of(
+    text: str, expected: list[str], loaded: Callable[..., Loaded]
+) -> None:
+    result = loaded(text)
+    lines = [str(problem).removeprefix("Dockfile.yaml:") for problem in result.warnings]
+    assert lines == expected
+    assert len(result.unknown) == len(expected)
+
+
+@pytest.mark.parametrize(("text", "expected"), table("valid.txt"))
+def test_fields_and_defaults(text: str, expected: list[str], loaded: Callable[..., Loaded]) -> None:
+    result = loaded(text)
+    assert result.warnings == []
+    fields = msgspec.to_builtins(result.dockfile)
+    for line in expected:
+        path, _, value = line.partition(" ")
+        field = fields
+        for key in path.split("."):
+            field = field[int(key) if isinstance(field, list) else key]
+        assert field == json.loads(value), path
+
+
+@pytest.mark.parametrize(("text", "_expected"), table("valid.txt"))
+def test_editors_accept_what_is_valid(
+    text: str, _expected: list[str], write: Callable[..., Path]
+) -> None:
+    validator = jsonschema_rs.validator_for(json_schema())
+    document = yaml.safe_load(write(text).read_text(encoding="utf-8"))
+    assert [error.message for error in validator.iter_errors(document)] == []
+
+
+def test_the_tables_are_read() -> None:
+    assert [len(table(name)) for name in ("invalid.txt", "warned.txt", "valid.txt")] >= [100, 10, 20]
