@@ -7,7 +7,7 @@ from typing import Any
 
 from dockrion import StreamContext
 
-SENTENCE = "is a fine thing to write about when there is nothing else to say and".split()
+SENTENCE = "is a fine thing to write about when there is nothing else to say and"
 
 
 async def write(payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
@@ -32,4 +32,4 @@ async def write(payload: dict[str, Any], context: StreamContext) -> dict[str, An
 
 
 def _words(topic: str) -> itertools.chain[str]:
-    return itertools.chain.from_iterable(itertools.cycle([[topic], SENTENCE]))
+    return itertools.chain.from_iterable(itertools.cycle([[topic], SENTENCE.split()]))

@@ -10,6 +10,7 @@ from msgspec import NODEFAULT
 from dockrion.dockfile.messages import kinds, rule
 from dockrion.dockfile.structs import Dockfile
 
+_SCALARS = ("string", "integer", "boolean")
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 
 
@@ -45,16 +46,16 @@ def json_schema() -> dict[str, Any]:
 
 def _relaxed(field: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
     """Accept `${VAR}` where it takes the field's type, and null where it is an omitted section."""
-    notes = {name: field.pop(name) for name in ("description", "default") if name in field}
+    notes: dict[str, Any] = {name: field.pop(name) for name in ("description", "default") if name in field}
+    for part in ("items", "additionalProperties"):
+        if field.get(part):
+            field[part] = _relaxed(field[part], nullable=False)
     choices = field.get("anyOf", [field])
-    kinds = [each.get("type") for each in choices]
     if "$ref" in field and nullable:
         choices = [field, {"type": "null"}]
-    elif any(kind not in ("object", "array", "null") for kind in kinds) and "$ref" not in choices[0]:
+    elif any("enum" in each or each.get("type") in _SCALARS for each in choices):
         choices = [*choices, _REFERENCE]
-    if kinds == ["array"] and "$ref" not in field["items"]:
-        choices = [{**field, "items": _relaxed(field["items"], nullable=False)}]
-    return {**notes, **(choices[0] if len(choices) == 1 else {"anyOf": choices})}
+    return {**notes, **(field if len(choices) == 1 else {"anyOf": choices})}
 
 
 def _rows(section: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str, str]]:

@@ -13,9 +13,9 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
-import yaml
 
 from dockrion.dockfile import Loaded, json_schema
+from dockrion.dockfile.yaml_source import Document, read_text
 
 FOLDER = Path(__file__).parent
 Vector = tuple[str, list[str]]
@@ -63,11 +63,9 @@ def test_fields_and_defaults(text: str, expected: list[str], loaded: Callable[..
 
 
 @pytest.mark.parametrize(("text", "_expected"), table("valid.txt"))
-def test_editors_accept_what_is_valid(
-    text: str, _expected: list[str], write: Callable[..., Path]
-) -> None:
+def test_editors_accept_what_is_valid(text: str, _expected: list[str], write: Callable[..., Path]) -> None:
     validator = jsonschema_rs.validator_for(json_schema())
-    document = yaml.safe_load(write(text).read_text(encoding="utf-8"))
+    document = Document(read_text(write(text)), "").build(lambda _keys, value: value)
     assert [error.message for error in validator.iter_errors(document)] == []
 
 

@@ -1,0 +1,31 @@
+# Build: docker build -t dockrion .
+# Run:   docker run -p 8080:8080 -v "$PWD/config:/app:ro" dockrion
+#
+# /app is where the Dockfile.yaml and the agent's code are mounted. Inside the container the
+# service listens on 8080, whatever expose.port says; publish it wherever you like.
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY dockrion ./dockrion
+RUN python -m venv /opt/dockrion \
+    && /opt/dockrion/bin/pip install --no-cache-dir . \
+    && /opt/dockrion/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin dockrion \
+    && mkdir /app
+COPY --from=build /opt/dockrion /opt/dockrion
+ENV PATH=/opt/dockrion/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+USER 10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+# The exec form: signals reach dockrion itself. Give it longer to stop than its 30 s of grace:
+# docker stop --time 45
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["dockrion"]
+CMD ["run", "/app/Dockfile.yaml", "--host", "0.0.0.0", "--port", "8080"]

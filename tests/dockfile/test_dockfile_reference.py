@@ -1,0 +1,205 @@
+"""What readers and editors get: the table, the JSON Schema, the summary."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin
+
+import jsonschema_rs
+import msgspec
+import pytest
+
+from dockrion.dockfile import Dockfile, Loaded, json_schema, summary, table, unserved
+from dockrion.dockfile.messages import kinds
+
+SOUND: dict[str, Any] = {
+    "version": "1.0",
+    "agent": {"name": "bot", "handler": "app:handle"},
+    "io_schema": {},
+    "expose": {},
+}
+
+
+def leaves(section: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(section):
+        kind = next(kinds(field.type))
+        path = prefix + field.encode_name
+        if get_origin(kind.base) is list and (item := next(kinds(get_args(kind.base)[0])).section):
+            yield path
+            yield from leaves(item, f"{path}[].")
+        elif kind.section:
+            yield from leaves(kind.section, f"{path}.")
+        else:
+            yield path
+
+
+def rows() -> dict[str, tuple[str, str]]:
+    found, section = {}, ""
+    for line in table().splitlines()[2:]:
+        _, first, field, default, rule, _ = (cell.strip() for cell in line.split("|"))
+        section = first.strip("`") or section
+        found[".".join(filter(None, (section, field.strip("`"))))] = (default, rule)
+    return found
+
+
+def test_the_table_lists_every_field() -> None:
+    optional_sections = {"expose.cors", "auth", "policies", "policies.safety", "policies.tools", "build"}
+    assert set(rows()) - optional_sections == set(leaves(Dockfile))
+
+
+def test_rows_of_the_table() -> None:
+    found = rows()
+    assert found["version"] == ("required", '"1.0". The version of this format.')
+    assert found["expose.port"] == ("8080", "an integer, 1\N{EN DASH}65535. The port to listen on.")
+    assert found["expose.streaming"][0] == "`sse`"
+    assert found["expose.streaming"][1].startswith("one of sse, websocket, none. ")
+    assert found["streaming.redis.connection_pool_size"][1].startswith("an integer, at least 1. ")
+    assert found["secrets.required[].name"][0] == "required"
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("version", 1.0),
+        ("version", None),
+        ("agent", None),
+        ("agent", {"name": "Bot"}),
+        ("agent", {"name": "bot\n"}),
+        ("agent", {"handler": "a:b"}),
+        ("expose", {"port": 0}),
+        ("expose", {"port": "8080"}),
+        ("expose", {"port": None}),
+        ("expose", {"streaming": "see"}),
+        ("expose", {"cors": {"origins": ["example.com"]}}),
+        ("streaming", {"events": {"heartbeat_interval": 301}}),
+        ("secrets", {"required": [{}]}),
+        ("metadata", {"tags": "a"}),
+        ("auth", {"rate_limits": {"default": "10 per minute"}}),
+        ("streaming", "on"),
+    ],
+)
+def test_editors_refuse(section: str, value: Any) -> None:
+    assert not jsonschema_rs.is_valid(json_schema(), {**SOUND, section: value})
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("agent", {"name": "${NAME}", "handler": "${HANDLER}"}),
+        ("expose", {"port": "${PORT:-8080}", "rest": "${REST}", "streaming": "${KIND}"}),
+        ("expose", {"cors": {"origins": ["${ORIGIN}"], "methods": ["${METHOD}"]}}),
+        ("streaming", {"redis": None, "events": {"allowed": "${EVENTS}"}}),
+        ("streaming", None),
+        ("anything", {"else": 1}),
+        ("policies", {"safety": {"max_output_chars": "${MAX}"}}),
+        ("auth", {"rate_limits": {"default": "${LIMIT}"}}),
+    ],
+)
+def test_editors_accept(section: str, value: Any) -> None:
+    jsonschema_rs.validate(json_schema(), {**SOUND, section: value})
+
+
+def test_the_schema_is_a_schema_and_says_what_fields_are_for() -> None:
+    schema = json_schema()
+    jsonschema_rs.meta.validate(schema)
+    port = schema["$defs"]["ExposeSpec"]["properties"]["port"]
+    assert (port["description"], port["default"]) == ("The port to listen on.", 8080)
+
+
+def test_summary_of_the_defaults(loaded: Callable[..., Loaded]) -> None:
+    assert summary(loaded()).splitlines() == [
+        "agent    bot (custom)",
+        "invokes  handler app:handle",
+        "listens  0.0.0.0:8080",
+        "backend  memory",
+        "serves   GET /",
+        "         GET /health",
+        "         GET /ready",
+        "         GET /metrics",
+        "         GET /schema",
+        "         GET /info",
+        "         POST /invoke",
+        "         POST /invoke/stream",
+        "         POST /runs",
+        "         GET /runs",
+        "         GET /runs/{id}",
+        "         GET /runs/{id}/events",
+        "         DELETE /runs/{id}",
+    ]
+
+
+def test_summary_of_what_is_ignored(loaded: Callable[..., Loaded]) -> None:
+    result = loaded(
+        "agent: {name: bot, handler: a:b, entrypoint: a:c, url: 'http://h'}",
+        "expose: {streaming: none}",
+        "streaming: {async_runs: false, id_generator: {handler: a:d}}",
+        "observability: {tracing: true, metrics: {}, langfuse: no}",
+        "build: {exclude: [x]}",
+    )
+    lines = summary(result).splitlines()
+    assert "POST /invoke" in lines[10]
+    assert lines[11:] == [
+        "ignores  agent.entrypoint (the handler is invoked)",
+        "         agent.url (the handler is invoked)",
+        "         streaming.id_generator.handler (type is uuid)",
+        "         observability.tracing",
+        "         observability.metrics",
+        "         observability.langfuse",
+        "         build",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expose", "streaming", "expected"),
+    [
+        (
+            "{rest: false}",
+            "{}",
+            ["/invoke/stream", "/runs", "/runs", "/runs/{id}", "/runs/{id}/events", "/runs/{id}"],
+        ),
+        ("{rest: false}", "{async_runs: false}", ["/invoke/stream"]),
+        ("{rest: false, streaming: websocket}", "{}", ["/runs", "/runs", "/runs/{id}", "/runs/{id}"]),
+    ],
+)
+def test_endpoints(expose: str, streaming: str, expected: list[str], loaded: Callable[..., Loaded]) -> None:
+    result = loaded(f"expose: {expose}", f"streaming: {streaming}")
+    served = summary(result).splitlines()[4:]
+    assert [line.split()[-1] for line in served] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("version: '1.0'", []),
+        ("streaming: {backend: redis, redis: {url: 'redis://h'}}", ["streaming.backend"]),
+        ("agent: {name: bot, url: 'http://h'}", ["agent.url"]),
+        ("agent: {name: bot, handler: a:b, url: 'http://h', framework: langgraph}", []),
+        ("agent: {name: bot, entrypoint: a:b, framework: langgraph}", ["agent.framework"]),
+        ("agent: {name: bot, entrypoint: a:b, framework: langchain}", ["agent.framework"]),
+        ("agent: {name: bot, entrypoint: a:b, framework: custom}", []),
+        ("expose: {streaming: websocket}", ["expose.streaming"]),
+        ("auth:", []),
+        ("auth: {}", ["auth"]),
+        ("auth: {unknown: 1}", ["auth"]),
+        ("auth: {mode: api_key}", ["auth"]),
+        ("auth: {mode: '${MODE:-jwt}', jwt: {public_key_env: K}}", ["auth"]),
+        ("auth: {mode: none}", []),
+        ("policies:", []),
+        ("policies: {}", []),
+        ("policies: {safety: , tools: }", []),
+        ("policies: {safety: {}}", ["policies"]),
+        ("policies: {tools: {}}", ["policies"]),
+        ("policies: {quota: 5}", ["policies"]),
+        ("policies_x: {quota: 5}", []),
+    ],
+)
+def test_what_cannot_be_served_is_said(text: str, paths: list[str], loaded: Callable[..., Loaded]) -> None:
+    lines = unserved(loaded(text))
+    assert [line.partition(":")[0] for line in lines] == paths
+    assert all(": not served by this version: " in line for line in lines)
+
+
+def test_mode_is_the_first_that_is_there(loaded: Callable[..., Loaded]) -> None:
+    found = []
+    for fields in ("handler: a:b, entrypoint: a:c", "entrypoint: a:c, framework: custom", "url: 'http://h'"):
+        agent = loaded(f"agent: {{name: bot, {fields}}}").dockfile.agent
+        found.append((agent.mode, agent.target))
+    assert found == [("handler", "a:b"), ("entrypoint", "a:c"), ("url", "http://h")]

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dockrion.dockfile import DockfileError, Loaded, load
+
+SECRET = 'hunter2-é"x\\'  # needs escapes in JSON and in a repr
+
+
+def test_values_and_defaults(write: Callable[..., Path]) -> None:
+    path = write(
+        "secrets: {required: [{name: A}, {name: B, default: b}, {name: C}, {name: D}],"
+        " optional: [{name: E, default: e}, {name: F}, {name: G, default: g}, {name: H}]}"
+    )
+    Path(".env").write_text("C=from-dotenv\nUNDECLARED=1\n")
+    Path("env.yaml").write_text("F: from-yaml\n")
+    result = load(path, environ={"A": "a", "D": "", "G": ""})
+    assert result.secrets == {"A": "a", "B": "b", "C": "from-dotenv", "E": "e", "F": "from-yaml", "G": "g"}
+    assert result.missing_secrets == ["D"]
+
+
+def test_every_missing_secret_is_listed(loaded: Callable[..., Loaded]) -> None:
+    result = loaded("secrets: {required: [{name: B}, {name: A}], optional: [{name: C}]}")
+    assert (result.secrets, result.missing_secrets) == ({}, ["B", "A"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "agent: {name: '${KEY}', handler: '${KEY}', url: 'http://h:0/${KEY}', framework: 'x${KEY}'}",
+        "expose: {port: '${KEY}', rest: '${KEY}', cors: {origins: ['http://${KEY}'], methods: ['${KEY}']}}",
+        "streaming: {events: {allowed: '${KEY}'}, connection: ['${KEY}']}",
+        "streaming: {events: {allowed: ['${KEY}', 'custom:${KEY}']}}",
+        "streaming: {backend: redis, redis: {url: 'http://:${KEY}@h'}}",
+        "io_schema: {input: {type: '${KEY}', minimum: '${KEY}', required: ['${KEY}'], properties: {a: {}}}}",
+        "io_schema: {input: {pattern: '[${KEY}'}, output: {$ref: '#/${KEY}'}}",
+        "io_schema: {input: {enum: '${KEY}', properties: {a: {items: ['${KEY}']}}}}",
+        "io_schema: {input: {$schema: '${KEY}'}}",
+        "policies: {safety: {redact_patterns: ['[${KEY}']}}",
+        "auth: {rate_limits: {default: '${KEY}'}, roles: [{name: '${KEY}'}, {name: '${KEY}'}]}",
+        # Cut in the middle of the secret.
+        f"agent: {{name: '{'x' * 55}${{KEY}}', handler: '{'x' * 57}${{KEY}}'}}",
+    ],
+)
+@pytest.mark.parametrize("secret", [SECRET, "hunter2" * 30])
+def test_values_are_never_in_a_message(secret: str, text: str, write: Callable[..., Path]) -> None:
+    path = write(text, "secrets: {required: [{name: KEY}, {name: 5}], optional: [3]}")
+    with pytest.raises(DockfileError) as caught:
+        load(path, environ={"KEY": secret})
+    assert len(caught.value.problems) > 2
+    assert "hunte" not in str(caught.value)
+
+
+def test_a_default_in_use_is_a_value(errors: Callable[..., list[str]]) -> None:
+    lines = errors("secrets: {required: [{name: KEY, default: hunter2}]}", "expose: {port: hunter2}")
+    assert lines == ['4:16: expose.port: expected an integer, 1\N{EN DASH}65535, got "***"']
