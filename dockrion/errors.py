@@ -29,6 +29,10 @@ class InvalidRequest(DockrionError):
     status, code = 400, "VALIDATION_ERROR"
 
 
+class Forbidden(DockrionError):
+    status, code = 403, "FORBIDDEN"
+
+
 class NotFound(DockrionError):
     status, code = 404, "NOT_FOUND"
 

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from dockrion.errors import (
     DockrionError,
+    Forbidden,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -24,15 +25,11 @@ _encoder = msgspec.json.Encoder()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class _Forbidden(DockrionError):
-    status, code = 403, "FORBIDDEN"
-
-
 _BY_STATUS: dict[int, type[DockrionError]] = {
     kind.status: kind
     for kind in (
         InvalidRequest,
-        _Forbidden,
+        Forbidden,
         NotFound,
         MethodNotAllowed,
         PayloadTooLarge,

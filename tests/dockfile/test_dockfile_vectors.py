@@ -69,5 +69,6 @@ def test_editors_accept_what_is_valid(text: str, _expected: list[str], write: Ca
     assert [error.message for error in validator.iter_errors(document)] == []
 
 
-def test_the_tables_are_read() -> None:
-    assert [len(table(name)) for name in ("invalid.txt", "warned.txt", "valid.txt")] >= [100, 10, 20]
+@pytest.mark.parametrize(("name", "at_least"), [("invalid.txt", 150), ("warned.txt", 15), ("valid.txt", 45)])
+def test_the_tables_are_read(name: str, at_least: int) -> None:
+    assert len(table(name)) >= at_least

@@ -1,0 +1,194 @@
+"""Runs of one agent in this process, without HTTP, each checked against the promises."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from dockrion.agents.base import Agent
+from dockrion.agents.custom import HandlerAgent
+from dockrion.backends.base import Backend, Run
+from dockrion.backends.follow import IDLE, follow
+from dockrion.backends.memory import MemoryBackend
+from dockrion.context import StreamContext
+from dockrion.events import TERMINAL, EventFilter
+from dockrion.metrics import Metrics
+from dockrion.redaction import Redactor
+from dockrion.runs import RunManager, RunSettings
+from tests.support import PATIENCE, wait_until
+
+COMMON = ("id", "type", "run_id", "sequence", "timestamp")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over: its record and all its events."""
+
+    run: Run
+    events: list[dict[str, Any]]
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+    @property
+    def own(self) -> list[dict[str, Any]]:
+        """What the agent emitted: type and own fields."""
+        return [
+            {name: value for name, value in event.items() if name == "type" or name not in COMMON}
+            for event in self.events
+            if event["type"] not in {"started", *TERMINAL}
+        ]
+
+    @property
+    def tokens(self) -> list[str]:
+        return [event["content"] for event in self.events if event["type"] == "token"]
+
+    @property
+    def terminal(self) -> dict[str, Any]:
+        return self.events[-1]
+
+    @property
+    def output(self) -> Any:
+        assert self.run.status == "completed", self.terminal
+        assert self.run.output is not None
+        return msgspec.json.decode(self.run.output)
+
+    @property
+    def error(self) -> str:
+        assert self.run.status == "failed", self.terminal
+        assert self.run.error is not None
+        assert self.run.error["error"] == self.terminal["error"]
+        assert self.run.error["code"] == self.terminal["code"]
+        return str(self.run.error["error"])
+
+    @property
+    def code(self) -> str:
+        assert self.error
+        return str(self.terminal["code"])
+
+
+@dataclass
+class Bench:
+    """A run manager with its backend and its counters."""
+
+    runs: RunManager
+    backend: Backend
+    metrics: Metrics
+
+    async def start(self, payload: Any = None, run_id: str | None = None) -> str:
+        return (await self.runs.start(payload, run_id)).run_id
+
+    async def run(self, payload: Any = None) -> Ended:
+        """Start a run and read it to its end."""
+        return await self.ended(await self.start(payload))
+
+    async def ended(self, run_id: str) -> Ended:
+        """Read a run to its end."""
+        events = await read(self.backend, run_id)
+        run = await self.backend.get(run_id)
+        check_promises(run, events)
+        return Ended(run, events)
+
+    async def invoke(self, payload: Any = None, limit: float | None = PATIENCE) -> Any:
+        done, _ = await self.runs.invoke(payload, limit)
+        return msgspec.json.decode(done.output)
+
+    async def status(self, run_id: str) -> str:
+        return (await self.backend.get(run_id)).status
+
+    async def emitted(self, run_id: str, count: int) -> None:
+        """Wait until a run has so many events."""
+        async with asyncio.timeout(PATIENCE):
+            while (await self.backend.get(run_id)).last_sequence < count:
+                await asyncio.sleep(0.002)
+
+    def sample(self, name: str, **labels: str) -> float:
+        """Return what a counter stands at."""
+        return self.metrics._registry.get_sample_value(name, labels) or 0.0
+
+    @property
+    def free_places(self) -> int:
+        return self.runs._places._free
+
+
+async def read(backend: Backend, run_id: str) -> list[dict[str, Any]]:
+    """Return a run's events, decoded, waiting for its end."""
+    events: list[dict[str, Any]] = []
+    async with asyncio.timeout(3 * PATIENCE), follow(backend, run_id, 0, idle=PATIENCE) as pages:
+        async for page in pages:
+            assert page is not IDLE, f"silent after {[event['type'] for event in events][-5:]}"
+            events += [msgspec.json.decode(entry.data) for entry in page.entries]
+    return events
+
+
+def check_promises(run: Run, events: list[dict[str, Any]]) -> None:
+    """Assert what holds for every finished run: promises 1 and 3, and ids that match."""
+    assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["id"] for event in events] == [f"{run.run_id}:{n + 1}" for n in range(len(events))]
+    assert [n for n, event in enumerate(events) if event["type"] in TERMINAL] == [len(events) - 1]
+    assert run.last_sequence == len(events)
+    ends = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
+    assert run.status == ends[events[-1]["type"]]
+
+
+@asynccontextmanager
+async def bench(
+    agent: Callable[..., Any] | Agent | None,
+    *,
+    allowed: Any = None,
+    places: int = 100,
+    queue: int = 1000,
+    duration: float = 60.0,
+    secrets: tuple[str, ...] = (),
+    backend: Backend | None = None,
+) -> AsyncIterator[Bench]:
+    """Run an agent; in the end nothing may be left in the manager."""
+    backend = backend or MemoryBackend(max_events=200_000, ttl=3600)
+    metrics = Metrics()
+    settings = RunSettings("tested", "custom", EventFilter(allowed), None, duration, places, queue)
+    runs = RunManager(settings, backend, metrics, Redactor(secrets))
+    runs.agent = HandlerAgent(agent, "custom") if callable(agent) else agent
+    made = Bench(runs, backend, metrics)
+    try:
+        yield made
+    finally:
+        await runs.aclose()
+        await backend.aclose()
+    await wait_until(lambda: not runs._tasks)
+    assert not runs._active
+    assert not runs._runs
+    assert made.free_places == places
+    assert not runs._places._waiting
+    assert made.sample("dockrion_active_runs") == 0
+
+
+async def ran(agent: Callable[..., Any] | Agent, payload: Any = None, **settings: Any) -> Ended:
+    """Run an agent once."""
+    async with bench(agent, **settings) as made:
+        return await made.run(payload)
+
+
+async def cancelled(
+    agent: Callable[..., Any], payload: Any = None, *, after: int = 2, **settings: Any
+) -> Ended:
+    """Run an agent and cancel it once it has emitted; `after` counts `started` too."""
+    async with bench(agent, **settings) as made:
+        run_id = await made.start(payload)
+        await made.emitted(run_id, after)
+        await made.runs.cancel(run_id, "enough")
+        return await made.ended(run_id)
+
+
+def spin(context: StreamContext, patience: float = PATIENCE) -> None:
+    """Block this thread until the run is stopped."""
+    deadline = time.monotonic() + patience
+    pause = threading.Event()
+    while not context.cancelled:
+        assert time.monotonic() < deadline, "the run was never stopped"
+        pause.wait(0.002)

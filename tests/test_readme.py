@@ -1,0 +1,248 @@
+"""The README's examples are run, and its tables are held against the code."""
+
+import asyncio
+import inspect
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from dockrion import StreamContext, errors, events
+from dockrion.dockfile import load, table
+from dockrion.errors import DockrionError
+from dockrion.metrics import Metrics
+from dockrion.web.app import create_app
+from tests.support import PATIENCE, dockfile
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SETUP = "python3 -m venv --without-pip .venv && python3 -m pip --python .venv install --quiet "
+RUN = SETUP + ". && .venv/bin/dockrion run config/Dockfile.yaml\n"
+TEST = SETUP + "--editable '.[dev]' && .venv/bin/pytest\n"
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+def rows(*header: str) -> list[list[str]]:
+    """Return the cells of the table with this header."""
+    start = README.index("| " + " | ".join(header) + " |")
+    lines = README[start:].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@contextmanager
+def running(dockfile: Path, port: int, folder: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+        try:
+            asyncio.run(_until_ready(port))
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+
+
+async def _until_ready(port: int) -> None:
+    async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as client:
+        while True:
+            try:
+                async with client.get(f"http://127.0.0.1:{port}/ready") as answer:
+                    if answer.ok:
+                        return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def shell(text: str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, (text, done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_each_of_the_two_commands_is_one_line_that_sets_up_all_it_needs() -> None:
+    assert blocks("sh")[:2] == [RUN, TEST]
+
+
+def test_the_run_command_serves_the_default_dockfile() -> None:
+    served = shlex.split(RUN.strip())[-3:]
+    assert served == [".venv/bin/dockrion", "run", "config/Dockfile.yaml"]
+    with running(ROOT / served[-1], free_port(), ROOT):
+        pass
+
+
+def test_curl_examples_do_what_they_say() -> None:
+    port = free_port()
+    examples = [block for block in blocks("sh") if "localhost:8080" in block]
+    with running(ROOT / "config/Dockfile.yaml", port, ROOT):
+        outputs = [shell(block.replace("localhost:8080", f"127.0.0.1:{port}"), ROOT) for block in examples]
+    invoked, pattern_a, pattern_b, cancelled, refused, resumed = outputs
+    assert '"text":"Rain is a fine thing"' in invoked
+    assert "event: token" in pattern_a
+    assert "event: complete" in pattern_a
+    assert pattern_b.count("event: started") == 1
+    assert pattern_b.count("event: complete") == 2
+    assert '"status":"completed"' in pattern_b
+    assert '{"run_id":"too-long","status":"cancelled"}' in cancelled
+    assert '"code":"VALIDATION_ERROR","details":[{"path":"$' in refused
+    assert "id: 6\n" not in resumed
+    assert "id: 7\n" in resumed
+
+
+def test_command_examples_run() -> None:
+    for block in blocks("sh")[2:]:
+        if block.startswith("dockrion --version"):
+            output = shell(block, ROOT)
+            assert output.startswith("dockrion ")
+            assert "usage: dockrion run" in output
+            assert '"$schema"' in output
+            return
+    pytest.fail("the README shows no commands")
+
+
+def test_the_benchmark_prints_its_figures() -> None:
+    assert "python tests/bench.py\n" in blocks("sh")
+    assert shell("python tests/bench.py", ROOT).count("events/s") == 3
+
+
+def test_your_own_agent_works_as_written(tmp_path: Path) -> None:
+    for block in blocks("python"):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
+    first = blocks("yaml")[0]
+    (tmp_path / "Dockfile.yaml").write_text(first)
+    summary = shell("dockrion validate Dockfile.yaml", tmp_path)
+    assert "greeter" in summary
+    assert blocks("sh")[6:8] == ["dockrion validate Dockfile.yaml\n", "dockrion run Dockfile.yaml\n"]
+    port = free_port()
+    with running(tmp_path / "Dockfile.yaml", port, tmp_path):
+        url = f"http://127.0.0.1:{port}/invoke"
+        answer = shell(f"""curl --fail-with-body {url} --json '{{"name": "Ada"}}'""", tmp_path)
+        assert '"output":{"greeting":"Hello, Ada!"}' in answer
+
+
+def test_the_generator_example_works_as_written(tmp_path: Path) -> None:
+    [text] = [block for block in blocks("python") if block.startswith("# generator.py")]
+    (tmp_path / "generator.py").write_text(text)
+    (tmp_path / "Dockfile.yaml").write_text(
+        blocks("yaml")[0].replace("agent:answer", "generator:answer").replace("[name]", "[]")
+    )
+    port = free_port()
+    with running(tmp_path / "Dockfile.yaml", port, tmp_path):
+        stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream --json '{{}}'", tmp_path)
+    types = re.findall(r"^event: (.*)$", stream, re.MULTILINE)
+    assert types == ["started", "token", "token", "progress", "custom:mood", "complete"]
+    assert '"output":{"answer":"Hello"}' in stream
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_examples_are_sound(text: str, tmp_path: Path) -> None:
+    whole: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
+    path = tmp_path / "Dockfile.yaml"
+    path.write_text(text if "version:" in text else yaml.safe_dump(whole | yaml.safe_load(text)))
+    loaded = load(path, environ={})
+    assert not loaded.warnings
+    assert not loaded.missing_secrets
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: str(path.stem))
+def test_each_dockfile_in_config_runs_as_it_is(path: Path) -> None:
+    port = free_port()
+    with running(path, port, ROOT):
+        body = '{"topic": "Rain", "word": "rain", "words": 2, "pause_ms": 0}'
+        stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream --json '{body}'", ROOT)
+        invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke --json '{body}'", ROOT)
+    assert "event: token" in stream
+    assert "event: complete" in stream
+    assert '"success":true' in invoked
+
+
+def test_the_dockfile_table_is_the_code_s() -> None:
+    assert table().strip() in README
+
+
+async def test_the_endpoint_table_names_every_route(tmp_path: Path) -> None:
+    app = create_app(dockfile(tmp_path))
+    routes = {
+        f"{route.method} {route.resource.canonical}"
+        for route in app.router.routes()
+        if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
+    }
+    assert {names(row[0])[0] for row in rows("method and path", "there when", "answers")} == routes
+
+
+def test_the_error_table_names_every_error() -> None:
+    kinds = {
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DockrionError)
+    }
+    coded = {(str(kind.status), kind.code) for kind in kinds}
+    assert {(row[0], names(row[1])[0]) for row in rows("status", "code", "when")} == coded
+
+
+def test_the_event_table_names_every_type_with_its_fields() -> None:
+    types = events.MANDATORY | events.CONFIGURABLE
+    own = {
+        name: [field for field in kind.__struct_fields__ if field not in events.COMMON_FIELDS]
+        for name, kind in types.items()
+    }
+    shown = {names(row[0])[0]: names(row[1]) for row in rows("type", "fields", "note")[:-1]}
+    assert shown == own
+
+
+def test_the_preset_table_is_the_code_s() -> None:
+    shown = {
+        names(row[0])[0]: set(names(row[1])) for row in rows("preset", "passes, beside what always passes")
+    }
+    assert shown == events.PRESETS
+
+
+def test_the_context_table_names_every_method_and_its_signature() -> None:
+    shown = dict(names(row[0] + row[1]) for row in rows("async", "sync twin"))
+    refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled", "emit_event"}
+    for declared, twin in shown.items():
+        name = declared.partition("(")[0]
+        parameters = [
+            parameter.replace(annotation=inspect.Parameter.empty)
+            for parameter in inspect.signature(getattr(StreamContext, name)).parameters.values()
+            if parameter.name != "self"
+        ]
+        signature = str(inspect.Signature(parameters))
+        assert declared == name + signature.replace("self, ", "")
+        assert hasattr(StreamContext, twin)
+    emits = {name for name in vars(StreamContext) if name.startswith("emit") or name == "checkpoint"}
+    assert {declared.partition("(")[0] for declared in shown} == emits - refused
+
+
+def test_the_metrics_table_names_every_metric() -> None:
+    exposed = set(re.findall(r"^# HELP (\S+)", Metrics().exposition().decode(), re.MULTILINE))
+    created = {name for name in exposed if name.endswith("_created")}
+    assert {names(row[0])[0] for row in rows("metric", "what")} == exposed - created

@@ -1,0 +1,76 @@
+"""Agents and checks that the tests of the HTTP side share."""
+
+import asyncio
+import re
+import threading
+from typing import Any
+
+import aiohttp
+
+from dockrion import StreamContext
+from tests.support import PATIENCE
+
+_PATHS = re.compile(r"(/[\w.-]+){2,}|Traceback|\.py\b|File \"")
+
+
+class Waits:
+    """An agent that says `first`, waits to be let go, says `last` and is done."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.payloads: list[Any] = []
+        self.ended: list[Any] = []
+        self.stopped: list[Any] = []
+
+    async def __call__(self, payload: Any, context: StreamContext) -> dict[str, Any]:
+        self.payloads.append(payload)
+        try:
+            await context.emit_token("first")
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.stopped.append(payload)
+            raise
+        await context.emit_token("last")
+        self.ended.append(payload)
+        return {"done": True}
+
+
+class Stuck:
+    """A sync agent that does nothing until the test lets its thread go."""
+
+    def __init__(self) -> None:
+        self.working = threading.Event()
+        self.go = threading.Event()
+        self.stopped = threading.Event()
+        self.ended = threading.Event()
+
+    def __call__(self, payload: Any, context: StreamContext) -> dict[str, Any]:
+        context.sync_emit_token("first")
+        self.working.set()
+        try:
+            assert self.go.wait(PATIENCE * 3)
+            context.sync_emit_token("last")
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+        self.ended.set()
+        return {"done": payload}
+
+
+async def error_of(answer: aiohttp.ClientResponse, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is an error as the contract has it, and return its body."""
+    text = await answer.text()
+    assert answer.status == status, text
+    assert answer.content_type == "application/json"
+    body = await answer.json()
+    assert {"success", "error", "code"} <= body.keys() <= {"success", "error", "code", "details"}
+    assert body["success"] is False
+    assert body["code"] == code
+    assert isinstance(body["error"], str)
+    assert body["error"]
+    return dict(body)
+
+
+def shows_no_inside(text: str) -> bool:
+    """Tell whether a text has no traceback and no path of this machine."""
+    return not _PATHS.search(text)

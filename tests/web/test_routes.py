@@ -1,0 +1,129 @@
+"""Which endpoints exist with which Dockfile."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from dockrion.dockfile import endpoints
+from tests.conftest import Serve
+from tests.support import Served
+from tests.web.helpers import error_of
+
+REST = ["GET /", "GET /health", "GET /ready", "GET /metrics", "GET /schema", "GET /info", "POST /invoke"]
+RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}"]
+STREAM = ["POST /invoke/stream"]
+EVENTS = ["GET /runs/{id}/events"]
+COMBINATIONS = [
+    (rest, streaming, async_runs)
+    for rest, streaming, async_runs in product((True, False), ("sse", "none"), (True, False))
+    if rest or streaming != "none"
+]
+
+
+def expected(rest: bool, streaming: str, async_runs: bool) -> list[str]:
+    return [
+        *(REST if rest else []),
+        *(STREAM if streaming == "sse" else []),
+        *(RUNS if async_runs else []),
+        *(EVENTS if async_runs and streaming == "sse" else []),
+    ]
+
+
+def sections(rest: bool, streaming: str, async_runs: bool) -> dict[str, Any]:
+    return {"expose": {"rest": rest, "streaming": streaming}, "streaming": {"async_runs": async_runs}}
+
+
+def routes(served: Served) -> list[str]:
+    app = served.client.app
+    assert app is not None
+    return sorted(
+        f"{route.method} {route.resource.canonical.replace('{run_id}', '{id}')}"
+        for route in app.router.routes()
+        if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
+    )
+
+
+@pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)
+async def test_router_has_the_endpoints_of_the_contract(
+    serve: Serve, rest: bool, streaming: str, async_runs: bool
+) -> None:
+    served = await serve(**sections(rest, streaming, async_runs))
+    assert routes(served) == sorted(expected(rest, streaming, async_runs))
+
+
+@pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)
+async def test_summary_names_the_endpoints_of_the_router(
+    serve: Serve, rest: bool, streaming: str, async_runs: bool
+) -> None:
+    served = await serve(**sections(rest, streaming, async_runs))
+    assert sorted(endpoints(served.service.dockfile)) == routes(served)
+
+
+@pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)
+async def test_what_does_not_exist_is_an_error_in_json(
+    serve: Serve, rest: bool, streaming: str, async_runs: bool
+) -> None:
+    served = await serve(**sections(rest, streaming, async_runs))
+    for endpoint in set(expected(True, "sse", True)) - set(expected(rest, streaming, async_runs)):
+        method, path = endpoint.replace("{id}", "some").split()
+        async with served.client.request(method, path, json={} if method == "POST" else None) as answer:
+            await error_of(answer, 404, "NOT_FOUND")
+
+
+async def test_stream_without_runs_names_no_place_to_resume(serve: Serve) -> None:
+    served = await serve(streaming={"async_runs": False})
+    async with served.stream() as reader:
+        messages = await reader.all()
+    assert [message.event for message in messages] == ["started", "complete"]
+    assert "X-Run-Id" not in reader.answer.headers
+    assert "Location" not in reader.answer.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/schema", "/info", "/runs", "/runs/r"])
+async def test_head_answers_as_get_without_a_body(serve: Serve, path: str) -> None:
+    served = await serve()
+    await served.start(run_id="r")
+    await served.finished("r")
+    async with served.client.get(path) as got:
+        content_type = got.headers["Content-Type"]
+    async with served.client.head(path) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == content_type
+        assert int(answer.headers["Content-Length"]) > 0
+        assert await answer.read() == b""
+
+
+async def test_head_of_events_is_not_allowed(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.head("/runs/some/events") as answer:
+        assert answer.status == 405
+        assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/invoke", {"POST"}),
+        ("GET", "/invoke/stream", {"POST"}),
+        ("POST", "/health", {"GET", "HEAD"}),
+        ("PUT", "/runs", {"GET", "HEAD", "POST"}),
+        ("POST", "/runs/some", {"GET", "HEAD", "DELETE"}),
+        ("DELETE", "/runs/some/events", {"GET"}),
+        ("PROPFIND", "/health", {"GET", "HEAD"}),
+    ],
+)
+async def test_wrong_method_is_told_the_right_ones(
+    serve: Serve, method: str, path: str, allowed: set[str]
+) -> None:
+    served = await serve()
+    async with served.client.request(method, path) as answer:
+        await error_of(answer, 405, "METHOD_NOT_ALLOWED")
+        assert set(answer.headers["Allow"].split(", ")) - {"OPTIONS"} == allowed
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/runs/", "/runs/a/b", "/invoke/", "//health", "/health/x"])
+async def test_unknown_path_is_not_found(serve: Serve, path: str) -> None:
+    served = await serve()
+    async with served.client.get(path) as answer:
+        await error_of(answer, 404, "NOT_FOUND")
