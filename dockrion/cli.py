@@ -13,7 +13,7 @@ import msgspec
 import dockrion
 from dockrion import logs
 from dockrion.agents.loading import import_target
-from dockrion.dockfile import Loaded, json_schema, load, summary, unserved
+from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 from dockrion.server import exit_within, serve
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.command(options)
     except StartError as error:
         code = 1
+        for warning in error.warnings if isinstance(error, DockfileError) else ():
+            print(f"warning: {warning}", file=sys.stderr)
         print(error, file=sys.stderr)
         if options.verbose:
             traceback.print_exception(error)

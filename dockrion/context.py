@@ -1,6 +1,7 @@
 """What agent code sees of the service."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Never
@@ -19,6 +20,8 @@ class RunCancelled(asyncio.CancelledError):
 class StreamContext:
     """Emits the events of one run, from async code, threads, and sync code on an event loop.
 
+    Made on the event loop that serves the run.
+
     Each `emit_…` has a sync twin `sync_emit_…`. A filtered event is dropped at once. In a
     thread, emitting raises `RunCancelled` once the run was stopped.
 
@@ -33,6 +36,7 @@ class StreamContext:
         self._filter = events_filter
         self._publisher = publisher
         self._cancelled = False
+        self._loop_thread = threading.get_ident()
 
     @property
     def run_id(self) -> str:
@@ -184,13 +188,10 @@ class StreamContext:
         self._cancelled = True
 
     def _passes(self, event_type: str) -> bool:
-        if self._cancelled and not self._may_clean_up():
+        # Async code was told by its own cancellation, and may emit while it cleans up.
+        if self._cancelled and threading.get_ident() != self._loop_thread:
             self.raise_if_cancelled()
         return self._filter.allows(event_type) and self._publisher is not None
-
-    def _may_clean_up(self) -> bool:
-        """Async code was told by its cancellation, and may emit while it cleans up."""
-        return self._publisher is not None and self._publisher.on_loop
 
     async def _publish(self, event_type: str, fields: dict[str, Any]) -> None:
         if (publisher := self._publisher) is not None:

@@ -17,12 +17,15 @@ class DockrionError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "INTERNAL_ERROR"
+    retry_after: ClassVar[int | None] = None  # seconds
 
     def __init__(self, message: str, *, details: Any = None, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
         self.headers = headers or {}
+        if self.retry_after is not None:
+            self.headers["Retry-After"] = str(self.retry_after)
 
 
 class InvalidRequest(DockrionError):
@@ -63,11 +66,11 @@ class UnsupportedMediaType(DockrionError):
 
 
 class TooManySubscribers(DockrionError):
-    status, code = 429, "TOO_MANY_SUBSCRIBERS"
+    status, code, retry_after = 429, "TOO_MANY_SUBSCRIBERS", 5
 
 
 class TooManyRuns(DockrionError):
-    status, code = 429, "TOO_MANY_RUNS"
+    status, code, retry_after = 429, "TOO_MANY_RUNS", 5
 
 
 class AgentFailed(DockrionError):
@@ -79,7 +82,7 @@ class InvalidOutput(DockrionError):
 
 
 class ServiceUnavailable(DockrionError):
-    status, code = 503, "SERVICE_UNAVAILABLE"
+    status, code, retry_after = 503, "SERVICE_UNAVAILABLE", 5
 
 
 class AgentTimedOut(DockrionError):

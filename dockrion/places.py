@@ -36,10 +36,7 @@ class Places:
         elif len(self._waiting) < self._queue:
             self._waiting.append(place)
         else:
-            raise TooManyRuns(
-                f"{len(self._waiting)} runs are waiting already; try again later",
-                headers={"Retry-After": "5"},
-            )
+            raise TooManyRuns(f"{len(self._waiting)} runs are waiting already; try again later")
         return place
 
     def release(self, place: Place) -> None:

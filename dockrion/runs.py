@@ -26,6 +26,7 @@ from dockrion.validation import Schema
 
 _logger = logging.getLogger(__name__)
 _NO_EVENTS = EventFilter([])
+_LEFT = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
 
 
@@ -103,17 +104,18 @@ class RunManager:
             ServiceUnavailable: There is none yet, or no more.
         """
         if self.draining:
-            raise ServiceUnavailable("the service is shutting down", headers={"Retry-After": "5"})
+            raise ServiceUnavailable("the service is shutting down")
         if self.agent is None:
-            raise ServiceUnavailable("the agent is being loaded", headers={"Retry-After": "1"})
+            raise ServiceUnavailable("the agent is being loaded")
         return self.agent
 
-    async def start(self, payload: Any, run_id: str | None = None) -> Run:
-        """Begin a run. It goes on whether or not anybody waits for it.
+    async def start(self, payload: Any, run_id: str, *, abandon: bool = False) -> Run:
+        """Begin a run. It goes on whatever happens to the caller.
 
         Args:
             payload: The request's body, valid.
-            run_id: Its id, valid; a new UUID by default.
+            run_id: Its id, valid.
+            abandon: Cancel it after all if the caller leaves before this returns.
 
         Returns:
             Its record, stored.
@@ -124,13 +126,18 @@ class RunManager:
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
         agent = self.ready_agent()
-        active = self._begin(run_id or ids.uuid7())
+        active = self._begin(run_id)
         run = Run(
             run_id=active.run_id, status="accepted", created_at=datetime.now(UTC), metadata=self._metadata
         )
         created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keep(asyncio.create_task(self._carry_out(agent, active, run, payload, created)))
-        await asyncio.shield(created)
+        try:
+            await asyncio.shield(created)
+        except asyncio.CancelledError:
+            if abandon:
+                active.stop_for(_LEFT)
+            raise
         return run
 
     async def invoke(self, payload: Any, limit: float | None) -> tuple[Completed, float]:
@@ -190,17 +197,14 @@ class RunManager:
             await self._backend.request_cancel(run_id, reason)
             while not (run := await self._backend.get(run_id)).finished:
                 if not await watch.wait(max(deadline - time.monotonic(), 0)):
-                    raise ServiceUnavailable(
-                        "the cancel was passed on, but the run has not ended yet",
-                        headers={"Retry-After": "5"},
-                    )
+                    raise ServiceUnavailable("the cancel was passed on, but the run has not ended yet")
         if run.status != "cancelled":
             raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
 
     def abandon(self, run_id: str) -> None:
         """Cancel a run of this process whose only listener has left."""
         if (active := self._runs.get(run_id)) is not None:
-            active.stop_for(Stop("cancelled", "the caller disconnected"))
+            active.stop_for(_LEFT)
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give what is there some time, then end it.

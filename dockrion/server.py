@@ -1,11 +1,13 @@
 """One process that serves: from the first socket to the exit code."""
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
-import sys
 import threading
+from contextlib import suppress
+from types import FrameType
 
 from aiohttp import web
 
@@ -103,15 +105,16 @@ def _on_signal() -> asyncio.Future[None]:
     """Return a future that the first signal completes; a second signal exits at once."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
+    signals = itertools.count()
 
-    def end(signum: int) -> None:
-        if ended.done():
-            sys.stdout.flush()
+    # Not the loop's own handlers: an agent that blocks the loop would hold those back.
+    def end(signum: int, _frame: FrameType | None) -> None:
+        if next(signals):
             os._exit(128 + signum)
-        ended.set_result(None)
+        loop.call_soon_threadsafe(ended.set_result, None)
 
     for signum in _SIGNALS:
-        loop.add_signal_handler(signum, end, signum)
+        signal.signal(signum, end)
     return ended
 
 
@@ -122,6 +125,7 @@ def _leave_behind(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.wait(tasks, timeout=1))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+    with suppress(TimeoutError):
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1))
     asyncio.set_event_loop(None)
     loop.close()

@@ -33,7 +33,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Serve an agent in this process: `await serve(function, section={…})`."""
     started: list[Served] = []
 
-    async def start(agent: Callable[..., Any] = placeholder, **sections: Any) -> Served:
+    async def start(agent: Callable[..., Any] = placeholder, /, **sections: Any) -> Served:
         app = create_app(dockfile(tmp_path, sections))
         client: TestClient[Any, Any] = TestClient(TestServer(app))
         await client.start_server()

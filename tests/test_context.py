@@ -63,7 +63,7 @@ CALLS = [
     Call(
         "emit_step",
         (),
-        {"node_name": "plan", "output_keys": [], "duration_ms": 3, "input_keys": iter("ab")},
+        {"node_name": "plan", "output_keys": [], "duration_ms": 3, "input_keys": {"a": 1, "b": 2}.keys()},
         "step",
         {"node_name": "plan", "duration_ms": 3.0, "input_keys": ["a", "b"], "output_keys": []},
     ),
@@ -150,19 +150,11 @@ PLACES = [
 ]
 
 
-def _fresh(call: Call) -> Call:
-    """Give a call its own iterator, since one is used up by one test."""
-    if "input_keys" not in call.keywords:
-        return call
-    return call._replace(keywords=call.keywords | {"input_keys": iter("ab")})
-
-
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{len(call.keywords)}")
 async def test_event_has_exactly_its_fields_from_anywhere(
     call: Call, place: Callable[[Call], Handler]
 ) -> None:
-    call = _fresh(call)
     ended = await ran(place(call))
     assert ended.types == ["started", call.type, "complete"]
     assert ended.own == [call.event]

@@ -119,8 +119,7 @@ class MemoryBackend:
         if limit is not None:
             if log.subscribers >= limit:
                 raise TooManySubscribers(
-                    f"run {run_id!r} has {limit} subscribers, the most allowed; try again later",
-                    headers={"Retry-After": "5"},
+                    f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
                 )
             log.subscribers += 1
         watch = Watch()

@@ -1,9 +1,12 @@
 """What a Dockfile asks of this service, and what of it is not served."""
 
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 
 from dockrion.dockfile.loading import Loaded
 from dockrion.dockfile.structs import Dockfile
+
+_ALIKE = 0.85  # authn and polices are, author is not
 
 
 def unserved(loaded: Loaded) -> list[str]:
@@ -69,6 +72,18 @@ def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     unknown = any(path.startswith("policies.") for path in loaded.unknown)
     if policies is not None and (unknown or policies.safety is not None or policies.tools is not None):
         yield "policies", "they would not be enforced; take the section out"
+
+    for path in loaded.unknown:
+        for section in ("auth", "policies"):
+            if _misspells(path, section):
+                yield path, f"an unknown section that looks like {section}; correct it or rename it"
+
+
+def _misspells(name: str, section: str) -> bool:
+    """Tell whether a name is meant to be a section's, which would leave the service open."""
+    name = name.lower()
+    alike = SequenceMatcher(None, name, section).ratio() >= _ALIKE or sorted(name) == sorted(section)
+    return name.isalpha() and alike
 
 
 def _ignored(dockfile: Dockfile) -> Iterator[str]:

@@ -25,7 +25,8 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     service.runs.ready_agent()
     asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
     payload = await requests.payload(request, service.input_schema)
-    run = await service.runs.start(payload, await service.new_run_id())
+    abandon = (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel"
+    run = await service.runs.start(payload, await service.new_run_id(), abandon=abandon)
     request[RUN_ID] = run.run_id
     headers = None
     if service.dockfile.streaming.async_runs:
@@ -33,5 +34,5 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     try:
         return await stream(request, run.run_id, 0, timeout=None, headers=headers)
     finally:
-        if (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel":
+        if abandon:
             service.runs.abandon(run.run_id)  # does nothing to a run that is over

@@ -189,6 +189,10 @@ def test_endpoints(expose: str, streaming: str, expected: list[str], loaded: Cal
         ("policies: {tools: {}}", ["policies"]),
         ("policies: {quota: 5}", ["policies"]),
         ("policies_x: {quota: 5}", []),
+        ("author: me", []),
+        ("auht: {mode: jwt}", ["auht"]),
+        ("Auth: {mode: jwt}", ["Auth"]),
+        ("polices: {safety: {}}", ["polices"]),
     ],
 )
 def test_what_cannot_be_served_is_said(text: str, paths: list[str], loaded: Callable[..., Loaded]) -> None:

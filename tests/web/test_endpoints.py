@@ -155,7 +155,6 @@ async def test_stream_of_the_caller_names_its_run(serve: Serve) -> None:
     assert reader.answer.headers["Location"] == f"/runs/{reader.run_id}/events"
 
 
-
 async def test_every_answer_hides_what_serves_it(serve: Serve) -> None:
     served = await serve()
     for path in ("/health", "/nowhere"):

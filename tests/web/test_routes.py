@@ -80,7 +80,9 @@ async def test_stream_without_runs_names_no_place_to_resume(serve: Serve) -> Non
     assert "Location" not in reader.answer.headers
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/schema", "/info", "/runs", "/runs/r"])
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/ready", "/metrics", "/schema", "/info", "/runs", "/runs/r"]
+)
 async def test_head_answers_as_get_without_a_body(serve: Serve, path: str) -> None:
     served = await serve()
     await served.start(run_id="r")

@@ -1,0 +1,145 @@
+"""What the backend tests share: runs, entries and writers, by means of the Backend protocol alone.
+
+Whoever adds a backend adds a factory to `BACKENDS`; every test of the suite then runs on it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import msgspec
+import pytest
+
+from dockrion.backends.base import Backend, Entry, Page, Run, Status
+from dockrion.backends.follow import follow
+from dockrion.backends.memory import MemoryBackend
+
+MAX_EVENTS = 20
+PATIENCE = 10.0
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+_numbers = count(1)
+
+
+@asynccontextmanager
+async def _memory(max_events: int) -> AsyncIterator[Backend]:
+    backend = MemoryBackend(max_events=max_events, ttl=60)
+    yield backend
+    await backend.aclose()
+
+
+BACKENDS: dict[str, Callable[[int], AbstractAsyncContextManager[Backend]]] = {"memory": _memory}
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    async with BACKENDS[request.param](MAX_EVENTS) as made:
+        yield made
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+async def roomy(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    """A backend whose window no test overflows."""
+    async with BACKENDS[request.param](100_000) as made:
+        yield made
+
+
+def new_run(run_id: str | None = None, status: Status = "accepted") -> Run:
+    number = next(_numbers)
+    return Run(
+        run_id=run_id or f"run-{number}",
+        status=status,
+        created_at=START + timedelta(milliseconds=number),
+        metadata={"agent": "tested"},
+    )
+
+
+def entries(first: int, last: int, kind: str = "token") -> list[Entry]:
+    """Return events with these sequences, each with bytes of its own."""
+    return [Entry(n, kind, b'{"sequence":%d}' % n, 1_000.0 + n) for n in range(first, last + 1)]
+
+
+def moved(run: Run, last: int, status: Status = "running") -> Run:
+    """Return the record as it is after the event `last`."""
+    return msgspec.structs.replace(run, status=status, last_sequence=last)
+
+
+class Writer:
+    """Writes one run, in order."""
+
+    def __init__(self, backend: Backend, run: Run) -> None:
+        self.backend = backend
+        self.run = run
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    async def write(self, number: int = 1) -> None:
+        """Append so many events in one batch."""
+        first = self.run.last_sequence + 1
+        self.run = moved(self.run, first + number - 1)
+        await self.backend.append(self.run, entries(first, first + number - 1))
+
+    async def finish(self, status: Status = "completed") -> None:
+        """Append the terminal event."""
+        last = self.run.last_sequence + 1
+        self.run = moved(self.run, last, status)
+        await self.backend.append(self.run, entries(last, last, "complete"))
+
+
+async def begin(backend: Backend, run_id: str | None = None) -> Writer:
+    run = new_run(run_id)
+    await backend.create(run)
+    return Writer(backend, run)
+
+
+async def begun(backend: Backend, events: int) -> Writer:
+    """Begin a run that has so many events, stored in one batch."""
+    writer = await begin(backend)
+    await writer.write(events)
+    return writer
+
+
+def sequences(found: Page | Sequence[Entry]) -> list[int]:
+    return [entry.sequence for entry in (found.entries if isinstance(found, Page) else found)]
+
+
+async def read_all(backend: Backend, run_id: str, after: int = 0, limit: int = 7) -> list[Entry]:
+    """Read page by page what is there, asserting that each page continues the one before."""
+    found: list[Entry] = []
+    while (page := await backend.read(run_id, after, limit)).entries:
+        assert len(page.entries) <= limit
+        assert not found or page.entries[0].sequence == after + 1
+        found.extend(page.entries)
+        after = page.entries[-1].sequence
+    return found
+
+
+async def follow_all(backend: Backend, run_id: str, after: int = 0) -> list[Entry]:
+    """Follow a run to its end."""
+    found: list[Entry] = []
+    async with asyncio.timeout(PATIENCE), follow(backend, run_id, after, idle=PATIENCE) as pages:
+        async for page in pages:
+            found.extend(page.entries)
+    return found
+
+
+@asynccontextmanager
+async def cancel_requests(backend: Backend) -> AsyncIterator[asyncio.Queue[tuple[str, str | None]]]:
+    """Listen for requests to cancel, as the run manager does: in a task of its own."""
+    heard: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+
+    async def listen() -> None:
+        async for request in backend.cancel_requests():
+            heard.put_nowait(request)
+
+    task = asyncio.create_task(listen())
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

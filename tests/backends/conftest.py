@@ -1,0 +1,3 @@
+from tests.backends.conformance import backend, roomy
+
+__all__ = ["backend", "roomy"]

@@ -1,0 +1,242 @@
+"""Watches, limits and cancel requests of every backend."""
+
+import asyncio
+
+import pytest
+
+from dockrion.backends.base import Backend, Watch
+from dockrion.errors import RunNotFound, TooManySubscribers
+from tests.backends.conformance import PATIENCE, begin, begun, cancel_requests, entries, moved, sequences
+
+SOON = 0.05  # how long a wake-up that must not come is waited for
+
+
+async def test_a_watch_wakes_after_every_later_append(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id) as watch:
+        for _ in range(5):
+            await writer.write()
+            assert await watch.wait(PATIENCE)
+
+
+async def test_a_watch_wakes_after_the_terminal_event(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id) as watch:
+        await writer.finish()
+        assert await watch.wait(PATIENCE)
+
+
+async def test_a_wait_already_begun_is_woken(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id) as watch:
+        waiting = asyncio.create_task(watch.wait(PATIENCE))
+        await asyncio.sleep(0)
+        await writer.write()
+        assert await waiting
+
+
+async def test_all_watches_of_a_run_wake(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id) as one, backend.watch(writer.run_id) as other:
+        await writer.write()
+        assert await one.wait(PATIENCE)
+        assert await other.wait(PATIENCE)
+
+
+async def test_a_watch_does_not_wake_for_what_was_there_before(roomy: Backend) -> None:
+    writer = await begun(roomy, 3)
+    async with roomy.watch(writer.run_id) as watch:
+        # A backend may wake once too often; reading then shows nothing new.
+        while await watch.wait(SOON):
+            assert sequences(await roomy.read(writer.run_id, 3, 10)) == []
+
+
+async def test_a_watch_does_not_wake_for_another_run(backend: Backend) -> None:
+    writer, other = await begin(backend), await begin(backend)
+    async with backend.watch(writer.run_id) as watch:
+        await other.write()
+        assert not await watch.wait(SOON)
+
+
+async def test_a_wait_without_append_is_over_after_its_seconds(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id) as watch:
+        before = asyncio.get_running_loop().time()
+        assert not await watch.wait(SOON)
+        assert asyncio.get_running_loop().time() - before >= SOON * 0.9
+
+
+async def test_wake_ups_coalesce() -> None:
+    watch = Watch()
+    for _ in range(1_000):
+        watch.wake()
+    assert await watch.wait(PATIENCE)
+    assert not await watch.wait(0)
+
+
+async def test_a_cancelled_wait_does_not_swallow_the_wake_up(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id) as watch:
+        waiting = asyncio.create_task(watch.wait(PATIENCE))
+        await asyncio.sleep(0)
+        await writer.write()
+        waiting.cancel()
+        (result,) = await asyncio.gather(waiting, return_exceptions=True)
+        assert result is True or await watch.wait(PATIENCE)
+
+
+async def test_arming_before_reading_loses_nothing(roomy: Backend) -> None:
+    writer = await begin(roomy)
+    last = 300
+
+    async def read() -> list[int]:
+        got: list[int] = []
+        async with roomy.watch(writer.run_id) as watch:
+            while len(got) < last:
+                page = await roomy.read(writer.run_id, len(got), 10)
+                got.extend(sequences(page))
+                if not page.entries:
+                    assert await watch.wait(PATIENCE), f"no wake-up after {len(got)}"
+        return got
+
+    readers = [asyncio.create_task(read()) for _ in range(20)]
+    for number in range(last):
+        await writer.write()
+        if number % 3 == 0:
+            await asyncio.sleep(0)
+    assert await asyncio.gather(*readers) == [list(range(1, last + 1))] * 20
+
+
+async def test_so_many_limited_watches_and_no_more(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id, limit=2), backend.watch(writer.run_id, limit=2):
+        with pytest.raises(TooManySubscribers) as refused:
+            async with backend.watch(writer.run_id, limit=2):
+                pass
+    assert "Retry-After" in refused.value.headers
+
+
+async def test_unlimited_watches_are_neither_counted_nor_refused(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with (
+        backend.watch(writer.run_id),
+        backend.watch(writer.run_id),
+        backend.watch(writer.run_id, limit=1),
+        backend.watch(writer.run_id),
+    ):
+        await writer.write()
+
+
+async def test_the_limit_is_each_runs_own(backend: Backend) -> None:
+    one, other = await begin(backend), await begin(backend)
+    async with backend.watch(one.run_id, limit=1), backend.watch(other.run_id, limit=1):
+        pass
+
+
+async def test_a_watch_that_is_left_gives_its_place_back(backend: Backend) -> None:
+    writer = await begin(backend)
+    for _ in range(3):
+        async with backend.watch(writer.run_id, limit=1):
+            pass
+
+
+async def test_a_refused_watch_takes_no_place(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id, limit=2):
+        for _ in range(3):
+            with pytest.raises(TooManySubscribers):
+                async with backend.watch(writer.run_id, limit=1):
+                    pass
+        async with backend.watch(writer.run_id, limit=2):
+            pass
+
+
+async def test_an_exception_inside_gives_the_place_back(backend: Backend) -> None:
+    writer = await begin(backend)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            async with backend.watch(writer.run_id, limit=1):
+                _ = 1 // 0
+
+
+async def test_a_cancelled_reader_gives_its_place_back(backend: Backend) -> None:
+    writer = await begin(backend)
+
+    async def watch(entered: asyncio.Event) -> None:
+        async with backend.watch(writer.run_id, limit=1) as watch:
+            entered.set()
+            await watch.wait(PATIENCE)
+
+    for _ in range(3):
+        entered = asyncio.Event()
+        task = asyncio.create_task(watch(entered))
+        await asyncio.wait_for(entered.wait(), PATIENCE)
+        task.cancel()
+        assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
+
+
+async def test_a_finished_run_can_be_watched(backend: Backend) -> None:
+    writer = await begin(backend)
+    await writer.finish()
+    async with backend.watch(writer.run_id, limit=1):
+        assert (await backend.read(writer.run_id, 0, 10)).closed
+
+
+async def test_a_cancel_request_arrives_with_its_reason(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with cancel_requests(backend) as heard:
+        await backend.request_cancel(writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
+        async with asyncio.timeout(PATIENCE):
+            assert await heard.get() == (writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
+
+
+async def test_a_cancel_request_without_a_reason_arrives_as_none(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with cancel_requests(backend) as heard:
+        await backend.request_cancel(writer.run_id, None)
+        async with asyncio.timeout(PATIENCE):
+            assert await heard.get() == (writer.run_id, None)
+
+
+async def test_an_empty_reason_is_not_none(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with cancel_requests(backend) as heard:
+        await backend.request_cancel(writer.run_id, "")
+        async with asyncio.timeout(PATIENCE):
+            assert await heard.get() == (writer.run_id, "")
+
+
+async def test_cancel_requests_arrive_in_order(backend: Backend) -> None:
+    runs = [(await begin(backend)).run_id for _ in range(5)]
+    async with cancel_requests(backend) as heard:
+        for run_id in runs:
+            await backend.request_cancel(run_id, run_id)
+        async with asyncio.timeout(PATIENCE):
+            assert [await heard.get() for _ in runs] == [(run_id, run_id) for run_id in runs]
+
+
+async def test_a_cancel_request_stores_nothing(backend: Backend) -> None:
+    writer = await begun(backend, 1)
+    await backend.request_cancel(writer.run_id, "r")
+    assert await backend.get(writer.run_id) == writer.run
+    assert sequences(await backend.read(writer.run_id, 0, 10)) == [1]
+
+
+async def test_a_refused_cancel_request_reaches_nobody(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with cancel_requests(backend) as heard:
+        with pytest.raises(RunNotFound):
+            await backend.request_cancel("nobody", "r")
+        await backend.request_cancel(writer.run_id, "s")
+        async with asyncio.timeout(PATIENCE):
+            assert await heard.get() == (writer.run_id, "s")
+
+
+async def test_a_refused_append_leaves_the_log_open_for_the_right_one(backend: Backend) -> None:
+    writer = await begun(backend, 1)
+    async with backend.watch(writer.run_id) as watch:
+        with pytest.raises(Exception, match=writer.run_id):
+            await backend.append(moved(writer.run, 9), entries(9, 9))
+        await writer.write()
+        assert await watch.wait(PATIENCE)
+        assert sequences(await backend.read(writer.run_id, 1, 10)) == [2]
