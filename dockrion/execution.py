@@ -71,6 +71,6 @@ class Execution:
         set_current_context(self._context)
         try:
             output = await agent.run(payload, self._context, streaming=streaming)
+            return outcome.of_output(output, self._redactor)
         except BaseException as error:  # an agent's SystemExit must not end the service
             return outcome.of_exception(error, self._redactor)
-        return outcome.of_output(output, self._redactor)

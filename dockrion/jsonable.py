@@ -5,6 +5,7 @@ not know is converted here. What cannot be JSON is named by its path.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from pathlib import PurePath
 from typing import Any
 
@@ -29,7 +30,7 @@ def encode(value: Any, name: str = "value") -> bytes:
     """Encode a value as JSON.
 
     Args:
-        value: Anything.
+        value: Anything. Its own conversions may run, and may do whatever they like.
         name: What the value is called in an error.
 
     Returns:
@@ -38,10 +39,18 @@ def encode(value: Any, name: str = "value") -> bytes:
     Raises:
         NotJSON: Some part of the value has no JSON form.
     """
+    failure = _failure(value)
+    if isinstance(failure, bytes):
+        return failure
+    raise _locate(value, name) or NotJSON(name, failure)
+
+
+def message_of(error: BaseException) -> str:
+    """Return an exception's message, also where its class, code of the agent's, cannot say it."""
     try:
-        return _encoder.encode(value)
-    except _FAILURES as error:
-        raise _locate(value, name) or NotJSON(name, _reason(error)) from None
+        return str(error)
+    except Exception as broken:
+        return f"(its message cannot be had: {type(broken).__name__})"
 
 
 def _convert(value: Any) -> Any:
@@ -50,9 +59,11 @@ def _convert(value: Any) -> Any:
         return value.model_dump()
     if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy scalars and arrays
         return value.tolist()
-    for known in (str, int, float):
-        if isinstance(value, known):  # msgspec refuses subclasses of these
+    for known in _SUBCLASSED:
+        if isinstance(value, known):
             return known(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, PurePath):
@@ -62,34 +73,44 @@ def _convert(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+_SUBCLASSED: tuple[type[Any], ...] = (str, int, float, bytes)  # msgspec takes them, not their subclasses
 _encoder = msgspec.json.Encoder(enc_hook=_convert)
-# What an encoder, or a model's own conversion, may raise is whatever it likes.
-_FAILURES = (Exception,)
 _MAX_DEPTH = 64
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
+def _failure(value: Any) -> bytes | str:
+    """Return a value's JSON, or why it has none."""
+    try:
+        return _encoder.encode(value)
+    except RecursionError:
         return "it is nested too deeply, or contains itself"
-    if isinstance(error, UnicodeEncodeError):
+    except UnicodeEncodeError:
         return "it holds text that is not valid Unicode"
-    return str(error) or type(error).__name__
+    except (Exception, SystemExit) as error:  # a conversion is the agent's code
+        return message_of(error) or type(error).__name__
 
 
 def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:
     """Find the innermost part of a value that cannot be encoded."""
-    if depth > _MAX_DEPTH:
-        return NotJSON(path, "it is nested too deeply, or contains itself")
+    failure = _failure(value)
+    if isinstance(failure, bytes):
+        return None
     parts: list[tuple[str, Any]] = []
-    if isinstance(value, Mapping):
-        parts = [(f"{path}.{key}", item) for key, item in value.items()]
-    elif isinstance(value, list | tuple):
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        for key in value:
+            if isinstance(key, tuple) or key is None:
+                return NotJSON(path, f"a key must be text or a number, not {type(key).__name__}")
+        parts = [(f"{path}.{_key(key)}", item) for key, item in value.items()]
+    elif depth < _MAX_DEPTH and isinstance(value, list | tuple):
         parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     for part_path, part in parts:
         if (found := _locate(part, part_path, depth + 1)) is not None:
             return found
+    return NotJSON(path, failure)
+
+
+def _key(key: Any) -> str:
     try:
-        _encoder.encode(value)
-    except _FAILURES as error:
-        return NotJSON(path, _reason(error))
-    return None
+        return str(key)
+    except Exception:
+        return f"<{type(key).__name__}>"

@@ -97,7 +97,8 @@ def of_output(output: Any, redactor: Redactor) -> Outcome:
 def of_exception(error: BaseException, redactor: Redactor) -> Failed:
     """Return the outcome of an agent that raised."""
     kind = type(error).__name__
-    message = redactor.public(f"{kind}: {_message(error)}" if _message(error) else kind)
+    said = jsonable.message_of(error)
+    message = redactor.public(f"{kind}: {said}" if said else kind)
     return Failed(message[:_MAX_MESSAGE], AgentFailed.code, {"type": kind}, error)
 
 
@@ -142,10 +143,3 @@ def terminal(
         case Cancelled():
             fields = {"reason": result.reason}
             return "cancelled", fields, {"metadata": metadata | fields}
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # an exception class is the agent's code too
-        return f"(its message cannot be had: {type(broken).__name__})"

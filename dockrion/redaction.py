@@ -33,7 +33,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return the text with every secret masked."""
-        text = text.encode("utf-8", "backslashreplace").decode()  # surrogates have no JSON form
+        text = _unicode(text)
         return self._secrets.sub(_MASK, text) if self._secrets else text
 
     def public(self, text: str) -> str:
@@ -58,6 +58,12 @@ class Redactor:
         return value
 
 
+def _unicode(text: str) -> str:
+    """Return text whose surrogates, which have no UTF-8 form, are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _forms(secret: str) -> set[str]:
     """Return a secret as it stands in plain text, in a repr, in JSON and in a URL."""
+    secret = _unicode(secret)
     return {secret, repr(secret)[1:-1], msgspec.json.encode(secret).decode()[1:-1], quote(secret, safe="")}

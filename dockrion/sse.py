@@ -3,7 +3,8 @@
 The format is that of WHATWG HTML, section 9.2, "Server-sent events".
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +14,9 @@ from dockrion.backends.base import Entry
 KEEP_ALIVE = b": keep-alive\n\n"
 DRAINING = b": the server is going away, connect again\n\n"
 _WRITE_BYTES = 64 * 1024
+_BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_RETRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def retry(milliseconds: int) -> bytes:
@@ -88,42 +92,44 @@ class Decoder:
         self.last_event_id = ""
         self.retry: int | None = None
         self.comments = 0
-        self._buffer = b""
+        self._line: list[bytes] = []  # the pieces of a line that has not ended
         self._at_start = True
         self._after_cr = False
         self._event = ""
         self._data: list[str] = []
         self._id: str | None = None
 
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """Yield the messages that these bytes complete."""
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages that these bytes complete."""
+        messages = []
         for line in self._lines(data):
             if line:
                 self._field(line.decode("utf-8", "replace"))
             elif (message := self._dispatch()) is not None:
-                yield message
+                messages.append(message)
+        return messages
 
-    def _lines(self, data: bytes) -> Iterator[bytes]:
+    def _lines(self, data: bytes) -> list[bytes]:
+        """Return the lines that end in these bytes, without their ends."""
+        if self._at_start:
+            data = b"".join((*self._line, data))
+            if _BOM.startswith(data):
+                self._line = [data] if data != _BOM else []
+                self._at_start = data != _BOM
+                return []
+            data = data.removeprefix(_BOM)
+            self._line, self._at_start = [], False
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        self._buffer += data
-        if self._at_start and len(self._buffer) >= len(_BOM):
-            self._buffer = self._buffer.removeprefix(_BOM)
-            self._at_start = False
-        elif self._at_start and _BOM.startswith(self._buffer):
-            return
-        start = 0
-        while (end := _line_end(self._buffer, start)) >= 0:
-            line = self._buffer[start:end]
-            start = end + 1
-            if self._buffer[end] == _CR:
-                if start == len(self._buffer):
-                    self._after_cr = True
-                elif self._buffer[start] == _LF:
-                    start += 1
-            yield line
-        self._buffer = self._buffer[start:]
+        first, *others = _LINE_END.split(data)
+        self._line.append(first)
+        if not others:
+            return []
+        self._after_cr = data.endswith(b"\r")
+        lines = [b"".join(self._line), *others]
+        self._line = [lines.pop()]
+        return lines
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")
@@ -136,7 +142,7 @@ class Decoder:
             self._data.append(value)
         elif name == "id" and "\0" not in value:
             self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and _RETRY.fullmatch(value):
             self.retry = int(value)
 
     def _dispatch(self) -> Message | None:
@@ -148,12 +154,3 @@ class Decoder:
             message = Message(self._event or "message", data, self._id, self.last_event_id)
         self._event, self._data, self._id = "", [], None
         return message
-
-
-_BOM = b"\xef\xbb\xbf"
-_CR, _LF = b"\r\n"
-
-
-def _line_end(buffer: bytes, start: int) -> int:
-    cr, lf = buffer.find(b"\r", start), buffer.find(b"\n", start)
-    return min(cr, lf) if cr >= 0 and lf >= 0 else max(cr, lf)

@@ -1,13 +1,16 @@
 """What callers send as a body, none of it to be trusted."""
 
 import gzip
+import io
 import zlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from dockrion.web.requests import MAX_BODY_BYTES
 from tests.conftest import Serve
+from tests.support import wait_until
 from tests.web.helpers import error_of, shows_no_inside
 from tests.web.wire import wire
 
@@ -32,6 +35,7 @@ BAD_BODIES = {
     "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "form": b"a=1&b=2",
 }
+CHUNKED = b"POST /invoke HTTP/1.1\r\nHost: tested\r\nTransfer-Encoding: chunked\r\n\r\n"
 SCHEMA = {
     "properties": {
         "topic": {"type": "string", "minLength": 1},
@@ -88,7 +92,7 @@ async def test_body_that_does_not_say_what_it_is_is_read_as_json(serve: Serve) -
 async def test_body_over_the_limit_is_too_large(serve: Serve, path: str) -> None:
     served = await serve()
     body = b'"' + b"a" * (MAX_BODY_BYTES - 1) + b'"'
-    async with served.client.post(path, data=body, headers=JSON) as answer:
+    async with served.client.post(path, data=io.BytesIO(body), headers=JSON) as answer:
         await error_of(answer, 413, "PAYLOAD_TOO_LARGE")
 
 
@@ -105,7 +109,7 @@ async def test_body_over_the_limit_in_chunks_is_too_large(serve: Serve) -> None:
 async def test_body_of_exactly_the_limit_is_accepted(serve: Serve) -> None:
     served = await serve(lambda payload: len(payload))
     body = b'"' + b"a" * (MAX_BODY_BYTES - 2) + b'"'
-    async with served.client.post("/invoke", data=body, headers=JSON) as answer:
+    async with served.client.post("/invoke", data=io.BytesIO(body), headers=JSON) as answer:
         assert (await answer.json())["output"] == MAX_BODY_BYTES - 2
 
 
@@ -141,17 +145,29 @@ async def test_body_that_is_not_compressed_as_it_says_is_refused(serve: Serve, p
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n"], ids=["size", "end"])
-async def test_body_in_broken_chunks_is_refused(serve: Serve, chunks: bytes) -> None:
+async def test_request_in_broken_chunks_is_refused(serve: Serve, chunks: bytes) -> None:
     served = await serve()
     async with wire(served) as connection:
-        head = b"POST /invoke HTTP/1.1\r\nHost: tested\r\nTransfer-Encoding: chunked\r\n\r\n"
-        await connection.send(head + chunks)
+        await connection.send(CHUNKED + chunks)
         status, headers = await connection.head()
         body = await connection.content(headers)
-    assert status.startswith("HTTP/1.1 400 ")
+    assert " 400 " in status
     assert shows_no_inside(body.decode())
     async with served.client.get("/health") as answer:
         assert answer.status == 200
+
+
+async def test_body_that_breaks_on_its_way_is_refused(serve: Serve) -> None:
+    served = await serve()
+    active = served.service.metrics.active_requests
+    async with wire(served) as connection:
+        await connection.send(CHUNKED + b"2\r\n{}\r\n")
+        await wait_until(lambda: active.collect()[0].samples[0].value == 1)
+        await connection.send(b"zz\r\n")
+        status, headers = await connection.head()
+        body = msgspec.json.decode(await connection.content(headers))
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert body["code"] == "VALIDATION_ERROR"
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,0 +1,196 @@
+"""Who may call from another origin: the CORS headers of every kind of answer."""
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import Serve
+from tests.support import Served
+from tests.web.helpers import Waits, error_of
+
+ORIGIN = "https://app.example"
+OTHER = "https://evil.example"
+RESTRICTED: dict[str, Any] = {"expose": {"cors": {"origins": [ORIGIN], "methods": ["GET", "POST"]}}}
+ALLOW = "Access-Control-Allow-Origin"
+# Answers of every kind: (method, path, body, status).
+ANSWERS = [
+    ("GET", "/health", None, 200),
+    ("HEAD", "/health", None, 200),
+    ("POST", "/invoke", b"{}", 200),
+    ("POST", "/runs", b"{}", 202),
+    ("POST", "/invoke/stream", b"{}", 200),
+    ("GET", "/runs/r/events", None, 200),
+    ("DELETE", "/runs/r", None, 400),
+    ("POST", "/invoke", b"{", 400),
+    ("POST", "/invoke", b"", 400),
+    ("GET", "/runs/-", None, 400),
+    ("GET", "/nowhere", None, 404),
+    ("GET", "/runs/unknown", None, 404),
+    ("GET", "/runs/unknown/events", None, 404),
+    ("PUT", "/health", None, 405),
+    ("GET", "/invoke", None, 405),
+    ("POST", "/runs?run_id=r", b"{}", 409),
+]
+PATHS = ["/health", "/invoke", "/invoke/stream", "/runs", "/runs/r", "/runs/r/events"]
+
+
+async def ask(
+    served: Served, method: str, path: str, body: bytes | None = None, **headers: str
+) -> aiohttp.ClientResponse:
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    async with served.client.request(method, path, data=body, headers=headers) as answer:
+        await answer.read()
+        return answer
+
+
+async def preflight(served: Served, path: str, origin: str, method: str, **more: str) -> aiohttp.ClientResponse:
+    headers = {"Origin": origin, "Access-Control-Request-Method": method, **more}
+    async with served.client.options(path, headers=headers) as answer:
+        await answer.read()
+        return answer
+
+
+async def with_a_run(serve: Serve, **sections: Any) -> Served:
+    served = await serve(**sections)
+    await served.start(run_id="r")
+    await served.finished("r")
+    return served
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_any_origin_may_read_every_answer_by_default(
+    serve: Serve, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(await with_a_run(serve), method, path, body, Origin=OTHER)
+    assert answer.status == status
+    assert answer.headers.getall(ALLOW) in ([OTHER], ["*"])
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_listed_origin_may_read_every_answer(
+    serve: Serve, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=ORIGIN)
+    assert answer.status == status
+    assert answer.headers.getall(ALLOW) == [ORIGIN]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_other_origin_may_read_no_answer(
+    serve: Serve, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=OTHER)
+    assert answer.status == status
+    assert ALLOW not in answer.headers
+
+
+@pytest.mark.parametrize("origin", [None, ORIGIN, OTHER])
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_every_answer_varies_by_origin(
+    serve: Serve, origin: str | None, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    headers = {"Origin": origin} if origin else {}
+    answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, **headers)
+    assert answer.status == status
+    assert answer.headers.getall("Vary") == ["Origin"]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_credentials_are_never_allowed(
+    serve: Serve, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN, Cookie="a=b")
+    assert answer.status == status
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_scripts_may_read_the_headers_of_the_contract(
+    serve: Serve, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN)
+    assert answer.status == status
+    exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
+    assert exposed >= {"Location", "Retry-After", "X-Run-Id"}
+
+
+async def test_answer_without_an_origin_allows_none(serve: Serve) -> None:
+    answer = await ask(await serve(), "GET", "/health")
+    assert ALLOW not in answer.headers
+
+
+async def test_too_many_requests_may_be_read(serve: Serve) -> None:
+    served = await serve(Waits(), streaming={"max_concurrent_runs": 1, "max_queued_runs": 0})
+    await served.start()
+    answer = await ask(served, "POST", "/invoke", b"{}", Origin=ORIGIN)
+    assert answer.status == 429
+    assert answer.headers[ALLOW] in (ORIGIN, "*")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_preflight_is_allowed_by_default(serve: Serve, path: str) -> None:
+    served = await serve()
+    method = "POST" if path in ("/invoke", "/invoke/stream") else "GET"
+    headers = {"Access-Control-Request-Headers": "content-type, last-event-id, x-own"}
+    answer = await preflight(served, path, OTHER, method, **headers)
+    assert answer.status == 200
+    assert answer.headers[ALLOW] in (OTHER, "*")
+    assert method in answer.headers["Access-Control-Allow-Methods"]
+    allowed = answer.headers["Access-Control-Allow-Headers"].lower()
+    assert allowed == "*" or {"content-type", "last-event-id", "x-own"} <= set(allowed.split(","))
+    assert "Origin" in answer.headers["Vary"]
+
+
+async def test_preflight_of_a_cancel_is_allowed_by_default(serve: Serve) -> None:
+    answer = await preflight(await serve(), "/runs/r", OTHER, "DELETE")
+    assert answer.status == 200
+    assert "DELETE" in answer.headers["Access-Control-Allow-Methods"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_preflight_of_a_listed_origin_is_allowed(serve: Serve, path: str) -> None:
+    method = "POST" if path in ("/invoke", "/invoke/stream") else "GET"
+    answer = await preflight(await serve(**RESTRICTED), path, ORIGIN, method)
+    assert answer.status == 200
+    assert answer.headers[ALLOW] == ORIGIN
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "method"),
+    [("/health", OTHER, "GET"), ("/runs/r", ORIGIN, "DELETE"), ("/health", ORIGIN, "POST")],
+    ids=["origin", "method not listed", "method that is not there"],
+)
+async def test_preflight_is_refused(serve: Serve, path: str, origin: str, method: str) -> None:
+    served = await serve(**RESTRICTED)
+    headers = {"Origin": origin, "Access-Control-Request-Method": method}
+    async with served.client.options(path, headers=headers) as answer:
+        await error_of(answer, 403, "FORBIDDEN")
+        assert "Access-Control-Allow-Methods" not in answer.headers
+
+
+async def test_preflight_of_an_unknown_path_is_not_found(serve: Serve) -> None:
+    answer = await preflight(await serve(), "/nowhere", ORIGIN, "GET")
+    assert answer.status == 404
+    assert answer.headers[ALLOW] in (ORIGIN, "*")
+
+
+async def test_listed_methods_of_a_star_mean_all(serve: Serve) -> None:
+    served = await serve(expose={"cors": {"origins": [ORIGIN], "methods": ["*"]}})
+    answer = await preflight(served, "/runs/r", ORIGIN, "DELETE")
+    assert answer.status == 200
+
+
+async def test_options_without_an_origin_names_the_methods(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.options("/runs") as answer:
+        assert answer.status == 204
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
+        assert answer.headers.getall("Vary") == ["Origin"]
+
+
+async def test_options_of_an_unknown_path_is_not_found(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.options("/nowhere") as answer:
+        await error_of(answer, 404, "NOT_FOUND")

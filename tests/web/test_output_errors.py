@@ -1,0 +1,60 @@
+"""Outputs that break io_schema.output are returned, and said to."""
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support import data
+
+OUTPUT = {"properties": {"n": {"type": "integer"}}, "required": ["n"]}
+WRONG = {"n": "x"}
+ERRORS = [{"path": "$.n", "message": '"x" is not of type "integer"'}]
+
+
+def wrong(_payload: object) -> dict[str, str]:
+    return WRONG
+
+
+async def test_invoke_returns_the_output_and_says_what_is_wrong(serve: Serve) -> None:
+    served = await serve(wrong, io_schema={"output": OUTPUT})
+    async with served.client.post("/invoke", json={}) as answer:
+        assert answer.status == 200
+        body = await answer.json()
+    assert body["output"] == WRONG
+    assert body["metadata"]["output_errors"] == ERRORS
+
+
+async def test_run_completes_and_says_what_is_wrong(serve: Serve) -> None:
+    served = await serve(wrong, io_schema={"output": OUTPUT})
+    async with served.stream() as reader:
+        last = data((await reader.all())[-1])
+    record = await served.record(reader.run_id)
+    assert last["type"] == "complete"
+    assert last["output"] == record["output"] == WRONG
+    assert last["metadata"] == record["metadata"]
+    assert record["metadata"]["output_errors"] == ERRORS
+
+
+@pytest.mark.parametrize("io_schema", [{"output": OUTPUT, "strict": False}, {"output": None}])
+async def test_output_is_not_checked_when_not_asked_for(serve: Serve, io_schema: dict[str, object]) -> None:
+    served = await serve(wrong, io_schema=io_schema)
+    async with served.client.post("/invoke", json={}) as answer:
+        body = await answer.json()
+    assert body["output"] == WRONG
+    assert "output_errors" not in body["metadata"]
+
+
+async def test_sound_output_has_no_errors(serve: Serve) -> None:
+    served = await serve(io_schema={"output": OUTPUT})
+    async with served.client.post("/invoke", json={"n": 1}) as answer:
+        assert "output_errors" not in (await answer.json())["metadata"]
+
+
+async def test_wrong_outputs_are_counted_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = await serve(wrong, io_schema={"output": OUTPUT})
+    run_id = await served.start()
+    await served.finished(run_id)
+    async with served.client.get("/metrics") as answer:
+        assert "dockrion_output_errors_total 1.0" in await answer.text()
+    (record,) = (record for record in caplog.records if "io_schema.output" in record.getMessage())
+    assert record.levelname == "WARNING"
+    assert vars(record)["fields"] == {"run_id": run_id, "output_errors": ERRORS}
