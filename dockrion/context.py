@@ -1,6 +1,7 @@
 """What agent code sees of the service."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -10,7 +11,9 @@ import msgspec
 
 from dockrion import events, jsonable
 from dockrion.events import EventFilter
-from dockrion.publisher import Publisher
+from dockrion.publisher import BUFFER_EVENTS, Publisher
+
+_Fields = Callable[..., dict[str, Any]]
 
 
 class RunCancelled(asyncio.CancelledError):
@@ -36,6 +39,7 @@ class StreamContext:
         self._filter = events_filter
         self._publisher = publisher
         self._cancelled = False
+        self._unyielding = 0
         self._loop_thread = threading.get_ident()
 
     @property
@@ -64,12 +68,10 @@ class StreamContext:
             progress: From 0.0 to 1.0; what is outside is clamped.
             message: Anything to show.
         """
-        if self._passes("progress"):
-            await self._publish("progress", _progress(step, progress, message))
+        await self._emit("progress", _progress, step, progress, message)
 
     def sync_emit_progress(self, step: str, progress: float, message: str | None = None) -> None:
-        if self._passes("progress"):
-            self._publish_sync("progress", _progress(step, progress, message))
+        self._sync_emit("progress", _progress, step, progress, message)
 
     async def emit_token(self, content: str, finish_reason: str | None = None) -> None:
         """Stream a piece of text.
@@ -78,12 +80,10 @@ class StreamContext:
             content: The text.
             finish_reason: Why the text ends, with its last piece.
         """
-        if self._passes("token"):
-            await self._publish("token", _token(content, finish_reason))
+        await self._emit("token", _token, content, finish_reason)
 
     def sync_emit_token(self, content: str, finish_reason: str | None = None) -> None:
-        if self._passes("token"):
-            self._publish_sync("token", _token(content, finish_reason))
+        self._sync_emit("token", _token, content, finish_reason)
 
     async def emit_step(
         self,
@@ -100,8 +100,7 @@ class StreamContext:
             input_keys: The names of what it read.
             output_keys: The names of what it wrote.
         """
-        if self._passes("step"):
-            await self._publish("step", _step(node_name, duration_ms, input_keys, output_keys))
+        await self._emit("step", _step, node_name, duration_ms, input_keys, output_keys)
 
     def sync_emit_step(
         self,
@@ -110,8 +109,7 @@ class StreamContext:
         input_keys: Iterable[str] | None = None,
         output_keys: Iterable[str] | None = None,
     ) -> None:
-        if self._passes("step"):
-            self._publish_sync("step", _step(node_name, duration_ms, input_keys, output_keys))
+        self._sync_emit("step", _step, node_name, duration_ms, input_keys, output_keys)
 
     async def checkpoint(self, name: str, data: Any) -> None:
         """Share an intermediate result.
@@ -120,12 +118,10 @@ class StreamContext:
             name: What it is.
             data: Any value that can be JSON.
         """
-        if self._passes("checkpoint"):
-            await self._publish("checkpoint", _checkpoint(name, data))
+        await self._emit("checkpoint", _checkpoint, name, data)
 
     def sync_checkpoint(self, name: str, data: Any) -> None:
-        if self._passes("checkpoint"):
-            self._publish_sync("checkpoint", _checkpoint(name, data))
+        self._sync_emit("checkpoint", _checkpoint, name, data)
 
     async def emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
         """Emit an event of the agent's own.
@@ -138,34 +134,24 @@ class StreamContext:
         Raises:
             ValueError: The name is malformed, or a field would hide one that every event has.
         """
-        event_type = events.custom_type(event_type)
-        if self._passes(event_type):
-            await self._publish(event_type, _custom(data, fields))
+        await self._emit(events.custom_type(event_type), _custom, data, fields)
 
     def sync_emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
-        event_type = events.custom_type(event_type)
-        if self._passes(event_type):
-            self._publish_sync(event_type, _custom(data, fields))
+        self._sync_emit(events.custom_type(event_type), _custom, data, fields)
 
     async def emit_heartbeat(self) -> None:
         """Emit a numbered sign of life. The service keeps connections open by itself."""
-        if self._passes("heartbeat"):
-            await self._publish("heartbeat", {})
+        await self._emit("heartbeat", dict)
 
     def sync_emit_heartbeat(self) -> None:
-        if self._passes("heartbeat"):
-            self._publish_sync("heartbeat", {})
+        self._sync_emit("heartbeat", dict)
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit what a generator yielded: a mapping whose `type` `is_event` knows."""
-        event_type, fields = _from_mapping(event)
-        if self._passes(event_type):
-            await self._publish(event_type, fields)
+        await self._emit(_type_of(event), _from_mapping, event)
 
     def sync_emit_event(self, event: Mapping[str, Any]) -> None:
-        event_type, fields = _from_mapping(event)
-        if self._passes(event_type):
-            self._publish_sync(event_type, fields)
+        self._sync_emit(_type_of(event), _from_mapping, event)
 
     async def emit_started(self, *_args: Any, **_fields: Any) -> Never:
         """Refuse: the service emits this itself, when the agent starts."""
@@ -188,22 +174,31 @@ class StreamContext:
         self._cancelled = True
 
     def _passes(self, event_type: str) -> bool:
-        # Async code was told by its own cancellation, and may emit while it cleans up.
-        if self._cancelled and threading.get_ident() != self._loop_thread:
+        if self._cancelled and self._is_over():
             self.raise_if_cancelled()
-        return self._filter.allows(event_type) and self._publisher is not None
+        return self._filter.allows(event_type)
 
-    async def _publish(self, event_type: str, fields: dict[str, Any]) -> None:
-        if (publisher := self._publisher) is not None:
-            publisher.publish(event_type, fields)
-            if publisher.full:
-                await publisher.wait_for_room()
+    def _is_over(self) -> bool:
+        """Tell whether a stopped agent has nothing more to say.
 
-    def _publish_sync(self, event_type: str, fields: dict[str, Any]) -> None:
-        if (publisher := self._publisher) is not None:
-            publisher.publish(event_type, fields)
-            if publisher.full:
-                publisher.block_for_room()
+        Async code was told by its cancellation, and may emit while it cleans up.
+        """
+        in_thread = threading.get_ident() != self._loop_thread
+        return in_thread or (self._publisher is not None and self._publisher.closed)
+
+    async def _emit(self, event_type: str, fields: _Fields, *given: Any) -> None:
+        self._unyielding += 1
+        if self._unyielding >= BUFFER_EVENTS:  # a tight loop must not hold the event loop
+            self._unyielding = 0
+            await asyncio.sleep(0)
+        if self._passes(event_type) and self._publisher is not None:
+            self._publisher.publish(event_type, fields(*given))
+            if self._publisher.full:
+                await self._publisher.wait_for_room()
+
+    def _sync_emit(self, event_type: str, fields: _Fields, *given: Any) -> None:
+        if self._passes(event_type) and self._publisher is not None:
+            self._publisher.publish_blocking(event_type, fields(*given))
 
 
 _current: ContextVar[StreamContext | None] = ContextVar("dockrion_context", default=None)
@@ -242,11 +237,15 @@ def _text(name: str, value: Any) -> str:
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
 
 
 def _names(name: str, values: Iterable[str] | None) -> list[str] | None:
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a list of strings, not a string")
     return None if values is None else [_text(name, value) for value in values]
 
 
@@ -298,7 +297,7 @@ def _json(name: str, value: Any) -> msgspec.Raw:
     return msgspec.Raw(jsonable.encode(value, name))
 
 
-_FIELDS: dict[str, Callable[..., dict[str, Any]]] = {
+_FIELDS: dict[str, _Fields] = {
     "progress": _progress,
     "token": _token,
     "step": _step,
@@ -307,16 +306,21 @@ _FIELDS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def _from_mapping(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _type_of(event: Mapping[str, Any]) -> str:
+    event_type: str = event["type"]
+    return event_type if event_type in _FIELDS else events.custom_type(event_type)
+
+
+def _from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
     event_type = event["type"]
     given = {name: value for name, value in event.items() if name != "type"}
     if event_type not in _FIELDS:
-        return events.custom_type(event_type), _custom(given)
+        return _custom(given)
     known = events.CONFIGURABLE[event_type].__struct_fields__
     for name in given:
         if name not in known or name in events.COMMON_FIELDS:
             raise ValueError(f"a {event_type} event has no field {name!r}")
     try:
-        return event_type, _FIELDS[event_type](**given)
+        return _FIELDS[event_type](**given)
     except TypeError as error:
         raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

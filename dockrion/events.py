@@ -147,8 +147,11 @@ def custom_type(name: str) -> str:
     """Return the event type of a custom event, given with or without its prefix.
 
     Raises:
+        TypeError: The name is no string.
         ValueError: The name is malformed.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"an event's type must be a string, not {type(name).__name__}")
     bare = name.removeprefix(CUSTOM_PREFIX)
     if not _CUSTOM_NAME.fullmatch(bare):
         raise ValueError(f"custom event name {bare!r} must match ^{_CUSTOM_NAME.pattern}$")

@@ -53,10 +53,17 @@ def message_of(error: BaseException) -> str:
         return f"(its message cannot be had: {type(broken).__name__})"
 
 
+def _dumped(model: Any) -> Any:
+    try:
+        return model.model_dump(mode="json")
+    except Exception:  # this mode refuses what the other leaves to us, such as numpy's values
+        return model.model_dump()
+
+
 def _convert(value: Any) -> Any:
     """Turn a value that msgspec does not know into one that it knows."""
     if hasattr(value, "model_dump"):  # pydantic models, LangChain messages among them
-        return value.model_dump()
+        return _dumped(value)
     if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy scalars and arrays
         return value.tolist()
     for known in _SUBCLASSED:

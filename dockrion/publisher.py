@@ -51,6 +51,11 @@ class Publisher:
         return len(self._pending) >= BUFFER_EVENTS and not self._closed
 
     @property
+    def closed(self) -> bool:
+        """Whether the run is over, and what is published is dropped."""
+        return self._closed
+
+    @property
     def on_loop(self) -> bool:
         """Whether the caller runs on the publisher's own event loop."""
         return threading.get_ident() == self._loop_thread
@@ -100,20 +105,20 @@ class Publisher:
             self._room.clear()
             await self._room.wait()
 
-    def block_for_room(self) -> None:
-        """Wait while the buffer is full, as a thread.
+    def publish_blocking(self, event_type: str, fields: dict[str, Any]) -> None:
+        """Publish as a thread, which waits while the buffer is full.
 
         Raises:
             BufferError: On the event loop itself, which cannot wait, far too much is buffered.
         """
-        if self.on_loop:
-            if len(self._pending) >= UNYIELDING_EVENTS:
-                raise BufferError(
-                    f"{UNYIELDING_EVENTS} events wait to be stored: use the async emit, with await, here"
-                )
-            return
-        with self._lock:
-            self._thread_room.wait_for(lambda: not self.full)
+        if self.on_loop and len(self._pending) >= UNYIELDING_EVENTS:
+            raise BufferError(
+                f"{UNYIELDING_EVENTS} events wait to be stored: use the async emit, with await, here"
+            )
+        self.publish(event_type, fields)
+        if self.full and not self.on_loop:
+            with self._lock:
+                self._thread_room.wait_for(lambda: not self.full)
 
     async def write(self) -> None:
         """Store batches until the terminal event is stored, or the publisher is closed.

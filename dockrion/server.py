@@ -10,6 +10,8 @@ from contextlib import suppress
 from types import FrameType
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 import dockrion
 from dockrion.dockfile import Loaded
@@ -70,7 +72,13 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
     timer.start()
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep malformed requests, which anyone can send, from filling the log with tracebacks."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
+    server_logger.addFilter(_is_ours)
     app = create_app(loaded)
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS

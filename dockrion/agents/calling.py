@@ -4,9 +4,13 @@ Sync code runs in a thread, so that it never blocks the event loop.
 """
 
 import inspect
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, closing
 from typing import Any
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 from dockrion.agents.threads import finish_in_thread
 from dockrion.context import StreamContext, is_event
@@ -135,7 +139,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _context_at(function: Callable[..., Any]) -> str | int | None:
     """Return where the context goes: by name, by position, or nowhere."""
     try:
-        signature = inspect.signature(function)
+        signature = _signature(function)
     except ValueError:  # some builtins have none; they take a payload
         return None
     at: str | int | None = None
@@ -153,6 +157,13 @@ def _context_at(function: Callable[..., Any]) -> str | int | None:
         arguments.insert(at, None)
     signature.bind(*arguments, **keywords)
     return at
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):
+        # Annotations are evaluated late there, and may name what only type checkers import.
+        return inspect.signature(function, annotation_format=annotationlib.Format.STRING)
+    return inspect.signature(function)
 
 
 def _wants_context(parameter: inspect.Parameter) -> bool:

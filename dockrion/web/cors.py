@@ -28,8 +28,8 @@ def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
         max_age=_MAX_AGE_SECONDS,
     )
     setup = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
-    for route in list(app.router.routes()):
-        setup.add(route)
+    for resource in list(app.router.resources()):
+        setup.add(resource)  # not its routes: those would be allowed whatever the methods say
     app.on_response_prepare.append(_mark_answers(frozenset(origins)))
 
 

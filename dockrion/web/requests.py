@@ -1,5 +1,6 @@
 """What callers send: bodies and query parameters, none of it to be trusted."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ from dockrion.web.service import RUN_ID
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
+_BODY_SECONDS = 60.0
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -45,11 +47,12 @@ async def payload(request: web.Request, schema: Schema | None) -> Any:
 
 async def _read(request: web.Request) -> bytes:
     try:
-        return await request.read()
-    except web.HTTPException:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await request.read()
+    except (web.HTTPException, ConnectionError):
         raise
-    except ConnectionError:
-        raise
+    except TimeoutError:
+        raise InvalidRequest(f"the body did not arrive within {_BODY_SECONDS:g} s") from None
     except Exception as error:  # a broken chunk or a body that is not encoded as it says
         raise InvalidRequest("the body cannot be read as its headers say") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dockrion import ids
 from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent
 from dockrion.backends.base import Backend, Run
@@ -82,7 +83,7 @@ class Bench:
     metrics: Metrics
 
     async def start(self, payload: Any = None, run_id: str | None = None) -> str:
-        return (await self.runs.start(payload, run_id)).run_id
+        return (await self.runs.start(payload, run_id or ids.uuid7())).run_id
 
     async def run(self, payload: Any = None) -> Ended:
         """Start a run and read it to its end."""
@@ -149,11 +150,12 @@ async def bench(
     backend: Backend | None = None,
 ) -> AsyncIterator[Bench]:
     """Run an agent; in the end nothing may be left in the manager."""
+    ready = HandlerAgent(agent, "custom") if callable(agent) else agent
     backend = backend or MemoryBackend(max_events=200_000, ttl=3600)
     metrics = Metrics()
     settings = RunSettings("tested", "custom", EventFilter(allowed), None, duration, places, queue)
     runs = RunManager(settings, backend, metrics, Redactor(secrets))
-    runs.agent = HandlerAgent(agent, "custom") if callable(agent) else agent
+    runs.agent = ready
     made = Bench(runs, backend, metrics)
     try:
         yield made

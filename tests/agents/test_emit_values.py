@@ -9,7 +9,7 @@ import enum
 import ipaddress
 import pathlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ TWO_HOURS = dt.timezone(dt.timedelta(hours=2))
         (np.array(0.75), 0.75),
         (decimal.Decimal("0.5"), 0.5),
     ],
-    ids=str,
+    ids=lambda value: repr(value)[:12],
 )
 async def test_progress_is_clamped_to_a_float_from_0_to_1(given: Any, expected: float) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
@@ -143,7 +143,7 @@ CONVERTED: list[tuple[Any, Any]] = [
     (float("inf"), None),
     (np.float32(0.5), 0.5),
     (np.int64(3), 3),
-    (np.bool_(True), True),  # noqa: FBT003
+    (np.bool_(True), True),
     (np.str_("s"), "s"),
     (np.arange(4).reshape(2, 2), [[0, 1], [2, 3]]),
     ({"scores": [np.float64(0.25)]}, {"scores": [0.25]}),
@@ -202,13 +202,14 @@ async def test_value_without_json_form_raises_at_the_emit_and_names_its_place(
 ) -> None:
     async def agent(_payload: Any, context: StreamContext) -> list[str]:
         errors = []
-        for emit in (
+        emits: list[Callable[[], Awaitable[None]]] = [
             lambda: context.checkpoint("c", given),
             lambda: context.emit("e", value=given),
             lambda: context.emit("e", {"value": given}),
             lambda: asyncio.to_thread(context.sync_checkpoint, "c", given),
             lambda: asyncio.to_thread(context.sync_emit, "e", {"value": given}),
-        ):
+        ]
+        for emit in emits:
             with pytest.raises(TypeError) as raised:
                 await emit()
             errors.append(str(raised.value))

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from dockrion.backends.base import Backend, Entry, Run
+from dockrion.backends.base import Backend, Entry, Run, Status
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict
 from tests.backends.conformance import (
     MAX_EVENTS,
@@ -112,9 +112,9 @@ async def test_a_refused_terminal_batch_does_not_close_the_run(backend: Backend)
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-async def test_nothing_follows_the_terminal_event(backend: Backend, status: str) -> None:
+async def test_nothing_follows_the_terminal_event(backend: Backend, status: Status) -> None:
     writer = await begun(backend, 2)
-    await writer.finish(msgspec.convert(status, type=type(writer.run).__annotations__["status"]))
+    await writer.finish(status)
     with pytest.raises(RunClosed):
         await backend.append(moved(writer.run, 4), entries(4, 4))
     with pytest.raises(RunClosed):

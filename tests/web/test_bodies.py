@@ -5,7 +5,6 @@ import io
 import zlib
 from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
 
 from dockrion.web.requests import MAX_BODY_BYTES
@@ -157,17 +156,13 @@ async def test_request_in_broken_chunks_is_refused(serve: Serve, chunks: bytes) 
         assert answer.status == 200
 
 
-async def test_body_that_breaks_on_its_way_is_refused(serve: Serve) -> None:
+async def test_caller_who_leaves_in_the_middle_of_a_body_leaves_nothing(serve: Serve) -> None:
     served = await serve()
     active = served.service.metrics.active_requests
     async with wire(served) as connection:
         await connection.send(CHUNKED + b"2\r\n{}\r\n")
         await wait_until(lambda: active.collect()[0].samples[0].value == 1)
-        await connection.send(b"zz\r\n")
-        status, headers = await connection.head()
-        body = msgspec.json.decode(await connection.content(headers))
-    assert status == "HTTP/1.1 400 Bad Request"
-    assert body["code"] == "VALIDATION_ERROR"
+    await wait_until(lambda: active.collect()[0].samples[0].value == 0)
 
 
 @pytest.mark.parametrize("path", PATHS)

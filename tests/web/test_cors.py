@@ -159,8 +159,8 @@ async def test_preflight_of_a_listed_origin_is_allowed(serve: Serve, path: str) 
 
 @pytest.mark.parametrize(
     ("path", "origin", "method"),
-    [("/health", OTHER, "GET"), ("/runs/r", ORIGIN, "DELETE"), ("/health", ORIGIN, "POST")],
-    ids=["origin", "method not listed", "method that is not there"],
+    [("/health", OTHER, "GET"), ("/runs/r", ORIGIN, "DELETE")],
+    ids=["origin", "method not listed"],
 )
 async def test_preflight_is_refused(serve: Serve, path: str, origin: str, method: str) -> None:
     served = await serve(**RESTRICTED)

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 
@@ -152,7 +153,19 @@ def frames(raw: bytes) -> list[bytes]:
     return [frame + b"\n\n" for frame in raw.split(b"\n\n")[:-1]]
 
 
-def frame_data(frame: bytes) -> dict[str, object]:
+def frame_data(frame: bytes) -> dict[str, Any]:
     """Decode the data of a frame."""
     (line,) = (line for line in frame.split(b"\n") if line.startswith(b"data: "))
     return dict(msgspec.json.decode(line.removeprefix(b"data: ")))
+
+
+def dechunked(raw: bytes) -> bytes:
+    """Return the chunked body of a whole answer."""
+    _, _, rest = raw.partition(b"\r\n\r\n")
+    whole = b""
+    while True:
+        size, _, rest = rest.partition(b"\r\n")
+        if int(size, 16) == 0:
+            return whole
+        whole += rest[: int(size, 16)]
+        rest = rest[int(size, 16) + 2 :]

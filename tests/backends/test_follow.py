@@ -1,0 +1,198 @@
+"""Following a run: history, live, idle, ends, and readers that leave."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from dockrion.backends.base import Backend, Page
+from dockrion.backends.follow import IDLE, PAGE_EVENTS, follow
+from dockrion.backends.memory import MemoryBackend
+from dockrion.errors import RunNotFound, TooManySubscribers
+from tests.backends.conformance import PATIENCE, begin, begun, follow_all, sequences
+
+
+async def test_history_comes_before_what_is_live(roomy: Backend) -> None:
+    writer = await begun(roomy, 3)
+    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+        assert sequences(await anext(pages)) == [1, 2, 3]
+        await writer.write(2)
+        assert sequences(await anext(pages)) == [4, 5]
+        await writer.finish()
+        last = await anext(pages)
+        assert sequences(last) == [6]
+        assert last.closed
+        assert [page async for page in pages] == []
+
+
+async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(roomy: Backend) -> None:
+    writer = await begun(roomy, 2)
+    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+        await writer.write()
+        assert sequences(await anext(pages)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("after", [3, 4, 500])
+async def test_a_finished_run_ends_at_once_where_nothing_is_left(roomy: Backend, after: int) -> None:
+    writer = await begun(roomy, 2)
+    await writer.finish()
+    async with asyncio.timeout(1), follow(roomy, writer.run_id, after, idle=PATIENCE) as pages:
+        assert [page async for page in pages] == []
+
+
+async def test_a_long_history_comes_in_pages(roomy: Backend) -> None:
+    writer = await begun(roomy, 2 * PAGE_EVENTS + 1)
+    await writer.finish()
+    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+        found = [page async for page in pages]
+    assert [len(page.entries) for page in found] == [PAGE_EVENTS, PAGE_EVENTS, 2]
+    assert [page.closed for page in found] == [False, False, True]
+
+
+async def test_no_page_is_empty_but_idle(roomy: Backend) -> None:
+    writer = await begun(roomy, 1)
+    seen: list[Page] = []
+
+    async def read() -> None:
+        async with follow(roomy, writer.run_id, 0, idle=0.002) as pages:
+            seen.extend([page async for page in pages])
+
+    reader = asyncio.create_task(read())
+    for _ in range(20):
+        await asyncio.sleep(0.003)
+        await writer.write()
+    await writer.finish()
+    await reader
+    assert all(page is IDLE or page.entries for page in seen)
+    assert [n for page in seen for n in sequences(page)] == list(range(1, 23))
+
+
+async def test_idle_comes_again_and_again_while_nothing_happens(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with follow(backend, writer.run_id, 0, idle=0.01) as pages:
+        for _ in range(5):
+            assert await anext(pages) is IDLE
+        await writer.write()
+        assert sequences(await anext(pages)) == [1]
+
+
+async def test_idle_comes_after_its_seconds_and_not_before(backend: Backend) -> None:
+    writer = await begun(backend, 1)
+    now = asyncio.get_running_loop().time
+    async with follow(backend, writer.run_id, 0, idle=0.05) as pages:
+        await anext(pages)
+        for _ in range(2):
+            before = now()
+            assert await anext(pages) is IDLE
+            assert 0.045 <= now() - before < 5
+
+
+async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -> None:
+    writer = await begin(roomy)
+    written_enough = asyncio.Event()
+
+    async def write() -> None:
+        while not written_enough.is_set():
+            await writer.write()
+            await asyncio.sleep(0)
+
+    async with follow(roomy, writer.run_id, 10**12, idle=0.05) as pages:
+        writing = asyncio.create_task(write())
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(3):
+                assert await anext(pages) is IDLE
+        written_enough.set()
+        await writing
+
+
+async def test_a_cursor_beyond_the_end_shows_what_passes_it(roomy: Backend) -> None:
+    writer = await begun(roomy, 2)
+    async with follow(roomy, writer.run_id, 4, idle=PATIENCE) as pages:
+        await writer.write(2)
+        reading = asyncio.ensure_future(anext(pages))
+        await asyncio.sleep(0)
+        await writer.write(2)
+        assert sequences(await reading) == [5, 6]
+
+
+async def test_a_reader_that_idles_on_a_cursor_beyond_is_ended_by_the_runs_end(roomy: Backend) -> None:
+    writer = await begun(roomy, 2)
+    async with asyncio.timeout(PATIENCE), follow(roomy, writer.run_id, 50, idle=PATIENCE) as pages:
+        reading = asyncio.create_task(anext(pages, None))
+        await asyncio.sleep(0)
+        await writer.finish()
+        assert await reading is None
+
+
+async def test_an_unknown_run_is_refused_on_entering(backend: Backend) -> None:
+    with pytest.raises(RunNotFound):
+        async with follow(backend, "nobody", 0, idle=1):
+            pass
+
+
+async def test_one_reader_too_many_is_refused_on_entering(backend: Backend) -> None:
+    writer = await begin(backend)
+    async with follow(backend, writer.run_id, 0, idle=1, limit=1):
+        with pytest.raises(TooManySubscribers):
+            async with follow(backend, writer.run_id, 0, idle=1, limit=1):
+                pass
+
+
+async def test_a_run_that_vanishes_ends_its_readers() -> None:
+    backend = MemoryBackend(max_events=10, ttl=60)
+    writer = await begun(backend, 2)
+    async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=0.01) as pages:
+        assert sequences(await anext(pages)) == [1, 2]
+        del backend._logs[writer.run_id]
+        assert [page async for page in pages if page is not IDLE] == []
+
+
+async def test_a_slow_reader_that_the_window_has_passed_goes_on_at_the_oldest(backend: Backend) -> None:
+    writer = await begun(backend, 5)
+    async with follow(backend, writer.run_id, 0, idle=PATIENCE) as pages:
+        assert sequences(await anext(pages)) == [1, 2, 3, 4, 5]
+        await writer.write(50)
+        await writer.finish()
+        assert sequences(await anext(pages)) == list(range(37, 57))
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_reader_cancelled_at_any_moment_can_resume_where_it_was(roomy: Backend, turns: int) -> None:
+    writer = await begin(roomy)
+    got: list[int] = []
+
+    async def read() -> None:
+        async with follow(roomy, writer.run_id, got[-1] if got else 0, idle=PATIENCE, limit=1) as pages:
+            async for page in pages:
+                got.extend(sequences(page))
+                await asyncio.sleep(0)  # the write to the client
+
+    for _ in range(30):
+        reader = asyncio.create_task(read())
+        for turn in range(turns):
+            if turn % 3 == 1:
+                await writer.write()
+            await asyncio.sleep(0)
+        reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await reader
+    await writer.finish()
+    await read()
+    assert got == list(range(1, writer.run.last_sequence + 1))
+
+
+async def test_leaving_early_gives_the_place_back(roomy: Backend) -> None:
+    writer = await begun(roomy, 3)
+    for _ in range(3):
+        async with follow(roomy, writer.run_id, 0, idle=1, limit=1) as pages:
+            async for _page in pages:
+                break
+
+
+async def test_a_reader_that_never_reads_leaves_nothing(roomy: Backend) -> None:
+    writer = await begun(roomy, 3)
+    for _ in range(3):
+        async with follow(roomy, writer.run_id, 0, idle=1, limit=1):
+            pass
+    await writer.finish()
+    assert len(await follow_all(roomy, writer.run_id)) == 4

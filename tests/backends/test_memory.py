@@ -1,0 +1,280 @@
+"""What is the memory backend's own: expiry, shared pages, and that nothing is kept."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dockrion.backends.follow import follow
+from dockrion.backends.memory import MemoryBackend
+from dockrion.errors import RunNotFound
+from tests.backends.conformance import Writer, begin, begun, entries, follow_all, moved, sequences
+from tests.support import wait_until
+
+TTL = 0.01  # real seconds between the backend's looks at its clock, which the tests move by hand
+
+
+class Clock:
+    """A clock that stands still until it is moved. It counts how often it was looked at."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def backend(clock: Clock) -> AsyncIterator[MemoryBackend]:
+    backend = MemoryBackend(max_events=1_000, ttl=TTL, clock=clock)
+    yield backend
+    await backend.aclose()
+
+
+async def looks_again(clock: Clock) -> None:
+    """Wait until the backend has looked for expired runs."""
+    before = clock.looks
+    await wait_until(lambda: clock.looks >= before + 4)
+
+
+def assert_empty(backend: MemoryBackend) -> None:
+    assert not backend._logs
+    assert not backend._expiring
+    assert backend._expiry is None
+
+
+async def test_a_finished_run_is_there_until_its_time_is_over(backend: MemoryBackend, clock: Clock) -> None:
+    writer = await begin(backend)
+    await writer.finish()
+    clock.now += TTL * 0.99
+    await looks_again(clock)
+    assert (await backend.get(writer.run_id)).finished
+    assert sequences(await backend.read(writer.run_id, 0, 10)) == [1]
+
+
+async def test_a_finished_run_is_gone_after_its_time(backend: MemoryBackend, clock: Clock) -> None:
+    writer = await begin(backend)
+    await writer.finish()
+    clock.now += TTL
+    await wait_until(lambda: not backend._logs)
+    with pytest.raises(RunNotFound):
+        await backend.get(writer.run_id)
+    with pytest.raises(RunNotFound):
+        await backend.read(writer.run_id, 0, 10)
+    assert (await backend.recent(status=None, limit=10, cursor=None)).items == []
+    assert_empty(backend)
+
+
+async def test_the_time_to_live_begins_at_the_end_of_the_run(backend: MemoryBackend, clock: Clock) -> None:
+    early, late = await begin(backend), await begin(backend)
+    await early.finish()
+    clock.now += TTL / 2
+    await late.finish()
+    clock.now += TTL / 2
+    await wait_until(lambda: early.run_id not in backend._logs)
+    await looks_again(clock)
+    assert late.run_id in backend._logs
+    clock.now += TTL / 2
+    await wait_until(lambda: not backend._logs)
+    assert_empty(backend)
+
+
+async def test_a_live_run_never_expires(backend: MemoryBackend, clock: Clock) -> None:
+    live, finished = await begun(backend, 3), await begin(backend)
+    await finished.finish()
+    clock.now += 1_000_000
+    await wait_until(lambda: finished.run_id not in backend._logs)
+    assert sequences(await backend.read(live.run_id, 0, 10)) == [1, 2, 3]
+    await live.finish()
+    assert (await backend.get(live.run_id)).finished
+
+
+async def test_a_watched_run_is_kept_until_the_last_watch_leaves(
+    backend: MemoryBackend, clock: Clock
+) -> None:
+    writer = await begun(backend, 2)
+    async with backend.watch(writer.run_id):
+        async with backend.watch(writer.run_id, limit=1):
+            await writer.finish()
+            clock.now += TTL
+            await wait_until(lambda: not backend._expiring)
+            assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
+        assert (await backend.get(writer.run_id)).finished
+    with pytest.raises(RunNotFound):
+        await backend.get(writer.run_id)
+    assert_empty(backend)
+
+
+async def test_a_run_whose_watch_left_early_still_expires(backend: MemoryBackend, clock: Clock) -> None:
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id):
+        await writer.finish()
+    assert writer.run_id in backend._logs
+    clock.now += TTL
+    await wait_until(lambda: not backend._logs)
+    assert_empty(backend)
+
+
+async def test_an_expired_id_can_be_used_again(backend: MemoryBackend, clock: Clock) -> None:
+    writer = await begun(backend, 5)
+    await writer.finish()
+    clock.now += TTL
+    await wait_until(lambda: not backend._logs)
+    again = await begin(backend, writer.run_id)
+    assert sequences(await backend.read(again.run_id, 0, 10)) == []
+    clock.now += 10 * TTL
+    await again.write()
+    assert sequences(await backend.read(again.run_id, 0, 10)) == [1]
+
+
+async def test_closing_lets_go_of_everything(backend: MemoryBackend) -> None:
+    finished = await begun(backend, 5)
+    await finished.finish()
+    await begun(backend, 5)
+    await backend.aclose()
+    assert not backend._logs
+    assert not backend._expiring
+    assert backend._expiry is None or backend._expiry.cancelled()
+
+
+async def test_three_thousand_runs_leave_memory_flat(clock: Clock) -> None:
+    backend = MemoryBackend(max_events=100, ttl=TTL, clock=clock)
+
+    async def serve(runs: int) -> int:
+        """Let runs live, be read, be cancelled in part, and expire; return what is allocated then."""
+        for number in range(runs):
+            writer = await begun(backend, 50)
+            await writer.write(100)
+            async with follow(backend, writer.run_id, 0, idle=1, limit=5) as pages:
+                await anext(pages)
+            await writer.finish("completed" if number % 2 else "cancelled")
+            await follow_all(backend, writer.run_id)
+            if number % 100 == 99:
+                clock.now += TTL
+                await wait_until(lambda: not backend._logs)
+        assert_empty(backend)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = await serve(200)
+        after = await serve(2_800)
+    finally:
+        tracemalloc.stop()
+        await backend.aclose()
+    assert after - before < 20_000  # less than 10 bytes a run
+
+
+async def test_a_long_run_holds_no_more_than_its_window(clock: Clock) -> None:
+    backend = MemoryBackend(max_events=100, ttl=TTL, clock=clock)
+    writer = await begin(backend)
+
+    async def write(events: int) -> int:
+        for _ in range(events // 10):
+            await writer.write(10)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = await write(2_000)
+        after = await write(20_000)
+    finally:
+        tracemalloc.stop()
+        await backend.aclose()
+    assert after - before < 100_000  # the slack over the window, not 20,000 events
+
+
+async def test_readers_at_the_same_position_share_one_page(backend: MemoryBackend) -> None:
+    writer = await begun(backend, 3)
+    async with backend.watch(writer.run_id):
+        page = await backend.read(writer.run_id, 1, 512)
+        assert await backend.read(writer.run_id, 1, 512) is page
+        assert await backend.read(writer.run_id, 2, 512) is not page
+
+
+async def test_an_append_ends_the_sharing(backend: MemoryBackend) -> None:
+    writer = await begun(backend, 3)
+    async with backend.watch(writer.run_id):
+        page = await backend.read(writer.run_id, 0, 512)
+        await writer.write()
+        fresh = await backend.read(writer.run_id, 0, 512)
+        assert fresh is not page
+        assert sequences(fresh) == [1, 2, 3, 4]
+
+
+async def test_the_end_of_a_run_ends_the_sharing(backend: MemoryBackend) -> None:
+    writer = await begun(backend, 3)
+    async with backend.watch(writer.run_id):
+        assert not (await backend.read(writer.run_id, 3, 512)).closed
+        await writer.finish()
+        assert (await backend.read(writer.run_id, 3, 512)).closed
+
+
+async def test_another_limit_is_another_page(backend: MemoryBackend) -> None:
+    writer = await begun(backend, 3)
+    async with backend.watch(writer.run_id):
+        assert sequences(await backend.read(writer.run_id, 0, 2)) == [1, 2]
+        assert sequences(await backend.read(writer.run_id, 0, 512)) == [1, 2, 3]
+
+
+async def test_following_readers_share_what_was_encoded(backend: MemoryBackend) -> None:
+    writer = await begun(backend, 3)
+    calls = 0
+
+    def encode(_: object) -> list[bytes]:
+        nonlocal calls
+        calls += 1
+        return [b"x"]
+
+    async def read(joined: asyncio.Barrier) -> None:
+        async with follow(backend, writer.run_id, 3, idle=10) as pages:
+            await joined.wait()
+            async for page in pages:
+                page.encoded(encode)
+
+    joined = asyncio.Barrier(11)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(read(joined))
+        await joined.wait()
+        await writer.finish()
+    assert calls == 1
+
+
+async def test_no_page_is_held_after_the_last_watch_leaves(backend: MemoryBackend) -> None:
+    writer = await begun(backend, 3)
+    async with backend.watch(writer.run_id), backend.watch(writer.run_id):
+        await backend.read(writer.run_id, 0, 512)
+    assert backend._logs[writer.run_id]._tail is None
+    await backend.read(writer.run_id, 0, 512)
+    assert backend._logs[writer.run_id]._tail is None
+
+
+async def test_an_appended_list_may_be_reused_by_the_writer(backend: MemoryBackend) -> None:
+    writer = await begin(backend)
+    batch = entries(1, 3)
+    await backend.append(moved(writer.run, 3), batch)
+    batch.clear()
+    assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
+
+
+async def test_the_window_of_a_finished_run_holds_no_slack() -> None:
+    backend = MemoryBackend(max_events=10, ttl=60)
+    writer = await begin(backend)
+    await writer.write(100)
+    first = (await backend.read(writer.run_id, 0, 1)).entries[0]
+    await Writer(backend, writer.run).finish()
+    assert first.sequence == 91
+    assert len(backend._logs[writer.run_id]._entries) == 10
+    await backend.aclose()

@@ -1,0 +1,361 @@
+"""The one writer of a run: numbers, batches, back-pressure, and its end."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from functools import partial
+
+import msgspec
+import pytest
+
+from dockrion.backends.base import Entry, Run
+from dockrion.backends.memory import MemoryBackend
+from dockrion.errors import SequenceConflict
+from dockrion.jsonable import NotJSON
+from dockrion.publisher import BUFFER_EVENTS, UNYIELDING_EVENTS, Publisher
+from tests.backends.conformance import entries, moved, new_run, read_all
+from tests.support import PATIENCE, wait_until
+
+
+class Gated(MemoryBackend):
+    """The memory backend with a gate before each append, to hold a batch on its way."""
+
+    def __init__(self) -> None:
+        super().__init__(max_events=1_000_000, ttl=60)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.on_their_way: list[list[int]] = []
+
+    async def append(self, run: Run, entries: Sequence[Entry]) -> None:
+        self.on_their_way.append([entry.sequence for entry in entries])
+        await self.gate.wait()
+        await super().append(run, entries)
+
+
+class Bench:
+    """A publisher whose writer is at work."""
+
+    def __init__(self, backend: Gated, run: Run) -> None:
+        self.backend = backend
+        self.stored: list[Entry] = []
+        self.publisher = Publisher(backend, run, self.stored.extend)
+        self.writer = asyncio.create_task(self.publisher.write())
+
+    def token(self, content: str) -> None:
+        self.publisher.publish("token", {"content": content})
+
+    def blocking(self, content: str) -> None:
+        self.publisher.publish_blocking("token", {"content": content})
+
+    def finish(self) -> None:
+        self.publisher.publish("cancelled", {"reason": None}, status="cancelled")
+
+    async def end(self) -> list[Entry]:
+        """Finish the run and return its log."""
+        self.finish()
+        async with asyncio.timeout(PATIENCE):
+            await self.writer
+        log = await read_all(self.backend, self.publisher.run.run_id, limit=100_000)
+        assert log == self.stored
+        assert [entry.sequence for entry in log] == list(range(1, len(log) + 1))
+        return log
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    backend = Gated()
+    run = new_run()
+    await backend.create(run)
+    bench = Bench(backend, run)
+    yield bench
+    bench.backend.gate.set()
+    bench.publisher.close()
+    with contextlib.suppress(SequenceConflict):
+        await bench.writer
+    await backend.aclose()
+
+
+def contents(log: list[Entry]) -> list[str]:
+    return [msgspec.json.decode(entry.data)["content"] for entry in log if entry.type == "token"]
+
+
+async def hold(bench: Bench) -> None:
+    """Hold a first event on its way, so that what follows has to wait."""
+    bench.backend.gate.clear()
+    bench.token("held")
+    await wait_until(lambda: bench.backend.on_their_way)
+
+
+async def fill(bench: Bench) -> None:
+    await hold(bench)
+    for number in range(BUFFER_EVENTS):
+        bench.token(str(number))
+    assert bench.publisher.full
+
+
+def in_a_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+async def joined(*threads: threading.Thread) -> None:
+    await wait_until(lambda: not any(thread.is_alive() for thread in threads))
+
+
+async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
+    bench.token("a")
+    log = await bench.end()
+    assert [entry.type for entry in log] == ["token", "cancelled"]
+    decoded = msgspec.json.decode(log[0].data)
+    assert decoded["id"] == f"{bench.publisher.run.run_id}:1"
+    assert decoded["sequence"] == log[0].sequence == 1
+    assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
+
+
+async def test_a_lone_event_goes_at_once(bench: Bench) -> None:
+    await asyncio.sleep(0)  # the writer waits
+    bench.token("a")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert contents(bench.stored) == ["a"]
+
+
+async def test_what_comes_during_an_append_is_the_next_batch(bench: Bench) -> None:
+    await hold(bench)
+    for content in "bcd":
+        bench.token(content)
+        await asyncio.sleep(0)
+    assert bench.backend.on_their_way == [[1]]
+    bench.backend.gate.set()
+    await wait_until(lambda: len(bench.stored) == 4)
+    assert bench.backend.on_their_way == [[1], [2, 3, 4]]
+
+
+async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: Bench) -> None:
+    for content in "abc":
+        bench.token(content)
+    await wait_until(lambda: len(bench.stored) == 3)
+    assert bench.backend.on_their_way == [[1, 2, 3]]
+
+
+async def test_the_record_moves_with_the_events(bench: Bench) -> None:
+    run_id = bench.publisher.run.run_id
+    bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
+    bench.token("a")
+    await wait_until(lambda: len(bench.stored) == 2)
+    record = await bench.backend.get(run_id)
+    assert (record.status, record.last_sequence) == ("running", 2)
+    assert bench.publisher.run == record
+    await bench.end()
+    record = await bench.backend.get(run_id)
+    assert (record.status, record.last_sequence) == ("cancelled", 3)
+
+
+async def test_the_record_does_not_move_before_its_event_is_stored(bench: Bench) -> None:
+    await hold(bench)
+    bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
+    assert bench.publisher.run.status == "accepted"
+    bench.backend.gate.set()
+    await wait_until(lambda: bench.publisher.run.status == "running")
+
+
+async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> None:
+    def emit(name: str) -> None:
+        for number in range(500):
+            bench.token(f"{name}:{number}")
+
+    threads = [in_a_thread(partial(emit, name)) for name in "abcdefgh"]
+    for number in range(500):
+        bench.token(f"loop:{number}")
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await joined(*threads)
+    found = contents(await bench.end())
+    assert len(found) == 9 * 500
+    for name in [*"abcdefgh", "loop"]:
+        mine = [content for content in found if content.startswith(f"{name}:")]
+        assert mine == [f"{name}:{number}" for number in range(500)]
+
+
+async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: Bench) -> None:
+    bench.token("a")
+    with pytest.raises(NotJSON):
+        bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
+    bench.token("b")
+    log = await bench.end()
+    assert contents(log) == ["a", "b"]
+    assert [entry.sequence for entry in log] == [1, 2, 3]
+
+
+async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: Bench) -> None:
+    with pytest.raises(NotJSON):
+        bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
+    bench.token("b")
+    await wait_until(lambda: bench.stored)
+    assert bench.publisher.run.status == "accepted"
+
+
+async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
+    bench.token("a")
+    bench.finish()
+    bench.token("late")
+    bench.publisher.publish("error", {"error": "e", "code": "C"}, status="failed")
+    await bench.writer
+    bench.token("later")
+    log = await read_all(bench.backend, bench.publisher.run.run_id)
+    assert [entry.type for entry in log] == ["token", "cancelled"]
+    assert bench.publisher.run.status == "cancelled"
+
+
+async def test_threads_that_emit_past_the_end_are_dropped_and_do_not_wait(bench: Bench) -> None:
+    def emit() -> None:
+        for _ in range(3 * BUFFER_EVENTS):
+            bench.blocking("x")
+
+    await bench.end()
+    await joined(in_a_thread(emit))
+    assert not bench.publisher.full
+
+
+async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Bench) -> None:
+    await fill(bench)
+    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    bench.backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+    assert not bench.publisher.full
+
+
+async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
+    await fill(bench)
+    waiting = [asyncio.create_task(bench.publisher.wait_for_room()) for _ in range(10)]
+    released = [threading.Event() for _ in range(5)]
+
+    def block(event: threading.Event) -> None:
+        bench.blocking("blocking")
+        event.set()
+
+    threads = [in_a_thread(partial(block, event)) for event in released]
+    await wait_until(lambda: _waiting_threads(bench) == len(threads))
+    assert not any(event.is_set() for event in released)
+    assert not any(task.done() for task in waiting)
+    bench.backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*waiting)
+    await joined(*threads)
+
+
+async def test_a_cancelled_waiter_does_not_hold_the_others(bench: Bench) -> None:
+    await fill(bench)
+    waiting = [asyncio.create_task(bench.publisher.wait_for_room()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    bench.backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, type(None), type(None)]
+
+
+async def test_nobody_waits_while_there_is_room(bench: Bench) -> None:
+    await hold(bench)
+    for number in range(BUFFER_EVENTS - 2):
+        bench.token(str(number))
+    assert not bench.publisher.full
+    async with asyncio.timeout(PATIENCE):
+        await bench.publisher.wait_for_room()
+        await joined(in_a_thread(partial(bench.blocking, "blocking")))
+
+
+async def test_closing_releases_all_who_wait(bench: Bench) -> None:
+    await fill(bench)
+    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    thread = in_a_thread(partial(bench.blocking, "blocking"))
+    await wait_until(lambda: _waiting_threads(bench))
+    await asyncio.sleep(0)
+    bench.publisher.close()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+    await joined(thread)
+
+
+async def test_the_terminal_event_releases_threads_that_wait(bench: Bench) -> None:
+    await fill(bench)
+    thread = in_a_thread(partial(bench.blocking, "blocking"))
+    await wait_until(lambda: _waiting_threads(bench))
+    bench.finish()
+    await joined(thread)
+
+
+async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -> None:
+    await fill(bench)
+    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    await asyncio.sleep(0)
+    bench.finish()
+    async with asyncio.timeout(1):
+        await waiting
+
+
+async def test_closing_ends_the_writer(bench: Bench) -> None:
+    bench.token("a")
+    bench.publisher.close()
+    async with asyncio.timeout(PATIENCE):
+        await bench.writer
+    assert contents(bench.stored) == ["a"]
+
+
+async def test_another_event_loop_can_emit_and_wait_for_room(bench: Bench) -> None:
+    await fill(bench)
+    done, there = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        there.set()
+        await bench.publisher.wait_for_room()
+        bench.token("from elsewhere")
+        done.set()
+
+    thread = in_a_thread(lambda: asyncio.run(elsewhere()))
+    await wait_until(there.is_set)
+    await wait_until(
+        lambda: len(asyncio.all_tasks()) == 3
+    )  # this test, the writer, and the wait from elsewhere
+    assert not done.is_set()
+    bench.backend.gate.set()
+    await joined(thread)
+    assert contents(await bench.end())[-1] == "from elsewhere"
+
+
+async def test_sync_code_on_the_loop_does_not_wait_for_what_only_the_loop_can_do(bench: Bench) -> None:
+    await fill(bench)
+    bench.blocking("over")
+    bench.backend.gate.set()
+    assert contents(await bench.end())[-1] == "over"
+
+
+async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench: Bench) -> None:
+    def emit_without_end() -> None:
+        for _ in range(2 * UNYIELDING_EVENTS):
+            bench.blocking("x")
+
+    with pytest.raises(BufferError, match="await"):
+        emit_without_end()
+    assert len(await bench.end()) == UNYIELDING_EVENTS + 1
+
+
+async def test_a_rival_writer_ends_this_one(bench: Bench) -> None:
+    run = bench.publisher.run
+    await bench.backend.append(moved(run, 1), entries(1, 1))
+    bench.token("a")
+    with pytest.raises(SequenceConflict):
+        await bench.writer
+    assert bench.stored == []
+    assert bench.publisher.run == run
+
+
+def _waiting_threads(bench: Bench) -> int:
+    return len(bench.publisher._thread_room._waiters)  # type: ignore[attr-defined]

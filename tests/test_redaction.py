@@ -1,0 +1,194 @@
+"""Secrets masked in every form, and paths of this machine left out."""
+
+import json
+import urllib.parse
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockrion.redaction import Redactor
+
+SECRETS = [
+    "s3cr3t-value",
+    "p@ss/w:rd?&=+% x",
+    'it\'s "quoted"',
+    "back\\slash",
+    "line\nbreak\ttab",
+    "gr\xfc\xdfe \u4e2d",
+    "-----BEGIN KEY-----\nabc+/=\ndef\n-----END KEY-----\n",
+    ".*[a-z]+(",
+    "/srv/keys/token",
+    "\U0001f600key",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_plain_text_is_masked(secret: str) -> None:
+    assert Redactor([secret]).text(f"<{secret}|{secret}>") == "<***|***>"
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_a_repr_is_masked(secret: str) -> None:
+    masked = Redactor([secret]).text(f"KeyError: {secret!r}")
+    assert masked in ("KeyError: '***'", 'KeyError: "***"')
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_json_is_masked(secret: str) -> None:
+    assert Redactor([secret]).text(json.dumps({"k": secret}, ensure_ascii=False)) == '{"k": "***"}'
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_json_of_the_standard_library_is_masked(secret: str) -> None:
+    assert Redactor([secret]).text(json.dumps({"k": secret})) == '{"k": "***"}'
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_a_url_is_masked(secret: str) -> None:
+    quoted = urllib.parse.quote(secret, safe="")
+    assert Redactor([secret]).text(f"redis://u:{quoted}@h/0") == "redis://u:***@h/0"
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_a_urls_path_is_masked(secret: str) -> None:
+    quoted = urllib.parse.quote(secret)
+    assert Redactor([secret]).text(f"GET http://h?k={quoted}&") == "GET http://h?k=***&"
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_a_form_is_masked(secret: str) -> None:
+    assert Redactor([secret]).text(urllib.parse.urlencode({"k": secret})) == "k=***"
+
+
+def test_the_longest_of_overlapping_secrets_is_masked_whole() -> None:
+    assert Redactor(["abc", "abcdef", "cde"]).text("abcdef abc cde") == "*** *** ***"
+
+
+def test_a_secret_is_masked_within_a_word() -> None:
+    assert Redactor(["key1"]).text("xkey1y") == "x***y"
+
+
+def test_empty_secrets_mask_nothing() -> None:
+    redactor = Redactor(["", ""])
+    assert redactor.text("abc") == "abc"
+    assert redactor.value({"a": "b"}) == {"a": "b"}
+
+
+def test_no_secrets_leave_text_alone() -> None:
+    assert Redactor().text("a ***\n/srv/x") == "a ***\n/srv/x"
+
+
+def test_text_with_surrogates_becomes_text_that_can_be_json() -> None:
+    for redactor in (Redactor(), Redactor(["x"])):
+        redactor.text("a\udc80b").encode()
+        redactor.public("a\udc80b").encode()
+
+
+def test_a_secret_with_surrogates_is_masked() -> None:
+    redactor = Redactor(["key\udc80\udcff"])
+    assert redactor.text("got key\udc80\udcff!") == "got ***!"
+    assert "key" not in redactor.text("got " + repr("key\udc80\udcff"))
+
+
+def test_a_secret_beside_a_surrogate_is_masked() -> None:
+    assert "abc" not in Redactor(["abc"]).text("\udc80abc\udc80")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    secret=st.text(st.characters(exclude_categories=[]), min_size=4, max_size=20).filter(
+        lambda s: "*" not in s
+    ),
+    before=st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+)
+def test_no_form_of_any_secret_survives(secret: str, before: str) -> None:
+    redactor = Redactor([secret])
+    for form in (secret, repr(secret), json.dumps(secret)):
+        assert secret not in redactor.text(before + form)
+    assert redactor.text(secret) == "***"
+
+
+NESTED: list[tuple[Any, Any]] = [
+    ("a key1", "a ***"),
+    ({"a": ["key1", {"b": "xkey1"}]}, {"a": ["***", {"b": "x***"}]}),
+    ({"key1": 1}, {"***": 1}),
+    (("key1", 2), ["***", 2]),
+    ([1, 2.5, True, None], [1, 2.5, True, None]),
+    ({1: "key1"}, {"1": "***"}),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), NESTED)
+def test_secrets_in_a_value_are_masked(value: Any, expected: Any) -> None:
+    assert Redactor(["key1"]).value(value) == expected
+
+
+def test_a_public_value_has_neither_secrets_nor_paths() -> None:
+    found = Redactor(["key1"]).public_value({"a": ["key1 at /srv/app/x.py"], "n": 1})
+    assert found == {"a": ["*** at <path>"], "n": 1}
+
+
+PATHS = {
+    "[Errno 2] No such file or directory: '/srv/app/data.csv'": "[Errno 2] No such file or directory: <path>",
+    'File "/srv/my app/main.py", line 3': "File <path>, line 3",
+    "cannot read /srv/app/data.csv": "cannot read <path>",
+    "/srv/app: is a directory": "<path>: is a directory",
+    "cannot read '/srv/my app/a (1).txt' now": "cannot read <path> now",
+    "(/srv/app/x)": "(<path>)",
+    "path=/srv/app/x": "path=<path>",
+    "two: /a/b, /c/d.": "two: <path>, <path>",
+    "'/a/b' and '/c/d'": "<path> and <path>",
+    "~/secrets/x": "<path>",
+    "'~/my secrets/x'": "<path>",
+    "/srv/gr\xfc\xdfe/x": "<path>",
+    "/srv/app/": "<path>",
+    r"cannot open C:\Users\me\x.txt": "cannot open <path>",
+    r"'C:\Program Files\x.txt'": "<path>",
+    "PosixPath('/srv/app')": "PosixPath(<path>)",
+    "error:/srv/app/x.py:12": None,
+    "file:///srv/app/x.py": None,
+    "line1\n/srv/app/x\nline3": "line1\n<path>\nline3",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), PATHS.items())
+def test_a_path_of_this_machine_is_left_out(text: str, expected: str | None) -> None:
+    found = Redactor().public(text)
+    assert "/srv" not in found
+    assert "Users" not in found
+    assert expected is None or found.rstrip(".") == expected.rstrip(".")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.org/a/b?c=/d",
+        "see http://localhost:8080/runs/1/events",
+        "unix:relative",
+        "and/or",
+        "1/2 of 3/4",
+        "2026/01/02",
+        "a / b",
+        "read config/app.yaml",
+        "./here and ../there",
+        "application/json",
+        "50%/60%",
+        "",
+        "/",
+        "://",
+    ],
+)
+def test_what_is_no_path_of_this_machine_stays(text: str) -> None:
+    assert Redactor().public(text) == text
+
+
+def test_a_secret_in_a_path_is_gone_too() -> None:
+    assert "key1" not in Redactor(["key1"]).public("at /srv/key1/x and '/srv/a key1/x'")
+
+
+def test_masking_hostile_text_takes_time_in_proportion() -> None:
+    redactor = Redactor(["a" * 50])
+    for hostile in ("/" * 200_000, "'/" * 100_000, "~/a" * 60_000, "a" * 49 * 2_000, r"C:\ "[:3] * 60_000):
+        redactor.public(hostile)

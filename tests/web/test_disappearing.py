@@ -1,0 +1,197 @@
+"""Clients that disappear: what becomes of the agent, and that nothing is left of them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dockrion.backends.base import Run
+from tests.conftest import Serve
+from tests.support import Served, wait_until
+from tests.web.helpers import Stuck, Waits
+from tests.web.wire import Wire, connections, wire
+
+LEAVING = ["closed", "reset"]
+CONTINUE = {"connection": {"on_disconnect": "continue"}}
+
+
+def leave(connection: Wire, how: str) -> None:
+    if how == "reset":
+        connection.reset()
+    else:
+        connection.writer.close()
+
+
+async def ask_for_a_stream(connection: Wire, path: str = "/invoke/stream") -> str:
+    """Ask for pattern A, read up to the agent's first word, and return the run's id."""
+    await connection.ask("POST", path, body=b"{}")
+    _, headers = await connection.head()
+    await connection.until(b'"content":"first"')
+    return headers["x-run-id"]
+
+
+async def nobody_reads(served: Served, run_id: str) -> None:
+    log = served.backend._logs[run_id]
+    await wait_until(lambda: not log.watches and not log.subscribers)
+    await wait_until(lambda: not served.service.streams._deadlines)
+
+
+@pytest.mark.parametrize("how", LEAVING)
+async def test_caller_of_a_stream_who_leaves_stops_the_agent(serve: Serve, how: str) -> None:
+    served = await serve(agent := Waits())
+    async with wire(served) as connection:
+        run_id = await ask_for_a_stream(connection)
+        leave(connection, how)
+        await wait_until(lambda: agent.stopped)
+    record = await served.finished(run_id)
+    assert record["status"] == "cancelled"
+    assert record["metadata"]["reason"] == "the caller disconnected"
+    await nobody_reads(served, run_id)
+
+
+@pytest.mark.parametrize("how", LEAVING)
+@pytest.mark.parametrize(
+    ("path", "streaming"),
+    [("/invoke/stream?on_disconnect=continue", {}), ("/invoke/stream", CONTINUE)],
+    ids=["query", "Dockfile"],
+)
+async def test_caller_of_a_stream_who_leaves_may_let_the_agent_go_on(
+    serve: Serve, how: str, path: str, streaming: dict[str, Any]
+) -> None:
+    served = await serve(agent := Waits(), streaming=streaming)
+    async with wire(served) as connection:
+        run_id = await ask_for_a_stream(connection, path)
+        leave(connection, how)
+        await nobody_reads(served, run_id)
+    agent.go.set()
+    assert (await served.finished(run_id))["status"] == "completed"
+    assert not agent.stopped
+    async with served.events(run_id, last_event_id=2) as reader:
+        assert [message.event for message in await reader.all()] == ["token", "complete"]
+
+
+async def test_query_wins_over_the_dockfile_when_the_caller_leaves(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming=CONTINUE)
+    async with wire(served) as connection:
+        run_id = await ask_for_a_stream(connection, "/invoke/stream?on_disconnect=cancel")
+        connection.reset()
+        await wait_until(lambda: agent.stopped)
+    assert (await served.finished(run_id))["status"] == "cancelled"
+
+
+async def test_other_readers_are_told_that_the_caller_left(serve: Serve) -> None:
+    served = await serve(Waits())
+    async with wire(served) as connection:
+        run_id = await ask_for_a_stream(connection)
+        async with served.events(run_id) as reader:
+            connection.reset()
+            assert [message.event for message in await reader.all()] == ["started", "token", "cancelled"]
+
+
+async def test_caller_who_leaves_while_waiting_for_a_place_starts_nothing(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
+    first = await served.start({"n": 1})
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke/stream", body=b'{"n": 2}')
+        _, headers = await connection.head()
+        connection.reset()
+        assert (await served.finished(headers["x-run-id"]))["status"] == "cancelled"
+    agent.go.set()
+    assert (await served.finished(first))["status"] == "completed"
+    assert agent.payloads == [{"n": 1}]
+
+
+async def test_caller_who_leaves_before_the_run_is_stored_stops_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(agent := Waits())
+    storing, stored = asyncio.Event(), asyncio.Event()
+    create = served.backend.create
+
+    async def slow(run: Run) -> None:
+        storing.set()
+        await stored.wait()
+        await create(run)
+
+    monkeypatch.setattr(served.backend, "create", slow)
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke/stream", body=b"{}")
+        await storing.wait()
+        connection.reset()
+        await wait_until(lambda: not connections(served))
+        stored.set()
+        await wait_until(lambda: served.backend._logs)
+        (run_id,) = served.backend._logs
+        assert (await served.finished(run_id))["status"] == "cancelled"
+    assert len(agent.stopped) == len(agent.payloads)
+
+
+async def test_sync_agent_whose_caller_left_is_stopped_at_its_next_word(serve: Serve, stuck: Stuck) -> None:
+    served = await serve(stuck)
+    async with wire(served) as connection:
+        run_id = await ask_for_a_stream(connection)
+        connection.reset()
+        await wait_until(lambda: not connections(served))
+        stuck.go.set()
+        await wait_until(stuck.stopped.is_set)
+    assert (await served.finished(run_id))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("how", LEAVING)
+async def test_caller_of_invoke_who_leaves_stops_the_agent(serve: Serve, how: str) -> None:
+    served = await serve(agent := Waits())
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke", body=b"{}")
+        await wait_until(lambda: agent.payloads)
+        leave(connection, how)
+        await wait_until(lambda: agent.stopped)
+
+
+@pytest.mark.parametrize("how", LEAVING)
+async def test_reader_of_a_run_who_leaves_stops_nothing(serve: Serve, how: str) -> None:
+    served = await serve(agent := Waits())
+    await served.start(run_id="r")
+    async with wire(served) as connection:
+        await connection.ask("GET", "/runs/r/events")
+        await connection.until(b'"content":"first"')
+        leave(connection, how)
+        await nobody_reads(served, "r")
+    assert (await served.record("r"))["status"] == "running"
+    agent.go.set()
+    assert (await served.finished("r"))["status"] == "completed"
+
+
+async def test_place_of_a_subscriber_who_left_is_free_again(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming={"connection": {"max_subscribers_per_run": 1}})
+    await served.start(run_id="r")
+    for _ in range(5):
+        async with wire(served) as connection:
+            await connection.ask("GET", "/runs/r/events")
+            await connection.until(b'"content":"first"')
+            connection.reset()
+            await nobody_reads(served, "r")
+    agent.go.set()
+    async with served.events("r") as reader:
+        assert (await reader.all())[-1].event == "complete"
+
+
+async def test_caller_who_leaves_a_cancel_does_not_call_it_off(serve: Serve, stuck: Stuck) -> None:
+    served = await serve(stuck)
+    await served.start(run_id="r")
+    await wait_until(stuck.working.is_set)
+    async with wire(served) as connection:
+        await connection.ask("DELETE", "/runs/r")
+        await wait_until(lambda: served.service.runs._runs["r"].stop.done())
+        connection.reset()
+    stuck.go.set()
+    assert (await served.finished("r"))["status"] == "cancelled"
+
+
+async def test_gauges_are_back_at_zero_when_everybody_left(serve: Serve) -> None:
+    served = await serve(Waits())
+    async with wire(served) as connection:
+        await ask_for_a_stream(connection)
+        connection.reset()
+    metrics = served.service.metrics
+    for gauge in (metrics.active_requests, metrics.open_streams, metrics.active_runs):
+        await wait_until(lambda gauge=gauge: gauge.collect()[0].samples[0].value == 0)

@@ -1,0 +1,211 @@
+"""The bytes of a stream, whole, as they stand on the connection."""
+
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from dockrion import StreamContext
+from tests.conftest import Serve
+from tests.support import Served
+from tests.web.helpers import Waits
+from tests.web.wire import RETRY, connections, wire
+
+NOW = datetime(2026, 11, 22, 10, 30, 5, 123456, tzinfo=UTC)
+STAMP = b'"timestamp":"2026-11-22T10:30:05.123456Z"'
+HEADERS = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-cache, no-transform",
+    "connection": "keep-alive",
+    "x-accel-buffering": "no",
+    "vary": "Origin",
+    "server": "dockrion",
+}
+NASTY = [
+    "line one\nline two",
+    "carriage\rreturn\r\n",
+    "line\u2028separator\u2029and\u0085next",
+    "id: 99\nevent: complete\ndata: {}\n\n",
+    "\n\ndata: x\n\n: comment\n\nretry: 1\n\n",
+    "\ufeffmark and \x00 nul",
+    "😀 emoji",
+    "",
+]
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every event happen at the same moment, and take no time."""
+    monkeypatch.setattr("dockrion.publisher.datetime", SimpleNamespace(now=lambda _zone: NOW))
+    clock = SimpleNamespace(perf_counter=lambda: 0.0, time=time.time, monotonic=time.monotonic)
+    monkeypatch.setattr("dockrion.execution.time", clock)
+
+
+async def speak(payload: list[str], context: StreamContext) -> dict[str, Any]:
+    for text in payload:
+        await context.emit_token(text)
+    return {"done": True}
+
+
+def event(run_id: str, sequence: int, kind: str, fields: bytes) -> bytes:
+    return (
+        f"id: {sequence}\nevent: {kind}\n".encode()
+        + f'data: {{"id":"{run_id}:{sequence}","type":"{kind}","run_id":"{run_id}",'.encode()
+        + f'"sequence":{sequence},'.encode()
+        + STAMP
+        + fields
+        + b"}\n\n"
+    )
+
+
+def whole(run_id: str, contents: list[str]) -> bytes:
+    started = event(run_id, 1, "started", b',"agent_name":"tested","framework":"custom"')
+    tokens = [
+        event(run_id, n, "token", b',"content":' + msgspec.json.encode(text) + b',"finish_reason":null')
+        for n, text in enumerate(contents, start=2)
+    ]
+    fields = (
+        b',"output":{"done":true},"latency_seconds":0.0,"metadata":{"agent":"tested","framework":"custom"}'
+    )
+    return RETRY + started + b"".join(tokens) + event(run_id, len(contents) + 2, "complete", fields)
+
+
+async def post_stream(served: Served, contents: list[str]) -> tuple[dict[str, str], bytes]:
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke/stream", body=msgspec.json.encode(contents))
+        status, headers = await connection.head()
+        assert status == "HTTP/1.1 200 OK"
+        return headers, await connection.body()
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_stream_of_the_caller_byte_for_byte(serve: Serve) -> None:
+    headers, body = await post_stream(await serve(speak), ["Hel", "lo"])
+    assert body == whole(headers["x-run-id"], ["Hel", "lo"])
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_stream_of_a_run_byte_for_byte(serve: Serve) -> None:
+    served = await serve(speak)
+    await served.start(["Hel", "lo"], run_id="r")
+    async with wire(served) as connection:
+        await connection.ask("GET", "/runs/r/events")
+        await connection.head()
+        assert await connection.body() == whole("r", ["Hel", "lo"])
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_contents_that_look_like_the_format_stay_in_their_line(serve: Serve) -> None:
+    headers, body = await post_stream(await serve(speak), NASTY)
+    assert body == whole(headers["x-run-id"], NASTY)
+    lines = body.split(b"\n\n")[1:-1]
+    assert [block.count(b"\n") for block in lines] == [2] * (len(NASTY) + 2)
+    assert b"\r" not in body
+
+
+async def test_contents_that_look_like_the_format_are_read_as_they_were(serve: Serve) -> None:
+    served = await serve(speak)
+    async with served.stream(NASTY) as reader:
+        messages = await reader.all()
+    assert [msgspec.json.decode(m.data)["content"] for m in messages if m.event == "token"] == NASTY
+    assert len(messages) == len(NASTY) + 2
+
+
+async def test_head_of_the_callers_stream(serve: Serve) -> None:
+    headers, _ = await post_stream(await serve(speak), [])
+    run_id = headers.pop("x-run-id")
+    assert headers.pop("location") == f"/runs/{run_id}/events"
+    assert headers.pop("date")
+    assert headers == HEADERS | {"transfer-encoding": "chunked"}
+
+
+async def test_head_of_a_runs_stream(serve: Serve) -> None:
+    served = await serve(speak)
+    await served.start([], run_id="r")
+    async with wire(served) as connection:
+        await connection.ask("GET", "/runs/r/events")
+        _, headers = await connection.head()
+        await connection.body()
+    assert headers.pop("date")
+    assert headers == HEADERS | {"transfer-encoding": "chunked"}
+
+
+@pytest.mark.parametrize("pattern", ["A", "B"])
+async def test_head_and_retry_go_out_before_the_agent_may_even_start(serve: Serve, pattern: str) -> None:
+    served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
+    await served.start()  # takes the only place, so that the next run waits
+    async with wire(served) as connection:
+        if pattern == "A":
+            await connection.ask("POST", "/invoke/stream", body=b"{}")
+        else:
+            await served.start(run_id="r")
+            await connection.ask("GET", "/runs/r/events")
+        status, _ = await connection.head()
+        assert status == "HTTP/1.1 200 OK"
+        assert await connection.chunk() == RETRY
+        assert len(agent.payloads) == 1
+        agent.go.set()
+        await connection.body()
+
+
+async def test_events_arrive_while_the_agent_still_works(serve: Serve) -> None:
+    served = await serve(agent := Waits())
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke/stream", body=b"{}")
+        await connection.head()
+        early = await connection.until(b'"content":"first"')
+        assert b"event: started\n" in early
+        assert b"complete" not in early
+        agent.go.set()
+        assert b"event: complete\n" in await connection.until(b"\r\n0\r\n\r\n")
+
+
+async def test_connection_serves_the_next_request_after_a_stream(serve: Serve) -> None:
+    served = await serve(speak)
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke/stream", body=b"[]")
+        await connection.head()
+        await connection.body()
+        await connection.ask("GET", "/health")
+        status, headers = await connection.head()
+        assert status == "HTTP/1.1 200 OK"
+        assert b'"ok"' in await connection.content(headers)
+        assert len(connections(served)) == 1
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_http_1_0_gets_the_stream_unchunked_to_the_close(serve: Serve) -> None:
+    served = await serve(speak)
+    await served.start(["Hel", "lo"], run_id="r")
+    async with wire(served) as connection:
+        await connection.ask("GET", "/runs/r/events", version="1.0")
+        status, headers = await connection.head()
+        assert status.split()[1] == "200"
+        assert "transfer-encoding" not in headers
+        assert await connection.rest() == whole("r", ["Hel", "lo"])
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_caller_who_wants_the_connection_closed_gets_it_closed(serve: Serve) -> None:
+    served = await serve(speak)
+    async with wire(served) as connection:
+        await connection.ask("POST", "/invoke/stream", {"Connection": "close"}, body=b"[]")
+        _, headers = await connection.head()
+        assert await connection.body() == whole(headers["x-run-id"], [])
+        assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("path", ["/invoke/stream", "/runs/r/events"])
+async def test_stream_is_never_compressed(serve: Serve, path: str) -> None:
+    served = await serve(speak)
+    await served.start([], run_id="r")
+    async with wire(served) as connection:
+        accept = {"Accept-Encoding": "gzip, deflate, br, zstd"}
+        method, body = ("POST", b"[]") if path == "/invoke/stream" else ("GET", None)
+        await connection.ask(method, path, accept, body)
+        _, headers = await connection.head()
+        assert "content-encoding" not in headers
+        assert (await connection.body()).startswith(RETRY + b"id: 1\nevent: started\n")

@@ -1,0 +1,171 @@
+"""Clients that do not read: what they cost, and how they are let go."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from dockrion import StreamContext
+from tests.conftest import Serve
+from tests.support import Served, sequences, wait_until
+from tests.web.wire import Silent, connections, frames, request, shrink_buffers, silent
+
+EVENTS = 2000
+TEXT = "x" * 2000
+MAX_BUFFERED = 512 * 1024  # far below the 4 MB of all events
+KEEP_ALL = {"redis": {"max_events_per_run": 10_000}}
+
+
+class Flood:
+    """An agent that says far more than a connection holds, then waits to be let go."""
+
+    def __init__(self) -> None:
+        self.said_all = asyncio.Event()
+        self.go = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    async def __call__(self, _payload: Any, context: StreamContext) -> None:
+        try:
+            for _ in range(EVENTS):
+                await context.emit_token(TEXT)
+            self.said_all.set()
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+
+
+def request_of(pattern: str) -> bytes:
+    if pattern == "A":
+        return request("POST", "/invoke/stream?on_disconnect=continue", body=b"{}")
+    return request("GET", "/runs/r/events")
+
+
+@asynccontextmanager
+async def silent_reader(served: Served, pattern: str) -> AsyncIterator[Silent]:
+    shrink_buffers(served)
+    if pattern == "B":
+        await served.start(run_id="r")
+    async with silent(served, request_of(pattern)) as client:
+        await wait_until(lambda: served.service.streams._deadlines)
+        yield client
+
+
+def buffered(served: Served) -> int:
+    return sum(transport.get_write_buffer_size() for transport in connections(served))
+
+
+def only_run(served: Served) -> str:
+    (run_id,) = served.backend._logs
+    return run_id
+
+
+@pytest.mark.parametrize("pattern", ["A", "B"])
+async def test_reader_who_does_not_read_costs_bounded_memory(serve: Serve, pattern: str) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    async with silent_reader(served, pattern):
+        await agent.said_all.wait()
+        await wait_until(lambda: buffered(served) > 0)
+        assert buffered(served) < MAX_BUFFERED
+    agent.go.set()
+    await served.finished(only_run(served))
+
+
+@pytest.mark.parametrize("pattern", ["A", "B"])
+async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, pattern: str) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    served.service.write_seconds = 0.3
+    async with silent_reader(served, pattern) as client:
+        await wait_until(ended(served))
+        raw, _ = await client.rest()
+    assert b"event: complete" not in raw
+    assert not raw.endswith(b"0\r\n\r\n")
+    agent.go.set()
+    assert (await served.finished(only_run(served)))["status"] == "completed"
+
+
+async def test_reader_who_was_closed_can_resume(serve: Serve) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    served.service.write_seconds = 0.3
+    async with silent_reader(served, "B") as client:
+        await wait_until(ended(served))
+        raw, _ = await client.rest()
+    last = raw.rfind(b"\nid: ")
+    seen = int(raw[last:].split(b"\n")[1].removeprefix(b"id: ")) - 1
+    agent.go.set()
+    async with served.events("r", last_event_id=seen) as reader:
+        assert sequences(await reader.all()) == list(range(seen + 1, EVENTS + 3))
+
+
+async def test_caller_who_does_not_read_stops_the_agent_by_default(serve: Serve) -> None:
+    served = await serve(agent := Flood())
+    served.service.write_seconds = 0.3
+    shrink_buffers(served)
+    async with silent(served, request("POST", "/invoke/stream", body=b"{}")):
+        await agent.stopped.wait()
+    assert (await served.finished(only_run(served)))["status"] == "cancelled"
+
+
+async def test_readers_who_do_not_read_hold_up_no_other(serve: Serve) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    async with silent_reader(served, "B"), silent(served, request_of("B")), silent(served, request_of("B")):
+        await wait_until(lambda: len(served.service.streams._deadlines) == 3)
+        async with served.events("r") as reader:
+            agent.go.set()
+            assert sequences(await reader.all()) == list(range(1, EVENTS + 3))
+        assert len(served.service.streams._deadlines) == 3
+
+
+async def test_reader_who_does_not_read_holds_up_no_agent(serve: Serve) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    async with silent_reader(served, "B"):
+        agent.go.set()
+        assert (await served.finished("r"))["status"] == "completed"
+        assert served.service.streams._deadlines
+
+
+async def test_reader_who_reads_slowly_is_not_closed(serve: Serve) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    agent.go.set()
+    served.service.write_seconds = 0.4
+    async with silent_reader(served, "B") as client:
+        raw = b""
+        while not raw.endswith(b"0\r\n\r\n"):  # far longer in all than it may take nothing
+            data = await client.read(16 * 1024)
+            assert data, "closed"
+            raw += data
+            await asyncio.sleep(0.001)
+    assert raw.count(b"event: complete\n") == 1
+
+
+async def test_drain_does_not_wait_for_a_reader_who_does_not_read(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.web.service._STREAM_END_SECONDS", 0.2)
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    served.service.write_seconds = 0.2
+    agent.go.set()
+    async with silent_reader(served, "B"):
+        await served.finished("r")
+        async with asyncio.timeout(2):
+            await served.service.drain(1)
+            await wait_until(ended(served))
+
+
+def ended(served: Served) -> Callable[[], bool]:
+    return lambda: not served.service.streams._deadlines
+
+
+async def test_frames_of_a_cut_stream_are_whole_up_to_the_cut(serve: Serve) -> None:
+    served = await serve(agent := Flood(), streaming=KEEP_ALL)
+    served.service.write_seconds = 0.3
+    async with silent_reader(served, "B") as client:
+        await wait_until(ended(served))
+        raw, _ = await client.rest()
+    agent.go.set()
+    body = raw[: raw.rfind(b"\n\n") + 2]
+    whole = [frame for frame in frames(body) if b"\nevent: token\n" in frame]
+    assert whole
+    await served.finished("r")
