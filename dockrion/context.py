@@ -172,6 +172,8 @@ class StreamContext:
     def cancel(self) -> None:
         """Tell the agent that its run is stopped. For the service."""
         self._cancelled = True
+        if self._publisher is not None:
+            self._publisher.release_threads()
 
     def _passes(self, event_type: str) -> bool:
         if self._cancelled and self._is_over():

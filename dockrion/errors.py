@@ -52,6 +52,10 @@ class MethodNotAllowed(DockrionError):
 class RunExists(DockrionError):
     status, code = 409, "CONFLICT"
 
+    def __init__(self, run_id: str) -> None:
+        where = {"run_id": run_id, "events_url": f"/runs/{run_id}/events"}
+        super().__init__(f"run {run_id!r} exists", details=where)
+
 
 class Gone(DockrionError):
     status, code = 410, "GONE"

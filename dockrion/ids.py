@@ -83,7 +83,7 @@ class CustomIds:
                 run_id = await in_thread(self._call, "dockrion-id")
                 if inspect.isawaitable(run_id):
                     run_id = await run_id
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DockrionError("the run id generator failed; name a run id with ?run_id=") from error
         if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
             raise DockrionError("the run id generator returned what is no run id")

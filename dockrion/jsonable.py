@@ -45,12 +45,12 @@ def encode(value: Any, name: str = "value") -> bytes:
     raise _locate(value, name) or NotJSON(name, failure)
 
 
-def message_of(error: BaseException) -> str:
-    """Return an exception's message, also where its class, code of the agent's, cannot say it."""
+def text_of(value: Any) -> str:
+    """Return a value as text, also where its class, code of the agent's, fails to say it."""
     try:
-        return str(error)
+        return str(value)
     except Exception as broken:
-        return f"(its message cannot be had: {type(broken).__name__})"
+        return f"<{type(value).__name__}, whose text cannot be had: {type(broken).__name__}>"
 
 
 def _dumped(model: Any) -> Any:
@@ -94,7 +94,7 @@ def _failure(value: Any) -> bytes | str:
     except UnicodeEncodeError:
         return "it holds text that is not valid Unicode"
     except (Exception, SystemExit) as error:  # a conversion is the agent's code
-        return message_of(error) or type(error).__name__
+        return text_of(error) or type(error).__name__
 
 
 def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:
@@ -107,17 +107,10 @@ def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:
         for key in value:
             if isinstance(key, tuple) or key is None:
                 return NotJSON(path, f"a key must be text or a number, not {type(key).__name__}")
-        parts = [(f"{path}.{_key(key)}", item) for key, item in value.items()]
+        parts = [(f"{path}.{text_of(key)}", item) for key, item in value.items()]
     elif depth < _MAX_DEPTH and isinstance(value, list | tuple):
         parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     for part_path, part in parts:
         if (found := _locate(part, part_path, depth + 1)) is not None:
             return found
     return NotJSON(path, failure)
-
-
-def _key(key: Any) -> str:
-    try:
-        return str(key)
-    except Exception:
-        return f"<{type(key).__name__}>"

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dockrion.jsonable import text_of
 from dockrion.redaction import Redactor
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -54,11 +55,25 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self._redactor.text(record.getMessage()),
-            **self._redactor.value(getattr(record, "fields", {})),
+            **self._redactor.value(_plain(getattr(record, "fields", None))),
         }
         if record.exc_info:
             line["traceback"] = self._redactor.text(self.formatException(record.exc_info))
-        return _encoder.encode(line).decode()
+        return msgspec.json.encode(line).decode()
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str)
+def _plain(fields: Any) -> dict[str, Any]:
+    """Return fields as JSON values, whatever they are: a line must not be lost for one of them."""
+    if not isinstance(fields, dict):  # the agent's own logging may use this name for anything
+        return {}
+    return {str(name): _plain_value(value) for name, value in fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    try:
+        return msgspec.json.decode(_encoder.encode(value))
+    except Exception:  # invalid Unicode, a mapping with odd keys, nesting without end
+        return text_of(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=text_of)

@@ -96,8 +96,10 @@ def of_output(output: Any, redactor: Redactor) -> Outcome:
 
 def of_exception(error: BaseException, redactor: Redactor) -> Failed:
     """Return the outcome of an agent that raised."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # what Python makes of it on its way through a coroutine
     kind = type(error).__name__
-    said = jsonable.message_of(error)
+    said = jsonable.text_of(error)
     message = redactor.public(f"{kind}: {said}" if said else kind)
     return Failed(message[:_MAX_MESSAGE], AgentFailed.code, {"type": kind}, error)
 

@@ -42,6 +42,7 @@ class Publisher:
         self._pending: list[Entry] = []
         self._changes: dict[str, Any] = {}
         self._closed = False
+        self._stopped = False
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._thread_room = threading.Condition(self._lock)
@@ -82,7 +83,7 @@ class Publisher:
             self._changes.update(changes)
             if event_type in events.TERMINAL:
                 self._closed = True
-                self._thread_room.notify_all()
+                self._let_go()
             first = len(self._pending) == 1
         if first:
             self._on_loop_soon(self._work.set)
@@ -91,19 +92,22 @@ class Publisher:
         """Take no more events, and let go of whoever waits for room."""
         with self._lock:
             self._closed = True
-            self._thread_room.notify_all()
-        self._on_loop_soon(self._room.set)
+            self._let_go()
         self._on_loop_soon(self._work.set)
+
+    def release_threads(self) -> None:
+        """Let threads that wait for room go on: their run is stopped, and they are to notice."""
+        with self._lock:
+            self._stopped = True
+            self._let_go()
 
     async def wait_for_room(self) -> None:
         """Wait while the buffer is full, on any event loop."""
-        if not self.on_loop:
-            elsewhere = asyncio.run_coroutine_threadsafe(self.wait_for_room(), self._loop)
-            await asyncio.wrap_future(elsewhere)
-            return
-        while self.full:
-            self._room.clear()
-            await self._room.wait()
+        if self.on_loop:
+            await self._until(lambda: not self.full)
+        else:
+            waiting = self._until(self._thread_may_go)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, self._loop))
 
     def publish_blocking(self, event_type: str, fields: dict[str, Any]) -> None:
         """Publish as a thread, which waits while the buffer is full.
@@ -118,7 +122,7 @@ class Publisher:
         self.publish(event_type, fields)
         if self.full and not self.on_loop:
             with self._lock:
-                self._thread_room.wait_for(lambda: not self.full)
+                self._thread_room.wait_for(self._thread_may_go)
 
     async def write(self) -> None:
         """Store batches until the terminal event is stored, or the publisher is closed.
@@ -137,14 +141,26 @@ class Publisher:
             if self._closed:
                 return
 
+    def _thread_may_go(self) -> bool:
+        return self._stopped or not self.full
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._room.clear()
+            await self._room.wait()
+
+    def _let_go(self) -> None:
+        """Make everybody look whether they still have to wait. Called with the lock."""
+        self._thread_room.notify_all()
+        self._on_loop_soon(self._room.set)
+
     def _take(self) -> tuple[Run, list[Entry]] | None:
         with self._lock:
             if not self._pending:
                 return None
             entries, self._pending = self._pending, []
             changes, self._changes = self._changes, {}
-            self._thread_room.notify_all()
-        self._room.set()
+            self._let_go()
         run = msgspec.structs.replace(self.run, last_sequence=entries[-1].sequence, **changes)
         return run, entries
 

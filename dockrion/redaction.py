@@ -1,19 +1,19 @@
 """What must not leave the process: the values of secrets, and the paths of this machine."""
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import quote
-
-import msgspec
+from urllib.parse import quote, quote_plus
 
 _MASK = "***"
 _PATHS = re.compile(
     r"""
       (?P<quote>['"])~?/[^'"\n]*(?P=quote)                    # '/quoted, spaces and all'
     | (?P<wquote>['"])[A-Za-z]:\\[^'"\n]*(?P=wquote)
-    | (?<![\w/:.~-])~?(?:/[\w.@+%~-]+)+/?                     # /bare/path, not a URL's, not and/or
-    | \b[A-Za-z]:\\[^\s'"<>|]+                                # C:\bare\path
+    | \bfile:/[^\s'"<>]*
+    | (?<![\w/.~-])(?<!:/)~?/(?!/)[\w.@+%~-]+(?:/[\w.@+%~-]+)*/?  # /bare/path, not a URL's, not and/or
+    | \b[A-Za-z]:[\\/](?!/)[^\s'"<>|]+                         # C:\bare\path
     """,
     re.VERBOSE,
 )
@@ -42,7 +42,7 @@ class Redactor:
 
     def value(self, value: Any) -> Any:
         """Return a JSON value with every secret in it masked."""
-        return self._walk(value, self.text) if self._secrets else value
+        return self._walk(value, self.text)
 
     def public_value(self, value: Any) -> Any:
         """Return a JSON value fit for a caller, as `public` does with text."""
@@ -64,6 +64,8 @@ def _unicode(text: str) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return a secret as it stands in plain text, in a repr, in JSON and in a URL."""
+    """Return a secret as it stands in plain text, in a repr, in JSON, in a URL and in a form."""
     secret = _unicode(secret)
-    return {secret, repr(secret)[1:-1], msgspec.json.encode(secret).decode()[1:-1], quote(secret, safe="")}
+    in_json = (json.dumps(secret, ensure_ascii=escaped)[1:-1] for escaped in (True, False))
+    in_urls = (quote(secret, safe=""), quote(secret), quote_plus(secret))
+    return {secret, repr(secret)[1:-1], *in_json, *in_urls}

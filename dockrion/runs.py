@@ -137,6 +137,7 @@ class RunManager:
         except asyncio.CancelledError:
             if abandon:
                 active.stop_for(_LEFT)
+            created.add_done_callback(asyncio.Future.exception)  # nobody else takes it
             raise
         return run
 
@@ -174,7 +175,10 @@ class RunManager:
                 execution.cancel()
             raise
         finally:
-            self._end(active, execution)
+            if execution is None or execution.task.done():
+                self._end(active, execution)
+            else:
+                self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
         seconds = execution.seconds if execution else 0.0
         if isinstance(result, Completed):
             return self._with_output_errors(active.run_id, result), seconds
@@ -241,6 +245,11 @@ class RunManager:
         if not self._active:
             self._idle.set()
 
+    async def _end_when_settled(self, active: _Active, execution: Execution) -> None:
+        """End an invocation, whose answer does not wait for a stopped agent to clean up."""
+        await _settle(execution, active.run_id)
+        self._end(active, execution)
+
     async def _carry_out(
         self, agent: Agent, active: _Active, run: Run, payload: Any, created: asyncio.Future[None]
     ) -> None:
@@ -263,14 +272,16 @@ class RunManager:
             if await self._has_place(active, None):
                 execution = self._start_agent(agent, active, payload, publisher)
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
-                if not await execution.settled():
-                    log(_logger, logging.WARNING, "agent does not stop", run_id=run.run_id)
+                await _settle(execution, run.run_id)
             else:
                 result = outcome.of_stop(active.stop.result())
             self._conclude(publisher, result, execution.seconds if execution else 0.0)
             await writer
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
+            if not publisher.closed:  # whatever happened to us, nobody may wait for this run
+                self._conclude(publisher, outcome.of_stop(Stop("lost")), 0.0)
+                await asyncio.wait((writer,), timeout=STOP_SECONDS)
         finally:
             publisher.close()
             self._metrics.active_runs.dec()
@@ -334,7 +345,12 @@ class RunManager:
     async def _listen_for_cancels(self) -> None:
         async for run_id, reason in self._backend.cancel_requests():
             if (active := self._runs.get(run_id)) is not None:
-                active.stop_for(Stop("cancelled", reason))
+                active.stop_for(Stop("cancelled", reason and self._redactor.text(reason)))
+
+
+async def _settle(execution: Execution, run_id: str) -> None:
+    if not await execution.settled():
+        log(_logger, logging.WARNING, "agent does not stop", run_id=run_id)
 
 
 def _log_end(run_id: str, result: Outcome, seconds: float) -> None:

@@ -46,10 +46,10 @@ def serve(loaded: Loaded, *, host: str, port: int, grace: float = GRACE_SECONDS)
         while not task.done():
             try:
                 loop.run_until_complete(task)
-            except SystemExit as error:
+            except (SystemExit, KeyboardInterrupt) as error:
                 if task.done():
                     raise
-                # An agent's own task called sys.exit(): that ends its run, not the service.
+                # An agent's own task raised it; SIGINT does not. That ends its run, not the service.
                 log(_logger, logging.ERROR, "the agent tried to exit", error=error)
         task.result()
     finally:

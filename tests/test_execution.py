@@ -80,7 +80,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name
         (TimeoutError("mine"), "TimeoutError: mine"),
         (GeneratorExit(), "GeneratorExit"),
         (ExceptionGroup("some", [ValueError("a")]), "ExceptionGroup: some (1 sub-exception)"),
-        (UnspeakableError(), "UnspeakableError: (its message cannot be had: RuntimeError)"),
+        (UnspeakableError(), "UnspeakableError: <UnspeakableError, whose text cannot be had: RuntimeError>"),
         (ValueError("\ud800"), r"ValueError: \ud800"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,

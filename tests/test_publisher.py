@@ -3,64 +3,19 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
 
 import msgspec
 import pytest
 
-from dockrion.backends.base import Entry, Run
-from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import SequenceConflict
 from dockrion.jsonable import NotJSON
-from dockrion.publisher import BUFFER_EVENTS, UNYIELDING_EVENTS, Publisher
+from dockrion.publisher import BUFFER_EVENTS, UNYIELDING_EVENTS
 from tests.backends.conformance import entries, moved, new_run, read_all
+from tests.backends.publishing import Bench, Gated, contents, fill, hold, in_a_thread, joined, waiting_threads
 from tests.support import PATIENCE, wait_until
-
-
-class Gated(MemoryBackend):
-    """The memory backend with a gate before each append, to hold a batch on its way."""
-
-    def __init__(self) -> None:
-        super().__init__(max_events=1_000_000, ttl=60)
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.on_their_way: list[list[int]] = []
-
-    async def append(self, run: Run, entries: Sequence[Entry]) -> None:
-        self.on_their_way.append([entry.sequence for entry in entries])
-        await self.gate.wait()
-        await super().append(run, entries)
-
-
-class Bench:
-    """A publisher whose writer is at work."""
-
-    def __init__(self, backend: Gated, run: Run) -> None:
-        self.backend = backend
-        self.stored: list[Entry] = []
-        self.publisher = Publisher(backend, run, self.stored.extend)
-        self.writer = asyncio.create_task(self.publisher.write())
-
-    def token(self, content: str) -> None:
-        self.publisher.publish("token", {"content": content})
-
-    def blocking(self, content: str) -> None:
-        self.publisher.publish_blocking("token", {"content": content})
-
-    def finish(self) -> None:
-        self.publisher.publish("cancelled", {"reason": None}, status="cancelled")
-
-    async def end(self) -> list[Entry]:
-        """Finish the run and return its log."""
-        self.finish()
-        async with asyncio.timeout(PATIENCE):
-            await self.writer
-        log = await read_all(self.backend, self.publisher.run.run_id, limit=100_000)
-        assert log == self.stored
-        assert [entry.sequence for entry in log] == list(range(1, len(log) + 1))
-        return log
 
 
 @pytest.fixture
@@ -75,34 +30,6 @@ async def bench() -> AsyncIterator[Bench]:
     with contextlib.suppress(SequenceConflict):
         await bench.writer
     await backend.aclose()
-
-
-def contents(log: list[Entry]) -> list[str]:
-    return [msgspec.json.decode(entry.data)["content"] for entry in log if entry.type == "token"]
-
-
-async def hold(bench: Bench) -> None:
-    """Hold a first event on its way, so that what follows has to wait."""
-    bench.backend.gate.clear()
-    bench.token("held")
-    await wait_until(lambda: bench.backend.on_their_way)
-
-
-async def fill(bench: Bench) -> None:
-    await hold(bench)
-    for number in range(BUFFER_EVENTS):
-        bench.token(str(number))
-    assert bench.publisher.full
-
-
-def in_a_thread(work: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-async def joined(*threads: threading.Thread) -> None:
-    await wait_until(lambda: not any(thread.is_alive() for thread in threads))
 
 
 async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
@@ -242,7 +169,7 @@ async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
         event.set()
 
     threads = [in_a_thread(partial(block, event)) for event in released]
-    await wait_until(lambda: _waiting_threads(bench) == len(threads))
+    await wait_until(lambda: waiting_threads(bench) == len(threads))
     assert not any(event.is_set() for event in released)
     assert not any(task.done() for task in waiting)
     bench.backend.gate.set()
@@ -276,7 +203,7 @@ async def test_closing_releases_all_who_wait(bench: Bench) -> None:
     await fill(bench)
     waiting = asyncio.create_task(bench.publisher.wait_for_room())
     thread = in_a_thread(partial(bench.blocking, "blocking"))
-    await wait_until(lambda: _waiting_threads(bench))
+    await wait_until(lambda: waiting_threads(bench))
     await asyncio.sleep(0)
     bench.publisher.close()
     async with asyncio.timeout(PATIENCE):
@@ -287,7 +214,7 @@ async def test_closing_releases_all_who_wait(bench: Bench) -> None:
 async def test_the_terminal_event_releases_threads_that_wait(bench: Bench) -> None:
     await fill(bench)
     thread = in_a_thread(partial(bench.blocking, "blocking"))
-    await wait_until(lambda: _waiting_threads(bench))
+    await wait_until(lambda: waiting_threads(bench))
     bench.finish()
     await joined(thread)
 
@@ -355,7 +282,3 @@ async def test_a_rival_writer_ends_this_one(bench: Bench) -> None:
         await bench.writer
     assert bench.stored == []
     assert bench.publisher.run == run
-
-
-def _waiting_threads(bench: Bench) -> int:
-    return len(bench.publisher._thread_room._waiters)  # type: ignore[attr-defined]

@@ -5,9 +5,9 @@ Sync code runs in a thread, so that it never blocks the event loop.
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, closing
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 if sys.version_info >= (3, 14):
     import annotationlib
@@ -49,6 +49,8 @@ class Target:
             result = await result
         if isinstance(result, AsyncIterable):
             return await _drain_async(result, context)
+        if self._is_stream(result):  # from an async function
+            return await _drain_async(_as_async(result), context)
         return result
 
     def _invoke(self, payload: Any, context: StreamContext) -> Any:
@@ -62,9 +64,13 @@ class Target:
 
     def _invoke_and_drain(self, payload: Any, context: StreamContext) -> Any:
         result = self._invoke(payload, context)
-        if isinstance(result, Iterator) or (self._streams and isinstance(result, Iterable)):
-            return _drain(result, context)
-        return result
+        return _drain(result, context) if self._is_stream(result) else result
+
+    def _is_stream(self, result: Any) -> bool:
+        if isinstance(result, Iterator):
+            return True
+        whole = isinstance(result, str | bytes | Mapping)
+        return self._streams and isinstance(result, Iterable) and not whole
 
 
 class _Output:
@@ -124,6 +130,11 @@ async def _drain_async(items: AsyncIterable[Any], context: StreamContext) -> Any
     return output.value()
 
 
+async def _as_async(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    for item in items:
+        yield item
+
+
 def _as_generator(items: Iterable[Any]) -> Generator[Any, None, Any]:
     return (yield from items)
 
@@ -142,9 +153,10 @@ def _context_at(function: Callable[..., Any]) -> str | int | None:
         signature = _signature(function)
     except ValueError:  # some builtins have none; they take a payload
         return None
+    hints = _hints(function)
     at: str | int | None = None
     for position, parameter in enumerate(signature.parameters.values()):
-        if not _wants_context(parameter):
+        if not _wants_context(parameter, hints):
             continue
         by_position = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         at = min(position, 1) if by_position and position < 2 else parameter.name  # noqa: PLR2004
@@ -166,10 +178,25 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _wants_context(parameter: inspect.Parameter) -> bool:
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations as objects, where all their names can be had."""
+    function = inspect.unwrap(function)
+    if not inspect.isroutine(function):
+        function = getattr(function, "__call__", function)  # noqa: B004  its method, to look at
+    try:
+        return get_type_hints(function, include_extras=True)
+    except Exception:  # evaluating them runs the agent's code; the strings have to do
+        return {}
+
+
+def _wants_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return False
-    annotation = parameter.annotation
-    if not isinstance(annotation, str):
-        annotation = getattr(annotation, "__name__", str(annotation))
-    return parameter.name == "context" or "StreamContext" in annotation
+    annotation = hints.get(parameter.name, parameter.annotation)
+    return parameter.name == "context" or _is_context(annotation)
+
+
+def _is_context(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return StreamContext.__name__ in annotation
+    return annotation is StreamContext or any(map(_is_context, get_args(annotation)))

@@ -15,6 +15,9 @@ from dockrion.agents.custom import HandlerAgent, ObjectAgent
 from dockrion.agents.threads import in_thread
 from dockrion.dockfile import Dockfile
 from dockrion.errors import StartError
+from dockrion.jsonable import text_of
+
+_OURS = str(Path(dockrion.__file__).parent)
 
 
 async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
@@ -44,8 +47,8 @@ async def _make(field: str, target: str, factory: Callable[[], Any]) -> Any:
     try:
         made = await in_thread(factory, "dockrion-load")
         return await made if inspect.isawaitable(made) else made
-    except Exception as error:
-        raise StartError(f"{field}: {target}() raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise StartError(f"{field}: {target}() raised {_said(error)}") from error
 
 
 def import_target(field: str, target: str, directory: Path) -> Callable[..., Any]:
@@ -68,15 +71,13 @@ def import_target(field: str, target: str, directory: Path) -> Callable[..., Any
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _import_raised(field, module_name, error) from error
+            raise _import_raised(field, module_name, directory, error) from error
         raise StartError(
             f"{field}: no module {error.name!r} in {directory.resolve()}, in {Path.cwd()}, or installed"
             f"{_suggestion(error.name, _modules_in(directory))}"
         ) from error
-    except BaseException as error:  # an import runs the agent's code, which may even exit
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise _import_raised(field, module_name, error) from error
+    except (Exception, SystemExit) as error:  # an import runs the agent's code
+        raise _import_raised(field, module_name, directory, error) from error
     where = getattr(module, "__file__", None) or module_name
     if not hasattr(module, name):
         callables = [key for key, value in vars(module).items() if callable(value)]
@@ -89,28 +90,37 @@ def import_target(field: str, target: str, directory: Path) -> Callable[..., Any
 
 def _prepare(directory: Path) -> None:
     for place in (str(Path.cwd()), str(directory.resolve())):
-        if place not in sys.path:
-            sys.path.insert(0, place)
+        if place in sys.path:
+            sys.path.remove(place)
+        sys.path.insert(0, place)
     # Agents written for this import name find the same classes under it.
     sys.modules.setdefault("dockrion_events", dockrion)
     importlib.invalidate_caches()
 
 
-def _import_raised(field: str, module_name: str, error: BaseException) -> StartError:
-    where = module_name
-    if isinstance(error, SyntaxError):
-        where = f"{error.filename}:{error.lineno}"
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "importlib" not in frame.filename]
-        if len(own) > 1:  # the first is this file
-            where = f"{own[-1].filename}:{own[-1].lineno}"
+def _import_raised(field: str, module_name: str, directory: Path, error: BaseException) -> StartError:
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = "; install it where dockrion is installed"
-    return StartError(
-        f"{field}: importing {module_name!r} failed at {where}: {type(error).__name__}: {error}{hint}"
-    )
+    where = _place(error, directory) or module_name
+    return StartError(f"{field}: importing {module_name!r} failed at {where}: {_said(error)}{hint}")
+
+
+def _place(error: BaseException, directory: Path) -> str | None:
+    """Return the last line of the agent's own code that an exception went through."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    homes = (str(directory.resolve()), str(Path.cwd()))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = frame.filename
+        if path.startswith(homes) and not path.startswith(_OURS) and "site-packages" not in path:
+            return f"{path}:{frame.lineno}"
+    return None
+
+
+def _said(error: BaseException) -> str:
+    """Return an exception's type and message on one line."""
+    return " ".join(f"{type(error).__name__}: {text_of(error)}".split())
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

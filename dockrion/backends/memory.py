@@ -83,7 +83,7 @@ class MemoryBackend:
 
     async def create(self, run: Run) -> None:
         if run.run_id in self._logs:
-            raise RunExists(f"run {run.run_id!r} exists")
+            raise RunExists(run.run_id)
         self._created += 1
         self._logs[run.run_id] = _Log(run, self._created, self._max_events)
 

@@ -28,7 +28,8 @@ _PAGE = """<!doctype html>
 
 
 async def page(request: web.Request) -> web.Response:
-    agent = request.app[SERVICE].dockfile.agent
+    service = request.app[SERVICE]
+    agent = service.dockfile.agent
     endpoints = sorted(
         {
             (route.resource.canonical, route.method)
@@ -38,7 +39,7 @@ async def page(request: web.Request) -> web.Response:
     )
     text = _PAGE.format(
         name=html.escape(agent.name),
-        description=html.escape(agent.description or "An AI agent."),
+        description=html.escape(service.redactor.text(agent.description or "An AI agent.")),
         endpoints="\n".join(
             f"<li><code>{method} {html.escape(path)}</code></li>" for path, method in endpoints
         ),
@@ -77,13 +78,14 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def schema(request: web.Request) -> web.Response:
-    dockfile = request.app[SERVICE].dockfile
+    service = request.app[SERVICE]
+    dockfile = service.dockfile
     return answer(
         {
             "success": True,
             "agent": dockfile.agent.name,
-            "input_schema": dockfile.io_schema.input,
-            "output_schema": dockfile.io_schema.output,
+            "input_schema": service.redactor.value(dockfile.io_schema.input),
+            "output_schema": service.redactor.value(dockfile.io_schema.output),
         }
     )
 

@@ -5,7 +5,7 @@ from typing import cast, get_args
 from aiohttp import hdrs, web
 
 from dockrion.backends.base import BadCursor, Run, Status
-from dockrion.errors import Gone, InvalidRequest, RunExists
+from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
 from dockrion.web import requests
 from dockrion.web.answers import answer
@@ -19,16 +19,12 @@ async def create(request: web.Request) -> web.Response:
     asked = _client_id(request, service)
     payload = await requests.payload(request, service.input_schema)
     run_id = asked or await service.new_run_id()
-    events_url = f"/runs/{run_id}/events"
-    try:
-        run = await service.runs.start(payload, run_id)
-    except RunExists as error:
-        raise RunExists(error.message, details={"run_id": run_id, "events_url": events_url}) from None
+    run = await service.runs.start(payload, run_id)
     request[RUN_ID] = run_id
     accepted = {
         "run_id": run_id,
         "status": run.status,
-        "events_url": events_url,
+        "events_url": f"/runs/{run_id}/events",
         "created_at": run.created_at,
     }
     return answer(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})

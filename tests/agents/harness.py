@@ -1,6 +1,7 @@
 """Runs of one agent in this process, without HTTP, each checked against the promises."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -185,6 +186,37 @@ async def cancelled(
         await made.emitted(run_id, after)
         await made.runs.cancel(run_id, "enough")
         return await made.ended(run_id)
+
+
+class Gate:
+    """An agent that waits until it is let go; it notes who began, in order."""
+
+    def __init__(self) -> None:
+        self.began: list[Any] = []
+        self.ended: list[Any] = []
+        self.open = asyncio.Event()
+
+    async def __call__(self, payload: Any) -> Any:
+        self.began.append(payload)
+        try:
+            await self.open.wait()
+        finally:
+            self.ended.append(payload)
+        return payload
+
+
+@asynccontextmanager
+async def nothing_unretrieved() -> AsyncIterator[None]:
+    """Fail if the loop has to complain of an exception that nobody looked at."""
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    try:
+        yield
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert not complaints
 
 
 def spin(context: StreamContext, patience: float = PATIENCE) -> None:

@@ -230,14 +230,21 @@ async def test_sync_emits_on_the_loop_go_on_after_the_agent_let_the_loop_work(
         assert len((await made.run()).tokens) == 3000
 
 
+@pytest.mark.parametrize("foreign_loop", [False, True])
 async def test_a_thread_that_waits_for_room_is_let_go_when_its_run_is_stopped(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, *, foreign_loop: bool
 ) -> None:
-    monkeypatch.setattr(execution, "STOP_SECONDS", 0.02)
+    monkeypatch.setattr(execution, "STOP_SECONDS", 60)
     ends: list[str] = []
 
     def agent(_payload: Any, context: StreamContext) -> None:
+        async def emit_all() -> None:
+            while True:
+                await context.emit_token("x")
+
         try:
+            if foreign_loop:
+                asyncio.run(emit_all())
             while True:
                 context.sync_emit_token("x")
         finally:
@@ -247,7 +254,11 @@ async def test_a_thread_that_waits_for_room_is_let_go_when_its_run_is_stopped(
     async with bench(agent, backend=backend) as made:
         run_id = await made.start()
         await wait_until(lambda: backend.batches)
-        made.runs.abandon(run_id)
-        await wait_until(lambda: ends)
-        backend.gate.set()
+        try:
+            async with ticker() as ticks:
+                await wait_until(lambda: ticks[0] > 1000)
+            made.runs.abandon(run_id)
+            await wait_until(lambda: ends, patience=2)
+        finally:
+            backend.gate.set()
         assert (await made.ended(run_id)).types[-1] == "cancelled"

@@ -123,6 +123,7 @@ async def follow_all(backend: Backend, run_id: str, after: int = 0) -> list[Entr
     found: list[Entry] = []
     async with asyncio.timeout(PATIENCE), follow(backend, run_id, after, idle=PATIENCE) as pages:
         async for page in pages:
+            assert not found or page.entries[0].sequence > found[-1].sequence, "the reader does not move on"
             found.extend(page.entries)
     return found
 

@@ -64,6 +64,7 @@ class Reader:
             async for page in pages:
                 assert page.entries, "idle in a run that ends at once"
                 first = page.entries[0].sequence
+                assert first > self.position, "the reader does not move on"
                 if first != self.position + 1:
                     self.holes.append((self.position + 1, first))
                 self.got.extend(page.entries)

@@ -45,7 +45,9 @@ async def ask(
         return answer
 
 
-async def preflight(served: Served, path: str, origin: str, method: str, **more: str) -> aiohttp.ClientResponse:
+async def preflight(
+    served: Served, path: str, origin: str, method: str, **more: str
+) -> aiohttp.ClientResponse:
     headers = {"Origin": origin, "Access-Control-Request-Method": method, **more}
     async with served.client.options(path, headers=headers) as answer:
         await answer.read()

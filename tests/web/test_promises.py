@@ -126,7 +126,6 @@ async def wait(_payload: Any) -> None:
     await asyncio.Event().wait()
 
 
-
 @pytest.mark.parametrize(
     ("agent", "terminal"), [(complete, "complete"), (fail, "error"), (wait, "error"), (wait, "cancelled")]
 )

@@ -1,0 +1,89 @@
+"""A publisher with its writer at work, on a backend that can be held."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from dockrion.backends.base import Entry, Run
+from dockrion.backends.memory import MemoryBackend
+from dockrion.publisher import BUFFER_EVENTS, Publisher
+from tests.backends.conformance import read_all
+from tests.support import PATIENCE, wait_until
+
+
+class Gated(MemoryBackend):
+    """The memory backend with a gate before each append, to hold a batch on its way."""
+
+    def __init__(self) -> None:
+        super().__init__(max_events=1_000_000, ttl=60)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.on_their_way: list[list[int]] = []
+
+    async def append(self, run: Run, entries: Sequence[Entry]) -> None:
+        self.on_their_way.append([entry.sequence for entry in entries])
+        await self.gate.wait()
+        await super().append(run, entries)
+
+
+class Bench:
+    """A publisher whose writer is at work."""
+
+    def __init__(self, backend: Gated, run: Run) -> None:
+        self.backend = backend
+        self.stored: list[Entry] = []
+        self.publisher = Publisher(backend, run, self.stored.extend)
+        self.writer = asyncio.create_task(self.publisher.write())
+
+    def token(self, content: str) -> None:
+        self.publisher.publish("token", {"content": content})
+
+    def blocking(self, content: str) -> None:
+        self.publisher.publish_blocking("token", {"content": content})
+
+    def finish(self) -> None:
+        self.publisher.publish("cancelled", {"reason": None}, status="cancelled")
+
+    async def end(self) -> list[Entry]:
+        """Finish the run and return its log."""
+        self.finish()
+        async with asyncio.timeout(PATIENCE):
+            await self.writer
+        log = await read_all(self.backend, self.publisher.run.run_id, limit=100_000)
+        assert log == self.stored
+        assert [entry.sequence for entry in log] == list(range(1, len(log) + 1))
+        return log
+
+
+def contents(log: list[Entry]) -> list[str]:
+    return [msgspec.json.decode(entry.data)["content"] for entry in log if entry.type == "token"]
+
+
+async def hold(bench: Bench) -> None:
+    """Hold a first event on its way, so that what follows has to wait."""
+    bench.backend.gate.clear()
+    bench.token("held")
+    await wait_until(lambda: bench.backend.on_their_way)
+
+
+async def fill(bench: Bench) -> None:
+    await hold(bench)
+    for number in range(BUFFER_EVENTS):
+        bench.token(str(number))
+    assert bench.publisher.full
+
+
+def in_a_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+async def joined(*threads: threading.Thread) -> None:
+    await wait_until(lambda: not any(thread.is_alive() for thread in threads))
+
+
+def waiting_threads(bench: Bench) -> int:
+    return len(bench.publisher._thread_room._waiters)  # type: ignore[attr-defined]

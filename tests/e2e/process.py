@@ -1,0 +1,122 @@
+"""Dockrion as a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import yaml
+
+from tests.support import wait_until
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0  # a process takes its time to start on a busy machine
+
+
+def environment(**more: str) -> dict[str, str]:
+    keep = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    return {**keep, "PYTHONPATH": str(ROOT), **more}
+
+
+def command(*arguments: str | Path, module: str = "dockrion") -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def run(
+    *arguments: str | Path, cwd: Path, module: str = "dockrion", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself."""
+    return subprocess.run(
+        command(*arguments, module=module),
+        cwd=cwd,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 3,
+        check=False,
+    )
+
+
+def write_dockfile(folder: Path, code: str = "", **sections: Any) -> Path:
+    """Write a Dockfile and, as `agent.py` beside it, its agent."""
+    content: dict[str, Any] = {
+        "version": "1.0",
+        "agent": {"name": "tested", "handler": "agent:handle"},
+        "io_schema": {},
+        "expose": {"host": "127.0.0.1"},
+    }
+    (folder / "agent.py").write_text(code)
+    path = folder / "Dockfile.yaml"
+    path.write_text(yaml.safe_dump(content | sections))
+    return path
+
+
+class Process:
+    """A service in a process of its own, its output in files."""
+
+    def __init__(self, dockfile: Path, folder: Path, module: str, variables: dict[str, str]) -> None:
+        self._out, self._err = folder / "out.log", folder / "err.log"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.popen = subprocess.Popen(
+                command("run", dockfile, "--host", "127.0.0.1", "--port", "0", module=module),
+                cwd=folder,
+                env=environment(**variables),
+                stdout=out,
+                stderr=err,
+            )
+        self.url = ""
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def logged(self, message: str) -> dict[str, Any] | None:
+        """Return the first line of the log with a message, if it is there."""
+        for line in self.out.splitlines(keepends=True):
+            if line.endswith("\n"):
+                fields: dict[str, Any] = msgspec.json.decode(line)
+                if fields["message"] == message:
+                    return fields
+        return None
+
+    async def until_logged(self, message: str) -> dict[str, Any]:
+        await wait_until(lambda: self.logged(message) or self.popen.poll() is not None, PATIENCE)
+        line = self.logged(message)
+        assert line is not None, self.err
+        return line
+
+    async def until_listening(self) -> None:
+        self.url = f"http://127.0.0.1:{(await self.until_logged('listening'))['port']}"
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.popen.send_signal(number)
+
+    async def exit_code(self, patience: float = PATIENCE) -> int:
+        await wait_until(lambda: self.popen.poll() is not None, patience)
+        return int(self.popen.returncode)
+
+    def end(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+
+
+async def get(process: Process, path: str) -> tuple[int, Any]:
+    async with aiohttp.ClientSession() as session, session.get(process.url + path) as answer:
+        return answer.status, await answer.json()
+
+
+async def post(process: Process, path: str, payload: Any) -> tuple[int, Any]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(process.url + path, json=payload) as answer,
+    ):
+        return answer.status, await answer.json()

@@ -1,0 +1,135 @@
+"""The command line: what it prints, and its exit codes."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import dockrion
+from dockrion.cli import main
+from tests.e2e.process import ROOT, run, write_dockfile
+
+OK = "def handle(payload):\n    return payload\n"
+
+
+def test_version(tmp_path: Path) -> None:
+    result = run("--version", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, f"dockrion {dockrion.__version__}\n")
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert {"run", "validate"} <= set(re.findall(r"\w+", capsys.readouterr().out))
+
+
+def test_wrong_usage_is_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    assert run("serve", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["serve"],
+        ["run", "--port", "x"],
+        ["run", "--port", "70000"],
+        ["run", "--port", "-1"],
+        ["run", "--nowhere"],
+        ["run", "a.yaml", "b.yaml"],
+        ["validate", "--port", "1"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: dockrion")
+    assert "_port" not in said
+
+
+def test_validate_sums_up_the_default_dockfile(tmp_path: Path) -> None:
+    result = run("validate", ROOT / "config" / "Dockfile.yaml", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for part in ("sample-writer (custom)", "handler agents.writer:write", "0.0.0.0:8080", "memory"):
+        assert part in result.stdout
+    assert "POST /invoke/stream" in result.stdout
+    assert "DELETE /runs/{id}" in result.stdout
+
+
+def test_validate_finds_the_dockfile_here(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK)
+    result = run("validate", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_validate_names_only_endpoints_that_will_exist(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, expose={"streaming": "none"}, streaming={"async_runs": False})
+    result = run("validate", cwd=tmp_path)
+    assert "POST /invoke" in result.stdout
+    assert "/runs" not in result.stdout
+    assert "/invoke/stream" not in result.stdout
+
+
+def test_validate_names_what_is_ignored(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, observability={"langfuse": {"on": True}})
+    result = run("validate", cwd=tmp_path)
+    assert re.search(r"^ignores +observability\.langfuse$", result.stdout, re.MULTILINE)
+
+
+def test_validate_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, expose={"port": 0})
+    result = run("validate", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert re.match(r"Dockfile\.yaml:\d+:\d+: expose\.port: ", line)
+
+
+def test_validate_warns_of_a_misspelt_field(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, streaming={"events": {"heartbeat_intervall": 3}})
+    result = run("validate", cwd=tmp_path)
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: Dockfile.yaml:")
+    assert "heartbeat_intervall" in line
+    assert re.search(r"heartbeat_interval\b", line)
+
+
+def test_validate_warns_of_what_run_would_refuse(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, "", auth={"mode": "api_key"}, secrets={"required": [{"name": "ONE"}]})
+    result = run("validate", cwd=tmp_path)
+    assert result.returncode == 0
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("warning: ") for line in lines)
+    for part in ("auth", "ONE", "no 'handle'"):
+        assert sum(part in line for line in lines) == 1
+
+
+def test_validate_prints_the_schema_of_dockfiles(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--schema"]) == 0
+    schema = msgspec.json.decode(capsys.readouterr().out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert "streaming" in str(schema)
+
+
+def test_validate_takes_variables_from_a_file(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, expose={"port": "${THE_PORT}"})
+    (tmp_path / "some.env").write_text("THE_PORT=9123\n")
+    result = run("validate", "--env-file", "some.env", cwd=tmp_path)
+    assert result.returncode == 0
+    assert ":9123" in result.stdout
+
+
+def test_validate_masks_secrets(tmp_path: Path) -> None:
+    write_dockfile(
+        tmp_path,
+        OK,
+        agent={"name": "tested", "handler": "agent:handle", "s3cr3t-value": 1},
+        secrets={"required": [{"name": "KEY"}]},
+    )
+    result = run("validate", cwd=tmp_path, KEY="s3cr3t-value")
+    assert "s3cr3t-value" not in result.stdout + result.stderr

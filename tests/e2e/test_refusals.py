@@ -1,0 +1,102 @@
+"""Dockfiles that `run` refuses before it starts anything."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.cli import main
+from tests.e2e.process import write_dockfile
+
+OK = "def handle(payload):\n    return payload\n"
+ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
+# What is not served: sections, and what the line says.
+REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "redis": ({"streaming": {"backend": "redis", "redis": {"url": "redis://h"}}}, ["streaming.backend"]),
+    "url": ({"agent": {"name": "t", "url": "http://127.0.0.1:1/"}}, ["agent.url"]),
+    "langgraph": ({"agent": {**ENTRYPOINT, "framework": "langgraph"}}, ["agent.framework", "langgraph"]),
+    "websocket": ({"expose": {"streaming": "websocket"}}, ["expose.streaming", "websocket"]),
+    "auth": ({"auth": {"mode": "api_key"}}, ["auth", "api_key"]),
+    "policies": ({"policies": {"tools": {"allowed": ["x"]}}}, ["policies"]),
+    "secrets": (
+        {"secrets": {"required": [{"name": "ONE"}, {"name": "TWO", "default": "2"}, {"name": "THREE"}]}},
+        ["secrets.required", "ONE, THREE"],
+    ),
+    "rest and streams off": ({"expose": {"rest": False, "streaming": "none"}}, ["expose"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run what must end with exit code 1, and return what it says on stderr."""
+    assert main(["run", *arguments, "--port", "0"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_served_is_refused_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    sections, parts = REFUSED[name]
+    write_dockfile(tmp_path, OK, **sections)
+    said = refused(capsys)
+    assert len(said.splitlines()) == 1, said
+    assert all(part in said for part in parts), said
+
+
+def test_unserved_features_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dockfile(
+        tmp_path,
+        OK,
+        streaming={"backend": "redis", "redis": {"url": "redis://h"}},
+        expose={"streaming": "websocket"},
+        auth={"mode": "api_key"},
+        secrets={"required": [{"name": "ONE"}]},
+    )
+    lines = refused(capsys).splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "streaming.backend",
+        "expose.streaming",
+        "auth",
+        "secrets.required",
+    ]
+
+
+def test_all_problems_of_a_dockfile_have_a_line_each_with_their_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "Dockfile.yaml"
+    path.write_text(
+        'version: "1.0"\nagent: {name: Bad, handler: agent:handle}\nio_schema: {}\n'
+        "expose:\n  port: 0\nstreaming:\n  events:\n    heartbeat_interval: 0\n"
+    )
+    lines = refused(capsys).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["Dockfile.yaml:2:15", "agent.name"],
+        ["Dockfile.yaml:5:9", "expose.port"],
+        ["Dockfile.yaml:8:25", "streaming.events.heartbeat_interval"],
+    ]
+
+
+def test_missing_dockfile_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "nowhere.yaml")
+    assert len(said.splitlines()) == 1
+    assert "nowhere.yaml" in said
+
+
+def test_folder_is_no_dockfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(refused(capsys, str(tmp_path)).splitlines()) == 1
+
+
+def test_missing_env_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dockfile(tmp_path, OK)
+    said = refused(capsys, "--env-file", "nowhere.env")
+    assert len(said.splitlines()) == 1
+    assert "nowhere.env" in said

@@ -1,0 +1,165 @@
+"""Starts that take long, and starts that cannot be."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.process import get, post, run, write_dockfile
+
+OK = "def handle(payload):\n    return payload\n"
+SLOW = """
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.01)
+
+def handle(payload):
+    return "loaded"
+"""
+ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
+# Starts that fail: the code, sections, and what the line says.
+FAILING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "missing module": (
+        OK,
+        {"agent": {"name": "t", "handler": "agnt:handle"}},
+        ["no module 'agnt'", "'agent'"],
+    ),
+    "missing name": (OK, {"agent": {"name": "t", "handler": "agent:handel"}}, ["no 'handel'", "'handle'"]),
+    "not callable": ("handle = 3\n", {}, ["'handle'", "int", "not callable"]),
+    "import that raises": ("x = 1\nraise ValueError('no way')\n", {}, ["agent.py:2", "ValueError: no way"]),
+    "import that exits": ("import sys\nsys.exit(0)\n", {}, ["agent.py:2", "SystemExit"]),
+    "missing dependency": ("import nosuchmodule\n", {}, ["nosuchmodule", "install it"]),
+    "syntax error": ("def handle(payload):\n    return (\n", {}, ["agent.py:2", "SyntaxError"]),
+    "no payload": ("def handle():\n    pass\n", {}, ["agent.handler", "cannot be used"]),
+    "factory that raises": (
+        "def make():\n    raise ValueError('no way')\n",
+        {"agent": ENTRYPOINT},
+        ["agent:make()", "ValueError: no way"],
+    ),
+    "factory that exits": (
+        "import sys\ndef make():\n    sys.exit(0)\n",
+        {"agent": ENTRYPOINT},
+        ["agent:make()", "SystemExit"],
+    ),
+    "factory of no agent": ("def make():\n    return 3\n", {"agent": ENTRYPOINT}, ["invoke"]),
+    "missing generator": (
+        OK,
+        {"streaming": {"id_generator": {"type": "custom", "handler": "agent:ids"}}},
+        ["streaming.id_generator.handler", "no 'ids'"],
+    ),
+    "generator with two arguments": (
+        OK + "def ids(a, b):\n    return a\n",
+        {"streaming": {"id_generator": {"type": "custom", "handler": "agent:ids"}}},
+        ["streaming.id_generator.handler", "agent:ids"],
+    ),
+}
+
+
+def refused(*arguments: str | Path, cwd: Path) -> str:
+    """Run what must end with exit code 1, and return what it says on stderr."""
+    result = run("run", *arguments, "--port", "0", cwd=cwd)
+    assert result.returncode == 1, result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_start_that_cannot_be_says_why_in_one_line(tmp_path: Path, name: str) -> None:
+    code, sections, parts = FAILING[name]
+    write_dockfile(tmp_path, code, **sections)
+    said = refused(cwd=tmp_path)
+    assert len(said.splitlines()) == 1, said
+    assert all(part in said for part in parts), said
+
+
+def test_taken_port_is_said(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = run("run", "--host", "127.0.0.1", "--port", port, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert "in use" in line
+
+
+def test_impossible_host_is_said(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK)
+    result = run("run", "--host", "192.0.2.1", "--port", "0", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "192.0.2.1" in line
+
+
+def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, "raise ValueError('no way')\n")
+    result = run("run", "--port", "0", "--verbose", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("agent.handler: ")
+    assert "Traceback" in result.stderr
+    assert 'agent.py", line 1' in result.stderr
+
+
+def test_secret_in_the_message_of_an_import_is_masked(tmp_path: Path) -> None:
+    code = "import os\nraise ValueError('key ' + os.environ['KEY'])\n"
+    write_dockfile(tmp_path, code, secrets={"required": [{"name": "KEY"}]})
+    for verbose in ([], ["--verbose"]):
+        result = run("run", "--port", "0", *verbose, cwd=tmp_path, KEY="s3cr3t-value")
+        assert result.returncode == 1
+        assert "s3cr3t-value" not in result.stdout + result.stderr
+        assert "key ***" in result.stderr
+
+
+async def test_healthy_but_not_ready_until_the_agent_is_loaded(
+    start: Start, tmp_path: Path, signal_file: Path
+) -> None:
+    process = await start(write_dockfile(tmp_path, SLOW), ready=False)
+    assert (await get(process, "/health"))[0] == 200
+    status, body = await get(process, "/ready")
+    assert (status, body["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert (await post(process, "/invoke", {}))[0] == 503
+    signal_file.touch()
+    await process.until_logged("agent loaded")
+    assert (await get(process, "/ready"))[0] == 200
+    assert (await post(process, "/invoke", {}))[1]["output"] == "loaded"
+
+
+async def test_signal_during_a_slow_import_ends_it(start: Start, tmp_path: Path) -> None:
+    process = await start(write_dockfile(tmp_path, SLOW), ready=False)
+    process.signal()
+    assert await process.exit_code(10) == 0
+    assert process.err == ""
+
+
+async def test_default_secret_reaches_the_agent(start: Start, tmp_path: Path) -> None:
+    code = "import os\ndef handle(payload):\n    return len(os.environ['TOKEN'])\n"
+    secrets = {"optional": [{"name": "TOKEN", "default": "12345"}]}
+    process = await start(write_dockfile(tmp_path, code, secrets=secrets))
+    assert (await post(process, "/invoke", {}))[1]["output"] == 5
+
+
+async def test_modules_beside_the_dockfile_are_found_from_anywhere(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "else where"
+    folder.mkdir()
+    process = await start(write_dockfile(folder, OK))
+    assert (await post(process, "/invoke", {"n": 1}))[1]["output"] == {"n": 1}
+
+
+async def test_misspelt_field_is_warned_of_in_the_log(start: Start, tmp_path: Path) -> None:
+    streaming = {"events": {"heartbeat_intervall": 3}}
+    process = await start(write_dockfile(tmp_path, OK, streaming=streaming))
+    warnings = [line for line in process.out.splitlines() if '"warning"' in line]
+    assert len(warnings) == 1
+    assert "heartbeat_intervall" in warnings[0]
+    assert "heartbeat_interval'" in warnings[0] or "heartbeat_interval?" in warnings[0]
+
+
+def test_unserved_feature_ends_the_process_with_one(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, auth={"mode": "api_key"})
+    assert "auth" in refused(cwd=tmp_path)

@@ -1,0 +1,197 @@
+"""Logs: one JSON object a line, and no secret in any of it."""
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.logs import LEVELS, JsonFormatter, configure, log
+from dockrion.redaction import Redactor
+
+SECRET = "s3cr3t-key"
+
+
+class Lines:
+    """A logger whose lines are kept."""
+
+    def __init__(self, *secrets: str) -> None:
+        self.formatter = JsonFormatter(Redactor(secrets))
+        self.logger = logging.getLogger("tested")
+        self.logger.setLevel(logging.DEBUG)
+        self.logger.propagate = False
+        self.lines: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: self.lines.append(self.formatter.format(record))  # type: ignore[method-assign]
+        self.logger.handlers[:] = [handler]
+
+    def log(self, message: str = "m", *, error: Any = None, **fields: Any) -> dict[str, Any]:
+        log(self.logger, logging.INFO, message, error=error, **fields)
+        return self.last()
+
+    def last(self) -> dict[str, Any]:
+        line = self.lines[-1]
+        assert "\n" not in line
+        return dict(json.loads(line))
+
+
+class Unknown:
+    def __str__(self) -> str:
+        return f"unknown with {SECRET}"
+
+    __repr__ = __str__
+
+
+class NoText:
+    def __str__(self) -> str:
+        raise RuntimeError("broken")
+
+    __repr__ = __str__
+
+
+def raised(error: Exception) -> Exception:
+    """Return an exception that has a traceback."""
+    try:
+        raise error  # noqa: TRY301  the traceback is the point
+    except Exception as caught:
+        return caught
+
+
+def test_a_line_has_time_level_logger_message_and_fields() -> None:
+    line = Lines().log("run accepted", run_id="r", seconds=1.5, nothing=None)
+    assert list(line) == ["time", "level", "logger", "message", "run_id", "seconds", "nothing"]
+    assert datetime.fromisoformat(line.pop("time")).utcoffset() is not None
+    assert line == {
+        "level": "info",
+        "logger": "tested",
+        "message": "run accepted",
+        "run_id": "r",
+        "seconds": 1.5,
+        "nothing": None,
+    }
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "\u2028", '"quoted"', "{", "\0", "\udc80"])
+def test_any_text_stays_on_one_line(text: str) -> None:
+    lines = Lines()
+    lines.log(text, field=text, error=raised(ValueError(text)))
+    assert len(lines.lines) == 1
+
+
+@pytest.mark.parametrize("secrets", [(), (SECRET,)])
+@pytest.mark.parametrize(
+    "value",
+    ["\udc80", {"\udc80": 1}, ["\udc80"], {1: 2}, {1}, b"a", Path("/a"), Unknown(), 10**30, float("nan")],
+)
+def test_a_field_of_any_kind_is_logged(value: Any, secrets: tuple[str, ...]) -> None:
+    assert "field" in Lines(*secrets).log(field=value)
+
+
+def test_a_field_without_text_does_not_lose_the_line() -> None:
+    assert Lines().log("said", field=NoText())["message"] == "said"
+
+
+def test_an_exception_is_logged_with_its_traceback() -> None:
+    line = Lines().log(error=raised(ValueError("bad")))
+    assert "Traceback" in line["traceback"]
+    assert line["traceback"].endswith("ValueError: bad")
+
+
+def test_without_an_exception_there_is_no_traceback() -> None:
+    assert "traceback" not in Lines().log(error=None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"message": f"with {SECRET}"},
+        {"field": SECRET},
+        {"field": {"a": [SECRET]}},
+        {"field": {SECRET: 1}},
+        {"field": Unknown()},
+        {"field": [Unknown()]},
+        {"field": Path(f"/srv/{SECRET}")},
+        {"field": ValueError(SECRET)},
+        {"field": {SECRET}},
+        {"error": raised(ValueError(SECRET))},
+        {"error": raised(ValueError(f"x\n{SECRET}"))},
+    ],
+    ids=lambda fields: str({key: type(value).__name__ for key, value in fields.items()}),
+)
+def test_a_secret_is_nowhere_in_a_line(fields: dict[str, Any]) -> None:
+    lines = Lines(SECRET)
+    lines.log(**fields)
+    assert SECRET not in lines.lines[-1]
+    assert "***" in lines.lines[-1]
+
+
+def test_a_secret_in_the_cause_of_an_exception_is_masked() -> None:
+    error = ValueError("outer")
+    error.__cause__ = raised(KeyError(SECRET))
+    assert SECRET not in Lines(SECRET).log(error=raised(error))["traceback"]
+
+
+def test_a_secret_among_the_arguments_of_an_agents_log_is_masked() -> None:
+    lines = Lines(SECRET)
+    lines.logger.info("key %s of %d", SECRET, 5)
+    assert lines.last()["message"] == "key *** of 5"
+
+
+@pytest.mark.parametrize(
+    "extra", [{"user": 1}, {"fields": {"a": 1}}, {"fields": "text"}, {"fields": ["a"]}, {"fields": None}]
+)
+def test_an_agents_own_extras_do_not_break_its_line(extra: dict[str, Any]) -> None:
+    lines = Lines()
+    lines.logger.info("mine", extra=extra)
+    assert lines.last()["message"] == "mine"
+
+
+def test_the_levels_are_those_of_the_dockfile() -> None:
+    assert set(LEVELS) == {"debug", "info", "warn", "error"}
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    logger.handlers.clear()  # pytest's, which `configure` would close
+    yield logger
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warn", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_what_is_logged_goes_to_stdout_from_its_level_on(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], level: str, expected: list[str]
+) -> None:
+    configure(level, Redactor([SECRET]))
+    logger = logging.getLogger("agent.own")
+    for each in (logger.debug, logger.info, logger.warning, logger.error):
+        each("said %s", SECRET)
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["level"] for line in lines] == expected
+    assert {line["message"] for line in lines} == {"said ***"}
+    assert err == ""
+    assert len(root.handlers) == 1
+
+
+def test_configuring_twice_does_not_log_twice(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure("info", Redactor())
+    configure("info", Redactor())
+    root.info("once")
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -1,0 +1,233 @@
+"""Agents that misbehave: the service answers all the while, and stays whole."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dockrion import StreamContext
+from tests.conftest import Serve
+from tests.support import PATIENCE, Served, data, sequences, wait_until
+from tests.web.helpers import Stuck, error_of
+
+TOKENS = 20_000
+KEEP_ALL = {"redis": {"max_events_per_run": 100_000}}
+
+
+async def healthy(served: Served) -> None:
+    async with asyncio.timeout(PATIENCE), served.client.get("/health") as answer:
+        assert answer.status == 200
+
+
+async def exits_async(_payload: Any) -> None:
+    raise SystemExit(3)
+
+
+def exits_sync(_payload: Any) -> None:
+    raise SystemExit(3)
+
+
+async def exits_in_a_generator(_payload: Any) -> Any:
+    yield "text"
+    raise SystemExit(3)
+
+
+def interrupts(_payload: Any) -> None:
+    raise KeyboardInterrupt
+
+
+async def cancels_itself(_payload: Any) -> None:
+    raise asyncio.CancelledError
+
+
+def stops_iterating(_payload: Any) -> None:
+    raise StopIteration("no more")
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no message")
+
+
+def raises_what_has_no_message(_payload: Any) -> None:
+    raise UnprintableError
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        exits_async,
+        exits_sync,
+        exits_in_a_generator,
+        interrupts,
+        cancels_itself,
+        stops_iterating,
+        raises_what_has_no_message,
+    ],
+)
+async def test_whatever_an_agent_raises_only_fails_its_run(serve: Serve, agent: Callable[[Any], Any]) -> None:
+    served = await serve(agent)
+    async with served.stream() as reader:
+        last = data((await reader.all())[-1])
+    assert (last["type"], last["code"]) == ("error", "AGENT_EXECUTION_ERROR")
+    async with served.client.post("/invoke", json={}) as answer:
+        await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
+    await healthy(served)
+
+
+async def test_agent_that_exits_is_named_in_the_error(serve: Serve) -> None:
+    served = await serve(exits_async)
+    record = await served.finished(await served.start())
+    assert record["error"]["error"] == "SystemExit: 3"
+    assert record["error"]["details"] == {"type": "SystemExit"}
+
+
+async def emits_async(_payload: Any, context: StreamContext) -> int:
+    for number in range(TOKENS):
+        await context.emit_token(str(number))
+    return TOKENS
+
+
+def emits_sync(_payload: Any, context: StreamContext) -> int:
+    for number in range(TOKENS):
+        context.sync_emit_token(str(number))
+    return TOKENS
+
+
+async def emits_sync_on_the_loop(_payload: Any, context: StreamContext) -> int:
+    return emits_sync(_payload, context)
+
+
+def yields_sync(_payload: Any) -> Any:
+    for number in range(TOKENS):
+        yield str(number)
+
+
+async def yields_async(_payload: Any) -> Any:
+    for number in range(TOKENS):
+        yield str(number)
+
+
+@pytest.mark.parametrize(
+    "agent", [emits_async, emits_sync, emits_sync_on_the_loop, yields_sync, yields_async]
+)
+async def test_tokens_in_a_tight_loop_all_arrive_and_starve_nobody(
+    serve: Serve, agent: Callable[..., Any]
+) -> None:
+    served = await serve(agent, streaming=KEEP_ALL)
+    async with served.stream() as reader:
+        reading = asyncio.create_task(reader.all())
+        while not reading.done():
+            await healthy(served)
+        messages = await reading
+    assert sequences(messages) == list(range(1, TOKENS + 3))
+    assert [data(m)["content"] for m in messages if m.event == "token"] == [str(n) for n in range(TOKENS)]
+
+
+class Endless:
+    """An agent that emits without a pause until somebody was served meanwhile, or far too late."""
+
+    def __init__(self) -> None:
+        self.working = asyncio.Event()
+        self.served = False
+        self.starved = False
+
+    async def __call__(self, _payload: Any, context: StreamContext) -> None:
+        self.working.set()
+        late = time.monotonic() + 3
+        while not self.served:
+            await context.emit_token("text")
+            if time.monotonic() > late:
+                self.starved = True
+                return
+
+
+@pytest.mark.parametrize("allowed", ["all", "minimal"])
+async def test_endless_emitting_starves_nobody(serve: Serve, allowed: str) -> None:
+    served = await serve(agent := Endless(), streaming={"events": {"allowed": allowed}})
+    run_id = await served.start()
+    await agent.working.wait()
+    await healthy(served)
+    agent.served = True
+    await served.finished(run_id)
+    assert not agent.starved
+
+
+async def test_endless_emitting_in_an_invoke_starves_nobody(serve: Serve) -> None:
+    served = await serve(agent := Endless())
+    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    await agent.working.wait()
+    await healthy(served)
+    agent.served = True
+    (await asked).release()
+    assert not agent.starved
+
+
+@pytest.mark.parametrize("path", ["/runs", "/invoke/stream", "/invoke"])
+async def test_sync_agent_that_sleeps_blocks_nobody(serve: Serve, path: str) -> None:
+    woken = threading.Event()
+
+    def agent(_payload: Any) -> None:
+        time.sleep(0.3)
+        woken.set()
+
+    served = await serve(agent)
+    asked = asyncio.create_task(served.client.post(path, json={}))
+    await wait_until(lambda: served.service.runs._active)
+    await healthy(served)
+    assert not woken.is_set()
+    async with await asked as answer:
+        await answer.read()
+    await wait_until(woken.is_set)
+
+
+async def test_agent_that_never_returns_blocks_nobody(serve: Serve, stuck: Stuck) -> None:
+    served = await serve(stuck)
+    run_id = await served.start()
+    await wait_until(stuck.working.is_set)
+    await healthy(served)
+    async with served.events(run_id) as reader:
+        await reader.until("token")
+    assert (await served.record(run_id))["status"] == "running"
+    stuck.go.set()
+    assert (await served.finished(run_id))["status"] == "completed"
+
+
+async def test_agent_that_never_returns_does_not_hold_the_end(
+    serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.execution.STOP_SECONDS", 0.1)
+    served = await serve(stuck)
+    await served.start(run_id="r")
+    await wait_until(stuck.working.is_set)
+    async with asyncio.timeout(PATIENCE), served.events("r") as reader:
+        await served.service.drain(0.05)
+        last = data((await reader.all())[-1])
+    assert last["code"] == "SHUTDOWN"
+    stuck.go.set()
+    await wait_until(stuck.stopped.is_set)
+
+
+async def test_failing_runs_do_not_take_their_siblings_along(serve: Serve) -> None:
+    async def agent(payload: int) -> int:
+        await asyncio.sleep(0)
+        if payload % 2:
+            raise SystemExit(payload)
+        return payload
+
+    served = await serve(agent)
+    runs = [await served.start(number) for number in range(20)]
+    statuses = [(await served.finished(run_id))["status"] for run_id in runs]
+    assert statuses == ["completed", "failed"] * 10
+
+
+async def test_readers_see_a_sync_agents_words_in_real_time(serve: Serve, stuck: Stuck) -> None:
+    served = await serve(stuck)
+    async with served.stream() as reader:
+        await reader.until("token")
+        assert not stuck.ended.is_set()
+        stuck.go.set()
+        assert (await reader.all())[-1].event == "complete"

@@ -1,0 +1,94 @@
+"""GET /runs: newest first, by status, page by page."""
+
+import asyncio
+from typing import Any
+
+from tests.conftest import Serve
+from tests.support import Served
+
+
+async def page(served: Served, **query: str) -> tuple[list[str], str | None]:
+    async with served.client.get("/runs", params=query) as answer:
+        assert answer.status == 200
+        body = await answer.json()
+    return [item["run_id"] for item in body["items"]], body["next"]
+
+
+async def with_runs(serve: Serve, count: int) -> Served:
+    served = await serve()
+    for number in range(count):
+        await served.start(run_id=f"r{number}")
+        await served.finished(f"r{number}")
+    return served
+
+
+async def test_newest_come_first(serve: Serve) -> None:
+    served = await with_runs(serve, 5)
+    assert await page(served) == (["r4", "r3", "r2", "r1", "r0"], None)
+
+
+async def test_no_runs_are_an_empty_list(serve: Serve) -> None:
+    assert await page(await serve()) == ([], None)
+
+
+async def test_pages_hold_everything_once(serve: Serve) -> None:
+    served = await with_runs(serve, 7)
+    first, cursor = await page(served, limit="3")
+    second, cursor = await page(served, limit="3", cursor=str(cursor))
+    third, end = await page(served, limit="3", cursor=str(cursor))
+    assert [first, second, third] == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
+    assert end is None
+
+
+async def test_page_that_just_holds_the_rest_is_the_last(serve: Serve) -> None:
+    served = await with_runs(serve, 3)
+    assert await page(served, limit="3") == (["r2", "r1", "r0"], None)
+
+
+async def test_runs_that_come_meanwhile_do_not_move_the_pages(serve: Serve) -> None:
+    served = await with_runs(serve, 4)
+    _, cursor = await page(served, limit="2")
+    await served.start(run_id="new")
+    assert await page(served, limit="2", cursor=str(cursor)) == (["r1", "r0"], None)
+
+
+async def test_a_hundred_by_default(serve: Serve) -> None:
+    served = await serve()
+    for number in range(101):
+        await served.start(run_id=f"r{number}")
+    runs, cursor = await page(served)
+    assert len(runs) == 100
+    assert await page(served, cursor=str(cursor)) == (["r0"], None)
+
+
+async def test_only_those_in_a_status(serve: Serve) -> None:
+    async def agent(payload: str) -> None:
+        if payload == "failed":
+            raise ValueError("no")
+        if payload in ("running", "cancelled"):
+            await asyncio.Event().wait()
+
+    served = await serve(agent, streaming={"max_concurrent_runs": 3})
+    for status in ("completed", "failed", "cancelled"):
+        await served.start(status, run_id=status)
+        if status == "cancelled":
+            async with served.client.delete("/runs/cancelled") as answer:
+                assert answer.status == 200
+        await served.finished(status)
+    for number in range(3):
+        await served.start("running", run_id=f"running{number}")
+    await served.start("waiting", run_id="accepted")
+    for status in ("accepted", "completed", "failed", "cancelled"):
+        assert await page(served, status=status) == ([status], None)
+    first, cursor = await page(served, status="running", limit="2")
+    rest = await page(served, status="running", limit="2", cursor=str(cursor))
+    assert (first, rest) == (["running2", "running1"], (["running0"], None))
+
+
+async def test_items_are_records_without_their_outputs(serve: Serve) -> None:
+    served = await with_runs(serve, 1)
+    async with served.client.get("/runs") as answer:
+        (item,) = (await answer.json())["items"]
+    expected: dict[str, Any] = await served.record("r0")
+    del expected["output"]
+    assert item == expected
