@@ -18,6 +18,7 @@ from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 from dockrion.server import exit_within, serve
 
+_MAX_PORT = 65535
 _logger = logging.getLogger(__name__)
 
 
@@ -34,13 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except StartError as error:
-        code = 1
-        for warning in error.warnings if isinstance(error, DockfileError) else ():
-            print(f"warning: {warning}", file=sys.stderr)
-        print(error, file=sys.stderr)
-        if options.verbose:
-            traceback.print_exception(error)
+        return _failed(error, Redactor(), verbose=options.verbose)
     return code
+
+
+def _failed(error: StartError, redactor: Redactor, *, verbose: bool) -> int:
+    for warning in error.warnings if isinstance(error, DockfileError) else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    print(redactor.text(str(error)), file=sys.stderr)
+    if verbose:
+        print(redactor.text("".join(traceback.format_exception(error))), file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,10 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:  # noqa: PLR2004
-        raise ValueError(text)
-    return port
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_PORT):
+        raise argparse.ArgumentTypeError(f"expected 0 to {_MAX_PORT}, got {text}")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -95,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     except StartError as error:
         exit_within(1)
-        raise StartError(redactor.text(str(error))) from (error if options.verbose else None)
+        return _failed(error, redactor, verbose=options.verbose)
     exit_within(0)
     return 0
 

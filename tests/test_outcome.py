@@ -101,6 +101,12 @@ def test_an_exception_without_text_is_told_by_its_type(error: Exception) -> None
     assert result.error.startswith(type(error).__name__)
 
 
+def test_a_stop_iteration_is_told_as_what_the_agent_raised() -> None:
+    error = RuntimeError("coroutine raised StopIteration")
+    error.__cause__ = StopIteration("spent")
+    assert outcome.of_exception(error, PLAIN).error == "StopIteration: spent"
+
+
 def test_a_long_message_is_cut_after_it_was_cleaned() -> None:
     result = outcome.of_exception(ValueError("x" * 3_985 + "s3cr3t" + "y" * 10_000), SECRET)
     assert len(result.error) == 4_000

@@ -282,3 +282,14 @@ async def test_a_rival_writer_ends_this_one(bench: Bench) -> None:
         await bench.writer
     assert bench.stored == []
     assert bench.publisher.run == run
+
+
+async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: Bench) -> None:
+    await fill(bench)
+    blocked = in_a_thread(partial(bench.blocking, "blocking"))
+    elsewhere = in_a_thread(lambda: asyncio.run(bench.publisher.wait_for_room()))
+    await wait_until(lambda: waiting_threads(bench))
+    await wait_until(lambda: len(asyncio.all_tasks()) == 3)
+    bench.publisher.release_threads()
+    await joined(blocked, elsewhere)
+    assert bench.publisher.full

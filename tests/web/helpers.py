@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import aiohttp
+from prometheus_client import Gauge
 
 from dockrion import StreamContext
 from tests.support import PATIENCE
@@ -69,6 +70,12 @@ async def error_of(answer: aiohttp.ClientResponse, status: int, code: str) -> di
     assert isinstance(body["error"], str)
     assert body["error"]
     return dict(body)
+
+
+def gauge(gauge: Gauge) -> float:
+    """Return a gauge's value."""
+    (metric,) = gauge.collect()
+    return float(metric.samples[0].value)
 
 
 def shows_no_inside(text: str) -> bool:

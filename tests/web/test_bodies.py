@@ -10,7 +10,7 @@ import pytest
 from dockrion.web.requests import MAX_BODY_BYTES
 from tests.conftest import Serve
 from tests.support import wait_until
-from tests.web.helpers import error_of, shows_no_inside
+from tests.web.helpers import error_of, gauge, shows_no_inside
 from tests.web.wire import wire
 
 PATHS = ["/invoke", "/invoke/stream", "/runs"]
@@ -106,7 +106,7 @@ async def test_body_over_the_limit_in_chunks_is_too_large(serve: Serve) -> None:
 
 
 async def test_body_of_exactly_the_limit_is_accepted(serve: Serve) -> None:
-    served = await serve(lambda payload: len(payload))
+    served = await serve(len)
     body = b'"' + b"a" * (MAX_BODY_BYTES - 2) + b'"'
     async with served.client.post("/invoke", data=io.BytesIO(body), headers=JSON) as answer:
         assert (await answer.json())["output"] == MAX_BODY_BYTES - 2
@@ -158,11 +158,10 @@ async def test_request_in_broken_chunks_is_refused(serve: Serve, chunks: bytes) 
 
 async def test_caller_who_leaves_in_the_middle_of_a_body_leaves_nothing(serve: Serve) -> None:
     served = await serve()
-    active = served.service.metrics.active_requests
     async with wire(served) as connection:
         await connection.send(CHUNKED + b"2\r\n{}\r\n")
-        await wait_until(lambda: active.collect()[0].samples[0].value == 1)
-    await wait_until(lambda: active.collect()[0].samples[0].value == 0)
+        await wait_until(lambda: gauge(served.service.metrics.active_requests) == 1)
+    await wait_until(lambda: gauge(served.service.metrics.active_requests) == 0)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -8,7 +8,7 @@ import pytest
 from dockrion.backends.base import Run
 from tests.conftest import Serve
 from tests.support import Served, wait_until
-from tests.web.helpers import Stuck, Waits
+from tests.web.helpers import Stuck, Waits, gauge
 from tests.web.wire import Wire, connections, wire
 
 LEAVING = ["closed", "reset"]
@@ -181,7 +181,7 @@ async def test_caller_who_leaves_a_cancel_does_not_call_it_off(serve: Serve, stu
     await wait_until(stuck.working.is_set)
     async with wire(served) as connection:
         await connection.ask("DELETE", "/runs/r")
-        await wait_until(lambda: served.service.runs._runs["r"].stop.done())
+        await wait_until(served.service.runs._runs["r"].stop.done)
         connection.reset()
     stuck.go.set()
     assert (await served.finished("r"))["status"] == "cancelled"
@@ -193,5 +193,5 @@ async def test_gauges_are_back_at_zero_when_everybody_left(serve: Serve) -> None
         await ask_for_a_stream(connection)
         connection.reset()
     metrics = served.service.metrics
-    for gauge in (metrics.active_requests, metrics.open_streams, metrics.active_runs):
-        await wait_until(lambda gauge=gauge: gauge.collect()[0].samples[0].value == 0)
+    gauges = (metrics.active_requests, metrics.open_streams, metrics.active_runs)
+    await wait_until(lambda: [gauge(each) for each in gauges] == [0, 0, 0])

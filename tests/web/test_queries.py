@@ -6,7 +6,7 @@ from tests.conftest import Serve
 from tests.web.helpers import error_of
 
 NOT_NUMBERS = ["", "x", "1.5", "-1", "+1", " 1", "1_0", "0x1", "٣", "1e3", "9" * 30]
-BAD_IDS = ["", "-a", "_a", "a b", "a.b", "a:b", "ä", "a" * 129, "a%0Ab", "a%00", "a%2Fb", "%ff", "١"]
+BAD_IDS = ["", "-a", "_a", "a b", "a.b", "a:b", "ä", "a" * 129, "a%0Ab", "a%00", "a%2Fb", "%ff", "٣"]
 GOOD_IDS = ["a", "7", "A-b_C-9", "a" * 128, "0" * 128]
 
 

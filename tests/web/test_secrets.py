@@ -43,7 +43,7 @@ def raises(_payload: Any) -> None:
 
 def raises_from(_payload: Any) -> None:
     try:
-        raise KeyedError
+        raises(None)
     except KeyedError as error:
         raise RuntimeError(f"while calling https://api.example/?key={IN_A_URL} with {SECRET}") from error
 

@@ -103,9 +103,12 @@ async def wire(served: Served) -> AsyncIterator[Wire]:
 
 def shrink_buffers(served: Served) -> None:
     """Let the kernel buffer little for connections accepted from now on."""
-    site = served.client.server.runner.sites.copy().pop()
-    for listening in site._server.sockets:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    runner = served.client.server.runner
+    assert runner is not None
+    for site in runner.sites:
+        server: Any = site._server  # type: ignore[attr-defined]  # its listening sockets are nowhere else
+        for listening in server.sockets:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 class Silent:
