@@ -1,19 +1,16 @@
 """What agent code sees of the service."""
 
 import asyncio
-import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Never
 
-import msgspec
-
-from dockrion import events, jsonable
+from dockrion import events
+from dockrion import fields as checked
 from dockrion.events import EventFilter
+from dockrion.fields import Fields
 from dockrion.publisher import BUFFER_EVENTS, Publisher
-
-_Fields = Callable[..., dict[str, Any]]
 
 
 class RunCancelled(asyncio.CancelledError):
@@ -68,10 +65,10 @@ class StreamContext:
             progress: From 0.0 to 1.0; what is outside is clamped.
             message: Anything to show.
         """
-        await self._emit("progress", _progress, step, progress, message)
+        await self._emit("progress", checked.progress, step, progress, message)
 
     def sync_emit_progress(self, step: str, progress: float, message: str | None = None) -> None:
-        self._sync_emit("progress", _progress, step, progress, message)
+        self._sync_emit("progress", checked.progress, step, progress, message)
 
     async def emit_token(self, content: str, finish_reason: str | None = None) -> None:
         """Stream a piece of text.
@@ -80,10 +77,10 @@ class StreamContext:
             content: The text.
             finish_reason: Why the text ends, with its last piece.
         """
-        await self._emit("token", _token, content, finish_reason)
+        await self._emit("token", checked.token, content, finish_reason)
 
     def sync_emit_token(self, content: str, finish_reason: str | None = None) -> None:
-        self._sync_emit("token", _token, content, finish_reason)
+        self._sync_emit("token", checked.token, content, finish_reason)
 
     async def emit_step(
         self,
@@ -100,7 +97,7 @@ class StreamContext:
             input_keys: The names of what it read.
             output_keys: The names of what it wrote.
         """
-        await self._emit("step", _step, node_name, duration_ms, input_keys, output_keys)
+        await self._emit("step", checked.step, node_name, duration_ms, input_keys, output_keys)
 
     def sync_emit_step(
         self,
@@ -109,7 +106,7 @@ class StreamContext:
         input_keys: Iterable[str] | None = None,
         output_keys: Iterable[str] | None = None,
     ) -> None:
-        self._sync_emit("step", _step, node_name, duration_ms, input_keys, output_keys)
+        self._sync_emit("step", checked.step, node_name, duration_ms, input_keys, output_keys)
 
     async def checkpoint(self, name: str, data: Any) -> None:
         """Share an intermediate result.
@@ -118,10 +115,10 @@ class StreamContext:
             name: What it is.
             data: Any value that can be JSON.
         """
-        await self._emit("checkpoint", _checkpoint, name, data)
+        await self._emit("checkpoint", checked.checkpoint, name, data)
 
     def sync_checkpoint(self, name: str, data: Any) -> None:
-        self._sync_emit("checkpoint", _checkpoint, name, data)
+        self._sync_emit("checkpoint", checked.checkpoint, name, data)
 
     async def emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
         """Emit an event of the agent's own.
@@ -134,10 +131,10 @@ class StreamContext:
         Raises:
             ValueError: The name is malformed, or a field would hide one that every event has.
         """
-        await self._emit(events.custom_type(event_type), _custom, data, fields)
+        await self._emit(events.custom_type(event_type), checked.custom, data, fields)
 
     def sync_emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
-        self._sync_emit(events.custom_type(event_type), _custom, data, fields)
+        self._sync_emit(events.custom_type(event_type), checked.custom, data, fields)
 
     async def emit_heartbeat(self) -> None:
         """Emit a numbered sign of life. The service keeps connections open by itself."""
@@ -148,10 +145,10 @@ class StreamContext:
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit what a generator yielded: a mapping whose `type` `is_event` knows."""
-        await self._emit(_type_of(event), _from_mapping, event)
+        await self._emit(checked.type_of(event), checked.from_mapping, event)
 
     def sync_emit_event(self, event: Mapping[str, Any]) -> None:
-        self._sync_emit(_type_of(event), _from_mapping, event)
+        self._sync_emit(checked.type_of(event), checked.from_mapping, event)
 
     async def emit_started(self, *_args: Any, **_fields: Any) -> Never:
         """Refuse: the service emits this itself, when the agent starts."""
@@ -188,19 +185,19 @@ class StreamContext:
         in_thread = threading.get_ident() != self._loop_thread
         return in_thread or (self._publisher is not None and self._publisher.closed)
 
-    async def _emit(self, event_type: str, fields: _Fields, *given: Any) -> None:
+    async def _emit(self, event_type: str, build: Fields, *given: Any) -> None:
         self._unyielding += 1
         if self._unyielding >= BUFFER_EVENTS:  # a tight loop must not hold the event loop
             self._unyielding = 0
             await asyncio.sleep(0)
         if self._passes(event_type) and self._publisher is not None:
-            self._publisher.publish(event_type, fields(*given))
+            self._publisher.publish(event_type, build(*given))
             if self._publisher.full:
                 await self._publisher.wait_for_room()
 
-    def _sync_emit(self, event_type: str, fields: _Fields, *given: Any) -> None:
+    def _sync_emit(self, event_type: str, build: Fields, *given: Any) -> None:
         if self._passes(event_type) and self._publisher is not None:
-            self._publisher.publish_blocking(event_type, fields(*given))
+            self._publisher.publish_blocking(event_type, build(*given))
 
 
 _current: ContextVar[StreamContext | None] = ContextVar("dockrion_context", default=None)
@@ -216,113 +213,5 @@ def set_current_context(context: StreamContext) -> None:
     _current.set(context)
 
 
-def is_event(value: Any) -> bool:
-    """Tell whether a yielded value is an event: a mapping whose `type` agents may emit."""
-    if not isinstance(value, Mapping):
-        return False
-    event_type = value.get("type")
-    return isinstance(event_type, str) and (
-        event_type in events.CONFIGURABLE or event_type.startswith(events.CUSTOM_PREFIX)
-    )
-
-
 def _refuse(event_type: str, moment: str) -> Never:
     raise RuntimeError(f"`{event_type}` is the service's own event; it is emitted when {moment}")
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    return str(value)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
-
-
-def _names(name: str, values: Iterable[str] | None) -> list[str] | None:
-    if isinstance(values, str):
-        raise TypeError(f"{name} must be a list of strings, not a string")
-    return None if values is None else [_text(name, value) for value in values]
-
-
-def _progress(step: str, progress: float, message: str | None = None) -> dict[str, Any]:
-    done = _number("progress", progress)
-    if not 0.0 <= done <= 1.0:
-        done = 1.0 if done > 1.0 else 0.0
-    return {
-        "step": _text("step", step),
-        "progress": done,
-        "message": None if message is None else _text("message", message),
-    }
-
-
-def _token(content: str, finish_reason: str | None = None) -> dict[str, Any]:
-    return {
-        "content": _text("content", content),
-        "finish_reason": None if finish_reason is None else _text("finish_reason", finish_reason),
-    }
-
-
-def _step(
-    node_name: str,
-    duration_ms: float | None = None,
-    input_keys: Iterable[str] | None = None,
-    output_keys: Iterable[str] | None = None,
-) -> dict[str, Any]:
-    return {
-        "node_name": _text("node_name", node_name),
-        "duration_ms": None if duration_ms is None else _number("duration_ms", duration_ms),
-        "input_keys": _names("input_keys", input_keys),
-        "output_keys": _names("output_keys", output_keys),
-    }
-
-
-def _checkpoint(name: str, data: Any) -> dict[str, Any]:
-    return {"name": _text("name", name), "data": _json("data", data)}
-
-
-def _custom(data: Any = None, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    given = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
-    given.update(fields or {})
-    events.check_custom_fields(given)
-    return {name: _json(name, value) for name, value in given.items()}
-
-
-def _json(name: str, value: Any) -> msgspec.Raw:
-    # Encoded here, outside the publisher's lock: a conversion may run the agent's own code.
-    return msgspec.Raw(jsonable.encode(value, name))
-
-
-_FIELDS: dict[str, _Fields] = {
-    "progress": _progress,
-    "token": _token,
-    "step": _step,
-    "checkpoint": _checkpoint,
-    "heartbeat": dict,
-}
-
-
-def _type_of(event: Mapping[str, Any]) -> str:
-    event_type: str = event["type"]
-    return event_type if event_type in _FIELDS else events.custom_type(event_type)
-
-
-def _from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
-    event_type = event["type"]
-    given = {name: value for name, value in event.items() if name != "type"}
-    if event_type not in _FIELDS:
-        return _custom(given)
-    known = events.CONFIGURABLE[event_type].__struct_fields__
-    for name in given:
-        if name not in known or name in events.COMMON_FIELDS:
-            raise ValueError(f"a {event_type} event has no field {name!r}")
-    try:
-        return _FIELDS[event_type](**given)
-    except TypeError as error:
-        raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

@@ -13,7 +13,8 @@ if sys.version_info >= (3, 14):
     import annotationlib
 
 from dockrion.agents.threads import finish_in_thread
-from dockrion.context import StreamContext, is_event
+from dockrion.context import StreamContext
+from dockrion.fields import is_event
 
 
 class Target:
