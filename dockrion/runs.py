@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from dockrion import ids, outcome
 from dockrion.agents.base import Agent
 from dockrion.backends.base import Backend, Run
@@ -16,41 +14,18 @@ from dockrion.context import StreamContext
 from dockrion.errors import InvalidRequest, ServiceUnavailable
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS, Execution
+from dockrion.lifecycle import Lifecycle, RunSettings
 from dockrion.logs import log
 from dockrion.metrics import Metrics
-from dockrion.outcome import Cancelled, Completed, Failed, Outcome, Stop
+from dockrion.outcome import Completed, Stop
 from dockrion.places import Place, Places
 from dockrion.publisher import Publisher
 from dockrion.redaction import Redactor
-from dockrion.validation import Schema
 
 _logger = logging.getLogger(__name__)
 _NO_EVENTS = EventFilter([])
 _LEFT = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What the Dockfile says of runs.
-
-    Attributes:
-        agent_name: The agent's name.
-        framework: Its framework.
-        events_filter: Which events pass.
-        output_schema: What outputs are checked against, or None.
-        max_run_duration: Seconds an agent may work on a run.
-        max_concurrent_runs: How many agents may work at once.
-        max_queued_runs: How many may wait behind them.
-    """
-
-    agent_name: str
-    framework: str
-    events_filter: EventFilter
-    output_schema: Schema | None
-    max_run_duration: float
-    max_concurrent_runs: int
-    max_queued_runs: int
 
 
 @dataclass(eq=False)
@@ -94,7 +69,7 @@ class RunManager:
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._metadata = {"agent": settings.agent_name, "framework": settings.framework}
+        self._lifecycle = Lifecycle(settings, metrics, redactor)
         self._cancels = asyncio.create_task(self._listen_for_cancels())
 
     def ready_agent(self) -> Agent:
@@ -128,7 +103,10 @@ class RunManager:
         agent = self.ready_agent()
         active = self._begin(run_id)
         run = Run(
-            run_id=active.run_id, status="accepted", created_at=datetime.now(UTC), metadata=self._metadata
+            run_id=active.run_id,
+            status="accepted",
+            created_at=datetime.now(UTC),
+            metadata=self._lifecycle.metadata,
         )
         created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keep(asyncio.create_task(self._carry_out(agent, active, run, payload, created)))
@@ -181,8 +159,8 @@ class RunManager:
                 self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
         seconds = execution.seconds if execution else 0.0
         if isinstance(result, Completed):
-            return self._with_output_errors(active.run_id, result), seconds
-        _log_end(active.run_id, result, seconds)
+            return self._lifecycle.checked(active.run_id, result), seconds
+        self._lifecycle.log_end(active.run_id, result, seconds)
         raise outcome.as_exception(result)
 
     async def cancel(self, run_id: str, reason: str | None) -> None:
@@ -262,29 +240,29 @@ class RunManager:
             return
         created.set_result(None)
         self._runs[run.run_id] = active
-        self._metrics.active_runs.inc()
-        log(_logger, logging.INFO, "run accepted", run_id=run.run_id)
+        self._lifecycle.accepted(run.run_id)
         publisher = Publisher(self._backend, run, self._metrics.count_events)
         writer = asyncio.create_task(publisher.write())
         writer.add_done_callback(lambda _: active.stop_for(Stop("lost")))
         execution = None
         try:
             if await self._has_place(active, None):
-                execution = self._start_agent(agent, active, payload, publisher)
+                context = self._lifecycle.begin(publisher)
+                execution = Execution(agent, payload, context, self._redactor, streaming=True)
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
                 await _settle(execution, run.run_id)
             else:
                 result = outcome.of_stop(active.stop.result())
-            self._conclude(publisher, result, execution.seconds if execution else 0.0)
+            self._lifecycle.conclude(publisher, result, execution.seconds if execution else 0.0)
             await writer
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
             if not publisher.closed:  # whatever happened to us, nobody may wait for this run
-                self._conclude(publisher, outcome.of_stop(Stop("lost")), 0.0)
+                self._lifecycle.conclude(publisher, outcome.of_stop(Stop("lost")), 0.0)
                 await asyncio.wait((writer,), timeout=STOP_SECONDS)
         finally:
             publisher.close()
-            self._metrics.active_runs.dec()
+            self._lifecycle.over()
             del self._runs[run.run_id]
             self._end(active, execution)
 
@@ -295,40 +273,6 @@ class RunManager:
                 (active.place, active.stop), timeout=limit, return_when=asyncio.FIRST_COMPLETED
             )
         return active.place.done() and not active.stop.done()
-
-    def _start_agent(self, agent: Agent, active: _Active, payload: Any, publisher: Publisher) -> Execution:
-        publisher.publish(
-            "started",
-            {"agent_name": self._settings.agent_name, "framework": self._settings.framework},
-            status="running",
-            started_at=datetime.now(UTC),
-        )
-        log(_logger, logging.INFO, "run running", run_id=active.run_id)
-        context = StreamContext(active.run_id, self._settings.events_filter, publisher)
-        return Execution(agent, payload, context, self._redactor, streaming=True)
-
-    def _conclude(self, publisher: Publisher, result: Outcome, seconds: float) -> None:
-        """Write how the run ended: its terminal event and its record, together."""
-        run_id = publisher.run.run_id
-        if isinstance(result, Completed):
-            result = self._with_output_errors(run_id, result)
-        event_type, fields, changes = outcome.terminal(result, seconds, self._metadata)
-        publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
-        self._metrics.runs.labels(result.status).inc()
-        _log_end(run_id, result, seconds)
-
-    def _with_output_errors(self, run_id: str, result: Completed) -> Completed:
-        """Say what is wrong with an output that breaks its schema; it is returned all the same."""
-        schema = self._settings.output_schema
-        if schema is None:
-            return result
-        violations = schema.violations(msgspec.json.decode(result.output), len(result.output))
-        if not violations:
-            return result
-        errors = self._redactor.value(msgspec.to_builtins(violations))
-        self._metrics.output_errors.inc()
-        log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
-        return Completed(result.output, {"output_errors": errors})
 
     async def _is_idle(self, seconds: float) -> bool:
         try:
@@ -351,14 +295,3 @@ class RunManager:
 async def _settle(execution: Execution, run_id: str) -> None:
     if not await execution.settled():
         log(_logger, logging.WARNING, "agent does not stop", run_id=run_id)
-
-
-def _log_end(run_id: str, result: Outcome, seconds: float) -> None:
-    level = logging.INFO
-    fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
-    if isinstance(result, Failed):
-        level = logging.WARNING
-        fields |= {"code": result.code, "reason": result.error, "error": result.raised}
-    elif isinstance(result, Cancelled):
-        fields["reason"] = result.reason
-    log(_logger, level, f"run {result.status}", **fields)

@@ -267,7 +267,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(json_values)
 def test_any_json_value_comes_back_as_it_was(value: Any) -> None:
     data = encode(value)

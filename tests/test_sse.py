@@ -226,7 +226,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(contents=st.lists(json_values, max_size=6), data=st.data())
 def test_what_is_framed_is_decoded_however_it_is_cut(contents: list[object], data: st.DataObject) -> None:
     entries = [entry(number, content) for number, content in enumerate(contents, 1)]
@@ -239,7 +239,7 @@ def test_what_is_framed_is_decoded_however_it_is_cut(contents: list[object], dat
     assert decoder.retry == 2000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     stream=st.lists(st.sampled_from([BOM, b"data", b"id", b":", b" ", b"a", b"\r", b"\n", b"\0"])),
     cut=st.integers(0),

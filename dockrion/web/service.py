@@ -17,10 +17,11 @@ from dockrion.dockfile import Dockfile, Loaded
 from dockrion.errors import StartError
 from dockrion.events import EventFilter
 from dockrion.ids import CustomIds
+from dockrion.lifecycle import RunSettings
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs import RunManager, RunSettings
+from dockrion.runs import RunManager
 from dockrion.validation import Schema
 
 _logger = logging.getLogger(__name__)

@@ -19,9 +19,10 @@ from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.context import StreamContext
 from dockrion.events import TERMINAL, EventFilter
+from dockrion.lifecycle import RunSettings
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs import RunManager, RunSettings
+from dockrion.runs import RunManager
 from tests.support import PATIENCE, wait_until
 
 COMMON = ("id", "type", "run_id", "sequence", "timestamp")

@@ -51,7 +51,7 @@ OUTPUTS: list[tuple[list[Any], Any]] = [
 
 
 @both
-@pytest.mark.parametrize(("items", "output"), OUTPUTS, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("items", "output"), OUTPUTS, ids=repr)
 async def test_output_of_a_generator(items: list[Any], output: Any, kind: str) -> None:
     ended = await yielded(items, kind)
     assert ended.output == output
@@ -121,7 +121,7 @@ MALFORMED: list[tuple[dict[Any, Any], list[str]]] = [
 
 
 @both
-@pytest.mark.parametrize(("event", "named"), MALFORMED, ids=lambda value: repr(value)[:50])
+@pytest.mark.parametrize(("event", "named"), MALFORMED, ids=lambda value: repr(value).partition(" at 0x")[0])
 async def test_malformed_event_fails_the_run_and_says_what_is_wrong(
     event: dict[Any, Any], named: list[str], kind: str
 ) -> None:

@@ -87,6 +87,20 @@ async def test_idle_comes_after_its_seconds_and_not_before(backend: Backend) -> 
             assert 0.045 <= now() - before < 5
 
 
+async def test_an_event_puts_idle_off(backend: Backend) -> None:
+    writer = await begin(backend)
+    loop = asyncio.get_running_loop()
+    async with follow(backend, writer.run_id, 0, idle=0.1) as pages:
+        reading = asyncio.ensure_future(anext(pages))
+        await asyncio.sleep(0.06)  # most of the idle time is over when the event comes
+        await writer.write()
+        if await reading is IDLE:  # a busy machine
+            await anext(pages)
+        before = loop.time()
+        assert await anext(pages) is IDLE
+        assert loop.time() - before >= 0.09
+
+
 async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -> None:
     writer = await begin(roomy)
     written_enough = asyncio.Event()

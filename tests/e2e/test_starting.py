@@ -19,40 +19,25 @@ def handle(payload):
     return "loaded"
 """
 ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
-# Starts that fail: the code, sections, and what the line says.
+# Starts that fail (more of them, without a process: tests/agents/test_loading.py): the code, sections, and what the line says.
 FAILING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "missing module": (
         OK,
         {"agent": {"name": "t", "handler": "agnt:handle"}},
         ["no module 'agnt'", "'agent'"],
     ),
-    "missing name": (OK, {"agent": {"name": "t", "handler": "agent:handel"}}, ["no 'handel'", "'handle'"]),
-    "not callable": ("handle = 3\n", {}, ["'handle'", "int", "not callable"]),
     "import that raises": ("x = 1\nraise ValueError('no way')\n", {}, ["agent.py:2", "ValueError: no way"]),
     "import that exits": ("import sys\nsys.exit(0)\n", {}, ["agent.py:2", "SystemExit"]),
-    "missing dependency": ("import nosuchmodule\n", {}, ["nosuchmodule", "install it"]),
     "syntax error": ("def handle(payload):\n    return (\n", {}, ["agent.py:2", "SyntaxError"]),
-    "no payload": ("def handle():\n    pass\n", {}, ["agent.handler", "cannot be used"]),
-    "factory that raises": (
-        "def make():\n    raise ValueError('no way')\n",
-        {"agent": ENTRYPOINT},
-        ["agent:make()", "ValueError: no way"],
-    ),
     "factory that exits": (
         "import sys\ndef make():\n    sys.exit(0)\n",
         {"agent": ENTRYPOINT},
         ["agent:make()", "SystemExit"],
     ),
-    "factory of no agent": ("def make():\n    return 3\n", {"agent": ENTRYPOINT}, ["invoke"]),
     "missing generator": (
         OK,
         {"streaming": {"id_generator": {"type": "custom", "handler": "agent:ids"}}},
         ["streaming.id_generator.handler", "no 'ids'"],
-    ),
-    "generator with two arguments": (
-        OK + "def ids(a, b):\n    return a\n",
-        {"streaming": {"id_generator": {"type": "custom", "handler": "agent:ids"}}},
-        ["streaming.id_generator.handler", "agent:ids"],
     ),
 }
 

@@ -106,7 +106,7 @@ def shrink_buffers(served: Served) -> None:
     runner = served.client.server.runner
     assert runner is not None
     for site in runner.sites:
-        server: Any = site._server  # type: ignore[attr-defined]  # its listening sockets are nowhere else
+        server: Any = site._server  # its listening sockets are nowhere else
         for listening in server.sockets:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 

@@ -1,0 +1,114 @@
+"""What every run goes through: how its agent starts, and how its end is written."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dockrion import outcome
+from dockrion.context import StreamContext
+from dockrion.events import EventFilter
+from dockrion.logs import log
+from dockrion.metrics import Metrics
+from dockrion.outcome import Cancelled, Completed, Failed, Outcome
+from dockrion.publisher import Publisher
+from dockrion.redaction import Redactor
+from dockrion.validation import Schema
+
+_logger = logging.getLogger("dockrion.runs")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the Dockfile says of runs.
+
+    Attributes:
+        agent_name: The agent's name.
+        framework: Its framework.
+        events_filter: Which events pass.
+        output_schema: What outputs are checked against, or None.
+        max_run_duration: Seconds an agent may work on a run.
+        max_concurrent_runs: How many agents may work at once.
+        max_queued_runs: How many may wait behind them.
+    """
+
+    agent_name: str
+    framework: str
+    events_filter: EventFilter
+    output_schema: Schema | None
+    max_run_duration: float
+    max_concurrent_runs: int
+    max_queued_runs: int
+
+
+class Lifecycle:
+    """Writes how runs begin and end: their first and last events, the metrics, the log lines.
+
+    Args:
+        settings: What the Dockfile says.
+        metrics: Where runs are counted.
+        redactor: Masks secrets in what is logged.
+    """
+
+    def __init__(self, settings: RunSettings, metrics: Metrics, redactor: Redactor) -> None:
+        self.metadata = {"agent": settings.agent_name, "framework": settings.framework}
+        self._settings = settings
+        self._metrics = metrics
+        self._redactor = redactor
+
+    def accepted(self, run_id: str) -> None:
+        """Note that a run waits for its place."""
+        self._metrics.active_runs.inc()
+        log(_logger, logging.INFO, "run accepted", run_id=run_id)
+
+    def over(self) -> None:
+        """Note that nothing more happens to a run that was accepted."""
+        self._metrics.active_runs.dec()
+
+    def begin(self, publisher: Publisher) -> StreamContext:
+        """Write that the agent starts, and return what it emits through."""
+        run_id = publisher.run.run_id
+        publisher.publish(
+            "started",
+            {"agent_name": self._settings.agent_name, "framework": self._settings.framework},
+            status="running",
+            started_at=datetime.now(UTC),
+        )
+        log(_logger, logging.INFO, "run running", run_id=run_id)
+        return StreamContext(run_id, self._settings.events_filter, publisher)
+
+    def conclude(self, publisher: Publisher, result: Outcome, seconds: float) -> None:
+        """Write how the run ended: its terminal event and its record, together."""
+        run_id = publisher.run.run_id
+        if isinstance(result, Completed):
+            result = self.checked(run_id, result)
+        event_type, fields, changes = outcome.terminal(result, seconds, self.metadata)
+        publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
+        self._metrics.runs.labels(result.status).inc()
+        self.log_end(run_id, result, seconds)
+
+    def checked(self, run_id: str, result: Completed) -> Completed:
+        """Say what is wrong with an output that breaks its schema; it is returned all the same."""
+        schema = self._settings.output_schema
+        if schema is None:
+            return result
+        violations = schema.violations(msgspec.json.decode(result.output), len(result.output))
+        if not violations:
+            return result
+        errors = self._redactor.value(msgspec.to_builtins(violations))
+        self._metrics.output_errors.inc()
+        log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
+        return Completed(result.output, {"output_errors": errors})
+
+    def log_end(self, run_id: str, result: Outcome, seconds: float) -> None:
+        """Log how the agent's work on a run or an invocation ended."""
+        level = logging.INFO
+        fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
+        if isinstance(result, Failed):
+            level = logging.WARNING
+            fields |= {"code": result.code, "reason": result.error, "error": result.raised}
+        elif isinstance(result, Cancelled):
+            fields["reason"] = result.reason
+        log(_logger, level, f"run {result.status}", **fields)
