@@ -49,7 +49,7 @@ def text_of(value: Any) -> str:
     """Return a value as text, also where its class, code of the agent's, fails to say it."""
     try:
         return str(value)
-    except Exception as broken:
+    except (Exception, SystemExit) as broken:
         return f"<{type(value).__name__}, whose text cannot be had: {type(broken).__name__}>"
 
 

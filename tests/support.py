@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -108,13 +109,18 @@ class Reader:
         self.run_id = answer.headers.get("X-Run-Id", "")
         self.decoder = Decoder()
         self.raw = b""
+        self._unread: deque[Message] = deque()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         async with asyncio.timeout(PATIENCE * 3):
-            async for data in self.answer.content.iter_any():
+            while True:
+                while self._unread:
+                    yield self._unread.popleft()
+                data = await self.answer.content.readany()
+                if not data:
+                    return
                 self.raw += data
-                for message in self.decoder.feed(data):
-                    yield message
+                self._unread.extend(self.decoder.feed(data))
 
     async def all(self) -> list[Message]:
         """Read to the end."""

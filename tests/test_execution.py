@@ -83,7 +83,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name
         (UnspeakableError(), "UnspeakableError: <UnspeakableError, whose text cannot be had: RuntimeError>"),
         (ValueError("\ud800"), r"ValueError: \ud800"),
     ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
 )
 async def test_whatever_the_agent_raises_fails_the_run_with_type_and_message(
     error: BaseException, message: str, shape: Shape

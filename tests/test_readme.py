@@ -22,6 +22,7 @@ from dockrion.dockfile import load, table
 from dockrion.errors import DockrionError
 from dockrion.metrics import Metrics
 from dockrion.web.app import create_app
+from tests import curl
 from tests.support import PATIENCE, dockfile
 
 ROOT = Path(__file__).parent.parent
@@ -77,8 +78,9 @@ def free_port() -> int:
 
 def shell(text: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
+        ["bash", "-euo", "pipefail", "-c", define_curl + text],
         cwd=folder,
         env=os.environ | {"PATH": path},
         capture_output=True,

@@ -155,21 +155,21 @@ def _context_at(function: Callable[..., Any]) -> str | int | None:
     except ValueError:  # some builtins have none; they take a payload
         return None
     hints = _hints(function)
-    at: str | int | None = None
     for position, parameter in enumerate(signature.parameters.values()):
-        if not _wants_context(parameter, hints):
-            continue
-        by_position = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        at = min(position, 1) if by_position and position < 2 else parameter.name  # noqa: PLR2004
-        break
-    arguments: list[Any] = [None]
-    keywords: dict[str, Any] = {}
-    if isinstance(at, str):
-        keywords[at] = None
-    elif at is not None:
-        arguments.insert(at, None)
-    signature.bind(*arguments, **keywords)
-    return at
+        if _wants_context(parameter, hints):
+            return _checked_place(signature, parameter, position)
+    signature.bind(None)
+    return None
+
+
+def _checked_place(signature: inspect.Signature, parameter: inspect.Parameter, position: int) -> str | int:
+    if position <= 1 and parameter.kind != parameter.KEYWORD_ONLY:
+        signature.bind(None, None)
+        return position
+    if parameter.kind == parameter.POSITIONAL_ONLY:
+        raise TypeError(f"{parameter.name!r} is neither its first nor its second argument")
+    signature.bind(None, **{parameter.name: None})
+    return parameter.name
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

@@ -61,7 +61,7 @@ async def test_except_exception_does_not_swallow_the_cancel() -> None:
     swallowed: list[Exception] = []
 
     def agent(_payload: Any, context: StreamContext) -> None:
-        while True:
+        while not swallowed:
             try:
                 context.sync_emit_token("x")
             except Exception as error:

@@ -22,7 +22,7 @@ from tests.agents.harness import ran
 
 def _id(value: Any) -> str:
     """Name a case alike in every process: an object's address is no name."""
-    return type(value).__name__ if " at 0x" in repr(value) else repr(value)[:24]
+    return type(value).__name__ if " at 0x" in repr(value) else ascii(value)[:24].replace("\\", "")
 
 
 TWO_HOURS = dt.timezone(dt.timedelta(hours=2))

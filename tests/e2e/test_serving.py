@@ -1,13 +1,13 @@
 """The default Dockfile, served by a real process to real clients."""
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from dockrion.sse import Decoder, Message
+from tests.curl import command as curl_command
 from tests.e2e.conftest import Start
 from tests.e2e.process import ROOT, get, post, write_dockfile
 from tests.support import Reader, data, sequences
@@ -33,7 +33,7 @@ async def handle(payload):
 async def curl(*arguments: str) -> list[Message]:
     """Run curl and return the messages that it prints."""
     process = await asyncio.create_subprocess_exec(
-        "curl", "-sN", "--max-time", "20", *arguments, stdout=asyncio.subprocess.PIPE
+        *curl_command(), "-sN", *arguments, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     assert process.returncode == 0
@@ -75,11 +75,10 @@ async def test_default_dockfile_streams_a_run_to_many(start: Start, session: aio
     assert (await get(process, f"/runs/{accepted['run_id']}"))[1]["status"] == "completed"
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 async def test_curl_reads_both_patterns(start: Start) -> None:
     process = await start(DEFAULT)
-    json = ("-H", "Content-Type: application/json", "-d", '{"topic": "tea", "words": 3, "pause_ms": 1}')
-    caller = await curl("-X", "POST", *json, f"{process.url}/invoke/stream")
+    json = ("--json", '{"topic": "tea", "words": 3, "pause_ms": 1}')
+    caller = await curl(*json, f"{process.url}/invoke/stream")
     assert [message.event for message in caller].count("token") == 3
     reader = await curl(f"{process.url}/runs/{data(caller[0])['run_id']}/events")
     assert reader == caller

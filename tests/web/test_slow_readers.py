@@ -1,6 +1,7 @@
 """Clients that do not read: what they cost, and how they are let go."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import Served, sequences, wait_until
+from tests.support import PATIENCE, Served, sequences, wait_until
 from tests.web.wire import Silent, connections, frames, request, shrink_buffers, silent
 
 EVENTS = 2000
@@ -97,6 +98,23 @@ async def test_reader_who_was_closed_can_resume(serve: Serve) -> None:
     agent.go.set()
     async with served.events("r", last_event_id=seen) as reader:
         assert sequences(await reader.all()) == list(range(seen + 1, EVENTS + 3))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
+async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for_it(serve: Serve) -> None:
+    stopped = asyncio.Event()
+
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        try:
+            await context.emit_token("x" * 30_000)  # the service's own buffers take all of it
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    served = await serve(agent)
+    served.service.write_seconds = 0.5
+    async with silent(served, request("POST", "/invoke/stream", body=b"{}")):
+        await asyncio.wait_for(stopped.wait(), PATIENCE)
 
 
 async def test_caller_who_does_not_read_stops_the_agent_by_default(serve: Serve) -> None:
