@@ -98,6 +98,8 @@ def of_exception(error: BaseException, redactor: Redactor) -> Failed:
     """Return the outcome of an agent that raised."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__  # what Python makes of it on its way through a coroutine
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a TaskGroup's own message says nothing
     kind = type(error).__name__
     said = jsonable.text_of(error)
     message = redactor.public(f"{kind}: {said}" if said else kind)

@@ -181,3 +181,14 @@ def test_every_outcome_ends_with_a_terminal_event_that_can_be_encoded(result: Ou
     assert kind in events.TERMINAL
     now = msgspec.convert("2026-01-01T00:00:00Z", type=events.Event.__annotations__["timestamp"])
     assert msgspec.json.decode(events.encode(kind, "r", 1, now, fields))["type"] == kind
+
+
+def test_the_only_failure_of_a_task_group_is_named_as_itself() -> None:
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("bad")])])
+    failed = outcome.of_exception(group, Redactor())
+    assert (failed.error, failed.details) == ("ValueError: bad", {"type": "ValueError"})
+
+
+def test_several_failures_of_a_task_group_are_named_as_a_group() -> None:
+    group = ExceptionGroup("both", [ValueError("a"), KeyError("b")])
+    assert outcome.of_exception(group, Redactor()).details == {"type": "ExceptionGroup"}

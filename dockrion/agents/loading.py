@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dockrion
+import dockrion.context
 from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent, ObjectAgent
 from dockrion.agents.threads import in_thread
@@ -95,6 +96,7 @@ def _prepare(directory: Path) -> None:
         sys.path.insert(0, place)
     # Agents written for this import name find the same classes under it.
     sys.modules.setdefault("dockrion_events", dockrion)
+    sys.modules.setdefault("dockrion_events.context", dockrion.context)
     importlib.invalidate_caches()
 
 
