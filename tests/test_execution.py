@@ -79,7 +79,6 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name
         (asyncio.CancelledError("by itself"), "CancelledError: by itself"),
         (TimeoutError("mine"), "TimeoutError: mine"),
         (GeneratorExit(), "GeneratorExit"),
-        (ExceptionGroup("some", [ValueError("a")]), "ValueError: a"),
         (UnspeakableError(), "UnspeakableError: <UnspeakableError, whose text cannot be had: RuntimeError>"),
         (ValueError("\ud800"), r"ValueError: \ud800"),
     ],
