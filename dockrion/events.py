@@ -106,6 +106,22 @@ PRESETS: dict[str, frozenset[str]] = {
 }
 
 
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One event of a run, encoded: what backends keep and transports write.
+
+    Attributes:
+        sequence: Its place in the run, from 1.
+        type: The event's type.
+        data: The event as one line of JSON.
+        emitted_at: When, in seconds since the epoch.
+    """
+
+    sequence: int
+    type: str
+    data: bytes
+    emitted_at: float
+
+
 class EventFilter:
     """Which event types of a run are let through.
 

@@ -32,6 +32,8 @@ class RunSettings:
         max_run_duration: Seconds an agent may work on a run.
         max_concurrent_runs: How many agents may work at once.
         max_queued_runs: How many may wait behind them.
+        max_events: How many events of a run are kept.
+        streamed: Whether any endpoint shows events.
     """
 
     agent_name: str
@@ -41,6 +43,8 @@ class RunSettings:
     max_run_duration: float
     max_concurrent_runs: int
     max_queued_runs: int
+    max_events: int
+    streamed: bool
 
 
 class Lifecycle:

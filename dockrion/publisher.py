@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from dockrion import events
-from dockrion.backends.base import Backend, Entry, Run
+from dockrion.backends.base import Backend, Run
+from dockrion.events import Entry
 
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
@@ -26,21 +29,30 @@ class Publisher:
         backend: Where the run was created.
         run: Its record.
         on_stored: Called with each batch that the backend has.
+        batch: The most events of a batch, and of the buffer before agents have to wait. A
+            part of the backend's window, so that readers who keep up see every event.
 
     Attributes:
         run: The record as last stored.
     """
 
-    def __init__(self, backend: Backend, run: Run, on_stored: Callable[[Sequence[Entry]], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        run: Run,
+        on_stored: Callable[[Sequence[Entry]], None],
+        *,
+        batch: int = BUFFER_EVENTS,
+    ) -> None:
         self.run = run
+        self._batch = batch
         self._backend = backend
         self._on_stored = on_stored
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._sequence = run.last_sequence
-        self._pending: list[Entry] = []
-        self._changes: dict[str, Any] = {}
+        self._pending: deque[tuple[Entry, dict[str, Any]]] = deque()
         self._closed = False
         self._stopped = False
         self._work = asyncio.Event()
@@ -49,7 +61,7 @@ class Publisher:
 
     @property
     def full(self) -> bool:
-        return len(self._pending) >= BUFFER_EVENTS and not self._closed
+        return len(self._pending) >= self._batch and not self._closed
 
     @property
     def closed(self) -> bool:
@@ -79,8 +91,7 @@ class Publisher:
             sequence = self._sequence + 1
             data = events.encode(event_type, self.run.run_id, sequence, now, fields)
             self._sequence = sequence
-            self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
-            self._changes.update(changes)
+            self._pending.append((Entry(sequence, event_type, data, now.timestamp()), changes))
             if event_type in events.TERMINAL:
                 self._closed = True
                 self._let_go()
@@ -129,6 +140,7 @@ class Publisher:
 
         Raises:
             BackendError: The log is not ours to write any more.
+            DockrionError: The backend failed otherwise.
         """
         while True:
             await self._work.wait()
@@ -138,6 +150,7 @@ class Publisher:
                 await self._backend.append(run, entries)
                 self.run = run
                 self._on_stored(entries)
+                await asyncio.sleep(0)  # the readers' turn, before the window moves on
             if self._closed:
                 return
 
@@ -155,17 +168,22 @@ class Publisher:
         self._on_loop_soon(self._room.set)
 
     def _take(self) -> tuple[Run, list[Entry]] | None:
+        """Return the next batch, and the record as it is after it."""
+        entries: list[Entry] = []
+        changes: dict[str, Any] = {}
         with self._lock:
-            if not self._pending:
-                return None
-            entries, self._pending = self._pending, []
-            changes, self._changes = self._changes, {}
+            while self._pending and len(entries) < self._batch:
+                entry, changed = self._pending.popleft()
+                entries.append(entry)
+                changes |= changed
             self._let_go()
-        run = msgspec.structs.replace(self.run, last_sequence=entries[-1].sequence, **changes)
-        return run, entries
+        if not entries:
+            return None
+        return msgspec.structs.replace(self.run, last_sequence=entries[-1].sequence, **changes), entries
 
-    def _on_loop_soon(self, callback: Callable[[], None]) -> None:
+    def _on_loop_soon(self, callback: Callable[[], object]) -> None:
         if self.on_loop:
             callback()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback)
+        else:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+                self._loop.call_soon_threadsafe(callback)

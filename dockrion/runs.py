@@ -19,13 +19,14 @@ from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.outcome import Completed, Stop
 from dockrion.places import Place, Places
-from dockrion.publisher import Publisher
+from dockrion.publisher import BUFFER_EVENTS, Publisher
 from dockrion.redaction import Redactor
 
 _logger = logging.getLogger(__name__)
 _NO_EVENTS = EventFilter([])
 _LEFT = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
+_READERS_LAG = 4  # batches that a reader who keeps up may be behind
 
 
 @dataclass(eq=False)
@@ -69,6 +70,7 @@ class RunManager:
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._batch = max(1, min(BUFFER_EVENTS, settings.max_events // _READERS_LAG))
         self._lifecycle = Lifecycle(settings, metrics, redactor)
         self._cancels = asyncio.create_task(self._listen_for_cancels())
 
@@ -204,7 +206,7 @@ class RunManager:
         """Stop everything without grace."""
         await self.drain(0)
         self._cancels.cancel()
-        await asyncio.wait((self._cancels,))
+        await asyncio.wait((self._cancels,), timeout=STOP_SECONDS)
 
     def _begin(self, run_id: str) -> _Active:
         active = _Active(run_id, self._places.reserve())
@@ -241,14 +243,17 @@ class RunManager:
         created.set_result(None)
         self._runs[run.run_id] = active
         self._lifecycle.accepted(run.run_id)
-        publisher = Publisher(self._backend, run, self._metrics.count_events)
+        publisher = Publisher(self._backend, run, self._metrics.count_events, batch=self._batch)
         writer = asyncio.create_task(publisher.write())
+        self._keep(writer)
         writer.add_done_callback(lambda _: active.stop_for(Stop("lost")))
         execution = None
         try:
             if await self._has_place(active, None):
                 context = self._lifecycle.begin(publisher)
-                execution = Execution(agent, payload, context, self._redactor, streaming=True)
+                execution = Execution(
+                    agent, payload, context, self._redactor, streaming=self._settings.streamed
+                )
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
                 await _settle(execution, run.run_id)
             else:
@@ -262,6 +267,7 @@ class RunManager:
                 await asyncio.wait((writer,), timeout=STOP_SECONDS)
         finally:
             publisher.close()
+            writer.cancel()
             self._lifecycle.over()
             del self._runs[run.run_id]
             self._end(active, execution)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from dockrion.backends.base import Entry
+from dockrion.events import Entry
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DRAINING = b": the server is going away, connect again\n\n"

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dockrion import events
-from dockrion.backends.base import Entry
+from dockrion.events import Entry
 from dockrion.metrics import Metrics
 
 NAMES = {

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dockrion import sse
-from dockrion.backends.base import Entry
+from dockrion.events import Entry
 from dockrion.sse import Decoder, Message
 
 BOM = b"\xef\xbb\xbf"

@@ -6,6 +6,7 @@ The threads are daemons: code that never ends must not keep the process alive.
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ def _start(function: Callable[[], Any], name: str) -> asyncio.Future[_Ended]:
             ended = _Ended(values.run(function))
         except BaseException as error:  # SystemExit too is the caller's to judge
             ended = _Ended(error=error)
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             loop.call_soon_threadsafe(_settle, future, ended)
 
     threading.Thread(target=work, name=name, daemon=True).start()

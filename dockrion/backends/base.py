@@ -11,6 +11,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
+from dockrion.events import Entry
+
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 T = TypeVar("T")
@@ -32,22 +34,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One event of a run, already encoded.
-
-    Attributes:
-        sequence: Its place in the run, from 1.
-        type: The event's type.
-        data: The event as one line of JSON.
-        emitted_at: When, in seconds since the epoch.
-    """
-
-    sequence: int
-    type: str
-    data: bytes
-    emitted_at: float
 
 
 class Page:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from dockrion.backends.base import BadCursor, Entry, Listing, Page, Run, Status, Watch
+from dockrion.backends.base import BadCursor, Listing, Page, Run, Status, Watch
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict, TooManySubscribers
+from dockrion.events import Entry
 
 _CURSOR_DIGITS = 18
 _SLACK = 256  # trimming moves the whole window, so it waits until this many are over

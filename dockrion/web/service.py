@@ -16,6 +16,7 @@ from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.errors import StartError
 from dockrion.events import EventFilter
+from dockrion.execution import STOP_SECONDS
 from dockrion.ids import CustomIds
 from dockrion.lifecycle import RunSettings
 from dockrion.logs import log
@@ -122,7 +123,7 @@ class Service:
     async def aclose(self) -> None:
         """Release everything."""
         self.loading.cancel()
-        await asyncio.wait((self.loading,))
+        await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
         await self.backend.aclose()
 
@@ -146,6 +147,8 @@ class Service:
             max_run_duration=streaming.events.max_run_duration,
             max_concurrent_runs=streaming.max_concurrent_runs,
             max_queued_runs=streaming.max_queued_runs,
+            max_events=streaming.redis.max_events_per_run,
+            streamed=self.dockfile.expose.streaming != "none",
         )
 
 

@@ -155,7 +155,17 @@ async def bench(
     ready = HandlerAgent(agent, "custom") if callable(agent) else agent
     backend = backend or MemoryBackend(max_events=200_000, ttl=3600)
     metrics = Metrics()
-    settings = RunSettings("tested", "custom", EventFilter(allowed), None, duration, places, queue)
+    settings = RunSettings(
+        agent_name="tested",
+        framework="custom",
+        events_filter=EventFilter(allowed),
+        output_schema=None,
+        max_run_duration=duration,
+        max_concurrent_runs=places,
+        max_queued_runs=queue,
+        max_events=100_000,
+        streamed=True,
+    )
     runs = RunManager(settings, backend, metrics, Redactor(secrets))
     runs.agent = ready
     made = Bench(runs, backend, metrics)

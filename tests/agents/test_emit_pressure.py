@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dockrion import RunCancelled, StreamContext, execution, publisher
-from dockrion.backends.base import Entry, Run
+from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
+from dockrion.events import Entry
 from tests.agents.harness import bench
 from tests.support import wait_until
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.backends.base import Entry, Run
+from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import SequenceConflict, ServiceUnavailable
+from dockrion.events import Entry
 from tests.agents.harness import Gate, bench, nothing_unretrieved
 from tests.support import wait_until
 

@@ -12,9 +12,10 @@ from itertools import count
 import msgspec
 import pytest
 
-from dockrion.backends.base import Backend, Entry, Page, Run, Status
+from dockrion.backends.base import Backend, Page, Run, Status
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
+from dockrion.events import Entry
 
 MAX_EVENTS = 20
 PATIENCE = 10.0

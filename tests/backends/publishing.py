@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from dockrion.backends.base import Entry, Run
+from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
+from dockrion.events import Entry
 from dockrion.publisher import BUFFER_EVENTS, Publisher
 from tests.backends.conformance import read_all
 from tests.support import PATIENCE, wait_until

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from dockrion.backends.base import Backend, Entry, Run, Status
+from dockrion.backends.base import Backend, Run, Status
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict
+from dockrion.events import Entry
 from tests.backends.conformance import (
     MAX_EVENTS,
     START,

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from dockrion.backends.base import Backend, Entry
+from dockrion.backends.base import Backend
+from dockrion.events import Entry
 from tests.backends.conformance import MAX_EVENTS, begin, begun, follow_all, read_all
 
 READERS = 20
