@@ -22,8 +22,9 @@ ENV PATH=/opt/dockrion/bin:$PATH \
 WORKDIR /app
 USER 10001
 EXPOSE 8080
+# With expose.rest off there is no /health; that it answers at all has to do then.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/health'); raise SystemExit(c.getresponse().status >= 500)"]
 # The exec form: signals reach dockrion itself. Give it longer to stop than its 30 s of grace:
 # docker stop --time 45
 STOPSIGNAL SIGTERM

@@ -1,6 +1,7 @@
 """The command line."""
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
@@ -12,11 +13,11 @@ import msgspec
 
 import dockrion
 from dockrion import logs
-from dockrion.agents.loading import import_target
+from dockrion.agents.loading import refusals
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
-from dockrion.server import exit_within, serve
+from dockrion.web.server import exit_within, serve
 
 _MAX_PORT = 65535
 _logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _refuse_unserved(loaded: Loaded) -> None:
     lines = unserved(loaded)
     if loaded.missing_secrets:
         names = ", ".join(loaded.missing_secrets)
-        lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them in the environment")
+        lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them, or name an --env-file")
     if lines:
         raise StartError("\n".join(lines))
 
@@ -133,14 +134,5 @@ def _refusals(loaded: Loaded) -> list[str]:
         _refuse_unserved(loaded)
     except StartError as error:
         lines += str(error).splitlines()
-    agent, generator = loaded.dockfile.agent, loaded.dockfile.streaming.id_generator
-    targets = [] if agent.mode == "url" else [(f"agent.{agent.mode}", agent.target)]
-    if generator.handler:
-        targets.append(("streaming.id_generator.handler", generator.handler))
     os.environ.update(loaded.secrets)
-    for field, target in targets:
-        try:
-            import_target(field, target, loaded.path.parent)
-        except StartError as error:
-            lines.append(str(error))
-    return lines
+    return lines + asyncio.run(refusals(loaded.dockfile, loaded.path.parent))

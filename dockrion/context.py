@@ -22,8 +22,13 @@ class StreamContext:
 
     Made on the event loop that serves the run.
 
-    Each `emit_…` has a sync twin `sync_emit_…`. A filtered event is dropped at once. In a
-    thread, emitting raises `RunCancelled` once the run was stopped.
+    Each async method has a sync twin with the same arguments. A filtered event is dropped at
+    once. Where the buffer is full, emitting waits.
+
+    Every emit raises `TypeError` or `ValueError` for a field that is wrong, `jsonable.NotJSON`
+    for one that cannot be JSON, and, in a thread, `RunCancelled` once the run was stopped. A
+    sync twin on an event loop, where it cannot wait, raises `BufferError` when far too much
+    is buffered.
 
     Args:
         run_id: The run.

@@ -109,5 +109,5 @@ class StartError(Exception):
     """The service cannot start.
 
     Args:
-        message: One line: what is wrong, where, and what to do.
+        message: A line for each thing that is wrong: what, where, and what to do.
     """

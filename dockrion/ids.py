@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from dockrion.agents.calling import signature_of
 from dockrion.agents.threads import in_thread
 from dockrion.errors import DockrionError, InvalidRequest
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _GENERATOR_SECONDS = 5.0
+_MAX_CALLS = 64  # each a thread, which a generator that hangs never gives back
 
 
 def checked(run_id: str) -> str:
@@ -67,7 +70,8 @@ class CustomIds:
     def __init__(self, generator: Callable[..., Any], agent_name: str) -> None:
         self._generator = generator
         self._agent_name = agent_name
-        signature = inspect.signature(generator)
+        self._slots = threading.Semaphore(_MAX_CALLS)
+        signature = signature_of(generator)
         required = [p for p in signature.parameters.values() if p.default is p.empty]
         self._takes_request = any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in required)
         signature.bind(*([None] if self._takes_request else []))
@@ -86,10 +90,16 @@ class CustomIds:
         except (Exception, SystemExit) as error:
             raise DockrionError("the run id generator failed; name a run id with ?run_id=") from error
         if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
-            raise DockrionError("the run id generator returned what is no run id")
+            wrong = ValueError(f"the run id generator returned {run_id!r:.200}, which is no run id")
+            raise DockrionError("the run id generator failed; name a run id with ?run_id=") from wrong
         return run_id
 
     def _call(self) -> Any:
-        if self._takes_request:
-            return self._generator(IdRequest(self._agent_name, datetime.now(UTC)))
-        return self._generator()
+        if not self._slots.acquire(blocking=False):
+            raise RuntimeError(f"{_MAX_CALLS} calls of the run id generator have not returned")
+        try:
+            if self._takes_request:
+                return self._generator(IdRequest(self._agent_name, datetime.now(UTC)))
+            return self._generator()
+        finally:
+            self._slots.release()

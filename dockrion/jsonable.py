@@ -62,9 +62,10 @@ def _dumped(model: Any) -> Any:
 
 def _convert(value: Any) -> Any:
     """Turn a value that msgspec does not know into one that it knows."""
-    if hasattr(value, "model_dump"):  # pydantic models, LangChain messages among them
+    kind = type(value)  # asked instead of the value, since mocks have every attribute
+    if hasattr(kind, "model_dump"):  # pydantic models, LangChain messages among them
         return _dumped(value)
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy scalars and arrays
+    if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # numpy scalars and arrays
         return value.tolist()
     for known in _SUBCLASSED:
         if isinstance(value, known):
@@ -88,13 +89,16 @@ _MAX_DEPTH = 64
 def _failure(value: Any) -> bytes | str:
     """Return a value's JSON, or why it has none."""
     try:
-        return _encoder.encode(value)
+        encoded = _encoder.encode(value)
+        if b"\n" in encoded or b"\r" in encoded:  # from a msgspec.Raw: nothing else leaves them in
+            encoded = _encoder.encode(msgspec.json.decode(encoded))
     except RecursionError:
         return "it is nested too deeply, or contains itself"
     except UnicodeEncodeError:
         return "it holds text that is not valid Unicode"
     except (Exception, SystemExit) as error:  # a conversion is the agent's code
         return text_of(error) or type(error).__name__
+    return encoded
 
 
 def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:

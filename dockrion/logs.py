@@ -2,7 +2,9 @@
 
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import msgspec
 from dockrion.jsonable import text_of
 from dockrion.redaction import Redactor
 
+_logger = logging.getLogger(__name__)
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
@@ -20,9 +23,18 @@ def configure(level: str, redactor: Redactor) -> None:
         level: A level as the Dockfile names it.
         redactor: Masks secrets.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(redactor))
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+    logging.raiseExceptions = False  # its complaints go to stderr, secrets and all
+    threading.excepthook = _log_thread
+
+
+def _log_thread(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread is not None else None
+    log(_logger, logging.ERROR, "a thread of the agent's failed", error=args.exc_value, thread=name)
 
 
 def log(logger: logging.Logger, level: int, message: str, *, error: Any = None, **fields: Any) -> None:
@@ -54,12 +66,19 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self._redactor.text(record.getMessage()),
+            "message": self._redactor.text(_message(record)),
             **self._redactor.value(_plain(getattr(record, "fields", None))),
         }
         if record.exc_info:
             line["traceback"] = self._redactor.text(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # the arguments do not fit the message, or have no text
+        return str(record.msg)
 
 
 def _plain(fields: Any) -> dict[str, Any]:
@@ -70,6 +89,8 @@ def _plain(fields: Any) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
     try:
         return msgspec.json.decode(_encoder.encode(value))
     except Exception:  # invalid Unicode, a mapping with odd keys, nesting without end

@@ -16,6 +16,7 @@ from dockrion.errors import (
 from dockrion.redaction import Redactor
 
 _MAX_MESSAGE = 4000
+_MAX_CLEANED = 64 * 1024  # cleaning megabytes would hold the event loop
 _SHUTDOWN = "SHUTDOWN"
 
 
@@ -101,7 +102,7 @@ def of_exception(error: BaseException, redactor: Redactor) -> Failed:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a TaskGroup's own message says nothing
     kind = type(error).__name__
-    said = jsonable.text_of(error)
+    said = jsonable.text_of(error)[:_MAX_CLEANED]
     message = redactor.public(f"{kind}: {said}" if said else kind)
     return Failed(message[:_MAX_MESSAGE], AgentFailed.code, {"type": kind}, error)
 

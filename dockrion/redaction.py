@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -42,19 +42,12 @@ class Redactor:
 
     def value(self, value: Any) -> Any:
         """Return a JSON value with every secret in it masked."""
-        return self._walk(value, self.text)
-
-    def public_value(self, value: Any) -> Any:
-        """Return a JSON value fit for a caller, as `public` does with text."""
-        return self._walk(value, self.public)
-
-    def _walk(self, value: Any, clean: Callable[[str], str]) -> Any:
         if isinstance(value, str):
-            return clean(value)
+            return self.text(value)
         if isinstance(value, dict):
-            return {clean(str(key)): self._walk(item, clean) for key, item in value.items()}
+            return {self.text(str(key)): self.value(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._walk(item, clean) for item in value]
+            return [self.value(item) for item in value]
         return value
 
 

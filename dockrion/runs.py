@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from dockrion import ids, outcome
+from dockrion import outcome
 from dockrion.agents.base import Agent
 from dockrion.backends.base import Backend, Run
 from dockrion.context import StreamContext
@@ -121,11 +121,12 @@ class RunManager:
             raise
         return run
 
-    async def invoke(self, payload: Any, limit: float | None) -> tuple[Completed, float]:
+    async def invoke(self, payload: Any, run_id: str, limit: float | None) -> tuple[Completed, float]:
         """Let the agent work on a payload without keeping a run.
 
         Args:
             payload: The request's body, valid.
+            run_id: What the agent and the log call this.
             limit: Seconds until there must be an answer, waiting for a place included.
 
         Returns:
@@ -139,7 +140,7 @@ class RunManager:
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
         agent = self.ready_agent()
-        active = self._begin(ids.uuid7())
+        active = self._begin(run_id)
         deadline = None if limit is None else time.monotonic() + limit
         execution = None
         try:

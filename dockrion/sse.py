@@ -13,7 +13,6 @@ from dockrion.events import Entry
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DRAINING = b": the server is going away, connect again\n\n"
-_WRITE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _RETRY = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -46,20 +45,9 @@ def timeout(seconds: int) -> bytes:
     return control("timeout", msgspec.json.encode({"message": message}))
 
 
-def chunks(entries: Iterable[Entry]) -> list[bytes]:
-    """Frame entries and join them into pieces of about 64 KiB, each one write."""
-    done: list[bytes] = []
-    frames: list[bytes] = []
-    size = 0
-    for framed in map(frame, entries):
-        frames.append(framed)
-        size += len(framed)
-        if size >= _WRITE_BYTES:
-            done.append(b"".join(frames))
-            frames, size = [], 0
-    if frames:
-        done.append(b"".join(frames))
-    return done
+def frames(entries: Iterable[Entry]) -> bytes:
+    """Frame events of the log, to be written together."""
+    return b"".join(map(frame, entries))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """Values against the JSON Schemas of the Dockfile."""
 
-from typing import Any, Never
+from typing import Any
 
 import jsonschema_rs
 import msgspec
+
+from dockrion.dockfile.schemas import refuse_remote
+from dockrion.redaction import Redactor
 
 # Listing takes about 12 µs a violation and cannot be interrupted: a hostile body of 10 MiB
 # would hold the event loop for a minute.
@@ -28,10 +31,12 @@ class Schema:
 
     Args:
         schema: The schema; the Dockfile's loading has checked it.
+        redactor: Masks secrets in what is said of values.
     """
 
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._validator = jsonschema_rs.validator_for(schema, retriever=_refuse)
+    def __init__(self, schema: dict[str, Any], redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._validator = jsonschema_rs.validator_for(schema, retriever=refuse_remote)
 
     def violations(self, value: Any, size: int) -> list[Violation]:
         """Return every way in which a JSON value breaks the schema; of a large value, the first.
@@ -44,21 +49,17 @@ class Schema:
             if self._validator.is_valid(value):
                 return []
             if size <= _LIST_ALL_BYTES:
-                return [_violation(error) for error in self._validator.iter_errors(value)]
+                return [self._violation(error) for error in self._validator.iter_errors(value)]
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
-            return [_violation(error)]
+            return [self._violation(error)]
         except ValueError as error:  # how the validator says that a value is nested too deeply
             return [Violation("$", str(error))]
         return []
 
-
-def _violation(error: jsonschema_rs.ValidationError) -> Violation:
-    return Violation(_path(error.instance_path), error.message[:_MAX_MESSAGE])
-
-
-def _refuse(uri: str) -> Never:
-    raise ValueError(f"{uri} is outside of the Dockfile, and is not fetched")
+    def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
+        # Masked before it is cut: the beginning of a secret is not recognised.
+        return Violation(_path(error.instance_path), self._redactor.text(error.message)[:_MAX_MESSAGE])
 
 
 def _path(steps: list[str | int]) -> str:

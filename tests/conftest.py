@@ -39,7 +39,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         await client.start_server()
         service = app[SERVICE]
         await service.loading
-        service.runs.agent = HandlerAgent(agent, "custom")
+        service.runs.agent = HandlerAgent(agent)
         served = Served(client, service)
         started.append(served)
         return served

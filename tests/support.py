@@ -64,7 +64,7 @@ class Served:
 
     def use(self, agent: Callable[..., Any]) -> None:
         """Serve another function from now on."""
-        self.service.runs.agent = HandlerAgent(agent, "custom")
+        self.service.runs.agent = HandlerAgent(agent)
 
     async def start(self, payload: Any = None, **query: str) -> str:
         """Start a run and return its id."""

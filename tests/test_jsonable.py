@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
+from unittest.mock import MagicMock, Mock
 from uuid import UUID
 
 import msgspec
@@ -280,3 +281,14 @@ def test_any_json_value_comes_back_as_it_was(value: Any) -> None:
 def test_an_impossible_part_beside_any_sound_one_is_the_one_named(sound: Any, impossible: Any) -> None:
     with pytest.raises(NotJSON, match=r"^value\[1\]\.x cannot be JSON"):
         encode([sound, {"a": sound, "x": impossible}])
+
+
+def test_a_mock_is_refused_or_converted_at_once() -> None:
+    with pytest.raises(NotJSON, match=r"^data\.a cannot"):
+        encode({"a": Mock()}, "data")
+    assert encode({"a": MagicMock()}, "data") == b'{"a":[]}'
+
+
+def test_json_given_as_it_is_stays_on_one_line() -> None:
+    raw = msgspec.Raw(b'{"a":\n 1}\r\n')
+    assert encode({"data": raw}) == b'{"data":{"a":1}}'

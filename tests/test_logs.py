@@ -195,3 +195,10 @@ def test_configuring_twice_does_not_log_twice(
     configure("info", Redactor())
     root.info("once")
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_arguments_that_do_not_fit_the_message_do_not_lose_the_line() -> None:
+    lines = Lines(SECRET)
+    lines.logger.info("%d items", SECRET)
+    assert lines.lines[-1].count("%d items") == 1
+    assert SECRET not in lines.lines[-1]

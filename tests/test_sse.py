@@ -255,26 +255,7 @@ def test_any_stream_says_the_same_however_it_is_cut(stream: list[bytes], cut: in
         assert (other.last_event_id, other.comments) == (one.last_event_id, one.comments)
 
 
-@pytest.mark.parametrize(("number", "size"), [(0, 0), (1, 10), (5_000, 50), (40, 16_000), (3, 200_000)])
-def test_chunks_join_to_the_frames(number: int, size: int) -> None:
-    entries = [entry(n, "x" * size) for n in range(1, number + 1)]
-    assert b"".join(sse.chunks(entries)) == b"".join(map(sse.frame, entries))
-
-
-def test_a_chunk_is_about_64_kib_and_ends_with_a_frame() -> None:
-    made = sse.chunks([entry(n, "x" * 1_000) for n in range(1, 1_001)])
-    assert len(made) > 10
-    for chunk in made[:-1]:
-        assert 64 * 1024 <= len(chunk) < 64 * 1024 + 2_000
-    assert all(chunk.endswith(b"\n\n") and chunk.startswith(b"id: ") for chunk in made)
-
-
-def test_no_entries_are_no_chunks() -> None:
-    assert sse.chunks([]) == []
-
-
-def test_an_entry_larger_than_a_chunk_is_one_chunk() -> None:
-    assert [len(chunk) > 200_000 for chunk in sse.chunks([entry(1, "x" * 200_000), entry(2, "y")])] == [
-        True,
-        False,
-    ]
+def test_frames_are_the_frames_of_the_entries_one_after_the_other() -> None:
+    entries = [entry(n, "x" * n) for n in range(1, 50)]
+    assert sse.frames(entries) == b"".join(map(sse.frame, entries))
+    assert sse.frames([]) == b""

@@ -6,13 +6,7 @@ from dockrion.context import StreamContext
 
 
 class Agent(Protocol):
-    """Does the work of a run.
-
-    Attributes:
-        framework: As the Dockfile names it.
-    """
-
-    framework: str
+    """Does the work of a run."""
 
     async def run(self, payload: Any, context: StreamContext, *, streaming: bool) -> Any:
         """Work on a payload until there is an output.

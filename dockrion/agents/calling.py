@@ -3,6 +3,7 @@
 Sync code runs in a thread, so that it never blocks the event loop.
 """
 
+import asyncio
 import inspect
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ if sys.version_info >= (3, 14):
 from dockrion.agents.threads import finish_in_thread
 from dockrion.context import StreamContext
 from dockrion.fields import is_event
+from dockrion.publisher import BUFFER_EVENTS
 
 
 class Target:
@@ -107,6 +109,7 @@ def _drain(items: Iterable[Any], context: StreamContext) -> Any:
                 item = next(source)
             except StopIteration as end:
                 return output.value(end.value)
+            context.raise_if_cancelled()
             if is_event(item):
                 context.sync_emit_event(item)
                 continue
@@ -121,7 +124,11 @@ async def _drain_async(items: AsyncIterable[Any], context: StreamContext) -> Any
         if isinstance(items, AsyncGenerator):
             # Closed here and now, so that its own clean-up is over when the run is.
             await stack.enter_async_context(aclosing(items))
+        count = 0
         async for item in items:
+            count += 1
+            if not count % BUFFER_EVENTS:  # whatever it yields, it must not hold the event loop
+                await asyncio.sleep(0)
             if is_event(item):
                 await context.emit_event(item)
                 continue
@@ -151,7 +158,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _context_at(function: Callable[..., Any]) -> str | int | None:
     """Return where the context goes: by name, by position, or nowhere."""
     try:
-        signature = _signature(function)
+        signature = signature_of(function)
     except ValueError:  # some builtins have none; they take a payload
         return None
     hints = _hints(function)
@@ -172,7 +179,12 @@ def _checked_place(signature: inspect.Signature, parameter: inspect.Parameter, p
     return parameter.name
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return a signature, whatever its annotations name.
+
+    Raises:
+        ValueError: The function, some builtin, has none.
+    """
     if sys.version_info >= (3, 14):
         # Annotations are evaluated late there, and may name what only type checkers import.
         return inspect.signature(function, annotation_format=annotationlib.Format.STRING)

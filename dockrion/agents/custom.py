@@ -12,14 +12,12 @@ class HandlerAgent:
 
     Args:
         handler: The function.
-        framework: As the Dockfile names it.
 
     Raises:
         TypeError: It cannot be called with a payload.
     """
 
-    def __init__(self, handler: Callable[..., Any], framework: str) -> None:
-        self.framework = framework
+    def __init__(self, handler: Callable[..., Any]) -> None:
         self._target = Target(handler)
 
     async def run(self, payload: Any, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
@@ -34,14 +32,12 @@ class ObjectAgent:
 
     Args:
         made: The object.
-        framework: As the Dockfile names it.
 
     Raises:
         TypeError: It has neither `invoke` nor `ainvoke`, or one cannot be called with a payload.
     """
 
-    def __init__(self, made: Any, framework: str) -> None:
-        self.framework = framework
+    def __init__(self, made: Any) -> None:
         invoke = _method(made, "ainvoke") or _method(made, "invoke")
         if invoke is None:
             raise TypeError(f"{type(made).__name__} has no method `invoke` or `ainvoke`")

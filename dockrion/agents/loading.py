@@ -4,8 +4,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,12 @@ from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent, ObjectAgent
 from dockrion.agents.threads import in_thread
 from dockrion.dockfile import Dockfile
+from dockrion.dockfile.messages import suggestion
 from dockrion.errors import StartError
+from dockrion.ids import CustomIds
 from dockrion.jsonable import text_of
 
+_SIGNATURE = "it takes the payload, and may take the context"
 _OURS = str(Path(dockrion.__file__).parent)
 
 
@@ -33,15 +35,64 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     """
     spec = dockfile.agent
     field = f"agent.{spec.mode}"
-    framework = spec.framework or "custom"
-    function = await in_thread(lambda: import_target(field, spec.target, directory), "dockrion-load")
+    function = await _import(field, spec.target, directory)
     try:
         if spec.mode == "handler":
-            return HandlerAgent(function, framework)
-        made = await _make(field, spec.target, function)
-        return ObjectAgent(made, framework)
+            return HandlerAgent(function)
+        return ObjectAgent(await _make(field, spec.target, function))
     except TypeError as error:
-        raise StartError(f"{field}: {spec.target} cannot be used: {error}") from error
+        raise StartError(f"{field}: {spec.target} cannot be used: {error}; {_SIGNATURE}") from error
+
+
+async def load_ids(dockfile: Dockfile, directory: Path) -> CustomIds | None:
+    """Import the run id generator; None where the service names its runs itself.
+
+    Args:
+        dockfile: It names the generator.
+        directory: Where the Dockfile is.
+
+    Raises:
+        StartError: The code is missing, broken, or cannot be called.
+    """
+    generator = dockfile.streaming.id_generator
+    if generator.type != "custom" or generator.handler is None:
+        return None
+    field = "streaming.id_generator.handler"
+    function = await _import(field, generator.handler, directory)
+    try:
+        return CustomIds(function, dockfile.agent.name)
+    except TypeError as error:
+        hint = "it takes nothing, or one argument"
+        raise StartError(f"{field}: {generator.handler} cannot be used: {error}; {hint}") from error
+
+
+async def refusals(dockfile: Dockfile, directory: Path) -> list[str]:
+    """Return why the agent's code cannot be loaded, as far as can be told without making the agent.
+
+    Args:
+        dockfile: It names the code.
+        directory: Where the Dockfile is.
+    """
+    spec = dockfile.agent
+    steps: list[Coroutine[Any, Any, Any]] = [load_ids(dockfile, directory)]
+    if spec.mode == "handler":
+        steps.append(load_agent(dockfile, directory))
+    elif spec.mode == "entrypoint":
+        steps.append(_import("agent.entrypoint", spec.target, directory))
+    lines = []
+    for step in steps:
+        try:
+            await step
+        except StartError as error:
+            lines.append(str(error))
+    return lines
+
+
+async def _import(field: str, target: str, directory: Path) -> Callable[..., Any]:
+    function: Callable[..., Any] = await in_thread(
+        lambda: import_target(field, target, directory), "dockrion-load"
+    )
+    return function
 
 
 async def _make(field: str, target: str, factory: Callable[[], Any]) -> Any:
@@ -75,17 +126,17 @@ def import_target(field: str, target: str, directory: Path) -> Callable[..., Any
             raise _import_raised(field, module_name, directory, error) from error
         raise StartError(
             f"{field}: no module {error.name!r} in {directory.resolve()}, in {Path.cwd()}, or installed"
-            f"{_suggestion(error.name, _modules_in(directory))}"
+            f"{suggestion(error.name, _modules_in(directory))}"
         ) from error
-    except (Exception, SystemExit) as error:  # an import runs the agent's code
+    except BaseException as error:  # an import runs the agent's code
         raise _import_raised(field, module_name, directory, error) from error
     where = getattr(module, "__file__", None) or module_name
     if not hasattr(module, name):
         callables = [key for key, value in vars(module).items() if callable(value)]
-        raise StartError(f"{field}: {where} has no {name!r}{_suggestion(name, callables)}")
+        raise StartError(f"{field}: {where} has no {name!r}{suggestion(name, callables)}")
     function: Any = getattr(module, name)
     if not callable(function):
-        raise StartError(f"{field}: {name!r} in {where} is a {type(function).__name__}, not callable")
+        raise StartError(f"{field}: {name!r} in {where} is of type {type(function).__name__}, not callable")
     return function  # type: ignore[no-any-return]
 
 
@@ -123,11 +174,6 @@ def _place(error: BaseException, directory: Path) -> str | None:
 def _said(error: BaseException) -> str:
     """Return an exception's type and message on one line."""
     return " ".join(f"{type(error).__name__}: {text_of(error)}".split())
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _modules_in(directory: Path) -> list[str]:

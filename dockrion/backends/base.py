@@ -15,6 +15,7 @@ from dockrion.events import Entry
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+PAGE_BYTES = 128 * 1024
 T = TypeVar("T")
 
 
@@ -49,9 +50,9 @@ class Page:
     def __init__(self, entries: Sequence[Entry], *, closed: bool = False) -> None:
         self.entries = entries
         self.closed = closed
-        self._encoded: dict[Callable[[Sequence[Entry]], list[bytes]], list[bytes]] = {}
+        self._encoded: dict[Callable[[Sequence[Entry]], bytes], bytes] = {}
 
-    def encoded(self, encode: Callable[[Sequence[Entry]], list[bytes]]) -> list[bytes]:
+    def encoded(self, encode: Callable[[Sequence[Entry]], bytes]) -> bytes:
         """Return the entries as a transport writes them, encoded once for all its readers."""
         done = self._encoded.get(encode)
         if done is None:
@@ -149,6 +150,7 @@ class Backend(Protocol):
         """Return the events that follow a position, at once, also when there are none.
 
         Where the window has dropped some of them, the page starts at the oldest it holds.
+        A page ends after about `PAGE_BYTES`, so that no reader holds much more.
 
         Args:
             run_id: The run.

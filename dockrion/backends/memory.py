@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from dockrion.backends.base import BadCursor, Listing, Page, Run, Status, Watch
+from dockrion.backends.base import PAGE_BYTES, BadCursor, Listing, Page, Run, Status, Watch
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 
@@ -50,7 +50,7 @@ class _Log:
         held = min(len(self._entries), self._max_events)
         first = last - held + 1
         start = len(self._entries) - held + max(after + 1 - first, 0)
-        entries = self._entries[start : start + limit]
+        entries = _page(self._entries, start, start + limit)
         reached = entries[-1].sequence if entries else last
         page = Page(entries, closed=self.run.finished and reached >= last)
         if self.watches:
@@ -61,6 +61,17 @@ class _Log:
         self.watches.discard(watch)
         if not self.watches:
             self._tail = None
+
+
+def _page(entries: list[Entry], start: int, stop: int) -> list[Entry]:
+    page: list[Entry] = []
+    size = 0
+    for entry in entries[start:stop]:
+        page.append(entry)
+        size += len(entry.data)
+        if size >= PAGE_BYTES:
+            break
+    return page
 
 
 class MemoryBackend:

@@ -98,7 +98,11 @@ class _Substitution:
             redis["url"] = self._replace(_REDIS_URL, url)
 
     def _replace(self, keys: Keys, text: str) -> Any:
-        result, unset = substitute(text, self._environment)
+        try:
+            result, unset = substitute(text, self._environment)
+        except RecursionError:
+            self.errors.append((keys, "references nested too deeply"))
+            return UNSET
         for name in unset:
             message = f"environment variable {name} is not set, and has no default here"
             self.errors.append((keys, message))

@@ -2,32 +2,10 @@
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, field
 
+from dockrion.dockfile.forms import Section, Text, about, form
 
-class Section(msgspec.Struct, frozen=True):
-    """A mapping of the Dockfile with known fields."""
-
-
-def about(description: str) -> Meta:
-    """Say what a field is for."""
-    return Meta(description=description)
-
-
-def form(pattern: str, words: str) -> Meta:
-    """Limit a string to a form.
-
-    Args:
-        pattern: What the whole string must match, ASCII only.
-        words: The form as messages put it, after "expected".
-    """
-    ascii_only = pattern.replace(r"\w", "[A-Za-z0-9_]")
-    # `$` alone would let a trailing newline pass.
-    return Meta(pattern=rf"^(?:{ascii_only})$(?!\n)", extra={"form": words})
-
-
-Text = Annotated[str, Meta(min_length=1)]
 Variable = Annotated[str, form(r"[A-Za-z_]\w*", "the name of an environment variable")]
 WebUrl = Annotated[str, form(r"https?://[^\s/?#]+\S*", "http://… or https://…")]
 ClaimPath = Annotated[str, form(r"[^\s.]+(\.[^\s.]+)*", "a claim's name, or a path with dots")]

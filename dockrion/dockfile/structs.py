@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec, Section, Text, about, form
+from dockrion.dockfile.forms import Section, Text, about, form
+from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.logs import log
@@ -47,22 +47,29 @@ def create_app(loaded: Loaded) -> web.Application:
 def _add_routes(router: web.UrlDispatcher, dockfile: Dockfile) -> None:
     expose, streaming = dockfile.expose, dockfile.streaming
     if expose.rest:
-        router.add_get("/", info.page)
-        router.add_get("/health", info.health)
-        router.add_get("/ready", info.ready)
-        router.add_get("/metrics", info.metrics)
-        router.add_get("/schema", info.schema)
-        router.add_get("/info", info.info)
-        router.add_post("/invoke", invoke.invoke)
+        router.add_get("/", info.page, expect_handler=_expect)
+        router.add_get("/health", info.health, expect_handler=_expect)
+        router.add_get("/ready", info.ready, expect_handler=_expect)
+        router.add_get("/metrics", info.metrics, expect_handler=_expect)
+        router.add_get("/schema", info.schema, expect_handler=_expect)
+        router.add_get("/info", info.info, expect_handler=_expect)
+        router.add_post("/invoke", invoke.invoke, expect_handler=_expect)
     if expose.streaming == "sse":
         router.add_post("/invoke/stream", invoke.invoke_stream)
     if streaming.async_runs:
-        router.add_post("/runs", runs.create)
-        router.add_get("/runs", runs.recent)
-        router.add_get("/runs/{run_id}", runs.get)
-        router.add_delete("/runs/{run_id}", runs.cancel)
+        router.add_post("/runs", runs.create, expect_handler=_expect)
+        router.add_get("/runs", runs.recent, expect_handler=_expect)
+        router.add_get("/runs/{run_id}", runs.get, expect_handler=_expect)
+        router.add_delete("/runs/{run_id}", runs.cancel, expect_handler=_expect)
     if streaming.async_runs and expose.streaming == "sse":
-        router.add_get("/runs/{run_id}/events", runs.events, allow_head=False)
+        router.add_get("/runs/{run_id}/events", runs.events, allow_head=False, expect_handler=_expect)
+
+
+async def _expect(request: web.Request) -> None:
+    """Invite the body. Other expectations may be ignored (RFC 9110, 10.1.1)."""
+    if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer proper has not begun
 
 
 async def _hide_versions(_request: web.Request, response: web.StreamResponse) -> None:

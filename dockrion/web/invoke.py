@@ -3,6 +3,7 @@
 import msgspec
 from aiohttp import hdrs, web
 
+from dockrion import ids
 from dockrion.web import requests
 from dockrion.web.answers import answer
 from dockrion.web.service import RUN_ID, SERVICE
@@ -13,7 +14,9 @@ async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
     payload = await requests.payload(request, service.input_schema)
-    done, seconds = await service.runs.invoke(payload, service.dockfile.arguments.timeout_sec or None)
+    request[RUN_ID] = run_id = ids.uuid7()
+    limit = service.dockfile.arguments.timeout_sec or None
+    done, seconds = await service.runs.invoke(payload, run_id, limit)
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
     return answer({"success": True, "output": msgspec.Raw(done.output), "metadata": metadata | done.metadata})
@@ -26,13 +29,13 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
     payload = await requests.payload(request, service.input_schema)
     abandon = (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel"
-    run = await service.runs.start(payload, await service.new_run_id(), abandon=abandon)
-    request[RUN_ID] = run.run_id
+    request[RUN_ID] = run_id = await service.new_run_id()
+    await service.runs.start(payload, run_id, abandon=abandon)
     headers = None
     if service.dockfile.streaming.async_runs:
-        headers = {"X-Run-Id": run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
+        headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
     try:
-        return await stream(request, run.run_id, 0, timeout=None, headers=headers)
+        return await stream(request, run_id, 0, timeout=None, headers=headers)
     finally:
         if abandon:
-            service.runs.abandon(run.run_id)  # does nothing to a run that is over
+            service.runs.abandon(run_id)  # does nothing to a run that is over

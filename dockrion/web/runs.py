@@ -18,13 +18,13 @@ async def create(request: web.Request) -> web.Response:
     service.runs.ready_agent()
     asked = _client_id(request, service)
     payload = await requests.payload(request, service.input_schema)
-    run_id = asked or await service.new_run_id()
+    request[RUN_ID] = run_id = asked or await service.new_run_id()
     run = await service.runs.start(payload, run_id)
-    request[RUN_ID] = run_id
+    watched = service.dockfile.expose.streaming == "sse"
     accepted = {
         "run_id": run_id,
         "status": run.status,
-        "events_url": f"/runs/{run_id}/events",
+        "events_url": f"/runs/{run_id}/events" if watched else None,
         "created_at": run.created_at,
     }
     return answer(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})

@@ -4,17 +4,15 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from dockrion import ids
-from dockrion.agents.loading import import_target, load_agent
-from dockrion.agents.threads import in_thread
+from dockrion.agents.loading import load_agent, load_ids
 from dockrion.backends.base import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
-from dockrion.errors import StartError
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS
 from dockrion.ids import CustomIds
@@ -85,7 +83,7 @@ class Service:
         self.redactor = Redactor(loaded.secrets.values())
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
-        self.input_schema = _schema(self.dockfile.io_schema.input)
+        self.input_schema = self._schema(self.dockfile.io_schema.input)
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.streams = OpenStreams()
@@ -129,21 +127,20 @@ class Service:
 
     async def _load(self) -> None:
         agent = await load_agent(self.dockfile, self._directory)
-        generator = self.dockfile.streaming.id_generator
-        if generator.type == "custom" and generator.handler:
-            self._custom_ids = await _load_generator(
-                generator.handler, self.dockfile.agent.name, self._directory
-            )
+        self._custom_ids = await load_ids(self.dockfile, self._directory)
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
+
+    def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
+        return None if schema is None else Schema(schema, self.redactor)
 
     def _run_settings(self) -> RunSettings:
         streaming, io_schema = self.dockfile.streaming, self.dockfile.io_schema
         return RunSettings(
             agent_name=self.dockfile.agent.name,
-            framework=self.dockfile.agent.framework or "custom",
+            framework=self.dockfile.agent.framework or "",
             events_filter=self.events_filter,
-            output_schema=_schema(io_schema.output) if io_schema.strict else None,
+            output_schema=self._schema(io_schema.output) if io_schema.strict else None,
             max_run_duration=streaming.events.max_run_duration,
             max_concurrent_runs=streaming.max_concurrent_runs,
             max_queued_runs=streaming.max_queued_runs,
@@ -156,20 +153,7 @@ SERVICE = web.AppKey("service", Service)
 RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
 
 
-def _schema(schema: dict[str, object] | None) -> Schema | None:
-    return None if schema is None else Schema(schema)
-
-
 def _backend(dockfile: Dockfile) -> Backend:
     keep = dockfile.streaming.redis
     ttl = keep.stream_ttl_seconds if dockfile.streaming.async_runs else _UNREACHABLE_SECONDS
     return MemoryBackend(max_events=keep.max_events_per_run, ttl=ttl)
-
-
-async def _load_generator(target: str, agent_name: str, directory: Path) -> CustomIds:
-    field = "streaming.id_generator.handler"
-    generator = await in_thread(lambda: import_target(field, target, directory), "dockrion-load")
-    try:
-        return CustomIds(generator, agent_name)
-    except (TypeError, ValueError) as error:
-        raise StartError(f"{field}: {target} cannot be called without arguments: {error}") from error

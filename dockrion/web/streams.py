@@ -6,7 +6,7 @@ import socket
 import time
 from contextlib import suppress
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from dockrion import events, ids, sse
 from dockrion.backends.base import Page
@@ -15,6 +15,7 @@ from dockrion.logs import log
 from dockrion.web.service import SERVICE, Service
 
 _logger = logging.getLogger(__name__)
+_PIECE_BYTES = 32 * 1024  # less than a transport buffers before it makes its writer wait
 _RETRY_MILLISECONDS = 2000
 _HEADERS = {
     "Content-Type": "text/event-stream",
@@ -59,9 +60,12 @@ async def stream(
         limit=streaming.connection.max_subscribers_per_run,
     ) as pages:
         response = web.StreamResponse(headers=_HEADERS | (headers or {}))
+        if request.version < HttpVersion11:  # only the connection's end can end the answer
+            del response.headers[hdrs.CONNECTION]
+            response.force_close()
         await response.prepare(request)
-        service.metrics.open_streams.inc()
         connection = _Connection(request, response, service, run_id, after)
+        service.metrics.open_streams.inc()
         try:
             async with asyncio.timeout(timeout) as deadline:
                 with service.streams.listed(deadline):
@@ -110,8 +114,7 @@ class _Connection:
         first, last = page.entries[0], page.entries[-1]
         if first.sequence > self._after + 1:
             await self.send(sse.gap(self._after + 1, first.sequence))
-        for chunk in page.encoded(sse.chunks):
-            await self.send(chunk)
+        await self.send(page.encoded(sse.frames))
         self._after = last.sequence
         if last.emitted_at >= self._opened_at:  # history is not late
             self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
@@ -125,9 +128,21 @@ class _Connection:
             ConnectionError: The reader left.
             _ReaderStuckError: It takes nothing.
         """
+        if len(data) <= _PIECE_BYTES:
+            await self._send_piece(data)
+            return
+        whole = memoryview(data)  # pieces, so that a reader who takes a little is not stuck
+        for start in range(0, len(data), _PIECE_BYTES):
+            await self._send_piece(whole[start : start + _PIECE_BYTES])
+
+    async def _send_piece(self, piece: bytes | memoryview) -> None:
+        transport = self._request.transport
+        if transport is not None and not transport.get_write_buffer_size():
+            await self._response.write(piece)  # too little to fill the buffer: this never waits
+            return
         try:
             async with asyncio.timeout(self._service.write_seconds):
-                await self._response.write(data)
+                await self._response.write(piece)
                 await self._request.writer.drain()
         except TimeoutError:
             raise _ReaderStuckError from None
@@ -152,4 +167,5 @@ class _Connection:
         transport = self._request.transport
         connection = transport.get_extra_info("socket") if transport is not None else None
         if option is not None and connection is not None and connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, option, int(self._service.write_seconds * 1000))
+            with suppress(OSError):  # it is gone already, as the first write will find
+                connection.setsockopt(socket.IPPROTO_TCP, option, int(self._service.write_seconds * 1000))

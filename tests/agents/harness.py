@@ -99,7 +99,7 @@ class Bench:
         return Ended(run, events)
 
     async def invoke(self, payload: Any = None, limit: float | None = PATIENCE) -> Any:
-        done, _ = await self.runs.invoke(payload, limit)
+        done, _ = await self.runs.invoke(payload, ids.uuid7(), limit)
         return msgspec.json.decode(done.output)
 
     async def status(self, run_id: str) -> str:
@@ -152,7 +152,7 @@ async def bench(
     backend: Backend | None = None,
 ) -> AsyncIterator[Bench]:
     """Run an agent; in the end nothing may be left in the manager."""
-    ready = HandlerAgent(agent, "custom") if callable(agent) else agent
+    ready = HandlerAgent(agent) if callable(agent) else agent
     backend = backend or MemoryBackend(max_events=200_000, ttl=3600)
     metrics = Metrics()
     settings = RunSettings(

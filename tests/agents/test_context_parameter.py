@@ -216,7 +216,7 @@ def test_a_context_that_cannot_be_reached_is_refused() -> None:
     def handler(payload: Any, extra: Any = None, context: Any = None, /) -> None: ...
 
     with pytest.raises(TypeError):
-        HandlerAgent(handler, "custom")
+        HandlerAgent(handler)
 
 
 async def test_postponed_annotations_are_understood() -> None:

@@ -224,7 +224,7 @@ async def test_sync_emits_on_the_loop_go_on_after_the_agent_let_the_loop_work(
     async def agent(_payload: Any, context: StreamContext) -> None:
         for n in range(3000):
             context.sync_emit_token(str(n))
-            if n % 500 == 0:
+            if n % 200 == 0:
                 await asyncio.sleep(0)
 
     async with bench(agent) as made:

@@ -46,7 +46,7 @@ def _made(methods: tuple[str, ...]) -> SimpleNamespace:
 
 
 async def _run(made: Any, payload: Any = None) -> Ended:
-    async with bench(ObjectAgent(made, "custom")) as runs:
+    async with bench(ObjectAgent(made)) as runs:
         return await runs.run(payload)
 
 
@@ -57,7 +57,7 @@ async def test_streams_serve_runs_and_the_async_method_is_preferred(methods: tup
     first = {name: None for name in ("astream", "stream", "ainvoke", "invoke") if name in methods}
     for_runs = next(iter(first))
     for_invoke = "ainvoke" if "ainvoke" in methods else "invoke"
-    async with bench(ObjectAgent(_made(methods), "custom")) as made:
+    async with bench(ObjectAgent(_made(methods))) as made:
         ended = await made.run(7)
         assert ended.output == {"by": for_runs, "got": 7}
         assert ended.tokens == (["chunk"] if "stream" in for_runs else [])
@@ -67,19 +67,19 @@ async def test_streams_serve_runs_and_the_async_method_is_preferred(methods: tup
 @pytest.mark.parametrize("methods", [("stream",), ("astream",), ("stream", "astream"), ()], ids="+".join)
 def test_object_without_invoke_is_refused_by_name(methods: tuple[str, ...]) -> None:
     with pytest.raises(TypeError, match="SimpleNamespace has no method `invoke` or `ainvoke`"):
-        ObjectAgent(_made(methods), "custom")
+        ObjectAgent(_made(methods))
 
 
 def test_object_whose_invoke_is_no_method_is_refused() -> None:
     with pytest.raises(TypeError, match="invoke"):
-        ObjectAgent(SimpleNamespace(invoke="text"), "custom")
+        ObjectAgent(SimpleNamespace(invoke="text"))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_that_cannot_take_a_payload_is_refused(name: str) -> None:
     made = SimpleNamespace(**{"invoke": invoke, name: lambda: None})
     with pytest.raises(TypeError):
-        ObjectAgent(made, "custom")
+        ObjectAgent(made)
 
 
 async def test_a_stream_that_is_none_is_as_if_it_were_not_there() -> None:
@@ -96,7 +96,7 @@ async def test_methods_are_given_the_context_they_ask_for() -> None:
             await emitter.emit_token("own")
             yield payload
 
-    async with bench(ObjectAgent(Made(), "custom")) as made:
+    async with bench(ObjectAgent(Made())) as made:
         ended = await made.run(1)
         assert ended.tokens == ["own"]
         assert ended.output == 1
@@ -154,6 +154,6 @@ async def test_the_same_object_serves_runs_at_the_same_time() -> None:
                 await asyncio.sleep(0)
             return payload
 
-    async with bench(ObjectAgent(Made(), "custom")) as made:
+    async with bench(ObjectAgent(Made())) as made:
         run_ids = [await made.start(n) for n in range(5)]
         assert [(await made.ended(run_id)).output for run_id in run_ids] == list(range(5))

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from dockrion import StreamContext
 from tests.agents.harness import Ended, bench, cancelled, ran, spin
+from tests.support import wait_until
 
 TOKEN = {"type": "token", "content": "t"}
 
@@ -267,3 +268,32 @@ async def test_a_generator_may_emit_through_its_context_between_yields() -> None
     ended = await ran(agent)
     assert ended.tokens == ["1", "2", "3"]
     assert ended.output == "13"
+
+
+async def test_a_generator_that_yields_no_events_is_stopped_too() -> None:
+    yielding, closed = threading.Event(), threading.Event()
+
+    def agent(_payload: Any) -> Iterator[Any]:
+        try:
+            while True:
+                yielding.set()
+                yield {"n": 1}
+        finally:
+            closed.set()
+
+    async with bench(agent) as made:
+        run_id = await made.start()
+        await wait_until(yielding.is_set)
+        await made.runs.cancel(run_id, "enough")
+        assert closed.is_set()
+
+
+async def test_an_async_generator_that_yields_no_events_lets_others_work() -> None:
+    async def agent(_payload: Any) -> AsyncIterator[Any]:
+        while True:
+            yield {"n": 1}
+
+    async with bench(agent) as made:
+        run_id = await made.start()
+        await made.runs.cancel(run_id, "enough")
+        assert (await made.backend.get(run_id)).status == "cancelled"

@@ -269,7 +269,7 @@ class NoParameter:
 )
 def test_handler_that_cannot_take_a_payload_is_refused(handler: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
-        HandlerAgent(handler, "custom")
+        HandlerAgent(handler)
 
 
 async def test_builtin_without_a_signature_is_called_with_the_payload() -> None:

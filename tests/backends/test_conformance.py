@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from dockrion.backends.base import Backend, Run, Status
+from dockrion.backends.base import PAGE_BYTES, Backend, Run, Status
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 from tests.backends.conformance import (
@@ -261,14 +261,27 @@ async def test_a_page_is_encoded_once_for_each_transport(backend: Backend) -> No
     writer = await begun(backend, 2)
     calls = []
 
-    def encode(found: object) -> list[bytes]:
+    def encode(found: object) -> bytes:
         calls.append(found)
-        return [b"x"]
+        return b"x"
 
     page = await backend.read(writer.run_id, 0, 10)
     assert page.encoded(encode) is page.encoded(encode)
     assert len(calls) == 1
-    assert page.encoded(lambda _: [b"y"]) == [b"y"]
+    assert page.encoded(lambda _: b"y") == b"y"
+
+
+async def test_a_page_ends_after_so_many_bytes_and_the_next_goes_on(backend: Backend) -> None:
+    writer = await begin(backend)
+    size = PAGE_BYTES // 3
+    for number in range(1, 8):
+        one = Entry(number, "token", b"x" * size, 0.0)
+        await backend.append(msgspec.structs.replace(writer.run, last_sequence=number), [one])
+    read: list[int] = []
+    while (page := await backend.read(writer.run_id, len(read), 100)).entries:
+        assert sum(len(entry.data) for entry in page.entries) <= PAGE_BYTES + size
+        read += sequences(page)
+    assert read == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_an_answering_storage_answers_a_ping(backend: Backend) -> None:

@@ -232,10 +232,10 @@ async def test_following_readers_share_what_was_encoded(backend: MemoryBackend) 
     writer = await begun(backend, 3)
     calls = 0
 
-    def encode(_: object) -> list[bytes]:
+    def encode(_: object) -> bytes:
         nonlocal calls
         calls += 1
-        return [b"x"]
+        return b"x"
 
     async def read(joined: asyncio.Barrier) -> None:
         async with follow(backend, writer.run_id, 3, idle=10) as pages:

@@ -4,7 +4,8 @@ import os
 import sys
 from functools import partial
 
-from dockrion import cli, execution, server
+from dockrion import cli, execution
+from dockrion.web import server
 
 if __name__ == "__main__":
     vars(cli)["serve"] = partial(server.serve, grace=float(os.environ["GRACE"]))

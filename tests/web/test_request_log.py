@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -40,11 +41,11 @@ async def test_request_has_one_line(serve: Serve, caplog: pytest.LogCaptureFixtu
         assert answer.status == 200
     (line,) = requests(caplog)
     assert 0 <= line.pop("seconds") < 5
+    assert UUID(line.pop("run_id")).version == 7
     assert line == {
         "method": "POST",
         "path": "/invoke",
         "status": 200,
-        "run_id": None,
         "client": "127.0.0.1",
         "user_agent": "tests",
     }

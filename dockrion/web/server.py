@@ -22,7 +22,7 @@ from dockrion.web.service import SERVICE
 
 _logger = logging.getLogger(__name__)
 GRACE_SECONDS = 30.0
-_CONNECTIONS_END_SECONDS = 5.0
+_CONNECTIONS_END_SECONDS = 1.0  # all work is over by then; what is left are late requests
 _EXIT_SECONDS = 3.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,11 +46,12 @@ def serve(loaded: Loaded, *, host: str, port: int, grace: float = GRACE_SECONDS)
         while not task.done():
             try:
                 loop.run_until_complete(task)
-            except (SystemExit, KeyboardInterrupt) as error:
+            except BaseException as error:
                 if task.done():
                     raise
-                # An agent's own task raised it; SIGINT does not. That ends its run, not the service.
-                log(_logger, logging.ERROR, "the agent tried to exit", error=error)
+                # Out of an agent's own task or signal handler, or it stopped the loop: that may
+                # end its run, not the service.
+                log(_logger, logging.ERROR, "the agent tried to end the service", error=error)
         task.result()
     finally:
         _leave_behind(loop)
@@ -74,10 +75,12 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     """Keep malformed requests, which anyone can send, from filling the log with tracebacks."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    malformed = (HttpProcessingError, web.RequestPayloadError)
+    return not (record.exc_info and isinstance(record.exc_info[1], malformed))
 
 
 async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
+    ended = _on_signal()
     server_logger.addFilter(_is_ours)
     app = create_app(loaded)
     runner = web.AppRunner(
@@ -86,7 +89,6 @@ async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
     await runner.setup()
     try:
         await _listen(runner, host, port)
-        ended = _on_signal()
         loading = app[SERVICE].loading
         await asyncio.wait((ended, loading), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
@@ -101,10 +103,12 @@ async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        await web.TCPSite(runner, host, port).start()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StartError(f"cannot listen on {host}:{port}: {reason}; name another with --port") from error
+        raise StartError(
+            f"cannot listen on {host}:{port}: {reason}; name others with --host and --port"
+        ) from error
     bound = [address[1] for address in runner.addresses]
     log(_logger, logging.INFO, "listening", host=host, port=bound[0], version=dockrion.__version__)
 

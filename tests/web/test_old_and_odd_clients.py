@@ -1,0 +1,39 @@
+"""Clients of HTTP/1.0, and expectations that mean nothing here."""
+
+import asyncio
+
+import pytest
+
+from tests.conftest import Serve
+from tests.web.wire import wire
+
+
+@pytest.mark.parametrize("connection", [{}, {"Connection": "keep-alive"}])
+async def test_a_stream_to_http_1_0_ends_with_the_connection(
+    serve: Serve, connection: dict[str, str]
+) -> None:
+    served = await serve()
+    async with wire(served) as client:
+        await client.ask("POST", "/invoke/stream", connection, b"{}", version="1.0")
+        raw = await client.rest()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"keep-alive" not in head.lower()
+    assert body.startswith(b"retry: 2000\n\n")
+    assert b"event: complete\n" in body
+
+
+async def test_an_unknown_expectation_is_ignored(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.post("/invoke", json={"a": 1}, headers={"Expect": "something"}) as answer:
+        assert answer.status == 200
+
+
+async def test_a_caller_who_waits_to_be_invited_is_invited(serve: Serve) -> None:
+    served = await serve()
+    async with wire(served) as client, asyncio.timeout(5):
+        head = {"Expect": "100-continue", "Content-Type": "application/json", "Content-Length": "2"}
+        await client.ask("POST", "/invoke", head)
+        assert await client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.send(b"{}")
+        status, _ = await client.head()
+    assert status == "HTTP/1.1 200 OK"
