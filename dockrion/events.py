@@ -122,6 +122,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     emitted_at: float
 
 
+_encoder = msgspec.json.Encoder()
+
+
 class EventFilter:
     """Which event types of a run are let through.
 
@@ -215,11 +218,11 @@ def encode(event_type: str, run_id: str, sequence: int, timestamp: datetime, fie
     else:
         event = kind(id=event_id, run_id=run_id, sequence=sequence, timestamp=timestamp, **fields)
     try:
-        return jsonable.encode(event)
-    except jsonable.NotJSON:
+        return _encoder.encode(event)
+    except Exception:  # never with fields as agents' code hands them over: checked and plain
         for name, value in fields.items():
             jsonable.encode(value, name)
-        raise
+        return jsonable.encode(event)
 
 
 def heartbeat(run_id: str, sequence: int, beat: str) -> bytes:

@@ -175,7 +175,8 @@ class Publisher:
             while self._pending and len(entries) < self._batch:
                 entry, changed = self._pending.popleft()
                 entries.append(entry)
-                changes |= changed
+                if changed:
+                    changes |= changed
             self._let_go()
         if not entries:
             return None

@@ -15,7 +15,7 @@ from dockrion.logs import log
 from dockrion.web.service import SERVICE, Service
 
 _logger = logging.getLogger(__name__)
-_PIECE_BYTES = 32 * 1024  # less than a transport buffers before it makes its writer wait
+_PIECE_BYTES = 60 * 1024  # less than a transport buffers before it makes its writer wait
 _RETRY_MILLISECONDS = 2000
 _HEADERS = {
     "Content-Type": "text/event-stream",
