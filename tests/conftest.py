@@ -46,12 +46,14 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
     yield start
     for served in started:
-        await served.client.close()
         runs, backend = served.service.runs, served.backend
+        logs = list(backend._logs.values())
+        await served.client.close()
         assert not runs._active
         assert not runs._runs
         await wait_until(partial(_done, runs))
         assert not backend._logs
+        assert not any(log.watches or log.subscribers for log in logs)
 
 
 def _done(runs: RunManager) -> bool:
