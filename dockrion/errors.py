@@ -105,6 +105,10 @@ class SequenceConflict(BackendError):
     """The batch does not continue the log: another writer was here."""
 
 
+class LogUnreadable(BackendError):
+    """What is stored is nothing that this service has stored."""
+
+
 class StartError(Exception):
     """The service cannot start.
 

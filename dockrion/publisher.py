@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +12,14 @@ import msgspec
 
 from dockrion import events
 from dockrion.backends.base import Backend, Run
+from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Publisher:
@@ -29,6 +32,7 @@ class Publisher:
         backend: Where the run was created.
         run: Its record.
         on_stored: Called with each batch that the backend has.
+        on_lost: Called when nothing more can be stored, so that the agent may be stopped.
         batch: The most events of a batch, and of the buffer before agents have to wait. A
             part of the backend's window, so that readers who keep up see every event.
 
@@ -41,13 +45,16 @@ class Publisher:
         backend: Backend,
         run: Run,
         on_stored: Callable[[Sequence[Entry]], None],
+        on_lost: Callable[[], None],
         *,
         batch: int = BUFFER_EVENTS,
     ) -> None:
         self.run = run
         self._batch = batch
+        self._batched: tuple[Run, list[Entry]] = (run, [])
         self._backend = backend
         self._on_stored = on_stored
+        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -95,8 +102,8 @@ class Publisher:
             if event_type in events.TERMINAL:
                 self._closed = True
                 self._let_go()
-            first = len(self._pending) == 1
-        if first:
+            news = len(self._pending) == 1 or self._closed
+        if news:
             self._on_loop_soon(self._work.set)
 
     def close(self) -> None:
@@ -138,21 +145,45 @@ class Publisher:
     async def write(self) -> None:
         """Store batches until the terminal event is stored, or the publisher is closed.
 
+        While the storage is away, the batch waits for it. If the log is lost to us for good,
+        `on_lost` is called, and of what follows only the terminal event is stored, if it can be.
+
         Raises:
             BackendError: The log is not ours to write any more.
-            DockrionError: The backend failed otherwise.
+            RunNotFound: The log is gone.
         """
+        try:
+            await self._write_batches()
+        except Exception:
+            self._on_lost()
+            await self._write_off()
+            raise
+
+    async def _write_batches(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
-            while (batch := self._take()) is not None:
-                run, entries = batch
-                await self._backend.append(run, entries)
+            while self._take():
+                run, entries = self._batched
+                await _patiently(lambda: self._backend.append(run, entries))  # noqa: B023  awaited at once
                 self.run = run
+                self._batched = run, []
                 self._on_stored(entries)
                 await asyncio.sleep(0)  # the readers' turn, before the window moves on
             if self._closed:
                 return
+
+    async def _write_off(self) -> None:
+        """Store the terminal event alone, in a log that may have lost all others."""
+        while not self._closed:
+            self._work.clear()
+            await self._work.wait()
+        while self._take():
+            pass
+        run, entries = self._batched
+        if entries and entries[-1].type in events.TERMINAL:
+            await _patiently(lambda: self._backend.write_off(run, entries[-1]))
+            self._on_stored(entries[-1:])
 
     def _thread_may_go(self) -> bool:
         return self._stopped or not self.full
@@ -167,20 +198,23 @@ class Publisher:
         self._thread_room.notify_all()
         self._on_loop_soon(self._room.set)
 
-    def _take(self) -> tuple[Run, list[Entry]] | None:
-        """Return the next batch, and the record as it is after it."""
-        entries: list[Entry] = []
+    def _take(self) -> bool:
+        """Add the next batch to what is not stored yet; tell whether there was one."""
+        run, entries = self._batched
         changes: dict[str, Any] = {}
+        taken: list[Entry] = []
         with self._lock:
-            while self._pending and len(entries) < self._batch:
+            while self._pending and len(taken) < self._batch:
                 entry, changed = self._pending.popleft()
-                entries.append(entry)
+                taken.append(entry)
                 if changed:
                     changes |= changed
             self._let_go()
-        if not entries:
-            return None
-        return msgspec.structs.replace(self.run, last_sequence=entries[-1].sequence, **changes), entries
+        if not taken:
+            return False
+        run = msgspec.structs.replace(run, last_sequence=taken[-1].sequence, **changes)
+        self._batched = run, entries + taken
+        return True
 
     def _on_loop_soon(self, callback: Callable[[], object]) -> None:
         if self.on_loop:
@@ -188,3 +222,14 @@ class Publisher:
         else:
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 self._loop.call_soon_threadsafe(callback)
+
+
+async def _patiently(store: Callable[[], Awaitable[None]]) -> None:
+    """Repeat what the storage could not do because it was away, until it is done."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await store()
+        except ServiceUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

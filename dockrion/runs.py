@@ -11,7 +11,7 @@ from dockrion import outcome
 from dockrion.agents.base import Agent
 from dockrion.backends.base import Backend, Run
 from dockrion.context import StreamContext
-from dockrion.errors import InvalidRequest, ServiceUnavailable
+from dockrion.errors import InvalidRequest, RunExists, ServiceUnavailable
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS, Execution
 from dockrion.lifecycle import Lifecycle, RunSettings
@@ -69,10 +69,15 @@ class RunManager:
         self._runs: dict[str, _Active] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stopped = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
         self._batch = max(1, min(BUFFER_EVENTS, settings.max_events // _READERS_LAG))
         self._lifecycle = Lifecycle(settings, metrics, redactor)
-        self._cancels = asyncio.create_task(self._listen_for_cancels())
+        self._listeners = [
+            asyncio.create_task(self._listen_for_cancels()),
+            asyncio.create_task(self._listen_for_losses()),
+        ]
 
     def ready_agent(self) -> Agent:
         """Return the agent that takes new work.
@@ -198,16 +203,20 @@ class RunManager:
             grace: Seconds that running agents get.
         """
         self.draining = True
-        if not await self._is_idle(grace):
-            for active in self._active:
-                active.stop_for(Stop("shutdown"))
-            await self._is_idle(_CANCEL_SECONDS)
+        if await self._is_idle(grace) or self._stopped:
+            return
+        self._stopped = True
+        for active in self._active:
+            active.stop_for(Stop("shutdown"))
+        await self._is_idle(_CANCEL_SECONDS)
 
     async def aclose(self) -> None:
         """Stop everything without grace."""
         await self.drain(0)
-        self._cancels.cancel()
-        await asyncio.wait((self._cancels,), timeout=STOP_SECONDS)
+        unstored = list(self._writing)  # their storage is away
+        for task in (*self._listeners, *unstored):
+            task.cancel()
+        await asyncio.wait((*self._listeners, *unstored), timeout=STOP_SECONDS)
 
     def _begin(self, run_id: str) -> _Active:
         active = _Active(run_id, self._places.reserve())
@@ -236,18 +245,22 @@ class RunManager:
     ) -> None:
         """Do all of a run, from its record to its terminal event."""
         try:
-            await self._backend.create(run)
+            await self._create(run, active)
         except Exception as error:
             created.set_exception(error)
             self._end(active, None)
             return
         created.set_result(None)
-        self._runs[run.run_id] = active
         self._lifecycle.accepted(run.run_id)
-        publisher = Publisher(self._backend, run, self._metrics.count_events, batch=self._batch)
+        publisher = Publisher(
+            self._backend,
+            run,
+            self._metrics.count_events,
+            lambda: active.stop_for(Stop("lost")),
+            batch=self._batch,
+        )
         writer = asyncio.create_task(publisher.write())
-        self._keep(writer)
-        writer.add_done_callback(lambda _: active.stop_for(Stop("lost")))
+        self._writing.add(writer)
         execution = None
         try:
             if await self._has_place(active, None):
@@ -269,9 +282,20 @@ class RunManager:
         finally:
             publisher.close()
             writer.cancel()
+            self._writing.discard(writer)
             self._lifecycle.over()
             del self._runs[run.run_id]
             self._end(active, execution)
+
+    async def _create(self, run: Run, active: _Active) -> None:
+        if run.run_id in self._runs:
+            raise RunExists(run.run_id)
+        self._runs[run.run_id] = active  # before others can know of it, and cancel it
+        try:
+            await self._backend.create(run)
+        except BaseException:
+            del self._runs[run.run_id]
+            raise
 
     async def _has_place(self, active: _Active, limit: float | None) -> bool:
         """Wait for the place; tell whether it came before a stop and before the limit."""
@@ -292,6 +316,11 @@ class RunManager:
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _listen_for_losses(self) -> None:
+        async for run_id in self._backend.lost_runs():
+            if (active := self._runs.get(run_id)) is not None:
+                active.stop_for(Stop("lost"))
 
     async def _listen_for_cancels(self) -> None:
         async for run_id, reason in self._backend.cancel_requests():

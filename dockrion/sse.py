@@ -45,6 +45,12 @@ def timeout(seconds: int) -> bytes:
     return control("timeout", msgspec.json.encode({"message": message}))
 
 
+def gone() -> bytes:
+    """Say that the run's events are lost, so that nothing can follow."""
+    message = "the run's events are no longer stored; nothing can follow"
+    return control("gone", msgspec.json.encode({"message": message}))
+
+
 def frames(entries: Iterable[Entry]) -> bytes:
     """Frame events of the log, to be written together."""
     return b"".join(map(frame, entries))

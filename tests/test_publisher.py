@@ -10,10 +10,10 @@ from functools import partial
 import msgspec
 import pytest
 
-from dockrion.errors import SequenceConflict
+from dockrion.errors import RunClosed, SequenceConflict
 from dockrion.jsonable import NotJSON
 from dockrion.publisher import BUFFER_EVENTS, UNYIELDING_EVENTS
-from tests.backends.conformance import entries, moved, new_run, read_all
+from tests.backends.conformance import entries, follow_all, moved, new_run, read_all
 from tests.backends.publishing import Bench, Gated, contents, fill, hold, in_a_thread, joined, waiting_threads
 from tests.support import PATIENCE, wait_until
 
@@ -27,7 +27,7 @@ async def bench() -> AsyncIterator[Bench]:
     yield bench
     bench.backend.gate.set()
     bench.publisher.close()
-    with contextlib.suppress(SequenceConflict):
+    with contextlib.suppress(SequenceConflict, RunClosed):
         await bench.writer
     await backend.aclose()
 
@@ -274,14 +274,39 @@ async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench
     assert len(await bench.end()) == UNYIELDING_EVENTS + 1
 
 
-async def test_a_rival_writer_ends_this_one(bench: Bench) -> None:
+async def test_a_writer_whose_log_is_not_its_own_stores_nothing_but_the_end(bench: Bench) -> None:
     run = bench.publisher.run
     await bench.backend.append(moved(run, 1), entries(1, 1))
     bench.token("a")
+    await wait_until(lambda: bench.lost)
+    bench.token("b")
+    bench.finish()
     with pytest.raises(SequenceConflict):
         await bench.writer
+    assert [entry.sequence for entry in bench.stored] == [3]
+    found = await follow_all(bench.backend, run.run_id)
+    assert [(entry.sequence, entry.type) for entry in found] == [(1, "token"), (3, "cancelled")]
+    assert (await bench.backend.get(run.run_id)).status == "cancelled"
+
+
+async def test_a_writer_whose_run_is_ended_by_another_stores_nothing(bench: Bench) -> None:
+    run = bench.publisher.run
+    await bench.backend.append(moved(run, 1, "failed"), entries(1, 1, "error"))
+    bench.token("a")
+    bench.finish()
+    with pytest.raises(RunClosed):
+        await bench.writer
+    assert bench.lost
     assert bench.stored == []
-    assert bench.publisher.run == run
+
+
+async def test_a_batch_waits_while_the_storage_is_away(bench: Bench) -> None:
+    bench.backend.away = 3
+    for content in "abc":
+        bench.token(content)
+    assert contents(await bench.end()) == ["a", "b", "c"]
+    assert bench.backend.away == 0
+    assert not bench.lost
 
 
 async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: Bench) -> None:

@@ -43,13 +43,15 @@ class Page:
     Attributes:
         entries: The next events, in order and without a gap between them.
         closed: The run is over and nothing follows these entries.
+        more: There are more already, so that nobody needs to wait for them.
     """
 
-    __slots__ = ("_encoded", "closed", "entries")
+    __slots__ = ("_encoded", "closed", "entries", "more")
 
-    def __init__(self, entries: Sequence[Entry], *, closed: bool = False) -> None:
+    def __init__(self, entries: Sequence[Entry], *, closed: bool = False, more: bool = False) -> None:
         self.entries = entries
         self.closed = closed
+        self.more = more
         self._encoded: dict[Callable[[Sequence[Entry]], bytes], bytes] = {}
 
     def encoded(self, encode: Callable[[Sequence[Entry]], bytes]) -> bytes:
@@ -104,7 +106,8 @@ class Backend(Protocol):
     """Keeps runs and their events. Any number of readers, one writer a run.
 
     What a reader has seen is stored, and a write is seen by every later read.
-    A method that cannot reach its storage raises `ServiceUnavailable`.
+    A method that cannot reach its storage raises `ServiceUnavailable`, and may be called again
+    with the same arguments: what was done already is not done twice.
     """
 
     async def create(self, run: Run) -> None:
@@ -124,7 +127,19 @@ class Backend(Protocol):
         Raises:
             RunNotFound: No such run.
             RunClosed: The log has its terminal event.
-            SequenceConflict: The first entry is not the log's next.
+            SequenceConflict: The first entry is not the log's next, or the run is another's.
+        """
+
+    async def write_off(self, run: Run, last: Entry) -> None:
+        """End a run whose log has lost events that were appended, or is gone altogether.
+
+        Args:
+            run: The finished record, as for `append`.
+            last: The terminal event. There may be a gap before it.
+
+        Raises:
+            RunClosed: The log has its terminal event.
+            SequenceConflict: The run is another's, or the log has an event of that sequence.
         """
 
     async def get(self, run_id: str) -> Run:
@@ -135,7 +150,7 @@ class Backend(Protocol):
         """
 
     async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
-        """Return runs, newest first.
+        """Return runs, newest first. Their outputs may be left out.
 
         Args:
             status: Only those in this status.
@@ -183,6 +198,9 @@ class Backend(Protocol):
 
     def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
         """Yield (run id, reason) for each request about a run created here, without end."""
+
+    def lost_runs(self) -> AsyncIterator[str]:
+        """Yield the id of each run created here whose log is not ours to write any more, without end."""
 
     async def ping(self) -> None:
         """Return if the storage answers.

@@ -5,10 +5,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from dockrion.backends.base import Backend, Page, Watch
-from dockrion.errors import RunNotFound
+from dockrion.errors import RunNotFound, ServiceUnavailable
 
 PAGE_EVENTS = 512
 IDLE = Page(())
+_RETRY_SECONDS = 1.0
+_LAST_WORD_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -32,8 +34,9 @@ async def follow(
         right after the position reached, the events between are gone.
 
     Raises:
-        RunNotFound: No such run.
+        RunNotFound: No such run; while it is read: its storage has lost it.
         TooManySubscribers: The limit is reached.
+        ServiceUnavailable: The storage is away on entering. Later it is waited for.
     """
     async with (
         backend.watch(run_id, limit=limit) as watch,
@@ -47,17 +50,27 @@ async def _pages(
 ) -> AsyncGenerator[Page, None]:
     now = asyncio.get_running_loop().time
     quiet_until = now() + idle
+    gone_at = None
     while True:
+        longest = idle
         try:
             page = await backend.read(run_id, after, PAGE_EVENTS)
-        except RunNotFound:  # deleted while we read: it cannot speak again
-            return
+            gone_at = None
+        except RunNotFound:  # its owner may have a last word
+            gone_at = gone_at or now() + _LAST_WORD_SECONDS
+            if now() >= gone_at:
+                raise
+            page, longest = IDLE, gone_at - now()
+        except ServiceUnavailable:  # the watch wakes when it is back
+            page, longest = IDLE, _RETRY_SECONDS
         if page.entries:
             after = page.entries[-1].sequence
             yield page
             quiet_until = now() + idle
         if page.closed:
             return
-        if not page.entries and not await watch.wait(quiet_until - now()):
+        if not page.more:
+            await watch.wait(min(quiet_until - now(), longest))
+        if now() >= quiet_until:
             yield IDLE
             quiet_until = now() + idle

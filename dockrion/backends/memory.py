@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+
+import msgspec
 
 from dockrion.backends.base import PAGE_BYTES, BadCursor, Listing, Page, Run, Status, Watch
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict, TooManySubscribers
@@ -29,10 +32,11 @@ class _Log:
         self._max_events = max_events
         self._tail: tuple[int, int, Page] | None = None
 
-    def append(self, run: Run, entries: Sequence[Entry]) -> None:
+    def append(self, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
         if self.run.finished:
             raise RunClosed(self.run.run_id)
-        if entries[0].sequence != self.run.last_sequence + 1:
+        missing = entries[0].sequence - self.run.last_sequence - 1
+        if missing < 0 or (missing and not after_gap):
             raise SequenceConflict(self.run.run_id)
         self._entries.extend(entries)
         if len(self._entries) > self._max_events + _SLACK or run.finished:
@@ -47,12 +51,11 @@ class _Log:
         if self._tail is not None and self._tail[:2] == (after, limit):
             return self._tail[2]
         last = self.run.last_sequence
-        held = min(len(self._entries), self._max_events)
-        first = last - held + 1
-        start = len(self._entries) - held + max(after + 1 - first, 0)
+        oldest = max(len(self._entries) - self._max_events, 0)
+        start = bisect_right(self._entries, after, lo=oldest, key=_sequence)
         entries = _page(self._entries, start, start + limit)
-        reached = entries[-1].sequence if entries else last
-        page = Page(entries, closed=self.run.finished and reached >= last)
+        reached = entries[-1].sequence if entries else max(after, last)
+        page = Page(entries, closed=self.run.finished and reached >= last, more=reached < last)
         if self.watches:
             self._tail = (after, limit, page)
         return page
@@ -67,11 +70,17 @@ def _page(entries: list[Entry], start: int, stop: int) -> list[Entry]:
     page: list[Entry] = []
     size = 0
     for entry in entries[start:stop]:
+        if page and entry.sequence != page[-1].sequence + 1:
+            break
         page.append(entry)
         size += len(entry.data)
         if size >= PAGE_BYTES:
             break
     return page
+
+
+def _sequence(entry: Entry) -> int:
+    return entry.sequence
 
 
 class MemoryBackend:
@@ -100,11 +109,12 @@ class MemoryBackend:
         self._logs[run.run_id] = _Log(run, self._created, self._max_events)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
-        log = self._log(run.run_id)
-        log.append(run, entries)
-        if run.finished:
-            self._expiring.append((self._clock() + self._ttl, log))
-            self._schedule_expiry()
+        self._append(self._log(run.run_id), run, entries)
+
+    async def write_off(self, run: Run, last: Entry) -> None:
+        if run.run_id not in self._logs:
+            await self.create(msgspec.structs.replace(run, status="running", last_sequence=0))
+        self._append(self._log(run.run_id), run, [last], after_gap=True)
 
     async def get(self, run_id: str) -> Run:
         return self._log(run_id).run
@@ -153,6 +163,11 @@ class MemoryBackend:
         while True:
             yield await self._cancels.get()
 
+    async def lost_runs(self) -> AsyncIterator[str]:
+        """Yield nothing: this process's own memory loses no run."""
+        await asyncio.Event().wait()
+        yield ""
+
     async def ping(self) -> None:
         """Return: this process's own memory always answers."""
 
@@ -161,6 +176,12 @@ class MemoryBackend:
             self._expiry.cancel()
         self._expiring.clear()
         self._logs.clear()
+
+    def _append(self, log: _Log, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
+        log.append(run, entries, after_gap=after_gap)
+        if run.finished:
+            self._expiring.append((self._clock() + self._ttl, log))
+            self._schedule_expiry()
 
     def _log(self, run_id: str) -> _Log:
         try:

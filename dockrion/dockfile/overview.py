@@ -58,8 +58,6 @@ def endpoints(dockfile: Dockfile) -> list[str]:
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
     agent, policies = dockfile.agent, dockfile.policies
-    if dockfile.streaming.backend == "redis":
-        yield "streaming.backend", "redis; use memory"
     if agent.mode == "url":
         yield "agent.url", "an agent in a process of its own; give a handler or an entrypoint"
     if agent.mode == "entrypoint" and agent.framework != "custom":

@@ -12,6 +12,7 @@ from dockrion import ids
 from dockrion.agents.loading import load_agent, load_ids
 from dockrion.backends.base import Backend
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.redis import RedisBackend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS
@@ -154,6 +155,15 @@ RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
 
 
 def _backend(dockfile: Dockfile) -> Backend:
-    keep = dockfile.streaming.redis
-    ttl = keep.stream_ttl_seconds if dockfile.streaming.async_runs else _UNREACHABLE_SECONDS
+    streaming, keep = dockfile.streaming, dockfile.streaming.redis
+    if streaming.backend == "redis":
+        return RedisBackend(
+            keep.url,
+            agent=dockfile.agent.name,
+            max_events=keep.max_events_per_run,
+            ttl=keep.stream_ttl_seconds,
+            max_run_duration=streaming.events.max_run_duration,
+            pool_size=keep.connection_pool_size,
+        )
+    ttl = keep.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
     return MemoryBackend(max_events=keep.max_events_per_run, ttl=ttl)

@@ -11,6 +11,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from dockrion import events, ids, sse
 from dockrion.backends.base import Page
 from dockrion.backends.follow import IDLE, follow
+from dockrion.errors import RunNotFound
 from dockrion.logs import log
 from dockrion.web.service import SERVICE, Service
 
@@ -76,6 +77,9 @@ async def stream(
             with suppress(ConnectionError, _ReaderStuckError):
                 last = sse.DRAINING if service.runs.draining else sse.timeout(timeout or 0)
                 await connection.send(last)
+        except RunNotFound:
+            with suppress(ConnectionError, _ReaderStuckError):
+                await connection.send(sse.gone())
         except ConnectionError:  # the reader left
             return response
         except _ReaderStuckError:

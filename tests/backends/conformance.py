@@ -4,6 +4,7 @@ Whoever adds a backend adds a factory to `BACKENDS`; every test of the suite the
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,9 @@ import pytest
 from dockrion.backends.base import Backend, Page, Run, Status
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.redis import RedisBackend
 from dockrion.events import Entry
+from tests.servers import KINDS, shared
 
 MAX_EVENTS = 20
 PATIENCE = 10.0
@@ -31,7 +34,46 @@ async def _memory(max_events: int) -> AsyncIterator[Backend]:
     await backend.aclose()
 
 
-BACKENDS: dict[str, Callable[[int], AbstractAsyncContextManager[Backend]]] = {"memory": _memory}
+_FORGET = """
+local eternal = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  if redis.call('TTL', key) < 0 then
+    eternal[#eternal + 1] = key
+  end
+  redis.call('DEL', key)
+end
+return eternal
+"""
+
+
+@asynccontextmanager
+async def replica(kind: str, agent: str, max_events: int = MAX_EVENTS) -> AsyncIterator[RedisBackend]:
+    """A replica of the service of an agent, on the shared server of a kind."""
+    backend = RedisBackend(shared(kind).url, agent=agent, max_events=max_events, ttl=60, max_run_duration=60)
+    yield backend
+    await backend.aclose()
+
+
+def _redis(kind: str) -> Callable[[int], AbstractAsyncContextManager[Backend]]:
+    @asynccontextmanager
+    async def make(max_events: int) -> AsyncIterator[Backend]:
+        agent = f"tested-{next(_numbers)}-{os.getpid()}"
+        async with replica(kind, agent, max_events) as backend:
+            yield backend
+        forget(kind, agent)
+
+    return make
+
+
+def forget(kind: str, agent: str) -> None:
+    """Delete what an agent's service has stored, having seen that all of it expires by itself."""
+    assert shared(kind).command("EVAL", _FORGET, 0, f"dockrion:{agent}:*") == []
+
+
+BACKENDS: dict[str, Callable[[int], AbstractAsyncContextManager[Backend]]] = {
+    "memory": _memory,
+    **{kind: _redis(kind) for kind in KINDS},
+}
 
 
 @pytest.fixture(params=sorted(BACKENDS))

@@ -8,6 +8,7 @@ import msgspec
 
 from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
+from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.publisher import BUFFER_EVENTS, Publisher
 from tests.backends.conformance import read_all
@@ -22,10 +23,14 @@ class Gated(MemoryBackend):
         self.gate = asyncio.Event()
         self.gate.set()
         self.on_their_way: list[list[int]] = []
+        self.away = 0
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         self.on_their_way.append([entry.sequence for entry in entries])
         await self.gate.wait()
+        if self.away:
+            self.away -= 1
+            raise ServiceUnavailable("away")
         await super().append(run, entries)
 
 
@@ -35,7 +40,8 @@ class Bench:
     def __init__(self, backend: Gated, run: Run) -> None:
         self.backend = backend
         self.stored: list[Entry] = []
-        self.publisher = Publisher(backend, run, self.stored.extend)
+        self.lost: list[bool] = []
+        self.publisher = Publisher(backend, run, self.stored.extend, lambda: self.lost.append(True))
         self.writer = asyncio.create_task(self.publisher.write())
 
     def token(self, content: str) -> None:

@@ -9,7 +9,7 @@ from dockrion.backends.base import Backend, Page
 from dockrion.backends.follow import IDLE, PAGE_EVENTS, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import RunNotFound, TooManySubscribers
-from tests.backends.conformance import PATIENCE, begin, begun, follow_all, sequences
+from tests.backends.conformance import PATIENCE, begin, begun, entries, follow_all, moved, sequences
 
 
 async def test_history_comes_before_what_is_live(roomy: Backend) -> None:
@@ -152,13 +152,26 @@ async def test_one_reader_too_many_is_refused_on_entering(backend: Backend) -> N
                 pass
 
 
-async def test_a_run_that_vanishes_ends_its_readers() -> None:
+async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockrion.backends.follow._LAST_WORD_SECONDS", 0.05)
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begun(backend, 2)
     async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=0.01) as pages:
         assert sequences(await anext(pages)) == [1, 2]
         del backend._logs[writer.run_id]
-        assert [page async for page in pages if page is not IDLE] == []
+        with pytest.raises(RunNotFound):
+            assert [page async for page in pages if page is not IDLE] == []
+
+
+async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
+    backend = MemoryBackend(max_events=10, ttl=60)
+    writer = await begun(backend, 2)
+    async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=0.01) as pages:
+        assert sequences(await anext(pages)) == [1, 2]
+        del backend._logs[writer.run_id]
+        assert await anext(pages) is IDLE
+        await backend.write_off(moved(writer.run, 7, "failed"), *entries(7, 7, "error"))
+        assert [sequences(page) async for page in pages if page is not IDLE] == [[7]]
 
 
 async def test_a_slow_reader_that_the_window_has_passed_goes_on_at_the_oldest(backend: Backend) -> None:

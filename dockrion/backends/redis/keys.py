@@ -1,0 +1,77 @@
+"""The names of everything in Redis, and the scripts that write there.
+
+Keys of one run share a hash tag, and so do those of the service, so that a script's keys are
+always in one slot (Redis Cluster specification, "Hash tags").
+"""
+
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+
+Command = tuple[bytes | str | int | float, ...]
+
+
+class Keys:
+    """Names keys.
+
+    Args:
+        agent: The name of the agent whose runs these are.
+    """
+
+    def __init__(self, agent: str) -> None:
+        self._runs = f"dockrion:{agent}:"
+        self._service = f"dockrion:{agent}:{{service}}:"
+        self.replicas = f"{self._service}replicas"  # hash: replica → its beats
+        self.runs = f"{self._service}runs"  # sorted set: every run, by name in order of creation
+        self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to look if it is gone
+        self.ping = f"{self._service}ping"
+
+    def owned(self, replica: str) -> str:
+        """Return the set of the ids of a replica's unfinished runs."""
+        return f"{self._service}owned:{replica}"
+
+    def control(self, replica: str) -> str:
+        """Return the stream that wakes a replica."""
+        return f"{self._service}control:{replica}"
+
+    def run(self, run_id: str) -> str:
+        """Return the hash with a run's record."""
+        return f"{self._runs}{{{run_id}}}:run"
+
+    def log(self, run_id: str) -> tuple[str, str]:
+        """Return the run's hash and the stream of its events."""
+        return self.run(run_id), f"{self._runs}{{{run_id}}}:events"
+
+    def watchers(self, run_id: str) -> str:
+        """Return the hash: replica that watches the run → its readers."""
+        return f"{self._runs}{{{run_id}}}:watchers"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script, which runs as one step."""
+
+    text: str
+    digest: str
+
+    def __call__(self, keys: tuple[str, ...], *arguments: bytes | str | float) -> Command:
+        """Return the command that runs it."""
+        return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
+
+def _script(name: str) -> Script:
+    text = (files(__package__) / "scripts" / f"{name}.lua").read_text("utf-8")
+    # What names a script in Redis, not what protects it.
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND = _script("append")
+BEAT = _script("beat")
+CANCEL = _script("cancel")
+CREATE = _script("create")
+DISCARD = _script("discard")
+READ = _script("read")
+REGISTER = _script("register")
+RENEW = _script("renew")
+WATCH = _script("watch")
+SCRIPTS = (APPEND, BEAT, CANCEL, CREATE, DISCARD, READ, REGISTER, RENEW, WATCH)

@@ -1,0 +1,77 @@
+"""Runs and events as Redis holds them."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from dockrion.backends.base import BadCursor, Page, Run
+from dockrion.events import Entry
+
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INDEX_ENTRY = re.compile(r"[0-9]{17}:[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+_encoder = msgspec.json.Encoder()
+_run_decoder = msgspec.json.Decoder(Run)
+_reason_decoder: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+
+
+def encode_run(run: Run) -> bytes:
+    """Return a record without its output, which is kept beside it."""
+    if run.output is not None:
+        run = msgspec.structs.replace(run, output=None)
+    return _encoder.encode(run)
+
+
+def decode_run(record: bytes, output: bytes | None = None) -> Run:
+    run = _run_decoder.decode(record)
+    return run if output is None else msgspec.structs.replace(run, output=msgspec.Raw(output))
+
+
+def encode_reason(reason: str | None) -> bytes:
+    return _encoder.encode(reason)
+
+
+def decode_reason(reason: bytes) -> str | None:
+    return _reason_decoder.decode(reason)
+
+
+def encode_entries(entries: Sequence[Entry]) -> list[bytes | str]:
+    return [part for entry in entries for part in (entry.type, repr(entry.emitted_at), entry.data)]
+
+
+def decode_page(reply: list[bytes]) -> Page:
+    """Return the page that the script `read` found."""
+    last, first = int(reply[0]), int(reply[2])
+    entries = [
+        Entry(first + number, reply[at].decode(), reply[at + 2], float(reply[at + 1]))
+        for number, at in enumerate(range(3, len(reply), 3))
+    ]
+    reached = entries[-1].sequence if entries else last
+    return Page(entries, closed=bool(int(reply[1])) and reached >= last, more=reached < last)
+
+
+def index_entry(run: Run) -> str:
+    """Return a run's place in the order of creation."""
+    return f"{(run.created_at - _EPOCH) // _MICROSECOND:017d}:{run.run_id}"
+
+
+def index_time(seconds: float) -> str:
+    """Return what is greater than the index entries of all runs created before some time."""
+    return f"{int(seconds * 1_000_000):017d}"
+
+
+def run_id_of(entry: str) -> str:
+    return entry.partition(":")[2]
+
+
+def checked_cursor(cursor: str) -> str:
+    """Return a cursor, which is the place of the last run of a listing.
+
+    Raises:
+        BadCursor: It is none.
+    """
+    if not _INDEX_ENTRY.fullmatch(cursor):
+        raise BadCursor(cursor)
+    return cursor

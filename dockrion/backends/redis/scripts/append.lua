@@ -1,0 +1,57 @@
+-- Adds a batch to a run's log and replaces the run's record, both or neither.
+-- A batch that is there already is accepted again, so that a writer may repeat it.
+-- KEYS run, events, watchers
+-- ARGV owner, index entry, first sequence, most events to keep, seconds to live, record, output,
+--      1 if the batch closes the log, 1 if it may follow a gap, then type, time and data of each event
+-- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
+local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
+local first, window, ttl = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
+local fixed = 9
+local count = (#ARGV - fixed) / 3
+if #KEYS ~= 3 or count < 1 or count % 1 ~= 0 or not first or not window or window < 1 or not ttl or ttl < 1 then
+  return redis.error_reply('ERR wrong arguments for append')
+end
+
+local held = redis.call('HMGET', run, 'owner', 'last', 'closed')
+local last = tonumber(held[2])
+local watching = redis.call('HKEYS', watchers)
+if not held[1] or not last then
+  if not may_gap then
+    return {'missing'}
+  end
+  last = 0
+elseif held[1] ~= ARGV[1] then
+  return {held[3] and 'closed' or 'foreign'}
+end
+
+local final = first + count - 1
+if final == last and last > 0 then
+  local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  if newest and newest[2][2] == ARGV[#ARGV - 2] and newest[2][4] == ARGV[#ARGV - 1]
+      and newest[2][6] == ARGV[#ARGV] then
+    return {'ok', unpack(watching)}
+  end
+end
+if held[3] then
+  return {'closed'}
+end
+if first ~= last + 1 and not (may_gap and first > last) then
+  return {'conflict'}
+end
+
+for n = 0, count - 1 do
+  local at = fixed + n * 3
+  redis.call('XADD', events, string.format('%.0f-0', first + n), 't', ARGV[at + 1], 'a', ARGV[at + 2], 'd', ARGV[at + 3])
+end
+redis.call('XTRIM', events, 'MAXLEN', window)
+redis.call('HSET', run, 'owner', ARGV[1], 'entry', ARGV[2], 'record', ARGV[6], 'last', string.format('%.0f', final))
+if ARGV[7] ~= '' then
+  redis.call('HSET', run, 'output', ARGV[7])
+end
+if closes then
+  redis.call('HSET', run, 'closed', 1)
+end
+redis.call('EXPIRE', run, ttl)
+redis.call('EXPIRE', events, ttl)
+return {'ok', unpack(watching)}

@@ -1,0 +1,36 @@
+-- Says how many readers a replica has on a run, so that it is told of new events.
+-- KEYS run, watchers
+-- ARGV replica, its readers or -1 when it watches no more, most readers of all replicas or -1, seconds to
+--      live, then replicas that are dead
+-- Returns 'ok', 'missing', or 'full' and the other replicas that have readers.
+local run, watchers = KEYS[1], KEYS[2]
+local readers, limit, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if #KEYS ~= 2 or #ARGV < 4 or not readers or not limit or not ttl or ttl < 1 then
+  return redis.error_reply('ERR wrong arguments for watch')
+end
+if readers < 0 then
+  redis.call('HDEL', watchers, ARGV[1])
+  return {'ok'}
+end
+if redis.call('EXISTS', run) == 0 then
+  return {'missing'}
+end
+for n = 5, #ARGV do
+  redis.call('HDEL', watchers, ARGV[n])
+end
+if limit >= 0 then
+  local all, others = readers, {}
+  local counts = redis.call('HGETALL', watchers)
+  for n = 1, #counts, 2 do
+    if counts[n] ~= ARGV[1] then
+      all = all + (tonumber(counts[n + 1]) or 0)
+      others[#others + 1] = counts[n]
+    end
+  end
+  if all > limit then
+    return {'full', unpack(others)}
+  end
+end
+redis.call('HSET', watchers, ARGV[1], readers)
+redis.call('EXPIRE', watchers, ttl)
+return {'ok'}

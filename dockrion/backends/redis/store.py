@@ -1,0 +1,212 @@
+"""What Redis holds: each method is one round trip."""
+
+import time
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from dockrion.backends.base import PAGE_BYTES, Listing, Page, Run, Status
+from dockrion.backends.redis import records
+from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, DISCARD, READ, REGISTER, Command, Keys
+from dockrion.backends.redis.link import Link
+from dockrion.errors import LogUnreadable, RunClosed, RunExists, RunNotFound, SequenceConflict
+from dockrion.events import Entry
+
+_CONTROL_NOTES = 10_000
+_CHUNK = 100
+_UNCONFIRMED_SECONDS = 60.0  # an index entry is older than its run, but not by more
+
+
+class Store:
+    """Reads and writes runs.
+
+    Args:
+        link: The connections.
+        keys: The names.
+        max_events: How many events of a run are kept, the newest.
+        ttl: Seconds a finished run is kept.
+        live_ttl: Seconds an unfinished run is kept when nobody renews it.
+    """
+
+    def __init__(self, link: Link, keys: Keys, *, max_events: int, ttl: int, live_ttl: int) -> None:
+        self.link = link
+        self.keys = keys
+        self.ttl = ttl
+        self.live_ttl = live_ttl
+        self._max_events = max_events
+
+    async def create(self, owner: str, run: Run) -> None:
+        """Store a new run, listed and known to be its owner's.
+
+        Raises:
+            RunExists: The id is taken.
+        """
+        keys, entry = self.keys, records.index_entry(run)
+        register = REGISTER(
+            (keys.replicas, keys.owned(owner), keys.runs, keys.expiry),
+            owner,
+            run.run_id,
+            entry,
+            time.time() + self.live_ttl,
+            self.live_ttl,
+        )
+        create = CREATE(keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
+        _, created = await self.link.send(register, create)
+        if not created:
+            raise RunExists(run.run_id)
+
+    def discard(self, owner: str, run: Run) -> Command:
+        """Return the command that takes back a creation that was not confirmed."""
+        return DISCARD((self.keys.run(run.run_id),), owner, records.encode_run(run))
+
+    async def append(
+        self,
+        owner: str,
+        run: Run,
+        entries: Sequence[Entry],
+        *,
+        tell: Collection[str] = (),
+        after_gap: bool = False,
+    ) -> list[str]:
+        """Add a batch and replace the record.
+
+        Args:
+            owner: Whose run it is.
+            run: The record after the batch.
+            entries: The batch.
+            tell: Replicas that are told at once.
+            after_gap: Accept a log that has lost events, or is gone.
+
+        Returns:
+            All the replicas that watch the run.
+
+        Raises:
+            RunNotFound: No such run.
+            RunClosed: The log has its terminal event.
+            SequenceConflict: The batch does not continue the log, or the run is another's.
+        """
+        keys, run_id = self.keys, run.run_id
+        append = APPEND(
+            (*keys.log(run_id), keys.watchers(run_id)),
+            owner,
+            records.index_entry(run),
+            entries[0].sequence,
+            self._max_events,
+            self.ttl if run.finished else self.live_ttl,
+            records.encode_run(run),
+            b"" if run.output is None else bytes(run.output),
+            int(run.finished),
+            int(after_gap),
+            *records.encode_entries(entries),
+        )
+        (reply, *_) = await self.link.send(append, *self._notes(tell, "run", run_id))
+        match reply[0]:
+            case b"ok":
+                return [replica.decode() for replica in reply[1:]]
+            case b"missing":
+                raise RunNotFound(run_id)
+            case b"closed":
+                raise RunClosed(run_id)
+            case _:
+                raise SequenceConflict(run_id)
+
+    async def tell(self, replicas: Collection[str], run_id: str) -> None:
+        """Wake replicas that watch a run."""
+        if replicas:
+            await self.link.send(*self._notes(replicas, "run", run_id))
+
+    async def get(self, run_id: str) -> Run:
+        """Return a run's record.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        ((record, output),) = await self.link.send(("HMGET", self.keys.run(run_id), "record", "output"))
+        if record is None:
+            raise RunNotFound(run_id)
+        return _decoded_run(record, output)
+
+    async def read(self, run_id: str, after: int, limit: int) -> Page:
+        """Return the events that follow a position.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        (reply,) = await self.link.send(READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
+        if reply is None:
+            raise RunNotFound(run_id)
+        try:
+            return records.decode_page(reply)
+        except (ValueError, TypeError) as error:
+            raise LogUnreadable(run_id) from error
+
+    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
+        """Return runs, newest first, without their outputs.
+
+        Raises:
+            BadCursor: The cursor is malformed.
+        """
+        upper = "+" if cursor is None else f"({records.checked_cursor(cursor)}"
+        found: list[tuple[str, Run]] = []
+        while True:
+            (listed,) = await self.link.send(
+                ("ZREVRANGEBYLEX", self.keys.runs, upper, "-", "LIMIT", 0, max(limit + 1, _CHUNK))
+            )
+            entries = [entry.decode() for entry in listed]
+            for entry, run in await self._listed(entries):
+                if status is not None and run.status != status:
+                    continue
+                if len(found) == limit:
+                    return Listing([run for _, run in found], found[-1][0])
+                found.append((entry, run))
+            if len(entries) <= limit:
+                return Listing([run for _, run in found], None)
+            upper = f"({entries[-1]}"
+
+    async def request_cancel(self, run_id: str, reason: str | None) -> None:
+        """Leave a request where the owner finds it, and tell the owner.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        encoded = records.encode_reason(reason)
+        (owner,) = await self.link.send(CANCEL((self.keys.run(run_id),), encoded))
+        if owner is None:
+            raise RunNotFound(run_id)
+        await self.link.send(*self._notes([owner.decode()], "run", run_id, "cancel", encoded))
+
+    async def ping(self) -> None:
+        """Write something."""
+        await self.link.send(("SET", self.keys.ping, 1, "EX", 60))
+
+    async def _listed(self, entries: list[str]) -> list[tuple[str, Run]]:
+        """Return those index entries whose runs are there, and forget the others."""
+        if not entries:
+            return []
+        run_keys = [self.keys.run(records.run_id_of(entry)) for entry in entries]
+        replies = await self.link.send(*(("HMGET", key, "record", "entry") for key in run_keys))
+        there: list[tuple[str, Run]] = []
+        gone: list[str] = []
+        newest = records.index_time(time.time() - _UNCONFIRMED_SECONDS)
+        for entry, (record, named) in zip(entries, replies, strict=True):
+            if record is not None and named == entry.encode():
+                there.append((entry, _decoded_run(record, None)))
+            elif entry < newest:
+                gone.append(entry)
+        if gone:
+            await self.link.send(("ZREM", self.keys.runs, *gone), ("ZREM", self.keys.expiry, *gone))
+        return there
+
+    def _notes(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
+        """Return commands that leave a note for replicas; for those that are gone, nothing."""
+        return [
+            ("XADD", self.keys.control(each), "NOMKSTREAM", "MAXLEN", "~", _CONTROL_NOTES, "*", *fields)
+            for each in replicas
+        ]
+
+
+def _decoded_run(record: bytes, output: bytes | None) -> Run:
+    try:
+        return records.decode_run(record, output)
+    except msgspec.DecodeError as error:
+        raise LogUnreadable("a run's record") from error

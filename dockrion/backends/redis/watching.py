@@ -1,0 +1,186 @@
+"""Who in this process watches which run, and what they read together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from dockrion.backends.base import PAGE_BYTES, Page, Watch
+from dockrion.backends.redis.keys import WATCH, Command
+from dockrion.backends.redis.link import end
+from dockrion.backends.redis.store import Store
+from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
+
+T = TypeVar("T")
+_NO_LIMIT = -1
+_NO_READERS = -1
+_CHUNK = 100
+
+
+class _Watched:
+    """One run: those who watch it here, and the reads that they share."""
+
+    def __init__(self) -> None:
+        self.watches: set[Watch] = set()
+        self.counted: set[Watch] = set()
+        self.armed = False
+        self.arming = asyncio.Lock()  # Redis is told numbers, which must arrive in order
+        self.reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
+        self.newest: tuple[int, Page] | None = None
+
+    def wake(self) -> None:
+        self.reads.clear()
+        self.newest = None
+        for watch in self.watches:
+            watch.wake()
+
+
+class Watching:
+    """Wakes readers, and reads once for all that want the same.
+
+    Args:
+        store: Where the runs are.
+        replica: Who is to be told of new events.
+    """
+
+    def __init__(self, store: Store, replica: str) -> None:
+        self._store = store
+        self._replica = replica
+        self._watched: dict[str, _Watched] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._untold: set[str] = set()
+
+    @asynccontextmanager
+    async def watch(self, run_id: str, limit: int | None) -> AsyncIterator[Watch]:
+        """Arm a watch; see `Backend.watch`."""
+        watch = Watch()
+        watched = self._watched.setdefault(run_id, _Watched())
+        watched.watches.add(watch)
+        try:
+            await self._in_the_end(self._arm(run_id, watched, watch, limit))
+            yield watch
+        finally:
+            watched.watches.discard(watch)
+            watched.counted.discard(watch)
+            if limit is not None or not watched.watches:
+                await self._in_the_end(self._disarm(run_id, watched))
+
+    async def read(self, run_id: str, after: int, limit: int) -> Page:
+        """Read, together with all who read the same at this moment."""
+        watched = self._watched.get(run_id)
+        if watched is None:
+            return await self._store.read(run_id, after, limit)
+        if watched.newest is not None:
+            before, page = watched.newest
+            if before == after and len(page.entries) <= limit:
+                return page
+        asked = after, limit
+        task = watched.reads.get(asked)
+        if task is None:
+            task = watched.reads[asked] = self._task(self._store.read(run_id, after, limit))
+            task.add_done_callback(lambda done: watched.reads.get(asked) is done and watched.reads.pop(asked))
+        return await asyncio.shield(task)
+
+    def wake(self, run_id: str, page: Page | None = None) -> None:
+        """Wake those who watch a run.
+
+        Args:
+            run_id: The run.
+            page: What is new, if it is known here.
+        """
+        watched = self._watched.get(run_id)
+        if watched is None:
+            return
+        watched.wake()
+        if page is not None and sum(len(entry.data) for entry in page.entries) <= PAGE_BYTES:
+            watched.newest = page.entries[0].sequence - 1, page
+
+    def wake_all(self) -> None:
+        """Let everybody look again."""
+        for watched in self._watched.values():
+            watched.wake()
+
+    async def renew(self) -> None:
+        """Tell Redis again what is watched here, and what no more.
+
+        Raises:
+            ServiceUnavailable: Redis is away.
+        """
+        left = [run_id for run_id in self._untold if run_id not in self._watched]
+        commands = [self._command(run_id, _NO_READERS) for run_id in left]
+        for run_id, watched in self._watched.items():
+            if watched.armed:
+                commands.append(self._command(run_id, len(watched.counted)))
+        for start in range(0, len(commands), _CHUNK):
+            await self._store.link.keep(*commands[start : start + _CHUNK])
+        self._untold.difference_update(left)
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await end(self._tasks)
+
+    async def _arm(self, run_id: str, watched: _Watched, watch: Watch, limit: int | None) -> None:
+        async with watched.arming:
+            if limit is None and watched.armed:
+                return
+            readers = len(watched.counted) + (limit is not None)
+            reply = await self._told(run_id, readers, limit)
+            if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
+                reply = await self._told(run_id, readers, limit, *dead)
+            if reply[0] == b"missing":
+                raise RunNotFound(run_id)
+            if reply[0] == b"full":
+                raise TooManySubscribers(
+                    f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
+                )
+            watched.armed = True
+            if limit is not None and watch in watched.watches:
+                watched.counted.add(watch)
+
+    async def _disarm(self, run_id: str, watched: _Watched) -> None:
+        async with watched.arming:
+            if watched.armed:
+                watched.armed = bool(watched.watches)
+                with suppress(ServiceUnavailable):  # the keeper tells it later
+                    await self._told(run_id, len(watched.counted) if watched.armed else _NO_READERS, None)
+            if not watched.watches and self._watched.get(run_id) is watched:
+                del self._watched[run_id]
+
+    async def _told(self, run_id: str, readers: int, limit: int | None, *dead: bytes) -> list[bytes]:
+        try:
+            (reply,) = await self._store.link.send(self._command(run_id, readers, limit, *dead))
+        except ServiceUnavailable:
+            self._untold.add(run_id)
+            raise
+        return list(reply)
+
+    def _command(self, run_id: str, readers: int, limit: int | None = None, *dead: bytes) -> Command:
+        keys = self._store.keys
+        most = _NO_LIMIT if limit is None else limit
+        where = keys.run(run_id), keys.watchers(run_id)
+        return WATCH(where, self._replica, readers, most, self._store.live_ttl, *dead)
+
+    async def _dead(self, replicas: list[bytes]) -> list[bytes]:
+        """Return which of some replicas are not alive, so that their readers do not count."""
+        if not replicas:
+            return []
+        (beats,) = await self._store.link.send(("HMGET", self._store.keys.replicas, *replicas))
+        return [replica for replica, beat in zip(replicas, beats, strict=True) if beat is None]
+
+    async def _in_the_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for something that goes on though whoever waits may leave.
+
+        A cancelled command would cost its connection.
+        """
+        await asyncio.shield(self._task(work))
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited may have left
