@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import UNSET, structs
 
@@ -38,6 +39,19 @@ class Loaded:
     unknown: dict[str, Any]
     secrets: dict[str, str]
     missing_secrets: list[str]
+
+    @property
+    def confidential(self) -> list[str]:
+        """What must never be shown: the values of secrets, and the password of Redis."""
+        streaming = self.dockfile.streaming
+        url = streaming.redis.url if streaming.backend == "redis" else ""
+        return [*self.secrets.values(), *_passwords(url)]
+
+
+def _passwords(url: str) -> list[str]:
+    parts = urlsplit(url)
+    inside = [parts.password, *(value for name, value in parse_qsl(parts.query) if name == "password")]
+    return [form for each in inside if each for form in (each, unquote(each))]
 
 
 def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]) -> Loaded:

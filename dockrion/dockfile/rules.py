@@ -63,9 +63,19 @@ def _url(url: str, keys: Keys, report: Report) -> None:
 
 
 def _streaming(streaming: StreamingSpec, keys: Keys, report: Report) -> None:
-    if streaming.backend == "redis" and not streaming.redis.url.startswith(_REDIS_SCHEMES):
+    url = streaming.redis.url
+    if streaming.backend == "redis" and not (url.startswith(_REDIS_SCHEMES) and _has_sound_port(url)):
         # What it got is not shown: it may hold a password.
-        report.error((*keys, "redis", "url"), "expected redis://…, rediss://… or unix://…")
+        report.error(
+            (*keys, "redis", "url"), "expected redis://…, rediss://… or unix://…, with a valid port if any"
+        )
+
+
+def _has_sound_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _id_generator(generator: IdGeneratorSpec, keys: Keys, report: Report) -> None:

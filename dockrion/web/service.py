@@ -81,7 +81,7 @@ class Service:
     def __init__(self, loaded: Loaded) -> None:
         self.dockfile: Dockfile = loaded.dockfile
         self.unknown = loaded.unknown
-        self.redactor = Redactor(loaded.secrets.values())
+        self.redactor = Redactor(loaded.confidential)
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)

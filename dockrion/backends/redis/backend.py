@@ -88,7 +88,11 @@ class RedisBackend:
         await self._append(run, entries)
 
     async def write_off(self, run: Run, last: Entry) -> None:
-        await self._append(run, [last], after_gap=True)
+        try:
+            await self._append(run, [last], after_gap=True)
+        except BackendError:  # it is not ours, whatever becomes of it
+            self._custody.finished(run.run_id)
+            raise
 
     async def get(self, run_id: str) -> Run:
         return await self._store.get(run_id)

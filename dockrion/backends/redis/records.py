@@ -13,6 +13,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INDEX_ENTRY = re.compile(r"[0-9]{17}:[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _encoder = msgspec.json.Encoder()
+_packer = msgspec.msgpack.Encoder()
 _run_decoder = msgspec.json.Decoder(Run)
 _reason_decoder: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
@@ -37,8 +38,11 @@ def decode_reason(reason: bytes) -> str | None:
     return _reason_decoder.decode(reason)
 
 
-def encode_entries(entries: Sequence[Entry]) -> list[bytes | str]:
-    return [part for entry in entries for part in (entry.type, repr(entry.emitted_at), entry.data)]
+def encode_entries(entries: Sequence[Entry]) -> bytes:
+    """Return entries in MessagePack, all as text: Redis' decoder knows no binary type."""
+    return _packer.encode(
+        [part for entry in entries for part in (entry.type, repr(entry.emitted_at), entry.data.decode())]
+    )
 
 
 def decode_page(reply: list[bytes]) -> Page:

@@ -41,17 +41,9 @@ class Store:
         Raises:
             RunExists: The id is taken.
         """
-        keys, entry = self.keys, records.index_entry(run)
-        register = REGISTER(
-            (keys.replicas, keys.owned(owner), keys.runs, keys.expiry),
-            owner,
-            run.run_id,
-            entry,
-            time.time() + self.live_ttl,
-            self.live_ttl,
-        )
-        create = CREATE(keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
-        _, created = await self.link.send(register, create)
+        entry = records.index_entry(run)
+        create = CREATE(self.keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
+        _, created = await self.link.send(self._register(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
 
@@ -97,9 +89,11 @@ class Store:
             b"" if run.output is None else bytes(run.output),
             int(run.finished),
             int(after_gap),
-            *records.encode_entries(entries),
+            records.encode_entries(entries),
         )
-        (reply, *_) = await self.link.send(append, *self._notes(tell, "run", run_id))
+        first = [self._register(owner, run)] if after_gap else []
+        replies = await self.link.send(*first, append, *self._notes(tell, "run", run_id))
+        reply = replies[len(first)]
         match reply[0]:
             case b"ok":
                 return [replica.decode() for replica in reply[1:]]
@@ -196,6 +190,19 @@ class Store:
         if gone:
             await self.link.send(("ZREM", self.keys.runs, *gone), ("ZREM", self.keys.expiry, *gone))
         return there
+
+    def _register(self, owner: str, run: Run) -> Command:
+        """Return the command that lists a run, and makes it known as its owner's."""
+        keys = self.keys
+        look_at = time.time() + self.live_ttl
+        return REGISTER(
+            (keys.replicas, keys.owned(owner), keys.runs, keys.expiry),
+            owner,
+            run.run_id,
+            records.index_entry(run),
+            look_at,
+            self.live_ttl,
+        )
 
     def _notes(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
         """Return commands that leave a note for replicas; for those that are gone, nothing."""

@@ -1,6 +1,7 @@
 """Who in this process watches which run, and what they read together."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ T = TypeVar("T")
 _NO_LIMIT = -1
 _NO_READERS = -1
 _CHUNK = 100
+_HISTORY_PAGES = 64
 
 
 class _Watched:
@@ -49,6 +51,7 @@ class Watching:
         self._watched: dict[str, _Watched] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._untold: set[str] = set()
+        self._history: OrderedDict[tuple[str, int, int], Page] = OrderedDict()
 
     @asynccontextmanager
     async def watch(self, run_id: str, limit: int | None) -> AsyncIterator[Watch]:
@@ -74,10 +77,12 @@ class Watching:
             before, page = watched.newest
             if before == after and len(page.entries) <= limit:
                 return page
+        if (known := self._history.get((run_id, after, limit))) is not None:
+            return known
         asked = after, limit
         task = watched.reads.get(asked)
         if task is None:
-            task = watched.reads[asked] = self._task(self._store.read(run_id, after, limit))
+            task = watched.reads[asked] = self._task(self._read(run_id, after, limit))
             task.add_done_callback(lambda done: watched.reads.get(asked) is done and watched.reads.pop(asked))
         return await asyncio.shield(task)
 
@@ -118,6 +123,14 @@ class Watching:
     async def aclose(self) -> None:
         """End what is under way."""
         await end(self._tasks)
+
+    async def _read(self, run_id: str, after: int, limit: int) -> Page:
+        page = await self._store.read(run_id, after, limit)
+        if page.entries and (page.more or page.closed):  # it will never be another
+            self._history[run_id, after, limit] = page
+            if len(self._history) > _HISTORY_PAGES:
+                self._history.popitem(last=False)
+        return page
 
     async def _arm(self, run_id: str, watched: _Watched, watch: Watch, limit: int | None) -> None:
         async with watched.arming:

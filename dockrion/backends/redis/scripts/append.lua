@@ -2,15 +2,24 @@
 -- A batch that is there already is accepted again, so that a writer may repeat it.
 -- KEYS run, events, watchers
 -- ARGV owner, index entry, first sequence, most events to keep, seconds to live, record, output,
---      1 if the batch closes the log, 1 if it may follow a gap, then type, time and data of each event
+--      1 if the batch closes the log, 1 if it may follow a gap, and the events: type, time and data of
+--      each, one after another, in MessagePack, since a client packs thousands of arguments slowly
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
-local fixed = 9
-local count = (#ARGV - fixed) / 3
-if #KEYS ~= 3 or count < 1 or count % 1 ~= 0 or not first or not window or window < 1 or not ttl or ttl < 1 then
+if #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl or ttl < 1 then
   return redis.error_reply('ERR wrong arguments for append')
+end
+local sound, parts = pcall(cmsgpack.unpack, ARGV[10])
+local count = sound and type(parts) == 'table' and #parts / 3 or 0
+if count < 1 or count % 1 ~= 0 then
+  return redis.error_reply('ERR wrong arguments for append')
+end
+for _, part in ipairs(parts) do
+  if type(part) ~= 'string' then
+    return redis.error_reply('ERR wrong arguments for append')
+  end
 end
 
 local held = redis.call('HMGET', run, 'owner', 'last', 'closed')
@@ -28,8 +37,8 @@ end
 local final = first + count - 1
 if final == last and last > 0 then
   local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
-  if newest and newest[2][2] == ARGV[#ARGV - 2] and newest[2][4] == ARGV[#ARGV - 1]
-      and newest[2][6] == ARGV[#ARGV] then
+  if newest and newest[2][2] == parts[#parts - 2] and newest[2][4] == parts[#parts - 1]
+      and newest[2][6] == parts[#parts] then
     return {'ok', unpack(watching)}
   end
 end
@@ -41,8 +50,8 @@ if first ~= last + 1 and not (may_gap and first > last) then
 end
 
 for n = 0, count - 1 do
-  local at = fixed + n * 3
-  redis.call('XADD', events, string.format('%.0f-0', first + n), 't', ARGV[at + 1], 'a', ARGV[at + 2], 'd', ARGV[at + 3])
+  local at = n * 3
+  redis.call('XADD', events, string.format('%.0f-0', first + n), 't', parts[at + 1], 'a', parts[at + 2], 'd', parts[at + 3])
 end
 redis.call('XTRIM', events, 'MAXLEN', window)
 redis.call('HSET', run, 'owner', ARGV[1], 'entry', ARGV[2], 'record', ARGV[6], 'last', string.format('%.0f', final))
