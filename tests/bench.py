@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the agent and the servers are in the tests
 
 from dockrion import StreamContext  # noqa: E402
-from tests.servers import RedisServer  # noqa: E402
+from tests.servers import KINDS, RedisServer  # noqa: E402
 
 _DOCKFILE = """
 version: "1.0"
@@ -41,7 +41,7 @@ streaming:
   connection: {{max_subscribers_per_run: 1000}}
 observability: {{log_level: error}}
 """
-_ROUNDS = 5
+_ROUNDS = 3
 _ONE_STREAM = 20_000
 _STREAMS, _TOKENS_EACH = 50, 400
 _READERS, _EVENTS = 100, 2_000
@@ -169,7 +169,7 @@ async def _until_ready(client: Client) -> None:
 def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        redis = stack.enter_context(RedisServer("redis", folder)).url
+        redis = stack.enter_context(RedisServer(KINDS[0], folder)).url
         memory = stack.enter_context(served("memory"))
         one, other = (stack.enter_context(served("redis", redis)) for _ in range(2))
         services = {"memory": (memory, memory), "redis": (one, one), "redis, 2 replicas": (one, other)}

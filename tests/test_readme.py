@@ -23,6 +23,8 @@ from dockrion.errors import DockrionError
 from dockrion.metrics import Metrics
 from dockrion.web.app import create_app
 from tests import curl
+from tests.backends.conformance import forget
+from tests.servers import KINDS, shared
 from tests.support import PATIENCE, dockfile
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +53,8 @@ def names(cell: str) -> list[str]:
 @contextmanager
 def running(dockfile: Path, port: int, folder: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+    environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             asyncio.run(_until_ready(port))
             yield
@@ -85,7 +88,7 @@ def shell(text: str, folder: Path) -> str:
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, (text, done.stdout, done.stderr)
@@ -121,6 +124,25 @@ def test_curl_examples_do_what_they_say() -> None:
     assert "id: 7\n" in resumed
 
 
+def test_the_walk_through_two_replicas_does_what_it_says() -> None:
+    forget(KINDS[0], "shared-writer")
+    one, other = free_port(), free_port()
+    ports = {"localhost:8081": f"127.0.0.1:{one}", "localhost:8082": f"127.0.0.1:{other}"}
+    examples = [block for block in blocks("sh") if "localhost:8081" in block]
+    dockfile = ROOT / "config/redis.yaml"
+    with running(dockfile, one, ROOT), running(dockfile, other, ROOT):
+        for name, address in ports.items():
+            examples = [block.replace(name, address) for block in examples]
+        watched, cancelled = (shell(block, ROOT) for block in examples)
+    first, _, rest = watched.partition("event: complete")
+    assert "event: started" in first
+    assert "id: 7\n" in first
+    assert "id: 6\n" in first
+    assert "id: 7\n" in rest
+    assert "id: 6\n" not in rest
+    assert '{"run_id":"endless","status":"cancelled"}' in cancelled
+
+
 def test_command_examples_run() -> None:
     for block in blocks("sh")[2:]:
         if block.startswith("dockrion --version"):
@@ -134,7 +156,9 @@ def test_command_examples_run() -> None:
 
 def test_the_benchmark_prints_its_figures() -> None:
     assert "python tests/bench.py\n" in blocks("sh")
-    assert shell("python tests/bench.py", ROOT).count("events/s") == 3
+    printed = shell("python tests/bench.py", ROOT)
+    assert printed.count("events/s") == 9
+    assert printed.count("ms to delivery") == 3
 
 
 def test_your_own_agent_works_as_written(tmp_path: Path) -> None:
