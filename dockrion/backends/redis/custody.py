@@ -13,7 +13,7 @@ from dockrion.backends.base import Run
 from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
 from dockrion.backends.redis.store import Store
-from dockrion.errors import BackendError, RunNotFound
+from dockrion.errors import LogUnreadable, RunClosed, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 from dockrion.logs import log
 
@@ -216,9 +216,11 @@ class Custody:
         (owned,) = await link.keep(("SMEMBERS", keys.owned(replica)))
         ended = 0
         for run_id in owned:
-            ended += await self._end(replica, run_id.decode())
-        if owned:
-            await link.keep(("SREM", keys.owned(replica), *owned))
+            try:
+                ended += await self._end(replica, run_id.decode())
+            except SequenceConflict:  # it has written: it lives
+                return
+            await link.keep(("SREM", keys.owned(replica), run_id))
         await link.keep(("HDEL", keys.replicas, replica), ("DEL", keys.control(replica)))
         log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended)
 
@@ -231,9 +233,7 @@ class Custody:
             ended, entry = _worker_lost(run)
             watchers = await self._store.append(replica, ended, [entry])
             await self._store.tell(watchers, run_id)
-        except RunNotFound:
-            return False
-        except BackendError:  # somebody else has ended it, or its owner lives
+        except (RunNotFound, RunClosed, LogUnreadable):
             return False
         self._over[run_id] = records.index_entry(run)
         log(_logger, logging.WARNING, "run ended: its worker is lost", run_id=run_id, code=WORKER_LOST)
