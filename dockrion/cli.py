@@ -12,14 +12,17 @@ from pathlib import Path
 import msgspec
 
 import dockrion
-from dockrion import logs
+from dockrion import logs, metrics
 from dockrion.agents.loading import refusals
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
+from dockrion.supervisor import supervise
 from dockrion.web.server import exit_within, serve
+from dockrion.web.worker import Place, Worker
 
 _MAX_PORT = 65535
+_MAX_WORKERS = 64
 _logger = logging.getLogger(__name__)
 
 
@@ -69,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common], help="serve the agent")
     run.add_argument("--host", help="listen here instead of expose.host")
     run.add_argument("--port", type=_port, help="listen here instead of expose.port; 0 for any free port")
+    run.add_argument(
+        "--workers", type=_workers, default=1, help="processes that share the port; needs the redis backend"
+    )
+    run.add_argument("--place", type=_place, help=argparse.SUPPRESS)  # of a worker, from its supervisor
     run.set_defaults(command=_run)
 
     validate = commands.add_parser("validate", parents=[common], help="check a Dockfile and sum it up")
@@ -83,26 +90,62 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"expected 1 to {_MAX_WORKERS}, got {text}")
+    return int(text)
+
+
+def _place(text: str) -> Place:
+    try:
+        return msgspec.json.decode(text, type=Place)
+    except msgspec.MsgspecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _run(options: argparse.Namespace) -> int:
     loaded = load(options.dockfile, env_file=options.env_file, environ=os.environ)
     _refuse_unserved(loaded)
-    os.environ.update(loaded.secrets)
-    redactor = Redactor(loaded.secrets.values())
-    logs.configure(loaded.dockfile.observability.log_level, redactor)
-    for warning in loaded.warnings:
-        logs.log(_logger, logging.WARNING, str(warning))
-    expose = loaded.dockfile.expose
+    _refuse_split(loaded, options.workers)
+    redactor = Redactor(loaded.confidential)
+    level = loaded.dockfile.observability.log_level
+    if options.place is None:
+        logs.configure(level, redactor)
+        for warning in loaded.warnings:
+            logs.log(_logger, logging.WARNING, str(warning))
+    else:
+        logs.configure(level, redactor, worker=os.getpid())
     try:
-        serve(
-            loaded,
-            host=options.host or expose.host,
-            port=expose.port if options.port is None else options.port,
-        )
+        return _serve(options, loaded)
     except StartError as error:
         exit_within(1)
         return _failed(error, redactor, verbose=options.verbose)
+
+
+def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
+    expose = loaded.dockfile.expose
+    host = options.host or expose.host
+    port = expose.port if options.port is None else options.port
+    if options.workers > 1:
+        return supervise(_again(options), host=host, port=port, workers=options.workers)
+    os.environ.update(loaded.secrets)
+    if options.place is None:
+        serve(loaded, host=host, port=port)
+    else:
+        metrics.share(options.place.directory, options.place.number)
+        worker = Worker(options.place)
+        try:
+            serve(loaded, host=host, port=port, worker=worker)
+        finally:
+            worker.close()
     exit_within(0)
     return 0
+
+
+def _again(options: argparse.Namespace) -> list[str]:
+    """Return the arguments of `dockrion run` in a worker, its place aside."""
+    arguments = [f"--env-file={options.env_file}"] if options.env_file else []
+    return [*arguments, *(["--verbose"] if options.verbose else []), "--", str(options.dockfile)]
 
 
 def _refuse_unserved(loaded: Loaded) -> None:
@@ -114,12 +157,20 @@ def _refuse_unserved(loaded: Loaded) -> None:
         raise StartError("\n".join(lines))
 
 
+def _refuse_split(loaded: Loaded, workers: int) -> None:
+    if workers > 1 and loaded.dockfile.streaming.backend == "memory":
+        raise StartError(
+            f"{loaded.path}: streaming.backend: memory keeps runs in one process, where --workers {workers} "
+            "would not find each other's; use redis, or one worker"
+        )
+
+
 def _validate(options: argparse.Namespace) -> int:
     if options.schema:
         print(msgspec.json.format(msgspec.json.encode(json_schema())).decode())
         return 0
     loaded = load(options.dockfile, env_file=options.env_file, environ=os.environ)
-    redactor = Redactor(loaded.secrets.values())
+    redactor = Redactor(loaded.confidential)
     warnings = [*map(str, loaded.warnings), *_refusals(loaded)]
     for warning in warnings:
         print(redactor.text(f"warning: {warning}"), file=sys.stderr)

@@ -16,17 +16,18 @@ _logger = logging.getLogger(__name__)
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str, redactor: Redactor) -> None:
+def configure(level: str, redactor: Redactor, **always: Any) -> None:
     """Send everything that is logged in this process to stdout, the agent's own logs too.
 
     Args:
         level: A level as the Dockfile names it.
         redactor: Masks secrets.
+        always: Fields of every line.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter(redactor))
+    handler.setFormatter(JsonFormatter(redactor, **always))
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
     logging.raiseExceptions = False  # its complaints go to stderr, secrets and all
     threading.excepthook = _log_thread
@@ -55,11 +56,13 @@ class JsonFormatter(logging.Formatter):
 
     Args:
         redactor: Masks secrets in the message, the fields and the traceback.
+        always: Fields of every line.
     """
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, **always: Any) -> None:
         super().__init__()
         self._redactor = redactor
+        self._always = always
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -67,6 +70,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self._redactor.text(_message(record)),
+            **self._always,
             **self._redactor.value(_plain(getattr(record, "fields", None))),
         }
         if record.exc_info:

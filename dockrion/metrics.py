@@ -1,17 +1,57 @@
 """What Prometheus may ask."""
 
+import os
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from dockrion.events import CUSTOM_PREFIX, Entry
 
 _DELIVERY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_PREFIX = "dockrion_"
+
+# For all metrics of a process; otherwise PROMETHEUS_MULTIPROC_DIR decides it, which may be there for
+# another program: the folder may be missing, or hold the numbers of another process.
+values.ValueClass = values.MutexValue
+
+
+def share(directory: str, number: int) -> None:
+    """Count together with other processes, from now on.
+
+    Args:
+        directory: Where each has its files.
+        number: This process's, which differs from the others'; it goes on where one that had the
+            same number ended.
+    """
+    Path(directory).mkdir(mode=0o700, exist_ok=True)  # what is old in /tmp may have been swept away
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: number)
+    Metrics.directory = directory
+
+
+def forget(directory: str, number: int) -> None:
+    """Leave out what a process that ended had at work.
+
+    Args:
+        directory: Where it had its files.
+        number: The process's.
+    """
+    mark_process_dead(number, directory)
 
 
 class Metrics:
-    """The service's counters, in a registry of its own."""
+    """The service's counters, in a registry of its own.
+
+    Attributes:
+        directory: Where processes share what they count, or None.
+    """
+
+    directory: ClassVar[str | None] = None
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -25,14 +65,14 @@ class Metrics:
             request,
             registry=registry,
         )
-        self.active_requests = Gauge("dockrion_active_requests", "HTTP requests at work.", registry=registry)
+        self.active_requests = _gauge("dockrion_active_requests", "HTTP requests at work.", registry)
         self.runs = Counter("dockrion_runs", "Runs that ended, by outcome.", ["outcome"], registry=registry)
-        self.active_runs = Gauge("dockrion_active_runs", "Runs accepted and not over.", registry=registry)
+        self.active_runs = _gauge("dockrion_active_runs", "Runs accepted and not over.", registry)
         self.output_errors = Counter(
             "dockrion_output_errors", "Outputs that broke io_schema.output.", registry=registry
         )
         self.events = Counter("dockrion_events", "Events stored, by type.", ["type"], registry=registry)
-        self.open_streams = Gauge("dockrion_open_streams", "Event streams open.", registry=registry)
+        self.open_streams = _gauge("dockrion_open_streams", "Event streams open.", registry)
         self.delivery_seconds = Histogram(
             "dockrion_event_delivery_seconds",
             "Seconds from an agent's emit to the write to a reader, the newest event of each write.",
@@ -48,4 +88,19 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all of it in the Prometheus text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self._registry if self.directory is None else _Shared(self.directory))
+
+
+class _Shared(Collector):
+    """The sums over all processes, without what agents count."""
+
+    def __init__(self, directory: str) -> None:
+        self._collector = MultiProcessCollector(None, directory)
+
+    def collect(self) -> Iterator[Metric]:
+        merged = self._collector.collect()
+        return (metric for metric in merged if metric.name.startswith(_PREFIX))
+
+
+def _gauge(name: str, documentation: str, registry: CollectorRegistry) -> Gauge:
+    return Gauge(name, documentation, registry=registry, multiprocess_mode="livesum")

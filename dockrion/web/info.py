@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
+from dockrion.agents.threads import in_thread
 from dockrion.web.answers import answer
 from dockrion.web.service import SERVICE
 
@@ -73,7 +74,11 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    exposition = request.app[SERVICE].metrics.exposition()
+    metrics = request.app[SERVICE].metrics
+    if metrics.directory is None:
+        exposition = metrics.exposition()
+    else:  # the files of many processes take a while to read
+        exposition = await in_thread(metrics.exposition, "dockrion-metrics")
     return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -5,20 +5,23 @@ import itertools
 import logging
 import os
 import signal
+import socket
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.log import server_logger
 
-import dockrion
 from dockrion.dockfile import Loaded
-from dockrion.errors import StartError
 from dockrion.logs import log
 from dockrion.web.app import create_app
+from dockrion.web.listening import BACKLOG, bind
 from dockrion.web.service import SERVICE
+from dockrion.web.worker import Worker
 
 _logger = logging.getLogger(__name__)
 GRACE_SECONDS = 30.0
@@ -27,13 +30,16 @@ _EXIT_SECONDS = 3.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(loaded: Loaded, *, host: str, port: int, grace: float = GRACE_SECONDS) -> None:
+def serve(
+    loaded: Loaded, *, host: str, port: int, worker: Worker | None = None, grace: float = GRACE_SECONDS
+) -> None:
     """Serve a Dockfile until a signal ends it.
 
     Args:
         loaded: The Dockfile, checked.
         host: Where to listen.
         port: Where to listen.
+        worker: What this process is; it listens where its supervisor does, then.
         grace: Seconds that running agents get after the signal.
 
     Raises:
@@ -41,7 +47,7 @@ def serve(loaded: Loaded, *, host: str, port: int, grace: float = GRACE_SECONDS)
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    task = loop.create_task(_serve(loaded, host, port, grace))
+    task = loop.create_task(_serve(loaded, host, port, worker, grace))
     try:
         while not task.done():
             try:
@@ -79,8 +85,10 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], malformed))
 
 
-async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
+async def _serve(loaded: Loaded, host: str, port: int, worker: Worker | None, grace: float) -> None:
     ended = _on_signal()
+    if worker is not None:
+        worker.watch(partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, ended), grace)
     server_logger.addFilter(_is_ours)
     app = create_app(loaded)
     runner = web.AppRunner(
@@ -88,11 +96,18 @@ async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
     )
     await runner.setup()
     try:
-        await _listen(runner, host, port)
         loading = app[SERVICE].loading
+        if worker is None:
+            await _accept(runner, await bind(host, port))
+        elif worker.place.alone:
+            await _accept(runner, worker.sockets())
         await asyncio.wait((ended, loading), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
+            if worker is not None:
+                if not worker.place.alone:  # others answer until this one can
+                    await _accept(runner, worker.sockets())
+                worker.ready()
             await ended
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
         await app[SERVICE].drain(grace)
@@ -101,16 +116,9 @@ async def _serve(loaded: Loaded, host: str, port: int, grace: float) -> None:
     log(_logger, logging.INFO, "shut down")
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StartError(
-            f"cannot listen on {host}:{port}: {reason}; name others with --host and --port"
-        ) from error
-    bound = [address[1] for address in runner.addresses]
-    log(_logger, logging.INFO, "listening", host=host, port=bound[0], version=dockrion.__version__)
+async def _accept(runner: web.AppRunner, sockets: Iterable[socket.socket]) -> None:
+    for each in sockets:
+        await web.SockSite(runner, each, backlog=BACKLOG).start()
 
 
 def _on_signal() -> asyncio.Future[None]:
@@ -123,11 +131,16 @@ def _on_signal() -> asyncio.Future[None]:
     def end(signum: int, _frame: FrameType | None) -> None:
         if next(signals):
             os._exit(128 + signum)
-        loop.call_soon_threadsafe(ended.set_result, None)
+        loop.call_soon_threadsafe(_complete, ended)
 
     for signum in _SIGNALS:
         signal.signal(signum, end)
     return ended
+
+
+def _complete(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _leave_behind(loop: asyncio.AbstractEventLoop) -> None:

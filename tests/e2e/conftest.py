@@ -6,9 +6,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.process import Process, get
+from tests.e2e.fleet import MODULE, Fleet
+from tests.e2e.process import Process, get, write_dockfile
 
 Start = Callable[..., Awaitable[Process]]
+Workers = Callable[..., Awaitable[Fleet]]
 
 
 @pytest.fixture
@@ -30,6 +32,27 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     yield begin
     for process in started:
         process.end()
+
+
+@pytest.fixture
+async def fleet(start: Start, tmp_path: Path) -> AsyncIterator[Workers]:
+    """Start workers: `await fleet(code, count)`; all are ready unless asked not to wait."""
+    started: list[Fleet] = []
+
+    async def begin(code: str, count: int = 2, *, ready: bool = True) -> Fleet:
+        path = write_dockfile(tmp_path, code)
+        temporary = tmp_path / "tmp"
+        temporary.mkdir()
+        process = await start(path, module=MODULE, ready=False, WORKERS=str(count), TMPDIR=str(temporary))
+        fleet = Fleet(process)
+        started.append(fleet)
+        if ready:
+            await fleet.until_logged("worker ready", count)
+        return fleet
+
+    yield begin
+    for each in started:
+        each.end()
 
 
 @pytest.fixture

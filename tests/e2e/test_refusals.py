@@ -12,7 +12,7 @@ OK = "def handle(payload):\n    return payload\n"
 ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
 # What is not served: sections, and what the line says.
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "redis": ({"streaming": {"backend": "redis", "redis": {"url": "redis://h"}}}, ["streaming.backend"]),
+    "redis url": ({"streaming": {"backend": "redis", "redis": {"url": "http://h"}}}, ["streaming.redis.url"]),
     "url": ({"agent": {"name": "t", "url": "http://127.0.0.1:1/"}}, ["agent.url"]),
     "langgraph": ({"agent": {**ENTRYPOINT, "framework": "langgraph"}}, ["agent.framework", "langgraph"]),
     "websocket": ({"expose": {"streaming": "websocket"}}, ["expose.streaming", "websocket"]),
@@ -55,13 +55,12 @@ def test_unserved_features_have_a_line_each(tmp_path: Path, capsys: pytest.Captu
     write_dockfile(
         tmp_path,
         OK,
-        streaming={"backend": "redis", "redis": {"url": "redis://h"}},
         expose={"streaming": "websocket"},
         auth={"mode": "api_key"},
         secrets={"required": [{"name": "ONE"}]},
     )
     lines = refused(capsys).splitlines()
-    paths = ["streaming.backend: ", "expose.streaming: ", "auth: ", "secrets.required: "]
+    paths = ["expose.streaming: ", "auth: ", "secrets.required: "]
     assert len(lines) == len(paths)
     assert all(path in line for path, line in zip(paths, lines, strict=True)), lines
 

@@ -1,7 +1,6 @@
 """The log in Redis, as a backend."""
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -16,9 +15,7 @@ from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.watching import Watching
 from dockrion.errors import BackendError, RunExists, ServiceUnavailable
 from dockrion.events import Entry
-from dockrion.logs import log
 
-_logger = logging.getLogger("dockrion.redis")
 _WATCHES_RENEWED_SECONDS = 30.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -71,6 +68,8 @@ class RedisBackend:
             on_cancel=self._custody.cancel,
             on_doubt=self._watching.wake_all,
         )
+        self._renew_watches_at = time.monotonic() + _WATCHES_RENEWED_SECONDS
+        self._eviction_checked = False
         self._tasks = [asyncio.create_task(feed.listen()), asyncio.create_task(self._keep())]
 
     async def create(self, run: Run) -> None:
@@ -118,6 +117,8 @@ class RedisBackend:
             yield await self._lost.get()
 
     async def ping(self) -> None:
+        if self._link.down:
+            raise ServiceUnavailable("the backend cannot be used at present")
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await self._store.ping()
@@ -149,29 +150,28 @@ class RedisBackend:
 
     async def _keep(self) -> None:
         """Do what has to be done again and again, for ever."""
-        checked = False
-        watches_renewed_at = time.monotonic()
         while True:
-            began = time.monotonic()
             try:
-                anew = await self._custody.beat()
-                if self._link.found() or anew or began - watches_renewed_at >= _WATCHES_RENEWED_SECONDS:
-                    await self._watching.renew()
-                    self._watching.wake_all()
-                    watches_renewed_at = began
-                await self._custody.renew()
-                await self._custody.bury()
-                await self._custody.sweep()
-                if not checked:
-                    await self._link.check_eviction()
-                    checked = True
-            except ServiceUnavailable:
-                self._link.lost()
-            except Exception as error:  # what somebody else has stored must not end this
-                log(_logger, logging.ERROR, "redis holds what is not ours", error=error)
+                await self._keep_once()
+            except Exception as error:  # whatever it was, this must not end
+                self._link.lost(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
                     await self._until_doubt()
+
+    async def _keep_once(self) -> None:
+        anew = await self._custody.beat()
+        if self._link.reached() or anew or time.monotonic() >= self._renew_watches_at:
+            await self._watching.renew()
+            self._watching.wake_all()
+            self._renew_watches_at = time.monotonic() + _WATCHES_RENEWED_SECONDS
+        await self._custody.renew()
+        await self._custody.bury()
+        await self._custody.sweep()
+        if not self._eviction_checked:
+            await self._link.check_eviction()
+            self._eviction_checked = True
+        self._link.found()
 
     async def _until_doubt(self) -> None:
         if self._link.away:

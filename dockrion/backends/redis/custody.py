@@ -139,8 +139,9 @@ class Custody:
         run_ids = list(self._owned)
         for start in range(0, len(run_ids), _CHUNK):
             chunk = run_ids[start : start + _CHUNK]
-            replies = await self._store.link.keep(*map(self._renewal, chunk))
-            for run_id, (state, *reason) in zip(chunk, replies, strict=True):
+            replies = await self._store.link.keep_each(*map(self._renewal, chunk))
+            for run_id, reply in zip(chunk, replies, strict=True):
+                state, *reason = [b"unreadable"] if isinstance(reply, LogUnreadable) else reply
                 if state != b"mine" and run_id in self._owned:
                     self._on_lost(run_id)
                 elif reason:
@@ -213,9 +214,9 @@ class Custody:
 
     async def _end_runs_of(self, replica: str) -> None:
         keys, link = self._store.keys, self._store.link
-        (owned,) = await link.keep(("SMEMBERS", keys.owned(replica)))
+        (owned,) = await link.keep_each(("SMEMBERS", keys.owned(replica)))
         ended = 0
-        for run_id in owned:
+        for run_id in () if isinstance(owned, LogUnreadable) else owned:
             try:
                 ended += await self._end(replica, run_id.decode())
             except SequenceConflict:  # it has written: it lives

@@ -39,11 +39,13 @@ _ADVICE = {
     "BUSY": "a script of somebody's keeps it busy",
     "MASTERDOWN": "it is a replica that has lost its primary",
     "CLUSTERDOWN": "its cluster is down",
+    "REFUSED": "it refuses a command",
 }
+_NOT_OURS = ("WRONGTYPE", "wrong arguments for")
 _SIGNS: dict[str, str | type[Exception]] = {  # of kinds whose code the client library takes off
     "POOL": "No connection available",
     "MAXCLIENTS": "max number of clients",
-    "NOAUTH": "Authentication required",
+    "NOAUTH": "uthentica",  # required; or, from Redis 7, "unauthenticated multibulk length"
     "WRONGPASS": exceptions.AuthenticationError,
     "NOPERM": exceptions.NoPermissionError,
     "OOM": exceptions.OutOfMemoryError,
@@ -69,6 +71,7 @@ class Link:
     Attributes:
         in_doubt: Set when something failed, so that the keeper has a look.
         away: Whether it is known that there is no answer at present.
+        down: Whether the keeper could not do its work the last time.
 
     Raises:
         StartError: The URL is malformed.
@@ -80,7 +83,7 @@ class Link:
         self._reader = _client(url, 1, BLOCK_SECONDS + _ANSWER_SECONDS)
         self.in_doubt = asyncio.Event()
         self.away = False
-        self._down = False
+        self.down = False
         self._kind = ""
         self._told: dict[str, float] = {}
 
@@ -102,24 +105,36 @@ class Link:
         """Send commands for the keeper, as `send` does, also when there was no answer before."""
         return await self._send(self._keeper, commands)
 
+    async def keep_each(self, *commands: Command) -> list[Any]:
+        """Send commands as `keep` does, with `LogUnreadable` in the place of a reply where it applies."""
+        return await self._send(self._keeper, commands, in_place=True)
+
     async def listen(self, *commands: Command) -> list[Any]:
         """Send commands that block, as `send` does."""
         return await self._send(self._reader, commands)
 
-    def lost(self) -> None:
+    def lost(self, error: Exception) -> None:
         """Note that the keeper failed."""
-        self._down = True
-        self.away = self._kind not in _STILL_READABLE
+        self.down = True
+        if isinstance(error, LogUnreadable):
+            self._tell("NOT_OURS", "redis holds what is not ours, under our keys", reason=str(error))
+        elif isinstance(error, ServiceUnavailable):
+            self.away = self._kind not in _STILL_READABLE
+        else:
+            self._tell("BUG", "keeping the runs in redis failed", error=error)
 
-    def found(self) -> bool:
-        """Note that the keeper could write; tell whether this is news."""
+    def reached(self) -> bool:
+        """Note that the keeper could write; tell whether it could not the last time."""
         self.in_doubt.clear()
-        news, self._down = self._down, False
-        if news:
+        self.away = False
+        return self.down
+
+    def found(self) -> None:
+        """Note that the keeper could do all its work."""
+        if self.down:
+            self.down = False
             self._told.clear()
             log(_logger, logging.INFO, "redis answers")
-        self.away = False
-        return news
 
     async def check_eviction(self) -> None:
         """Warn if Redis may drop keys of live runs when its memory is full."""
@@ -142,7 +157,7 @@ class Link:
         for client in (self._requests, self._keeper, self._reader):
             await client.aclose()
 
-    async def _send(self, client: Redis, commands: Sequence[Command]) -> list[Any]:
+    async def _send(self, client: Redis, commands: Sequence[Command], *, in_place: bool = False) -> list[Any]:
         try:
             replies = await _replies(client, commands)
             if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
@@ -150,9 +165,12 @@ class Link:
                 replies = await _replies(client, commands)
         except (exceptions.RedisError, OSError) as error:
             raise self._trouble(error) from error
-        for reply in replies:
+        for number, reply in enumerate(replies):
             if isinstance(reply, Exception):
-                raise self._trouble(reply) from reply
+                failure = self._trouble(reply)
+                if not (in_place and isinstance(failure, LogUnreadable)):
+                    raise failure from reply
+                replies[number] = failure
         return replies
 
     def _trouble(self, error: Exception) -> Exception:
@@ -162,12 +180,15 @@ class Link:
             return LogUnreadable(str(error))
         self._kind = kind
         self.in_doubt.set()
+        reason = str(error) if kind == _UNREACHABLE else None
+        self._tell(kind, f"redis is in trouble: {_ADVICE[kind]}", reason=reason)
+        return ServiceUnavailable(_UNAVAILABLE)
+
+    def _tell(self, kind: str, message: str, **fields: Any) -> None:
         now = time.monotonic()
         if now - self._told.get(kind, -_SILENT_SECONDS) >= _SILENT_SECONDS:
             self._told[kind] = now
-            reason = str(error) if kind == _UNREACHABLE else None
-            log(_logger, logging.ERROR, f"redis is in trouble: {_ADVICE[kind]}", kind=kind, reason=reason)
-        return ServiceUnavailable(_UNAVAILABLE)
+            log(_logger, logging.ERROR, message, kind=kind, **fields)
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -216,12 +237,12 @@ async def _replies(client: Redis, commands: Sequence[Command]) -> list[Any]:
 def _kind(error: Exception) -> str | None:
     """Return what kind of trouble this is, None if it is no trouble of the server's."""
     text = str(error)
-    for kind, signs in _SIGNS.items():
-        if isinstance(signs, str) and signs in text:
+    for kind, sign in _SIGNS.items():
+        if sign in text if isinstance(sign, str) else isinstance(error, sign):
             return kind
-        if isinstance(signs, type) and isinstance(error, signs):
-            return kind
+    if not isinstance(error, exceptions.ResponseError):
+        return _UNREACHABLE
+    if any(sign in text for sign in _NOT_OURS):
+        return None
     code = text.partition(" ")[0]
-    if code in _ADVICE:
-        return code
-    return None if isinstance(error, exceptions.ResponseError) else _UNREACHABLE
+    return code if code in _ADVICE else "REFUSED"

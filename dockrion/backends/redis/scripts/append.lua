@@ -22,9 +22,21 @@ for _, part in ipairs(parts) do
   end
 end
 
+if may_gap then
+  for n, kind in ipairs({'hash', 'stream', 'hash'}) do
+    if redis.call('TYPE', KEYS[n]).ok ~= kind then
+      redis.call('DEL', KEYS[n])
+    end
+  end
+end
+
 local held = redis.call('HMGET', run, 'owner', 'last', 'closed')
 local last = tonumber(held[2])
-local watching = redis.call('HKEYS', watchers)
+local watching = redis.pcall('HKEYS', watchers)
+if watching.err then
+  redis.call('DEL', watchers)
+  watching = {}
+end
 if not held[1] or not last then
   if not may_gap then
     return {'missing'}

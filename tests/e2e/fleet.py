@@ -1,0 +1,104 @@
+"""A service of several processes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from tests.e2e.process import PATIENCE, Process
+from tests.support import wait_until
+
+MODULE = "tests.e2e.split"
+# An agent that works until the file `go` is there, and leaves a file with its process's number.
+WAITS = """
+import asyncio, os
+
+async def handle(payload):
+    open(f"works-{os.getpid()}", "w").close()
+    while not os.path.exists("go"):
+        await asyncio.sleep(0.01)
+    return os.getpid()
+"""
+PID = "import os, time\nasync def handle(payload):\n    time.sleep(0.01)\n    return os.getpid()\n"
+
+
+class Fleet:
+    """A supervisor's process, and what its log says of its workers."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def lines(self, message: str) -> list[dict[str, Any]]:
+        """Return the lines of the log with a message."""
+        decoded = (
+            msgspec.json.decode(line) for line in self.process.out.splitlines(True) if line[-1] == "\n"
+        )
+        return [line for line in decoded if line["message"] == message]
+
+    async def until_logged(self, message: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until so many lines with a message are there, and return them."""
+        await wait_until(lambda: len(self.lines(message)) >= count, PATIENCE)
+        return self.lines(message)
+
+    @property
+    def pids(self) -> set[int]:
+        """The workers that are ready."""
+        died = {line["worker"] for line in self.lines("worker died")}
+        return {line["worker"] for line in self.lines("worker ready")} - died
+
+    @property
+    def pid(self) -> int:
+        return self.process.popen.pid
+
+    @contextmanager
+    def only(self, pid: int) -> Iterator[None]:
+        """Hold all workers but one."""
+        held = self.pids - {pid}
+        for each in held:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in filter(alive, held):
+                os.kill(each, signal.SIGCONT)
+
+    async def post(self, path: str = "/invoke") -> Any:
+        """Ask on a connection of its own, and return the answer."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.process.url + path, json={}) as answer,
+        ):
+            assert answer.status in (200, 202), await answer.text()
+            return await answer.json()
+
+    async def metric(self, line: str) -> float:
+        """Return the value of a line of `/metrics`."""
+        async with aiohttp.ClientSession() as session, session.get(self.process.url + "/metrics") as answer:
+            text = await answer.text()
+            assert answer.status == 200, text
+        assert "mine" not in text
+        return next((float(each.split()[-1]) for each in text.splitlines() if each.startswith(line)), 0.0)
+
+    async def until_gone(self, pids: set[int]) -> None:
+        await wait_until(lambda: not any(map(alive, pids)), PATIENCE)
+
+    def end(self) -> None:
+        self.process.end()
+        for line in self.lines("agent loaded"):
+            if alive(line["worker"]):
+                os.kill(line["worker"], signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process still runs; one whose end nobody has asked for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")

@@ -1,0 +1,159 @@
+"""How several processes end: together, in time, and leaving nothing."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Workers
+from tests.e2e.fleet import PID, WAITS, Fleet
+from tests.e2e.process import get
+from tests.support import wait_until
+
+
+def interrupt(fleet: Fleet) -> None:
+    """Do as a terminal's Ctrl-C."""
+    os.killpg(fleet.pid, signal.SIGINT)
+
+
+HOW: dict[str, Callable[[Fleet], None]] = {
+    "SIGTERM": lambda fleet: fleet.process.signal(signal.SIGTERM),
+    "SIGINT": lambda fleet: fleet.process.signal(signal.SIGINT),
+    "Ctrl-C": interrupt,
+}
+
+
+async def work(fleet: Fleet, folder: Path) -> list[asyncio.Task[Any]]:
+    """Have every worker work, and return what waits for it."""
+    tasks = []
+    for pid in fleet.pids:
+        with fleet.only(pid):
+            tasks.append(asyncio.create_task(fleet.post()))
+            await wait_until((folder / f"works-{pid}").exists)
+    return tasks
+
+
+def left(folder: Path) -> list[Path]:
+    """Return the temporary files that are left."""
+    return list((folder / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_signal_ends_idle_workers_with_success(fleet: Workers, tmp_path: Path, how: str) -> None:
+    workers = await fleet(PID, 3)
+    pids = workers.pids
+    assert left(tmp_path)
+    HOW[how](workers)
+    assert await workers.process.exit_code() == 0
+    assert {line["worker"] for line in workers.lines("shut down")} == pids
+    await workers.until_gone(pids)
+    assert not workers.lines("worker died")
+    assert not left(tmp_path)
+    assert workers.process.err == ""
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_agents_that_finish_in_the_grace_are_heard(
+    fleet: Workers, tmp_path: Path, signal_file: Path, how: str
+) -> None:
+    workers = await fleet(WAITS)
+    pids = workers.pids
+    asked = await work(workers, tmp_path)
+    HOW[how](workers)
+    await workers.until_logged("shutting down", 2)
+    assert (await get(workers.process, "/ready"))[0] == 503
+    assert not any(task.done() for task in asked)
+    signal_file.touch()
+    assert {answer["output"] for answer in await asyncio.gather(*asked)} == pids
+    assert await workers.process.exit_code() == 0
+    assert workers.process.err == ""
+
+
+async def test_second_signal_ends_all_at_once(fleet: Workers, tmp_path: Path) -> None:
+    workers = await fleet(WAITS)
+    pids = workers.pids
+    asked = await work(workers, tmp_path)
+    workers.process.signal()
+    await workers.until_logged("shutting down", 2)
+    workers.process.signal()
+    assert await workers.process.exit_code() == 128 + signal.SIGTERM
+    await workers.until_gone(pids)
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert not left(tmp_path)
+
+
+async def test_workers_whose_supervisor_is_killed_end_as_on_a_signal(
+    fleet: Workers, tmp_path: Path, signal_file: Path
+) -> None:
+    workers = await fleet(WAITS)
+    pids = workers.pids
+    asked = await work(workers, tmp_path)
+    workers.process.signal(signal.SIGKILL)
+    await workers.until_logged("the supervisor is gone", 2)
+    await workers.until_logged("shutting down", 2)
+    signal_file.touch()
+    assert {answer["output"] for answer in await asyncio.gather(*asked)} == pids
+    await workers.until_gone(pids)
+    assert len(workers.lines("shut down")) == 2
+    assert not left(tmp_path)
+    socket.create_server(("127.0.0.1", int(workers.process.url.rpartition(":")[2]))).close()
+
+
+async def test_supervisor_that_is_killed_after_the_signal_leaves_the_grace(
+    fleet: Workers, tmp_path: Path, signal_file: Path
+) -> None:
+    workers = await fleet(WAITS)
+    pids = workers.pids
+    asked = await work(workers, tmp_path)
+    workers.process.signal()
+    await workers.until_logged("shutting down", 2)
+    workers.process.signal(signal.SIGKILL)
+    await workers.until_logged("the supervisor is gone", 2)
+    signal_file.touch()
+    assert {answer["output"] for answer in await asyncio.gather(*asked)} == pids
+    await workers.until_gone(pids)
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_signal_before_any_worker_runs_ends_it(fleet: Workers, tmp_path: Path, how: str) -> None:
+    workers = await fleet(PID, ready=False)
+    HOW[how](workers)
+    assert await workers.process.exit_code() == 0
+    assert workers.process.err == ""
+    assert not left(tmp_path)
+
+
+async def test_signal_while_the_first_agent_loads_ends_it(fleet: Workers, tmp_path: Path) -> None:
+    loads = (
+        f"import os, time\nopen('loading', 'w')\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n{PID}"
+    )
+    workers = await fleet(loads, ready=False)
+    await wait_until((tmp_path / "loading").exists)
+    workers.process.signal()
+    assert await workers.process.exit_code() == 0
+    assert workers.process.err == ""
+
+
+async def test_signal_while_a_worker_is_being_replaced_ends_it(fleet: Workers) -> None:
+    workers = await fleet(PID)
+    pids = workers.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    await workers.until_logged("worker died", 2)
+    workers.process.signal()
+    assert await workers.process.exit_code() == 0
+    assert not workers.lines("shut down")
+
+
+async def test_worker_that_is_told_to_end_is_replaced(fleet: Workers) -> None:
+    workers = await fleet(PID)
+    os.kill(min(workers.pids), signal.SIGTERM)
+    (line,) = await workers.until_logged("worker died")
+    assert line["exit_code"] == 0
+    await workers.until_logged("worker ready", 3)
+    assert len(workers.pids) == 2
