@@ -14,6 +14,7 @@ from dockrion.events import CUSTOM_PREFIX, Entry
 
 _DELIVERY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _PREFIX = "dockrion_"
+_OUTCOMES = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 
 # For all metrics of a process; otherwise PROMETHEUS_MULTIPROC_DIR decides it, which may be there for
 # another program: the folder may be missing, or hold the numbers of another process.
@@ -81,10 +82,13 @@ class Metrics:
         )
 
     def count_events(self, entries: Sequence[Entry]) -> None:
+        """Count events that are stored, and the end of their run if it is among them."""
         for event_type, count in Tally(entry.type for entry in entries).items():
             # Names are the agent's to make up; one label for all of them bounds the series.
             label = "custom" if event_type.startswith(CUSTOM_PREFIX) else event_type
             self.events.labels(label).inc(count)
+        if (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
+            self.runs.labels(outcome).inc()
 
     def exposition(self) -> bytes:
         """Return all of it in the Prometheus text format."""

@@ -11,7 +11,7 @@ from dockrion import outcome
 from dockrion.agents.base import Agent
 from dockrion.backends.base import Backend, Run
 from dockrion.context import StreamContext
-from dockrion.errors import InvalidRequest, RunExists, ServiceUnavailable
+from dockrion.errors import BackendError, InvalidRequest, RunExists, RunNotFound, ServiceUnavailable
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS, Execution
 from dockrion.lifecycle import Lifecycle, RunSettings
@@ -36,6 +36,7 @@ class _Active:
     run_id: str
     place: Place
     stop: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    created: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def stop_for(self, stop: Stop) -> None:
         """Stop it. The first reason is the one that counts."""
@@ -115,14 +116,13 @@ class RunManager:
             created_at=datetime.now(UTC),
             metadata=self._lifecycle.metadata,
         )
-        created: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._keep(asyncio.create_task(self._carry_out(agent, active, run, payload, created)))
+        active.created.add_done_callback(asyncio.Future.exception)  # the caller may have left
+        self._keep(asyncio.create_task(self._carry_out(agent, active, run, payload)))
         try:
-            await asyncio.shield(created)
+            await asyncio.shield(active.created)
         except asyncio.CancelledError:
             if abandon:
                 active.stop_for(_LEFT)
-            created.add_done_callback(asyncio.Future.exception)  # nobody else takes it
             raise
         return run
 
@@ -240,17 +240,15 @@ class RunManager:
         await _settle(execution, active.run_id)
         self._end(active, execution)
 
-    async def _carry_out(
-        self, agent: Agent, active: _Active, run: Run, payload: Any, created: asyncio.Future[None]
-    ) -> None:
+    async def _carry_out(self, agent: Agent, active: _Active, run: Run, payload: Any) -> None:
         """Do all of a run, from its record to its terminal event."""
         try:
             await self._create(run, active)
         except Exception as error:
-            created.set_exception(error)
+            active.created.set_exception(error)
             self._end(active, None)
             return
-        created.set_result(None)
+        active.created.set_result(None)
         self._lifecycle.accepted(run.run_id)
         publisher = Publisher(
             self._backend,
@@ -272,8 +270,12 @@ class RunManager:
                 await _settle(execution, run.run_id)
             else:
                 result = outcome.of_stop(active.stop.result())
-            self._lifecycle.conclude(publisher, result, execution.seconds if execution else 0.0)
+            seconds = execution.seconds if execution else 0.0
+            result = self._lifecycle.conclude(publisher, result, seconds)
             await writer
+            self._lifecycle.log_end(run.run_id, result, seconds)
+        except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
+            log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=type(error).__name__)
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
             if not publisher.closed:  # whatever happened to us, nobody may wait for this run
@@ -288,8 +290,10 @@ class RunManager:
             self._end(active, execution)
 
     async def _create(self, run: Run, active: _Active) -> None:
-        if run.run_id in self._runs:
-            raise RunExists(run.run_id)
+        while (other := self._runs.get(run.run_id)) is not None:
+            await asyncio.wait((other.created,))
+            if other.created.exception() is None:
+                raise RunExists(run.run_id)
         self._runs[run.run_id] = active  # before others can know of it, and cancel it
         try:
             await self._backend.create(run)

@@ -13,7 +13,7 @@ from dockrion.backends.redis.keys import Keys
 from dockrion.backends.redis.link import Link, end
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.watching import Watching
-from dockrion.errors import BackendError, RunExists, ServiceUnavailable
+from dockrion.errors import BackendError, LogUnreadable, RunExists, ServiceUnavailable
 from dockrion.events import Entry
 
 _WATCHES_RENEWED_SECONDS = 30.0
@@ -81,6 +81,8 @@ class RedisBackend:
         except (ServiceUnavailable, asyncio.CancelledError):
             self._custody.unconfirmed(run)
             raise
+        except LogUnreadable as error:
+            raise ServiceUnavailable("the backend cannot be used at present; try again later") from error
         self._custody.took(run)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:

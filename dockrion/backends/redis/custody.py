@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -12,8 +13,8 @@ from dockrion import events
 from dockrion.backends.base import Run
 from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
-from dockrion.backends.redis.store import Store
-from dockrion.errors import LogUnreadable, RunClosed, RunNotFound, SequenceConflict
+from dockrion.backends.redis.store import Foreign, Store
+from dockrion.errors import LogUnreadable, RunClosed, RunNotFound, SequenceConflict, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.logs import log
 
@@ -23,7 +24,12 @@ BEATS_TO_DEATH = 5
 _CONTROL_SECONDS = 120
 _SETTLE_SECONDS = 60  # keys are gone when somebody looks
 _CHUNK = 100
-WORKER_LOST = "WORKER_LOST"
+_WORKER_LOST = {"error": "the worker that ran this is lost", "code": "WORKER_LOST", "details": None}
+_NOT_BEGUN = {
+    "error": "the backend did not confirm that the run is stored, so it was not begun",
+    "code": ServiceUnavailable.code,
+    "details": None,
+}
 
 
 @dataclass(eq=False)
@@ -69,7 +75,7 @@ class Custody:
         self._on_lost = on_lost
         self._owned: dict[str, Owned] = {}
         self._over: dict[str, str] = {}
-        self._unconfirmed: list[Run] = []
+        self._unconfirmed: dict[str, Run] = {}
         self._others: dict[str, tuple[bytes, int]] = {}
         self._counted_at = 0.0
 
@@ -78,15 +84,17 @@ class Custody:
 
     def took(self, run: Run) -> None:
         """Note that a run was created here."""
+        self._unconfirmed.pop(run.run_id, None)
         self._owned[run.run_id] = Owned(records.index_entry(run))
 
     def refused(self, run: Run) -> None:
         """Note that a run was not created, after all."""
-        self._over[run.run_id] = records.index_entry(run)
+        if run.run_id not in self._owned:
+            self._over[run.run_id] = records.index_entry(run)
 
     def unconfirmed(self, run: Run) -> None:
         """Note that nobody knows whether a run was created, and nobody counts on it."""
-        self._unconfirmed.append(run)
+        self._unconfirmed[run.run_id] = run
 
     def finished(self, run_id: str) -> None:
         """Note that a run of this replica's is over."""
@@ -111,11 +119,6 @@ class Custody:
         """
         over = dict(self._over)
         keys, link = self._store.keys, self._store.link
-        if unconfirmed := self._unconfirmed[:_CHUNK]:
-            await link.keep(*(self._store.discard(self._replica, run) for run in unconfirmed))
-            del self._unconfirmed[: len(unconfirmed)]
-            for run in unconfirmed:
-                self.refused(run)
         beat = BEAT(
             (keys.replicas, keys.owned(self._replica), keys.control(self._replica), keys.expiry),
             self._replica,
@@ -126,7 +129,7 @@ class Custody:
         )
         (reply,) = await link.keep(beat)
         for run_id in over:
-            del self._over[run_id]
+            self._over.pop(run_id, None)
         self._count([part.decode() for part in reply[1::2]], reply[2::2])
         return bool(reply[0])
 
@@ -143,16 +146,18 @@ class Custody:
             for run_id, reply in zip(chunk, replies, strict=True):
                 state, *reason = [b"unreadable"] if isinstance(reply, LogUnreadable) else reply
                 if state != b"mine" and run_id in self._owned:
+                    self.finished(run_id)
                     self._on_lost(run_id)
                 elif reason:
                     self.cancel(run_id, records.decode_reason(reason[0]))
 
     async def bury(self) -> None:
-        """End the runs of dead replicas.
+        """End the runs of dead replicas, and our own that cannot begin.
 
         Raises:
             ServiceUnavailable: Redis is away.
         """
+        await self._end_unconfirmed()
         for replica, (_, still) in list(self._others.items()):
             if still >= BEATS_TO_DEATH:
                 await self._end_runs_of(replica)
@@ -195,6 +200,13 @@ class Custody:
             ("DEL", keys.owned(self._replica), keys.control(self._replica)),
         )
 
+    async def _end_unconfirmed(self) -> None:
+        """End runs that were stored though nobody knew: whoever asked for them was told to ask again."""
+        for run in list(self._unconfirmed.values()):
+            await self._end(self._replica, run.run_id, _NOT_BEGUN)
+            self._unconfirmed.pop(run.run_id, None)
+            self.refused(run)
+
     def _count(self, replicas: Iterable[str], beats: Iterable[bytes]) -> None:
         """Count, at most once in a beat's time, how long each replica has stood still."""
         now = time.monotonic()
@@ -218,33 +230,32 @@ class Custody:
         ended = 0
         for run_id in () if isinstance(owned, LogUnreadable) else owned:
             try:
-                ended += await self._end(replica, run_id.decode())
+                ended += await self._end(replica, run_id.decode(), _WORKER_LOST)
             except SequenceConflict:  # it has written: it lives
                 return
             await link.keep(("SREM", keys.owned(replica), run_id))
         await link.keep(("HDEL", keys.replicas, replica), ("DEL", keys.control(replica)))
         log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended)
 
-    async def _end(self, replica: str, run_id: str) -> bool:
-        """End a run in the name of its dead owner; tell whether it was done here."""
+    async def _end(self, owner: str, run_id: str, error: dict[str, Any]) -> bool:
+        """End a run in the name of its owner; tell whether it was done here."""
         try:
             run = await self._store.get(run_id)
             if run.finished:
                 return False
-            ended, entry = _worker_lost(run)
-            watchers = await self._store.append(replica, ended, [entry])
+            ended, entry = _failed(run, error)
+            watchers = await self._store.append(owner, ended, [entry])
             await self._store.tell(watchers, run_id)
-        except (RunNotFound, RunClosed, LogUnreadable):
+        except (RunNotFound, RunClosed, Foreign, LogUnreadable):
             return False
         self._over[run_id] = records.index_entry(run)
-        log(_logger, logging.WARNING, "run ended: its worker is lost", run_id=run_id, code=WORKER_LOST)
+        log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])
         return True
 
 
-def _worker_lost(run: Run) -> tuple[Run, Entry]:
+def _failed(run: Run, error: dict[str, Any]) -> tuple[Run, Entry]:
     now = datetime.now(UTC)
     sequence = run.last_sequence + 1
-    error = {"error": "the worker that ran this is lost", "code": WORKER_LOST, "details": None}
     data = events.encode("error", run.run_id, sequence, now, error)
     ended = msgspec.structs.replace(
         run, status="failed", completed_at=now, error=error, last_sequence=sequence

@@ -30,6 +30,7 @@ _ADVICE = {
     "MAXCLIENTS": "it takes no more connections; raise its maxclients",
     "NOAUTH": "it asks for a password; put it into streaming.redis.url",
     "WRONGPASS": "it refuses the user or the password of streaming.redis.url",
+    "NOPASS": "it has no password, streaming.redis.url has one",
     "NOPERM": "the user of streaming.redis.url may not use all the commands and keys it needs",
     "OOM": "its memory is full, so that nothing can be stored",
     "READONLY": "it is a read-only replica; streaming.redis.url must name the primary",
@@ -42,11 +43,12 @@ _ADVICE = {
     "REFUSED": "it refuses a command",
 }
 _NOT_OURS = ("WRONGTYPE", "wrong arguments for")
-_SIGNS: dict[str, str | type[Exception]] = {  # of kinds whose code the client library takes off
+_SIGNS: dict[str, str | type[Exception]] = {  # of kinds whose code or type the client library drops
     "POOL": "No connection available",
     "MAXCLIENTS": "max number of clients",
     "NOAUTH": "uthentica",  # required; or, from Redis 7, "unauthenticated multibulk length"
-    "WRONGPASS": exceptions.AuthenticationError,
+    "WRONGPASS": "username-password pair",
+    "NOPASS": "without any password",
     "NOPERM": exceptions.NoPermissionError,
     "OOM": exceptions.OutOfMemoryError,
     "READONLY": exceptions.ReadOnlyError,
@@ -180,6 +182,8 @@ class Link:
             return LogUnreadable(str(error))
         self._kind = kind
         self.in_doubt.set()
+        if kind == "POOL" and _UNREACHABLE in self._told:  # they wait for an answer, all of them
+            return ServiceUnavailable(_UNAVAILABLE)
         reason = str(error) if kind == _UNREACHABLE else None
         self._tell(kind, f"redis is in trouble: {_ADVICE[kind]}", reason=reason)
         return ServiceUnavailable(_UNAVAILABLE)

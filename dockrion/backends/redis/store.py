@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import msgspec
 
 from dockrion.backends.base import PAGE_BYTES, Listing, Page, Run, Status
 from dockrion.backends.redis import records
-from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, DISCARD, READ, REGISTER, Command, Keys
+from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, REGISTER, Command, Keys
 from dockrion.backends.redis.link import Link
 from dockrion.errors import LogUnreadable, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
@@ -15,6 +16,10 @@ from dockrion.events import Entry
 _CONTROL_NOTES = 10_000
 _CHUNK = 100
 _UNCONFIRMED_SECONDS = 60.0  # an index entry is older than its run, but not by more
+
+
+class Foreign(SequenceConflict):
+    """The run is another replica's."""
 
 
 class Store:
@@ -46,10 +51,6 @@ class Store:
         _, created = await self.link.send(self._register(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
-
-    def discard(self, owner: str, run: Run) -> Command:
-        """Return the command that takes back a creation that was not confirmed."""
-        return DISCARD((self.keys.run(run.run_id),), owner, records.encode_run(run))
 
     async def append(
         self,
@@ -101,6 +102,8 @@ class Store:
                 raise RunNotFound(run_id)
             case b"closed":
                 raise RunClosed(run_id)
+            case b"foreign":
+                raise Foreign(run_id)
             case _:
                 raise SequenceConflict(run_id)
 
@@ -115,7 +118,8 @@ class Store:
         Raises:
             RunNotFound: No such run.
         """
-        ((record, output),) = await self.link.send(("HMGET", self.keys.run(run_id), "record", "output"))
+        command = ("HMGET", self.keys.run(run_id), "record", "output")
+        record, output = await self.ask(run_id, command)
         if record is None:
             raise RunNotFound(run_id)
         return _decoded_run(record, output)
@@ -126,13 +130,14 @@ class Store:
         Raises:
             RunNotFound: No such run.
         """
-        (reply,) = await self.link.send(READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
-        if reply is None:
-            raise RunNotFound(run_id)
+        reply = await self.ask(run_id, READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
         try:
-            return records.decode_page(reply)
+            page = records.decode_page(reply)
         except (ValueError, TypeError) as error:
             raise LogUnreadable(run_id) from error
+        if page.closed and not page.entries and after < int(reply[0]):  # somebody deleted them
+            raise RunNotFound(run_id)
+        return page
 
     async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
         """Return runs, newest first, without their outputs.
@@ -164,14 +169,26 @@ class Store:
             RunNotFound: No such run.
         """
         encoded = records.encode_reason(reason)
-        (owner,) = await self.link.send(CANCEL((self.keys.run(run_id),), encoded))
-        if owner is None:
-            raise RunNotFound(run_id)
+        owner = await self.ask(run_id, CANCEL((self.keys.run(run_id),), encoded))
         await self.link.send(*self._notes([owner.decode()], "run", run_id, "cancel", encoded))
 
     async def ping(self) -> None:
         """Write something."""
         await self.link.send(("SET", self.keys.ping, 1, "EX", 60))
+
+    async def ask(self, run_id: str, command: Command) -> Any:
+        """Return the reply to a question about a run.
+
+        Raises:
+            RunNotFound: There is no such run, or what is there is none.
+        """
+        try:
+            (reply,) = await self.link.send(command)
+        except LogUnreadable:
+            reply = None
+        if reply is None:
+            raise RunNotFound(run_id)
+        return reply
 
     async def _listed(self, entries: list[str]) -> list[tuple[str, Run]]:
         """Return those index entries whose runs are there, and forget the others."""

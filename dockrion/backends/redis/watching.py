@@ -3,14 +3,14 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from dockrion.backends.base import PAGE_BYTES, Page, Watch
 from dockrion.backends.redis.keys import WATCH, Command
 from dockrion.backends.redis.link import end
 from dockrion.backends.redis.store import Store
-from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
+from dockrion.errors import BackendError, RunNotFound, ServiceUnavailable, TooManySubscribers
 
 T = TypeVar("T")
 _NO_LIMIT = -1
@@ -26,6 +26,7 @@ class _Watched:
         self.watches: set[Watch] = set()
         self.counted: set[Watch] = set()
         self.armed = False
+        self.untold = False
         self.arming = asyncio.Lock()  # Redis is told numbers, which must arrive in order
         self.reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
         self.newest: tuple[int, Page] | None = None
@@ -50,7 +51,6 @@ class Watching:
         self._replica = replica
         self._watched: dict[str, _Watched] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._untold: set[str] = set()
         self._history: OrderedDict[tuple[str, int, int], Page] = OrderedDict()
 
     @asynccontextmanager
@@ -111,14 +111,16 @@ class Watching:
         Raises:
             ServiceUnavailable: Redis is away.
         """
-        left = [run_id for run_id in self._untold if run_id not in self._watched]
-        commands = [self._command(run_id, _NO_READERS) for run_id in left]
-        for run_id, watched in self._watched.items():
-            if watched.armed:
-                commands.append(self._command(run_id, len(watched.counted)))
-        for start in range(0, len(commands), _CHUNK):
-            await self._store.link.keep(*commands[start : start + _CHUNK])
-        self._untold.difference_update(left)
+        every = list(self._watched.items())
+        for start in range(0, len(every), _CHUNK):
+            chunk = every[start : start + _CHUNK]
+            async with AsyncExitStack() as arming:
+                for _, watched in chunk:
+                    await arming.enter_async_context(watched.arming)
+                numbers = [self._numbers(run_id, watched) for run_id, watched in chunk]
+                await self._store.link.keep_each(*numbers)
+                for run_id, watched in chunk:
+                    self._told(run_id, watched)
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -137,9 +139,11 @@ class Watching:
             if limit is None and watched.armed:
                 return
             readers = len(watched.counted) + (limit is not None)
-            reply = await self._told(run_id, readers, limit)
+            watched.untold = True  # until it is known what was stored
+            reply = await self._store.ask(run_id, self._command(run_id, readers, limit))
             if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
-                reply = await self._told(run_id, readers, limit, *dead)
+                reply = await self._store.ask(run_id, self._command(run_id, readers, limit, *dead))
+            watched.untold = False
             if reply[0] == b"missing":
                 raise RunNotFound(run_id)
             if reply[0] == b"full":
@@ -152,20 +156,24 @@ class Watching:
 
     async def _disarm(self, run_id: str, watched: _Watched) -> None:
         async with watched.arming:
-            if watched.armed:
-                watched.armed = bool(watched.watches)
-                with suppress(ServiceUnavailable):  # the keeper tells it later
-                    await self._told(run_id, len(watched.counted) if watched.armed else _NO_READERS, None)
-            if not watched.watches and self._watched.get(run_id) is watched:
-                del self._watched[run_id]
+            if not (watched.armed or watched.untold):
+                self._told(run_id, watched)
+                return
+            watched.untold = True
+            watched.armed = bool(watched.watches) and watched.armed
+            with suppress(ServiceUnavailable, BackendError):  # the keeper tells it later
+                await self._store.link.send(self._numbers(run_id, watched))
+                self._told(run_id, watched)
 
-    async def _told(self, run_id: str, readers: int, limit: int | None, *dead: bytes) -> list[bytes]:
-        try:
-            (reply,) = await self._store.link.send(self._command(run_id, readers, limit, *dead))
-        except ServiceUnavailable:
-            self._untold.add(run_id)
-            raise
-        return list(reply)
+    def _told(self, run_id: str, watched: _Watched) -> None:
+        """Note that Redis knows the numbers, and forget a run that nobody watches."""
+        watched.untold = False
+        if not watched.watches and self._watched.get(run_id) is watched:
+            del self._watched[run_id]
+
+    def _numbers(self, run_id: str, watched: _Watched) -> Command:
+        readers = len(watched.counted) if watched.watches else _NO_READERS
+        return self._command(run_id, readers)
 
     def _command(self, run_id: str, readers: int, limit: int | None = None, *dead: bytes) -> Command:
         keys = self._store.keys

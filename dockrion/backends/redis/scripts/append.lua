@@ -6,9 +6,17 @@
 --      each, one after another, in MessagePack, since a client packs thousands of arguments slowly
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
-local first, window, ttl = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local function seconds(text)
+  local number = tonumber(text)
+  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
+end
+local function whole(text)
+  local number = tonumber(text)
+  return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0 and number
+end
+local first, window, ttl = whole(ARGV[3]), whole(ARGV[4]), seconds(ARGV[5])
 local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
-if #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl or ttl < 1 then
+if #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl then
   return redis.error_reply('ERR wrong arguments for append')
 end
 local sound, parts = pcall(cmsgpack.unpack, ARGV[10])

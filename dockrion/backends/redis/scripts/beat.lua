@@ -3,9 +3,13 @@
 -- ARGV replica, seconds its runs live, seconds its control stream lives, when to look whether the runs
 --      that are over are gone, then id and index entry of each of them
 -- Returns 1 if the control stream had to be made anew, then each replica and its beats.
-local ttl, control_ttl, look_at = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if #KEYS ~= 4 or #ARGV < 4 or #ARGV % 2 ~= 0 or not ttl or ttl < 1 or not control_ttl or control_ttl < 1
-    or not look_at then
+local function seconds(text)
+  local number = tonumber(text)
+  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
+end
+local ttl, control_ttl, look_at = seconds(ARGV[2]), seconds(ARGV[3]), tonumber(ARGV[4])
+if #KEYS ~= 4 or #ARGV < 4 or #ARGV % 2 ~= 0 or not ttl or not control_ttl
+    or not look_at or look_at ~= look_at then
   return redis.error_reply('ERR wrong arguments for beat')
 end
 local replicas, owned, control, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

@@ -2,8 +2,12 @@
 -- KEYS run, events
 -- ARGV owner, record, index entry, seconds to live
 -- Returns 1, or 0 when the id is taken.
-local ttl = tonumber(ARGV[4])
-if #KEYS ~= 2 or #ARGV ~= 4 or not ttl or ttl < 1 then
+local function seconds(text)
+  local number = tonumber(text)
+  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
+end
+local ttl = seconds(ARGV[4])
+if #KEYS ~= 2 or #ARGV ~= 4 or not ttl then
   return redis.error_reply('ERR wrong arguments for create')
 end
 local run = KEYS[1]

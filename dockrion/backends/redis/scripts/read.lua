@@ -4,8 +4,12 @@
 -- Returns nothing when there is no run; else last sequence, 1 if closed, sequence of the first event
 -- found, then type, time and data of each.
 local run, events = KEYS[1], KEYS[2]
-local after, limit, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if #KEYS ~= 2 or #ARGV ~= 3 or not after or after < 0 or not limit or limit < 1 or not bytes then
+local function whole(text)
+  local number = tonumber(text)
+  return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0 and number
+end
+local after, limit, bytes = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
+if #KEYS ~= 2 or #ARGV ~= 3 or not after or not limit or limit < 1 or not bytes then
   return redis.error_reply('ERR wrong arguments for read')
 end
 local held = redis.call('HMGET', run, 'last', 'closed')

@@ -1,8 +1,12 @@
 -- Notes that a replica is about to own a run, so that the run is found if the replica dies.
 -- KEYS replicas, owned, runs, expiry
 -- ARGV replica, run id, index entry, when to look whether the run is gone, seconds to live
-local look_at, ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
-if #KEYS ~= 4 or #ARGV ~= 5 or not look_at or not ttl or ttl < 1 then
+local function seconds(text)
+  local number = tonumber(text)
+  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
+end
+local look_at, ttl = tonumber(ARGV[4]), seconds(ARGV[5])
+if #KEYS ~= 4 or #ARGV ~= 5 or not look_at or look_at ~= look_at or not ttl then
   return redis.error_reply('ERR wrong arguments for register')
 end
 redis.call('HSETNX', KEYS[1], ARGV[1], 0)

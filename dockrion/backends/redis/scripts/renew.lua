@@ -2,8 +2,12 @@
 -- KEYS run, events, watchers
 -- ARGV owner, seconds to live
 -- Returns 'mine' and, if there is one, the reason of a request to cancel; or 'missing', 'foreign' or 'closed'.
-local ttl = tonumber(ARGV[2])
-if #KEYS ~= 3 or #ARGV ~= 2 or not ttl or ttl < 1 then
+local function seconds(text)
+  local number = tonumber(text)
+  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
+end
+local ttl = seconds(ARGV[2])
+if #KEYS ~= 3 or #ARGV ~= 2 or not ttl then
   return redis.error_reply('ERR wrong arguments for renew')
 end
 local held = redis.call('HMGET', KEYS[1], 'owner', 'closed', 'cancel')

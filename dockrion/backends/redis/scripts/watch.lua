@@ -4,8 +4,12 @@
 --      live, then replicas that are dead
 -- Returns 'ok', 'missing', or 'full' and the other replicas that have readers.
 local run, watchers = KEYS[1], KEYS[2]
-local readers, limit, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if #KEYS ~= 2 or #ARGV < 4 or not readers or not limit or not ttl or ttl < 1 then
+local function seconds(text)
+  local number = tonumber(text)
+  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
+end
+local readers, limit, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), seconds(ARGV[4])
+if #KEYS ~= 2 or #ARGV < 4 or not readers or readers % 1 ~= 0 or not limit or limit % 1 ~= 0 or not ttl then
   return redis.error_reply('ERR wrong arguments for watch')
 end
 if readers < 0 then
