@@ -87,7 +87,7 @@ class Metrics:
             # Names are the agent's to make up; one label for all of them bounds the series.
             label = "custom" if event_type.startswith(CUSTOM_PREFIX) else event_type
             self.events.labels(label).inc(count)
-        if (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
+        if entries and (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
             self.runs.labels(outcome).inc()
 
     def exposition(self) -> bytes:

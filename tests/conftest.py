@@ -11,12 +11,19 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from dockrion.agents.custom import HandlerAgent
+from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.redis import RedisBackend
 from dockrion.runs import RunManager
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
 from tests.support import Served, dockfile, placeholder, wait_until
 
 Serve = Callable[..., Awaitable[Served]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seconds", type=float, default=60.0, help="how long tests/chaos breaks things")
+    parser.addoption("--chaos-seed", type=int, help="what tests/chaos breaks, as an earlier run printed it")
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +53,16 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
     yield start
     for served in started:
-        runs, backend = served.service.runs, served.backend
-        logs = list(backend._logs.values())
+        runs, backend = served.service.runs, served.service.backend
+        logs = list(backend._logs.values()) if isinstance(backend, MemoryBackend) else []
         await served.client.close()
         assert not runs._active
         assert not runs._runs
         await wait_until(partial(_done, runs))
-        assert not backend._logs
+        if isinstance(backend, MemoryBackend):
+            assert not backend._logs
+        if isinstance(backend, RedisBackend):
+            assert not backend._watching._watched
         assert not any(log.watches or log.subscribers for log in logs)
 
 

@@ -64,7 +64,10 @@ async def stream(
         if request.version < HttpVersion11:  # only the connection's end can end the answer
             del response.headers[hdrs.CONNECTION]
             response.force_close()
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionError:  # the reader left while the backend was asked
+            return response
         connection = _Connection(request, response, service, run_id, after)
         service.metrics.open_streams.inc()
         try:

@@ -1,0 +1,161 @@
+"""Those who use a service that breaks all the time."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+
+from tests.chaos.cluster import Replica
+from tests.chaos.readers import STREAM, TROUBLE, Reader, Shared, Tracked
+
+_CREATORS = 5
+_MOST_READERS = 4
+_POST = aiohttp.ClientTimeout(total=8, sock_connect=2)
+_DELETE = aiohttp.ClientTimeout(total=14, sock_connect=2)
+
+
+class Clients:
+    """All the clients.
+
+    Args:
+        shared: What they share.
+
+    Attributes:
+        runs: Those that exist, as far as they know.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self.runs: dict[str, Tracked] = {}
+        self._shared = shared
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._named = 0
+
+    async def run(self, over: asyncio.Event) -> None:
+        """Create runs, and give them readers, until it is over."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_CREATORS):
+                group.create_task(self._create_runs(over))
+
+    async def settle(self, patience: float) -> None:
+        """Wait until everybody has what they wait for."""
+        _, pending = await asyncio.wait(self._tasks, timeout=patience)
+        for task in pending:
+            self._shared.failures.append(f"does not end: {task.get_name()}")
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    async def _create_runs(self, over: asyncio.Event) -> None:
+        random = self._shared.random
+        while not over.is_set():
+            tokens = random.choice((random.randint(1, 10), random.randint(1, 400)))
+            pause = random.choice((0.0, random.uniform(0, 4) / tokens))
+            payload = {"tokens": tokens, "pause": pause, "threaded": random.random() < 0.2}
+            if random.random() < 0.2:
+                await self._stream(payload)
+            elif (run := await self._post(payload, over)) is not None:
+                self._accompany(Reader(self._shared, run, 0))
+            await self._shared.pause(1)
+
+    async def _post(self, payload: dict[str, Any], over: asyncio.Event) -> Tracked | None:
+        """Create a run, and again if there is no answer, provided that it has a name."""
+        self._named += 1
+        name = f"chaos-{self._named}" if self._shared.random.random() < 0.5 else None
+        tried: set[Replica] = set()
+        again = False
+        while not over.is_set():
+            replica = self._shared.replica()
+            tried.add(replica)
+            url, query = f"{replica.process.url}/runs", {"run_id": name} if name else {}
+            try:
+                async with self._shared.session.post(
+                    url, json=payload, params=query, timeout=_POST
+                ) as answer:
+                    body = await answer.json(content_type=None)
+            except TROUBLE:
+                self._shared.counts["posts without an answer"] += 1
+                if name is None:
+                    return None
+            else:
+                if answer.status == 202:
+                    return Tracked(body["run_id"], payload["tokens"], accepted=True, owners={replica})
+                if answer.status == 409 and name and again:
+                    self._shared.counts["posts that may have been done before"] += 1
+                    return Tracked(name, payload["tokens"], accepted=False, owners=tried)
+                self._shared.refused(answer)
+            again = True
+            await self._shared.pause()
+        return None
+
+    async def _stream(self, payload: dict[str, Any]) -> None:
+        """Create a run by pattern A, and be its reader from then on."""
+        replica = self._shared.replica()
+        url = f"{replica.process.url}/invoke/stream?on_disconnect=continue"
+        reader = None
+        try:
+            async with self._shared.session.post(url, json=payload, timeout=STREAM) as answer:
+                if answer.status != 200:
+                    self._shared.refused(answer)
+                    return
+                name = answer.headers["X-Run-Id"]
+                run = Tracked(name, payload["tokens"], accepted=True, owners={replica})
+                reader = Reader(self._shared, run, 0)
+                with suppress(*TROUBLE):
+                    await reader.take(answer)
+        except TROUBLE:
+            self._shared.counts["posts without an answer"] += 1
+        if reader is not None:
+            self._accompany(reader)
+
+    def _accompany(self, reader: Reader) -> None:
+        """Let a run have its readers, and perhaps somebody who cancels it."""
+        run, random = reader.run, self._shared.random
+        self._shared.counts["runs"] += 1
+        self.runs[run.run_id] = run
+        self._start(reader.read(), f"the first reader of {run.run_id}")
+        for number in range(random.randrange(_MOST_READERS)):
+            self._start(self._join(run), f"later reader {number} of {run.run_id}")
+        if random.random() < 0.2:
+            self._start(self._cancel(run), f"cancelling {run.run_id}")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.add(asyncio.create_task(work, name=name))
+
+    async def _join(self, run: Tracked) -> None:
+        """Read a run at any time from anywhere, and perhaps lose interest."""
+        random = self._shared.random
+        await asyncio.sleep(random.choice((0.0, random.uniform(0, 2), random.uniform(0, 5))))
+        position = random.choice((0, random.randint(0, run.tokens + 5)))
+        interest = random.randint(1, 100) if random.random() < 0.2 else float("inf")
+        await Reader(self._shared, run, position, interest).read()
+
+    async def _cancel(self, run: Tracked) -> None:
+        shared = self._shared
+        await shared.pause(1.5)
+        reason = f"reason {shared.random.randrange(1000)}"
+        run.reasons.add(reason)
+        while True:
+            url = f"{shared.replica().process.url}/runs/{run.run_id}"
+            try:
+                async with shared.session.delete(url, params={"reason": reason}, timeout=_DELETE) as answer:
+                    pass
+            except TROUBLE:
+                shared.counts["cancels without an answer"] += 1
+                await shared.pause()
+                continue
+            match answer.status:
+                case 200:
+                    shared.counts["cancels"] += 1
+                    run.cancelled = True
+                    return
+                case 400:
+                    shared.counts["cancels too late"] += 1
+                    return
+                case 404:
+                    shared.missing(run, "DELETE: 404")
+                    return
+            shared.refused(answer)
+            await shared.pause()

@@ -1,0 +1,54 @@
+"""A replica that dies, and nothing else."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from tests.chaos.cluster import PASSWORD, Cluster
+from tests.chaos.readers import STREAM
+from tests.servers import RedisServer
+from tests.support import Reader
+
+_LEASE_SECONDS = 15.0
+
+
+async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RedisServer("redis", tmp_path, password=PASSWORD) as server:
+        cluster = Cluster(server, tmp_path)
+        try:
+            await cluster.start(2)
+            await asyncio.sleep(3)  # both have shown that they live
+            async with aiohttp.ClientSession(timeout=STREAM) as session:
+                seconds = await _die(cluster, session)
+        finally:
+            cluster.end()
+    with capsys.disabled():
+        print(f"\nthe run of a dead replica ended after {seconds:.1f} s")
+
+
+async def _die(cluster: Cluster, session: aiohttp.ClientSession) -> float:
+    """Kill a replica that works, and return after how long another one ended its run."""
+    one, other = (replica.process.url for replica in cluster.places)
+    payload = {"tokens": 1000, "pause": 0.1, "threaded": False}
+    async with session.post(f"{one}/runs?run_id=doomed", json=payload) as answer:
+        assert answer.status == 202
+    async with session.get(f"{other}/runs/doomed/events") as answer:
+        reader = Reader(answer)
+        await reader.until("token")
+        cluster.places[0].kill()
+        died_at = time.monotonic()
+        events = [message for message in await reader.all() if message.id]
+        seconds = time.monotonic() - died_at
+    end = msgspec.json.decode(events[-1].data)
+    assert [message.event for message in events].count("error") == 1
+    assert (events[-1].event, end["code"]) == ("error", "WORKER_LOST")
+    assert seconds < _LEASE_SECONDS
+    async with session.get(f"{other}/runs/doomed") as answer:
+        record = await answer.json()
+    assert (record["status"], record["error"]["code"]) == ("failed", "WORKER_LOST")
+    assert record["last_sequence"] == end["sequence"]
+    return seconds

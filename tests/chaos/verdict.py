@@ -1,0 +1,182 @@
+"""What must be true when everything works again."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from dockrion.events import TERMINAL
+from tests.chaos.cluster import PASSWORD, Cluster, Replica
+from tests.chaos.readers import TROUBLE, Shared, Tracked
+
+_STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
+_UNFINISHED = ("accepted", "running")
+_PATIENCE = 45.0
+_METRICS = ("dockrion_open_streams 0.0", "dockrion_active_runs 0.0")
+# What Redis holds for too long: keys without an end, runs that replicas own, readers of those that live.
+_LEFT = """
+local left = {}
+local replicas = redis.call('HKEYS', 'dockrion:tested:{service}:replicas')
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  if redis.call('TTL', key) < 0 then left[#left + 1] = key .. ' for ever' end
+  if string.find(key, ':owned:', 1, true) then left[#left + 1] = key end
+  if string.find(key, ':watchers$') then
+    for _, replica in ipairs(replicas) do
+      local readers = redis.call('HGET', key, replica)
+      if readers then left[#left + 1] = key .. ' has ' .. replica .. ': ' .. readers end
+    end
+  end
+end
+return left
+"""
+
+
+class Verdict:
+    """Looks at everything, and notes what is wrong.
+
+    Args:
+        cluster: Its replicas and its Redis are up again.
+        shared: What the clients share.
+    """
+
+    def __init__(self, cluster: Cluster, shared: Shared) -> None:
+        self._cluster = cluster
+        self._shared = shared
+
+    async def until_ready(self) -> None:
+        """Wait until every replica takes work."""
+        for replica in self._cluster.places:
+            deadline = time.monotonic() + _PATIENCE
+            while await self._ask(replica, "/ready") is None:
+                if time.monotonic() > deadline:
+                    self._wrong("not ready", replica.process.url)
+                    break
+                await asyncio.sleep(0.1)
+
+    async def until_ended(self) -> None:
+        """Wait until no run is unfinished."""
+        deadline = time.monotonic() + _PATIENCE
+        for status in _UNFINISHED:
+            while items := (await self._get(f"/runs?status={status}"))["items"]:
+                if time.monotonic() > deadline:
+                    self._wrong(f"still {status}", [item["run_id"] for item in items])
+                    break
+                await asyncio.sleep(0.1)
+
+    async def check_runs(self, runs: Iterable[Tracked]) -> None:
+        """Compare what the clients saw with what the service says."""
+        listed: dict[str, dict[str, Any]] = {}
+        query = ""
+        while True:
+            page = await self._get(f"/runs?limit=200{query}")
+            listed |= {item["run_id"]: item for item in page["items"]}
+            if page["next"] is None:
+                break
+            query = f"&cursor={page['next']}"
+        for record in listed.values():
+            self._shared.counts[
+                f"runs {record['status']} {(record['error'] or {}).get('code', '')}".strip()
+            ] += 1
+        for run in runs:
+            if run.run_id not in listed:
+                self._shared.fail(run, "not listed")
+            else:
+                self._check_run(run, await self._get(f"/runs/{run.run_id}"), listed[run.run_id])
+
+    async def until_idle(self) -> None:
+        """Wait until the replicas and Redis have let go of all that is over."""
+        deadline = time.monotonic() + _PATIENCE
+        while left := self._cluster.server.command("EVAL", _LEFT, 0) + await self._at_work():
+            if time.monotonic() > deadline:
+                self._wrong("left", left[:5])
+                break
+            await asyncio.sleep(0.2)
+
+    def check_logs(self) -> None:
+        """Look through all that the replicas, the dead ones too, have written."""
+        for life, replica in enumerate(self._cluster.lives):
+            if replica.process.err:
+                self._wrong(f"stderr of replica {life}", replica.process.err[:2000])
+            if PASSWORD in replica.process.out + replica.process.err:
+                self._wrong(f"password in the log of replica {life}", "")
+            if not replica.killed and replica.process.popen.poll() is not None:
+                self._wrong(f"replica {life} ended by itself", replica.process.popen.returncode)
+            for line in replica.process.out.splitlines(keepends=True):
+                if not line.endswith("\n"):
+                    continue
+                fields = msgspec.json.decode(line)
+                if "traceback" in fields:
+                    self._wrong(f"traceback in the log of replica {life}", line)
+                if fields["level"] in ("warning", "error"):
+                    self._shared.counts[f"log: {fields['message'][:60]}"] += 1
+
+    def _check_run(self, run: Tracked, record: dict[str, Any], listed: dict[str, Any]) -> None:
+        last = max(run.log, default=0)
+        if sorted(run.log) != list(range(1, last + 1)):
+            self._shared.fail(run, f"seen are {sorted(run.log)}")
+            return
+        log = [(message.event, msgspec.json.decode(message.data)) for message in run.log.values()]
+        log.sort(key=lambda event: event[1]["sequence"])
+        *events, (kind, end) = log or [("", {})]
+        wrong = []
+        if kind not in TERMINAL or any(event in TERMINAL for event, _ in events):
+            wrong.append("not exactly one terminal event, the last")
+        if record["status"] != _STATUS.get(kind) or record["last_sequence"] != last:
+            wrong.append("the record is another's")
+        if {**record, "output": None} != {**listed, "output": None}:
+            wrong.append("the listing is another's")
+        if any(position < last for position in run.ends):
+            wrong.append(f"streams ended at {run.ends}")
+        tokens = [event["content"] for event_type, event in events if event_type == "token"]
+        if tokens != [str(number) for number in range(len(tokens))] or len(tokens) != max(len(events) - 1, 0):
+            wrong.append("the tokens are not the agent's")
+        match kind:
+            case "complete":
+                if record["output"] != end["output"] or end["output"] != {"tokens": run.tokens}:
+                    wrong.append("the output is not the agent's")
+                if len(tokens) != run.tokens:
+                    wrong.append(f"{len(tokens)} of {run.tokens} tokens")
+            case "error":
+                if record["error"]["code"] != end["code"]:
+                    wrong.append("the record has another error")
+                if end["code"] != "WORKER_LOST" and (run.accepted or end["code"] != "SERVICE_UNAVAILABLE"):
+                    wrong.append("an error that nobody made")
+                if end["code"] == "WORKER_LOST" and not any(owner.may_be_dead for owner in run.owners):
+                    wrong.append("its replica lives")
+            case "cancelled":
+                if end["reason"] not in run.reasons:
+                    wrong.append("nobody cancelled it")
+        if run.cancelled and kind != "cancelled":
+            wrong.append("the cancel was confirmed")
+        if wrong:
+            self._shared.fail(run, f"{'; '.join(wrong)}: {kind} {end}, {record}")
+
+    async def _at_work(self) -> list[str]:
+        """Return what replicas say that they still do."""
+        work = []
+        for replica in self._cluster.places:
+            metrics = (await self._ask(replica, "/metrics") or b"").decode().splitlines()
+            work += [f"{replica.process.url} has no {line}" for line in _METRICS if line not in metrics]
+        return work
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        """Ask any replica until there is an answer."""
+        deadline = time.monotonic() + _PATIENCE
+        while (body := await self._ask(self._shared.replica(), path)) is None:
+            assert time.monotonic() < deadline, path
+            await asyncio.sleep(0.2)
+        decoded: dict[str, Any] = msgspec.json.decode(body)
+        return decoded
+
+    async def _ask(self, replica: Replica, path: str) -> bytes | None:
+        """Return the body of a good answer."""
+        try:
+            async with self._shared.session.get(replica.process.url + path) as answer:
+                return await answer.read() if answer.status == 200 else None
+        except TROUBLE:
+            return None
+
+    def _wrong(self, what: str, value: object) -> None:
+        self._shared.failures.append(f"{what}: {value}")
