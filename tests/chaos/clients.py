@@ -155,7 +155,7 @@ class Clients:
                     shared.counts["cancels too late"] += 1
                     return
                 case 404:
-                    shared.missing(run, "DELETE: 404")
+                    shared.fail(run, "DELETE: 404")
                     return
             shared.refused(answer)
             await shared.pause()

@@ -27,12 +27,10 @@ FORMS = {
 LOGIN = f":{quote(PASSWORD, safe='')}@"
 MALFORMED = {
     "scheme": f"http://{LOGIN}h/0",
-    "port": f"redis://{LOGIN}h:port/0",
     "bracket": f"redis://{LOGIN}[::1/0",
     "unescaped": "redis://:s3cret/ä@h:6379/0",
     "option": f"redis://{LOGIN}h/0?socket_timeout=soon",
     "unknown option": f"redis://{LOGIN}h/0?no_such_option=1",
-    "db": f"redis://{LOGIN}h/0?db=first",
 }
 # An agent that is careless with the address, or works for ever.
 CARELESS = """

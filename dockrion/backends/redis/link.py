@@ -24,6 +24,7 @@ _POOL_SECONDS = 5.0
 _CANCEL_AGAIN_SECONDS = 0.1
 _SILENT_SECONDS = 60.0  # how long the same trouble is not told again
 _UNREACHABLE = "UNREACHABLE"
+_LET_GO = "UNBLOCKED"
 _ADVICE = {
     _UNREACHABLE: "no connection, or no answer; is it running, and is the address right?",
     "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
@@ -40,6 +41,7 @@ _ADVICE = {
     "BUSY": "a script of somebody's keeps it busy",
     "MASTERDOWN": "it is a replica that has lost its primary",
     "CLUSTERDOWN": "its cluster is down",
+    _LET_GO: "it has let a blocked reader go",
     "REFUSED": "it refuses a command",
 }
 _NOT_OURS = ("WRONGTYPE", "wrong arguments for")
@@ -182,7 +184,8 @@ class Link:
             return LogUnreadable(str(error))
         self._kind = kind
         self.in_doubt.set()
-        if kind == "POOL" and _UNREACHABLE in self._told:  # they wait for an answer, all of them
+        # A busy pool waits for answers; a blocked reader is let go as the server changes its role.
+        if kind == _LET_GO or (kind == "POOL" and _UNREACHABLE in self._told):
             return ServiceUnavailable(_UNAVAILABLE)
         reason = str(error) if kind == _UNREACHABLE else None
         self._tell(kind, f"redis is in trouble: {_ADVICE[kind]}", reason=reason)
@@ -215,6 +218,7 @@ def _client(url: str, connections: int, seconds: float) -> Redis:
             # A connection may have been closed while it was idle. Every command may be repeated.
             "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
             "protocol": 2,
+            "client_name": "dockrion",
         }
         pool = BlockingConnectionPool(**options)
         pool.make_connection()  # options of the URL are looked at here

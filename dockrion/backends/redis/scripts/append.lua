@@ -16,19 +16,17 @@ local function whole(text)
 end
 local first, window, ttl = whole(ARGV[3]), whole(ARGV[4]), seconds(ARGV[5])
 local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
-if #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl then
+local wrong = #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl
+local parts, texts = wrong or cmsgpack.unpack(ARGV[10]), 0
+wrong = wrong or type(parts) ~= 'table'
+for _, part in pairs(wrong and {} or parts) do
+  wrong = wrong or type(part) ~= 'string'
+  texts = texts + 1
+end
+if wrong or texts < 3 or texts % 3 ~= 0 or texts ~= #parts then
   return redis.error_reply('ERR wrong arguments for append')
 end
-local sound, parts = pcall(cmsgpack.unpack, ARGV[10])
-local count = sound and type(parts) == 'table' and #parts / 3 or 0
-if count < 1 or count % 1 ~= 0 then
-  return redis.error_reply('ERR wrong arguments for append')
-end
-for _, part in ipairs(parts) do
-  if type(part) ~= 'string' then
-    return redis.error_reply('ERR wrong arguments for append')
-  end
-end
+local count = texts / 3
 
 if may_gap then
   for n, kind in ipairs({'hash', 'stream', 'hash'}) do

@@ -2,6 +2,7 @@
 -- KEYS replicas, owned, control, expiry
 -- ARGV replica, seconds its runs live, seconds its control stream lives, when to look whether the runs
 --      that are over are gone, then id and index entry of each of them
+-- Fails on keys of another type, which no run could be stored with.
 -- Returns 1 if the control stream had to be made anew, then each replica and its beats.
 local function seconds(text)
   local number = tonumber(text)
@@ -13,6 +14,8 @@ if #KEYS ~= 4 or #ARGV < 4 or #ARGV % 2 ~= 0 or not ttl or not control_ttl
   return redis.error_reply('ERR wrong arguments for beat')
 end
 local replicas, owned, control, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+redis.call('SCARD', owned)
+redis.call('ZCARD', expiry)
 redis.call('HINCRBY', replicas, ARGV[1], 1)
 local anew = 0
 if redis.call('EXISTS', control) == 0 then

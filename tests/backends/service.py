@@ -1,0 +1,192 @@
+"""A service of several replicas in one process, and what is known of its keys."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from redis import Redis
+
+from dockrion.backends.base import Page
+from dockrion.backends.follow import follow
+from dockrion.backends.redis import RedisBackend, backend, custody
+from dockrion.backends.redis.keys import Command, Keys
+from dockrion.backends.redis.link import Link, end
+from dockrion.errors import ServiceUnavailable
+from tests.backends.conformance import MAX_EVENTS, PATIENCE, forget
+from tests.servers import KINDS, shared
+from tests.support import wait_until
+
+NEVER = 3600.0
+_numbers = count(1)
+
+
+class Service:
+    """The replicas of an agent's service, on the shared server of a kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.agent = f"service-{next(_numbers)}-{os.getpid()}"
+        self.server = shared(kind)
+        self.keys = Keys(self.agent)
+        self._alive: list[RedisBackend] = []
+        self._client = Redis.from_url(self.server.url)
+
+    async def replica(self, *, max_events: int = MAX_EVENTS, ttl: int = 60) -> RedisBackend:
+        """Start a replica and wait until it can be told of news."""
+        made = RedisBackend(
+            self.server.url, agent=self.agent, max_events=max_events, ttl=ttl, max_run_duration=60
+        )
+        self._alive.append(made)
+        await wait_until(lambda: self.ask("EXISTS", self.keys.control(made.replica)))
+        return made
+
+    async def replicas(self, number: int) -> list[RedisBackend]:
+        return list(await asyncio.gather(*(self.replica() for _ in range(number))))
+
+    async def kill(self, made: RedisBackend) -> None:
+        """End a replica as a crash does: without a good-bye."""
+        self._alive.remove(made)
+        await end(made._tasks)
+        await made._watching.aclose()
+        await made._link.aclose()
+        made._link.away = True  # nothing connects any more
+
+    async def close(self, made: RedisBackend) -> None:
+        """End a replica as it should end."""
+        self._alive.remove(made)
+        await made.aclose()
+
+    async def aclose(self) -> None:
+        for made in list(self._alive):
+            await self.close(made)
+        forget(self.kind, self.agent)
+        self._client.close()
+
+    def ask(self, *words: Any) -> Any:
+        """Send one command."""
+        return self._client.execute_command(*words)
+
+    def names(self) -> list[str]:
+        """Return the names of all keys of the service."""
+        return sorted(key.decode() for key in self._client.scan_iter(f"dockrion:{self.agent}:*", 10_000))
+
+    def snapshot(self) -> dict[str, tuple[bytes, int]]:
+        """Return all that is stored: key → content and when it expires."""
+        return {
+            key: (self.ask("DUMP", key), self.ask("PEXPIRETIME", key))
+            for key in self.names()
+            if key not in (self.keys.ping, self.keys.replicas)
+        }
+
+    def known(self) -> set[str]:
+        """Return the replicas that count as alive."""
+        return {replica.decode() for replica in self.ask("HKEYS", self.keys.replicas)}
+
+    def readers(self, run_id: str) -> dict[str, int]:
+        """Return replica → readers of a run."""
+        counts: dict[bytes, bytes] = self.ask("HGETALL", self.keys.watchers(run_id))
+        return {replica.decode(): int(readers) for replica, readers in counts.items()}
+
+
+@pytest.fixture(params=KINDS)
+async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    made = Service(request.param)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let replicas beat often, so that death is soon noticed."""
+    _beat_every(monkeypatch, 0.05)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let replicas beat once only, so that nothing is found by looking again."""
+    _beat_every(monkeypatch, NEVER)
+
+
+def _beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in (custody, backend):
+        monkeypatch.setattr(module, "BEAT_SECONDS", seconds)
+
+
+@asynccontextmanager
+async def paused(made: RedisBackend) -> AsyncIterator[None]:
+    """Keep a replica from beating, as if its process stood still."""
+    held, goes_on = asyncio.Event(), asyncio.Event()
+    beat = made._custody.beat
+
+    async def late() -> bool:
+        held.set()
+        await goes_on.wait()
+        return await beat()
+
+    with patch.object(made._custody, "beat", late):
+        await held.wait()
+        try:
+            yield
+        finally:
+            goes_on.set()
+
+
+@contextmanager
+def reply_lost(times: int = 1) -> Iterator[None]:
+    """Let Redis do what replicas ask for, and then let the reply get lost, so many times."""
+    send = Link.send
+    left = times
+
+    async def lost(link: Link, *commands: Command) -> list[Any]:
+        nonlocal left
+        replies = await send(link, *commands)
+        if left:
+            left -= 1
+            raise ServiceUnavailable("the reply is lost")
+        return replies
+
+    with patch.object(Link, "send", lost):
+        yield
+
+
+@asynccontextmanager
+async def following(made: RedisBackend, run_id: str, limit: int | None = None) -> AsyncIterator[list[Page]]:
+    """Follow a run from its beginning, without ever looking by oneself."""
+    pages: list[Page] = []
+    entered = asyncio.Event()
+
+    async def read() -> None:
+        async with follow(made, run_id, 0, idle=NEVER, limit=limit) as found:
+            entered.set()
+            async for page in found:
+                pages.append(page)  # noqa: PERF401  whoever follows sees each as it comes
+
+    reader = asyncio.create_task(read())
+    waiter = asyncio.create_task(entered.wait())
+    await asyncio.wait((reader, waiter), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    try:
+        if reader.done():
+            reader.result()
+        assert entered.is_set()
+        yield pages
+    finally:
+        await end([reader])
+
+
+def seen(pages: list[Page]) -> list[int]:
+    return [entry.sequence for page in pages for entry in page.entries]
+
+
+def refuser(error: type[Exception], message: str = "") -> Callable[..., Any]:
+    """Return an async function that raises."""
+
+    async def refuse(*_: Any) -> Any:
+        raise error(message)
+
+    return refuse

@@ -1,0 +1,163 @@
+"""What is stored expires by itself, is swept, and takes little room."""
+
+import asyncio
+
+import pytest
+
+from dockrion.backends.redis import custody, records, store
+from dockrion.errors import RunExists, RunNotFound, ServiceUnavailable
+from dockrion.events import Entry
+from tests.backends.conformance import Writer, begin, begun, follow_all, moved, new_run
+from tests.backends.service import Service, reply_lost
+from tests.support import wait_until
+
+LIVE = 60 + 60 + 3600
+
+
+def times_to_live(service: Service) -> dict[str, int]:
+    return {name: int(service.ask("TTL", name)) for name in service.names()}
+
+
+def all_expire(service: Service) -> bool:
+    """Tell whether everything expires, in time; what expired meanwhile has no time at all."""
+    return all(0 <= seconds <= LIVE or seconds == -2 for seconds in times_to_live(service).values())
+
+
+async def test_everything_expires_at_any_moment(service: Service) -> None:
+    one, other = await service.replicas(2)
+    assert all_expire(service)
+    writer = await begin(one)
+    assert all_expire(service)
+    async with other.watch(writer.run_id, limit=2), one.watch(writer.run_id):
+        assert all_expire(service)
+        await writer.write(3)
+        assert all_expire(service)
+        await other.request_cancel(writer.run_id, "r")
+        assert all_expire(service)
+        await writer.write(50)
+        assert all_expire(service)
+        await one.recent(status=None, limit=10, cursor=None)
+        await one.ping()
+        assert all_expire(service)
+        await writer.finish()
+        assert all_expire(service)
+    await one.write_off(moved(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
+    await service.kill(one)
+    assert all_expire(service)
+    await service.close(other)
+    assert all_expire(service)
+
+
+async def test_a_finished_run_expires_after_its_time(service: Service) -> None:
+    one = await service.replica(ttl=60)
+    writer = await begun(one, 2)
+    run, log = service.keys.log(writer.run_id)
+    assert {service.ask("TTL", key) for key in (run, log)} <= {LIVE, LIVE - 1}
+    await writer.finish()
+    assert {service.ask("TTL", key) for key in (run, log)} <= {60, 59}
+
+
+@pytest.mark.usefixtures("fast")
+async def test_an_expired_run_is_swept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(custody, "_SETTLE_SECONDS", 0)
+    one = await service.replica(ttl=1)
+    stays = await begun(one, 1)
+    writers = [await begun(one, 1) for _ in range(5)]
+    for writer in writers:
+        await writer.finish()
+    keys = service.keys
+    await wait_until(lambda: service.ask("ZCARD", keys.runs) == service.ask("ZCARD", keys.expiry) == 1)
+    assert service.ask("ZRANGE", keys.runs, 0, -1) == [records.index_entry(stays.run).encode()]
+    for writer in writers:
+        with pytest.raises(RunNotFound):
+            await one.get(writer.run_id)
+        assert not [name for name in service.names() if writer.run_id in name.split("{")[1]]
+    assert (await one.recent(status=None, limit=10, cursor=None)).items == [stays.run]
+
+
+@pytest.mark.usefixtures("fast")
+async def test_an_unfinished_run_is_renewed(service: Service) -> None:
+    one = await service.replica()
+    writer = await begun(one, 1)
+    async with one.watch(writer.run_id):
+        names = [*service.keys.log(writer.run_id), service.keys.watchers(writer.run_id)]
+        for name in names:
+            service.ask("EXPIRE", name, 20)
+        await wait_until(lambda: all(service.ask("TTL", name) > LIVE - 20 for name in names))
+
+
+@pytest.mark.usefixtures("fast")
+async def test_what_all_replicas_share_is_renewed(service: Service) -> None:
+    one = await service.replica()
+    await begun(one, 1)
+    names = [service.keys.replicas, service.keys.owned(one.replica), service.keys.expiry]
+    for name in names:
+        service.ask("EXPIRE", name, 20)
+    await wait_until(lambda: all(service.ask("TTL", name) > LIVE - 20 for name in names))
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_creation_nobody_knows_of_has_an_end(service: Service) -> None:
+    one = await service.replica()
+    run = new_run()
+    with reply_lost(), pytest.raises(ServiceUnavailable):
+        await one.create(run)
+    with pytest.raises(RunExists):
+        await one.create(new_run(run.run_id))
+    [event] = await follow_all(one, run.run_id)
+    assert event.type == "error"
+    ended = await one.get(run.run_id)
+    assert ended.error is not None
+    assert ended.error["code"] == "SERVICE_UNAVAILABLE"
+    await wait_until(lambda: not service.ask("EXISTS", service.keys.owned(one.replica)))
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_creation_whose_caller_left_has_an_end(service: Service) -> None:
+    one = await service.replica()
+    runs = [new_run() for _ in range(20)]
+    tasks = [asyncio.create_task(one.create(run)) for run in runs]
+    await wait_until(lambda: any(service.ask("EXISTS", service.keys.run(run.run_id)) for run in runs))
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for run, result in zip(runs, results, strict=True):
+        if result is not None and service.ask("EXISTS", service.keys.run(run.run_id)):
+            assert [event.type for event in await follow_all(one, run.run_id)] == ["error"]
+
+
+async def test_a_listing_drops_what_is_gone(service: Service) -> None:
+    one = await service.replica()
+    writers = [await begun(one, 1) for _ in range(4)]
+    for writer in writers[:2]:
+        service.ask("DEL", *service.keys.log(writer.run_id))
+    listed = (await one.recent(status=None, limit=10, cursor=None)).items
+    assert [run.run_id for run in listed] == [writer.run_id for writer in reversed(writers[2:])]
+    assert service.ask("ZCARD", service.keys.runs) == 2
+
+
+async def test_a_listing_keeps_what_is_just_being_created(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_UNCONFIRMED_SECONDS", 10**9)
+    one = await service.replica()
+    writer = await begun(one, 1)
+    service.ask("DEL", *service.keys.log(writer.run_id))
+    assert (await one.recent(status=None, limit=10, cursor=None)).items == []
+    assert service.ask("ZCARD", service.keys.runs) == 1
+
+
+@pytest.mark.parametrize("size", [80, 200, 500, 1000, 2000, 4000])
+async def test_an_event_takes_little_more_than_its_bytes(service: Service, size: int) -> None:
+    one = await service.replica(max_events=10_000)
+    writer = Writer(one, new_run())
+    await one.create(writer.run)
+    number = 4000
+    before = service.ask("INFO", "memory")["used_memory"]
+    for first in range(1, number + 1, 50):
+        batch = [Entry(n, "token", b"x" * size, 1_700_000_000.123456 + n) for n in range(first, first + 50)]
+        writer.run = moved(writer.run, first + 49)
+        await one.append(writer.run, batch)
+    taken = (service.ask("INFO", "memory")["used_memory"] - before) / number
+    print(f"{service.kind}: an event of {size} bytes takes {taken:.0f}")
+    assert taken <= 1.3 * size + 100

@@ -1,0 +1,111 @@
+"""Readers that come and go leave nothing behind."""
+
+import asyncio
+import random
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+
+from dockrion.backends.follow import follow
+from dockrion.backends.redis import RedisBackend
+from tests.backends.conformance import Writer, begun
+from tests.backends.service import NEVER, Service
+from tests.support import wait_until
+
+READERS = 1_000
+POOL = 10
+
+
+def ours(service: Service) -> int:
+    """Count the connections that are open to the server, but the test's own."""
+    service.ask("PING")
+    return service.server.clients() - 1
+
+
+async def nothing_left(made: RedisBackend) -> None:
+    await wait_until(lambda: not made._watching._watched and not made._watching._tasks)
+
+
+async def read(made: RedisBackend, writer: Writer, limit: int | None) -> None:
+    async with follow(made, writer.run_id, 0, idle=NEVER, limit=limit) as pages:
+        async for _ in pages:
+            pass
+
+
+async def test_a_thousand_readers_leave_nothing(service: Service) -> None:
+    chance = random.Random(3)
+    owner, other = await service.replicas(2)
+    writers = [await begun(owner, 2) for _ in range(10)]
+    await asyncio.gather(*(other.get(writer.run_id) for writer in writers * 5))
+    before = ours(service)
+    for _ in range(READERS // 100):
+        readers = [
+            asyncio.create_task(read(other, chance.choice(writers), chance.choice([None, 10_000])))
+            for _ in range(100)
+        ]
+        while readers:
+            for _ in range(chance.randrange(3)):
+                await asyncio.sleep(0)
+            leaver = readers.pop(chance.randrange(len(readers)))
+            leaver.cancel()
+            if not chance.randrange(10):
+                await chance.choice(writers).write()
+            with suppress(asyncio.CancelledError):
+                await leaver
+    await nothing_left(other)
+    await nothing_left(owner)
+    for writer in writers:
+        assert service.readers(writer.run_id) == {}
+        await writer.finish()
+    assert not owner._custody._owned
+    assert ours(service) <= before + POOL
+    await service.close(other)
+    await service.close(owner)
+    await wait_until(lambda: ours(service) < before)
+
+
+async def test_readers_who_stay_to_the_end_leave_nothing(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begun(owner, 2)
+    readers = [asyncio.create_task(read(other, writer, 500)) for _ in range(200)]
+    await wait_until(lambda: service.readers(writer.run_id) == {other.replica: 200})
+    await writer.finish()
+    await asyncio.gather(*readers)
+    await nothing_left(other)
+    assert service.readers(writer.run_id) == {}
+
+
+async def test_many_watched_runs_need_no_more_connections_than_one(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writers = [await begun(owner, 1) for _ in range(300)]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(other.watch(writers[0].run_id))
+        before = ours(service)
+        watches = [await stack.enter_async_context(other.watch(writer.run_id)) for writer in writers]
+        assert ours(service) == before
+        for writer in writers:
+            await writer.write()
+        assert all([await watch.wait(10) for watch in watches])
+        assert ours(service) == before
+    await nothing_left(other)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_runs_that_are_over_are_forgotten(service: Service) -> None:
+    one = await service.replica()
+    for writer in [await begun(one, 1) for _ in range(50)]:
+        await writer.finish()
+    custody = one._custody
+    await wait_until(lambda: not (custody._owned or custody._over or custody._unconfirmed))
+    assert service.ask("EXISTS", service.keys.owned(one.replica)) == 0
+
+
+async def test_a_closed_replica_has_no_connections(service: Service) -> None:
+    before = ours(service)
+    one = await service.replica()
+    writer = await begun(one, 1)
+    async with one.watch(writer.run_id, limit=3):
+        await asyncio.gather(*(one.get(writer.run_id) for _ in range(50)))
+        assert ours(service) <= before + POOL + 2
+    await service.close(one)
+    await wait_until(lambda: ours(service) <= before)

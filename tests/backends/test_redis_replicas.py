@@ -1,0 +1,253 @@
+"""Replicas of one service: what one does, the others see, at once."""
+
+import asyncio
+import time
+from unittest.mock import patch
+
+import pytest
+
+from dockrion.backends.redis import backend as redis_backend
+from dockrion.backends.redis.store import Store
+from dockrion.backends.redis.watching import Watching
+from dockrion.errors import RunExists, SequenceConflict, TooManySubscribers
+from tests.backends.conformance import (
+    PATIENCE,
+    Writer,
+    begin,
+    begun,
+    cancel_requests,
+    entries,
+    follow_all,
+    moved,
+    new_run,
+    read_all,
+)
+from tests.backends.service import Service, following, seen
+from tests.support import wait_until
+
+AT_ONCE = 1.0
+
+
+@pytest.mark.usefixtures("still")
+async def test_what_one_writes_another_gets_live(service: Service) -> None:
+    one, other = await service.replicas(2)
+    writer = await begin(one)
+    async with following(other, writer.run_id) as pages:
+        began = time.monotonic()
+        for number in range(1, 21):
+            await writer.write()
+            await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
+        took = time.monotonic() - began
+    assert seen(pages) == list(range(1, 21))
+    assert took / 20 < AT_ONCE / 4, took
+
+
+@pytest.mark.usefixtures("still")
+async def test_readers_everywhere_see_the_same(service: Service) -> None:
+    owner, *others = await service.replicas(4)
+    writer = await begin(owner)
+    readers = [asyncio.create_task(follow_all(each, writer.run_id)) for each in (owner, *others) * 3]
+    for size in (1, 3, 2, 7):
+        await writer.write(size)
+        await asyncio.sleep(0)
+    await writer.finish()
+    copies = await asyncio.gather(*readers)
+    assert copies == [await read_all(owner, writer.run_id)] * len(readers)
+
+
+async def test_a_run_is_the_same_from_everywhere(service: Service) -> None:
+    owner, *others = await service.replicas(3)
+    writer = await begun(owner, 3)
+    await writer.finish()
+    for each in (owner, *others):
+        assert await each.get(writer.run_id) == writer.run
+        assert (await each.recent(status=None, limit=5, cursor=None)).items == [writer.run]
+        assert (await each.recent(status="running", limit=5, cursor=None)).items == []
+
+
+@pytest.mark.usefixtures("still")
+async def test_a_cancel_reaches_the_owner_from_anywhere_at_once(service: Service) -> None:
+    owner, other, third = await service.replicas(3)
+    writer = await begun(owner, 1)
+    async with cancel_requests(owner) as heard, cancel_requests(other) as not_heard:
+        async with asyncio.timeout(PATIENCE):
+            await third.request_cancel(writer.run_id, "enough")
+            assert await heard.get() == (writer.run_id, "enough")
+        assert not_heard.empty()
+
+
+async def test_a_created_run_is_taken_everywhere(service: Service) -> None:
+    owner, *others = await service.replicas(3)
+    writer = await begin(owner)
+    for each in others:
+        with pytest.raises(RunExists):
+            await each.create(new_run(writer.run_id))
+    assert await owner.get(writer.run_id) == writer.run
+
+
+async def test_of_replicas_that_create_the_same_one_wins(service: Service) -> None:
+    replicas = await service.replicas(5)
+    for number in range(10):
+        run_ids = [new_run(f"same-{number}") for _ in replicas]
+        results = await asyncio.gather(
+            *(each.create(run) for each, run in zip(replicas, run_ids, strict=True)), return_exceptions=True
+        )
+        assert [type(result) for result in results].count(RunExists) == 4, results
+        assert await replicas[0].get(f"same-{number}") == run_ids[results.index(None)]
+
+
+async def test_a_second_writer_is_refused(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begun(owner, 3)
+    for first in (1, 3, 4, 5):
+        with pytest.raises(SequenceConflict):
+            await other.append(moved(writer.run, first), entries(first, first))
+    with pytest.raises(SequenceConflict):
+        await other.write_off(moved(writer.run, 9, "failed"), entries(9, 9)[0])
+    assert await owner.get(writer.run_id) == writer.run
+    await writer.write()
+
+
+async def test_readers_of_all_replicas_count_together(service: Service) -> None:
+    owner, other, third = await service.replicas(3)
+    writer = await begun(owner, 1)
+    run_id = writer.run_id
+    async with owner.watch(run_id, limit=3), other.watch(run_id, limit=3), third.watch(run_id, limit=None):
+        async with other.watch(run_id, limit=3):
+            for each in (owner, other, third):
+                with pytest.raises(TooManySubscribers):
+                    async with each.watch(run_id, limit=3):
+                        pass
+            assert service.readers(run_id) == {owner.replica: 1, other.replica: 2, third.replica: 0}
+        async with third.watch(run_id, limit=3):
+            assert service.readers(run_id)[third.replica] == 1
+    assert service.readers(run_id) == {}
+
+
+async def test_many_who_want_to_read_get_no_more_places_than_there_are(service: Service) -> None:
+    replicas = await service.replicas(3)
+    writer = await begun(replicas[0], 1)
+    leave = asyncio.Event()
+    inside = 0
+
+    async def read(number: int) -> bool:
+        nonlocal inside
+        try:
+            async with replicas[number % 3].watch(writer.run_id, limit=7):
+                inside += 1
+                await leave.wait()
+        except TooManySubscribers:
+            return False
+        return True
+
+    readers = [asyncio.create_task(read(number)) for number in range(30)]
+    await wait_until(lambda: inside + sum(reader.done() for reader in readers) == 30)
+    assert inside == 7
+    assert sum(service.readers(writer.run_id).values()) == 7
+    leave.set()
+    assert sum(await asyncio.gather(*readers)) == 7
+    assert service.readers(writer.run_id) == {}
+
+
+@pytest.mark.usefixtures("fast")
+async def test_the_readers_of_a_dead_replica_do_not_count(service: Service) -> None:
+    owner, doomed = await service.replicas(2)
+    writer = await begun(owner, 1)
+    async with doomed.watch(writer.run_id, limit=1):
+        with pytest.raises(TooManySubscribers):
+            async with owner.watch(writer.run_id, limit=1):
+                pass
+        await service.kill(doomed)
+        await wait_until(lambda: doomed.replica not in service.known())
+        async with owner.watch(writer.run_id, limit=1):
+            assert service.readers(writer.run_id) == {owner.replica: 1}
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_deleted_stream_of_notes_is_made_up_for(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    async with following(other, writer.run_id) as pages:
+        for number in range(1, 6):
+            service.ask("DEL", service.keys.control(other.replica))
+            await writer.write()
+            await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
+
+
+@pytest.mark.usefixtures("fast")
+async def test_notes_that_get_lost_are_made_up_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_backend, "_WATCHES_RENEWED_SECONDS", 0.1)
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    with patch.object(Store, "_notes", return_value=[]):
+        async with following(other, writer.run_id) as pages:
+            for number in range(1, 4):
+                await writer.write()
+                await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begun(owner, 1)
+    async with cancel_requests(owner) as heard:
+        with patch.object(Store, "_notes", return_value=[]):
+            await other.request_cancel(writer.run_id, "enough")
+        async with asyncio.timeout(PATIENCE):
+            assert await heard.get() == (writer.run_id, "enough")
+        beats = int(service.ask("HGET", service.keys.replicas, owner.replica))
+        await wait_until(lambda: int(service.ask("HGET", service.keys.replicas, owner.replica)) > beats + 3)
+        assert heard.empty()
+
+
+@pytest.mark.usefixtures("fast")
+async def test_watches_that_redis_forgot_are_told_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_backend, "_WATCHES_RENEWED_SECONDS", 0.1)
+    owner, other = await service.replicas(2)
+    writer = await begun(owner, 1)
+    async with other.watch(writer.run_id, limit=5):
+        service.ask("DEL", service.keys.watchers(writer.run_id))
+        await wait_until(lambda: service.readers(writer.run_id) == {other.replica: 1})
+
+
+async def _renewing(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Task[None], asyncio.Event]:
+    """Renew the watches of a replica, with the commands held on their way."""
+    link = watching._store.link
+    keep, held, goes_on = link.keep_each, asyncio.Event(), asyncio.Event()
+
+    async def late(*commands: object) -> object:
+        held.set()
+        await goes_on.wait()
+        return await keep(*commands)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(link, "keep_each", late)
+    task = asyncio.create_task(watching.renew())
+    await held.wait()
+    return task, goes_on
+
+
+@pytest.mark.usefixtures("still")
+async def test_a_reader_who_left_while_watches_were_renewed_does_not_count(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await service.replica()
+    writer: Writer = await begun(one, 1)
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async with one.watch(writer.run_id, limit=1):
+            entered.set()
+            await left.wait()
+
+    reader = asyncio.create_task(read())
+    await entered.wait()
+    renewal, goes_on = await _renewing(one._watching, monkeypatch)
+    left.set()
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.gather(renewal, reader)
+    assert service.readers(writer.run_id) == {}

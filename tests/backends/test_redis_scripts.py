@@ -1,0 +1,274 @@
+"""The scripts themselves: what they refuse, that they then write nothing, and which keys they touch."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+from redis import Redis
+from redis.crc import key_slot
+from redis.exceptions import ResponseError
+
+from dockrion.backends.redis import keys as names
+from dockrion.backends.redis import link
+from dockrion.backends.redis.keys import Command, Script
+from tests.backends.conformance import begin, cancel_requests, new_run
+from tests.backends.service import Service
+from tests.support import wait_until
+
+Call = tuple[list[str], list[Any]]
+NOT_NUMBERS = ["", "x", "1x", "--1", "\0"]
+NEGATIVE = [*NOT_NUMBERS, "-1"]
+NOT_POSITIVE = [*NEGATIVE, "0"]
+
+
+def packed(*parts: Any) -> bytes:
+    return msgspec.msgpack.encode(parts)
+
+
+NOT_EVENTS = [
+    *(b"", b"\x93\xa1t", b"\xc1", b"[]", msgspec.msgpack.encode(3), msgspec.msgpack.encode({"t": "x"})),
+    *(packed(*["t", "1.5", "{}"][:size]) for size in range(3)),
+    *(packed("t", "1.5", "{}", *["t", "1.5"][:size]) for size in (1, 2)),
+    *(packed("t", "1.5", wrong) for wrong in (None, 1, ["{}"], {"a": 1}, b"{}")),
+    packed(1, "1.5", "{}", "t", "1.5", "{}"),
+]
+RUN = "run-1"
+ME = "me"
+
+
+@dataclass
+class Shape:
+    """A script, where its numbers are, and which of them it refuses."""
+
+    script: Script
+    numbers: dict[int, list[str]] = field(default_factory=dict)
+    open_end: bool = False
+
+
+SHAPES = {
+    "append": Shape(names.APPEND, {2: NOT_NUMBERS, 3: NOT_POSITIVE, 4: NOT_POSITIVE}),
+    "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
+    "cancel": Shape(names.CANCEL),
+    "create": Shape(names.CREATE, {3: NOT_POSITIVE}),
+    "read": Shape(names.READ, {0: NEGATIVE, 1: NOT_POSITIVE, 2: NOT_NUMBERS}),
+    "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}),
+    "renew": Shape(names.RENEW, {1: NOT_POSITIVE}),
+    "watch": Shape(names.WATCH, {1: NOT_NUMBERS, 2: NOT_NUMBERS, 3: NOT_POSITIVE}, open_end=True),
+}
+IN_ORDER = ("register", "create", "watch", "beat", "append", "cancel", "renew", "read")
+
+
+def calls(keys: names.Keys) -> dict[str, Call]:
+    """Return a correct call of each script."""
+    run, events = keys.log(RUN)
+    service = [keys.replicas, keys.owned(ME), keys.runs, keys.expiry]
+    two = packed(*["token", "1.5", "{}"] * 2)
+    return {
+        "append": ([run, events, keys.watchers(RUN)], [ME, "e", 1, 10, 60, "r", "", 0, 0, two]),
+        "beat": ([*service[:2], keys.control(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
+        "cancel": ([run], ["null"]),
+        "create": ([run, events], [ME, "r", "e", 60]),
+        "read": ([run, events], [0, 10, 1000]),
+        "register": (service, [ME, RUN, "e", 1.5, 60]),
+        "renew": ([run, events, keys.watchers(RUN)], [ME, 60]),
+        "watch": ([run, keys.watchers(RUN)], [ME, 1, 5, 60, "dead"]),
+    }
+
+
+def run_script(service: Service, name: str, keys: list[str], arguments: list[Any]) -> Any:
+    return service.ask("EVAL", SHAPES[name].script.text, len(keys), *keys, *arguments)
+
+
+def fill(service: Service) -> None:
+    """Make a run with everything that belongs to one."""
+    correct = calls(service.keys)
+    for name in IN_ORDER[:5]:
+        run_script(service, name, *correct[name])
+
+
+def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Call]:
+    for wrong in ([], keys[:-1], [*keys, keys[-1]]):
+        yield wrong, arguments
+    yield keys, []
+    fewest = {"beat": 4, "watch": 4}.get(name, len(arguments))
+    yield keys, arguments[: fewest - 1]
+    if not SHAPES[name].open_end:
+        yield keys, [*arguments, "x"]
+        yield keys, arguments[:-1]
+    if name == "append":
+        for events in NOT_EVENTS:
+            yield keys, [*arguments[:-1], events]
+    for place, refused in SHAPES[name].numbers.items():
+        for number in refused:
+            yield keys, [*arguments[:place], number, *arguments[place + 1 :]]
+
+
+def test_every_script_is_tested() -> None:
+    assert {shape.script for shape in SHAPES.values()} == set(names.SCRIPTS)
+    assert set(IN_ORDER) == set(SHAPES)
+
+
+@pytest.mark.parametrize("filled", [True, False], ids=["filled", "empty"])
+@pytest.mark.parametrize("name", SHAPES)
+async def test_wrong_arguments_are_refused_and_change_nothing(
+    service: Service, name: str, filled: bool
+) -> None:
+    if filled:
+        fill(service)
+    before = service.snapshot()
+    for keys, arguments in wrong_calls(name, *calls(service.keys)[name]):
+        with pytest.raises(ResponseError, match=f"^wrong arguments for {name}$"):
+            run_script(service, name, keys, arguments)
+        assert service.snapshot() == before, (keys, arguments)
+
+
+async def test_events_with_a_hole_are_refused_and_change_nothing(service: Service) -> None:
+    fill(service)
+    before = service.snapshot()
+    keys, arguments = calls(service.keys)["append"]
+    for hole in range(3):
+        event: list[str | None] = ["t", "1.5", "{}"]
+        event[hole] = None
+        events = packed("t", "1", "{}", *event)
+        with pytest.raises(ResponseError):
+            run_script(service, "append", keys, [*arguments[:2], 3, *arguments[3:-1], events])
+        assert service.snapshot() == before
+
+
+async def test_correct_calls_are_not_refused(service: Service) -> None:
+    correct = calls(service.keys)
+    for name in IN_ORDER:
+        run_script(service, name, *correct[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("append", 0),
+        ("append", 1),
+        ("cancel", 0),
+        ("create", 0),
+        ("read", 0),
+        ("read", 1),
+        ("renew", 0),
+        ("watch", 1),
+        ("register", 0),
+        ("beat", 0),
+    ],
+)
+async def test_what_is_not_ours_stays_as_it_is(service: Service, name: str, place: int) -> None:
+    fill(service)
+    service.ask("HSET", service.keys.run(RUN), "last", 2)
+    keys, arguments = calls(service.keys)[name]
+    service.ask("DEL", keys[place])
+    service.ask("SET", keys[place], "not ours", "EX", 60)
+    if name == "append":
+        arguments[2] = 1 if place == 0 else 3
+    before = service.snapshot()
+    with pytest.raises(ResponseError, match=r"WRONGTYPE|wrong kind of value"):
+        run_script(service, name, keys, arguments)
+    assert service.snapshot() == before
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_a_script_touches_no_key_but_those_it_is_given(service: Service, name: str) -> None:
+    fill(service)
+    keys, arguments = calls(service.keys)[name]
+    user = f"only-{service.agent}-{name}"
+    patterns = [f"~{key}" for key in keys]
+    service.ask("ACL", "SETUSER", user, "reset", "on", ">secret", "+@all", *patterns)
+    try:
+        where = urlsplit(service.server.url)
+        with Redis(
+            host=where.hostname or "", port=where.port or 0, username=user, password="secret"
+        ) as limited:
+            limited.execute_command("EVAL", SHAPES[name].script.text, len(keys), *keys, *arguments)
+            with pytest.raises(ResponseError, match=r"(?i)permission"):
+                limited.execute_command("GET", "another")
+    finally:
+        service.ask("ACL", "DELUSER", user)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_script_makes_no_key_names(name: str) -> None:
+    text = SHAPES[name].script.text
+    code = re.sub(r"--[^\n]*", "", text)
+    declared = {f"KEYS[{place}]" for place in "1234n"}
+    for left, right in re.findall(r"local ([\w, ]+) = (KEYS\[[^\n]+)", code):
+        given = re.split(r",\s*", right)
+        assert set(given) <= declared
+        declared |= set(re.split(r",\s*", left)[: len(given)])
+    if "in ipairs(KEYS)" in code:
+        declared.add("key")
+    touched = re.findall(r"redis\.p?call\(\s*'(\w+)',\s*(.+?)\s*[,)]", code)
+    assert len(touched) == len(re.findall(r"redis\.p?call", code))
+    assert {key for _, key in touched} <= declared
+
+
+@pytest.mark.parametrize("agent", ["a", "my-agent", "service", "x" * 63])
+def test_the_keys_of_a_script_are_in_one_slot(agent: str) -> None:
+    keys = names.Keys(agent)
+    for name, (given, _) in calls(keys).items():
+        assert len({key_slot(key.encode()) for key in given}) == 1, name
+
+
+@pytest.mark.parametrize("run_id", ["r", "0", "service", "a_b-C", "x" * 128])
+def test_the_keys_of_a_run_are_in_one_slot_and_their_own(run_id: str) -> None:
+    keys = names.Keys("agent")
+    given = [*keys.log(run_id), keys.watchers(run_id)]
+    assert len({key_slot(key.encode()) for key in given}) == 1
+    assert key_slot(given[0].encode()) == key_slot(run_id.encode())
+    common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.control(run_id)]
+    assert len({key_slot(key.encode()) for key in common}) == 1
+    assert len({*given, *common}) == 9
+
+
+def keys_of(command: Command) -> list[bytes]:
+    """Return the keys of a command of any kind that replicas send."""
+    words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
+    match words[0]:
+        case b"EVALSHA":
+            return words[3 : 3 + int(words[2])]
+        case b"DEL":
+            return words[1:]
+        case b"XREAD":
+            return words[words.index(b"STREAMS") + 1 : -1]
+        case b"INFO" | b"SCRIPT":
+            return []
+    return words[1:2]
+
+
+@pytest.mark.usefixtures("fast")
+async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Command] = []
+    replies = link._replies
+
+    async def noted(client: Any, commands: list[Command]) -> list[Any]:
+        sent.extend(commands)
+        return await replies(client, commands)
+
+    monkeypatch.setattr(link, "_replies", noted)
+    one, other = await service.replicas(2)
+    writer = await begin(one)
+    async with other.watch(writer.run_id, limit=5) as watch, cancel_requests(one) as heard:
+        await writer.write(3)
+        await watch.wait(10)
+        await other.read(writer.run_id, 0, 10)
+        await other.request_cancel(writer.run_id, "r")
+        await heard.get()
+        await wait_until(lambda: any(names.RENEW.digest in command for command in sent))
+    await one.recent(status=None, limit=10, cursor=None)
+    await one.create(new_run())
+    await service.kill(one)
+    await wait_until(lambda: one.replica not in service.known())
+    await service.close(other)
+    run = {command[1] for command in sent if command[0] == "EVALSHA"}
+    assert run >= {script.digest for script in names.SCRIPTS}
+    for command in sent:
+        assert len({key_slot(key) for key in keys_of(command)}) <= 1, command

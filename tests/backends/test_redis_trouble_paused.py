@@ -1,0 +1,106 @@
+"""Redis stands still for long: its connections stay open, and nothing answers."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from tests.backends.trouble import (
+    Following,
+    Ticks,
+    Told,
+    following,
+    ready,
+    refuses_runs,
+    serve_on,
+    takes_runs,
+    until_ready,
+    whole,
+)
+from tests.conftest import Serve
+from tests.servers import KINDS, RedisServer
+from tests.support import Served, wait_until
+
+PAUSE_SECONDS = 20.0  # more than a dead replica's beats take
+
+
+def has_emitted(agent: Ticks, count: int) -> bool:
+    return agent.emitted >= count
+
+
+class Case:
+    """Two replicas on one server, a run on each, and a reader of each run on each."""
+
+    def __init__(self, server: RedisServer, replicas: list[Served]) -> None:
+        self.server = server
+        self.replicas = replicas
+        self.agents = [Ticks(0.01) for _ in replicas]
+        self.run_ids: list[str] = []
+        self.readers: list[Following] = []
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        await until_ready(*self.replicas)
+        for served, agent in zip(self.replicas, self.agents, strict=True):
+            served.use(agent)
+            self.run_ids.append(await served.start())
+            self.readers += await stack.enter_async_context(following(self.run_ids[-1], *self.replicas))
+        for reader in self.readers:
+            await reader.until(10)
+
+    async def sit_out(self, seconds: float) -> None:
+        """Check what everybody sees while nothing answers."""
+        over = asyncio.get_running_loop().time() + seconds
+        signs = [reader.count("heartbeat") for reader in self.readers]
+        for served in self.replicas:
+            assert not await ready(served)
+            await refuses_runs(served)
+        await asyncio.sleep(over - asyncio.get_running_loop().time())
+        for reader, before in zip(self.readers, signs, strict=True):
+            assert not reader.over
+            assert reader.count("heartbeat") - before >= seconds / 2
+        for served in self.replicas:
+            assert not await ready(served)
+        assert all(agent.emitted < 1000 for agent in self.agents)
+
+    async def go_on(self) -> None:
+        await until_ready(*self.replicas)
+        for agent in self.agents:
+            emitted = agent.emitted
+            await wait_until(partial(has_emitted, agent, emitted + 20))
+            agent.finished = True
+        for number, reader in enumerate(self.readers):
+            whole(await reader.end(), self.agents[number // 2].emitted + 2)
+        for served in self.replicas:
+            await takes_runs(served)
+            await self.forgets_what_was_refused(served)
+
+    async def forgets_what_was_refused(self, served: Served) -> None:
+        """Check that no run is there that its caller was told there is not."""
+        async with asyncio.timeout(10):
+            while True:
+                async with served.client.get("/runs") as answer:
+                    runs = (await answer.json())["items"]
+                if not any(run["status"] == "accepted" for run in runs):
+                    return
+                await asyncio.sleep(0.05)
+
+
+async def test_what_stood_still_goes_on(tmp_path: Path, serve: Serve, told: Told) -> None:
+    async with AsyncExitStack() as stack:
+        servers = [stack.enter_context(RedisServer(kind, tmp_path)) for kind in KINDS]
+        cases = [Case(each, [await serve_on(serve, each.url) for _ in range(2)]) for each in servers]
+        for case in cases:
+            await case.start(stack)
+        for server in servers:
+            server.pause()
+        await asyncio.gather(*(case.sit_out(PAUSE_SECONDS) for case in cases))
+        for server in servers:
+            server.resume()
+        for case in cases:
+            await case.go_on()
+        for served in (each for case in cases for each in case.replicas):
+            await served.client.close()
+    assert told.troubles() == ["UNREACHABLE"] * 4
+    assert len(told.fields("redis answers")) == 4
+    assert told.fields("replica lost") == told.fields("run lost") == []
+    assert told.tracebacks() == []
