@@ -17,8 +17,9 @@ end
 local first, window, ttl = whole(ARGV[3]), whole(ARGV[4]), seconds(ARGV[5])
 local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
 local wrong = #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl
-local parts, texts = wrong or cmsgpack.unpack(ARGV[10]), 0
-wrong = wrong or type(parts) ~= 'table'
+local sound, parts = pcall(cmsgpack.unpack, ARGV[10] or '')
+local texts = 0
+wrong = wrong or not sound or type(parts) ~= 'table'
 for _, part in pairs(wrong and {} or parts) do
   wrong = wrong or type(part) ~= 'string'
   texts = texts + 1
