@@ -37,6 +37,9 @@ def placeholder(payload: Any) -> Any:
     return payload
 
 
+KEPT_IN: dict[str, Any] = {}  # where services keep their runs, unless a test says so
+
+
 def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
     """Load a small Dockfile with some sections replaced."""
     content: dict[str, Any] = {
@@ -45,8 +48,15 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
         "io_schema": {},
         "expose": {},
     }
+    content |= sections or {}
+    if KEPT_IN:
+        streaming = content.get("streaming") or {}
+        content["agent"] = content["agent"] | {"name": KEPT_IN["agent"]}
+        content["streaming"] = (
+            {"backend": "redis"} | streaming | {"redis": {"url": KEPT_IN["url"]} | streaming.get("redis", {})}
+        )
     path = folder / "Dockfile.yaml"
-    path.write_text(yaml.safe_dump(content | (sections or {})))
+    path.write_text(yaml.safe_dump(content))
     return load(path, environ={})
 
 

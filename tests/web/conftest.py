@@ -4,7 +4,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from dockrion import ids
+from tests import support
+from tests.backends.conformance import forget
+from tests.servers import KINDS, shared
 from tests.web.helpers import Stuck
+
+
+@pytest.fixture(params=["memory", *KINDS])
+def every_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a test with its services on each backend in turn."""
+    if request.param == "memory":
+        yield
+        return
+    agent = f"tested-{ids.uuid7()}"
+    monkeypatch.setattr(support, "KEPT_IN", {"url": shared(request.param).url, "agent": agent})
+    yield
+    forget(request.param, agent)
 
 
 @pytest.fixture

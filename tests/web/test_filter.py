@@ -6,6 +6,8 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import data, sequences
 
+pytestmark = pytest.mark.usefixtures("every_backend")
+
 CONFIGURABLE = ["progress", "token", "step", "checkpoint", "heartbeat"]
 CUSTOM = ["custom:mine", "custom:other"]
 

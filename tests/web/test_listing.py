@@ -3,8 +3,12 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.conftest import Serve
 from tests.support import Served
+
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 
 async def page(served: Served, **query: str) -> tuple[list[str], str | None]:

@@ -12,6 +12,8 @@ from tests.support import Served, sequences
 from tests.web.helpers import Waits
 from tests.web.wire import RETRY, frames
 
+pytestmark = pytest.mark.usefixtures("every_backend")
+
 TOKENS = 3000
 READERS = 20
 KEEP_ALL: dict[str, Any] = {"redis": {"max_events_per_run": 10_000}}

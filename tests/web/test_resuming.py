@@ -7,9 +7,11 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import Served, data, sequences, wait_until
+from tests.support import Served, data, sequences
 from tests.web.helpers import Waits
 from tests.web.wire import RETRY, dechunked, frame_data, frames, request, shrink_buffers, silent
+
+pytestmark = pytest.mark.usefixtures("every_backend")
 
 SMALL: dict[str, Any] = {"redis": {"max_events_per_run": 10}}
 
@@ -101,7 +103,8 @@ async def test_late_reader_of_a_live_run_is_told_what_it_missed(serve: Serve) ->
 
     served = await serve(agent, streaming=SMALL)
     run_id = await served.start()
-    await wait_until(lambda: served.backend._logs[run_id].run.last_sequence == 51)
+    while (await served.record(run_id))["last_sequence"] < 51:
+        await asyncio.sleep(0.005)
     async with served.events(run_id) as reader:
         messages = []
         async for message in reader:
