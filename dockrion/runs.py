@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from dockrion import outcome
+from dockrion.active import Active
 from dockrion.agents.base import Agent
 from dockrion.backends.base import Backend, Run
 from dockrion.context import StreamContext
@@ -18,7 +18,7 @@ from dockrion.lifecycle import Lifecycle, RunSettings
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.outcome import Completed, Stop
-from dockrion.places import Place, Places
+from dockrion.places import Places
 from dockrion.publisher import BUFFER_EVENTS, Publisher
 from dockrion.redaction import Redactor
 
@@ -27,21 +27,6 @@ _NO_EVENTS = EventFilter([])
 _LEFT = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
 _READERS_LAG = 4  # batches that a reader who keeps up may be behind
-
-
-@dataclass(eq=False)
-class _Active:
-    """What a place is reserved for, until it is over."""
-
-    run_id: str
-    place: Place
-    stop: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    created: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def stop_for(self, stop: Stop) -> None:
-        """Stop it. The first reason is the one that counts."""
-        if not self.stop.done():
-            self.stop.set_result(stop)
 
 
 class RunManager:
@@ -66,8 +51,8 @@ class RunManager:
         self._metrics = metrics
         self._redactor = redactor
         self._places = Places(settings.max_concurrent_runs, settings.max_queued_runs)
-        self._active: set[_Active] = set()
-        self._runs: dict[str, _Active] = {}
+        self._active: set[Active] = set()
+        self._runs: dict[str, Active] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
@@ -149,7 +134,7 @@ class RunManager:
         deadline = None if limit is None else time.monotonic() + limit
         execution = None
         try:
-            if await self._has_place(active, limit):
+            if await active.has_place(limit):
                 context = StreamContext(active.run_id, _NO_EVENTS, None)
                 execution = Execution(agent, payload, context, self._redactor, streaming=False)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -218,13 +203,13 @@ class RunManager:
             task.cancel()
         await asyncio.wait((*self._listeners, *unstored), timeout=STOP_SECONDS)
 
-    def _begin(self, run_id: str) -> _Active:
-        active = _Active(run_id, self._places.reserve())
+    def _begin(self, run_id: str) -> Active:
+        active = Active(run_id, self._places.reserve())
         self._active.add(active)
         self._idle.clear()
         return active
 
-    def _end(self, active: _Active, execution: Execution | None) -> None:
+    def _end(self, active: Active, execution: Execution | None) -> None:
         """Let go of what has ended. An agent that has not keeps its place until it has."""
         if execution is None or execution.task.done():
             self._places.release(active.place)
@@ -235,12 +220,12 @@ class RunManager:
         if not self._active:
             self._idle.set()
 
-    async def _end_when_settled(self, active: _Active, execution: Execution) -> None:
+    async def _end_when_settled(self, active: Active, execution: Execution) -> None:
         """End an invocation, whose answer does not wait for a stopped agent to clean up."""
         await _settle(execution, active.run_id)
         self._end(active, execution)
 
-    async def _carry_out(self, agent: Agent, active: _Active, run: Run, payload: Any) -> None:
+    async def _carry_out(self, agent: Agent, active: Active, run: Run, payload: Any) -> None:
         """Do all of a run, from its record to its terminal event."""
         try:
             await self._create(run, active)
@@ -261,7 +246,7 @@ class RunManager:
         self._writing.add(writer)
         execution = None
         try:
-            if await self._has_place(active, None):
+            if await active.has_place(None):
                 context = self._lifecycle.begin(publisher)
                 execution = Execution(
                     agent, payload, context, self._redactor, streaming=self._settings.streamed
@@ -289,7 +274,7 @@ class RunManager:
             del self._runs[run.run_id]
             self._end(active, execution)
 
-    async def _create(self, run: Run, active: _Active) -> None:
+    async def _create(self, run: Run, active: Active) -> None:
         while (other := self._runs.get(run.run_id)) is not None:
             await asyncio.wait((other.created,))
             if other.created.exception() is None:
@@ -300,14 +285,6 @@ class RunManager:
         except BaseException:
             del self._runs[run.run_id]
             raise
-
-    async def _has_place(self, active: _Active, limit: float | None) -> bool:
-        """Wait for the place; tell whether it came before a stop and before the limit."""
-        if not active.place.done():
-            await asyncio.wait(
-                (active.place, active.stop), timeout=limit, return_when=asyncio.FIRST_COMPLETED
-            )
-        return active.place.done() and not active.stop.done()
 
     async def _is_idle(self, seconds: float) -> bool:
         try:
