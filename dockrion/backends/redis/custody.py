@@ -192,7 +192,7 @@ class Custody:
         Raises:
             ServiceUnavailable: Redis is away.
         """
-        if self._owned:  # they are to be found
+        if self._owned or self._unconfirmed:  # they are to be found
             return
         keys = self._store.keys
         await self._store.link.keep(

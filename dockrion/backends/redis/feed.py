@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-import msgspec
-
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.link import BLOCK_SECONDS, Link
 from dockrion.backends.redis.records import decode_reason
@@ -75,7 +73,4 @@ class Feed:
         if b"cancel" not in fields:
             self._on_news(run_id)
             return
-        try:
-            self._on_cancel(run_id, decode_reason(fields[b"cancel"]))
-        except msgspec.DecodeError:
-            self._on_doubt()
+        self._on_cancel(run_id, decode_reason(fields[b"cancel"]))

@@ -35,7 +35,11 @@ def encode_reason(reason: str | None) -> bytes:
 
 
 def decode_reason(reason: bytes) -> str | None:
-    return _reason_decoder.decode(reason)
+    """Return the reason of a request to cancel, which counts also when somebody has garbled it."""
+    try:
+        return _reason_decoder.decode(reason)
+    except msgspec.DecodeError:
+        return None
 
 
 def encode_entries(entries: Sequence[Entry]) -> bytes:
