@@ -22,6 +22,7 @@ from tests.backends.conformance import (
     Writer,
     begin,
     begun,
+    follow_all,
     new_run,
     read_all,
     sequences,
@@ -242,3 +243,28 @@ async def test_they_are_found_by_whoever_comes_later(service: Service) -> None:
     await service.kill(leaver)
     late = await service.replica()
     await finished(late, writer.run_id)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_dies(service: Service) -> None:
+    one, other = await service.replicas(2)
+    run = new_run()
+    one._custody.refused(run)  # a beat that is about to say so crosses the creation
+    await one.create(run)
+    service.ask("SREM", service.keys.owned(one.replica), run.run_id)
+    members = service.keys.owned(one.replica)
+    await wait_until(lambda: service.ask("SMEMBERS", members) == {run.run_id.encode()})
+    await service.kill(one)
+    assert [event.type for event in await follow_all(other, run.run_id)] == ["error"]
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_creation_that_was_never_sent_does_not_end_the_run_of_that_name(service: Service) -> None:
+    one = await service.replica()
+    run = new_run()
+    one._custody.unconfirmed(new_run(run.run_id))
+    await one.create(run)
+    one._custody.unconfirmed(new_run(run.run_id))
+    await wait_until(lambda: not one._custody._unconfirmed)
+    assert not (await one.get(run.run_id)).finished
+    assert service.ask("SMEMBERS", service.keys.owned(one.replica)) == {run.run_id.encode()}

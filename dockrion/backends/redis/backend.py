@@ -73,6 +73,7 @@ class RedisBackend:
         self._tasks = [asyncio.create_task(feed.listen()), asyncio.create_task(self._keep())]
 
     async def create(self, run: Run) -> None:
+        self._link.check()
         try:
             await self._store.create(self.replica, run)
         except RunExists:

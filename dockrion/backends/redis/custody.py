@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +86,7 @@ class Custody:
     def took(self, run: Run) -> None:
         """Note that a run was created here."""
         self._unconfirmed.pop(run.run_id, None)
+        self._over.pop(run.run_id, None)
         self._owned[run.run_id] = Owned(records.index_entry(run))
 
     def refused(self, run: Run) -> None:
@@ -142,7 +144,9 @@ class Custody:
         run_ids = list(self._owned)
         for start in range(0, len(run_ids), _CHUNK):
             chunk = run_ids[start : start + _CHUNK]
-            replies = await self._store.link.keep_each(*map(self._renewal, chunk))
+            # Who has deleted the set, or a beat that crossed a creation, must not hide them from others.
+            listed = ("SADD", self._store.keys.owned(self._replica), *chunk)
+            _, *replies = await self._store.link.keep_each(listed, *map(self._renewal, chunk))
             for run_id, reply in zip(chunk, replies, strict=True):
                 state, *reason = [b"unreadable"] if isinstance(reply, LogUnreadable) else reply
                 if state != b"mine" and run_id in self._owned:
@@ -203,9 +207,11 @@ class Custody:
     async def _end_unconfirmed(self) -> None:
         """End runs that were stored though nobody knew: whoever asked for them was told to ask again."""
         for run in list(self._unconfirmed.values()):
-            await self._end(self._replica, run.run_id, _NOT_BEGUN)
-            self._unconfirmed.pop(run.run_id, None)
-            self.refused(run)
+            with suppress(RunNotFound):
+                if (await self._store.get(run.run_id)).created_at == run.created_at:
+                    await self._end(self._replica, run.run_id, _NOT_BEGUN)
+            if self._unconfirmed.pop(run.run_id, None) is not None:
+                self.refused(run)
 
     def _count(self, replicas: Iterable[str], beats: Iterable[bytes]) -> None:
         """Count, at most once in a beat's time, how long each replica has stood still."""

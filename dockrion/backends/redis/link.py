@@ -101,9 +101,17 @@ class Link:
             ServiceUnavailable: There is no answer, or it cannot do this now.
             LogUnreadable: What is stored is nothing that we have stored.
         """
+        self.check()
+        return await self._send(self._requests, commands)
+
+    def check(self) -> None:
+        """Refuse what would only wait for an answer.
+
+        Raises:
+            ServiceUnavailable: It is known that there is none at present.
+        """
         if self.away:
             raise ServiceUnavailable(_UNAVAILABLE)
-        return await self._send(self._requests, commands)
 
     async def keep(self, *commands: Command) -> list[Any]:
         """Send commands for the keeper, as `send` does, also when there was no answer before."""
