@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from typing import Any
 
 from dockrion import outcome
-from dockrion.agents.base import Agent
+from dockrion.agents.base import Agent, Call
 from dockrion.context import StreamContext, set_current_context
 from dockrion.outcome import Outcome, Stop
 from dockrion.redaction import Redactor
@@ -18,7 +17,7 @@ class Execution:
 
     Args:
         agent: Who works.
-        payload: What on.
+        call: What on.
         context: Where its events go.
         streaming: Whether anybody can see them.
         redactor: Cleans what the agent's exceptions say.
@@ -28,12 +27,12 @@ class Execution:
     """
 
     def __init__(
-        self, agent: Agent, payload: Any, context: StreamContext, redactor: Redactor, *, streaming: bool
+        self, agent: Agent, call: Call, context: StreamContext, redactor: Redactor, *, streaming: bool
     ) -> None:
         self._context = context
         self._redactor = redactor
         self._began = time.perf_counter()
-        self.task = asyncio.create_task(self._work(agent, payload, streaming=streaming))
+        self.task = asyncio.create_task(self._work(agent, call, streaming=streaming))
 
     @property
     def seconds(self) -> float:
@@ -67,10 +66,11 @@ class Execution:
         done, _ = await asyncio.wait((self.task,), timeout=STOP_SECONDS)
         return bool(done)
 
-    async def _work(self, agent: Agent, payload: Any, *, streaming: bool) -> Outcome:
+    async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
         set_current_context(self._context)
         try:
-            output = await agent.run(payload, self._context, streaming=streaming)
-            return outcome.of_output(output, self._redactor)
+            output = await agent.run(call, self._context, streaming=streaming)
+            result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
-            return outcome.of_exception(error, self._redactor)
+            result = outcome.of_exception(error)
+        return outcome.cleaned(result, self._redactor)

@@ -1,6 +1,6 @@
 """How an agent's work ended: data, decided in one place."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -27,10 +27,12 @@ class Stop:
     Attributes:
         kind: Who wanted it.
         reason: What a caller who cancelled gave as reason.
+        outcome: How the work has ended elsewhere.
     """
 
-    kind: Literal["cancelled", "timeout", "shutdown", "lost"]
+    kind: Literal["cancelled", "timeout", "shutdown", "lost", "ended"]
     reason: str | None = None
+    outcome: "Outcome | None" = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Failed:
 
     error: str
     code: str
-    details: dict[str, Any] | None = None
+    details: Any = None
     raised: BaseException | None = None
     status: Literal["failed"] = "failed"
 
@@ -87,24 +89,36 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
 }
 
 
-def of_output(output: Any, redactor: Redactor) -> Outcome:
-    """Return the outcome of an agent that returned."""
+def of_output(output: Any, metadata: dict[str, Any] | None = None) -> Outcome:
+    """Return the outcome of an agent that returned.
+
+    Args:
+        output: What it returned.
+        metadata: What goes with it.
+    """
     try:
-        return Completed(jsonable.encode(output, "output"))
+        return Completed(jsonable.encode(output, "output"), metadata or {})
     except jsonable.NotJSON as error:
-        return Failed(redactor.public(str(error)), InvalidOutput.code, raised=error)
+        return Failed(str(error), InvalidOutput.code, raised=error)
 
 
-def of_exception(error: BaseException, redactor: Redactor) -> Failed:
+def of_exception(error: BaseException) -> Failed:
     """Return the outcome of an agent that raised."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__  # what Python makes of it on its way through a coroutine
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a TaskGroup's own message says nothing
     kind = type(error).__name__
-    said = jsonable.text_of(error)[:_MAX_CLEANED]
-    message = redactor.public(f"{kind}: {said}" if said else kind)
-    return Failed(message[:_MAX_MESSAGE], AgentFailed.code, {"type": kind}, error)
+    said = jsonable.text_of(error)
+    return Failed(f"{kind}: {said}" if said else kind, AgentFailed.code, {"type": kind}, error)
+
+
+def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
+    """Return an outcome fit for callers: what agents say of failures is masked and cut."""
+    if not isinstance(result, Failed):
+        return result
+    message = redactor.public(result.error[:_MAX_CLEANED])[:_MAX_MESSAGE]
+    return replace(result, error=message, details=redactor.value(result.details))
 
 
 def of_stop(stop: Stop) -> Outcome:
@@ -118,6 +132,8 @@ def of_stop(stop: Stop) -> Outcome:
             return Failed("the service is shutting down", _SHUTDOWN)
         case "lost":
             return Failed("the run could not be stored", DockrionError.code)
+        case "ended":
+            return stop.outcome or Failed("the run was ended", DockrionError.code)
 
 
 def as_exception(result: Failed | Cancelled) -> DockrionError:

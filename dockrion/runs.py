@@ -8,7 +8,7 @@ from typing import Any
 
 from dockrion import outcome
 from dockrion.active import Active
-from dockrion.agents.base import Agent
+from dockrion.agents.base import Agent, Call
 from dockrion.backends.base import Backend, Run
 from dockrion.context import StreamContext
 from dockrion.errors import BackendError, InvalidRequest, RunExists, RunNotFound, ServiceUnavailable
@@ -77,11 +77,11 @@ class RunManager:
             raise ServiceUnavailable("the agent is being loaded")
         return self.agent
 
-    async def start(self, payload: Any, run_id: str, *, abandon: bool = False) -> Run:
+    async def start(self, call: Call, run_id: str, *, abandon: bool = False) -> Run:
         """Begin a run. It goes on whatever happens to the caller.
 
         Args:
-            payload: The request's body, valid.
+            call: What the caller wants, valid.
             run_id: Its id, valid.
             abandon: Cancel it after all if the caller leaves before this returns.
 
@@ -102,7 +102,7 @@ class RunManager:
             metadata=self._lifecycle.metadata,
         )
         active.created.add_done_callback(asyncio.Future.exception)  # the caller may have left
-        self._keep(asyncio.create_task(self._carry_out(agent, active, run, payload)))
+        self._keep(asyncio.create_task(self._carry_out(agent, active, run, call)))
         try:
             await asyncio.shield(active.created)
         except asyncio.CancelledError:
@@ -111,11 +111,11 @@ class RunManager:
             raise
         return run
 
-    async def invoke(self, payload: Any, run_id: str, limit: float | None) -> tuple[Completed, float]:
+    async def invoke(self, call: Call, run_id: str, limit: float | None) -> tuple[Completed, float]:
         """Let the agent work on a payload without keeping a run.
 
         Args:
-            payload: The request's body, valid.
+            call: What the caller wants, valid.
             run_id: What the agent and the log call this.
             limit: Seconds until there must be an answer, waiting for a place included.
 
@@ -136,7 +136,7 @@ class RunManager:
         try:
             if await active.has_place(limit):
                 context = StreamContext(active.run_id, _NO_EVENTS, None)
-                execution = Execution(agent, payload, context, self._redactor, streaming=False)
+                execution = Execution(agent, call, context, self._redactor, streaming=False)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 result = await execution.outcome(active.stop, left)
             else:
@@ -225,7 +225,7 @@ class RunManager:
         await _settle(execution, active.run_id)
         self._end(active, execution)
 
-    async def _carry_out(self, agent: Agent, active: Active, run: Run, payload: Any) -> None:
+    async def _carry_out(self, agent: Agent, active: Active, run: Run, call: Call) -> None:
         """Do all of a run, from its record to its terminal event."""
         try:
             await self._create(run, active)
@@ -248,9 +248,7 @@ class RunManager:
         try:
             if await active.has_place(None):
                 context = self._lifecycle.begin(publisher)
-                execution = Execution(
-                    agent, payload, context, self._redactor, streaming=self._settings.streamed
-                )
+                execution = Execution(agent, call, context, self._redactor, streaming=self._settings.streamed)
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
                 await _settle(execution, run.run_id)
             else:

@@ -1,27 +1,69 @@
 """What the service knows of an agent."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from dockrion.context import StreamContext
 
 
-class Agent(Protocol):
-    """Does the work of a run."""
+@dataclass(frozen=True)
+class Call:
+    """What a caller wants of an agent.
 
-    async def run(self, payload: Any, context: StreamContext, *, streaming: bool) -> Any:
-        """Work on a payload until there is an output.
+    Attributes:
+        payload: The request's body.
+        config: What the caller sets for this run alone, checked: `_config` of the body.
+        resume: What the caller says to an interrupted agent, instead of a payload.
+        traceparent: The caller's position in a trace (W3C Trace Context), or None.
+        events_url: Where the run's events are read and may be posted, None where none are kept.
+    """
+
+    payload: Any
+    config: dict[str, Any] | None = None
+    resume: Any = msgspec.UNSET
+    traceparent: str | None = None
+    events_url: str | None = None
+
+
+class Agent(Protocol):
+    """Does the work of runs."""
+
+    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
+        """Work on a call until there is an output.
 
         When the task that awaits this is cancelled, the work is to stop, and this returns
         or raises only when it did.
 
         Args:
-            payload: The request's body.
+            call: What is wanted.
             context: Where events go; it is also the current context.
             streaming: Whether anybody can see events.
 
         Returns:
-            The output: any value.
+            The output, any value; or an `Outcome`, where the agent knows more of its end.
 
         Raises:
             BaseException: Whatever the agent raises.
         """
+
+    async def check(self) -> None:
+        """Return if the agent can take work.
+
+        Raises:
+            ServiceUnavailable: It cannot; the message says why.
+        """
+
+    async def aclose(self) -> None:
+        """Release everything."""
+
+
+class InProcess:
+    """What holds for every agent whose code runs in this process."""
+
+    async def check(self) -> None:
+        """Return: once it is loaded, it can take work."""
+
+    async def aclose(self) -> None:
+        """Return: it ends with the process."""

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from dockrion.agents.base import Call, InProcess
 from dockrion.agents.calling import Target
 from dockrion.context import StreamContext
 
 
-class HandlerAgent:
+class HandlerAgent(InProcess):
     """Calls one function for every run.
 
     Args:
@@ -20,11 +21,11 @@ class HandlerAgent:
     def __init__(self, handler: Callable[..., Any]) -> None:
         self._target = Target(handler)
 
-    async def run(self, payload: Any, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
-        return await self._target.call(payload, context)
+    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
+        return await self._target.call(call.payload, context)
 
 
-class ObjectAgent:
+class ObjectAgent(InProcess):
     """Calls the object that an entrypoint's factory returned.
 
     Where somebody can see events, `astream` or `stream` is called if there is one;
@@ -45,8 +46,8 @@ class ObjectAgent:
         self._invoke = Target(invoke)
         self._stream = Target(stream, streams=True) if stream else self._invoke
 
-    async def run(self, payload: Any, context: StreamContext, *, streaming: bool) -> Any:
-        return await (self._stream if streaming else self._invoke).call(payload, context)
+    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
+        return await (self._stream if streaming else self._invoke).call(call.payload, context)
 
 
 def _method(made: Any, name: str) -> Callable[..., Any] | None:

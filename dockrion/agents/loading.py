@@ -1,15 +1,17 @@
 """From the Dockfile's `module.path:name` to an agent."""
 
 import importlib
+import importlib.util
 import inspect
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dockrion
 import dockrion.context
+from dockrion.agents import configs
 from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent, ObjectAgent
 from dockrion.agents.threads import in_thread
@@ -19,6 +21,23 @@ from dockrion.errors import StartError
 from dockrion.ids import CustomIds
 from dockrion.jsonable import text_of
 
+
+class _Framework(NamedTuple):
+    """A framework that is an extra.
+
+    Attributes:
+        package: What has to be installed.
+        module: What of ours knows it; imported only when it is asked for.
+    """
+
+    package: str
+    module: str
+
+
+_FRAMEWORKS = {
+    "langgraph": _Framework("langgraph", "dockrion.agents.graph"),
+    "langchain": _Framework("langchain_core", "dockrion.agents.runnable"),
+}
 _SIGNATURE = "it takes the payload, and may take the context"
 _OURS = str(Path(dockrion.__file__).parent)
 
@@ -35,6 +54,8 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     """
     spec = dockfile.agent
     field = f"agent.{spec.mode}"
+    if spec.mode == "entrypoint" and spec.framework in _FRAMEWORKS:
+        return await _load_framework_agent(dockfile, directory, _FRAMEWORKS[spec.framework])
     function = await _import(field, spec.target, directory)
     try:
         if spec.mode == "handler":
@@ -42,6 +63,29 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
         return ObjectAgent(await _make(field, spec.target, function))
     except TypeError as error:
         raise StartError(f"{field}: {spec.target} cannot be used: {error}; {_SIGNATURE}") from error
+
+
+async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: _Framework) -> Agent:
+    spec = dockfile.agent
+    _refuse_missing(spec.framework)
+    try:
+        config = configs.checked(dockfile.arguments.config or {})
+    except ValueError as error:
+        raise StartError(f"arguments.config: {error}") from error
+    function = await _import("agent.entrypoint", spec.target, directory)
+    made = await _make("agent.entrypoint", spec.target, function)
+    module = await in_thread(lambda: importlib.import_module(framework.module), "dockrion-load")
+    try:
+        agent: Agent = module.agent_of(made, config, threads=dockfile.streaming.max_concurrent_runs)
+    except TypeError as error:
+        raise StartError(f"agent.entrypoint: {spec.target}() made what cannot be used: {error}") from error
+    return agent
+
+
+def _refuse_missing(name: str | None) -> None:
+    framework = _FRAMEWORKS.get(name or "")
+    if framework is not None and importlib.util.find_spec(framework.package) is None:
+        raise StartError(f"agent.framework: {name} is not installed: pip install 'dockrion[{name}]'")
 
 
 async def load_ids(dockfile: Dockfile, directory: Path) -> CustomIds | None:
@@ -77,9 +121,14 @@ async def refusals(dockfile: Dockfile, directory: Path) -> list[str]:
     steps: list[Coroutine[Any, Any, Any]] = [load_ids(dockfile, directory)]
     if spec.mode == "handler":
         steps.append(load_agent(dockfile, directory))
-    elif spec.mode == "entrypoint":
-        steps.append(_import("agent.entrypoint", spec.target, directory))
     lines = []
+    if spec.mode == "entrypoint":
+        try:
+            _refuse_missing(spec.framework)
+        except StartError as error:
+            lines.append(str(error))
+        else:
+            steps.append(_import("agent.entrypoint", spec.target, directory))
     for step in steps:
         try:
             await step

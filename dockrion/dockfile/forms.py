@@ -28,3 +28,4 @@ def form(pattern: str, words: str) -> Meta:
 
 
 Text = Annotated[str, Meta(min_length=1)]
+Variable = Annotated[str, form(r"[A-Za-z_]\w*", "the name of an environment variable")]

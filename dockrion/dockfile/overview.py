@@ -60,8 +60,6 @@ def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     agent, policies = dockfile.agent, dockfile.policies
     if agent.mode == "url":
         yield "agent.url", "an agent in a process of its own; give a handler or an entrypoint"
-    if agent.mode == "entrypoint" and agent.framework != "custom":
-        yield "agent.framework", f"an entrypoint of {agent.framework}; give a handler"
     if dockfile.expose.streaming == "websocket":
         yield "expose.streaming", "websocket; use sse or none"
     if dockfile.auth is not None and dockfile.auth.mode != "none":

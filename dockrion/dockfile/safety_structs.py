@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from dockrion.dockfile.forms import Section, Text, about, form
+from dockrion.dockfile.forms import Section, Text, Variable, about, form
 
-Variable = Annotated[str, form(r"[A-Za-z_]\w*", "the name of an environment variable")]
 WebUrl = Annotated[str, form(r"https?://[^\s/?#]+\S*", "http://… or https://…")]
 ClaimPath = Annotated[str, form(r"[^\s.]+(\.[^\s.]+)*", "a claim's name, or a path with dots")]
 RateLimit = Annotated[

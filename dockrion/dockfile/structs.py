@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from dockrion.dockfile.forms import Section, Text, about, form
+from dockrion.dockfile.forms import Section, Text, Variable, about, form
 from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
@@ -48,6 +48,18 @@ class AgentSpec(Section, frozen=True):
         Url | None,
         about("An agent process that already runs; invoked when there is no handler and no entrypoint."),
     ] = None
+    cancel_url: Annotated[Url | None, about("Where to POST when a run of that process is stopped.")] = None
+    health_url: Annotated[
+        Url | None,
+        about("What `/ready` asks about that process; without it, whether it can be connected to."),
+    ] = None
+    connect_timeout: Annotated[int, Meta(ge=1, le=300), about("Seconds to connect to that process.")] = 5
+    read_timeout: Annotated[
+        int, Meta(ge=1, le=86400), about("Seconds in which that process may send nothing.")
+    ] = 120
+    total_timeout: Annotated[
+        int, Meta(ge=1, le=86400), about("Seconds that process may take for one answer.")
+    ] = 3600
 
     @property
     def mode(self) -> Literal["handler", "entrypoint", "url"]:
@@ -130,6 +142,17 @@ class RedisSpec(Section, frozen=True):
     connection_pool_size: Annotated[int, Meta(ge=1), about("Connections to Redis.")] = 10
 
 
+class IngestSpec(Section, frozen=True):
+    enabled: Annotated[bool, about("Take events from other processes: `POST /runs/{id}/events`.")] = False
+    token_env: Annotated[
+        Variable | None,
+        about("The variable with the token they need; without it only this machine's may post."),
+    ] = None
+    idle_timeout: Annotated[
+        int, Meta(ge=1, le=86400), about("Seconds of silence after which a run that others feed is ended.")
+    ] = 60
+
+
 class StreamingSpec(Section, frozen=True):
     async_runs: Annotated[bool, about("The `/runs` endpoints.")] = True
     backend: Annotated[Literal["memory", "redis"], about("Where runs and their events are kept.")] = "memory"
@@ -148,12 +171,19 @@ class StreamingSpec(Section, frozen=True):
         default_factory=ConnectionSpec
     )
     redis: Annotated[RedisSpec, about("The Redis backend.")] = field(default_factory=RedisSpec)
+    ingest: Annotated[IngestSpec, about("Events from other processes.")] = field(default_factory=IngestSpec)
 
 
 class ArgumentsSpec(Section, frozen=True):
     timeout_sec: Annotated[
         int, Meta(ge=0, le=86400), about("Seconds one `/invoke` may take; 0 is no limit.")
     ] = 120
+    config: Annotated[
+        dict[str, Any] | None, about("The config of a LangGraph graph or a LangChain runnable.")
+    ] = None
+    allow_request_config: Annotated[bool, about("Callers may add to it, under `_config` in the body.")] = (
+        False
+    )
 
 
 class SecretSpec(Section, frozen=True):

@@ -1,5 +1,7 @@
 """Asking the agent and waiting for it: `/invoke`, and pattern A."""
 
+from dataclasses import replace
+
 import msgspec
 from aiohttp import hdrs, web
 
@@ -13,10 +15,10 @@ from dockrion.web.streams import stream
 async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
-    payload = await requests.payload(request, service.input_schema)
+    call = await requests.call(request)
     request[RUN_ID] = run_id = ids.uuid7()
     limit = service.dockfile.arguments.timeout_sec or None
-    done, seconds = await service.runs.invoke(payload, run_id, limit)
+    done, seconds = await service.runs.invoke(call, run_id, limit)
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
     return answer({"success": True, "output": msgspec.Raw(done.output), "metadata": metadata | done.metadata})
@@ -27,10 +29,11 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.runs.ready_agent()
     asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
-    payload = await requests.payload(request, service.input_schema)
+    call = await requests.call(request)
     abandon = (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel"
     request[RUN_ID] = run_id = await service.new_run_id()
-    await service.runs.start(payload, run_id, abandon=abandon)
+    call = replace(call, events_url=requests.events_url(request, run_id))
+    await service.runs.start(call, run_id, abandon=abandon)
     headers = None
     if service.dockfile.streaming.async_runs:
         headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}

@@ -6,12 +6,15 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
+from yarl import URL
 
+from dockrion.agents import configs
+from dockrion.agents.base import Call
 from dockrion.errors import InvalidRequest, UnsupportedMediaType
 from dockrion.ids import checked
-from dockrion.validation import Schema
-from dockrion.web.service import RUN_ID
+from dockrion.web.service import RUN_ID, SERVICE
 
+_CONFIG = "_config"
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
@@ -20,13 +23,45 @@ _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
 
-async def payload(request: web.Request, schema: Schema | None) -> Any:
-    """Return the request's body, decoded and valid.
+async def call(request: web.Request) -> Call:
+    """Return what the request wants of the agent, valid.
 
     Raises:
-        UnsupportedMediaType: It says that it is something else than JSON.
+        UnsupportedMediaType: The body says that it is something else than JSON.
         InvalidRequest: It is empty, malformed, or breaks the schema.
     """
+    service = request.app[SERVICE]
+    value, size = await _json(request)
+    config = None
+    resume: Any = msgspec.UNSET
+    if service.takes_config and isinstance(value, dict) and _CONFIG in value:
+        config = _config(value.pop(_CONFIG), allowed=service.dockfile.arguments.allow_request_config)
+        resume = _resume(value, config, service.dockfile.io_schema.input)
+    schema = service.input_schema
+    if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
+        raise InvalidRequest("the body does not match io_schema.input", details=violations)
+    return Call(value, config, resume, request.headers.get("traceparent"))
+
+
+def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
+    if not allowed:
+        raise InvalidRequest(f"this service takes no {_CONFIG}; see arguments.allow_request_config")
+    try:
+        return configs.checked(value)
+    except ValueError as error:
+        raise InvalidRequest(f"{_CONFIG} is no config of a graph: {error}") from None
+
+
+def _resume(value: dict[str, Any], config: dict[str, Any], schema: dict[str, Any] | None) -> Any:
+    """Return what an interrupted thread is told, if the body is that and no payload."""
+    an_input = "resume" in (schema or {}).get("properties", {})
+    if an_input or value.keys() != {"resume"} or "thread_id" not in config.get("configurable", {}):
+        return msgspec.UNSET
+    return value["resume"]
+
+
+async def _json(request: web.Request) -> tuple[Any, int]:
+    """Return the request's body, decoded, and its length."""
     content_type = request.content_type
     is_json = content_type == "application/json" or content_type.endswith("+json")
     if hdrs.CONTENT_TYPE in request.headers and not is_json:
@@ -35,14 +70,12 @@ async def payload(request: web.Request, schema: Schema | None) -> Any:
     if not body:
         raise InvalidRequest("the body is empty; send JSON, for example {}")
     try:
-        value = msgspec.json.decode(body)
+        value: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
-    if schema is not None and (violations := schema.violations(value, len(body))):
-        raise InvalidRequest("the body does not match io_schema.input", details=violations)
-    return value
+    return value, len(body)
 
 
 async def _read(request: web.Request) -> bytes:
@@ -66,6 +99,21 @@ def run_id(request: web.Request) -> str:
     name = checked(request.match_info["run_id"])
     request[RUN_ID] = name
     return name
+
+
+def events_url(request: web.Request, run_id: str) -> str | None:
+    """Return where a process near this one finds a run's events, None where there are none.
+
+    The address is the one that the request came to, so that it is sure to lead here.
+    """
+    transport = request.transport
+    if transport is None or not request.app[SERVICE].dockfile.streaming.async_runs:
+        return None
+    address: Any = transport.get_extra_info("sockname")
+    path = f"/runs/{run_id}/events"
+    if isinstance(address, str):
+        return f"unix:{address}:{path}"
+    return str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
 
 
 def integer(request: web.Request, name: str, default: int, low: int, high: int) -> int:

@@ -1,5 +1,6 @@
 """Runs that anyone may watch: pattern B."""
 
+from dataclasses import replace
 from typing import cast, get_args
 
 from aiohttp import hdrs, web
@@ -17,9 +18,10 @@ async def create(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
     asked = _client_id(request, service)
-    payload = await requests.payload(request, service.input_schema)
+    call = await requests.call(request)
     request[RUN_ID] = run_id = asked or await service.new_run_id()
-    run = await service.runs.start(payload, run_id)
+    call = replace(call, events_url=requests.events_url(request, run_id))
+    run = await service.runs.start(call, run_id)
     watched = service.dockfile.expose.streaming == "sse"
     accepted = {
         "run_id": run_id,

@@ -93,6 +93,12 @@ class Service:
         self._directory = loaded.path.parent
         self.loading = asyncio.create_task(self._load(), name="dockrion-load")
 
+    @property
+    def takes_config(self) -> bool:
+        """Whether the agent is one that takes a config beside its input."""
+        agent = self.dockfile.agent
+        return agent.mode == "entrypoint" and agent.framework != "custom"
+
     async def new_run_id(self) -> str:
         """Return an id for a run whose caller named none.
 
@@ -107,8 +113,9 @@ class Service:
         Raises:
             ServiceUnavailable: It cannot; the message says why.
         """
-        self.runs.ready_agent()
+        agent = self.runs.ready_agent()
         await self.backend.ping()
+        await agent.check()
 
     async def drain(self, grace: float) -> None:
         """End all work and every stream.
@@ -125,6 +132,8 @@ class Service:
         await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
         await self.backend.aclose()
+        if self.runs.agent is not None:
+            await self.runs.agent.aclose()
 
     async def _load(self) -> None:
         agent = await load_agent(self.dockfile, self._directory)

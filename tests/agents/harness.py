@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from dockrion import ids
-from dockrion.agents.base import Agent
+from dockrion.agents.base import Agent, Call
 from dockrion.agents.custom import HandlerAgent
 from dockrion.backends.base import Backend, Run
 from dockrion.backends.follow import IDLE, follow
@@ -85,7 +85,7 @@ class Bench:
     metrics: Metrics
 
     async def start(self, payload: Any = None, run_id: str | None = None) -> str:
-        return (await self.runs.start(payload, run_id or ids.uuid7())).run_id
+        return (await self.runs.start(Call(payload), run_id or ids.uuid7())).run_id
 
     async def run(self, payload: Any = None) -> Ended:
         """Start a run and read it to its end."""
@@ -99,7 +99,7 @@ class Bench:
         return Ended(run, events)
 
     async def invoke(self, payload: Any = None, limit: float | None = PATIENCE) -> Any:
-        done, _ = await self.runs.invoke(payload, ids.uuid7(), limit)
+        done, _ = await self.runs.invoke(Call(payload), ids.uuid7(), limit)
         return msgspec.json.decode(done.output)
 
     async def status(self, run_id: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dockrion.agents.base import Call
 from dockrion import StreamContext
 from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
@@ -122,7 +123,7 @@ async def test_a_caller_that_leaves_during_start_leaves_a_run_that_ends(*, aband
     backend = Failing()
     backend.may_create.clear()
     async with bench(gate, backend=backend) as made:
-        asking = asyncio.create_task(made.runs.start(1, "left", abandon=abandon))
+        asking = asyncio.create_task(made.runs.start(Call(1), "left", abandon=abandon))
         await backend.creating.wait()
         asking.cancel()
         await asyncio.wait((asking,))
