@@ -4,18 +4,21 @@ A backend passes the conformance suite in `tests/backends/`, or it is not one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
+from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 PAGE_BYTES = 128 * 1024
+_ANSWER_SECONDS = 10.0
 T = TypeVar("T")
 
 
@@ -100,6 +103,34 @@ class Watch:
         except TimeoutError:
             return False
         return True
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that another replica asks of a run's owner. Backends do not look into it.
+
+    Attributes:
+        run_id: The run.
+        text: The question.
+        answer: Sends the answer; raises `ServiceUnavailable` where that cannot be done.
+    """
+
+    run_id: str
+    text: bytes
+    answer: Callable[[bytes], Awaitable[None]]
+
+
+async def answered(answer: asyncio.Future[bytes]) -> bytes:
+    """Wait for an answer, for as long as it may take.
+
+    Raises:
+        ServiceUnavailable: It does not come.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await answer
+    except TimeoutError:
+        raise ServiceUnavailable("whoever runs this run does not answer; try again later") from None
 
 
 class Backend(Protocol):
@@ -198,6 +229,17 @@ class Backend(Protocol):
 
     def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
         """Yield (run id, reason) for each request about a run created here, without end."""
+
+    async def ask_owner(self, run_id: str, question: bytes) -> bytes:
+        """Ask whoever runs this run, on whichever replica, and return the answer.
+
+        Raises:
+            RunNotFound: No such run.
+            ServiceUnavailable: There is no answer; the question may have been heard all the same.
+        """
+
+    def questions(self) -> AsyncIterator[Question]:
+        """Yield each question about a run created here, without end."""
 
     def lost_runs(self) -> AsyncIterator[str]:
         """Yield the id of each run created here whose log is not ours to write any more, without end."""

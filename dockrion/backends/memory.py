@@ -9,7 +9,17 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from dockrion.backends.base import PAGE_BYTES, BadCursor, Listing, Page, Run, Status, Watch
+from dockrion.backends.base import (
+    PAGE_BYTES,
+    BadCursor,
+    Listing,
+    Page,
+    Question,
+    Run,
+    Status,
+    Watch,
+    answered,
+)
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 
@@ -101,6 +111,7 @@ class MemoryBackend:
         self._expiring: deque[tuple[float, _Log]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        self._questions: asyncio.Queue[Question] = asyncio.Queue()
 
     async def create(self, run: Run) -> None:
         if run.run_id in self._logs:
@@ -162,6 +173,21 @@ class MemoryBackend:
     async def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
         while True:
             yield await self._cancels.get()
+
+    async def ask_owner(self, run_id: str, question: bytes) -> bytes:
+        self._log(run_id)
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def answer(text: bytes) -> None:
+            if not waiting.done():
+                waiting.set_result(text)
+
+        self._questions.put_nowait(Question(run_id, question, answer))
+        return await answered(waiting)
+
+    async def questions(self) -> AsyncIterator[Question]:
+        while True:
+            yield await self._questions.get()
 
     async def lost_runs(self) -> AsyncIterator[str]:
         """Yield nothing: this process's own memory loses no run."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
-from dockrion.backends.base import Listing, Page, Run, Status, Watch
+from dockrion.backends.base import Listing, Page, Question, Run, Status, Watch
+from dockrion.backends.redis.asking import Asking
 from dockrion.backends.redis.custody import BEAT_SECONDS, Custody
 from dockrion.backends.redis.feed import Feed
 from dockrion.backends.redis.keys import Keys
@@ -53,6 +54,7 @@ class RedisBackend:
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._store = Store(self._link, self._keys, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
         self._watching = Watching(self._store, self.replica)
+        self._asking = Asking(self._store, self.replica)
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
         self._lost: asyncio.Queue[str] = asyncio.Queue()
         self._custody = Custody(
@@ -66,6 +68,8 @@ class RedisBackend:
             self._keys.control(self.replica),
             on_news=self._watching.wake,
             on_cancel=self._custody.cancel,
+            on_question=self._asking.hear_question,
+            on_answer=self._asking.hear_answer,
             on_doubt=self._watching.wake_all,
         )
         self._renew_watches_at = time.monotonic() + _WATCHES_RENEWED_SECONDS
@@ -114,6 +118,12 @@ class RedisBackend:
     async def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
         while True:
             yield await self._cancels.get()
+
+    async def ask_owner(self, run_id: str, question: bytes) -> bytes:
+        return await self._asking.ask(run_id, question)
+
+    def questions(self) -> AsyncIterator[Question]:
+        return self._asking.questions()
 
     async def lost_runs(self) -> AsyncIterator[str]:
         while True:

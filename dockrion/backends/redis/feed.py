@@ -13,7 +13,7 @@ _PAUSE_SECONDS = 0.5
 
 
 class Feed:
-    """Reads the notes that are left for a replica: runs that have news, runs to cancel.
+    """Reads the notes that are left for a replica: runs that have news, runs to cancel, questions.
 
     Blocks on one stream, however many runs are watched: what wakes a run's readers on other
     replicas is a note from the run's writer. Notes are deleted when they have been read, so
@@ -24,6 +24,8 @@ class Feed:
         control: The stream with the notes.
         on_news: Called with the id of a run that has new events.
         on_cancel: Called with the id of a run of this replica, and the reason.
+        on_question: Called with the id of a run of this replica, a question's number and who asks.
+        on_answer: Called with the number of a question of this replica, and the answer.
         on_doubt: Called when notes may have been lost.
     """
 
@@ -34,12 +36,16 @@ class Feed:
         *,
         on_news: Callable[[str], None],
         on_cancel: Callable[[str, str | None], None],
+        on_question: Callable[[str, str, str], None],
+        on_answer: Callable[[str, bytes], None],
         on_doubt: Callable[[], None],
     ) -> None:
         self._link = link
         self._control = control
         self._on_news = on_news
         self._on_cancel = on_cancel
+        self._on_question = on_question
+        self._on_answer = on_answer
         self._on_doubt = on_doubt
 
     async def listen(self) -> None:
@@ -69,8 +75,17 @@ class Feed:
         return [note_id for note_id, _ in notes]
 
     def _take(self, fields: dict[bytes, bytes]) -> None:
-        run_id = fields.get(b"run", b"").decode(errors="replace")
-        if b"cancel" not in fields:
+        told = {name.decode(errors="replace"): value for name, value in fields.items()}
+        run_id = _text(told, "run")
+        if "cancel" in told:
+            self._on_cancel(run_id, decode_reason(told["cancel"]))
+        elif "question" in told:
+            self._on_question(run_id, _text(told, "question"), _text(told, "from"))
+        elif "answer" in told:
+            self._on_answer(_text(told, "answer"), told.get("text", b""))
+        else:
             self._on_news(run_id)
-            return
-        self._on_cancel(run_id, decode_reason(fields[b"cancel"]))
+
+
+def _text(told: dict[str, bytes], name: str) -> str:
+    return told.get(name, b"").decode(errors="replace")

@@ -42,6 +42,10 @@ class Keys:
         """Return the run's hash and the stream of its events."""
         return self.run(run_id), f"{self._runs}{{{run_id}}}:events"
 
+    def question(self, run_id: str, number: str) -> str:
+        """Return what a replica asks the run's owner."""
+        return f"{self._runs}{{{run_id}}}:question:{number}"
+
     def watchers(self, run_id: str) -> str:
         """Return the hash: replica that watches the run → its readers."""
         return f"{self._runs}{{{run_id}}}:watchers"

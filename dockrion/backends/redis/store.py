@@ -172,6 +172,35 @@ class Store:
         owner = await self.ask(run_id, CANCEL((self.keys.run(run_id),), encoded))
         await self.link.send(*self._notes([owner.decode()], "run", run_id, "cancel", encoded))
 
+    async def leave_question(self, run_id: str, question: bytes, ttl: int, number: str, asker: str) -> None:
+        """Leave a question where the run's owner finds it, and tell the owner.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        owner = await self.ask(run_id, ("HGET", self.keys.run(run_id), "owner"))
+        if owner is None:
+            raise RunNotFound(run_id)
+        await self.link.send(
+            ("SET", self.keys.question(run_id, number), question, "EX", ttl),
+            *self._notes([owner.decode()], "run", run_id, "question", number, "from", asker),
+        )
+
+    async def take_question(self, run_id: str, number: str) -> bytes:
+        """Return a question, which is gone then.
+
+        Raises:
+            RunNotFound: It is not there.
+        """
+        question = await self.ask(run_id, ("GETDEL", self.keys.question(run_id, number)))
+        if question is None:
+            raise RunNotFound(run_id)
+        return bytes(question)
+
+    async def answer(self, asker: str, number: str, answer: bytes) -> None:
+        """Send the answer to a question to the replica that asked."""
+        await self.link.send(*self._notes([asker], "answer", number, "text", answer))
+
     async def ping(self) -> None:
         """Write something."""
         await self.link.send(("SET", self.keys.ping, 1, "EX", 60))
