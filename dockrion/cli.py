@@ -18,6 +18,7 @@ from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary,
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 from dockrion.supervisor import supervise
+from dockrion.web.listening import Address
 from dockrion.web.server import exit_within, serve
 from dockrion.web.worker import Place, Worker
 
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common], help="serve the agent")
     run.add_argument("--host", help="listen here instead of expose.host")
     run.add_argument("--port", type=_port, help="listen here instead of expose.port; 0 for any free port")
+    run.add_argument("--uds", type=Path, metavar="PATH", help="listen on this unix socket instead")
     run.add_argument(
         "--workers", type=_workers, default=1, help="processes that share the port; needs the redis backend"
     )
@@ -124,18 +126,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
     expose = loaded.dockfile.expose
-    host = options.host or expose.host
     port = expose.port if options.port is None else options.port
+    address = Address(options.host or expose.host, port, options.uds)
     if options.workers > 1:
-        return supervise(_again(options), host=host, port=port, workers=options.workers)
+        return supervise(_again(options), address, workers=options.workers)
     os.environ.update(loaded.secrets)
     if options.place is None:
-        serve(loaded, host=host, port=port)
+        serve(loaded, address)
     else:
         metrics.share(options.place.directory, options.place.number)
         worker = Worker(options.place)
         try:
-            serve(loaded, host=host, port=port, worker=worker)
+            serve(loaded, address, worker=worker)
         finally:
             worker.close()
     exit_within(0)
@@ -153,6 +155,9 @@ def _refuse_unserved(loaded: Loaded) -> None:
     if loaded.missing_secrets:
         names = ", ".join(loaded.missing_secrets)
         lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them, or name an --env-file")
+    if loaded.ingest_token == "":
+        name = loaded.dockfile.streaming.ingest.token_env
+        lines.append(f"{loaded.path}: streaming.ingest.token_env: {name} is not set")
     if lines:
         raise StartError("\n".join(lines))
 

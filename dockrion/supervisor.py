@@ -17,7 +17,7 @@ import msgspec
 from dockrion import metrics
 from dockrion.errors import StartError
 from dockrion.logs import log
-from dockrion.web.listening import bind
+from dockrion.web.listening import Address
 from dockrion.web.worker import READY, Place
 
 _logger = logging.getLogger(__name__)
@@ -27,13 +27,12 @@ _FIRST_PAUSE = 0.5  # seconds before a worker that did not is; twice as long eac
 _LONGEST_PAUSE = 30.0
 
 
-def supervise(arguments: Sequence[str], *, host: str, port: int, workers: int) -> int:
+def supervise(arguments: Sequence[str], address: Address, *, workers: int) -> int:
     """Serve with several processes until a signal ends them.
 
     Args:
         arguments: Those of `dockrion run` in each process.
-        host: Where to listen.
-        port: Where to listen.
+        address: Where to listen.
         workers: How many.
 
     Returns:
@@ -42,7 +41,7 @@ def supervise(arguments: Sequence[str], *, host: str, port: int, workers: int) -
     Raises:
         StartError: The address is taken, or there is no place for temporary files.
     """
-    return asyncio.run(_Supervisor(arguments, workers).run(host, port))
+    return asyncio.run(_Supervisor(arguments, workers).run(address))
 
 
 class _Supervisor:
@@ -60,14 +59,14 @@ class _Supervisor:
         self._ready = asyncio.Event()  # a worker is, or was
         self._ending = asyncio.Event()
 
-    async def run(self, host: str, port: int) -> int:
+    async def run(self, address: Address) -> int:
         """Keep all workers until the end, and return the exit code."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._end)
         with _temporary_directory() as self._directory:
-            self._sockets = await bind(host, port)
-            codes = await self._keep_all()
+            async with address.bound() as self._sockets:
+                codes = await self._keep_all()
         if not self._ending.is_set():
             return 1  # the first worker never was ready, and said why
         # A worker that has no handlers yet dies of a signal, which is no less clean.

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import FrameType
 
@@ -19,7 +19,7 @@ from aiohttp.log import server_logger
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.web.app import create_app
-from dockrion.web.listening import BACKLOG, bind
+from dockrion.web.listening import BACKLOG, Address
 from dockrion.web.service import SERVICE
 from dockrion.web.worker import Worker
 
@@ -31,14 +31,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
-    loaded: Loaded, *, host: str, port: int, worker: Worker | None = None, grace: float = GRACE_SECONDS
+    loaded: Loaded, address: Address, *, worker: Worker | None = None, grace: float = GRACE_SECONDS
 ) -> None:
     """Serve a Dockfile until a signal ends it.
 
     Args:
         loaded: The Dockfile, checked.
-        host: Where to listen.
-        port: Where to listen.
+        address: Where to listen.
         worker: What this process is; it listens where its supervisor does, then.
         grace: Seconds that running agents get after the signal.
 
@@ -47,7 +46,7 @@ def serve(
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    task = loop.create_task(_serve(loaded, host, port, worker, grace))
+    task = loop.create_task(_serve(loaded, address, worker, grace))
     try:
         while not task.done():
             try:
@@ -85,7 +84,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], malformed))
 
 
-async def _serve(loaded: Loaded, host: str, port: int, worker: Worker | None, grace: float) -> None:
+async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace: float) -> None:
     ended = _on_signal()
     if worker is not None:
         worker.watch(partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, ended), grace)
@@ -95,10 +94,11 @@ async def _serve(loaded: Loaded, host: str, port: int, worker: Worker | None, gr
         app, access_log=None, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS
     )
     await runner.setup()
+    listening = AsyncExitStack()
     try:
         loading = app[SERVICE].loading
         if worker is None:
-            await _accept(runner, await bind(host, port))
+            await _accept(runner, await listening.enter_async_context(address.bound()))
         elif worker.place.alone:
             await _accept(runner, worker.sockets())
         await asyncio.wait((ended, loading), return_when=asyncio.FIRST_COMPLETED)
@@ -113,6 +113,7 @@ async def _serve(loaded: Loaded, host: str, port: int, worker: Worker | None, gr
         await app[SERVICE].drain(grace)
     finally:
         await runner.cleanup()
+        await listening.aclose()
     log(_logger, logging.INFO, "shut down")
 
 
