@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+from dockrion.context import StreamContext
 from dockrion.outcome import Stop
 from dockrion.places import Place
 
@@ -16,12 +18,23 @@ class Active:
         place: Done when its agent may begin.
         stop: Done when its agent has to stop, with the reason.
         created: Done when its record is stored, or cannot be.
+        context: Where its events go, once its agent may begin.
+        producer_seq: The number of the last batch that another process pushed.
     """
+
+    PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a run that is over
 
     run_id: str
     place: Place
     stop: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     created: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    context: StreamContext | None = None
+    producer_seq: int = 0
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What its record says of it in the end."""
+        return {self.PRODUCER_SEQ: self.producer_seq} if self.producer_seq else {}
 
     def stop_for(self, stop: Stop) -> None:
         """Stop it. The first reason is the one that counts."""

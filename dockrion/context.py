@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Never
 
@@ -34,6 +34,10 @@ class StreamContext:
         run_id: The run.
         events_filter: Which events pass.
         publisher: Where they go; None where nobody can listen.
+
+    Attributes:
+        on_push: Called when another process has pushed something for the run. For the service.
+        ended_elsewhere: Whether another process has ended the run. For the service.
     """
 
     def __init__(self, run_id: str, events_filter: EventFilter, publisher: Publisher | None) -> None:
@@ -43,6 +47,8 @@ class StreamContext:
         self._cancelled = False
         self._unyielding = 0
         self._loop_thread = threading.get_ident()
+        self.on_push: Callable[[], None] | None = None
+        self.ended_elsewhere = False
 
     @property
     def run_id(self) -> str:
@@ -176,6 +182,24 @@ class StreamContext:
         self._cancelled = True
         if self._publisher is not None:
             self._publisher.release_threads()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be emitted any more. For the service."""
+        return self._publisher is not None and self._publisher.closed
+
+    def push(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Publish what another process emitted, as (type, checked fields). For the service."""
+        for event_type, given in pushed:
+            if self._publisher is not None and self._filter.allows(event_type):
+                self._publisher.publish(event_type, given)
+        if self.on_push is not None:
+            self.on_push()
+
+    async def room(self) -> None:
+        """Wait until there is room for what another process emitted. For the service."""
+        if self._publisher is not None and self._publisher.full:
+            await self._publisher.wait_for_room()
 
     def _passes(self, event_type: str) -> bool:
         if self._cancelled and self._is_over():

@@ -16,7 +16,7 @@ class DockrionError(Exception):
     """
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "INTERNAL_ERROR"
+    code: str = "INTERNAL_ERROR"
     retry_after: ClassVar[int | None] = None  # seconds
 
     def __init__(self, message: str, *, details: Any = None, headers: dict[str, str] | None = None) -> None:
@@ -30,6 +30,13 @@ class DockrionError(Exception):
 
 class InvalidRequest(DockrionError):
     status, code = 400, "VALIDATION_ERROR"
+
+
+class Unauthorized(DockrionError):
+    status, code = 401, "AUTH_ERROR"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(DockrionError):
@@ -49,9 +56,11 @@ class MethodNotAllowed(DockrionError):
     status, code = 405, "METHOD_NOT_ALLOWED"
 
 
-class RunExists(DockrionError):
+class Conflict(DockrionError):
     status, code = 409, "CONFLICT"
 
+
+class RunExists(Conflict):
     def __init__(self, run_id: str) -> None:
         where = {"run_id": run_id, "events_url": f"/runs/{run_id}/events"}
         super().__init__(f"run {run_id!r} exists", details=where)
@@ -79,6 +88,14 @@ class TooManyRuns(DockrionError):
 
 class AgentFailed(DockrionError):
     status, code = 500, "AGENT_EXECUTION_ERROR"
+
+
+class AgentDisconnected(DockrionError):
+    status, code = 502, "AGENT_DISCONNECTED"
+
+
+class AgentGarbled(DockrionError):
+    status, code = 502, "AGENT_PROTOCOL_ERROR"
 
 
 class InvalidOutput(DockrionError):

@@ -83,12 +83,14 @@ class Lifecycle:
         log(_logger, logging.INFO, "run running", run_id=run_id)
         return StreamContext(run_id, self._settings.events_filter, publisher)
 
-    def conclude(self, publisher: Publisher, result: Outcome, seconds: float) -> Outcome:
+    def conclude(
+        self, publisher: Publisher, result: Outcome, seconds: float, metadata: dict[str, Any]
+    ) -> Outcome:
         """Write how the run ended, its terminal event and its record together, and return it."""
         run_id = publisher.run.run_id
         if isinstance(result, Completed):
             result = self.checked(run_id, result)
-        event_type, fields, changes = outcome.terminal(result, seconds, self.metadata)
+        event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
         return result
 

@@ -7,7 +7,9 @@ import msgspec
 
 from dockrion import jsonable
 from dockrion.errors import (
+    AgentDisconnected,
     AgentFailed,
+    AgentGarbled,
     AgentTimedOut,
     DockrionError,
     InvalidOutput,
@@ -84,6 +86,9 @@ Outcome = Completed | Failed | Cancelled
 _EXCEPTIONS: dict[str, type[DockrionError]] = {
     AgentFailed.code: AgentFailed,
     AgentTimedOut.code: AgentTimedOut,
+    AgentDisconnected.code: AgentDisconnected,
+    AgentGarbled.code: AgentGarbled,
+    DockrionError.code: DockrionError,
     InvalidOutput.code: InvalidOutput,
     _SHUTDOWN: ServiceUnavailable,
 }
@@ -140,7 +145,12 @@ def as_exception(result: Failed | Cancelled) -> DockrionError:
     """Return what `/invoke` answers where there is no output."""
     if isinstance(result, Cancelled):
         return ServiceUnavailable("the run was cancelled")
-    return _EXCEPTIONS.get(result.code, DockrionError)(result.error, details=result.details)
+    kind = _EXCEPTIONS.get(result.code)
+    if kind is not None:
+        return kind(result.error, details=result.details)
+    failure = AgentFailed(result.error, details=result.details)
+    failure.code = result.code  # an agent process has codes of its own
+    return failure
 
 
 def terminal(
@@ -160,7 +170,7 @@ def terminal(
             return "complete", fields, {"output": output, "metadata": metadata}
         case Failed():
             fields = {"error": result.error, "code": result.code, "details": result.details}
-            return "error", fields, {"error": fields}
+            return "error", fields, {"error": fields, "metadata": metadata}
         case Cancelled():
             fields = {"reason": result.reason}
             return "cancelled", fields, {"metadata": metadata | fields}

@@ -77,13 +77,20 @@ class RunManager:
             raise ServiceUnavailable("the agent is being loaded")
         return self.agent
 
-    async def start(self, call: Call, run_id: str, *, abandon: bool = False) -> Run:
+    def find(self, run_id: str) -> Active | None:
+        """Return a run of this process that is not over."""
+        return self._runs.get(run_id)
+
+    async def start(
+        self, call: Call, run_id: str, *, abandon: bool = False, agent: Agent | None = None
+    ) -> Run:
         """Begin a run. It goes on whatever happens to the caller.
 
         Args:
             call: What the caller wants, valid.
             run_id: Its id, valid.
             abandon: Cancel it after all if the caller leaves before this returns.
+            agent: Who works on it, the service's agent if None.
 
         Returns:
             Its record, stored.
@@ -93,8 +100,7 @@ class RunManager:
             TooManyRuns: The queue is full.
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
-        agent = self.ready_agent()
-        active = self._begin(run_id)
+        agent, active = agent or self.ready_agent(), self._begin(run_id)
         run = Run(
             run_id=active.run_id,
             status="accepted",
@@ -247,14 +253,14 @@ class RunManager:
         execution = None
         try:
             if await active.has_place(None):
-                context = self._lifecycle.begin(publisher)
+                active.context = context = self._lifecycle.begin(publisher)
                 execution = Execution(agent, call, context, self._redactor, streaming=self._settings.streamed)
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
                 await _settle(execution, run.run_id)
             else:
                 result = outcome.of_stop(active.stop.result())
             seconds = execution.seconds if execution else 0.0
-            result = self._lifecycle.conclude(publisher, result, seconds)
+            result = self._lifecycle.conclude(publisher, result, seconds, active.metadata)
             await writer
             self._lifecycle.log_end(run.run_id, result, seconds)
         except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
@@ -262,7 +268,7 @@ class RunManager:
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
             if not publisher.closed:  # whatever happened to us, nobody may wait for this run
-                self._lifecycle.conclude(publisher, outcome.of_stop(Stop("lost")), 0.0)
+                self._lifecycle.conclude(publisher, outcome.of_stop(Stop("lost")), 0.0, active.metadata)
                 await asyncio.wait((writer,), timeout=STOP_SECONDS)
         finally:
             publisher.close()

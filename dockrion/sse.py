@@ -86,12 +86,18 @@ class Decoder:
         self.last_event_id = ""
         self.retry: int | None = None
         self.comments = 0
-        self._line: list[bytes] = []  # the pieces of a line that has not ended
+        self._line = bytearray()  # of a line that has not ended
         self._at_start = True
         self._after_cr = False
         self._event = ""
         self._data: list[str] = []
+        self._data_bytes = 0
         self._id: str | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many bytes are held of a message that has not ended."""
+        return len(self._line) + self._data_bytes
 
     def feed(self, data: bytes) -> list[Message]:
         """Return the messages that these bytes complete."""
@@ -106,23 +112,24 @@ class Decoder:
     def _lines(self, data: bytes) -> list[bytes]:
         """Return the lines that end in these bytes, without their ends."""
         if self._at_start:
-            data = b"".join((*self._line, data))
+            data = bytes(self._line) + data
             if _BOM.startswith(data):
-                self._line = [data] if data != _BOM else []
+                self._line[:] = data.removeprefix(_BOM)
                 self._at_start = data != _BOM
                 return []
             data = data.removeprefix(_BOM)
-            self._line, self._at_start = [], False
+            self._line.clear()
+            self._at_start = False
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
         first, *others = _LINE_END.split(data)
-        self._line.append(first)
+        self._line += first
         if not others:
             return []
         self._after_cr = data.endswith(b"\r")
-        lines = [b"".join(self._line), *others]
-        self._line = [lines.pop()]
+        lines = [bytes(self._line), *others]
+        self._line[:] = lines.pop()
         return lines
 
     def _field(self, line: str) -> None:
@@ -134,6 +141,7 @@ class Decoder:
             self._event = value
         elif name == "data":
             self._data.append(value)
+            self._data_bytes += len(line) + 1  # an empty line is not free
         elif name == "id" and "\0" not in value:
             self._id = value
         elif name == "retry" and _RETRY.fullmatch(value):
@@ -146,5 +154,5 @@ class Decoder:
         if self._data:
             data = "\n".join(self._data)
             message = Message(self._event or "message", data, self._id, self.last_event_id)
-        self._event, self._data, self._id = "", [], None
+        self._event, self._data, self._data_bytes, self._id = "", [], 0, None
         return message

@@ -134,7 +134,7 @@ def test_a_stop_has_its_outcome(stop: Stop, expected: Outcome) -> None:
         (Failed("m", "TIMEOUT_ERROR"), AgentTimedOut, 504, "TIMEOUT_ERROR"),
         (Failed("m", "SHUTDOWN"), ServiceUnavailable, 503, "SERVICE_UNAVAILABLE"),
         (Failed("m", "INTERNAL_ERROR"), DockrionError, 500, "INTERNAL_ERROR"),
-        (Failed("m", "SOMETHING_NEW"), DockrionError, 500, "INTERNAL_ERROR"),
+        (Failed("m", "OF_AN_AGENT"), AgentFailed, 500, "OF_AN_AGENT"),
         (Cancelled("r"), ServiceUnavailable, 503, "SERVICE_UNAVAILABLE"),
     ],
 )
@@ -163,7 +163,7 @@ def test_failed_is_an_error_event_and_the_same_in_the_record() -> None:
     kind, fields, changes = outcome.terminal(Failed("m", "C", {"x": 1}, ValueError()), 1.5, METADATA)
     assert kind == "error"
     assert fields == {"error": "m", "code": "C", "details": {"x": 1}}
-    assert changes == {"error": fields}
+    assert changes == {"error": fields, "metadata": METADATA}
 
 
 @pytest.mark.parametrize("reason", ["why", None])

@@ -14,6 +14,7 @@ import dockrion.context
 from dockrion.agents import configs
 from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent, ObjectAgent
+from dockrion.agents.remote import RemoteAgent
 from dockrion.agents.threads import in_thread
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.messages import suggestion
@@ -54,6 +55,8 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     """
     spec = dockfile.agent
     field = f"agent.{spec.mode}"
+    if spec.mode == "url":
+        return RemoteAgent(dockfile)
     if spec.mode == "entrypoint" and spec.framework in _FRAMEWORKS:
         return await _load_framework_agent(dockfile, directory, _FRAMEWORKS[spec.framework])
     function = await _import(field, spec.target, directory)

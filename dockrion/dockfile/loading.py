@@ -31,6 +31,8 @@ class Loaded:
         unknown: Fields this version does not know, by their dotted path.
         secrets: Declared secrets that have a value, their defaults included.
         missing_secrets: Names of required secrets without a value.
+        ingest_token: What other processes have to send with their events; empty where the
+            variable that should hold it is not set, None where none is asked for.
     """
 
     path: Path
@@ -39,13 +41,17 @@ class Loaded:
     unknown: dict[str, Any]
     secrets: dict[str, str]
     missing_secrets: list[str]
+    ingest_token: str | None
 
     @property
     def confidential(self) -> list[str]:
-        """What must never be shown: the values of secrets, and the password of Redis."""
-        streaming = self.dockfile.streaming
-        url = streaming.redis.url if streaming.backend == "redis" else ""
-        return [*self.secrets.values(), *_passwords(url)]
+        """What must never be shown: the values of secrets and tokens, and the passwords in URLs."""
+        streaming, agent = self.dockfile.streaming, self.dockfile.agent
+        urls = [url for url in (agent.url, agent.cancel_url, agent.health_url) if url]
+        if streaming.backend == "redis":
+            urls.append(streaming.redis.url)
+        tokens = [self.ingest_token] if self.ingest_token else []
+        return [*self.secrets.values(), *tokens, *(each for url in urls for each in _passwords(url))]
 
 
 def _passwords(url: str) -> list[str]:
@@ -83,7 +89,9 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
 
     dockfile = _completed(Dockfile(**sections))
     secrets, missing = _secrets(dockfile, environment)
-    return Loaded(path, dockfile, report.warnings, report.unknown, secrets, missing)
+    token_env = dockfile.streaming.ingest.token_env
+    token = None if token_env is None else secrets.get(token_env) or environment.get(token_env, "")
+    return Loaded(path, dockfile, report.warnings, report.unknown, secrets, missing, token)
 
 
 class _Substitution:

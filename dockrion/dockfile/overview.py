@@ -51,15 +51,14 @@ def endpoints(dockfile: Dockfile) -> list[str]:
         *(["POST /invoke/stream"] if sse else []),
         *(["POST /runs", "GET /runs", "GET /runs/{id}"] if runs else []),
         *(["GET /runs/{id}/events"] if runs and sse else []),
+        *(["POST /runs/{id}/events"] if dockfile.streaming.ingest.enabled else []),
         *(["DELETE /runs/{id}"] if runs else []),
     ]
 
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
-    agent, policies = dockfile.agent, dockfile.policies
-    if agent.mode == "url":
-        yield "agent.url", "an agent in a process of its own; give a handler or an entrypoint"
+    policies = dockfile.policies
     if dockfile.expose.streaming == "websocket":
         yield "expose.streaming", "websocket; use sse or none"
     if dockfile.auth is not None and dockfile.auth.mode != "none":

@@ -63,6 +63,8 @@ def _url(url: str, keys: Keys, report: Report) -> None:
 
 
 def _streaming(streaming: StreamingSpec, keys: Keys, report: Report) -> None:
+    if streaming.ingest.enabled and not streaming.async_runs:
+        report.error((*keys, "ingest", "enabled"), "true without async_runs leaves no runs to feed")
     url = streaming.redis.url
     if streaming.backend == "redis" and not (url.startswith(_REDIS_SCHEMES) and _has_sound_port(url)):
         # What it got is not shown: it may hold a password.
@@ -142,6 +144,8 @@ _RULES: dict[Keys, Callable[[Any, Keys, Report], None]] = {
     ("agent",): _agent,
     ("agent", "name"): _agent_name,
     ("agent", "url"): _url,
+    ("agent", "cancel_url"): _url,
+    ("agent", "health_url"): _url,
     ("io_schema", "input"): check_schema,
     ("io_schema", "output"): check_schema,
     ("expose",): _expose,

@@ -9,7 +9,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.logs import log
-from dockrion.web import info, invoke, runs
+from dockrion.web import info, ingest, invoke, runs
 from dockrion.web.answers import Handler, errors_in_json
 from dockrion.web.cors import allow_origins, plain_options
 from dockrion.web.requests import MAX_BODY_BYTES
@@ -63,6 +63,8 @@ def _add_routes(router: web.UrlDispatcher, dockfile: Dockfile) -> None:
         router.add_delete("/runs/{run_id}", runs.cancel, expect_handler=_expect)
     if streaming.async_runs and expose.streaming == "sse":
         router.add_get("/runs/{run_id}/events", runs.events, allow_head=False, expect_handler=_expect)
+    if streaming.ingest.enabled:
+        router.add_post("/runs/{run_id}/events", ingest.push, expect_handler=_expect)
 
 
 async def _expect(request: web.Request) -> None:

@@ -19,6 +19,7 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
 _BODY_SECONDS = 60.0
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -31,7 +32,7 @@ async def call(request: web.Request) -> Call:
         InvalidRequest: It is empty, malformed, or breaks the schema.
     """
     service = request.app[SERVICE]
-    value, size = await _json(request)
+    value, size = await json(request)
     config = None
     resume: Any = msgspec.UNSET
     if service.takes_config and isinstance(value, dict) and _CONFIG in value:
@@ -40,7 +41,13 @@ async def call(request: web.Request) -> Call:
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest("the body does not match io_schema.input", details=violations)
-    return Call(value, config, resume, request.headers.get("traceparent"))
+    return Call(value, config, resume, _traceparent(request))
+
+
+def _traceparent(request: web.Request) -> str | None:
+    """Return the caller's place in a trace; a malformed one is to be ignored (W3C Trace Context, 3.2)."""
+    sent = request.headers.get("traceparent", "")
+    return sent if _TRACEPARENT.fullmatch(sent) else None
 
 
 def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
@@ -60,22 +67,36 @@ def _resume(value: dict[str, Any], config: dict[str, Any], schema: dict[str, Any
     return value["resume"]
 
 
-async def _json(request: web.Request) -> tuple[Any, int]:
-    """Return the request's body, decoded, and its length."""
+async def json(request: web.Request) -> tuple[Any, int]:
+    """Return the request's body, decoded, and its length.
+
+    Raises:
+        UnsupportedMediaType: It says that it is something else than JSON.
+        InvalidRequest: It is empty or malformed.
+    """
     content_type = request.content_type
     is_json = content_type == "application/json" or content_type.endswith("+json")
     if hdrs.CONTENT_TYPE in request.headers and not is_json:
         raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, not {content_type}")
-    body = await _read(request)
-    if not body:
-        raise InvalidRequest("the body is empty; send JSON, for example {}")
+    data = await body(request)
     try:
-        value: Any = msgspec.json.decode(body)
+        value: Any = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
-    return value, len(body)
+    return value, len(data)
+
+
+async def body(request: web.Request) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        InvalidRequest: It is empty, or cannot be read.
+    """
+    if not (data := await _read(request)):
+        raise InvalidRequest("the body is empty; send JSON, for example {}")
+    return data
 
 
 async def _read(request: web.Request) -> bytes:

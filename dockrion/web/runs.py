@@ -5,11 +5,14 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
+from dockrion.agents.base import Call
+from dockrion.agents.fed import FedAgent
 from dockrion.backends.base import BadCursor, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
 from dockrion.web import requests
 from dockrion.web.answers import answer
+from dockrion.web.ingest import refuse_strangers
 from dockrion.web.service import RUN_ID, SERVICE, Service
 from dockrion.web.streams import stream
 
@@ -18,10 +21,11 @@ async def create(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
     asked = _client_id(request, service)
-    call = await requests.call(request)
+    agent = _producer(request, service)
+    call = await requests.call(request) if agent is None else Call(None)
     request[RUN_ID] = run_id = asked or await service.new_run_id()
     call = replace(call, events_url=requests.events_url(request, run_id))
-    run = await service.runs.start(call, run_id)
+    run = await service.runs.start(call, run_id, agent=agent)
     watched = service.dockfile.expose.streaming == "sse"
     accepted = {
         "run_id": run_id,
@@ -68,6 +72,17 @@ async def events(request: web.Request) -> web.StreamResponse:
     if strict:
         await _refuse_gap(service, run_id, after)
     return await stream(request, run_id, after, timeout=timeout)
+
+
+def _producer(request: web.Request, service: Service) -> FedAgent | None:
+    """Return what stands for an agent that is none of ours, if the run is to be fed by others."""
+    if not requests.boolean(request, "external"):
+        return None
+    spec = service.dockfile.streaming.ingest
+    if not spec.enabled:
+        raise InvalidRequest("this service takes no events; see streaming.ingest")
+    refuse_strangers(request)
+    return FedAgent(spec.idle_timeout)
 
 
 def _client_id(request: web.Request, service: Service) -> str | None:

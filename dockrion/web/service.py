@@ -17,6 +17,7 @@ from dockrion.dockfile import Dockfile, Loaded
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS
 from dockrion.ids import CustomIds
+from dockrion.ingest import Ingest
 from dockrion.lifecycle import RunSettings
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -75,6 +76,8 @@ class Service:
         dockfile: What was asked for.
         loading: Done when the agent is loaded; raises `StartError` when it cannot be.
         streams: Those open now.
+        ingest: Takes what other processes push.
+        ingest_token: What they have to send with it, None for nothing.
         write_seconds: How long a reader may take nothing before its connection is closed.
     """
 
@@ -87,6 +90,8 @@ class Service:
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
+        self.ingest = Ingest(self.runs.find, self.backend, self.redactor)
+        self.ingest_token = loaded.ingest_token
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIds | None = None
@@ -131,6 +136,7 @@ class Service:
         self.loading.cancel()
         await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
+        await self.ingest.aclose()
         await self.backend.aclose()
         if self.runs.agent is not None:
             await self.runs.agent.aclose()

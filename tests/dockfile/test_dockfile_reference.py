@@ -170,7 +170,7 @@ def test_endpoints(expose: str, streaming: str, expected: list[str], loaded: Cal
     [
         ("version: '1.0'", []),
         ("streaming: {backend: redis, redis: {url: 'redis://h'}}", []),
-        ("agent: {name: bot, url: 'http://h'}", ["agent.url"]),
+        ("agent: {name: bot, url: 'http://h'}", []),
         ("agent: {name: bot, handler: a:b, url: 'http://h', framework: langgraph}", []),
         ("agent: {name: bot, entrypoint: a:b, framework: langgraph}", []),
         ("agent: {name: bot, entrypoint: a:b, framework: langchain}", []),

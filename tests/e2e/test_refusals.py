@@ -13,7 +13,6 @@ ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom
 # What is not served: sections, and what the line says.
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "redis url": ({"streaming": {"backend": "redis", "redis": {"url": "http://h"}}}, ["streaming.redis.url"]),
-    "url": ({"agent": {"name": "t", "url": "http://127.0.0.1:1/"}}, ["agent.url"]),
     "websocket": ({"expose": {"streaming": "websocket"}}, ["expose.streaming", "websocket"]),
     "auth": ({"auth": {"mode": "api_key"}}, ["auth", "api_key"]),
     "policies": ({"policies": {"tools": {"allowed": ["x"]}}}, ["policies"]),

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# An agent in a shell script: it opens a run, pushes an event of every type, and ends the run.
+#   config/agents/push.sh http://localhost:8080 my-run
+set -euo pipefail
+service=$1 run=$2
+
+post() { # with the same producer_seq, a batch that is sent twice is taken once
+  curl --silent --show-error --fail-with-body --retry 3 --retry-connrefused --output /dev/null \
+    --header 'Content-Type: application/json' --data "$2" "$service$1"
+}
+push() { post "/runs/$run/events?producer_seq=$((++batch))" "$1"; }
+
+batch=0
+post "/runs?external=true&run_id=$run" '{}'
+push '{"type": "progress", "step": "look", "progress": 0.5, "message": "looking around"}'
+push '[{"type": "token", "content": "Hel"}, {"type": "token", "content": "lo", "finish_reason": "stop"}]'
+push '{"type": "step", "node_name": "greet", "duration_ms": 12, "input_keys": ["name"], "output_keys": ["text"]}'
+push '{"type": "checkpoint", "name": "draft", "data": {"text": "Hello"}}'
+push '{"type": "heartbeat"}'
+push '{"type": "custom:mood", "happy": true}'
+push '{"type": "complete", "output": {"text": "Hello"}}'

@@ -1,0 +1,76 @@
+"""Taking events from other processes: who may send them, and in which form."""
+
+import hmac
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from dockrion.errors import Forbidden, InvalidRequest, Unauthorized
+from dockrion.ingest import Batch
+from dockrion.web import requests
+from dockrion.web.answers import answer
+from dockrion.web.service import SERVICE
+
+_LINES = ("application/x-ndjson", "application/jsonl")
+# A page in a browser, or a proxy that speaks for others, would pass for this machine.
+_OF_OTHERS = (hdrs.ORIGIN, hdrs.FORWARDED, hdrs.X_FORWARDED_FOR, "X-Real-IP", "Via")
+
+
+async def push(request: web.Request) -> web.Response:
+    """Take a batch of events for a run."""
+    refuse_strangers(request)
+    run_id = requests.run_id(request)
+    producer_seq = requests.integer(request, "producer_seq", 0, 1, requests.MAX_SEQUENCE) or None
+    batch = Batch(await _events(request), producer_seq)
+    receipt = await request.app[SERVICE].ingest.push(run_id, batch)
+    return answer({"success": True, "run_id": run_id, **msgspec.structs.asdict(receipt)})
+
+
+def refuse_strangers(request: web.Request) -> None:
+    """Return if the peer may send events.
+
+    Raises:
+        Unauthorized: It has not the token.
+        Forbidden: No token is set, and it is on another machine, or may speak for others.
+    """
+    token = request.app[SERVICE].ingest_token
+    if token is None:
+        if not _is_local(request):
+            raise Forbidden("only this machine may send events; see streaming.ingest.token_env")
+    elif not hmac.compare_digest(_bearer(request), token.encode()):
+        raise Unauthorized("send the token for events: Authorization: Bearer …")
+
+
+def _bearer(request: web.Request) -> bytes:
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
+
+
+def _is_local(request: web.Request) -> bool:
+    transport = request.transport
+    if transport is None or any(name in request.headers for name in _OF_OTHERS):
+        return False
+    ours, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+    if not isinstance(ours, tuple):  # a unix socket
+        return True
+    address = ip_address(peer[0].partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or peer[0] == ours[0]
+
+
+async def _events(request: web.Request) -> list[Any]:
+    if request.content_type not in _LINES:
+        value, _ = await requests.json(request)
+        return value if isinstance(value, list) else [value]
+    lines = (await requests.body(request)).split(b"\n")
+    return [_decoded(line, number) for number, line in enumerate(lines) if line.strip()]
+
+
+def _decoded(line: bytes, number: int) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        problem = {"line": number + 1, "error": "not valid JSON"}
+        raise InvalidRequest("a line is not valid JSON, nothing was taken", details=[problem]) from None
