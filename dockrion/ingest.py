@@ -131,11 +131,12 @@ class Ingest:
         if active.stop.done() or context.closed:
             raise _over(active.run_id)
         _refuse_missing(batch, active.producer_seq)
+        end = checked.end and outcome.cleaned(checked.end, self._redactor)
         context.push(checked.events)
         active.producer_seq = batch.producer_seq or active.producer_seq
-        if checked.end is not None:
+        if end is not None:
             context.ended_elsewhere = True
-            active.stop_for(Stop("ended", outcome=outcome.cleaned(checked.end, self._redactor)))
+            active.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 
     async def _listen(self) -> None:

@@ -123,7 +123,11 @@ def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
     if not isinstance(result, Failed):
         return result
     message = redactor.public(result.error[:_MAX_CLEANED])[:_MAX_MESSAGE]
-    return replace(result, error=message, details=redactor.value(result.details))
+    try:
+        details = redactor.value(result.details)
+    except RecursionError:
+        details = None
+    return replace(result, error=message, details=details)
 
 
 def of_stop(stop: Stop) -> Outcome:

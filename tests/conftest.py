@@ -56,7 +56,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         await client.start_server()
         service = app[SERVICE]
         await service.loading
-        service.runs.agent = HandlerAgent(agent)
+        if agent is not placeholder:
+            service.runs.agent = HandlerAgent(agent)
         served = Served(client, service)
         started.append(served)
         return served

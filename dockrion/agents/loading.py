@@ -57,7 +57,7 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     field = f"agent.{spec.mode}"
     if spec.mode == "url":
         return RemoteAgent(dockfile)
-    if spec.mode == "entrypoint" and spec.framework in _FRAMEWORKS:
+    if spec.takes_config and spec.framework:
         return await _load_framework_agent(dockfile, directory, _FRAMEWORKS[spec.framework])
     function = await _import(field, spec.target, directory)
     try:
@@ -77,7 +77,10 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
         raise StartError(f"arguments.config: {error}") from error
     function = await _import("agent.entrypoint", spec.target, directory)
     made = await _make("agent.entrypoint", spec.target, function)
-    module = await in_thread(lambda: importlib.import_module(framework.module), "dockrion-load")
+    try:
+        module = await in_thread(lambda: importlib.import_module(framework.module), "dockrion-load")
+    except ImportError as error:
+        raise StartError(f"agent.framework: {_said(error)}; {_hint(spec.framework)}") from error
     try:
         agent: Agent = module.agent_of(made, config, threads=dockfile.streaming.max_concurrent_runs)
     except TypeError as error:
@@ -88,7 +91,11 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
 def _refuse_missing(name: str | None) -> None:
     framework = _FRAMEWORKS.get(name or "")
     if framework is not None and importlib.util.find_spec(framework.package) is None:
-        raise StartError(f"agent.framework: {name} is not installed: pip install 'dockrion[{name}]'")
+        raise StartError(f"agent.framework: {name} is not installed; {_hint(name)}")
+
+
+def _hint(framework: str | None) -> str:
+    return f"pip install 'dockrion[{framework}]'"
 
 
 async def load_ids(dockfile: Dockfile, directory: Path) -> CustomIds | None:

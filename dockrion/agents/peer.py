@@ -12,6 +12,33 @@ from dockrion.errors import ServiceUnavailable
 _CHECK_SECONDS = 2.0
 
 
+def succeeded(status: int) -> bool:
+    """Tell whether a status says success (RFC 9110, 15.3)."""
+    return 200 <= status < 300  # noqa: PLR2004
+
+
+class _Connector(aiohttp.BaseConnector):
+    """Uses no connection again on which something came that nobody had asked for.
+
+    It would be taken for the answer to the next request, which is another caller's.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+
+class _TcpConnector(_Connector, aiohttp.TCPConnector):
+    """To a host."""
+
+
+class _UnixConnector(_Connector, aiohttp.UnixConnector):
+    """To a unix socket."""
+
+
 class Peer:
     """Keeps connections to one URL. Made on the event loop that uses it.
 
@@ -27,9 +54,9 @@ class Peer:
         if url.startswith("unix:"):
             self._socket_path, _, path = url.removeprefix("unix:").partition(":")
             self._url = f"http://localhost{path}"
-            connector = aiohttp.UnixConnector(self._socket_path, limit=0)
+            connector = _UnixConnector(self._socket_path, limit=0)
         else:
-            connector = aiohttp.TCPConnector(limit=0)
+            connector = _TcpConnector(limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
@@ -61,7 +88,7 @@ class Peer:
                     await self._connect()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             raise ServiceUnavailable("the agent process cannot be reached") from None
-        if status >= 300:  # noqa: PLR2004  anything but success (RFC 9110, 15)
+        if not succeeded(status):
             raise ServiceUnavailable(f"the agent process says that it is not ready: status {status}")
 
     async def aclose(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import msgspec
 from dockrion.agents.answers import Garbled, Part, reader
 from dockrion.agents.base import Call
 from dockrion.agents.fed import Silence, until_silent
-from dockrion.agents.peer import Peer
+from dockrion.agents.peer import Peer, succeeded
 from dockrion.context import StreamContext
 from dockrion.dockfile import Dockfile
 from dockrion.errors import AgentDisconnected, AgentFailed, AgentGarbled, AgentTimedOut
@@ -24,8 +25,9 @@ _ACCEPT = "text/event-stream, application/x-ndjson, application/json"
 _REFUSAL_BYTES = 4096
 _REFUSAL_SECONDS = 2.0
 _STOP_SECONDS = 3.0
+_END_SECONDS = 0.02
 _CUT = "the agent process closed the connection in the middle of its answer"
-_ACCEPTED, _NO_SUCCESS = 202, 300  # RFC 9110, 15.3
+_ACCEPTED = 202  # RFC 9110, 15.3.3
 
 
 class _Refusal(Exception):
@@ -34,6 +36,14 @@ class _Refusal(Exception):
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"the agent process answered with status {status}")
         self.outcome = Failed(str(self), AgentFailed.code, {"status": status, "body": body})
+
+
+class _GivenUp(Exception):
+    """The agent process is no longer waited for."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 class RemoteAgent:
@@ -54,21 +64,21 @@ class RemoteAgent:
 
     async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
         try:
-            result = await self._ask_in_time(call, context)
+            return await self._ask_in_time(call, context)
         except asyncio.CancelledError:
             if not context.ended_elsewhere:  # the process has ended the run itself
                 await self._tell_stopped(context.run_id)
             raise
+        except _GivenUp as given_up:
+            await self._tell_stopped(context.run_id)
+            return given_up.outcome
         except _Refusal as refusal:
             return refusal.outcome
         except Garbled as error:
             return Failed(str(error), AgentGarbled.code)
-        except (aiohttp.ClientError, ConnectionError) as error:
+        except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
             log(_logger, logging.WARNING, "agent process fails", run_id=context.run_id, reason=repr(error))
             return _of_trouble(error)
-        if isinstance(result, Failed) and result.code == AgentTimedOut.code:
-            await self._tell_stopped(context.run_id)
-        return result
 
     async def check(self) -> None:
         if self._health is not None:
@@ -86,7 +96,7 @@ class RemoteAgent:
         silence = Silence(context, self._spec.read_timeout)
         try:
             async with total, silence.limited():
-                return await self._ask(call, context, silence)
+                return await self._ask(call, context, silence, total)
         except TimeoutError:
             if silence.too_long:
                 message = f"the agent process has sent nothing for {silence.seconds:g} s"
@@ -94,17 +104,21 @@ class RemoteAgent:
                 message = f"the agent process has not ended its answer within {self._spec.total_timeout} s"
             else:
                 raise
-            return Failed(message, AgentTimedOut.code)
+            raise _GivenUp(Failed(message, AgentTimedOut.code)) from None
 
-    async def _ask(self, call: Call, context: StreamContext, silence: Silence) -> Outcome:
-        body = msgspec.json.encode(call.payload)
+    async def _ask(
+        self, call: Call, context: StreamContext, silence: Silence, total: asyncio.Timeout
+    ) -> Outcome:
+        body = BytesIO(msgspec.json.encode(call.payload))  # which is sent in pieces
         async with self._agent.request("POST", data=body, headers=self._headers(call, context)) as answer:
             try:
-                if answer.status >= _NO_SUCCESS:
+                if not succeeded(answer.status):
+                    silence.pause()
                     raise await _refusal(answer)
                 if answer.status == _ACCEPTED and self._ingest.enabled and call.events_url is not None:
                     silence.pause()
-                    return await until_silent(context, self._ingest.idle_timeout)
+                    total.reschedule(None)  # the answer is there; now the run is fed
+                    raise _GivenUp(await until_silent(context, self._ingest.idle_timeout))
                 return await _read(answer, context, silence)
             finally:
                 answer.close()  # what has not been read is wanted by nobody
@@ -131,16 +145,16 @@ class RemoteAgent:
                 self._cancel.request("POST", json={"run_id": run_id}, headers=headers) as answer,
             ):
                 status = answer.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
             log(_logger, logging.WARNING, "agent process not told to stop", run_id=run_id, error=error)
         else:
-            if status >= _NO_SUCCESS:
+            if not succeeded(status):
                 log(_logger, logging.WARNING, "agent process refuses to stop", run_id=run_id, status=status)
 
 
 def _of_trouble(error: Exception) -> Failed:
     """Return the outcome of a connection that failed."""
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError | UnicodeError):
         return Failed("the agent process cannot be reached", AgentDisconnected.code)
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
         return Failed(_CUT, AgentDisconnected.code)
@@ -156,12 +170,20 @@ async def _read(answer: aiohttp.ClientResponse, context: StreamContext, silence:
         silence.pause()  # it is not the agent's fault if events cannot be stored
         parts = parts or reader(answer.content_type)
         if (result := await _emit(parts.feed(data), context)) is not None:
+            await _end_of(answer)
             return result
         silence.broken()
         await asyncio.sleep(0)  # an answer that never makes us wait must not hold the event loop
     if parts is None:
         return Completed(b"null")
     return await _emit(parts.end(), context) or Failed(_CUT, AgentDisconnected.code)
+
+
+async def _end_of(answer: aiohttp.ClientResponse) -> None:
+    """Wait a moment for the end of an answer that has said all: the connection can be used again then."""
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_END_SECONDS):
+            await answer.content.readany()
 
 
 async def _emit(parts: Iterator[Part], context: StreamContext) -> Outcome | None:

@@ -86,6 +86,12 @@ def _ignored(dockfile: Dockfile) -> Iterator[str]:
     for mode in ("entrypoint", "url"):
         if mode != agent.mode and getattr(agent, mode) is not None:
             yield f"agent.{mode} (the {agent.mode} is invoked)"
+    for name in ("cancel_url", "health_url"):
+        if agent.mode != "url" and getattr(agent, name) is not None:
+            yield f"agent.{name} (the {agent.mode} is invoked)"
+    arguments = dockfile.arguments
+    if not agent.takes_config and (arguments.config is not None or arguments.allow_request_config):
+        yield "arguments.config and allow_request_config (the agent is no graph and no runnable)"
     if streaming.id_generator.type == "uuid" and streaming.id_generator.handler is not None:
         yield "streaming.id_generator.handler (type is uuid)"
     for name in ("tracing", "metrics", "langfuse"):

@@ -69,6 +69,11 @@ class AgentSpec(Section, frozen=True):
         return "url" if self.entrypoint is None else "entrypoint"
 
     @property
+    def takes_config(self) -> bool:
+        """Whether it is one that takes a config beside its input."""
+        return self.mode == "entrypoint" and self.framework in ("langgraph", "langchain")
+
+    @property
     def target(self) -> str:
         """What is invoked."""
         return self.handler or self.entrypoint or self.url or ""

@@ -35,7 +35,7 @@ async def call(request: web.Request) -> Call:
     value, size = await json(request)
     config = None
     resume: Any = msgspec.UNSET
-    if service.takes_config and isinstance(value, dict) and _CONFIG in value:
+    if service.dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value:
         config = _config(value.pop(_CONFIG), allowed=service.dockfile.arguments.allow_request_config)
         resume = _resume(value, config, service.dockfile.io_schema.input)
     schema = service.input_schema

@@ -98,12 +98,6 @@ class Service:
         self._directory = loaded.path.parent
         self.loading = asyncio.create_task(self._load(), name="dockrion-load")
 
-    @property
-    def takes_config(self) -> bool:
-        """Whether the agent is one that takes a config beside its input."""
-        agent = self.dockfile.agent
-        return agent.mode == "entrypoint" and agent.framework != "custom"
-
     async def new_run_id(self) -> str:
         """Return an id for a run whose caller named none.
 

@@ -1,0 +1,131 @@
+"""The service beside an agent process, from its callers' side."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.conftest import Serve
+from tests.support import Served, data
+from tests.web.helpers import error_of
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+Work = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def process(work: Work) -> AsyncIterator[str]:
+    """Run an agent process, and return its URL."""
+    app = web.Application()
+    app.router.add_post("/", work)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+async def sidecar(serve: Serve, url: str, **sections: Any) -> Served:
+    return await serve(agent={"name": "tested", "url": url}, **sections)
+
+
+async def heard(request: web.Request) -> web.Response:
+    """Answer with the headers that came, and the payload."""
+    return web.json_response({"headers": dict(request.headers), "payload": await request.json()})
+
+
+async def test_the_process_learns_whose_run_it_is_and_where_its_events_are(serve: Serve) -> None:
+    async with process(heard) as url:
+        served = await sidecar(serve, url)
+        async with served.client.post("/runs", json={"n": 1}, headers={"traceparent": TRACE}) as answer:
+            run_id = (await answer.json())["run_id"]
+        output = (await served.finished(run_id))["output"]
+        assert output["payload"] == {"n": 1}
+        assert output["headers"]["X-Dockrion-Run-Id"] == run_id
+        assert output["headers"]["X-Dockrion-Agent"] == "tested"
+        assert output["headers"]["traceparent"] == TRACE
+        events_url = output["headers"]["X-Dockrion-Events-Url"]
+        async with aiohttp.ClientSession() as session, session.get(events_url) as events:
+            assert "event: complete" in await events.text()
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense", TRACE.upper(), TRACE[:-1]])
+async def test_a_malformed_trace_is_not_passed_on(serve: Serve, sent: str) -> None:
+    async with process(heard) as url:
+        served = await sidecar(serve, url)
+        async with served.client.post("/invoke", json={}, headers={"traceparent": sent}) as answer:
+            headers = (await answer.json())["output"]["headers"]
+    assert "traceparent" not in {name.lower() for name in headers}
+
+
+async def test_an_invocation_has_no_events_url(serve: Serve) -> None:
+    async with process(heard) as url:
+        served = await sidecar(serve, url)
+        async with served.client.post("/invoke", json={}) as answer:
+            assert "X-Dockrion-Events-Url" not in (await answer.json())["output"]["headers"]
+
+
+async def test_ready_follows_the_process(serve: Serve) -> None:
+    async with process(heard) as url:
+        served = await sidecar(serve, url)
+        async with served.client.get("/ready") as answer:
+            assert answer.status == 200
+    async with served.client.get("/ready") as answer:
+        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
+    async with served.client.get("/health") as answer:
+        assert answer.status == 200
+
+
+async def test_a_process_that_is_away_is_a_bad_gateway(serve: Serve) -> None:
+    async with process(heard) as url:
+        served = await sidecar(serve, url)
+    async with served.client.post("/invoke", json={}) as answer:
+        body = await error_of(answer, 502, "AGENT_DISCONNECTED")
+    assert url.rstrip("/").rpartition(":")[2] not in body["error"]
+
+
+async def test_an_error_of_the_process_keeps_its_code(serve: Serve) -> None:
+    async def work(_request: web.Request) -> web.Response:
+        text = '{"type": "error", "error": "too long", "code": "CONTEXT_LENGTH", "details": {"max": 9}}\n'
+        return web.Response(text=text, content_type="application/x-ndjson")
+
+    async with process(work) as url:
+        served = await sidecar(serve, url)
+        async with served.client.post("/invoke", json={}) as answer:
+            body = await error_of(answer, 500, "CONTEXT_LENGTH")
+    assert (body["error"], body["details"]) == ("too long", {"max": 9})
+
+
+async def test_a_process_that_only_accepts_pushes_what_it_does(serve: Serve) -> None:
+    async def work(request: web.Request) -> web.Response:
+        events = [
+            {"type": "token", "content": "later"},
+            {"type": "complete", "output": {"done": True}},
+        ]
+        async with aiohttp.ClientSession() as session:
+            for number, event in enumerate(events, 1):
+                url = f"{request.headers['X-Dockrion-Events-Url']}?producer_seq={number}"
+                async with session.post(url, json=event) as answer:
+                    assert answer.status == 200, await answer.text()
+        return web.Response(status=202)
+
+    streaming = {"ingest": {"enabled": True}}
+    async with process(work) as url:
+        served = await sidecar(serve, url, streaming=streaming)
+        async with served.stream({}) as reader:
+            events = [data(message) for message in await reader.all()]
+    assert [event["type"] for event in events] == ["started", "token", "complete"]
+    assert events[-1]["output"] == {"done": True}
+
+
+async def test_a_password_in_the_url_is_shown_nowhere(serve: Serve) -> None:
+    served = await serve(agent={"name": "tested", "url": "http://user:pass-w0rd@127.0.0.1:1/"})
+    async with served.client.get("/info") as answer:
+        assert "pass-w0rd" not in await answer.text()
+    async with served.client.post("/invoke", json={}) as answer:
+        assert "pass-w0rd" not in await answer.text()
