@@ -20,6 +20,7 @@ class Active:
         created: Done when its record is stored, or cannot be.
         context: Where its events go, once its agent may begin.
         producer_seq: The number of the last batch that another process pushed.
+        decided: Whether it is known how it ends.
     """
 
     PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a run that is over
@@ -30,6 +31,7 @@ class Active:
     created: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     context: StreamContext | None = None
     producer_seq: int = 0
+    decided: bool = False
 
     @property
     def metadata(self) -> dict[str, Any]:

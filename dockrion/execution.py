@@ -47,7 +47,8 @@ class Execution:
             limit: The time it has, in seconds.
         """
         done, _ = await asyncio.wait((self.task, stop), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        if self.task in done:
+        ended_elsewhere = stop in done and stop.result().kind == "ended"  # and was told that this counts
+        if self.task in done and not ended_elsewhere:
             return self.task.result()
         self.cancel()
         return outcome.of_stop(stop.result() if stop in done else Stop("timeout"))

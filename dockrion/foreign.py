@@ -10,6 +10,7 @@ from dockrion.outcome import Cancelled, Completed, Failed, Outcome, of_output
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _MAX_REASON = 1000
+_SERVICE_S_OWN = ("agent", "framework", "producer_seq")  # of a run's metadata
 
 
 def read(value: Any) -> Mapping[str, Any] | Outcome:
@@ -56,6 +57,9 @@ def _complete(given: dict[str, Any]) -> Completed:
     metadata = given.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise ValueError("a complete event's metadata is an object")  # noqa: TRY004
+    metadata = {name: value for name, value in metadata.items() if name not in _SERVICE_S_OWN}
+    if isinstance(unfit := of_output(metadata), Failed):
+        raise ValueError(unfit.error)  # noqa: TRY004  as above
     result = of_output(given.get("output"), metadata)
     if not isinstance(result, Completed):
         raise ValueError(result.error if isinstance(result, Failed) else "output cannot be JSON")  # noqa: TRY004

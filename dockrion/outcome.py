@@ -169,7 +169,7 @@ def terminal(
     """
     match result:
         case Completed():
-            output, metadata = msgspec.Raw(result.output), metadata | result.metadata
+            output, metadata = msgspec.Raw(result.output), result.metadata | metadata
             fields = {"output": output, "latency_seconds": seconds, "metadata": metadata}
             return "complete", fields, {"output": output, "metadata": metadata}
         case Failed():

@@ -256,6 +256,7 @@ class RunManager:
                 active.context = context = self._lifecycle.begin(publisher)
                 execution = Execution(agent, call, context, self._redactor, streaming=self._settings.streamed)
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
+                active.decided = True
                 await _settle(execution, run.run_id)
             else:
                 result = outcome.of_stop(active.stop.result())

@@ -21,7 +21,7 @@ async def invoke(request: web.Request) -> web.Response:
     done, seconds = await service.runs.invoke(call, run_id, limit)
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
-    return answer({"success": True, "output": msgspec.Raw(done.output), "metadata": metadata | done.metadata})
+    return answer({"success": True, "output": msgspec.Raw(done.output), "metadata": done.metadata | metadata})
 
 
 async def invoke_stream(request: web.Request) -> web.StreamResponse:
