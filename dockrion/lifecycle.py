@@ -105,7 +105,7 @@ class Lifecycle:
         errors = self._redactor.value(msgspec.to_builtins(violations))
         self._metrics.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
-        return Completed(result.output, {"output_errors": errors})
+        return Completed(result.output, result.metadata | {"output_errors": errors})
 
     def log_end(self, run_id: str, result: Outcome, seconds: float) -> None:
         """Log how the agent's work on a run or an invocation ended."""

@@ -119,9 +119,11 @@ def of_exception(error: BaseException) -> Failed:
 
 
 def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
-    """Return an outcome fit for callers: what agents say of failures is masked and cut."""
-    if not isinstance(result, Failed):
+    """Return an outcome fit for callers: what agents say of their ends is masked and cut."""
+    if isinstance(result, Completed):
         return result
+    if isinstance(result, Cancelled):
+        return replace(result, reason=result.reason and redactor.text(result.reason))
     message = redactor.public(result.error[:_MAX_CLEANED])[:_MAX_MESSAGE]
     try:
         details = redactor.value(result.details)

@@ -10,6 +10,7 @@ from dockrion.context import StreamContext
 from dockrion.outcome import Failed, Outcome
 
 _PRODUCER_TIMEOUT = "PRODUCER_TIMEOUT"
+_HEARING_SECONDS = 0.05
 
 
 class Silence:
@@ -24,6 +25,7 @@ class Silence:
         self.seconds = seconds
         self._context = context
         self._deadline = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def too_long(self) -> bool:
@@ -34,21 +36,36 @@ class Silence:
     async def limited(self) -> AsyncIterator[None]:
         """Raise `TimeoutError` in what happens here once nothing was heard for too long."""
         async with self._deadline:
-            self.broken()
-            self._context.on_push = self.broken
+            self.listen()
+            self._context.on_push = self._broken
             try:
                 yield
             finally:
                 self._context.on_push = None
+                self.pause()
 
-    def broken(self) -> None:
-        """Begin to count anew: something was heard."""
-        if not self._deadline.expired():
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self.seconds)
+    def listen(self) -> None:
+        """Begin to count, anew."""
+        self.pause()
+        self._timer = asyncio.get_running_loop().call_later(self.seconds, self._doubt)
 
     def pause(self) -> None:
         """Do not count: nobody listens at present."""
-        self._deadline.reschedule(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _broken(self) -> None:
+        if self._timer is not None:
+            self.listen()
+
+    def _doubt(self) -> None:
+        # If it was this process that was held up, what came meanwhile is heard first.
+        self._timer = asyncio.get_running_loop().call_later(_HEARING_SECONDS, self._end)
+
+    def _end(self) -> None:
+        self._timer = None
+        self._deadline.reschedule(asyncio.get_running_loop().time())
 
 
 async def until_silent(context: StreamContext, seconds: float) -> Outcome:

@@ -172,7 +172,7 @@ async def _read(answer: aiohttp.ClientResponse, context: StreamContext, silence:
         if (result := await _emit(parts.feed(data), context)) is not None:
             await _end_of(answer)
             return result
-        silence.broken()
+        silence.listen()
         await asyncio.sleep(0)  # an answer that never makes us wait must not hold the event loop
     if parts is None:
         return Completed(b"null")

@@ -39,7 +39,7 @@ def refuse_strangers(request: web.Request) -> None:
     if token is None:
         if not _is_local(request):
             raise Forbidden("only this machine may send events; see streaming.ingest.token_env")
-    elif not hmac.compare_digest(_bearer(request), token.encode()):
+    elif not hmac.compare_digest(_bearer(request), token.encode("utf-8", "surrogateescape")):
         raise Unauthorized("send the token for events: Authorization: Bearer …")
 
 

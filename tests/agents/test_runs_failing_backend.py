@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.base import Call
 from dockrion import StreamContext
+from dockrion.agents.base import Call
 from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import SequenceConflict, ServiceUnavailable

@@ -1,0 +1,155 @@
+"""Agent processes that accept a payload and push what comes of it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dockrion.errors import InvalidRequest
+from dockrion.ingest import Batch
+from tests.agents.harness import Bench, Ended
+from tests.agents.processes import (
+    JSON,
+    NDJSON,
+    Asked,
+    Process,
+    Wire,
+    answered,
+    bytes_of,
+    pusher,
+    served,
+    start_kept,
+)
+from tests.support import wait_until
+
+TOKEN = {"type": "token", "content": "p"}
+ENDS: list[tuple[dict[str, Any], str]] = [
+    ({"type": "complete", "output": [1]}, "completed"),
+    ({"type": "error", "error": "own", "code": "OWN_CODE"}, "failed"),
+    ({"type": "cancelled", "reason": "own"}, "cancelled"),
+]
+
+
+async def accept(_asked: Asked, wire: Wire) -> None:
+    await wire.whole(None, status="202 Accepted")
+
+
+async def fed(runs: Bench, made: Process, *events: Any) -> Ended:
+    """Start a run, and push its events once the process has accepted it."""
+    async with pusher(runs) as push:
+        run_id = await start_kept(runs)
+        await wait_until(lambda: made.posts)
+        for event in events:
+            await push.push(run_id, event)
+        return await runs.ended(run_id)
+
+
+@pytest.mark.parametrize(("end", "status"), ENDS)
+async def test_an_accepted_run_is_open_until_its_end_is_pushed(end: dict[str, Any], status: str) -> None:
+    async with served(accept, ingest=10) as (runs, made):
+        ended = await fed(runs, made, TOKEN, TOKEN, end)
+    assert ended.tokens == ["p", "p"]
+    assert ended.run.status == status
+    assert ended.terminal["type"] == end["type"]
+
+
+@pytest.mark.parametrize("content_type", [None, JSON, "text/plain", "application/octet-stream"])
+async def test_an_accepted_runs_body_is_not_looked_at(content_type: str | None) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.whole(content_type, b"queued as number 7", "202 Accepted")
+
+    async with served(answer, ingest=10) as (runs, made):
+        assert (await fed(runs, made, ENDS[0][0])).output == [1]
+
+
+async def test_an_accepted_run_that_is_not_fed_ends() -> None:
+    async with served(accept, ingest=0.1) as (runs, _):
+        ended = await runs.ended(await start_kept(runs))
+    assert ended.code == "PRODUCER_TIMEOUT"
+
+
+async def test_pushes_keep_an_accepted_run_open() -> None:
+    async with served(accept, ingest=0.3, read_timeout=0.1, total_timeout=0.2) as (runs, made):
+        async with pusher(runs) as push:
+            run_id = await start_kept(runs)
+            await wait_until(lambda: made.posts)
+            for _ in range(8):
+                await push.push(run_id, TOKEN)
+                await asyncio.sleep(0.05)
+            await push.push(run_id, ENDS[0][0])
+            ended = await runs.ended(run_id)
+        assert ended.output == [1]
+        assert len(ended.tokens) == 8
+
+
+async def test_without_ingest_an_accepted_payload_has_no_output() -> None:
+    assert (await answered(accept)).output is None
+
+
+async def test_an_invocation_cannot_be_fed_so_its_answer_is_all() -> None:
+    async with served(accept, ingest=10) as (runs, _):
+        assert await runs.invoke() is None
+
+
+async def test_pushed_events_and_those_of_the_answer_are_all_there() -> None:
+    pushed = asyncio.Event()
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(NDJSON)
+        await wire.send(b'{"type":"token","content":"own"}\n')
+        await pushed.wait()
+        await wire.send(b'{"type":"complete","output":1}\n')
+        wire.close()
+
+    async with served(answer, ingest=10) as (runs, _), pusher(runs) as push:
+        run_id = await start_kept(runs)
+        await runs.emitted(run_id, 2)
+        await push.push(run_id, TOKEN)
+        pushed.set()
+        ended = await runs.ended(run_id)
+    assert ended.tokens == ["own", "p"]
+    assert ended.output == 1
+
+
+async def test_an_end_that_is_pushed_closes_the_answer() -> None:
+    left = asyncio.Event()
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(NDJSON)
+        await wire.left()
+        left.set()
+
+    async with served(answer, ingest=10) as (runs, made):
+        assert (await fed(runs, made, ENDS[0][0])).output == [1]
+        await asyncio.wait_for(left.wait(), 5)
+
+
+@pytest.mark.parametrize("depth", [480, 600, 900])
+async def test_a_pushed_error_of_any_depth_is_taken_or_refused(depth: int) -> None:
+    details: list[Any] = []
+    for _ in range(depth):
+        details = [details]
+    async with served(accept, ingest=10) as (runs, made), pusher(runs) as push:
+        run_id = await start_kept(runs)
+        await wait_until(lambda: made.posts)
+        try:
+            await push.push(run_id, TOKEN, {"type": "error", "error": "own", "details": details})
+        except InvalidRequest:
+            await push.push(run_id, {"type": "error", "error": "own"})
+        assert (await runs.ended(run_id)).error == "own"
+
+
+@pytest.mark.parametrize("way", ["answer", "push"])
+async def test_metadata_of_the_process_does_not_hide_the_services_own(way: str) -> None:
+    given = {"agent": "other", "framework": "other", "producer_seq": "x", "model": "small"}
+    complete = {"type": "complete", "output": 1, "metadata": given}
+    body = b'{"type":"complete","output":1,"metadata":{"agent":"other","producer_seq":"x","model":"small"}}'
+    async with served(accept if way == "push" else bytes_of(NDJSON, body), ingest=10) as (runs, made):
+        ended = await (fed(runs, made, complete) if way == "push" else runs.run())
+        assert ended.run.metadata["agent"] == "tested"
+        assert ended.run.metadata["model"] == "small"
+        assert ended.terminal["metadata"]["agent"] == "tested"
+        await wait_until(lambda: runs.runs.find(ended.run.run_id) is None)
+        async with pusher(runs) as push:
+            with pytest.raises(InvalidRequest, match="finished"):
+                await push.ingest.push(ended.run.run_id, Batch([TOKEN], 1))

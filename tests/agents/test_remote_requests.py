@@ -1,0 +1,203 @@
+"""What an agent process is asked, and over which connections."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion import ids
+from dockrion.agents.base import Call
+from tests.agents.harness import bench
+from tests.agents.processes import (
+    EVENTS_URL,
+    JSON,
+    NDJSON,
+    SSE,
+    Asked,
+    Wire,
+    answered,
+    process,
+    remote,
+    served,
+    start_kept,
+)
+from tests.support import wait_until
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def echo(asked: Asked, wire: Wire) -> None:
+    await wire.whole(JSON, asked.body)
+
+
+async def test_the_payload_is_posted_with_headers_that_name_the_run() -> None:
+    async with served(echo) as (runs, made):
+        run_id = await start_kept(runs, {"a": ["é", None]})
+        assert (await runs.ended(run_id)).output == {"a": ["é", None]}
+    (asked,) = made.asked
+    assert (asked.method, asked.path, asked.json) == ("POST", "/run", {"a": ["é", None]})
+    assert asked.headers["content-type"] == "application/json"
+    assert asked.headers["x-dockrion-run-id"] == run_id
+    assert asked.headers["x-dockrion-agent"] == "tested"
+    assert asked.headers["x-dockrion-events-url"] == EVENTS_URL
+    assert asked.headers["accept-encoding"] == "identity"
+    for content_type in (JSON, SSE, NDJSON):
+        assert content_type in asked.headers["accept"]
+    assert "traceparent" not in asked.headers
+
+
+async def test_the_callers_trace_goes_on() -> None:
+    async with served(echo) as (runs, made):
+        call = Call(None, traceparent=TRACE)
+        await runs.ended((await runs.runs.start(call, ids.uuid7())).run_id)
+    assert made.asked[0].headers["traceparent"] == TRACE
+
+
+async def test_an_invocation_has_no_place_for_events() -> None:
+    async with served(echo) as (runs, made):
+        assert await runs.invoke({"a": 1}) == {"a": 1}
+    assert "x-dockrion-events-url" not in made.asked[0].headers
+    assert made.asked[0].headers["x-dockrion-run-id"]
+
+
+async def test_a_process_behind_a_unix_socket_is_asked_for_its_path(tmp_path: Path) -> None:
+    async with (
+        process(echo, uds=tmp_path / "a.sock") as made,
+        remote(f"unix:{tmp_path}/a.sock:/deep/path") as agent,
+        bench(agent) as runs,
+    ):
+        await agent.check()
+        assert (await runs.run([1])).output == [1]
+        assert (await runs.run([2])).output == [2]
+    assert {asked.path for asked in made.asked} == {"/deep/path"}
+    assert made.asked[0].headers["host"] == "localhost"
+
+
+@pytest.mark.parametrize("size", [0, 1000, 3_000_000])
+async def test_a_big_payload_arrives_whole(size: int) -> None:
+    async with served(echo) as (runs, made):
+        assert (await runs.run("x" * size)).output == "x" * size
+    assert len(made.asked[0].body) == size + 2
+
+
+async def as_events(_asked: Asked, wire: Wire) -> None:
+    await wire.chunked(SSE)
+    await wire.chunk(b'event: token\ndata: {"content":"a"}\n\n')
+    await wire.chunk(b'event: complete\ndata: {"output":1}\n\n')
+    await wire.chunk()
+
+
+async def refused(_asked: Asked, wire: Wire) -> None:
+    await wire.whole("text/plain", b"busy", "503 Busy")
+
+
+@pytest.mark.parametrize("answer", [echo, as_events, refused], ids=["json", "events", "refusal"])
+async def test_a_connection_is_used_again_by_the_next_run(answer: Any) -> None:
+    async with served(answer) as (runs, made):
+        for number in range(5):
+            await runs.run(number)
+        assert made.connections == 1
+    assert made.posts == 5
+
+
+async def test_runs_at_the_same_time_have_connections_of_their_own() -> None:
+    together = asyncio.Barrier(30)
+
+    async def answer(asked: Asked, wire: Wire) -> None:
+        await together.wait()
+        await wire.whole(JSON, asked.body)
+
+    async with served(answer) as (runs, made):
+        ended = await asyncio.gather(*map(runs.run, range(30)))
+        assert [each.output for each in ended] == list(range(30))
+        assert made.connections == 30
+
+
+async def test_an_answer_that_nobody_asked_for_is_no_other_runs_answer() -> None:
+    twice = asyncio.Event()
+
+    async def answer(asked: Asked, wire: Wire) -> None:
+        await wire.whole(JSON, asked.body)
+        await twice.wait()
+        await wire.whole(JSON, b'"of the run before"')
+
+    async with served(answer) as (runs, made):
+        assert (await runs.run("first")).output == "first"
+        connection = next(iter(runs_pool(runs)))
+        twice.set()
+        await wait_until(lambda: connection._buffer or not connection.is_connected())
+        assert (await runs.run("second")).output == "second"
+        assert made.posts == 2
+
+
+def runs_pool(runs: Any) -> list[Any]:
+    """Return the idle connections of the agent that a manager has."""
+    pool = runs.runs.agent._agent._session.connector._conns
+    return [connection for idle in pool.values() for connection, _ in idle]
+
+
+async def test_cookies_are_not_sent_back() -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.send(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 1\r\n\r\n1"
+        )
+
+    async with served(answer) as (runs, made):
+        for _ in range(2):
+            assert (await runs.run()).output == 1
+    assert all("cookie" not in asked.headers for asked in made.asked)
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 Other", "307 Temporary", "308 Permanent"])
+async def test_redirects_are_not_followed(status: str) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.send(f"HTTP/1.1 {status}\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n".encode())
+
+    ended = await answered(answer)
+    assert ended.terminal["details"]["status"] == int(status[:3])
+
+
+async def test_a_process_that_restarted_is_asked_once_on_a_new_connection() -> None:
+    async with process(echo) as made, remote(made.url) as agent, bench(agent) as runs:
+        assert (await runs.run(1)).output == 1
+        port = int(made.url.removesuffix("/run").rpartition(":")[2])
+        await made.close()
+        await wait_until(lambda: not any(each.is_connected() for each in runs_pool(runs)))
+        gone = await runs.run(2)
+        assert gone.code == "AGENT_DISCONNECTED"
+        async with process(echo, port=port) as again:
+            assert (await runs.run(3)).output == 3
+            assert again.posts == 1
+        assert made.posts == 1
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_request_that_meets_a_stale_connection_is_not_sent_again(end: str) -> None:
+    async def answer(asked: Asked, wire: Wire) -> None:
+        if asked.json == "first":
+            await wire.whole(JSON, b"1")
+        else:
+            getattr(wire, end)()
+
+    async with served(answer) as (runs, made):
+        assert (await runs.run("first")).output == 1
+        assert (await runs.run("second")).code == "AGENT_DISCONNECTED"
+        assert made.connections == 1
+        assert made.posts == 2
+
+
+async def test_a_process_that_refuses_before_it_has_read_everything_is_a_clear_error() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, remote(f"http://127.0.0.1:{port}/") as agent, bench(agent) as runs:
+        ended = await runs.run("x" * 900_000)
+    assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_DISCONNECTED")
+    assert "413" in ended.error or "closed" in ended.error

@@ -1,0 +1,247 @@
+"""How long a process may be silent, take, and be slowed down."""
+
+import asyncio
+import socket
+import time
+import tracemalloc
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from dockrion.agents.fed import Silence
+from dockrion.backends.base import Run
+from dockrion.backends.memory import MemoryBackend
+from dockrion.context import StreamContext
+from dockrion.events import Entry, EventFilter
+from tests.agents.harness import bench
+from tests.agents.processes import (
+    JSON,
+    NDJSON,
+    SSE,
+    Asked,
+    Wire,
+    answered,
+    process,
+    pusher,
+    remote,
+    served,
+    start_kept,
+)
+from tests.support import wait_until
+
+TOKEN = b'{"type":"token","content":"a"}\n'
+COMPLETE = b'{"type":"complete","output":1}\n'
+
+
+class Stalling(MemoryBackend):
+    """Stores nothing but the first batch until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(max_events=200_000, ttl=3600)
+        self.go = asyncio.Event()
+        self.asked = 0
+
+    async def append(self, run: Run, entries: Sequence[Entry]) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            await self.go.wait()
+        await super().append(run, entries)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", TOKEN])
+async def test_a_process_that_falls_silent_is_given_up(said: bytes) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        if said == TOKEN:
+            await wire.begin(NDJSON)
+        await wire.send(said)
+        await wire.left()
+
+    ended = await answered(answer, read_timeout=0.1)
+    assert ended.code == "TIMEOUT_ERROR"
+    assert ended.error == "the agent process has sent nothing for 0.1 s"
+
+
+async def test_a_process_that_is_slow_but_not_silent_goes_on() -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(NDJSON)
+        for _ in range(8):
+            await wire.send(TOKEN)
+            await asyncio.sleep(0.05)
+        await wire.send(COMPLETE)
+        wire.close()
+
+    assert (await answered(answer, read_timeout=0.3)).output == 1
+
+
+async def test_comments_of_an_event_stream_are_signs_of_life() -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(SSE)
+        for _ in range(8):
+            await wire.send(b": still here\n\n")
+            await asyncio.sleep(0.05)
+        await wire.send(b'event: complete\ndata: {"output":1}\n\n')
+        wire.close()
+
+    assert (await answered(answer, read_timeout=0.3)).output == 1
+
+
+async def test_an_answer_that_never_ends_is_given_up() -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(NDJSON)
+        while True:
+            await wire.send(TOKEN)
+            await asyncio.sleep(0.01)
+
+    ended = await answered(answer, read_timeout=5, total_timeout=0.2)
+    assert ended.code == "TIMEOUT_ERROR"
+    assert "within 0.2 s" in ended.error
+
+
+async def test_a_refusal_whose_body_stalls_is_still_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockrion.agents.remote._REFUSAL_SECONDS", 0.2)
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin("text/plain", "500 Oops", Content_Length="100")
+        await wire.send(b"so far")
+        await wire.left()
+
+    ended = await answered(answer, read_timeout=0.1)
+    assert ended.terminal["details"] == {"status": 500, "body": "so far"}
+
+
+async def test_storage_that_stalls_is_not_the_processes_silence() -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(NDJSON)
+        await wire.send(TOKEN * 2000)
+        await wire.send(COMPLETE)
+        wire.close()
+
+    backend = Stalling()
+    async with (
+        process(answer) as made,
+        remote(made.url, read_timeout=0.1) as agent,
+        bench(agent, backend=backend) as runs,
+    ):
+        run_id = await runs.start()
+        await wait_until(lambda: backend.asked > 1)
+        await asyncio.sleep(0.3)
+        backend.go.set()
+        ended = await runs.ended(run_id)
+    assert ended.output == 1
+    assert len(ended.tokens) == 2000
+
+
+async def test_a_process_is_slowed_down_while_events_cannot_be_stored() -> None:
+    wires: list[Wire] = []
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        wires.append(wire)
+        await wire.begin(NDJSON)
+        while True:
+            await wire.send(TOKEN * 1000)
+
+    backend = Stalling()
+    async with process(answer) as made, remote(made.url) as agent, bench(agent, backend=backend) as runs:
+        run_id = await runs.start()
+        sent = -1
+        async with asyncio.timeout(5):
+            while not wires or wires[0].sent != sent:
+                sent = wires[0].sent if wires else -1
+                await asyncio.sleep(0.1)
+        assert 0 < sent < 20_000_000
+        backend.go.set()
+        await runs.runs.cancel(run_id, None)
+        await runs.ended(run_id)
+
+
+@pytest.mark.parametrize(("content_type", "start"), [(JSON, b'"'), (NDJSON, b'"'), (SSE, b"data: ")])
+async def test_an_endless_answer_takes_no_memory(
+    monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes
+) -> None:
+    monkeypatch.setattr("dockrion.agents.answers.MAX_EVENT_BYTES", 1_000_000)
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(content_type)
+        await wire.send(start)
+        while True:
+            await wire.send(b"x" * 65536)
+
+    tracemalloc.start()
+    try:
+        ended = await answered(answer)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ended.code == "AGENT_PROTOCOL_ERROR"
+    assert peak < 5_000_000
+
+
+async def test_connecting_takes_no_longer_than_it_may() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):  # the first fill the queue of a process that takes no connection
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        async with remote(url, connect_timeout=0.2) as agent, bench(agent) as runs:
+            ended = await runs.run()
+    assert ended.code == "AGENT_DISCONNECTED"
+    assert ended.error == "the agent process cannot be reached"
+
+
+async def test_what_is_pushed_counts_as_heard() -> None:
+    over = asyncio.Event()
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await over.wait()
+        await wire.whole(JSON, b"1")
+
+    async with served(answer, read_timeout=0.3, ingest=10) as (runs, _), pusher(runs) as push:
+        run_id = await start_kept(runs)
+        await runs.emitted(run_id, 1)
+        for _ in range(10):
+            await push.push(run_id, {"type": "token", "content": "p"})
+            await asyncio.sleep(0.05)
+        over.set()
+        ended = await runs.ended(run_id)
+    assert ended.output == 1
+    assert ended.tokens == ["p"] * 10
+
+
+async def test_a_push_does_not_start_the_count_while_nobody_listens() -> None:
+    context = StreamContext("run", EventFilter(), None)
+    silence = Silence(context, 0.05)
+    async with silence.limited():
+        silence.pause()
+        context.push([])
+        await asyncio.sleep(0.15)
+    assert not silence.too_long
+
+
+async def test_our_own_hold_up_is_not_the_processes_silence() -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(NDJSON)
+        await wire.send(TOKEN)
+        await runs.emitted(run_id, 2)
+        await wire.send(COMPLETE)
+        time.sleep(0.4)
+        wire.close()
+
+    async with served(answer, read_timeout=0.2) as (runs, _):
+        run_id = await runs.start()
+        ended = await runs.ended(run_id)
+    assert ended.output == 1
+
+
+async def test_limits_leave_nothing_behind_for_the_next_run() -> None:
+    async def answer(asked: Asked, wire: Wire) -> None:
+        if asked.json == "silent":
+            await wire.left()
+        await wire.whole(JSON, b"1")
+
+    async with served(answer, read_timeout=0.1) as (runs, _):
+        results: list[Any] = await asyncio.gather(*(runs.run(each) for each in ("silent", "quick", "quick")))
+        assert [each.run.status for each in results] == ["failed", "completed", "completed"]
+        assert (await runs.run("quick")).output == 1

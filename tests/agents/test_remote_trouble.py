@@ -1,0 +1,314 @@
+"""Agent processes that die, talk nonsense, or never stop talking: a clear error, and quickly."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dockrion.agents import answers
+from dockrion.errors import AgentDisconnected, AgentGarbled
+from tests.agents.harness import bench
+from tests.agents.processes import (
+    JSON,
+    NDJSON,
+    SSE,
+    Answer,
+    Asked,
+    Wire,
+    answered,
+    bytes_of,
+    remote,
+    served,
+    told,
+)
+
+TYPES = (JSON, NDJSON, SSE)
+TOKEN = {
+    NDJSON: b'{"type":"token","content":"a"}\n',
+    SSE: b'event: token\ndata: {"content":"a"}\n\n',
+    JSON: b'{"half": ',
+}
+
+
+def raw(data: bytes, *, close: bool = True) -> Answer:
+    """Answer with bytes that need not be HTTP."""
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.send(data)
+        if close:
+            wire.close()
+        else:
+            await wire.left()
+
+    return answer
+
+
+def head(content_type: str, *fields: str) -> bytes:
+    return "\r\n".join(["HTTP/1.1 200 OK", f"Content-Type: {content_type}", *fields, "", ""]).encode()
+
+
+@pytest.mark.parametrize("content_type", TYPES)
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+async def test_a_process_that_dies_in_its_answer_is_a_disconnect(
+    content_type: str, end: str, framing: str
+) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.send(head(content_type, framing))
+        if "chunked" in framing:
+            await wire.chunk(TOKEN[content_type])
+        else:
+            await wire.send(TOKEN[content_type])
+        if content_type != JSON:
+            await runs.emitted(run_id, 2)
+        getattr(wire, end)()
+
+    async with served(answer) as (runs, _):
+        run_id = await runs.start()
+        ended = await runs.ended(run_id)
+    assert ended.code == "AGENT_DISCONNECTED"
+    assert ended.tokens == ([] if content_type == JSON else ["a"])
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_process_that_dies_before_it_answers_is_a_disconnect(end: str) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        getattr(wire, end)()
+
+    assert (await answered(answer)).code == "AGENT_DISCONNECTED"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"type":"complete","out', b'{"type":"token","content":"a"}\n{"type":"compl', b'{"type":"token"'],
+)
+async def test_half_a_last_line_is_a_disconnect(body: bytes) -> None:
+    assert (await told(NDJSON, body)).code == "AGENT_DISCONNECTED"
+
+
+async def test_an_event_without_its_blank_line_is_a_disconnect() -> None:
+    assert (await told(SSE, b'event: complete\ndata: {"output":1}\n')).code == "AGENT_DISCONNECTED"
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["and closes", "and waits"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"what is this?\r\n\r\n",
+        b"\x00\x01\x02\xff" * 100,
+        b'{"a":1}\r\n\r\n',
+        b"HTTP/1.1 abc Oops\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
+        head(JSON, "Content-Length: -1"),
+        head(JSON, "Content-Length: many"),
+        head(JSON, "Transfer-Encoding: chunked") + b"XYZ\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+async def test_what_is_not_http_is_an_error_at_once(data: bytes, close: bool) -> None:
+    ended = await answered(raw(data, close=close), read_timeout=5)
+    assert ended.code in ("AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_a_status_that_is_no_success_is_no_output(data: bytes) -> None:
+    ended = await answered(raw(data), read_timeout=5)
+    assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"", b"x" * 1000),
+        (b"HTTP/1.1 200 OK\r\n", b"X-More: " + b"x" * 100 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 1000),
+    ],
+    ids=["status line", "headers", "header"],
+)
+async def test_endless_heads_end(start: bytes, piece: bytes) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        wires.append(wire)
+        await wire.send(start)
+        while True:
+            await wire.send(piece)
+
+    wires: list[Wire] = []
+    ended = await answered(answer, read_timeout=5)
+    assert ended.code == "AGENT_PROTOCOL_ERROR"
+    assert wires[0].sent < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (head(JSON, "Transfer-Encoding: chunked"), b"0" * 1000),
+        (head(JSON, "Transfer-Encoding: chunked") + b"1;", b"x" * 1000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10),
+        (b"", b"\r\n" * 1000),
+    ],
+    ids=["chunk size", "chunk extension", "interim answers", "blank lines"],
+)
+async def test_bytes_that_say_nothing_do_not_keep_a_run_open(start: bytes, piece: bytes) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.send(start)
+        while True:
+            await wire.send(piece)
+            await asyncio.sleep(0)
+
+    ended = await answered(answer, read_timeout=0.2)
+    assert ended.code in ("AGENT_PROTOCOL_ERROR", "TIMEOUT_ERROR")
+
+
+ENDLESS: dict[str, tuple[str, bytes, bytes]] = {
+    "json": (JSON, b'"', b"x"),
+    "line": (NDJSON, b'{"type":"token","content":"', b"x"),
+    "blanks": (NDJSON, b"", b" "),
+    "sse line": (SSE, b"data: ", b"x"),
+    "sse comment": (SSE, b":", b"x"),
+    "sse data lines": (SSE, b"", b"data: x\n"),
+    "sse empty data lines": (SSE, b"", b"data\n"),
+}
+
+
+@pytest.mark.parametrize(("content_type", "start", "piece"), ENDLESS.values(), ids=ENDLESS)
+async def test_more_than_the_limit_at_once_is_refused(
+    monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(answers, "MAX_EVENT_BYTES", 1_000_000)
+    wires: list[Wire] = []
+
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        wires.append(wire)
+        await wire.begin(content_type)
+        await wire.send(start)
+        while True:
+            await wire.send(piece * (65536 // len(piece)))
+
+    ended = await answered(answer)
+    assert ended.code == "AGENT_PROTOCOL_ERROR"
+    assert "at once" in ended.error
+    assert wires[0].sent < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (NDJSON, b'{"type":"token"}\n'),
+        (NDJSON, b'{"type":"token","content":7}\n'),
+        (NDJSON, b'{"type":"token","content":"a","extra":1}\n'),
+        (NDJSON, b'{"type":"progress","step":"s"}\n'),
+        (NDJSON, b'{"type":"custom:","a":1}\n'),
+        (NDJSON, b'{"type":"custom:a b","a":1}\n'),
+        (NDJSON, b'{"type":"custom:a","sequence":1}\n'),
+        (NDJSON, b'{"type":7}\n'),
+        (NDJSON, b'{"type":"complete","output":1,"extra":2}\n'),
+        (NDJSON, b'{"type":"complete","metadata":[1]}\n'),
+        (NDJSON, b'{"type":"error"}\n'),
+        (NDJSON, b'{"type":"error","error":"x","code":"low"}\n'),
+        (NDJSON, b'{"type":"error","error":"x","code":7}\n'),
+        (NDJSON, b'{"type":"cancelled","reason":7}\n'),
+        (SSE, b"event: progress\ndata: soon\n\n"),
+        (SSE, b"event: has space\ndata: {}\n\n"),
+        (SSE, b"event: a.b\ndata: text\n\n"),
+        (JSON, b"{broken"),
+        (JSON, b""),
+        (JSON, b"\xff\xfe"),
+        (JSON, b"1 2"),
+        ("text/html", b"<html>"),
+        ("text/plain", b"text"),
+        ("garbage", b"text"),
+        ("", b"text"),
+    ],
+)
+async def test_what_cannot_be_understood_is_a_protocol_error(content_type: str, body: bytes) -> None:
+    ended = await told(content_type, body)
+    assert ended.code == "AGENT_PROTOCOL_ERROR"
+    assert ended.own == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
+async def test_a_compressed_answer_is_a_protocol_error(encoding: str) -> None:
+    async def answer(_asked: Asked, wire: Wire) -> None:
+        await wire.begin(JSON, Content_Encoding=encoding)
+        await wire.send(b"1")
+        wire.close()
+
+    ended = await answered(answer)
+    assert ended.code == "AGENT_PROTOCOL_ERROR"
+    assert "compressed" in ended.error
+
+
+DEEP: dict[str, Callable[[bytes], bytes]] = {
+    "details": lambda deep: b'{"type":"error","error":"own","details":' + deep + b"}",
+    "openai": lambda deep: b'{"error":{"message":"own","deep":' + deep + b"}}",
+    "message": lambda deep: b'{"error":{"message":' + deep + b"}}",
+    "metadata": lambda deep: b'{"type":"complete","metadata":{"deep":' + deep + b"}}",
+    "output": lambda deep: b'{"type":"complete","output":' + deep + b"}",
+    "checkpoint": lambda deep: b'{"type":"checkpoint","name":"n","data":' + deep + b"}",
+}
+
+
+@pytest.mark.parametrize("form", DEEP.values(), ids=DEEP)
+@pytest.mark.parametrize("depth", [100, 480, 600, 800, 960, 970, 980, 990, 100_000])
+async def test_values_of_any_depth_end_the_run_with_a_reason(form: Callable[[bytes], bytes], depth: int) -> None:
+    ended = await told(NDJSON, form(b"[" * depth + b"]" * depth) + b"\n")
+    if ended.run.status == "failed":
+        assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
+        assert "RecursionError" not in ended.error
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/", "unix:/nowhere/at.sock:/", "unix:/" + "a" * 300 + ":/", "http://a..b/"],
+)
+async def test_a_process_that_is_not_there_is_a_disconnect(url: str) -> None:
+    async with remote(url) as agent, bench(agent) as runs:
+        ended = await runs.run()
+    assert ended.code == "AGENT_DISCONNECTED"
+    assert "cannot be reached" in ended.error
+
+
+pieces = st.lists(
+    st.sampled_from(
+        [b"data: ", b"event: ", b"\n", b"\n\n", b"\r", b"{", b"}", b'"type"', b":", b'"token"', b'"complete"',
+         b"token", b"complete", b"error", b"[DONE]", b'{"choices":[', b'"delta"', b"[", b"]", b",", b"1", b"\xff"]
+    )
+    | st.binary(max_size=8),
+    max_size=12,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content_type=st.sampled_from(TYPES), body=pieces.map(b"".join))
+async def test_any_bytes_end_the_run_with_a_reason(content_type: str, body: bytes) -> None:
+    async with asyncio.timeout(5):
+        ended = await told(content_type, body)
+    known = ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
+    assert ended.run.status in ("completed", "cancelled") or ended.code in known
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.binary(max_size=64), headed=st.booleans())
+async def test_any_bytes_instead_of_http_end_the_run_with_a_reason(data: bytes, headed: bool) -> None:
+    async with asyncio.timeout(5):
+        ended = await answered(raw((b"HTTP/1.1 200 OK\r\n" if headed else b"") + data))
+    assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
+
+
+async def test_an_invocation_of_a_process_in_trouble_says_the_same() -> None:
+    async with served(bytes_of(NDJSON, b'{"type":"compl')) as (runs, _):
+        with pytest.raises(AgentDisconnected):
+            await runs.invoke()
+    async with served(bytes_of(JSON, b"{broken")) as (runs, _):
+        with pytest.raises(AgentGarbled):
+            await runs.invoke()

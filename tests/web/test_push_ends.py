@@ -1,0 +1,127 @@
+"""Ends that are pushed into runs whose agents work, or end as well."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion import StreamContext
+from dockrion.ingest import Receipt
+from tests.conftest import Serve
+from tests.support import wait_until
+from tests.test_ingest import fed, outcome_of, tokens
+from tests.web.helpers import Stuck, Waits
+from tests.web.test_push import ALL, ENABLED, END, own, push, refused
+
+FIRST, LAST = ({"type": "token", "content": each, "finish_reason": None} for each in ("first", "last"))
+PUSHED = END["output"]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_an_accepted_end_is_the_end_however_close_the_agents_own(turns: int) -> None:
+    go = asyncio.Event()
+
+    async def agent(_payload: Any) -> str:
+        await go.wait()
+        return "own"
+
+    async with fed(agent) as run:
+        await run.bench.emitted(run.run_id, 1)
+        go.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        found = await outcome_of(run.push([*tokens("last"), END]))
+        ended = await run.ended()
+        if isinstance(found, Receipt):
+            assert (ended.output, ended.tokens) == (PUSHED, ["last"])
+        else:
+            assert (ended.output, ended.tokens) == ("own", [])
+
+
+async def test_an_end_pushed_while_a_timed_out_agent_cleans_up_is_refused_or_the_end() -> None:
+    cleaning, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def agent(_payload: Any, _context: StreamContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await cleaned.wait()
+
+    async with fed(agent, duration=0.05) as run:
+        await cleaning.wait()
+        found = await outcome_of(run.push([END]))
+        cleaned.set()
+        ended = await run.ended()
+        if isinstance(found, Receipt):
+            assert ended.output == PUSHED
+        else:
+            assert ended.code == "TIMEOUT_ERROR"
+
+
+async def test_events_stand_among_the_agents_own_and_an_end_stops_it(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming=ENABLED)
+    async with served.stream("asked") as reader:
+        await reader.until("token")
+        await push(served, reader.run_id, [*ALL, END], producer_seq=1)
+        await reader.all()
+    assert agent.stopped == ["asked"]
+    assert agent.ended == []
+    assert await own(served, reader.run_id) == [FIRST, *ALL]
+    record = await served.record(reader.run_id)
+    assert (record["status"], record["output"]) == ("completed", {"done": True})
+    assert (await push(served, reader.run_id, END, producer_seq=1))["duplicate"]
+
+
+async def test_the_agents_own_end_is_the_end_where_none_was_pushed(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming=ENABLED)
+    run_id = await served.start()
+    await push(served, run_id, ALL, producer_seq=1)
+    agent.go.set()
+    await served.finished(run_id)
+    found = await own(served, run_id)
+    assert [event for event in found if event["type"] != "token" or event == ALL[1]] == ALL
+    assert [found.index(FIRST), found.index(LAST)] == [0, len(found) - 1]
+    await refused(served, run_id, ALL, producer_seq=2)
+    assert (await push(served, run_id, ALL, producer_seq=1))["duplicate"]
+
+
+@pytest.mark.parametrize("end", [{"type": "error", "error": "e"}, {"type": "cancelled", "reason": "r"}])
+async def test_a_sync_agent_is_stopped_by_a_pushed_end(serve: Serve, stuck: Stuck, end: Any) -> None:
+    served = await serve(stuck, streaming=ENABLED)
+    run_id = await served.start()
+    await wait_until(stuck.working.is_set)
+    await push(served, run_id, end)
+    stuck.go.set()
+    await wait_until(stuck.stopped.is_set)
+    assert (await served.finished(run_id))["status"] in ("failed", "cancelled")
+    assert await own(served, run_id) == [FIRST]
+
+
+@pytest.mark.parametrize("kind", ["error", "cancelled"])
+async def test_secrets_in_a_pushed_end_are_masked(serve: Serve, tmp_path: Path, kind: str) -> None:
+    (tmp_path / ".env").write_text("API_KEY=opensesame\n")
+    served = await serve(streaming=ENABLED, secrets={"required": [{"name": "API_KEY"}]})
+    run_id = await served.start(external="true")
+    said = {"error": "with opensesame", "details": {"opensesame": ["opensesame"]}}
+    await push(served, run_id, {"type": kind} | (said if kind == "error" else {"reason": "with opensesame"}))
+    async with served.events(run_id) as reader:
+        await reader.all()
+    assert b"with ***" in reader.raw
+    assert "opensesame" not in reader.raw.decode() + str(await served.finished(run_id))
+
+
+async def test_an_invocation_is_no_run_to_push_into(serve: Serve) -> None:
+    ids: list[str] = []
+
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        ids.append(context.run_id)
+        await asyncio.Event().wait()
+
+    served = await serve(agent, streaming=ENABLED)
+    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    await wait_until(lambda: ids)
+    await refused(served, ids[0], ALL, 404, "NOT_FOUND")
+    asked.cancel()
+    await asyncio.wait((asked,))

@@ -1,0 +1,204 @@
+"""Pushing to one replica what another one's run is to have."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from dockrion import ids
+from dockrion.backends.redis import RedisBackend
+from tests import support
+from tests.backends.conformance import forget
+from tests.conftest import Serve
+from tests.servers import KINDS, shared
+from tests.support import Served, wait_until
+from tests.web.helpers import Waits, error_of
+from tests.web.test_push import ALL, ENABLED, END, own, push, refused
+from tests.web.test_push_refusals import WRONG
+
+Pair = tuple[Served, Served]
+
+
+@pytest.fixture(params=KINDS)
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Keep all runs in Redis; return the prefix of the keys."""
+    agent = f"tested-{ids.uuid7()}"
+    monkeypatch.setattr(support, "KEPT_IN", {"url": shared(request.param).url, "agent": agent})
+    yield f"dockrion:{agent}:"
+    forget(request.param, agent)
+
+
+@pytest.fixture
+async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Serve two replicas that can be told of news."""
+    more = getattr(request, "param", {})
+    replicas = [await serve(streaming=ENABLED | more) for _ in range(2)]
+    server = shared(request.node.callspec.params["kept"])
+    for each in replicas:
+        backend = each.service.backend
+        assert isinstance(backend, RedisBackend)
+        control = f"{kept}{{service}}:control:{backend.replica}"
+        await wait_until(partial(server.command, "EXISTS", control))
+    yield replicas[0], replicas[1]
+
+
+def questions(kept: str, server: support.Any) -> list[bytes]:
+    return [key for key in server.command("KEYS", f"{kept}*") if b"question" in key]
+
+
+async def test_any_replica_takes_events_and_answers_the_same(pair: Pair) -> None:
+    owner, other = pair
+    run_id = await owner.start(external="true")
+    accepted = {"success": True, "run_id": run_id, "accepted": 2, "duplicate": False}
+    again = accepted | {"accepted": 0, "duplicate": True}
+    assert await push(other, run_id, ALL[:2], producer_seq=1) == accepted
+    assert await push(owner, run_id, ALL[:2], producer_seq=1) == again
+    assert await push(other, run_id, ALL[:2], producer_seq=1) == again
+    assert await push(owner, run_id, ALL[2:4], producer_seq=2) == accepted
+    assert await push(other, run_id, ALL[2:4], producer_seq=2) == again
+    assert await push(other, run_id, [ALL[4], END], producer_seq=3) == accepted
+    for each in pair:
+        await each.finished(run_id)
+        assert await push(each, run_id, END, producer_seq=3) == again
+        assert await own(each, run_id) == ALL[:5]
+
+
+async def test_refusals_are_the_same_from_every_replica(pair: Pair) -> None:
+    owner, other = pair
+    run_id = await owner.start(external="true")
+    await push(owner, run_id, ALL, producer_seq=1)
+    asked: list[tuple[Any, dict[str, Any]]] = [
+        *(([ALL[0], event], {}) for event, _ in WRONG),
+        (ALL, {"producer_seq": 3}),
+        (END, {"producer_seq": 2**63 - 1}),
+        ([], {}),
+        ([{}] * 30, {"producer_seq": 2}),
+    ]
+
+    async def answers(served: Served) -> list[tuple[int, Any]]:
+        found = []
+        for events, query in asked:
+            async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as answer:
+                assert answer.status in (400, 409)
+                found.append((answer.status, await answer.json()))
+        return found
+
+    assert await answers(owner) == await answers(other)
+    await push(other, run_id, END)
+    await owner.finished(run_id)
+    assert await answers(owner) == await answers(other)
+    for each in pair:
+        await refused(each, "nobody", ALL, 404, "NOT_FOUND")
+    assert await own(other, run_id) == ALL
+
+
+async def test_a_batch_sent_many_times_to_both_at_once_is_taken_once(pair: Pair) -> None:
+    run_id = await pair[0].start(external="true")
+    for number in range(1, 6):
+        answers = await asyncio.gather(
+            *(push(each, run_id, ALL, producer_seq=number) for each in pair for _ in range(10))
+        )
+        assert sorted(answer["accepted"] for answer in answers) == [0] * 19 + [len(ALL)]
+    await asyncio.gather(*(push(each, run_id, END, producer_seq=6) for each in pair for _ in range(10)))
+    assert await own(pair[1], run_id) == ALL * 5
+
+
+async def test_many_producers_over_both_lose_nothing_and_keep_batches_together(pair: Pair) -> None:
+    run_id = await pair[0].start(external="true")
+
+    async def produce(name: str, through: Served) -> None:
+        for number in range(10):
+            batch = [{"type": "custom:x", "of": name, "number": number, "part": part} for part in range(5)]
+            assert (await push(through, run_id, batch))["accepted"] == 5
+
+    await asyncio.gather(*(produce(f"{at}.{n}", each) for at, each in enumerate(pair) for n in range(8)))
+    await push(pair[1], run_id, END)
+    found = await own(pair[0], run_id)
+    batches = [found[at : at + 5] for at in range(0, len(found), 5)]
+    assert len(batches) == 160
+    for batch in batches:
+        first = batch[0]
+        assert batch == [first | {"part": part} for part in range(5)]
+    for name in {each[0]["of"] for each in batches}:
+        assert [each[0]["number"] for each in batches if each[0]["of"] == name] == list(range(10))
+
+
+async def test_producers_that_share_numbers_feed_one_run_in_order(pair: Pair) -> None:
+    run_id = await pair[0].start(external="true")
+
+    async def insist(number: int, through: Served) -> None:
+        query = {"producer_seq": number}
+        batch = [{"type": "custom:x", "number": number}] * 3
+        while True:
+            async with through.client.post(f"/runs/{run_id}/events", json=batch, params=query) as answer:
+                if answer.status == 200:
+                    return
+                await error_of(answer, 409, "CONFLICT")
+
+    await asyncio.gather(*(insist(number, each) for number in range(12, 0, -1) for each in pair))
+    await push(pair[1], run_id, END, producer_seq=13)
+    assert [event["number"] for event in await own(pair[0], run_id)] == [
+        n for n in range(1, 13) for _ in "123"
+    ]
+
+
+async def test_a_large_batch_arrives_whole(pair: Pair) -> None:
+    run_id = await pair[0].start(external="true")
+    large = [{"type": "custom:large", "text": "ä" * 4_000} for _ in range(999)]
+    assert (await push(pair[1], run_id, [*large, END]))["accepted"] == 1000
+    assert await own(pair[0], run_id) == large
+
+
+async def test_an_agent_is_stopped_through_another_replica(pair: Pair) -> None:
+    owner, other = pair
+    owner.use(agent := Waits())
+    run_id = await owner.start("asked")
+    await wait_until(lambda: agent.payloads)
+    await push(other, run_id, [ALL[0], END])
+    await wait_until(lambda: agent.stopped == ["asked"])
+    assert (await other.finished(run_id))["output"] == END["output"]
+
+
+@pytest.mark.parametrize("pair", [{"max_concurrent_runs": 1}], indirect=True)
+async def test_a_run_that_waits_on_another_replica_takes_nothing_yet(pair: Pair) -> None:
+    owner, other = pair
+    run_id, waiting = [await owner.start(external="true") for _ in range(2)]
+    await refused(other, waiting, ALL, 503, "SERVICE_UNAVAILABLE")
+    for each in (run_id, waiting):
+        async with other.events(each) as reader:
+            await reader.until("started")
+            await push(other, each, END)
+        await other.finished(each)
+
+
+async def test_an_owner_that_does_not_answer_is_unavailable(
+    pair: Pair, kept: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("dockrion.backends.base._ANSWER_SECONDS", 0.1)
+    owner, other = pair
+    run_id = await owner.start(external="true")
+    await owner.service.ingest.aclose()
+    async with other.client.post(f"/runs/{run_id}/events", json=ALL) as answer:
+        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
+        assert answer.headers["Retry-After"]
+    server = shared(request.node.callspec.params["kept"])
+    assert all(0 < server.command("TTL", key) <= 60 for key in questions(kept, server))
+    await push(owner, run_id, END)
+    assert await own(other, run_id) == []
+
+
+async def test_nothing_is_left_of_what_was_asked(
+    pair: Pair, kept: str, request: pytest.FixtureRequest
+) -> None:
+    owner, other = pair
+    run_id = await owner.start(external="true")
+    await asyncio.gather(*(push(other, run_id, ALL) for _ in range(20)))
+    await refused(other, run_id, {"type": "odd"})
+    assert questions(kept, shared(request.node.callspec.params["kept"])) == []
+    assert isinstance(other.service.backend, RedisBackend)
+    assert not other.service.backend._asking._waiting
+    await push(owner, run_id, END)
+    await owner.finished(run_id)
+    assert not owner.service.ingest._answering
