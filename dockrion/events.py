@@ -97,6 +97,7 @@ CONFIGURABLE: dict[str, type[Event]] = {
     "heartbeat": Heartbeat,
 }
 COMMON_FIELDS = Event.__struct_fields__
+OTHER_WRITES = CUSTOM_PREFIX + "stream"  # what a graph or a chain writes that names no event
 
 PRESETS: dict[str, frozenset[str]] = {
     "minimal": frozenset(),
@@ -145,6 +146,11 @@ class EventFilter:
             allowed = PRESETS[allowed]
         self._types = {*map(_checked_type, allowed), *MANDATORY}
         self._all_custom = "custom" in self._types
+
+    @property
+    def passes_any(self) -> bool:
+        """Whether any event passes that agents may emit."""
+        return self._types > MANDATORY.keys()
 
     def allows(self, event_type: str) -> bool:
         return event_type in self._types or (self._all_custom and event_type.startswith(CUSTOM_PREFIX))

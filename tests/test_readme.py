@@ -51,9 +51,9 @@ def names(cell: str) -> list[str]:
 
 
 @contextmanager
-def running(dockfile: Path, port: int, folder: Path) -> Iterator[None]:
+def running(dockfile: Path, port: int, folder: Path, **variables: str) -> Iterator[None]:
     command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
-    environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url}
+    environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url} | variables
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             asyncio.run(_until_ready(port))
@@ -61,6 +61,18 @@ def running(dockfile: Path, port: int, folder: Path) -> Iterator[None]:
         finally:
             process.terminate()
             assert process.wait(PATIENCE) == 0
+
+
+@contextmanager
+def agent_process() -> Iterator[str]:
+    """Run the sample agent process, and return its URL."""
+    port = free_port()
+    command = [sys.executable, str(ROOT / "config/agents/process.py"), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
 
 
 async def _until_ready(port: int) -> None:
@@ -190,6 +202,35 @@ def test_the_generator_example_works_as_written(tmp_path: Path) -> None:
     assert '"output":{"answer":"Hello"}' in stream
 
 
+@pytest.mark.parametrize(("module", "steps"), [("graph", ["progress", "step"]), ("chain", ["step", "token"])])
+def test_the_examples_of_frameworks_work_as_written(module: str, steps: list[str], tmp_path: Path) -> None:
+    [code] = [block for block in blocks("python") if block.startswith(f"# {module}.py")]
+    [dockfile] = [block for block in blocks("yaml") if f"entrypoint: {module}:make" in block]
+    (tmp_path / f"{module}.py").write_text(code)
+    (tmp_path / "Dockfile.yaml").write_text(dockfile)
+    port = free_port()
+    body = '{"name": "Ada"}'
+    with running(tmp_path / "Dockfile.yaml", port, tmp_path):
+        stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream --json '{body}'", tmp_path)
+    types = re.findall(r"^event: (.*)$", stream, re.MULTILINE)
+    assert types[0] == "started"
+    assert set(types[1:-1]) == set(steps)
+    assert types[-1] == "complete"
+    assert "Hello" in stream
+
+
+def test_the_walk_through_a_sidecar_does_what_it_says() -> None:
+    port = free_port()
+    examples = [block.replace("localhost:8084", f"127.0.0.1:{port}") for block in blocks("sh")]
+    examples = [block for block in examples if f"127.0.0.1:{port}" in block]
+    with agent_process() as url, running(ROOT / "config/sidecar.yaml", port, ROOT, AGENT_URL=url):
+        asked, pushed = (shell(block, ROOT) for block in examples)
+    assert '"output":{"spelt":"r-a-i-n"}' in asked
+    types = re.findall(r"^event: (.*)$", pushed, re.MULTILINE)
+    every_type = [*events.CONFIGURABLE, "custom:mood"]
+    assert sorted(set(types)) == sorted(["started", *every_type, "complete"])
+
+
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_examples_are_sound(text: str, tmp_path: Path) -> None:
     whole: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
@@ -203,7 +244,7 @@ def test_yaml_examples_are_sound(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: str(path.stem))
 def test_each_dockfile_in_config_runs_as_it_is(path: Path) -> None:
     port = free_port()
-    with running(path, port, ROOT):
+    with agent_process() as url, running(path, port, ROOT, AGENT_URL=url):
         body = '{"topic": "Rain", "word": "rain", "words": 2, "pause_ms": 0}'
         stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream --json '{body}'", ROOT)
         invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke --json '{body}'", ROOT)
@@ -217,7 +258,7 @@ def test_the_dockfile_table_is_the_code_s() -> None:
 
 
 async def test_the_endpoint_table_names_every_route(tmp_path: Path) -> None:
-    app = create_app(dockfile(tmp_path))
+    app = create_app(dockfile(tmp_path, {"streaming": {"ingest": {"enabled": True}}}))
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

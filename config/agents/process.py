@@ -1,4 +1,4 @@
-"""An agent process in plain Python: it knows nothing of Dockrion, and answers with a line of JSON an event."""
+"""An agent process in plain Python. It knows nothing of Dockrion: it answers with a line of JSON an event."""
 
 import json
 import sys

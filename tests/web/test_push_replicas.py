@@ -1,10 +1,12 @@
 """Pushing to one replica what another one's run is to have."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockrion import ids
@@ -12,7 +14,7 @@ from dockrion.backends.redis import RedisBackend
 from tests import support
 from tests.backends.conformance import forget
 from tests.conftest import Serve
-from tests.servers import KINDS, shared
+from tests.servers import KINDS, Server, shared
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
@@ -31,7 +33,7 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> Pair:
     """Serve two replicas that can be told of news."""
     more = getattr(request, "param", {})
     replicas = [await serve(streaming=ENABLED | more) for _ in range(2)]
@@ -41,10 +43,10 @@ async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> Async
         assert isinstance(backend, RedisBackend)
         control = f"{kept}{{service}}:control:{backend.replica}"
         await wait_until(partial(server.command, "EXISTS", control))
-    yield replicas[0], replicas[1]
+    return replicas[0], replicas[1]
 
 
-def questions(kept: str, server: support.Any) -> list[bytes]:
+def questions(kept: str, server: Server) -> list[bytes]:
     return [key for key in server.command("KEYS", f"{kept}*") if b"question" in key]
 
 
@@ -147,7 +149,9 @@ async def test_producers_that_share_numbers_feed_one_run_in_order(pair: Pair) ->
 async def test_a_large_batch_arrives_whole(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
     large = [{"type": "custom:large", "text": "ä" * 4_000} for _ in range(999)]
-    assert (await push(pair[1], run_id, [*large, END]))["accepted"] == 1000
+    body, headers = BytesIO(msgspec.json.encode([*large, END])), {"Content-Type": "application/json"}
+    async with pair[1].client.post(f"/runs/{run_id}/events", data=body, headers=headers) as answer:
+        assert (await answer.json())["accepted"] == 1000
     assert await own(pair[0], run_id) == large
 
 

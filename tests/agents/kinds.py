@@ -1,0 +1,237 @@
+"""One agent in every kind: it spells `abc`, breaks, or waits until it is stopped, as its payload says."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+from aiohttp import web
+from langchain_core.runnables import RunnableLambda
+from langgraph.graph import START, StateGraph
+
+from dockrion import StreamContext, get_current_context
+from dockrion.agents import graph, runnable
+from dockrion.agents.base import Agent
+from dockrion.agents.custom import HandlerAgent, ObjectAgent
+from dockrion.agents.remote import RemoteAgent
+from tests.agents.harness import spin
+from tests.support import dockfile
+
+SPELT = {"text": "abc"}
+SPELL, BREAK, WAIT = {"do": "spell"}, {"do": "break"}, {"do": "wait"}
+
+
+class BrokenError(Exception):
+    """What the agents raise."""
+
+
+@dataclass
+class Kind:
+    """An agent, and how often it was stopped while it waited."""
+
+    agent: Agent
+    stops: list[str] = field(default_factory=list)
+
+
+Make = Callable[[Path], AbstractAsyncContextManager[Kind]]
+
+
+class _Doings:
+    """The agent's work, sync and async."""
+
+    def __init__(self) -> None:
+        self.stops: list[str] = []
+
+    def sync(self, payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
+        context.sync_emit_token("a")
+        if payload["do"] == "break":
+            raise BrokenError("broken on purpose")
+        if payload["do"] == "wait":
+            spin(context)
+            self.stops.append("sync")
+        context.sync_emit_token("b")
+        context.sync_emit_token("c")
+        return dict(SPELT)
+
+    async def awaited(self, payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
+        await context.emit_token("a")
+        if payload["do"] == "break":
+            raise BrokenError("broken on purpose")
+        if payload["do"] == "wait":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.stops.append("async")
+        await context.emit_token("b")
+        await context.emit_token("c")
+        return dict(SPELT)
+
+    def generator(self, payload: dict[str, Any], context: StreamContext) -> Iterator[Any]:
+        yield "a"
+        if payload["do"] == "break":
+            raise BrokenError("broken on purpose")
+        if payload["do"] == "wait":
+            spin(context)
+            self.stops.append("generator")
+        yield "b"
+        yield "c"
+        yield dict(SPELT)
+
+    async def async_generator(self, payload: dict[str, Any], context: StreamContext) -> AsyncIterator[Any]:
+        yield "a"
+        if payload["do"] == "break":
+            raise BrokenError("broken on purpose")
+        if payload["do"] == "wait":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.stops.append(context.run_id)
+        yield "b"
+        yield "c"
+        yield dict(SPELT)
+
+
+def _current() -> StreamContext:
+    context = get_current_context()
+    assert context is not None
+    return context
+
+
+def _handler(shape: str) -> Make:
+    @asynccontextmanager
+    async def make(_folder: Path) -> AsyncIterator[Kind]:
+        doings = _Doings()
+        yield Kind(HandlerAgent(getattr(doings, shape)), doings.stops)
+
+    return make
+
+
+@asynccontextmanager
+async def _object(_folder: Path) -> AsyncIterator[Kind]:
+    doings = _Doings()
+
+    class Made:
+        def invoke(self, payload: dict[str, Any], context: StreamContext) -> Any:
+            return doings.sync(payload, context)
+
+        def astream(self, payload: dict[str, Any], context: StreamContext) -> Any:
+            return doings.async_generator(payload, context)
+
+    yield Kind(ObjectAgent(Made()), doings.stops)
+
+
+class _State(TypedDict, total=False):
+    do: str
+    text: str
+
+
+def _graph(*, sync: bool) -> Make:
+    @asynccontextmanager
+    async def make(_folder: Path) -> AsyncIterator[Kind]:
+        doings = _Doings()
+
+        def node(state: _State) -> Any:
+            return doings.sync(dict(state), _current())
+
+        async def async_node(state: _State) -> Any:
+            return await doings.awaited(dict(state), _current())
+
+        made: Any = StateGraph(_State)
+        made.add_node("work", node if sync else async_node)
+        made.add_edge(START, "work")
+        agent = graph.agent_of(made.compile(), {}, threads=4)
+        yield Kind(agent, doings.stops)
+        await agent.aclose()
+
+    return make
+
+
+def _runnable(*, sync: bool) -> Make:
+    @asynccontextmanager
+    async def make(_folder: Path) -> AsyncIterator[Kind]:
+        doings = _Doings()
+
+        def work(payload: dict[str, Any]) -> Any:
+            return doings.sync(payload, _current())
+
+        async def async_work(payload: dict[str, Any]) -> Any:
+            return await doings.awaited(payload, _current())
+
+        made: Any = RunnableLambda(work if sync else async_work)
+        agent = runnable.agent_of(made, {}, threads=4)
+        yield Kind(agent, doings.stops)
+        await agent.aclose()
+
+    return make
+
+
+def _process(content_type: str, *, uds: bool = False) -> Make:
+    """Answer in a process of its own, as far as HTTP tells."""
+
+    @asynccontextmanager
+    async def make(folder: Path) -> AsyncIterator[Kind]:
+        stops: list[str] = []
+
+        async def work(request: web.Request) -> web.StreamResponse:
+            payload = await request.json()
+            answer = web.StreamResponse(headers={"Content-Type": content_type})
+            await answer.prepare(request)
+
+            async def say(event_type: str, **fields: Any) -> None:
+                named, whole = json.dumps(fields), json.dumps({"type": event_type, **fields})
+                framed = f"event: {event_type}\ndata: {named}\n\n"
+                await answer.write((framed if "event-stream" in content_type else f"{whole}\n").encode())
+
+            await say("token", content="a")
+            if payload["do"] == "break":
+                await say("error", error="BrokenError: broken on purpose")
+                return answer
+            if payload["do"] == "wait":
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    stops.append("process")
+            await say("token", content="b")
+            await say("token", content="c")
+            await say("complete", output=SPELT)
+            return answer
+
+        app = web.Application()
+        app.router.add_post("/work", work)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        site: web.BaseSite
+        if uds:
+            path = folder / "agent.sock"
+            site = web.UnixSite(runner, path)
+            await site.start()
+            url = f"unix:{path}:/work"
+        else:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/work"
+        agent = RemoteAgent(dockfile(folder, {"agent": {"name": "tested", "url": url}}).dockfile)
+        yield Kind(agent, stops)
+        await agent.aclose()
+        await runner.cleanup()
+
+    return make
+
+
+EVERY_KIND: dict[str, Make] = {
+    "function": _handler("sync"),
+    "async function": _handler("awaited"),
+    "generator": _handler("generator"),
+    "async generator": _handler("async_generator"),
+    "object": _object,
+    "graph": _graph(sync=False),
+    "graph with a sync node": _graph(sync=True),
+    "runnable": _runnable(sync=False),
+    "sync runnable": _runnable(sync=True),
+    "process, event stream": _process("text/event-stream"),
+    "process, lines": _process("application/x-ndjson"),
+    "process, unix socket": _process("text/event-stream", uds=True),
+}
