@@ -10,7 +10,7 @@ import msgspec
 
 from dockrion import foreign, outcome
 from dockrion.active import Active
-from dockrion.backends.base import Backend, Question
+from dockrion.backends.base import Backend, Question, Run
 from dockrion.errors import Conflict, DockrionError, InvalidRequest, ServiceUnavailable
 from dockrion.execution import STOP_SECONDS
 from dockrion.logs import log
@@ -102,7 +102,7 @@ class Ingest:
             return await self._take(active, batch, checked)
         run = await self._backend.get(run_id)
         if run.finished:
-            return _receipt_of_finished(batch, run.metadata.get(Active.PRODUCER_SEQ, 0), run_id)
+            return _receipt_of_finished(batch, run)
         answer = await self._backend.ask_owner(run_id, msgspec.json.encode(batch))
         reply: Receipt | _Refused = _reply_decoder.decode(answer)
         if isinstance(reply, _Refused):
@@ -139,6 +139,13 @@ class Ingest:
             active.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 
+    async def _push_here(self, run_id: str, batch: Batch) -> Receipt | _Refused:
+        """Take a batch for a run of this process, also when that has ended on the batch's way here."""
+        if (active := self._find(run_id)) is not None:
+            return await self._take(active, batch, _check(batch.events))
+        run = await self._backend.get(run_id)
+        return _receipt_of_finished(batch, run) if run.finished else _gone()
+
     async def _listen(self) -> None:
         async for question in self._backend.questions():
             task = asyncio.create_task(self._answer(question))
@@ -149,7 +156,7 @@ class Ingest:
         reply: Receipt | _Refused
         try:
             batch = _batch_decoder.decode(question.text)
-            reply = await self.push(question.run_id, batch) if self._find(question.run_id) else _gone()
+            reply = await self._push_here(question.run_id, batch)
         except tuple(_REFUSALS.values()) as error:
             reply = _Refused(type(error).__name__, error.message, error.details)
         except Exception as error:
@@ -202,10 +209,10 @@ def _refuse_missing(batch: Batch, taken: int) -> None:
         )
 
 
-def _receipt_of_finished(batch: Batch, taken: int, run_id: str) -> Receipt:
-    if _is_duplicate(batch, taken):
+def _receipt_of_finished(batch: Batch, run: Run) -> Receipt:
+    if _is_duplicate(batch, run.metadata.get(Active.PRODUCER_SEQ, 0)):
         return Receipt(0, duplicate=True)
-    raise _over(run_id)
+    raise _over(run.run_id)
 
 
 def _over(run_id: str) -> InvalidRequest:

@@ -259,3 +259,26 @@ def test_frames_are_the_frames_of_the_entries_one_after_the_other() -> None:
     entries = [entry(n, "x" * n) for n in range(1, 50)]
     assert sse.frames(entries) == b"".join(map(sse.frame, entries))
     assert sse.frames([]) == b""
+
+
+@pytest.mark.parametrize(
+    ("stream", "pending"),
+    [
+        (b"", 0),
+        (b"data: 12345", 11),
+        (b"data: 12345\n", 12),
+        (b"data: 12345\ndata: 1", 19),
+        (b"data\n" * 10, 50),
+        (b": a comment\n", 0),
+        (b": a comment", 11),
+        (b"event: a\n", 0),
+        (b"data: 12345\n\n", 0),
+        (b"data: 12345\n\ndata", 4),
+        (b"data: 12345\r\r", 0),
+        (BOM[:2], 2),
+        (BOM, 0),
+    ],
+)
+def test_pending_is_what_is_held_of_a_message(stream: bytes, pending: int) -> None:
+    assert feed([stream])[1].pending == pending
+    assert feed(bytewise(stream))[1].pending == pending

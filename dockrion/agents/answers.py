@@ -41,18 +41,19 @@ class Answer(Protocol):
         """
 
 
+def is_known(content_type: str) -> bool:
+    """Tell whether there is a reader for a media type."""
+    return content_type in _MEDIA_TYPES or content_type.endswith("+json")
+
+
 def reader(content_type: str) -> Answer:
     """Return what reads an answer of a media type.
 
     Raises:
         Garbled: Nothing does.
     """
-    if content_type == "text/event-stream":
-        return _EventStream()
-    if content_type in ("application/x-ndjson", "application/jsonl"):
-        return _Lines()
-    if content_type == "application/json" or content_type.endswith("+json"):
-        return _Json()
+    if is_known(content_type):
+        return _MEDIA_TYPES.get(content_type, _Json)()
     raise Garbled(
         f"the agent process answered {content_type!r:.100}, not application/json, text/event-stream "
         "or application/x-ndjson"
@@ -122,13 +123,12 @@ class _Named:
 
     def __init__(self) -> None:
         self._count = 0
-        self._text: list[str] = []
-        self._size = 0
+        self._text = bytearray()  # in little more than its length, however short the pieces
         self._text_ended = False
 
     def parts(self, name: str, data: str) -> Iterator[Part]:
         self._count += 1
-        if data == _LAST_OF_OPENAI:
+        if name == "message" and data == _LAST_OF_OPENAI:
             yield self._whole_text()
             return
         value = _json(data)
@@ -168,18 +168,19 @@ class _Named:
 
     def _note(self, text: str) -> None:
         """Keep text that may be all there is of the output."""
-        self._text.append(text)
-        self._size += len(text)
-        _refuse_endless(self._size)
+        self._text += text.encode("utf-8", "replace")
+        _refuse_endless(len(self._text))
 
     def _whole_text(self) -> Outcome:
-        return of_output("".join(self._text))
+        return of_output(self._text.decode())
 
 
-def _event(name: str, value: Any, data: str) -> dict[str, Any]:
+def _event(name: Any, value: Any, data: str) -> dict[str, Any]:
     """Return an event with its type; what is no object becomes the field that the type has for it."""
     if isinstance(value, dict):
         if name == "message" and "type" in value:
+            name = value["type"]
+        if not isinstance(name, str):
             return value
         if name not in _KNOWN and not name.startswith(events.CUSTOM_PREFIX):
             name = events.CUSTOM_PREFIX + name
@@ -213,3 +214,11 @@ def _json(text: str) -> Any:
 def _refuse_endless(size: int) -> None:
     if size > MAX_EVENT_BYTES:
         raise Garbled(f"the agent process sent more than {MAX_EVENT_BYTES // 1024**2} MiB at once")
+
+
+_MEDIA_TYPES: dict[str, type[Answer]] = {
+    "application/json": _Json,
+    "text/event-stream": _EventStream,
+    "application/x-ndjson": _Lines,
+    "application/jsonl": _Lines,
+}

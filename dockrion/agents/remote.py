@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from dockrion.agents.answers import Garbled, Part, reader
+from dockrion.agents.answers import Garbled, Part, is_known, reader
 from dockrion.agents.base import Call
 from dockrion.agents.fed import Silence, until_silent
 from dockrion.agents.peer import Peer, succeeded
@@ -163,9 +163,9 @@ def _of_trouble(error: Exception) -> Failed:
 
 async def _read(answer: aiohttp.ClientResponse, context: StreamContext, silence: Silence) -> Outcome:
     """Emit what an answer says while it comes, and return how it ends."""
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Garbled("the agent process's answer is compressed, though that was not accepted")
-    parts = reader(answer.content_type) if "Content-Type" in answer.headers else None
+    parts = reader(answer.content_type) if is_known(answer.content_type) else None
     async for data in answer.content.iter_any():
         silence.pause()  # it is not the agent's fault if events cannot be stored
         parts = parts or reader(answer.content_type)

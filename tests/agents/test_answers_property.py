@@ -19,14 +19,52 @@ values = st.recursive(
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=10)
 names = st.sampled_from(
-    ["message", "token", "progress", "step", "checkpoint", "heartbeat", "started", "complete", "error",
-     "cancelled", "custom:a", "custom:", "own", "a b", "gap"]
-)  # fmt: skip
+    [
+        "message",
+        "token",
+        "progress",
+        "step",
+        "checkpoint",
+        "heartbeat",
+        "started",
+        "complete",
+        "error",
+        "cancelled",
+        "custom:a",
+        "custom:",
+        "own",
+        "gap",
+    ]
+)
 fields = st.sampled_from(
-    ["type", "content", "finish_reason", "step", "progress", "message", "node_name", "duration_ms", "input_keys",
-     "output_keys", "name", "data", "output", "metadata", "latency_seconds", "error", "code", "details", "reason",
-     "choices", "delta", "id", "run_id", "sequence", "timestamp"]
-)  # fmt: skip
+    [
+        "type",
+        "content",
+        "finish_reason",
+        "step",
+        "progress",
+        "message",
+        "node_name",
+        "duration_ms",
+        "input_keys",
+        "output_keys",
+        "name",
+        "data",
+        "output",
+        "metadata",
+        "latency_seconds",
+        "error",
+        "code",
+        "details",
+        "reason",
+        "choices",
+        "delta",
+        "id",
+        "run_id",
+        "sequence",
+        "timestamp",
+    ]
+)
 events = st.dictionaries(fields, names | values, max_size=5)
 good = st.one_of(
     st.builds(lambda text: {"type": "token", "content": text}, texts),
@@ -85,7 +123,9 @@ def test_an_event_stream_says_the_same_however_it_is_cut(
 def test_lines_say_the_same_however_they_are_cut(
     sent: list[dict[str, Any]], end: dict[str, Any] | None, newline: bytes, last: bool, cuts: list[int]
 ) -> None:
-    body = newline.join(map(msgspec.json.encode, [*sent, *([end] if end else [])])) + (newline if last else b"")
+    body = newline.join(map(msgspec.json.encode, [*sent, *([end] if end else [])])) + (
+        newline if last else b""
+    )
     whole = said(NDJSON, [body])
     assert whole[:-1] == sent
     assert said(NDJSON, bytewise(body)) == whole
@@ -113,7 +153,9 @@ def test_openais_style_says_the_same_however_it_is_cut(
     body = b"".join(b"data: " + each + newline * 2 for each in [*chunks, b"[DONE]"])
     whole = said(SSE, [body])
     assert isinstance(whole, list)
-    assert [part["content"] for part in whole[:-1] if isinstance(part, dict)] == [each for each in contents if each]
+    assert [part["content"] for part in whole[:-1] if isinstance(part, dict)] == [
+        each for each in contents if each
+    ]
     assert said(SSE, bytewise(body)) == whole
     assert said(SSE, cut(body, cuts)) == whole
 
@@ -125,7 +167,10 @@ def test_openais_style_says_the_same_however_it_is_cut(
 def test_any_value_is_an_event_or_garbled(name: str, value: Any) -> None:
     data = msgspec.json.encode(value)
     line = name.replace("\r", "").replace("\n", "").encode("utf-8", "replace")
-    for content_type, body in ((SSE, b"event: " + line + b"\ndata: " + data + b"\n\n"), (NDJSON, data + b"\n")):
+    for content_type, body in (
+        (SSE, b"event: " + line + b"\ndata: " + data + b"\n\n"),
+        (NDJSON, data + b"\n"),
+    ):
         with suppress(Garbled):
             read(content_type, [body])
 
@@ -140,9 +185,20 @@ def test_any_bytes_say_the_same_however_they_are_cut(content_type: str, body: by
 
 @pytest.mark.parametrize(
     "data",
-    [b'"\\ud800"', b"1" * 5000, b"1e999", b"-0", b"18446744073709551616", b"[" * 5000, b"\xff", b"\xed\xa0\x80"],
+    [
+        b'"\\ud800"',
+        b"1" * 5000,
+        b"1e999",
+        b"-0",
+        b"18446744073709551616",
+        b"[" * 5000,
+        b"\xff",
+        b"\xed\xa0\x80",
+    ],
 )
-@pytest.mark.parametrize("form", [b"%s", b'{"type":"token","content":%s}', b'{"type":"complete","output":%s}'])
+@pytest.mark.parametrize(
+    "form", [b"%s", b'{"type":"token","content":%s}', b'{"type":"complete","output":%s}']
+)
 @pytest.mark.parametrize("content_type", TYPES)
 def test_odd_json_is_read_or_garbled(content_type: str, form: bytes, data: bytes) -> None:
     body = form % data

@@ -88,9 +88,16 @@ async def test_events_arrive_while_the_process_still_works() -> None:
 
 @pytest.mark.parametrize(
     ("data", "content"),
-    [(b"plain text", "plain text"), (b'"a \\"string\\""', 'a "string"'), (b"a\ndata: b", "a\nb"), (b"7", "7")],
+    [
+        (b"plain text", "plain text"),
+        (b'"a \\"string\\""', 'a "string"'),
+        (b"a\ndata: b", "a\nb"),
+        (b"7", "7"),
+    ],
 )
-@pytest.mark.parametrize("name", [b"", b"event: token\n", b"event: message\n"], ids=["no name", "token", "message"])
+@pytest.mark.parametrize(
+    "name", [b"", b"event: token\n", b"event: message\n"], ids=["no name", "token", "message"]
+)
 async def test_data_that_is_no_object_is_a_tokens_content(name: bytes, data: bytes, content: str) -> None:
     ended = await told(SSE, name + b"data: " + data + b"\n\n" + as_sse(COMPLETE))
     assert ended.tokens == [content]
@@ -158,7 +165,9 @@ async def test_a_stream_without_an_end_is_a_disconnect(form: Any, events: list[d
 
 def chunk(content: str | None = None, **choice: Any) -> bytes:
     delta = {} if content is None else {"content": content}
-    return b"data: %s\n\n" % msgspec.json.encode({"id": "c", "choices": [{"index": 0, "delta": delta, **choice}]})
+    return b"data: %s\n\n" % msgspec.json.encode(
+        {"id": "c", "choices": [{"index": 0, "delta": delta, **choice}]}
+    )
 
 
 @pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b""], ids=["done", "finish reason alone"])
@@ -179,7 +188,9 @@ async def test_openais_style_that_breaks_off_is_a_disconnect() -> None:
 
 
 async def test_an_error_in_openais_style_is_an_error() -> None:
-    ended = await told(SSE, chunk("Hel") + b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n')
+    ended = await told(
+        SSE, chunk("Hel") + b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'
+    )
     assert ended.error == "overloaded"
     assert ended.terminal["details"]["type"] == "server_error"
 

@@ -41,9 +41,9 @@ async def test_a_unix_socket_that_can_be_connected_to_is_ready(tmp_path: Path) -
         "unix:/dev/null:/",
     ],
 )
-@pytest.mark.parametrize("asked", ["url", "health_url"])
-async def test_a_process_that_cannot_be_reached_is_not_ready(url: str, asked: str) -> None:
-    async with process(fine) as made, remote(**{"url": made.url, asked: url}) as agent:
+@pytest.mark.parametrize("health", [True, False], ids=["asked", "connected to"])
+async def test_a_process_that_cannot_be_reached_is_not_ready(url: str, health: bool) -> None:
+    async with remote(url, health_url=url if health else None) as agent:
         with pytest.raises(ServiceUnavailable, match="cannot be reached"):
             await agent.check()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ async def accept(_asked: Asked, wire: Wire) -> None:
 
 @asynccontextmanager
 async def stoppable(
-    answer: Answer, stop: Answer = accept, *, ingest: float | None = None, duration: float = 60, **spec: float
+    answer: Answer, stop: Answer = accept, *, ingest: float | None = None, duration: float = 60, **spec: Any
 ) -> AsyncIterator[tuple[Bench, Process]]:
     """Serve a process that another one can be asked to stop: the one that is returned."""
     async with (
@@ -123,7 +124,8 @@ async def test_a_time_limit_of_invoke_stops_the_process() -> None:
 @pytest.mark.parametrize("limit", ["read_timeout", "total_timeout", "duration"])
 async def test_every_time_limit_stops_the_process(limit: str) -> None:
     working = Working()
-    async with stoppable(working, **{limit: 0.1}) as (runs, stopper):
+    given: dict[str, Any] = {limit: 0.1}
+    async with stoppable(working, **given) as (runs, stopper):
         ended = await runs.run()
         assert ended.code == "TIMEOUT_ERROR"
         await wait_until(lambda: stopper.posts and working.left.is_set())
@@ -157,7 +159,9 @@ async def test_a_process_that_ends_its_run_is_not_told_to_stop(event: bytes) -> 
 
 @pytest.mark.parametrize("answer", [accept, Working(b"")], ids=["accepted", "no answer yet"])
 @pytest.mark.parametrize("end", [{"type": "complete", "output": 1}, {"type": "error", "error": "own"}])
-async def test_a_process_that_pushes_the_end_is_not_told_to_stop(answer: Answer, end: dict[str, object]) -> None:
+async def test_a_process_that_pushes_the_end_is_not_told_to_stop(
+    answer: Answer, end: dict[str, object]
+) -> None:
     async with process(accept) as stopper, process(answer) as made:
         given = remote(made.url, cancel_url=stopper.url, ingest=10)
         async with given as agent, bench(agent) as runs, pusher(runs) as push:

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dockrion.agents import answers
 from dockrion.errors import AgentDisconnected, AgentGarbled
@@ -260,7 +258,9 @@ DEEP: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("form", DEEP.values(), ids=DEEP)
 @pytest.mark.parametrize("depth", [100, 480, 600, 800, 960, 970, 980, 990, 100_000])
-async def test_values_of_any_depth_end_the_run_with_a_reason(form: Callable[[bytes], bytes], depth: int) -> None:
+async def test_values_of_any_depth_end_the_run_with_a_reason(
+    form: Callable[[bytes], bytes], depth: int
+) -> None:
     ended = await told(NDJSON, form(b"[" * depth + b"]" * depth) + b"\n")
     if ended.run.status == "failed":
         assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
@@ -276,33 +276,6 @@ async def test_a_process_that_is_not_there_is_a_disconnect(url: str) -> None:
         ended = await runs.run()
     assert ended.code == "AGENT_DISCONNECTED"
     assert "cannot be reached" in ended.error
-
-
-pieces = st.lists(
-    st.sampled_from(
-        [b"data: ", b"event: ", b"\n", b"\n\n", b"\r", b"{", b"}", b'"type"', b":", b'"token"', b'"complete"',
-         b"token", b"complete", b"error", b"[DONE]", b'{"choices":[', b'"delta"', b"[", b"]", b",", b"1", b"\xff"]
-    )
-    | st.binary(max_size=8),
-    max_size=12,
-)  # fmt: skip
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content_type=st.sampled_from(TYPES), body=pieces.map(b"".join))
-async def test_any_bytes_end_the_run_with_a_reason(content_type: str, body: bytes) -> None:
-    async with asyncio.timeout(5):
-        ended = await told(content_type, body)
-    known = ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
-    assert ended.run.status in ("completed", "cancelled") or ended.code in known
-
-
-@settings(max_examples=50, deadline=None)
-@given(data=st.binary(max_size=64), headed=st.booleans())
-async def test_any_bytes_instead_of_http_end_the_run_with_a_reason(data: bytes, headed: bool) -> None:
-    async with asyncio.timeout(5):
-        ended = await answered(raw((b"HTTP/1.1 200 OK\r\n" if headed else b"") + data))
-    assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
 
 
 async def test_an_invocation_of_a_process_in_trouble_says_the_same() -> None:
