@@ -15,6 +15,13 @@ SECRET = Redactor(["s3cr3t"])
 METADATA = {"agent": "bot"}
 
 
+def failure(error: BaseException, redactor: Redactor) -> Failed:
+    """Return the outcome of an agent that raised, as callers see it."""
+    result = outcome.cleaned(outcome.of_exception(error), redactor)
+    assert isinstance(result, Failed)
+    return result
+
+
 class NoText(Exception):
     def __str__(self) -> str:
         raise RuntimeError("broken")
@@ -87,7 +94,7 @@ def test_what_is_wrong_with_an_output_names_its_path_but_no_secret() -> None:
     ids=repr,
 )
 def test_an_exception_is_told_by_type_and_message(error: BaseException, message: str) -> None:
-    result = outcome.cleaned(outcome.of_exception(error), SECRET)
+    result = failure(error, SECRET)
     assert result.error == message
     assert result.code == "AGENT_EXECUTION_ERROR"
     assert result.details == {"type": type(error).__name__}
@@ -96,7 +103,7 @@ def test_an_exception_is_told_by_type_and_message(error: BaseException, message:
 
 @pytest.mark.parametrize("error", [NoText(), NoTextAtAll()], ids=["str", "str and repr"])
 def test_an_exception_without_text_is_told_by_its_type(error: Exception) -> None:
-    result = outcome.cleaned(outcome.of_exception(error), PLAIN)
+    result = failure(error, PLAIN)
     assert result.error.startswith(type(error).__name__)
 
 
@@ -107,7 +114,7 @@ def test_a_stop_iteration_is_told_as_what_the_agent_raised() -> None:
 
 
 def test_a_long_message_is_cut_after_it_was_cleaned() -> None:
-    result = outcome.cleaned(outcome.of_exception(ValueError("x" * 3_985 + "s3cr3t" + "y" * 10_000)), SECRET)
+    result = failure(ValueError("x" * 3_985 + "s3cr3t" + "y" * 10_000), SECRET)
     assert len(result.error) == 4_000
     assert "s3" not in result.error
 

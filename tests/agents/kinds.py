@@ -13,10 +13,11 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
-from dockrion.agents import graph, runnable
 from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent, ObjectAgent
+from dockrion.agents.graph import agent_of as graph_agent
 from dockrion.agents.remote import RemoteAgent
+from dockrion.agents.runnable import agent_of as runnable_agent
 from tests.agents.harness import spin
 from tests.support import dockfile
 
@@ -142,7 +143,7 @@ def _graph(*, sync: bool) -> Make:
         made: Any = StateGraph(_State)
         made.add_node("work", node if sync else async_node)
         made.add_edge(START, "work")
-        agent = graph.agent_of(made.compile(), {}, threads=4)
+        agent = graph_agent(made.compile(), {}, threads=4)
         yield Kind(agent, doings.stops)
         await agent.aclose()
 
@@ -161,7 +162,7 @@ def _runnable(*, sync: bool) -> Make:
             return await doings.awaited(payload, _current())
 
         made: Any = RunnableLambda(work if sync else async_work)
-        agent = runnable.agent_of(made, {}, threads=4)
+        agent = runnable_agent(made, {}, threads=4)
         yield Kind(agent, doings.stops)
         await agent.aclose()
 

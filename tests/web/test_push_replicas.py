@@ -103,7 +103,9 @@ async def test_a_batch_sent_many_times_to_both_at_once_is_taken_once(pair: Pair)
             *(push(each, run_id, ALL, producer_seq=number) for each in pair for _ in range(10))
         )
         assert sorted(answer["accepted"] for answer in answers) == [0] * 19 + [len(ALL)]
-    await asyncio.gather(*(push(each, run_id, END, producer_seq=6) for each in pair for _ in range(10)))
+    async with asyncio.TaskGroup() as group:
+        for each in (*pair,) * 10:
+            group.create_task(push(each, run_id, END, producer_seq=6))
     assert await own(pair[1], run_id) == ALL * 5
 
 

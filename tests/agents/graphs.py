@@ -1,0 +1,91 @@
+"""Graphs and models for the tests of graphs and runnables."""
+
+import operator
+from collections.abc import Iterator
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langgraph.graph import START, StateGraph
+
+from dockrion.agents import graph
+from dockrion.agents.graph import GraphAgent
+
+
+class Model(BaseChatModel):
+    """Streams the pieces it is given, one list a call."""
+
+    pieces: list[list[AIMessageChunk]]
+    streams: bool = True
+    calls: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def bind_tools(self, *_given: Any, **_options: Any) -> "Model":
+        return self
+
+    def _next(self) -> list[AIMessageChunk]:
+        self.calls += 1
+        return self.pieces[(self.calls - 1) % len(self.pieces)]
+
+    def _generate(self, *_given: Any, **_options: Any) -> ChatResult:
+        first, *others = self._next()
+        whole = first
+        for each in others:
+            whole += each
+        message = AIMessage(
+            content=whole.content, tool_calls=whole.tool_calls, response_metadata=whole.response_metadata
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(self, *_given: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+        run_manager = options.get("run_manager")
+        for message in self._next():
+            chunk = ChatGenerationChunk(message=message.model_copy())
+            if run_manager is not None:
+                run_manager.on_llm_new_token(str(message.text), chunk=chunk)
+            yield chunk
+
+    def _should_stream(self, **kwargs: Any) -> bool:
+        return self.streams and super()._should_stream(**kwargs)
+
+
+def says(*pieces: Any, reason: str = "stop") -> list[AIMessageChunk]:
+    """Return the pieces of a message with some text."""
+    chunks = [AIMessageChunk(content=piece) for piece in pieces]
+    return [*chunks, AIMessageChunk(content="", response_metadata={"finish_reason": reason})]
+
+
+def calls_tool(name: str, arguments: str) -> list[AIMessageChunk]:
+    """Return the pieces of a message that calls a tool."""
+    half = len(arguments) // 2
+    first = ToolCallChunk(name=name, args=arguments[:half], id="c1", index=0)
+    second = ToolCallChunk(name=None, args=arguments[half:], id=None, index=0)
+    return [
+        AIMessageChunk(content="", tool_call_chunks=[first]),
+        AIMessageChunk(content="", tool_call_chunks=[second]),
+        AIMessageChunk(content="", response_metadata={"finish_reason": "tool_calls"}),
+    ]
+
+
+class State(TypedDict, total=False):
+    """What the graphs keep."""
+
+    messages: Annotated[list[Any], operator.add]
+    word: str
+    seen: Annotated[list[str], operator.add]
+
+
+def one_node(node: Any, **compiled: Any) -> Any:
+    """Return a graph of one node, `work`."""
+    made: Any = StateGraph(State)
+    made.add_node("work", node)
+    made.add_edge(START, "work")
+    return made.compile(**compiled)
+
+
+def agent(made: Any, **config: Any) -> GraphAgent:
+    return graph.agent_of(made, config, threads=8)

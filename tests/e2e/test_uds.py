@@ -1,0 +1,103 @@
+"""`dockrion run --uds`: the service on a unix socket."""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.e2e.process import command, environment, run, write_dockfile
+from tests.support import wait_until
+
+AGENT = """
+async def handle(payload, context):
+    await context.emit_token("said")
+    return payload
+"""
+
+
+@asynccontextmanager
+async def listening(folder: Path, path: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """Serve on a socket, and wait until somebody can connect to it."""
+    arguments = command("run", folder / "Dockfile.yaml", "--uds", path)
+    with (folder / "out.log").open("wb") as out:
+        process = subprocess.Popen(arguments, cwd=folder, env=environment(), stdout=out, stderr=out)
+    try:
+        async with asyncio.timeout(20):
+            while not await is_ready(path):
+                assert process.poll() is None
+                await asyncio.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def is_ready(path: Path) -> bool:
+    connector = aiohttp.UnixConnector(str(path))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://localhost/ready") as answer,
+        ):
+            return answer.ok
+    except aiohttp.ClientConnectionError:
+        return False
+
+
+async def asked(path: Path, address: str, **payload: Any) -> str:
+    connector = aiohttp.UnixConnector(str(path))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.post(f"http://localhost{address}", json=payload) as answer,
+    ):
+        assert answer.ok
+        return await answer.text()
+
+
+async def test_it_serves_there_and_cleans_up(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, AGENT)
+    path = tmp_path / "d.sock"
+    async with listening(tmp_path, path) as process:
+        assert "event: token" in await asked(path, "/invoke/stream", word="rain")
+        process.send_signal(signal.SIGTERM)
+        await wait_until(lambda: process.poll() is not None, 20)
+        assert process.returncode == 0
+    assert not path.exists()
+
+
+async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, AGENT)
+    path = tmp_path / "d.sock"
+    async with listening(tmp_path, path):
+        refused = run("run", tmp_path / "Dockfile.yaml", "--uds", path, cwd=tmp_path)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"cannot listen on {path}: Address already in use;")
+    assert path.exists()
+    async with listening(tmp_path, path):
+        assert await asked(path, "/invoke", word="rain")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("Dockfile.yaml", "File exists"), ("no/such.sock", "No such file")]
+)
+def test_what_cannot_be_a_socket_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+    write_dockfile(tmp_path, AGENT)
+    refused = run("run", tmp_path / "Dockfile.yaml", "--uds", tmp_path / name, cwd=tmp_path)
+    assert refused.returncode == 1
+    [line] = refused.stderr.splitlines()
+    assert reason in line
+    assert (tmp_path / "Dockfile.yaml").read_text()
+
+
+def test_a_path_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, AGENT)
+    refused = run("run", tmp_path / "Dockfile.yaml", "--uds", tmp_path / ("x" * 200), cwd=tmp_path)
+    assert refused.returncode == 1
+    [line] = refused.stderr.splitlines()
+    assert "too long" in line
