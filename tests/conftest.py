@@ -22,7 +22,7 @@ Serve = Callable[..., Awaitable[Served]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--chaos-seconds", type=float, default=60.0, help="how long tests/chaos breaks things")
+    parser.addoption("--chaos-seconds", type=float, default=30.0, help="how long tests/chaos breaks things")
     parser.addoption("--chaos-seed", type=int, help="what tests/chaos breaks, as an earlier run printed it")
 
 

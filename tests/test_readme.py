@@ -167,10 +167,10 @@ def test_command_examples_run() -> None:
 
 
 def test_the_benchmark_prints_its_figures() -> None:
-    assert "python tests/bench.py\n" in blocks("sh")
-    printed = shell("python tests/bench.py", ROOT)
-    assert printed.count("events/s") == 9
-    assert printed.count("ms to delivery") == 3
+    [command] = [block for block in blocks("sh") if "tests.bench" in block]
+    printed = shell(command, ROOT)
+    for figure in ("requests/s", "runs/s", "from the start to /ready", "MiB"):
+        assert figure in printed
 
 
 def test_your_own_agent_works_as_written(tmp_path: Path) -> None:

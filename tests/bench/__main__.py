@@ -1,0 +1,127 @@
+"""Prints how Dockrion compares with a bare aiohttp server in the same run: `python -m tests.bench`."""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from statistics import median
+
+from tests.bench import scenarios, servers
+from tests.bench.scenarios import Bare, Dockrion, Nchan, Target
+from tests.servers import KINDS, RedisServer
+
+_MIB = 1024 * 1024
+
+
+class Bench:
+    """The servers, and how often each scenario is measured."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.dockrion: Dockrion
+        self.redis: Dockrion
+        self.bare: Bare
+        self.nchan: Nchan | None = None
+
+    async def rates(self, title: str, unit: str, scenario: Callable[[Target], Awaitable[float]]) -> None:
+        """Print medians of rounds that alternate, and their ratio."""
+        ours: list[float] = []
+        limits: list[float] = []
+        for _ in range(self.rounds):
+            limits.append(await scenario(self.bare))
+            ours.append(await scenario(self.dockrion))
+        _print(title, f"{median(ours):,.0f} {unit}", f"{median(limits):,.0f}", median(ours) / median(limits))
+
+
+def _print(title: str, figure: str, other: str = "", ratio: float | None = None) -> None:
+    print(f"{title:<44} {figure:>22} {other:>12} {'' if ratio is None else f'{ratio:.2f}':>6}", flush=True)
+
+
+async def pattern_a(bench: Bench) -> None:
+    await bench.rates("pattern A, one stream of 20,000 tokens", "events/s", scenarios.one_stream)
+    await bench.rates("pattern A, 50 streams of 400 tokens", "events/s", scenarios.many_streams)
+
+
+async def pattern_b(bench: Bench) -> None:
+    title = "pattern B, a run of 2,000 events, 100 readers"
+    await bench.rates(title, "events/s", scenarios.many_readers)
+    memory = [await scenarios.many_readers(bench.dockrion) for _ in range(bench.rounds)]
+    redis = [await scenarios.many_readers(bench.redis) for _ in range(bench.rounds)]
+    _print(
+        "  over redis; beside memory", f"{median(redis):,.0f} events/s", "", median(redis) / median(memory)
+    )
+    if bench.nchan is None:
+        _print("  nchan is not installed", "")
+        return
+    nchan = [await scenarios.nchan_readers(bench.nchan) for _ in range(bench.rounds)]
+    _print("  beside nchan", "", f"{median(nchan):,.0f}", median(memory) / median(nchan))
+
+
+async def paced(bench: Bench) -> None:
+    for title, target in (("bare", bench.bare), ("dockrion", bench.dockrion)):
+        p50, p99 = await scenarios.paced(target)
+        _print(f"200 events/s, 100 readers, late, {title}", f"p50 {p50:.2f} p99 {p99:.2f} ms")
+
+
+async def requests(bench: Bench) -> None:
+    await bench.rates("POST /invoke, 16 connections", "requests/s", scenarios.posts)
+    await bench.rates("POST /runs until all are complete", "runs/s", scenarios.runs)
+
+
+async def idle(bench: Bench) -> None:
+    limit, ours = await scenarios.idle_memory(bench.bare), await scenarios.idle_memory(bench.dockrion)
+    _print("500 idle readers, memory each", f"{ours:.1f} KiB", f"{limit:.1f}", ours / limit)
+
+
+async def start(_bench: Bench) -> None:
+    with servers.sample() as server:
+        await asyncio.sleep(1)
+        _print("from the start to /ready", f"{server.seconds_to_ready:.2f} s")
+        _print("memory when idle", f"{server.memory / _MIB:.1f} MiB")
+
+
+async def growth(bench: Bench) -> None:
+    for tokens in (100, 1000, 10_000, 100_000):
+        repeat = max(bench.rounds, 2000 // tokens)
+        rates = [await scenarios.run_of(bench.dockrion, tokens) for _ in range(repeat)]
+        _print(f"a run of {tokens:,} events", f"{median(rates):,.0f} events/s")
+    for readers in (1, 10, 100, 1000):
+        emitted, delivered = await scenarios.cpu_of(bench.dockrion, readers)
+        _print(f"CPU with {readers:,} readers", f"{emitted:.1f} us/event", f"{delivered:.2f} us/delivered")
+
+
+SCENARIOS = {each.__name__: each for each in (pattern_a, pattern_b, paced, requests, idle, start, growth)}
+
+
+async def measure(names: list[str], rounds: int) -> None:
+    bench = Bench(rounds)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        async with AsyncExitStack() as clients:
+            session = await clients.enter_async_context(servers.client())
+            bench.bare = Bare(stack.enter_context(servers.bare()), session)
+            bench.dockrion = Dockrion(stack.enter_context(servers.dockrion()), session)
+            if "pattern_b" in names:
+                redis = stack.enter_context(RedisServer(KINDS[0], folder)).url
+                bench.redis = Dockrion(stack.enter_context(servers.dockrion("redis", redis)), session)
+                nchan = stack.enter_context(servers.nchan())
+                bench.nchan = None if nchan is None else Nchan(nchan, session)
+            _print("", "dockrion", "bare aiohttp")
+            for name in names:
+                await SCENARIOS[name](bench)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"some of {', '.join(SCENARIOS)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if unknown := set(options.scenarios) - SCENARIOS.keys():
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    asyncio.run(measure(options.scenarios or list(SCENARIOS), options.rounds))
+
+
+if __name__ == "__main__":
+    main()
