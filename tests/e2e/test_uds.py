@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
+from dockrion import ids
+from tests.backends.conformance import forget
 from tests.e2e.process import command, environment, run, write_dockfile
+from tests.servers import KINDS, shared
 from tests.support import wait_until
 
 AGENT = """
@@ -22,9 +26,9 @@ async def handle(payload, context):
 
 
 @asynccontextmanager
-async def listening(folder: Path, path: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def listening(folder: Path, path: Path, *options: str) -> AsyncIterator[subprocess.Popen[bytes]]:
     """Serve on a socket, and wait until somebody can connect to it."""
-    arguments = command("run", folder / "Dockfile.yaml", "--uds", path)
+    arguments = command("run", folder / "Dockfile.yaml", "--uds", path, *options)
     with (folder / "out.log").open("wb") as out:
         process = subprocess.Popen(arguments, cwd=folder, env=environment(), stdout=out, stderr=out)
     try:
@@ -69,6 +73,29 @@ async def test_it_serves_there_and_cleans_up(tmp_path: Path) -> None:
         await wait_until(lambda: process.poll() is not None, 20)
         assert process.returncode == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_several_workers_serve_there(tmp_path: Path, kind: str) -> None:
+    name = f"tested-{ids.uuid7()}"
+    write_dockfile(
+        tmp_path,
+        "import os, time\nasync def handle(payload):\n    time.sleep(0.01)\n    return os.getpid()\n",
+        agent={"name": name, "handler": "agent:handle"},
+        streaming={"backend": "redis", "redis": {"url": shared(kind).url}},
+    )
+    path = tmp_path / "d.sock"
+    async with listening(tmp_path, path, "--workers", "2") as process:
+        answered: set[int] = set()
+        async with asyncio.timeout(20):
+            while len(answered) < 2:
+                answers = await asyncio.gather(*(asked(path, "/invoke") for _ in range(10)))
+                answered |= {msgspec.json.decode(each)["output"] for each in answers}
+        process.send_signal(signal.SIGTERM)
+        await wait_until(lambda: process.poll() is not None, 20)
+        assert process.returncode == 0
+    assert not path.exists()
+    forget(kind, name)
 
 
 async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
