@@ -1,22 +1,84 @@
 """Reading a run, history and live, as one loop over any backend."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
-from dockrion.backends.base import Backend, Page, Watch
+from dockrion.backends.base import PAGE_EVENTS, Backend, Page, Watch
 from dockrion.errors import RunNotFound, ServiceUnavailable
 
-PAGE_EVENTS = 512
 IDLE = Page(())
 _RETRY_SECONDS = 1.0
 _LAST_WORD_SECONDS = 5.0
 
 
+class Pages(AsyncIterator[Page]):
+    """A run's events after a position, as they come.
+
+    Attributes:
+        take: Called with a page that has come while the reader waits; returns whether it took
+            it at once, so that nothing has to wake for it. It does not wait itself.
+    """
+
+    def __init__(self, backend: Backend, run_id: str, after: int, idle: float, watch: Watch) -> None:
+        self.take: Callable[[Page], bool] | None = None
+        self.pages = self._pages()
+        self._backend = backend
+        self._run_id = run_id
+        self._after = after
+        self._idle = idle
+        self._watch = watch
+        self._now = asyncio.get_running_loop().time
+        self._quiet_until = 0.0
+        watch.look = self._look
+
+    def __anext__(self) -> Awaitable[Page]:
+        return self.pages.__anext__()
+
+    async def _pages(self) -> AsyncGenerator[Page, None]:
+        now = self._now
+        gone_at = None
+        self._quiet_until = now() + self._idle
+        while True:
+            longest = self._idle
+            try:
+                page = await self._backend.read(self._run_id, self._after, PAGE_EVENTS)
+                gone_at = None
+            except RunNotFound:  # its owner may have a last word
+                gone_at = gone_at or now() + _LAST_WORD_SECONDS
+                if now() >= gone_at:
+                    raise
+                page, longest = IDLE, gone_at - now()
+            except ServiceUnavailable:  # the watch wakes when it is back
+                page, longest = IDLE, _RETRY_SECONDS
+            if page.entries:
+                self._after = page.entries[-1].sequence
+                yield page
+                self._quiet_until = now() + self._idle
+            if page.closed:
+                return
+            if not page.more:
+                await self._watch.wait(min(self._quiet_until - now(), longest))
+            if now() >= self._quiet_until:
+                yield IDLE
+                self._quiet_until = now() + self._idle
+
+    def _look(self) -> bool:
+        """Hand on what has come, if that can be done without waking the reader."""
+        if self.take is None:
+            return False
+        page = self._watch.at_hand(self._after)
+        if page is None or not page.entries or page.closed or page.more or not self.take(page):
+            return False
+        self._after = page.entries[-1].sequence
+        self._watch.until = self._quiet_until = self._now() + self._idle
+        return True
+
+
 @asynccontextmanager
 async def follow(
     backend: Backend, run_id: str, after: int, *, idle: float, limit: int | None = None
-) -> AsyncIterator[AsyncIterator[Page]]:
+) -> AsyncIterator[Pages]:
     """Read a run's events after a position, as they come, until the run is over.
 
     The watch is armed on entering, before the first read, so nothing falls between history
@@ -38,39 +100,7 @@ async def follow(
         TooManySubscribers: The limit is reached.
         ServiceUnavailable: The storage is away on entering. Later it is waited for.
     """
-    async with (
-        backend.watch(run_id, limit=limit) as watch,
-        aclosing(_pages(backend, run_id, after, idle, watch)) as pages,
-    ):
-        yield pages
-
-
-async def _pages(
-    backend: Backend, run_id: str, after: int, idle: float, watch: Watch
-) -> AsyncGenerator[Page, None]:
-    now = asyncio.get_running_loop().time
-    quiet_until = now() + idle
-    gone_at = None
-    while True:
-        longest = idle
-        try:
-            page = await backend.read(run_id, after, PAGE_EVENTS)
-            gone_at = None
-        except RunNotFound:  # its owner may have a last word
-            gone_at = gone_at or now() + _LAST_WORD_SECONDS
-            if now() >= gone_at:
-                raise
-            page, longest = IDLE, gone_at - now()
-        except ServiceUnavailable:  # the watch wakes when it is back
-            page, longest = IDLE, _RETRY_SECONDS
-        if page.entries:
-            after = page.entries[-1].sequence
-            yield page
-            quiet_until = now() + idle
-        if page.closed:
-            return
-        if not page.more:
-            await watch.wait(min(quiet_until - now(), longest))
-        if now() >= quiet_until:
-            yield IDLE
-            quiet_until = now() + idle
+    async with backend.watch(run_id, limit=limit) as watch:
+        pages = Pages(backend, run_id, after, idle, watch)
+        async with aclosing(pages.pages):
+            yield pages

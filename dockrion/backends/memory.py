@@ -11,6 +11,7 @@ import msgspec
 
 from dockrion.backends.base import (
     PAGE_BYTES,
+    PAGE_EVENTS,
     BadCursor,
     Listing,
     Page,
@@ -155,11 +156,12 @@ class MemoryBackend:
                     f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
                 )
             log.subscribers += 1
-        watch = Watch()
+        watch = Watch(lambda after: log.read(after, PAGE_EVENTS))
         log.watches.add(watch)
         try:
             yield watch
         finally:
+            watch.close()
             log.leave(watch)
             if limit is not None:
                 log.subscribers -= 1

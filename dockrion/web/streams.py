@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -12,6 +13,7 @@ from dockrion import events, ids, sse
 from dockrion.backends.base import Page
 from dockrion.backends.follow import IDLE, follow
 from dockrion.errors import RunNotFound
+from dockrion.events import Entry
 from dockrion.logs import log
 from dockrion.web.service import SERVICE, Service
 
@@ -69,6 +71,7 @@ async def stream(
         except ConnectionError:  # the reader left while the backend was asked
             return response
         connection = _Connection(request, response, service, run_id, after)
+        pages.take = connection.take
         service.metrics.open_streams.inc()
         try:
             async with asyncio.timeout(timeout) as deadline:
@@ -95,6 +98,12 @@ async def stream(
         return response
 
 
+def _chunk(entries: Sequence[Entry]) -> bytes:
+    """Frame events as one chunk (RFC 9112, 7.1)."""
+    data = sse.frames(entries)
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 class _Connection:
     """Writes to one reader and remembers what it has."""
 
@@ -108,6 +117,8 @@ class _Connection:
     ) -> None:
         self._request = request
         self._response = response
+        self._transport = request.transport
+        self._encode = sse.frames if request.version < HttpVersion11 else _chunk
         self._service = service
         self._run_id = run_id
         self._after = after
@@ -118,15 +129,40 @@ class _Connection:
         if page is IDLE:
             await self.send(self._sign_of_life())
             return
-        first, last = page.entries[0], page.entries[-1]
-        if first.sequence > self._after + 1:
-            await self.send(sse.gap(self._after + 1, first.sequence))
-        await self.send(page.encoded(sse.frames))
+        first = page.entries[0].sequence
+        if first > self._after + 1:
+            await self.send(sse.gap(self._after + 1, first))
+            self._after = first - 1
+        if not self.take(page):
+            await self.send(page.encoded(sse.frames))
+            self._delivered(page)
+        if page.more:  # a write that never waits never yields, and a long replay would hold the loop
+            await asyncio.sleep(0)
+
+    def take(self, page: Page) -> bool:
+        """Write a page that follows, if that is sure not to wait; return whether it was written.
+
+        Past the response's own writer, which frames for each reader what all of them share.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        if page.entries[0].sequence != self._after + 1:
+            return False
+        data = page.encoded(self._encode)
+        if len(data) > _PIECE_BYTES:
+            return False
+        transport.write(data)
+        self._delivered(page)
+        return True
+
+    def _delivered(self, page: Page) -> None:
+        last = page.entries[-1]
         self._after = last.sequence
-        if last.emitted_at >= self._opened_at:  # history is not late
-            self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
-        # A write that never waits never yields, and a long replay would hold the loop.
-        await asyncio.sleep(0)
+        if not page.delivered:
+            page.delivered = True
+            if last.emitted_at >= self._opened_at:  # history is not late
+                self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
 
     async def send(self, data: bytes) -> None:
         """Write, and wait until the reader has taken enough of it.
@@ -143,8 +179,7 @@ class _Connection:
             await self._send_piece(whole[start : start + _PIECE_BYTES])
 
     async def _send_piece(self, piece: bytes | memoryview) -> None:
-        transport = self._request.transport
-        if transport is not None and not transport.get_write_buffer_size():
+        if self._transport is not None and not self._transport.get_write_buffer_size():
             await self._response.write(piece)  # too little to fill the buffer: this never waits
             return
         try:

@@ -67,7 +67,7 @@ async def test_a_wait_without_append_is_over_after_its_seconds(backend: Backend)
 
 
 async def test_wake_ups_coalesce() -> None:
-    watch = Watch()
+    watch = Watch(lambda _after: None)
     for _ in range(1_000):
         watch.wake()
     assert await watch.wait(PATIENCE)

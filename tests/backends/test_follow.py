@@ -6,7 +6,8 @@ from contextlib import suppress
 import pytest
 
 from dockrion.backends.base import Backend, Page
-from dockrion.backends.follow import IDLE, PAGE_EVENTS, follow
+from dockrion.backends.base import PAGE_EVENTS
+from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import PATIENCE, begin, begun, entries, follow_all, moved, sequences

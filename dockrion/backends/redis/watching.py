@@ -31,9 +31,16 @@ class _Watched:
         self.reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
         self.newest: tuple[int, Page] | None = None
 
-    def wake(self) -> None:
+    def at_hand(self, after: int) -> Page | None:
+        """Return what is known to follow a position."""
+        return self.newest[1] if self.newest is not None and self.newest[0] == after else None
+
+    def wake(self, page: Page | None = None) -> None:
+        """Wake all who watch; the page is what is new, if it is known."""
         self.reads.clear()
         self.newest = None
+        if page is not None and sum(len(entry.data) for entry in page.entries) <= PAGE_BYTES:
+            self.newest = page.entries[0].sequence - 1, page
         for watch in self.watches:
             watch.wake()
 
@@ -56,13 +63,14 @@ class Watching:
     @asynccontextmanager
     async def watch(self, run_id: str, limit: int | None) -> AsyncIterator[Watch]:
         """Arm a watch; see `Backend.watch`."""
-        watch = Watch()
         watched = self._watched.setdefault(run_id, _Watched())
+        watch = Watch(watched.at_hand)
         watched.watches.add(watch)
         try:
             await self._in_the_end(self._arm(run_id, watched, watch, limit))
             yield watch
         finally:
+            watch.close()
             watched.watches.discard(watch)
             watched.counted.discard(watch)
             if limit is not None or not watched.watches:
@@ -73,10 +81,9 @@ class Watching:
         watched = self._watched.get(run_id)
         if watched is None:
             return await self._store.read(run_id, after, limit)
-        if watched.newest is not None:
-            before, page = watched.newest
-            if before == after and len(page.entries) <= limit:
-                return page
+        page = watched.at_hand(after)
+        if page is not None and len(page.entries) <= limit:
+            return page
         if (known := self._history.get((run_id, after, limit))) is not None:
             return known
         asked = after, limit
@@ -93,12 +100,8 @@ class Watching:
             run_id: The run.
             page: What is new, if it is known here.
         """
-        watched = self._watched.get(run_id)
-        if watched is None:
-            return
-        watched.wake()
-        if page is not None and sum(len(entry.data) for entry in page.entries) <= PAGE_BYTES:
-            watched.newest = page.entries[0].sequence - 1, page
+        if (watched := self._watched.get(run_id)) is not None:
+            watched.wake(page)
 
     def wake_all(self) -> None:
         """Let everybody look again."""
