@@ -96,6 +96,7 @@ CONFIGURABLE: dict[str, type[Event]] = {
     "checkpoint": Checkpoint,
     "heartbeat": Heartbeat,
 }
+_KINDS = MANDATORY | CONFIGURABLE
 COMMON_FIELDS = Event.__struct_fields__
 OTHER_WRITES = CUSTOM_PREFIX + "stream"  # what a graph or a chain writes that names no event
 
@@ -210,7 +211,7 @@ def encode(event_type: str, run_id: str, sequence: int, timestamp: datetime, fie
         jsonable.NotJSON: A field has no JSON form; the error names it.
     """
     event_id = f"{run_id}:{sequence}"
-    kind = CONFIGURABLE.get(event_type) or MANDATORY.get(event_type)
+    kind = _KINDS.get(event_type)
     event: Any
     if kind is None:
         event = {

@@ -64,8 +64,9 @@ class Execution:
         Returns:
             Whether it has.
         """
-        done, _ = await asyncio.wait((self.task,), timeout=STOP_SECONDS)
-        return bool(done)
+        if not self.task.done():
+            await asyncio.wait((self.task,), timeout=STOP_SECONDS)
+        return self.task.done()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
         set_current_context(self._context)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from dockrion.agents.calling import signature_of
 from dockrion.agents.threads import in_thread
@@ -36,11 +35,10 @@ def checked(run_id: str) -> str:
 
 def uuid7() -> str:
     """Return a new UUID that sorts by the time it was made (RFC 9562, version 7)."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | secrets.randbits(80)
-    value = value & ~(0xF << 76) | (7 << 76)
-    value = value & ~(0x3 << 62) | (0x2 << 62)
-    return str(UUID(int=value))
+    time_ms = f"{time.time_ns() // 1_000_000:012x}"
+    random = secrets.token_hex(10)
+    variant = "89ab"[int(random[3], 16) & 3]
+    return f"{time_ms[:8]}-{time_ms[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
 
 
 @dataclass(frozen=True)

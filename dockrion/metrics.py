@@ -1,10 +1,9 @@
 """What Prometheus may ask."""
 
 import os
-from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -14,6 +13,7 @@ from dockrion.events import CUSTOM_PREFIX, Entry
 
 _DELIVERY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _PREFIX = "dockrion_"
+M = TypeVar("M", Counter, Histogram)
 _OUTCOMES = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 
 # For all metrics of a process; otherwise PROMETHEUS_MULTIPROC_DIR decides it, which may be there for
@@ -55,6 +55,7 @@ class Metrics:
     directory: ClassVar[str | None] = None
 
     def __init__(self) -> None:
+        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._registry = registry = CollectorRegistry()
         request = ["method", "route"]
         self.requests = Counter(
@@ -81,14 +82,37 @@ class Metrics:
             registry=registry,
         )
 
+    def count_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count a request that is over.
+
+        Args:
+            method: A known method.
+            route: The path's pattern.
+            status: As it was answered.
+            seconds: How long the answer took, None for a stream.
+        """
+        self._labelled(self.requests, method, route, str(status)).inc()
+        if seconds is not None:
+            self._labelled(self.request_seconds, method, route).observe(seconds)
+
     def count_events(self, entries: Sequence[Entry]) -> None:
         """Count events that are stored, and the end of their run if it is among them."""
-        for event_type, count in Tally(entry.type for entry in entries).items():
+        counts: dict[str, int] = {}
+        for entry in entries:
+            counts[entry.type] = counts.get(entry.type, 0) + 1
+        for event_type, count in counts.items():
             # Names are the agent's to make up; one label for all of them bounds the series.
             label = "custom" if event_type.startswith(CUSTOM_PREFIX) else event_type
-            self.events.labels(label).inc(count)
+            self._labelled(self.events, label).inc(count)
         if entries and (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
-            self.runs.labels(outcome).inc()
+            self._labelled(self.runs, outcome).inc()
+
+    def _labelled(self, metric: M, *labels: str) -> M:
+        """Return a metric's child; the library's own look-up takes longer than the counting."""
+        child = self._children.get((metric, labels))
+        if child is None:
+            child = self._children[metric, labels] = metric.labels(*labels)
+        return child
 
     def exposition(self) -> bytes:
         """Return all of it in the Prometheus text format."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -59,7 +60,8 @@ class Publisher:
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._sequence = run.last_sequence
-        self._pending: deque[tuple[Entry, dict[str, Any]]] = deque()
+        self._pending: deque[Entry] = deque()
+        self._changes: dict[int, dict[str, Any]] = {}  # by the sequence of the event they come with
         self._closed = False
         self._stopped = False
         self._work = asyncio.Event()
@@ -94,11 +96,12 @@ class Publisher:
         with self._lock:
             if self._closed:
                 return
-            now = datetime.now(UTC)
             sequence = self._sequence + 1
-            data = events.encode(event_type, self.run.run_id, sequence, now, fields)
+            data = events.encode(event_type, self.run.run_id, sequence, datetime.now(UTC), fields)
             self._sequence = sequence
-            self._pending.append((Entry(sequence, event_type, data, now.timestamp()), changes))
+            self._pending.append(Entry(sequence, event_type, data, time.time()))
+            if changes:
+                self._changes[sequence] = changes
             if event_type in events.TERMINAL:
                 self._closed = True
                 self._let_go()
@@ -163,14 +166,16 @@ class Publisher:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._take():
+            if self._take():
                 run, entries = self._batched
                 await _patiently(lambda: self._backend.append(run, entries))  # noqa: B023  awaited at once
                 self.run = run
                 self._batched = run, []
                 self._on_stored(entries)
+            if self._pending:
+                self._work.set()
                 await asyncio.sleep(0)  # the readers' turn, before the window moves on
-            if self._closed:
+            elif self._closed:
                 return
 
     async def _write_off(self) -> None:
@@ -202,13 +207,11 @@ class Publisher:
         """Add the next batch to what is not stored yet; tell whether there was one."""
         run, entries = self._batched
         changes: dict[str, Any] = {}
-        taken: list[Entry] = []
         with self._lock:
-            while self._pending and len(taken) < self._batch:
-                entry, changed = self._pending.popleft()
-                taken.append(entry)
-                if changed:
-                    changes |= changed
+            pending = self._pending
+            taken = [pending.popleft() for _ in range(min(len(pending), self._batch))]
+            while self._changes and (sequence := next(iter(self._changes))) <= taken[-1].sequence:
+                changes |= self._changes.pop(sequence)
             self._let_go()
         if not taken:
             return False

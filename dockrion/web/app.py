@@ -106,18 +106,17 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     finally:
         seconds = time.perf_counter() - began
         metrics.active_requests.dec()
-        metrics.requests.labels(method, route, str(status)).inc()
-        if not streamed:
-            metrics.request_seconds.labels(method, route).observe(seconds)
-        log(
-            _logger,
-            logging.INFO,
-            "request",
-            method=request.method,
-            path=request.path,
-            status=status,
-            seconds=round(seconds, 6),
-            run_id=request.get(RUN_ID),
-            client=request.remote,
-            user_agent=request.headers.get(hdrs.USER_AGENT),
-        )
+        metrics.count_request(method, route, status, None if streamed else seconds)
+        if _logger.isEnabledFor(logging.INFO):
+            log(
+                _logger,
+                logging.INFO,
+                "request",
+                method=request.method,
+                path=request.path,
+                status=status,
+                seconds=round(seconds, 6),
+                run_id=request.get(RUN_ID),
+                client=request.remote,
+                user_agent=request.headers.get(hdrs.USER_AGENT),
+            )

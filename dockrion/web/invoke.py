@@ -1,7 +1,5 @@
 """Asking the agent and waiting for it: `/invoke`, and pattern A."""
 
-from dataclasses import replace
-
 import msgspec
 from aiohttp import hdrs, web
 
@@ -32,7 +30,7 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     call = await requests.call(request)
     abandon = (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel"
     request[RUN_ID] = run_id = await service.new_run_id()
-    call = replace(call, events_url=requests.events_url(request, run_id))
+    call = requests.with_events_url(call, request, run_id)
     await service.runs.start(call, run_id, abandon=abandon)
     headers = None
     if service.dockfile.streaming.async_runs:

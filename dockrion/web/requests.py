@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -100,8 +101,9 @@ async def body(request: web.Request) -> bytes:
 
 
 async def _read(request: web.Request) -> bytes:
+    there = request.content.is_eof()  # as a rule, and then nothing has to be waited for
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(None if there else _BODY_SECONDS):
             return await request.read()
     except (web.HTTPException, ConnectionError):
         raise
@@ -122,19 +124,21 @@ def run_id(request: web.Request) -> str:
     return name
 
 
-def events_url(request: web.Request, run_id: str) -> str | None:
-    """Return where a process near this one finds a run's events, None where there are none.
+def with_events_url(call: Call, request: web.Request, run_id: str) -> Call:
+    """Add where an agent process near this one finds the run's events, if it can.
 
     The address is the one that the request came to, so that it is sure to lead here.
     """
-    transport = request.transport
-    if transport is None or not request.app[SERVICE].dockfile.streaming.async_runs:
-        return None
+    dockfile, transport = request.app[SERVICE].dockfile, request.transport
+    if transport is None or dockfile.agent.mode != "url" or not dockfile.streaming.async_runs:
+        return call
     address: Any = transport.get_extra_info("sockname")
     path = f"/runs/{run_id}/events"
     if isinstance(address, str):
-        return f"unix:{address}:{path}"
-    return str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
+        return replace(call, events_url=f"unix:{address}:{path}")
+    return replace(
+        call, events_url=str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
+    )
 
 
 def integer(request: web.Request, name: str, default: int, low: int, high: int) -> int:

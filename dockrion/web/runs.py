@@ -1,6 +1,5 @@
 """Runs that anyone may watch: pattern B."""
 
-from dataclasses import replace
 from typing import cast, get_args
 
 from aiohttp import hdrs, web
@@ -24,7 +23,7 @@ async def create(request: web.Request) -> web.Response:
     agent = _producer(request, service)
     call = await requests.call(request) if agent is None else Call(None)
     request[RUN_ID] = run_id = asked or await service.new_run_id()
-    call = replace(call, events_url=requests.events_url(request, run_id))
+    call = requests.with_events_url(call, request, run_id)
     run = await service.runs.start(call, run_id, agent=agent)
     watched = service.dockfile.expose.streaming == "sse"
     accepted = {

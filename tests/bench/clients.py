@@ -1,13 +1,16 @@
 """The reading side of the benchmarks."""
 
-import asyncio
 import re
+import selectors
+import socket
 import time
 from datetime import datetime
+from typing import cast
 
 import aiohttp
 from yarl import URL
 
+_CHUNK = 16 * 1024  # Python makes room for so much before it reads
 _DATA = b"\ndata: "
 _TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
 
@@ -25,41 +28,58 @@ async def count(response: aiohttp.ClientResponse, expected: int) -> int:
     return events
 
 
-class Listener(asyncio.Protocol):
-    """Reads a stream with as little work as can be, and notes how late its events are."""
+class Listeners:
+    """Open streams, read with as little work as can be: what the client takes its time for looks late.
 
-    def __init__(self, request: bytes, expected: int) -> None:
-        self.late: list[float] = []  # milliseconds
-        self.answered = asyncio.get_running_loop().create_future()
-        self.done = asyncio.get_running_loop().create_future()
-        self._request = request
-        self._expected = expected
+    Args:
+        url: What they read.
+        readers: How many there are.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(self._request)
+    def __init__(self, url: str, readers: int) -> None:
+        parts = URL(url)
+        request = f"GET {parts.raw_path_qs} HTTP/1.1\r\nHost: {parts.authority}\r\n\r\n".encode()
+        self._arrived: dict[socket.socket, list[tuple[float, bytes]]] = {}
+        self._ready = selectors.DefaultSelector()
+        for _ in range(readers):
+            stream = socket.create_connection((parts.host, parts.port))
+            stream.sendall(request)
+            self._ready.register(stream, selectors.EVENT_READ)
+            self._arrived[stream] = []
 
-    def data_received(self, data: bytes) -> None:
-        now = time.time()
-        if not self.answered.done():
-            self.answered.set_result(None)
-        for stamp in _TIMESTAMP.findall(data):
-            self.late.append((now - datetime.fromisoformat(stamp.decode()).timestamp()) * 1000)
-        if len(self.late) >= self._expected and not self.done.done():
-            self.done.set_result(None)
+    def read(self, events: int) -> list[list[float]]:
+        """Wait until each stream has brought so many events.
+
+        Returns:
+            How late each event of each stream was, in milliseconds.
+        """
+        self.wait_for(events)
+        return [_late(arrived) for arrived in self._arrived.values()]
+
+    def close(self) -> None:
+        self._ready.close()
+        for stream in self._arrived:
+            stream.close()
+
+    def wait_for(self, events: int) -> None:
+        """Wait until each stream has brought so many events."""
+        missing = dict.fromkeys(self._arrived, events)
+        while missing:
+            for key, _ in self._ready.select():
+                stream = cast("socket.socket", key.fileobj)
+                data = stream.recv(_CHUNK)
+                self._arrived[stream].append((time.time(), data))
+                if not data:
+                    raise SystemExit("a stream ended too early")
+                if stream in missing:
+                    missing[stream] -= data.count(_DATA)  # small events: none is cut in two
+                    if missing[stream] <= 0:
+                        del missing[stream]
 
 
-async def listen(url: str, readers: int, expected: int) -> list[Listener]:
-    """Open so many streams."""
-    parts = URL(url)
-    request = f"GET {parts.raw_path_qs} HTTP/1.1\r\nHost: {parts.authority}\r\n\r\n".encode()
-    loop = asyncio.get_running_loop()
-    assert parts.host is not None
-    assert parts.port is not None
-    listeners = []
-    for _ in range(readers):
-        _, listener = await loop.create_connection(
-            lambda: Listener(request, expected), parts.host, parts.port
-        )
-        listeners.append(listener)
-    return listeners
+def _late(arrived: list[tuple[float, bytes]]) -> list[float]:
+    return [
+        (at - datetime.fromisoformat(stamp.decode()).timestamp()) * 1000
+        for at, data in arrived
+        for stamp in _TIMESTAMP.findall(data)
+    ]

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from statistics import quantiles
 from typing import Any
 
 import aiohttp
 
 from tests.bench.bare import frame
-from tests.bench.clients import count, listen
+from tests.bench.clients import Listeners, count
 from tests.bench.servers import Server
 
 CONNECTIONS = 16
+_IDLE = 500
 Session = aiohttp.ClientSession
 
 
@@ -39,15 +41,11 @@ class Dockrion:
 
     async def paced(self, tokens: int, pause: float, readers: int) -> list[float]:
         url = await self.start(tokens=tokens, pause=pause)
-        listeners = await listen(url, readers, tokens)
-        await asyncio.gather(*(each.done for each in listeners))
-        # Those that were emitted before the last reader came are history, not late.
-        return [late for each in listeners for late in each.late[-tokens // 2 :]]
+        return await _late(url, readers, tokens)
 
-    async def idle(self, readers: int) -> None:
-        url = await self.start(tokens=1, wait=True)
-        listeners = await listen(url, readers, 1)
-        await asyncio.gather(*(each.answered for each in listeners))
+    async def idle(self) -> tuple[str, int]:
+        """Return where an idle stream is, and how many events it begins with."""
+        return await self.start(tokens=1, wait=True), 2
 
     async def post(self) -> None:
         async with self._session.post(f"{self.server.url}/invoke", json={"n": 1}) as response:
@@ -87,13 +85,11 @@ class Bare:
 
     async def paced(self, tokens: int, pause: float, readers: int) -> list[float]:
         url = f"{self.server.url}/paced?readers={readers}&events={tokens}&pause={pause}"
-        listeners = await listen(url, readers, tokens)
-        await asyncio.gather(*(each.done for each in listeners))
-        return [late for each in listeners for late in each.late[-tokens // 2 :]]
+        return await _late(url, readers, tokens)
 
-    async def idle(self, readers: int) -> None:
-        listeners = await listen(f"{self.server.url}/idle", readers, 1)
-        await asyncio.gather(*(each.answered for each in listeners))
+    async def idle(self) -> tuple[str, int]:
+        """Return where an idle stream is, and how many events it begins with."""
+        return f"{self.server.url}/idle", 1
 
     async def post(self) -> None:
         async with self._session.post(f"{self.server.url}/post", json={"n": 1}) as response:
@@ -136,6 +132,17 @@ class Nchan:
 Target = Dockrion | Bare
 
 
+async def _late(url: str, readers: int, tokens: int) -> list[float]:
+    """Return how late events were, without the first half: it may be history to the last readers."""
+    late = await asyncio.to_thread(_read, url, readers, tokens)
+    return [each for stream in late for each in stream[-tokens // 2 :]]
+
+
+def _read(url: str, readers: int, tokens: int) -> list[list[float]]:
+    with closing(Listeners(url, readers)) as listeners:
+        return listeners.read(tokens)
+
+
 async def one_stream(target: Target) -> float:
     return await _rate(target.one_stream(20_000))
 
@@ -157,8 +164,9 @@ async def nchan_readers(target: Nchan) -> float:
 
 
 async def paced(target: Target) -> tuple[float, float]:
-    """Return p50 and p99 in milliseconds."""
-    late = quantiles(await target.paced(600, 0.005, 100), n=100)
+    """Return p50 and p99 in milliseconds, of a server and a client with a core each."""
+    with target.server.apart():
+        late = quantiles(await target.paced(600, 0.005, 100), n=100)
     return late[49], late[98]
 
 
@@ -172,9 +180,11 @@ async def runs(target: Target) -> float:
 
 async def idle_memory(target: Target) -> float:
     """Return KiB for each of 500 idle readers."""
+    url, events = await target.idle()
     before = target.server.memory
-    await target.idle(500)
-    return (target.server.memory - before) / 500 / 1024
+    with closing(Listeners(url, _IDLE)) as listeners:
+        await asyncio.to_thread(listeners.wait_for, events)
+        return (target.server.memory - before) / _IDLE / 1024
 
 
 async def run_of(target: Dockrion, tokens: int) -> float:
