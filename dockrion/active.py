@@ -1,16 +1,20 @@
 """One piece of work of this process: what has a place, or waits for one, until it is over."""
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import msgspec
 
 from dockrion.context import StreamContext
 from dockrion.outcome import Stop
 from dockrion.places import Place
 
 
-@dataclass(eq=False)
-class Active:
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+class Active(msgspec.Struct, eq=False):
     """A run or an invocation. Made on the event loop.
 
     Attributes:
@@ -27,8 +31,8 @@ class Active:
 
     run_id: str
     place: Place
-    stop: asyncio.Future[Stop] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    created: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    stop: asyncio.Future[Stop] = msgspec.field(default_factory=_future)
+    created: asyncio.Future[None] = msgspec.field(default_factory=_future)
     context: StreamContext | None = None
     producer_seq: int = 0
     decided: bool = False

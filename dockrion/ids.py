@@ -2,14 +2,15 @@
 
 import asyncio
 import inspect
+import os
 import re
-import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from dockrion.agents.calling import signature_of
 from dockrion.agents.threads import in_thread
@@ -36,13 +37,12 @@ def checked(run_id: str) -> str:
 def uuid7() -> str:
     """Return a new UUID that sorts by the time it was made (RFC 9562, version 7)."""
     time_ms = f"{time.time_ns() // 1_000_000:012x}"
-    random = secrets.token_hex(10)
+    random = os.urandom(10).hex()
     variant = "89ab"[int(random[3], 16) & 3]
     return f"{time_ms[:8]}-{time_ms[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
 
 
-@dataclass(frozen=True)
-class IdRequest:
+class IdRequest(msgspec.Struct, frozen=True):
     """What a custom generator may look at.
 
     Attributes:

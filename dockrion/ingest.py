@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -55,8 +54,7 @@ class _Refused(msgspec.Struct, frozen=True, tag=True):
     details: Any = None
 
 
-@dataclass(frozen=True)
-class _Checked:
+class _Checked(msgspec.Struct, frozen=True):
     events: list[tuple[str, dict[str, Any]]]
     end: Outcome | None
 

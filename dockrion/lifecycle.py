@@ -1,7 +1,6 @@
 """What every run goes through: how its agent starts, and how its end is written."""
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +19,7 @@ from dockrion.validation import Schema
 _logger = logging.getLogger("dockrion.runs")
 
 
-@dataclass(frozen=True)
-class RunSettings:
+class RunSettings(msgspec.Struct, frozen=True):
     """What the Dockfile says of runs.
 
     Attributes:

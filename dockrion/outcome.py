@@ -1,6 +1,5 @@
 """How an agent's work ended: data, decided in one place."""
 
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -22,8 +21,7 @@ _MAX_CLEANED = 64 * 1024  # cleaning megabytes would hold the event loop
 _SHUTDOWN = "SHUTDOWN"
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Why an agent is stopped before it is done.
 
     Attributes:
@@ -37,8 +35,7 @@ class Stop:
     outcome: "Outcome | None" = None
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """The agent returned.
 
     Attributes:
@@ -47,12 +44,11 @@ class Completed:
     """
 
     output: bytes
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     status: Literal["completed"] = "completed"
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The agent raised, or was stopped by the service.
 
     Attributes:
@@ -69,8 +65,7 @@ class Failed:
     status: Literal["failed"] = "failed"
 
 
-@dataclass(frozen=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """Somebody cancelled the run.
 
     Attributes:
@@ -123,13 +118,13 @@ def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
     if isinstance(result, Completed):
         return result
     if isinstance(result, Cancelled):
-        return replace(result, reason=result.reason and redactor.text(result.reason))
+        return msgspec.structs.replace(result, reason=result.reason and redactor.text(result.reason))
     message = redactor.public(result.error[:_MAX_CLEANED])[:_MAX_MESSAGE]
     try:
         details = redactor.value(result.details)
     except RecursionError:
         details = None
-    return replace(result, error=message, details=details)
+    return msgspec.structs.replace(result, error=message, details=details)
 
 
 def of_stop(stop: Stop) -> Outcome:

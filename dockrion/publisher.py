@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -97,9 +96,10 @@ class Publisher:
             if self._closed:
                 return
             sequence = self._sequence + 1
-            data = events.encode(event_type, self.run.run_id, sequence, datetime.now(UTC), fields)
+            now = datetime.now(UTC)
+            data = events.encode(event_type, self.run.run_id, sequence, now, fields)
             self._sequence = sequence
-            self._pending.append(Entry(sequence, event_type, data, time.time()))
+            self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
             if changes:
                 self._changes[sequence] = changes
             if event_type in events.TERMINAL:
@@ -111,6 +111,8 @@ class Publisher:
 
     def close(self) -> None:
         """Take no more events, and let go of whoever waits for room."""
+        if self._closed:
+            return
         with self._lock:
             self._closed = True
             self._let_go()
@@ -208,11 +210,12 @@ class Publisher:
         run, entries = self._batched
         changes: dict[str, Any] = {}
         with self._lock:
-            pending = self._pending
+            pending, was_full = self._pending, self.full
             taken = [pending.popleft() for _ in range(min(len(pending), self._batch))]
             while self._changes and (sequence := next(iter(self._changes))) <= taken[-1].sequence:
                 changes |= self._changes.pop(sequence)
-            self._let_go()
+            if was_full:
+                self._let_go()
         if not taken:
             return False
         run = msgspec.structs.replace(run, last_sequence=taken[-1].sequence, **changes)

@@ -5,7 +5,6 @@ The format is that of WHATWG HTML, section 9.2, "Server-sent events".
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -56,8 +55,7 @@ def frames(entries: Iterable[Entry]) -> bytes:
     return b"".join(map(frame, entries))
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One dispatched event.
 
     Attributes:

@@ -1,6 +1,5 @@
 """What the service knows of an agent."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -8,8 +7,7 @@ import msgspec
 from dockrion.context import StreamContext
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What a caller wants of an agent.
 
     Attributes:

@@ -1,17 +1,16 @@
 """The text of chat models, as tokens."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 _REASONS = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's, Ollama's name for it
 _STOP = "stop"
 
 
-@dataclass
-class _Message:
+class _Message(msgspec.Struct):
     """What was said of a message so far."""
 
     said: bool = False

@@ -6,7 +6,6 @@ A backend passes the conformance suite in `tests/backends/`, or it is not one.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -159,8 +158,7 @@ class Watch:
             self._waiting.set_result(None)
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """Something that another replica asks of a run's owner. Backends do not look into it.
 
     Attributes:

@@ -3,11 +3,11 @@
 import re
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from dotenv import dotenv_values
 
 from dockrion.dockfile.problems import DockfileError, Problem, dotted
@@ -102,7 +102,8 @@ def _read_yaml(path: Path) -> dict[str, str]:
         document = Document(text, str(path))
     except DockfileError as error:
         # YAML's own words may quote a value, and values here may be secrets.
-        places = [replace(problem, message="not a valid YAML mapping") for problem in error.problems]
+        message = "not a valid YAML mapping"
+        places = [msgspec.structs.replace(problem, message=message) for problem in error.problems]
         raise DockfileError(places) from None
     problems = [
         Problem(str(path), note.line, note.column, dotted(note.keys), note.message) for note in document.notes

@@ -1,11 +1,11 @@
 """From a file to a Dockfile: YAML, environment, structs, rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import msgspec
 from msgspec import UNSET, structs
 
 from dockrion.dockfile.decode import Decoder, Report
@@ -20,8 +20,7 @@ from dockrion.redaction import Redactor
 _REDIS_URL: Keys = ("streaming", "redis", "url")
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """A sound Dockfile and what belongs to it.
 
     Args:

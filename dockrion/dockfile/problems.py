@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from dockrion.errors import StartError
 
@@ -13,8 +14,7 @@ Keys = tuple[str | int, ...]
 _PLAIN_KEY = re.compile(r"""[^\s.:"'\[\]]+""")
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One error or warning.
 
     Args:

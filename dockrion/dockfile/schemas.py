@@ -76,7 +76,6 @@ KEYWORDS = sorted(_SCHEMA | _SCHEMA_LIST | _SCHEMA_MAP | _NUMBER | _FLAG | _OTHE
 _TYPE_SAID_ELSEWHERE = frozenset(["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"])
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
 
 
 def refuse_remote(uri: str) -> Any:
@@ -124,8 +123,9 @@ def check_schema(schema: dict[str, Any], keys: Keys, report: Report) -> None:
                 report.unknown_field((*place, name), value, KEYWORDS)
         _check_type(part, place, report)
     _check_shape(schema, keys, report)
-    if schema.get("$schema", _DIALECT) == _DIALECT:
-        for error in _META.iter_errors(schema):
+    if schema.get("$schema", _DIALECT) == _DIALECT and not jsonschema_rs.meta.is_valid(schema):
+        meta_schema = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})  # 4 MiB
+        for error in meta_schema.iter_errors(schema):
             place = (*keys, *error.instance_path)
             if not report.failed(place):
                 report.error(place, _said(error.message, report))

@@ -8,8 +8,9 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 import dockrion
 from dockrion.errors import StartError
@@ -19,8 +20,7 @@ _logger = logging.getLogger(__name__)
 BACKLOG = 128  # connections that wait to be accepted
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Where to listen.
 
     Args:

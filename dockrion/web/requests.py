@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -101,9 +100,10 @@ async def body(request: web.Request) -> bytes:
 
 
 async def _read(request: web.Request) -> bytes:
-    there = request.content.is_eof()  # as a rule, and then nothing has to be waited for
     try:
-        async with asyncio.timeout(None if there else _BODY_SECONDS):
+        if request.content.is_eof():  # as a rule, all of it is there
+            return await request.read()
+        async with asyncio.timeout(_BODY_SECONDS):
             return await request.read()
     except (web.HTTPException, ConnectionError):
         raise
@@ -135,8 +135,8 @@ def with_events_url(call: Call, request: web.Request, run_id: str) -> Call:
     address: Any = transport.get_extra_info("sockname")
     path = f"/runs/{run_id}/events"
     if isinstance(address, str):
-        return replace(call, events_url=f"unix:{address}:{path}")
-    return replace(
+        return msgspec.structs.replace(call, events_url=f"unix:{address}:{path}")
+    return msgspec.structs.replace(
         call, events_url=str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
     )
 

@@ -12,7 +12,6 @@ from dockrion import ids
 from dockrion.agents.loading import load_agent, load_ids
 from dockrion.backends.base import Backend
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.redis import RedisBackend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS
@@ -166,6 +165,9 @@ RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
 def _backend(dockfile: Dockfile) -> Backend:
     streaming, keep = dockfile.streaming, dockfile.streaming.redis
     if streaming.backend == "redis":
+        # Those who do not use it are not to wait for it, nor to give it 14 MiB.
+        from dockrion.backends.redis import RedisBackend  # noqa: PLC0415
+
         return RedisBackend(
             keep.url,
             agent=dockfile.agent.name,

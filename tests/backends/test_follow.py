@@ -5,8 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from dockrion.backends.base import Backend, Page
-from dockrion.backends.base import PAGE_EVENTS
+from dockrion.backends.base import PAGE_EVENTS, Backend, Page
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import RunNotFound, TooManySubscribers

@@ -69,7 +69,7 @@ class Server:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Give the server and this process a core each; the kernel likes to put who is woken beside the waker."""
+        """Give the server and this process a core each; else who is woken may wait for the waker's."""
         cores = os.sched_getaffinity(0)
         if len(cores) > 1:
             os.sched_setaffinity(self.pid, {min(cores)})

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,8 +32,7 @@ _NOT_BEGUN = {
 }
 
 
-@dataclass(eq=False)
-class Owned:
+class Owned(msgspec.Struct, eq=False):
     """A run of this replica's.
 
     Attributes:
@@ -44,7 +42,7 @@ class Owned:
     """
 
     entry: str
-    watchers: set[str] = field(default_factory=set)
+    watchers: set[str] = msgspec.field(default_factory=set)
     cancelled: bool = False
 
 

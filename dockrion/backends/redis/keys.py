@@ -4,9 +4,10 @@ Keys of one run share a hash tag, and so do those of the service, so that a scri
 always in one slot (Redis Cluster specification, "Hash tags").
 """
 
-from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+
+import msgspec
 
 Command = tuple[bytes | str | int | float, ...]
 
@@ -51,8 +52,7 @@ class Keys:
         return f"{self._runs}{{{run_id}}}:watchers"
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(msgspec.Struct, frozen=True):
     """A Lua script, which runs as one step."""
 
     text: str
