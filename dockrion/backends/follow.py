@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
+from typing import Self
 
 from dockrion.backends.base import PAGE_EVENTS, Backend, Page, Watch
 from dockrion.errors import RunNotFound, ServiceUnavailable
@@ -10,6 +11,31 @@ from dockrion.errors import RunNotFound, ServiceUnavailable
 IDLE = Page(())
 _RETRY_SECONDS = 1.0
 _LAST_WORD_SECONDS = 5.0
+
+
+def follow(backend: Backend, run_id: str, after: int, *, idle: float, limit: int | None = None) -> "Pages":
+    """Read a run's events after a position, as they come, until the run is over.
+
+    The watch is armed on entering, before the first read, so nothing falls between history
+    and live.
+
+    Args:
+        backend: Where the run is.
+        run_id: The run.
+        after: The last sequence the reader has, 0 for none.
+        idle: Seconds without events after which `IDLE` is yielded, each time anew.
+        limit: The most subscribers the run may have, None not to be counted.
+
+    Returns:
+        What has to be entered, and yields pages with at least one event, or `IDLE`. Where a page
+        does not start right after the position reached, the events between are gone.
+
+    Raises:
+        RunNotFound: No such run; while it is read: its storage has lost it.
+        TooManySubscribers: The limit is reached.
+        ServiceUnavailable: The storage is away on entering. Later it is waited for.
+    """
+    return Pages(backend, run_id, after, idle, limit)
 
 
 class Pages(AsyncIterator[Page]):
@@ -20,22 +46,48 @@ class Pages(AsyncIterator[Page]):
             it at once, so that nothing has to wake for it. It does not wait itself.
     """
 
-    def __init__(self, backend: Backend, run_id: str, after: int, idle: float, watch: Watch) -> None:
+    __slots__ = (
+        "_after",
+        "_backend",
+        "_idle",
+        "_now",
+        "_pages",
+        "_quiet_until",
+        "_run_id",
+        "_watch",
+        "_watching",
+        "take",
+    )
+
+    def __init__(self, backend: Backend, run_id: str, after: int, idle: float, limit: int | None) -> None:
         self.take: Callable[[Page], bool] | None = None
-        self.pages = self._pages()
         self._backend = backend
         self._run_id = run_id
         self._after = after
         self._idle = idle
-        self._watch = watch
+        self._watching = backend.watch(run_id, limit=limit)
+        self._watch: Watch
+        self._pages = self._read()
         self._now = asyncio.get_running_loop().time
         self._quiet_until = 0.0
-        watch.look = self._look
+
+    async def __aenter__(self) -> Self:
+        self._watch = await self._watching.__aenter__()
+        self._watch.look = self._look
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._pages.aclose()
+        finally:
+            await self._watching.__aexit__(kind, error, trace)
 
     def __anext__(self) -> Awaitable[Page]:
-        return self.pages.__anext__()
+        return self._pages.__anext__()
 
-    async def _pages(self) -> AsyncGenerator[Page, None]:
+    async def _read(self) -> AsyncGenerator[Page, None]:
         now = self._now
         gone_at = None
         self._quiet_until = now() + self._idle
@@ -68,39 +120,13 @@ class Pages(AsyncIterator[Page]):
         if self.take is None:
             return False
         page = self._watch.at_hand(self._after)
-        if page is None or not page.entries or page.closed or page.more or not self.take(page):
+        if page is None or not page.entries or page.closed or page.more:
+            return False
+        try:
+            if not self.take(page):
+                return False
+        except Exception:  # a reader's trouble is not the writer's: the reader meets it by itself
             return False
         self._after = page.entries[-1].sequence
         self._watch.until = self._quiet_until = self._now() + self._idle
         return True
-
-
-@asynccontextmanager
-async def follow(
-    backend: Backend, run_id: str, after: int, *, idle: float, limit: int | None = None
-) -> AsyncIterator[Pages]:
-    """Read a run's events after a position, as they come, until the run is over.
-
-    The watch is armed on entering, before the first read, so nothing falls between history
-    and live.
-
-    Args:
-        backend: Where the run is.
-        run_id: The run.
-        after: The last sequence the reader has, 0 for none.
-        idle: Seconds without events after which `IDLE` is yielded, each time anew.
-        limit: The most subscribers the run may have, None not to be counted.
-
-    Yields:
-        An iterator of pages with at least one event, or `IDLE`. Where a page does not start
-        right after the position reached, the events between are gone.
-
-    Raises:
-        RunNotFound: No such run; while it is read: its storage has lost it.
-        TooManySubscribers: The limit is reached.
-        ServiceUnavailable: The storage is away on entering. Later it is waited for.
-    """
-    async with backend.watch(run_id, limit=limit) as watch:
-        pages = Pages(backend, run_id, after, idle, watch)
-        async with aclosing(pages.pages):
-            yield pages

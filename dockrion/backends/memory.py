@@ -5,7 +5,7 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
@@ -71,10 +71,45 @@ class _Log:
             self._tail = (after, limit, page)
         return page
 
+    def at_hand(self, after: int) -> Page:
+        """Return what can be read without waiting, which here is everything."""
+        return self.read(after, PAGE_EVENTS)
+
     def leave(self, watch: Watch) -> None:
         self.watches.discard(watch)
         if not self.watches:
             self._tail = None
+
+
+class _Watching(AbstractAsyncContextManager[Watch]):
+    """One reader's time at a log. A class, since a generator takes more memory than all else of it."""
+
+    __slots__ = ("_forget", "_limit", "_log", "_watch")
+
+    def __init__(self, log: _Log, forget: Callable[[_Log], None], limit: int | None) -> None:
+        self._log = log
+        self._forget = forget
+        self._limit = limit
+
+    async def __aenter__(self) -> Watch:
+        if self._limit is not None:
+            if self._log.subscribers >= self._limit:
+                run_id = self._log.run.run_id
+                raise TooManySubscribers(
+                    f"run {run_id!r} has {self._limit} subscribers, the most allowed; try again later"
+                )
+            self._log.subscribers += 1
+        self._watch = Watch(self._log.at_hand)
+        self._log.watches.add(self._watch)
+        return self._watch
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._watch.close()
+        self._log.leave(self._watch)
+        if self._limit is not None:
+            self._log.subscribers -= 1
+        if self._log.expired and not self._log.watches:
+            self._forget(self._log)
 
 
 def _page(entries: list[Entry], start: int, stop: int) -> list[Entry]:
@@ -147,26 +182,8 @@ class MemoryBackend:
     async def read(self, run_id: str, after: int, limit: int) -> Page:
         return self._log(run_id).read(after, limit)
 
-    @asynccontextmanager
-    async def watch(self, run_id: str, *, limit: int | None = None) -> AsyncIterator[Watch]:
-        log = self._log(run_id)
-        if limit is not None:
-            if log.subscribers >= limit:
-                raise TooManySubscribers(
-                    f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
-                )
-            log.subscribers += 1
-        watch = Watch(lambda after: log.read(after, PAGE_EVENTS))
-        log.watches.add(watch)
-        try:
-            yield watch
-        finally:
-            watch.close()
-            log.leave(watch)
-            if limit is not None:
-                log.subscribers -= 1
-            if log.expired and not log.watches:
-                self._forget(log)
+    def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
+        return _Watching(self._log(run_id), self._forget, limit)
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
         self._log(run_id)

@@ -27,9 +27,7 @@ def create_app(loaded: Loaded) -> web.Application:
     Args:
         loaded: The Dockfile, checked.
     """
-    app = web.Application(
-        middlewares=[observed, errors_in_json, plain_options], client_max_size=MAX_BODY_BYTES
-    )
+    app = web.Application(middlewares=[observed, errors_in_json], client_max_size=MAX_BODY_BYTES)
     _add_routes(app.router, loaded.dockfile)
     allow_origins(app, loaded.dockfile)
 
@@ -95,7 +93,7 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     streamed = False
     metrics.active_requests.inc()
     try:
-        response = await handler(request)
+        response = plain_options(request) or await handler(request)
         status = response.status
         streamed = response.content_type == "text/event-stream"
     except asyncio.CancelledError:

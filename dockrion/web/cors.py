@@ -46,13 +46,10 @@ def _mark_answers(origins: frozenset[str]) -> Callable[[web.Request, web.StreamR
     return mark
 
 
-@web.middleware
-async def plain_options(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Answer an OPTIONS that is no preflight with the methods there are (RFC 9110, 9.3.7)."""
+def plain_options(request: web.Request) -> web.Response | None:
+    """Return the answer to an OPTIONS that is no preflight: the methods there are (RFC 9110, 9.3.7)."""
     route = request.match_info.route
     if request.method != hdrs.METH_OPTIONS or hdrs.ORIGIN in request.headers or route.resource is None:
-        return await handler(request)
+        return None
     methods = sorted({other.method for other in route.resource})
     return web.Response(status=204, headers={hdrs.ALLOW: ", ".join(methods)})

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -38,17 +37,15 @@ class OpenStreams:
         self._none = asyncio.Event()
         self._none.set()
 
-    @contextmanager
-    def listed(self, deadline: asyncio.Timeout) -> Iterator[None]:
-        """Know a stream's deadline while the stream is open."""
+    def add(self, deadline: asyncio.Timeout) -> None:
+        """Know a stream's deadline, until it is removed."""
         self._deadlines.add(deadline)
         self._none.clear()
-        try:
-            yield
-        finally:
-            self._deadlines.discard(deadline)
-            if not self._deadlines:
-                self._none.set()
+
+    def remove(self, deadline: asyncio.Timeout) -> None:
+        self._deadlines.discard(deadline)
+        if not self._deadlines:
+            self._none.set()
 
     async def end(self, patience: float) -> None:
         """Wait for streams to end with their runs, then let the time of the rest be over.

@@ -75,10 +75,13 @@ async def stream(
         service.metrics.open_streams.inc()
         try:
             async with asyncio.timeout(timeout) as deadline:
-                with service.streams.listed(deadline):
+                service.streams.add(deadline)
+                try:
                     await connection.send(sse.retry(_RETRY_MILLISECONDS))
                     async for page in pages:
                         await connection.send_page(page)
+                finally:
+                    service.streams.remove(deadline)
         except TimeoutError:
             with suppress(ConnectionError, _ReaderStuckError):
                 last = sse.DRAINING if service.runs.draining else sse.timeout(timeout or 0)
@@ -106,6 +109,17 @@ def _chunk(entries: Sequence[Entry]) -> bytes:
 
 class _Connection:
     """Writes to one reader and remembers what it has."""
+
+    __slots__ = (
+        "_after",
+        "_encode",
+        "_opened_at",
+        "_request",
+        "_response",
+        "_run_id",
+        "_service",
+        "_transport",
+    )
 
     def __init__(
         self,
