@@ -16,6 +16,7 @@ from dockrion import logs, metrics
 from dockrion.agents.loading import refusals
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
+from dockrion.load import options as load_options
 from dockrion.redaction import Redactor
 from dockrion.supervisor import supervise
 from dockrion.web.listening import Address
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", parents=[common], help="check a Dockfile and sum it up")
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of Dockfiles instead")
     validate.set_defaults(command=_validate)
+
+    load_options.add_parser(commands).set_defaults(command=_load_test)
     return parser
 
 
@@ -168,6 +171,12 @@ def _refuse_split(loaded: Loaded, workers: int) -> None:
             f"{loaded.path}: streaming.backend: memory keeps runs in one process, where --workers {workers} "
             "would not find each other's; use redis, or one worker"
         )
+
+
+def _load_test(options: argparse.Namespace) -> int:
+    from dockrion.load import command  # noqa: PLC0415  the client is not for those who serve
+
+    return command.run(options)
 
 
 def _validate(options: argparse.Namespace) -> int:

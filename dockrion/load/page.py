@@ -1,0 +1,156 @@
+"""The result as a page that needs nothing else."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+from dockrion.load.figures import Point
+from dockrion.load.result import Result, duration
+
+_WIDTH, _HEIGHT = 720, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 16, 12, 32
+_STYLE = """
+:root {
+  color-scheme: light dark;
+  --ink: #1d2430; --soft: #5c6675; --line: #d7dce3; --back: #fff; --mark: #1f6fb5; --bad: #b3261e;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e6e9ee; --soft: #a3adbb; --line: #39414d; --back: #14181f; --mark: #6db3f2; --bad: #ff8a80;
+  }
+}
+body {
+  font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back);
+  max-width: 760px; margin: 2rem auto; padding: 0 1rem;
+}
+h1 { font-size: 1.3rem; }
+h2 { font-size: 1.05rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+svg { width: 100%; height: auto; }
+svg text { fill: var(--soft); font-size: 12px; }
+.axis { stroke: var(--line); }
+.bar { fill: var(--mark); }
+.curve { fill: none; stroke: var(--mark); stroke-width: 2; }
+.bad { color: var(--bad); }
+.note { color: var(--soft); }
+"""
+
+
+def page(found: Result) -> str:
+    """Return the page."""
+    asked = (
+        f"{found.url.partition('://')[2]}, {found.pattern}, {found.concurrency:,} runs at a time, "
+        f"{found.readers:,} readers each, {found.seconds:.1f} s"
+    )
+    verdict = "ok" if found.ok else '<span class="bad">not ok</span>'
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>dockrion load</title><style>{_STYLE}</style></head><body>",
+        f"<h1>dockrion load: {verdict}</h1>",
+        f"<p>{escape(asked)}</p>",
+        _rows(("", "total", "rate"), found.totals),
+        "<h2>Times</h2>",
+        _times(found),
+        "<h2>Emit to receive</h2>",
+        _distribution(found.emit_to_receive_distribution),
+        "<h2>Events per second</h2>",
+        _throughput(found.series),
+        _counted("Errors", found.errors),
+        _counted("Violations", found.violations),
+        *(f'<p class="bad">{escape(example)}</p>' for example in found.examples),
+        *(f'<p class="note">{escape(note)}</p>' for note in found.notes),
+        "</body></html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def _times(found: Result) -> str:
+    rows = []
+    for name, spread in found.spreads.items():
+        values = (spread.p50, spread.p90, spread.p99, spread.max)
+        cells = [duration(value) if spread.count else "-" for value in values]
+        rows.append((name, *cells, f"{spread.count:,}"))
+    return _rows(("", "p50", "p90", "p99", "max", "count"), rows)
+
+
+def _counted(title: str, counts: dict[str, int]) -> str:
+    rows = [(kind, f"{count:,}") for kind, count in sorted(counts.items(), key=lambda item: -item[1])]
+    listed = _rows(("kind", "count"), rows) if rows else "<p>none</p>"
+    return f"<h2>{title}</h2>{listed}"
+
+
+def _distribution(counts: list[tuple[float, int]]) -> str:
+    """Draw how many events took how long, on a logarithmic axis."""
+    if not counts:
+        return "<p>no event was emitted to an open connection</p>"
+    places = [math.log10(max(seconds, 1e-6)) for seconds, _ in counts]
+    low, high = math.floor(min(places)), math.floor(max(places)) + 1
+    most = max(count for _, count in counts)
+    width = max(1.5, math.log10(1.03) * _inner_width() / (high - low))
+    bars = []
+    for place, (seconds, count) in zip(places, counts, strict=True):
+        x, y = _x((place - low) / (high - low)), _y(count / most)
+        title = f"<title>{duration(seconds)}: {count:,}</title>"
+        bars.append(
+            f'<rect class="bar" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
+            f'height="{_y(0) - y:.1f}">{title}</rect>'
+        )
+    labels = [((power - low) / (high - low), duration(10.0**power)) for power in range(low, high + 1)]
+    return _plot("How many events took how long", "".join(bars), labels, f"{most:,}")
+
+
+def _throughput(points: list[Point]) -> str:
+    """Draw how many events came in each second."""
+    rates = [
+        (
+            (before.seconds + after.seconds) / 2,
+            (after.events - before.events) / (after.seconds - before.seconds),
+        )
+        for before, after in pairwise(points)
+        if after.seconds > before.seconds
+    ]
+    if not rates:
+        return "<p>too short to draw</p>"
+    end, most = points[-1].seconds, max(rate for _, rate in rates) or 1.0
+    drawn = " ".join(f"{_x(seconds / end):.1f},{_y(rate / most):.1f}" for seconds, rate in rates)
+    curve = f'<polyline class="curve" points="{drawn}"/>'
+    labels = [(part / 4, f"{end * part / 4:.3g} s") for part in range(5)]
+    return _plot("Events per second over time", curve, labels, f"{most:,.0f}")
+
+
+def _plot(title: str, marks: str, labels: list[tuple[float, str]], most: str) -> str:
+    bottom = _y(0)
+    texts = "".join(
+        f'<text x="{_x(place):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
+        for place, label in labels
+    )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">'
+        f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}" fill="none"/>'
+        f'<text x="{_LEFT - 8}" y="{_TOP + 10}" text-anchor="end">{most}</text>'
+        f'<text x="{_LEFT - 8}" y="{bottom}" text-anchor="end">0</text>{marks}{texts}</svg>'
+    )
+
+
+def _inner_width() -> int:
+    return _WIDTH - _LEFT - _RIGHT
+
+
+def _x(share: float) -> float:
+    return _LEFT + share * _inner_width()
+
+
+def _y(share: float) -> float:
+    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)

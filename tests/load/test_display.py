@@ -1,0 +1,110 @@
+"""What is printed and drawn."""
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+
+from dockrion.load import display
+from dockrion.load.figures import Figures, Point
+from dockrion.load.options import Options
+from dockrion.load.page import page
+from dockrion.load.result import Result, duration, result
+
+HOSTILE = '<script>alert(1)</script>"&\x1b[2J'
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def found(figures: Figures, **more: Any) -> Result:
+    points = [Point(0, 0, 0, 0), Point(1, 1, 10, 100), Point(2, 2, 40, 400)]
+    return result(Options(url="http://user:s3cret@h:1", **more), figures, points, ended_early=False)
+
+
+def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    out = Terminal()
+    live = display.Live(Options(url="http://h", runs=100), out)
+    for number in range(1, 4):
+        live.show(Figures(seconds=number, ended=number * 10, events=number * 100, open=7, errors={"x": 2}))
+    live.clear()
+    assert "\n" not in out.getvalue()
+    lines = out.getvalue().split("\r\x1b[K")
+    assert lines[-1] == ""
+    assert "30 of 100 runs, 10.0/s, 100 events/s" in lines[-2]
+    assert all(len(line) < 60 for line in lines)
+
+
+def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    live = display.Live(Options(url="http://h", duration=1), out)
+    live.show(Figures(seconds=1.0, ended=1))
+    assert out.getvalue() == ""
+    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
+    live.show(Figures(seconds=2.0, ended=4, events=8, errors={"x": 1}, violations={"lost": 2}))
+    live.clear()
+    assert out.getvalue() == ("  2.0 s  4 runs, 2.0/s, 4 events/s, 0 streams open, 1 errors, 2 violations\n")
+
+
+def test_the_limit_is_the_client_s_is_said() -> None:
+    busy = found(Figures(seconds=1, succeeded=1, cpu=0.99))
+    assert "the client is the limit" in display.table(busy)
+    assert "the client is the limit" in page(busy)
+    late = Figures(seconds=1, succeeded=1)
+    late.lag.add(0.2, 100)
+    assert "the client is the limit" in display.table(found(late))
+    assert "the client is the limit" not in display.table(found(Figures(seconds=1, succeeded=1, cpu=0.5)))
+
+
+def test_clocks_that_differ_are_noticed() -> None:
+    figures = Figures(seconds=1, succeeded=1)
+    figures.late.add_all([-3.0, 0.1])
+    assert "the clocks differ: 1 events" in display.table(found(figures))
+
+
+def test_errors_and_violations_are_listed_the_most_frequent_first() -> None:
+    figures = Figures(
+        seconds=1, errors={"rare": 1, "often": 9}, violations={"lost": 1}, examples=["reader 1: x"]
+    )
+    table = display.table(found(figures))
+    assert table.index("9  often") < table.index("1  rare")
+    assert "violations: 1" in table
+    assert "reader 1: x" in table
+
+
+def test_neither_a_password_nor_markup_gets_through() -> None:
+    figures = Figures(seconds=1, errors={HOSTILE: 1}, violations={HOSTILE: 1}, examples=[HOSTILE])
+    hostile = found(figures)
+    for text in (page(hostile), display.table(hostile), msgspec.json.encode(hostile).decode()):
+        assert "s3cret" not in text
+    assert "<script" not in page(hostile)
+    assert "\x1b" not in display.table(hostile)
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [1e-9], [0.001] * 5, [1e-6, 1e6], [-1.0, 5.0]])
+def test_any_distribution_can_be_drawn(values: list[float]) -> None:
+    figures = Figures(seconds=1, succeeded=1)
+    figures.late.add_all(values)
+    drawn = page(found(figures))
+    assert ("<rect" in drawn) == bool(values)
+    assert "nan" not in drawn
+    assert "inf" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 µs"),
+        (1.5e-5, "15 µs"),
+        (0.00123, "1.23 ms"),
+        (0.5, "500 ms"),
+        (2.345, "2.35 s"),
+        (4000, "4,000 s"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,180 @@
+"""Load on the service itself: it keeps its promises, and what is measured is what there was."""
+
+import asyncio
+import signal
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dockrion.load import child, command, fleet
+from dockrion.load.options import Options
+from dockrion.load.result import Result
+from tests.conftest import Serve
+from tests.e2e.process import command as dockrion
+from tests.e2e.process import environment, run
+from tests.support import Served, wait_until
+
+TOKENS = 30
+EVENTS = TOKENS + 2
+
+
+async def speak(_payload: Any, context: Any) -> str:
+    for number in range(TOKENS):
+        await context.emit_token(f"token {number}")
+        await asyncio.sleep(0)
+    return "done"
+
+
+def url_of(served: Served) -> str:
+    return str(served.client.make_url("")).rstrip("/")
+
+
+async def load(served: Served, **more: Any) -> Result:
+    async with asyncio.timeout(60):
+        return await command.test(Options(url=url_of(served), **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"pattern": "stream"},
+        {"pattern": "stream", "reconnect": 0.5},
+        {"pattern": "runs"},
+        {"pattern": "runs", "readers": 5},
+        {"pattern": "runs", "readers": 5, "reconnect": 0.5},
+        {"pattern": "runs", "readers": 3, "slow_readers": 2},
+        {"pattern": "stream", "slow_readers": 1},
+        {"pattern": "stream", "processes": 2},
+    ],
+    ids=str,
+)
+async def test_every_reader_of_every_run_gets_every_event(serve: Serve, more: dict[str, Any]) -> None:
+    served = await serve(speak)
+    found = await load(served, runs=8, concurrency=4, **more)
+    assert (found.errors, found.violations, found.notes[:0]) == ({}, {}, [])
+    assert found.ok
+    readers = more.get("readers", 1)
+    assert (found.runs, found.runs_succeeded, found.events) == (8, 8, 8 * EVENTS * readers)
+    assert found.bytes > found.events * 100
+    slow = more.get("slow_readers", 0)
+    if not slow:
+        assert found.time_to_first_event.count == 8 * readers
+        assert found.between_events.count == found.events - 8 * readers
+    assert found.whole_run.count == 8
+    assert 0 < found.whole_run.p50 <= found.whole_run.p90 <= found.whole_run.p99 <= found.whole_run.max
+    assert found.series[-1].events == found.events
+    assert bool(found.reconnects) == ("reconnect" in more)
+
+
+async def test_invocations(serve: Serve) -> None:
+    found = await load(await serve(), pattern="invoke", runs=50, payload=b'{"n": 1}')
+    assert found.ok
+    assert (found.runs_succeeded, found.events, found.whole_run.count) == (50, 0, 50)
+
+
+async def test_a_duration_bounds_the_beginning_of_runs(serve: Serve) -> None:
+    found = await load(await serve(speak), duration=0.3)
+    assert found.ok
+    assert found.runs == found.runs_succeeded > 0
+    assert found.seconds >= 0.3
+
+
+async def test_runs_that_fail_are_errors_by_code(serve: Serve) -> None:
+    async def fail(_payload: Any) -> None:
+        raise ValueError("no")
+
+    served = await serve(fail)
+    found = await load(served, runs=3)
+    assert found.errors == {"a run ended with error AGENT_EXECUTION_ERROR": 3}
+    assert (found.runs, found.runs_succeeded, found.violations) == (3, 0, {})
+    found = await load(served, runs=3, pattern="invoke")
+    assert found.errors == {"HTTP 500 AGENT_EXECUTION_ERROR from POST /invoke": 3}
+
+
+async def test_a_client_process_that_dies_is_reported(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert child.__name__ == "dockrion.load.child"
+    dies = tmp_path / "dies"
+    dies.write_text("#!/bin/sh\nexit 3\n")
+    dies.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(dies))
+    found = await load(await serve(speak), runs=4, processes=2)
+    assert found.errors == {"a client process died": 2}
+    assert not found.ok
+
+
+async def test_a_client_process_that_hangs_is_ended(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hangs = tmp_path / "hangs"
+    hangs.write_text("#!/bin/sh\nexec 1>&-\nexec sleep 1000\n")
+    hangs.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(hangs))
+    monkeypatch.setattr(fleet, "LAST_WORDS_SECONDS", 0.1)
+    found = await load(await serve(speak), runs=4, processes=2)
+    assert found.errors == {"a client process died": 2}
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_an_interrupt_ends_it_early_with_what_there_is(serve: Serve, processes: str) -> None:
+    began = asyncio.Event()
+
+    async def endless(_payload: Any, context: Any) -> None:
+        await context.emit_token("one")
+        began.set()
+        await asyncio.Event().wait()
+
+    served = await serve(endless)
+    process = await asyncio.create_subprocess_exec(
+        *dockrion("load", url_of(served), "--processes", processes, "--concurrency", "2"),
+        env=environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        await began.wait()
+        process.send_signal(signal.SIGINT)
+        output, _ = await process.communicate()
+    assert b"ended early" in output
+    assert b"Traceback" not in output
+    assert process.returncode == 1
+    await wait_until(lambda: not served.service.runs._active)
+
+
+class Page(HTMLParser):
+    """Looks for anything that another host would be asked for, and for scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.addresses: list[str | None] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action")]
+
+
+async def test_the_command_line_its_files_and_its_exit_codes(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(speak)
+    as_json, as_html = tmp_path / "result.json", tmp_path / "result.html"
+    files = ["--json", str(as_json), "--html", str(as_html)]
+    done = await asyncio.to_thread(run, "load", url_of(served), "--runs", "5", *files, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in ("runs ", "events ", "time to first event", "emit to receive", "errors: 0", "violations: 0"):
+        assert f"\n{line}" in done.stdout
+    found = msgspec.json.decode(as_json.read_bytes(), type=Result)
+    assert (found.ok, found.runs, found.events) == (True, 5, 5 * EVENTS)
+    page = Page()
+    page.feed(as_html.read_text())
+    assert page.tags >= {"svg", "table", "style"}
+    assert not page.tags & {"script", "link", "img", "iframe"}
+    assert page.addresses == []
+    assert "url(" not in as_html.read_text()
+    refused = await asyncio.to_thread(run, "load", "http://127.0.0.1:1", "--runs", "1", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "cannot connect: Connection refused" in refused.stdout

@@ -1,0 +1,119 @@
+"""What may be asked of a load test."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockrion.cli import main
+from dockrion.load.options import Options, add_parser, options
+
+URL = "http://127.0.0.1:1"
+
+
+def asked(*arguments: str) -> Options:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return options(parser.parse_args(["load", *arguments]))
+
+
+def test_defaults() -> None:
+    assert asked(URL + "/") == Options(url=URL, runs=100)
+
+
+def test_everything() -> None:
+    given_options = (
+        "--pattern runs --duration 1.5 --concurrency 4 --readers 3 --reconnect 0.5 --slow-readers 2"
+        ' --processes 2 --payload {"a":1} --header X-A:b --header Authorization:Bearer:c'
+    )
+    assert asked(URL, *given_options.split()) == Options(
+        url=URL,
+        pattern="runs",
+        payload=b'{"a":1}',
+        duration=1.5,
+        concurrency=4,
+        readers=3,
+        reconnect=0.5,
+        slow_readers=2,
+        processes=2,
+        headers=[("X-A", "b"), ("Authorization", "Bearer:c")],
+    )
+
+
+def test_a_payload_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "payload.json"
+    path.write_text('{"from": "a file"}')
+    assert asked(URL, "--payload", str(path)).payload == b'{"from": "a file"}'
+    path.write_text("no JSON")
+    with pytest.raises(SystemExit):
+        asked(URL, "--payload", str(path))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["ftp://h"],
+        ["http://"],
+        ["http://h:99999"],
+        ["http://h?query"],
+        [URL, "--payload", "no/such/file"],
+        [URL, "--runs", "0"],
+        [URL, "--runs", "1000001"],
+        [URL, "--runs", "1", "--duration", "1"],
+        [URL, "--duration", "0"],
+        [URL, "--duration", "inf"],
+        [URL, "--duration", "soon"],
+        [URL, "--concurrency", "0"],
+        [URL, "--processes", "65"],
+        [URL, "--processes", "11"],
+        [URL, "--readers", "2"],
+        [URL, "--reconnect", "1.1"],
+        [URL, "--reconnect", "nan"],
+        [URL, "--pattern", "invoke", "--reconnect", "0.1"],
+        [URL, "--slow-readers", "11"],
+        [URL, "--header", "no colon"],
+        [URL, "--header", "X-A:two\nlines"],
+        [URL, "--header", "two words:x"],
+        [URL, "--json", "/no/such/folder/result.json"],
+        [URL, "--html", "/"],
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["load", *wrong])
+    assert exit_.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_header_s_value_is_not_repeated_in_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["load", URL, "--header", "bad name:s3cret"])
+    assert "s3cret" not in capsys.readouterr().err
+
+
+@given(
+    st.integers(1, 64),
+    st.integers(1, 200),
+    st.one_of(st.none(), st.integers(1, 500)),
+    st.integers(0, 200),
+)
+def test_shares_are_the_whole(processes: int, concurrency: int, runs: int | None, slow: int) -> None:
+    whole = Options(
+        url=URL,
+        pattern="runs",
+        runs=runs,
+        concurrency=max(concurrency, processes),
+        processes=processes,
+        slow_readers=min(slow, concurrency),
+    )
+    shares = whole.shares()
+    if runs is not None:
+        assert sum(share.runs or 0 for share in shares) == runs
+    if runs is None or runs >= processes:
+        users = [share.first + user for share in shares for user in range(share.concurrency)]
+        assert users == list(range(whole.concurrency))
+        assert sum(share.slow_readers for share in shares) == whole.slow_readers
+    for share in shares:
+        assert share.concurrency >= 1
