@@ -16,7 +16,6 @@ from dockrion import logs, metrics
 from dockrion.agents.loading import refusals
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
-from dockrion.load import options as load_options
 from dockrion.redaction import Redactor
 from dockrion.supervisor import supervise
 from dockrion.web.listening import Address
@@ -37,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 when the Dockfile or the start is wrong. A wrong usage exits with 2.
     """
-    options = _parser().parse_args(arguments)
+    asked = sys.argv[1:] if arguments is None else arguments
+    options = _parser(load_test=list(asked[:1]) == ["load"]).parse_args(asked)
     try:
         code: int = options.command(options)
     except StartError as error:
@@ -54,7 +54,7 @@ def _failed(error: StartError, redactor: Redactor, *, verbose: bool) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, load_test: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dockrion", description="Serve an AI agent from a Dockfile.")
     parser.add_argument("--version", action="version", version=f"dockrion {dockrion.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -85,7 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of Dockfiles instead")
     validate.set_defaults(command=_validate)
 
-    load_options.add_parser(commands).set_defaults(command=_load_test)
+    load_parser = commands.add_parser("load", help="load a service, and check what it promises")
+    if load_test:
+        from dockrion.load.options import add_arguments  # noqa: PLC0415  those who serve do without
+
+        add_arguments(load_parser)
+        load_parser.set_defaults(command=_load_test)
     return parser
 
 
@@ -174,7 +179,7 @@ def _refuse_split(loaded: Loaded, workers: int) -> None:
 
 
 def _load_test(options: argparse.Namespace) -> int:
-    from dockrion.load import command  # noqa: PLC0415  the client is not for those who serve
+    from dockrion.load import command  # noqa: PLC0415  as above
 
     return command.run(options)
 

@@ -54,8 +54,8 @@ def allow_files(wanted: Options) -> None:
             f"this needs {needed:,} open files in a process, and the system allows {hard:,}: "
             "use more --processes, or fewer runs and readers at a time"
         )
-    if soft not in (hard, resource.RLIM_INFINITY):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 async def test(wanted: Options) -> Result:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from typing import Any
 
 import aiohttp
@@ -57,6 +58,9 @@ def kind(error: Exception) -> str:
             return "cannot connect: no answer in time"
         case TimeoutError():
             return "the server sent nothing for too long"
+        case aiohttp.ClientSSLError():
+            refusal = error.os_error
+            return f"cannot connect: TLS {refusal.reason if isinstance(refusal, ssl.SSLError) else 'failed'}"
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno
             return f"cannot connect: {os.strerror(number) if number and number > 0 else error.os_error}"

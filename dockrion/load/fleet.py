@@ -2,10 +2,12 @@
 
 import asyncio
 import sys
+from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -15,6 +17,7 @@ from dockrion.load.options import Options
 from dockrion.load.worker import work
 
 LAST_WORDS_SECONDS = 10.0
+SILENCE_SECONDS = 60.0  # far more than the time between what a process tells
 _MOST_LINE = 16 * 1024 * 1024
 
 
@@ -32,65 +35,91 @@ async def conduct(options: Options, show: Callable[[Figures], None], stop: async
     shares = options.shares()
     if len(shares) == 1:
         return await work(shares[0], show, stop)
-    parts = [Figures() for _ in shares]
+    parts = _Parts(len(shares), show)
     async with asyncio.TaskGroup() as group:
         for number, share in enumerate(shares):
-            group.create_task(_Child(share, number, parts, show).run(stop))
-    return total(parts)
+            group.create_task(_run(share, number, parts, stop))
+    return parts.total()
 
 
-class _Child:
-    def __init__(
-        self, share: Options, number: int, parts: list[Figures], show: Callable[[Figures], None]
-    ) -> None:
-        self._share = share
-        self._number = number
-        self._parts = parts
+class _Parts:
+    """What each process has measured so far.
+
+    Args:
+        processes: How many there are.
+        show: Called once each of those that still work has told more: in between, the sum would go up in
+            jumps that are none of the service's.
+    """
+
+    def __init__(self, processes: int, show: Callable[[Figures], None]) -> None:
+        self._figures = [Figures() for _ in range(processes)]
+        self._working = set(range(processes))
+        self._told: set[int] = set()
         self._show = show
 
-    async def run(self, stop: asyncio.Event) -> None:
-        # Modules are found where this process finds them: -m alone adds the working directory.
-        safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *safe, "-m", "dockrion.load.child"),
-            stdin=PIPE,
-            stdout=PIPE,
-            limit=_MOST_LINE,
-            start_new_session=True,  # Ctrl-C is for the parent, who tells its children
-        )
-        reading = asyncio.create_task(self._read(process))
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await self._tell(process)
-            await asyncio.wait([reading, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if process.stdin is not None:
-                process.stdin.close()
-            await asyncio.wait([reading], timeout=LAST_WORDS_SECONDS)
-        finally:
-            stopped.cancel()
-            reading.cancel()
-            await asyncio.wait([stopped, reading])
-            await _end(process)
-        if reading.cancelled() or not reading.result():
-            self._parts[self._number].error("a client process died")
-        self._parts[self._number].open = 0
+    def tell(self, number: int, figures: Figures) -> None:
+        self._figures[number] = figures
+        self._told.add(number)
+        if self._told >= self._working:
+            self._told.clear()
+            self._show(self.total())
 
-    async def _tell(self, process: Process) -> None:
-        if process.stdin is not None:
-            with suppress(ConnectionError):
-                process.stdin.write(msgspec.json.encode(self._share) + b"\n")
-                await process.stdin.drain()
+    def end(self, number: int, *, well: bool) -> None:
+        self._working.discard(number)
+        self._figures[number].open = 0
+        if not well:
+            self._figures[number].error("a client process died")
 
-    async def _read(self, process: Process) -> bool:
-        """Take what it says, and return whether it came to its end."""
-        final = False
-        while process.stdout is not None and (line := await process.stdout.readline()):
+    def total(self) -> Figures:
+        return total(self._figures)
+
+
+async def _run(share: Options, number: int, parts: _Parts, stop: asyncio.Event) -> None:
+    try:
+        process = await _start()
+    except OSError:
+        parts.end(number, well=False)
+        return
+    stdin, stdout = cast("tuple[StreamWriter, StreamReader]", (process.stdin, process.stdout))
+    reading = asyncio.create_task(_read(stdout, number, parts))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        stdin.write(msgspec.json.encode(share) + b"\n")  # without a drain: it may never read
+        await asyncio.wait([reading, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stdin.close()
+        await asyncio.wait([reading], timeout=LAST_WORDS_SECONDS)
+    finally:
+        stopped.cancel()
+        reading.cancel()
+        await asyncio.wait([stopped, reading])
+        await _end(process)
+    parts.end(number, well=not reading.cancelled() and reading.result())
+
+
+async def _start() -> Process:
+    # Modules are found where this process finds them: -m alone adds the working directory.
+    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, *safe, "-m", "dockrion.load.child"),
+        stdin=PIPE,
+        stdout=PIPE,
+        limit=_MOST_LINE,
+        start_new_session=True,  # Ctrl-C is for the parent, who tells its children
+    )
+
+
+async def _read(stdout: StreamReader, number: int, parts: _Parts) -> bool:
+    """Take what it says, and return whether it came to its end."""
+    try:
+        while True:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                line = await stdout.readline()
             snapshot = msgspec.json.decode(line, type=Snapshot)
-            self._parts[self._number] = snapshot.figures
-            final = snapshot.final
-            if not final:
-                self._show(total(self._parts))
-        return final
+            parts.tell(number, snapshot.figures)
+            if snapshot.final:
+                return True
+    except (TimeoutError, msgspec.DecodeError):  # it hangs; it died, perhaps within a line
+        return False
 
 
 async def _end(process: Process) -> None:

@@ -10,7 +10,7 @@ MOST_BYTES = 64 * 1024 * 1024  # of a frame: events are at most 10 MiB, and as t
 MOST_DIGITS = 18
 _BOM = b"\xef\xbb\xbf"
 _TIME = rb'"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d(?:\.\d{1,9})?)Z"'
-_HEAD = rb'\{"id":"[^"\n]*","type":"[^"\n]*","run_id":"[^"\n]*","sequence":\d+,' + _TIME
+_HEAD = rb'\{"id":"[^"\n]*","type":"[^"\n]*","run_id":"[^"\n]*","sequence":(\d+),' + _TIME
 _EVENT = re.compile(
     rb"^id: ([1-9][0-9]{0,17})\nevent: ([^\n]+)\ndata: (?:" + _HEAD + rb")?[^\n]*\n\n", re.MULTILINE
 )
@@ -22,10 +22,19 @@ class FrameTooLongError(Exception):
 
 
 class Batch(NamedTuple):
-    """Events of the log that came together, in columns."""
+    """Events of the log that came together, in columns.
+
+    Attributes:
+        ids: The ids of their frames.
+        types: Their types.
+        sequences: What their data says of their sequence; empty here and below where it says nothing.
+        minutes: What it says of when they were emitted, to the minute.
+        seconds: The seconds of that minute.
+    """
 
     ids: tuple[bytes, ...]
     types: tuple[bytes, ...]
+    sequences: tuple[bytes, ...]
     minutes: tuple[bytes, ...]
     seconds: tuple[bytes, ...]
 

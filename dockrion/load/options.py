@@ -32,7 +32,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         slow_readers: How many of the readers read slowly.
         headers: More headers of each request.
         processes: How many processes ask.
-        first: The number of the first virtual user.
     """
 
     url: str
@@ -46,7 +45,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     slow_readers: int = 0
     headers: list[tuple[str, str]] = []
     processes: int = 1
-    first: int = 0
 
     def is_slow(self, user: int, reader: int) -> bool:
         """Whether a user's reader is one of the slow: they are spread over the users."""
@@ -62,7 +60,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 runs=runs,
                 concurrency=_part(self.concurrency, self.processes, number),
                 slow_readers=_part(self.slow_readers, self.processes, number),
-                first=sum(_part(self.concurrency, self.processes, before) for before in range(number)),
             )
             if runs != 0:
                 shares.append(share)
@@ -73,9 +70,8 @@ def _part(whole: int, parts: int, number: int) -> int:
     return whole // parts + (number < whole % parts)
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    """Add `load` to the command line."""
-    parser = commands.add_parser("load", help="load a service, and check what it promises")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what may be asked for."""
     parser.add_argument("url", type=_url, metavar="URL", help="http://host:port of the service")
     parser.add_argument(
         "--pattern",
@@ -89,7 +85,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--runs", type=_count, metavar="N", help=f"by default {_DEFAULT_RUNS}")
     end.add_argument("--duration", type=_seconds, metavar="S", help="begin runs for so many seconds instead")
-    parser.add_argument("--concurrency", type=_count, default=10, metavar="C", help="runs at a time")
+    parser.add_argument(
+        "--concurrency", type=_count, default=10, metavar="C", help="runs at a time, by default 10"
+    )
     parser.add_argument("--readers", type=_count, default=1, metavar="R", help="of each run")
     parser.add_argument(
         "--reconnect",
@@ -108,7 +106,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--json", type=_file, metavar="FILE", help="write the result as JSON")
     parser.add_argument("--html", type=_file, metavar="FILE", help="write the result as a page")
     parser.set_defaults(refuse=parser.error)
-    return parser
 
 
 def options(asked: argparse.Namespace) -> Options:

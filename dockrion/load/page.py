@@ -1,7 +1,7 @@
 """The result as a page that needs nothing else."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ from dockrion.load.result import Result, duration
 
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 16, 12, 32
+_LEAST_SECONDS = 0.1  # the rate of less is chance
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -57,10 +58,7 @@ def page(found: Result) -> str:
         _rows(("", "total", "rate"), found.totals),
         "<h2>Times</h2>",
         _times(found),
-        "<h2>Emit to receive</h2>",
-        _distribution(found.emit_to_receive_distribution),
-        "<h2>Events per second</h2>",
-        _throughput(found.series),
+        *_plots(found),
         _counted("Errors", found.errors),
         _counted("Violations", found.violations),
         *(f'<p class="bad">{escape(example)}</p>' for example in found.examples),
@@ -68,6 +66,15 @@ def page(found: Result) -> str:
         "</body></html>\n",
     ]
     return "\n".join(parts)
+
+
+def _plots(found: Result) -> Iterator[str]:
+    """Draw what there is: `/invoke` has no events."""
+    if found.events:
+        yield _distribution("Emit to receive", "events", found.emit_to_receive_distribution)
+        yield _throughput("Events per second", found.series, lambda point: point.events)
+    yield _distribution("Whole run", "runs", found.whole_run_distribution)
+    yield _throughput("Runs per second", found.series, lambda point: point.ended)
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -91,10 +98,10 @@ def _counted(title: str, counts: dict[str, int]) -> str:
     return f"<h2>{title}</h2>{listed}"
 
 
-def _distribution(counts: list[tuple[float, int]]) -> str:
-    """Draw how many events took how long, on a logarithmic axis."""
+def _distribution(title: str, of: str, counts: list[tuple[float, int]]) -> str:
+    """Draw how many took how long, on a logarithmic axis."""
     if not counts:
-        return "<p>no event was emitted to an open connection</p>"
+        return f"<h2>{title}</h2><p>none</p>"
     places = [math.log10(max(seconds, 1e-6)) for seconds, _ in counts]
     low, high = math.floor(min(places)), math.floor(max(places)) + 1
     most = max(count for _, count in counts)
@@ -102,42 +109,44 @@ def _distribution(counts: list[tuple[float, int]]) -> str:
     bars = []
     for place, (seconds, count) in zip(places, counts, strict=True):
         x, y = _x((place - low) / (high - low)), _y(count / most)
-        title = f"<title>{duration(seconds)}: {count:,}</title>"
+        hint = f"<title>{duration(seconds)}: {count:,}</title>"
         bars.append(
             f'<rect class="bar" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
-            f'height="{_y(0) - y:.1f}">{title}</rect>'
+            f'height="{_y(0) - y:.1f}">{hint}</rect>'
         )
     labels = [((power - low) / (high - low), duration(10.0**power)) for power in range(low, high + 1)]
-    return _plot("How many events took how long", "".join(bars), labels, f"{most:,}")
+    return _plot(title, f"how many {of} took how long", "".join(bars), labels, f"{most:,}")
 
 
-def _throughput(points: list[Point]) -> str:
-    """Draw how many events came in each second."""
+def _throughput(title: str, points: list[Point], count: Callable[[Point], int]) -> str:
+    """Draw how many came in each second."""
     rates = [
-        (
-            (before.seconds + after.seconds) / 2,
-            (after.events - before.events) / (after.seconds - before.seconds),
-        )
+        (before.seconds, after.seconds, (count(after) - count(before)) / (after.seconds - before.seconds))
         for before, after in pairwise(points)
-        if after.seconds > before.seconds
+        if after.seconds - before.seconds > _LEAST_SECONDS
     ]
     if not rates:
-        return "<p>too short to draw</p>"
-    end, most = points[-1].seconds, max(rate for _, rate in rates) or 1.0
-    drawn = " ".join(f"{_x(seconds / end):.1f},{_y(rate / most):.1f}" for seconds, rate in rates)
+        return f"<h2>{title}</h2><p>too short to draw</p>"
+    end, most = points[-1].seconds, max(rate for _, _, rate in rates) or 1.0
+    drawn = " ".join(
+        f"{_x(seconds / end):.1f},{_y(rate / most):.1f}"
+        for before, after, rate in rates
+        for seconds in (before, after)
+    )
     curve = f'<polyline class="curve" points="{drawn}"/>'
     labels = [(part / 4, f"{end * part / 4:.3g} s") for part in range(5)]
-    return _plot("Events per second over time", curve, labels, f"{most:,.0f}")
+    return _plot(title, "over time", curve, labels, f"{most:,.0f}")
 
 
-def _plot(title: str, marks: str, labels: list[tuple[float, str]], most: str) -> str:
+def _plot(title: str, about: str, marks: str, labels: list[tuple[float, str]], most: str) -> str:
     bottom = _y(0)
     texts = "".join(
         f'<text x="{_x(place):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
         for place, label in labels
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">'
+        f"<h2>{title}</h2>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}, {about}">'
         f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}" fill="none"/>'
         f'<text x="{_LEFT - 8}" y="{_TOP + 10}" text-anchor="end">{most}</text>'
         f'<text x="{_LEFT - 8}" y="{bottom}" text-anchor="end">0</text>{marks}{texts}</svg>'

@@ -14,7 +14,9 @@ from dockrion.load.verify import Check
 
 _PAUSE = 0.05
 _SLOW_PIECE = 4096
-_MOST_IN_VAIN = 5  # connections in a row without an event, and without a reason
+_MOST_IN_VAIN = 5  # connections in a row without a new event, and without a reason
+_FAILURES = (b"error", b"cancelled")
+_DATA = b"\ndata: "
 
 
 class Reader:
@@ -30,8 +32,6 @@ class Reader:
         slow: Whether it reads slowly.
 
     Attributes:
-        run_id: The run.
-        slow: As given.
         check: What it has seen.
         failure: The data of the terminal event, where that is none of success.
     """
@@ -47,18 +47,19 @@ class Reader:
         reconnect: float,
         slow: bool,
     ) -> None:
-        self.run_id = run_id
-        self.slow = slow
         self.check = Check(figures, name, slow=slow)
         self.failure = b""
         self._client = client
         self._figures = figures
         self._began = began
+        self._run_id = run_id
+        self._slow = slow
         self._reconnect = reconnect
         self._asked_at = 0.0
         self._last = 0.0
         self._over = False  # nothing follows
-        self._excused = False  # this connection ended for a reason
+        self._timed_out = False  # this connection ended because its time was over
+        self._broke = False  # this connection ended before the answer did
 
     async def read(self, first: aiohttp.ClientResponse | None = None, asked_at: float = 0.0) -> None:
         """Read to the end.
@@ -67,51 +68,53 @@ class Reader:
             first: A connection that is open already.
             asked_at: When that was asked for, by `time.time`.
         """
+        self._asked_at = asked_at
         complete = False
         try:
-            if first is not None:
-                self._asked_at = asked_at
-                await self._connection(first)
-            await self._resume(in_vain=0 if first is None or self.check.position else 1)
+            await self._connections(first)
             complete = True
         except errors.EXPECTED as error:
             self._figures.error(errors.kind(error))
         self.check.end(complete=complete)
 
-    async def _resume(self, in_vain: int) -> None:
-        while not self._over:
-            if self._asked_at:
-                self._figures.reconnects += 1
-            if not self.run_id:
-                raise errors.FailedError("cannot resume: the answer has no X-Run-Id")
+    async def _connections(self, answer: aiohttp.ClientResponse | None) -> None:
+        in_vain = 0
+        while not self._over and in_vain < _MOST_IN_VAIN:
             if in_vain:
                 await asyncio.sleep(_PAUSE * in_vain)
             before = self.check.position
-            self._asked_at = time.time()
-            answer = await self._client.events(self.run_id, before, slow=self.slow)
-            if answer.status == HTTPStatus.NO_CONTENT:
-                answer.release()
-                self._over = True
-                return
-            await self._connection(answer)
-            in_vain = 0 if self.check.position > before or self._excused else in_vain + 1
-            if in_vain >= _MOST_IN_VAIN:
-                raise errors.FailedError("streams end again and again without an event")
+            await self._connection(answer or await self._open())
+            answer = None
+            in_vain = 0 if self.check.position > before or self._timed_out else in_vain + 1
+        if self._broke and not self._over:
+            raise errors.FailedError("connections break again and again without an event")
+
+    async def _open(self) -> aiohttp.ClientResponse:
+        if not self._run_id:
+            raise errors.FailedError("cannot resume: the answer has no X-Run-Id")
+        if self._asked_at:
+            self._figures.reconnects += 1
+        self._asked_at = time.time()
+        return await self._client.events(self._run_id, self.check.position, slow=self._slow)
 
     async def _connection(self, answer: aiohttp.ClientResponse) -> None:
         """Read what one connection has."""
-        self._excused = False
+        self._timed_out = self._broke = False
         self._figures.open += 1
         try:
+            if answer.status == HTTPStatus.NO_CONTENT:
+                self._over = True
+                return
             if answer.status != HTTPStatus.OK:
                 raise await errors.refused(answer)
             if answer.content_type != "text/event-stream":
                 raise errors.FailedError("the answer is no text/event-stream")
             await self._take_all(answer)
         except errors.BROKEN as error:
-            if not self.run_id:
+            if not self._run_id:
                 raise
-            if self.slow:  # the server has no patience with such readers
+            self._broke = True
+            if self._slow:  # the server has no patience with such readers
                 self._figures.disconnected += 1
             else:
                 self._figures.error(errors.kind(error))
@@ -126,30 +129,29 @@ class Reader:
         joined = frames.Frames()
         content = answer.content
         while True:
-            if self.slow:
+            if self._slow:
                 await asyncio.sleep(_PAUSE)
                 chunk = await content.read(_SLOW_PIECE)
             else:
                 chunk = await content.readany()
             if not chunk:
-                if self.check.terminal is not None or not self.run_id:
+                if self.check.terminal is not None or not self._run_id:
                     self._over = True
                 return
             self._figures.received += len(chunk)
             if (whole := joined.feed(chunk)) and self._take(whole) and random.random() < self._reconnect:
-                self._excused = True
                 return
 
     def _take(self, whole: bytes) -> int:
         """Check whole frames, and return how many events of the log they are."""
         batch = frames.batch(whole)
-        if batch is not None:
-            self.check.take_all(batch, whole)
-            self._measure(batch)
-            if batch.types[-1] in (b"error", b"cancelled"):
-                self.failure = whole[whole.rindex(b"\ndata: ") + 7 :]
-            return len(batch.ids)
-        return sum(map(self._take_frame, frames.parse(whole)))
+        if batch is None:
+            return sum(map(self._take_frame, frames.parse(whole)))
+        self._measure(batch)
+        self.check.take_all(batch, whole)
+        if batch.types[-1] in _FAILURES:
+            self.failure = whole[whole.rindex(_DATA) + len(_DATA) :]
+        return len(batch.ids)
 
     def _take_frame(self, frame: frames.Frame) -> int:
         if frame.id is None:
@@ -157,16 +159,14 @@ class Reader:
             return 0
         if frame.data is None:
             return 0
-        one = frames.batch(frame.text)
-        if one is not None:
-            self._measure(one)
-        else:
-            self._figures.events += 1
+        if frames.batch(frame.text) is not None:
+            return self._take(frame.text)
+        self._figures.events += 1
         if not frame.id.isdigit() or len(frame.id) > frames.MOST_DIGITS or frame.id.startswith(b"0"):
             self.check.unnumbered(frame)
             return 0
         self.check.take(int(frame.id), frame.event, frame.text)
-        if frame.event in (b"error", b"cancelled"):
+        if frame.event in _FAILURES:
             self.failure = frame.data
         return 1
 
@@ -175,15 +175,17 @@ class Reader:
             case b"gap":
                 self.check.gap(frame)
             case b"timeout":
-                self._excused = True
+                self._timed_out = True
             case b"gone":
                 raise errors.FailedError("the run's events are gone")
+            case event if event != b"heartbeat" and frame.data is not None:
+                self.check.unnumbered(frame)
 
     def _measure(self, batch: frames.Batch) -> None:
         now, figures = time.perf_counter(), self._figures
         count = len(batch.ids)
         figures.events += count
-        if self.slow:  # its delays are its own
+        if self._slow:  # its delays are its own
             return
         if self._last:
             figures.gap.add(now - self._last)

@@ -39,6 +39,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         between_events: Between a reader's events; those that came together have none.
         whole_run: From the run's request to its end.
         emit_to_receive_distribution: How many events took about how long.
+        whole_run_distribution: How many runs took about how long.
         examples: The first violations, in words.
         notes: What to know about the figures.
         series: How far it was over time.
@@ -70,6 +71,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     between_events: Spread
     whole_run: Spread
     emit_to_receive_distribution: list[tuple[float, int]]
+    whole_run_distribution: list[tuple[float, int]]
     errors: dict[str, int]
     violations: dict[str, int]
     examples: list[str]
@@ -128,6 +130,7 @@ def result(options: Options, figures: Figures, series: list[Point], *, ended_ear
         between_events=_spread(figures.gap),
         whole_run=_spread(figures.whole),
         emit_to_receive_distribution=figures.late.distribution(),
+        whole_run_distribution=figures.whole.distribution(),
         errors=figures.errors,
         violations=figures.violations,
         examples=figures.examples,
@@ -148,7 +151,7 @@ def _notes(options: Options, figures: Figures, *, ended_early: bool) -> Iterator
     if figures.cpu > _BUSY or lag > _LATE:
         yield (
             f"the client is the limit (CPU {figures.cpu:.0%}, its event loop {duration(lag)} late): "
-            "use more --processes"
+            "use more --processes, or more machines"
         )
     if figures.late.total:
         yield "emit to receive means something only when this machine and the service share a clock"

@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +15,7 @@ from dockrion.load.readers import Reader
 from dockrion.load.verify import compare
 
 GRACE_SECONDS = 30.0
+RUN_SECONDS = 7200.0  # twice what the service allows a run by default
 _PAUSE_AFTER_ERROR = 0.1
 
 
@@ -75,15 +74,60 @@ class Users:
 
     async def _run(self, client: Client, number: int, began: float) -> bool:
         """Have one run, and return whether it ended well."""
-        run = f"user {self._options.first + number}, run {self._figures.started}"
+        limit = asyncio.timeout(RUN_SECONDS)
         try:
-            if self._options.pattern == "invoke":
-                await self._invoke(client)
-                return True
-            readers = await self._read(client, partial(self._reader, client, run, number, began))
+            async with limit:
+                match self._options.pattern:
+                    case "invoke":
+                        return await self._invoke(client)
+                    case "stream":
+                        return self._judge([await self._stream(client, number, began)])
+                    case "runs":
+                        return self._judge(await self._watch(client, number, began))
         except errors.EXPECTED as error:
-            self._figures.error(errors.kind(error))
-            return False
+            kind = f"a run is not over after {RUN_SECONDS:,g} s" if limit.expired() else errors.kind(error)
+            self._figures.error(kind)
+        return False
+
+    async def _invoke(self, client: Client) -> bool:
+        async with await client.post("invoke") as answer:
+            if answer.status != HTTPStatus.OK:
+                raise await errors.refused(answer)
+            if answer.content_type != "application/json":
+                raise errors.FailedError("the answer is no application/json")
+            while chunk := await answer.content.readany():
+                self._figures.received += len(chunk)
+        return True
+
+    async def _stream(self, client: Client, number: int, began: float) -> Reader:
+        options = self._options
+        slow = options.is_slow(number, 0)
+        resumes = bool(options.reconnect or options.slow_readers)
+        query = {"on_disconnect": "continue"} if resumes else {}
+        asked_at = time.time()
+        answer = await client.post("invoke", "stream", slow=slow, **query)
+        run_id = answer.headers.get("X-Run-Id", "")
+        reader = self._reader(client, f"run {run_id}", began, run_id if resumes else "", slow=slow)
+        await reader.read(answer, asked_at)
+        return reader
+
+    async def _watch(self, client: Client, number: int, began: float) -> list[Reader]:
+        run_id = await _create(client)
+        readers = []
+        async with asyncio.TaskGroup() as group:
+            for place in range(self._options.readers):
+                slow = self._options.is_slow(number, place)
+                reader = self._reader(client, f"run {run_id}, reader {place + 1}", began, run_id, slow=slow)
+                readers.append(reader)
+                group.create_task(reader.read())
+        return readers
+
+    def _reader(self, client: Client, name: str, began: float, run_id: str, *, slow: bool) -> Reader:
+        return Reader(
+            client, self._figures, name, began, run_id, reconnect=self._options.reconnect, slow=slow
+        )
+
+    def _judge(self, readers: list[Reader]) -> bool:
         compare([reader.check for reader in readers])
         for reader in readers:
             if reader.failure:
@@ -91,47 +135,6 @@ class Users:
                 self._figures.error(f"a run ended with {ended}{errors.code(reader.failure)}")
                 return False
         return all(reader.check.terminal is not None for reader in readers)
-
-    async def _read(self, client: Client, make: Callable[[int, str], Reader]) -> list[Reader]:
-        """Begin a run, and let its readers read it."""
-        if self._options.pattern == "stream":
-            reader = make(0, "")
-            await self._stream(client, reader)
-            return [reader]
-        run_id = await _create(client)
-        readers = [make(place, run_id) for place in range(self._options.readers)]
-        async with asyncio.TaskGroup() as group:
-            for reader in readers:
-                group.create_task(reader.read())
-        return readers
-
-    def _reader(self, client: Client, run: str, number: int, began: float, place: int, run_id: str) -> Reader:
-        return Reader(
-            client,
-            self._figures,
-            run if self._options.readers == 1 else f"{run}, reader {place + 1}",
-            began,
-            run_id,
-            reconnect=self._options.reconnect,
-            slow=self._options.is_slow(number, place),
-        )
-
-    async def _invoke(self, client: Client) -> None:
-        answer = await client.post("invoke")
-        async with answer:
-            if answer.status != HTTPStatus.OK:
-                raise await errors.refused(answer)
-            while chunk := await answer.content.readany():
-                self._figures.received += len(chunk)
-
-    async def _stream(self, client: Client, reader: Reader) -> None:
-        options = self._options
-        resumes = options.reconnect or options.slow_readers
-        query = {"on_disconnect": "continue"} if resumes else {}
-        asked_at = time.time()
-        answer = await client.post("invoke", "stream", slow=reader.slow, **query)
-        reader.run_id = answer.headers.get("X-Run-Id", "") if resumes else ""
-        await reader.read(answer, asked_at)
 
 
 async def _create(client: Client) -> str:

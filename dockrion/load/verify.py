@@ -52,7 +52,12 @@ class Check:
             self._hash.update(whole)
             if batch.types[-1] in TERMINAL:
                 self.terminal = batch.types[-1]
-            return
+        else:
+            self._one_by_one(ids, batch, whole)
+        if batch.sequences != batch.ids:
+            self._compare_sequences(batch)
+
+    def _one_by_one(self, ids: list[int], batch: Batch, whole: bytes) -> None:
         start = 0
         for sequence, kind in zip(ids, batch.types, strict=True):
             end = whole.index(b"\n\n", start) + 2
@@ -92,8 +97,8 @@ class Check:
 
     def unnumbered(self, frame: Frame) -> None:
         """Take note of an event whose id is no sequence."""
-        shown = (frame.id or b"")[:40].decode(errors="replace")
-        self._violation("bad id", f"{_name(frame.event)} with the id {shown!r}")
+        with_id = "without an id" if frame.id is None else f"with the id {_name(frame.id)}"
+        self._violation("bad id", f"{_name(frame.event)} {with_id}")
 
     def end(self, *, complete: bool) -> None:
         """Check what can only be checked at the end.
@@ -110,6 +115,11 @@ class Check:
 
     def differs(self) -> None:
         self._violation("bytes differ", "its events are not those of the run's other readers")
+
+    def _compare_sequences(self, batch: Batch) -> None:
+        for number, said in zip(batch.ids, batch.sequences, strict=True):
+            if said and said != number:
+                self._violation("bad id", f"event {_name(number)} says that its sequence is {_name(said)}")
 
     def _miss(self, sequences: range) -> None:
         if len(sequences) + len(self._missing) > _MOST_MISSING:

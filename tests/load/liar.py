@@ -23,10 +23,18 @@ def honest(last: int = 5) -> bytes:
 
 
 def says(stream: bytes) -> Behave:
-    async def behave(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
-        await response.write(stream)
+    """Tell this, and nothing to those who come back."""
+
+    async def behave(request: web.Request, response: web.StreamResponse, _number: int) -> None:
+        if "Last-Event-ID" not in request.headers:
+            await response.write(stream)
 
     return behave
+
+
+async def begins_again(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
+    """Ignore what a reader has."""
+    await response.write(honest())
 
 
 async def differs(_request: web.Request, response: web.StreamResponse, number: int) -> None:
@@ -34,11 +42,35 @@ async def differs(_request: web.Request, response: web.StreamResponse, number: i
     await response.write(event(1, said=f"to {number}") + event(2, "complete"))
 
 
-async def breaks_off(request: web.Request, response: web.StreamResponse, _number: int) -> None:
-    """Cut the connection within a frame."""
-    await response.write(honest()[:100])
+async def breaks_off_once(request: web.Request, response: web.StreamResponse, number: int) -> None:
+    """Cut the first connection within its third event, and go on where the reader was on the second."""
+    if number == 1:
+        await response.write(event(1) + event(2) + event(3)[:10])
+        await drop(request)
+    else:
+        after = int(request.headers.get("Last-Event-ID", 0))
+        await response.write(b"".join(map(event, range(after + 1, 4))) + event(4, "complete"))
+
+
+async def drop(request: web.Request) -> None:
+    """Close a connection once what was written to it is on its way."""
     assert request.transport is not None
-    request.transport.abort()
+    while request.transport.get_write_buffer_size():
+        await asyncio.sleep(0)
+    request.transport.close()
+
+
+async def breaks_off(request: web.Request, response: web.StreamResponse, _number: int) -> None:
+    """Cut the connection within its first frame."""
+    await response.write(event(1)[:10])
+    await drop(request)
+
+
+async def says_nothing(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
+    """Keep the connection alive, and tell nothing on it."""
+    while True:
+        await response.write(sse.KEEP_ALIVE)
+        await asyncio.sleep(0.01)
 
 
 async def talks_without_end(_request: web.Request, response: web.StreamResponse, _number: int) -> None:

@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 
 def found(figures: Figures, **more: Any) -> Result:
-    points = [Point(0, 0, 0, 0), Point(1, 1, 10, 100), Point(2, 2, 40, 400)]
+    points = [Point(0.0, 0, 0, 0), Point(1.0, 1, 10, 100), Point(2.0, 2, 40, 400)]
     return result(Options(url="http://user:s3cret@h:1", **more), figures, points, ended_early=False)
 
 
@@ -87,10 +87,10 @@ def test_neither_a_password_nor_markup_gets_through() -> None:
 
 @pytest.mark.parametrize("values", [[], [0.0], [1e-9], [0.001] * 5, [1e-6, 1e6], [-1.0, 5.0]])
 def test_any_distribution_can_be_drawn(values: list[float]) -> None:
-    figures = Figures(seconds=1, succeeded=1)
+    figures = Figures(seconds=1, succeeded=1, events=1)
     figures.late.add_all(values)
     drawn = page(found(figures))
-    assert ("<rect" in drawn) == bool(values)
+    assert drawn.count("<rect") == len(figures.late.distribution())
     assert "nan" not in drawn
     assert "inf" not in drawn
 
@@ -108,3 +108,50 @@ def test_any_distribution_can_be_drawn(values: list[float]) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_page_draws_what_there_is() -> None:
+    figures = Figures(seconds=1, succeeded=1)
+    figures.whole.add_all([0.1, 0.2])
+    invoked = page(found(figures, pattern="invoke"))
+    assert "<h2>Whole run</h2><svg" in invoked
+    assert "<h2>Runs per second</h2><svg" in invoked
+    assert "Events per second" not in invoked
+    figures.events = 7
+    assert "<h2>Events per second</h2><svg" in page(found(figures))
+
+
+def test_the_json_has_these_fields() -> None:
+    spread = {"count": int, "p50": float, "p90": float, "p99": float, "max": float}
+    figures = Figures(seconds=1.5, ended=1, errors={"x": 1}, violations={"y": 2}, examples=["z"])
+    figures.whole.add(1.0)
+    assert shape(msgspec.json.decode(msgspec.json.encode(found(figures)))) == {
+        "url": str,
+        "pattern": str,
+        **dict.fromkeys(("concurrency", "readers", "slow_readers", "processes"), int),
+        "reconnect": float,
+        **dict.fromkeys(("ok", "ended_early"), bool),
+        "seconds": float,
+        **dict.fromkeys(("runs", "runs_succeeded", "events", "bytes"), int),
+        **dict.fromkeys(("runs_per_second", "events_per_second", "bytes_per_second"), float),
+        **dict.fromkeys(("reconnects", "slow_readers_disconnected"), int),
+        "client_cpu": float,
+        **dict.fromkeys(("client_lag", "time_to_first_event", "emit_to_receive"), spread),
+        **dict.fromkeys(("between_events", "whole_run"), spread),
+        "emit_to_receive_distribution": [],
+        "whole_run_distribution": [[float]],
+        "errors": {"x": int},
+        "violations": {"y": int},
+        "examples": [str],
+        "notes": [],
+        "series": [{"seconds": float, "ended": int, "events": int, "received": int}],
+    }
+
+
+def shape(value: Any) -> Any:
+    """Return the types of a JSON value, of a list those of its first."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value[:1]]
+    return type(value)

@@ -35,9 +35,9 @@ def test_all_at_once_are_one_by_one(values: list[float]) -> None:
 
 
 @given(st.lists(seconds, min_size=1), st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
-def test_quantiles_are_within_two_percent(values: list[float], share: float) -> None:
+def test_quantiles_are_as_near_as_promised(values: list[float], share: float) -> None:
     exact = sorted(values)[max(1, ceil(share * len(values))) - 1]
-    assert histogram(values).quantile(share) == pytest.approx(exact, rel=0.02, abs=1e-6)
+    assert histogram(values).quantile(share) == pytest.approx(exact, rel=0.015, abs=1.001e-6)
 
 
 @given(st.lists(any_seconds))

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dockrion.load import child, command, fleet
+from dockrion.load import command
 from dockrion.load.options import Options
 from dockrion.load.result import Result
 from tests.conftest import Serve
@@ -42,10 +41,10 @@ async def load(served: Served, **more: Any) -> Result:
     "more",
     [
         {"pattern": "stream"},
-        {"pattern": "stream", "reconnect": 0.5},
+        {"pattern": "stream", "reconnect": 1.0},
         {"pattern": "runs"},
         {"pattern": "runs", "readers": 5},
-        {"pattern": "runs", "readers": 5, "reconnect": 0.5},
+        {"pattern": "runs", "readers": 5, "reconnect": 1.0},
         {"pattern": "runs", "readers": 3, "slow_readers": 2},
         {"pattern": "stream", "slow_readers": 1},
         {"pattern": "stream", "processes": 2},
@@ -55,7 +54,7 @@ async def load(served: Served, **more: Any) -> Result:
 async def test_every_reader_of_every_run_gets_every_event(serve: Serve, more: dict[str, Any]) -> None:
     served = await serve(speak)
     found = await load(served, runs=8, concurrency=4, **more)
-    assert (found.errors, found.violations, found.notes[:0]) == ({}, {}, [])
+    assert (found.errors, found.violations) == ({}, {})
     assert found.ok
     readers = more.get("readers", 1)
     assert (found.runs, found.runs_succeeded, found.events) == (8, 8, 8 * EVENTS * readers)
@@ -93,31 +92,6 @@ async def test_runs_that_fail_are_errors_by_code(serve: Serve) -> None:
     assert (found.runs, found.runs_succeeded, found.violations) == (3, 0, {})
     found = await load(served, runs=3, pattern="invoke")
     assert found.errors == {"HTTP 500 AGENT_EXECUTION_ERROR from POST /invoke": 3}
-
-
-async def test_a_client_process_that_dies_is_reported(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert child.__name__ == "dockrion.load.child"
-    dies = tmp_path / "dies"
-    dies.write_text("#!/bin/sh\nexit 3\n")
-    dies.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(dies))
-    found = await load(await serve(speak), runs=4, processes=2)
-    assert found.errors == {"a client process died": 2}
-    assert not found.ok
-
-
-async def test_a_client_process_that_hangs_is_ended(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    hangs = tmp_path / "hangs"
-    hangs.write_text("#!/bin/sh\nexec 1>&-\nexec sleep 1000\n")
-    hangs.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(hangs))
-    monkeypatch.setattr(fleet, "LAST_WORDS_SECONDS", 0.1)
-    found = await load(await serve(speak), runs=4, processes=2)
-    assert found.errors == {"a client process died": 2}
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -171,7 +145,9 @@ async def test_the_command_line_its_files_and_its_exit_codes(serve: Serve, tmp_p
     assert (found.ok, found.runs, found.events) == (True, 5, 5 * EVENTS)
     page = Page()
     page.feed(as_html.read_text())
-    assert page.tags >= {"svg", "table", "style"}
+    assert page.tags >= {"svg", "rect", "polyline", "table", "style"} - (
+        {"polyline"} if found.seconds < 0.1 else set()
+    )
     assert not page.tags & {"script", "link", "img", "iframe"}
     assert page.addresses == []
     assert "url(" not in as_html.read_text()

@@ -1,6 +1,9 @@
 """What may be asked of a load test."""
 
 import argparse
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.cli import main
-from dockrion.load.options import Options, add_parser, options
+from dockrion.load.command import allow_files
+from dockrion.load.options import Options, add_arguments, options
 
 URL = "http://127.0.0.1:1"
 
 
 def asked(*arguments: str) -> Options:
     parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    return options(parser.parse_args(["load", *arguments]))
+    add_arguments(parser)
+    return options(parser.parse_args(arguments))
 
 
 def test_defaults() -> None:
@@ -112,8 +116,30 @@ def test_shares_are_the_whole(processes: int, concurrency: int, runs: int | None
     if runs is not None:
         assert sum(share.runs or 0 for share in shares) == runs
     if runs is None or runs >= processes:
-        users = [share.first + user for share in shares for user in range(share.concurrency)]
-        assert users == list(range(whole.concurrency))
+        assert sum(share.concurrency for share in shares) == whole.concurrency
         assert sum(share.slow_readers for share in shares) == whole.slow_readers
     for share in shares:
         assert share.concurrency >= 1
+
+
+def test_a_test_opens_as_many_files_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, 1024))
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: allowed.append(limits))
+    allow_files(Options(url=URL, concurrency=10))
+    assert allowed == []
+    allow_files(Options(url=URL, concurrency=10, readers=40))
+    assert allowed == [(474, 1024)]
+    with pytest.raises(
+        ValueError, match=r"needs 4,\d\d\d open files in a process, and the system allows 1,024"
+    ):
+        allow_files(Options(url=URL, concurrency=10, readers=400))
+    allow_files(Options(url=URL, concurrency=10, readers=400, processes=5))
+
+
+def test_those_who_serve_import_nothing_of_it() -> None:
+    code = "import sys, dockrion.cli; print(*(name for name in sys.modules if 'dockrion.load' in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

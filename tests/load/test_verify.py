@@ -48,6 +48,21 @@ def test_a_whole_run_in_any_batches_breaks_nothing(last: int, data: st.DataObjec
     assert check.digest is not None
 
 
+@given(st.integers(2, 30).flatmap(lambda last: st.lists(st.integers(1, last), min_size=1)), st.data())
+def test_anything_else_than_one_to_n_breaks_something_however_it_is_cut(
+    sequences: list[int], data: st.DataObject
+) -> None:
+    figures = Figures()
+    check = Check(figures, "a reader")
+    rest = [text(sequence) for sequence in sequences[:-1]] + [text(sequences[-1], "complete")]
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        feed(check, b"".join(rest[:size]))
+        del rest[:size]
+    check.end(complete=True)
+    assert bool(figures.violations) == (sequences != list(range(1, len(sequences) + 1)))
+
+
 @pytest.mark.parametrize(
     ("sequences", "violations"),
     [
