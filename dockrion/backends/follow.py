@@ -9,6 +9,7 @@ from dockrion.backends.base import PAGE_EVENTS, Backend, Page, Watch
 from dockrion.errors import RunNotFound, ServiceUnavailable
 
 IDLE = Page(())
+_FEW = 32  # events; where more come at once, those who are woken find still more to write together
 _RETRY_SECONDS = 1.0
 _LAST_WORD_SECONDS = 5.0
 
@@ -120,7 +121,7 @@ class Pages(AsyncIterator[Page]):
         if self.take is None:
             return False
         page = self._watch.at_hand(self._after)
-        if page is None or not page.entries or page.closed or page.more:
+        if page is None or not 0 < len(page.entries) <= _FEW or page.closed or page.more:
             return False
         try:
             if not self.take(page):

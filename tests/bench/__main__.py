@@ -70,8 +70,11 @@ async def requests(bench: Bench) -> None:
     await bench.rates("POST /runs until all are complete", "runs/s", scenarios.runs)
 
 
-async def idle(bench: Bench) -> None:
-    limit, ours = await scenarios.idle_memory(bench.bare), await scenarios.idle_memory(bench.dockrion)
+async def idle(_bench: Bench) -> None:
+    async with servers.client() as session:  # and servers that have no freed memory to use again
+        with servers.bare() as bare, servers.dockrion() as dockrion:
+            limit = await scenarios.idle_memory(Bare(bare, session))
+            ours = await scenarios.idle_memory(Dockrion(dockrion, session))
     _print("500 idle readers, memory each", f"{ours:.1f} KiB", f"{limit:.1f}", ours / limit)
 
 
