@@ -32,6 +32,7 @@ class Execution:
         self._context = context
         self._redactor = redactor
         self._began = time.perf_counter()
+        self._waiting: asyncio.Future[None] | None = None
         self.task = asyncio.create_task(self._work(agent, call, streaming=streaming))
 
     @property
@@ -46,12 +47,12 @@ class Execution:
             stop: Set when the agent is to stop.
             limit: The time it has, in seconds.
         """
-        done, _ = await asyncio.wait((self.task, stop), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        ended_elsewhere = stop in done and stop.result().kind == "ended"  # and was told that this counts
-        if self.task in done and not ended_elsewhere:
+        await self._first_of(stop, limit)
+        ended_elsewhere = stop.done() and stop.result().kind == "ended"  # and was told that this counts
+        if self.task.done() and not ended_elsewhere:
             return self.task.result()
         self.cancel()
-        return outcome.of_stop(stop.result() if stop in done else Stop("timeout"))
+        return outcome.of_stop(stop.result() if stop.done() else Stop("timeout"))
 
     def cancel(self) -> None:
         """Tell the agent to stop."""
@@ -68,6 +69,25 @@ class Execution:
             await asyncio.wait((self.task,), timeout=STOP_SECONDS)
         return self.task.done()
 
+    async def _first_of(self, stop: asyncio.Future[Stop], limit: float | None) -> None:
+        """Wait for the end, the stop, or the limit. `asyncio.wait` takes another turn of the loop."""
+        if self.task.done() or stop.done():
+            return
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        stop.add_done_callback(self._go_on)
+        timer = None if limit is None else loop.call_later(limit, self._go_on)
+        try:
+            await self._waiting
+        finally:
+            stop.remove_done_callback(self._go_on)
+            if timer is not None:
+                timer.cancel()
+
+    def _go_on(self, _stop: object = None) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
         set_current_context(self._context)
         try:
@@ -75,4 +95,5 @@ class Execution:
             result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)
+        self._go_on()  # when that is heard, this task is done
         return outcome.cleaned(result, self._redactor)

@@ -18,6 +18,8 @@ from dockrion.context import StreamContext
 from dockrion.fields import is_event
 from dockrion.publisher import BUFFER_EVENTS
 
+_WHOLE = (dict, str, type(None))  # what is often returned, and nothing to iterate
+
 
 class Target:
     """A callable of the agent, ready to be called with a payload.
@@ -50,6 +52,8 @@ class Target:
             )
         if inspect.isawaitable(result):
             result = await result
+        if type(result) in _WHOLE:
+            return result
         if isinstance(result, AsyncIterable):
             return await _drain_async(result, context)
         if self._is_stream(result):  # from an async function

@@ -58,18 +58,15 @@ def error_answer(error: DockrionError, redactor: Redactor) -> web.Response:
     return answer(body, status=error.status, headers=error.headers)
 
 
-@web.middleware
-async def errors_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer whatever a handler raises, by the contract's table of errors."""
-    try:
-        return await handler(request)
-    except DockrionError as error:
+def failure_of(error: Exception, request: web.Request) -> web.Response:
+    """Return the answer to whatever a handler raised, by the contract's table of errors."""
+    if isinstance(error, DockrionError):
         if error.status == DockrionError.status and error.__cause__ is not None:
             log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
         failure = error
-    except web.HTTPException as error:
+    elif isinstance(error, web.HTTPException):
         failure = _of_http(error, request)
-    except Exception as error:
+    else:
         log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
         failure = DockrionError("the service failed; the operator finds the reason in its log")
     return error_answer(failure, request.app[SERVICE].redactor)

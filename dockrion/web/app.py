@@ -1,6 +1,5 @@
 """The application: routes, middlewares, and the service behind them."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.logs import log
 from dockrion.web import info, ingest, invoke, runs
-from dockrion.web.answers import Handler, errors_in_json
+from dockrion.web.answers import Handler, failure_of
 from dockrion.web.cors import allow_origins, plain_options
 from dockrion.web.requests import MAX_BODY_BYTES
 from dockrion.web.service import RUN_ID, SERVICE, Service
@@ -27,7 +26,7 @@ def create_app(loaded: Loaded) -> web.Application:
     Args:
         loaded: The Dockfile, checked.
     """
-    app = web.Application(middlewares=[observed, errors_in_json], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[answered], client_max_size=MAX_BODY_BYTES)
     _add_routes(app.router, loaded.dockfile)
     allow_origins(app, loaded.dockfile)
 
@@ -82,39 +81,42 @@ async def _end_streams(app: web.Application) -> None:
 
 
 @web.middleware
-async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log and count every request, once, when it is over."""
+async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every request, failures too, and log and count it once, when it is over.
+
+    One middleware for all of that: each takes memory while a stream is open.
+    """
     metrics = request.app[SERVICE].metrics
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "(none)"
-    method = request.method if request.method in hdrs.METH_ALL else "(other)"  # a series each
     began = time.perf_counter()
-    status = _CLIENT_LEFT
-    streamed = False
+    response: web.StreamResponse | None = None
     metrics.active_requests.inc()
     try:
         response = plain_options(request) or await handler(request)
-        status = response.status
-        streamed = response.content_type == "text/event-stream"
-    except asyncio.CancelledError:
-        streamed = True
-        raise
-    else:
-        return response
+    except Exception as error:
+        response = failure_of(error, request)
     finally:
-        seconds = time.perf_counter() - began
         metrics.active_requests.dec()
-        metrics.count_request(method, route, status, None if streamed else seconds)
-        if _logger.isEnabledFor(logging.INFO):
-            log(
-                _logger,
-                logging.INFO,
-                "request",
-                method=request.method,
-                path=request.path,
-                status=status,
-                seconds=round(seconds, 6),
-                run_id=request.get(RUN_ID),
-                client=request.remote,
-                user_agent=request.headers.get(hdrs.USER_AGENT),
-            )
+        _note(request, response, time.perf_counter() - began)
+    return response
+
+
+def _note(request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "(none)"
+    method = request.method if request.method in hdrs.METH_ALL else "(other)"  # a series each
+    status = _CLIENT_LEFT if response is None else response.status
+    streamed = response is None or response.content_type == "text/event-stream"
+    request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
+    if _logger.isEnabledFor(logging.INFO):
+        log(
+            _logger,
+            logging.INFO,
+            "request",
+            method=request.method,
+            path=request.path,
+            status=status,
+            seconds=round(seconds, 6),
+            run_id=request.get(RUN_ID),
+            client=request.remote,
+            user_agent=request.headers.get(hdrs.USER_AGENT),
+        )
