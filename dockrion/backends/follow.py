@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from dockrion.backends.base import PAGE_EVENTS, Backend, Page, Watch
+from dockrion.backends.base import Backend
+from dockrion.backends.reading import PAGE_EVENTS, Page, Watch
 from dockrion.errors import RunNotFound, ServiceUnavailable
 
 IDLE = Page(())

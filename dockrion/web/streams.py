@@ -10,8 +10,8 @@ from contextlib import suppress
 from aiohttp import HttpVersion11, hdrs, web
 
 from dockrion import events, ids, sse
-from dockrion.backends.base import Page
 from dockrion.backends.follow import IDLE, follow
+from dockrion.backends.reading import Page
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
 from dockrion.logs import log

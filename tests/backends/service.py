@@ -11,8 +11,8 @@ from unittest.mock import patch
 import pytest
 from redis import Redis
 
-from dockrion.backends.base import Page
 from dockrion.backends.follow import follow
+from dockrion.backends.reading import Page
 from dockrion.backends.redis import RedisBackend, backend, custody
 from dockrion.backends.redis.keys import Command, Keys
 from dockrion.backends.redis.link import Link, end

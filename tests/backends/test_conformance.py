@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from dockrion.backends.base import PAGE_BYTES, Backend, Run, Status
+from dockrion.backends.base import Backend, Run, Status
+from dockrion.backends.reading import PAGE_BYTES
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 from tests.backends.conformance import (

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dockrion.backends.redis import custody, records, store
+from dockrion.backends.redis import custody, index, records
 from dockrion.errors import RunExists, RunNotFound, ServiceUnavailable
 from dockrion.events import Entry
 from tests.backends.conformance import Writer, begin, begun, follow_all, moved, new_run
@@ -139,7 +139,7 @@ async def test_a_listing_drops_what_is_gone(service: Service) -> None:
 async def test_a_listing_keeps_what_is_just_being_created(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_UNCONFIRMED_SECONDS", 10**9)
+    monkeypatch.setattr(index, "_UNCONFIRMED_SECONDS", 10**9)
     one = await service.replica()
     writer = await begun(one, 1)
     service.ask("DEL", *service.keys.log(writer.run_id))

@@ -6,10 +6,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
-from dockrion.backends.base import Listing, Page, Question, Run, Status, Watch
+from dockrion.backends.base import Listing, Question, Run, Status
+from dockrion.backends.reading import Page, Watch
 from dockrion.backends.redis.asking import Asking
 from dockrion.backends.redis.custody import BEAT_SECONDS, Custody
 from dockrion.backends.redis.feed import Feed
+from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
 from dockrion.backends.redis.link import Link, end
 from dockrion.backends.redis.store import Store
@@ -52,7 +54,10 @@ class RedisBackend:
         self._link = Link(url, pool_size=pool_size)
         self._keys = Keys(agent)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
-        self._store = Store(self._link, self._keys, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
+        self._index = Index(self._link, self._keys, live_ttl=live_ttl)
+        self._store = Store(
+            self._link, self._keys, self._index, max_events=max_events, ttl=ttl, live_ttl=live_ttl
+        )
         self._watching = Watching(self._store, self.replica)
         self._asking = Asking(self._store, self.replica)
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
@@ -104,7 +109,7 @@ class RedisBackend:
         return await self._store.get(run_id)
 
     async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
-        return await self._store.recent(status=status, limit=limit, cursor=cursor)
+        return await self._index.recent(status=status, limit=limit, cursor=cursor)
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
         return await self._watching.read(run_id, after, limit)

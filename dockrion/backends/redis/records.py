@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from dockrion.backends.base import BadCursor, Page, Run
+from dockrion.backends.base import BadCursor, Run
+from dockrion.backends.reading import Page
+from dockrion.errors import LogUnreadable
 from dockrion.events import Entry
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -26,7 +28,15 @@ def encode_run(run: Run) -> bytes:
 
 
 def decode_run(record: bytes, output: bytes | None = None) -> Run:
-    run = _run_decoder.decode(record)
+    """Return a run.
+
+    Raises:
+        LogUnreadable: It is none.
+    """
+    try:
+        run = _run_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise LogUnreadable("a run's record") from error
     return run if output is None else msgspec.structs.replace(run, output=msgspec.Raw(output))
 
 

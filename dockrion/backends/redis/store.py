@@ -1,21 +1,18 @@
 """What Redis holds: each method is one round trip."""
 
-import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import msgspec
-
-from dockrion.backends.base import PAGE_BYTES, Listing, Page, Run, Status
+from dockrion.backends.base import Run
+from dockrion.backends.reading import PAGE_BYTES, Page
 from dockrion.backends.redis import records
-from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, REGISTER, Command, Keys
+from dockrion.backends.redis.index import Index
+from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, Command, Keys
 from dockrion.backends.redis.link import Link
 from dockrion.errors import LogUnreadable, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 
 _CONTROL_NOTES = 10_000
-_CHUNK = 100
-_UNCONFIRMED_SECONDS = 60.0  # an index entry is older than its run, but not by more
 
 
 class Foreign(SequenceConflict):
@@ -28,14 +25,18 @@ class Store:
     Args:
         link: The connections.
         keys: The names.
+        index: Which runs there are.
         max_events: How many events of a run are kept, the newest.
         ttl: Seconds a finished run is kept.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
 
-    def __init__(self, link: Link, keys: Keys, *, max_events: int, ttl: int, live_ttl: int) -> None:
+    def __init__(
+        self, link: Link, keys: Keys, index: Index, *, max_events: int, ttl: int, live_ttl: int
+    ) -> None:
         self.link = link
         self.keys = keys
+        self._index = index
         self.ttl = ttl
         self.live_ttl = live_ttl
         self._max_events = max_events
@@ -48,7 +49,7 @@ class Store:
         """
         entry = records.index_entry(run)
         create = CREATE(self.keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
-        _, created = await self.link.send(self._register(owner, run), create)
+        _, created = await self.link.send(self._index.registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
 
@@ -92,7 +93,7 @@ class Store:
             int(after_gap),
             records.encode_entries(entries),
         )
-        first = [self._register(owner, run)] if after_gap else []
+        first = [self._index.registration(owner, run)] if after_gap else []
         replies = await self.link.send(*first, append, *self._notes(tell, "run", run_id))
         reply = replies[len(first)]
         match reply[0]:
@@ -122,7 +123,7 @@ class Store:
         record, output = await self.ask(run_id, command)
         if record is None:
             raise RunNotFound(run_id)
-        return _decoded_run(record, output)
+        return records.decode_run(record, output)
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
         """Return the events that follow a position.
@@ -138,29 +139,6 @@ class Store:
         if page.closed and not page.entries and after < int(reply[0]):  # somebody deleted them
             raise RunNotFound(run_id)
         return page
-
-    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
-        """Return runs, newest first, without their outputs.
-
-        Raises:
-            BadCursor: The cursor is malformed.
-        """
-        upper = "+" if cursor is None else f"({records.checked_cursor(cursor)}"
-        found: list[tuple[str, Run]] = []
-        while True:
-            (listed,) = await self.link.send(
-                ("ZREVRANGEBYLEX", self.keys.runs, upper, "-", "LIMIT", 0, max(limit + 1, _CHUNK))
-            )
-            entries = [entry.decode() for entry in listed]
-            for entry, run in await self._listed(entries):
-                if status is not None and run.status != status:
-                    continue
-                if len(found) == limit:
-                    return Listing([run for _, run in found], found[-1][0])
-                found.append((entry, run))
-            if len(entries) <= limit:
-                return Listing([run for _, run in found], None)
-            upper = f"({entries[-1]}"
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
         """Leave a request where the owner finds it, and tell the owner.
@@ -219,47 +197,9 @@ class Store:
             raise RunNotFound(run_id)
         return reply
 
-    async def _listed(self, entries: list[str]) -> list[tuple[str, Run]]:
-        """Return those index entries whose runs are there, and forget the others."""
-        if not entries:
-            return []
-        run_keys = [self.keys.run(records.run_id_of(entry)) for entry in entries]
-        replies = await self.link.send(*(("HMGET", key, "record", "entry") for key in run_keys))
-        there: list[tuple[str, Run]] = []
-        gone: list[str] = []
-        newest = records.index_time(time.time() - _UNCONFIRMED_SECONDS)
-        for entry, (record, named) in zip(entries, replies, strict=True):
-            if record is not None and named == entry.encode():
-                there.append((entry, _decoded_run(record, None)))
-            elif entry < newest:
-                gone.append(entry)
-        if gone:
-            await self.link.send(("ZREM", self.keys.runs, *gone), ("ZREM", self.keys.expiry, *gone))
-        return there
-
-    def _register(self, owner: str, run: Run) -> Command:
-        """Return the command that lists a run, and makes it known as its owner's."""
-        keys = self.keys
-        look_at = time.time() + self.live_ttl
-        return REGISTER(
-            (keys.replicas, keys.owned(owner), keys.runs, keys.expiry),
-            owner,
-            run.run_id,
-            records.index_entry(run),
-            look_at,
-            self.live_ttl,
-        )
-
     def _notes(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
         """Return commands that leave a note for replicas; for those that are gone, nothing."""
         return [
             ("XADD", self.keys.control(each), "NOMKSTREAM", "MAXLEN", "~", _CONTROL_NOTES, "*", *fields)
             for each in replicas
         ]
-
-
-def _decoded_run(record: bytes, output: bytes | None) -> Run:
-    try:
-        return records.decode_run(record, output)
-    except msgspec.DecodeError as error:
-        raise LogUnreadable("a run's record") from error

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from dockrion.backends.base import PAGE_BYTES, Page, Watch
+from dockrion.backends.reading import PAGE_BYTES, Page, Watch
 from dockrion.backends.redis.keys import WATCH, Command
 from dockrion.backends.redis.link import end
 from dockrion.backends.redis.store import Store

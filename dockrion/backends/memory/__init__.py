@@ -1,0 +1,5 @@
+"""The log in this process: the embedded default."""
+
+from dockrion.backends.memory.backend import MemoryBackend
+
+__all__ = ["MemoryBackend"]

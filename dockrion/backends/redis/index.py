@@ -1,0 +1,80 @@
+"""Which runs there are, in the order of their creation."""
+
+import time
+
+from dockrion.backends.base import Listing, Run, Status
+from dockrion.backends.redis import records
+from dockrion.backends.redis.keys import REGISTER, Command, Keys
+from dockrion.backends.redis.link import Link
+
+_CHUNK = 100
+_UNCONFIRMED_SECONDS = 60.0  # an entry is older than its run, but not by more
+
+
+class Index:
+    """Lists runs. An entry may be there without its run, never a run without its entry.
+
+    Args:
+        link: The connections.
+        keys: The names.
+        live_ttl: Seconds an unfinished run is kept when nobody renews it.
+    """
+
+    def __init__(self, link: Link, keys: Keys, *, live_ttl: int) -> None:
+        self._link = link
+        self._keys = keys
+        self._live_ttl = live_ttl
+
+    def registration(self, replica: str, run: Run) -> Command:
+        """Return the command that lists a run, and makes it known as a replica's."""
+        keys = self._keys
+        look_at = time.time() + self._live_ttl
+        return REGISTER(
+            (keys.replicas, keys.owned(replica), keys.runs, keys.expiry),
+            replica,
+            run.run_id,
+            records.index_entry(run),
+            look_at,
+            self._live_ttl,
+        )
+
+    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
+        """Return runs, newest first, without their outputs.
+
+        Raises:
+            BadCursor: The cursor is malformed.
+        """
+        upper = "+" if cursor is None else f"({records.checked_cursor(cursor)}"
+        found: list[tuple[str, Run]] = []
+        while True:
+            (listed,) = await self._link.send(
+                ("ZREVRANGEBYLEX", self._keys.runs, upper, "-", "LIMIT", 0, max(limit + 1, _CHUNK))
+            )
+            entries = [entry.decode() for entry in listed]
+            for entry, run in await self._listed(entries):
+                if status is not None and run.status != status:
+                    continue
+                if len(found) == limit:
+                    return Listing([run for _, run in found], found[-1][0])
+                found.append((entry, run))
+            if len(entries) <= limit:
+                return Listing([run for _, run in found], None)
+            upper = f"({entries[-1]}"
+
+    async def _listed(self, entries: list[str]) -> list[tuple[str, Run]]:
+        """Return those index entries whose runs are there, and forget the others."""
+        if not entries:
+            return []
+        run_keys = [self._keys.run(records.run_id_of(entry)) for entry in entries]
+        replies = await self._link.send(*(("HMGET", key, "record", "entry") for key in run_keys))
+        there: list[tuple[str, Run]] = []
+        gone: list[str] = []
+        newest = records.index_time(time.time() - _UNCONFIRMED_SECONDS)
+        for entry, (record, named) in zip(entries, replies, strict=True):
+            if record is not None and named == entry.encode():
+                there.append((entry, records.decode_run(record)))
+            elif entry < newest:
+                gone.append(entry)
+        if gone:
+            await self._link.send(("ZREM", self._keys.runs, *gone), ("ZREM", self._keys.expiry, *gone))
+        return there
