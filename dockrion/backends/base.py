@@ -17,12 +17,17 @@ from dockrion.events import Entry
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+LOOKED_AT = 2_000  # runs, after which a listing ends though its page is not full
 _ANSWER_SECONDS = 10.0
 T = TypeVar("T")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run, as `GET /runs/{id}` shows it. Never changed, only replaced."""
+    """The record of a run. Never changed, only replaced.
+
+    Attributes:
+        owner: Who made it, in a text that backends do not look into. No caller is shown it.
+    """
 
     run_id: str
     status: Status
@@ -33,6 +38,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
     last_sequence: int = 0
+    owner: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -129,13 +135,19 @@ class Backend(Protocol):
             RunNotFound: No such run.
         """
 
-    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
+    async def recent(
+        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
+    ) -> Listing[Run]:
         """Return runs, newest first. Their outputs may be left out.
+
+        A listing for which `LOOKED_AT` runs had to be looked at may have fewer items than there
+        are, and then has a `next`.
 
         Args:
             status: Only those in this status.
             limit: At most so many.
             cursor: The `next` of the listing to continue.
+            owner: Only those whose owner is this one.
 
         Raises:
             BadCursor: The cursor is malformed.

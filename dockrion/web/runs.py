@@ -45,11 +45,12 @@ async def recent(request: web.Request) -> web.Response:
         )
     except BadCursor:
         raise InvalidRequest("?cursor= is the `next` of an earlier answer") from None
-    return answer({"items": [_without_output(run) for run in listing.items], "next": listing.next})
+    return answer({"items": [_shown(run, "output") for run in listing.items], "next": listing.next})
 
 
 async def get(request: web.Request) -> web.Response:
-    return answer(await request.app[SERVICE].backend.get(requests.run_id(request)))
+    run = await request.app[SERVICE].backend.get(requests.run_id(request))
+    return answer(_shown(run))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -102,5 +103,6 @@ async def _refuse_gap(service: Service, run_id: str, after: int) -> None:
         )
 
 
-def _without_output(run: Run) -> dict[str, object]:
-    return {name: getattr(run, name) for name in Run.__struct_fields__ if name != "output"}
+def _shown(run: Run, *left_out: str) -> dict[str, object]:
+    """Return what callers see of a run, which is never who made it."""
+    return {name: getattr(run, name) for name in Run.__struct_fields__ if name not in {"owner", *left_out}}

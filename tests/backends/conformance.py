@@ -90,13 +90,14 @@ async def roomy(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
         yield made
 
 
-def new_run(run_id: str | None = None, status: Status = "accepted") -> Run:
+def new_run(run_id: str | None = None, status: Status = "accepted", owner: str | None = None) -> Run:
     number = next(_numbers)
     return Run(
         run_id=run_id or f"run-{number}",
         status=status,
         created_at=START + timedelta(milliseconds=number),
         metadata={"agent": "tested"},
+        owner=owner,
     )
 
 
@@ -134,8 +135,8 @@ class Writer:
         await self.backend.append(self.run, entries(last, last, "complete"))
 
 
-async def begin(backend: Backend, run_id: str | None = None) -> Writer:
-    run = new_run(run_id)
+async def begin(backend: Backend, run_id: str | None = None, owner: str | None = None) -> Writer:
+    run = new_run(run_id, owner=owner)
     await backend.create(run)
     return Writer(backend, run)
 

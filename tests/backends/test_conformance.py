@@ -38,6 +38,7 @@ async def test_every_field_of_a_record_is_stored(backend: Backend) -> None:
         error={"error": "e", "code": "C", "details": {"x": [1]}},
         metadata={"agent": "a", "nested": {"b": 1}},
         last_sequence=1,
+        owner="tenant\u00e9|someone" + "x" * 2_000,
     )
     await backend.append(full, entries(1, 1, "error"))
     assert await backend.get(writer.run_id) == full

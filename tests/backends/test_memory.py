@@ -136,6 +136,17 @@ async def test_an_expired_id_can_be_used_again(backend: MemoryBackend, clock: Cl
     assert sequences(await backend.read(again.run_id, 0, 10)) == [1]
 
 
+async def test_the_order_of_runs_that_are_gone_is_not_kept(backend: MemoryBackend, clock: Clock) -> None:
+    oldest = await begin(backend, owner="ann")
+    for _ in range(1_000):
+        await (await begin(backend)).finish()
+    newest = await begin(backend, owner="ann")
+    clock.now += TTL
+    await wait_until(lambda: len(backend._logs) == 2)
+    assert len(backend._index._order) < 100
+    assert (await backend.recent(status=None, limit=5, cursor=None)).items == [newest.run, oldest.run]
+
+
 async def test_closing_lets_go_of_everything(backend: MemoryBackend) -> None:
     finished = await begun(backend, 5)
     await finished.finish()

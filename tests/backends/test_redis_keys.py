@@ -26,7 +26,7 @@ def all_expire(service: Service) -> bool:
 async def test_everything_expires_at_any_moment(service: Service) -> None:
     one, other = await service.replicas(2)
     assert all_expire(service)
-    writer = await begin(one)
+    writer = await begin(one, owner="ann")
     assert all_expire(service)
     async with other.watch(writer.run_id, limit=2), one.watch(writer.run_id):
         assert all_expire(service)

@@ -47,6 +47,7 @@ class Shape:
     script: Script
     numbers: dict[int, list[str]] = field(default_factory=dict)
     open_end: bool = False
+    spare_keys: int = 0
 
 
 SHAPES = {
@@ -55,7 +56,7 @@ SHAPES = {
     "cancel": Shape(names.CANCEL),
     "create": Shape(names.CREATE, {3: NOT_POSITIVE}),
     "read": Shape(names.READ, {0: NEGATIVE, 1: NOT_POSITIVE, 2: NOT_NUMBERS}),
-    "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}),
+    "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=1),
     "renew": Shape(names.RENEW, {1: NOT_POSITIVE}),
     "watch": Shape(names.WATCH, {1: NOT_NUMBERS, 2: NOT_NUMBERS, 3: NOT_POSITIVE}, open_end=True),
 }
@@ -65,7 +66,7 @@ IN_ORDER = ("register", "create", "watch", "beat", "append", "cancel", "renew", 
 def calls(keys: names.Keys) -> dict[str, Call]:
     """Return a correct call of each script."""
     run, events = keys.log(RUN)
-    service = [keys.replicas, keys.owned(ME), keys.runs, keys.expiry]
+    service = [keys.replicas, keys.owned(ME), keys.expiry]
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
         "append": ([run, events, keys.watchers(RUN)], [ME, "e", 1, 10, 60, "r", "", 0, 0, two]),
@@ -73,7 +74,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "cancel": ([run], ["null"]),
         "create": ([run, events], [ME, "r", "e", 60]),
         "read": ([run, events], [0, 10, 1000]),
-        "register": (service, [ME, RUN, "e", 1.5, 60]),
+        "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, 60]),
         "watch": ([run, keys.watchers(RUN)], [ME, 1, 5, 60, "dead"]),
     }
@@ -91,7 +92,7 @@ def fill(service: Service) -> None:
 
 
 def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Call]:
-    for wrong in ([], keys[:-1], [*keys, keys[-1]]):
+    for wrong in ([], keys[: len(keys) - SHAPES[name].spare_keys - 1], [*keys, keys[-1]]):
         yield wrong, arguments
     yield keys, []
     fewest = {"beat": 4, "watch": 4}.get(name, len(arguments))
@@ -197,7 +198,7 @@ async def test_a_script_touches_no_key_but_those_it_is_given(service: Service, n
 def test_a_script_makes_no_key_names(name: str) -> None:
     text = SHAPES[name].script.text
     code = re.sub(r"--[^\n]*", "", text)
-    declared = {f"KEYS[{place}]" for place in "1234n"}
+    declared = {f"KEYS[{place}]" for place in "12345n"}
     for left, right in re.findall(r"local ([\w, ]+) = (KEYS\[[^\n]+)", code):
         given = re.split(r",\s*", right)
         assert set(given) <= declared
@@ -223,8 +224,9 @@ def test_the_keys_of_a_run_are_in_one_slot_and_their_own(run_id: str) -> None:
     assert len({key_slot(key.encode()) for key in given}) == 1
     assert key_slot(given[0].encode()) == key_slot(run_id.encode())
     common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.control(run_id)]
+    common += [keys.runs_of(run_id)]
     assert len({key_slot(key.encode()) for key in common}) == 1
-    assert len({*given, *common}) == 9
+    assert len({*given, *common}) == 10
 
 
 def keys_of(command: Command) -> list[bytes]:
@@ -264,7 +266,8 @@ async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
         await heard.get()
         await wait_until(lambda: any(names.RENEW.digest in command for command in sent))
     await one.recent(status=None, limit=10, cursor=None)
-    await one.create(new_run())
+    await one.create(new_run(owner="ann"))
+    await one.recent(status=None, limit=10, cursor=None, owner="ann")
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.known())
     await service.close(other)

@@ -57,11 +57,15 @@ class Dockrion:
     async def settled(self) -> None:
         """Wait until no run is waiting or working."""
         for status in ("accepted", "running"):
+            url = f"{self.server.url}/runs?status={status}&limit=1"
             while True:
-                url = f"{self.server.url}/runs?status={status}&limit=1"
                 async with self._session.get(url) as response:
-                    if not (await response.json())["items"]:
-                        break
+                    page = await response.json()
+                if page["items"]:
+                    continue
+                if page["next"] is None:
+                    break
+                url = f"{self.server.url}/runs?status={status}&limit=1&cursor={page['next']}"
 
     async def start(self, **payload: Any) -> str:
         async with self._session.post(f"{self.server.url}/runs", json=payload) as response:

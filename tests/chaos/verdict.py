@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
@@ -59,7 +59,7 @@ class Verdict:
         """Wait until no run is unfinished."""
         deadline = time.monotonic() + _PATIENCE
         for status in _UNFINISHED:
-            while items := (await self._get(f"/runs?status={status}"))["items"]:
+            while items := [item async for item in self._listed(f"status={status}")]:
                 if time.monotonic() > deadline:
                     self._wrong(f"still {status}", [item["run_id"] for item in items])
                     break
@@ -67,14 +67,7 @@ class Verdict:
 
     async def check_runs(self, runs: Iterable[Tracked]) -> None:
         """Compare what the clients saw with what the service says."""
-        listed: dict[str, dict[str, Any]] = {}
-        query = ""
-        while True:
-            page = await self._get(f"/runs?limit=200{query}")
-            listed |= {item["run_id"]: item for item in page["items"]}
-            if page["next"] is None:
-                break
-            query = f"&cursor={page['next']}"
+        listed = {item["run_id"]: item async for item in self._listed("limit=200")}
         for record in listed.values():
             self._shared.counts[
                 f"runs {record['status']} {(record['error'] or {}).get('code', '')}".strip()
@@ -160,6 +153,17 @@ class Verdict:
             metrics = (await self._ask(replica, "/metrics") or b"").decode().splitlines()
             work += [f"{replica.process.url} has no {line}" for line in _METRICS if line not in metrics]
         return work
+
+    async def _listed(self, query: str) -> AsyncIterator[dict[str, Any]]:
+        """List runs, page by page."""
+        cursor = ""
+        while True:
+            page = await self._get(f"/runs?{query}{cursor}")
+            for item in page["items"]:
+                yield item
+            if page["next"] is None:
+                return
+            cursor = f"&cursor={page['next']}"
 
     async def _get(self, path: str) -> dict[str, Any]:
         """Ask any replica until there is an answer."""

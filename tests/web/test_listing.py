@@ -1,10 +1,12 @@
 """GET /runs: newest first, by status, page by page."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from dockrion.backends.base import Run
 from tests.conftest import Serve
 from tests.support import Served
 
@@ -96,3 +98,22 @@ async def test_items_are_records_without_their_outputs(serve: Serve) -> None:
     expected: dict[str, Any] = await served.record("r0")
     del expected["output"]
     assert item == expected
+
+
+async def test_nobody_is_shown_who_made_a_run(serve: Serve) -> None:
+    served = await serve()
+    made = Run(run_id="r0", status="accepted", created_at=datetime.now(UTC), owner="tenant|someone")
+    await served.service.backend.create(made)
+    async with served.client.get("/runs") as answer:
+        assert "r0" in (listed := await answer.text())
+    assert "owner" not in await served.record("r0")
+    assert not any(word in listed for word in ("owner", "someone"))
+
+
+async def test_a_page_may_be_short_and_yet_lead_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("memory", "redis"):
+        monkeypatch.setattr(f"dockrion.backends.{kind}.index.LOOKED_AT", 3)
+    served = await with_runs(serve, 5)
+    runs, cursor = await page(served)
+    assert runs == ["r4", "r3", "r2"]
+    assert await page(served, cursor=str(cursor)) == (["r1", "r0"], None)

@@ -8,13 +8,12 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
-from dockrion.backends.base import BadCursor, Listing, Question, Run, Status, answered
+from dockrion.backends.base import Listing, Question, Run, Status, answered
+from dockrion.backends.memory.index import Index
 from dockrion.backends.memory.log import Log, Watching
 from dockrion.backends.reading import Page, Watch
 from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
-
-_CURSOR_DIGITS = 18
 
 
 class MemoryBackend:
@@ -31,6 +30,7 @@ class MemoryBackend:
         self._ttl = ttl
         self._clock = clock
         self._logs: dict[str, Log] = {}
+        self._index = Index(self._logs)
         self._created = 0
         self._expiring: deque[tuple[float, Log]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
@@ -41,7 +41,8 @@ class MemoryBackend:
         if run.run_id in self._logs:
             raise RunExists(run.run_id)
         self._created += 1
-        self._logs[run.run_id] = Log(run, self._created, self._max_events)
+        log = self._logs[run.run_id] = Log(run, self._created, self._max_events)
+        self._index.add(log)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         self._append(self._log(run.run_id), run, entries)
@@ -54,18 +55,10 @@ class MemoryBackend:
     async def get(self, run_id: str) -> Run:
         return self._log(run_id).run
 
-    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
-        before = _cursor_number(cursor)
-        items: list[Run] = []
-        number = 0
-        for log in reversed(self._logs.values()):
-            if (before is not None and log.number >= before) or (status and log.run.status != status):
-                continue
-            if len(items) == limit:
-                return Listing(items, str(number))
-            items.append(log.run)
-            number = log.number
-        return Listing(items, None)
+    async def recent(
+        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
+    ) -> Listing[Run]:
+        return self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
         return self._log(run_id).read(after, limit)
@@ -140,11 +133,4 @@ class MemoryBackend:
 
     def _forget(self, log: Log) -> None:
         self._logs.pop(log.run.run_id, None)
-
-
-def _cursor_number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _CURSOR_DIGITS):
-        raise BadCursor(cursor)
-    return int(cursor)
+        self._index.tidy()

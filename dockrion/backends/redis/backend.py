@@ -22,6 +22,7 @@ from dockrion.events import Entry
 _WATCHES_RENEWED_SECONDS = 30.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
+_UNUSABLE = "the backend cannot be used at present; try again later"
 _SPARE_SECONDS = 3600  # how long Redis may be away before a live run's keys expire
 
 
@@ -92,7 +93,7 @@ class RedisBackend:
             self._custody.unconfirmed(run)
             raise
         except LogUnreadable as error:
-            raise ServiceUnavailable("the backend cannot be used at present; try again later") from error
+            raise ServiceUnavailable(_UNUSABLE) from error
         self._custody.took(run)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
@@ -108,8 +109,13 @@ class RedisBackend:
     async def get(self, run_id: str) -> Run:
         return await self._store.get(run_id)
 
-    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
-        return await self._index.recent(status=status, limit=limit, cursor=cursor)
+    async def recent(
+        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
+    ) -> Listing[Run]:
+        try:
+            return await self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
+        except LogUnreadable as error:
+            raise ServiceUnavailable(_UNUSABLE) from error
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
         return await self._watching.read(run_id, after, limit)

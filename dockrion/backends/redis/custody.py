@@ -37,11 +37,13 @@ class Owned(msgspec.Struct, eq=False):
 
     Attributes:
         entry: Its place in the index.
+        indexes: Where it is listed.
         watchers: The other replicas that watched it when it was last written.
         cancelled: Whether a request to cancel it was passed on.
     """
 
     entry: str
+    indexes: tuple[str, ...]
     watchers: set[str] = msgspec.field(default_factory=set)
     cancelled: bool = False
 
@@ -85,7 +87,7 @@ class Custody:
         """Note that a run was created here."""
         self._unconfirmed.pop(run.run_id, None)
         self._over.pop(run.run_id, None)
-        self._owned[run.run_id] = Owned(records.index_entry(run))
+        self._owned[run.run_id] = Owned(records.index_entry(run), self._store.keys.indexes(run.owner))
 
     def refused(self, run: Run) -> None:
         """Note that a run was not created, after all."""
@@ -134,7 +136,7 @@ class Custody:
         return bool(reply[0])
 
     async def renew(self) -> None:
-        """Keep the owned runs from expiring, and see what happened to them.
+        """Keep the owned runs, and what lists them, from expiring, and see what happened to the runs.
 
         Raises:
             ServiceUnavailable: Redis is away.
@@ -142,10 +144,13 @@ class Custody:
         run_ids = list(self._owned)
         for start in range(0, len(run_ids), _CHUNK):
             chunk = run_ids[start : start + _CHUNK]
+            owned = [self._owned[run_id] for run_id in chunk if run_id in self._owned]
+            indexes = {index for each in owned for index in each.indexes}
+            kept = [("EXPIRE", index, self._store.live_ttl) for index in indexes]
             # Who has deleted the set, or a beat that crossed a creation, must not hide them from others.
             listed = ("SADD", self._store.keys.owned(self._replica), *chunk)
-            _, *replies = await self._store.link.keep_each(listed, *map(self._renewal, chunk))
-            for run_id, reply in zip(chunk, replies, strict=True):
+            replies = await self._store.link.keep_each(listed, *kept, *map(self._renewal, chunk))
+            for run_id, reply in zip(chunk, replies[-len(chunk) :], strict=True):
                 state, *reason = [b"unreadable"] if isinstance(reply, LogUnreadable) else reply
                 if state != b"mine" and run_id in self._owned:
                     self.finished(run_id)

@@ -2,7 +2,7 @@
 
 import time
 
-from dockrion.backends.base import Listing, Run, Status
+from dockrion.backends.base import LOOKED_AT, Listing, Run, Status
 from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import REGISTER, Command, Keys
 from dockrion.backends.redis.link import Link
@@ -30,7 +30,7 @@ class Index:
         keys = self._keys
         look_at = time.time() + self._live_ttl
         return REGISTER(
-            (keys.replicas, keys.owned(replica), keys.runs, keys.expiry),
+            (keys.replicas, keys.owned(replica), keys.expiry, *keys.indexes(run.owner)),
             replica,
             run.run_id,
             records.index_entry(run),
@@ -38,31 +38,37 @@ class Index:
             self._live_ttl,
         )
 
-    async def recent(self, *, status: Status | None, limit: int, cursor: str | None) -> Listing[Run]:
-        """Return runs, newest first, without their outputs.
+    async def recent(
+        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None
+    ) -> Listing[Run]:
+        """Return runs, newest first, without their outputs; see `Backend.recent`.
 
         Raises:
             BadCursor: The cursor is malformed.
         """
-        upper = "+" if cursor is None else f"({records.checked_cursor(cursor)}"
+        where = self._keys.indexes(owner)[-1]
+        reached = None if cursor is None else records.checked_cursor(cursor)
         found: list[tuple[str, Run]] = []
-        while True:
-            (listed,) = await self._link.send(
-                ("ZREVRANGEBYLEX", self._keys.runs, upper, "-", "LIMIT", 0, max(limit + 1, _CHUNK))
-            )
+        left = LOOKED_AT
+        while left:
+            count = min(max(limit + 1, _CHUNK), left)
+            upper = "+" if reached is None else f"({reached}"
+            (listed,) = await self._link.send(("ZREVRANGEBYLEX", where, upper, "-", "LIMIT", 0, count))
             entries = [entry.decode() for entry in listed]
-            for entry, run in await self._listed(entries):
-                if status is not None and run.status != status:
-                    continue
-                if len(found) == limit:
-                    return Listing([run for _, run in found], found[-1][0])
-                found.append((entry, run))
-            if len(entries) <= limit:
-                return Listing([run for _, run in found], None)
-            upper = f"({entries[-1]}"
+            for entry, run in await self._listed(where, entries):
+                if (status is None or run.status == status) and (owner is None or run.owner == owner):
+                    if len(found) == limit:
+                        return Listing([run for _, run in found], found[-1][0])
+                    found.append((entry, run))
+            if len(entries) < count:
+                reached = None
+                break
+            reached = entries[-1]
+            left -= count
+        return Listing([run for _, run in found], reached)
 
-    async def _listed(self, entries: list[str]) -> list[tuple[str, Run]]:
-        """Return those index entries whose runs are there, and forget the others."""
+    async def _listed(self, where: str, entries: list[str]) -> list[tuple[str, Run]]:
+        """Return those entries of an index whose runs are there, and forget the others."""
         if not entries:
             return []
         run_keys = [self._keys.run(records.run_id_of(entry)) for entry in entries]
@@ -76,5 +82,6 @@ class Index:
             elif entry < newest:
                 gone.append(entry)
         if gone:
-            await self._link.send(("ZREM", self._keys.runs, *gone), ("ZREM", self._keys.expiry, *gone))
+            indexes = {where, self._keys.runs, self._keys.expiry}
+            await self._link.send(*(("ZREM", index, *gone) for index in indexes))
         return there

@@ -4,7 +4,7 @@ Keys of one run share a hash tag, and so do those of the service, so that a scri
 always in one slot (Redis Cluster specification, "Hash tags").
 """
 
-from hashlib import sha1
+from hashlib import sha1, sha256
 from importlib.resources import files
 
 import msgspec
@@ -26,6 +26,14 @@ class Keys:
         self.runs = f"{self._service}runs"  # sorted set: every run, by name in order of creation
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to look if it is gone
         self.ping = f"{self._service}ping"
+
+    def runs_of(self, owner: str) -> str:
+        """Return the sorted set of the runs that somebody made, as `runs`."""
+        return f"{self._service}runs-of:{sha256(owner.encode()).hexdigest()}"
+
+    def indexes(self, owner: str | None) -> tuple[str, ...]:
+        """Return where a run that somebody made is listed."""
+        return (self.runs,) if owner is None else (self.runs, self.runs_of(owner))
 
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""

@@ -1,0 +1,167 @@
+"""Whose runs they are, in Redis: what is stored for it, for how long, and what a listing costs."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+
+from dockrion.backends.base import Backend, Run
+from dockrion.backends.redis import custody, records
+from dockrion.backends.redis.keys import Command
+from dockrion.backends.redis.link import Link
+from dockrion.errors import ServiceUnavailable
+from tests.backends.conformance import Writer, begin, begun, new_run
+from tests.backends.service import Service
+from tests.support import wait_until
+
+LIVE = 60 + 60 + 3600
+
+
+def entry_names(runs: Iterable[Run]) -> list[bytes]:
+    return [records.index_entry(run).encode() for run in runs]
+
+
+def stored(service: Service, owner: str) -> list[bytes]:
+    """Return what is noted of an owner's runs, oldest first."""
+    found: list[bytes] = service.ask("ZRANGE", service.keys.runs_of(owner), 0, -1)
+    return found
+
+
+async def mine(backend: Backend, owner: str) -> list[Run]:
+    return (await backend.recent(status=None, limit=100, cursor=None, owner=owner)).items
+
+
+async def test_a_name_of_a_key_tells_nothing_of_the_owner(service: Service) -> None:
+    one = await service.replica()
+    for owner in ("ann@example.com", "{other}", "x" * 2_200, "\u00e9\r\n\0 *"):
+        await begin(one, owner=owner)
+        name = service.keys.runs_of(owner)
+        assert name in service.names()
+        assert re.fullmatch(r"[\w:{}-]{1,200}", name, re.ASCII)
+        assert "ann" not in name
+        assert key_slot(name.encode()) == key_slot(service.keys.runs.encode())
+
+
+async def test_nothing_is_noted_of_runs_that_are_nobodys(service: Service) -> None:
+    one = await service.replica()
+    await begin(one)
+    assert not [name for name in service.names() if ":runs-of:" in name]
+
+
+async def test_runs_of_others_cost_a_listing_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await service.replica()
+    for _ in range(150):
+        await begin(one, owner="ben")
+    writer = await begin(one, owner="ann")
+    sent: list[Command] = []
+    send = Link.send
+
+    async def noted(link: Link, *commands: Command) -> list[Any]:
+        sent.extend(commands)
+        return await send(link, *commands)
+
+    monkeypatch.setattr(Link, "send", noted)
+    assert await mine(one, "ann") == [writer.run]
+    assert [command[0] for command in sent] == ["ZREVRANGEBYLEX", "HMGET"]
+
+
+async def test_what_is_noted_expires_and_is_renewed_with_each_run(service: Service) -> None:
+    one = await service.replica()
+    name = service.keys.runs_of("ann")
+    for _ in range(2):
+        await begin(one, owner="ann")
+        assert LIVE - 20 < service.ask("TTL", name) <= LIVE
+        service.ask("EXPIRE", name, 20)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_what_lists_a_live_run_does_not_expire_before_it(service: Service) -> None:
+    one = await service.replica()
+    await begin(one, owner="ann")
+    names = service.keys.indexes("ann")
+    for name in names:
+        service.ask("EXPIRE", name, 20)
+    await wait_until(lambda: all(service.ask("TTL", name) > LIVE - 20 for name in names))
+
+
+@pytest.mark.usefixtures("fast")
+async def test_an_owner_who_never_lists_does_not_fill_redis(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(custody, "_SETTLE_SECONDS", 0)
+    one = await service.replica(ttl=1)
+    for _ in range(30):
+        await (await begin(one, owner="ann")).finish()
+    await wait_until(lambda: service.ask("ZCARD", service.keys.runs) == 0)
+    latest = await begin(one, owner="ann")
+    assert stored(service, "ann") == entry_names([latest.run])
+
+
+async def test_what_is_there_is_not_trimmed_with_what_is_gone(service: Service) -> None:
+    one = await service.replica()
+    gone, live, done = [await begin(one, owner="ann") for _ in range(3)]
+    await done.finish()
+    service.ask("DEL", *service.keys.log(gone.run_id))
+    service.ask("ZREM", service.keys.runs, *entry_names([gone.run]))
+    latest = await begin(one, owner="ann")
+    runs = [live.run, done.run, latest.run]
+    assert stored(service, "ann") == entry_names(runs)
+    assert await mine(one, "ann") == runs[::-1]
+
+
+async def test_a_listing_drops_what_is_gone_everywhere(service: Service) -> None:
+    one = await service.replica()
+    writers = [await begun_by(one, "ann") for _ in range(4)]
+    for writer in writers[:3]:
+        service.ask("DEL", *service.keys.log(writer.run_id))
+    assert await mine(one, "ann") == [writers[3].run]
+    for name in (*service.keys.indexes("ann"), service.keys.expiry):
+        assert service.ask("ZCARD", name) == 1
+
+
+@pytest.mark.usefixtures("fast")
+async def test_the_runs_of_a_dead_replica_stay_their_owners(service: Service) -> None:
+    doomed, survivor = await service.replicas(2)
+    writer = await begun_by(doomed, "ann")
+    await begun(doomed, 1)
+    await service.kill(doomed)
+    await wait_until(lambda: doomed.replica not in service.known())
+    (run,) = await mine(survivor, "ann")
+    assert (run.run_id, run.owner, run.status) == (writer.run_id, "ann", "failed")
+    assert (await survivor.get(writer.run_id)).owner == "ann"
+
+
+async def test_another_replica_lists_the_same(service: Service) -> None:
+    one, other = await service.replicas(2)
+    runs = [(await begun_by(each, "ann")).run for each in (one, other, one)]
+    assert await mine(one, "ann") == await mine(other, "ann") == runs[::-1]
+
+
+async def test_a_note_that_is_wrong_shows_nobody_a_run_of_another(service: Service) -> None:
+    one = await service.replica()
+    writer = await begin(one, owner="ann")
+    await begin(one, owner="ben")
+    service.ask("ZADD", service.keys.runs_of("ben"), 0, *entry_names([writer.run]))
+    assert writer.run not in await mine(one, "ben")
+    assert await mine(one, "ann") == [writer.run]
+
+
+async def test_what_is_not_ours_in_the_place_of_a_note_refuses_that_owner_alone(service: Service) -> None:
+    one = await service.replica()
+    service.ask("SET", service.keys.runs_of("ann"), "not ours", "EX", 60)
+    with pytest.raises(ServiceUnavailable):
+        await one.create(new_run(owner="ann"))
+    with pytest.raises(ServiceUnavailable):
+        await mine(one, "ann")
+    writer = await begin(one, owner="ben")
+    assert await mine(one, "ben") == [writer.run]
+
+
+async def begun_by(backend: Backend, owner: str) -> Writer:
+    writer = await begin(backend, owner=owner)
+    await writer.write()
+    return writer
