@@ -18,6 +18,7 @@ from dockrion.events import Entry
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 LOOKED_AT = 2_000  # runs, after which a listing ends though its page is not full
+SECRET_BYTES = 32
 _ANSWER_SECONDS = 10.0
 T = TypeVar("T")
 
@@ -55,6 +56,18 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     next: str | None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How often something was used in its present window of time.
+
+    Attributes:
+        used: Uses so far, the one just counted among them.
+        seconds_left: Until the window is over.
+    """
+
+    used: int
+    seconds_left: float
 
 
 class BadCursor(ValueError):
@@ -204,6 +217,28 @@ class Backend(Protocol):
 
     def lost_runs(self) -> AsyncIterator[str]:
         """Yield the id of each run created here whose log is not ours to write any more, without end."""
+
+    async def count(self, name: str, window: int) -> Usage:
+        """Count one use of something, by all replicas together.
+
+        A call whose answer is lost may have counted, and counts once more when it is repeated.
+
+        Args:
+            name: Of what is used. With another window it is something else.
+            window: Seconds from the first use to when counting begins anew.
+
+        Raises:
+            ServiceUnavailable: The storage cannot be reached.
+        """
+
+    async def secret(self) -> bytes:
+        """Return `SECRET_BYTES` random bytes that all replicas share, and nobody else knows.
+
+        They stay the same as long as they are asked for once a day, and the storage keeps them.
+
+        Raises:
+            ServiceUnavailable: The storage cannot be reached.
+        """
 
     async def ping(self) -> None:
         """Return if the storage answers.

@@ -54,13 +54,15 @@ SHAPES = {
     "append": Shape(names.APPEND, {2: NOT_NUMBERS, 3: NOT_POSITIVE, 4: NOT_POSITIVE}),
     "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "cancel": Shape(names.CANCEL),
+    "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {3: NOT_POSITIVE}),
     "read": Shape(names.READ, {0: NEGATIVE, 1: NOT_POSITIVE, 2: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=1),
     "renew": Shape(names.RENEW, {1: NOT_POSITIVE}),
+    "secret": Shape(names.SECRET, {1: NOT_POSITIVE}),
     "watch": Shape(names.WATCH, {1: NOT_NUMBERS, 2: NOT_NUMBERS, 3: NOT_POSITIVE}, open_end=True),
 }
-IN_ORDER = ("register", "create", "watch", "beat", "append", "cancel", "renew", "read")
+IN_ORDER = ("register", "create", "watch", "beat", "append", "cancel", "renew", "read", "count", "secret")
 
 
 def calls(keys: names.Keys) -> dict[str, Call]:
@@ -72,10 +74,12 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "append": ([run, events, keys.watchers(RUN)], [ME, "e", 1, 10, 60, "r", "", 0, 0, two]),
         "beat": ([*service[:2], keys.control(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
         "cancel": ([run], ["null"]),
+        "count": ([keys.uses("n", 60)], [60]),
         "create": ([run, events], [ME, "r", "e", 60]),
         "read": ([run, events], [0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, 60]),
+        "secret": ([keys.secret], ["s" * 32, 60]),
         "watch": ([run, keys.watchers(RUN)], [ME, 1, 5, 60, "dead"]),
     }
 
@@ -224,9 +228,9 @@ def test_the_keys_of_a_run_are_in_one_slot_and_their_own(run_id: str) -> None:
     assert len({key_slot(key.encode()) for key in given}) == 1
     assert key_slot(given[0].encode()) == key_slot(run_id.encode())
     common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.control(run_id)]
-    common += [keys.runs_of(run_id)]
+    common += [keys.runs_of(run_id), keys.uses(run_id, 1), keys.secret]
     assert len({key_slot(key.encode()) for key in common}) == 1
-    assert len({*given, *common}) == 10
+    assert len({*given, *common}) == 12
 
 
 def keys_of(command: Command) -> list[bytes]:
@@ -268,6 +272,8 @@ async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
     await one.recent(status=None, limit=10, cursor=None)
     await one.create(new_run(owner="ann"))
     await one.recent(status=None, limit=10, cursor=None, owner="ann")
+    await one.count("n", 60)
+    await one.secret()
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.known())
     await service.close(other)

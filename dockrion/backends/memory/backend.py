@@ -1,6 +1,7 @@
 """The log in this process, as a backend."""
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,9 +9,10 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
-from dockrion.backends.base import Listing, Question, Run, Status, answered
+from dockrion.backends.base import SECRET_BYTES, Listing, Question, Run, Status, Usage, answered
 from dockrion.backends.memory.index import Index
 from dockrion.backends.memory.log import Log, Watching
+from dockrion.backends.memory.uses import Uses
 from dockrion.backends.reading import Page, Watch
 from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
@@ -31,6 +33,8 @@ class MemoryBackend:
         self._clock = clock
         self._logs: dict[str, Log] = {}
         self._index = Index(self._logs)
+        self._uses = Uses(clock)
+        self._secret = secrets.token_bytes(SECRET_BYTES)
         self._created = 0
         self._expiring: deque[tuple[float, Log]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
@@ -93,6 +97,12 @@ class MemoryBackend:
         """Yield nothing: this process's own memory loses no run."""
         await asyncio.Event().wait()
         yield ""
+
+    async def count(self, name: str, window: int) -> Usage:
+        return self._uses.count(name, window)
+
+    async def secret(self) -> bytes:
+        return self._secret
 
     async def ping(self) -> None:
         """Return: this process's own memory always answers."""

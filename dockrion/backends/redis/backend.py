@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
-from dockrion.backends.base import Listing, Question, Run, Status
+from dockrion.backends.base import Listing, Question, Run, Status, Usage
 from dockrion.backends.reading import Page, Watch
 from dockrion.backends.redis.asking import Asking
 from dockrion.backends.redis.custody import BEAT_SECONDS, Custody
@@ -14,6 +14,7 @@ from dockrion.backends.redis.feed import Feed
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
 from dockrion.backends.redis.link import Link, end
+from dockrion.backends.redis.shared import Shared
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.watching import Watching
 from dockrion.errors import BackendError, LogUnreadable, RunExists, ServiceUnavailable
@@ -59,6 +60,7 @@ class RedisBackend:
         self._store = Store(
             self._link, self._keys, self._index, max_events=max_events, ttl=ttl, live_ttl=live_ttl
         )
+        self._shared = Shared(self._link, self._keys)
         self._watching = Watching(self._store, self.replica)
         self._asking = Asking(self._store, self.replica)
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
@@ -139,6 +141,12 @@ class RedisBackend:
     async def lost_runs(self) -> AsyncIterator[str]:
         while True:
             yield await self._lost.get()
+
+    async def count(self, name: str, window: int) -> Usage:
+        return await self._shared.count(name, window)
+
+    async def secret(self) -> bytes:
+        return await self._shared.secret()
 
     async def ping(self) -> None:
         if self._link.down:

@@ -25,6 +25,7 @@ class Keys:
         self.replicas = f"{self._service}replicas"  # hash: replica → its beats
         self.runs = f"{self._service}runs"  # sorted set: every run, by name in order of creation
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to look if it is gone
+        self.secret = f"{self._service}secret"
         self.ping = f"{self._service}ping"
 
     def runs_of(self, owner: str) -> str:
@@ -34,6 +35,10 @@ class Keys:
     def indexes(self, owner: str | None) -> tuple[str, ...]:
         """Return where a run that somebody made is listed."""
         return (self.runs,) if owner is None else (self.runs, self.runs_of(owner))
+
+    def uses(self, name: str, window: int) -> str:
+        """Return the number of uses of something in a window of so many seconds."""
+        return f"{self._service}uses:{sha256(f'{window}:{name}'.encode()).hexdigest()}"
 
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""
@@ -80,9 +85,11 @@ def _script(name: str) -> Script:
 APPEND = _script("append")
 BEAT = _script("beat")
 CANCEL = _script("cancel")
+COUNT = _script("count")
 CREATE = _script("create")
 READ = _script("read")
 REGISTER = _script("register")
 RENEW = _script("renew")
+SECRET = _script("secret")
 WATCH = _script("watch")
-SCRIPTS = (APPEND, BEAT, CANCEL, CREATE, READ, REGISTER, RENEW, WATCH)
+SCRIPTS = (APPEND, BEAT, CANCEL, COUNT, CREATE, READ, REGISTER, RENEW, SECRET, WATCH)

@@ -1,0 +1,168 @@
+"""What replicas count and keep together in Redis: what is stored, and what trouble does."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.keys import Command
+from dockrion.backends.redis.link import Link
+from dockrion.errors import ServiceUnavailable
+from tests.backends.conformance import MAX_EVENTS
+from tests.backends.service import Service, reply_lost
+from tests.servers import KINDS, RedisServer
+from tests.support import wait_until
+
+DAY = 86_400
+Spoil = Callable[[Service, str], Any]
+
+
+def in_place(*words: Any) -> Spoil:
+    """Return what puts something in the place of a key, by a command."""
+
+    def spoil(service: Service, key: str) -> None:
+        service.ask("DEL", key)
+        service.ask(words[0], key, *words[1:])
+
+    return spoil
+
+
+NOT_OURS = {
+    "text": in_place("SET", "garbage"),
+    "nothing": in_place("SET", ""),
+    "too long": in_place("SET", b"\xff" * 33),
+    "too large": in_place("SET", 2**63 - 1),
+    "negative": in_place("SET", -5),
+    "list": in_place("RPUSH", "x"),
+    "hash": in_place("HSET", "owner", "x"),
+}
+
+
+async def test_uses_of_all_replicas_are_counted_together(service: Service) -> None:
+    replicas = await service.replicas(3)
+    uses = await asyncio.gather(*(each.count("n", 60) for each in replicas * 100))
+    assert sorted(use.used for use in uses) == list(range(1, 301))
+
+
+async def test_a_count_dies_with_its_window(service: Service) -> None:
+    one = await service.replica()
+    key = service.keys.uses("n", 7)
+    await one.count("n", 7)
+    service.ask("EXPIRE", key, 3)
+    assert (await one.count("n", 7)).seconds_left <= 3
+    assert 0 < service.ask("TTL", key) <= 3
+
+
+async def test_the_name_of_a_key_does_not_tell_what_is_used(service: Service) -> None:
+    one = await service.replica()
+    await one.count("ann@example.com" * 1_000, 60)
+    (name,) = [name for name in service.names() if ":uses:" in name]
+    assert "ann" not in name
+    assert len(name) < 200
+
+
+async def test_a_count_whose_reply_is_lost_may_count_twice_but_never_less(service: Service) -> None:
+    one = await service.replica()
+    with reply_lost(), pytest.raises(ServiceUnavailable):
+        await one.count("n", 60)
+    assert (await one.count("n", 60)).used == 2
+
+
+@pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
+async def test_what_is_no_count_is_replaced(service: Service, spoil: Spoil) -> None:
+    one = await service.replica()
+    spoil(service, service.keys.uses("n", 60))
+    assert [(await one.count("n", 60)).used for _ in range(2)] == [1, 2]
+    assert 0 < service.ask("TTL", service.keys.uses("n", 60)) <= 60
+
+
+@pytest.mark.parametrize("change", [("PERSIST",), ("EXPIRE", 3_000)], ids=["for ever", "too long"])
+async def test_a_count_does_not_outlive_its_window(service: Service, change: tuple[Any, ...]) -> None:
+    one = await service.replica()
+    key = service.keys.uses("n", 60)
+    await one.count("n", 60)
+    service.ask(change[0], key, *change[1:])
+    usage = await one.count("n", 60)
+    assert (usage.used, usage.seconds_left) == (2, 60)
+    assert 0 < service.ask("TTL", key) <= 60
+
+
+async def test_replicas_that_start_together_have_one_secret(service: Service) -> None:
+    replicas = await service.replicas(4)
+    secrets = await asyncio.gather(*(each.secret() for each in replicas * 5))
+    assert len(set(secrets)) == 1
+    for each in replicas:
+        await service.close(each)
+    assert await (await service.replica()).secret() == secrets[0]
+
+
+async def test_each_use_of_the_secret_keeps_it_for_a_day(service: Service) -> None:
+    one = await service.replica()
+    await one.secret()
+    service.ask("EXPIRE", service.keys.secret, 20)
+    await one.secret()
+    assert DAY - 20 < service.ask("TTL", service.keys.secret) <= DAY
+
+
+async def test_a_secret_whose_reply_is_lost_is_the_secret(service: Service) -> None:
+    one = await service.replica()
+    with reply_lost(), pytest.raises(ServiceUnavailable):
+        await one.secret()
+    assert service.ask("GET", service.keys.secret) == await one.secret()
+
+
+@pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
+async def test_what_is_no_secret_is_replaced_by_one_for_all(
+    service: Service, spoil: Spoil, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    one, other = await service.replicas(2)
+    before = await one.secret()
+    spoil(service, service.keys.secret)
+    secrets = set(await asyncio.gather(*(each.secret() for each in (one, other) * 5)))
+    assert len(secrets) == 1
+    (after,) = secrets
+    assert after != before
+    assert len(after) == 32
+    assert 0 < service.ask("TTL", service.keys.secret) <= DAY
+    assert repr(after) not in caplog.text
+
+
+async def test_each_is_one_round_trip(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await service.replica()
+    trips: list[tuple[Command, ...]] = []
+    send = Link.send
+
+    async def noted(link: Link, *commands: Command) -> list[Any]:
+        trips.append(commands)
+        return await send(link, *commands)
+
+    monkeypatch.setattr(Link, "send", noted)
+    await one.count("n", 60)
+    await one.secret()
+    assert [len(commands) for commands in trips] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_while_redis_is_away_there_is_neither(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RedisServer(kind, tmp_path, aof=True) as server:
+        one = RedisBackend(server.url, agent="away", max_events=MAX_EVENTS, ttl=60, max_run_duration=60)
+        secret = await one.secret()
+        server.kill()
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailable):
+                await one.count("n", 60)
+            with pytest.raises(ServiceUnavailable):
+                await one.secret()
+        server.start()
+        await wait_until(lambda: not one._link.away)
+        assert await one.secret() == secret
+        assert (await one.count("n", 60)).used == 1
+        assert repr(secret) not in caplog.text
+        await one.aclose()
