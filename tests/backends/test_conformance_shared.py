@@ -39,7 +39,7 @@ async def test_a_short_window_does_not_end_a_long_one(backend: Backend) -> None:
     assert (await backend.count("n", 60)).used == 2
 
 
-@pytest.mark.parametrize("other", ["N", "n ", "", "n\0", "60:n", "\u00e9", "{n}", "*", "x" * 10_000])
+@pytest.mark.parametrize("other", ["N", "n ", "", "n\0", "60:n", "\u00e9", "\udcff", "{n}", "*", "x" * 5_000])
 async def test_names_are_counted_apart(backend: Backend, other: str) -> None:
     await backend.count("n", 60)
     await backend.count("n", 60)

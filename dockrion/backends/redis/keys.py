@@ -30,7 +30,7 @@ class Keys:
 
     def runs_of(self, owner: str) -> str:
         """Return the sorted set of the runs that somebody made, as `runs`."""
-        return f"{self._service}runs-of:{sha256(owner.encode()).hexdigest()}"
+        return f"{self._service}runs-of:{_digest(owner)}"
 
     def indexes(self, owner: str | None) -> tuple[str, ...]:
         """Return where a run that somebody made is listed."""
@@ -38,7 +38,7 @@ class Keys:
 
     def uses(self, name: str, window: int) -> str:
         """Return the number of uses of something in a window of so many seconds."""
-        return f"{self._service}uses:{sha256(f'{window}:{name}'.encode()).hexdigest()}"
+        return f"{self._service}uses:{_digest(f'{window}:{name}')}"
 
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""
@@ -63,6 +63,11 @@ class Keys:
     def watchers(self, run_id: str) -> str:
         """Return the hash: replica that watches the run → its readers."""
         return f"{self._runs}{{{run_id}}}:watchers"
+
+
+def _digest(text: str) -> str:
+    """Return a short name for what a caller may have chosen, which then says nothing of it."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Script(msgspec.Struct, frozen=True):
