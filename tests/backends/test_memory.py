@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dockrion.backends.base import Usage
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import RunNotFound
@@ -146,35 +145,6 @@ async def test_the_order_of_runs_that_are_gone_is_not_kept(backend: MemoryBacken
     await wait_until(lambda: len(backend._logs) == 2)
     assert len(backend._index._order) < 100
     assert (await backend.recent(status=None, limit=5, cursor=None)).items == [newest.run, oldest.run]
-
-
-async def test_counts_whose_window_is_over_are_not_kept(backend: MemoryBackend, clock: Clock) -> None:
-    for number in range(1_000):
-        await backend.count(str(number), 1 + number % 3)
-    clock.now += 3
-    assert await backend.count("0", 1) == Usage(1, 1.0)
-    assert len(backend._uses._counts) == len(backend._uses._ends) == 1
-
-
-async def test_a_window_is_over_when_its_seconds_are(backend: MemoryBackend, clock: Clock) -> None:
-    await backend.count("n", 60)
-    clock.now += 59.5
-    assert await backend.count("n", 60) == Usage(2, 0.5)
-    clock.now += 0.5
-    assert await backend.count("n", 60) == Usage(1, 60.0)
-
-
-async def test_of_too_many_names_the_one_whose_window_ends_first_is_forgotten(
-    backend: MemoryBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dockrion.backends.memory.uses._NAMES", 3)
-    for name, window in (("long", 60), ("short", 10), ("later", 60), ("another", 60)):
-        await backend.count(name, window)
-        clock.now += 1
-    assert len(backend._uses._counts) == len(backend._uses._ends) == 3
-    assert (await backend.count("long", 60)).used == 2
-    assert (await backend.count("later", 60)).used == 2
-    assert (await backend.count("short", 10)).used == 1
 
 
 async def test_closing_lets_go_of_everything(backend: MemoryBackend) -> None:
