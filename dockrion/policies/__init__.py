@@ -1,0 +1,1 @@
+"""What may get into an agent and out of it."""

@@ -1,0 +1,1 @@
+"""Regular expressions over streams, in linear time: syntax, parser, program, automaton."""
