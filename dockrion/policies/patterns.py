@@ -88,6 +88,7 @@ class Masking:
         self._starts: list[int] = []  # where the open candidates begin, ascending
         # The matches there are, should no open candidate become one.
         self._matches: deque[tuple[int, int]] = deque()
+        self._first_is_certain = False  # that the first open candidate is one of them, or a longer one
         self._masked = -1  # the beginning of the last match that has its mask
         self._limit = _NEVER  # where the first candidate is masked, come what may
         self._answer: list[str] = []
@@ -144,10 +145,13 @@ class Masking:
         at, starts = self._base + self._at, self._starts
         if step.ended_before is not None:
             self._match(starts[step.ended_before], at)
-        starts = [*starts, at]
-        if step.ended_after is not None:
-            self._match(starts[step.ended_after], at + 1)
-        self._starts = [starts[candidate] for candidate in step.kept]
+        if step.kept or step.ended_after is not None:
+            starts = [*starts, at]
+            if step.ended_after is not None:
+                self._match(starts[step.ended_after], at + 1)
+            self._starts = [starts[candidate] for candidate in step.kept]
+        else:
+            self._starts = []
         self._at += 1
         self._state = step.target
         self._decide()
@@ -167,17 +171,18 @@ class Masking:
 
     def _decide(self) -> None:
         """Answer the matches on which no open candidate has a say, and see how long the first may wait."""
-        first = self._first()
-        while self._matches and self._matches[0][0] < first:
-            self._mask(*self._matches.popleft())
-        undecided = self._matches[0][1] if self._first_is_certain() else first
-        self._limit = undecided + MOST_HELD if self._starts else _NEVER
+        matches, first = self._matches, self._first()
+        while matches and matches[0][0] < first:
+            self._mask(*matches.popleft())
+        self._first_is_certain = bool(matches) and matches[0][0] == first
+        if self._starts:
+            self._limit = (matches[0][1] if self._first_is_certain else first) + MOST_HELD
+        else:
+            self._limit = _NEVER
 
     def _first(self) -> int:
+        """Return where the first candidate begins, or one that begins now would."""
         return self._starts[0] if self._starts else self._base + self._at
-
-    def _first_is_certain(self) -> bool:
-        return bool(self._matches) and self._matches[0][0] == self._first()
 
     def _mask(self, start: int, end: int) -> None:
         if start != self._masked:
@@ -188,7 +193,7 @@ class Masking:
 
     def _say(self) -> str:
         first = self._first()
-        if self._first_is_certain():
+        if self._first_is_certain:
             self._mask(*self._matches[0])
         elif self._said < first:
             self._answer.append(self._text[self._said - self._base : first - self._base])

@@ -3,7 +3,7 @@
 import re
 import warnings
 
-from dockrion.policies.regex.syntax import Char, Choice, Edge, Node, Repeat, Sequence, can_be_empty
+from dockrion.policies.regex.syntax import EMPTY, Char, Choice, Edge, Node, Repeat, Sequence, can_be_empty
 
 DEEPEST = 50  # groups within groups
 
@@ -88,13 +88,14 @@ class _Parser:
         while True:
             self._take(_VERBOSE_GAP if flags & re.VERBOSE else _GAP)
             if self._at == len(self._source) or self._source[self._at] in "|)":
+                parts = [part for part in parts if part != EMPTY]
                 return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
             if repeat := self._take(_REPEAT):
                 parts.append(_repeated(parts.pop(), repeat))
-            elif (atom := self._atom(flags, depth)) is not None:
-                parts.append(atom)
+            else:
+                parts.append(self._atom(flags, depth))
 
-    def _atom(self, flags: int, depth: int) -> Node | None:
+    def _atom(self, flags: int, depth: int) -> Node:
         char = self._source[self._at]
         if char == "(":
             return self._group(flags, depth)
@@ -109,7 +110,7 @@ class _Parser:
             return Edge.LINE_END if flags & re.MULTILINE else Edge.TEXT_END_OR_LAST_NEWLINE
         return _char("." if char == "." else re.escape(char), flags)
 
-    def _group(self, flags: int, depth: int) -> Node | None:
+    def _group(self, flags: int, depth: int) -> Node:
         for opening, reason in _REFUSED.items():
             if self._source.startswith(opening, self._at):
                 raise Unsupported(reason)
@@ -117,7 +118,7 @@ class _Parser:
         if opened is None:
             raise Unsupported(f"this group is not supported: {self._source[self._at :][:20]}")
         if opened["end"] == ")":
-            return None  # flags of the whole pattern, which `re` has reported
+            return EMPTY  # flags of the whole pattern, which `re` has reported
         inner = self.choice(_changed(flags, opened["on"] or "", opened["off"] or ""), depth + 1)
         self._at += 1
         return inner
@@ -162,7 +163,7 @@ def _changed(flags: int, on: str, off: str) -> int:
     return int(flags)
 
 
-def _repeated(body: Node, repeat: re.Match[str]) -> Repeat:
+def _repeated(body: Node, repeat: re.Match[str]) -> Node:
     sign, low, comma, high, manner = repeat.groups()
     if manner == "+":
         raise Unsupported(f"a possessive repeat is not supported: write {repeat[0][:-1]}, never slow here")
@@ -171,7 +172,7 @@ def _repeated(body: Node, repeat: re.Match[str]) -> Repeat:
     else:
         least = int(low or 0)
         most = least if not comma else int(high) if high else None
-    return Repeat(body, least, most, lazy=manner == "?")
+    return Repeat(body, least, most, lazy=manner == "?") if most != 0 and body != EMPTY else EMPTY
 
 
 def _too_deep() -> str:

@@ -20,7 +20,7 @@ from dockrion.policies.regex.syntax import (
     is_always_empty,
 )
 
-LARGEST_PATTERN = 5_000  # instructions
+LARGEST_PATTERN = 5_000  # instructions, and branches of forks
 LARGEST_PROGRAM = 20_000
 
 
@@ -123,6 +123,7 @@ class Builder:
         self._code: list[Instruction] = [Accept()]
         self._entries: list[int] = []
         self._char_sets: dict[Char, CharSet] = {}
+        self._size = 0
         self._limit = 0
 
     def add(self, tree: Node) -> None:
@@ -131,7 +132,7 @@ class Builder:
         Raises:
             Unsupported: Its program, or all in sum, would be too large.
         """
-        self._limit = min(len(self._code) + LARGEST_PATTERN, LARGEST_PROGRAM)
+        self._limit = min(self._size + LARGEST_PATTERN, LARGEST_PROGRAM)
         self._entries.append(self._node(tree, then=0))
 
     def program(self) -> Program:
@@ -140,7 +141,8 @@ class Builder:
         return Program(self._code, len(self._code) - 1)
 
     def _emit(self, instruction: Instruction) -> int:
-        if len(self._code) >= self._limit:
+        self._size += len(instruction.branches) if isinstance(instruction, Fork) else 1
+        if self._size > self._limit:
             raise Unsupported(
                 f"too large: repeat counts are written out, and a pattern may have {LARGEST_PATTERN:,} steps,"
                 f" all together {LARGEST_PROGRAM:,}: use smaller counts, or + in place of {{…}}"
@@ -151,8 +153,9 @@ class Builder:
     def _node(self, node: Node, then: int) -> int:
         match node:
             case Char():
-                chars = self._char_sets.setdefault(node, CharSet(node))
-                return self._emit(Take(chars, then))
+                if node not in self._char_sets:
+                    self._char_sets[node] = CharSet(node)
+                return self._emit(Take(self._char_sets[node], then))
             case Edge():
                 return self._emit(Look(node, then))
             case Sequence(parts):
@@ -169,7 +172,7 @@ class Builder:
         if is_always_empty(node.body):  # more turns change nothing
             least, most = min(least, 1), 1 if most is None else min(most, 1)
         if most is None:
-            entry = self._emit(Fork(()))
+            entry = self._emit(Fork((then, then)))  # until it is known where a turn begins
             turn = self._turn(node.body, again=entry, end=then)
             self._code[entry] = _fork(node, turn, then)
             if least and not can_be_empty(node.body):

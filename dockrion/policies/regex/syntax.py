@@ -54,6 +54,7 @@ class Repeat:
 
 
 Node = Edge | Char | Sequence | Choice | Repeat
+EMPTY = Sequence(())
 
 
 def can_be_empty(node: Node) -> bool:
@@ -80,5 +81,5 @@ def is_always_empty(node: Node) -> bool:
             return False
         case Sequence(parts) | Choice(parts):
             return all(map(is_always_empty, parts))
-        case Repeat(body, _, most):
-            return most == 0 or is_always_empty(body)
+        case Repeat(body):
+            return is_always_empty(body)
