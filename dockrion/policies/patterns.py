@@ -1,12 +1,13 @@
 """Masking what patterns match, in whole texts and in streams of text."""
 
 import sys
+import warnings
 from collections import deque
 from collections.abc import Sequence
 
 from dockrion.policies.regex.automaton import END, LAST_NEWLINE, Automaton, Step
 from dockrion.policies.regex.parser import Unsupported, parse
-from dockrion.policies.regex.program import Builder
+from dockrion.policies.regex.program import Builder, Program
 
 MASK = "[REDACTED]"
 MOST_HELD = 4096  # characters
@@ -42,13 +43,9 @@ class Patterns:
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
-        builder = Builder()
-        for index, source in enumerate(sources):
-            try:
-                builder.add(parse(source))
-            except Unsupported as error:
-                raise BadPattern(index, str(error)) from None
-        self.automaton = Automaton(builder.program())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what `re` warns of, it takes
+            self.automaton = Automaton(_program(sources))
 
     def mask(self, text: str) -> tuple[str, bool]:
         """Return a text with every match replaced by MASK, and whether there was one.
@@ -57,6 +54,16 @@ class Patterns:
         """
         masking = Masking(self)
         return masking.feed(text) + masking.end(), masking.matched
+
+
+def _program(sources: Sequence[str]) -> Program:
+    builder = Builder()
+    for index, source in enumerate(sources):
+        try:
+            builder.add(parse(source))
+        except Unsupported as error:
+            raise BadPattern(index, str(error)) from None
+    return builder.program()
 
 
 class Masking:

@@ -159,11 +159,7 @@ class Automaton:
         reached = _Closure(self._program, ahead & ~_LAST_NEWLINE, None)
         ended_after = reached.follow(self._taken(waiting.threads, char))
         kept = tuple(dict.fromkeys(thread.candidate for thread in reached.threads))
-        numbers = {candidate: number for number, candidate in enumerate(kept)}
-        threads = tuple(
-            Thread(thread.at, thread.idle, numbers[thread.candidate]) for thread in reached.threads
-        )
-        target = self._state(threads, ahead & self._facts_before)
+        target = self._state(_renumbered(reached.threads, kept), ahead & self._facts_before)
         return Step(target, kept, ended_before, ended_after)
 
     def _taken(self, threads: Iterable[Thread], char: str) -> Iterable[Thread]:
@@ -194,28 +190,31 @@ class _Closure:
         self._code = program.code
         self._before = before
         self._ahead = ahead
+        self._taking: set[int] = set()
         self._seen: set[tuple[int, frozenset[int]]] = set()
 
     def follow(self, threads: Iterable[Thread]) -> int | None:
         """Follow these, up to the first that is a match; return its candidate."""
+        code, taking, seen = self._code, self._taking, self._seen
         for thread in threads:
             todo = [(thread.at, thread.idle)]
             while todo:
-                at, idle = todo.pop()
-                instruction = self._code[at]
+                at, idle = place = todo.pop()
+                instruction = code[at]
                 if isinstance(instruction, Take):
-                    idle = _NO_LOOPS
-                if (at, idle) in self._seen:
+                    if at not in taking:
+                        taking.add(at)
+                        self._wait(thread, at, _NO_LOOPS)
                     continue
-                self._seen.add((at, idle))
+                if place in seen:
+                    continue
+                seen.add(place)
                 match instruction:
-                    case Take():
-                        self.threads.append(Thread(at, idle, thread.candidate))
                     case Fork(branches):
                         todo += ((branch, idle) for branch in reversed(branches))
                     case Look(edge, then):
                         if self._ahead is None and edge not in _STARTS:
-                            self.threads.append(Thread(at, idle, thread.candidate))
+                            self._wait(thread, at, idle)
                         elif self._is_at(edge):
                             todo.append((then, idle))
                     case Enter(loop, then):
@@ -225,6 +224,11 @@ class _Closure:
                     case Accept():
                         return thread.candidate
         return None
+
+    def _wait(self, thread: Thread, at: int, idle: frozenset[int]) -> None:
+        if thread.at != at or thread.idle != idle:
+            thread = Thread(at, idle, thread.candidate)
+        self.threads.append(thread)
 
     def _is_at(self, edge: Edge) -> bool:
         before, ahead = self._before & _FACTS[edge], (self._ahead or 0) & _FACTS[edge]
@@ -252,6 +256,14 @@ def _union(edges: Iterable[Edge]) -> int:
     for edge in edges:
         facts |= _FACTS[edge]
     return facts
+
+
+def _renumbered(threads: list[Thread], kept: tuple[int, ...]) -> tuple[Thread, ...]:
+    """Return threads whose candidates are numbered by their place among those that are kept."""
+    if kept == tuple(range(len(kept))):
+        return tuple(threads)
+    numbers = {candidate: number for number, candidate in enumerate(kept)}
+    return tuple(Thread(at, idle, numbers[candidate]) for at, idle, candidate in threads)
 
 
 def _is_quiet(state: State, step: Step) -> bool:

@@ -1,7 +1,6 @@
 """From the syntax of Python's `re` to a tree, for what can be matched in linear time."""
 
 import re
-import warnings
 
 from dockrion.policies.regex.syntax import EMPTY, Char, Choice, Edge, Node, Repeat, Sequence, can_be_empty
 
@@ -52,9 +51,7 @@ def parse(source: str) -> Node:
             it matches where there is nothing to match.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            flags = re.compile(source).flags
+        flags = re.compile(source).flags
     except re.error as error:
         raise Unsupported(f"not a regular expression: {error}") from None
     except OverflowError as error:
@@ -166,7 +163,7 @@ def _changed(flags: int, on: str, off: str) -> int:
 def _repeated(body: Node, repeat: re.Match[str]) -> Node:
     sign, low, comma, high, manner = repeat.groups()
     if manner == "+":
-        raise Unsupported(f"a possessive repeat is not supported: write {repeat[0][:-1]}, never slow here")
+        raise Unsupported(f"a possessive repeat is not supported: write {repeat[0][:-1]} alone")
     if sign:
         least, most = _SIGNS[sign]
     else:

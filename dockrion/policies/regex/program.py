@@ -20,8 +20,8 @@ from dockrion.policies.regex.syntax import (
     is_always_empty,
 )
 
-LARGEST_PATTERN = 5_000  # instructions, and branches of forks
-LARGEST_PROGRAM = 20_000
+LARGEST_PATTERN = 2_000  # instructions, and branches of forks
+LARGEST_PROGRAM = 10_000
 
 
 class CharSet:

@@ -1,0 +1,111 @@
+"""That masking takes steps in proportion to the text, and bounded memory, whatever comes."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
+from typing import overload
+
+import pytest
+
+from dockrion.policies.patterns import MASK, Masking, Patterns
+from dockrion.policies.regex import automaton
+from dockrion.policies.regex.program import Instruction
+from tests.policies.texts import streamed
+
+
+class Counted(Sequence[Instruction]):
+    """Instructions that count how often one is looked at."""
+
+    def __init__(self, code: Sequence[Instruction]) -> None:
+        self.looks = 0
+        self._code = code
+
+    @overload
+    def __getitem__(self, at: int) -> Instruction: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Instruction]: ...
+    def __getitem__(self, at: int | slice) -> Instruction | Sequence[Instruction]:
+        self.looks += 1
+        return self._code[at]
+
+    def __len__(self) -> int:
+        return len(self._code)
+
+    def __iter__(self) -> Iterator[Instruction]:
+        return iter(self._code)
+
+
+def looks(source: str, text: str) -> int:
+    """Return how many instructions are looked at to mask a text."""
+    patterns = Patterns([source])
+    program = patterns.automaton._program
+    counted = Counted(program.code)
+    patterns.automaton._program = replace(program, code=counted)
+    patterns.mask(text)
+    return counted.looks
+
+
+HOSTILE = [
+    ("(a+)+$", "a", "b"),
+    (r"(?:a|a|aa)+\Z", "a", "b"),
+    ("(?:a?){20}a{20}b", "a", ""),
+    (r"(?:\w+\s?)*:", "word ", "!"),
+    ("(?:a*)*b", "a", ""),
+    ("(?:.*,){3}x", "1,", "\n"),
+    ("(?s)a.*b|a", "a", ""),  # every a is a match, and may begin a longer one
+    ("[ab]*a[ab]{10}c", "aabab", ""),
+    (r"[\w.]+@[\w.]+\.\w+", "a.a@", ""),
+]
+
+
+@pytest.mark.parametrize(("source", "part", "last"), HOSTILE)
+def test_a_character_costs_a_bounded_number_of_steps(
+    source: str, part: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automaton, "CACHE_LIMIT", 0)  # so that no step is remembered
+    size = len(Patterns([source]).automaton._program.code)
+    shorter, longer = (looks(source, part * count + last) for count in (100, 400))
+    assert longer <= 400 * len(part) * 6 * size
+    assert longer <= 4.1 * shorter
+
+
+@pytest.mark.parametrize(("source", "part", "last"), HOSTILE)
+def test_what_repeats_is_remembered(source: str, part: str, last: str) -> None:
+    assert looks(source, part * 20_000 + last) == looks(source, part * 2_000 + last)
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automaton, "CACHE_LIMIT", 2_000)
+    patterns = Patterns(["a[ab]{60}c", r"\w{3}!"])
+    random = Random(6)
+    text = "".join(chr(random.randrange(0x100, 0xD000)) + random.choice("ab") * 9 for _ in range(500))
+    masking = Masking(patterns)
+    for char in text:
+        masking.feed(char)
+        states = patterns.automaton._states.values()
+        held = sum(1 + len(state.threads) + len(state.steps) for state in states)
+        assert held <= patterns.automaton._size + 1
+        assert patterns.automaton._size < 2_000 + 3 * 64
+
+
+def test_a_stream_goes_on_when_what_is_remembered_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = Patterns(["ab+c", r"\bx\b"])
+    text = "abbbc x abd xx " * 3
+    expected = patterns.mask(text)[0]
+    monkeypatch.setattr(automaton, "CACHE_LIMIT", 5)
+    first, second = Masking(patterns), Masking(patterns)
+    said = [(first.feed(char), second.feed(char)) for char in text]
+    said.append((first.end(), second.end()))
+    for stream in zip(*said, strict=True):
+        assert "".join(stream) == expected
+
+
+def test_threads_share_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automaton, "CACHE_LIMIT", 50)
+    patterns = Patterns([r"[\w.]+@\w+\.\w+", r"\d{4}-\d{4}"])
+    text = "me@example.org 1234-5678 you@ 12-34 x.y@z.example, " * 40
+    expected = f"{MASK} {MASK} you@ 12-34 {MASK}, " * 40
+    cuts = [[text[at : at + size] for at in range(0, len(text), size)] for size in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda parts: streamed(patterns, parts), cuts)) == [expected] * 8

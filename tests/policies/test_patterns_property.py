@@ -1,0 +1,76 @@
+"""The laws of masking, over random patterns, texts and cuts."""
+
+from itertools import product, takewhile
+from unittest import mock
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from dockrion.policies import patterns as module
+from dockrion.policies.patterns import MASK, Masking
+from tests.policies.texts import CHARS, alternation, compiled, cuts, masked_by_re, patterns, streamed
+
+texts = st.text(st.sampled_from(CHARS), max_size=14)
+places = st.lists(st.integers(0, 100), max_size=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sources=patterns(), texts=st.lists(texts, min_size=1, max_size=6), places=places)
+def test_every_cut_of_a_text_is_masked_as_re_would_mask_the_whole(
+    sources: list[str], texts: list[str], places: list[int]
+) -> None:
+    found = compiled(sources)
+    for text in texts:
+        expected = masked_by_re(sources, text)
+        assert found.mask(text) == (expected, expected.count(MASK) > 0)
+        assert streamed(found, cuts(text, places)) == expected
+        assert streamed(found, list(text)) == expected
+
+
+# What comes next can be anything of these, where no pattern needs more to be decided.
+FUTURES = ["".join(chars) for length in range(6) for chars in product("abc", repeat=length)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sources=patterns(["a", "b", "[ab]", "[^a]", "."], ["*", "+", "?", "??", "+?"], size=4),
+    text=st.text("abc", max_size=6),
+)
+def test_all_that_no_future_can_change_is_said_at_once(sources: list[str], text: str) -> None:
+    assume(max(map(len, sources)) < 30)
+    masking, expression = Masking(compiled(sources)), alternation(sources)
+    said = "".join(map(masking.feed, text))
+    assert said == _common_start([expression.sub(MASK, text + future) for future in FUTURES])
+
+
+def _common_start(texts: list[str]) -> str:
+    pairs = zip(min(texts), max(texts), strict=False)
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+# Classes in place of characters, so that each character of a text can be told from the others.
+CLASSES = ["[a-m]", "[n-z]", "[a-z]", ".", r"\b", r"\Z", "$"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    sources=patterns(CLASSES),
+    text=st.permutations("abcdefnopqrs \n").map("".join),
+    most=st.integers(1, 6),
+    places=places,
+)
+def test_a_bound_on_what_is_held_never_hides_less_whatever_the_cuts(
+    sources: list[str], text: str, most: int, places: list[int]
+) -> None:
+    found = compiled(sources)
+    with mock.patch.object(module, "MOST_HELD", most):
+        bounded, matched = found.mask(text)
+        masking = Masking(found)
+        parts = []
+        for part in cuts(text, places):
+            parts.append(masking.feed(part))
+            assert len(masking._text) <= most
+        parts.append(masking.end())
+    assert "".join(parts) == bounded
+    assert matched == masking.matched == (MASK in bounded)
+    assert set(bounded.replace(MASK, "")) <= set(masked_by_re(sources, text).replace(MASK, ""))
