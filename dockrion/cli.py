@@ -163,9 +163,7 @@ def _refuse_unserved(loaded: Loaded) -> None:
     if loaded.missing_secrets:
         names = ", ".join(loaded.missing_secrets)
         lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them, or name an --env-file")
-    if loaded.ingest_token == "":
-        name = loaded.dockfile.streaming.ingest.token_env
-        lines.append(f"{loaded.path}: streaming.ingest.token_env: {name} is not set")
+    lines += [f"{loaded.path}: {line}" for line in loaded.credentials.missing]
     if lines:
         raise StartError("\n".join(lines))
 

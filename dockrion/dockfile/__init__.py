@@ -1,5 +1,6 @@
 """The Dockfile: its fields, and loading it."""
 
+from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.loading import Loaded, load
 from dockrion.dockfile.overview import endpoints, summary, unserved
 from dockrion.dockfile.problems import DockfileError, Problem
@@ -7,6 +8,7 @@ from dockrion.dockfile.reference import json_schema, table
 from dockrion.dockfile.structs import Dockfile
 
 __all__ = [
+    "Credentials",
     "Dockfile",
     "DockfileError",
     "Loaded",

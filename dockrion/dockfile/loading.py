@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from msgspec import UNSET, structs
 
+from dockrion.dockfile.credentials import Credentials, doubts, read_credentials
 from dockrion.dockfile.decode import Decoder, Report
 from dockrion.dockfile.environment import read_environment, substitute
 from dockrion.dockfile.problems import Keys, Problem
@@ -30,8 +31,7 @@ class Loaded(msgspec.Struct, frozen=True):
         unknown: Fields this version does not know, by their dotted path.
         secrets: Declared secrets that have a value, their defaults included.
         missing_secrets: Names of required secrets without a value.
-        ingest_token: What other processes have to send with their events; empty where the
-            variable that should hold it is not set, None where none is asked for.
+        credentials: The keys and tokens it names variables for.
     """
 
     path: Path
@@ -40,17 +40,19 @@ class Loaded(msgspec.Struct, frozen=True):
     unknown: dict[str, Any]
     secrets: dict[str, str]
     missing_secrets: list[str]
-    ingest_token: str | None
+    credentials: Credentials
 
     @property
     def confidential(self) -> list[str]:
-        """What must never be shown: the values of secrets and tokens, and the passwords in URLs."""
-        streaming, agent = self.dockfile.streaming, self.dockfile.agent
-        urls = [url for url in (agent.url, agent.cancel_url, agent.health_url) if url]
+        """What must never be shown: the values of secrets, keys and tokens, and the passwords in URLs."""
+        streaming, agent, auth = self.dockfile.streaming, self.dockfile.agent, self.dockfile.auth
+        urls = [agent.url, agent.cancel_url, agent.health_url]
+        if auth is not None:
+            urls += [auth.jwt.jwks_url, auth.oauth2.introspection_url]
         if streaming.backend == "redis":
             urls.append(streaming.redis.url)
-        tokens = [self.ingest_token] if self.ingest_token else []
-        return [*self.secrets.values(), *tokens, *(each for url in urls for each in _passwords(url))]
+        passwords = [password for url in urls if url for password in _passwords(url)]
+        return [*self.secrets.values(), *self.credentials.confidential, *passwords]
 
 
 def _passwords(url: str) -> list[str]:
@@ -88,9 +90,10 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
 
     dockfile = _completed(Dockfile(**sections))
     secrets, missing = _secrets(dockfile, environment)
-    token_env = dockfile.streaming.ingest.token_env
-    token = None if token_env is None else secrets.get(token_env) or environment.get(token_env, "")
-    return Loaded(path, dockfile, report.warnings, report.unknown, secrets, missing, token)
+    credentials = read_credentials(dockfile, {**environment, **secrets})
+    for keys, message in doubts(dockfile.auth, credentials) if dockfile.auth else ():
+        report.warning(keys, message)
+    return Loaded(path, dockfile, report.warnings, report.unknown, secrets, missing, credentials)
 
 
 class _Substitution:

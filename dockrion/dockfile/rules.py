@@ -110,6 +110,9 @@ def _auth(auth: AuthSpec, keys: Keys, report: Report) -> None:
         report.error((*keys, "api_keys", "enabled"), "false with mode api_key leaves no way in")
     if auth.mode == "oauth2" and auth.oauth2.introspection_url is None:
         report.error((*keys, "oauth2", "introspection_url"), "required with mode oauth2, but missing")
+    half_named = (auth.oauth2.client_id_env is None) != (auth.oauth2.client_secret_env is None)
+    if auth.mode == "oauth2" and half_named:
+        report.error((*keys, "oauth2"), "expected both of client_id_env, client_secret_env, or neither")
     if auth.mode == "jwt" and (auth.jwt.jwks_url is None) == (auth.jwt.public_key_env is None):
         report.error((*keys, "jwt"), "expected exactly one of jwks_url, public_key_env")
 

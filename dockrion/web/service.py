@@ -87,7 +87,7 @@ class Service:
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.ingest = Ingest(self.runs.find, self.backend, self.redactor)
-        self.ingest_token = loaded.ingest_token
+        self.ingest_token = loaded.credentials.ingest_token
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIds | None = None

@@ -14,7 +14,10 @@ ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "redis url": ({"streaming": {"backend": "redis", "redis": {"url": "http://h"}}}, ["streaming.redis.url"]),
     "websocket": ({"expose": {"streaming": "websocket"}}, ["expose.streaming", "websocket"]),
-    "auth": ({"auth": {"mode": "api_key"}}, ["auth", "api_key"]),
+    "auth": (
+        {"auth": {"mode": "oauth2", "oauth2": {"introspection_url": "http://h/"}}},
+        ["auth", "oauth2"],
+    ),
     "policies": ({"policies": {"tools": {"allowed": ["x"]}}}, ["policies"]),
     "secrets": (
         {"secrets": {"required": [{"name": "ONE"}, {"name": "TWO", "default": "2"}, {"name": "THREE"}]}},
@@ -58,7 +61,7 @@ def test_unserved_features_have_a_line_each(tmp_path: Path, capsys: pytest.Captu
         secrets={"required": [{"name": "ONE"}]},
     )
     lines = refused(capsys).splitlines()
-    paths = ["expose.streaming: ", "auth: ", "secrets.required: "]
+    paths = ["expose.streaming: ", "auth: ", "secrets.required: ", "auth.api_keys.env_var: "]
     assert len(lines) == len(paths)
     assert all(path in line for path, line in zip(paths, lines, strict=True)), lines
 

@@ -1,0 +1,165 @@
+"""Keys and tokens that a Dockfile names variables for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockrion.dockfile import Credentials, Dockfile, Loaded, load
+from dockrion.dockfile.credentials import read_credentials
+from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec
+from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IoSchemaSpec
+
+LONG = "a key that nobody guesses"
+NOT_SET = "auth.api_keys.env_var: DOCKRION_API_KEY is not set"
+
+
+def with_keys(variables: dict[str, str], **spec: str) -> Credentials:
+    auth = AuthSpec(api_keys=ApiKeysSpec(**spec))
+    bot = AgentSpec(name="bot", handler="app:handle")
+    dockfile = Dockfile("1.0", bot, IoSchemaSpec(), ExposeSpec(), auth=auth)
+    return read_credentials(dockfile, variables)
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        ("one", ["one"]),
+        ("old,new", ["old", "new"]),
+        (" old , new ,,", ["old", "new"]),
+        ("with space inside", ["with space inside"]),
+        ("same,same", ["same", "same"]),
+    ],
+)
+def test_a_variable_holds_one_key_or_several(value: str, keys: list[str]) -> None:
+    found = with_keys({"DOCKRION_API_KEY": value, "DOCKRION_API_KEY_2": "other", "KEY": "other"})
+    assert found.api_keys == [("default", key) for key in keys]
+    assert found.missing == []
+
+
+@pytest.mark.parametrize("variables", [{}, {"DOCKRION_API_KEY": ""}, {"DOCKRION_API_KEY": " , ,"}])
+def test_no_key_is_missing_and_lets_nobody_in(variables: dict[str, str]) -> None:
+    found = with_keys(variables)
+    assert (found.api_keys, found.missing) == ([], [NOT_SET])
+
+
+def test_with_a_prefix_names_are_callers() -> None:
+    found = with_keys(
+        {"KEY_ADMIN": "a1,a2", "KEY_Bob": "b", "KEY_": "d", "KEY_EMPTY": "", "key_x": "x", "MY_KEY_Y": "y"},
+        prefix="KEY_",
+    )
+    assert found.api_keys == [("admin", "a1"), ("admin", "a2"), ("bob", "b"), ("default", "d")]
+    assert found.missing == []
+
+
+def test_with_a_prefix_the_variable_is_used_where_it_is_set() -> None:
+    assert with_keys({"DOCKRION_API_KEY": "one", "KEY_A": "a"}, prefix="KEY_").api_keys == [
+        ("a", "a"),
+        ("default", "one"),
+    ]
+
+
+def test_a_variable_that_has_the_prefix_is_one_key_not_two() -> None:
+    assert with_keys({"DOCKRION_API_KEY": "one"}, prefix="DOCKRION_API_").api_keys == [("key", "one")]
+
+
+def test_a_prefix_without_keys_is_said() -> None:
+    assert with_keys({"KEY_A": ""}, prefix="KEY_").missing == [NOT_SET + ", nor is any KEY_…"]
+
+
+def test_a_name_that_is_no_text_is_no_caller() -> None:
+    assert with_keys({"KEY_\udcff": "x", "KEY_A": "a"}, prefix="KEY_").api_keys == [("a", "a")]
+
+
+@given(st.dictionaries(st.text(max_size=8).map("KEY_".__add__), st.text(min_size=1, max_size=20)))
+def test_every_key_is_one_that_was_set(variables: dict[str, str]) -> None:
+    found = with_keys(variables, prefix="KEY_")
+    assert found.api_keys or found.missing
+    for name, key in found.api_keys:
+        assert name == name.lower()
+        assert name
+        assert key
+        assert any(key in value for value in variables.values())
+
+
+@pytest.mark.parametrize("source", ["environ", ".env", "env.yaml", "secret"])
+def test_keys_come_from_where_variables_come_from(source: str, write: Callable[..., Path]) -> None:
+    path = write("auth: {mode: api_key}", "secrets: {optional: [{name: DOCKRION_API_KEY, default: secret}]}")
+    environ = {"DOCKRION_API_KEY": "environ"} if source == "environ" else {}
+    if source != "secret":
+        Path(".env").write_text("DOCKRION_API_KEY=.env\n" if source == ".env" else "")
+        Path("env.yaml").write_text("DOCKRION_API_KEY: env.yaml\n")
+    assert load(path, environ=environ).credentials.api_keys == [("default", source)]
+
+
+JWT = "auth: {mode: jwt, jwt: {public_key_env: PUBLIC}}"
+URL = "introspection_url: 'https://issuer/'"
+OAUTH2 = f"auth: {{mode: oauth2, oauth2: {{{URL}, client_id_env: ID, client_secret_env: SECRET}}}}"
+INGEST = "streaming: {ingest: {token_env: PUSH}}"
+VALUES = {"PUBLIC": "public", "ID": "id", "SECRET": "secret", "PUSH": "push", "DOCKRION_API_KEY": LONG}
+
+
+@pytest.mark.parametrize(
+    ("section", "expected", "missing"),
+    [
+        (JWT, Credentials(public_key="public"), ["auth.jwt.public_key_env: PUBLIC is not set"]),
+        (
+            OAUTH2,
+            Credentials(client=("id", "secret")),
+            ["auth.oauth2.client_id_env: ID is not set", "auth.oauth2.client_secret_env: SECRET is not set"],
+        ),
+        (INGEST, Credentials(ingest_token="push"), ["streaming.ingest.token_env: PUSH is not set"]),
+        ("auth: {}", Credentials(api_keys=[("default", LONG)]), [NOT_SET]),
+        ("auth: {mode: none, jwt: {public_key_env: PUBLIC}}", Credentials(), []),
+        ("auth: {mode: jwt, jwt: {jwks_url: 'https://issuer/'}}", Credentials(), []),
+        (f"auth: {{mode: oauth2, oauth2: {{{URL}}}}}", Credentials(), []),
+        ("metadata: {}", Credentials(), []),
+    ],
+)
+def test_each_mode_reads_its_own(
+    section: str, expected: Credentials, missing: list[str], loaded: Callable[..., Loaded]
+) -> None:
+    assert loaded(section, environ=VALUES).credentials == expected
+    assert loaded(section).credentials.missing == missing
+    assert loaded(section, environ=dict.fromkeys(VALUES, "")).credentials.missing == missing
+
+
+def test_all_that_is_missing_is_listed(loaded: Callable[..., Loaded]) -> None:
+    assert loaded(OAUTH2, INGEST).credentials.missing == [
+        "streaming.ingest.token_env: PUSH is not set",
+        "auth.oauth2.client_id_env: ID is not set",
+        "auth.oauth2.client_secret_env: SECRET is not set",
+    ]
+
+
+def test_values_are_confidential(loaded: Callable[..., Loaded]) -> None:
+    for section, values in (
+        (JWT, {"public"}),
+        (OAUTH2, {"secret"}),
+        (INGEST, {"push"}),
+        ("auth: {}", {LONG}),
+        ("auth: {mode: jwt, jwt: {jwks_url: 'https://u:pass@issuer/'}}", {"pass"}),
+        ("auth: {mode: oauth2, oauth2: {introspection_url: 'https://u:p%40ss@issuer/'}}", {"p%40ss", "p@ss"}),
+    ):
+        assert set(loaded(section, environ=VALUES).confidential) == values
+
+
+@pytest.mark.parametrize(
+    ("section", "warnings"),
+    [
+        ("auth: {}", ["5:7: auth.api_keys: a key of default has less than 16 characters"]),
+        (
+            "auth: {api_keys: {prefix: K_}, roles: [{name: a}]}",
+            [
+                "5:18: auth.api_keys: a key of default has less than 16 characters",
+                "5:39: auth.roles: none is named b: the API key of that name opens nothing",
+                "5:39: auth.roles: none is named default: the API key of that name opens nothing",
+            ],
+        ),
+    ],
+)
+def test_what_is_odd_is_warned_of(section: str, warnings: list[str], loaded: Callable[..., Loaded]) -> None:
+    result = loaded(section, environ={"DOCKRION_API_KEY": "short", "K_A": LONG, "K_B": LONG + "b"})
+    assert [str(each).removeprefix("Dockfile.yaml:") for each in result.warnings] == warnings
