@@ -14,6 +14,7 @@ import msgspec
 import dockrion
 from dockrion import logs, metrics
 from dockrion.agents.loading import refusals
+from dockrion.auth.opening import open_authenticator
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
@@ -202,5 +203,15 @@ def _refusals(loaded: Loaded) -> list[str]:
         _refuse_unserved(loaded)
     except StartError as error:
         lines += str(error).splitlines()
+    if not loaded.credentials.missing:
+        lines += _unfit_keys(loaded)
     os.environ.update(loaded.secrets)
     return lines + asyncio.run(refusals(loaded.dockfile, loaded.path.parent))
+
+
+def _unfit_keys(loaded: Loaded) -> list[str]:
+    try:
+        open_authenticator(loaded.dockfile.auth, loaded.credentials)
+    except StartError as error:
+        return [f"{loaded.path}: {line}" for line in str(error).splitlines()]
+    return []

@@ -16,8 +16,8 @@ LONG = "a key that nobody guesses"
 NOT_SET = "auth.api_keys.env_var: DOCKRION_API_KEY is not set"
 
 
-def with_keys(variables: dict[str, str], **spec: str) -> Credentials:
-    auth = AuthSpec(api_keys=ApiKeysSpec(**spec))
+def with_keys(variables: dict[str, str], prefix: str | None = None) -> Credentials:
+    auth = AuthSpec(api_keys=ApiKeysSpec(prefix=prefix))
     bot = AgentSpec(name="bot", handler="app:handle")
     dockfile = Dockfile("1.0", bot, IoSchemaSpec(), ExposeSpec(), auth=auth)
     return read_credentials(dockfile, variables)

@@ -1,0 +1,31 @@
+"""Fixtures of the tests of who is let in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dockrion.auth import expiring, introspection, key_set, run_tokens
+from dockrion.auth import issuer as asking
+from tests.auth.clock import Clock
+from tests.auth.issuers import IssuerServer, issuer
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock that the package goes by."""
+    clock = Clock()
+    for module in (expiring, introspection, key_set, run_tokens):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[IssuerServer]:
+    async with issuer() as served:
+        yield served
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait a moment only for issuers that are silent."""
+    monkeypatch.setattr(asking, "_SECONDS", 0.1)

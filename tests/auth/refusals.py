@@ -1,0 +1,17 @@
+"""What somebody sees who is not let in."""
+
+import pytest
+
+from dockrion.auth.base import Authenticator
+from dockrion.errors import Unauthorized
+
+Seen = tuple[int, str, str, str]
+
+
+async def refusal(authenticator: Authenticator, credential: str) -> Seen:
+    """Check that a credential is refused, and return all that its sender learns."""
+    with pytest.raises(Unauthorized) as caught:
+        await authenticator.authenticate(credential)
+    error = caught.value
+    assert error.details is None
+    return error.status, error.code, error.message, repr(error.headers)

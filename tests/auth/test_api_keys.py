@@ -1,0 +1,72 @@
+import hmac
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockrion.auth import api_keys
+from dockrion.auth.api_keys import ApiKeys
+from dockrion.auth.roles import EVERYTHING, Roles
+from dockrion.caller import Caller
+from dockrion.dockfile.safety_structs import RoleSpec
+from dockrion.errors import Unauthorized
+from tests.auth.refusals import refusal
+
+ROLES = Roles([RoleSpec(name="admin", permissions=["invoke", "read_logs"]), RoleSpec(name="nothing")])
+
+
+async def test_a_key_is_its_owner() -> None:
+    keys = ApiKeys([("ann", "a"), ("bob", "b"), ("ann", "new a")], Roles([]))
+    ann = Caller(user_id="ann", name="ann", permissions=EVERYTHING)
+    assert await keys.authenticate("a") == await keys.authenticate("new a") == ann
+    assert (await keys.authenticate("b")).user_id == "bob"
+    await keys.aclose()
+
+
+async def test_a_key_has_the_role_of_its_name() -> None:
+    keys = ApiKeys([("admin", "a"), ("nothing", "n"), ("guest", "g")], ROLES)
+    admin, nothing, guest = [await keys.authenticate(key) for key in "ang"]
+    assert [each.roles for each in (admin, nothing, guest)] == [("admin",), ("nothing",), ()]
+    assert admin.permissions == {"invoke", "read_logs"}
+    assert nothing.permissions == guest.permissions == frozenset()
+
+
+@pytest.mark.parametrize("keys", [[], [("ann", "käy,1")]])
+async def test_everything_else_is_refused_with_the_same_words(keys: list[tuple[str, str]]) -> None:
+    known = ApiKeys(keys, Roles([]))
+    sent = ["", " ", "käy,", "käy,1 ", " käy,1", "KÄY,1", "kay,1", "k\ud800", "käy,1\0", "x" * 100_000, "ann"]
+    assert {await refusal(known, each) for each in sent} == {await refusal(known, "unknown")}
+
+
+@given(st.lists(st.text(), unique=True), st.text())
+async def test_only_the_keys_open(keys: list[str], sent: str) -> None:
+    known = ApiKeys([(f"owner of {key}", key) for key in keys], Roles([]))
+    for key in keys:
+        assert (await known.authenticate(key)).user_id == f"owner of {key}"
+    if sent not in keys:
+        with pytest.raises(Unauthorized):
+            await known.authenticate(sent)
+
+
+def test_a_key_of_two_is_refused() -> None:
+    with pytest.raises(ValueError, match="ann and bob have the same key"):
+        ApiKeys([("ann", "secret"), ("bob", "secret")], Roles([]))
+
+
+@pytest.mark.parametrize("sent", ["first", "second", "third", "none"])
+async def test_every_key_is_compared_in_constant_time(sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ApiKeys([("a", "first"), ("b", "second"), ("c", "third")], Roles([]))
+    compared: list[Any] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(api_keys, "hmac", Mock(compare_digest=compare))
+    if sent == "none":
+        await refusal(known, sent)
+    else:
+        await known.authenticate(sent)
+    assert compared == [(32, 32)] * 3
