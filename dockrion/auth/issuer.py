@@ -12,7 +12,8 @@ from dockrion.agents.peer import Peer, succeeded
 from dockrion.errors import ServiceUnavailable
 from dockrion.logs import log
 
-_SECONDS = 5.0
+_CONNECT_SECONDS = 3.0
+_SECONDS = 5.0  # for everything
 _MOST_REQUESTS = 32  # at once, so that strangers' tokens are no flood for the issuer
 _MOST_BYTES = 256 * 1024
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError, ValueError, msgspec.MsgspecError, RecursionError)
@@ -57,7 +58,7 @@ class Issuer:
 
     async def _ask(self, form: dict[str, str] | None) -> dict[str, Any]:
         if self._peer is None:
-            self._peer = Peer(self._url, _SECONDS)
+            self._peer = Peer(self._url, _CONNECT_SECONDS)
         method = "GET" if form is None else "POST"
         async with self._peer.request(method, data=form, headers=self._headers) as answer:
             if not succeeded(answer.status):

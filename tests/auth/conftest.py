@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dockrion.auth import expiring, introspection, key_set, run_tokens
-from dockrion.auth import issuer as asking
 from tests.auth.clock import Clock
 from tests.auth.issuers import IssuerServer, issuer
 
@@ -23,9 +22,3 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 async def served() -> AsyncIterator[IssuerServer]:
     async with issuer() as served:
         yield served
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait a moment only for issuers that are silent."""
-    monkeypatch.setattr(asking, "_SECONDS", 0.1)

@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import unquote_plus
 
 import jwt
@@ -16,6 +17,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from dockrion.auth import issuer as asking
 
 ISSUER, AUDIENCE = "https://issuer.test", "dockrion"
 _CURVES: dict[str, ec.EllipticCurve] = {
@@ -216,3 +219,12 @@ async def redirecting(request: web.Request) -> web.StreamResponse:
 WRONG: list[Answer] = [html, failing, listing, broken_json, deep_json, huge, redirecting]
 SILENT: list[Answer] = [slow, slow_body]
 TROUBLE: list[Answer] = [away, *WRONG, *SILENT]
+
+
+@contextmanager
+def trouble(served: IssuerServer, answer: Answer) -> Iterator[None]:
+    """Let an issuer misbehave for a while; if it is silent, nobody waits for it long."""
+    served.misbehave = answer
+    with patch.object(asking, "_SECONDS", 0.1 if answer in SILENT else asking._SECONDS):
+        yield
+    served.misbehave = None

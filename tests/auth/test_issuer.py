@@ -1,0 +1,138 @@
+"""Asking an issuer: what it is told, what is believed, and how long is waited."""
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from dockrion.auth import issuer as asking
+from dockrion.auth.issuer import Issuer
+from dockrion.errors import ServiceUnavailable
+from tests.auth.issuers import SILENT, TROUBLE, Answer, IssuerServer, away, issuer, signing_key, slow, trouble
+from tests.support import wait_until
+
+
+async def test_what_is_asked(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    served.client = ("id: ä", "s+e %:")
+    about = Issuer(served.introspection_url, served.client)
+    assert await about.ask({"token": "t"}) == {"active": False}
+    keys = Issuer(served.jwks_url)
+    assert await keys.ask() == {"keys": [signing_key().published]}
+    await about.aclose()
+    await keys.aclose()
+    assert served.headers[0]["Content-Type"] == "application/x-www-form-urlencoded"
+    assert served.headers[0]["Accept"] == "application/json"
+    assert "Authorization" not in served.headers[1]
+    assert not any("Cookie" in headers for headers in served.headers)
+
+
+async def test_cookies_are_not_kept(served: IssuerServer) -> None:
+    async def sets_one(_request: web.Request) -> web.StreamResponse:
+        answer = web.json_response({})
+        answer.set_cookie("session", "1")
+        return answer
+
+    served.misbehave = sets_one
+    asked = Issuer(served.jwks_url)
+    assert await asked.ask() == await asked.ask() == {}
+    await asked.aclose()
+    assert "Cookie" not in served.headers[1]
+
+
+@pytest.mark.parametrize("answer", TROUBLE, ids=lambda answer: str(answer.__name__))
+@pytest.mark.parametrize("form", [None, {"token": "t"}], ids=["get", "post"])
+async def test_whatever_is_no_answer_is_said_alike(
+    answer: Answer, form: dict[str, str] | None, served: IssuerServer
+) -> None:
+    asked = Issuer(served.jwks_url if form is None else served.introspection_url)
+    with trouble(served, answer), pytest.raises(ServiceUnavailable) as caught:
+        await asked.ask(form)
+    assert served.url not in caught.value.message
+    assert caught.value.message == "whoever issues tokens cannot be asked at present; try again later"
+    assert served.asked <= 2  # away: aiohttp asks a GET again on a connection that was reused
+    if answer is not away:
+        assert served.asked == 1
+    assert await asked.ask(form)
+    await asked.aclose()
+
+
+async def test_nobody_there() -> None:
+    async with issuer() as gone:
+        asked = Issuer(gone.jwks_url)
+    with pytest.raises(ServiceUnavailable):
+        await asked.ask()
+    await asked.aclose()
+
+
+@pytest.mark.parametrize("answer", SILENT, ids=lambda answer: str(answer.__name__))
+async def test_so_many_are_asked_at_once_and_the_rest_waits_no_longer(
+    answer: Answer, served: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_SECONDS", 0.5)
+    monkeypatch.setattr(asking, "_MOST_REQUESTS", 3)
+    served.misbehave = answer
+    asked = Issuer(served.jwks_url)
+    async with asyncio.timeout(3):
+        results = await asyncio.gather(*(asked.ask() for _ in range(20)), return_exceptions=True)
+    assert {type(each) for each in results} == {ServiceUnavailable}
+    assert served.asked == 3
+    await asked.aclose()
+
+
+async def test_whoever_leaves_gives_the_place_back(
+    served: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_MOST_REQUESTS", 1)
+    served.misbehave = slow
+    asked = Issuer(served.jwks_url)
+    leaving = asyncio.create_task(asked.ask())
+    await wait_until(lambda: served.asked == 1)
+    leaving.cancel()
+    await asyncio.wait((leaving,))
+    served.misbehave = None
+    assert await asked.ask()
+    await asked.aclose()
+
+
+async def test_a_certificate_that_nobody_signed_is_not_trusted(tmp_path: Path) -> None:
+    asked_for: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked_for.append(request.path)
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/keys", answer)
+    async with TestServer(app, scheme="https") as server:
+        await server.start_server(ssl=_self_signed(tmp_path))
+        asked = Issuer(str(server.make_url("/keys")))
+        with pytest.raises(ServiceUnavailable):
+            await asked.ask()
+        await asked.aclose()
+    assert asked_for == []
+
+
+def _self_signed(folder: Path) -> ssl.SSLContext:
+    key, now = signing_key("ES256").private, datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form = serialization.PrivateFormat.PKCS8
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()) + signed.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
