@@ -29,17 +29,20 @@ _CURVES: dict[str, ec.EllipticCurve] = {
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+@cache
+def _private(kind: str, key_id: str, bits: int) -> Any:  # noqa: ARG001  other ids have other keys
+    if kind == "RSA":
+        return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    return ec.generate_private_key(_CURVES[kind])
+
+
 class SigningKey:
     """A key of an issuer; made once for each algorithm and id, by `signing_key`."""
 
     def __init__(self, algorithm: str, key_id: str, *, bits: int = 2048) -> None:
         self.algorithm = algorithm
         self.key_id = key_id
-        self.private: Any = (
-            ec.generate_private_key(_CURVES[algorithm])
-            if algorithm in _CURVES
-            else rsa.generate_private_key(public_exponent=65537, key_size=bits)
-        )
+        self.private = _private("RSA" if algorithm.startswith("RS") else algorithm, key_id, bits)
 
     @cached_property
     def pem(self) -> str:
