@@ -64,7 +64,10 @@ def doubts(auth: AuthSpec, credentials: Credentials) -> Iterator[tuple[Keys, str
     roles = {role.name for role in auth.roles}
     for name, key in credentials.api_keys:
         if len(key) < _LONG_ENOUGH:
-            yield ("auth", "api_keys"), f"a key of {name} has less than {_LONG_ENOUGH} characters"
+            yield (
+                ("auth", "api_keys"),
+                f"a key of {name} has fewer than {_LONG_ENOUGH} characters: it may be guessed",
+            )
     for name in dict.fromkeys(name for name, _ in credentials.api_keys):
         if roles and name not in roles:
             yield ("auth", "roles"), f"none is named {name}: the API key of that name opens nothing"

@@ -3,7 +3,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.auth import api_keys
@@ -40,6 +40,7 @@ async def test_everything_else_is_refused_with_the_same_words(keys: list[tuple[s
     assert {await refusal(known, each) for each in sent} == {await refusal(known, "unknown")}
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), unique=True), st.text())
 async def test_only_the_keys_open(keys: list[str], sent: str) -> None:
     known = ApiKeys([(f"owner of {key}", key) for key in keys], Roles([]))

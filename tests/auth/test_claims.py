@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.auth.claims import caller_of
@@ -105,6 +105,7 @@ def test_the_latest_end_is_one_that_a_date_can_have(exp: Any) -> None:
 IDS = st.one_of(st.none(), st.text(min_size=1, max_size=4, alphabet='ab",[]\\é'))
 
 
+@settings(deadline=None)
 @given(st.tuples(IDS, IDS), st.tuples(IDS, IDS))
 def test_no_two_callers_share_a_mark(one: tuple[str | None, str], other: tuple[str | None, str]) -> None:
     def owner(of: tuple[str | None, str | None]) -> str:
@@ -121,6 +122,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 NAMES = st.sampled_from(["sub", "email", "name", "roles", "permissions", "scope", "exp", "tenant"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, JSON))
 def test_any_claims_make_a_caller_or_are_refused(claims: dict[str, Any]) -> None:
     try:

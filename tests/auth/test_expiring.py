@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.auth.expiring import Expiring
@@ -33,6 +33,7 @@ def test_what_is_over_is_not_kept(clock: Clock) -> None:
     assert len(values) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=1)))
 def test_the_latest_are_kept(keys: list[bytes]) -> None:
     values = Expiring[bytes](30, 3)

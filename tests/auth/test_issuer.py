@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from dockrion.auth import issuer as asking
 from dockrion.auth.issuer import Issuer
 from dockrion.errors import ServiceUnavailable
-from tests.auth.issuers import SILENT, TROUBLE, Answer, IssuerServer, away, issuer, signing_key, slow, trouble
+from tests.auth.issuers import TROUBLE, Answer, IssuerServer, away, issuer, signing_key, slow, trouble
 from tests.support import wait_until
 
 
@@ -72,18 +72,40 @@ async def test_nobody_there() -> None:
     await asked.aclose()
 
 
-@pytest.mark.parametrize("answer", SILENT, ids=lambda answer: str(answer.__name__))
-async def test_so_many_are_asked_at_once_and_the_rest_waits_no_longer(
-    answer: Answer, served: IssuerServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asking, "_SECONDS", 0.5)
+async def test_so_many_are_asked_at_once(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_MOST_REQUESTS", 3)
+    go, working, most = asyncio.Event(), 0, 0
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        await go.wait()
+        working -= 1
+        return web.json_response({})
+
     served.misbehave = answer
     asked = Issuer(served.jwks_url)
-    async with asyncio.timeout(3):
-        results = await asyncio.gather(*(asked.ask() for _ in range(20)), return_exceptions=True)
-    assert {type(each) for each in results} == {ServiceUnavailable}
-    assert served.asked == 3
+    waiting = [asyncio.create_task(asked.ask()) for _ in range(20)]
+    await wait_until(lambda: working == 3)
+    go.set()
+    assert await asyncio.gather(*waiting) == [{}] * 20
+    assert (most, served.asked) == (3, 20)
+    await asked.aclose()
+
+
+async def test_waiting_to_ask_counts(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MOST_REQUESTS", 1)
+    served.misbehave = slow
+    asked = Issuer(served.jwks_url)
+    first = asyncio.create_task(asked.ask())
+    await wait_until(lambda: served.asked == 1)
+    monkeypatch.setattr(asking, "_SECONDS", 0.05)
+    with pytest.raises(ServiceUnavailable):
+        await asked.ask()
+    assert served.asked == 1
+    first.cancel()
+    await asyncio.wait((first,))
     await asked.aclose()
 
 

@@ -105,7 +105,7 @@ def test_validate_warns_of_what_run_would_refuse(tmp_path: Path) -> None:
     assert result.returncode == 0
     lines = result.stderr.splitlines()
     assert all(line.startswith("warning: ") for line in lines)
-    for part in ("auth", "ONE", "no 'handle'"):
+    for part in ("auth: ", "DOCKRION_API_KEY is not set", "ONE", "no 'handle'"):
         assert sum(part in line for line in lines) == 1
 
 
