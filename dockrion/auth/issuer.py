@@ -44,7 +44,12 @@ class Issuer:
         """
         try:
             async with asyncio.timeout(_SECONDS), self._places:
-                return await self._ask(form)
+                try:
+                    return await self._ask(form)
+                except aiohttp.ServerDisconnectedError:  # perhaps it was idle, and closed meanwhile
+                    if form is None:
+                        raise  # aiohttp has asked twice
+                    return await self._ask(form)
         except _TROUBLE as error:
             log(_logger, logging.WARNING, "issuer of tokens fails", reason=repr(error))
             raise ServiceUnavailable(
