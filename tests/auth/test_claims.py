@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dockrion.auth.claims import caller_of
@@ -122,7 +122,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 NAMES = st.sampled_from(["sub", "email", "name", "roles", "permissions", "scope", "exp", "tenant"])
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.dictionaries(NAMES, JSON))
 def test_any_claims_make_a_caller_or_are_refused(claims: dict[str, Any]) -> None:
     try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dockrion.auth.json_web_tokens import JsonWebTokens
@@ -40,7 +40,7 @@ async def test_any_text(sent: str) -> None:
         await known().authenticate(sent)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(HEADERS | JSON, JSON, st.binary(max_size=300))
 async def test_any_header_and_claims(header: Any, claims: Any, signature: bytes) -> None:
     said = [msgspec.json.encode(header), msgspec.json.encode(claims), signature]
