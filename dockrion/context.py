@@ -10,7 +10,10 @@ from dockrion import events
 from dockrion import fields as checked
 from dockrion.events import EventFilter
 from dockrion.fields import Fields
+from dockrion.policies.tools import Tools
 from dockrion.publisher import BUFFER_EVENTS, Publisher
+
+_MOST_DENIED = 100
 
 
 class RunCancelled(asyncio.CancelledError):
@@ -34,16 +37,25 @@ class StreamContext:
         run_id: The run.
         events_filter: Which events pass.
         publisher: Where they go; None where nobody can listen.
+        tools: Which tools the agent may call, every one by default.
 
     Attributes:
         on_push: Called when another process has pushed something for the run. For the service.
         ended_elsewhere: Whether another process has ended the run. For the service.
     """
 
-    def __init__(self, run_id: str, events_filter: EventFilter, publisher: Publisher | None) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        events_filter: EventFilter,
+        publisher: Publisher | None,
+        tools: Tools | None = None,
+    ) -> None:
         self._run_id = run_id
         self._filter = events_filter
         self._publisher = publisher
+        self._tools = tools or Tools()
+        self._denied_tools: dict[str, None] = {}
         self._cancelled = False
         self._unyielding = 0
         self._loop_thread = threading.get_ident()
@@ -67,6 +79,10 @@ class StreamContext:
         """Raise `RunCancelled` if the run was stopped."""
         if self._cancelled:
             raise RunCancelled(f"run {self._run_id} was stopped")
+
+    def is_tool_allowed(self, name: str) -> bool:
+        """Tell whether `policies.tools` lets the agent call a tool."""
+        return self._tools.allows(name)
 
     async def emit_progress(self, step: str, progress: float, message: str | None = None) -> None:
         """Say how far a step is.
@@ -182,6 +198,17 @@ class StreamContext:
         self._cancelled = True
         if self._publisher is not None:
             self._publisher.release_threads()
+
+    @property
+    def denied_tools(self) -> list[str]:
+        """The first of the tools whose calls were stopped. For the service."""
+        return list(self._denied_tools)
+
+    def deny_tool(self, name: str) -> None:
+        """Note, and say, that a call of a tool was stopped. For the service."""
+        if len(self._denied_tools) < _MOST_DENIED:
+            self._denied_tools[name] = None
+        self.sync_emit("tool_denied", name=name)
 
     @property
     def closed(self) -> bool:

@@ -102,6 +102,10 @@ class InvalidOutput(DockrionError):
     status, code = 500, "INVALID_OUTPUT"
 
 
+class PolicyBroken(DockrionError):
+    status, code = 500, "POLICY_VIOLATION"  # by the agent, not by the caller
+
+
 class ServiceUnavailable(DockrionError):
     status, code, retry_after = 503, "SERVICE_UNAVAILABLE", 5
 

@@ -50,9 +50,11 @@ class Execution:
         await self._first_of(stop, limit)
         ended_elsewhere = stop.done() and stop.result().kind == "ended"  # and was told that this counts
         if self.task.done() and not ended_elsewhere:
-            return self.task.result()
-        self.cancel()
-        return outcome.of_stop(stop.result() if stop.done() else Stop("timeout"))
+            result = self.task.result()
+        else:
+            self.cancel()
+            result = outcome.of_stop(stop.result() if stop.done() else Stop("timeout"))
+        return outcome.with_denied(result, self._context.denied_tools)
 
     def cancel(self) -> None:
         """Tell the agent to stop."""

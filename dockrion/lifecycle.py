@@ -12,6 +12,7 @@ from dockrion.events import EventFilter
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.outcome import Cancelled, Completed, Failed, Outcome
+from dockrion.policies.tools import Tools
 from dockrion.publisher import Publisher
 from dockrion.redaction import Redactor
 from dockrion.validation import Schema
@@ -32,6 +33,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         max_queued_runs: How many may wait behind them.
         max_events: How many events of a run are kept.
         streamed: Whether any endpoint shows events.
+        tools: Which tools agents may call.
     """
 
     agent_name: str
@@ -43,6 +45,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     max_queued_runs: int
     max_events: int
     streamed: bool
+    tools: Tools
 
 
 class Lifecycle:
@@ -79,7 +82,7 @@ class Lifecycle:
             started_at=datetime.now(UTC),
         )
         log(_logger, logging.INFO, "run running", run_id=run_id)
-        return StreamContext(run_id, self._settings.events_filter, publisher)
+        return StreamContext(run_id, self._settings.events_filter, publisher, self._settings.tools)
 
     def conclude(
         self, publisher: Publisher, result: Outcome, seconds: float, metadata: dict[str, Any]

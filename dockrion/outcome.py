@@ -12,8 +12,10 @@ from dockrion.errors import (
     AgentTimedOut,
     DockrionError,
     InvalidOutput,
+    PolicyBroken,
     ServiceUnavailable,
 )
+from dockrion.policies.tools import ToolDenied
 from dockrion.redaction import Redactor
 
 _MAX_MESSAGE = 4000
@@ -56,12 +58,14 @@ class Failed(msgspec.Struct, frozen=True):
         code: One of the codes of `error` events.
         details: More, or None.
         raised: What the agent raised, for the log.
+        metadata: What goes with it in the run's record.
     """
 
     error: str
     code: str
     details: Any = None
     raised: BaseException | None = None
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     status: Literal["failed"] = "failed"
 
 
@@ -70,9 +74,11 @@ class Cancelled(msgspec.Struct, frozen=True):
 
     Attributes:
         reason: As they gave it, or None.
+        metadata: What goes with it in the run's record.
     """
 
     reason: str | None
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     status: Literal["cancelled"] = "cancelled"
 
 
@@ -85,6 +91,7 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
     AgentGarbled.code: AgentGarbled,
     DockrionError.code: DockrionError,
     InvalidOutput.code: InvalidOutput,
+    PolicyBroken.code: PolicyBroken,
     _SHUTDOWN: ServiceUnavailable,
 }
 
@@ -106,11 +113,32 @@ def of_exception(error: BaseException) -> Failed:
     """Return the outcome of an agent that raised."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__  # what Python makes of it on its way through a coroutine
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+    while isinstance(error, BaseExceptionGroup) and (len(error.exceptions) == 1 or _only_denials(error)):
         error = error.exceptions[0]  # a TaskGroup's own message says nothing
     kind = type(error).__name__
     said = jsonable.text_of(error)
-    return Failed(f"{kind}: {said}" if said else kind, AgentFailed.code, {"type": kind}, error)
+    code = PolicyBroken.code if isinstance(error, ToolDenied) else AgentFailed.code
+    return Failed(f"{kind}: {said}" if said else kind, code, {"type": kind}, error)
+
+
+def _only_denials(group: BaseExceptionGroup[BaseException]) -> bool:
+    _, others = group.split(ToolDenied)
+    return others is None
+
+
+def with_denied(result: Outcome, tools: list[str]) -> Outcome:
+    """Say in an outcome which tools the agent called and may not.
+
+    Args:
+        result: The outcome.
+        tools: Their names; of none there is nothing to say.
+    """
+    if not tools:
+        return result
+    said = {"denied_tools": tools}
+    if isinstance(result, Failed) and isinstance(result.details, dict | None):  # its event has no metadata
+        result = msgspec.structs.replace(result, details=(result.details or {}) | said)
+    return msgspec.structs.replace(result, metadata=result.metadata | said)
 
 
 def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
@@ -164,9 +192,10 @@ def terminal(
         seconds: How long the agent worked.
         metadata: What the record says of every run.
     """
+    metadata = result.metadata | metadata
     match result:
         case Completed():
-            output, metadata = msgspec.Raw(result.output), result.metadata | metadata
+            output = msgspec.Raw(result.output)
             fields = {"output": output, "latency_seconds": seconds, "metadata": metadata}
             return "complete", fields, {"output": output, "metadata": metadata}
         case Failed():

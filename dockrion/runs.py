@@ -141,7 +141,7 @@ class RunManager:
         execution = None
         try:
             if await active.has_place(limit):
-                context = StreamContext(active.run_id, _NO_EVENTS, None)
+                context = StreamContext(active.run_id, _NO_EVENTS, None, self._settings.tools)
                 execution = Execution(agent, call, context, self._redactor, streaming=False)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 result = await execution.outcome(active.stop, left)

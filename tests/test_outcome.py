@@ -8,6 +8,7 @@ import pytest
 from dockrion import events, outcome
 from dockrion.errors import AgentFailed, AgentTimedOut, DockrionError, InvalidOutput, ServiceUnavailable
 from dockrion.outcome import Cancelled, Completed, Failed, Outcome, Stop
+from dockrion.policies.tools import ToolDenied
 from dockrion.redaction import Redactor
 
 PLAIN = Redactor()
@@ -198,3 +199,30 @@ def test_the_only_failure_of_a_task_group_is_named_as_itself() -> None:
 def test_several_failures_of_a_task_group_are_named_as_a_group() -> None:
     group = ExceptionGroup("both", [ValueError("a"), KeyError("b")])
     assert outcome.of_exception(group).details == {"type": "ExceptionGroup"}
+
+
+def test_a_denied_tool_breaks_a_policy_also_when_several_were_called_side_by_side() -> None:
+    both = ExceptionGroup("both", [ToolDenied("a"), ExceptionGroup("inner", [ToolDenied("b")])])
+    for error in (ToolDenied("a"), both):
+        failed = outcome.of_exception(error)
+        assert failed.code == "POLICY_VIOLATION"
+        assert failed.error == "ToolDenied: the tool 'a' is not allowed by policies.tools"
+    mixed = ExceptionGroup("both", [ToolDenied("a"), KeyError("b")])
+    assert outcome.of_exception(mixed).code == "AGENT_EXECUTION_ERROR"
+
+
+@pytest.mark.parametrize("result", [Completed(b"1", {"a": 1}), Failed("m", "C", {"a": 1}), Cancelled("why")])
+def test_denied_tools_are_said_with_every_end(result: Outcome) -> None:
+    assert outcome.with_denied(result, []) is result
+    _, fields, changes = outcome.terminal(outcome.with_denied(result, ["x"]), 1.5, METADATA)
+    assert changes["metadata"]["denied_tools"] == ["x"]
+    assert changes["metadata"]["agent"] == "bot"
+    if isinstance(result, Failed):
+        assert fields["details"] == {"a": 1, "denied_tools": ["x"]}
+
+
+def test_details_that_are_no_object_are_left_as_they_are() -> None:
+    result = outcome.with_denied(Failed("m", "C", [1]), ["x"])
+    assert result.metadata == {"denied_tools": ["x"]}
+    assert isinstance(result, Failed)
+    assert result.details == [1]

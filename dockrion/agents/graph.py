@@ -21,6 +21,7 @@ from dockrion.agents.draining import drain, drain_async
 from dockrion.agents.messages import Tokens
 from dockrion.agents.node_threads import NodeThreads, with_its_threads
 from dockrion.agents.threads import finish_in_thread
+from dockrion.agents.tool_guard import ToolGuard
 from dockrion.context import StreamContext
 from dockrion.errors import AgentFailed
 from dockrion.events import OTHER_WRITES, EventFilter
@@ -28,18 +29,20 @@ from dockrion.fields import is_event
 from dockrion.jsonable import encode
 from dockrion.logs import log
 from dockrion.outcome import Failed, Outcome
+from dockrion.policies.tools import Tools
 
 _logger = logging.getLogger(__name__)
 _INTERRUPT = "__interrupt__"
 Part = tuple[tuple[str, ...], str, Any]  # namespace, stream mode, data
 
 
-def agent_of(made: Any, config: dict[str, Any], *, threads: int) -> "GraphAgent":
+def agent_of(made: Any, config: dict[str, Any], tools: Tools, *, threads: int) -> "GraphAgent":
     """Return the agent for what a factory made.
 
     Args:
         made: A graph, compiled or not.
         config: Its config, checked.
+        tools: Which tools it may call.
         threads: How many runs may work at once.
 
     Raises:
@@ -53,7 +56,7 @@ def agent_of(made: Any, config: dict[str, Any], *, threads: int) -> "GraphAgent"
             f"expected a graph of LangGraph, got {type(made).__name__}; "
             "framework: langchain takes any Runnable, custom an object with `invoke`"
         )
-    return GraphAgent(made, config, NodeThreads(threads))
+    return GraphAgent(made, config, NodeThreads(threads), ToolGuard(tools))
 
 
 class GraphAgent(InProcess):
@@ -63,12 +66,14 @@ class GraphAgent(InProcess):
         graph: The graph.
         config: What each run's config is made of.
         threads: Where its sync nodes run.
+        guard: Stops the calls of tools that it may not call.
     """
 
-    def __init__(self, graph: Any, config: dict[str, Any], threads: NodeThreads) -> None:
+    def __init__(self, graph: Any, config: dict[str, Any], threads: NodeThreads, guard: ToolGuard) -> None:
         self._graph = graph
         self._config = config
         self._threads = threads
+        self._guard = guard
         saver = graph.checkpointer
         # The base class's async methods raise NotImplementedError.
         self._sync_only = (
@@ -97,6 +102,7 @@ class GraphAgent(InProcess):
 
     async def aclose(self) -> None:
         self._threads.close()
+        self._guard.close()
 
     def _config_of(self, call: Call, context: StreamContext) -> dict[str, Any]:
         config = configs.merged(self._config, call.config)

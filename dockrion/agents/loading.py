@@ -21,6 +21,7 @@ from dockrion.dockfile.messages import suggestion
 from dockrion.errors import StartError
 from dockrion.ids import CustomIds
 from dockrion.jsonable import text_of
+from dockrion.policies.tools import Tools
 
 
 class _Framework(NamedTuple):
@@ -82,7 +83,9 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
     except ImportError as error:
         raise StartError(f"agent.framework: {_said(error)}; {_hint(spec.framework)}") from error
     try:
-        agent: Agent = module.agent_of(made, config, threads=dockfile.streaming.max_concurrent_runs)
+        agent: Agent = module.agent_of(
+            made, config, Tools(dockfile.tools), threads=dockfile.streaming.max_concurrent_runs
+        )
     except TypeError as error:
         raise StartError(f"agent.entrypoint: {spec.target}() made what cannot be used: {error}") from error
     return agent

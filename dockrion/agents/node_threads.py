@@ -7,7 +7,7 @@ longer wait for.
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 _LEAST = 32
@@ -30,7 +30,8 @@ class NodeThreads(ThreadPoolExecutor):
         self._loop.set_default_executor(self)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = super().submit(function, *args, **kwargs)
+        # With the context, as `asyncio.to_thread` does and `run_in_executor` does not.
+        future = super().submit(copy_context().run, function, *args, **kwargs)
         if (working := _working.get()) is not None:
             working.add(future)
             future.add_done_callback(working.discard)

@@ -15,19 +15,22 @@ from dockrion.agents.base import Agent, Call, InProcess
 from dockrion.agents.draining import drain_async
 from dockrion.agents.messages import Tokens
 from dockrion.agents.node_threads import NodeThreads, with_its_threads
+from dockrion.agents.tool_guard import ToolGuard
 from dockrion.context import StreamContext
+from dockrion.policies.tools import Tools
 
 _MODELS = ("chat_model", "llm")
 _STEPS = (*_MODELS, "tool", "retriever")
 _PLUMBING = "Runnable"  # names of what only holds a chain together begin so
 
 
-def agent_of(made: Any, config: dict[str, Any], *, threads: int) -> Agent:
+def agent_of(made: Any, config: dict[str, Any], tools: Tools, *, threads: int) -> Agent:
     """Return the agent for what a factory made.
 
     Args:
         made: A runnable.
         config: Its config, checked.
+        tools: Which tools it may call.
         threads: How many runs may work at once.
 
     Raises:
@@ -37,13 +40,13 @@ def agent_of(made: Any, config: dict[str, Any], *, threads: int) -> Agent:
     if langgraph is not None and isinstance(made, langgraph.Pregel):
         from dockrion.agents import graph  # noqa: PLC0415  of another extra
 
-        return graph.agent_of(made, config, threads=threads)
+        return graph.agent_of(made, config, tools, threads=threads)
     if not isinstance(made, Runnable):
         raise TypeError(
             f"expected a Runnable of LangChain, got {type(made).__name__}; "
             "framework: langgraph takes graphs, custom an object with `invoke`"
         )
-    return RunnableAgent(made, config, NodeThreads(threads))
+    return RunnableAgent(made, config, NodeThreads(threads), ToolGuard(tools))
 
 
 class RunnableAgent(InProcess):
@@ -55,12 +58,16 @@ class RunnableAgent(InProcess):
         runnable: The runnable.
         config: What each run's config is made of.
         threads: Where its sync parts run.
+        guard: Stops the calls of tools that it may not call.
     """
 
-    def __init__(self, runnable: Runnable[Any, Any], config: dict[str, Any], threads: NodeThreads) -> None:
+    def __init__(
+        self, runnable: Runnable[Any, Any], config: dict[str, Any], threads: NodeThreads, guard: ToolGuard
+    ) -> None:
         self._runnable = runnable
         self._config = config
         self._threads = threads
+        self._guard = guard
         self._is_model = _is_model(runnable)
 
     async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
@@ -76,6 +83,7 @@ class RunnableAgent(InProcess):
 
     async def aclose(self) -> None:
         self._threads.close()
+        self._guard.close()
 
     def _input(self, payload: Any) -> Any:
         """Return what a model takes, which is no mapping; anything else takes the payload."""

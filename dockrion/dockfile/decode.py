@@ -48,7 +48,10 @@ class Report:
     def unknown_field(self, keys: Keys, value: Any, known: Iterable[str]) -> None:
         """Keep a field nobody knows, and warn of it."""
         self.unknown[dotted(keys)] = value
-        message = "unknown field" + suggestion(str(keys[-1]), known)
+        self.warn(keys, "unknown field" + suggestion(str(keys[-1]), known))
+
+    def warn(self, keys: Keys, message: str) -> None:
+        """Note that a field is odd."""
         self._warnings.append(self._problem(self._document.key_position(keys), keys, message))
 
     def shown(self, value: Any) -> str:

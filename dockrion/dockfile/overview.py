@@ -65,8 +65,10 @@ def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
         reason = f"mode {dockfile.auth.mode}; only an explicit `mode: none` leaves the service open"
         yield "auth", reason
     unknown = any(path.startswith("policies.") for path in loaded.unknown)
-    if policies is not None and (unknown or policies.safety is not None or policies.tools is not None):
+    if policies is not None and (unknown or policies.safety is not None):
         yield "policies", "they would not be enforced; take the section out"
+    if dockfile.agent.mode == "url" and dockfile.tools is not None and dockfile.tools.deny_by_default:
+        yield "policies.tools", "an agent process of its own calls tools where nobody can stop it"
 
     for path in loaded.unknown:
         for section in ("auth", "policies"):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from dockrion.dockfile.decode import Report
 from dockrion.dockfile.problems import Keys
-from dockrion.dockfile.safety_structs import AuthSpec, JwtSpec, RoleSpec
+from dockrion.dockfile.safety_structs import AuthSpec, JwtSpec, RoleSpec, ToolsSpec
 from dockrion.dockfile.schemas import check_schema
 from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IdGeneratorSpec, SecretsSpec, StreamingSpec
 from dockrion.events import EventFilter
@@ -21,7 +21,7 @@ def check(decoded: dict[Keys, Any], report: Report) -> None:
 
     Args:
         decoded: The parts, by their keys.
-        report: Where errors go.
+        report: Where errors and warnings go.
     """
     for keys, apply in _RULES.items():
         if decoded.get(keys) is not None and not report.failed(keys):
@@ -143,6 +143,11 @@ def _patterns(patterns: list[str], keys: Keys, report: Report) -> None:
             report.error((*keys, index), message)
 
 
+def _tools(tools: ToolsSpec, keys: Keys, report: Report) -> None:
+    if tools.allowed and not tools.deny_by_default:
+        report.warn((*keys, "allowed"), "no effect without deny_by_default: true; every tool is allowed")
+
+
 _RULES: dict[Keys, Callable[[Any, Keys, Report], None]] = {
     ("agent",): _agent,
     ("agent", "name"): _agent_name,
@@ -163,4 +168,5 @@ _RULES: dict[Keys, Callable[[Any, Keys, Report], None]] = {
     ("auth", "oauth2", "introspection_url"): _url,
     ("auth", "roles"): _roles,
     ("policies", "safety", "redact_patterns"): _patterns,
+    ("policies", "tools"): _tools,
 }

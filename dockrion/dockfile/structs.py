@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from dockrion.dockfile.forms import Section, Text, Variable, about, form
-from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec
+from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec, ToolsSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
 
@@ -240,3 +240,8 @@ class Dockfile(Section, frozen=True):
     auth: Annotated[AuthSpec | None, about("Who may call; everybody without this section.")] = None
     policies: Annotated[PoliciesSpec | None, about("What may go in and out.")] = None
     build: Annotated[BuildSpec | None, about("What goes into an image; not used by this service.")] = None
+
+    @property
+    def tools(self) -> ToolsSpec | None:
+        """Which tools the agent may call."""
+        return self.policies.tools if self.policies is not None else None

@@ -1,1 +1,1 @@
-"""What may get into an agent and out of it."""
+"""What may go in and out of an agent, and what it may use: `policies` of the Dockfile."""

@@ -19,6 +19,7 @@ from dockrion.ingest import Ingest
 from dockrion.lifecycle import RunSettings
 from dockrion.logs import log
 from dockrion.metrics import Metrics
+from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
 from dockrion.runs import RunManager
 from dockrion.validation import Schema
@@ -152,6 +153,7 @@ class Service:
             max_queued_runs=streaming.max_queued_runs,
             max_events=streaming.redis.max_events_per_run,
             streamed=self.dockfile.expose.streaming != "none",
+            tools=Tools(self.dockfile.tools),
         )
 
 

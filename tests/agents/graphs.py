@@ -11,6 +11,7 @@ from langgraph.graph import START, StateGraph
 
 from dockrion.agents import graph
 from dockrion.agents.graph import GraphAgent
+from dockrion.policies.tools import Tools
 
 
 class Model(BaseChatModel):
@@ -88,4 +89,4 @@ def one_node(node: Any, **compiled: Any) -> Any:
 
 
 def agent(made: Any, **config: Any) -> GraphAgent:
-    return graph.agent_of(made, config, threads=8)
+    return graph.agent_of(made, config, Tools(), threads=8)

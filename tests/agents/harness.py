@@ -21,6 +21,7 @@ from dockrion.context import StreamContext
 from dockrion.events import TERMINAL, EventFilter
 from dockrion.lifecycle import RunSettings
 from dockrion.metrics import Metrics
+from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
 from dockrion.runs import RunManager
 from tests.support import PATIENCE, wait_until
@@ -149,6 +150,7 @@ async def bench(
     queue: int = 1000,
     duration: float = 60.0,
     secrets: tuple[str, ...] = (),
+    tools: Tools | None = None,
     backend: Backend | None = None,
 ) -> AsyncIterator[Bench]:
     """Run an agent; in the end nothing may be left in the manager."""
@@ -165,6 +167,7 @@ async def bench(
         max_queued_runs=queue,
         max_events=100_000,
         streamed=True,
+        tools=tools or Tools(),
     )
     runs = RunManager(settings, backend, metrics, Redactor(secrets))
     runs.agent = ready

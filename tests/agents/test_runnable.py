@@ -24,12 +24,13 @@ from dockrion.agents import runnable
 from dockrion.agents.base import Call
 from dockrion.agents.graph import GraphAgent
 from dockrion.agents.messages import Tokens
+from dockrion.policies.tools import Tools
 from tests.agents.graphs import Model, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
 
 def agent(made: Any, **config: Any) -> Any:
-    return runnable.agent_of(made, config, threads=8)
+    return runnable.agent_of(made, config, Tools(), threads=8)
 
 
 async def ran(made: Any, payload: Any, *, allowed: Any = None) -> Ended:
@@ -157,7 +158,7 @@ async def test_a_graph_is_served_as_a_graph() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload])
 async def test_what_is_no_runnable_is_refused_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langgraph takes graphs"):
-        runnable.agent_of(made, {}, threads=1)
+        runnable.agent_of(made, {}, Tools(), threads=1)
 
 
 PIECES = st.one_of(

@@ -40,13 +40,13 @@ def test_every_error_is_named_with_its_place(
 
 
 @pytest.mark.parametrize(("text", "expected"), table("warned.txt"))
-def test_unknown_fields_are_kept_and_warned_of(
+def test_what_is_odd_is_warned_of_and_unknown_fields_are_kept(
     text: str, expected: list[str], loaded: Callable[..., Loaded]
 ) -> None:
     result = loaded(text)
     lines = [str(problem).removeprefix("Dockfile.yaml:") for problem in result.warnings]
     assert lines == expected
-    assert len(result.unknown) == len(expected)
+    assert len(result.unknown) == sum("unknown field" in line for line in lines)
 
 
 @pytest.mark.parametrize(("text", "expected"), table("valid.txt"))

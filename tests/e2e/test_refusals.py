@@ -18,7 +18,14 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"auth": {"mode": "oauth2", "oauth2": {"introspection_url": "http://h/"}}},
         ["auth", "oauth2"],
     ),
-    "policies": ({"policies": {"tools": {"allowed": ["x"]}}}, ["policies"]),
+    "policies": ({"policies": {"safety": {}}}, ["policies"]),
+    "a policy for another process": (
+        {
+            "agent": {"name": "tested", "url": "http://127.0.0.1:9"},
+            "policies": {"tools": {"deny_by_default": True}},
+        },
+        ["policies.tools"],
+    ),
     "secrets": (
         {"secrets": {"required": [{"name": "ONE"}, {"name": "TWO", "default": "2"}, {"name": "THREE"}]}},
         ["secrets.required", "ONE, THREE"],
