@@ -32,6 +32,10 @@ class InvalidRequest(DockrionError):
     status, code = 400, "VALIDATION_ERROR"
 
 
+class PolicyViolation(DockrionError):
+    status, code = 400, "POLICY_VIOLATION"
+
+
 class Unauthorized(DockrionError):
     status, code = 401, "AUTH_ERROR"
 

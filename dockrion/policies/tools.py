@@ -1,6 +1,9 @@
 """Which tools an agent may call: `policies.tools` of the Dockfile."""
 
-from dockrion.dockfile.safety_structs import ToolsSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # agents import this module, and have no use for what reads Dockfiles
+    from dockrion.dockfile.safety_structs import ToolsSpec
 
 
 class ToolDenied(PermissionError):
@@ -24,7 +27,7 @@ class Tools:
         spec: The Dockfile's section; without one every tool is allowed.
     """
 
-    def __init__(self, spec: ToolsSpec | None = None) -> None:
+    def __init__(self, spec: "ToolsSpec | None" = None) -> None:
         self.restricted = spec is not None and spec.deny_by_default
         self._allowed = frozenset(spec.allowed if spec is not None else ())
 
