@@ -131,7 +131,11 @@ PHRASINGS = (
         r"|start_header_id|end_header_id|begin_of_text|end_of_text) ?\|>",
     ),
     Phrasing("marker of instructions", ("[inst", "[/inst", "<<sys", "<</sys"), r"(?:\]|>>)"),
-    Phrasing("heading of a role", ("##",), "#{0,2} ?(?:system|instruction)(?: prompt| message)? ?:"),
+    Phrasing(
+        "heading of a role",
+        ("## system", "##system", "## instruction", "##instruction"),
+        "(?: prompt| message)? ?:",
+    ),
     Phrasing(
         "tag of a role",
         ("<system", "</system", "[system"),
