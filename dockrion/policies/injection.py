@@ -14,6 +14,7 @@ from dockrion.policies.phrasings import PHRASINGS
 from dockrion.validation import Violation, path_of
 
 _MOST_FOUND = 20
+_MAX_PATH = 300
 _SEPARATOR = "\0"
 _SPACES = "\t\n\v\f\r"
 _CONTROLS = (*range(0x01, 0x09), *range(0x0E, 0x20), 0x7F)  # but for the separator
@@ -127,7 +128,8 @@ def _violation(value: Any, index: int, name: str) -> Violation:
     while step is not None:
         steps.append(step)
         inside, step = inside or (None, None)
-    return Violation(path_of(steps[::-1]), f"{name!r} is a phrasing that is refused here; reword it")
+    path = path_of(steps[::-1])[:_MAX_PATH]  # keys are the caller's, too, and may be megabytes
+    return Violation(path, f"{name!r} is a phrasing that is refused here; reword it")
 
 
 _Place = tuple[Any, str | int]  # the place of what it is in, None for the root, and the step from there
