@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from dockrion.dockfile.forms import Section, Text, Variable, about, form
+from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec, ToolsSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
@@ -229,6 +230,9 @@ class Dockfile(Section, frozen=True):
     )
     arguments: Annotated[ArgumentsSpec, about("How the agent is called.")] = field(
         default_factory=ArgumentsSpec
+    )
+    limits: Annotated[LimitsSpec, about("What callers and agents may cost.")] = field(
+        default_factory=LimitsSpec
     )
     secrets: Annotated[SecretsSpec, about("Environment variables whose values stay hidden.")] = field(
         default_factory=SecretsSpec
