@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.redis import RedisBackend
 from dockrion.runs import RunManager
 from dockrion.web.app import create_app
+from dockrion.web.protocol import protocols
 from dockrion.web.service import SERVICE
 from tests.support import Served, dockfile, placeholder, wait_until
 
@@ -49,6 +51,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Serve an agent in this process: `await serve(function, section={…})`."""
     started: list[Served] = []
+    closing = ExitStack()
 
     async def start(agent: Callable[..., Any] = placeholder, /, **sections: Any) -> Served:
         app = create_app(dockfile(tmp_path, sections))
@@ -58,11 +61,16 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         await service.loading
         if agent is not placeholder:
             service.runs.agent = HandlerAgent(agent)
-        served = Served(client, service)
+        listening = await asyncio.get_running_loop().create_server(
+            protocols(client.server.handler, service.dockfile.limits), client.host, 0
+        )
+        closing.callback(listening.close)
+        served = Served(client, service, listening.sockets[0].getsockname()[1])
         started.append(served)
         return served
 
     yield start
+    closing.close()
     for served in started:
         runs, backend = served.service.runs, served.service.backend
         logs = list(backend._logs.values()) if isinstance(backend, MemoryBackend) else []

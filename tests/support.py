@@ -66,6 +66,7 @@ class Served:
 
     client: Client
     service: Service
+    port: int  # where connections are as `dockrion run` makes them; the client's are aiohttp's own
 
     @property
     def backend(self) -> MemoryBackend:

@@ -8,10 +8,11 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import FrameType
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -21,6 +22,7 @@ from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.web.app import create_app
 from dockrion.web.listening import BACKLOG, Address
+from dockrion.web.protocol import Protocol, protocols
 from dockrion.web.service import SERVICE
 from dockrion.web.worker import Worker
 
@@ -91,31 +93,32 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
         worker.watch(partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, ended), grace)
     server_logger.addFilter(_is_ours)
     app = create_app(loaded)
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS)
     await runner.setup()
     listening = AsyncExitStack()
     try:
+        accept = partial(
+            _accept, listening, protocols(cast("web.Server", runner.server), loaded.dockfile.limits)
+        )
         loading = app[SERVICE].loading
         if worker is None:
-            await _accept(runner, await listening.enter_async_context(address.bound()))
+            await accept(await listening.enter_async_context(address.bound()))
         elif worker.place.alone:
-            await _accept(runner, worker.sockets())
+            await accept(worker.sockets())
         await asyncio.wait((ended, loading), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
             _collect_less()
             if worker is not None:
                 if not worker.place.alone:  # others answer until this one can
-                    await _accept(runner, worker.sockets())
+                    await accept(worker.sockets())
                 worker.ready()
             await ended
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
         await app[SERVICE].drain(grace)
     finally:
-        await runner.cleanup()
         await listening.aclose()
+        await runner.cleanup()
     log(_logger, logging.INFO, "shut down")
 
 
@@ -129,9 +132,14 @@ def _collect_less() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-async def _accept(runner: web.AppRunner, sockets: Iterable[socket.socket]) -> None:
+async def _accept(
+    listening: AsyncExitStack, protocol: Callable[[], Protocol], sockets: Iterable[socket.socket]
+) -> None:
+    """Serve on some sockets, until nothing listens any more."""
+    loop = asyncio.get_running_loop()
     for each in sockets:
-        await web.SockSite(runner, each, backlog=BACKLOG).start()
+        server = await loop.create_server(protocol, sock=each, backlog=BACKLOG)
+        listening.callback(server.close)
 
 
 def _on_signal() -> asyncio.Future[None]:

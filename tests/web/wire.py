@@ -92,7 +92,7 @@ def request(
 @asynccontextmanager
 async def wire(served: Served) -> AsyncIterator[Wire]:
     """Open a raw connection."""
-    reader, writer = await asyncio.open_connection(served.client.host, served.client.port)
+    reader, writer = await asyncio.open_connection(served.client.host, served.port)
     try:
         yield Wire(reader, writer)
     finally:
