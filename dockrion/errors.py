@@ -90,6 +90,10 @@ class TooManyRuns(DockrionError):
     status, code, retry_after = 429, "TOO_MANY_RUNS", 5
 
 
+class TooManyConnections(DockrionError):
+    status, code, retry_after = 429, "TOO_MANY_CONNECTIONS", 5
+
+
 class AgentFailed(DockrionError):
     status, code = 500, "AGENT_EXECUTION_ERROR"
 

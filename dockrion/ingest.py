@@ -19,6 +19,7 @@ from dockrion.redaction import Redactor
 _logger = logging.getLogger(__name__)
 MAX_BATCH = 1000
 _ROOM_SECONDS = 5.0
+_ENVELOPE_BYTES = 512  # an event's id, run, number and time, which it gets when it is taken
 _MAX_PROBLEMS = 20
 
 
@@ -73,12 +74,21 @@ class Ingest:
         find: Returns the run of this process that has an id, or None.
         backend: Where runs are kept.
         redactor: Cleans what producers say of failures.
+        max_event_bytes: How large an event may be.
     """
 
-    def __init__(self, find: Callable[[str], Active | None], backend: Backend, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Active | None],
+        backend: Backend,
+        redactor: Redactor,
+        *,
+        max_event_bytes: int,
+    ) -> None:
         self._find = find
         self._backend = backend
         self._redactor = redactor
+        self._max_event_bytes = max_event_bytes
         self._answering: set[asyncio.Task[None]] = set()
         self._listener = asyncio.create_task(self._listen())
 
@@ -95,7 +105,7 @@ class Ingest:
             Conflict: An earlier batch of this producer is missing.
             ServiceUnavailable: It cannot be taken now.
         """
-        checked = _check(batch.events)
+        checked = _check(batch.events, self._max_event_bytes)
         if (active := self._find(run_id)) is not None:
             return await self._take(active, batch, checked)
         run = await self._backend.get(run_id)
@@ -140,7 +150,7 @@ class Ingest:
     async def _push_here(self, run_id: str, batch: Batch) -> Receipt | _Refused:
         """Take a batch for a run of this process, also when that has ended on the batch's way here."""
         if (active := self._find(run_id)) is not None:
-            return await self._take(active, batch, _check(batch.events))
+            return await self._take(active, batch, _check(batch.events, self._max_event_bytes))
         run = await self._backend.get(run_id)
         return _receipt_of_finished(batch, run) if run.finished else _gone()
 
@@ -166,7 +176,7 @@ class Ingest:
             log(_logger, logging.WARNING, "pushed events not answered", run_id=question.run_id, error=error)
 
 
-def _check(values: Sequence[Any]) -> _Checked:
+def _check(values: Sequence[Any], most: int) -> _Checked:
     """Return the events of a batch, ready to be published.
 
     Raises:
@@ -181,6 +191,8 @@ def _check(values: Sequence[Any]) -> _Checked:
         try:
             if end is not None:
                 raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  said as the others are
+            if (size := len(msgspec.json.encode(value))) > most - _ENVELOPE_BYTES:
+                raise ValueError(f"the event has {size} bytes; {most - _ENVELOPE_BYTES} is the most")  # noqa: TRY301  as above
             read = foreign.read(value)
             if isinstance(read, Outcome):
                 end = read

@@ -8,6 +8,7 @@ import msgspec
 
 from dockrion import outcome
 from dockrion.context import StreamContext
+from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import EventFilter
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -33,6 +34,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         max_queued_runs: How many may wait behind them.
         max_events: How many events of a run are kept.
         streamed: Whether any endpoint shows events.
+        limits: What agents may cost.
         tools: Which tools agents may call.
     """
 
@@ -45,6 +47,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     max_queued_runs: int
     max_events: int
     streamed: bool
+    limits: LimitsSpec
     tools: Tools
 
 
@@ -89,16 +92,19 @@ class Lifecycle:
     ) -> Outcome:
         """Write how the run ended, its terminal event and its record together, and return it."""
         run_id = publisher.run.run_id
-        if isinstance(result, Completed):
-            result = self.checked(run_id, result)
+        result = self.checked(run_id, result)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
         return result
 
-    def checked(self, run_id: str, result: Completed) -> Completed:
-        """Say what is wrong with an output that breaks its schema; it is returned all the same."""
+    def checked(self, run_id: str, result: Outcome) -> Outcome:
+        """Fail what is too large, and say what is wrong with an output that breaks its schema.
+
+        The latter is returned all the same.
+        """
+        result = outcome.within(result, self._settings.limits.max_event_bytes)
         schema = self._settings.output_schema
-        if schema is None:
+        if schema is None or not isinstance(result, Completed):
             return result
         violations = schema.violations(msgspec.json.decode(result.output), len(result.output))
         if not violations:

@@ -21,6 +21,7 @@ from dockrion.redaction import Redactor
 _MAX_MESSAGE = 4000
 _MAX_CLEANED = 64 * 1024  # cleaning megabytes would hold the event loop
 _SHUTDOWN = "SHUTDOWN"
+_LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -32,7 +33,7 @@ class Stop(msgspec.Struct, frozen=True):
         outcome: How the work has ended elsewhere.
     """
 
-    kind: Literal["cancelled", "timeout", "shutdown", "lost", "ended"]
+    kind: Literal["cancelled", "timeout", "shutdown", "lost", "limit", "ended"]
     reason: str | None = None
     outcome: "Outcome | None" = None
 
@@ -155,6 +156,27 @@ def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
     return msgspec.structs.replace(result, error=message, details=details)
 
 
+def within(result: Outcome, most: int) -> Outcome:
+    """Return an outcome whose parts are no larger than an event may be.
+
+    Args:
+        result: How the agent's work ended.
+        most: Bytes as JSON.
+    """
+    if isinstance(result, Completed):
+        size = len(result.output) + (_size(result.metadata) if result.metadata else 0)
+        if size > most:
+            message = f"the output has {size} bytes as JSON; limits.max_event_bytes is {most}"
+            return Failed(message, InvalidOutput.code)
+    if isinstance(result, Failed) and result.details is not None and _size(result.details) > most:
+        return msgspec.structs.replace(result, details=None)
+    return result
+
+
+def _size(value: Any) -> int:
+    return len(jsonable.encode(value))
+
+
 def of_stop(stop: Stop) -> Outcome:
     """Return the outcome of an agent that was stopped."""
     match stop.kind:
@@ -166,6 +188,9 @@ def of_stop(stop: Stop) -> Outcome:
             return Failed("the service is shutting down", _SHUTDOWN)
         case "lost":
             return Failed("the run could not be stored", DockrionError.code)
+        case "limit":
+            message = "the agent emitted more events than limits.max_events_per_run"
+            return Failed(message, _LIMIT_EXCEEDED)
         case "ended":
             return stop.outcome or Failed("the run was ended", DockrionError.code)
 

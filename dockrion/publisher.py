@@ -6,18 +6,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from dockrion import events
 from dockrion.backends.base import Backend, Run
+from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
+from dockrion.outcome import Stop
 
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
+_LIMITS = LimitsSpec()
+_LOST, _LIMIT = Stop("lost"), Stop("limit")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -32,9 +37,10 @@ class Publisher:
         backend: Where the run was created.
         run: Its record.
         on_stored: Called with each batch that the backend has.
-        on_lost: Called when nothing more can be stored, so that the agent may be stopped.
+        stop: Called when the agent has to stop: nothing more can be stored, or it said too much.
         batch: The most events of a batch, and of the buffer before agents have to wait. A
             part of the backend's window, so that readers who keep up see every event.
+        limits: How large an event may be, and how many there may be before the end.
 
     Attributes:
         run: The record as last stored.
@@ -45,16 +51,18 @@ class Publisher:
         backend: Backend,
         run: Run,
         on_stored: Callable[[Sequence[Entry]], None],
-        on_lost: Callable[[], None],
+        stop: Callable[[Stop], None],
         *,
         batch: int = BUFFER_EVENTS,
+        limits: LimitsSpec = _LIMITS,
     ) -> None:
         self.run = run
         self._batch = batch
         self._batched: tuple[Run, list[Entry]] = (run, [])
         self._backend = backend
         self._on_stored = on_stored
-        self._on_lost = on_lost
+        self._stop = stop
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -91,18 +99,26 @@ class Publisher:
 
         Raises:
             jsonable.NotJSON: A field has no JSON form; the event takes no number.
+            ValueError: It is larger than an event may be; it takes no number.
         """
         with self._lock:
             if self._closed:
                 return
             sequence = self._sequence + 1
             now = datetime.now(UTC)
+            terminal = event_type in events.TERMINAL
+            if sequence > self._limits.max_events_per_run and not terminal:
+                self._on_loop_soon(partial(self._stop, _LIMIT))
+                return
             data = events.encode(event_type, self.run.run_id, sequence, now, fields)
+            if len(data) > self._limits.max_event_bytes and not terminal:
+                most = self._limits.max_event_bytes
+                raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
             self._sequence = sequence
             self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
             if changes:
                 self._changes[sequence] = changes
-            if event_type in events.TERMINAL:
+            if terminal:
                 self._closed = True
                 self._let_go()
             news = len(self._pending) == 1 or self._closed
@@ -160,7 +176,7 @@ class Publisher:
         try:
             await self._write_batches()
         except Exception:
-            self._on_lost()
+            self._stop(_LOST)
             await self._write_off()
             raise
 

@@ -157,8 +157,9 @@ class RunManager:
             else:
                 self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
         seconds = execution.seconds if execution else 0.0
+        result = self._lifecycle.checked(active.run_id, result)
         if isinstance(result, Completed):
-            return self._lifecycle.checked(active.run_id, result), seconds
+            return result, seconds
         self._lifecycle.log_end(active.run_id, result, seconds)
         raise outcome.as_exception(result)
 
@@ -245,8 +246,9 @@ class RunManager:
             self._backend,
             run,
             self._metrics.count_events,
-            lambda: active.stop_for(Stop("lost")),
+            active.stop_for,
             batch=self._batch,
+            limits=self._settings.limits,
         )
         writer = asyncio.create_task(publisher.write())
         self._writing.add(writer)

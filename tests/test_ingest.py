@@ -64,7 +64,9 @@ class Fed:
 async def fed(agent: Callable[..., Any] | Agent | None = None, **more: Any) -> AsyncIterator[Fed]:
     """Begin a run that others feed, or that of an agent."""
     async with bench(agent or FedAgent(60), **more) as made:
-        taking = Ingest(made.runs.find, made.backend, Redactor(more.get("secrets", ())))
+        taking = Ingest(
+            made.runs.find, made.backend, Redactor(more.get("secrets", ())), max_event_bytes=2**20
+        )
         try:
             yield Fed(made, taking, await made.start())
         finally:

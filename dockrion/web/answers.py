@@ -18,7 +18,6 @@ from dockrion.errors import (
 )
 from dockrion.logs import log
 from dockrion.redaction import Redactor
-from dockrion.web.requests import MAX_BODY_BYTES
 from dockrion.web.service import SERVICE
 
 _logger = logging.getLogger(__name__)
@@ -80,5 +79,6 @@ def _of_http(error: web.HTTPException, request: web.Request) -> DockrionError:
         allowed = ", ".join(sorted(error.allowed_methods))
         return kind(f"{request.method} is not allowed here, {allowed} is", headers={hdrs.ALLOW: allowed})
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return kind(f"the body is too large, {MAX_BODY_BYTES // 1024**2} MiB is the most")
+        most = request.app[SERVICE].dockfile.limits.max_body_bytes
+        return kind(f"the body is too large, {most} bytes is the most")
     return kind(error.text or error.reason)

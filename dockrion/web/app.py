@@ -11,10 +11,10 @@ from dockrion.logs import log
 from dockrion.web import info, ingest, invoke, runs
 from dockrion.web.answers import Handler, failure_of
 from dockrion.web.cors import allow_origins, plain_options
-from dockrion.web.requests import MAX_BODY_BYTES
 from dockrion.web.service import RUN_ID, SERVICE, Service
 
 _logger = logging.getLogger("dockrion.requests")
+_ALWAYS_ANSWERED = ("/health", "/ready")
 _CLIENT_LEFT = 499  # as nginx logs it; nobody receives this status
 
 
@@ -26,7 +26,10 @@ def create_app(loaded: Loaded) -> web.Application:
     Args:
         loaded: The Dockfile, checked.
     """
-    app = web.Application(middlewares=[answered], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[answered, counted],
+        client_max_size=loaded.dockfile.limits.max_body_bytes,
+    )
     _add_routes(app.router, loaded.dockfile)
     allow_origins(app, loaded.dockfile)
 
@@ -120,3 +123,12 @@ def _note(request: web.Request, response: web.StreamResponse | None, seconds: fl
             client=request.remote,
             user_agent=request.headers.get(hdrs.USER_AGENT),
         )
+
+
+@web.middleware
+async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Bound what one caller has at work. Who asks whether the service lives is always answered."""
+    if request.path in _ALWAYS_ANSWERED:
+        return await handler(request)
+    with request.app[SERVICE].connections.counted(request):
+        return await handler(request)

@@ -65,12 +65,13 @@ async def _events(request: web.Request) -> list[Any]:
         value, _ = await requests.json(request)
         return value if isinstance(value, list) else [value]
     lines = (await requests.body(request)).split(b"\n")
-    return [_decoded(line, number) for number, line in enumerate(lines) if line.strip()]
+    max_depth = request.app[SERVICE].dockfile.limits.max_json_depth
+    return [_decoded(line, number, max_depth) for number, line in enumerate(lines) if line.strip()]
 
 
-def _decoded(line: bytes, number: int) -> Any:
+def _decoded(line: bytes, number: int, max_depth: int) -> Any:
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        problem = {"line": number + 1, "error": "not valid JSON"}
+        return requests.decoded(line, max_depth)
+    except ValueError as error:
+        problem = {"line": number + 1, "error": f"not valid JSON: {error}"}
         raise InvalidRequest("a line is not valid JSON, nothing was taken", details=[problem]) from None

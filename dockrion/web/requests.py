@@ -15,10 +15,8 @@ from dockrion.ids import checked
 from dockrion.web.service import RUN_ID, SERVICE
 
 _CONFIG = "_config"
-MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
-_BODY_SECONDS = 60.0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
@@ -80,12 +78,42 @@ async def json(request: web.Request) -> tuple[Any, int]:
         raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, not {content_type}")
     data = await body(request)
     try:
-        value: Any = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        value = decoded(data, request.app[SERVICE].dockfile.limits.max_json_depth)
+    except ValueError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply") from None
     return value, len(data)
+
+
+def decoded(data: bytes, max_depth: int) -> Any:
+    """Decode JSON.
+
+    Args:
+        data: What a caller sent.
+        max_depth: How many arrays and objects may be inside each other.
+
+    Raises:
+        ValueError: It is none, or nested more deeply.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {max_depth} deep") from None
+    if data.count(b"[") + data.count(b"{") > max_depth and _is_deeper(value, max_depth):
+        raise ValueError(f"it is nested more than {max_depth} deep")
+    return value
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Tell whether more than so many arrays and objects are inside each other."""
+    level = [value] if isinstance(value, list | dict) else []
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+    return bool(level)
 
 
 async def body(request: web.Request) -> bytes:
@@ -100,15 +128,16 @@ async def body(request: web.Request) -> bytes:
 
 
 async def _read(request: web.Request) -> bytes:
+    seconds = request.app[SERVICE].dockfile.limits.body_timeout
     try:
         if request.content.is_eof():  # as a rule, all of it is there
             return await request.read()
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.read()
     except (web.HTTPException, ConnectionError):
         raise
     except TimeoutError:
-        raise InvalidRequest(f"the body did not arrive within {_BODY_SECONDS:g} s") from None
+        raise InvalidRequest(f"the body did not arrive within {seconds} s") from None
     except Exception as error:  # a broken chunk or a body that is not encoded as it says
         raise InvalidRequest("the body cannot be read as its headers say") from error
 

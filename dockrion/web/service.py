@@ -23,6 +23,7 @@ from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
 from dockrion.runs import RunManager
 from dockrion.validation import Schema
+from dockrion.web.connections import Connections
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long runs are kept that no endpoint shows
@@ -73,6 +74,7 @@ class Service:
         dockfile: What was asked for.
         loading: Done when the agent is loaded; raises `StartError` when it cannot be.
         streams: Those open now.
+        connections: Counts what each caller has open.
         ingest: Takes what other processes push.
         ingest_token: What they have to send with it, None for nothing.
         write_seconds: How long a reader may take nothing before its connection is closed.
@@ -87,9 +89,13 @@ class Service:
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
-        self.ingest = Ingest(self.runs.find, self.backend, self.redactor)
+        limits = self.dockfile.limits
+        self.ingest = Ingest(
+            self.runs.find, self.backend, self.redactor, max_event_bytes=limits.max_event_bytes
+        )
         self.ingest_token = loaded.credentials.ingest_token
         self.streams = OpenStreams()
+        self.connections = Connections(limits.max_connections_per_caller)
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIds | None = None
         self._directory = loaded.path.parent
@@ -153,6 +159,7 @@ class Service:
             max_queued_runs=streaming.max_queued_runs,
             max_events=streaming.redis.max_events_per_run,
             streamed=self.dockfile.expose.streaming != "none",
+            limits=self.dockfile.limits,
             tools=Tools(self.dockfile.tools),
         )
 

@@ -18,6 +18,7 @@ from dockrion.backends.base import Backend, Run
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.context import StreamContext
+from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import TERMINAL, EventFilter
 from dockrion.lifecycle import RunSettings
 from dockrion.metrics import Metrics
@@ -167,6 +168,7 @@ async def bench(
         max_queued_runs=queue,
         max_events=100_000,
         streamed=True,
+        limits=LimitsSpec(),
         tools=tools or Tools(),
     )
     runs = RunManager(settings, backend, metrics, Redactor(secrets))

@@ -250,7 +250,7 @@ class Pusher:
 
 @asynccontextmanager
 async def pusher(runs: Bench) -> AsyncIterator[Pusher]:
-    ingest = Ingest(runs.runs.find, runs.backend, Redactor(()))
+    ingest = Ingest(runs.runs.find, runs.backend, Redactor(()), max_event_bytes=2**20)
     try:
         yield Pusher(ingest)
     finally:

@@ -41,7 +41,9 @@ class Bench:
         self.backend = backend
         self.stored: list[Entry] = []
         self.lost: list[bool] = []
-        self.publisher = Publisher(backend, run, self.stored.extend, lambda: self.lost.append(True))
+        self.publisher = Publisher(
+            backend, run, self.stored.extend, lambda stop: self.lost.append(stop.kind == "lost")
+        )
         self.writer = asyncio.create_task(self.publisher.write())
 
     def token(self, content: str) -> None:

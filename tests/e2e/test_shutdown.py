@@ -175,7 +175,7 @@ async def test_idle_connections_do_not_hold_the_exit(
 
 async def test_reader_who_does_not_read_does_not_hold_the_exit(start: Start, tmp_path: Path) -> None:
     code = "def handle(payload):\n    for _ in range(3000):\n        yield 'x' * 5000\n"
-    process = await start(write_dockfile(tmp_path, code))
+    process = await start(write_dockfile(tmp_path, code, limits={"max_event_bytes": 20_000_000}))
     with socket.socket() as silent:
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         silent.connect(("127.0.0.1", int(process.url.rpartition(":")[2])))

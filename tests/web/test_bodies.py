@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dockrion.web.requests import MAX_BODY_BYTES
+from dockrion.dockfile.limits_structs import LimitsSpec
 from tests.conftest import Serve
 from tests.support import wait_until
 from tests.web.helpers import error_of, gauge, shows_no_inside
 from tests.web.wire import wire
 
+MAX_BODY_BYTES = LimitsSpec().max_body_bytes
 PATHS = ["/invoke", "/invoke/stream", "/runs"]
 JSON = {"Content-Type": "application/json"}
 BAD_BODIES = {

@@ -161,9 +161,9 @@ async def test_a_line_that_is_no_json_is_named(serve: Serve) -> None:
     body = msgspec.json.encode(GOOD) + b"\n\n{nothing}\n" + msgspec.json.encode(GOOD)
     headers = {"Content-Type": "application/x-ndjson"}
     async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as answer:
-        assert (await error_of(answer, 400, "VALIDATION_ERROR"))["details"] == [
-            {"line": 3, "error": "not valid JSON"}
-        ]
+        (problem,) = (await error_of(answer, 400, "VALIDATION_ERROR"))["details"]
+    assert problem["line"] == 3
+    assert problem["error"].startswith("not valid JSON")
     await ends_empty(served, run_id)
 
 
