@@ -14,7 +14,7 @@ class LimitsSpec(Section, frozen=True):
         10 * _MIB
     )
     max_header_bytes: Annotated[
-        int, Meta(ge=1024, le=_MIB), about("Bytes of one header, its name included.")
+        int, Meta(ge=1024, le=_MIB), about("Bytes of one header; its name may count or not.")
     ] = 8190
     max_query_bytes: Annotated[int, Meta(ge=1024, le=_MIB), about("Bytes of a path with its query.")] = 8190
     max_event_bytes: Annotated[
