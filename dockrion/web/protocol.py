@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import DockrionError, InvalidRequest
@@ -13,6 +13,7 @@ from dockrion.redaction import Redactor
 from dockrion.web.answers import error_answer
 
 _NOTHING_SECRET = Redactor(())
+_LINGER_SECONDS = 10.0  # to read what nobody wants: else its sender may miss the answer (RFC 9112, 9.6)
 
 
 class Protocol(web.RequestHandler):
@@ -25,15 +26,16 @@ class Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        super().handle_error(request, status, exc, message)  # logs, and raises where an answer has begun
-        failure = DockrionError("the service failed; the operator finds the reason in its log")
         if isinstance(exc, LineTooLong):
-            failure = InvalidRequest(
+            failure: DockrionError = InvalidRequest(
                 f"the path and its query have at most {self.max_line_size} bytes, "
                 f"a header at most {self.max_field_size}"
             )
-        elif status < DockrionError.status:
+        elif isinstance(exc, HttpProcessingError):  # anyone can send it: nothing to log
             failure = InvalidRequest("this is not valid HTTP/1.1")
+        else:
+            super().handle_error(request, status, exc, message)  # logs, and raises where an answer has begun
+            failure = DockrionError("the service failed; the operator finds the reason in its log")
         response = error_answer(failure, _NOTHING_SECRET)
         response.headers[hdrs.SERVER] = "dockrion"
         response.force_close()
@@ -55,4 +57,5 @@ def protocols(server: web.Server, limits: LimitsSpec) -> Callable[[], Protocol]:
         keepalive_timeout=limits.idle_timeout,
         max_line_size=limits.max_query_bytes,
         max_field_size=limits.max_header_bytes,
+        lingering_time=min(_LINGER_SECONDS, limits.body_timeout),
     )
