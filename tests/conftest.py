@@ -62,7 +62,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         if agent is not placeholder:
             service.runs.agent = HandlerAgent(agent)
         listening = await asyncio.get_running_loop().create_server(
-            protocols(client.server.handler, service.dockfile.limits), client.host, 0
+            protocols(client.server.handler, service.dockfile.limits), client.host, 0, backlog=1024
         )
         closing.callback(listening.close)
         served = Served(client, service, listening.sockets[0].getsockname()[1])

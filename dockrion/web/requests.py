@@ -19,6 +19,7 @@ MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
+_CONTAINERS = (list, dict)
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -105,13 +106,13 @@ def decoded(data: bytes, max_depth: int) -> Any:
 
 def _is_deeper(value: Any, depth: int) -> bool:
     """Tell whether more than so many arrays and objects are inside each other."""
-    level = [value] if isinstance(value, list | dict) else []
+    level = [value] if type(value) in _CONTAINERS else []
     for _ in range(depth):
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, list | dict)
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS
         ]
     return bool(level)
 
