@@ -13,7 +13,6 @@ import msgspec
 
 from dockrion import events
 from dockrion.backends.base import Backend, Run
-from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.outcome import Stop
@@ -21,7 +20,6 @@ from dockrion.outcome import Stop
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
-_LIMITS = LimitsSpec()
 _LOST, _LIMIT = Stop("lost"), Stop("limit")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -40,7 +38,8 @@ class Publisher:
         stop: Called when the agent has to stop: nothing more can be stored, or it said too much.
         batch: The most events of a batch, and of the buffer before agents have to wait. A
             part of the backend's window, so that readers who keep up see every event.
-        limits: How large an event may be, and how many there may be before the end.
+        max_event_bytes: How large an event may be, the terminal one excepted.
+        max_events: How many there may be before the terminal one.
 
     Attributes:
         run: The record as last stored.
@@ -54,7 +53,8 @@ class Publisher:
         stop: Callable[[Stop], None],
         *,
         batch: int = BUFFER_EVENTS,
-        limits: LimitsSpec = _LIMITS,
+        max_event_bytes: int,
+        max_events: int,
     ) -> None:
         self.run = run
         self._batch = batch
@@ -62,7 +62,8 @@ class Publisher:
         self._backend = backend
         self._on_stored = on_stored
         self._stop = stop
-        self._limits = limits
+        self._max_event_bytes = max_event_bytes
+        self._max_events = max_events
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -107,12 +108,12 @@ class Publisher:
             sequence = self._sequence + 1
             now = datetime.now(UTC)
             terminal = event_type in events.TERMINAL
-            if sequence > self._limits.max_events_per_run and not terminal:
+            if sequence > self._max_events and not terminal:
                 self._on_loop_soon(partial(self._stop, _LIMIT))
                 return
             data = events.encode(event_type, self.run.run_id, sequence, now, fields)
-            if len(data) > self._limits.max_event_bytes and not terminal:
-                most = self._limits.max_event_bytes
+            if len(data) > self._max_event_bytes and not terminal:
+                most = self._max_event_bytes
                 raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
             self._sequence = sequence
             self._pending.append(Entry(sequence, event_type, data, now.timestamp()))

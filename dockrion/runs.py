@@ -248,7 +248,8 @@ class RunManager:
             self._metrics.count_events,
             active.stop_for,
             batch=self._batch,
-            limits=self._settings.limits,
+            max_event_bytes=self._settings.limits.max_event_bytes,
+            max_events=self._settings.limits.max_events_per_run,
         )
         writer = asyncio.create_task(publisher.write())
         self._writing.add(writer)

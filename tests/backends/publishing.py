@@ -42,7 +42,12 @@ class Bench:
         self.stored: list[Entry] = []
         self.lost: list[bool] = []
         self.publisher = Publisher(
-            backend, run, self.stored.extend, lambda stop: self.lost.append(stop.kind == "lost")
+            backend,
+            run,
+            self.stored.extend,
+            lambda stop: self.lost.append(stop.kind == "lost"),
+            max_event_bytes=2**20,
+            max_events=1_000_000,
         )
         self.writer = asyncio.create_task(self.publisher.write())
 
