@@ -35,9 +35,13 @@ EXAMPLES = [
     (r"\x41\u0042\U00000043\103\0\N{BULLET}[]^-][^]]\.", "ABCC\0\u2022]x.", MASK),
     (r"(?a)\w+", "gr\xfcn", f"{MASK}\xfc{MASK}"),
     (r"(?a:\w)\w", "\xfc\xfc a\xfc", f"\xfc\xfc {MASK}"),
+    (r"(?a)\w(?u:\w)", "a\xfc \xfca", f"{MASK} \xfca"),
     (r"(?s:a.)(?-s:.)", "a\nb a\n\n", f"{MASK} a\n\n"),
     (r"(?i)(?-i:a)b", "aB AB", f"{MASK} AB"),
     (r"<.+?>|<", "<a><b> <", f"{MASK}{MASK} {MASK}"),
+    (r"a.*x|a\b", "a b", f"{MASK} b"),
+    ("(?:|aa|bb)*b[bc]", "aabbbc", f"{MASK}{MASK}"),
+    ("c(?:|aa|bb){1,3}b[bc]", "caabbbc", f"{MASK}bc"),
     ("\U0001f600+", "\U0001f600\U0001f600\U0001f601", f"{MASK}\U0001f601"),
     ("[\ud800-\udfff]", "a\udc80b", f"a{MASK}b"),
 ]

@@ -115,21 +115,15 @@ class Automaton:
         self.first = _any_of(program)
         self.start = self._state((), _NOTHING & self._facts_before)
 
-    def after(self, char: str) -> State:
-        """Return the state after a character with which no match has begun."""
-        with self._lock:
-            return self._state((), _facts(char) & self._facts_before)
-
     def step(self, state: State, char: str) -> Step:
         """Return what a character does in a state; END and LAST_NEWLINE count as one."""
         with self._lock:
-            # A state that was dropped while a text was at it comes back, or its new twin answers.
+            if self._size > CACHE_LIMIT:
+                self._forget()
+            # A state that was forgotten while a text was at it comes back, or its new twin answers.
             state = self._states.setdefault((state.threads, state.before), state)
             step = state.steps.get(char)
             if step is None:
-                if self._size > CACHE_LIMIT:
-                    self._forget()
-                    self._states[state.threads, state.before] = state
                 step = self._made(state, char)
                 self._size += 1 + len(step.kept)
                 state.steps[char] = step
@@ -156,7 +150,7 @@ class Automaton:
         waiting = _Closure(self._program, state.before, ahead)
         ended_before = waiting.follow(state.threads)
         waiting.follow([Thread(self._program.entry, _NO_LOOPS, fresh)])
-        reached = _Closure(self._program, ahead & ~_LAST_NEWLINE, None)
+        reached = _Closure(self._program, ahead, None)
         ended_after = reached.follow(self._taken(waiting.threads, char))
         kept = tuple(dict.fromkeys(thread.candidate for thread in reached.threads))
         target = self._state(_renumbered(reached.threads, kept), ahead & self._facts_before)

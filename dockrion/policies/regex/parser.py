@@ -151,8 +151,8 @@ def _char(source: str, flags: int) -> Char:
 
 
 def _changed(flags: int, on: str, off: str) -> int:
-    if set(on) & {"a", "u"}:
-        flags &= ~(re.ASCII | re.UNICODE)
+    if "u" in on:
+        flags &= ~re.ASCII
     for letter in on:
         flags |= _FLAGS[letter]
     for letter in off:

@@ -175,7 +175,7 @@ class Builder:
             entry = self._emit(Fork((then, then)))  # until it is known where a turn begins
             turn = self._turn(node.body, again=entry, end=then)
             self._code[entry] = _fork(node, turn, then)
-            if least and not can_be_empty(node.body):
+            if least:
                 least, entry = least - 1, turn
         else:
             entry = then
