@@ -104,7 +104,7 @@ class Masking:
         """Take the next part of the text; return what can be said now."""
         self._text += text
         end = len(self._text)
-        if self._automaton.sees_last_newline and self._at < end and self._text.endswith("\n"):
+        if self._automaton.sees_last_newline and self._text.endswith("\n"):
             self._read(end - 1)
             if self._step("\n") != self._step(LAST_NEWLINE):
                 return self._say()
