@@ -14,12 +14,11 @@ import msgspec
 import dockrion
 from dockrion import logs, metrics
 from dockrion.agents.loading import refusals
-from dockrion.auth.opening import open_authenticator
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
-from dockrion.supervisor import supervise
 from dockrion.web.listening import Address
+from dockrion.web.routes import routes
 from dockrion.web.server import exit_within, serve
 from dockrion.web.worker import Place, Worker
 
@@ -138,6 +137,8 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
     port = expose.port if options.port is None else options.port
     address = Address(options.host or expose.host, port, options.uds)
     if options.workers > 1:
+        from dockrion.supervisor import supervise  # noqa: PLC0415  as the load test
+
         return supervise(_again(options), address, workers=options.workers)
     os.environ.update(loaded.secrets)
     if options.place is None:
@@ -192,7 +193,8 @@ def _validate(options: argparse.Namespace) -> int:
     warnings = [*map(str, loaded.warnings), *_refusals(loaded)]
     for warning in warnings:
         print(redactor.text(f"warning: {warning}"), file=sys.stderr)
-    print(redactor.text(summary(loaded)))
+    endpoints = (f"{route.method} {route.path}" for route in routes(loaded.dockfile))
+    print(redactor.text(summary(loaded, endpoints)))
     return 0
 
 
@@ -210,6 +212,8 @@ def _refusals(loaded: Loaded) -> list[str]:
 
 
 def _unfit_keys(loaded: Loaded) -> list[str]:
+    from dockrion.auth.opening import open_authenticator  # noqa: PLC0415  as the load test
+
     try:
         open_authenticator(loaded.dockfile.auth, loaded.credentials)
     except StartError as error:

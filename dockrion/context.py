@@ -8,6 +8,7 @@ from typing import Any, Never
 
 from dockrion import events
 from dockrion import fields as checked
+from dockrion.caller import Caller
 from dockrion.events import EventFilter
 from dockrion.fields import Fields
 from dockrion.policies.tools import Tools
@@ -37,6 +38,7 @@ class StreamContext:
         run_id: The run.
         events_filter: Which events pass.
         publisher: Where they go; None where nobody can listen.
+        caller: Who asked for the run, None where callers do not say.
         tools: Which tools the agent may call, every one by default.
 
     Attributes:
@@ -49,9 +51,11 @@ class StreamContext:
         run_id: str,
         events_filter: EventFilter,
         publisher: Publisher | None,
+        caller: Caller | None = None,
         tools: Tools | None = None,
     ) -> None:
         self._run_id = run_id
+        self._caller = caller
         self._filter = events_filter
         self._publisher = publisher
         self._tools = tools or Tools()
@@ -74,6 +78,11 @@ class StreamContext:
     @property
     def events_filter(self) -> EventFilter:
         return self._filter
+
+    @property
+    def caller(self) -> Caller | None:
+        """Who asked for the run, None where callers do not have to say who they are."""
+        return self._caller
 
     def raise_if_cancelled(self) -> None:
         """Raise `RunCancelled` if the run was stopped."""

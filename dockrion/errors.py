@@ -90,6 +90,10 @@ class TooManyRuns(DockrionError):
     status, code, retry_after = 429, "TOO_MANY_RUNS", 5
 
 
+class RateLimited(DockrionError):
+    status, code = 429, "RATE_LIMIT_EXCEEDED"
+
+
 class TooManyConnections(DockrionError):
     status, code, retry_after = 429, "TOO_MANY_CONNECTIONS", 5
 

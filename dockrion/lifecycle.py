@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dockrion import outcome
+from dockrion.caller import Caller
 from dockrion.context import StreamContext
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import EventFilter
@@ -75,7 +76,7 @@ class Lifecycle:
         """Note that nothing more happens to a run that was accepted."""
         self._metrics.active_runs.dec()
 
-    def begin(self, publisher: Publisher) -> StreamContext:
+    def begin(self, publisher: Publisher, caller: Caller | None) -> StreamContext:
         """Write that the agent starts, and return what it emits through."""
         run_id = publisher.run.run_id
         publisher.publish(
@@ -85,14 +86,14 @@ class Lifecycle:
             started_at=datetime.now(UTC),
         )
         log(_logger, logging.INFO, "run running", run_id=run_id)
-        return StreamContext(run_id, self._settings.events_filter, publisher, self._settings.tools)
+        settings = self._settings
+        return StreamContext(run_id, settings.events_filter, publisher, caller, settings.tools)
 
     def conclude(
         self, publisher: Publisher, result: Outcome, seconds: float, metadata: dict[str, Any]
     ) -> Outcome:
         """Write how the run ended, its terminal event and its record together, and return it."""
-        run_id = publisher.run.run_id
-        result = self.checked(run_id, result)
+        result = self.checked(publisher.run.run_id, result)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
         return result

@@ -106,6 +106,7 @@ class RunManager:
             status="accepted",
             created_at=datetime.now(UTC),
             metadata=self._lifecycle.metadata,
+            owner=call.caller.owner if call.caller else None,
         )
         active.created.add_done_callback(asyncio.Future.exception)  # the caller may have left
         self._keep(asyncio.create_task(self._carry_out(agent, active, run, call)))
@@ -141,7 +142,7 @@ class RunManager:
         execution = None
         try:
             if await active.has_place(limit):
-                context = StreamContext(active.run_id, _NO_EVENTS, None, self._settings.tools)
+                context = StreamContext(active.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
                 execution = Execution(agent, call, context, self._redactor, streaming=False)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 result = await execution.outcome(active.stop, left)
@@ -256,7 +257,7 @@ class RunManager:
         execution = None
         try:
             if await active.has_place(None):
-                active.context = context = self._lifecycle.begin(publisher)
+                active.context = context = self._lifecycle.begin(publisher, call.caller)
                 execution = Execution(agent, call, context, self._redactor, streaming=self._settings.streamed)
                 result = await execution.outcome(active.stop, self._settings.max_run_duration)
                 active.decided = True

@@ -44,6 +44,12 @@ def timeout(seconds: int) -> bytes:
     return control("timeout", msgspec.json.encode({"message": message}))
 
 
+def auth_expired() -> bytes:
+    """Say that the reader's credential has expired, though the run goes on."""
+    message = "what opened this stream has expired; connect again with a new key or token to go on"
+    return control("auth_expired", msgspec.json.encode({"message": message}))
+
+
 def gone() -> bytes:
     """Say that the run's events are lost, so that nothing can follow."""
     message = "the run's events are no longer stored; nothing can follow"

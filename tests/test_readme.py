@@ -27,6 +27,7 @@ from tests.backends.conformance import forget
 from tests.servers import KINDS, shared
 from tests.support import PATIENCE, dockfile
 
+KEY = "a-key-that-is-long-enough"
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -233,6 +234,17 @@ def test_the_walk_through_a_sidecar_does_what_it_says() -> None:
     assert sorted(set(types)) == sorted(["started", *every_type, "complete"])
 
 
+def test_the_walk_through_keys_does_what_it_says() -> None:
+    port = free_port()
+    [example] = [block for block in blocks("sh") if "localhost:8086" in block]
+    with running(ROOT / "config/guarded.yaml", port, ROOT, DOCKRION_API_KEY=KEY):
+        asked = example.replace("localhost:8086", f"127.0.0.1:{port}")
+        answered = shell(f"DOCKRION_API_KEY={KEY}\n{asked}", ROOT)
+        refused = shell(f"DOCKRION_API_KEY=wrong\n{asked.replace('--fail-with-body', '')}", ROOT)
+    assert '"output":{"text":"rain is a"' in answered
+    assert '"code":"AUTH_ERROR"' in refused
+
+
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_examples_are_sound(text: str, tmp_path: Path) -> None:
     whole: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
@@ -246,10 +258,11 @@ def test_yaml_examples_are_sound(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: str(path.stem))
 def test_each_dockfile_in_config_runs_as_it_is(path: Path) -> None:
     port = free_port()
-    with agent_process() as url, running(path, port, ROOT, AGENT_URL=url):
+    with agent_process() as url, running(path, port, ROOT, AGENT_URL=url, DOCKRION_API_KEY=KEY):
         body = '{"topic": "Rain", "word": "rain", "words": 2, "pause_ms": 0}'
-        stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream --json '{body}'", ROOT)
-        invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke --json '{body}'", ROOT)
+        asked = f"-H 'X-API-Key: {KEY}' --json '{body}'"
+        stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream {asked}", ROOT)
+        invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke {asked}", ROOT)
     assert "event: token" in stream
     assert "event: complete" in stream
     assert '"success":true' in invoked
@@ -260,7 +273,7 @@ def test_the_dockfile_table_is_the_code_s() -> None:
 
 
 async def test_the_endpoint_table_names_every_route(tmp_path: Path) -> None:
-    app = create_app(dockfile(tmp_path, {"streaming": {"ingest": {"enabled": True}}}))
+    app = create_app(dockfile(tmp_path, {"streaming": {"ingest": {"enabled": True}}, "auth": {}}))
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from dockrion.caller import Caller
 from dockrion.context import StreamContext
 
 
@@ -16,6 +17,7 @@ class Call(msgspec.Struct, frozen=True):
         resume: What the caller says to an interrupted agent, instead of a payload.
         traceparent: The caller's position in a trace (W3C Trace Context), or None.
         events_url: Where the run's events are read and may be posted, None where none are kept.
+        caller: Who wants it, None where callers do not say who they are.
     """
 
     payload: Any
@@ -23,6 +25,7 @@ class Call(msgspec.Struct, frozen=True):
     resume: Any = msgspec.UNSET
     traceparent: str | None = None
     events_url: str | None = None
+    caller: Caller | None = None
 
 
 class Agent(Protocol):

@@ -14,7 +14,6 @@ import dockrion.context
 from dockrion.agents import configs
 from dockrion.agents.base import Agent
 from dockrion.agents.custom import HandlerAgent, ObjectAgent
-from dockrion.agents.remote import RemoteAgent
 from dockrion.agents.threads import in_thread
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.messages import suggestion
@@ -57,6 +56,8 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     spec = dockfile.agent
     field = f"agent.{spec.mode}"
     if spec.mode == "url":
+        from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  others do without
+
         return RemoteAgent(dockfile)
     if spec.takes_config and spec.framework:
         return await _load_framework_agent(dockfile, directory, _FRAMEWORKS[spec.framework])

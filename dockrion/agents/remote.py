@@ -13,6 +13,7 @@ import msgspec
 from dockrion.agents.answers import Garbled, Part, is_known, reader
 from dockrion.agents.base import Call
 from dockrion.agents.fed import Silence, until_silent
+from dockrion.agents.identity import identity
 from dockrion.agents.peer import Peer, succeeded
 from dockrion.context import StreamContext
 from dockrion.dockfile import Dockfile
@@ -132,6 +133,8 @@ class RemoteAgent:
             "X-Dockrion-Events-Url": call.events_url,
             "traceparent": call.traceparent,
         }
+        if self._spec.forward_identity and call.caller is not None:
+            headers |= identity(call.caller)
         return {name: value for name, value in headers.items() if value is not None}
 
     async def _tell_stopped(self, run_id: str) -> None:

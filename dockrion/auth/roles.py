@@ -5,7 +5,8 @@ from typing import get_args
 
 from dockrion.dockfile.safety_structs import Permission, RoleSpec
 
-EVERYTHING: frozenset[str] = frozenset(get_args(Permission))
+# Others' runs are nobody's to read unless a role says so.
+EVERYTHING: frozenset[str] = frozenset(get_args(Permission)) - {"read_logs"}
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -13,7 +14,7 @@ class Roles:
     """What callers may do, by their roles.
 
     Args:
-        specs: The Dockfile's roles. Without any, whoever is let in may do everything.
+        specs: The Dockfile's roles. Without any, whoever is let in may do everything, save read others' runs.
     """
 
     def __init__(self, specs: Sequence[RoleSpec]) -> None:

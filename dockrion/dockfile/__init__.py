@@ -2,7 +2,7 @@
 
 from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.loading import Loaded, load
-from dockrion.dockfile.overview import endpoints, summary, unserved
+from dockrion.dockfile.overview import summary, unserved
 from dockrion.dockfile.problems import DockfileError, Problem
 from dockrion.dockfile.reference import json_schema, table
 from dockrion.dockfile.structs import Dockfile
@@ -13,7 +13,6 @@ __all__ = [
     "DockfileError",
     "Loaded",
     "Problem",
-    "endpoints",
     "json_schema",
     "load",
     "summary",

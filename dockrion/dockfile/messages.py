@@ -5,7 +5,6 @@ A field's type is the annotation that its struct has: `Annotated[int, Meta(ge=1)
 
 import json
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -81,6 +80,8 @@ def mismatch(annotation: Any, value: Any, redactor: Redactor) -> str:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean …?` if a known name resembles the name, else nothing."""
     by_lower = {each.lower(): each for each in known}
+    from difflib import get_close_matches  # noqa: PLC0415  a sound Dockfile does without
+
     close = get_close_matches(name.lower(), by_lower, n=1)
     return f", did you mean {by_lower[close[0]]}?" if close else ""
 

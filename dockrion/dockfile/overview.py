@@ -1,9 +1,9 @@
 """What a Dockfile asks of this service, and what of it is not served."""
 
-from collections.abc import Iterator
-from difflib import SequenceMatcher
+from collections.abc import Iterable, Iterator
 
 from dockrion.dockfile.loading import Loaded
+from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.dockfile.structs import Dockfile
 
 _ALIKE = 0.85  # authn and polices are, author is not
@@ -18,11 +18,12 @@ def unserved(loaded: Loaded) -> list[str]:
     return [f"{path}: not served by this version: {reason}" for path, reason in _unserved(loaded)]
 
 
-def summary(loaded: Loaded) -> str:
+def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
     """Return in a few lines what the Dockfile makes of this service.
 
     Args:
         loaded: The Dockfile.
+        endpoints: Methods and paths of what it serves.
     """
     dockfile = loaded.dockfile
     agent = dockfile.agent
@@ -31,7 +32,8 @@ def summary(loaded: Loaded) -> str:
         ("invokes", f"{agent.mode} {agent.target}"),
         ("listens", f"{dockfile.expose.host}:{dockfile.expose.port}"),
         ("backend", dockfile.streaming.backend),
-        *(("serves", endpoint) for endpoint in endpoints(dockfile)),
+        *(("serves", endpoint) for endpoint in endpoints),
+        ("lets in", _let_in(dockfile.auth)),
         *(("ignores", ignored) for ignored in _ignored(dockfile)),
     ]
     text, previous = "", ""
@@ -41,43 +43,30 @@ def summary(loaded: Loaded) -> str:
     return text
 
 
-def endpoints(dockfile: Dockfile) -> list[str]:
-    """Return methods and paths of the endpoints that exist with a Dockfile."""
-    runs, sse = dockfile.streaming.async_runs, dockfile.expose.streaming == "sse"
-    rest = ["/", "/health", "/ready", "/metrics", "/schema", "/info"] if dockfile.expose.rest else []
-    return [
-        *(f"GET {path}" for path in rest),
-        *(["POST /invoke"] if rest else []),
-        *(["POST /invoke/stream"] if sse else []),
-        *(["POST /runs", "GET /runs", "GET /runs/{id}"] if runs else []),
-        *(["GET /runs/{id}/events"] if runs and sse else []),
-        *(["POST /runs/{id}/events"] if dockfile.streaming.ingest.enabled else []),
-        *(["DELETE /runs/{id}"] if runs else []),
-    ]
+def _let_in(auth: AuthSpec | None) -> str:
+    if auth is None or auth.mode == "none":
+        return "everybody"
+    return f"who proves to be somebody: {auth.mode}"
 
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
-    policies = dockfile.policies
     if dockfile.expose.streaming == "websocket":
         yield "expose.streaming", "websocket; use sse or none"
-    if dockfile.auth is not None and dockfile.auth.mode != "none":
-        reason = f"mode {dockfile.auth.mode}; only an explicit `mode: none` leaves the service open"
-        yield "auth", reason
-    unknown = any(path.startswith("policies.") for path in loaded.unknown)
-    if policies is not None and (unknown or policies.safety is not None):
-        yield "policies", "they would not be enforced; take the section out"
     if dockfile.agent.mode == "url" and dockfile.tools is not None and dockfile.tools.deny_by_default:
         yield "policies.tools", "an agent process of its own calls tools where nobody can stop it"
-
     for path in loaded.unknown:
         for section in ("auth", "policies"):
+            if path.startswith(f"{section}."):
+                yield path, "an unknown field, which cannot be enforced; correct it or take it out"
             if _misspells(path, section):
                 yield path, f"an unknown section that looks like {section}; correct it or rename it"
 
 
 def _misspells(name: str, section: str) -> bool:
     """Tell whether a name is meant to be a section's, which would leave the service open."""
+    from difflib import SequenceMatcher  # noqa: PLC0415  a sound Dockfile does without
+
     name = name.lower()
     alike = SequenceMatcher(None, name, section).ratio() >= _ALIKE or sorted(name) == sorted(section)
     return name.isalpha() and alike

@@ -58,6 +58,9 @@ class AgentSpec(Section, frozen=True):
     read_timeout: Annotated[
         int, Meta(ge=1, le=86400), about("Seconds in which that process may send nothing.")
     ] = 120
+    forward_identity: Annotated[
+        bool, about("Tell that process who the caller is, in headers `X-Dockrion-User-Id` and so on.")
+    ] = False
     total_timeout: Annotated[
         int, Meta(ge=1, le=86400), about("Seconds that process may take for one answer.")
     ] = 3600
@@ -244,6 +247,11 @@ class Dockfile(Section, frozen=True):
     auth: Annotated[AuthSpec | None, about("Who may call; everybody without this section.")] = None
     policies: Annotated[PoliciesSpec | None, about("What may go in and out.")] = None
     build: Annotated[BuildSpec | None, about("What goes into an image; not used by this service.")] = None
+
+    @property
+    def protected(self) -> bool:
+        """Whether callers have to prove who they are."""
+        return self.auth is not None and self.auth.mode != "none"
 
     @property
     def tools(self) -> ToolsSpec | None:

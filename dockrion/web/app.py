@@ -2,19 +2,20 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from dockrion.dockfile import Dockfile, Loaded
+from dockrion.dockfile import Loaded
 from dockrion.logs import log
-from dockrion.web import info, ingest, invoke, runs
+from dockrion.web.access import CALLER
 from dockrion.web.answers import Handler, failure_of
 from dockrion.web.cors import allow_origins, plain_options
+from dockrion.web.rates import tell_allowance
+from dockrion.web.routes import Route, routes
 from dockrion.web.service import RUN_ID, SERVICE, Service
 
 _logger = logging.getLogger("dockrion.requests")
-_ALWAYS_ANSWERED = ("/health", "/ready")
 _CLIENT_LEFT = 499  # as nginx logs it; nobody receives this status
 
 
@@ -26,45 +27,30 @@ def create_app(loaded: Loaded) -> web.Application:
     Args:
         loaded: The Dockfile, checked.
     """
-    app = web.Application(
-        middlewares=[answered, counted],
-        client_max_size=loaded.dockfile.limits.max_body_bytes,
-    )
-    _add_routes(app.router, loaded.dockfile)
+    app = web.Application(middlewares=[answered], client_max_size=loaded.dockfile.limits.max_body_bytes)
+    all_routes = list(routes(loaded.dockfile))
+    _add_routes(app.router, all_routes)
     allow_origins(app, loaded.dockfile)
 
     async def serve(app: web.Application) -> AsyncIterator[None]:
         app[SERVICE] = service = Service(loaded)
+        service.access.rules = {route.handler: route.rule for route in all_routes}
         yield
         await service.aclose()
 
     app.cleanup_ctx.append(serve)
     app.on_response_prepare.append(_hide_versions)
+    app.on_response_prepare.append(tell_allowance)
     app.on_shutdown.append(_end_streams)
     return app
 
 
-def _add_routes(router: web.UrlDispatcher, dockfile: Dockfile) -> None:
-    expose, streaming = dockfile.expose, dockfile.streaming
-    if expose.rest:
-        router.add_get("/", info.page, expect_handler=_expect)
-        router.add_get("/health", info.health, expect_handler=_expect)
-        router.add_get("/ready", info.ready, expect_handler=_expect)
-        router.add_get("/metrics", info.metrics, expect_handler=_expect)
-        router.add_get("/schema", info.schema, expect_handler=_expect)
-        router.add_get("/info", info.info, expect_handler=_expect)
-        router.add_post("/invoke", invoke.invoke, expect_handler=_expect)
-    if expose.streaming == "sse":
-        router.add_post("/invoke/stream", invoke.invoke_stream)
-    if streaming.async_runs:
-        router.add_post("/runs", runs.create, expect_handler=_expect)
-        router.add_get("/runs", runs.recent, expect_handler=_expect)
-        router.add_get("/runs/{run_id}", runs.get, expect_handler=_expect)
-        router.add_delete("/runs/{run_id}", runs.cancel, expect_handler=_expect)
-    if streaming.async_runs and expose.streaming == "sse":
-        router.add_get("/runs/{run_id}/events", runs.events, allow_head=False, expect_handler=_expect)
-    if streaming.ingest.enabled:
-        router.add_post("/runs/{run_id}/events", ingest.push, expect_handler=_expect)
+def _add_routes(router: web.UrlDispatcher, routes: Iterable[Route]) -> None:
+    for route in routes:
+        if route.method == hdrs.METH_GET:
+            router.add_get(route.path, route.handler, allow_head=not route.streams, expect_handler=_expect)
+        else:
+            router.add_route(route.method, route.path, route.handler, expect_handler=_expect)
 
 
 async def _expect(request: web.Request) -> None:
@@ -89,16 +75,22 @@ async def answered(request: web.Request, handler: Handler) -> web.StreamResponse
 
     One middleware for all of that: each takes memory while a stream is open.
     """
-    metrics = request.app[SERVICE].metrics
+    service = request.app[SERVICE]
+    metrics, access, connections = service.metrics, service.access, service.connections
     began = time.perf_counter()
     response: web.StreamResponse | None = None
+    counted: str | None = None
     metrics.active_requests.inc()
     try:
+        if access.protected:
+            await access.admit(request)
+        counted = connections.enter(request)
         response = plain_options(request) or await handler(request)
     except Exception as error:
         response = failure_of(error, request)
     finally:
         metrics.active_requests.dec()
+        connections.leave(counted)
         _note(request, response, time.perf_counter() - began)
     return response
 
@@ -111,6 +103,7 @@ def _note(request: web.Request, response: web.StreamResponse | None, seconds: fl
     streamed = response is None or response.content_type == "text/event-stream"
     request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
     if _logger.isEnabledFor(logging.INFO):
+        caller = request.get(CALLER)
         log(
             _logger,
             logging.INFO,
@@ -121,14 +114,6 @@ def _note(request: web.Request, response: web.StreamResponse | None, seconds: fl
             seconds=round(seconds, 6),
             run_id=request.get(RUN_ID),
             client=request.remote,
+            caller=None if caller is None else caller.user_id,
             user_agent=request.headers.get(hdrs.USER_AGENT),
         )
-
-
-@web.middleware
-async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Bound what one caller has at work. Who asks whether the service lives is always answered."""
-    if request.path in _ALWAYS_ANSWERED:
-        return await handler(request)
-    with request.app[SERVICE].connections.counted(request):
-        return await handler(request)

@@ -1,14 +1,14 @@
 """How much one caller may have open at a time."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from aiohttp import web
 
 from dockrion.errors import TooManyConnections
+from dockrion.web.access import CALLER
 
 _UNIX = "unix"
+_ALWAYS_ANSWERED = ("/health", "/ready")  # who asks whether the service lives is not to be refused
 
 
 def peer(request: web.Request) -> str:
@@ -21,28 +21,31 @@ class Connections:
 
     Args:
         most: How many one caller may have.
-        caller: Tells whose a request is.
     """
 
-    def __init__(self, most: int, caller: Callable[[web.Request], str] = peer) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._caller = caller
         self._open: Counter[str] = Counter()
 
-    @contextmanager
-    def counted(self, request: web.Request) -> Iterator[None]:
-        """Count a request while it is at work.
+    def enter(self, request: web.Request) -> str | None:
+        """Count a request, and return what `leave` has to be told when it is over.
 
         Raises:
             TooManyConnections: Its caller has as many as it may.
         """
-        caller = self._caller(request)
-        if self._open[caller] >= self._most:
+        if request.path in _ALWAYS_ANSWERED:
+            return None
+        caller = request.get(CALLER)
+        who = peer(request) if caller is None else caller.owner
+        if self._open[who] >= self._most:
             raise TooManyConnections(f"more than {self._most} requests and streams at a time; end some first")
-        self._open[caller] += 1
-        try:
-            yield
-        finally:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
+        self._open[who] += 1
+        return who
+
+    def leave(self, who: str | None) -> None:
+        """Count a request no more."""
+        if who is None:
+            return
+        self._open[who] -= 1
+        if not self._open[who]:
+            del self._open[who]

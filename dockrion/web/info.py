@@ -114,7 +114,7 @@ async def info(request: web.Request) -> web.Response:
         {
             "success": True,
             "agent": service.redactor.value(agent),
-            "auth_enabled": dockfile.auth is not None and dockfile.auth.mode != "none",
+            "auth_enabled": dockfile.protected,
             "version": dockrion.__version__,
             "metadata": service.redactor.value(msgspec.to_builtins(dockfile.metadata) | kept),
         }

@@ -1,6 +1,5 @@
 """Taking events from other processes: who may send them, and in which form."""
 
-import hmac
 from ipaddress import ip_address
 from typing import Any
 
@@ -11,6 +10,7 @@ from dockrion.errors import Forbidden, InvalidRequest, Unauthorized
 from dockrion.ingest import Batch
 from dockrion.web import requests
 from dockrion.web.answers import answer
+from dockrion.web.owned import refuse_others
 from dockrion.web.service import SERVICE
 
 _LINES = ("application/x-ndjson", "application/jsonl")
@@ -20,7 +20,11 @@ _OF_OTHERS = (hdrs.ORIGIN, hdrs.FORWARDED, hdrs.X_FORWARDED_FOR, "X-Real-IP", "V
 
 async def push(request: web.Request) -> web.Response:
     """Take a batch of events for a run."""
-    refuse_strangers(request)
+    access = request.app[SERVICE].access
+    if not access.protected:
+        refuse_strangers(request)
+    elif not access.is_producer(request):
+        await refuse_others(request)
     run_id = requests.run_id(request)
     producer_seq = requests.integer(request, "producer_seq", 0, 1, requests.MAX_SEQUENCE) or None
     batch = Batch(await _events(request), producer_seq)
@@ -29,23 +33,18 @@ async def push(request: web.Request) -> web.Response:
 
 
 def refuse_strangers(request: web.Request) -> None:
-    """Return if the peer may send events.
+    """Return if the peer may send events, where callers need not say who they are.
 
     Raises:
         Unauthorized: It has not the token.
         Forbidden: No token is set, and it is on another machine, or may speak for others.
     """
-    token = request.app[SERVICE].ingest_token
-    if token is None:
-        if not _is_local(request):
-            raise Forbidden("only this machine may send events; see streaming.ingest.token_env")
-    elif not hmac.compare_digest(_bearer(request), token.encode("utf-8", "surrogateescape")):
-        raise Unauthorized("send the token for events: Authorization: Bearer …")
-
-
-def _bearer(request: web.Request) -> bytes:
-    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    return token.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
+    access = request.app[SERVICE].access
+    if access.knows_producers:
+        if not access.is_producer(request):
+            raise Unauthorized("send the token for events: Authorization: Bearer …")
+    elif not _is_local(request):
+        raise Forbidden("only this machine may send events; see streaming.ingest.token_env")
 
 
 def _is_local(request: web.Request) -> bool:

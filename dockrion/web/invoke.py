@@ -7,13 +7,14 @@ from dockrion import ids
 from dockrion.web import requests
 from dockrion.web.answers import answer
 from dockrion.web.service import RUN_ID, SERVICE
-from dockrion.web.streams import stream
+from dockrion.web.streams import EXPIRED, stream
 
 
 async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
     call = await requests.call(request)
+    await service.rates.count(request)
     request[RUN_ID] = run_id = ids.uuid7()
     limit = service.dockfile.arguments.timeout_sec or None
     done, seconds = await service.runs.invoke(call, run_id, limit)
@@ -28,6 +29,7 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     service.runs.ready_agent()
     asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
     call = await requests.call(request)
+    await service.rates.count(request)
     abandon = (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel"
     request[RUN_ID] = run_id = await service.new_run_id()
     call = requests.with_events_url(call, request, run_id)
@@ -38,5 +40,6 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     try:
         return await stream(request, run_id, 0, timeout=None, headers=headers)
     finally:
-        if abandon:
+        resumes = EXPIRED in request and service.dockfile.streaming.async_runs
+        if abandon and not resumes:
             service.runs.abandon(run_id)  # does nothing to a run that is over

@@ -12,6 +12,7 @@ from dockrion.agents import configs
 from dockrion.agents.base import Call
 from dockrion.errors import InvalidRequest, UnsupportedMediaType
 from dockrion.ids import checked
+from dockrion.web.access import CALLER
 from dockrion.web.service import RUN_ID, SERVICE
 
 _CONFIG = "_config"
@@ -40,7 +41,7 @@ async def call(request: web.Request) -> Call:
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest("the body does not match io_schema.input", details=violations)
-    return Call(value, config, resume, _traceparent(request))
+    return Call(value, config, resume, _traceparent(request), caller=request.get(CALLER))
 
 
 def _traceparent(request: web.Request) -> str | None:

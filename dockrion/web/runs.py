@@ -10,8 +10,10 @@ from dockrion.backends.base import BadCursor, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
 from dockrion.web import requests
+from dockrion.web.access import CALLER
 from dockrion.web.answers import answer
 from dockrion.web.ingest import refuse_strangers
+from dockrion.web.owned import listed_owner, readable, refuse_others
 from dockrion.web.service import RUN_ID, SERVICE, Service
 from dockrion.web.streams import stream
 
@@ -21,7 +23,8 @@ async def create(request: web.Request) -> web.Response:
     service.runs.ready_agent()
     asked = _client_id(request, service)
     agent = _producer(request, service)
-    call = await requests.call(request) if agent is None else Call(None)
+    call = await requests.call(request) if agent is None else Call(None, caller=request.get(CALLER))
+    await service.rates.count(request)
     request[RUN_ID] = run_id = asked or await service.new_run_id()
     call = requests.with_events_url(call, request, run_id)
     run = await service.runs.start(call, run_id, agent=agent)
@@ -31,6 +34,7 @@ async def create(request: web.Request) -> web.Response:
         "status": run.status,
         "events_url": f"/runs/{run_id}/events" if watched else None,
         "created_at": run.created_at,
+        **(await service.access.run_token(run_id) if watched else {}),
     }
     return answer(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})
 
@@ -41,7 +45,10 @@ async def recent(request: web.Request) -> web.Response:
     limit = requests.integer(request, "limit", 100, 1, 500)
     try:
         listing = await request.app[SERVICE].backend.recent(
-            status=cast("Status | None", status), limit=limit, cursor=request.query.get("cursor")
+            status=cast("Status | None", status),
+            limit=limit,
+            cursor=request.query.get("cursor"),
+            owner=listed_owner(request),
         )
     except BadCursor:
         raise InvalidRequest("?cursor= is the `next` of an earlier answer") from None
@@ -49,11 +56,17 @@ async def recent(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.Response:
-    run = await request.app[SERVICE].backend.get(requests.run_id(request))
-    return answer(_shown(run))
+    return answer(_shown(await readable(request)))
+
+
+async def renew_token(request: web.Request) -> web.Response:
+    """Give out one more token for reading a run."""
+    run = await readable(request)
+    return answer({"run_id": run.run_id, **await request.app[SERVICE].access.run_token(run.run_id)})
 
 
 async def cancel(request: web.Request) -> web.Response:
+    await refuse_others(request)
     run_id = requests.run_id(request)
     await request.app[SERVICE].runs.cancel(run_id, requests.reason(request))
     return answer({"run_id": run_id, "status": "cancelled"})
@@ -61,12 +74,12 @@ async def cancel(request: web.Request) -> web.Response:
 
 async def events(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    run_id = requests.run_id(request)
     after = requests.position(request)
     default = service.dockfile.streaming.connection.default_timeout
     timeout = requests.integer(request, "timeout", default, 1, 3600)
     strict = requests.boolean(request, "strict")
-    run = await service.backend.get(run_id)
+    run = await readable(request)
+    run_id = run.run_id
     if run.finished and after >= run.last_sequence:
         return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
     if strict:
@@ -81,7 +94,8 @@ def _producer(request: web.Request, service: Service) -> FedAgent | None:
     spec = service.dockfile.streaming.ingest
     if not spec.enabled:
         raise InvalidRequest("this service takes no events; see streaming.ingest")
-    refuse_strangers(request)
+    if not service.access.protected:
+        refuse_strangers(request)
     return FedAgent(spec.idle_timeout)
 
 

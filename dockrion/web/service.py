@@ -9,6 +9,7 @@ from aiohttp import web
 
 from dockrion import ids
 from dockrion.agents.loading import load_agent, load_ids
+from dockrion.auth.base import Authenticator
 from dockrion.backends.base import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
@@ -23,7 +24,9 @@ from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
 from dockrion.runs import RunManager
 from dockrion.validation import Schema
+from dockrion.web.access import Access
 from dockrion.web.connections import Connections
+from dockrion.web.rates import Rates
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long runs are kept that no endpoint shows
@@ -76,7 +79,8 @@ class Service:
         streams: Those open now.
         connections: Counts what each caller has open.
         ingest: Takes what other processes push.
-        ingest_token: What they have to send with it, None for nothing.
+        access: Tells who gets in.
+        rates: How often.
         write_seconds: How long a reader may take nothing before its connection is closed.
     """
 
@@ -93,7 +97,10 @@ class Service:
         self.ingest = Ingest(
             self.runs.find, self.backend, self.redactor, max_event_bytes=limits.max_event_bytes
         )
-        self.ingest_token = loaded.credentials.ingest_token
+        self.access = Access(
+            self.dockfile.auth, _authenticator(loaded), self.backend, loaded.credentials.ingest_token
+        )
+        self.rates = Rates(self.dockfile.auth, self.backend)
         self.streams = OpenStreams()
         self.connections = Connections(limits.max_connections_per_caller)
         self.write_seconds = _WRITE_SECONDS
@@ -134,6 +141,7 @@ class Service:
         await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
         await self.ingest.aclose()
+        await self.access.aclose()
         await self.backend.aclose()
         if self.runs.agent is not None:
             await self.runs.agent.aclose()
@@ -166,6 +174,15 @@ class Service:
 
 SERVICE = web.AppKey("service", Service)
 RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
+
+
+def _authenticator(loaded: Loaded) -> Authenticator | None:
+    auth = loaded.dockfile.auth
+    if auth is None or not loaded.dockfile.protected:
+        return None
+    from dockrion.auth.opening import open_authenticator  # noqa: PLC0415  as the backend below
+
+    return open_authenticator(auth, loaded.credentials)
 
 
 def _backend(dockfile: Dockfile) -> Backend:

@@ -15,11 +15,13 @@ from dockrion.backends.reading import Page
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
 from dockrion.logs import log
+from dockrion.web.access import EXPIRES_AT
 from dockrion.web.service import SERVICE, Service
 
 _logger = logging.getLogger(__name__)
 _PIECE_BYTES = 60 * 1024  # less than a transport buffers before it makes its writer wait
 _RETRY_MILLISECONDS = 2000
+EXPIRED = web.RequestKey("expired", bool)  # the stream ended since what opened it had expired
 _HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
@@ -74,7 +76,7 @@ async def stream(
         pages.take = connection.take
         service.metrics.open_streams.inc()
         try:
-            async with asyncio.timeout(timeout) as deadline:
+            async with asyncio.timeout(_sooner(timeout, request)) as deadline:
                 service.streams.add(deadline)
                 try:
                     await connection.send(sse.retry(_RETRY_MILLISECONDS))
@@ -84,8 +86,7 @@ async def stream(
                     service.streams.remove(deadline)
         except TimeoutError:
             with suppress(ConnectionError, _ReaderStuckError):
-                last = sse.DRAINING if service.runs.draining else sse.timeout(timeout or 0)
-                await connection.send(last)
+                await connection.send(_last_words(timeout, request))
         except RunNotFound:
             with suppress(ConnectionError, _ReaderStuckError):
                 await connection.send(sse.gone())
@@ -99,6 +100,23 @@ async def stream(
         finally:
             service.metrics.open_streams.dec()
         return response
+
+
+def _sooner(timeout: int | None, request: web.Request) -> float | None:
+    """Return the seconds until a stream's time is over, or what opened it has expired."""
+    if EXPIRES_AT not in request:
+        return timeout
+    left = request[EXPIRES_AT] - time.time()
+    return left if timeout is None else min(left, timeout)
+
+
+def _last_words(timeout: int | None, request: web.Request) -> bytes:
+    if request.app[SERVICE].runs.draining:
+        return sse.DRAINING
+    if EXPIRES_AT in request and request[EXPIRES_AT] <= time.time():
+        request[EXPIRED] = True
+        return sse.auth_expired()
+    return sse.timeout(timeout or 0)
 
 
 def _chunk(entries: Sequence[Entry]) -> bytes:

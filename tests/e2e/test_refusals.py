@@ -18,7 +18,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"auth": {"mode": "oauth2", "oauth2": {"introspection_url": "http://h/"}}},
         ["auth", "oauth2"],
     ),
-    "policies": ({"policies": {"safety": {}}}, ["policies"]),
+    "policies": ({"policies": {"tools": {"allow": ["x"]}}}, ["policies.tools.allow", "an unknown field"]),
     "a policy for another process": (
         {
             "agent": {"name": "tested", "url": "http://127.0.0.1:9"},

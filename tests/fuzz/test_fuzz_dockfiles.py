@@ -48,7 +48,7 @@ def test_a_damaged_dockfile_is_refused_with_its_place_or_served(
     except DockfileError as error:
         problems = [str(problem) for problem in error.problems]
     else:
-        problems = unserved(loaded) or [summary(loaded)]
+        problems = unserved(loaded) or [summary(loaded, [])]
         create_app(loaded)
     assert problems
     assert all(problem.replace("\n", "").isprintable() for problem in problems)

@@ -39,7 +39,7 @@ def test_a_denial_is_an_error_of_permission_that_names_the_tool() -> None:
 
 
 def test_a_context_names_each_denied_tool_once_and_not_without_end() -> None:
-    context = StreamContext("run", EventFilter(), None, Tools(ToolsSpec(deny_by_default=True)))
+    context = StreamContext("run", EventFilter(), None, None, Tools(ToolsSpec(deny_by_default=True)))
     for name in ["b", "a", "b"]:
         context.deny_tool(name)
     assert context.denied_tools == ["b", "a"]

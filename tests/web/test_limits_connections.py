@@ -8,9 +8,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from aiohttp import web
 
-from dockrion.web.connections import Connections
 from dockrion.web.protocol import protocols
 from tests.conftest import Serve
 from tests.support import Served, wait_until
@@ -179,18 +177,17 @@ async def test_caller_who_leaves_is_not_counted(serve: Serve) -> None:
         assert answer.status == 200
 
 
-async def test_callers_are_counted_each_for_itself(serve: Serve) -> None:
-    def named(request: web.Request) -> str:
-        return request.headers["X-Caller"]
-
-    served = await serve(Waits())
-    served.service.connections = Connections(1, named)
+async def test_callers_are_counted_each_for_itself(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY_ONE=one\nKEY_OTHER=other\nKEY_THIRD=third\n")
+    served = await serve(
+        Waits(), auth={"api_keys": {"prefix": "KEY_"}}, limits={"max_connections_per_caller": 1}
+    )
     async with AsyncExitStack() as streams:
         for caller in ("one", "other"):
-            asked = served.client.post("/invoke/stream", json={}, headers={"X-Caller": caller})
+            asked = served.client.post("/invoke/stream", json={}, headers={"X-API-Key": caller})
             assert (await streams.enter_async_context(asked)).status == 200
         for caller, status in {"one": 429, "other": 429, "third": 200}.items():
-            async with served.client.get("/runs", headers={"X-Caller": caller}) as answer:
+            async with served.client.get("/runs", headers={"X-API-Key": caller}) as answer:
                 assert answer.status == status
 
 

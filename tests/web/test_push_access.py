@@ -12,7 +12,8 @@ from aiohttp.test_utils import make_mocked_request
 from dockrion.cli import main
 from dockrion.logs import JsonFormatter
 from dockrion.redaction import Redactor
-from dockrion.web import ingest
+from dockrion.web import access, ingest
+from dockrion.web.access import Access
 from tests.conftest import Serve
 from tests.e2e.process import write_dockfile
 from tests.support import Served
@@ -145,7 +146,8 @@ async def test_a_token_that_is_no_text_is_wrong(serve: Serve, token: str) -> Non
 async def test_a_token_of_any_bytes_opens_with_the_same_bytes(serve: Serve, token: str) -> None:
     served = await serve(streaming=GUARDED)
     assert token
-    served.service.ingest_token = b"raw\xff".decode("utf-8", "surrogateescape")  # as the environment has it
+    raw = b"raw\xff".decode("utf-8", "surrogateescape")  # as the environment has it
+    served.service.access = Access(None, None, served.backend, raw)
     async with wire(served) as connection:
         asked = request("POST", "/runs/r/events", {"Authorization": "Bearer @"}, b"[]")
         await connection.send(asked.replace(b"Bearer @", b"Bearer raw\xff"))
@@ -162,7 +164,7 @@ async def test_tokens_are_compared_in_constant_time(
         compared.append((one, other))
         return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr(ingest, "hmac", Mock(compare_digest=compare))
+    monkeypatch.setattr(access, "hmac", Mock(compare_digest=compare))
     served = await serve(streaming=GUARDED)
     assert token
     async with served.client.post("/runs/r/events", headers={"Authorization": "Bearer sent"}) as answer:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.dockfile import endpoints
+from dockrion.web import routes as table
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of
@@ -53,11 +53,15 @@ async def test_router_has_the_endpoints_of_the_contract(
 
 
 @pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)
-async def test_summary_names_the_endpoints_of_the_router(
+async def test_the_table_is_what_the_router_has(
     serve: Serve, rest: bool, streaming: str, async_runs: bool
 ) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
-    assert sorted(endpoints(served.service.dockfile)) == routes(served)
+    listed = [
+        f"{route.method} {route.path}".replace("{run_id}", "{id}")
+        for route in table.routes(served.service.dockfile)
+    ]
+    assert sorted(listed) == routes(served)
 
 
 @pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)

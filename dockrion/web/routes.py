@@ -1,0 +1,56 @@
+"""Every route: where it is, what answers there, and who may ask."""
+
+from collections.abc import Iterator
+
+import msgspec
+from aiohttp import hdrs
+
+from dockrion.dockfile import Dockfile
+from dockrion.web import info, ingest, invoke, runs
+from dockrion.web.access import INVOKE, KNOWN, OPEN, PRODUCE, READ_DOCS, READ_RUN, VIEW_METRICS, Rule
+from dockrion.web.answers import Handler
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One method of one path.
+
+    Attributes:
+        method: The HTTP method; GET answers HEAD, too, where it is no stream.
+        path: The path's pattern.
+        handler: What answers.
+        rule: Who may ask.
+        streams: Whether the answer is a stream.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    rule: Rule
+    streams: bool = False
+
+
+def routes(dockfile: Dockfile) -> Iterator[Route]:
+    """Yield the routes that there are with a Dockfile."""
+    expose, streaming = dockfile.expose, dockfile.streaming
+    sse = expose.streaming == "sse"
+    if expose.rest:
+        yield Route(hdrs.METH_GET, "/", info.page, OPEN)
+        yield Route(hdrs.METH_GET, "/health", info.health, OPEN)
+        yield Route(hdrs.METH_GET, "/ready", info.ready, OPEN)
+        yield Route(hdrs.METH_GET, "/metrics", info.metrics, VIEW_METRICS)
+        yield Route(hdrs.METH_GET, "/schema", info.schema, READ_DOCS)
+        yield Route(hdrs.METH_GET, "/info", info.info, KNOWN)
+        yield Route(hdrs.METH_POST, "/invoke", invoke.invoke, INVOKE)
+    if sse:
+        yield Route(hdrs.METH_POST, "/invoke/stream", invoke.invoke_stream, INVOKE, streams=True)
+    if streaming.async_runs:
+        yield Route(hdrs.METH_POST, "/runs", runs.create, INVOKE)
+        yield Route(hdrs.METH_GET, "/runs", runs.recent, INVOKE)
+        yield Route(hdrs.METH_GET, "/runs/{run_id}", runs.get, INVOKE)
+        yield Route(hdrs.METH_DELETE, "/runs/{run_id}", runs.cancel, INVOKE)
+    if streaming.async_runs and sse:
+        yield Route(hdrs.METH_GET, "/runs/{run_id}/events", runs.events, READ_RUN, streams=True)
+        if dockfile.protected:
+            yield Route(hdrs.METH_POST, "/runs/{run_id}/token", runs.renew_token, INVOKE)
+    if streaming.ingest.enabled:
+        yield Route(hdrs.METH_POST, "/runs/{run_id}/events", ingest.push, PRODUCE)
