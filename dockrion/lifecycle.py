@@ -2,7 +2,7 @@
 
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,9 @@ from dockrion.policies.tools import Tools
 from dockrion.publisher import Publisher
 from dockrion.redaction import Redactor
 from dockrion.validation import Schema
+
+if TYPE_CHECKING:  # those who have no policies do without
+    from dockrion.policies.texts import Safety, Texts
 
 _logger = logging.getLogger("dockrion.runs")
 
@@ -36,6 +39,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         max_events: How many events of a run are kept.
         streamed: Whether any endpoint shows events.
         limits: What agents may cost.
+        safety: What their texts go through, or None.
         tools: Which tools agents may call.
     """
 
@@ -49,6 +53,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     max_events: int
     streamed: bool
     limits: LimitsSpec
+    safety: "Safety | None"
     tools: Tools
 
 
@@ -93,16 +98,23 @@ class Lifecycle:
         self, publisher: Publisher, result: Outcome, seconds: float, metadata: dict[str, Any]
     ) -> Outcome:
         """Write how the run ended, its terminal event and its record together, and return it."""
-        result = self.checked(publisher.run.run_id, result)
+        publisher.publish_rest()
+        result = self.checked(publisher.run.run_id, result, publisher.texts)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
         return result
 
-    def checked(self, run_id: str, result: Outcome) -> Outcome:
-        """Fail what is too large, and say what is wrong with an output that breaks its schema.
+    def texts(self) -> "Texts | None":
+        """Return what a run's texts go through, or None."""
+        return None if self._settings.safety is None else self._settings.safety.texts()
+
+    def checked(self, run_id: str, result: Outcome, texts: "Texts | None") -> Outcome:
+        """Mask and fail what may not be said, and say what is wrong with an output that breaks its schema.
 
         The latter is returned all the same.
         """
+        if texts is not None:
+            result = texts.outcome(result)
         result = outcome.within(result, self._settings.limits.max_event_bytes)
         schema = self._settings.output_schema
         if schema is None or not isinstance(result, Completed):

@@ -29,11 +29,11 @@ class Stop(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: Who wanted it.
-        reason: What a caller who cancelled gave as reason.
+        reason: What a caller who cancelled gave as reason, or which policy was broken.
         outcome: How the work has ended elsewhere.
     """
 
-    kind: Literal["cancelled", "timeout", "shutdown", "lost", "limit", "ended"]
+    kind: Literal["cancelled", "timeout", "shutdown", "lost", "limit", "violation", "ended"]
     reason: str | None = None
     outcome: "Outcome | None" = None
 
@@ -191,6 +191,8 @@ def of_stop(stop: Stop) -> Outcome:
         case "limit":
             message = "the agent emitted more events than limits.max_events_per_run"
             return Failed(message, _LIMIT_EXCEEDED)
+        case "violation":
+            return Failed(stop.reason or "a policy was broken", PolicyBroken.code)
         case "ended":
             return stop.outcome or Failed("the run was ended", DockrionError.code)
 

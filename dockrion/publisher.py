@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,9 +17,13 @@ from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.outcome import Stop
 
+if TYPE_CHECKING:  # those who have no policies do without
+    from dockrion.policies.texts import Texts
+
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
+_TOKEN = "token"  # noqa: S105  an event's type
 _LOST, _LIMIT = Stop("lost"), Stop("limit")
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -40,9 +44,11 @@ class Publisher:
             part of the backend's window, so that readers who keep up see every event.
         max_event_bytes: How large an event may be, the terminal one excepted.
         max_events: How many there may be before the terminal one.
+        texts: What the agent's texts go through, None for nothing.
 
     Attributes:
         run: The record as last stored.
+        texts: As it was given.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Publisher:
         batch: int = BUFFER_EVENTS,
         max_event_bytes: int,
         max_events: int,
+        texts: "Texts | None" = None,
     ) -> None:
         self.run = run
         self._batch = batch
@@ -64,6 +71,7 @@ class Publisher:
         self._stop = stop
         self._max_event_bytes = max_event_bytes
         self._max_events = max_events
+        self.texts = texts
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -102,29 +110,54 @@ class Publisher:
             jsonable.NotJSON: A field has no JSON form; the event takes no number.
             ValueError: It is larger than an event may be; it takes no number.
         """
+        texts = None if event_type in events.MANDATORY else self.texts
+        if texts is not None and event_type != _TOKEN:
+            fields = texts.fields(fields)
         with self._lock:
             if self._closed:
                 return
-            sequence = self._sequence + 1
-            now = datetime.now(UTC)
-            terminal = event_type in events.TERMINAL
-            if sequence > self._max_events and not terminal:
-                self._on_loop_soon(partial(self._stop, _LIMIT))
-                return
-            data = events.encode(event_type, self.run.run_id, sequence, now, fields)
-            if len(data) > self._max_event_bytes and not terminal:
-                most = self._max_event_bytes
-                raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
-            self._sequence = sequence
-            self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
-            if changes:
-                self._changes[sequence] = changes
-            if terminal:
-                self._closed = True
-                self._let_go()
-            news = len(self._pending) == 1 or self._closed
+            if texts is not None:
+                said = texts.token(fields) if event_type == _TOKEN else fields
+                if texts.violation is not None:
+                    self._on_loop_soon(partial(self._stop, Stop("violation", texts.violation)))
+                    return
+                if said is None:
+                    return
+                fields = said
+            news = self._add(event_type, fields, changes)
         if news:
             self._on_loop_soon(self._work.set)
+
+    def publish_rest(self) -> None:
+        """Publish what was held back of the tokens: there will be no more."""
+        if self.texts is None:
+            return
+        with self._lock:
+            rest = self.texts.rest()
+            if rest and self.texts.violation is None and not self._closed:
+                self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
+        self._on_loop_soon(self._work.set)
+
+    def _add(self, event_type: str, fields: dict[str, Any], changes: dict[str, Any]) -> bool:
+        """Add an event to the buffer; tell whether that is news to the writer. Called with the lock."""
+        sequence = self._sequence + 1
+        now = datetime.now(UTC)
+        terminal = event_type in events.TERMINAL
+        if sequence > self._max_events and not terminal:
+            self._on_loop_soon(partial(self._stop, _LIMIT))
+            return False
+        data = events.encode(event_type, self.run.run_id, sequence, now, fields)
+        if len(data) > self._max_event_bytes and not terminal:
+            most = self._max_event_bytes
+            raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
+        self._sequence = sequence
+        self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
+        if changes:
+            self._changes[sequence] = changes
+        if terminal:
+            self._closed = True
+            self._let_go()
+        return len(self._pending) == 1 or self._closed
 
     def close(self) -> None:
         """Take no more events, and let go of whoever waits for room."""

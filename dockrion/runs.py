@@ -158,7 +158,7 @@ class RunManager:
             else:
                 self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
         seconds = execution.seconds if execution else 0.0
-        result = self._lifecycle.checked(active.run_id, result)
+        result = self._lifecycle.checked(active.run_id, result, self._lifecycle.texts())
         if isinstance(result, Completed):
             return result, seconds
         self._lifecycle.log_end(active.run_id, result, seconds)
@@ -251,6 +251,7 @@ class RunManager:
             batch=self._batch,
             max_event_bytes=self._settings.limits.max_event_bytes,
             max_events=self._settings.limits.max_events_per_run,
+            texts=self._lifecycle.texts(),
         )
         writer = asyncio.create_task(publisher.write())
         self._writing.add(writer)

@@ -1,7 +1,5 @@
 """The rules that types cannot state, each at the smallest part of the Dockfile it looks at."""
 
-import re
-import warnings
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -134,12 +132,13 @@ def _roles(roles: list[RoleSpec], keys: Keys, report: Report) -> None:
 
 
 def _patterns(patterns: list[str], keys: Keys, report: Report) -> None:
+    from dockrion.policies.patterns import BadPattern, Patterns  # noqa: PLC0415  for those who have some
+
     for index, pattern in enumerate(patterns):
         try:
-            with warnings.catch_warnings(action="ignore"):
-                re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            message = f"expected a regular expression, got {report.shown(pattern)}: {error}"
+            Patterns([pattern])
+        except BadPattern as error:
+            message = f"expected a pattern that can be used, got {report.shown(pattern)}: {error.message}"
             report.error((*keys, index), message)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,14 +11,17 @@ from yarl import URL
 
 from dockrion.agents import configs
 from dockrion.agents.base import Call
-from dockrion.errors import InvalidRequest, UnsupportedMediaType
+from dockrion.agents.threads import in_thread
+from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
 from dockrion.ids import checked
+from dockrion.validation import Violation
 from dockrion.web.access import CALLER
 from dockrion.web.service import RUN_ID, SERVICE
 
 _CONFIG = "_config"
 MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
+_SOON_READ_BYTES = 128 * 1024  # a larger body is read for phrasings beside the event loop
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CONTAINERS = (list, dict)
@@ -30,9 +34,12 @@ async def call(request: web.Request) -> Call:
     Raises:
         UnsupportedMediaType: The body says that it is something else than JSON.
         InvalidRequest: It is empty, malformed, or breaks the schema.
+        PolicyViolation: It has a phrasing that is refused.
     """
     service = request.app[SERVICE]
     value, size = await json(request)
+    if service.phrasings is not None:
+        await _refuse_phrasings(service.phrasings, value, size)
     config = None
     resume: Any = msgspec.UNSET
     if service.dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value:
@@ -42,6 +49,15 @@ async def call(request: web.Request) -> Call:
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest("the body does not match io_schema.input", details=violations)
     return Call(value, config, resume, _traceparent(request), caller=request.get(CALLER))
+
+
+async def _refuse_phrasings(found: Callable[[Any], list[Violation]], value: Any, size: int) -> None:
+    if size > _SOON_READ_BYTES:
+        violations = await in_thread(lambda: found(value), "dockrion-phrasings")
+    else:
+        violations = found(value)
+    if violations:
+        raise PolicyViolation("the body has a phrasing that is refused here", details=violations)
 
 
 def _traceparent(request: web.Request) -> str | None:

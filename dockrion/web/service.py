@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -13,6 +14,7 @@ from dockrion.auth.base import Authenticator
 from dockrion.backends.base import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
+from dockrion.dockfile.safety_structs import PoliciesSpec
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS
 from dockrion.ids import CustomIds
@@ -23,10 +25,13 @@ from dockrion.metrics import Metrics
 from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
 from dockrion.runs import RunManager
-from dockrion.validation import Schema
+from dockrion.validation import Schema, Violation
 from dockrion.web.access import Access
 from dockrion.web.connections import Connections
 from dockrion.web.rates import Rates
+
+if TYPE_CHECKING:
+    from dockrion.policies.texts import Safety
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long runs are kept that no endpoint shows
@@ -79,6 +84,7 @@ class Service:
         streams: Those open now.
         connections: Counts what each caller has open.
         ingest: Takes what other processes push.
+        phrasings: Finds what is refused in a body; None where nothing is.
         access: Tells who gets in.
         rates: How often.
         write_seconds: How long a reader may take nothing before its connection is closed.
@@ -97,6 +103,7 @@ class Service:
         self.ingest = Ingest(
             self.runs.find, self.backend, self.redactor, max_event_bytes=limits.max_event_bytes
         )
+        self.phrasings = _phrasings(self.dockfile.policies)
         self.access = Access(
             self.dockfile.auth, _authenticator(loaded), self.backend, loaded.credentials.ingest_token
         )
@@ -168,6 +175,7 @@ class Service:
             max_events=streaming.redis.max_events_per_run,
             streamed=self.dockfile.expose.streaming != "none",
             limits=self.dockfile.limits,
+            safety=_safety(self.dockfile.policies),
             tools=Tools(self.dockfile.tools),
         )
 
@@ -183,6 +191,23 @@ def _authenticator(loaded: Loaded) -> Authenticator | None:
     from dockrion.auth.opening import open_authenticator  # noqa: PLC0415  as the backend below
 
     return open_authenticator(auth, loaded.credentials)
+
+
+def _phrasings(policies: PoliciesSpec | None) -> Callable[[Any], list[Violation]] | None:
+    if policies is None or policies.safety is None or not policies.safety.block_prompt_injection:
+        return None
+    from dockrion.policies.injection import found  # noqa: PLC0415  as the backend below
+
+    return found
+
+
+def _safety(policies: PoliciesSpec | None) -> "Safety | None":
+    spec = None if policies is None else policies.safety
+    if spec is None or not (spec.redact_patterns or spec.max_output_chars):
+        return None
+    from dockrion.policies.texts import Safety  # noqa: PLC0415  as the backend below
+
+    return Safety(spec)
 
 
 def _backend(dockfile: Dockfile) -> Backend:

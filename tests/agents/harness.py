@@ -169,6 +169,7 @@ async def bench(
         max_events=100_000,
         streamed=True,
         limits=LimitsSpec(),
+        safety=None,
         tools=tools or Tools(),
     )
     runs = RunManager(settings, backend, metrics, Redactor(secrets))
