@@ -96,7 +96,7 @@ class Access:
         if rule.takes_run_token and "token" in request.query:
             request[EXPIRES_AT] = await self._expiry(request)
             return
-        caller = await self._authenticator.authenticate(self._credential(request))
+        caller = await self._known(self._authenticator, request)
         if rule.permission is not None and rule.permission not in caller.permissions:
             raise Forbidden(f"this needs the permission {rule.permission}, which none of your roles has")
         request[CALLER] = caller
@@ -132,6 +132,12 @@ class Access:
             raise self._unauthorized()
         return until
 
+    async def _known(self, authenticator: Authenticator, request: web.Request) -> Caller:
+        try:
+            return await authenticator.authenticate(self._credential(request))
+        except Unauthorized:
+            raise self._unauthorized() from None
+
     def _credential(self, request: web.Request) -> str:
         """Return the caller's key or token.
 
@@ -144,7 +150,7 @@ class Access:
         if not sent and (self._keys is None or self._keys.allow_bearer):
             sent = _bearer(request)
         if not sent:
-            raise self._unauthorized()
+            raise refused()
         return sent
 
     def _unauthorized(self) -> Unauthorized:
