@@ -75,8 +75,9 @@ async def stream(
         connection = _Connection(request, response, service, run_id, after)
         pages.take = connection.take
         service.metrics.open_streams.inc()
+        left, expires = _end(timeout, request)
         try:
-            async with asyncio.timeout(_sooner(timeout, request)) as deadline:
+            async with asyncio.timeout(left) as deadline:
                 service.streams.add(deadline)
                 try:
                     await connection.send(sse.retry(_RETRY_MILLISECONDS))
@@ -86,7 +87,7 @@ async def stream(
                     service.streams.remove(deadline)
         except TimeoutError:
             with suppress(ConnectionError, _ReaderStuckError):
-                await connection.send(_last_words(timeout, request))
+                await connection.send(_last_words(request, sse.timeout(timeout or 0), expires=expires))
         except RunNotFound:
             with suppress(ConnectionError, _ReaderStuckError):
                 await connection.send(sse.gone())
@@ -102,21 +103,22 @@ async def stream(
         return response
 
 
-def _sooner(timeout: int | None, request: web.Request) -> float | None:
-    """Return the seconds until a stream's time is over, or what opened it has expired."""
+def _end(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:
+    """Return the seconds until a stream's time is over, and whether what opened it expires then."""
     if EXPIRES_AT not in request:
-        return timeout
+        return timeout, False
     left = request[EXPIRES_AT] - time.time()
-    return left if timeout is None else min(left, timeout)
+    return (left, True) if timeout is None or left <= timeout else (timeout, False)
 
 
-def _last_words(timeout: int | None, request: web.Request) -> bytes:
+def _last_words(request: web.Request, over: bytes, *, expires: bool) -> bytes:
+    """Return what to say when a stream's time is over; the clock, which may be set, is not asked again."""
     if request.app[SERVICE].runs.draining:
         return sse.DRAINING
-    if EXPIRES_AT in request and request[EXPIRES_AT] <= time.time():
+    if expires:
         request[EXPIRED] = True
         return sse.auth_expired()
-    return sse.timeout(timeout or 0)
+    return over
 
 
 def _chunk(entries: Sequence[Entry]) -> bytes:
