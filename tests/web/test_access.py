@@ -1,0 +1,239 @@
+"""Who gets in where: every route of the router, with every kind of credential."""
+
+from collections.abc import AsyncIterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import Serve
+from tests.support import Served
+from tests.web.doors import DOORS, MAY, Door, Headers, api_keys
+from tests.web.helpers import error_of
+
+OPEN, KNOWN = "open to everybody", "open to whoever is known"
+# Who may ask: nothing is served that is not here.
+RULES = {
+    "GET /": OPEN,
+    "GET /health": OPEN,
+    "GET /ready": OPEN,
+    "GET /metrics": "view_metrics",
+    "GET /schema": "read_docs",
+    "GET /info": KNOWN,
+    "POST /invoke": "invoke",
+    "POST /invoke/stream": "invoke",
+    "POST /runs": "invoke",
+    "GET /runs": "invoke",
+    "GET /runs/{run_id}": "invoke",
+    "DELETE /runs/{run_id}": "invoke",
+    "GET /runs/{run_id}/events": "invoke",
+    "POST /runs/{run_id}/events": "invoke",
+    "POST /runs/{run_id}/token": "invoke",
+}
+RUN = "made-by-owner"
+EVERYTHING: dict[str, Any] = {"streaming": {"ingest": {"enabled": True}}}
+
+
+@pytest.fixture(params=DOORS)
+async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
+    async with DOORS[request.param]() as made:
+        yield made
+
+
+async def guarded(serve: Serve, door: Door, folder: Path, **auth: Any) -> Served:
+    """Serve everything there is, with a finished run of `owner`'s."""
+    served = await serve(**EVERYTHING, **door.sections(folder, **auth))
+    async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=door.key("owner")) as answer:
+        assert answer.status == 202, await answer.text()
+    await ended(served, RUN, door.key("owner"))
+    return served
+
+
+async def ended(served: Served, run_id: str, headers: Headers) -> None:
+    """Wait for a run's end, as its owner."""
+    async with served.client.get(f"/runs/{run_id}/events", headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        await answer.read()
+
+
+def endpoints(served: Served) -> list[str]:
+    """Return what the router has: method and path of each, HEAD too."""
+    app = served.client.app
+    assert app is not None
+    return sorted(
+        {
+            f"{route.method} {route.resource.canonical}"
+            for route in app.router.routes()
+            if route.resource is not None and route.method != "OPTIONS"
+        }
+    )
+
+
+def rule(endpoint: str) -> str:
+    """Return who may ask; whatever answers HEAD is held to what GET is."""
+    return RULES[endpoint.replace("HEAD ", "GET ")]
+
+
+async def ask(
+    served: Served, endpoint: str, headers: Headers, run_id: str = RUN
+) -> tuple[aiohttp.ClientResponse, str]:
+    method, path = endpoint.replace("{run_id}", run_id).split()
+    body: dict[str, Any] = {"json": {}} if method == "POST" else {}
+    async with served.client.request(method, path, headers=headers, **body) as answer:
+        return answer, await answer.text()
+
+
+async def test_every_route_has_a_rule_here(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    assert {each.replace("HEAD ", "GET ") for each in endpoints(served)} == RULES.keys()
+
+
+async def test_a_route_that_nobody_gave_a_rule_is_nobodys(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    served.service.access.rules = {}
+    for endpoint in endpoints(served):
+        answer, _ = await ask(served, endpoint, door.key("owner"))
+        assert answer.status == 403, endpoint
+
+
+async def test_what_proves_nothing_opens_nothing(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    for wrong, headers in door.wrong.items():
+        said = set()
+        for endpoint in endpoints(served):
+            for run_id in (RUN, "never-was"):
+                answer, text = await ask(served, endpoint, headers, run_id)
+                if rule(endpoint) == OPEN:
+                    assert answer.status == 200, (wrong, endpoint)
+                    continue
+                assert answer.status == 401, (wrong, endpoint)
+                said.add((answer.headers["WWW-Authenticate"], text if answer.method != "HEAD" else ""))
+        assert len(said) == 2, (wrong, said)  # that of HEAD, and one and the same of all others
+        assert '"AUTH_ERROR"' in max(text for _, text in said)
+
+
+async def test_every_reason_is_answered_in_the_same_words(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    said = set()
+    for headers in door.wrong.values():
+        async with served.client.get("/info", headers=headers) as answer:
+            body = await error_of(answer, 401, "AUTH_ERROR")
+            said.add((body["error"], answer.headers["WWW-Authenticate"]))
+    assert len(said) == 1
+
+
+async def test_roles_open_what_they_permit_and_no_more(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    for user, endpoint in product(MAY, endpoints(served)):
+        answer, text = await ask(served, endpoint, door.key(user), "never-was")
+        asked = (user, endpoint, text)
+        if rule(endpoint) in (OPEN, KNOWN, *MAY[user]):
+            assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), asked
+        else:
+            assert answer.status == 403, asked
+            assert answer.method == "HEAD" or ('"FORBIDDEN"' in text and rule(endpoint) in text), asked
+
+
+async def test_what_is_right_opens_everything(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    for endpoint in endpoints(served):
+        answer, text = await ask(served, endpoint, door.key("owner"))
+        finished = endpoint in ("DELETE /runs/{run_id}", "POST /runs/{run_id}/events")
+        assert answer.status in ((400,) if finished else (200, 202)), (endpoint, text)
+
+
+async def test_without_roles_whoever_is_let_in_may_do_everything(
+    serve: Serve, door: Door, tmp_path: Path
+) -> None:
+    served = await guarded(serve, door, tmp_path, roles=False)
+    for endpoint in endpoints(served):
+        answer, text = await ask(served, endpoint, door.key("wanderer"), "never-was")
+        assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), text
+        answer, _ = await ask(served, endpoint, {})
+        assert answer.status == (200 if rule(endpoint) == OPEN else 401), endpoint
+
+
+async def test_without_roles_anothers_run_stays_anothers(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path, roles=False)
+    await check_hidden(served, door.key("other"))
+
+
+async def test_anothers_run_is_as_one_that_never_was(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    for user in ("other", "worker"):
+        await check_hidden(served, door.key(user))
+
+
+async def check_hidden(served: Served, headers: Headers) -> None:
+    asked = [each for each in endpoints(served) if "{run_id}" in each]
+    assert len(asked) == 6
+    for endpoint in asked:
+        answer, text = await ask(served, endpoint, headers)
+        never, never_text = await ask(served, endpoint, headers, "never-was")
+        assert answer.status == never.status == 404, endpoint
+        assert text.replace(RUN, "never-was") == never_text
+        assert answer.headers.keys() == never.headers.keys()
+
+
+async def test_preflights_and_what_has_no_route_are_as_without_auth(
+    serve: Serve, door: Door, tmp_path: Path
+) -> None:
+    served = await guarded(serve, door, tmp_path)
+    preflight = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization,x-api-key",
+    }
+    for path in {each.split()[1] for each in endpoints(served)}:
+        answer, _ = await ask(served, f"OPTIONS {path}", preflight)
+        if f"GET {path}" in RULES:
+            assert answer.status == 200, path
+            assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+        answer, text = await ask(served, f"OPTIONS {path}", {})
+        assert (answer.status, text) == (204, ""), path
+        answer, text = await ask(served, f"PUT {path}", {})
+        assert answer.status == 405
+        assert "METHOD_NOT_ALLOWED" in text
+    for path in ("/nowhere", "/runs/", f"/runs/{RUN}/nothing", "/METRICS"):
+        answer, text = await ask(served, f"GET {path}", {})
+        assert answer.status == 404
+        assert "NOT_FOUND" in text
+
+
+async def test_what_is_open_tells_nothing_secret(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    secrets = [*door.variables.values(), *door.key("owner").values(), RUN, "introspect", "127.0.0.1"]
+    for endpoint in (each for each in endpoints(served) if rule(each) == OPEN):
+        answer, text = await ask(served, endpoint, {})
+        assert not [each for each in secrets if each in text or each in str(answer.headers)], endpoint
+
+
+async def test_info_says_that_callers_are_asked(serve: Serve, door: Door, tmp_path: Path) -> None:
+    served = await guarded(serve, door, tmp_path)
+    async with served.client.get("/info", headers=door.key("deployer")) as answer:
+        assert (await answer.json())["auth_enabled"] is True
+    open_to_all = await serve(auth={"mode": "none"})
+    async with open_to_all.client.get("/info") as answer:
+        assert (await answer.json())["auth_enabled"] is False
+
+
+async def test_keys_alone_are_asked_for_in_the_header_that_the_dockfile_names(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async with api_keys() as door:
+        keys = {"prefix": "KEY_OF_", "header": "X-My-Key", "allow_bearer": False}
+        served = await serve(**door.sections(tmp_path, api_keys=keys))
+        key = door.key("owner")["X-API-Key"]
+        for headers, status in (
+            ({"X-My-Key": key}, 200),
+            ({"x-my-key": key}, 200),
+            ({"X-API-Key": key}, 401),
+            ({"Authorization": f"Bearer {key}"}, 401),
+            ({"X-My-Key": "wrong", "Authorization": f"Bearer {key}"}, 401),
+        ):
+            async with served.client.get("/info", headers=headers) as answer:
+                assert answer.status == status, headers
+                if status == 401:
+                    assert answer.headers["WWW-Authenticate"] == 'ApiKey header="X-My-Key"'
