@@ -9,10 +9,10 @@ from aiohttp import hdrs, web
 
 from dockrion.auth import run_tokens
 from dockrion.auth.base import Authenticator, refused
-from dockrion.backends.base import Backend
+from dockrion.backends.base import Backend, Run
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, Permission
-from dockrion.errors import Forbidden, Unauthorized
+from dockrion.errors import Forbidden, RunNotFound, Unauthorized
 from dockrion.ids import checked
 
 _BEARER = "bearer"
@@ -113,11 +113,11 @@ class Access:
         sent = _bearer(request).encode("utf-8", "surrogateescape")
         return bool(self._ingest_token) and hmac.compare_digest(sent, self._ingest_token or b"")
 
-    async def run_token(self, run_id: str) -> dict[str, Any]:
+    async def run_token(self, run: Run) -> dict[str, Any]:
         """Return what an answer says of a new token for reading a run; nothing where none is needed."""
         if not self.protected:
             return {}
-        token = run_tokens.issue(await self._backend.secret(), run_id)
+        token = run_tokens.issue(await self._backend.secret(), _once_named(run))
         return {"events_token": token, "events_token_expires_in": run_tokens.LIFETIME_SECONDS}
 
     async def aclose(self) -> None:
@@ -127,7 +127,12 @@ class Access:
 
     async def _expiry(self, request: web.Request) -> float:
         run_id = checked(request.match_info["run_id"])
-        until = run_tokens.expiry(await self._backend.secret(), run_id, request.query["token"])
+        secret = await self._backend.secret()
+        try:
+            run = await self._backend.get(run_id)
+        except RunNotFound:  # strangers are not to learn which runs there are
+            raise self._unauthorized() from None
+        until = run_tokens.expiry(secret, _once_named(run), request.query["token"])
         if until is None:
             raise self._unauthorized()
         return until
@@ -163,6 +168,11 @@ class Access:
 def _is_handled(request: web.Request) -> bool:
     """Tell whether a handler of ours would answer: not what has no route, nor a CORS preflight."""
     return request.match_info.http_exception is None and request.method != hdrs.METH_OPTIONS
+
+
+def _once_named(run: Run) -> str:
+    """Return a name that no other run will ever have: an id is free again once its run is forgotten."""
+    return f"{run.run_id} {run.created_at.isoformat()}"
 
 
 def _bearer(request: web.Request) -> str:

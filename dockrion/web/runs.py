@@ -34,7 +34,7 @@ async def create(request: web.Request) -> web.Response:
         "status": run.status,
         "events_url": f"/runs/{run_id}/events" if watched else None,
         "created_at": run.created_at,
-        **(await service.access.run_token(run_id) if watched else {}),
+        **(await service.access.run_token(run) if watched else {}),
     }
     return answer(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})
 
@@ -62,7 +62,7 @@ async def get(request: web.Request) -> web.Response:
 async def renew_token(request: web.Request) -> web.Response:
     """Give out one more token for reading a run."""
     run = await readable(request)
-    return answer({"run_id": run.run_id, **await request.app[SERVICE].access.run_token(run.run_id)})
+    return answer({"run_id": run.run_id, **await request.app[SERVICE].access.run_token(run)})
 
 
 async def cancel(request: web.Request) -> web.Response:
