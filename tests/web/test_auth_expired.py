@@ -1,0 +1,167 @@
+"""Streams whose credential expires while they are open: told so, and resumed without loss."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.sse import Message
+from dockrion.web import streams
+from tests.auth.clock import Clock
+from tests.auth.issuers import issuer
+from tests.conftest import Serve
+from tests.support import Reader, Served, data, wait_until
+from tests.web.doors import DOORS, Door, Headers, api_keys, bearer, public_key
+from tests.web.helpers import Waits
+from tests.web.test_events_tokens import LIFETIME, begun, renewed
+
+Making = Callable[[], AbstractAsyncContextManager[Door]]
+BOTH = pytest.mark.parametrize("making", [DOORS["jwt public key"], DOORS["oauth2"]])
+
+
+@asynccontextmanager
+async def opened(making: Making, serve: Serve, folder: Path, **sections: Any) -> AsyncIterator[Any]:
+    """Serve who has a token, and yield the service, its agent, and the token."""
+    async with making() as door:
+        served = await serve(agent := Waits(), **sections, **door.sections(folder))
+        yield served, agent, door.key("owner")
+        agent.go.set()
+
+
+def expire(served: Served) -> None:
+    """Let what opened the only stream expire now, having seen that it would at the right time."""
+    (deadline,) = served.service.streams._deadlines
+    now = asyncio.get_running_loop().time()
+    end = deadline.when()
+    assert end is not None
+    assert LIFETIME - 10 < end - now <= LIFETIME
+    deadline.reschedule(now)
+
+
+def check_told(messages: list[Message]) -> None:
+    """Check that a stream ended with the control frame, which moves no cursor."""
+    assert [each.event for each in messages] == ["started", "token", "auth_expired"]
+    last = messages[-1]
+    assert last.id is None
+    assert last.last_event_id == "2"
+    assert data(last).keys() == {"message"}
+
+
+async def read_until_expired(served: Served, answer: Any) -> None:
+    assert answer.status == 200, await answer.text()
+    reader = Reader(answer)
+    messages = await reader.until("token")
+    expire(served)
+    check_told(messages + await reader.all())
+
+
+async def check_resumed(served: Served, run_id: str, headers: Headers, **query: str) -> None:
+    """Check that whoever comes back gets what is missing, and nothing twice."""
+    async with served.client.get(
+        f"/runs/{run_id}/events", headers={**headers, "Last-Event-ID": "2"}, params=query
+    ) as answer:
+        assert answer.status == 200, await answer.text()
+        messages = await Reader(answer).all()
+    assert [(each.id, each.event) for each in messages] == [("3", "token"), ("4", "complete")]
+
+
+@BOTH
+async def test_pattern_b_is_told_and_resumes(serve: Serve, tmp_path: Path, making: Making) -> None:
+    async with opened(making, serve, tmp_path) as (served, agent, headers):
+        async with served.client.post("/runs", json={}, headers=headers) as answer:
+            run_id = (await answer.json())["run_id"]
+        async with served.client.get(f"/runs/{run_id}/events?timeout=3600", headers=headers) as answer:
+            await read_until_expired(served, answer)
+        agent.go.set()
+        await check_resumed(served, run_id, headers)
+        assert agent.stopped == []
+
+
+@BOTH
+async def test_pattern_a_is_told_and_its_run_goes_on(serve: Serve, tmp_path: Path, making: Making) -> None:
+    async with opened(making, serve, tmp_path) as (served, agent, headers):
+        async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
+            await read_until_expired(served, answer)
+            run_id = answer.headers["X-Run-Id"]
+        assert agent.stopped == []
+        agent.go.set()
+        await check_resumed(served, run_id, headers)
+
+
+async def test_pattern_a_that_cannot_be_resumed_ends_its_run(serve: Serve, tmp_path: Path) -> None:
+    sections = {"streaming": {"async_runs": False}}
+    async with opened(public_key, serve, tmp_path, **sections) as (served, agent, headers):
+        async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
+            await read_until_expired(served, answer)
+        await wait_until(lambda: agent.stopped)
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_a_browser_is_told_and_resumes_with_another_token(serve: Serve, tmp_path: Path) -> None:
+    async with opened(api_keys, serve, tmp_path) as (served, agent, _):
+        run_id, token = await begun(served)
+        query = {"token": token, "timeout": "3600"}
+        async with served.client.get(f"/runs/{run_id}/events", params=query) as answer:
+            await read_until_expired(served, answer)
+        agent.go.set()
+        await check_resumed(served, run_id, {}, token=await renewed(served, run_id))
+
+
+async def test_what_expires_in_a_moment_ends_its_stream_in_a_moment(serve: Serve, tmp_path: Path) -> None:
+    async with issuer() as explains, opened(api_keys, serve, tmp_path):
+        auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
+        served = await serve(agent := Waits(), auth=auth)
+        short = bearer(explains.explain("short", exp=time.time() + 0.5))
+        later = bearer(explains.explain("later"))
+        async with served.client.post("/runs", json={}, headers=later) as answer:
+            run_id = (await answer.json())["run_id"]
+        async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:
+            told = await Reader(answer).all()
+        assert told[-1].event == "auth_expired"
+        async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:
+            assert answer.status == 401
+        agent.go.set()
+        resumed = {**later, "Last-Event-ID": told[-1].last_event_id}
+        async with served.client.get(f"/runs/{run_id}/events", headers=resumed) as answer:
+            rest = await Reader(answer).all()
+        assert [each.id for each in told[:-1] + rest] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("passed", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_changes_nothing_for_streams_that_are_open(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: float
+) -> None:
+    async with opened(public_key, serve, tmp_path) as (served, agent, headers):
+        async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
+            reader = Reader(answer)
+            messages = await reader.until("token")
+            monkeypatch.setattr(streams, "time", clock := Clock())
+            clock.passed = passed
+            expire(served)
+            check_told(messages + await reader.all())
+        assert agent.stopped == []
+
+
+async def test_a_timeout_before_the_end_of_the_credential_is_a_timeout(serve: Serve, tmp_path: Path) -> None:
+    async with opened(public_key, serve, tmp_path) as (served, _, headers):
+        async with served.client.post("/runs", json={}, headers=headers) as answer:
+            run_id = (await answer.json())["run_id"]
+        async with served.client.get(f"/runs/{run_id}/events?timeout=1", headers=headers) as answer:
+            assert (await Reader(answer).all())[-1].event == "timeout"
+
+
+async def test_keys_do_not_expire(serve: Serve, tmp_path: Path) -> None:
+    async with (
+        opened(api_keys, serve, tmp_path) as (served, agent, headers),
+        served.client.post("/invoke/stream", json={}, headers=headers) as answer,
+    ):
+        reader = Reader(answer)
+        await reader.until("token")
+        (deadline,) = served.service.streams._deadlines
+        assert deadline.when() is None
+        agent.go.set()
+        assert (await reader.all())[-1].event == "complete"

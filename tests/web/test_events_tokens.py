@@ -1,0 +1,210 @@
+"""Tokens for browsers: good for reading one run's events, and for nothing else, on every replica."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.auth import run_tokens
+from dockrion.backends.redis.keys import Keys
+from tests import support
+from tests.auth.clock import Clock
+from tests.conftest import Serve
+from tests.servers import Server
+from tests.support import Reader, Served
+from tests.web.doors import Headers, api_keys
+from tests.web.helpers import Waits, error_of
+from tests.web.test_access import endpoints
+from tests.web.test_owned import key, replicas
+
+pytestmark = pytest.mark.usefixtures("every_backend")
+ORIGIN = "https://app.example"
+LIFETIME = 300
+
+
+async def with_keys(serve: Serve, folder: Path, agent: Any, **sections: Any) -> tuple[Served, Served]:
+    async with api_keys() as door:
+        return await replicas(serve, agent, **sections, **door.sections(folder))
+
+
+async def begun(served: Served, user: str = "owner", **query: str) -> tuple[str, str]:
+    """Start a run, and return its id and its token."""
+    async with served.client.post("/runs", json={}, headers=key(user), params=query) as answer:
+        body = await answer.json()
+        assert answer.status == 202, body
+        assert body["events_token_expires_in"] == LIFETIME
+        return body["run_id"], body["events_token"]
+
+
+def forget(served: Served, run_id: str) -> None:
+    """Let a run's time in the backend be over."""
+    if not support.KEPT_IN:
+        served.backend._forget(served.backend._logs[run_id])
+        return
+    keys = Keys(support.KEPT_IN["agent"])
+    Server(support.KEPT_IN["url"]).command("DEL", keys.run(run_id), *keys.log(run_id))
+
+
+async def renewed(served: Served, run_id: str, user: str = "owner") -> str:
+    async with served.client.post(f"/runs/{run_id}/token", headers=key(user)) as answer:
+        body = await answer.json()
+        assert answer.status == 200, body
+        assert body.keys() == {"run_id", "events_token", "events_token_expires_in"}
+        return str(body["events_token"])
+
+
+async def status(
+    served: Served, path: str, token: str, headers: Headers | None = None, method: str = "GET"
+) -> int:
+    body = {} if method == "POST" else None
+    async with served.client.request(
+        method, path, params={"token": token}, headers=headers, json=body
+    ) as answer:
+        if answer.status == 401:
+            assert (
+                '"the credentials are missing, wrong or expired"' in await answer.text() or method == "HEAD"
+            )
+        return answer.status
+
+
+async def test_a_token_opens_the_events_of_its_run_on_every_replica(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, agent := Waits())
+    run_id, token = await begun(here)
+    for opened, served in ((token, here), (token, there), (await renewed(there, run_id), here)):
+        async with served.client.get(f"/runs/{run_id}/events", params={"token": opened}) as answer:
+            assert answer.status == 200
+            assert [each.event for each in await Reader(answer).until("token")] == ["started", "token"]
+    agent.go.set()
+    async with there.client.get(f"/runs/{run_id}/events", params={"token": token}) as answer:
+        assert (await Reader(answer).all())[-1].event == "complete"
+
+
+async def test_a_token_opens_nothing_else(serve: Serve, tmp_path: Path) -> None:
+    ingest = {"streaming": {"ingest": {"enabled": True}}}
+    here, there = await with_keys(serve, tmp_path, agent := Waits(), **ingest)
+    run_id, token = await begun(here)
+    other, _ = await begun(there)
+    for served in (here, there):
+        for endpoint in endpoints(served):
+            method, path = endpoint.split()
+            if path in ("/", "/health", "/ready"):
+                continue
+            if (method, path) != ("GET", "/runs/{run_id}/events"):
+                asked = path.replace("{run_id}", run_id)
+                assert await status(served, asked, token, method=method) == 401, endpoint
+                bearing = {"Authorization": f"Bearer {token}"}
+                assert await status(served, asked, token, bearing, method) == 401, endpoint
+        for path in (f"/runs/{other}/events", "/runs/never-was/events"):
+            assert await status(served, path, token) == 401
+        assert await status(served, f"/runs/{run_id}/events", "none", {"X-API-Key": token}) == 401
+    agent.go.set()
+
+
+async def test_what_is_no_token_of_the_run_opens_nothing(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id, token = await begun(here)
+    until, _, signature = token.partition(".")
+    made_up = [
+        *("", ".", "0", "..", "null", "\0", "ä", "🙂", "\ud7ff", "%00", "a" * 4000),
+        *(token[:-1], token + "0", f" {token}", f"{token} ", token.upper(), signature, until),
+        *(f"{int(until) + 1}.{signature}", f"0{token}", f"+{token}", f"{until}.0.{signature}"),
+        *(f"{until}.", f".{signature}", f"inf.{signature}", f"nan.{signature}", f"{until}.{'0' * 64}"),
+    ]
+    for served in (here, there):
+        for each in made_up:
+            path = f"/runs/{run_id}/events"
+            async with served.client.get(path, params={"token": each}) as answer:
+                assert "run" not in (await error_of(answer, 401, "AUTH_ERROR"))["error"], each
+            # Nor does a key help where a bad token was sent: what a URL says is not to be overruled.
+            assert await status(served, path, each, key("owner")) == 401
+    for query in (f"?token=x&token={token}", "?token=%ff%fe", "?token=%", "?token"):
+        async with here.client.get(f"/runs/{run_id}/events{query}") as answer:
+            assert answer.status == 401
+
+
+async def test_a_stranger_cannot_tell_which_runs_there_are(serve: Serve, tmp_path: Path) -> None:
+    here, _ = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id, token = await begun(here)
+    said = set()
+    for asked in (run_id, "never-was"):
+        for sent in ("1.x", token[:-1] + ("0" if token[-1] != "0" else "1")):
+            async with here.client.get(f"/runs/{asked}/events", params={"token": sent}) as answer:
+                said.add((answer.status, await answer.text(), str(answer.headers["WWW-Authenticate"])))
+    assert len(said) == 1
+
+
+async def test_only_who_may_read_a_run_gets_a_token_for_it(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id, token = await begun(here)
+    async with there.client.post(f"/runs/{run_id}/token", headers=key("other")) as answer:
+        await error_of(answer, 404, "NOT_FOUND")
+    async with there.client.post(f"/runs/{run_id}/token?token={token}") as answer:
+        await error_of(answer, 401, "AUTH_ERROR")
+    opened = await renewed(there, run_id, "auditor")
+    assert await status(here, f"/runs/{run_id}/events", opened) == 200
+
+
+async def test_a_token_that_is_over_opens_nothing_and_can_be_had_anew(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tokens, "time", clock := Clock())
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id, token = await begun(here)
+    path = f"/runs/{run_id}/events"
+    clock.passed = LIFETIME - 20
+    assert await status(there, path, token) == 200
+    clock.passed = LIFETIME + 1
+    assert await status(there, path, token) == 401
+    assert await status(here, path, await renewed(there, run_id)) == 200
+
+
+async def test_a_browser_of_another_origin_may_read_the_stream_and_the_refusal(
+    serve: Serve, tmp_path: Path
+) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id, token = await begun(here)
+    headers = {"Origin": ORIGIN, "Accept": "text/event-stream", "Cache-Control": "no-store"}
+    for sent, expected in ((token, 200), ("bad", 401)):
+        for last_id in ("", "1"):
+            async with there.client.get(
+                f"/runs/{run_id}/events",
+                params={"token": sent},
+                headers=headers | ({"Last-Event-ID": last_id} if last_id else {}),
+            ) as answer:
+                assert answer.status == expected
+                assert answer.headers["Access-Control-Allow-Origin"] in (ORIGIN, "*")
+                assert answer.headers["Vary"] == "Origin"
+                if expected == 200:
+                    assert answer.content_type == "text/event-stream"
+                    events = [each.event for each in await Reader(answer).all()]
+                    assert events == (["complete"] if last_id else ["started", "complete"])
+
+
+async def test_a_finished_run_stops_the_browser_that_has_all_of_it(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id, token = await begun(here)
+    assert await status(here, f"/runs/{run_id}/events", token) == 200
+    async with there.client.get(
+        f"/runs/{run_id}/events", params={"token": token}, headers={"Last-Event-ID": "2"}
+    ) as answer:
+        assert answer.status == 204
+
+
+async def test_where_nobody_is_asked_there_are_no_tokens(serve: Serve) -> None:
+    served = await serve(lambda payload: payload)
+    async with served.client.post("/runs", json={}) as answer:
+        assert "events_token" not in await answer.json()
+    async with served.client.post("/runs/some/token") as answer:
+        assert answer.status in (404, 405)
+
+
+async def test_a_token_does_not_open_a_later_run_of_the_same_id_by_another(
+    serve: Serve, tmp_path: Path
+) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    _, token = await begun(here, "other", run_id="nightly")
+    assert await status(here, "/runs/nightly/events", token) == 200
+    forget(here, "nightly")
+    await begun(here, "owner", run_id="nightly")
+    assert await status(there, "/runs/nightly/events", await renewed(there, "nightly")) == 200
+    assert await status(there, "/runs/nightly/events", token) == 401

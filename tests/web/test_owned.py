@@ -1,0 +1,190 @@
+"""A run is its maker's: to others it is not there, on every replica."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import support
+from tests.auth.issuers import issue_token
+from tests.conftest import Serve
+from tests.servers import KINDS
+from tests.support import Served
+from tests.web.doors import Headers, api_keys, bearer, public_key
+from tests.web.helpers import Waits, error_of
+
+pytestmark = pytest.mark.usefixtures("every_backend")
+INGEST = {"streaming": {"ingest": {"enabled": True}}}
+
+
+async def replicas(serve: Serve, agent: Any, **sections: Any) -> tuple[Served, Served]:
+    """Serve with two replicas, which are one where runs are kept in memory."""
+    first = await serve(agent, **sections)
+    return first, await serve(agent, **sections) if support.KEPT_IN else first
+
+
+async def with_keys(serve: Serve, folder: Path, agent: Any, **sections: Any) -> tuple[Served, Served]:
+    async with api_keys() as door:
+        return await replicas(serve, agent, **INGEST, **sections, **door.sections(folder))
+
+
+def key(user: str) -> Headers:
+    return {"X-API-Key": f"the key of {user} that nobody guesses"}
+
+
+async def made(served: Served, headers: Headers, **query: str) -> str:
+    async with served.client.post("/runs", json={}, headers=headers, params=query) as answer:
+        assert answer.status == 202, await answer.text()
+        return str((await answer.json())["run_id"])
+
+
+async def listed(served: Served, headers: Headers, **query: str) -> list[str]:
+    async with served.client.get("/runs", headers=headers, params=query) as answer:
+        assert answer.status == 200, await answer.text()
+        return [run["run_id"] for run in (await answer.json())["items"]]
+
+
+async def seen(served: Served, run_id: str, headers: Headers) -> list[int]:
+    """Return the status of each way to ask for a run, the last of which cancels it."""
+    statuses = []
+    path = f"/runs/{run_id}"
+    token = {"type": "token", "content": "pushed"}
+    for method, place, body in (
+        ("GET", path, None),
+        ("HEAD", path, None),
+        ("GET", f"{path}/events?timeout=1", None),
+        ("POST", f"{path}/token", None),
+        ("POST", f"{path}/events", token),
+        ("DELETE", path, None),
+    ):
+        async with served.client.request(method, place, json=body, headers=headers) as answer:
+            statuses.append(answer.status)
+    return statuses
+
+
+NOT_THERE = [404] * 6
+ALL_OF_IT = [200] * 6
+
+
+async def test_others_see_nothing_of_a_run_and_its_maker_sees_it_on_every_replica(
+    serve: Serve, tmp_path: Path
+) -> None:
+    here, there = await with_keys(serve, tmp_path, Waits())
+    run_id = await made(here, key("owner"))
+    for served in (here, there):
+        assert await seen(served, run_id, key("other")) == NOT_THERE
+        assert await listed(served, key("other")) == []
+        assert await listed(served, key("owner")) == [run_id]
+    assert await seen(there, run_id, key("owner")) == ALL_OF_IT
+    assert await listed(there, key("owner"), status="cancelled") == [run_id]
+    assert await seen(here, run_id, key("other")) == NOT_THERE
+    assert await listed(here, key("other"), status="cancelled") == []
+
+
+async def test_the_words_about_anothers_run_are_those_about_none(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, Waits())
+    run_id = await made(here, key("owner"))
+    for served in (here, there):
+        for method, end in (("GET", ""), ("GET", "/events"), ("DELETE", ""), ("POST", "/token")):
+            said = []
+            for asked in (run_id, "never-was"):
+                path = f"/runs/{asked}{end}"
+                async with served.client.request(method, path, headers=key("other")) as answer:
+                    body = await error_of(answer, 404, "NOT_FOUND")
+                    said.append(str(body).replace(asked, "…"))
+            assert said[0] == said[1]
+
+
+async def test_who_may_read_logs_reads_and_lists_all_and_changes_nothing(
+    serve: Serve, tmp_path: Path
+) -> None:
+    here, there = await with_keys(serve, tmp_path, agent := Waits())
+    first, second = await made(here, key("owner")), await made(there, key("other"))
+    own = await made(here, key("auditor"))
+    assert set(await listed(there, key("auditor"))) == {first, second, own}
+    assert await seen(there, first, key("auditor")) == [200, 200, 200, 200, 403, 403]
+    async with there.client.delete(f"/runs/{first}", headers=key("auditor")) as answer:
+        await error_of(answer, 403, "FORBIDDEN")
+    async with there.client.delete(f"/runs/{own}", headers=key("auditor")) as answer:
+        assert answer.status == 200
+    agent.go.set()
+
+
+async def test_several_keys_of_one_name_are_one_caller(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DOCKRION_API_KEY='the old key of all, the new key of all'\n")
+    here, there = await replicas(serve, Waits(), auth={}, **INGEST)
+    old, new = {"X-API-Key": "the old key of all"}, bearer("the new key of all")
+    run_id = await made(here, old)
+    assert await listed(there, new) == [run_id]
+    assert await seen(there, run_id, new) == ALL_OF_IT
+
+
+def member(user: str, tenant: Any = None, **claims: Any) -> Headers:
+    return bearer(issue_token(sub=user, tenant=tenant, roles=["owner"], **claims))
+
+
+async def test_the_same_user_of_another_tenant_is_another(serve: Serve, tmp_path: Path) -> None:
+    async with public_key() as door:
+        sections = door.sections(tmp_path)
+    sections["auth"]["jwt"]["claims"] = {"tenant_id": "tenant"}
+    here, there = await replicas(serve, Waits(), **sections, **INGEST)
+    run_id = await made(here, member("ann", "red"))
+    strangers = [
+        member("ann", "blue"),
+        member("ann"),
+        member("red", "ann"),
+        member("ANN", "red"),
+        member("ann", "red "),
+        member('ann","red'),
+        member("ann", '["red"]'),
+        member("bob", "red"),
+    ]
+    for headers in strangers:
+        assert await seen(there, run_id, headers) == NOT_THERE
+        assert await listed(there, headers) == []
+    for tenant in ({"name": "red"}, ["red"], "", "re\nd", "red" * 1000):
+        async with there.client.get(f"/runs/{run_id}", headers=member("ann", tenant)) as answer:
+            await error_of(answer, 401, "AUTH_ERROR")
+    same_again = member("ann", "red", email="other@example", jti="another token")
+    assert await seen(there, run_id, same_again) == ALL_OF_IT
+
+
+async def test_what_pattern_a_leaves_is_its_callers(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    async with here.client.post("/invoke/stream", json={}, headers=key("owner")) as answer:
+        assert answer.status == 200
+        run_id = answer.headers["X-Run-Id"]
+        await answer.read()
+    assert (await seen(there, run_id, key("owner")))[:4] == [200] * 4
+    assert await seen(there, run_id, key("other")) == NOT_THERE
+
+
+async def test_an_id_that_is_taken_stays_taken_and_its_run_anothers(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, agent := Waits())
+    await made(here, key("owner"), run_id="mine")
+    async with there.client.post("/runs?run_id=mine", json={}, headers=key("other")) as answer:
+        assert "owner" not in str(await error_of(answer, 409, "CONFLICT"))
+    assert await seen(there, "mine", key("other")) == NOT_THERE
+    agent.go.set()
+
+
+async def test_nobody_is_told_whose_a_run_is(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, lambda payload: payload)
+    run_id = await made(here, key("owner"))
+    async with there.client.get(f"/runs/{run_id}/events", headers=key("auditor")) as answer:
+        said = await answer.text()
+    for path in ("/runs", f"/runs/{run_id}"):
+        async with there.client.get(path, headers=key("auditor")) as answer:
+            said += await answer.text()
+    assert "owner" not in said
+
+
+@pytest.mark.parametrize("every_backend", KINDS, indirect=True)  # memory does not outlive its service
+async def test_a_run_of_everybodys_is_nobodys_once_callers_are_asked(serve: Serve, tmp_path: Path) -> None:
+    before = await serve(Waits())
+    run_id = await made(before, {})
+    async with api_keys() as door:
+        after = await serve(**door.sections(tmp_path), **INGEST)
+    assert await seen(after, run_id, key("owner")) == NOT_THERE
+    assert await listed(after, key("owner")) == []
+    assert await listed(after, key("auditor")) == [run_id]
