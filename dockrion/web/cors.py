@@ -11,7 +11,14 @@ from aiohttp import hdrs, web
 
 from dockrion.dockfile import Dockfile
 
-_EXPOSED = ("Location", "Retry-After", "X-Run-Id")
+_EXPOSED = (
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Run-Id",
+)
 _MAX_AGE_SECONDS = 600
 
 
