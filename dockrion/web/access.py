@@ -88,20 +88,12 @@ class Access:
         """
         if self._authenticator is None or not _is_handled(request):
             return
-        rule = self.rules.get(request.match_info.handler)
-        if rule is None:
-            raise Forbidden("nobody may ask this")
-        if rule.asks_nobody or (rule.takes_producers and self.is_producer(request)):
-            return
-        if rule.takes_run_token and "token" in request.query:
-            request[EXPIRES_AT] = await self._expiry(request)
-            return
-        caller = await self._known(self._authenticator, request)
-        if rule.permission is not None and rule.permission not in caller.permissions:
-            raise Forbidden(f"this needs the permission {rule.permission}, which none of your roles has")
-        request[CALLER] = caller
-        if caller.expires_at is not None:
-            request[EXPIRES_AT] = caller.expires_at
+        try:
+            await self._hold(request, self._authenticator)
+        except Unauthorized as error:
+            if self._keys is not None:
+                error.headers[hdrs.WWW_AUTHENTICATE] = _challenge(self._keys)
+            raise
 
     @property
     def knows_producers(self) -> bool:
@@ -125,23 +117,33 @@ class Access:
         if self._authenticator is not None:
             await self._authenticator.aclose()
 
+    async def _hold(self, request: web.Request, authenticator: Authenticator) -> None:
+        rule = self.rules.get(request.match_info.handler)
+        if rule is None:
+            raise Forbidden("nobody may ask this")
+        if rule.asks_nobody or (rule.takes_producers and self.is_producer(request)):
+            return
+        if rule.takes_run_token and "token" in request.query:
+            request[EXPIRES_AT] = await self._expiry(request)
+            return
+        caller = await authenticator.authenticate(self._credential(request))
+        if rule.permission is not None and rule.permission not in caller.permissions:
+            raise Forbidden(f"this needs the permission {rule.permission}, which none of your roles has")
+        request[CALLER] = caller
+        if caller.expires_at is not None:
+            request[EXPIRES_AT] = caller.expires_at
+
     async def _expiry(self, request: web.Request) -> float:
         run_id = checked(request.match_info["run_id"])
         secret = await self._backend.secret()
         try:
             run = await self._backend.get(run_id)
         except RunNotFound:  # strangers are not to learn which runs there are
-            raise self._unauthorized() from None
+            raise refused() from None
         until = run_tokens.expiry(secret, _once_named(run), request.query["token"])
         if until is None:
-            raise self._unauthorized()
+            raise refused()
         return until
-
-    async def _known(self, authenticator: Authenticator, request: web.Request) -> Caller:
-        try:
-            return await authenticator.authenticate(self._credential(request))
-        except Unauthorized:
-            raise self._unauthorized() from None
 
     def _credential(self, request: web.Request) -> str:
         """Return the caller's key or token.
@@ -149,20 +151,12 @@ class Access:
         Raises:
             Unauthorized: There is none.
         """
-        sent = ""
-        if self._keys is not None:
-            sent = request.headers.get(self._keys.header, "")
+        sent = "" if self._keys is None else _only(request, self._keys.header)
         if not sent and (self._keys is None or self._keys.allow_bearer):
             sent = _bearer(request)
         if not sent:
             raise refused()
         return sent
-
-    def _unauthorized(self) -> Unauthorized:
-        error = refused()
-        if self._keys is not None:
-            error.headers[hdrs.WWW_AUTHENTICATE] = _challenge(self._keys)
-        return error
 
 
 def _is_handled(request: web.Request) -> bool:
@@ -176,8 +170,20 @@ def _once_named(run: Run) -> str:
 
 
 def _bearer(request: web.Request) -> str:
-    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    return token.strip() if scheme.lower() == _BEARER else ""
+    scheme, _, token = _only(request, hdrs.AUTHORIZATION).partition(" ")
+    return token.strip(" ") if scheme.lower() == _BEARER else ""
+
+
+def _only(request: web.Request, name: str) -> str:
+    """Return what a header holds, nothing if it is not there.
+
+    Raises:
+        Unauthorized: It was sent more than once: a proxy on the way may have gone by another one.
+    """
+    first, *others = request.headers.getall(name, [""])
+    if others:
+        raise refused()
+    return first
 
 
 def _challenge(keys: ApiKeysSpec) -> str:
