@@ -80,7 +80,7 @@ async def api_keys() -> AsyncIterator[Door]:
 
 
 def _wrong_tokens() -> dict[str, Headers]:
-    none = jwt.encode({"sub": "owner", "exp": 2**32, "aud": AUDIENCE, "iss": ISSUER}, None, algorithm="none")
+    none = jwt.encode({"sub": "owner", "exp": 2**32, "aud": AUDIENCE, "iss": ISSUER}, "", algorithm="none")
     return {
         "no credential": {},
         "wrong": bearer(token_of("owner", signed_by=_FOREIGN)),

@@ -56,7 +56,7 @@ async def renewed(served: Served, run_id: str, user: str = "owner") -> str:
 async def status(
     served: Served, path: str, token: str, headers: Headers | None = None, method: str = "GET"
 ) -> int:
-    body = {} if method == "POST" else None
+    body: dict[str, Any] | None = {} if method == "POST" else None
     async with served.client.request(
         method, path, params={"token": token}, headers=headers, json=body
     ) as answer:
