@@ -1,6 +1,7 @@
 """One line a request and one a change of a run, none an event."""
 
 import logging
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import wait_until
+from tests.web.doors import api_keys
 from tests.web.helpers import Waits
 from tests.web.wire import wire
 
@@ -47,8 +49,20 @@ async def test_request_has_one_line(serve: Serve, caplog: pytest.LogCaptureFixtu
         "path": "/invoke",
         "status": 200,
         "client": "127.0.0.1",
+        "caller": None,
         "user_agent": "tests",
     }
+
+
+async def test_lines_name_the_caller_who_is_known(
+    serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    async with api_keys() as door:
+        served = await serve(**door.sections(tmp_path))
+        for headers in (door.key("owner"), door.wrong["wrong"]):
+            async with served.client.get("/runs", headers=headers):
+                pass
+    assert [line["caller"] for line in requests(caplog)] == ["owner", None]
 
 
 @pytest.mark.parametrize(
