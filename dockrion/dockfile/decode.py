@@ -41,17 +41,13 @@ class Report:
         """Note an error at a value, or at the mapping in which it is missing."""
         self._errors.append((keys, self._problem(self._document.position(keys), keys, message)))
 
-    def warning(self, keys: Keys, message: str) -> None:
-        """Note what is odd about a value, or about the mapping in which it is missing."""
-        self._warnings.append(self._problem(self._document.position(keys), keys, message))
-
     def unknown_field(self, keys: Keys, value: Any, known: Iterable[str]) -> None:
         """Keep a field nobody knows, and warn of it."""
         self.unknown[dotted(keys)] = value
         self.warn(keys, "unknown field" + suggestion(str(keys[-1]), known))
 
     def warn(self, keys: Keys, message: str) -> None:
-        """Note that a field is odd."""
+        """Note what is odd about a field, or about the mapping in which it is missing."""
         self._warnings.append(self._problem(self._document.key_position(keys), keys, message))
 
     def shown(self, value: Any) -> str:

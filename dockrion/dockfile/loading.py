@@ -92,7 +92,9 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     secrets, missing = _secrets(dockfile, environment)
     credentials = read_credentials(dockfile, {**environment, **secrets})
     for keys, message in doubts(dockfile.auth, credentials) if dockfile.auth else ():
-        report.warning(keys, message)
+        report.warn(keys, message)
+    if "auth" in value and dockfile.auth is None:
+        report.warn(("auth",), "nothing is under it, which lets everybody in, as without it")
     return Loaded(path, dockfile, report.warnings, report.unknown, secrets, missing, credentials)
 
 

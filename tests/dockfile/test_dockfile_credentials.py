@@ -157,9 +157,9 @@ def test_values_are_confidential(loaded: Callable[..., Loaded]) -> None:
         (
             "auth: {api_keys: {prefix: K_}, roles: [{name: a}]}",
             [
-                "5:18: auth.api_keys: a key of default has fewer than 16 characters: it may be guessed",
-                "5:39: auth.roles: none is named b: the API key of that name opens nothing",
-                "5:39: auth.roles: none is named default: the API key of that name opens nothing",
+                "5:8: auth.api_keys: a key of default has fewer than 16 characters: it may be guessed",
+                "5:32: auth.roles: none is named b: the API key of that name opens nothing",
+                "5:32: auth.roles: none is named default: the API key of that name opens nothing",
             ],
         ),
     ],
