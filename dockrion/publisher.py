@@ -111,10 +111,17 @@ class Publisher:
             ValueError: It is larger than an event may be; it takes no number.
         """
         texts = None if event_type in events.MANDATORY else self.texts
-        if texts is not None and event_type != _TOKEN:
-            fields = texts.fields(fields)
+        if texts is not None:
+            # What is refused was never said; what is masked may be larger than it was.
+            data = events.encode(event_type, self.run.run_id, 0, datetime.now(UTC), fields)
+            self._refuse_large(data)
+            if event_type != _TOKEN:
+                fields = texts.fields(event_type, fields)
         with self._lock:
             if self._closed:
+                return
+            if self._sequence >= self._max_events and event_type not in events.TERMINAL:
+                self._on_loop_soon(partial(self._stop, _LIMIT))
                 return
             if texts is not None:
                 said = texts.token(fields) if event_type == _TOKEN else fields
@@ -143,13 +150,9 @@ class Publisher:
         sequence = self._sequence + 1
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
-        if sequence > self._max_events and not terminal:
-            self._on_loop_soon(partial(self._stop, _LIMIT))
-            return False
         data = events.encode(event_type, self.run.run_id, sequence, now, fields)
-        if len(data) > self._max_event_bytes and not terminal:
-            most = self._max_event_bytes
-            raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
+        if self.texts is None and not terminal:
+            self._refuse_large(data)
         self._sequence = sequence
         self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
         if changes:
@@ -158,6 +161,11 @@ class Publisher:
             self._closed = True
             self._let_go()
         return len(self._pending) == 1 or self._closed
+
+    def _refuse_large(self, data: bytes) -> None:
+        if len(data) > self._max_event_bytes:
+            most = self._max_event_bytes
+            raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
 
     def close(self) -> None:
         """Take no more events, and let go of whoever waits for room."""

@@ -6,11 +6,13 @@ import msgspec
 
 from dockrion.dockfile.safety_structs import SafetySpec
 from dockrion.errors import InvalidOutput, PolicyBroken
-from dockrion.jsonable import NotJSON
+from dockrion.events import CUSTOM_PREFIX
+from dockrion.jsonable import NotJSON, encode
 from dockrion.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.policies.patterns import Masking, Patterns
 
 _MATCHED = "the agent said what policies.safety.redact_patterns hides"
+_UNREADABLE = "it holds what is no JSON, or is nested too deeply"
 _TOO_LONG = "the agent said more than policies.safety.max_output_chars"
 
 
@@ -38,6 +40,7 @@ class Texts:
     """The texts of one run.
 
     Tokens are one text, in the order in which they are given; every other string is one of its own.
+    An event's type and an error's code are no texts but names, whose form is fixed.
 
     Args:
         safety: What holds for them.
@@ -51,28 +54,36 @@ class Texts:
         self._safety = safety
         self._masking = Masking(safety.patterns)
         self._said = 0
+        self._over = False
         self._cut = False
 
-    def fields(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def fields(self, event_type: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Return an event's fields, masked. From any thread.
 
         Raises:
-            NotJSON: A field is nested too deeply.
+            NotJSON: A field is no JSON after all, or nested too deeply.
         """
         try:
-            return {name: self._masked(value) for name, value in fields.items()}
-        except RecursionError:
-            raise NotJSON("the event", "it is nested too deeply") from None
+            if event_type.startswith(CUSTOM_PREFIX):  # whose names are the agent's own
+                return dict(self.value(fields))
+            return {name: self.value(value) for name, value in fields.items()}
+        except (RecursionError, ValueError):
+            raise NotJSON("the event", _UNREADABLE) from None
 
     def token(self, fields: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what can be said of a token now, None for nothing. One at a time."""
+        """Return what can be said of a token now, None for nothing. One at a time; none after `rest`."""
+        if self._over:
+            return None
         said = self._next(fields["content"])
         if fields["content"] and not said and fields["finish_reason"] is None:
             return None
-        return fields | {"content": said, "finish_reason": self._masked(fields["finish_reason"])}
+        return fields | {"content": said, "finish_reason": self.value(fields["finish_reason"])}
 
     def rest(self) -> str:
         """Return what was held back of the tokens, which are over."""
+        if self._over:
+            return ""
+        self._over = True
         held = self._masking.end()
         self._note_matched(matched=self._masking.matched)
         return self._up_to_the_most(held)
@@ -81,26 +92,53 @@ class Texts:
         """Return how the run ends: masked, cut, or as a violation. After `rest`."""
         try:
             result = self._changed(result)
-        except RecursionError:
-            return Failed("the output is nested too deeply", InvalidOutput.code)
+        except (RecursionError, ValueError):
+            result = Failed(f"the output cannot be JSON: {_UNREADABLE}", InvalidOutput.code)
+        return self.verdict(result)
+
+    def verdict(self, result: Outcome) -> Outcome:
+        """Return how the run ends, a violation included if there was one."""
         if self.violation is not None and not isinstance(result, Cancelled):
             return Failed(self.violation, PolicyBroken.code)
         return result
 
+    def value(self, value: Any) -> Any:
+        """Return a value with every string in it masked, keys included. From any thread.
+
+        Args:
+            value: Of what JSON knows, and `msgspec.Raw`.
+
+        Raises:
+            ValueError: JSON in it cannot be read.
+            RecursionError: It is nested too deeply.
+        """
+        match value:
+            case str():
+                masked, matched = self._safety.patterns.mask(value)
+                self._note_matched(matched=matched)
+                return masked
+            case msgspec.Raw():
+                return msgspec.Raw(msgspec.json.encode(self.value(msgspec.json.decode(value))))
+            case dict():
+                return {self.value(name): self.value(item) for name, item in value.items()}
+            case list() | tuple():
+                return [self.value(item) for item in value]
+        return value
+
     def _changed(self, result: Outcome) -> Outcome:
         match result:
             case Completed():
-                output = self._cut_short(self._masked(msgspec.json.decode(result.output)))
-                metadata = self._masked(result.metadata)
+                output = self._cut_short(self.value(msgspec.json.decode(result.output)))
+                metadata = self.value(msgspec.json.decode(encode(result.metadata)))
                 if self._cut:
                     metadata |= {"truncated": True}
                 return msgspec.structs.replace(result, output=msgspec.json.encode(output), metadata=metadata)
             case Failed():
                 return msgspec.structs.replace(
-                    result, error=self._masked(result.error), details=self._masked(result.details)
+                    result, error=self.value(result.error), details=self.value(result.details)
                 )
             case Cancelled():
-                return msgspec.structs.replace(result, reason=self._masked(result.reason))
+                return msgspec.structs.replace(result, reason=self.value(result.reason))
 
     def _next(self, text: str) -> str:
         text = self._masking.feed(text)
@@ -114,20 +152,6 @@ class Texts:
         left = most - self._said
         self._said += len(text)
         return self._cut_at(text, max(left, 0))
-
-    def _masked(self, value: Any) -> Any:
-        match value:
-            case str():
-                masked, matched = self._safety.patterns.mask(value)
-                self._note_matched(matched=matched)
-                return masked
-            case msgspec.Raw():
-                return msgspec.Raw(msgspec.json.encode(self._masked(msgspec.json.decode(value))))
-            case dict():
-                return {self._masked(name): self._masked(item) for name, item in value.items()}
-            case list() | tuple():
-                return [self._masked(item) for item in value]
-        return value
 
     def _cut_short(self, value: Any) -> Any:
         most = self._safety.most_characters
