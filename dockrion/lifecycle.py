@@ -1,6 +1,7 @@
 """What every run goes through: how its agent starts, and how its end is written."""
 
 import logging
+import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -123,17 +124,25 @@ class Lifecycle:
         if not violations:
             return result
         errors = self._redactor.value(msgspec.to_builtins(violations))
+        if texts is not None:
+            errors = texts.value(errors)  # they quote numbers, and what stands beside each other
         self._metrics.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
-        return Completed(result.output, result.metadata | {"output_errors": errors})
+        result = Completed(result.output, result.metadata | {"output_errors": errors})
+        return result if texts is None else texts.verdict(result)
 
-    def log_end(self, run_id: str, result: Outcome, seconds: float) -> None:
+    def log_end(self, run_id: str, result: Outcome, seconds: float, texts: "Texts | None") -> None:
         """Log how the agent's work on a run or an invocation ended."""
         level = logging.INFO
         fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
         if isinstance(result, Failed):
             level = logging.WARNING
-            fields |= {"code": result.code, "reason": result.error, "error": result.raised}
+            fields |= {"code": result.code, "reason": result.error}
+            if texts is None or result.raised is None:
+                fields["error"] = result.raised
+            else:
+                raised = "".join(traceback.format_exception(result.raised))
+                fields["traceback"] = texts.value(raised.rstrip("\n"))
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)

@@ -143,12 +143,12 @@ def with_denied(result: Outcome, tools: list[str]) -> Outcome:
 
 
 def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
-    """Return an outcome fit for callers: what agents say of their ends is masked and cut."""
+    """Return an outcome fit for callers: what agents say of their ends is masked."""
     if isinstance(result, Completed):
         return result
     if isinstance(result, Cancelled):
         return msgspec.structs.replace(result, reason=result.reason and redactor.text(result.reason))
-    message = redactor.public(result.error[:_MAX_CLEANED])[:_MAX_MESSAGE]
+    message = redactor.public(result.error[:_MAX_CLEANED])
     try:
         details = redactor.value(result.details)
     except RecursionError:
@@ -157,10 +157,10 @@ def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
 
 
 def within(result: Outcome, most: int) -> Outcome:
-    """Return an outcome whose parts are no larger than an event may be.
+    """Return an outcome whose parts are no larger than an event may be, and whose message is cut.
 
     Args:
-        result: How the agent's work ended.
+        result: How the agent's work ended, masked: the beginning of what is hidden is not recognised.
         most: Bytes as JSON.
     """
     if isinstance(result, Completed):
@@ -168,8 +168,10 @@ def within(result: Outcome, most: int) -> Outcome:
         if size > most:
             message = f"the output has {size} bytes as JSON; limits.max_event_bytes is {most}"
             return Failed(message, InvalidOutput.code)
-    if isinstance(result, Failed) and result.details is not None and _size(result.details) > most:
-        return msgspec.structs.replace(result, details=None)
+    if isinstance(result, Failed):
+        fits = result.details is None or _size(result.details) <= most
+        details = result.details if fits else None
+        return msgspec.structs.replace(result, error=result.error[:_MAX_MESSAGE], details=details)
     return result
 
 

@@ -158,10 +158,11 @@ class RunManager:
             else:
                 self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
         seconds = execution.seconds if execution else 0.0
-        result = self._lifecycle.checked(active.run_id, result, self._lifecycle.texts())
+        texts = self._lifecycle.texts()
+        result = self._lifecycle.checked(active.run_id, result, texts)
         if isinstance(result, Completed):
             return result, seconds
-        self._lifecycle.log_end(active.run_id, result, seconds)
+        self._lifecycle.log_end(active.run_id, result, seconds, texts)
         raise outcome.as_exception(result)
 
     async def cancel(self, run_id: str, reason: str | None) -> None:
@@ -268,7 +269,7 @@ class RunManager:
             seconds = execution.seconds if execution else 0.0
             result = self._lifecycle.conclude(publisher, result, seconds, active.metadata)
             await writer
-            self._lifecycle.log_end(run.run_id, result, seconds)
+            self._lifecycle.log_end(run.run_id, result, seconds, publisher.texts)
         except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
             log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=type(error).__name__)
         except Exception as error:

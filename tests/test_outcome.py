@@ -18,7 +18,7 @@ METADATA = {"agent": "bot"}
 
 def failure(error: BaseException, redactor: Redactor) -> Failed:
     """Return the outcome of an agent that raised, as callers see it."""
-    result = outcome.cleaned(outcome.of_exception(error), redactor)
+    result = outcome.within(outcome.cleaned(outcome.of_exception(error), redactor), 10_000_000)
     assert isinstance(result, Failed)
     return result
 
