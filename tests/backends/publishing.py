@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
+from dockrion.outcome import Stop
 from dockrion.publisher import BUFFER_EVENTS, Publisher
 from tests.backends.conformance import read_all
 from tests.support import PATIENCE, wait_until
@@ -37,25 +39,23 @@ class Gated(MemoryBackend):
 class Bench:
     """A publisher whose writer is at work."""
 
-    def __init__(self, backend: Gated, run: Run) -> None:
+    def __init__(self, backend: Gated, run: Run, **options: Any) -> None:
         self.backend = backend
         self.stored: list[Entry] = []
-        self.lost: list[bool] = []
-        self.publisher = Publisher(
-            backend,
-            run,
-            self.stored.extend,
-            lambda stop: self.lost.append(stop.kind == "lost"),
-            max_event_bytes=2**20,
-            max_events=1_000_000,
-        )
+        self.stops: list[Stop] = []
+        bounds = {"max_event_bytes": 2**20, "max_events": 1_000_000} | options
+        self.publisher = Publisher(backend, run, self.stored.extend, self.stops.append, **bounds)
         self.writer = asyncio.create_task(self.publisher.write())
 
+    @property
+    def lost(self) -> bool:
+        return any(stop.kind == "lost" for stop in self.stops)
+
     def token(self, content: str) -> None:
-        self.publisher.publish("token", {"content": content})
+        self.publisher.publish("token", {"content": content, "finish_reason": None})
 
     def blocking(self, content: str) -> None:
-        self.publisher.publish_blocking("token", {"content": content})
+        self.publisher.publish_blocking("token", {"content": content, "finish_reason": None})
 
     def finish(self) -> None:
         self.publisher.publish("cancelled", {"reason": None}, status="cancelled")
