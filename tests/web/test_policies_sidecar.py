@@ -1,0 +1,86 @@
+"""What an agent process says is masked and cut as what any other agent says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from dockrion.policies.patterns import MASK
+from tests.conftest import Serve
+from tests.support import data
+from tests.web.policed import SECRET, kept, own, safety, text
+from tests.web.test_sidecar import process, sidecar
+
+PIECES = ("a sec", "ret", "-12", "34 b", " secret-12")
+
+
+def event(name: str, value: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(value))
+
+
+def delta(content: str, reason: str | None = None) -> bytes:
+    choice = {"delta": {"content": content}, "finish_reason": reason}
+    return b"data: %s\n\n" % msgspec.json.encode({"choices": [choice]})
+
+
+NAMED = b"".join(event("token", {"content": piece}) for piece in PIECES)
+OPENAI = b"".join(map(delta, PIECES)) + delta("", "stop") + b"data: [DONE]\n\n"
+
+
+def answering(body: bytes, content_type: str = "text/event-stream", status: int = 200) -> Callable[..., Any]:
+    async def work(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=content_type, status=status)
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "body",
+    [NAMED + event("complete", {"output": f"a {SECRET} b secret-12"}), OPENAI],
+    ids=["named", "in OpenAI's style"],
+)
+async def test_tokens_of_a_process_are_one_text(serve: Serve, body: bytes) -> None:
+    async with process(answering(body)) as url:
+        served = await sidecar(serve, url, policies=safety())
+        async with served.stream() as reader:
+            events = [data(message) for message in await reader.all()]
+        async with served.client.post("/invoke", json={}) as answer:
+            assert (await answer.json())["output"] == f"a {MASK} b secret-12"
+    assert text(events) == events[-1]["output"] == f"a {MASK} b secret-12"
+    assert SECRET not in await kept(served, reader.run_id)
+
+
+FAILURES: dict[str, Callable[..., Any]] = {
+    "said": answering(
+        NAMED + event("error", {"error": f"at {SECRET}", "code": "MINE", "details": {SECRET: SECRET}})
+    ),
+    "refused": answering(f"no {SECRET}".encode(), "text/plain", 500),
+    "a wrong event": answering(event("progress", {"step": "a", SECRET: 1})),
+    "another type": answering(b"{}", f"text/{SECRET}"),
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
+async def test_failures_of_a_process_are_masked(serve: Serve, how: str) -> None:
+    async with process(FAILURES[how]) as url:
+        served = await sidecar(serve, url, policies=safety())
+        run_id = await served.start()
+        error = (await served.finished(run_id))["error"]
+        async with served.client.post("/invoke", json={}) as answer:
+            body = await answer.text()
+            assert answer.status >= 500
+    assert MASK in str(error)
+    assert SECRET not in body + await kept(served, run_id)
+
+
+async def test_with_halt_a_process_is_left(serve: Serve) -> None:
+    async with process(answering(NAMED + event("complete", {"output": 1}))) as url:
+        served = await sidecar(serve, url, policies=safety(halt_on_violation=True))
+        run_id = await served.start()
+        record = await served.finished(run_id)
+        events = await own(served, run_id)
+    assert record["error"]["code"] == "POLICY_VIOLATION"
+    assert text(events) == "a "
+    assert [event["type"] for event in events] == ["started", "token", "error"]
