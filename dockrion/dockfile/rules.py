@@ -134,12 +134,22 @@ def _roles(roles: list[RoleSpec], keys: Keys, report: Report) -> None:
 def _patterns(patterns: list[str], keys: Keys, report: Report) -> None:
     from dockrion.policies.patterns import BadPattern, Patterns  # noqa: PLC0415  for those who have some
 
+    def refuse(index: int, error: BadPattern) -> None:
+        shown = report.shown(patterns[index])
+        report.error((*keys, index), f"expected a pattern that can be used, got {shown}: {error.message}")
+
+    sound = True
     for index, pattern in enumerate(patterns):
         try:
             Patterns([pattern])
         except BadPattern as error:
-            message = f"expected a pattern that can be used, got {report.shown(pattern)}: {error.message}"
-            report.error((*keys, index), message)
+            refuse(index, error)
+            sound = False
+    try:
+        if sound:  # each by itself may be, and all together too large
+            Patterns(patterns)
+    except BadPattern as error:
+        refuse(error.index, error)
 
 
 def _tools(tools: ToolsSpec, keys: Keys, report: Report) -> None:
