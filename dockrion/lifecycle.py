@@ -3,11 +3,13 @@
 import logging
 import traceback
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dockrion import outcome
+from dockrion.agents.threads import in_thread
 from dockrion.caller import Caller
 from dockrion.context import StreamContext
 from dockrion.dockfile.limits_structs import LimitsSpec
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # those who have no policies do without
     from dockrion.policies.texts import Safety, Texts
 
 _logger = logging.getLogger("dockrion.runs")
+_MASKED_AT_ONCE = 32 * 1024  # bytes; of more than that the event loop would feel it
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -95,12 +98,12 @@ class Lifecycle:
         settings = self._settings
         return StreamContext(run_id, settings.events_filter, publisher, caller, settings.tools)
 
-    def conclude(
+    async def conclude(
         self, publisher: Publisher, result: Outcome, seconds: float, metadata: dict[str, Any]
     ) -> Outcome:
         """Write how the run ended, its terminal event and its record together, and return it."""
         publisher.publish_rest()
-        result = self.checked(publisher.run.run_id, result, publisher.texts)
+        result = await self.checked(publisher.run.run_id, result, publisher.texts)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
         return result
@@ -109,13 +112,13 @@ class Lifecycle:
         """Return what a run's texts go through, or None."""
         return None if self._settings.safety is None else self._settings.safety.texts()
 
-    def checked(self, run_id: str, result: Outcome, texts: "Texts | None") -> Outcome:
+    async def checked(self, run_id: str, result: Outcome, texts: "Texts | None") -> Outcome:
         """Mask and fail what may not be said, and say what is wrong with an output that breaks its schema.
 
         The latter is returned all the same.
         """
         if texts is not None:
-            result = texts.outcome(result)
+            result = await _masked(result, texts, run_id)
         result = outcome.within(result, self._settings.limits.max_event_bytes)
         schema = self._settings.output_schema
         if schema is None or not isinstance(result, Completed):
@@ -146,3 +149,11 @@ class Lifecycle:
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)
+
+
+async def _masked(result: Outcome, texts: "Texts", run_id: str) -> Outcome:
+    mask = partial(texts.outcome, result)
+    if isinstance(result, Completed) and len(result.output) > _MASKED_AT_ONCE:
+        masked: Outcome = await in_thread(mask, f"dockrion-mask-{run_id}")
+        return masked
+    return mask()

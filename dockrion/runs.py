@@ -159,7 +159,7 @@ class RunManager:
                 self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
         seconds = execution.seconds if execution else 0.0
         texts = self._lifecycle.texts()
-        result = self._lifecycle.checked(active.run_id, result, texts)
+        result = await self._lifecycle.checked(active.run_id, result, texts)
         if isinstance(result, Completed):
             return result, seconds
         self._lifecycle.log_end(active.run_id, result, seconds, texts)
@@ -267,7 +267,7 @@ class RunManager:
             else:
                 result = outcome.of_stop(active.stop.result())
             seconds = execution.seconds if execution else 0.0
-            result = self._lifecycle.conclude(publisher, result, seconds, active.metadata)
+            result = await self._lifecycle.conclude(publisher, result, seconds, active.metadata)
             await writer
             self._lifecycle.log_end(run.run_id, result, seconds, publisher.texts)
         except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
@@ -275,7 +275,7 @@ class RunManager:
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
             if not publisher.closed:  # whatever happened to us, nobody may wait for this run
-                self._lifecycle.conclude(publisher, outcome.of_stop(Stop("lost")), 0.0, active.metadata)
+                await self._lifecycle.conclude(publisher, outcome.of_stop(Stop("lost")), 0.0, active.metadata)
                 await asyncio.wait((writer,), timeout=STOP_SECONDS)
         finally:
             publisher.close()

@@ -298,9 +298,3 @@ async def test_what_is_not_cut_is_not_said_to_be(serve: Serve) -> None:
         body = await answer.json()
     assert body["output"] == "abcde"
     assert "truncated" not in body["metadata"]
-
-
-@pytest.mark.parametrize("policies", [None, {}, {"safety": {}}, {"tools": {"deny_by_default": True}}])
-async def test_without_patterns_and_limits_texts_cost_nothing(serve: Serve, policies: Any) -> None:
-    served = await serve(policies=policies)
-    assert served.service.runs._settings.safety is None

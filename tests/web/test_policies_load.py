@@ -1,0 +1,38 @@
+"""Masking much keeps nobody else waiting, and masking nothing costs nothing."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from dockrion.policies.patterns import MASK
+from tests.conftest import Serve
+from tests.support import wait_until
+from tests.web.policed import SECRET, safety
+
+
+def masking() -> bool:
+    return any(thread.name.startswith("dockrion-mask-") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("path", ["/invoke", "/runs"])
+async def test_while_a_large_output_is_masked_others_are_answered(serve: Serve, path: str) -> None:
+    large = "secret " * 80_000
+    served = await serve(lambda _payload: [large, SECRET], policies=safety())
+    request = asyncio.create_task(served.client.post(path, json={}))
+    await wait_until(masking)
+    async with served.client.get("/health") as answer:
+        assert answer.status == 200
+    assert masking()
+    async with await request as answer:
+        body = await answer.json()
+    if path == "/runs":
+        body = await served.finished(body["run_id"])
+    assert body["output"] == [large, MASK]
+
+
+@pytest.mark.parametrize("policies", [None, {}, {"safety": {}}, {"tools": {"deny_by_default": True}}])
+async def test_without_patterns_and_limits_texts_cost_nothing(serve: Serve, policies: Any) -> None:
+    served = await serve(policies=policies)
+    assert served.service.runs._settings.safety is None
