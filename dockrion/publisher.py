@@ -110,11 +110,14 @@ class Publisher:
             jsonable.NotJSON: A field has no JSON form; the event takes no number.
             ValueError: It is larger than an event may be; it takes no number.
         """
-        texts = None if event_type in events.MANDATORY else self.texts
+        texts = self.texts
+        if texts is not None and event_type in events.MANDATORY:
+            texts = None
         if texts is not None:
             # What is refused was never said; what is masked may be larger than it was.
             data = events.encode(event_type, self.run.run_id, 0, datetime.now(UTC), fields)
-            self._refuse_large(data)
+            if len(data) > self._max_event_bytes:
+                raise self._too_large(data)
             if event_type != _TOKEN:
                 fields = texts.fields(event_type, fields)
         with self._lock:
@@ -151,8 +154,8 @@ class Publisher:
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
         data = events.encode(event_type, self.run.run_id, sequence, now, fields)
-        if self.texts is None and not terminal:
-            self._refuse_large(data)
+        if len(data) > self._max_event_bytes and self.texts is None and not terminal:
+            raise self._too_large(data)
         self._sequence = sequence
         self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
         if changes:
@@ -162,10 +165,9 @@ class Publisher:
             self._let_go()
         return len(self._pending) == 1 or self._closed
 
-    def _refuse_large(self, data: bytes) -> None:
-        if len(data) > self._max_event_bytes:
-            most = self._max_event_bytes
-            raise ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
+    def _too_large(self, data: bytes) -> ValueError:
+        most = self._max_event_bytes
+        return ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
 
     def close(self) -> None:
         """Take no more events, and let go of whoever waits for room."""
