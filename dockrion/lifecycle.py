@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # those who have no policies do without
 
 _logger = logging.getLogger("dockrion.runs")
 _MASKED_AT_ONCE = 32 * 1024  # bytes; of more than that the event loop would feel it
+_MOST_TRACED = 64 * 1024  # characters
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -145,7 +146,7 @@ class Lifecycle:
                 fields["error"] = result.raised
             else:
                 raised = "".join(traceback.format_exception(result.raised))
-                fields["traceback"] = texts.value(raised.rstrip("\n"))
+                fields["traceback"] = texts.value(raised.rstrip("\n")[:_MOST_TRACED])
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)
@@ -153,7 +154,7 @@ class Lifecycle:
 
 async def _masked(result: Outcome, texts: "Texts", run_id: str) -> Outcome:
     mask = partial(texts.outcome, result)
-    if isinstance(result, Completed) and len(result.output) > _MASKED_AT_ONCE:
+    if outcome.size_of(result) > _MASKED_AT_ONCE:
         masked: Outcome = await in_thread(mask, f"dockrion-mask-{run_id}")
         return masked
     return mask()

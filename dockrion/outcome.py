@@ -163,20 +163,24 @@ def within(result: Outcome, most: int) -> Outcome:
         result: How the agent's work ended, masked: the beginning of what is hidden is not recognised.
         most: Bytes as JSON.
     """
-    if isinstance(result, Completed):
-        size = len(result.output) + (_size(result.metadata) if result.metadata else 0)
-        if size > most:
-            message = f"the output has {size} bytes as JSON; limits.max_event_bytes is {most}"
-            return Failed(message, InvalidOutput.code)
+    if isinstance(result, Completed) and (size := size_of(result)) > most:
+        message = f"the output has {size} bytes as JSON; limits.max_event_bytes is {most}"
+        return Failed(message, InvalidOutput.code)
     if isinstance(result, Failed):
-        fits = result.details is None or _size(result.details) <= most
-        details = result.details if fits else None
+        details = result.details if size_of(result) <= most else None
         return msgspec.structs.replace(result, error=result.error[:_MAX_MESSAGE], details=details)
     return result
 
 
-def _size(value: Any) -> int:
-    return len(jsonable.encode(value))
+def size_of(result: Outcome) -> int:
+    """Return how many bytes of JSON an outcome has, apart from its message or reason."""
+    match result:
+        case Completed():
+            return len(result.output) + (len(jsonable.encode(result.metadata)) if result.metadata else 0)
+        case Failed():
+            return 0 if result.details is None else len(jsonable.encode(result.details))
+        case Cancelled():
+            return 0
 
 
 def of_stop(stop: Stop) -> Outcome:

@@ -16,10 +16,12 @@ def masking() -> bool:
     return any(thread.name.startswith("dockrion-mask-") for thread in threading.enumerate())
 
 
+LARGE = "secret " * 80_000
+
+
 @pytest.mark.parametrize("path", ["/invoke", "/runs"])
 async def test_while_a_large_output_is_masked_others_are_answered(serve: Serve, path: str) -> None:
-    large = "secret " * 80_000
-    served = await serve(lambda _payload: [large, SECRET], policies=safety())
+    served = await serve(lambda _payload: [LARGE, SECRET], policies=safety())
     request = asyncio.create_task(served.client.post(path, json={}))
     await wait_until(masking)
     async with served.client.get("/health") as answer:
@@ -29,7 +31,19 @@ async def test_while_a_large_output_is_masked_others_are_answered(serve: Serve, 
         body = await answer.json()
     if path == "/runs":
         body = await served.finished(body["run_id"])
-    assert body["output"] == [large, MASK]
+    assert body["output"] == [LARGE, MASK]
+
+
+async def test_while_large_details_are_masked_others_are_answered(serve: Serve) -> None:
+    served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
+    run_id = await served.start(external="true")
+    end = {"type": "error", "error": "e", "details": [LARGE, SECRET]}
+    async with served.client.post(f"/runs/{run_id}/events", json=end) as answer:
+        assert answer.status == 200
+    await wait_until(masking)
+    assert (await served.record(run_id))["status"] == "running"
+    assert masking()
+    assert (await served.finished(run_id))["error"]["details"] == [LARGE, MASK]
 
 
 @pytest.mark.parametrize("policies", [None, {}, {"safety": {}}, {"tools": {"deny_by_default": True}}])
