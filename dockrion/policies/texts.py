@@ -119,10 +119,11 @@ class Texts:
                 return masked
             case msgspec.Raw():
                 return msgspec.Raw(msgspec.json.encode(self.value(msgspec.json.decode(value))))
+            # Maps: comprehensions would take a frame more, and reach half as deep.
             case dict():
-                return {self.value(name): self.value(item) for name, item in value.items()}
+                return dict(zip(map(self.value, value), map(self.value, value.values()), strict=True))
             case list() | tuple():
-                return [self.value(item) for item in value]
+                return list(map(self.value, value))
         return value
 
     def _changed(self, result: Outcome) -> Outcome:
@@ -159,9 +160,9 @@ class Texts:
             case str() if most is not None:
                 return self._cut_at(value, most)
             case dict():
-                return {name: self._cut_short(item) for name, item in value.items()}
+                return dict(zip(value, map(self._cut_short, value.values()), strict=True))
             case list():
-                return [self._cut_short(item) for item in value]
+                return list(map(self._cut_short, value))
         return value
 
     def _cut_at(self, text: str, most: int) -> str:

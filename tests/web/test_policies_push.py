@@ -1,0 +1,61 @@
+"""What other processes push is masked and cut as what agents say."""
+
+from typing import Any
+
+import pytest
+
+from dockrion.policies.patterns import MASK
+from tests.conftest import Serve
+from tests.web.policed import SECRET, kept, own, safety, text
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_what_other_processes_push_is_masked(serve: Serve) -> None:
+    served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
+    run_id = await served.start(external="true")
+    batch: list[dict[str, Any]] = [{"type": "token", "content": each} for each in ("a secret", "-1", "234!")]
+    batch += [
+        {"type": "custom:mine", SECRET: {SECRET: [SECRET]}},
+        {"type": "token", "content": "secret-"},
+        {"type": "complete", "output": {"o": SECRET}, "metadata": {SECRET: [SECRET]}},
+    ]
+    for events in (batch[:2], batch[2:]):
+        async with served.client.post(f"/runs/{run_id}/events", json=events) as answer:
+            assert answer.status == 200, await answer.text()
+    record = await served.finished(run_id)
+    assert (record["output"], record["metadata"][MASK]) == ({"o": MASK}, [MASK])
+    assert text(await own(served, run_id)) == f"a {MASK}!secret-"
+    assert SECRET not in await kept(served, run_id)
+
+
+async def test_a_pushed_batch_that_masks_enlarge_is_taken_whole(serve: Serve) -> None:
+    served = await serve(
+        policies=safety(redact_patterns=["x"]),
+        streaming={"ingest": {"enabled": True}},
+        limits={"max_event_bytes": 1024},
+    )
+    run_id = await served.start(external="true")
+    events = [{"type": "token", "content": "a"}, {"type": "token", "content": "x" * 400}]
+    async with served.client.post(f"/runs/{run_id}/events", json=[*events, {"type": "complete"}]) as answer:
+        assert (await answer.json())["accepted"] == 3
+    assert (await served.finished(run_id))["status"] == "completed"
+    assert text(await own(served, run_id)) == "a" + MASK * 400
+
+
+async def test_what_may_be_pushed_is_not_too_deep_to_be_masked(serve: Serve) -> None:
+    served = await serve(
+        policies=safety(max_output_chars=100),
+        streaming={"ingest": {"enabled": True}},
+        limits={"max_json_depth": 500},
+    )
+    run_id = await served.start(external="true")
+    deep: Any = SECRET
+    for _ in range(247):
+        deep = {"a": [deep]}
+    events = [{"type": "custom:deep", "data": deep}, {"type": "complete", "output": deep}]
+    async with served.client.post(f"/runs/{run_id}/events", json=events) as answer:
+        assert (await answer.json())["accepted"] == 2
+    assert (await served.finished(run_id))["status"] == "completed"
+    whole = await kept(served, run_id)
+    assert SECRET not in whole
+    assert whole.count(MASK) == 3
