@@ -69,7 +69,7 @@ async def emit(bench: Bench, parts: list[str], others: list[int]) -> None:
                 await asyncio.sleep(0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     patterns(),
     st.text(CHARS, max_size=30),

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.dockfile.safety_structs import SafetySpec
@@ -70,6 +70,7 @@ def strings(value: Any) -> list[str]:
     return []
 
 
+@settings(deadline=None)
 @given(patterns(), st.text(CHARS, max_size=30), st.lists(st.integers(0, 30), max_size=6), st.integers(1, 40))
 def test_tokens_are_the_masked_text_up_to_the_most(
     sources: list[str], text: str, places: list[int], most: int
@@ -83,6 +84,7 @@ def test_tokens_are_the_masked_text_up_to_the_most(
     assert metadata == ({"truncated": True} if len(whole) > most else {})
 
 
+@settings(deadline=None)
 @given(patterns(), JSON)
 def test_every_string_of_an_output_is_masked_keys_too(sources: list[str], output: Any) -> None:
     patterns, metadata = compiled(sources), {"said": output}
@@ -90,6 +92,7 @@ def test_every_string_of_an_output_is_masked_keys_too(sources: list[str], output
     assert completed(texts(*sources), output, **metadata) == expected
 
 
+@settings(deadline=None)
 @given(JSON, st.integers(1, 5))
 def test_every_string_of_an_output_is_cut_by_itself(output: Any, most: int) -> None:
     cut, metadata = completed(texts(max_output_chars=most), output)
@@ -97,6 +100,7 @@ def test_every_string_of_an_output_is_cut_by_itself(output: Any, most: int) -> N
     assert metadata == ({"truncated": True} if strings(cut) != strings(output) else {})
 
 
+@settings(deadline=None)
 @given(patterns(), JSON)
 def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> None:
     expected = masked(compiled(sources), data)
