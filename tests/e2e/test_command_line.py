@@ -58,7 +58,7 @@ def test_validate_sums_up_the_default_dockfile(tmp_path: Path) -> None:
     for part in ("sample-writer (custom)", "handler agents.writer:write", "0.0.0.0:8080", "memory"):
         assert part in result.stdout
     assert "POST /invoke/stream" in result.stdout
-    assert "DELETE /runs/{id}" in result.stdout
+    assert "DELETE /runs/{run_id}" in result.stdout
 
 
 def test_validate_finds_the_dockfile_here(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_validate_warns_of_what_run_would_refuse(tmp_path: Path) -> None:
     assert result.returncode == 0
     lines = result.stderr.splitlines()
     assert all(line.startswith("warning: ") for line in lines)
-    for part in ("auth: ", "DOCKRION_API_KEY is not set", "ONE", "no 'handle'"):
+    for part in ("auth.api_keys.env_var: DOCKRION_API_KEY is not set", "ONE", "no 'handle'"):
         assert sum(part in line for line in lines) == 1
 
 
