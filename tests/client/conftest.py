@@ -1,0 +1,31 @@
+"""Fixtures of the client's tests."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from dockrion.client import Client
+from dockrion.web import streams
+from tests.client.proxies import Proxy
+from tests.support import Served
+
+Connect = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(autouse=True)
+def services_let_readers_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_RETRY_MILLISECONDS", 1)
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Make a client: `await connect(served)`, or of a URL."""
+    async with AsyncExitStack() as stack:
+
+        async def make(where: Served | Proxy | str, **more: Any) -> Client:
+            url = where if isinstance(where, str) else f"http://127.0.0.1:{where.port}"
+            return await stack.enter_async_context(Client(url, **more))
+
+        yield make

@@ -1,0 +1,146 @@
+"""What stands between a client and a service and cuts, and servers that answer as they like."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+
+from dockrion import sse
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Run-Id: r\r\n\r\n" + sse.retry(1)
+GAP = sse.gap(1, 3)
+
+
+class Proxy:
+    """Passes bytes on, and cuts each connection after so many bytes of the answer.
+
+    Args:
+        port: Of the service.
+        cuts: After how many bytes the first connections are cut; those behind are not.
+    """
+
+    def __init__(self, port: int, cuts: Iterable[int]) -> None:
+        self.port = 0
+        self.requests: list[bytes] = []
+        self._service = port
+        self._cuts = list(cuts)
+
+    @property
+    def cuts_left(self) -> int:
+        return len(self._cuts)
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = self._cuts.pop(0) if self._cuts else None
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._service)
+        asking = asyncio.create_task(self._ask(reader, up_writer))
+        try:
+            while data := await up_reader.read(65536):
+                if left is not None and len(data) >= left:
+                    writer.write(data[:left])
+                    await writer.drain()
+                    break
+                left = None if left is None else left - len(data)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:  # the client left
+            pass
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            for each in (writer, up_writer):
+                each.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                self.requests.append(data)
+                up_writer.write(data)
+            up_writer.close()
+
+
+@asynccontextmanager
+async def proxy(port: int, cuts: Iterable[int]) -> AsyncIterator[Proxy]:
+    made = Proxy(port, cuts)
+    async with listening(made.pass_on) as made.port:
+        yield made
+
+
+class Scripted:
+    """Answers each connection with the next of some texts, the last one again and again.
+
+    Attributes:
+        requests: The heads and bodies of what was asked.
+    """
+
+    def __init__(self, answers: Iterable[bytes], *, reset: bool) -> None:
+        self.port = 0
+        self.requests: list[bytes] = []
+        self._answers = list(answers)
+        self._reset = reset
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            self.requests.append(head + await reader.readexactly(int(length or 0)))
+            writer.write(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+            await writer.drain()
+        if self._reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+
+@asynccontextmanager
+async def scripted(*answers: bytes, reset: bool = False) -> AsyncIterator[Scripted]:
+    made = Scripted(answers, reset=reset)
+    async with listening(made.answer) as made.port:
+        yield made
+
+
+@asynccontextmanager
+async def listening(serve: Callable[..., object]) -> AsyncIterator[int]:
+    """Serve connections like this on a port, and end them all."""
+    tasks: set[asyncio.Task[object]] = set()
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await serve(reader, writer)  # type: ignore[misc]  # each of them is async
+        except asyncio.CancelledError:
+            writer.close()
+        finally:
+            tasks.discard(task)
+
+    server = await asyncio.start_server(keep, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def refused(status: int, code: str, headers: str = "", message: str = "no") -> bytes:
+    """Return an answer that is an error of Dockrion's."""
+    body = f'{{"success":false,"error":"{message}","code":"{code}"}}'
+    return (
+        f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\n{headers}"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+    ).encode()
+
+
+def json(body: str, status: int = 200) -> bytes:
+    return (
+        f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+    ).encode()

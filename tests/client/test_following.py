@@ -1,0 +1,323 @@
+"""Every event once and in order, whatever becomes of the connections."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockrion import StreamContext, sse
+from dockrion.client import (
+    Cancelled,
+    Checkpoint,
+    Client,
+    Complete,
+    ConnectionLost,
+    Custom,
+    Error,
+    Event,
+    EventsGone,
+    Gap,
+    Garbled,
+    Heartbeat,
+    NotFound,
+    Progress,
+    Started,
+    Step,
+    Token,
+)
+from dockrion.events import Entry
+from tests.client.conftest import Connect
+from tests.client.proxies import HEAD, proxy, scripted
+from tests.conftest import Serve
+from tests.support import wait_until
+from tests.web.helpers import Waits
+
+TOKENS = 20
+SMALL: dict[str, Any] = {"redis": {"max_events_per_run": 10}}
+
+
+def entry(sequence: int, kind: str = "token", fields: str = '"content":"x"') -> bytes:
+    common = f'"id":"r:{sequence}","type":"{kind}","run_id":"r","sequence":{sequence}'
+    data = f'{{{common},"timestamp":"2026-11-22T10:30:05.123456Z",{fields}}}'
+    return sse.frame(Entry(sequence, kind, data.encode(), 0.0))
+
+
+def complete(sequence: int) -> bytes:
+    return entry(sequence, "complete", '"output":{"a":1},"latency_seconds":0.5,"metadata":{}')
+
+
+async def speak(_payload: Any, context: StreamContext) -> dict[str, Any]:
+    for number in range(TOKENS):
+        await context.emit_token(f"token {number} ")
+        await asyncio.sleep(0)
+    return {"said": TOKENS}
+
+
+async def every_kind(_payload: Any, context: StreamContext) -> str:
+    await context.emit_progress("work", 0.5, "half")
+    await context.emit_token("Hi", "stop")
+    await context.emit_step("node", 1.5, ["a"], ["b"])
+    await context.checkpoint("saved", {"x": [1]})
+    await context.emit_heartbeat()
+    await context.emit("mood", happy=True, name="n")
+    return "done"
+
+
+def numbers(events: list[Event | Gap]) -> list[int]:
+    return [event.sequence for event in events if isinstance(event, Event)]
+
+
+async def test_events_come_as_structs_of_their_types(serve: Serve, connect: Connect) -> None:
+    client = await connect(await serve(every_kind))
+    started, *others, last = [event async for event in client.stream({})]
+    assert isinstance(started, Started)
+    assert started.agent_name == "tested"
+    kinds = [Progress, Token, Step, Checkpoint, Heartbeat, Custom]
+    assert [type(event) for event in others] == kinds
+    custom = others[-1]
+    assert isinstance(custom, Custom)
+    assert (custom.type, custom.name, custom.data) == ("custom:mood", "mood", {"happy": True, "name": "n"})
+    assert isinstance(last, Complete)
+    assert (last.output, last.sequence) == ("done", 8)
+    assert all(event.run_id == started.run_id for event in others if isinstance(event, Event))
+
+
+async def test_lines_are_what_the_service_wrote(serve: Serve, connect: Connect) -> None:
+    served = await serve(every_kind)
+    run_id = await served.start()
+    await served.finished(run_id)
+    async with served.events(run_id) as reader:
+        written = [message.data for message in await reader.all()]
+    client = await connect(served)
+    assert [line async for line in client.events(run_id).lines()] == written
+
+
+async def test_a_run_is_followed_from_any_place(serve: Serve, connect: Connect) -> None:
+    served = await serve(speak)
+    client = await connect(served)
+    run = await client.start({}, "r")
+    assert (run.run_id, run.status, run.events_url) == ("r", "accepted", "/runs/r/events")
+    assert numbers([event async for event in client.events("r")]) == list(range(1, TOKENS + 3))
+    assert numbers([event async for event in client.events("r", after=20)]) == [21, 22]
+    assert [event async for event in client.events("r", after=TOKENS + 2)] == []
+    assert [event async for event in client.events("r", after=10**6)] == []
+
+
+async def test_a_failed_run_ends_with_its_error_and_a_cancelled_one_with_its_reason(
+    serve: Serve, connect: Connect
+) -> None:
+    served = await serve(agent := Waits())
+    client = await connect(served)
+    stream = client.stream({})
+    last: Event | Gap | None = None
+    async for last in stream:
+        if isinstance(last, Token):
+            await client.cancel(stream.run_id, "enough")
+    assert isinstance(last, Cancelled)
+    assert last.reason == "enough"
+    assert agent.stopped == [{}]
+
+    async def fail(_payload: Any) -> None:
+        raise ValueError("no")
+
+    served.use(fail)
+    *_, last = [event async for event in client.stream({})]
+    assert isinstance(last, Error)
+    assert (last.code, last.error) == ("AGENT_EXECUTION_ERROR", "ValueError: no")
+
+
+@pytest.mark.parametrize("pattern", ["A", "B"])
+async def test_cut_connections_lose_nothing_and_repeat_nothing(
+    serve: Serve, connect: Connect, pattern: str
+) -> None:
+    served = await serve(speak)
+    whole = 22 * 170
+    async with proxy(served.port, [700, 500, 450, 400, 1, whole // 2]) as cutting:
+        client = await connect(cutting)
+        stream = client.stream({}) if pattern == "A" else client.events((await client.start({})).run_id)
+        events = [event async for event in stream]
+        cuts_left = cutting.cuts_left
+    assert numbers(events) == list(range(1, TOKENS + 3))
+    assert cuts_left < 5
+    begun = [head for head in cutting.requests if head.startswith(b"POST")]
+    assert len(begun) == 1
+    assert (await served.record(stream.run_id))["status"] == "completed"
+
+
+@settings(max_examples=50, deadline=None)
+@given(cuts=st.lists(st.integers(0, 6000), max_size=4))
+def test_wherever_connections_are_cut_the_union_is_the_run(cuts: list[int]) -> None:
+    """The first connection answers the POST, and gets to say at least whose run it is."""
+    stream = HEAD + entry(1, "started", '"agent_name":"a","framework":"custom"')
+    whole = [*map(entry, range(2, 30)), complete(30)]
+
+    async def follow() -> list[Event | Gap]:
+        after = 0
+        answers: list[bytes] = []
+        for cut in cuts:
+            body = b"".join(whole[max(after - 1, 0) :])
+            answer = ((HEAD if after else stream) + body)[: max(cut, len(HEAD))]
+            answers.append(answer)
+            after = max(after, answer.count(b"}\n\n") and int(_last_whole_id(answer) or after))
+            if after == 30:
+                break
+        else:
+            answers.append((HEAD if after else stream) + b"".join(whole[max(after - 1, 0) :]))
+        async with scripted(*answers) as server, Client(server.url) as client:
+            return [event async for event in client.stream({})]
+
+    assert numbers(asyncio.run(follow())) == list(range(1, 31))
+
+
+def _last_whole_id(answer: bytes) -> str:
+    whole = answer[: answer.rindex(b"}\n\n")]
+    return whole.rpartition(b"id: ")[2].partition(b"\n")[0].decode()
+
+
+async def test_what_is_lost_is_said_and_the_stream_goes_on(serve: Serve, connect: Connect) -> None:
+    served = await serve(speak, streaming=SMALL)
+    run_id = await served.start()
+    await served.finished(run_id)
+    client = await connect(served)
+    events = [event async for event in client.events(run_id)]
+    assert events[0] == Gap(requested=1, first_available=13)
+    assert numbers(events) == list(range(13, 23))
+    line = await anext(aiter(client.events(run_id).lines()))
+    assert line == '{"type":"gap","requested":1,"first_available":13}'
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        sse.timeout(1),
+        sse.auth_expired(),
+        sse.DRAINING,
+        b"",
+        b"event: heartbeat\ndata: {}\n\n: keep-alive\n\nevent: unknown\ndata: {}\n\n",
+    ],
+    ids=["timeout", "auth expired", "draining", "nothing", "signs of life"],
+)
+async def test_a_connection_that_ends_before_the_run_is_made_again(connect: Connect, end: bytes) -> None:
+    async with scripted(HEAD + entry(1) + end, HEAD + entry(2) + end, HEAD + complete(3)) as server:
+        client = await connect(server.url)
+        assert numbers([event async for event in client.events("r")]) == [1, 2, 3]
+    positions = [head.partition(b"Last-Event-ID: ")[2].partition(b"\r\n")[0] for head in server.requests]
+    assert positions == [b"", b"1", b"2"]
+
+
+async def test_a_timeout_of_the_service_s_is_no_end(serve: Serve, connect: Connect) -> None:
+    served = await serve(agent := Waits(), streaming={"connection": {"default_timeout": 1}})
+    client = await connect(served)
+    run = await client.start({})
+    events = []
+    async for event in client.events(run.run_id):
+        events.append(event)
+        if isinstance(event, Token) and event.content == "first":
+            opened = served.service.metrics.open_streams
+            timed_out = asyncio.create_task(_until_opened_again(opened))
+            timed_out.add_done_callback(lambda _: agent.go.set())
+    assert numbers(events) == [1, 2, 3, 4]
+
+
+async def _until_opened_again(streams: Any) -> None:
+    def open_streams() -> float:
+        return float(streams.collect()[0].samples[0].value)
+
+    await wait_until(lambda: open_streams() == 0)
+    await wait_until(lambda: open_streams() == 1)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 nonsense\r\n\r\n",
+        b"\x00\xff" * 40 + b"\r\n\r\n",
+        HEAD + b"id: 1\nevent: token\ndata: {}\n\n",
+        HEAD + b"id: 1\nevent: token\ndata: no JSON\n\n",
+        HEAD + b"id: 1\nevent: token\ndata: " + b"[" * 5000 + b"\n\n",
+        HEAD + b"id: one\nevent: token\ndata: {}\n\n",
+        HEAD + b"id: 99999999999999999999999\nevent: token\ndata: {}\n\n",
+        HEAD + entry(1).replace(b'"sequence":1', b'"sequence":2'),
+        HEAD + entry(1).replace(b'"type":"token"', b'"type":"step"'),
+        HEAD + entry(1) + entry(1),
+        HEAD + entry(1) + entry(3),
+        HEAD + b"event: gap\ndata: {}\n\n",
+        HEAD + b'event: gap\ndata: {"requested":1,"first_available":1}\n\n',
+        HEAD + b'event: gap\ndata: {"requested":5,"first_available":9}\n\n',
+        HEAD.replace(b"X-Run-Id: r", b"X-Run-Id: ../../r") + complete(1),
+    ],
+)
+async def test_garbage_is_said_to_be_that(connect: Connect, garbage: bytes) -> None:
+    async with scripted(garbage) as server:
+        client = await connect(server.url)
+        with pytest.raises(Garbled) as raised:
+            _ = [event async for event in client.stream({})]
+    assert len(str(raised.value)) < 300
+    assert len(server.requests) == 1
+
+
+async def test_an_event_that_does_not_end_is_not_kept_for_ever(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.client.stream.MOST_BYTES", 100_000)
+    async with scripted(HEAD + b"data: " + b"x" * 200_000) as server:
+        client = await connect(server.url)
+        with pytest.raises(Garbled, match="does not end"):
+            _ = [event async for event in client.events("r")]
+
+
+async def test_a_huge_event_arrives_whole(serve: Serve, connect: Connect) -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        await context.emit_token("é" * 4_000_000)
+
+    client = await connect(await serve(agent))
+    _, token, _ = [event async for event in client.stream({})]
+    assert isinstance(token, Token)
+    assert token.content == "é" * 4_000_000
+
+
+async def test_a_type_that_nobody_knows_is_an_event_all_the_same(connect: Connect) -> None:
+    async with scripted(HEAD + entry(1, "novel", '"x":1') + complete(2)) as server:
+        client = await connect(server.url)
+        first, _ = [event async for event in client.events("r")]
+    assert isinstance(first, Custom)
+    assert (first.type, first.name, first.data) == ("novel", "novel", {"x": 1})
+
+
+async def test_events_that_are_no_longer_stored(connect: Connect) -> None:
+    async with scripted(HEAD + entry(1) + sse.gone()) as server:
+        client = await connect(server.url)
+        with pytest.raises(EventsGone):
+            _ = [event async for event in client.events("r")]
+
+
+async def test_a_service_that_does_not_come_back_is_given_up_with_where_to_go_on(connect: Connect) -> None:
+    async with scripted(HEAD + entry(1) + entry(2), HEAD) as server:
+        client = await connect(server.url, patience=0.05)
+        with pytest.raises(ConnectionLost) as raised:
+            _ = [event async for event in client.stream({})]
+    assert (raised.value.run_id, raised.value.after) == ("r", 2)
+    assert not [head for head in server.requests if head.startswith(b"DELETE")]
+
+
+async def test_a_run_that_cannot_be_resumed_is_not(connect: Connect) -> None:
+    async with scripted(HEAD.replace(b"X-Run-Id: r\r\n", b"") + entry(1)) as server:
+        client = await connect(server.url)
+        with pytest.raises(ConnectionLost):
+            _ = [event async for event in client.stream({})]
+        with pytest.raises(ConnectionLost):
+            _ = [event async for event in client.stream({}, resume=False)]
+    assert [head.partition(b" HTTP")[0] for head in server.requests] == [
+        b"POST /invoke/stream?on_disconnect=continue",
+        b"POST /invoke/stream?on_disconnect=cancel",
+    ]
+
+
+async def test_a_run_that_is_gone_when_the_connection_is_back(serve: Serve, connect: Connect) -> None:
+    client = await connect(await serve())
+    with pytest.raises(NotFound) as raised:
+        _ = [event async for event in client.events("never")]
+    assert (raised.value.status, raised.value.code) == (404, "NOT_FOUND")

@@ -1,0 +1,337 @@
+"""What is asked once, what is asked again, and what a refusal becomes."""
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dockrion import errors as served_errors
+from dockrion.client import (
+    Client,
+    ClientError,
+    Conflict,
+    ConnectionLost,
+    Failed,
+    Forbidden,
+    Garbled,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    Refused,
+    TimedOut,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+    errors,
+)
+from dockrion.client.patience import LONGEST_PAUSE_SECONDS, Patience
+from dockrion.errors import DockrionError
+from tests.client.conftest import Connect
+from tests.client.proxies import GAP, HEAD, json, listening, proxy, refused, scripted
+from tests.conftest import Serve
+from tests.web.helpers import Waits
+
+ANSWER = json('{"success":true,"output":{"a":1},"metadata":{"latency_seconds":0.1}}')
+ACCEPTED = json(
+    '{"run_id":"r","status":"accepted","events_url":null,"created_at":"2026-11-22T10:30:05Z"}', status=202
+)
+RUN = json('{"run_id":"r","status":"running","created_at":"2026-11-22T10:30:05Z"}')
+SOON = "Retry-After: 0\r\n"
+
+
+async def test_invoke_and_the_records_of_runs(serve: Serve, connect: Connect) -> None:
+    client = await connect(await serve())
+    answer = await client.invoke({"n": 1})
+    assert (answer.output, answer.metadata["agent"]) == ({"n": 1}, "tested")
+    await client.start({"n": 2}, "one")
+    assert [event.type async for event in client.events("one")][-1] == "complete"
+    run = await client.get("one")
+    assert (run.status, run.output, run.last_sequence) == ("completed", {"n": 2}, 2)
+    assert run.completed_at is not None
+    with pytest.raises(Conflict) as conflict:
+        await client.start({}, "one")
+    assert conflict.value.details["events_url"] == "/runs/one/events"
+    with pytest.raises(InvalidRequest):
+        await client.cancel("one")
+    with pytest.raises(NotFound):
+        await client.get("two")
+
+
+async def test_all_runs_are_listed_page_by_page(serve: Serve, connect: Connect) -> None:
+    client = await connect(await serve())
+    made = {(await client.start({})).run_id for _ in range(105)}
+    assert {run.run_id async for run in client.runs()} == made
+    assert [run async for run in client.runs(status="cancelled")] == []
+    page = json('{"items":[],"next":"again"}')
+    async with scripted(page) as server:
+        client = await connect(server.url)
+        with pytest.raises(Garbled):
+            _ = [run async for run in client.runs()]
+
+
+async def test_a_run_is_cancelled_with_a_reason(serve: Serve, connect: Connect) -> None:
+    served = await serve(Waits())
+    client = await connect(served)
+    run = await client.start({})
+    await client.cancel(run.run_id, "changed my mind & more")
+    assert (await client.get(run.run_id)).status == "cancelled"
+    events = [event async for event in client.events(run.run_id)]
+    assert getattr(events[-1], "reason", None) == "changed my mind & more"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequest),
+        (401, Unauthorized),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Conflict),
+        (413, PayloadTooLarge),
+        (429, TooMany),
+        (500, Failed),
+        (502, Failed),
+        (503, Unavailable),
+        (504, TimedOut),
+        (418, Refused),
+        (307, Refused),
+    ],
+)
+async def test_each_status_is_an_error_of_its_own(connect: Connect, status: int, kind: type[Refused]) -> None:
+    async with scripted(refused(status, "A_CODE", message="why")) as server:
+        client = await connect(server.url)
+        with pytest.raises(Refused) as raised:
+            await client.invoke({})
+    error = raised.value
+    assert type(error) is kind
+    assert (error.status, error.code, error.message) == (status, "A_CODE", "why")
+    assert str(error) == f"why (HTTP {status} A_CODE)"
+
+
+def test_every_status_of_the_service_has_a_class() -> None:
+    kinds = [kind for _, kind in inspect.getmembers(served_errors, inspect.isclass)]
+    statuses = {kind.status for kind in kinds if issubclass(kind, DockrionError)}
+    unused = {405, 410, 415}  # answers to what this client never asks
+    assert statuses - unused == errors._BY_STATUS.keys()
+
+
+async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
+    for body in (b"<html>", b"[" * 5000, b'{"error":1,"code":2}', b""):
+        answer = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n" + body
+        async with scripted(answer) as server:
+            client = await connect(server.url)
+            with pytest.raises(Failed, match="Bad Gateway") as raised:
+                await client.get("r")
+        assert raised.value.code == ""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no pause be longer than the service asks for."""
+    monkeypatch.setattr("dockrion.client.patience._FIRST_PAUSE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_refusal_is_waited_for_as_long_as_it_says(connect: Connect) -> None:
+    busy = [refused(503, "SERVICE_UNAVAILABLE", SOON), refused(429, "TOO_MANY_RUNS", SOON)]
+    for ask, answer in ((Client.start, ACCEPTED), (Client.get, RUN)):
+        async with scripted(*busy, answer) as server:
+            client = await connect(server.url)
+            found: Any = await ask(client, "r")
+            assert found.run_id == "r"
+            assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_stream_waits_to_begin_and_to_resume(connect: Connect) -> None:
+    gateway = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    busy = refused(503, "SERVICE_UNAVAILABLE", SOON)
+    async with scripted(busy, HEAD + GAP, gateway, busy, refused(404, "NOT_FOUND")) as server:
+        client = await connect(server.url)
+        with pytest.raises(NotFound):
+            _ = [event async for event in client.stream({})]
+    assert [head.partition(b"?")[0].partition(b" HTTP")[0] for head in server.requests] == [
+        b"POST /invoke/stream",
+        b"POST /invoke/stream",
+        *[b"GET /runs/r/events"] * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refused(503, "SERVICE_UNAVAILABLE", SOON), Unavailable),  # of /invoke: the agent may have worked
+        (b"HTTP/1.1 503 No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", Unavailable),
+        (refused(500, "TOO_MANY_RUNS"), Failed),
+        (refused(429, "RATE_LIMIT_EXCEEDED", "Retry-After: 3600\r\n"), TooMany),
+        (b"", ConnectionLost),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", ConnectionLost),
+        (ANSWER[:-5], ConnectionLost),
+        (json("no JSON"), Garbled),
+        (json('{"success":true}'), Garbled),
+        (json("[" * 5000), Garbled),
+    ],
+)
+async def test_what_may_have_been_worked_on_is_never_sent_twice(
+    connect: Connect, answer: bytes, kind: type[ClientError]
+) -> None:
+    async with scripted(answer) as server:
+        client = await connect(server.url)
+        with pytest.raises(kind):
+            await client.invoke({})
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40])
+async def test_nor_is_a_stream_begun_twice(serve: Serve, connect: Connect, cut: int) -> None:
+    served = await serve(Waits())
+    async with proxy(served.port, [cut, cut]) as cutting:
+        client = await connect(cutting)
+        with pytest.raises(ConnectionLost):
+            _ = [event async for event in client.stream({})]
+        with pytest.raises(ConnectionLost):
+            await client.start({})
+    assert [request for request in cutting.requests if request.startswith(b"POST")] == cutting.requests
+    assert len(cutting.requests) == 2
+
+
+async def test_a_service_that_is_not_there_is_said_at_once(connect: Connect) -> None:
+    client = await connect("http://127.0.0.1:1")
+    asks: list[Any] = [client.invoke({}), client.get("r"), anext(aiter(client.stream({}))), client.start({})]
+    for ask in asks:
+        with pytest.raises(ConnectionLost, match=r"^cannot reach http://127\.0\.0\.1:1: "):
+            await ask
+
+
+async def test_silence_has_an_end(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = asyncio.Event()
+
+    async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        await quiet.wait()
+
+    monkeypatch.setattr("dockrion.client.stream.STREAM", aiohttp.ClientTimeout(total=None, sock_read=0.05))
+    async with listening(hold) as port:
+        client = await connect(f"http://127.0.0.1:{port}", patience=0.01)
+        with pytest.raises(ConnectionLost, match="sent nothing for too long"):
+            _ = [event async for event in client.events("r")]
+
+
+async def test_a_token_is_asked_for_again_when_it_is_refused(connect: Connect) -> None:
+    tokens = iter(["old", "new", "newest"])
+
+    async def token() -> str:
+        return next(tokens)
+
+    async with scripted(refused(401, "AUTH_ERROR"), ANSWER) as server:
+        client = await connect(server.url, token=token)
+        assert (await client.invoke({})).output == {"a": 1}
+    sent = [head.partition(b"Authorization: ")[2].partition(b"\r\n")[0] for head in server.requests]
+    assert sent == [b"Bearer old", b"Bearer new"]
+
+
+@pytest.mark.parametrize("token", ["a-secret", lambda: "a-secret", None])
+async def test_a_token_that_is_refused_is_sent_once_and_not_shown(connect: Connect, token: Any) -> None:
+    async with scripted(refused(401, "AUTH_ERROR")) as server:
+        client = await connect(server.url, token=token, api_key="a-secret", headers={"X-More": "a-secret"})
+        with pytest.raises(Unauthorized) as raised:
+            await client.invoke({})
+        assert len(server.requests) == 1
+        assert server.requests[0].count(b"a-secret") == 2 + (token is not None)
+    assert "a-secret" not in str(raised.value)
+
+
+async def test_credentials_are_for_the_service_alone(connect: Connect) -> None:
+    async with scripted(ANSWER) as other:
+        away = f"HTTP/1.1 307 Go\r\nLocation: {other.url}/invoke\r\nContent-Length: 0\r\n\r\n".encode()
+        async with scripted(away) as server:
+            client = await connect(server.url, api_key="a-secret")
+            with pytest.raises(Refused, match="307"):
+                await client.invoke({})
+        assert other.requests == []
+
+
+async def test_the_password_of_an_address_is_not_shown(connect: Connect) -> None:
+    client = await connect("http://user:a-secret@127.0.0.1:1")
+    with pytest.raises(ConnectionLost) as raised:
+        await client.invoke({})
+    assert "a-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://h", "http://", "http://h/?q=1", "/x"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^the URL of a service is http"):
+        Client(url)
+
+
+@pytest.mark.parametrize("run_id", ["", "../x", "a/b", "a b", "-a", "a" * 129, "é"])
+async def test_what_is_no_run_id_is_refused_before_it_is_sent(run_id: str) -> None:
+    client = Client("http://127.0.0.1:1")
+    with pytest.raises(ValueError, match="run id"):
+        client.events(run_id)
+    for use in (client.get(run_id), client.cancel(run_id), client.start({}, run_id)):
+        with pytest.raises(ValueError, match="run id"):
+            await use
+    with pytest.raises(ValueError, match="after"):
+        client.events("r", after=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), (" 7 ", 7), ("soon", None), ("-1", None), ("9" * 30, None), ("", None), ("1.5", None)],
+)
+def test_retry_after_in_seconds(text: str, seconds: float | None) -> None:
+    assert errors.refusal(503, "", {"Retry-After": text}, b"").retry_after == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    for date in (datetime.now(UTC) + timedelta(seconds=90), datetime(1999, 1, 1, tzinfo=UTC)):
+        text = format_datetime(date, usegmt=True)
+        left = errors.refusal(503, "", {"Retry-After": text}, b"").retry_after
+        assert left is not None
+        assert (80 < left <= 90) if date.year > 1999 else left == 0
+    assert errors.refusal(503, "", {"Retry-After": "Mon, 01 Jan 1999 00:00:00 -0000"}, b"").retry_after == 0
+
+
+def test_pauses_grow_vary_and_end() -> None:
+    patience = Patience(1e9)
+    pauses = [patience.pause() or 0.0 for _ in range(2000)]
+    assert all(low <= pause <= 1.5 * low for pause, low in zip(pauses, (1, 2, 4, 8, 16, 30), strict=False))
+    assert all(LONGEST_PAUSE_SECONDS <= pause <= 1.5 * LONGEST_PAUSE_SECONDS for pause in pauses[5:])
+    assert len(set(pauses)) == len(pauses)
+    patience.renew()
+    patience.wants(0.25)
+    assert 0.25 <= (patience.pause() or 0) <= 0.375
+    assert (patience.pause(40) or 0) >= 40
+    assert (patience.rest(0.1), patience.rest(5)) == (0.15, 0)
+    patience.wants(10**9)
+    assert (patience.pause() or 0) <= 1.5 * LONGEST_PAUSE_SECONDS
+    assert Patience(10).pause(11) is None
+    assert Patience(0).pause() is None
+
+
+def test_a_client_needs_nothing_of_the_server_s() -> None:
+    code = "import sys, dockrion.client; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    needed = {"dockrion", "dockrion.events", "dockrion.jsonable", "dockrion.sse"}
+    ours = {name for name in modules if name.partition(".")[0] == "dockrion" and "client" not in name}
+    assert ours == needed
+    others = (
+        "aiohttp.web",
+        "aiohttp_cors",
+        "yaml",
+        "prometheus_client",
+        "jsonschema_rs",
+        "redis",
+        "jwt",
+        "dotenv",
+    )
+    assert not [name for name in modules if name.startswith(others)]
