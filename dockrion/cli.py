@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,11 @@ from dockrion.web.routes import routes
 from dockrion.web.server import exit_within, serve
 from dockrion.web.worker import Place, Worker
 
+_OF_CLIENTS = {
+    "invoke": ("dockrion.console.invoke", "ask the agent, and show what it does"),
+    "watch": ("dockrion.console.watch", "show a run from its beginning"),
+    "load": ("dockrion.load.command", "load a service, and check what it promises"),
+}
 _MAX_PORT = 65535
 _MAX_WORKERS = 64
 _logger = logging.getLogger(__name__)
@@ -34,10 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those after the program's name; those of this process by default.
 
     Returns:
-        The exit code: 0, or 1 when the Dockfile or the start is wrong. A wrong usage exits with 2.
+        The exit code: 0, or 1 when the Dockfile or the start is wrong, or what a client asked for went wrong.
+        A wrong usage exits with 2.
     """
     asked = sys.argv[1:] if arguments is None else arguments
-    options = _parser(load_test=list(asked[:1]) == ["load"]).parse_args(asked)
+    options = _parser(next(iter(asked), "")).parse_args(asked)
     try:
         code: int = options.command(options)
     except StartError as error:
@@ -54,7 +61,7 @@ def _failed(error: StartError, redactor: Redactor, *, verbose: bool) -> int:
     return 1
 
 
-def _parser(*, load_test: bool) -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dockrion", description="Serve an AI agent from a Dockfile.")
     parser.add_argument("--version", action="version", version=f"dockrion {dockrion.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -85,12 +92,12 @@ def _parser(*, load_test: bool) -> argparse.ArgumentParser:
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of Dockfiles instead")
     validate.set_defaults(command=_validate)
 
-    load_parser = commands.add_parser("load", help="load a service, and check what it promises")
-    if load_test:
-        from dockrion.load.options import add_arguments  # noqa: PLC0415  those who serve do without
-
-        add_arguments(load_parser)
-        load_parser.set_defaults(command=_load_test)
+    for name, (module, purpose) in _OF_CLIENTS.items():
+        client = commands.add_parser(name, help=purpose)
+        if name == command:  # those who serve do without
+            implementation = import_module(module)
+            implementation.add_arguments(client)
+            client.set_defaults(command=implementation.run)
     return parser
 
 
@@ -176,12 +183,6 @@ def _refuse_split(loaded: Loaded, workers: int) -> None:
             f"{loaded.path}: streaming.backend: memory keeps runs in one process, where --workers {workers} "
             "would not find each other's; use redis, or one worker"
         )
-
-
-def _load_test(options: argparse.Namespace) -> int:
-    from dockrion.load import command  # noqa: PLC0415  as above
-
-    return command.run(options)
 
 
 def _validate(options: argparse.Namespace) -> int:

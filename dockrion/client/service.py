@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -232,8 +233,10 @@ class Service:
         where = self._url.origin()  # without what may be secret
         try:
             yield
+        except aiohttp.ClientSSLError as error:
+            raise ConnectionLost(f"cannot reach {where}: its TLS is not to be trusted, or none") from error
         except aiohttp.ClientConnectorError as error:
-            raise ConnectionLost(f"cannot reach {where}: {error.strerror or 'no connection'}") from error
+            raise ConnectionLost(f"cannot reach {where}: {_reason(error.os_error)}") from error
         except aiohttp.ConnectionTimeoutError as error:
             raise ConnectionLost(f"cannot reach {where}: no answer in time") from error
         except TimeoutError as error:
@@ -250,6 +253,11 @@ def release(answer: aiohttp.ClientResponse) -> None:
         answer.release()
     else:
         answer.close()
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says of an error; those of names have numbers of their own."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "no connection"
 
 
 def _name(ask: Ask) -> str:

@@ -9,10 +9,9 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from dockrion.client.service import CONNECT_SECONDS, SILENCE_SECONDS
 from dockrion.load.options import Options
 
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 310.0  # more than the longest heartbeat_interval
 _SLOW_BYTES = 4096
 _SSE = {hdrs.ACCEPT: "text/event-stream"}
 

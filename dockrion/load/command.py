@@ -12,10 +12,11 @@ import msgspec
 from dockrion.load.display import Live, table
 from dockrion.load.figures import Figures, Point, Series
 from dockrion.load.fleet import conduct
-from dockrion.load.options import Options, options
+from dockrion.load.options import Options, add_arguments, options
 from dockrion.load.page import page
 from dockrion.load.result import Result, result
 
+__all__ = ["add_arguments", "run"]
 _OTHER_FILES = 64  # of the interpreter, and of connections that are being closed
 
 

@@ -4,12 +4,12 @@ import shutil
 import time
 from typing import TextIO
 
+from dockrion.console.terminal import CLEAR_LINE, printable
 from dockrion.load.figures import Figures
 from dockrion.load.options import Options
 from dockrion.load.result import Result, duration
 
 PLAIN_SECONDS = 5.0
-_CLEAR = "\r\x1b[K"
 
 
 class Live:
@@ -34,14 +34,14 @@ class Live:
         self._printed = time.monotonic()
         line = self._line(figures)
         if self._terminal:
-            line = f"{_CLEAR}{line[: shutil.get_terminal_size().columns - 1]}"
+            line = f"{CLEAR_LINE}{line[: shutil.get_terminal_size().columns - 1]}"
         self._out.write(line if self._terminal else f"{line}\n")
         self._out.flush()
 
     def clear(self) -> None:
         """Make room for the table."""
         if self._terminal:
-            self._out.write(_CLEAR)
+            self._out.write(CLEAR_LINE)
 
     def _line(self, figures: Figures) -> str:
         then, runs, events = self._before
@@ -69,7 +69,7 @@ def table(found: Result) -> str:
         cells = [duration(value) if spread.count else "-" for value in values]
         lines.append(f"{name:<20}" + "".join(f"{cell:>10}" for cell in cells) + f"{spread.count:>14,}")
     lines += ["", *_counted("errors", found.errors), *_counted("violations", found.violations)]
-    lines += [f"    {_plain(example)}" for example in found.examples]
+    lines += [f"    {printable(example)}" for example in found.examples]
     if found.notes:
         lines += ["", *found.notes]
     return "\n".join(lines) + "\n"
@@ -79,10 +79,5 @@ def _counted(title: str, counts: dict[str, int]) -> list[str]:
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     return [
         f"{title}: {sum(counts.values()):,}",
-        *(f"{count:>10,}  {_plain(kind)}" for kind, count in ordered),
+        *(f"{count:>10,}  {printable(kind)}" for kind, count in ordered),
     ]
-
-
-def _plain(text: str) -> str:
-    """Return what a server may have sent without what a terminal would obey."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -2,19 +2,18 @@
 
 import argparse
 import math
-import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
+
+from dockrion.console.arguments import header, url
 
 Pattern = Literal["stream", "runs", "invoke"]
 _PATTERNS: tuple[Pattern, ...] = ("stream", "runs", "invoke")
 _DEFAULT_RUNS = 100
 _MOST = 1_000_000
 _MOST_PROCESSES = 64
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +71,7 @@ def _part(whole: int, parts: int, number: int) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what may be asked for."""
-    parser.add_argument("url", type=_url, metavar="URL", help="http://host:port of the service")
+    parser.add_argument("url", type=url, metavar="URL", help="http://host:port of the service")
     parser.add_argument(
         "--pattern",
         choices=_PATTERNS,
@@ -100,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slow-readers", type=_whole, default=0, metavar="K", help="so many readers read slowly"
     )
     parser.add_argument(
-        "--header", type=_header, action="append", default=[], metavar="NAME:VALUE", help="may be repeated"
+        "--header", type=header, action="append", default=[], metavar="NAME:VALUE", help="may be repeated"
     )
     parser.add_argument("--processes", type=_processes, default=1, metavar="N", help="of this client")
     parser.add_argument("--json", type=_file, metavar="FILE", help="write the result as JSON")
@@ -136,19 +135,6 @@ def options(asked: argparse.Namespace) -> Options:
         headers=asked.header,
         processes=asked.processes,
     )
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    else:
-        sound = sound and not (parts.query or parts.fragment)
-    if not sound:
-        raise argparse.ArgumentTypeError(f"expected http://host:port, got {text}")
-    return text.rstrip("/")
 
 
 def _payload(text: str) -> bytes:
@@ -203,13 +189,6 @@ def _probability(text: str) -> float:
     if not 0 <= probability <= 1:
         raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text}")
     return probability
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not (colon and _HEADER_NAME.fullmatch(name)) or not value.isprintable():
-        raise argparse.ArgumentTypeError("expected NAME:VALUE")  # without the value: it may be a secret
-    return name, value.strip()
 
 
 def _file(text: str) -> Path:

@@ -18,12 +18,16 @@ class Proxy:
     Args:
         port: Of the service.
         cuts: After how many bytes the first connections are cut; those behind are not.
+
+    Attributes:
+        service: The port where the next connections are passed on to.
+        requests: What clients sent.
     """
 
     def __init__(self, port: int, cuts: Iterable[int]) -> None:
         self.port = 0
         self.requests: list[bytes] = []
-        self._service = port
+        self.service = port
         self._cuts = list(cuts)
 
     @property
@@ -32,7 +36,7 @@ class Proxy:
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._cuts.pop(0) if self._cuts else None
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._service)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.service)
         asking = asyncio.create_task(self._ask(reader, up_writer))
         try:
             while data := await up_reader.read(65536):

@@ -1,0 +1,89 @@
+"""A run goes on for its readers when the replica they ask is another one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion import ids
+from dockrion.client import Client, Complete, Event, NotFound, Token
+from tests import support
+from tests.backends.conformance import forget
+from tests.client.conftest import Connect
+from tests.client.proxies import Proxy, proxy
+from tests.conftest import Serve
+from tests.e2e.conftest import Start
+from tests.e2e.conftest import start as start  # noqa: PLC0414  a fixture
+from tests.e2e.process import Process, write_dockfile
+from tests.servers import KINDS, shared
+from tests.web.helpers import Waits
+
+TALKS = """
+async def handle(payload, context):
+    for number in range(50):
+        await context.emit_token(str(number) * 20)
+"""
+LAST = 52
+
+
+@pytest.fixture
+def agent_name() -> Any:
+    name = f"replicas-{ids.uuid7()}"
+    yield name
+    forget(KINDS[0], name)
+
+
+async def test_a_run_that_is_begun_on_one_is_followed_on_another(
+    serve: Serve, connect: Connect, agent_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "KEPT_IN", {"url": shared(KINDS[0]).url, "agent": agent_name})
+    one = await serve(agent := Waits())
+    other = await serve()
+    async with proxy(one.port, [1000]) as cutting:
+        client = await connect(cutting)
+        events: list[Any] = []
+        async for event in client.stream({}):
+            events.append(event)
+            if isinstance(event, Token) and event.content == "first":
+                cutting.service = other.port
+                agent.go.set()
+    assert [event.sequence for event in events] == [1, 2, 3, 4]
+    assert isinstance(events[-1], Complete)
+
+
+@pytest.mark.parametrize("backend", ["memory", "redis"])
+async def test_a_service_that_is_killed_and_started_again(
+    start: Start, tmp_path: Path, agent_name: str, backend: str
+) -> None:
+    path = write_dockfile(
+        tmp_path,
+        TALKS,
+        agent={"name": agent_name, "handler": "agent:handle"},
+        streaming={"backend": backend, "redis": {"url": shared(KINDS[0]).url}},
+    )
+    first = await start(path)
+    read: list[int] = []
+
+    async def follow(client: Client, cutting: Proxy) -> None:
+        async for event in (stream := client.stream({})):
+            assert isinstance(event, Event)
+            read.append(event.sequence)
+            if len(read) == 5:
+                while (await client.get(stream.run_id)).status != "completed":
+                    pass
+                first.end()
+                cutting.service = _port(await start(path))
+
+    async with proxy(_port(first), [4000]) as cutting, Client(f"http://127.0.0.1:{cutting.port}") as client:
+        if backend == "memory":  # nobody knows the run any more
+            with pytest.raises(NotFound):
+                await follow(client, cutting)
+            assert len(read) < LAST
+        else:
+            await follow(client, cutting)
+            assert len(read) == LAST
+    assert read == list(range(1, len(read) + 1))
+
+
+def _port(process: Process) -> int:
+    return int(process.url.rpartition(":")[2])

@@ -1,0 +1,183 @@
+"""`dockrion invoke` and `dockrion watch` as processes."""
+
+import asyncio
+import os
+import pty
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion import StreamContext
+from dockrion.cli import main
+from dockrion.console.terminal import CLEAR_LINE
+from tests.conftest import Serve
+from tests.e2e.process import command, environment
+from tests.support import Served, wait_until
+from tests.web.helpers import Waits
+
+KEY = "a-key-that-is-long-enough"
+Ask = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    """Run a command against a service: `await ask(served, "invoke", …)`."""
+    asked: list[Process] = []
+
+    async def begin(served: Served, *arguments: str, stdout: int = PIPE, **variables: str) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            *command(*arguments),
+            env=environment(DOCKRION_URL=f"http://127.0.0.1:{served.port}", **variables),
+            stdin=PIPE,
+            stdout=stdout,
+            stderr=PIPE,
+        )
+        asked.append(process)
+        return process
+
+    yield begin
+    for process in asked:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def done(process: Process, stdin: bytes | None = None) -> tuple[int | None, str, str]:
+    async with asyncio.timeout(60):
+        out, err = await process.communicate(stdin)
+    return process.returncode, (out or b"").decode(), err.decode()
+
+
+async def until(process: Process, text: bytes) -> bytes:
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        return await process.stdout.readuntil(text)
+
+
+async def test_text_is_printed_as_it_comes_and_the_output_at_the_end(serve: Serve, ask: Ask) -> None:
+    served = await serve(agent := Waits())
+    process = await ask(served, "invoke", "-")
+    assert process.stdin is not None
+    process.stdin.write(b'{"n": 1}')
+    process.stdin.write_eof()
+    assert await until(process, b"first") == b"first"
+    agent.go.set()
+    assert await done(process) == (0, 'last\n{\n  "done": true\n}\n', "")
+    assert agent.payloads == [{"n": 1}]
+
+
+async def test_json_is_what_the_service_wrote_and_watch_shows_it_again(serve: Serve, ask: Ask) -> None:
+    served = await serve()
+    code, first, err = await done(await ask(served, "invoke", "--json", '{"n": 1}'))
+    assert (code, err) == (0, "")
+    run_id = first.partition('"run_id":"')[2].partition('"')[0]
+    async with served.events(run_id) as reader:
+        assert first.splitlines() == [message.data for message in await reader.all()]
+    assert await done(await ask(served, "watch", "--json", run_id)) == (0, first, "")
+
+
+async def test_an_interrupt_cancels_the_run_and_says_so(serve: Serve, ask: Ask) -> None:
+    served = await serve(agent := Waits())
+    process = await ask(served, "invoke")
+    await until(process, b"first")
+    process.send_signal(signal.SIGINT)
+    code, out, err = await done(process)
+    assert (code, out) == (1, "\n")
+    said, cancelled = err.splitlines()
+    assert said.startswith("cancelling run ")
+    assert cancelled == "cancelled: interrupted by who asked"
+    assert agent.stopped
+
+
+async def test_an_interrupt_of_watch_leaves_the_run_alone(serve: Serve, ask: Ask) -> None:
+    served = await serve(agent := Waits())
+    run_id = await served.start()
+    process = await ask(served, "watch", run_id)
+    await until(process, b"first")
+    process.send_signal(signal.SIGINT)
+    code, _, err = await done(process)
+    assert (code, err) == (1, f"left; to go on: dockrion watch {run_id}\n")
+    agent.go.set()
+    assert (await served.finished(run_id))["status"] == "completed"
+
+
+async def test_a_reader_of_the_output_that_leaves_cancels_the_run(serve: Serve, ask: Ask) -> None:
+    async def talk(_payload: Any, context: StreamContext) -> None:
+        while True:
+            await context.emit_token("word\n")
+            await asyncio.sleep(0.01)
+
+    served = await serve(talk)
+    reading, writing = os.pipe()
+    process = await ask(served, "invoke", stdout=writing)
+    os.close(writing)
+    assert await asyncio.to_thread(os.read, reading, 4) == b"word"
+    os.close(reading)
+    assert await done(process) == (1, "", "")
+    await wait_until(lambda: not served.service.runs._active)
+
+
+async def test_a_terminal_gets_bars(serve: Serve, ask: Ask) -> None:
+    async def work(_payload: Any, context: StreamContext) -> None:
+        await context.emit_progress("work", 0.5, "half")
+        await context.emit_token("word")
+        await context.emit_progress("work", 1.0, "done")
+
+    served = await serve(work)
+    ours, theirs = pty.openpty()
+    process = await ask(served, "invoke", stdout=theirs, COLUMNS="80")
+    os.close(theirs)
+    code, _, err = await done(process)
+    assert (code, err) == (0, "")
+    shown = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    os.close(ours)
+    half, full = f"[{'#' * 10}{'.' * 10}]  50% work: half", f"[{'#' * 20}] 100% work: done"
+    assert shown == f"{half}{CLEAR_LINE}word\n{full}\nnull\n"
+
+
+async def test_a_key_comes_from_a_variable_and_is_shown_nowhere(
+    serve: Serve, ask: Ask, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
+    served = await serve(auth={"mode": "api_key"})
+    processes = [
+        await ask(served, "invoke", "--token-env", "KEY", KEY=KEY),
+        await ask(served, "invoke", "--header", f"X-API-Key: {KEY}x"),
+    ]
+    right, wrong = [await done(process) for process in processes]
+    assert right == (0, "{}\n", "")
+    assert wrong[:2] == (1, "")
+    assert "HTTP 401 AUTH_ERROR" in wrong[2]
+    assert KEY not in wrong[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["invoke", "words"],
+        ["invoke", "--url", "nowhere"],
+        ["invoke", "--token-env", "NOT_SET"],
+        ["invoke", "--header", "a-secret"],
+        ["watch"],
+        ["watch", "../x"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_of_clients_exits_with_two(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: dockrion")
+    assert "a-secret" not in said
+
+
+def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invoke", "--url", "http://127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == "cannot reach http://127.0.0.1:1: Connection refused\n"
