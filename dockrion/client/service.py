@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Protocol, TypeVar
@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
-from dockrion.client.errors import ConnectionLost, Garbled, Refused, Unauthorized, refusal
+from dockrion.client.errors import ClientError, ConnectionLost, Garbled, Refused, Unauthorized, refusal
 from dockrion.client.patience import Patience
 
 CONNECT_SECONDS = 10.0
@@ -47,6 +47,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
     unworked: frozenset[str] = BUSY
     timeout: aiohttp.ClientTimeout = ANSWER
+
+
+Send = Callable[[Ask], Awaitable[aiohttp.ClientResponse]]
 
 
 class Reader(Protocol):
@@ -101,24 +104,31 @@ class Service:
             if self._last_words:
                 await asyncio.wait(self._last_words, timeout=_ENDING_SECONDS)
         finally:
+            session, self._session = self._session, None
             for task in self._last_words:
                 task.cancel()
-            session, self._session = self._session, None
+            if self._last_words:
+                await asyncio.wait(self._last_words)
             if session is not None:
                 await session.close()
 
     def patience(self) -> Patience:
         return Patience(self._patience)
 
-    def send_at_last(self, ask: Ask) -> None:
-        """Send a request whose answer matters to nobody, by itself or before the service is closed."""
-        task = asyncio.create_task(self._send_at_last(ask))
+    def at_last(self, asking: Coroutine[None, None, None]) -> None:
+        """Let something be asked that nobody waits for, by itself or before the service is closed."""
+        task = asyncio.create_task(_in_vain_or_not(asking))
         self._last_words.add(task)
         task.add_done_callback(self._last_words.discard)
 
-    async def _send_at_last(self, ask: Ask) -> None:
-        with suppress(Refused, ConnectionLost, Garbled):
-            (await self.once(ask)).close()
+    async def cancel(self, run_id: str, reason: str) -> None:
+        """Ask for a run to be cancelled.
+
+        Raises:
+            Refused, ConnectionLost, Garbled: As `once`.
+        """
+        ask = Ask(method=hdrs.METH_DELETE, path=("runs", run_id), query={"reason": reason})
+        (await self.once(ask)).close()
 
     async def json(self, ask: Ask, kind: type[T]) -> T:
         """Send a request and return its answer.
@@ -139,16 +149,21 @@ class Service:
         finally:
             release(answer)
 
-    async def patiently(self, ask: Ask) -> aiohttp.ClientResponse:
+    async def patiently(self, ask: Ask, send: Send | None = None) -> aiohttp.ClientResponse:
         """Send a request, and again as long as the service says when, where that is safe.
+
+        Args:
+            ask: The request.
+            send: Sends it, `once` unless given.
 
         Raises:
             Refused, ConnectionLost, Garbled: As `once`.
         """
         patience = self.patience()
+        send = send or self.once
         while True:
             try:
-                return await self.once(ask)
+                return await send(ask)
             except Refused as error:
                 safe = ask.method == hdrs.METH_GET or error.code in ask.unworked
                 if error.retry_after is None or not safe:
@@ -253,6 +268,11 @@ def release(answer: aiohttp.ClientResponse) -> None:
         answer.release()
     else:
         answer.close()
+
+
+async def _in_vain_or_not(asking: Coroutine[None, None, None]) -> None:
+    with suppress(ClientError):
+        await asking
 
 
 def _reason(error: OSError) -> str:

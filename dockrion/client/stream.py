@@ -21,6 +21,7 @@ from dockrion.sse import Decoder, Message
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _SEQUENCE = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _PLANNED = ("timeout", "auth_expired")  # ends of a connection that say: connect again
+_LEFT = "the caller left"
 _AWAY = (429, 502, 503, 504)
 T = TypeVar("T")
 
@@ -86,8 +87,7 @@ class Stream:
         self._service.streams.discard(self)
         self._disconnect()
         if self._begin is not None and self._resume and self.run_id and not self._over:
-            query = {"reason": "the caller left"}
-            self._service.send_at_last(Ask(method=hdrs.METH_DELETE, path=("runs", self.run_id), query=query))
+            self._service.at_last(self._service.cancel(self.run_id, _LEFT))
 
     async def _read(self, shape: Callable[[Message], T]) -> AsyncGenerator[T]:
         if self._used:
@@ -129,8 +129,12 @@ class Stream:
 
     async def _connect(self) -> aiohttp.ClientResponse | None:
         """Open a connection, None where there is nothing left to read."""
-        ask = self._begin if self._begin is not None and not self._established else self._ask()
-        answer = await (self._service.once(ask) if self._established else self._service.patiently(ask))
+        if self._established:
+            answer = await self._service.once(self._ask())
+        elif self._begin is not None:
+            answer = await self._service.patiently(self._begin, self._begin_once)
+        else:
+            answer = await self._service.patiently(self._ask())
         self._answer = answer
         if answer.status == HTTPStatus.NO_CONTENT:  # the reader has all there will ever be
             self._over = True
@@ -144,6 +148,21 @@ class Stream:
         self._opened_at = time.monotonic()
         self._decoder = Decoder()
         return answer
+
+    async def _begin_once(self, ask: Ask) -> aiohttp.ClientResponse:
+        """Begin the run. Whoever is cancelled before its name is known does not leave it behind."""
+        sent = asyncio.create_task(self._service.once(ask))
+        try:
+            return await asyncio.shield(sent)
+        except asyncio.CancelledError:
+            self._service.at_last(self._take_back(sent))
+            raise
+
+    async def _take_back(self, sent: asyncio.Task[aiohttp.ClientResponse]) -> None:
+        answer = await sent
+        answer.close()
+        if self._resume and (run_id := _run_id(answer)):
+            await self._service.cancel(run_id, _LEFT)
 
     def _ask(self) -> Ask:
         headers: dict[str, str] = {hdrs.ACCEPT: "text/event-stream"}

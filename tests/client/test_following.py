@@ -1,8 +1,11 @@
 """Every event once and in order, whatever becomes of the connections."""
 
 import asyncio
+import time
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +32,7 @@ from dockrion.client import (
 )
 from dockrion.events import Entry
 from tests.client.conftest import Connect
-from tests.client.proxies import HEAD, proxy, scripted
+from tests.client.proxies import HEAD, listening, proxy, scripted
 from tests.conftest import Serve
 from tests.support import wait_until
 from tests.web.helpers import Waits
@@ -227,6 +230,40 @@ async def _until_opened_again(streams: Any) -> None:
 
     await wait_until(lambda: open_streams() == 0)
     await wait_until(lambda: open_streams() == 1)
+
+
+async def test_a_token_that_expires_is_asked_for_again_and_nothing_is_lost(
+    serve: Serve, connect: Connect, tmp_path: Path
+) -> None:
+    secret = "s" * 32
+    (tmp_path / ".env").write_text(f"JWT_KEY={secret}\n")
+    spec = {"public_key_env": "JWT_KEY", "algorithms": ["HS256"], "leeway_seconds": 0}
+    served = await serve(agent := Waits(), auth={"mode": "jwt", "jwt": spec})
+    lifetimes = [2, 60]
+
+    def token() -> str:
+        seconds = lifetimes.pop(0) if len(lifetimes) > 1 else lifetimes[0]
+        if seconds == 60:
+            agent.go.set()
+        return jwt.encode({"sub": "ada", "exp": int(time.time()) + seconds}, secret, "HS256")
+
+    client = await connect(served, token=token)
+    assert numbers([event async for event in client.stream({})]) == [1, 2, 3, 4]
+    assert lifetimes == [60]
+
+
+async def test_a_slow_service_is_read_as_it_comes(connect: Connect) -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in HEAD + entry(1) + complete(2):
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    async with listening(trickle) as port:
+        client = await connect(f"http://127.0.0.1:{port}")
+        assert numbers([event async for event in client.events("r")]) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, scripted
 from tests.conftest import Serve
 from tests.load.liar import serving
-from tests.support import Served, wait_until
+from tests.support import PATIENCE, Served, wait_until
 from tests.web.helpers import Waits, gauge
 
 
@@ -130,6 +130,36 @@ async def test_a_cancel_that_nobody_answers_does_not_hold_the_exit(monkeypatch: 
         async for _ in client.stream({}):
             break
         await asked.wait()
+
+
+async def test_a_run_is_not_forgotten_whose_name_comes_after_its_caller_left() -> None:
+    asked, answers, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await answers.wait()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Run-Id": "r"})
+        await response.prepare(request)
+        return response
+
+    async def cancel(_request: web.Request) -> web.Response:
+        cancelled.set()
+        return web.json_response({"run_id": "r", "status": "cancelled"})
+
+    async def read(client: Client) -> None:
+        async for _ in client.stream({}):
+            pass
+
+    app = web.Application()
+    app.router.add_post("/invoke/stream", stream)
+    app.router.add_delete("/runs/r", cancel)
+    async with serving(app) as url, Client(url) as client:
+        task = asyncio.create_task(read(client))
+        await asked.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        answers.set()
+        await asyncio.wait_for(cancelled.wait(), PATIENCE)
 
 
 async def test_a_stream_is_read_once(connect: Connect) -> None:
