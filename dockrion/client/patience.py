@@ -4,6 +4,7 @@ import random
 import time
 
 LONGEST_PAUSE_SECONDS = 30.0
+_SHORTEST_PAUSE_SECONDS = 0.01
 _FIRST_PAUSE_SECONDS = 1.0
 _JITTER = 0.5  # of a pause, so that those who lost a service together do not come back together
 _MOST_DOUBLINGS = 10
@@ -24,7 +25,7 @@ class Patience:
 
     def wants(self, seconds: float) -> None:
         """Let the first pause be as long as the service asks for (`retry:`)."""
-        self._base = min(seconds, LONGEST_PAUSE_SECONDS)
+        self._base = min(max(seconds, _SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
     def renew(self) -> None:
         """Start anew: the service has shown that it is there."""
@@ -41,7 +42,8 @@ class Patience:
         if self._since is None:
             self._since = now
         doubled = self._base * 2 ** min(self._tries, _MOST_DOUBLINGS)
-        seconds = max(at_least, min(doubled, LONGEST_PAUSE_SECONDS)) * random.uniform(1, 1 + _JITTER)
+        usual = min(doubled, LONGEST_PAUSE_SECONDS)
+        seconds = max(usual, at_least) + usual * random.uniform(0, _JITTER)
         self._tries += 1
         return seconds if now + seconds - self._since <= self._seconds else None
 

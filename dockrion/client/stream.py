@@ -136,8 +136,8 @@ class Stream:
         else:
             answer = await self._service.patiently(self._ask())
         self._answer = answer
-        if answer.status == HTTPStatus.NO_CONTENT:  # the reader has all there will ever be
-            self._over = True
+        if answer.status == HTTPStatus.NO_CONTENT and not self._established:
+            self._over = True  # the reader had all there will ever be
             self._disconnect()
             return None
         if answer.content_type != "text/event-stream":

@@ -38,8 +38,12 @@ def follow(options: argparse.Namespace, run: Callable[[Client], Stream], *, canc
         return asyncio.run(_follow(options, run, display, cancel=cancel))
     except ClientError as error:
         display.say(_explained(error))
-    except BrokenPipeError:  # nobody reads on; neither must the interpreter write when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # then nobody reads on, which is no error
+            sys.stderr.write(f"cannot write: {error.strerror}\n")
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what is left to write at the exit
     return 1
 
 

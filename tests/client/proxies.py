@@ -36,7 +36,11 @@ class Proxy:
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._cuts.pop(0) if self._cuts else None
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.service)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.service)
+        except ConnectionError:
+            writer.close()
+            return
         asking = asyncio.create_task(self._ask(reader, up_writer))
         try:
             while data := await up_reader.read(65536):

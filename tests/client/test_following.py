@@ -149,7 +149,7 @@ async def test_cut_connections_lose_nothing_and_repeat_nothing(
     assert (await served.record(stream.run_id))["status"] == "completed"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=4))
 def test_wherever_connections_are_cut_the_union_is_the_run(cuts: list[int]) -> None:
     """The first connection answers the POST, and gets to say at least whose run it is."""
@@ -351,6 +351,13 @@ async def test_a_run_that_cannot_be_resumed_is_not(connect: Connect) -> None:
         b"POST /invoke/stream?on_disconnect=continue",
         b"POST /invoke/stream?on_disconnect=cancel",
     ]
+
+
+async def test_a_run_does_not_end_without_a_last_event(connect: Connect) -> None:
+    async with scripted(HEAD + entry(1), b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n") as server:
+        client = await connect(server.url)
+        with pytest.raises(Garbled):
+            _ = [event async for event in client.events("r")]
 
 
 async def test_a_run_that_is_gone_when_the_connection_is_back(serve: Serve, connect: Connect) -> None:

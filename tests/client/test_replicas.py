@@ -1,5 +1,6 @@
 """A run goes on for its readers when the replica they ask is another one."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -51,38 +52,49 @@ async def test_a_run_that_is_begun_on_one_is_followed_on_another(
     assert isinstance(events[-1], Complete)
 
 
-@pytest.mark.parametrize("backend", ["memory", "redis"])
+async def test_a_run_that_is_gone_with_its_service(serve: Serve, connect: Connect) -> None:
+    one, other = await serve(agent := Waits()), await serve()
+
+    async def follow(cutting: Proxy) -> None:
+        async for event in (await connect(cutting)).stream({}):
+            if isinstance(event, Token):
+                cutting.service = other.port
+                agent.go.set()
+
+    async with proxy(one.port, [1000]) as cutting:
+        with pytest.raises(NotFound):
+            await follow(cutting)
+
+
 async def test_a_service_that_is_killed_and_started_again(
-    start: Start, tmp_path: Path, agent_name: str, backend: str
+    start: Start, tmp_path: Path, agent_name: str
 ) -> None:
     path = write_dockfile(
         tmp_path,
         TALKS,
         agent={"name": agent_name, "handler": "agent:handle"},
-        streaming={"backend": backend, "redis": {"url": shared(KINDS[0]).url}},
+        streaming={"backend": "redis", "redis": {"url": shared(KINDS[0]).url}},
     )
     first = await start(path)
     read: list[int] = []
 
-    async def follow(client: Client, cutting: Proxy) -> None:
+    async def start_again() -> None:
+        first.end()
+        cutting.service = _port(await start(path))
+
+    async with (
+        proxy(_port(first), [4000]) as cutting,
+        Client(f"http://127.0.0.1:{cutting.port}") as client,
+        asyncio.TaskGroup() as group,
+    ):
         async for event in (stream := client.stream({})):
             assert isinstance(event, Event)
             read.append(event.sequence)
             if len(read) == 5:
                 while (await client.get(stream.run_id)).status != "completed":
                     pass
-                first.end()
-                cutting.service = _port(await start(path))
-
-    async with proxy(_port(first), [4000]) as cutting, Client(f"http://127.0.0.1:{cutting.port}") as client:
-        if backend == "memory":  # nobody knows the run any more
-            with pytest.raises(NotFound):
-                await follow(client, cutting)
-            assert len(read) < LAST
-        else:
-            await follow(client, cutting)
-            assert len(read) == LAST
-    assert read == list(range(1, len(read) + 1))
+                group.create_task(start_again())
+    assert read == list(range(1, LAST + 1))
 
 
 def _port(process: Process) -> int:

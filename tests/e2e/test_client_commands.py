@@ -121,6 +121,13 @@ async def test_a_reader_of_the_output_that_leaves_cancels_the_run(serve: Serve, 
     await wait_until(lambda: not served.service.runs._active)
 
 
+async def test_an_output_that_takes_nothing_is_said_to_be_that(serve: Serve, ask: Ask) -> None:
+    served = await serve()
+    with Path("/dev/full").open("wb") as full:
+        process = await ask(served, "invoke", "--json", stdout=full.fileno())
+        assert await done(process) == (1, "", "cannot write: No space left on device\n")
+
+
 async def test_a_terminal_gets_bars(serve: Serve, ask: Ask) -> None:
     async def work(_payload: Any, context: StreamContext) -> None:
         await context.emit_progress("work", 0.5, "half")
