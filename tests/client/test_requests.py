@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -42,6 +43,7 @@ ACCEPTED = json(
     '{"run_id":"r","status":"accepted","events_url":null,"created_at":"2026-11-22T10:30:05Z"}', status=202
 )
 RUN = json('{"run_id":"r","status":"running","created_at":"2026-11-22T10:30:05Z"}')
+KEY = "a-key-that-is-long-enough"
 SOON = "Retry-After: 0\r\n"
 
 
@@ -234,6 +236,19 @@ async def test_a_token_is_asked_for_again_when_it_is_refused(connect: Connect) -
         assert (await client.invoke({})).output == {"a": 1}
     sent = [head.partition(b"Authorization: ")[2].partition(b"\r\n")[0] for head in server.requests]
     assert sent == [b"Bearer old", b"Bearer new"]
+
+
+async def test_a_key_opens_the_door_and_a_run_comes_with_a_token_for_browsers(
+    serve: Serve, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
+    served = await serve(auth={"mode": "api_key"})
+    with pytest.raises(Unauthorized):
+        await (await connect(served)).start({})
+    run = await (await connect(served, api_key=KEY)).start({})
+    assert run.events_token_expires_in == 300
+    async with served.events(run.run_id, token=run.events_token) as reader:
+        assert [message.event for message in await reader.all()] == ["started", "complete"]
 
 
 @pytest.mark.parametrize("token", ["a-secret", lambda: "a-secret", None])
