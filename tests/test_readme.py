@@ -245,6 +245,24 @@ def test_the_walk_through_keys_does_what_it_says() -> None:
     assert '"code":"AUTH_ERROR"' in refused
 
 
+def test_the_client_examples_do_what_they_say(tmp_path: Path) -> None:
+    [script] = [block for block in blocks("python") if block.startswith("# ask.py")]
+    [commands] = [block for block in blocks("sh") if block.startswith("dockrion invoke")]
+    (tmp_path / "ask.py").write_text(script)
+    port = free_port()
+    with running(ROOT / "config/Dockfile.yaml", port, ROOT):
+        here = f"export DOCKRION_URL=http://127.0.0.1:{port}\n"
+        asked = shell(f"{here}python ask.py", tmp_path)
+        shown = shell(here + commands, tmp_path)
+    assert "Rain is a fine thing" in asked
+    assert "output: {'text': 'Rain is a fine thing'" in asked
+    assert re.search(r"^\['checkpoint', .*'complete'\]$", asked, re.MULTILINE)
+    assert "Run(run_id=" in asked
+    assert "status='completed'" in asked
+    assert "\nRain is a fine thing\n* write (" in shown
+    assert '"type":"complete"' in shown.splitlines()[-1]
+
+
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_examples_are_sound(text: str, tmp_path: Path) -> None:
     whole: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
