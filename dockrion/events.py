@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from dockrion import jsonable
 
 CUSTOM_PREFIX = "custom:"
+Utc = Annotated[datetime, Meta(tz=True)]
 _CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 
@@ -23,7 +25,7 @@ class Event(msgspec.Struct, kw_only=True):
     type: str
     run_id: str
     sequence: int
-    timestamp: datetime
+    timestamp: Utc
 
 
 class Started(Event, kw_only=True):
@@ -54,7 +56,7 @@ class Cancelled(Event, kw_only=True):
 class Progress(Event, kw_only=True):
     type: Literal["progress"] = "progress"
     step: str
-    progress: float
+    progress: Annotated[float, Meta(ge=0, le=1)]
     message: str | None = None
 
 

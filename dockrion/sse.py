@@ -17,6 +17,19 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _RETRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Says that the events from `requested` to just before `first_available` are gone."""
+
+    requested: int
+    first_available: int
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Says why a stream ends before its run does."""
+
+    message: str
+
+
 def retry(milliseconds: int) -> bytes:
     """Tell the client how long to wait before it connects again."""
     return b"retry: %d\n\n" % milliseconds
@@ -34,26 +47,25 @@ def control(name: str, data: bytes) -> bytes:
 
 def gap(requested: int, first_available: int) -> bytes:
     """Say that the events from `requested` to just before `first_available` are gone."""
-    lost = {"requested": requested, "first_available": first_available}
-    return control("gap", msgspec.json.encode(lost))
+    return control("gap", msgspec.json.encode(Gap(requested, first_available)))
 
 
 def timeout(seconds: int) -> bytes:
     """Say that the connection's time is over, though the run goes on."""
     message = f"{seconds} s are over; connect again to go on"
-    return control("timeout", msgspec.json.encode({"message": message}))
+    return control("timeout", msgspec.json.encode(Notice(message)))
 
 
 def auth_expired() -> bytes:
     """Say that the reader's credential has expired, though the run goes on."""
     message = "what opened this stream has expired; connect again with a new key or token to go on"
-    return control("auth_expired", msgspec.json.encode({"message": message}))
+    return control("auth_expired", msgspec.json.encode(Notice(message)))
 
 
 def gone() -> bytes:
     """Say that the run's events are lost, so that nothing can follow."""
     message = "the run's events are no longer stored; nothing can follow"
-    return control("gone", msgspec.json.encode({"message": message}))
+    return control("gone", msgspec.json.encode(Notice(message)))
 
 
 def frames(entries: Iterable[Entry]) -> bytes:

@@ -6,14 +6,13 @@ A backend passes the conformance suite in `tests/backends/`, or it is not one.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
 from dockrion.backends.reading import Page, Watch
 from dockrion.errors import ServiceUnavailable
-from dockrion.events import Entry
+from dockrion.events import Entry, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
@@ -32,9 +31,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     status: Status
-    created_at: datetime
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
+    created_at: Utc
+    started_at: Utc | None = None
+    completed_at: Utc | None = None
     output: msgspec.Raw | None = None
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import UNSET
 
+from dockrion.bodies import Failure
 from dockrion.errors import (
     DockrionError,
     Forbidden,
@@ -47,13 +49,12 @@ def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = Non
 
 def error_answer(error: DockrionError, redactor: Redactor) -> web.Response:
     """Return the response to a failure, without secrets."""
-    body: dict[str, Any] = {
-        "success": False,
-        "error": redactor.text(error.message),
-        "code": error.code,
-    }
-    if error.details is not None:
-        body["details"] = redactor.value(msgspec.to_builtins(error.details))
+    body = Failure(
+        success=False,
+        error=redactor.text(error.message),
+        code=error.code,
+        details=UNSET if error.details is None else redactor.value(msgspec.to_builtins(error.details)),
+    )
     return answer(body, status=error.status, headers=error.headers)
 
 

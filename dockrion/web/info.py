@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
+from dockrion import bodies
 from dockrion.agents.threads import in_thread
 from dockrion.web.answers import answer
 from dockrion.web.service import SERVICE
@@ -56,21 +57,21 @@ async def page(request: web.Request) -> web.Response:
 async def health(request: web.Request) -> web.Response:
     agent = request.app[SERVICE].dockfile.agent
     return answer(
-        {
-            "status": "ok",
-            "service": f"runtime:{agent.name}",
-            "version": dockrion.__version__,
-            "timestamp": datetime.now(UTC),
-            "agent": agent.name,
-            "framework": agent.framework,
-        }
+        bodies.Health(
+            status="ok",
+            service=f"runtime:{agent.name}",
+            version=dockrion.__version__,
+            timestamp=datetime.now(UTC),
+            agent=agent.name,
+            framework=agent.framework,
+        )
     )
 
 
 async def ready(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     await service.check_ready()
-    return answer({"success": True, "status": "ready", "agent": service.dockfile.agent.name})
+    return answer(bodies.Ready(success=True, status="ready", agent=service.dockfile.agent.name))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -86,12 +87,12 @@ async def schema(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     dockfile = service.dockfile
     return answer(
-        {
-            "success": True,
-            "agent": dockfile.agent.name,
-            "input_schema": service.redactor.value(dockfile.io_schema.input),
-            "output_schema": service.redactor.value(dockfile.io_schema.output),
-        }
+        bodies.Schemas(
+            success=True,
+            agent=dockfile.agent.name,
+            input_schema=service.redactor.value(dockfile.io_schema.input),
+            output_schema=service.redactor.value(dockfile.io_schema.output),
+        )
     )
 
 
@@ -103,19 +104,19 @@ async def info(request: web.Request) -> web.Response:
         for path, value in service.unknown.items()
         if path.startswith("metadata.")
     }
-    agent = {
-        "name": dockfile.agent.name,
-        "description": dockfile.agent.description,
-        "framework": dockfile.agent.framework,
-        "mode": dockfile.agent.mode,
-        "target": dockfile.agent.target,
-    }
+    agent = bodies.Agent(
+        name=dockfile.agent.name,
+        description=dockfile.agent.description,
+        framework=dockfile.agent.framework,
+        mode=dockfile.agent.mode,
+        target=dockfile.agent.target,
+    )
     return answer(
-        {
-            "success": True,
-            "agent": service.redactor.value(agent),
-            "auth_enabled": dockfile.protected,
-            "version": dockrion.__version__,
-            "metadata": service.redactor.value(msgspec.to_builtins(dockfile.metadata) | kept),
-        }
+        bodies.Info(
+            success=True,
+            agent=service.redactor.value(msgspec.to_builtins(agent)),
+            auth_enabled=dockfile.protected,
+            version=dockrion.__version__,
+            metadata=service.redactor.value(msgspec.to_builtins(dockfile.metadata) | kept),
+        )
     )

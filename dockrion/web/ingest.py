@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from dockrion import bodies
 from dockrion.errors import Forbidden, InvalidRequest, Unauthorized
 from dockrion.ingest import Batch
 from dockrion.web import requests
@@ -29,7 +30,7 @@ async def push(request: web.Request) -> web.Response:
     producer_seq = requests.integer(request, "producer_seq", 0, 1, requests.MAX_SEQUENCE) or None
     batch = Batch(await _events(request), producer_seq)
     receipt = await request.app[SERVICE].ingest.push(run_id, batch)
-    return answer({"success": True, "run_id": run_id, **msgspec.structs.asdict(receipt)})
+    return answer(bodies.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
 
 
 def refuse_strangers(request: web.Request) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion import ids
+from dockrion import bodies, ids
 from dockrion.web import requests
 from dockrion.web.answers import answer
 from dockrion.web.service import RUN_ID, SERVICE
@@ -20,7 +20,9 @@ async def invoke(request: web.Request) -> web.Response:
     done, seconds = await service.runs.invoke(call, run_id, limit)
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
-    return answer({"success": True, "output": msgspec.Raw(done.output), "metadata": done.metadata | metadata})
+    return answer(
+        bodies.Invoked(success=True, output=msgspec.Raw(done.output), metadata=done.metadata | metadata)
+    )
 
 
 async def invoke_stream(request: web.Request) -> web.StreamResponse:

@@ -4,9 +4,10 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
+from dockrion import bodies
 from dockrion.agents.base import Call
 from dockrion.agents.fed import FedAgent
-from dockrion.backends.base import BadCursor, Run, Status
+from dockrion.backends.base import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
 from dockrion.web import requests
@@ -29,13 +30,13 @@ async def create(request: web.Request) -> web.Response:
     call = requests.with_events_url(call, request, run_id)
     run = await service.runs.start(call, run_id, agent=agent)
     watched = service.dockfile.expose.streaming == "sse"
-    accepted = {
-        "run_id": run_id,
-        "status": run.status,
-        "events_url": f"/runs/{run_id}/events" if watched else None,
-        "created_at": run.created_at,
+    accepted = bodies.Accepted(
+        run_id=run_id,
+        status=run.status,
+        events_url=f"/runs/{run_id}/events" if watched else None,
+        created_at=run.created_at,
         **(await service.access.run_token(run) if watched else {}),
-    }
+    )
     return answer(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})
 
 
@@ -52,7 +53,8 @@ async def recent(request: web.Request) -> web.Response:
         )
     except BadCursor:
         raise InvalidRequest("?cursor= is the `next` of an earlier answer") from None
-    return answer({"items": [_shown(run, "output") for run in listing.items], "next": listing.next})
+    items = [_shown(run, "output") for run in listing.items]
+    return answer(Listing(items, listing.next))
 
 
 async def get(request: web.Request) -> web.Response:
@@ -62,14 +64,14 @@ async def get(request: web.Request) -> web.Response:
 async def renew_token(request: web.Request) -> web.Response:
     """Give out one more token for reading a run."""
     run = await readable(request)
-    return answer({"run_id": run.run_id, **await request.app[SERVICE].access.run_token(run)})
+    return answer(bodies.EventsToken(run.run_id, **await request.app[SERVICE].access.run_token(run)))
 
 
 async def cancel(request: web.Request) -> web.Response:
     await refuse_others(request)
     run_id = requests.run_id(request)
     await request.app[SERVICE].runs.cancel(run_id, requests.reason(request))
-    return answer({"run_id": run_id, "status": "cancelled"})
+    return answer(bodies.Cancelled(run_id, "cancelled"))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
