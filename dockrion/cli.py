@@ -18,6 +18,7 @@ from dockrion.agents.loading import refusals
 from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
+from dockrion.web.docs import Description
 from dockrion.web.listening import Address
 from dockrion.web.routes import routes
 from dockrion.web.server import exit_within, serve
@@ -91,6 +92,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", parents=[common], help="check a Dockfile and sum it up")
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of Dockfiles instead")
     validate.set_defaults(command=_validate)
+
+    openapi = commands.add_parser("openapi", parents=[common], help="print the API as OpenAPI 3.1")
+    openapi.set_defaults(command=_openapi)
 
     for name, (module, purpose) in _OF_CLIENTS.items():
         client = commands.add_parser(name, help=purpose)
@@ -196,6 +200,13 @@ def _validate(options: argparse.Namespace) -> int:
         print(redactor.text(f"warning: {warning}"), file=sys.stderr)
     endpoints = (f"{route.method} {route.path}" for route in routes(loaded.dockfile))
     print(redactor.text(summary(loaded, endpoints)))
+    return 0
+
+
+def _openapi(options: argparse.Namespace) -> int:
+    loaded = load(options.dockfile, env_file=options.env_file, environ=os.environ)
+    endpoints = [route.endpoint for route in routes(loaded.dockfile)]
+    print(msgspec.json.format(Description(loaded, endpoints).openapi).decode())
     return 0
 
 

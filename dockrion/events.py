@@ -155,6 +155,11 @@ class EventFilter:
         """Whether any event passes that agents may emit."""
         return self._types > MANDATORY.keys()
 
+    @property
+    def passes_custom(self) -> bool:
+        """Whether any custom event passes."""
+        return any(name.startswith("custom") for name in self._types)
+
     def allows(self, event_type: str) -> bool:
         return event_type in self._types or (self._all_custom and event_type.startswith(CUSTOM_PREFIX))
 

@@ -16,7 +16,7 @@ from dockrion.agents.calling import signature_of
 from dockrion.agents.threads import in_thread
 from dockrion.errors import DockrionError, InvalidRequest
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _GENERATOR_SECONDS = 5.0
 _MAX_CALLS = 64  # each a thread, which a generator that hangs never gives back
 
@@ -27,7 +27,7 @@ def checked(run_id: str) -> str:
     Raises:
         InvalidRequest: It is malformed.
     """
-    if not _RUN_ID.fullmatch(run_id):
+    if not RUN_ID.fullmatch(run_id):
         raise InvalidRequest(
             "bad run id: 1 to 128 letters, digits, '-' and '_', the first a letter or a digit"
         )
@@ -87,7 +87,7 @@ class CustomIds:
                     run_id = await run_id
         except (Exception, SystemExit) as error:
             raise DockrionError("the run id generator failed; name a run id with ?run_id=") from error
-        if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+        if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
             wrong = ValueError(f"the run id generator returned {run_id!r:.200}, which is no run id")
             raise DockrionError("the run id generator failed; name a run id with ?run_id=") from wrong
         return run_id

@@ -105,7 +105,7 @@ def give_types(schema: Any, keys: Keys, substituted: Container[Keys]) -> None:
         keys: Where it stands.
         substituted: The keys of text that came from the environment.
     """
-    for place, part in _subschemas(schema, keys):
+    for place, part in subschemas(schema, keys):
         for name, value in part.items():
             kind = _keyword_type(name)
             if kind is not None and (*place, name) in substituted:
@@ -117,7 +117,7 @@ def give_types(schema: Any, keys: Keys, substituted: Container[Keys]) -> None:
 
 def check_schema(schema: dict[str, Any], keys: Keys, report: Report) -> None:
     """Note what is wrong with a schema, and warn of keywords nobody knows."""
-    for place, part in _subschemas(schema, keys):
+    for place, part in subschemas(schema, keys):
         for name, value in part.items():
             if name not in KEYWORDS and not name.startswith("x-"):
                 report.unknown_field((*place, name), value, KEYWORDS)
@@ -145,7 +145,7 @@ def _compile(schema: dict[str, Any], keys: Keys, report: Report) -> None:
     # A reference that leads nowhere is reported without its place, but by its name.
     blamed = [
         ((*part_keys, "$ref"), part["$ref"])
-        for part_keys, part in _subschemas(schema, keys)
+        for part_keys, part in subschemas(schema, keys)
         if place == keys and _names(message, part.get("$ref"))
     ]
     for reference_keys, reference in blamed:
@@ -190,7 +190,7 @@ def _check_shape(schema: Any, keys: Keys, report: Report) -> None:
     _check_shape(schema.get("items"), (*keys, "items"), report)
 
 
-def _subschemas(schema: Any, keys: Keys) -> Iterator[tuple[Keys, dict[str, Any]]]:
+def subschemas(schema: Any, keys: Keys) -> Iterator[tuple[Keys, dict[str, Any]]]:
     """Yield a schema and every schema in it, with the place of each."""
     if not isinstance(schema, dict):
         return
@@ -205,7 +205,7 @@ def _subschemas(schema: Any, keys: Keys) -> Iterator[tuple[Keys, dict[str, Any]]
         elif name in _SCHEMA_MAP and isinstance(value, dict):
             parts = [((*place, key), each) for key, each in value.items()]
         for part_keys, part in parts:
-            yield from _subschemas(part, part_keys)
+            yield from subschemas(part, part_keys)
 
 
 def _names(message: str, reference: Any) -> bool:

@@ -26,12 +26,14 @@ class Rule(msgspec.Struct, frozen=True):
         asks_nobody: Everybody may.
         takes_run_token: A token for the run of the path will do (`?token=`).
         takes_producers: So will the token for pushing events.
+        handler_refuses: The handler itself asks `hold`, since it has more to say to those it refuses.
     """
 
     permission: Permission | None = None
     asks_nobody: bool = False
     takes_run_token: bool = False
     takes_producers: bool = False
+    handler_refuses: bool = False
 
 
 OPEN = Rule(asks_nobody=True)
@@ -41,6 +43,7 @@ READ_RUN = Rule("invoke", takes_run_token=True)
 PRODUCE = Rule("invoke", takes_producers=True)
 VIEW_METRICS = Rule("view_metrics")
 READ_DOCS = Rule("read_docs")
+READ_DOCS_PAGE = Rule("read_docs", handler_refuses=True)
 
 CALLER = web.RequestKey("caller", Caller)
 EXPIRES_AT = web.RequestKey("expires_at", float)  # of what opened the door, in seconds since the epoch
@@ -88,8 +91,24 @@ class Access:
         """
         if self._authenticator is None or not _is_handled(request):
             return
+        rule = self.rules.get(request.match_info.handler)
+        if rule is None:
+            raise Forbidden("nobody may ask this")
+        if not rule.handler_refuses:
+            await self.hold(request, rule)
+
+    async def hold(self, request: web.Request, rule: Rule) -> None:
+        """Return if a rule lets the request pass, knowing its caller from now on.
+
+        Raises:
+            Unauthorized: Nothing proves who the caller is.
+            Forbidden: They may not.
+            ServiceUnavailable: Whoever has to be asked does not answer.
+        """
+        if self._authenticator is None:
+            return
         try:
-            await self._hold(request, self._authenticator)
+            await self._hold(request, rule, self._authenticator)
         except Unauthorized as error:
             if self._keys is not None:
                 error.headers[hdrs.WWW_AUTHENTICATE] = _challenge(self._keys)
@@ -117,10 +136,7 @@ class Access:
         if self._authenticator is not None:
             await self._authenticator.aclose()
 
-    async def _hold(self, request: web.Request, authenticator: Authenticator) -> None:
-        rule = self.rules.get(request.match_info.handler)
-        if rule is None:
-            raise Forbidden("nobody may ask this")
+    async def _hold(self, request: web.Request, rule: Rule, authenticator: Authenticator) -> None:
         if rule.asks_nobody or (rule.takes_producers and self.is_producer(request)):
             return
         if rule.takes_run_token and "token" in request.query:

@@ -11,6 +11,7 @@ from dockrion.logs import log
 from dockrion.web.access import CALLER
 from dockrion.web.answers import Handler, failure_of
 from dockrion.web.cors import allow_origins, plain_options
+from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.rates import tell_allowance
 from dockrion.web.routes import Route, routes
 from dockrion.web.service import RUN_ID, SERVICE, Service
@@ -30,6 +31,7 @@ def create_app(loaded: Loaded) -> web.Application:
     app = web.Application(middlewares=[answered], client_max_size=loaded.dockfile.limits.max_body_bytes)
     all_routes = list(routes(loaded.dockfile))
     _add_routes(app.router, all_routes)
+    app[DESCRIPTION] = Description(loaded, [route.endpoint for route in all_routes])
     allow_origins(app, loaded.dockfile)
 
     async def serve(app: web.Application) -> AsyncIterator[None]:

@@ -5,9 +5,20 @@ from collections.abc import Iterator
 import msgspec
 from aiohttp import hdrs
 
+from dockrion.describe.endpoint import Endpoint
 from dockrion.dockfile import Dockfile
-from dockrion.web import info, ingest, invoke, runs
-from dockrion.web.access import INVOKE, KNOWN, OPEN, PRODUCE, READ_DOCS, READ_RUN, VIEW_METRICS, Rule
+from dockrion.web import docs, info, ingest, invoke, runs
+from dockrion.web.access import (
+    INVOKE,
+    KNOWN,
+    OPEN,
+    PRODUCE,
+    READ_DOCS,
+    READ_DOCS_PAGE,
+    READ_RUN,
+    VIEW_METRICS,
+    Rule,
+)
 from dockrion.web.answers import Handler
 
 
@@ -28,6 +39,19 @@ class Route(msgspec.Struct, frozen=True):
     rule: Rule
     streams: bool = False
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """What a description has to know of it."""
+        rule = self.rule
+        return Endpoint(
+            self.method,
+            self.path,
+            rule.permission,
+            rule.asks_nobody,
+            rule.takes_run_token,
+            rule.takes_producers,
+        )
+
 
 def routes(dockfile: Dockfile) -> Iterator[Route]:
     """Yield the routes that there are with a Dockfile."""
@@ -39,6 +63,10 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         yield Route(hdrs.METH_GET, "/ready", info.ready, OPEN)
         yield Route(hdrs.METH_GET, "/metrics", info.metrics, VIEW_METRICS)
         yield Route(hdrs.METH_GET, "/schema", info.schema, READ_DOCS)
+        yield Route(hdrs.METH_GET, "/openapi.json", docs.openapi, READ_DOCS)
+        yield Route(hdrs.METH_GET, "/asyncapi.json", docs.asyncapi, READ_DOCS)
+        yield Route(hdrs.METH_GET, "/docs", docs.page, READ_DOCS_PAGE)
+        yield Route(hdrs.METH_GET, "/docs/{file}", docs.file, OPEN)
         yield Route(hdrs.METH_GET, "/info", info.info, KNOWN)
         yield Route(hdrs.METH_POST, "/invoke", invoke.invoke, INVOKE)
     if sse:

@@ -1,0 +1,1 @@
+"""The API, described: OpenAPI and AsyncAPI documents from what serves the requests."""

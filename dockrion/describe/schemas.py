@@ -1,0 +1,108 @@
+"""The schemas of a description: from the structs that are encoded, and from the Dockfile."""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from dockrion import bodies, events, sse
+from dockrion.backends.base import Run
+from dockrion.dockfile.schemas import subschemas
+from dockrion.events import CUSTOM_PREFIX, Event, EventFilter
+
+REF = "#/components/schemas/{name}"
+_BODIES = (
+    bodies.Health,
+    bodies.Ready,
+    bodies.Schemas,
+    bodies.Info,
+    bodies.Agent,
+    bodies.Invoked,
+    bodies.Accepted,
+    bodies.Cancelled,
+    bodies.EventsToken,
+    bodies.Pushed,
+    bodies.Failure,
+)
+_UNSEEN = {"Run": ["owner"], "RunInList": ["owner", "output"]}
+
+
+def ref(name: str) -> dict[str, Any]:
+    """Return a reference to a component."""
+    return {"$ref": REF.format(name=name)}
+
+
+def of_bodies() -> dict[str, Any]:
+    """Return the components for answers in JSON."""
+    found = _of((*_BODIES, Run))
+    record = found["Run"]
+    for name, unseen in _UNSEEN.items():
+        properties = {key: value for key, value in record["properties"].items() if key not in unseen}
+        found[name] = record | {"title": name, "properties": properties, "required": list(properties)}
+    found["RunList"] = {
+        "title": "RunList",
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": ref("RunInList")},
+            "next": {"type": ["string", "null"], "description": "The `cursor` that continues."},
+        },
+        "required": ["items", "next"],
+    }
+    return found
+
+
+def of_events(events_filter: EventFilter) -> dict[str, Any]:
+    """Return the components for the events that pass the filter, and for control frames.
+
+    `Event` is any of the events.
+    """
+    kinds = [kind for name, kind in _named_kinds() if events_filter.allows(name)]
+    found = _of((*kinds, events.Heartbeat, sse.Gap, sse.Notice))
+    names = [kind.__name__ for kind in kinds]
+    if events_filter.passes_custom:
+        found["Custom"] = _custom()
+        names.append("Custom")
+    found["Event"] = {"title": "Event", "oneOf": [ref(name) for name in names]}
+    return found
+
+
+def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
+    """Return a schema of the Dockfile as it stands in a document, its references into itself kept whole.
+
+    Args:
+        schema: The schema, None for one that everything matches.
+        pointer: Where in the document it stands, as a URI fragment (RFC 6901, 6).
+    """
+    copy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema or {}))
+    if "$id" not in copy:  # else it is a document of its own
+        for _, part in subschemas(copy, ()):
+            reference = part.get("$ref")
+            if isinstance(reference, str) and re.match(r"#(/|$)", reference):
+                part["$ref"] = pointer + reference[1:]
+    return copy
+
+
+def _named_kinds() -> list[tuple[str, type[Event]]]:
+    return [*events.MANDATORY.items(), *events.CONFIGURABLE.items()]
+
+
+def _of(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
+    """Return the schemas of structs as this service encodes them: with every field that is set."""
+    _, found = msgspec.json.schema_components(kinds, ref_template=REF)
+    for kind in kinds:
+        schema = found[kind.__name__]
+        schema["required"] = [
+            field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
+        ]
+        schema.pop("description", None)  # for those who read the code
+        for part in schema["properties"].values():
+            part.pop("default", None)
+    return found
+
+
+def _custom() -> dict[str, Any]:
+    """Return the schema of custom events, which have whatever fields their agent gave."""
+    common: dict[str, Any] = _of((Event,))["Event"]
+    kind = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}[a-zA-Z_][a-zA-Z0-9_]*$"}
+    return {**common, "title": "Custom", "properties": common["properties"] | {"type": kind}}

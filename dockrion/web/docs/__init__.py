@@ -1,0 +1,112 @@
+"""The API, described: documents for programs, and a page for people."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+from aiohttp import hdrs, web
+
+from dockrion.describe.endpoint import Endpoint
+from dockrion.dockfile import Loaded
+from dockrion.errors import NotFound, Unauthorized
+from dockrion.redaction import Redactor
+from dockrion.web.access import READ_DOCS
+from dockrion.web.service import SERVICE
+
+_HERE = Path(__file__).parent
+_OWN = {"page.css": "page.css", "page.js": "page.js"}
+_SWAGGER_UI = {"swagger-ui.css": "swagger_style.css", "swagger-ui.js": "swagger_bundle.js"}
+# Swagger UI gives its elements styles, hence 'unsafe-inline' for those.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Description:
+    """The documents of a service, each made when it is first asked for.
+
+    Args:
+        loaded: The Dockfile.
+        endpoints: Those that there are.
+    """
+
+    def __init__(self, loaded: Loaded, endpoints: Sequence[Endpoint]) -> None:
+        self._dockfile = loaded.dockfile
+        self._redactor = Redactor(loaded.confidential)
+        self._endpoints = endpoints
+
+    @cached_property
+    def openapi(self) -> bytes:
+        """The endpoints, as OpenAPI 3.1."""
+        from dockrion.describe.openapi import openapi  # noqa: PLC0415  few services are asked for it
+
+        return msgspec.json.encode(self._redactor.value(openapi(self._dockfile, self._endpoints)))
+
+    @cached_property
+    def asyncapi(self) -> bytes:
+        """The streams of events, as AsyncAPI 3.0."""
+        from dockrion.describe.asyncapi import asyncapi  # noqa: PLC0415  as above
+
+        return msgspec.json.encode(self._redactor.value(asyncapi(self._dockfile, self._endpoints)))
+
+
+DESCRIPTION = web.AppKey("description", Description)
+
+
+async def openapi(request: web.Request) -> web.Response:
+    return web.Response(body=request.app[DESCRIPTION].openapi, content_type="application/json")
+
+
+async def asyncapi(request: web.Request) -> web.Response:
+    return web.Response(body=request.app[DESCRIPTION].asyncapi, content_type="application/json")
+
+
+async def page(request: web.Request) -> web.Response:
+    """Show the page to those who may read it, and to a browser one that asks for a key.
+
+    A browser sends no key when it opens a page. Nothing of the agent is in the page itself.
+    """
+    headers = {**_HEADERS, hdrs.VARY: hdrs.ACCEPT}
+    try:
+        await request.app[SERVICE].access.hold(request, READ_DOCS)
+    except Unauthorized as refusal:
+        if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+            raise
+        return _page(401, headers | refusal.headers)
+    return _page(200, headers)
+
+
+async def file(request: web.Request) -> web.StreamResponse:
+    """Answer with a file of the page. None holds anything of the agent."""
+    path = _files().get(request.match_info["file"])
+    if path is None:
+        raise NotFound(f"nothing is at {request.path}")
+    return web.FileResponse(path, headers={**_HEADERS, hdrs.CACHE_CONTROL: "no-cache"})
+
+
+def _page(status: int, headers: dict[str, str]) -> web.Response:
+    return web.Response(text=_html(), status=status, content_type="text/html", headers=headers)
+
+
+@cache
+def _html() -> str:
+    return (_HERE / "page.html").read_text()
+
+
+@cache
+def _files() -> Mapping[str, Path]:
+    """Return the files of the page, by name. Without Swagger UI it still leads to the documents."""
+    found = {name: _HERE / file for name, file in _OWN.items()}
+    spec = find_spec("offapi")
+    if spec is not None and spec.submodule_search_locations:
+        folder = Path(spec.submodule_search_locations[0])
+        found |= {name: folder / file for name, file in _SWAGGER_UI.items()}
+    return found
