@@ -75,7 +75,7 @@ class Accepted(msgspec.Struct, frozen=True):
     events_token_expires_in: Annotated[int | UnsetType, Meta(description="Seconds.")] = UNSET
 
 
-class Cancelled(msgspec.Struct, frozen=True):
+class RunCancelled(msgspec.Struct, frozen=True):
     run_id: str
     status: Literal["cancelled"]
 

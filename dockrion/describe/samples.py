@@ -16,7 +16,7 @@ _AT = datetime(2026, 11, 22, 10, 30, 5, 123456, UTC)
 _TOKEN = "1795343405.5a1f…"  # noqa: S105  no token of anything
 _TOKEN_SECONDS = 300
 
-CANCELLED = bodies.Cancelled(RUN_ID, "cancelled")
+CANCELLED = bodies.RunCancelled(RUN_ID, "cancelled")
 EVENTS_TOKEN = bodies.EventsToken(RUN_ID, _TOKEN, _TOKEN_SECONDS)
 PUSHED = bodies.Pushed(success=True, run_id=RUN_ID, accepted=1, duplicate=False)
 
@@ -33,13 +33,8 @@ def ready(dockfile: Dockfile) -> bodies.Ready:
 
 
 def schemas(dockfile: Dockfile) -> bodies.Schemas:
-    io_schema = dockfile.io_schema
-    return bodies.Schemas(
-        success=True,
-        agent=dockfile.agent.name,
-        input_schema=io_schema.input,
-        output_schema=io_schema.output,
-    )
+    name = dockfile.agent.name
+    return bodies.Schemas(success=True, agent=name, input_schema={"type": "object"}, output_schema=None)
 
 
 def info(dockfile: Dockfile) -> bodies.Info:

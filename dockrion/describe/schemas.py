@@ -20,7 +20,7 @@ _BODIES = (
     bodies.Agent,
     bodies.Invoked,
     bodies.Accepted,
-    bodies.Cancelled,
+    bodies.RunCancelled,
     bodies.EventsToken,
     bodies.Pushed,
     bodies.Failure,

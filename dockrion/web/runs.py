@@ -71,7 +71,7 @@ async def cancel(request: web.Request) -> web.Response:
     await refuse_others(request)
     run_id = requests.run_id(request)
     await request.app[SERVICE].runs.cancel(run_id, requests.reason(request))
-    return answer(bodies.Cancelled(run_id, "cancelled"))
+    return answer(bodies.RunCancelled(run_id, "cancelled"))
 
 
 async def events(request: web.Request) -> web.StreamResponse:

@@ -18,7 +18,7 @@ from dockrion.web.service import SERVICE
 _HERE = Path(__file__).parent
 _OWN = {"page.css": "page.css", "page.js": "page.js"}
 _SWAGGER_UI = {"swagger-ui.css": "swagger_style.css", "swagger-ui.js": "swagger_bundle.js"}
-# Swagger UI gives its elements styles, hence 'unsafe-inline' for those.
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -89,7 +89,8 @@ async def file(request: web.Request) -> web.StreamResponse:
     path = _files().get(request.match_info["file"])
     if path is None:
         raise NotFound(f"nothing is at {request.path}")
-    return web.FileResponse(path, headers={**_HEADERS, hdrs.CACHE_CONTROL: "no-cache"})
+    headers = {hdrs.CONTENT_TYPE: _TYPES[path.suffix], hdrs.CACHE_CONTROL: "no-cache"}
+    return web.FileResponse(path, headers=_HEADERS | headers)
 
 
 def _page(status: int, headers: dict[str, str]) -> web.Response:
