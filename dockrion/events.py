@@ -11,6 +11,7 @@ from msgspec import Meta
 from dockrion import jsonable
 
 CUSTOM_PREFIX = "custom:"
+ERROR_CODE = r"[A-Z][A-Z0-9_]{0,63}"
 Utc = Annotated[datetime, Meta(tz=True)]
 _CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
@@ -44,7 +45,7 @@ class Complete(Event, kw_only=True):
 class Error(Event, kw_only=True):
     type: Literal["error"] = "error"
     error: str
-    code: str
+    code: Annotated[str, Meta(pattern=f"^{ERROR_CODE}$")]
     details: Any = None
 
 

@@ -8,7 +8,7 @@ from dockrion import events, fields
 from dockrion.errors import AgentFailed
 from dockrion.outcome import Cancelled, Completed, Failed, Outcome, of_output
 
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
+_CODE = re.compile(events.ERROR_CODE, re.ASCII)
 _MAX_REASON = 1000
 _SERVICE_S_OWN = ("agent", "framework", "producer_seq")  # of a run's metadata
 

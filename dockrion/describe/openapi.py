@@ -121,6 +121,8 @@ def _components(dockfile: Dockfile) -> dict[str, Any]:
         "schemas": schemas.of_bodies() | schemas.of_events(EventFilter(dockfile.streaming.events.allowed)),
         "examples": failures.examples(failures.WHEN),
     }
+    if dockfile.streaming.ingest.enabled:
+        components["schemas"] |= schemas.of_pushed()
     if (output := dockfile.io_schema.output) is not None:
         _tell_output(components["schemas"]["Invoked"], output)
     if needed := security.schemes(dockfile):

@@ -22,10 +22,12 @@ from dockrion.describe.operation import (
 )
 from dockrion.describe.schemas import inlined, ref
 from dockrion.dockfile import Dockfile
+from dockrion.ingest import MAX_BATCH
 
 MAX_SEQUENCE = 2**63 - 1
 _HTML = "text/html"
-_EVENT = {"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]}
+_EVENT = ref("PushedEvent")
+_BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": MAX_BATCH}
 _TOKEN = {"type": "token", "content": "Hello"}
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _RESUME = {"X-Run-Id": "The run.", "Location": "Where the run's events are, to resume."}
@@ -175,7 +177,7 @@ def _runs(dockfile: Dockfile) -> dict[str, Operation]:
 
 
 def _events(dockfile: Dockfile) -> dict[str, Operation]:
-    pushed = {"schema": {"oneOf": [_EVENT, {"type": "array", "items": _EVENT}]}, "example": _TOKEN}
+    pushed = {"schema": {"oneOf": [_EVENT, _BATCH]}, "example": _TOKEN}
     lines = {"schema": {"type": "string"}, "example": msgspec.json.encode(_TOKEN).decode() + "\n"}
     default = dockfile.streaming.connection.default_timeout
     return {
@@ -210,7 +212,8 @@ def _events(dockfile: Dockfile) -> dict[str, Operation]:
             "events",
             "Push events into a run",
             {200: one(samples.PUSHED, "All of them were taken.")},
-            "One event, an array, or one in each line; all of them are taken or none.",
+            "One event, an array, or one in each line, all of which are taken or none. "
+            "`complete`, `error` and `cancelled` end the run, and nothing may follow them.",
             [query("producer_seq", "The batch's number in the run, from 1.", whole(1, MAX_SEQUENCE))],
             {JSON: pushed, "application/x-ndjson": lines},
             (
@@ -231,21 +234,20 @@ def run_id_schema() -> dict[str, Any]:
 
 
 def stream(dockfile: Dockfile) -> dict[str, Any]:
-    """Return the media type object of a stream of events.
+    """Return the media type object of a stream of Server-Sent Events (WHATWG HTML, 9.2).
 
-    `x-itemSchema` is what OpenAPI 3.2 calls `itemSchema`.
+    Its schema is that of one event, as tools expect it: OpenAPI 3.1 says nothing of streams, and
+    3.2 calls such a schema `itemSchema`.
     """
-    data = {
-        "type": "string",
-        "contentMediaType": JSON,
-        "contentSchema": {"anyOf": [ref("Event"), ref("Gap"), ref("Notice")]},
+    contents = [ref(name) for name in ("Event", "Gap", "Notice", "Heartbeat")]
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": contents}}
+    fields = {
+        "id": {"type": "string", "description": "The event's `sequence`; control frames have none."},
+        "event": {"type": "string", "description": "The event's `type`, or a control frame's."},
+        "data": data,
     }
-    fields = {"id": {"type": "string"}, "event": {"type": "string"}, "data": data}
-    return {
-        "schema": {"type": "string", "description": "Server-Sent Events (WHATWG HTML, 9.2)."},
-        "x-itemSchema": {"type": "object", "properties": fields},
-        "example": samples.frames(dockfile),
-    }
+    item = {"type": "object", "properties": fields, "required": ["event", "data"]}
+    return {"schema": item, "example": samples.frames(dockfile)}
 
 
 def _input(dockfile: Dockfile, path: str) -> dict[str, Any]:

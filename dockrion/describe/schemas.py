@@ -67,6 +67,42 @@ def of_events(events_filter: EventFilter) -> dict[str, Any]:
     return found
 
 
+def of_pushed() -> dict[str, Any]:
+    """Return the components for events that other processes push; `PushedEvent` is any of them."""
+    kinds = {**events.CONFIGURABLE, **{name: events.MANDATORY[name] for name in events.TERMINAL}}
+    found: dict[str, Any] = {}
+    for name, kind in sorted(kinds.items()):
+        needed = [field for field in _own_fields(kind) if _must_be_given(kind, field)]
+        schema = _of((kind,))[kind.__name__]
+        properties = {field: schema["properties"][field] for field in ("type", *_own_fields(kind))}
+        found[f"Pushed{kind.__name__}"] = {
+            "title": f"Pushed{kind.__name__}",
+            "type": "object",
+            "properties": {**properties, "type": {"const": name}},
+            "required": ["type", *needed],
+            "additionalProperties": False,
+        }
+    kind_of_custom = _custom()["properties"]["type"]
+    found["PushedCustom"] = {
+        "title": "PushedCustom",
+        "type": "object",
+        "properties": {"type": kind_of_custom},
+        "required": ["type"],
+    }
+    return found | {"PushedEvent": {"title": "PushedEvent", "oneOf": [ref(name) for name in found]}}
+
+
+def _own_fields(kind: type[Event]) -> list[str]:
+    return [name for name in kind.__struct_fields__ if name not in events.COMMON_FIELDS]
+
+
+def _must_be_given(kind: type[Event], name: str) -> bool:
+    """Tell whether an event's producer has to say this; of a result, the service knows the rest."""
+    if kind is events.Complete:
+        return False
+    return any(field.name == name and field.required for field in msgspec.structs.fields(kind))
+
+
 def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
     """Return a schema of the Dockfile as it stands in a document, its references into itself kept whole.
 

@@ -35,12 +35,14 @@ def validator(document: dict[str, Any], schema: dict[str, Any]) -> Any:
 
 
 def media(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return every media type object of an OpenAPI document."""
+    """Return every media type object of an OpenAPI document, once."""
     contents = []
     for operation in operations(document).values():
         contents.append(operation.get("requestBody", {}).get("content", {}))
         contents += [answer.get("content", {}) for answer in operation["responses"].values()]
-    return [each for content in contents for each in content.values()]
+    return list(
+        {msgspec.json.encode(each): each for content in contents for each in content.values()}.values()
+    )
 
 
 @every_service
@@ -57,7 +59,8 @@ def test_every_route_is_described_and_nothing_else(name: str, tmp_path: Path) ->
 
 
 def test_every_description_is_of_a_route(tmp_path: Path) -> None:
-    described_names, names = set(), set()
+    described_names: set[str] = set()
+    names: set[str] = set()
     for name in SERVICES:
         dockfile = service(tmp_path, name)
         described_names |= known_operations(dockfile).keys()
@@ -86,6 +89,8 @@ def test_every_schema_is_one_and_every_example_matches_its_own(name: str, tmp_pa
         validator(document, schema)
     for each in media(document):
         check = validator(document, each["schema"])
+        if isinstance(each.get("example"), str):
+            continue  # a stream, whose schema is that of an event
         if "example" in each:
             check.validate(each["example"])
         for example in each.get("examples", {}).values():
@@ -202,7 +207,7 @@ def test_streams_are_described_with_their_events(tmp_path: Path) -> None:
     [(kind, stream)] = answer["content"].items()
     assert kind == "text/event-stream"
     assert "event: token\ndata: {" in stream["example"]
-    items = stream["x-itemSchema"]["properties"]["data"]["contentSchema"]["anyOf"]
+    items = stream["schema"]["properties"]["data"]["contentSchema"]["anyOf"]
     assert {"$ref": "#/components/schemas/Event"} in items
     events = document["components"]["schemas"]["Event"]["oneOf"]
     names = {each["$ref"].rpartition("/")[2] for each in events}

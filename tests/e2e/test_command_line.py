@@ -61,6 +61,23 @@ def test_validate_sums_up_the_default_dockfile(tmp_path: Path) -> None:
     assert "DELETE /runs/{run_id}" in result.stdout
 
 
+def test_openapi_prints_the_description_of_the_default_dockfile(tmp_path: Path) -> None:
+    result = run("openapi", ROOT / "config" / "Dockfile.yaml", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    document = msgspec.json.decode(result.stdout)
+    assert document["openapi"] == "3.1.1"
+    assert document["info"]["title"] == "sample-writer"
+    assert "post" in document["paths"]["/invoke"]
+
+
+def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, OK, expose={"port": 0})
+    result = run("openapi", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "expose.port" in result.stderr
+    assert result.stdout == ""
+
+
 def test_validate_finds_the_dockfile_here(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK)
     result = run("validate", cwd=tmp_path)

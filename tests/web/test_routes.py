@@ -11,6 +11,7 @@ from tests.support import Served
 from tests.web.helpers import error_of
 
 REST = ["GET /", "GET /health", "GET /ready", "GET /metrics", "GET /schema", "GET /info", "POST /invoke"]
+DOCS = ["GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /docs/{file}"]
 RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}"]
 STREAM = ["POST /invoke/stream"]
 EVENTS = ["GET /runs/{id}/events"]
@@ -23,7 +24,7 @@ COMBINATIONS = [
 
 def expected(rest: bool, streaming: str, async_runs: bool) -> list[str]:
     return [
-        *(REST if rest else []),
+        *([*REST, *DOCS] if rest else []),
         *(STREAM if streaming == "sse" else []),
         *(RUNS if async_runs else []),
         *(EVENTS if async_runs and streaming == "sse" else []),
@@ -70,7 +71,7 @@ async def test_what_does_not_exist_is_an_error_in_json(
 ) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
     for endpoint in set(expected(True, "sse", True)) - set(expected(rest, streaming, async_runs)):
-        method, path = endpoint.replace("{id}", "some").split()
+        method, path = endpoint.replace("{id}", "some").replace("{file}", "page.js").split()
         async with served.client.request(method, path, json={} if method == "POST" else None) as answer:
             await error_of(answer, 404, "NOT_FOUND")
 

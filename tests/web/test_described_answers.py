@@ -1,0 +1,101 @@
+"""Schemathesis asks every operation of the description, and holds the answers to it."""
+
+import asyncio
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core import NOT_SET
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.conftest import Serve
+
+KNOWN = "finished"
+EXAMPLES = 8  # of each operation, in each mode
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+INPUT = {
+    "type": "object",
+    "properties": {"word": {"type": "string", "maxLength": 20}, "times": {"$ref": "#/$defs/times"}},
+    "required": ["word"],
+    "additionalProperties": False,
+    "$defs": {"times": {"type": "integer", "minimum": 1, "maximum": 9}},
+}
+OUTPUT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+async def repeat(payload: Any) -> dict[str, str]:
+    return {"text": payload["word"] * int(payload.get("times", 1))}
+
+
+async def test_answers_are_as_described(serve: Serve) -> None:
+    served = await serve(
+        repeat,
+        io_schema={"input": INPUT, "output": OUTPUT},
+        streaming={"ingest": {"enabled": True}, "connection": {"default_timeout": 1}},
+    )
+    await served.start({"word": "a"}, run_id=KNOWN)
+    await served.finished(KNOWN)
+    async with served.client.get("/openapi.json") as answer:
+        document = await answer.json()
+    url = f"http://127.0.0.1:{served.port}"
+    await asyncio.to_thread(ask_every_operation, document, url)
+
+
+def ask_every_operation(document: dict[str, Any], url: str) -> None:
+    """Ask every operation what is right, and what is wrong where something can be."""
+    for result in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation: Any = result.ok()  # type: ignore[union-attr]  # a bad one fails here
+        ask(operation, GenerationMode.POSITIVE, url)
+        if operation.query or operation.body:
+            ask(operation, GenerationMode.NEGATIVE, url)
+
+
+def ask(operation: Any, mode: GenerationMode, url: str) -> None:
+    right = mode is GenerationMode.POSITIVE
+
+    @seed(0)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(generation_mode=mode), st.booleans())
+    def examine(case: Any, of_known_run: bool) -> None:
+        case.query.pop("external", None)  # then it is not the body that counts
+        if right:
+            case.query.pop("cursor", None)  # one that was given out cannot be made up
+        if right and of_known_run and "run_id" in case.path_parameters:
+            case.path_parameters["run_id"] = KNOWN
+        verdict = [positive_data_acceptance] if right and is_all_it_takes(case) else []
+        response = case.call(base_url=url, timeout=10)
+        case.validate_response(
+            response, checks=[*CHECKS, *verdict, *([] if right else [negative_data_rejection])]
+        )
+
+    examine()
+
+
+def is_all_it_takes(case: Any) -> bool:
+    """Tell whether a request that matches the description is sure to be taken, whatever there is."""
+    over = KNOWN in case.path_parameters.values()  # nothing follows in this run
+    in_order = not isinstance(case.body, list)  # or an event comes after the run's end
+    told = not (case.operation.label == "POST /runs" and case.body is NOT_SET)  # or fed by others
+    return not over and in_order and told

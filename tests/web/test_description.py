@@ -1,0 +1,172 @@
+"""The documents and the page that describe the API."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.web import docs
+from tests.conftest import Serve
+from tests.support import Served
+from tests.web.helpers import error_of
+
+READER, ASKER = "a-key-of-one-who-reads", "a-key-of-one-who-asks"
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+DOCUMENTS = ["/openapi.json", "/asyncapi.json"]
+FILES = ["page.css", "page.js", "swagger-ui.css", "swagger-ui.js"]
+ROLES = [{"name": "reader", "permissions": ["read_docs"]}, {"name": "asker", "permissions": ["invoke"]}]
+DESCRIPTION = "Knows everything about rain."
+
+
+@pytest.fixture
+async def guarded(serve: Serve, tmp_path: Path) -> Served:
+    """Serve to callers with a key: one may read the description, one may not."""
+    (tmp_path / ".env").write_text(f"KEY_READER={READER}\nKEY_ASKER={ASKER}\n")
+    auth = {"mode": "api_key", "api_keys": {"prefix": "KEY_"}, "roles": ROLES}
+    agent = {"name": "tested", "handler": "tests.support:placeholder", "description": DESCRIPTION}
+    return await serve(auth=auth, agent=agent)
+
+
+async def document(served: Served, path: str, **headers: str) -> dict[str, Any]:
+    async with served.client.get(path, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        assert answer.headers["Content-Type"] == "application/json"
+        return dict(await answer.json())
+
+
+async def test_documents_are_of_this_service(serve: Serve) -> None:
+    served = await serve()
+    openapi, asyncapi = [await document(served, path) for path in DOCUMENTS]
+    assert openapi["openapi"] == "3.1.1"
+    assert asyncapi["asyncapi"] == "3.0.0"
+    assert openapi["info"]["title"] == asyncapi["info"]["title"] == "tested"
+
+
+async def test_documents_are_made_once_and_not_before_they_are_asked_for(serve: Serve) -> None:
+    served = await serve()
+    app = served.client.app
+    assert app is not None
+    description = app[docs.DESCRIPTION]
+    assert not {"openapi", "asyncapi"} & vars(description).keys()
+    await document(served, "/openapi.json")
+    made = description.openapi
+    await document(served, "/openapi.json")
+    assert description.openapi is made
+
+
+async def test_secrets_are_masked_in_documents(serve: Serve, tmp_path: Path) -> None:
+    secret = "correct-horse-battery"
+    (tmp_path / ".env").write_text(f"SECRET={secret}\n")
+    schema = {"type": "object", "description": "never ${SECRET}"}
+    served = await serve(io_schema={"input": schema}, secrets={"required": [{"name": "SECRET"}]})
+    async with served.client.get("/openapi.json") as answer:
+        text = await answer.text()
+    assert "never" in text
+    assert secret not in text
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, "/docs"])
+async def test_reading_needs_the_permission(guarded: Served, path: str) -> None:
+    async with guarded.client.get(path) as answer:
+        await error_of(answer, 401, "AUTH_ERROR")
+        assert "X-API-Key" in answer.headers["WWW-Authenticate"]
+    async with guarded.client.get(path, headers={"X-API-Key": ASKER, **BROWSER}) as answer:
+        await error_of(answer, 403, "FORBIDDEN")
+    async with guarded.client.get(path, headers={"X-API-Key": READER}) as answer:
+        assert answer.status == 200
+
+
+async def test_browser_that_is_refused_is_shown_where_to_type_a_key(guarded: Served) -> None:
+    async with guarded.client.get("/docs", headers=BROWSER) as answer:
+        assert answer.status == 401
+        assert answer.headers["WWW-Authenticate"]
+        assert answer.content_type == "text/html"
+        text = await answer.text()
+    assert '<input id="key" type="password"' in text
+    for inside in (DESCRIPTION, "tested", "/invoke"):
+        assert inside not in text
+
+
+@pytest.mark.parametrize("path", ["/docs", *(f"/docs/{name}" for name in FILES)])
+async def test_the_page_asks_no_other_host_and_runs_no_other_code(serve: Serve, path: str) -> None:
+    served = await serve()
+    async with served.client.get(path) as answer:
+        assert answer.status == 200
+        policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == policy["style-src"] == "'self'"
+    assert set(" ".join(policy.values()).split()) == {"'none'", "'self'", "data:"}
+
+
+async def test_everything_the_page_names_is_there(guarded: Served) -> None:
+    async with guarded.client.get("/docs", headers={"X-API-Key": READER}) as answer:
+        named = re.findall(r'(?:src|href)="([^":]+)"', await answer.text())
+    assert {f"docs/{name}" for name in FILES} <= set(named)
+    for path in named:
+        headers = {} if path.startswith("docs/") else {"X-API-Key": READER}
+        async with guarded.client.get(f"/{path}", headers=headers) as answer:
+            assert answer.status == 200
+            assert len(await answer.read()) > 100
+
+
+@pytest.mark.parametrize("name", ["page.html", "redoc.js", "..%2Fpage.js", "__init__.py", "%2Fetc%2Fpasswd"])
+async def test_no_other_file_is_given_out(serve: Serve, name: str) -> None:
+    served = await serve()
+    async with served.client.get(f"/docs/{name}") as answer:
+        await error_of(answer, 404, "NOT_FOUND")
+
+
+async def test_without_swagger_ui_the_page_still_leads_to_the_documents(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs._files.cache_clear()
+    monkeypatch.setattr(docs, "find_spec", lambda _name: None)
+    served = await serve()
+    async with served.client.get("/docs/swagger-ui.js") as answer:
+        await error_of(answer, 404, "NOT_FOUND")
+    async with served.client.get("/docs") as answer:
+        assert 'href="openapi.json"' in await answer.text()
+    docs._files.cache_clear()
+
+
+def query_parameters(openapi: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", parameter["name"], parameter["schema"])
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query"
+    ]
+
+
+def sent(schema: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Return values on the edges of a parameter's schema, and values just past them."""
+    if schema["type"] == "integer":
+        low, high = schema["minimum"], schema["maximum"]
+        return [low, high], [low - 1, high + 1, "x"]
+    if schema["type"] == "boolean":
+        return ["true", "false"], ["maybe"]
+    if "enum" in schema:
+        return schema["enum"], ["no-such-word"]
+    if "maxLength" in schema:
+        return ["r" * schema["maxLength"]], ["r" * (schema["maxLength"] + 1)]
+    return [], []
+
+
+async def test_parameters_are_taken_up_to_the_limits_that_are_described(serve: Serve) -> None:
+    served = await serve(streaming={"ingest": {"enabled": True}})
+    await served.start(run_id="known")
+    await served.finished("known")
+    seen = query_parameters(await document(served, "/openapi.json"))
+    assert len(seen) >= 10
+    for name, parameter, schema in seen:
+        method, path = name.replace("{run_id}", "known").split()
+        taken, refused = sent(schema)
+        for value, is_taken in [(each, True) for each in taken] + [(each, False) for each in refused]:
+            body = None if method in ("GET", "DELETE") else [{"type": "token", "content": "x"}]
+            asked = served.client.request(method, path, params={parameter: str(value)}, json=body)
+            async with asked as answer:
+                text = "" if answer.status == 200 and "stream" in answer.content_type else await answer.text()
+            assert (f"?{parameter}=" in text) != is_taken, (name, parameter, value, answer.status, text)
