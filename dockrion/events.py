@@ -11,9 +11,10 @@ from msgspec import Meta
 from dockrion import jsonable
 
 CUSTOM_PREFIX = "custom:"
+MAX_SEQUENCE = 2**63 - 1
 ERROR_CODE = r"[A-Z][A-Z0-9_]{0,63}"
 Utc = Annotated[datetime, Meta(tz=True)]
-_CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -187,8 +188,8 @@ def custom_type(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"an event's type must be a string, not {type(name).__name__}")
     bare = name.removeprefix(CUSTOM_PREFIX)
-    if not _CUSTOM_NAME.fullmatch(bare):
-        raise ValueError(f"custom event name {bare!r} must match ^{_CUSTOM_NAME.pattern}$")
+    if not CUSTOM_NAME.fullmatch(bare):
+        raise ValueError(f"custom event name {bare!r} must match ^{CUSTOM_NAME.pattern}$")
     return CUSTOM_PREFIX + bare
 
 

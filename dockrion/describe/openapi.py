@@ -9,7 +9,8 @@ from dockrion import errors
 from dockrion.describe import failures, schemas, security
 from dockrion.describe.endpoint import Endpoint
 from dockrion.describe.operation import Answer, Operation
-from dockrion.describe.operations import operations, run_id_schema
+from dockrion.describe.operations import operations
+from dockrion.describe.runs import RUN_ID
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
 
@@ -21,7 +22,7 @@ _TAGS = {
     "description": "What the service is.",
     "service": "How the service does.",
 }
-_PATH_PARAMETERS = {"run_id": run_id_schema(), "file": {"type": "string"}}
+_PATH_PARAMETERS = {"run_id": RUN_ID, "file": {"type": "string"}}
 
 
 def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:

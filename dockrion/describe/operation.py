@@ -5,10 +5,8 @@ from typing import Any
 import msgspec
 
 from dockrion.describe.failures import Kinds
+from dockrion.describe.media import JSON
 from dockrion.describe.schemas import ref
-
-JSON = "application/json"
-EVENT_STREAM = "text/event-stream"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -25,7 +23,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-class Operation(msgspec.Struct, frozen=True):
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What a route is for.
 
     Attributes:
@@ -35,8 +33,8 @@ class Operation(msgspec.Struct, frozen=True):
         description: More, where more is to be said.
         parameters: OpenAPI parameter objects; those of the path aside.
         body: The media types that a body may have, with their media type objects; none for no body.
-        errors: What can go wrong, beside what can everywhere.
         body_required: Whether there has to be one.
+        errors: What can go wrong, beside what can everywhere.
     """
 
     tag: str
@@ -45,8 +43,8 @@ class Operation(msgspec.Struct, frozen=True):
     description: str = ""
     parameters: list[dict[str, Any]] = []
     body: dict[str, Any] = {}
-    errors: Kinds = ()
     body_required: bool = True
+    errors: Kinds = ()
 
 
 def query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import msgspec
 
 import dockrion
 from dockrion import bodies, events, sse
+from dockrion.auth.run_tokens import LIFETIME_SECONDS
 from dockrion.backends.base import Listing, Run
 from dockrion.dockfile import Dockfile
 from dockrion.events import Entry, EventFilter
@@ -14,10 +15,9 @@ from dockrion.events import Entry, EventFilter
 RUN_ID = "0199a3c5-7d1e-7c3a-9f52-6b0d1c2e3f40"
 _AT = datetime(2026, 11, 22, 10, 30, 5, 123456, UTC)
 _TOKEN = "1795343405.5a1f…"  # noqa: S105  no token of anything
-_TOKEN_SECONDS = 300
 
 CANCELLED = bodies.RunCancelled(RUN_ID, "cancelled")
-EVENTS_TOKEN = bodies.EventsToken(RUN_ID, _TOKEN, _TOKEN_SECONDS)
+EVENTS_TOKEN = bodies.EventsToken(RUN_ID, _TOKEN, LIFETIME_SECONDS)
 PUSHED = bodies.Pushed(success=True, run_id=RUN_ID, accepted=1, duplicate=False)
 
 
@@ -56,7 +56,7 @@ def invoked(dockfile: Dockfile) -> bodies.Invoked:
 def accepted(dockfile: Dockfile) -> bodies.Accepted:
     if dockfile.expose.streaming == "none":
         return bodies.Accepted(RUN_ID, "accepted", None, _AT)
-    opened = (_TOKEN, _TOKEN_SECONDS) if dockfile.protected else ()
+    opened = (_TOKEN, LIFETIME_SECONDS) if dockfile.protected else ()
     return bodies.Accepted(RUN_ID, "accepted", f"/runs/{RUN_ID}/events", _AT, *opened)
 
 

@@ -9,9 +9,9 @@ from msgspec import UNSET
 from dockrion import bodies, events, sse
 from dockrion.backends.base import Run
 from dockrion.dockfile.schemas import subschemas
-from dockrion.events import CUSTOM_PREFIX, Event, EventFilter
+from dockrion.events import CUSTOM_NAME, CUSTOM_PREFIX, Event, EventFilter
 
-REF = "#/components/schemas/{name}"
+_REF = "#/components/schemas/{name}"
 _BODIES = (
     bodies.Health,
     bodies.Ready,
@@ -25,12 +25,13 @@ _BODIES = (
     bodies.Pushed,
     bodies.Failure,
 )
+_CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
 _UNSEEN = {"Run": ["owner"], "RunInList": ["owner", "output"]}
 
 
 def ref(name: str) -> dict[str, Any]:
     """Return a reference to a component."""
-    return {"$ref": REF.format(name=name)}
+    return {"$ref": _REF.format(name=name)}
 
 
 def of_bodies() -> dict[str, Any]:
@@ -82,25 +83,13 @@ def of_pushed() -> dict[str, Any]:
             "required": ["type", *needed],
             "additionalProperties": False,
         }
-    kind_of_custom = _custom()["properties"]["type"]
     found["PushedCustom"] = {
         "title": "PushedCustom",
         "type": "object",
-        "properties": {"type": kind_of_custom},
+        "properties": {"type": _CUSTOM_TYPE},
         "required": ["type"],
     }
     return found | {"PushedEvent": {"title": "PushedEvent", "oneOf": [ref(name) for name in found]}}
-
-
-def _own_fields(kind: type[Event]) -> list[str]:
-    return [name for name in kind.__struct_fields__ if name not in events.COMMON_FIELDS]
-
-
-def _must_be_given(kind: type[Event], name: str) -> bool:
-    """Tell whether an event's producer has to say this; of a result, the service knows the rest."""
-    if kind is events.Complete:
-        return False
-    return any(field.name == name and field.required for field in msgspec.structs.fields(kind))
 
 
 def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
@@ -119,13 +108,24 @@ def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
     return copy
 
 
+def _own_fields(kind: type[Event]) -> list[str]:
+    return [name for name in kind.__struct_fields__ if name not in events.COMMON_FIELDS]
+
+
+def _must_be_given(kind: type[Event], name: str) -> bool:
+    """Tell whether an event's producer has to say this; of a result, the service knows the rest."""
+    if kind is events.Complete:
+        return False
+    return any(field.name == name and field.required for field in msgspec.structs.fields(kind))
+
+
 def _named_kinds() -> list[tuple[str, type[Event]]]:
     return [*events.MANDATORY.items(), *events.CONFIGURABLE.items()]
 
 
 def _of(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
     """Return the schemas of structs as this service encodes them: with every field that is set."""
-    _, found = msgspec.json.schema_components(kinds, ref_template=REF)
+    _, found = msgspec.json.schema_components(kinds, ref_template=_REF)
     for kind in kinds:
         schema = found[kind.__name__]
         schema["required"] = [
@@ -140,5 +140,4 @@ def _of(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
 def _custom() -> dict[str, Any]:
     """Return the schema of custom events, which have whatever fields their agent gave."""
     common: dict[str, Any] = _of((Event,))["Event"]
-    kind = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}[a-zA-Z_][a-zA-Z0-9_]*$"}
-    return {**common, "title": "Custom", "properties": common["properties"] | {"type": kind}}
+    return {**common, "title": "Custom", "properties": common["properties"] | {"type": _CUSTOM_TYPE}}

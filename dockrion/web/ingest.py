@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from dockrion import bodies
 from dockrion.errors import Forbidden, InvalidRequest, Unauthorized
+from dockrion.events import MAX_SEQUENCE
 from dockrion.ingest import Batch
 from dockrion.web import requests
 from dockrion.web.answers import answer
@@ -27,7 +28,7 @@ async def push(request: web.Request) -> web.Response:
     elif not access.is_producer(request):
         await refuse_others(request)
     run_id = requests.run_id(request)
-    producer_seq = requests.integer(request, "producer_seq", 0, 1, requests.MAX_SEQUENCE) or None
+    producer_seq = requests.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
     batch = Batch(await _events(request), producer_seq)
     receipt = await request.app[SERVICE].ingest.push(run_id, batch)
     return answer(bodies.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))

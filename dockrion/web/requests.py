@@ -13,13 +13,13 @@ from dockrion.agents import configs
 from dockrion.agents.base import Call
 from dockrion.agents.threads import in_thread
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
+from dockrion.events import MAX_SEQUENCE
 from dockrion.ids import checked
 from dockrion.validation import Violation
 from dockrion.web.access import CALLER
 from dockrion.web.service import RUN_ID, SERVICE
 
 _CONFIG = "_config"
-MAX_SEQUENCE = 2**63 - 1
 _MAX_REASON = 1000
 _SOON_READ_BYTES = 128 * 1024  # a larger body is read for phrasings beside the event loop
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")

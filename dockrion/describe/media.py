@@ -1,0 +1,36 @@
+"""The media types of bodies, and what is in them."""
+
+from typing import Any
+
+from dockrion.describe import samples
+from dockrion.describe.schemas import inlined, ref
+from dockrion.dockfile import Dockfile
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+EVENT_STREAM = "text/event-stream"
+TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+
+
+def agent_input(dockfile: Dockfile, path: str) -> dict[str, Any]:
+    """Return the media types of what is posted to a path for the agent."""
+    place = path.replace("/", "~1")
+    pointer = f"#/paths/{place}/post/requestBody/content/application~1json/schema"
+    return {JSON: {"schema": inlined(dockfile.io_schema.input, pointer)}}
+
+
+def stream(dockfile: Dockfile) -> dict[str, Any]:
+    """Return the media types of a stream of events (WHATWG HTML, 9.2).
+
+    The schema is that of one event, as tools expect it: OpenAPI 3.1 says nothing of streams, and
+    3.2 calls such a schema `itemSchema`.
+    """
+    contents = [ref(name) for name in ("Event", "Gap", "Notice", "Heartbeat")]
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": contents}}
+    fields = {
+        "id": {"type": "string", "description": "The event's `sequence`; control frames have none."},
+        "event": {"type": "string", "description": "The event's `type`, or a control frame's."},
+        "data": data,
+    }
+    item = {"type": "object", "properties": fields, "required": ["event", "data"]}
+    return {EVENT_STREAM: {"schema": item, "example": samples.frames(dockfile)}}
