@@ -21,9 +21,12 @@ COMPONENTS = {"components": {"schemas": of_events(EventFilter())}}
 OPERATION = {"GET /runs/{run_id}/events": "runEvents", "POST /invoke/stream": "invokeStream"}
 
 
-def validator(name: str, components: dict[str, Any] = COMPONENTS) -> Any:
-    whole = components | {"$ref": f"#/components/schemas/{name}"}
+def validator(name: str) -> Any:
+    whole = COMPONENTS | {"$ref": f"#/components/schemas/{name}"}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+VALIDATORS = {name: validator(name) for name in COMPONENTS["components"]["schemas"]}
 
 
 def own_fields(kind: type[Event]) -> dict[str, Any]:
@@ -45,6 +48,7 @@ values: dict[str, st.SearchStrategy[Any]] = {
     "output_keys": st.none() | st.lists(st.text(max_size=5), max_size=3),
     "output": json_values,
     "details": json_values,
+    "code": st.from_regex(events.ERROR_CODE, fullmatch=True),
     "data": json_values,
     "message": st.none() | st.text(max_size=9),
     "reason": st.none() | st.text(max_size=9),
@@ -67,9 +71,6 @@ def test_an_event_matches_its_own_schema_and_no_other(drawn: tuple[str, Any]) ->
     matching = {other for other in KINDS if VALIDATORS[KINDS[other].__name__].is_valid(event)}
     assert matching == {name}
     VALIDATORS["Event"].validate(event)
-
-
-VALIDATORS = {name: validator(name) for name in COMPONENTS["components"]["schemas"]}
 
 
 def test_custom_events_match_theirs() -> None:
