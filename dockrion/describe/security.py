@@ -15,7 +15,7 @@ _TOKEN_MODES = {
 def schemes(dockfile: Dockfile) -> dict[str, Any]:
     """Return the security schemes of a service."""
     found = _of_callers(dockfile)
-    if found and dockfile.expose.streaming != "none":
+    if found and dockfile.streaming.async_runs and dockfile.expose.streaming != "none":
         found[_RUN_TOKEN] = {
             "type": "apiKey",
             "in": "query",

@@ -23,19 +23,25 @@ SERVICES: dict[str, dict[str, Any]] = {
     "plain": {},
     "nested": {"io_schema": {"input": _TREE, "output": _TREE}},
     "rest": {"expose": {"streaming": "none"}, "streaming": {"async_runs": False}},
-    "silent": {"expose": {"streaming": "none"}},
-    "unnamed": {"streaming": {"async_runs": False, "allow_client_ids": False}},
     "chat": {"streaming": {"events": {"allowed": "chat"}, "allow_client_ids": False}},
-    "fed": {"streaming": {"ingest": {"enabled": True}, "events": {"allowed": ["custom:mood"]}}},
+    "fed": {
+        "agent": {"name": "tested", "url": _URL},
+        "streaming": {"ingest": {"enabled": True}, "events": {"allowed": ["custom:mood"]}},
+    },
     "keys": {"auth": {"mode": "api_key", "rate_limits": {"default": "9/day"}}, "policies": _SAFETY},
-    "header": {"auth": {"api_keys": {"header": "X-Mine", "allow_bearer": False}}},
+    "header": {
+        "auth": {"api_keys": {"header": "X-Mine", "allow_bearer": False}},
+        "expose": {"streaming": "none"},
+    },
     "jwt": {
         "auth": {"mode": "jwt", "jwt": {"jwks_url": _URL}},
         "streaming": {"ingest": {"enabled": True, "token_env": "FEEDER"}},
     },
-    "oauth2": {"auth": {"mode": "oauth2", "oauth2": {"introspection_url": _URL}}},
+    "oauth2": {
+        "auth": {"mode": "oauth2", "oauth2": {"introspection_url": _URL}},
+        "streaming": {"async_runs": False},
+    },
     "graph": {"agent": _GRAPH, "arguments": {"allow_request_config": True, "timeout_sec": 0}},
-    "sidecar": {"agent": {"name": "tested", "url": _URL}},
 }
 
 

@@ -136,11 +136,12 @@ def test_security_schemes_are_those_of_the_dockfile(tmp_path: Path) -> None:
     assert schemes("plain") is None
     assert schemes("keys")["key"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
     assert schemes("keys")["bearer"]["scheme"] == "bearer"
-    assert schemes("header").keys() == {"key", "eventsToken"}
+    assert schemes("header").keys() == {"key"}
     assert schemes("header")["key"]["name"] == "X-Mine"
     assert schemes("jwt")["bearer"]["bearerFormat"] == "JWT"
     assert schemes("jwt").keys() == {"bearer", "eventsToken", "producer"}
     assert schemes("oauth2")["bearer"]["scheme"] == "bearer"
+    assert schemes("oauth2").keys() == {"bearer"}
 
 
 def test_tokens_open_what_they_are_for(tmp_path: Path) -> None:
