@@ -1,10 +1,9 @@
 """What the service says of itself."""
 
-import html
 from datetime import UTC, datetime
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
@@ -12,46 +11,6 @@ from dockrion import bodies
 from dockrion.agents.threads import in_thread
 from dockrion.web.answers import answer
 from dockrion.web.service import SERVICE
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{name}</title>
-<style>body {{ font: 1rem/1.5 system-ui; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }}</style>
-<h1>{name}</h1>
-<p>{description}</p>
-<ul>
-{endpoints}
-</ul>
-<p>Served by Dockrion {version}.</p>
-</html>
-"""
-
-
-async def page(request: web.Request) -> web.Response:
-    service = request.app[SERVICE]
-    agent = service.dockfile.agent
-    endpoints = sorted(
-        {
-            (route.resource.canonical, route.method)
-            for route in request.app.router.routes()
-            if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
-        }
-    )
-    text = _PAGE.format(
-        name=html.escape(agent.name),
-        description=html.escape(service.redactor.text(agent.description or "An AI agent.")),
-        endpoints="\n".join(
-            f"<li><code>{method} {html.escape(path)}</code></li>" for path, method in endpoints
-        ),
-        version=dockrion.__version__,
-    )
-    return web.Response(
-        text=text,
-        content_type="text/html",
-        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
-    )
 
 
 async def health(request: web.Request) -> web.Response:
@@ -118,5 +77,16 @@ async def info(request: web.Request) -> web.Response:
             auth_enabled=dockfile.protected,
             version=dockrion.__version__,
             metadata=service.redactor.value(msgspec.to_builtins(dockfile.metadata) | kept),
+            endpoints=_endpoints(request.app),
+            heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
         )
+    )
+
+
+def _endpoints(app: web.Application) -> list[str]:
+    """Return what can be asked, as `METHOD /path`."""
+    return sorted(
+        f"{route.method} {route.resource.canonical}"
+        for route in app.router.routes()
+        if route.resource is not None and route.method not in (hdrs.METH_HEAD, hdrs.METH_OPTIONS)
     )

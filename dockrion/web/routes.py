@@ -7,7 +7,7 @@ from aiohttp import hdrs
 
 from dockrion.describe.endpoint import Endpoint
 from dockrion.dockfile import Dockfile
-from dockrion.web import docs, info, ingest, invoke, runs
+from dockrion.web import docs, info, ingest, invoke, page, runs
 from dockrion.web.access import (
     INVOKE,
     KNOWN,
@@ -58,7 +58,8 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
     expose, streaming = dockfile.expose, dockfile.streaming
     sse = expose.streaming == "sse"
     if expose.rest:
-        yield Route(hdrs.METH_GET, "/", info.page, OPEN)
+        yield Route(hdrs.METH_GET, "/", page.index, OPEN)
+        yield Route(hdrs.METH_GET, "/assets/{file}", page.asset, OPEN)
         yield Route(hdrs.METH_GET, "/health", info.health, OPEN)
         yield Route(hdrs.METH_GET, "/ready", info.ready, OPEN)
         yield Route(hdrs.METH_GET, "/metrics", info.metrics, VIEW_METRICS)

@@ -22,17 +22,6 @@ def is_now(text: str) -> bool:
     return text.endswith("Z") and abs(datetime.now(UTC) - datetime.fromisoformat(text)) < timedelta(minutes=1)
 
 
-async def test_page_names_the_agent_and_escapes_its_description(serve: Serve) -> None:
-    served = await serve(agent=AGENT)
-    async with served.client.get("/") as answer:
-        assert answer.status == 200
-        assert answer.content_type == "text/html"
-        text = await answer.text()
-    assert "tested" in text
-    assert "Tests &lt;b&gt;" in text
-    assert "/runs/{run_id}/events" in text
-
-
 async def test_health(serve: Serve) -> None:
     body = await body_of(await serve(), "/health")
     assert is_now(body.pop("timestamp"))
@@ -88,7 +77,17 @@ async def test_info(serve: Serve) -> None:
         "auth_enabled": False,
         "version": dockrion.__version__,
         "metadata": metadata,
+        "endpoints": body["endpoints"],
+        "heartbeat_interval": 15,
     }
+    assert {"POST /invoke/stream", "GET /runs/{run_id}/events", "GET /"} <= set(body["endpoints"])
+    assert body["endpoints"] == sorted(body["endpoints"])
+
+
+async def test_info_names_no_endpoint_that_is_not_there(serve: Serve) -> None:
+    served = await serve(expose={"streaming": "none"}, streaming={"async_runs": False})
+    body = await body_of(served, "/info")
+    assert not [name for name in body["endpoints"] if "stream" in name or "runs" in name]
 
 
 async def test_invoke(serve: Serve) -> None:

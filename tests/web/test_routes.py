@@ -10,7 +10,8 @@ from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of
 
-REST = ["GET /", "GET /health", "GET /ready", "GET /metrics", "GET /schema", "GET /info", "POST /invoke"]
+OPEN = ["GET /", "GET /assets/{file}", "GET /health", "GET /ready"]
+REST = [*OPEN, "GET /metrics", "GET /schema", "GET /info", "POST /invoke"]
 DOCS = ["GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /docs/{file}"]
 RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}"]
 STREAM = ["POST /invoke/stream"]

@@ -1,0 +1,86 @@
+"""The page at `/`: what a person sees who opens the service in a browser.
+
+Its files are the same for every service. What they show they ask for, as any caller does.
+"""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from aiohttp import ETag, hdrs, web
+
+from dockrion.errors import NotFound
+
+_INDEX = "index.html"
+_SCRIPTS = (
+    "api",
+    "app",
+    "curl",
+    "dom",
+    "fields",
+    "form",
+    "frames",
+    "recent",
+    "run",
+    "stream",
+    "timeline",
+    "watching",
+)
+_ASSETS = {
+    "icon.svg": "image/svg+xml",
+    "style.css": "text/css",
+    **{f"{name}.js": "text/javascript" for name in _SCRIPTS},
+}
+_POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "connect-src": "'self'",
+    "img-src": "'self' data:",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",  # no text becomes HTML, not even by mistake
+}
+_HEADERS = {
+    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
+    "Cache-Control": "no-cache",  # kept, but asked for again: an update is seen at once
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _File(msgspec.Struct, frozen=True):
+    content: bytes
+    etag: ETag
+
+
+async def index(request: web.Request) -> web.Response:
+    return _answer(request, _INDEX, "text/html")
+
+
+async def asset(request: web.Request) -> web.Response:
+    """Answer with one of the page's files: a name that is not in the table is no path to anything."""
+    name = request.match_info["file"]
+    if name not in _ASSETS:
+        raise NotFound(f"nothing is at {request.path}")
+    return _answer(request, name, _ASSETS[name])
+
+
+def _answer(request: web.Request, name: str, content_type: str) -> web.Response:
+    file = _file(name)
+    response = web.Response(headers=_HEADERS)
+    response.etag = file.etag
+    if any(known.value in (file.etag.value, "*") for known in request.if_none_match or ()):
+        response.set_status(304)  # RFC 9110, 13.1.2
+        return response
+    response.body = file.content
+    response.headers[hdrs.CONTENT_TYPE] = f"{content_type}; charset=utf-8"
+    return response
+
+
+@cache
+def _file(name: str) -> _File:
+    content = (files(__package__) / name).read_bytes()
+    return _File(content, ETag(hashlib.sha256(content).hexdigest()[:32]))

@@ -1,0 +1,25 @@
+// The same with curl.
+
+import { address, credential } from "./api.js";
+
+/** Return a command for a shell that does what a request does. The key in it is a variable to set. */
+export function curl(method, path, { body, streams = false } = {}) {
+  const words = ["curl --fail-with-body"];
+  if (streams) words.push("-N");
+  if (method === "DELETE") words.push("-X DELETE");
+  words.push(quoted(address(path)));
+  const sent = credential();
+  if (sent !== null) words.push(`-H ${quoted(`${sent.header}: ${sent.scheme}`)}"$DOCKRION_KEY"`);
+  if (body !== undefined) words.push(`--json ${quoted(onOneLine(body))}`);
+  return words.join(" ");
+}
+
+/** Quote for a POSIX shell (2.2.2, "Single-Quotes"). */
+function quoted(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** Take the line ends out of JSON, which has none inside its strings. */
+function onOneLine(json) {
+  return json.trim().replace(/\s*\n\s*/g, " ");
+}

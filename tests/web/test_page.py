@@ -1,0 +1,101 @@
+"""The page's files: what is served at `/` and `/assets`, and with which headers."""
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from dockrion.web import page
+from tests.conftest import Serve
+from tests.web.helpers import error_of
+from tests.web.wire import wire
+
+FOLDER = Path(page.__file__).parent
+FILES = sorted(path.name for path in FOLDER.iterdir() if path.is_file() and path.suffix != ".py")
+ASSETS = [name for name in FILES if name != "index.html"]
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+AGENT = {"name": "quite-secret", "description": "Nobody knows", "handler": "tests.support:placeholder"}
+
+
+async def test_each_file_is_served_as_what_it_is(serve: Serve) -> None:
+    served = await serve()
+    for name in FILES:
+        async with served.client.get("/" if name == "index.html" else f"/assets/{name}") as answer:
+            assert answer.status == 200
+            assert answer.content_type == TYPES[Path(name).suffix]
+            assert answer.charset == "utf-8"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == "no-cache"
+            assert await answer.read() == (FOLDER / name).read_bytes()
+
+
+async def test_the_policy_lets_nothing_in_from_elsewhere(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.get("/") as answer:
+        policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    assert policy.pop("img-src") == "'self' data:"
+    assert policy.pop("require-trusted-types-for") == "'script'"
+    assert {policy.pop(name) for name in ("script-src", "style-src", "connect-src")} == {"'self'"}
+    assert policy == dict.fromkeys(("default-src", "base-uri", "form-action", "frame-ancestors"), "'none'")
+
+
+async def test_what_the_browser_has_is_not_sent_again(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.get("/assets/app.js") as answer:
+        etag = answer.headers["ETag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        async with served.client.get("/assets/app.js", headers={"If-None-Match": known}) as answer:
+            assert answer.status == 304
+            assert answer.headers["ETag"] == etag
+            assert await answer.read() == b""
+    for other in ('"other"', "no tag"):
+        async with served.client.get("/assets/app.js", headers={"If-None-Match": other}) as answer:
+            assert answer.status == 200
+
+
+async def test_what_is_not_in_the_table_is_not_there(serve: Serve) -> None:
+    served = await serve()
+    async with wire(served) as connection:
+        for name in (
+            "__init__.py",
+            "index.html",
+            "",
+            ".",
+            "..",
+            "../__init__.py",
+            "..\\app.js",
+            "APP.js",
+            "app.js\0",
+        ):
+            await connection.ask("GET", f"/assets/{quote(name, safe='')}")
+            status, headers = await connection.head()
+            assert status.split()[1] == "404", name
+            await connection.content(headers)
+
+
+async def test_the_page_is_open_and_says_nothing_of_the_agent(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
+    served = await serve(agent=AGENT, auth={"mode": "api_key"})
+    for path in ("/", *(f"/assets/{name}" for name in ASSETS)):
+        async with served.client.get(path) as answer:
+            assert answer.status == 200
+            text = await answer.text()
+        assert not [word for word in (AGENT["name"], AGENT["description"], "long-enough") if word in text]
+    async with served.client.get("/info") as answer:
+        await error_of(answer, 401, "AUTH_ERROR")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
+def test_nothing_makes_html_or_code_of_text(name: str) -> None:
+    text = (FOLDER / name).read_text()
+    assert not re.findall(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\(|srcdoc", text
+    )
+    assert not re.findall(r"\sstyle=|\son\w+=", text)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_names_another_host(name: str) -> None:
+    text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
+    assert not re.findall(r"https?://|\burl\(|@import", text)
