@@ -86,6 +86,19 @@ async def test_the_page_is_open_and_says_nothing_of_the_agent(serve: Serve, tmp_
         await error_of(answer, 401, "AUTH_ERROR")
 
 
+async def test_who_sends_a_wrong_key_is_told_where_keys_go_as_who_sends_none(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
+    served = await serve(auth={"mode": "api_key", "api_keys": {"header": "X-Own-Key", "allow_bearer": False}})
+    answers = []
+    for headers in ({}, {"X-Own-Key": "wrong"}):
+        async with served.client.get("/info", headers=headers) as answer:
+            answers.append((answer.headers["WWW-Authenticate"], await error_of(answer, 401, "AUTH_ERROR")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 'ApiKey header="X-Own-Key"'
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
 def test_nothing_makes_html_or_code_of_text(name: str) -> None:
     text = (FOLDER / name).read_text()

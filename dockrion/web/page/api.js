@@ -33,15 +33,16 @@ export function onLocked(asking) {
 /**
  * Send a request, and return the response.
  *
- * Throws `Refused` for an error, and what `fetch` throws where there is no answer.
+ * `patience` is how many milliseconds its head may take. Throws `Refused` for an error, and what `fetch` throws
+ * where there is no answer.
  */
-export async function ask(method, path, { body, headers = {}, signal } = {}) {
+export async function ask(method, path, { body, headers = {}, signal, patience } = {}) {
   for (;;) {
     const sent = credential();
     const proof = sent === null ? {} : { [sent.header]: sent.scheme + sent.secret };
     const type = body === undefined ? {} : { "Content-Type": "application/json" };
-    const response = await fetch(address(path), {
-      method, body, signal, cache: "no-store", headers: { ...headers, ...type, ...proof },
+    const response = await headOf(address(path), patience, signal, {
+      method, body, cache: "no-store", headers: { ...headers, ...type, ...proof },
     });
     if (response.ok) return response;
     const refused = new Refused(response.status, await response.json().catch(() => ({})));
@@ -52,6 +53,16 @@ export async function ask(method, path, { body, headers = {}, signal } = {}) {
 
 export async function askJson(method, path, options) {
   return (await ask(method, path, options)).json();
+}
+
+async function headOf(url, patience, signal, options) {
+  const late = new AbortController();
+  const timer = patience === undefined ? undefined : setTimeout(() => late.abort(), patience);
+  try {
+    return await fetch(url, { ...options, signal: AbortSignal.any([late.signal, ...(signal ? [signal] : [])]) });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 let ahead = 0;

@@ -17,14 +17,15 @@ const bars = new Map(); // a progress bar for each step
 
 let waiting = []; // frames heard and not yet drawn
 let drawing = false;
-let opened = null; // when the connection was, to know what is live
+let liveFrom = 0; // what happened before is a replay
 let began = null;
 let ticking = null;
 
 /** Begin with nothing; `text` says what is being done. */
 export function begin(text, kind = "working") {
   waiting = [];
-  opened = began = null;
+  liveFrom = 0;
+  began = null;
   bars.clear();
   byId("progress").querySelector("ul").replaceChildren();
   byId("words").replaceChildren();
@@ -57,9 +58,9 @@ export function connection(kind, text, said) {
   if (said !== undefined) hear({ said });
 }
 
-/** Note that a connection is open, from now on. */
-export function live() {
-  opened = Date.now() + clockAhead();
+/** Take what happened until now for a replay, which is not late. */
+export function replay() {
+  liveFrom = Date.now() + clockAhead();
 }
 
 /** Take a frame of the stream. */
@@ -115,7 +116,7 @@ function tick() {
 function measure({ id, data }) {
   byId("sequence").textContent = id;
   const sent = Date.parse(data.timestamp);
-  if (sent < opened) return; // a replay is not late
+  if (sent < liveFrom) return;
   byId("latency").textContent = seconds(Math.max(Date.now() + clockAhead() - sent, 0));
 }
 

@@ -57,7 +57,9 @@ export async function invoke(body) {
 /** Show a run that there is, from its beginning. */
 export function watch(runId) {
   if (offers(EVENTS)) show(curl("GET", `runs/${runId}/events`, { streams: true }));
-  return read(enter(runId, "Waiting to start"), null);
+  const doing = enter(runId, "Waiting to start");
+  run.replay();
+  return read(doing, null);
 }
 
 /** End what is shown. */
@@ -130,25 +132,32 @@ async function until({ controller: { signal } }, work) {
 
 async function hear(runId, signal, first) {
   let last = null;
+  let open = false;
   let losses = 0;
-  const resume = async (after) => ask("GET", `runs/${runId}/events`, {
-    signal, headers: after > 0 ? { "Last-Event-ID": String(after) } : {},
+  const resume = (after) => ask("GET", `runs/${runId}/events`, {
+    signal, patience, headers: after > 0 ? { "Last-Event-ID": String(after) } : {},
   });
   await follow({
     first, resume: runId !== null && offers(EVENTS) ? resume : null, patience, signal,
     hear: {
       opened(after) {
-        run.live();
-        if (losses === 0) run.connection("live", "Live");
-        else run.connection("live", `Live, resumed after event ${after}`, `Connection resumed after event ${after}`);
+        open = true;
+        if (losses === 0) {
+          run.connection("live", "Live");
+          return;
+        }
+        run.replay();
+        run.connection("live", `Live, resumed after event ${after}`, `Connection resumed after event ${after}`);
       },
       frame(frame) {
         last = frame.event ?? last;
         run.hear(frame);
       },
       lost(after) {
-        losses += 1;
-        run.connection("lost", `Connection lost after event ${after}, trying again`, `Connection lost after event ${after}`);
+        const said = `Connection lost after event ${after}`;
+        run.connection("lost", `${said}, trying again`, open ? said : undefined);
+        losses += open ? 1 : 0;
+        open = false;
       },
     },
   });
@@ -159,7 +168,7 @@ async function hear(runId, signal, first) {
 async function poll(runId, signal) {
   for (;;) {
     try {
-      const record = await askJson("GET", `runs/${runId}`, { signal });
+      const record = await askJson("GET", `runs/${runId}`, { signal, patience });
       run.connection("", "");
       if (record.completed_at !== null) {
         settle(record);

@@ -1,0 +1,53 @@
+"""One real Chromium for all tests of a process, each with a fresh profile in it."""
+
+import atexit
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from tests.servers import PATIENCE
+
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+)
+
+
+@cache
+def address() -> str:
+    """Start the browser, once, and return where it is driven from; a machine without it fails the tests."""
+    path = shutil.which("chromium")
+    assert path, "the tests need chromium on the PATH (Debian: chromium)"
+    folder = Path(tempfile.mkdtemp(prefix="dockrion-chromium-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    command = [path, *_OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    atexit.register(_end, process)
+    port = folder / "profile/DevToolsActivePort"
+    deadline = time.monotonic() + PATIENCE
+    while not (port.exists() and port.read_text().count("\n")):
+        assert process.poll() is None, (folder / "log").read_text(errors="replace")
+        assert time.monotonic() < deadline, "chromium did not start"
+        time.sleep(0.01)
+    return f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

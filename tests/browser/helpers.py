@@ -1,0 +1,34 @@
+"""What the tests do with pages."""
+
+import asyncio
+import os
+import shlex
+from asyncio.subprocess import PIPE
+
+from playwright.async_api import Page
+
+from tests import curl
+from tests.support import PATIENCE
+
+
+async def press(page: Page, name: str) -> None:
+    await page.get_by_role("button", name=name, exact=True).click()
+
+
+async def sequences(page: Page) -> list[int]:
+    """Return the sequences in the list of raw frames, in their order."""
+    texts = await page.locator("#frames .sequence").all_text_contents()
+    return [int(text) for text in texts if text.isdigit()]
+
+
+async def shell(command: str, **variables: str) -> str:
+    """Run a command that the page shows, as it stands, and return what it prints."""
+    define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
+    environment = os.environ | variables
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-euc", define_curl + command, env=environment, stdout=PIPE, stderr=PIPE
+    )
+    async with asyncio.timeout(PATIENCE):
+        printed, complained = await process.communicate()
+    assert process.returncode == 0, (command, printed, complained)
+    return printed.decode()

@@ -1,0 +1,88 @@
+"""Services that ask who somebody is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.agents import Told
+from tests.browser.conftest import Visit
+from tests.browser.helpers import press, shell
+from tests.conftest import Serve
+
+KEY = "a-key-that-is-long-enough"
+AUTH: dict[str, Any] = {"mode": "api_key"}
+NAMED: dict[str, Any] = {"mode": "api_key", "api_keys": {"header": "X-Own-Key", "allow_bearer": False}}
+
+
+async def enter(page: Page, key: str) -> None:
+    await page.get_by_label("API key or token").fill(key)
+    await press(page, "Use it")
+
+
+@pytest.fixture(autouse=True)
+def key(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
+
+
+@pytest.mark.parametrize(("auth", "header"), [(AUTH, "X-API-Key"), (NAMED, "X-Own-Key")])
+async def test_a_key_is_asked_for_and_sent(
+    serve: Serve, visit: Visit, auth: dict[str, Any], header: str
+) -> None:
+    agent = Told()
+    served = await serve(agent, auth=auth)
+    page = await visit(served.port)
+    await expect(page.get_by_role("dialog")).to_contain_text(f"It is sent as {header}.")
+    await expect(page.locator("#agent")).to_have_text("Dockrion")
+    await enter(page, "wrong")
+    await expect(page.get_by_role("dialog")).to_contain_text("does not take this one")
+    await enter(page, f" {KEY} ")
+    await expect(page.locator("#agent")).to_have_text("tested")
+    await press(page, "Stream")
+    agent.say("one")
+    await expect(page.locator("#words")).to_have_text("one")
+    await page.reload()
+    await expect(page.locator("#words")).to_have_text("one")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Complete")
+
+
+async def test_the_key_is_in_the_tab_alone_and_in_nothing_that_is_shown(serve: Serve, visit: Visit) -> None:
+    served = await serve(lambda payload: payload, auth=AUTH)
+    page = await visit(served.port)
+    await enter(page, KEY)
+    await press(page, "Wait for the answer")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    assert KEY not in await page.content()
+    assert KEY not in await page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
+    command = await page.locator("#curl").inner_text()
+    assert '"output":{}' in await shell(command, DOCKRION_KEY=KEY)
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await expect(other.get_by_role("dialog")).to_be_visible()
+    await press(page, "Forget the key")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    assert await page.evaluate("sessionStorage.length") == 0
+
+
+async def test_who_has_no_key_is_told_and_may_enter_one_later(serve: Serve, visit: Visit) -> None:
+    served = await serve(auth=AUTH)
+    page = await visit(served.port)
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#problem")).to_have_text("This needs a key or token.")
+    await expect(page.locator("#readiness")).to_have_text("Ready")
+    await press(page, "Enter a key")
+    await enter(page, KEY)
+    await expect(page.locator("#agent")).to_have_text("tested")
+
+
+async def test_a_role_that_may_not_read_the_schema_still_asks(serve: Serve, visit: Visit) -> None:
+    roles = [{"name": "default", "permissions": ["invoke"]}]
+    served = await serve(lambda payload: payload, auth=AUTH | {"roles": roles})
+    page = await visit(served.port)
+    await enter(page, KEY)
+    await expect(page.locator("#problem")).to_contain_text("needs the permission read_docs")
+    await page.get_by_label("The body of the request").fill('{"n": 1}')
+    await press(page, "Wait for the answer")
+    await expect(page.locator("#outcome pre")).to_contain_text('"n": 1')

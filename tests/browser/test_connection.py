@@ -1,0 +1,125 @@
+"""Connections that are lost, and what is seen of that."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.agents import Told
+from tests.browser.conftest import Visit
+from tests.browser.helpers import press, sequences
+from tests.browser.proxy import proxy
+from tests.conftest import Serve
+from tests.support import wait_until
+
+
+@pytest.mark.parametrize("button", ["Stream", "Start a run"])
+async def test_a_cut_connection_is_resumed_without_a_gap(serve: Serve, visit: Visit, button: str) -> None:
+    agent = Told()
+    served = await serve(agent)
+    async with proxy(served.port) as between:
+        page = await visit(between.port)
+        await press(page, button)
+        agent.say("one")
+        await expect(page.locator("#words")).to_have_text("one")
+        between.cut()
+        await expect(page.locator("#connection")).to_have_text("Connection lost after event 2, trying again")
+        agent.say(" two")
+        await wait_until(lambda: between.refused > 1)
+        between.mend()
+        await expect(page.locator("#connection")).to_have_text("Live, resumed after event 2")
+        await expect(page.locator("#words")).to_have_text("one two")
+        agent.say(" three")
+        agent.end()
+        await expect(page.locator("#status")).to_have_text("Complete")
+        await expect(page.locator("#words")).to_have_text("one two three")
+        await expect(page.locator("#connection")).to_have_text("The connection was lost and resumed once")
+        assert await sequences(page) == [1, 2, 3, 4, 5]
+        said = page.locator("#frames .said")
+        await expect(said).to_have_text(["Connection lost after event 2", "Connection resumed after event 2"])
+    assert len(agent.payloads) == 1
+
+
+async def test_a_connection_that_shows_no_life_is_lost(serve: Serve, visit: Visit) -> None:
+    agent = Told()
+    served = await serve(agent, streaming={"events": {"heartbeat_interval": 1}})
+    async with proxy(served.port) as between:
+        page = await visit(between.port)
+        await press(page, "Start a run")
+        agent.say("one")
+        await expect(page.locator("#words")).to_have_text("one")
+        between.hush()
+        await expect(page.locator("#connection")).to_contain_text("Connection lost after event 2")
+        between.mend()
+        agent.say(" two")
+        agent.end()
+        await expect(page.locator("#words")).to_have_text("one two")
+        await expect(page.locator("#status")).to_have_text("Complete")
+
+
+async def test_a_stream_whose_time_is_over_goes_on_as_if_nothing_was(serve: Serve, visit: Visit) -> None:
+    agent = Told()
+    served = await serve(agent, streaming={"connection": {"default_timeout": 1}})
+    page = await visit(served.port)
+    await press(page, "Start a run")
+    agent.say("one")
+    await expect(page.locator("#frames ol")).to_contain_text("timeout")
+    agent.say(" two")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#words")).to_have_text("one two")
+    await expect(page.locator("#connection")).to_have_text("")
+
+
+async def test_what_the_service_no_longer_has_is_said(serve: Serve, visit: Visit) -> None:
+    agent = Told()
+    agent.say(*"x" * 20)
+    agent.end()
+    served = await serve(agent, streaming={"redis": {"max_events_per_run": 10}})
+    run_id = await served.start()
+    await served.finished(run_id)
+    page = await visit(served.port, f"#run={run_id}")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#gap")).to_contain_text("Events 1 to 12 are no longer stored")
+    assert await sequences(page) == list(range(13, 23))
+
+
+async def test_a_run_that_nobody_can_come_back_to_is_lost_with_its_connection(
+    serve: Serve, visit: Visit
+) -> None:
+    agent = Told()
+    served = await serve(agent, streaming={"async_runs": False})
+    async with proxy(served.port) as between:
+        page = await visit(between.port)
+        await expect(page.get_by_role("button", name="Start a run")).to_be_hidden()
+        await expect(page.locator("#recent")).to_be_hidden()
+        await press(page, "Stream")
+        agent.say("one")
+        await expect(page.locator("#words")).to_have_text("one")
+        between.cut()
+        await expect(page.locator("#status")).to_contain_text("The connection is lost, and with it the run.")
+        await wait_until(agent.stopped.is_set)
+        await expect(page.locator("#words")).to_have_text("one")
+
+
+@pytest.mark.parametrize("button", ["Stream", "Wait for the answer"])
+async def test_leaving_cancels_what_nobody_can_come_back_to(serve: Serve, visit: Visit, button: str) -> None:
+    agent = Told()
+    served = await serve(agent, streaming={"async_runs": False})
+    page = await visit(served.port)
+    await press(page, button)
+    await wait_until(lambda: agent.payloads)
+    await press(page, "Cancel")
+    await expect(page.locator("#status")).to_have_text("Cancelled")
+    await wait_until(agent.stopped.is_set)
+
+
+async def test_without_streams_a_run_is_asked_for(serve: Serve, visit: Visit) -> None:
+    agent = Told()
+    served = await serve(agent, expose={"streaming": "none"})
+    page = await visit(served.port)
+    await expect(page.get_by_role("button", name="Stream")).to_be_hidden()
+    await press(page, "Start a run")
+    await expect(page.locator("#status")).to_have_text("Running")
+    agent.say("one")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Completed")
+    await expect(page.locator("#outcome pre")).to_contain_text('"one"')

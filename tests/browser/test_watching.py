@@ -1,0 +1,171 @@
+"""Runs, as a person sees them who starts them and comes back to them."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from dockrion import StreamContext
+from tests.browser.agents import Told, shows_everything
+from tests.browser.conftest import Visit
+from tests.browser.helpers import press, sequences, shell
+from tests.conftest import Serve
+
+
+@pytest.mark.parametrize("button", ["Stream", "Start a run"])
+async def test_tokens_appear_one_after_another(serve: Serve, visit: Visit, button: str) -> None:
+    agent = Told()
+    served = await serve(agent)
+    page = await visit(served.port)
+    await press(page, button)
+    await expect(page.locator("#status")).to_have_text("Running")
+    seen = ""
+    for word in ("one", " two", " three"):
+        agent.say(word)
+        seen += word
+        await expect(page.locator("#words")).to_have_text(seen)
+    await expect(page.locator("#connection")).to_have_text("Live")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#outcome pre")).to_contain_text(
+        re.compile(r'"said".*"one".*" three"', re.DOTALL)
+    )
+    assert await sequences(page) == [1, 2, 3, 4, 5]
+    await expect(page.locator("#sequence")).to_have_text("5")
+    await expect(page.locator("#runs")).to_contain_text("completed")
+
+
+async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
+    served = await serve(shows_everything)
+    page = await visit(served.port)
+    await press(page, "Stream")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.get_by_role("progressbar", name="plan")).to_have_attribute("value", "0.5")
+    await expect(page.locator("#progress")).to_contain_text("50 %, still thinking")
+    await expect(page.locator("#steps li")).to_have_text("write1.50 stopic → text")
+    for summary, inside in (("checkpoint", '"parts"'), ("mood", '"happy": true')):
+        await page.locator("#events summary", has_text=summary).click()
+        await expect(page.locator("#events pre", has_text=inside)).to_be_visible()
+    await page.locator("#frames summary", has_text="complete").click()
+    await expect(page.locator("#frames pre")).to_have_text(
+        re.compile(r"^id: 8\nevent: complete\ndata: \{.*\}$")
+    )
+    for fact in ("#time", "#first-token", "#latency"):
+        await expect(page.locator(fact)).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
+
+
+@pytest.mark.parametrize("button", ["Stream", "Start a run"])
+async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit, button: str) -> None:
+    agent = Told()
+    served = await serve(agent)
+    page = await visit(served.port)
+    await press(page, button)
+    agent.say("one")
+    await expect(page.locator("#words")).to_have_text("one")
+    await press(page, "Cancel")
+    await expect(page.locator("#status")).to_have_text("Cancelled: cancelled by hand")
+    await expect(page.locator("#cancel")).to_be_hidden()
+    await expect(page.locator("#curl")).to_contain_text("-X DELETE")
+    assert agent.stopped.is_set()
+
+
+@pytest.mark.parametrize("button", ["Stream", "Start a run"])
+async def test_reloading_in_the_middle_shows_the_whole_run(serve: Serve, visit: Visit, button: str) -> None:
+    agent = Told()
+    served = await serve(agent)
+    page = await visit(served.port)
+    await press(page, button)
+    agent.say("one", " two")
+    await expect(page.locator("#words")).to_have_text("one two")
+    await page.reload()
+    await expect(page.locator("#words")).to_have_text("one two")
+    agent.say(" three")
+    await expect(page.locator("#words")).to_have_text("one two three")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Complete")
+    assert await sequences(page) == [1, 2, 3, 4, 5]
+    assert len(agent.payloads) == 1
+
+
+async def test_two_tabs_on_one_run_show_the_same(serve: Serve, visit: Visit) -> None:
+    agent = Told()
+    served = await serve(agent)
+    page = await visit(served.port)
+    await press(page, "Start a run")
+    agent.say("one")
+    await expect(page.locator("#words")).to_have_text("one")
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await expect(other.locator("#words")).to_have_text("one")
+    agent.say(" two")
+    agent.end()
+    for tab in (page, other):
+        await expect(tab.locator("#status")).to_have_text("Complete")
+    for part in ("#words", "#outcome pre", "#frames ol", "#run-id", "#sequence", "#time"):
+        assert await page.locator(part).inner_text() == await other.locator(part).inner_text()
+
+
+async def test_recent_runs_are_listed_and_replayed_and_gone_back_from(serve: Serve, visit: Visit) -> None:
+    served = await serve(shows_everything)
+    await served.start(run_id="older")
+    await served.finished("older")
+    served.use(_fails)
+    await served.start(run_id="newer")
+    await served.finished("newer")
+    page = await visit(served.port)
+    await expect(page.locator("#runs .name")).to_have_text(["newer", "older"])
+    await page.get_by_role("button", name="older").click()
+    await expect(page.locator("#words")).to_have_text("Hello")
+    await expect(page.get_by_role("button", name="older")).to_have_attribute("aria-current", "true")
+    await page.get_by_role("button", name="newer").click()
+    await expect(page.locator("#status")).to_have_text("Failed: AGENT_EXECUTION_ERROR")
+    await expect(page.locator("#outcome pre")).to_contain_text("no luck")
+    await expect(page.locator("#words")).to_be_hidden()
+    await page.go_back()
+    await expect(page.locator("#words")).to_have_text("Hello")
+    await page.goto(page.url.replace("older", "unknown"))
+    await expect(page.locator("#status")).to_contain_text("no run 'unknown'")
+
+
+def _fails(_payload: Any) -> None:
+    raise ValueError("no luck")
+
+
+@pytest.mark.parametrize("button", ["Stream", "Start a run", "Wait for the answer"])
+async def test_the_command_to_copy_does_the_same(serve: Serve, visit: Visit, button: str) -> None:
+    told = """it's "one" $HOME `id` \\n & <two>"""
+    served = await serve(_echoes)
+    page = await visit(served.port)
+    await page.get_by_label("The body of the request").fill('{\n  "told": ' + json.dumps(told) + "\n}")
+    await press(page, button)
+    await expect(page.locator("#status")).to_have_text("Complete")
+    command = await page.locator("#curl").inner_text()
+    answered = await shell(command)
+    if button == "Start a run":
+        run_id = re.findall(r'"run_id":"([^"]+)"', answered)[0]
+        assert (await served.finished(run_id))["output"] == {"told": told}
+    else:
+        assert json.dumps(told) in answered
+
+
+def _echoes(payload: Any) -> Any:
+    return payload
+
+
+async def test_twenty_thousand_tokens_stay_fluid(serve: Serve, visit: Visit) -> None:
+    served = await serve(_talks, limits={"max_events_per_run": 30_000})
+    page = await visit(served.port)
+    await press(page, "Stream")
+    await expect(page.locator("#status")).to_have_text("Complete", timeout=30_000)
+    assert len((await page.locator("#words").text_content() or "").split()) == 20_000
+    await expect(page.locator("#frames .count")).to_have_text("The last 500 of 20003.")
+    await expect(page.locator("#frames li")).to_have_count(500)
+    drawn = await page.evaluate("document.getElementById('words').childNodes.length")
+    assert drawn < 2_000, "the text is to grow once in an animation frame, not once for a token"
+
+
+async def _talks(_payload: Any, context: StreamContext) -> None:
+    for number in range(20_000):
+        await context.emit_token(f" {number}")
