@@ -23,8 +23,8 @@ async def browser() -> AsyncIterator[Browser]:
 async def visit(browser: Browser) -> AsyncIterator[Visit]:
     """Open a page in a tab of its own profile: `await visit(port)`.
 
-    A test fails when any of its pages has an error, a breach of the policy among them. An answer that is a refusal
-    is none: `Failed to load resource` is the browser's own remark.
+    A test fails when any of its pages has an error, a breach of the policy among them. A refusal by the
+    service is none: `Failed to load resource` is the browser's own remark.
     """
     troubles: list[str] = []
 

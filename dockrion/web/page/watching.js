@@ -104,8 +104,8 @@ function enter(runId, text, controller = new AbortController()) {
   recent.mark(runId);
   recent.refresh();
   byId("cancel").hidden = false;
-  const section = byId("run");
-  if (section.getBoundingClientRect().top > window.innerHeight / 2) section.scrollIntoView();
+  const { top } = byId("run").getBoundingClientRect();
+  if (top < 0 || top > window.innerHeight / 2) byId("run").scrollIntoView();
   return current;
 }
 

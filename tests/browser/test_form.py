@@ -1,0 +1,174 @@
+"""The form that is made from `io_schema.input`, and the JSON beside it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.helpers import press
+from tests.conftest import Serve
+
+SCHEMA: dict[str, Any] = {
+    "properties": {
+        "topic": {"type": "string", "maxLength": 100, "description": "What to write about"},
+        "words": {"type": "integer", "minimum": 1, "maximum": 50, "default": 20},
+        "warmth": {"type": "number"},
+        "rhymes": {"type": "boolean"},
+        "loud": {"type": "boolean"},
+        "tone": {"enum": ["calm", "wild", 3]},
+        "author": {
+            "type": "object",
+            "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"$ref": "#/$defs/age"}},
+            "required": ["name"],
+        },
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 20}, "maxItems": 2},
+        "more": {"anyOf": [{"type": "string"}, {"type": "array"}]},
+    },
+    "required": ["topic", "rhymes"],
+    "$defs": {"age": {"type": ["integer", "null"], "minimum": 0}},
+}
+
+
+async def payload(page: Page) -> Any:
+    return json.loads(await page.get_by_label("The body of the request").input_value())
+
+
+def echoes(value: Any) -> Any:
+    return value
+
+
+async def test_what_is_filled_in_is_what_is_sent(serve: Serve, visit: Visit) -> None:
+    served = await serve(echoes, io_schema={"input": SCHEMA})
+    page = await visit(served.port)
+    await expect(page.get_by_label("topic")).to_have_attribute("required", "")
+    await expect(page.get_by_label("words")).to_have_attribute("max", "50")
+    await expect(page.locator("#fields")).to_contain_text("What to write about. At most 100 characters.")
+    assert await payload(page) == {"topic": "", "words": 20, "rhymes": False}
+    await page.get_by_label("topic").fill("Rain")
+    await page.get_by_label("words").fill("")
+    await page.get_by_label("warmth").fill("-1.5")
+    await page.get_by_label("rhymes").check()
+    await page.get_by_label("loud").select_option("false")
+    await page.get_by_label("tone").select_option("3")
+    await press(page, "Add author")
+    await page.get_by_label("name").fill("Ada")
+    await page.get_by_label("age").fill("36")
+    await press(page, "Add tags")
+    await press(page, "Add to tags")
+    await page.get_by_label("tags 1").fill("first")
+    await press(page, "Add to tags")
+    await page.get_by_label("tags 2").fill("second")
+    await expect(page.get_by_role("button", name="Add to tags")).to_be_disabled()
+    await press(page, "Remove tags 1")
+    await page.get_by_label("more").fill("[1, {}]")
+    filled = {
+        "topic": "Rain",
+        "warmth": -1.5,
+        "rhymes": True,
+        "loud": False,
+        "tone": 3,
+        "author": {"name": "Ada", "age": 36},
+        "tags": ["second"],
+        "more": [1, {}],
+    }
+    assert await payload(page) == filled
+    await press(page, "Wait for the answer")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    assert json.loads(await page.locator("#outcome pre").inner_text()) == filled
+
+
+async def test_the_json_fills_the_form_and_keeps_what_has_no_field(serve: Serve, visit: Visit) -> None:
+    served = await serve(echoes, io_schema={"input": SCHEMA})
+    page = await visit(served.port)
+    await page.get_by_text("As JSON").click()
+    editor = page.get_by_label("The body of the request")
+    await editor.fill('{"topic": "Snow", "extra": [1], "author": {"name": "Bob", "pen": 1}, "words": "many"}')
+    await expect(page.get_by_label("topic")).to_have_value("Snow")
+    await expect(page.get_by_label("name")).to_have_value("Bob")
+    await page.get_by_label("topic").fill("Ice")
+    assert await payload(page) == {
+        "topic": "Ice",
+        "extra": [1],
+        "author": {"name": "Bob", "pen": 1},
+        "words": "many",
+    }
+    await editor.fill('{"topic": ')
+    await expect(page.locator("#payload-problem")).to_contain_text("This is not valid JSON")
+    await press(page, "Stream")
+    await expect(page.locator("#status")).to_have_text("Nothing has been asked yet.")
+
+
+async def test_what_the_service_refuses_is_shown_where_it_is(serve: Serve, visit: Visit) -> None:
+    served = await serve(echoes, io_schema={"input": SCHEMA})
+    page = await visit(served.port)
+    await page.get_by_label("words").fill("51")
+    await press(page, "Start a run")
+    await expect(page.locator("#problem li")).to_contain_text("$.words 51 is greater than the maximum of 50")
+    await expect(page.get_by_label("words")).to_have_attribute("aria-invalid", "true")
+    await expect(page.get_by_label("words")).to_be_focused()
+    await page.get_by_label("words").fill("50")
+    await press(page, "Stream")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#problem")).to_be_empty()
+
+
+NAMES = st.sampled_from(["a", "b", "__proto__"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "a", "topic", "__proto__"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab") | st.just("__proto__"), inner)
+    ),
+    max_leaves=6,
+)
+SCHEMAS = st.recursive(
+    st.sampled_from(
+        [
+            {"type": "string"},
+            {"type": "number"},
+            {"type": "boolean"},
+            {"type": ["integer", "null"]},
+            {"enum": ["a", 1, None]},
+            {"const": [1]},
+            {"anyOf": []},
+            {"$ref": "#"},
+            {"$ref": "http://elsewhere/"},
+            {"type": "object"},
+        ]
+    ),
+    lambda inner: (
+        inner.map(lambda items: {"type": "array", "items": items})
+        | st.builds(
+            lambda properties, required: {"type": "object", "properties": properties, "required": required},
+            st.dictionaries(NAMES, inner),
+            st.just([]) | st.just(["a"]),
+        )
+    ),
+    max_leaves=5,
+)
+SET_AND_GET = """async (text) => {
+    const { field } = await import('/assets/fields.js');
+    return JSON.stringify(JSON.parse(text).map(([schema, value]) => {
+        const place = { label: "x", path: "$", required: true, root: schema, depth: 0, changed() {} };
+        const made = field(schema, place);
+        made.set(value);
+        return made.get();
+    }));
+}"""
+
+
+@pytest.fixture
+async def page(serve: Serve, visit: Visit) -> Page:
+    return await visit((await serve()).port)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cases=st.lists(st.tuples(SCHEMAS, VALUES), min_size=5, max_size=30))
+async def test_what_is_set_and_not_edited_is_kept_whatever_the_schema(
+    page: Page, cases: list[tuple[Any, Any]]
+) -> None:
+    kept = await page.evaluate(SET_AND_GET, json.dumps(cases))
+    assert json.loads(kept) == [value for _, value in cases]

@@ -1,0 +1,131 @@
+"""The page for who has a small screen, a keyboard alone, or somebody who reads it to them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from dockrion.web import page as page_package
+from tests.browser.agents import Told, shows_everything
+from tests.browser.conftest import Visit
+from tests.browser.helpers import press
+from tests.browser.test_form import SCHEMA
+from tests.conftest import Serve
+
+STYLE = (Path(page_package.__file__).parent / "style.css").read_text()
+WIDER_THAN_IT = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+CONTROLS = "button, input, textarea, select, summary, [role=region], progress, dialog"
+UNNAMED = """(controls) => [...document.querySelectorAll(controls)]
+    .filter((each) => each.checkVisibility())
+    .filter((each) => !(each.labels?.[0]?.textContent || each.ariaLabel || each.textContent.trim()
+        || document.getElementById(each.getAttribute("aria-labelledby"))?.textContent))
+    .map((each) => each.outerHTML)"""
+WRONG_IDS = """() => {
+    const ids = [...document.querySelectorAll("[id]")].map((each) => each.id);
+    const used = ["aria-describedby", "aria-labelledby"].flatMap((name) =>
+        [...document.querySelectorAll(`[${name}]`)].map((each) => each.getAttribute(name)));
+    const twice = ids.filter((id, index) => ids.indexOf(id) !== index);
+    return [...twice, ...used.filter((id) => !ids.includes(id))];
+}"""
+
+
+async def focused(page: Page) -> str:
+    return str(await page.evaluate("document.activeElement.textContent || document.activeElement.id"))
+
+
+@pytest.mark.parametrize("width", [360, 800, 1600])
+async def test_a_run_fits_any_screen(serve: Serve, visit: Visit, width: int) -> None:
+    served = await serve(shows_everything, io_schema={"input": SCHEMA})
+    page = await visit(served.port, viewport={"width": width, "height": 700})
+    await page.get_by_label("topic").fill("x" * 100)
+    await press(page, "Add author")
+    await press(page, "Stream")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert not await page.evaluate(WIDER_THAN_IT)
+    await expect(page.locator("#status")).to_be_in_viewport()
+
+
+async def test_everything_is_named_for_who_cannot_see_it(serve: Serve, visit: Visit) -> None:
+    served = await serve(shows_everything, io_schema={"input": SCHEMA})
+    page = await visit(served.port)
+    await page.get_by_label("topic").fill("Rain")
+    for button in ("Add author", "Add tags", "Add to tags", "Stream"):
+        await press(page, button)
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert await page.evaluate(UNNAMED, CONTROLS) == []
+    assert await page.evaluate(WRONG_IDS) == []
+    for landmark in ("body > header", "body > main", "body > footer"):
+        await expect(page.locator(landmark)).to_have_count(1)
+    for region in ("Ask", "Recent runs", "Run", "Frames"):
+        await expect(page.get_by_role("region", name=region, exact=True).first).to_be_visible()
+    levels = await page.locator("h1, h2, h3").evaluate_all("(all) => all.map((each) => each.tagName)")
+    assert levels[0] == "H1"
+    assert levels.count("H1") == 1
+    assert await page.locator("html").get_attribute("lang") == "en"
+    live = page.locator("[aria-live], [role=status], [role=alert], [role=log]")
+    assert await live.filter(has=page.locator("#words")).count() == 0, (
+        "tokens are not to be read out one by one"
+    )
+
+
+async def test_the_keyboard_alone_asks_watches_and_cancels(serve: Serve, visit: Visit) -> None:
+    agent = Told()
+    served = await serve(
+        agent, io_schema={"input": {"properties": {"topic": {"type": "string", "maxLength": 9}}}}
+    )
+    page = await visit(served.port)
+    await expect(page.get_by_label("topic")).to_be_visible()
+    walked = []
+    for _ in range(7):
+        await page.keyboard.press("Tab")
+        walked.append(await focused(page))
+    assert walked[0] == "Go to the run"
+    assert walked[1].startswith("field-")
+    assert walked[2:] == ["As JSON", "Stream", "Start a run", "Wait for the answer", "Refresh"]
+    outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    for _ in range(5):
+        await page.keyboard.press("Shift+Tab")
+    await page.keyboard.type("Rain")
+    await page.keyboard.press("Enter")
+    agent.say("one")
+    await expect(page.locator("#words")).to_have_text("one")
+    assert agent.payloads == [{"topic": "Rain"}]
+    while await focused(page) != "Cancel":
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status")).to_contain_text("Cancelled")
+    await expect(page.locator("#run")).to_be_focused()
+    seen = set()
+    while (at := await focused(page)) != "Go to the run":
+        seen.add(at)
+        await page.keyboard.press("Tab")
+        assert len(seen) < 40, "the focus is caught"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
+    light, dark = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", light if scheme == "light" else dark))
+    for behind in ("paper", "card"):
+        for text in ("ink", "soft", "mark", "good", "bad", "wait"):
+            assert contrast(colours[text], colours[behind]) >= 4.5, (scheme, text, behind)
+    assert contrast(colours["on-mark"], colours["mark"]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours (WCAG 2.2, "contrast ratio")."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
