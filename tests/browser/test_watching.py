@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-import pytest
 from playwright.async_api import expect
 
 from dockrion import StreamContext
@@ -14,27 +13,27 @@ from tests.browser.helpers import press, sequences, shell
 from tests.conftest import Serve
 
 
-@pytest.mark.parametrize("button", ["Stream", "Start a run"])
-async def test_tokens_appear_one_after_another(serve: Serve, visit: Visit, button: str) -> None:
+async def test_tokens_appear_one_after_another(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, button)
-    await expect(page.locator("#status")).to_have_text("Running")
-    seen = ""
-    for word in ("one", " two", " three"):
-        agent.say(word)
-        seen += word
-        await expect(page.locator("#words")).to_have_text(seen)
-    await expect(page.locator("#connection")).to_have_text("Live")
-    agent.end()
-    await expect(page.locator("#status")).to_have_text("Complete")
-    await expect(page.locator("#outcome pre")).to_contain_text(
-        re.compile(r'"said".*"one".*" three"', re.DOTALL)
-    )
-    assert await sequences(page) == [1, 2, 3, 4, 5]
-    await expect(page.locator("#sequence")).to_have_text("5")
-    await expect(page.locator("#runs")).to_contain_text("completed")
+    for button in ("Stream", "Start a run"):
+        await press(page, button)
+        await expect(page.locator("#status")).to_have_text("Running")
+        seen = ""
+        for word in ("one", " two", " three"):
+            agent.say(word)
+            seen += word
+            await expect(page.locator("#words")).to_have_text(seen)
+        await expect(page.locator("#connection")).to_have_text("Live")
+        agent.end()
+        await expect(page.locator("#status")).to_have_text("Complete")
+        await expect(page.locator("#outcome pre")).to_contain_text(
+            re.compile(r'"said".*"one".*" three"', re.DOTALL)
+        )
+        assert await sequences(page) == [1, 2, 3, 4, 5]
+        await expect(page.locator("#sequence")).to_have_text("5")
+        await expect(page.locator("#runs")).to_contain_text("completed")
 
 
 async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
@@ -56,37 +55,38 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
         await expect(page.locator(fact)).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
 
 
-@pytest.mark.parametrize("button", ["Stream", "Start a run"])
-async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit, button: str) -> None:
+async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, button)
-    agent.say("one")
-    await expect(page.locator("#words")).to_have_text("one")
-    await press(page, "Cancel")
-    await expect(page.locator("#status")).to_have_text("Cancelled: cancelled by hand")
-    await expect(page.locator("#cancel")).to_be_hidden()
-    await expect(page.locator("#curl")).to_contain_text("-X DELETE")
-    assert agent.stopped.is_set()
+    for button in ("Stream", "Start a run"):
+        await press(page, button)
+        agent.say("one")
+        await expect(page.locator("#words")).to_have_text("one")
+        await press(page, "Cancel")
+        await expect(page.locator("#status")).to_have_text("Cancelled: cancelled by hand")
+        await expect(page.locator("#cancel")).to_be_hidden()
+        await expect(page.locator("#curl")).to_contain_text("-X DELETE")
+        assert agent.stopped.is_set()
+        agent.stopped.clear()
 
 
-@pytest.mark.parametrize("button", ["Stream", "Start a run"])
-async def test_reloading_in_the_middle_shows_the_whole_run(serve: Serve, visit: Visit, button: str) -> None:
+async def test_reloading_in_the_middle_shows_the_whole_run(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, button)
-    agent.say("one", " two")
-    await expect(page.locator("#words")).to_have_text("one two")
-    await page.reload()
-    await expect(page.locator("#words")).to_have_text("one two")
-    agent.say(" three")
-    await expect(page.locator("#words")).to_have_text("one two three")
-    agent.end()
-    await expect(page.locator("#status")).to_have_text("Complete")
-    assert await sequences(page) == [1, 2, 3, 4, 5]
-    assert len(agent.payloads) == 1
+    for button in ("Stream", "Start a run"):
+        await press(page, button)
+        agent.say("one", " two")
+        await expect(page.locator("#words")).to_have_text("one two")
+        await page.reload()
+        await expect(page.locator("#words")).to_have_text("one two")
+        agent.say(" three")
+        await expect(page.locator("#words")).to_have_text("one two three")
+        agent.end()
+        await expect(page.locator("#status")).to_have_text("Complete")
+        assert await sequences(page) == [1, 2, 3, 4, 5]
+    assert len(agent.payloads) == 2
 
 
 async def test_two_tabs_on_one_run_show_the_same(serve: Serve, visit: Visit) -> None:
@@ -133,21 +133,21 @@ def _fails(_payload: Any) -> None:
     raise ValueError("no luck")
 
 
-@pytest.mark.parametrize("button", ["Stream", "Start a run", "Wait for the answer"])
-async def test_the_command_to_copy_does_the_same(serve: Serve, visit: Visit, button: str) -> None:
+async def test_the_command_to_copy_does_the_same(serve: Serve, visit: Visit) -> None:
     told = """it's "one" $HOME `id` \\n & <two>"""
     served = await serve(_echoes)
     page = await visit(served.port)
     await page.get_by_label("The body of the request").fill('{\n  "told": ' + json.dumps(told) + "\n}")
-    await press(page, button)
-    await expect(page.locator("#status")).to_have_text("Complete")
-    command = await page.locator("#curl").inner_text()
-    answered = await shell(command)
-    if button == "Start a run":
-        run_id = re.findall(r'"run_id":"([^"]+)"', answered)[0]
-        assert (await served.finished(run_id))["output"] == {"told": told}
-    else:
-        assert json.dumps(told) in answered
+    for button in ("Stream", "Start a run", "Wait for the answer"):
+        await press(page, button)
+        await expect(page.locator("#status")).to_have_text("Complete")
+        command = await page.locator("#curl").inner_text()
+        answered = await shell(command)
+        if button == "Start a run":
+            run_id = re.findall(r'"run_id":"([^"]+)"', answered)[0]
+            assert (await served.finished(run_id))["output"] == {"told": told}
+        else:
+            assert json.dumps(told) in answered
 
 
 def _echoes(payload: Any) -> Any:
