@@ -1,8 +1,10 @@
 """Services that ask who somebody is."""
 
+import time
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from playwright.async_api import Page, expect
 
@@ -12,8 +14,14 @@ from tests.browser.helpers import press, shell
 from tests.conftest import Serve
 
 KEY = "a-key-that-is-long-enough"
+SECRET = "a secret that is longer than its hash is"
 AUTH: dict[str, Any] = {"mode": "api_key"}
 NAMED: dict[str, Any] = {"mode": "api_key", "api_keys": {"header": "X-Own-Key", "allow_bearer": False}}
+
+TOKENS: dict[str, Any] = {
+    "mode": "jwt",
+    "jwt": {"public_key_env": "SHARED_SECRET", "algorithms": ["HS256"], "leeway_seconds": 0},
+}
 
 
 async def enter(page: Page, key: str) -> None:
@@ -72,6 +80,32 @@ async def test_who_has_no_key_is_told_and_may_enter_one_later(serve: Serve, visi
     await press(page, "Enter a key")
     await enter(page, KEY)
     await expect(page.locator("#agent")).to_have_text("tested")
+
+
+async def test_a_token_that_expires_is_asked_for_again_and_nothing_is_lost(
+    serve: Serve, visit: Visit, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"SHARED_SECRET={SECRET}\n")
+    agent = Told()
+    served = await serve(agent, auth=TOKENS)
+    lasting = {"Authorization": f"Bearer {token(600)}"}
+    async with served.client.post("/runs?run_id=r", json={}, headers=lasting) as answer:
+        assert answer.status == 202
+    agent.say("one")
+    page = await visit(served.port, "#run=r")
+    await expect(page.get_by_role("dialog")).to_contain_text("It is sent as Authorization.")
+    await enter(page, token(3))
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await expect(page.get_by_role("dialog")).to_contain_text("does not take this one, or no longer")
+    await enter(page, token(600))
+    agent.say(" two")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#words")).to_have_text("one two")
+
+
+def token(seconds: int) -> str:
+    return jwt.encode({"sub": "ann", "exp": int(time.time()) + seconds}, SECRET, algorithm="HS256")
 
 
 async def test_a_role_that_may_not_read_the_schema_still_asks(serve: Serve, visit: Visit) -> None:

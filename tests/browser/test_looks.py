@@ -101,6 +101,9 @@ async def test_the_keyboard_alone_asks_watches_and_cancels(serve: Serve, visit: 
     await expect(page.locator("#status")).to_contain_text("Cancelled")
     await expect(page.locator("#run")).to_be_focused()
     seen = set()
+    await page.locator("#skip").press("Enter")
+    await expect(page.locator("#run")).to_be_focused()
+    await expect(page.locator("#words")).to_have_text("one")
     while (at := await focused(page)) != "Go to the run":
         seen.add(at)
         await page.keyboard.press("Tab")

@@ -46,6 +46,11 @@ ask.addEventListener("submit", async (event) => {
   ask.ariaBusy = "false";
 });
 
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the run that is shown
+  byId("run").focus();
+});
+
 byId("cancel").addEventListener("click", watching.cancel);
 
 byId("copy").addEventListener("click", async ({ target }) => {

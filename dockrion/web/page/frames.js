@@ -4,8 +4,8 @@ import { atItsEnd, byId, make, Recent, unfolding } from "./dom.js";
 
 const MOST = 500;
 const MOST_IN_LINE = 200; // characters
-const list = byId("frames").querySelector("ol");
-const shownFrames = new Recent(list, byId("frames").querySelector(".count"), MOST);
+const place = byId("frames").querySelector(".scroll");
+const shownFrames = new Recent(place.querySelector("ol"), byId("frames").querySelector(".count"), MOST);
 
 export function clear() {
   shownFrames.clear();
@@ -13,7 +13,7 @@ export function clear() {
 
 /** Add frames, and in their place what happened to the connection: `{said}`. */
 export function add(batch) {
-  atItsEnd(list, () => shownFrames.add(batch, row));
+  atItsEnd(place, () => shownFrames.add(batch, row));
 }
 
 function row(frame) {

@@ -65,7 +65,7 @@ export function replay() {
 
 /** Take a frame of the stream. */
 export function hear(frame) {
-  waiting.push(frame);
+  waiting.push({ ...frame, heard: Date.now() + clockAhead() });
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(draw);
@@ -113,11 +113,11 @@ function tick() {
   byId("time").textContent = seconds(Math.max(Date.now() + clockAhead() - began, 0));
 }
 
-function measure({ id, data }) {
+function measure({ id, data, heard }) {
   byId("sequence").textContent = id;
   const sent = Date.parse(data.timestamp);
   if (sent < liveFrom) return;
-  byId("latency").textContent = seconds(Math.max(Date.now() + clockAhead() - sent, 0));
+  byId("latency").textContent = seconds(Math.max(heard - sent, 0));
 }
 
 function write(tokens) {
