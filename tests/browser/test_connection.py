@@ -123,5 +123,5 @@ async def test_without_streams_a_run_is_asked_for(serve: Serve, visit: Visit) ->
     await expect(page.locator("#status")).to_have_text("Running")
     agent.say("one")
     agent.end()
-    await expect(page.locator("#status")).to_have_text("Completed")
+    await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#outcome pre")).to_contain_text('"one"')

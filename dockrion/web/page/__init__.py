@@ -5,7 +5,7 @@ Its files are the same for every service. What they show they ask for, as any ca
 
 import hashlib
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 from aiohttp import ETag, hdrs, web
@@ -82,5 +82,5 @@ def _answer(request: web.Request, name: str, content_type: str) -> web.Response:
 
 @cache
 def _file(name: str) -> _File:
-    content = (files(__package__) / name).read_bytes()
+    content = Path(__file__).with_name(name).read_bytes()
     return _File(content, ETag(hashlib.sha256(content).hexdigest()[:32]))

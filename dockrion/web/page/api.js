@@ -33,8 +33,8 @@ export function onLocked(asking) {
 /**
  * Send a request, and return the response.
  *
- * `patience` is how many milliseconds its head may take. Throws `Refused` for an error, and what `fetch` throws
- * where there is no answer.
+ * `patience` is how many milliseconds its head may take. Throws `Refused` for an error, and
+ * another `Error` where there is no answer.
  */
 export async function ask(method, path, { body, headers = {}, signal, patience } = {}) {
   for (;;) {
@@ -60,6 +60,8 @@ async function headOf(url, patience, signal, options) {
   const timer = patience === undefined ? undefined : setTimeout(() => late.abort(), patience);
   try {
     return await fetch(url, { ...options, signal: AbortSignal.any([late.signal, ...(signal ? [signal] : [])]) });
+  } catch (error) {
+    throw error.name === "TypeError" ? new Error("The service cannot be reached.") : error;
   } finally {
     clearTimeout(timer);
   }

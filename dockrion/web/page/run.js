@@ -9,7 +9,9 @@ const MOST_AT_ONCE = 2000; // frames drawn in one animation frame
 const MOST_EVENTS = 200;
 const MOST_BARS = 50;
 const TICK = 200; // milliseconds
-const ENDS = { complete: "Complete", error: "Failed", cancelled: "Cancelled" };
+
+/** How a run that is over is called, by its status. */
+export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cancelled" };
 
 const eventsPart = byId("events");
 const events = new Recent(eventsPart.querySelector("ol"), eventsPart.querySelector(".note"), MOST_EVENTS);
@@ -71,10 +73,10 @@ export function hear(frame) {
   requestAnimationFrame(draw);
 }
 
-/** Say that the run is over, which ends its clock. */
+/** Say that the run is over, after all that was heard of it. */
 export function over(kind, text) {
-  clearInterval(ticking);
-  state(kind, text);
+  while (waiting.length > 0) draw();
+  end(kind, text);
 }
 
 /** Show what came of it. */
@@ -91,7 +93,7 @@ function draw() {
   const of = (...types) => batch.filter(({ id, event }) => id !== null && types.includes(event)).map(({ data }) => data);
 
   frames.add(batch);
-  for (const started of of("started")) start(started);
+  of("started").forEach(start);
   const sequences = batch.filter(({ id }) => Number.isInteger(id));
   if (sequences.length > 0) measure(sequences.at(-1));
   write(of("token"));
@@ -99,7 +101,7 @@ function draw() {
   timeline.add(of("step"), began);
   unfold(batch.filter(({ event }) => event === "checkpoint" || event?.startsWith("custom:")));
   batch.filter(({ event }) => event === "gap").forEach(lost);
-  for (const end of of("complete", "error", "cancelled")) finish(end);
+  of("complete", "error", "cancelled").forEach(finish);
 }
 
 function start(started) {
@@ -171,15 +173,20 @@ function lost({ data }) {
     `Events ${data.requested} to ${data.first_available - 1} are no longer stored; what is shown goes on at ${data.first_available}.`;
 }
 
-function finish(end) {
-  if (end.type === "complete") {
-    over("complete", ENDS.complete);
-    outcome("Output", end.output);
-  } else if (end.type === "error") {
-    over("failed", `${ENDS.error}: ${end.code}`);
-    outcome("Error", end.details == null ? end.error : `${end.error}\n${shown(end.details)}`);
+function finish(last) {
+  if (last.type === "complete") {
+    end("completed", ENDS.completed);
+    outcome("Output", last.output);
+  } else if (last.type === "error") {
+    end("failed", `${ENDS.failed}: ${last.code}`);
+    outcome("Error", last.details == null ? last.error : `${last.error}\n${shown(last.details)}`);
   } else {
-    over("cancelled", end.reason ? `${ENDS.cancelled}: ${end.reason}` : ENDS.cancelled);
+    end("cancelled", last.reason ? `${ENDS.cancelled}: ${last.reason}` : ENDS.cancelled);
   }
-  if (began !== null) byId("time").textContent = seconds(Date.parse(end.timestamp) - began);
+  if (began !== null) byId("time").textContent = seconds(Date.parse(last.timestamp) - began);
+}
+
+function end(kind, text) {
+  clearInterval(ticking);
+  state(kind, text);
 }

@@ -3,6 +3,7 @@
 import { ask, askJson } from "./api.js";
 import { curl } from "./curl.js";
 import { byId } from "./dom.js";
+import { refuse } from "./form.js";
 import * as recent from "./recent.js";
 import * as run from "./run.js";
 import { follow, passes, pause } from "./stream.js";
@@ -46,12 +47,11 @@ export async function start(body) {
 /** Ask, and wait for nothing but the answer. */
 export async function invoke(body) {
   show(curl("POST", "invoke", { body }));
-  const doing = enter(null, "Waiting for the answer");
-  await until(doing, async (signal) => {
+  until(enter(null, "Waiting for the answer"), async (signal) => {
     const { output } = await askJson("POST", "invoke", { body, signal });
-    run.over("complete", "Complete");
+    run.over("completed", run.ENDS.completed);
     run.outcome("Output", output);
-  });
+  }).catch((error) => refuse(error.message, error.details));
 }
 
 /** Show a run that there is, from its beginning. */
@@ -67,7 +67,7 @@ export async function cancel() {
   const { runId, controller } = current;
   if (runId === null || !offers(CANCEL)) {
     leave(); // which ends it, too
-    run.over("cancelled", "Cancelled");
+    run.over("cancelled", run.ENDS.cancelled);
     recent.refresh();
     return;
   }
@@ -111,17 +111,17 @@ function enter(runId, text, controller = new AbortController()) {
 
 function read(doing, first) {
   const watched = first !== null || offers(EVENTS);
-  return until(doing, (signal) => (watched ? hear : poll)(doing.runId, signal, first)).catch((error) => {
-    run.over("failed", error.message);
-  });
+  return until(doing, (signal) => (watched ? hear : poll)(doing.runId, signal, first)).catch(() => {}); // it is said
 }
 
-/** Do something to its end, unless it is left before. */
+/** Do something to its end, unless it is left before; say why it fails. */
 async function until({ controller: { signal } }, work) {
   try {
     await work(signal);
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (signal.aborted) return;
+    run.over("failed", error.message);
+    throw error;
   } finally {
     if (!signal.aborted) {
       byId("cancel").hidden = true;
@@ -184,7 +184,7 @@ async function poll(runId, signal) {
 }
 
 function settle({ status, output, error }) {
-  run.over(status === "completed" ? "complete" : status, status[0].toUpperCase() + status.slice(1));
+  run.over(status, run.ENDS[status]);
   if (status === "completed") run.outcome("Output", output);
   if (error !== null) run.outcome("Error", error);
 }
@@ -192,4 +192,5 @@ function settle({ status, output, error }) {
 function show(command) {
   byId("command").hidden = false;
   byId("curl").textContent = command;
+  byId("copy").textContent = "Copy";
 }
