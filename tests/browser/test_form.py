@@ -16,13 +16,16 @@ SCHEMA: dict[str, Any] = {
     "properties": {
         "topic": {"type": "string", "maxLength": 100, "description": "What to write about"},
         "words": {"type": "integer", "minimum": 1, "maximum": 50, "default": 20},
-        "warmth": {"type": "number"},
+        "warmth": {"anyOf": [{"type": "number"}, {"type": "null"}], "title": "Warmth"},
         "rhymes": {"type": "boolean"},
         "loud": {"type": "boolean"},
         "tone": {"enum": ["calm", "wild", 3]},
         "author": {
             "type": "object",
-            "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"$ref": "#/$defs/age"}},
+            "properties": {
+                "name": {"type": "string", "maxLength": 20},
+                "age": {"$ref": "#/$defs/age", "description": "In years"},
+            },
             "required": ["name"],
         },
         "tags": {"type": "array", "items": {"type": "string", "maxLength": 20}, "maxItems": 2},
@@ -50,12 +53,13 @@ async def test_what_is_filled_in_is_what_is_sent(serve: Serve, visit: Visit) -> 
     assert await payload(page) == {"topic": "", "words": 20, "rhymes": False}
     await page.get_by_label("topic").fill("Rain")
     await page.get_by_label("words").fill("")
-    await page.get_by_label("warmth").fill("-1.5")
+    await page.get_by_label("Warmth").fill("-1.5")
     await page.get_by_label("rhymes").check()
     await page.get_by_label("loud").select_option("false")
     await page.get_by_label("tone").select_option("3")
     await press(page, "Add author")
     await page.get_by_label("name").fill("Ada")
+    await expect(page.locator("#fields")).to_contain_text("In years. At least 0.")
     await page.get_by_label("age").fill("36")
     await press(page, "Add tags")
     await press(page, "Add to tags")
@@ -137,7 +141,11 @@ SCHEMAS = st.recursive(
             {"enum": ["a", 1, None]},
             {"const": [1]},
             {"anyOf": []},
+            {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+            {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
             {"$ref": "#"},
+            {"$ref": "#/type", "description": "x"},
+            {"$ref": "#anchor"},
             {"$ref": "http://elsewhere/"},
             {"type": "object"},
         ]

@@ -23,6 +23,7 @@ _SCRIPTS = (
     "frames",
     "recent",
     "run",
+    "schema",
     "stream",
     "timeline",
     "watching",

@@ -1,8 +1,8 @@
 // Fields for a JSON Schema. Each has an `element`, and `get` returns exactly what `set` was given until it is edited.
 
 import { make } from "./dom.js";
+import { described, initial, kindOf, MOST_DEEP } from "./schema.js";
 
-const MOST_DEEP = 8;
 const ONE_LINE = 200; // characters
 let made = 0;
 
@@ -13,50 +13,9 @@ let made = 0;
  * `depth`, and `changed`, called after each edit.
  */
 export function field(schema, place) {
-  const { kind, schema: known } = kindOf(resolved(schema, place.root));
+  const { kind, schema: known } = kindOf(schema, place.root);
   if (place.depth > MOST_DEEP) return KINDS.json(known, place);
   return (place.required ? KINDS[kind] : (OPTIONAL[kind] ?? KINDS[kind]))(known, place);
-}
-
-/** Return what a field begins with: its default, or the least there has to be. */
-export function initial(schema, root, required = true, depth = 0) {
-  const { kind, schema: known } = kindOf(resolved(schema, root));
-  if (known.default !== undefined) return known.default;
-  if (!required || depth > MOST_DEEP) return undefined;
-  if (kind === "object") {
-    const needed = new Set(known.required);
-    const begun = Object.entries(known.properties).map(([name, part]) => [
-      name, initial(part, root, needed.has(name), depth + 1),
-    ]);
-    return Object.fromEntries(begun.filter(([, value]) => value !== undefined));
-  }
-  return { string: "", flag: false, array: [] }[kind] ?? known.const;
-}
-
-function kindOf(schema) {
-  if (schema === null || typeof schema !== "object") return { kind: "json", schema: {} };
-  const types = [schema.type].flat().filter((type) => type !== "null");
-  const [type] = types;
-  if (schema.const !== undefined) return { kind: "choice", schema: { ...schema, enum: [schema.const] } };
-  if (Array.isArray(schema.enum)) return { kind: "choice", schema };
-  if (types.length !== 1) return { kind: "json", schema };
-  if (type === "boolean") return { kind: "flag", schema: { ...schema, enum: [true, false] } };
-  if (type === "object" && schema.properties !== undefined) return { kind: "object", schema };
-  if (type === "array" && schema.items && !schema.prefixItems) return { kind: "array", schema };
-  if (type === "string") return { kind: "string", schema };
-  if (type === "number" || type === "integer") return { kind: "number", schema };
-  return { kind: "json", schema };
-}
-
-/** Follow references inside the whole schema (RFC 6901, "JSON Pointer"); others lead nowhere. */
-function resolved(schema, root) {
-  let found = schema;
-  for (let hops = 0; typeof found?.$ref === "string" && hops < MOST_DEEP; hops += 1) {
-    if (!found.$ref.startsWith("#")) return null;
-    found = decodeURIComponent(found.$ref.slice(1)).split("/").slice(1)
-      .reduce((part, key) => part?.[key.replaceAll("~1", "/").replaceAll("~0", "~")], root);
-  }
-  return found;
 }
 
 const KINDS = {
@@ -224,17 +183,6 @@ function labelled(schema, place, control) {
   control.setAttribute("aria-describedby", hint.id);
   const parts = control.type === "checkbox" ? [control, label] : [label, control];
   return make("div", { className: "field" }, ...parts, hint);
-}
-
-function described(schema) {
-  const { minimum: low, maximum: high, minLength: short, maxLength: long } = schema;
-  const range = (from, to, what) => {
-    if (from === undefined && to === undefined) return "";
-    if (to === undefined) return `At least ${from}${what}.`;
-    return from === undefined ? `At most ${to}${what}.` : `${from} to ${to}${what}.`;
-  };
-  const description = (schema.description ?? "").replace(/[^.!?]$/, "$&.");
-  return [description, range(low, high, ""), range(short, long, " characters")].filter(Boolean).join(" ");
 }
 
 function group(schema, place, elements) {

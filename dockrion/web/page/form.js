@@ -1,7 +1,8 @@
 // What is sent: a form made from `io_schema.input` and an editor for its JSON, each kept in step with the other.
 
 import { byId, make } from "./dom.js";
-import { field, initial } from "./fields.js";
+import { field } from "./fields.js";
+import { initial } from "./schema.js";
 
 const fields = byId("fields");
 const editor = byId("editor");
