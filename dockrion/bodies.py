@@ -50,7 +50,9 @@ class Info(msgspec.Struct, frozen=True):
     version: Annotated[str, Meta(description="Dockrion's version.")]
     metadata: Annotated[dict[str, Any], Meta(description="The Dockfile's `metadata`.")]
     endpoints: Annotated[list[str], Meta(description="What can be asked, as `METHOD /path`.")]
-    heartbeat_interval: Annotated[int, Meta(description="Seconds of silence before a stream gets a heartbeat.")]
+    heartbeat_interval: Annotated[
+        int, Meta(description="Seconds of silence before a stream gets a heartbeat.")
+    ]
 
 
 class Invoked(msgspec.Struct, frozen=True):

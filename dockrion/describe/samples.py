@@ -45,6 +45,8 @@ def info(dockfile: Dockfile) -> bodies.Info:
         auth_enabled=dockfile.protected,
         version=dockrion.__version__,
         metadata=msgspec.to_builtins(dockfile.metadata),
+        endpoints=["GET /health", "POST /invoke"],
+        heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
     )
 
 

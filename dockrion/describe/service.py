@@ -13,6 +13,11 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return their operations, by method and path."""
     return {
         "GET /": _service("A page for people", _page()),
+        "GET /assets/{file}": _service(
+            "What that page is made of",
+            Answer("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
+            errors=(errors.NotFound,),
+        ),
         "GET /health": _service("Whether the process lives", one(samples.health(dockfile), "It does.")),
         "GET /ready": _service(
             "Whether the service takes work",
