@@ -17,10 +17,15 @@ OPEN, KNOWN = "open to everybody", "open to whoever is known"
 # Who may ask: nothing is served that is not here.
 RULES = {
     "GET /": OPEN,
+    "GET /assets/{file}": OPEN,
     "GET /health": OPEN,
     "GET /ready": OPEN,
     "GET /metrics": "view_metrics",
     "GET /schema": "read_docs",
+    "GET /openapi.json": "read_docs",
+    "GET /asyncapi.json": "read_docs",
+    "GET /docs": "read_docs",
+    "GET /docs/{file}": OPEN,
     "GET /info": KNOWN,
     "POST /invoke": "invoke",
     "POST /invoke/stream": "invoke",
@@ -79,7 +84,8 @@ def rule(endpoint: str) -> str:
 async def ask(
     served: Served, endpoint: str, headers: Headers, run_id: str = RUN
 ) -> tuple[aiohttp.ClientResponse, str]:
-    method, path = endpoint.replace("{run_id}", run_id).split()
+    file = "style.css" if "assets" in endpoint else "page.css"
+    method, path = endpoint.replace("{run_id}", run_id).replace("{file}", file).split()
     body: dict[str, Any] = {"json": {}} if method == "POST" else {}
     async with served.client.request(method, path, headers=headers, **body) as answer:
         return answer, await answer.text()
