@@ -8,31 +8,15 @@ from collections.abc import Iterable
 
 import msgspec
 
+from dockrion.controls import Control, Draining
 from dockrion.events import Entry
 
+MEDIA_TYPE = "text/event-stream"
+OPENING = b"retry: 2000\n\n"  # milliseconds until a client that lost its connection comes back
 KEEP_ALIVE = b": keep-alive\n\n"
-DRAINING = b": the server is going away, connect again\n\n"
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _RETRY = re.compile(r"[0-9]{1,9}", re.ASCII)
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Says that the events from `requested` to just before `first_available` are gone."""
-
-    requested: int
-    first_available: int
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """Says why a stream ends before its run does."""
-
-    message: str
-
-
-def retry(milliseconds: int) -> bytes:
-    """Tell the client how long to wait before it connects again."""
-    return b"retry: %d\n\n" % milliseconds
 
 
 def frame(entry: Entry) -> bytes:
@@ -40,37 +24,26 @@ def frame(entry: Entry) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.sequence, entry.type.encode(), entry.data)
 
 
-def control(name: str, data: bytes) -> bytes:
-    """Frame what is no event of the log: without `id:`, so that no cursor moves."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+def said(control: Control) -> bytes:
+    """Frame what the connection says of itself."""
+    if isinstance(control, Draining):  # nothing that a page would listen for: it connects again
+        return b": %s\n\n" % control.message.encode()
+    return _named(control.type, msgspec.json.encode(msgspec.structs.asdict(control)))
 
 
-def gap(requested: int, first_available: int) -> bytes:
-    """Say that the events from `requested` to just before `first_available` are gone."""
-    return control("gap", msgspec.json.encode(Gap(requested, first_available)))
-
-
-def timeout(seconds: int) -> bytes:
-    """Say that the connection's time is over, though the run goes on."""
-    message = f"{seconds} s are over; connect again to go on"
-    return control("timeout", msgspec.json.encode(Notice(message)))
-
-
-def auth_expired() -> bytes:
-    """Say that the reader's credential has expired, though the run goes on."""
-    message = "what opened this stream has expired; connect again with a new key or token to go on"
-    return control("auth_expired", msgspec.json.encode(Notice(message)))
-
-
-def gone() -> bytes:
-    """Say that the run's events are lost, so that nothing can follow."""
-    message = "the run's events are no longer stored; nothing can follow"
-    return control("gone", msgspec.json.encode(Notice(message)))
+def sign_of_life(heartbeat: bytes | None) -> bytes:
+    """Frame what fills a silence: a heartbeat's JSON, or nothing that pages would see."""
+    return KEEP_ALIVE if heartbeat is None else _named("heartbeat", heartbeat)
 
 
 def frames(entries: Iterable[Entry]) -> bytes:
     """Frame events of the log, to be written together."""
     return b"".join(map(frame, entries))
+
+
+def _named(name: str, data: bytes) -> bytes:
+    """Frame what is no event of the log: without `id:`, so that no cursor moves."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dockrion import sse
+from dockrion.controls import AuthExpired, Draining, Gap, Gone, Timeout
 from dockrion.events import Entry
 from dockrion.sse import Decoder, Message
 
@@ -191,17 +192,22 @@ def test_a_frame_is_these_bytes() -> None:
 
 
 def test_control_frames_are_these_bytes_and_have_no_id() -> None:
-    assert sse.retry(2000) == b"retry: 2000\n\n"
-    assert sse.gap(3, 9) == b'event: gap\ndata: {"requested":3,"first_available":9}\n\n'
-    assert sse.control("heartbeat", b"{}") == b"event: heartbeat\ndata: {}\n\n"
-    assert sse.KEEP_ALIVE == b": keep-alive\n\n"
-    assert feed([sse.timeout(5)])[0][0].event == "timeout"
-    assert list(msgspec.json.decode(feed([sse.timeout(5)])[0][0].data)) == ["message"]
+    assert sse.OPENING == b"retry: 2000\n\n"
+    assert sse.said(Gap(3, 9)) == b'event: gap\ndata: {"requested":3,"first_available":9}\n\n'
+    assert sse.sign_of_life(b"{}") == b"event: heartbeat\ndata: {}\n\n"
+    assert sse.sign_of_life(None) == sse.KEEP_ALIVE == b": keep-alive\n\n"
+    assert sse.said(Draining()) == b": the server is going away, connect again\n\n"
+    assert sse.said(Timeout("over")) == b'event: timeout\ndata: {"message":"over"}\n\n'
 
 
 @pytest.mark.parametrize(
     "framed",
-    [sse.gap(1, 2), sse.timeout(1), sse.control("x", b"1"), sse.KEEP_ALIVE, sse.DRAINING, sse.retry(1)],
+    [
+        *(sse.said(each) for each in (Gap(1, 2), Timeout("over"), AuthExpired(), Gone(), Draining())),
+        sse.sign_of_life(b"{}"),
+        sse.KEEP_ALIVE,
+        sse.OPENING,
+    ],
 )
 def test_what_is_no_event_of_the_log_moves_no_cursor(framed: bytes) -> None:
     messages, decoder = feed([sse.frame(entry(5, "a")), framed, sse.frame(entry(6, "b"))[:-1]])
@@ -230,7 +236,7 @@ json_values = st.recursive(
 @given(contents=st.lists(json_values, max_size=6), data=st.data())
 def test_what_is_framed_is_decoded_however_it_is_cut(contents: list[object], data: st.DataObject) -> None:
     entries = [entry(number, content) for number, content in enumerate(contents, 1)]
-    stream = sse.retry(2000) + b"".join(map(sse.frame, entries)) + sse.KEEP_ALIVE
+    stream = sse.OPENING + b"".join(map(sse.frame, entries)) + sse.KEEP_ALIVE
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     edges = [0, *cuts, len(stream)]
     messages, decoder = feed(stream[a:b] for a, b in pairwise(edges))

@@ -3,11 +3,12 @@
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion import bodies, ids
+from dockrion import bodies, ids, sse
+from dockrion.controls import AuthExpired
 from dockrion.web import requests
+from dockrion.web.answered_streams import AnsweredStream
 from dockrion.web.answers import answer
 from dockrion.web.service import RUN_ID, SERVICE
-from dockrion.web.streams import EXPIRED, stream
 
 
 async def invoke(request: web.Request) -> web.Response:
@@ -39,9 +40,11 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     headers = None
     if service.dockfile.streaming.async_runs:
         headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
+    stream, said = AnsweredStream(request, sse, headers), None
     try:
-        return await stream(request, run_id, 0, timeout=None, headers=headers)
+        said = await stream.carry(run_id, 0, timeout=None)
+        return stream.response
     finally:
-        resumes = EXPIRED in request and service.dockfile.streaming.async_runs
+        resumes = isinstance(said, AuthExpired) and service.dockfile.streaming.async_runs
         if abandon and not resumes:
             service.runs.abandon(run_id)  # does nothing to a run that is over

@@ -4,7 +4,7 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
-from dockrion import bodies
+from dockrion import bodies, sse
 from dockrion.agents.base import Call
 from dockrion.agents.fed import FedAgent
 from dockrion.backends.base import BadCursor, Listing, Run, Status
@@ -12,11 +12,11 @@ from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
 from dockrion.web import requests
 from dockrion.web.access import CALLER
+from dockrion.web.answered_streams import AnsweredStream
 from dockrion.web.answers import answer
 from dockrion.web.ingest import refuse_strangers
 from dockrion.web.owned import listed_owner, readable, refuse_others
 from dockrion.web.service import RUN_ID, SERVICE, Service
-from dockrion.web.streams import stream
 
 
 async def create(request: web.Request) -> web.Response:
@@ -86,7 +86,9 @@ async def events(request: web.Request) -> web.StreamResponse:
         return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
     if strict:
         await _refuse_gap(service, run_id, after)
-    return await stream(request, run_id, after, timeout=timeout)
+    stream = AnsweredStream(request, sse)
+    await stream.carry(run_id, after, timeout=timeout)
+    return stream.response
 
 
 def _producer(request: web.Request, service: Service) -> FedAgent | None:

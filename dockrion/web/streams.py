@@ -1,179 +1,208 @@
-"""The stream writer: one loop per connection."""
+"""The loop that carries a run's events to one reader, whatever the transport."""
 
 import asyncio
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Protocol
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import web
 
-from dockrion import events, ids, sse
+from dockrion import events, ids
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.reading import Page
+from dockrion.controls import AuthExpired, Control, Draining, Gap, Gone, Timeout
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
 from dockrion.logs import log
 from dockrion.web.access import EXPIRES_AT
-from dockrion.web.service import SERVICE, Service
+from dockrion.web.service import SERVICE
 
 _logger = logging.getLogger(__name__)
 _PIECE_BYTES = 60 * 1024  # less than a transport buffers before it makes its writer wait
-_RETRY_MILLISECONDS = 2000
-EXPIRED = web.RequestKey("expired", bool)  # the stream ended since what opened it had expired
-_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    "Connection": "keep-alive",
-    "X-Accel-Buffering": "no",  # nginx passes the stream on unbuffered
-}
 
 
-class _ReaderStuckError(Exception):
-    """The reader took nothing for too long."""
+class ReaderStuckError(Exception):
+    """The reader took nothing, or did not answer, for too long."""
 
 
-async def stream(
-    request: web.Request,
-    run_id: str,
-    after: int,
-    *,
-    timeout: int | None,  # noqa: ASYNC109  the contract's own timeout: it ends with a frame
-    headers: dict[str, str] | None = None,
-) -> web.StreamResponse:
-    """Answer with a run's events after a position, until the run or the time is over.
+class Framing(Protocol):
+    """How a transport puts into bytes what a reader gets.
+
+    Attributes:
+        OPENING: What each stream begins with.
+    """
+
+    OPENING: bytes
+
+    def frames(self, entries: Sequence[Entry], /) -> bytes:
+        """Frame events of the log, to be written together."""
+
+    def said(self, control: Control, /) -> bytes:
+        """Frame what the connection says of itself."""
+
+    def sign_of_life(self, heartbeat: bytes | None, /) -> bytes:
+        """Frame what fills a silence: a heartbeat's JSON, if readers may see those, or something else."""
+
+
+class Connection(ABC):
+    """Writes to one reader and remembers what it has.
 
     Args:
-        request: The request to answer.
-        run_id: The run.
-        after: The last sequence the reader has.
-        timeout: Seconds until the stream ends all the same, None for no such end.
-        headers: More headers.
-
-    Raises:
-        RunNotFound: No such run.
-        TooManySubscribers: It has as many as it may.
+        request: What the reader asked with.
+        framing: How it wants its events.
+        encode: Frames events as they stand on the connection; the same function for all readers
+            who share those bytes.
     """
-    service = request.app[SERVICE]
-    streaming = service.dockfile.streaming
-    async with follow(
-        service.backend,
-        run_id,
-        after,
-        idle=streaming.events.heartbeat_interval,
-        limit=streaming.connection.max_subscribers_per_run,
-    ) as pages:
-        response = web.StreamResponse(headers=_HEADERS | (headers or {}))
-        if request.version < HttpVersion11:  # only the connection's end can end the answer
-            del response.headers[hdrs.CONNECTION]
-            response.force_close()
-        try:
-            await response.prepare(request)
-        except ConnectionError:  # the reader left while the backend was asked
-            return response
-        connection = _Connection(request, response, service, run_id, after)
-        pages.take = connection.take
-        service.metrics.open_streams.inc()
-        left, expires = _end(timeout, request)
-        try:
-            async with asyncio.timeout(left) as deadline:
-                service.streams.add(deadline)
-                try:
-                    await connection.send(sse.retry(_RETRY_MILLISECONDS))
-                    async for page in pages:
-                        await connection.send_page(page)
-                finally:
-                    service.streams.remove(deadline)
-        except TimeoutError:
-            with suppress(ConnectionError, _ReaderStuckError):
-                await connection.send(_last_words(request, sse.timeout(timeout or 0), expires=expires))
-        except RunNotFound:
-            with suppress(ConnectionError, _ReaderStuckError):
-                await connection.send(sse.gone())
-        except ConnectionError:  # the reader left
-            return response
-        except _ReaderStuckError:
-            connection.abort()
-        except Exception as error:  # the answer has begun: all that is left is to cut it
-            log(_logger, logging.ERROR, "stream broke", run_id=run_id, error=error)
-            connection.abort()
-        finally:
-            service.metrics.open_streams.dec()
-        return response
-
-
-def _end(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:
-    """Return the seconds until a stream's time is over, and whether what opened it expires then."""
-    if EXPIRES_AT not in request:
-        return timeout, False
-    left = request[EXPIRES_AT] - time.time()
-    return (left, True) if timeout is None or left <= timeout else (timeout, False)
-
-
-def _last_words(request: web.Request, over: bytes, *, expires: bool) -> bytes:
-    """Return what to say when a stream's time is over; the clock, which may be set, is not asked again."""
-    if request.app[SERVICE].runs.draining:
-        return sse.DRAINING
-    if expires:
-        request[EXPIRED] = True
-        return sse.auth_expired()
-    return over
-
-
-def _chunk(entries: Sequence[Entry]) -> bytes:
-    """Frame events as one chunk (RFC 9112, 7.1)."""
-    data = sse.frames(entries)
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-class _Connection:
-    """Writes to one reader and remembers what it has."""
 
     __slots__ = (
         "_after",
         "_encode",
+        "_framing",
         "_opened_at",
-        "_request",
-        "_response",
         "_run_id",
         "_service",
         "_transport",
+        "request",
     )
 
     def __init__(
+        self, request: web.Request, framing: Framing, encode: Callable[[Sequence[Entry]], bytes]
+    ) -> None:
+        self.request = request
+        self._framing = framing
+        self._encode = encode
+        self._service = request.app[SERVICE]
+        self._transport = request.transport
+        self._run_id = ""
+        self._after = 0
+        self._opened_at = 0.0
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Begin the answer, if it has not begun.
+
+        Raises:
+            ConnectionError: The reader left.
+        """
+
+    @abstractmethod
+    async def _write(self, piece: bytes | memoryview) -> None:
+        """Hand bytes to the transport.
+
+        Raises:
+            ConnectionError: The reader left.
+        """
+
+    async def carry(
         self,
-        request: web.Request,
-        response: web.StreamResponse,
-        service: Service,
         run_id: str,
         after: int,
-    ) -> None:
-        self._request = request
-        self._response = response
-        self._transport = request.transport
-        self._encode = sse.frames if request.version < HttpVersion11 else _chunk
-        self._service = service
-        self._run_id = run_id
-        self._after = after
-        self._opened_at = time.time()
-        self._end_silence()
+        *,
+        timeout: int | None,  # noqa: ASYNC109  the contract's own timeout: it ends with words
+    ) -> Control | None:
+        """Write a run's events after a position, until the run or the time is over.
 
-    async def send_page(self, page: Page) -> None:
+        Args:
+            run_id: The run.
+            after: The last sequence the reader has.
+            timeout: Seconds until this ends all the same, None for no such end.
+
+        Returns:
+            What the reader was told at the end that was not the run's, if anything.
+
+        Raises:
+            RunNotFound: No such run. Nothing was written yet, nor where one of these is raised:
+            TooManySubscribers: It has as many as it may.
+            ServiceUnavailable: The storage is away.
+        """
+        service, request = self._service, self.request
+        streaming = service.dockfile.streaming
+        self._run_id, self._after = run_id, after
+        said: Control | None = None
+        async with follow(
+            service.backend,
+            run_id,
+            after,
+            idle=streaming.events.heartbeat_interval,
+            limit=streaming.connection.max_subscribers_per_run,
+        ) as pages:
+            try:
+                await self._open()
+            except ConnectionError:  # the reader left while the backend was asked
+                return None
+            self._opened_at = time.time()
+            self._end_silence()
+            pages.take = self._take
+            service.metrics.open_streams.inc()
+            left, expires = _end(timeout, request)
+            try:
+                async with asyncio.timeout(left) as deadline:
+                    service.streams.add(deadline)
+                    try:
+                        if self._framing.OPENING:
+                            await self.send(self._framing.OPENING)
+                        async for page in pages:
+                            await self._send_page(page)
+                    finally:
+                        service.streams.remove(deadline)
+            except TimeoutError:
+                said = await self.say(self._last_words(timeout, expires=expires))
+            except RunNotFound:
+                said = await self.say(Gone())
+            except ConnectionError:  # the reader left
+                return None
+            except ReaderStuckError:
+                self.abort()
+            except Exception as error:  # the answer has begun: all that is left is to cut it
+                log(_logger, logging.ERROR, "stream broke", run_id=run_id, error=error)
+                self.abort()
+            finally:
+                service.metrics.open_streams.dec()
+            return said
+
+    async def say(self, control: Control) -> Control:
+        """Tell the reader something, if it still listens."""
+        with suppress(ConnectionError, ReaderStuckError):
+            await self.send(self._framing.said(control))
+        return control
+
+    async def send(self, data: bytes) -> None:
+        """Write, and wait until the reader has taken enough of it.
+
+        Raises:
+            ConnectionError: The reader left.
+            ReaderStuckError: It takes nothing.
+        """
+        if len(data) <= _PIECE_BYTES:
+            await self._send_piece(data)
+            return
+        for piece in self._pieces(data, _PIECE_BYTES):  # so that a reader who takes a little is not stuck
+            await self._send_piece(piece)
+
+    def abort(self) -> None:
+        """Close without an end of the stream, so that the reader knows to resume."""
+        if (transport := self.request.transport) is not None:
+            transport.abort()
+
+    async def _send_page(self, page: Page) -> None:
         if page is IDLE:
-            await self.send(self._sign_of_life())
+            await self._fill_silence()
             return
         first = page.entries[0].sequence
         if first > self._after + 1:
-            await self.send(sse.gap(self._after + 1, first))
+            await self.send(self._framing.said(Gap(self._after + 1, first)))
             self._after = first - 1
-        if not self.take(page):
-            await self.send(page.encoded(sse.frames))
+        if not self._take(page):
+            await self.send(page.encoded(self._framing.frames))
             self._delivered(page)
         if page.more:  # a write that never waits never yields, and a long replay would hold the loop
             await asyncio.sleep(0)
 
-    def take(self, page: Page) -> bool:
+    def _take(self, page: Page) -> bool:
         """Write a page that follows, if that is sure not to wait; return whether it was written.
 
         Past the response's own writer, which frames for each reader what all of them share.
@@ -198,40 +227,34 @@ class _Connection:
             if last.emitted_at >= self._opened_at:  # history is not late
                 self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
 
-    async def send(self, data: bytes) -> None:
-        """Write, and wait until the reader has taken enough of it.
+    async def _fill_silence(self) -> None:
+        heartbeat = None
+        if self._service.events_filter.allows("heartbeat"):
+            heartbeat = events.heartbeat(self._run_id, self._after, ids.uuid7())
+        await self.send(self._framing.sign_of_life(heartbeat))
 
-        Raises:
-            ConnectionError: The reader left.
-            _ReaderStuckError: It takes nothing.
-        """
-        if len(data) <= _PIECE_BYTES:
-            await self._send_piece(data)
-            return
-        whole = memoryview(data)  # pieces, so that a reader who takes a little is not stuck
-        for start in range(0, len(data), _PIECE_BYTES):
-            await self._send_piece(whole[start : start + _PIECE_BYTES])
+    def _pieces(self, data: bytes, most: int) -> Iterator[bytes | memoryview]:
+        whole = memoryview(data)
+        return (whole[start : start + most] for start in range(0, len(data), most))
 
     async def _send_piece(self, piece: bytes | memoryview) -> None:
         if self._transport is not None and not self._transport.get_write_buffer_size():
-            await self._response.write(piece)  # too little to fill the buffer: this never waits
+            await self._write(piece)  # too little to fill the buffer: this never waits
             return
         try:
             async with asyncio.timeout(self._service.write_seconds):
-                await self._response.write(piece)
-                await self._request.writer.drain()
+                await self._write(piece)
+                await self.request.writer.drain()
         except TimeoutError:
-            raise _ReaderStuckError from None
+            raise ReaderStuckError from None
 
-    def abort(self) -> None:
-        """Close without an end of the stream, so that the reader knows to resume."""
-        if (transport := self._request.transport) is not None:
-            transport.abort()
-
-    def _sign_of_life(self) -> bytes:
-        if not self._service.events_filter.allows("heartbeat"):
-            return sse.KEEP_ALIVE
-        return sse.control("heartbeat", events.heartbeat(self._run_id, self._after, ids.uuid7()))
+    def _last_words(self, timeout: int | None, *, expires: bool) -> Control:
+        """Return why a time was over; the clock, which may be set, is not asked again."""
+        if self._service.runs.draining:
+            return Draining()
+        if expires:
+            return AuthExpired()
+        return Timeout(f"{timeout or 0} s are over; connect again to go on")
 
     def _end_silence(self) -> None:
         """Let the kernel end a connection whose peer acknowledges nothing.
@@ -240,8 +263,16 @@ class _Connection:
         the writer (RFC 5482, TCP User Timeout; tcp(7) on Linux).
         """
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
-        transport = self._request.transport
+        transport = self.request.transport
         connection = transport.get_extra_info("socket") if transport is not None else None
         if option is not None and connection is not None and connection.family != socket.AF_UNIX:
             with suppress(OSError):  # it is gone already, as the first write will find
                 connection.setsockopt(socket.IPPROTO_TCP, option, int(self._service.write_seconds * 1000))
+
+
+def _end(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:
+    """Return the seconds until a stream's time is over, and whether what opened it expires then."""
+    if EXPIRES_AT not in request:
+        return timeout, False
+    left = request[EXPIRES_AT] - time.time()
+    return (left, True) if timeout is None or left <= timeout else (timeout, False)

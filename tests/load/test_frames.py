@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion import events, sse
+from dockrion.controls import Gap
 from dockrion.events import Entry
 from dockrion.load import frames
 from dockrion.load.frames import Frames, FrameTooLongError
@@ -26,8 +27,8 @@ pieces = st.lists(
     st.one_of(
         st.builds(event, st.integers(1, 10**6), st.text()),
         st.just(sse.KEEP_ALIVE),
-        st.just(sse.retry(2000)),
-        st.just(sse.gap(1, 5)),
+        st.just(sse.OPENING),
+        st.just(sse.said(Gap(1, 5))),
         st.just(b"data: a\r\ndata: b\r\n\r\n"),
         st.just(b"\n\n\n"),
         st.just(b"id: 5\rdata: c\r\r"),
@@ -61,7 +62,7 @@ def test_a_batch_is_only_what_the_service_itself_writes() -> None:
     assert (batch.ids, batch.types) == ((b"7", b"8"), (b"token", b"cancelled"))
     for other in (
         sse.KEEP_ALIVE,
-        sse.gap(1, 2),
+        sse.said(Gap(1, 2)),
         b"id: 07\nevent: token\ndata: {}\n\n",
         b"id: x\ndata: 1\n\n",
         b"",

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion import sse
+from dockrion.controls import Gap
 from dockrion.events import Entry
 from dockrion.load import frames
 from dockrion.load.figures import Figures
@@ -91,7 +92,7 @@ def no_end(check: Check) -> None:
 
 
 def lost_by_the_service(check: Check) -> None:
-    check.gap(one_frame(sse.gap(1, 5)))
+    check.gap(one_frame(sse.said(Gap(1, 5))))
     feed(check, text(5, "complete"))
 
 

@@ -1,0 +1,68 @@
+"""Streams that are the answer to a plain HTTP request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Protocol
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from dockrion.events import Entry
+from dockrion.web.streams import Connection, Framing
+
+_HEADERS = {
+    "Cache-Control": "no-cache, no-transform",
+    "Connection": "keep-alive",
+    "X-Accel-Buffering": "no",  # nginx passes the stream on unbuffered
+}
+
+
+class MediaType(Framing, Protocol):
+    """A framing that has a name in HTTP."""
+
+    MEDIA_TYPE: str
+
+
+class AnsweredStream(Connection):
+    """A stream that is an answer's body.
+
+    Args:
+        request: The request to answer.
+        media_type: How events are framed.
+        headers: More headers.
+
+    Attributes:
+        response: The answer, begun when a run is carried.
+    """
+
+    __slots__ = ("response",)
+
+    def __init__(
+        self, request: web.Request, media_type: MediaType, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.response = web.StreamResponse(
+            headers={hdrs.CONTENT_TYPE: media_type.MEDIA_TYPE, **_HEADERS, **(headers or {})}
+        )
+        encode = media_type.frames
+        if request.version < HttpVersion11:  # only the connection's end can end the answer
+            del self.response.headers[hdrs.CONNECTION]
+            self.response.force_close()
+        else:
+            encode = _chunked(encode)
+        super().__init__(request, media_type, encode)
+
+    async def _open(self) -> None:
+        await self.response.prepare(self.request)
+
+    async def _write(self, piece: bytes | memoryview) -> None:
+        await self.response.write(piece)
+
+
+@cache
+def _chunked(frames: Callable[[Sequence[Entry]], bytes]) -> Callable[[Sequence[Entry]], bytes]:
+    """Return what frames events as one chunk (RFC 9112, 7.1), the same for all readers."""
+
+    def chunk(entries: Sequence[Entry]) -> bytes:
+        data = frames(entries)
+        return b"%x\r\n%s\r\n" % (len(data), data)
+
+    return chunk

@@ -1,0 +1,68 @@
+"""A run's events as one JSON answer, for those who poll."""
+
+import asyncio
+
+import msgspec
+from aiohttp import hdrs, web
+
+from dockrion.backends.follow import IDLE, follow
+from dockrion.backends.reading import Page
+from dockrion.controls import Gap
+from dockrion.errors import RunNotFound
+from dockrion.web import requests
+from dockrion.web.answers import answer
+from dockrion.web.service import SERVICE
+from dockrion.web.streams import sooner
+
+MEDIA_TYPE = "application/json"
+_HEADERS = {hdrs.CACHE_CONTROL: "no-store", hdrs.VARY: hdrs.ACCEPT}
+
+
+async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
+    """Answer with what follows a position, at once or when there is something.
+
+    Args:
+        request: The request to answer.
+        run_id: The run, which was there a moment ago.
+        after: The last sequence the reader has.
+
+    Raises:
+        RunNotFound: No such run any more.
+        TooManySubscribers: It has as many waiting readers as it may.
+    """
+    limit = requests.integer(request, "limit", 100, 1, 500)
+    wait = requests.integer(request, "wait", 0, 0, 60)
+    page = await request.app[SERVICE].backend.read(run_id, after, limit)
+    if wait and not page.entries and not page.closed:
+        page = await _next_page(request, run_id, after, wait)
+    entries = page.entries[:limit]
+    gap = None
+    if entries and entries[0].sequence > after + 1:
+        gap = msgspec.structs.asdict(Gap(after + 1, entries[0].sequence))
+    return answer(
+        {
+            "events": [msgspec.Raw(entry.data) for entry in entries],
+            "next_sequence": (entries[-1].sequence if entries else after) + 1,
+            "done": page.closed and len(entries) == len(page.entries),
+            "gap": gap,
+        },
+        headers=_HEADERS,
+    )
+
+
+async def _next_page(request: web.Request, run_id: str, after: int, wait: int) -> Page:
+    """Wait for a page with events or the run's end, which is a page that is closed."""
+    service = request.app[SERVICE]
+    most = service.dockfile.streaming.connection.max_subscribers_per_run
+    async with follow(service.backend, run_id, after, idle=wait, limit=most) as pages:
+        try:
+            async with asyncio.timeout(sooner(wait, request)) as deadline:
+                service.streams.add(deadline)
+                try:
+                    return await anext(pages, Page((), closed=True))
+                finally:
+                    service.streams.remove(deadline)
+        except TimeoutError:
+            return IDLE
+        except RunNotFound:
+            raise
