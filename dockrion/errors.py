@@ -60,6 +60,10 @@ class MethodNotAllowed(DockrionError):
     status, code = 405, "METHOD_NOT_ALLOWED"
 
 
+class NotAcceptable(DockrionError):
+    status, code = 406, "NOT_ACCEPTABLE"
+
+
 class Conflict(DockrionError):
     status, code = 409, "CONFLICT"
 

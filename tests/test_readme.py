@@ -293,7 +293,12 @@ def test_the_dockfile_table_is_the_code_s() -> None:
 
 
 async def test_the_endpoint_table_names_every_route(tmp_path: Path) -> None:
-    app = create_app(dockfile(tmp_path, {"streaming": {"ingest": {"enabled": True}}, "auth": {}}))
+    sections = {
+        "streaming": {"ingest": {"enabled": True}},
+        "expose": {"streaming": "websocket"},
+        "auth": {},
+    }
+    app = create_app(dockfile(tmp_path, sections))
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

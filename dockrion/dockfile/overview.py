@@ -51,8 +51,6 @@ def _let_in(auth: AuthSpec | None) -> str:
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
-    if dockfile.expose.streaming == "websocket":
-        yield "expose.streaming", "websocket; use sse or none"
     if dockfile.agent.mode == "url" and dockfile.tools is not None and dockfile.tools.deny_by_default:
         yield "policies.tools", "an agent process of its own calls tools where nobody can stop it"
     for path in loaded.unknown:

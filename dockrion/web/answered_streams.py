@@ -6,12 +6,14 @@ from typing import Protocol
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from dockrion import ndjson, sse
 from dockrion.events import Entry
 from dockrion.web.streams import Connection, Framing
 
 _HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "Connection": "keep-alive",
+    "Vary": "Accept",
     "X-Accel-Buffering": "no",  # nginx passes the stream on unbuffered
 }
 
@@ -20,6 +22,9 @@ class MediaType(Framing, Protocol):
     """A framing that has a name in HTTP."""
 
     MEDIA_TYPE: str
+
+
+MEDIA_TYPES: dict[str, MediaType] = {each.MEDIA_TYPE: each for each in (sse, ndjson)}
 
 
 class AnsweredStream(Connection):

@@ -47,29 +47,31 @@ def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = Non
     )
 
 
-def error_answer(error: DockrionError, redactor: Redactor) -> web.Response:
-    """Return the response to a failure, without secrets."""
-    body = Failure(
+def error_body(error: DockrionError, redactor: Redactor) -> Failure:
+    """Return what a caller is told of a failure, without secrets."""
+    return Failure(
         success=False,
         error=redactor.text(error.message),
         code=error.code,
         details=UNSET if error.details is None else redactor.value(msgspec.to_builtins(error.details)),
     )
-    return answer(body, status=error.status, headers=error.headers)
 
 
-def failure_of(error: Exception, request: web.Request) -> web.Response:
-    """Return the answer to whatever a handler raised, by the contract's table of errors."""
+def error_answer(error: DockrionError, redactor: Redactor) -> web.Response:
+    """Return the response to a failure, without secrets."""
+    return answer(error_body(error, redactor), status=error.status, headers=error.headers)
+
+
+def failure_of(error: Exception, request: web.Request) -> DockrionError:
+    """Return the failure that the caller is told of, whatever a handler raised; log what is ours."""
     if isinstance(error, DockrionError):
         if error.status == DockrionError.status and error.__cause__ is not None:
             log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
-        failure = error
-    elif isinstance(error, web.HTTPException):
-        failure = _of_http(error, request)
-    else:
-        log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
-        failure = DockrionError("the service failed; the operator finds the reason in its log")
-    return error_answer(failure, request.app[SERVICE].redactor)
+        return error
+    if isinstance(error, web.HTTPException):
+        return _of_http(error, request)
+    log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
+    return DockrionError("the service failed; the operator finds the reason in its log")
 
 
 def _of_http(error: web.HTTPException, request: web.Request) -> DockrionError:

@@ -9,7 +9,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.web.access import CALLER
-from dockrion.web.answers import Handler, failure_of
+from dockrion.web.answers import Handler, error_answer, failure_of
 from dockrion.web.cors import allow_origins, plain_options
 from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.rates import tell_allowance
@@ -89,7 +89,7 @@ async def answered(request: web.Request, handler: Handler) -> web.StreamResponse
         counted = connections.enter(request)
         response = plain_options(request) or await handler(request)
     except Exception as error:
-        response = failure_of(error, request)
+        response = error_answer(failure_of(error, request), service.redactor)
     finally:
         metrics.active_requests.dec()
         connections.leave(counted)
@@ -102,7 +102,7 @@ def _note(request: web.Request, response: web.StreamResponse | None, seconds: fl
     route = resource.canonical if resource is not None else "(none)"
     method = request.method if request.method in hdrs.METH_ALL else "(other)"  # a series each
     status = _CLIENT_LEFT if response is None else response.status
-    streamed = response is None or response.content_type == "text/event-stream"
+    streamed = not isinstance(response, web.Response)
     request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
     if _logger.isEnabledFor(logging.INFO):
         caller = request.get(CALLER)

@@ -24,8 +24,7 @@ _MAX_AGE_SECONDS = 600
 
 def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
     """Apply the Dockfile's rules to every route of an application, present by now."""
-    cors = dockfile.expose.cors
-    origins = cors.origins if cors else ["*"]
+    cors, origins = dockfile.expose.cors, allowed_origins(dockfile)
     methods = cors.methods if cors else ["*"]
     options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
         allow_credentials=False,
@@ -38,6 +37,12 @@ def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
     for resource in list(app.router.resources()):
         setup.add(resource)  # not its routes: those would be allowed whatever the methods say
     app.on_response_prepare.append(_mark_answers(frozenset(origins)))
+
+
+def allowed_origins(dockfile: Dockfile) -> list[str]:
+    """Return the origins whose pages may call; `*` is every one."""
+    cors = dockfile.expose.cors
+    return cors.origins if cors else ["*"]
 
 
 def _mark_answers(origins: frozenset[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

@@ -3,11 +3,13 @@
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion import bodies, ids, sse
-from dockrion.controls import AuthExpired
+from dockrion import bodies, ids
+from dockrion.agents.base import Call
+from dockrion.controls import AuthExpired, Control
 from dockrion.web import requests
-from dockrion.web.answered_streams import AnsweredStream
+from dockrion.web.answered_streams import MEDIA_TYPES, AnsweredStream
 from dockrion.web.answers import answer
+from dockrion.web.negotiation import negotiated
 from dockrion.web.service import RUN_ID, SERVICE
 
 
@@ -28,23 +30,61 @@ async def invoke(request: web.Request) -> web.Response:
 
 async def invoke_stream(request: web.Request) -> web.StreamResponse:
     """Pattern A: a run whose first reader is its caller."""
-    service = request.app[SERVICE]
-    service.runs.ready_agent()
-    asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
-    call = await requests.call(request)
-    await service.rates.count(request)
-    abandon = (asked or service.dockfile.streaming.connection.on_disconnect) == "cancel"
-    request[RUN_ID] = run_id = await service.new_run_id()
-    call = requests.with_events_url(call, request, run_id)
-    await service.runs.start(call, run_id, abandon=abandon)
+    request.app[SERVICE].runs.ready_agent()
+    media_type = negotiated(request, tuple(MEDIA_TYPES))
+    abandon = abandoned_when_left(request)
+    run_id = await begin(request, await requests.call(request), abandon=abandon)
     headers = None
-    if service.dockfile.streaming.async_runs:
+    if request.app[SERVICE].dockfile.streaming.async_runs:
         headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
-    stream, said = AnsweredStream(request, sse, headers), None
+    stream = AnsweredStream(request, MEDIA_TYPES[media_type], headers)
+    said = None
     try:
         said = await stream.carry(run_id, 0, timeout=None)
         return stream.response
     finally:
-        resumes = isinstance(said, AuthExpired) and service.dockfile.streaming.async_runs
-        if abandon and not resumes:
-            service.runs.abandon(run_id)  # does nothing to a run that is over
+        if abandon:
+            abandon_unless_resumed(request, run_id, said)
+
+
+def abandoned_when_left(request: web.Request) -> bool:
+    """Tell whether the run is to be cancelled when its caller leaves.
+
+    Raises:
+        InvalidRequest: The query asks for neither.
+    """
+    asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
+    return (asked or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
+
+
+async def begin(request: web.Request, call: Call, *, abandon: bool) -> str:
+    """Begin a run for the caller who is its first reader, and return its id.
+
+    Args:
+        request: What the caller asked with.
+        call: What they want, valid.
+        abandon: Cancel it if they leave before this returns.
+
+    Raises:
+        RateLimited: They have begun too much.
+        TooManyRuns: The queue is full.
+        ServiceUnavailable: No new work is taken.
+    """
+    service = request.app[SERVICE]
+    await service.rates.count(request)
+    request[RUN_ID] = run_id = await service.new_run_id()
+    await service.runs.start(requests.with_events_url(call, request, run_id), run_id, abandon=abandon)
+    return run_id
+
+
+def abandon_unless_resumed(request: web.Request, run_id: str, said: Control | None) -> None:
+    """Cancel a run whose caller has left. Does nothing to one that is over.
+
+    Args:
+        request: What the caller asked with.
+        run_id: The run.
+        said: What they were told at the end; where that is to come again, they may.
+    """
+    service = request.app[SERVICE]
+    if not (isinstance(said, AuthExpired) and service.dockfile.streaming.async_runs):
+        service.runs.abandon(run_id)

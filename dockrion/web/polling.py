@@ -3,19 +3,18 @@
 import asyncio
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.reading import Page
 from dockrion.controls import Gap
-from dockrion.errors import RunNotFound
 from dockrion.web import requests
 from dockrion.web.answers import answer
 from dockrion.web.service import SERVICE
 from dockrion.web.streams import sooner
 
 MEDIA_TYPE = "application/json"
-_HEADERS = {hdrs.CACHE_CONTROL: "no-store", hdrs.VARY: hdrs.ACCEPT}
+_HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
 async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
@@ -64,5 +63,3 @@ async def _next_page(request: web.Request, run_id: str, after: int, wait: int) -
                     service.streams.remove(deadline)
         except TimeoutError:
             return IDLE
-        except RunNotFound:
-            raise

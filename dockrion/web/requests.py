@@ -20,7 +20,7 @@ from dockrion.web.access import CALLER
 from dockrion.web.service import RUN_ID, SERVICE
 
 _CONFIG = "_config"
-_MAX_REASON = 1000
+MAX_REASON = 1000
 _SOON_READ_BYTES = 128 * 1024  # a larger body is read for phrasings beside the event loop
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -36,8 +36,22 @@ async def call(request: web.Request) -> Call:
         InvalidRequest: It is empty, malformed, or breaks the schema.
         PolicyViolation: It has a phrasing that is refused.
     """
+    return await checked_call(request, *await json(request))
+
+
+async def checked_call(request: web.Request, value: Any, size: int) -> Call:
+    """Return what a payload wants of the agent, valid.
+
+    Args:
+        request: What it came with.
+        value: The payload.
+        size: How many bytes it had as JSON.
+
+    Raises:
+        InvalidRequest: It breaks the schema.
+        PolicyViolation: It has a phrasing that is refused.
+    """
     service = request.app[SERVICE]
-    value, size = await json(request)
     if service.phrasings is not None:
         await _refuse_phrasings(service.phrasings, value, size)
     config = None
@@ -95,11 +109,19 @@ async def json(request: web.Request) -> tuple[Any, int]:
     if hdrs.CONTENT_TYPE in request.headers and not is_json:
         raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, not {content_type}")
     data = await body(request)
+    return payload(request, data), len(data)
+
+
+def payload(request: web.Request, data: bytes) -> Any:
+    """Decode a payload.
+
+    Raises:
+        InvalidRequest: It is malformed.
+    """
     try:
-        value = decoded(data, request.app[SERVICE].dockfile.limits.max_json_depth)
+        return decoded(data, request.app[SERVICE].dockfile.limits.max_json_depth)
     except ValueError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
-    return value, len(data)
 
 
 def decoded(data: bytes, max_depth: int) -> Any:
@@ -229,9 +251,19 @@ def reason(request: web.Request) -> str | None:
         InvalidRequest: It is too long.
     """
     text = request.query.get("reason")
-    if text is not None and len(text) > _MAX_REASON:
-        raise InvalidRequest(f"?reason= has at most {_MAX_REASON} characters")
+    if text is not None and len(text) > MAX_REASON:
+        raise InvalidRequest(f"?reason= has at most {MAX_REASON} characters")
     return None if text is None else text.encode("utf-8", "replace").decode()
+
+
+def timeout(request: web.Request) -> int:
+    """Return the seconds after which a stream of events ends.
+
+    Raises:
+        InvalidRequest: They are no number, or not in the range.
+    """
+    default = request.app[SERVICE].dockfile.streaming.connection.default_timeout
+    return integer(request, "timeout", default, 1, 3600)
 
 
 def position(request: web.Request) -> int:

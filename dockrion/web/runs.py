@@ -4,19 +4,22 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
-from dockrion import bodies, sse
+from dockrion import bodies
 from dockrion.agents.base import Call
 from dockrion.agents.fed import FedAgent
 from dockrion.backends.base import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
-from dockrion.web import requests
+from dockrion.web import polling, requests
 from dockrion.web.access import CALLER
-from dockrion.web.answered_streams import AnsweredStream
+from dockrion.web.answered_streams import MEDIA_TYPES, AnsweredStream
 from dockrion.web.answers import answer
 from dockrion.web.ingest import refuse_strangers
+from dockrion.web.negotiation import negotiated
 from dockrion.web.owned import listed_owner, readable, refuse_others
 from dockrion.web.service import RUN_ID, SERVICE, Service
+
+_FORMS = (*MEDIA_TYPES, polling.MEDIA_TYPE)
 
 
 async def create(request: web.Request) -> web.Response:
@@ -29,7 +32,7 @@ async def create(request: web.Request) -> web.Response:
     request[RUN_ID] = run_id = asked or await service.new_run_id()
     call = requests.with_events_url(call, request, run_id)
     run = await service.runs.start(call, run_id, agent=agent)
-    watched = service.dockfile.expose.streaming == "sse"
+    watched = service.dockfile.expose.streaming != "none"
     accepted = bodies.Accepted(
         run_id=run_id,
         status=run.status,
@@ -75,18 +78,21 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
+    """Pattern B, in the form that the caller accepts."""
     service = request.app[SERVICE]
+    media_type = negotiated(request, _FORMS)
     after = requests.position(request)
-    default = service.dockfile.streaming.connection.default_timeout
-    timeout = requests.integer(request, "timeout", default, 1, 3600)
+    timeout = requests.timeout(request)
     strict = requests.boolean(request, "strict")
     run = await readable(request)
     run_id = run.run_id
-    if run.finished and after >= run.last_sequence:
-        return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
     if strict:
         await _refuse_gap(service, run_id, after)
-    stream = AnsweredStream(request, sse)
+    if media_type == polling.MEDIA_TYPE:
+        return await polling.poll(request, run_id, after)
+    if run.finished and after >= run.last_sequence:
+        return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
+    stream = AnsweredStream(request, MEDIA_TYPES[media_type])
     await stream.carry(run_id, after, timeout=timeout)
     return stream.response
 

@@ -138,7 +138,7 @@ class Connection(ABC):
             self._end_silence()
             pages.take = self._take
             service.metrics.open_streams.inc()
-            left, expires = _end(timeout, request)
+            left, expires = time_left(timeout, request)
             try:
                 async with asyncio.timeout(left) as deadline:
                     service.streams.add(deadline)
@@ -270,7 +270,7 @@ class Connection(ABC):
                 connection.setsockopt(socket.IPPROTO_TCP, option, int(self._service.write_seconds * 1000))
 
 
-def _end(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:
+def time_left(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:
     """Return the seconds until a stream's time is over, and whether what opened it expires then."""
     if EXPIRES_AT not in request:
         return timeout, False

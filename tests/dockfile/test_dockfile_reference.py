@@ -158,7 +158,7 @@ def test_summary_of_what_is_ignored(loaded: Callable[..., Loaded]) -> None:
         ("agent: {name: bot, entrypoint: a:b, framework: langgraph}", []),
         ("agent: {name: bot, entrypoint: a:b, framework: langchain}", []),
         ("agent: {name: bot, entrypoint: a:b, framework: custom}", []),
-        ("expose: {streaming: websocket}", ["expose.streaming"]),
+        ("expose: {streaming: websocket}", []),
         ("auth:", []),
         ("auth: {}", []),
         ("auth: {unknown: 1}", ["auth.unknown"]),

@@ -13,10 +13,9 @@ ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom
 # What is not served: sections, and what the line says.
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "redis url": ({"streaming": {"backend": "redis", "redis": {"url": "http://h"}}}, ["streaming.redis.url"]),
-    "websocket": ({"expose": {"streaming": "websocket"}}, ["expose.streaming", "websocket"]),
     "auth": (
-        {"auth": {"mode": "oauth2", "oauth2": {"introspection_url": "http://h/"}}},
-        ["auth", "oauth2"],
+        {"auth": {"mode": "jwt", "jwt": {"public_key_env": "KEY_THAT_IS_NOT_SET"}}},
+        ["auth.jwt.public_key_env", "KEY_THAT_IS_NOT_SET"],
     ),
     "policies": ({"policies": {"tools": {"allow": ["x"]}}}, ["policies.tools.allow", "an unknown field"]),
     "a policy for another process": (
@@ -63,12 +62,12 @@ def test_unserved_features_have_a_line_each(tmp_path: Path, capsys: pytest.Captu
     write_dockfile(
         tmp_path,
         OK,
-        expose={"streaming": "websocket"},
+        policies={"quota": 5},
         auth={"mode": "api_key"},
         secrets={"required": [{"name": "ONE"}]},
     )
     lines = refused(capsys).splitlines()
-    paths = ["expose.streaming: ", "auth: ", "secrets.required: ", "auth.api_keys.env_var: "]
+    paths = ["policies.quota: ", "secrets.required: ", "auth.api_keys.env_var: "]
     assert len(lines) == len(paths)
     assert all(path in line for path, line in zip(paths, lines, strict=True)), lines
 

@@ -16,9 +16,11 @@ DOCS = ["GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /docs/{file
 RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}"]
 STREAM = ["POST /invoke/stream"]
 EVENTS = ["GET /runs/{id}/events"]
+SOCKET = ["GET /invoke/ws"]
+WATCH = ["GET /runs/{id}/ws"]
 COMBINATIONS = [
     (rest, streaming, async_runs)
-    for rest, streaming, async_runs in product((True, False), ("sse", "none"), (True, False))
+    for rest, streaming, async_runs in product((True, False), ("sse", "websocket", "none"), (True, False))
     if rest or streaming != "none"
 ]
 
@@ -26,9 +28,11 @@ COMBINATIONS = [
 def expected(rest: bool, streaming: str, async_runs: bool) -> list[str]:
     return [
         *([*REST, *DOCS] if rest else []),
-        *(STREAM if streaming == "sse" else []),
+        *(STREAM if streaming != "none" else []),
+        *(SOCKET if streaming == "websocket" else []),
         *(RUNS if async_runs else []),
-        *(EVENTS if async_runs and streaming == "sse" else []),
+        *(EVENTS if async_runs and streaming != "none" else []),
+        *(WATCH if async_runs and streaming == "websocket" else []),
     ]
 
 
@@ -71,7 +75,7 @@ async def test_what_does_not_exist_is_an_error_in_json(
     serve: Serve, rest: bool, streaming: str, async_runs: bool
 ) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
-    for endpoint in set(expected(True, "sse", True)) - set(expected(rest, streaming, async_runs)):
+    for endpoint in set(expected(True, "websocket", True)) - set(expected(rest, streaming, async_runs)):
         method, path = endpoint.replace("{id}", "some").replace("{file}", "page.js").split()
         async with served.client.request(method, path, json={} if method == "POST" else None) as answer:
             await error_of(answer, 404, "NOT_FOUND")
@@ -102,9 +106,10 @@ async def test_head_answers_as_get_without_a_body(serve: Serve, path: str) -> No
         assert await answer.read() == b""
 
 
-async def test_head_of_events_is_not_allowed(serve: Serve) -> None:
-    served = await serve()
-    async with served.client.head("/runs/some/events") as answer:
+@pytest.mark.parametrize("path", ["/runs/some/events", "/runs/some/ws", "/invoke/ws"])
+async def test_head_of_a_stream_is_not_allowed(serve: Serve, path: str) -> None:
+    served = await serve(expose={"streaming": "websocket"})
+    async with served.client.head(path) as answer:
         assert answer.status == 405
         assert "GET" in answer.headers["Allow"]
 
