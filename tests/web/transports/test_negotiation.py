@@ -1,0 +1,95 @@
+"""Which form an answer has."""
+
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from dockrion.errors import NotAcceptable
+from dockrion.web.negotiation import negotiated
+from tests.conftest import Serve
+from tests.web.helpers import error_of
+
+SSE, LINES, JSON = OFFERED = ("text/event-stream", "application/x-ndjson", "application/json")
+LIKED: dict[tuple[str, ...], str] = {
+    (): SSE,
+    ("",): SSE,
+    ("*/*",): SSE,
+    ("text/*",): SSE,
+    ("TEXT/Event-Stream; charset=utf-8",): SSE,
+    ("application/json",): JSON,
+    ("application/x-ndjson",): LINES,
+    ("application/*",): LINES,
+    ("application/json, text/plain, */*",): SSE,
+    ("application/json, */*;q=0.5",): JSON,
+    ("application/json;q=0.5, application/x-ndjson;q=0.7",): LINES,
+    ("text/event-stream;q=0, */*;q=0.1",): LINES,
+    ("application/*;q=0.9, application/x-ndjson;q=0.2, text/*;q=0.3",): JSON,
+    ("text/html", "application/json;q=0.1"): JSON,
+    (" , ,application/json;Q=1.000,",): JSON,
+    ("application/json;q=2, application/x-ndjson;q=0.001",): LINES,
+}
+DISLIKED = [
+    "text/html",
+    "application/json;q=0",
+    "*/*;q=0.0",
+    "json",
+    "application/xml, image/*",
+    "*/json",
+    ";q=1",
+]
+
+
+def asking_for(*accepts: str) -> Any:
+    return make_mocked_request("GET", "/", headers=CIMultiDict(("Accept", each) for each in accepts))
+
+
+@pytest.mark.parametrize("accepts", LIKED)
+def test_best_liked_form_is_chosen(accepts: tuple[str, ...]) -> None:
+    assert negotiated(asking_for(*accepts), OFFERED) == LIKED[accepts]
+
+
+@pytest.mark.parametrize("accept", DISLIKED)
+def test_nothing_is_forced_on_anybody(accept: str) -> None:
+    with pytest.raises(NotAcceptable, match="text/event-stream or application/x-ndjson or application/json"):
+        negotiated(asking_for(accept), OFFERED)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.sampled_from('atexpjson/*;,q=.019 \t"'), max_size=60))
+@example("*/*;q=" + "9" * 5000)
+def test_whatever_is_sent_is_chosen_from_or_refused(accept: str) -> None:
+    try:
+        assert negotiated(asking_for(accept), OFFERED) in OFFERED
+    except NotAcceptable:
+        assert accept.strip()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "accept"),
+    [
+        ("GET", "/runs/nobody/events", "text/html"),
+        ("POST", "/invoke/stream", "text/html"),
+        ("POST", "/invoke/stream", "application/json"),
+    ],
+)
+async def test_other_forms_are_refused_before_anything_begins(
+    serve: Serve, method: str, path: str, accept: str
+) -> None:
+    served = await serve()
+    async with served.client.request(method, path, json={}, headers={"Accept": accept}) as answer:
+        await error_of(answer, 406, "NOT_ACCEPTABLE")
+    assert not served.backend._logs
+
+
+@pytest.mark.parametrize("form", OFFERED)
+async def test_answer_says_which_form_it_has_and_what_that_hangs_on(serve: Serve, form: str) -> None:
+    served = await serve()
+    await served.start(run_id="r")
+    await served.finished("r")
+    async with served.client.get("/runs/r/events", headers={"Accept": form}) as answer:
+        assert answer.content_type == form
+        assert "Accept" in answer.headers.getall("Vary")

@@ -1,0 +1,202 @@
+"""WebSockets as bytes: fragments, floods, what is malformed, and peers that are silent."""
+
+import base64
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support import Served, sequences, wait_until
+from tests.web.helpers import Waits
+from tests.web.test_slow_readers import KEEP_ALL, MAX_BUFFERED, Flood, buffered
+from tests.web.transports.carriers import LINES, WEBSOCKET
+from tests.web.wire import Wire, request, shrink_buffers, silent, wire
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+LAST = 0x80
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": base64.b64encode(b"0123456789abcdef").decode(),
+}
+
+
+def frame(first: int, data: bytes = b"") -> bytes:
+    """Frame as clients do: masked, here with nothing."""
+    short = first & CLOSE or len(data) <= 125
+    size = struct.pack("!B", 0x80 | len(data)) if short else struct.pack("!BH", 0x80 | 126, len(data))
+    return bytes((first,)) + size + b"\0\0\0\0" + data
+
+
+class Frames:
+    """A raw connection that has been upgraded."""
+
+    def __init__(self, connection: Wire) -> None:
+        self.wire = connection
+
+    async def send(self, *frames: bytes) -> None:
+        await self.wire.send(b"".join(frames))
+
+    async def next(self) -> tuple[int, bytes]:
+        first, size = await self.wire.reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await self.wire.reader.readexactly(2))
+        return first & 0xF, await self.wire.reader.readexactly(size)
+
+    async def until(self, opcode: int) -> bytes:
+        while True:
+            got, data = await self.next()
+            if got == opcode:
+                return data
+
+    async def close_code(self) -> int:
+        return int.from_bytes((await self.until(CLOSE))[:2])
+
+
+@asynccontextmanager
+async def upgraded(served: Served, path: str = "/invoke/ws") -> AsyncIterator[Frames]:
+    async with wire(served) as connection:
+        await connection.ask("GET", path, UPGRADE)
+        status, headers = await connection.head()
+        assert status.startswith("HTTP/1.1 101 ")
+        assert headers["server"] == "dockrion"
+        assert "sec-websocket-extensions" not in headers
+        yield Frames(connection)
+
+
+async def test_payload_may_come_in_fragments_with_pings_between_them(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET)
+    agent.go.set()
+    async with upgraded(served) as frames:
+        await frames.send(frame(TEXT, b'{"te'), frame(LAST | PING, b"1"), frame(0, b'xt":"\xc3'))
+        assert await frames.until(PONG) == b"1"
+        await frames.send(frame(LAST | PING), frame(LAST, b'\xa4"}'))
+        assert await frames.close_code() == 1000
+    assert agent.payloads == [{"text": "ä"}]
+
+
+MALFORMED: dict[str, tuple[bytes, int]] = {
+    "invalid UTF-8": (frame(LAST | TEXT, b'"\xff"'), 1007),
+    "half a character": (frame(LAST | TEXT, b'"\xc3'), 1007),
+    "too big": (frame(LAST | TEXT, b"x" * 1025), 1009),
+    "too big in fragments": (frame(TEXT, b"x" * 1000) + frame(LAST, b"x" * 1000), 1009),
+    "too big by its own word": (bytes((LAST | TEXT, 0x80 | 127)) + b"\x7f" + b"\xff" * 7 + b"\0" * 4, 1009),
+    "binary": (frame(LAST | BINARY, b"{}"), 1003),
+    "a reserved bit": (frame(LAST | 0x40 | TEXT, b"{}"), 1002),
+    "an unknown opcode": (frame(LAST | 0x3, b""), 1002),
+    "a long ping": (frame(LAST | PING, b"x" * 126), 1002),
+    "a ping in fragments": (frame(PING, b""), 1002),
+    "a continuation of nothing": (frame(LAST, b"{}"), 1002),
+    "a bad close": (frame(LAST | CLOSE, b"\x00"), 1002),
+    "a bad close code": (frame(LAST | CLOSE, struct.pack("!H", 1005)), 1002),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("path", ["/invoke/ws", "/runs/r/ws"])
+async def test_what_is_malformed_closes_with_its_code(serve: Serve, path: str, name: str) -> None:
+    data, code = MALFORMED[name]
+    served = await serve(agent := Waits(), expose=WEBSOCKET, limits={"max_body_bytes": 1024})
+    await served.start(run_id="r")
+    async with upgraded(served, path) as frames:
+        await frames.send(data)
+        assert await frames.close_code() == code
+        await frames.send(frame(LAST | CLOSE, struct.pack("!H", code)))
+        assert await frames.wire.rest() == b""
+    agent.go.set()
+    assert (await served.finished("r"))["status"] == "completed"
+
+
+async def test_payload_of_exactly_the_limit_is_taken(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET, limits={"max_body_bytes": 1024})
+    agent.go.set()
+    async with upgraded(served) as frames:
+        await frames.send(frame(LAST | TEXT, b'"' + b"x" * 1022 + b'"'))
+        assert await frames.close_code() == 1000
+
+
+async def test_closing_handshake_is_answered(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET)
+    await served.start(run_id="r")
+    async with upgraded(served, "/runs/r/ws") as frames:
+        await frames.send(frame(LAST | CLOSE, struct.pack("!H", 4321)))
+        await frames.close_code()
+        assert await frames.wire.rest() == b""
+    agent.go.set()
+
+
+async def test_flood_of_pings_that_is_read_is_answered_and_hurts_no_stream(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET)
+    await served.start(run_id="r")
+    async with upgraded(served, "/runs/r/ws") as frames:
+        for number in range(5):
+            await frames.send(*[frame(LAST | PING, b"%d" % number)] * 500)
+            assert [await frames.until(PONG) for _ in range(500)] == [b"%d" % number] * 500
+        agent.go.set()
+        assert b'"type":"complete"' in [await frames.until(TEXT) for _ in range(2)][-1]
+        assert await frames.close_code() == 1000
+
+
+async def test_flood_of_pings_that_is_not_read_costs_bounded_memory_and_is_closed(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET)
+    shrink_buffers(served)
+    served.service.write_seconds = 0.3
+    await served.start(run_id="r")
+    pings = frame(LAST | PING, b"x" * 125) * 20_000
+    async with wire(served) as connection:
+        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await connection.send(request("GET", "/runs/r/ws", UPGRADE))
+        connection.writer.write(pings)
+        await wait_until(lambda: served.service.streams._deadlines)
+        assert buffered(served) < MAX_BUFFERED
+        await wait_until(lambda: not served.service.streams._deadlines)
+        connection.writer.transport.abort()
+    agent.go.set()
+
+
+async def test_peer_that_answers_pings_stays_and_one_that_does_not_is_closed(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET, streaming={"events": {"heartbeat_interval": 1}})
+    await served.start(run_id="r")
+    async with upgraded(served, "/runs/r/ws") as frames:
+        assert await frames.until(PING) == b""
+        await frames.send(frame(LAST | PONG))
+        assert await frames.until(PING) == b""
+        assert await frames.wire.rest() == b""
+    agent.go.set()
+    assert (await served.finished("r"))["status"] == "completed"
+
+
+SLOW = {"websocket": request("GET", "/runs/r/ws", UPGRADE), "ndjson": request("GET", "/runs/r/events", LINES)}
+
+
+@pytest.mark.parametrize("transport", SLOW)
+async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, transport: str) -> None:
+    served = await serve(agent := Flood(), expose=WEBSOCKET, streaming=KEEP_ALL)
+    served.service.write_seconds = 0.3
+    shrink_buffers(served)
+    await served.start(run_id="r")
+    async with silent(served, SLOW[transport]) as client:
+        await wait_until(lambda: served.service.streams._deadlines)
+        assert buffered(served) < MAX_BUFFERED
+        await wait_until(lambda: not served.service.streams._deadlines)
+        raw, _ = await client.rest()
+    assert b'"type":"complete"' not in raw
+    seen = raw.count(b'"type":"token"')
+    assert 0 < seen < 2000
+    agent.go.set()
+    async with served.events("r", last_event_id=seen) as reader:
+        assert sequences(await reader.all())[-1] == 2002
+
+
+async def test_frames_of_one_who_left_reach_nobody(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET)
+    streams: Any = served.service.streams
+    async with upgraded(served) as frames:
+        await frames.send(frame(LAST | TEXT, b"{}"))
+        await frames.until(TEXT)
+        frames.wire.reset()
+        await wait_until(lambda: agent.stopped and not streams._deadlines)
