@@ -219,8 +219,7 @@ class Socket(Connection):
             code = _NOT_ALLOWED
         elif isinstance(failure, ServiceUnavailable) and self._service.runs.draining:
             code = WSCloseCode.GOING_AWAY
-        with suppress(ConnectionError, ReaderStuckError):
-            await self.send(websocket.message(msgspec.json.encode(body)))
+        await self._tell(websocket.message(msgspec.json.encode(body)))
         await self._close(code, failure.code)
 
     async def _close(self, code: int, reason: str) -> None:

@@ -66,6 +66,7 @@ class Connection(ABC):
         "_run_id",
         "_service",
         "_transport",
+        "_whole",
         "request",
     )
 
@@ -80,6 +81,7 @@ class Connection(ABC):
         self._run_id = ""
         self._after = 0
         self._opened_at = 0.0
+        self._whole = True
 
     @abstractmethod
     async def _open(self) -> None:
@@ -165,9 +167,8 @@ class Connection(ABC):
             return said
 
     async def say(self, control: Control) -> Control:
-        """Tell the reader something, if it still listens."""
-        with suppress(ConnectionError, ReaderStuckError):
-            await self.send(self._framing.said(control))
+        """Tell the reader why this ends, if it still listens."""
+        await self._tell(self._framing.said(control))
         return control
 
     async def send(self, data: bytes) -> None:
@@ -180,13 +181,22 @@ class Connection(ABC):
         if len(data) <= _PIECE_BYTES:
             await self._send_piece(data)
             return
+        self._whole = False
         for piece in self._pieces(data, _PIECE_BYTES):  # so that a reader who takes a little is not stuck
             await self._send_piece(piece)
+        self._whole = True
 
     def abort(self) -> None:
         """Close without an end of the stream, so that the reader knows to resume."""
         if (transport := self.request.transport) is not None:
             transport.abort()
+
+    async def _tell(self, last_words: bytes) -> None:
+        if not self._whole:  # they would pass for the rest of an event that was cut
+            self.abort()
+            return
+        with suppress(ConnectionError, ReaderStuckError):
+            await self.send(last_words)
 
     async def _send_page(self, page: Page) -> None:
         if page is IDLE:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, sequences, wait_until
 from tests.web.helpers import Waits
@@ -170,16 +171,21 @@ async def test_peer_that_answers_pings_stays_and_one_that_does_not_is_closed(ser
     assert (await served.finished("r"))["status"] == "completed"
 
 
-SLOW = {"websocket": request("GET", "/runs/r/ws", UPGRADE), "ndjson": request("GET", "/runs/r/events", LINES)}
+SLOW = {
+    "websocket": ("/runs/r/ws", UPGRADE),
+    "ndjson": ("/runs/r/events", LINES),
+    "sse": ("/runs/r/events", {}),
+}
 
 
-@pytest.mark.parametrize("transport", SLOW)
+@pytest.mark.parametrize("transport", ["websocket", "ndjson"])
 async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, transport: str) -> None:
     served = await serve(agent := Flood(), expose=WEBSOCKET, streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
     shrink_buffers(served)
     await served.start(run_id="r")
-    async with silent(served, SLOW[transport]) as client:
+    path, headers = SLOW[transport]
+    async with silent(served, request("GET", path, headers)) as client:
         await wait_until(lambda: served.service.streams._deadlines)
         assert buffered(served) < MAX_BUFFERED
         await wait_until(lambda: not served.service.streams._deadlines)
@@ -190,6 +196,27 @@ async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, t
     agent.go.set()
     async with served.events("r", last_event_id=seen) as reader:
         assert sequences(await reader.all())[-1] == 2002
+
+
+@pytest.mark.parametrize("transport", SLOW)
+async def test_time_that_is_over_within_an_event_is_not_told_in_the_middle_of_it(
+    serve: Serve, transport: str
+) -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        await context.emit_token("x" * 8_000_000)
+
+    served = await serve(agent, expose=WEBSOCKET)
+    shrink_buffers(served)
+    await served.start(run_id="r")
+    await served.finished("r")
+    path, headers = SLOW[transport]
+    async with silent(served, request("GET", f"{path}?timeout=1", headers)) as client:
+        await wait_until(lambda: served.service.streams._deadlines)
+        await wait_until(lambda: not served.service.streams._deadlines)
+        raw, _ = await client.rest()
+    assert b"xxx" in raw
+    assert b"connect again" not in raw
+    assert b'"type":"complete"' not in raw
 
 
 async def test_frames_of_one_who_left_reach_nobody(serve: Serve) -> None:
