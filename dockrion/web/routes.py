@@ -7,7 +7,7 @@ from aiohttp import hdrs
 
 from dockrion.describe.endpoint import Endpoint
 from dockrion.dockfile import Dockfile
-from dockrion.web import docs, info, ingest, invoke, page, runs, websockets
+from dockrion.web import docs, info, ingest, invoke, page, runs
 from dockrion.web.access import (
     INVOKE,
     KNOWN,
@@ -56,7 +56,7 @@ class Route(msgspec.Struct, frozen=True):
 def routes(dockfile: Dockfile) -> Iterator[Route]:
     """Yield the routes that there are with a Dockfile."""
     expose, streaming = dockfile.expose, dockfile.streaming
-    sse, websocket = expose.streaming != "none", expose.streaming == "websocket"
+    sse = expose.streaming != "none"
     if expose.rest:
         yield Route(hdrs.METH_GET, "/", page.index, OPEN)
         yield Route(hdrs.METH_GET, "/assets/{file}", page.asset, OPEN)
@@ -72,8 +72,6 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         yield Route(hdrs.METH_POST, "/invoke", invoke.invoke, INVOKE)
     if sse:
         yield Route(hdrs.METH_POST, "/invoke/stream", invoke.invoke_stream, INVOKE, streams=True)
-    if websocket:
-        yield Route(hdrs.METH_GET, "/invoke/ws", websockets.invoke, INVOKE, streams=True)
     if streaming.async_runs:
         yield Route(hdrs.METH_POST, "/runs", runs.create, INVOKE)
         yield Route(hdrs.METH_GET, "/runs", runs.recent, INVOKE)
@@ -83,7 +81,11 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         yield Route(hdrs.METH_GET, "/runs/{run_id}/events", runs.events, READ_RUN, streams=True)
         if dockfile.protected:
             yield Route(hdrs.METH_POST, "/runs/{run_id}/token", runs.renew_token, INVOKE)
-    if streaming.async_runs and websocket:
-        yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websockets.watch, READ_RUN, streams=True)
+    if expose.streaming == "websocket":
+        from dockrion.web import websockets  # noqa: PLC0415  few use it, and all would give it memory
+
+        yield Route(hdrs.METH_GET, "/invoke/ws", websockets.invoke, INVOKE, streams=True)
+        if streaming.async_runs:
+            yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websockets.watch, READ_RUN, streams=True)
     if streaming.ingest.enabled:
         yield Route(hdrs.METH_POST, "/runs/{run_id}/events", ingest.push, PRODUCE)
