@@ -38,7 +38,7 @@ def main() -> int:
     body = None
     if options.json is not None:
         body = options.json.encode()
-        headers["Content-Type"] = "application/json"
+        headers = {"Content-Type": "application/json", "Accept": "application/json"} | headers
     request = urllib.request.Request(options.url, body, headers, method=options.request)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:

@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion import bodies, ids
+from dockrion import bodies, ids, sse
 from dockrion.agents.base import Call
 from dockrion.controls import AuthExpired, Control
 from dockrion.web import requests
@@ -11,6 +11,8 @@ from dockrion.web.answered_streams import MEDIA_TYPES, AnsweredStream
 from dockrion.web.answers import answer
 from dockrion.web.negotiation import negotiated
 from dockrion.web.service import RUN_ID, SERVICE
+
+_JSON = "application/json"  # which `curl --json` says it accepts, whatever it is about to watch
 
 
 async def invoke(request: web.Request) -> web.Response:
@@ -31,13 +33,13 @@ async def invoke(request: web.Request) -> web.Response:
 async def invoke_stream(request: web.Request) -> web.StreamResponse:
     """Pattern A: a run whose first reader is its caller."""
     request.app[SERVICE].runs.ready_agent()
-    media_type = negotiated(request, tuple(MEDIA_TYPES))
+    media_type = negotiated(request, (*MEDIA_TYPES, _JSON))
     abandon = abandoned_when_left(request)
     run_id = await begin(request, await requests.call(request), abandon=abandon)
     headers = None
     if request.app[SERVICE].dockfile.streaming.async_runs:
         headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
-    stream = AnsweredStream(request, MEDIA_TYPES[media_type], headers)
+    stream = AnsweredStream(request, MEDIA_TYPES.get(media_type, sse), headers)
     said = None
     try:
         said = await stream.carry(run_id, 0, timeout=None)

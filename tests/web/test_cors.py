@@ -96,7 +96,7 @@ async def test_every_answer_varies_by_origin(
     headers = {"Origin": origin} if origin else {}
     answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, **headers)
     assert answer.status == status
-    assert answer.headers.getall("Vary") == ["Origin"]
+    assert [each for each in answer.headers.getall("Vary") if each != "Accept"] == ["Origin"]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)

@@ -73,7 +73,7 @@ def test_whatever_is_sent_is_chosen_from_or_refused(accept: str) -> None:
     [
         ("GET", "/runs/nobody/events", "text/html"),
         ("POST", "/invoke/stream", "text/html"),
-        ("POST", "/invoke/stream", "application/json"),
+        ("POST", "/invoke/stream", "application/json;q=0, image/*"),
     ],
 )
 async def test_other_forms_are_refused_before_anything_begins(
@@ -83,6 +83,12 @@ async def test_other_forms_are_refused_before_anything_begins(
     async with served.client.request(method, path, json={}, headers={"Accept": accept}) as answer:
         await error_of(answer, 406, "NOT_ACCEPTABLE")
     assert not served.backend._logs
+
+
+async def test_caller_of_a_stream_who_says_json_as_curl_does_gets_events(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.post("/invoke/stream", json={}, headers={"Accept": JSON}) as answer:
+        assert answer.content_type == SSE
 
 
 @pytest.mark.parametrize("form", OFFERED)
