@@ -124,7 +124,7 @@ def test_curl_examples_do_what_they_say() -> None:
     examples = [block for block in blocks("sh") if "localhost:8080" in block]
     with running(ROOT / "config/Dockfile.yaml", port, ROOT):
         outputs = [shell(block.replace("localhost:8080", f"127.0.0.1:{port}"), ROOT) for block in examples]
-    invoked, pattern_a, pattern_b, cancelled, refused, described, resumed, loaded = outputs
+    invoked, pattern_a, pattern_b, cancelled, refused, described, resumed, lines, polled, loaded = outputs
     assert '"text":"Rain is a fine thing"' in invoked
     assert "event: token" in pattern_a
     assert "event: complete" in pattern_a
@@ -133,6 +133,8 @@ def test_curl_examples_do_what_they_say() -> None:
     assert '"status":"completed"' in pattern_b
     assert '{"run_id":"too-long","status":"cancelled"}' in cancelled
     assert '"code":"VALIDATION_ERROR","details":[{"path":"$' in refused
+    assert lines.startswith('{"id":"')
+    assert '"next_sequence":4' in polled
     assert '"openapi":"3.1' in described
     assert '"asyncapi":"3.0' in described
     assert re.search(r"succeeded +50\n", loaded)

@@ -17,6 +17,7 @@ WHEN: dict[type[DockrionError], str] = {
     errors.RunNotFound: "No such run: it never existed, has expired, or is another's.",
     errors.Conflict: "An earlier batch of events is missing.",
     errors.RunExists: "The run id is taken; `details` name the run.",
+    errors.NotAcceptable: "`Accept` takes none of the forms that there are.",
     errors.Gone: "With `strict=true`: the events asked for are no longer kept.",
     errors.PayloadTooLarge: "The body is too large.",
     errors.UnsupportedMediaType: "The body is not JSON.",

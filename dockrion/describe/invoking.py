@@ -40,7 +40,16 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             ],
             body=media.agent_input(dockfile, "/invoke/stream"),
             answers={200: streamed},
-            errors=(*starting(dockfile),),
+            errors=(*starting(dockfile), errors.NotAcceptable),
+        ),
+        "GET /invoke/ws": Operation(
+            tag="invoke",
+            summary="Ask the agent, and watch it work, over a WebSocket",
+            description="The client's first message is the input. The events are in `/asyncapi.json`.",
+            parameters=[
+                query("on_disconnect", "What becomes of the run when the caller leaves.", on_disconnect)
+            ],
+            answers={101: Answer("The connection is a WebSocket (RFC 6455).")},
         ),
     }
 

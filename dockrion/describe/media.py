@@ -33,4 +33,8 @@ def stream(dockfile: Dockfile) -> dict[str, Any]:
         "data": data,
     }
     item = {"type": "object", "properties": fields, "required": ["event", "data"]}
-    return {EVENT_STREAM: {"schema": item, "example": samples.frames(dockfile)}}
+    lines = {"anyOf": [ref("Event"), ref("Control")]}  # of one line, as above
+    return {
+        EVENT_STREAM: {"schema": item, "example": samples.frames(dockfile)},
+        NDJSON: {"schema": lines},
+    }

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from dockrion import bodies, events, sse
+from dockrion import bodies, controls, events
 from dockrion.backends.base import Run
 from dockrion.dockfile.schemas import subschemas
 from dockrion.events import CUSTOM_NAME, CUSTOM_PREFIX, Event, EventFilter
@@ -59,13 +59,49 @@ def of_events(events_filter: EventFilter) -> dict[str, Any]:
     `Event` is any of the events.
     """
     kinds = [kind for name, kind in _named_kinds() if events_filter.allows(name)]
-    found = _of((*kinds, events.Heartbeat, sse.Gap, sse.Notice))
+    found = _of((*kinds, events.Heartbeat)) | _of_controls()
     names = [kind.__name__ for kind in kinds]
     if events_filter.passes_custom:
         found["Custom"] = _custom()
         names.append("Custom")
     found["Event"] = {"title": "Event", "oneOf": [ref(name) for name in names]}
     return found
+
+
+def _of_controls() -> dict[str, Any]:
+    """Return the components for what a connection says of itself.
+
+    An event stream has it as frames, `Gap` or `Notice`; elsewhere it is a `Control`, by its `type`.
+    """
+    found = _of((controls.Gap, controls.Timeout))
+    frames = {"Gap": found["Gap"], "Notice": found["Timeout"]}
+    for name, frame in frames.items():
+        frame["title"] = name
+        del frame["properties"]["type"]
+    kinds = [kind.__struct_config__.tag for kind in controls.Control.__subclasses__()]
+    return frames | {
+        "Control": {
+            "title": "Control",
+            "type": "object",
+            "properties": {"type": {"enum": [*kinds, "heartbeat", "refused", "pong"]}},
+            "required": ["type"],
+            "not": {"required": ["sequence"]},
+        },
+        "Polled": {
+            "title": "Polled",
+            "type": "object",
+            "properties": {
+                "events": {"type": "array", "items": ref("Event")},
+                "next_sequence": {
+                    "type": "integer",
+                    "description": "What to ask for next: `from_sequence`.",
+                },
+                "done": {"type": "boolean", "description": "Nothing will follow."},
+                "gap": {"anyOf": [ref("Gap"), {"type": "null"}]},
+            },
+            "required": ["events", "next_sequence", "done", "gap"],
+        },
+    }
 
 
 def of_pushed() -> dict[str, Any]:

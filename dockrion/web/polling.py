@@ -11,7 +11,7 @@ from dockrion.controls import Gap
 from dockrion.web import requests
 from dockrion.web.answers import answer
 from dockrion.web.service import SERVICE
-from dockrion.web.streams import sooner
+from dockrion.web.streams import time_left
 
 MEDIA_TYPE = "application/json"
 _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -55,7 +55,7 @@ async def _next_page(request: web.Request, run_id: str, after: int, wait: int) -
     most = service.dockfile.streaming.connection.max_subscribers_per_run
     async with follow(service.backend, run_id, after, idle=wait, limit=most) as pages:
         try:
-            async with asyncio.timeout(sooner(wait, request)) as deadline:
+            async with asyncio.timeout(time_left(wait, request)[0]) as deadline:
                 service.streams.add(deadline)
                 try:
                     return await anext(pages, Page((), closed=True))

@@ -21,7 +21,7 @@ from dockrion.errors import (
 from dockrion.web.answers import error_body, failure_of
 from dockrion.web.cors import allowed_origins
 from dockrion.web.requests import MAX_REASON
-from dockrion.web.streams import Connection, ReaderStuckError, sooner
+from dockrion.web.streams import Connection, ReaderStuckError, time_left
 
 _INVALID, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 4400, 4404, 4408, 4429
 _NOT_ALLOWED = WSCloseCode.POLICY_VIOLATION
@@ -116,15 +116,16 @@ class Socket(Connection):
             UnsupportedMediaType: The message is no text.
         """
         streams = self._service.streams
+        left, expires = time_left(seconds, self.request)
         try:
-            async with asyncio.timeout(sooner(seconds, self.request)) as deadline:
+            async with asyncio.timeout(left) as deadline:
                 streams.add(deadline)
                 try:
                     return await self._next_text()
                 finally:
                     streams.remove(deadline)
         except TimeoutError:
-            return await self.say(self._last_words(seconds))
+            return await self.say(self._last_words(seconds, expires=expires))
 
     async def converse(
         self,
@@ -213,7 +214,7 @@ class Socket(Connection):
             await asyncio.sleep(0)  # what has come already is read without waiting, however much it is
 
     async def _refuse(self, failure: DockrionError) -> None:
-        body = {"type": "refused", **error_body(failure, self._service.redactor)}
+        body = {"type": "refused", **msgspec.to_builtins(error_body(failure, self._service.redactor))}
         code = _CODES_OF_STATUSES.get(failure.status, WSCloseCode.INTERNAL_ERROR)
         if isinstance(failure, PolicyViolation):
             code = _NOT_ALLOWED

@@ -39,7 +39,7 @@ async def _invoke(socket: Socket) -> Control | None:
     if not isinstance(text, str):
         return text
     data = text.encode()
-    call = requests.checked_call(request, requests.payload(request, data), len(data))
+    call = await requests.checked_call(request, requests.payload(request, data), len(data))
     run_id = await begin(request, call, abandon=abandon)
     said = None
     try:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from dockrion import sse
 from dockrion.client import Client
-from dockrion.web import streams
 from tests.client.proxies import Proxy
 from tests.support import Served
 
@@ -16,7 +16,7 @@ Connect = Callable[..., Awaitable[Client]]
 
 @pytest.fixture(autouse=True)
 def services_let_readers_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_RETRY_MILLISECONDS", 1)
+    monkeypatch.setattr(sse, "OPENING", b"retry: 1\n\n")
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from dockrion import sse
+from dockrion.controls import Gap
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Run-Id: r\r\n\r\n" + sse.retry(1)
-GAP = sse.gap(1, 3)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Run-Id: r\r\n\r\nretry: 1\n\n"
+GAP = sse.said(Gap(1, 3))
 
 
 class Proxy:

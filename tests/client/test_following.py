@@ -30,6 +30,7 @@ from dockrion.client import (
     Step,
     Token,
 )
+from dockrion.controls import AuthExpired, Draining, Gone, Timeout
 from dockrion.events import Entry
 from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, listening, proxy, scripted
@@ -194,9 +195,9 @@ async def test_what_is_lost_is_said_and_the_stream_goes_on(serve: Serve, connect
 @pytest.mark.parametrize(
     "end",
     [
-        sse.timeout(1),
-        sse.auth_expired(),
-        sse.DRAINING,
+        sse.said(Timeout("over")),
+        sse.said(AuthExpired()),
+        sse.said(Draining()),
         b"",
         b"event: heartbeat\ndata: {}\n\n: keep-alive\n\nevent: unknown\ndata: {}\n\n",
     ],
@@ -325,7 +326,7 @@ async def test_a_type_that_nobody_knows_is_an_event_all_the_same(connect: Connec
 
 
 async def test_events_that_are_no_longer_stored(connect: Connect) -> None:
-    async with scripted(HEAD + entry(1) + sse.gone()) as server:
+    async with scripted(HEAD + entry(1) + sse.said(Gone())) as server:
         client = await connect(server.url)
         with pytest.raises(EventsGone):
             _ = [event async for event in client.events("r")]

@@ -119,7 +119,7 @@ async def test_each_status_is_an_error_of_its_own(connect: Connect, status: int,
 def test_every_status_of_the_service_has_a_class() -> None:
     kinds = [kind for _, kind in inspect.getmembers(served_errors, inspect.isclass)]
     statuses = {kind.status for kind in kinds if issubclass(kind, DockrionError)}
-    unused = {405, 410, 415}  # answers to what this client never asks
+    unused = {405, 406, 410, 415}  # answers to what this client never asks
     assert statuses - unused == errors._BY_STATUS.keys()
 
 
@@ -338,7 +338,7 @@ def test_a_client_needs_nothing_of_the_server_s() -> None:
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    needed = {"dockrion", "dockrion.events", "dockrion.jsonable", "dockrion.sse"}
+    needed = {"dockrion", "dockrion.controls", "dockrion.events", "dockrion.jsonable", "dockrion.sse"}
     ours = {name for name in modules if name.partition(".")[0] == "dockrion" and "client" not in name}
     assert ours == needed
     others = (

@@ -23,6 +23,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     "plain": {},
     "nested": {"io_schema": {"input": _TREE, "output": _TREE}},
     "rest": {"expose": {"streaming": "none"}, "streaming": {"async_runs": False}},
+    "sockets": {"expose": {"streaming": "websocket"}, "auth": {}},
     "chat": {"streaming": {"events": {"allowed": "chat"}, "allow_client_ids": False}},
     "fed": {
         "agent": {"name": "tested", "url": _URL},

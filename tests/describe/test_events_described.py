@@ -10,15 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion import events, sse
+from dockrion import controls, events, ndjson, sse
 from dockrion.describe.schemas import of_events
 from dockrion.events import CONFIGURABLE, MANDATORY, PRESETS, Event, EventFilter
 from tests.describe.services import SERVICES, references, resolved, service, streams
 
 every_service = pytest.mark.parametrize("name", SERVICES)
+SAID = (
+    controls.Gap(1, 5),
+    controls.Timeout("over"),
+    controls.AuthExpired(),
+    controls.Gone(),
+    controls.Draining(),
+)
 KINDS = MANDATORY | CONFIGURABLE
 COMPONENTS = {"components": {"schemas": of_events(EventFilter())}}
-OPERATION = {"GET /runs/{run_id}/events": "runEvents", "POST /invoke/stream": "invokeStream"}
+STREAMS = {"GET /runs/{run_id}/events", "POST /invoke/stream", "GET /runs/{run_id}/ws", "GET /invoke/ws"}
 
 
 def validator(name: str) -> Any:
@@ -82,11 +89,18 @@ def test_custom_events_match_theirs() -> None:
 
 def test_control_frames_match_theirs() -> None:
     decoder = sse.Decoder()
-    frames = sse.gap(1, 5) + sse.timeout(3) + sse.auth_expired() + sse.gone()
-    frames += sse.control("heartbeat", events.heartbeat("run", 4, "beat"))
+    frames = b"".join(map(sse.said, SAID)) + sse.sign_of_life(events.heartbeat("run", 4, "beat"))
     named = {"gap": "Gap", "heartbeat": "Heartbeat"}
-    for message in decoder.feed(frames):
+    messages = decoder.feed(frames)
+    assert len(messages) == len(SAID)  # of draining a comment tells, instead
+    for message in messages:
         VALIDATORS[named.get(message.event, "Notice")].validate(msgspec.json.decode(message.data))
+
+
+def test_lines_about_the_connection_match_theirs() -> None:
+    lines = b"".join(map(ndjson.said, SAID)) + ndjson.sign_of_life(None)
+    for line in lines.splitlines():
+        VALIDATORS["Control"].validate(msgspec.json.decode(line))
 
 
 @pytest.mark.parametrize("allowed", [*PRESETS, "custom", "custom:mood"])
@@ -107,10 +121,11 @@ def test_the_streams_are_asyncapi_3(name: str, tmp_path: Path) -> None:
     assert document["info"].keys() >= {"title", "version"}
     for reference in set(references(document)):
         assert isinstance(resolved(document, reference), dict)
-    assert {operation["action"] for operation in document["operations"].values()} <= {"send"}
+    actions = {f"{each['action']}_{each['channel']['$ref'][11:]}" for each in document["operations"].values()}
+    assert actions == document["operations"].keys()
     served = {channel["title"] for channel in document["channels"].values()}
-    assert served == set() if dockfile.expose.streaming == "none" else served <= OPERATION.keys()
-    assert {f"send_{channel}" for channel in document["channels"]} == document["operations"].keys()
+    assert served == set() if dockfile.expose.streaming == "none" else served <= STREAMS
+    assert {f"send_{channel}" for channel in document["channels"]} <= document["operations"].keys()
     for channel in document["channels"].values():
         in_address = {part.strip("{}") for part in channel["address"].split("/") if part.startswith("{")}
         assert channel.get("parameters", {}).keys() == in_address

@@ -205,8 +205,8 @@ def test_what_the_dockfile_forbids_is_not_offered(tmp_path: Path) -> None:
 def test_streams_are_described_with_their_events(tmp_path: Path) -> None:
     document = described(service(tmp_path, "chat"))
     answer = operations(document)["GET /runs/{run_id}/events"]["responses"]["200"]
-    [(kind, stream)] = answer["content"].items()
-    assert kind == "text/event-stream"
+    assert answer["content"].keys() == {"text/event-stream", "application/x-ndjson", "application/json"}
+    stream = answer["content"]["text/event-stream"]
     assert "event: token\ndata: {" in stream["example"]
     items = stream["schema"]["properties"]["data"]["contentSchema"]["anyOf"]
     assert {"$ref": "#/components/schemas/Event"} in items
