@@ -34,7 +34,14 @@ async def publishing(
     backend, run = Gated(), new_run()
     await backend.create(run)
     texts = Safety(SafetySpec(redact_patterns=list(sources), **spec)).texts()
-    bench = Bench(backend, run, texts=texts, limits=limits or LimitsSpec())
+    limits = limits or LimitsSpec()
+    bench = Bench(
+        backend,
+        run,
+        texts=texts,
+        max_event_bytes=limits.max_event_bytes,
+        max_events=limits.max_events_per_run,
+    )
     yield bench
     bench.publisher.close()
     with contextlib.suppress(SequenceConflict, RunClosed):

@@ -27,6 +27,7 @@ _HEADERS = {
     *("allow", "cache-control", "connection", "content-length", "content-security-policy", "content-type"),
     *("date", "location", "retry-after", "server", "transfer-encoding", "vary", "www-authenticate"),
     *("access-control-allow-headers", "access-control-allow-methods", "access-control-allow-origin"),
+    *("etag", "referrer-policy", "x-content-type-options"),
     *("access-control-expose-headers", "access-control-max-age", "x-accel-buffering", "x-run-id"),
 }
 _HEAD = re.compile(rb"HTTP/\d\.\d (\d{3}) [A-Za-z ]+\r\n((?:[A-Za-z-]+: [ -~]*\r\n)*)\r\n")

@@ -87,7 +87,7 @@ async def test_a_token_opens_nothing_else(serve: Serve, tmp_path: Path) -> None:
     for served in (here, there):
         for endpoint in endpoints(served):
             method, path = endpoint.split()
-            if path in ("/", "/health", "/ready"):
+            if path in ("/", "/health", "/ready", "/assets/{file}", "/docs/{file}"):
                 continue
             if (method, path) != ("GET", "/runs/{run_id}/events"):
                 asked = path.replace("{run_id}", run_id)
@@ -173,7 +173,7 @@ async def test_a_browser_of_another_origin_may_read_the_stream_and_the_refusal(
             ) as answer:
                 assert answer.status == expected
                 assert answer.headers["Access-Control-Allow-Origin"] in (ORIGIN, "*")
-                assert answer.headers["Vary"] == "Origin"
+                assert "Origin" in answer.headers.getall("Vary")
                 if expected == 200:
                     assert answer.content_type == "text/event-stream"
                     events = [each.event for each in await Reader(answer).all()]
