@@ -1,7 +1,6 @@
 """Fixtures of all tests, and the check that nothing is left behind."""
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import ExitStack
@@ -27,11 +26,6 @@ Serve = Callable[..., Awaitable[Served]]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", type=float, default=30.0, help="how long tests/chaos breaks things")
     parser.addoption("--chaos-seed", type=int, help="what tests/chaos breaks, as an earlier run printed it")
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Return more workers than cores: much of their time tests wait for processes and for Redis."""
-    return (os.cpu_count() or 1) * 3 // 2
 
 
 @pytest.hookimpl(wrapper=True)
