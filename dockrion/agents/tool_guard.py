@@ -23,7 +23,7 @@ _in_force: set[Tools] = set()
 
 class _Handler(BaseCallbackHandler):
     raise_error = True
-    run_inline = True  # not in a thread beside those of the loop
+    run_inline = False  # beside one that is, LangChain tells no other of a model's start
     ignore_llm = ignore_chat_model = ignore_chain = ignore_retriever = True
     ignore_retry = ignore_custom_event = True
 

@@ -24,6 +24,8 @@ from dockrion.agents import runnable
 from dockrion.agents.base import Call
 from dockrion.agents.graph import GraphAgent
 from dockrion.agents.messages import Tokens
+from dockrion.agents.tool_guard import ToolGuard
+from dockrion.dockfile.safety_structs import ToolsSpec
 from dockrion.policies.tools import Tools
 from tests.agents.graphs import Model, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
@@ -67,6 +69,13 @@ async def test_a_model_without_messages_says_its_text() -> None:
     ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
     assert "".join(ended.tokens) == "Hello"
     assert ended.output == "Hello"
+
+
+async def test_models_are_heard_also_where_tools_are_watched() -> None:
+    guard = ToolGuard(Tools(ToolsSpec(deny_by_default=True)))
+    ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
+    guard.close()
+    assert "".join(ended.tokens) == "Hello"
 
 
 async def test_a_message_that_calls_a_tool_says_nothing() -> None:

@@ -74,6 +74,7 @@ async def test_the_key_is_in_the_tab_alone_and_in_nothing_that_is_shown(serve: S
 async def test_who_has_no_key_is_told_and_may_enter_one_later(serve: Serve, visit: Visit) -> None:
     served = await serve(auth=AUTH)
     page = await visit(served.port)
+    await expect(page.get_by_role("dialog")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(page.locator("#problem")).to_have_text("This needs a key or token.")
     await expect(page.locator("#readiness")).to_have_text("Ready")
