@@ -19,76 +19,84 @@ class Execution:
         agent: Who works.
         call: What on.
         context: Where its events go.
-        streaming: Whether anybody can see them.
         redactor: Cleans what the agent's exceptions say.
+        news: Set when it is decided how it ends, and when it is over.
+        streaming: Whether anybody can see the events.
+        limit: The time that the agent has, in seconds; None for no limit.
 
     Attributes:
         task: Done when the agent has really ended.
     """
 
     def __init__(
-        self, agent: Agent, call: Call, context: StreamContext, redactor: Redactor, *, streaming: bool
+        self,
+        agent: Agent,
+        call: Call,
+        context: StreamContext,
+        redactor: Redactor,
+        news: asyncio.Event,
+        *,
+        streaming: bool,
+        limit: float | None,
     ) -> None:
         self._context = context
         self._redactor = redactor
+        self._news = news
+        self._stop: Stop | None = None
+        self._given_up = False
         self._began = time.perf_counter()
-        self._waiting: asyncio.Future[None] | None = None
-        self.task = asyncio.create_task(self._work(agent, call, streaming=streaming))
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(self._work(agent, call, streaming=streaming))
+        self._timer = None if limit is None else loop.call_later(limit, self.stop, Stop("timeout"))
 
     @property
     def seconds(self) -> float:
         """How long it has been at work."""
         return time.perf_counter() - self._began
 
-    async def outcome(self, stop: asyncio.Future[Stop], limit: float | None) -> Outcome:
-        """Wait until the agent is done, is to stop, or its time is over; then stop it.
+    @property
+    def decided(self) -> bool:
+        """Whether it is known how it ends: the agent has ended, or was told to."""
+        return self._stop is not None or self.task.done()
 
-        Args:
-            stop: Set when the agent is to stop.
-            limit: The time it has, in seconds.
-        """
-        await self._first_of(stop, limit)
-        ended_elsewhere = stop.done() and stop.result().kind == "ended"  # and was told that this counts
-        if self.task.done() and not ended_elsewhere:
-            result = self.task.result()
-        else:
-            self.cancel()
-            result = outcome.of_stop(stop.result() if stop.done() else Stop("timeout"))
+    @property
+    def over(self) -> bool:
+        """Whether the agent has ended, or has had the time to after it was told to."""
+        return self._given_up or self.task.done()
+
+    def outcome(self) -> Outcome:
+        """Return how it ends, once that is decided."""
+        result = self.task.result() if self._stop is None else outcome.of_stop(self._stop)
         return outcome.with_denied(result, self._context.denied_tools)
 
-    def cancel(self) -> None:
-        """Tell the agent to stop."""
+    def stop(self, stop: Stop) -> None:
+        """Tell the agent to end; too late if it is decided how it ends.
+
+        Args:
+            stop: Why, and so how it ends.
+        """
+        if self.decided:
+            return
+        self._stop = stop
+        self._set_timer(STOP_SECONDS)
+        self.task.add_done_callback(self._end)  # also of a task that has not begun
         self._context.cancel()
         self.task.cancel()
+        self._news.set()
 
-    async def settled(self) -> bool:
-        """Wait until the agent has ended, for as long as one that was told to stop may take.
-
-        Returns:
-            Whether it has.
-        """
-        if not self.task.done():
-            await asyncio.wait((self.task,), timeout=STOP_SECONDS)
-        return self.task.done()
-
-    async def _first_of(self, stop: asyncio.Future[Stop], limit: float | None) -> None:
-        """Wait for the end, the stop, or the limit. `asyncio.wait` takes another turn of the loop."""
-        if self.task.done() or stop.done():
-            return
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         loop = asyncio.get_running_loop()
-        self._waiting = loop.create_future()
-        stop.add_done_callback(self._go_on)
-        timer = None if limit is None else loop.call_later(limit, self._go_on)
-        try:
-            await self._waiting
-        finally:
-            stop.remove_done_callback(self._go_on)
-            if timer is not None:
-                timer.cancel()
+        self._timer = None if seconds is None else loop.call_later(seconds, self._give_up)
 
-    def _go_on(self, _stop: object = None) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+    def _give_up(self) -> None:
+        self._given_up = True
+        self._news.set()
+
+    def _end(self, _task: object = None) -> None:
+        self._set_timer(None)
+        self._news.set()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
         set_current_context(self._context)
@@ -97,5 +105,5 @@ class Execution:
             result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)
-        self._go_on()  # when that is heard, this task is done
+        self._end()  # when that is heard, this task is done
         return outcome.cleaned(result, self._redactor)

@@ -136,7 +136,7 @@ class Ingest:
         # From here on nothing waits, so that of two equal batches one is the first.
         if _is_duplicate(batch, active.producer_seq):
             return Receipt(0, duplicate=True)
-        if active.stop.done() or active.decided or context.closed:
+        if active.decided or context.closed:
             raise _over(active.run_id)
         _refuse_missing(batch, active.producer_seq)
         end = checked.end and outcome.cleaned(checked.end, self._redactor)

@@ -88,7 +88,7 @@ class Lifecycle:
 
     def begin(self, publisher: Publisher, caller: Caller | None) -> StreamContext:
         """Write that the agent starts, and return what it emits through."""
-        run_id = publisher.run.run_id
+        run_id = publisher.run_id
         publisher.publish(
             "started",
             {"agent_name": self._settings.agent_name, "framework": self._settings.framework},
@@ -104,7 +104,7 @@ class Lifecycle:
     ) -> Outcome:
         """Write how the run ended, its terminal event and its record together, and return it."""
         publisher.publish_rest()
-        result = await self.checked(publisher.run.run_id, result, publisher.texts)
+        result = await self.checked(publisher.run_id, result, publisher.texts)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
         return result

@@ -1,19 +1,15 @@
-"""The one writer of a run's log: numbers events as they are emitted and stores them in batches."""
+"""What a run's agent says, numbered as it is emitted, until it is stored."""
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from dockrion import events
-from dockrion.backends.base import Backend, Run
-from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.outcome import Stop
 
@@ -24,38 +20,34 @@ BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
 _TOKEN = "token"  # noqa: S105  an event's type
-_LOST, _LIMIT = Stop("lost"), Stop("limit")
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 1.0
+_LIMIT = Stop("limit")
 
 
 class Publisher:
-    """Takes events from any thread, in one order, and moves them into the backend.
+    """Takes events from any thread, in one order, for whoever stores them.
 
-    What arrives while a batch is on its way forms the next batch; a lone event goes at once.
     Belongs to the event loop that makes it.
 
     Args:
-        backend: Where the run was created.
-        run: Its record.
-        on_stored: Called with each batch that the backend has.
-        stop: Called when the agent has to stop: nothing more can be stored, or it said too much.
-        batch: The most events of a batch, and of the buffer before agents have to wait. A
+        run_id: The run.
+        wake: Called when there is something to store.
+        stop: Called when the agent has to stop, since it said too much.
+        batch: The most events that are stored at once, and that wait before agents have to. A
             part of the backend's window, so that readers who keep up see every event.
         max_event_bytes: How large an event may be, the terminal one excepted.
         max_events: How many there may be before the terminal one.
         texts: What the agent's texts go through, None for nothing.
 
     Attributes:
-        run: The record as last stored.
+        run_id: As it was given.
         texts: As it was given.
+        wake: As it was given.
     """
 
     def __init__(
         self,
-        backend: Backend,
-        run: Run,
-        on_stored: Callable[[Sequence[Entry]], None],
+        run_id: str,
+        wake: Callable[[], None],
         stop: Callable[[Stop], None],
         *,
         batch: int = BUFFER_EVENTS,
@@ -63,26 +55,28 @@ class Publisher:
         max_events: int,
         texts: "Texts | None" = None,
     ) -> None:
-        self.run = run
-        self._batch = batch
-        self._batched: tuple[Run, list[Entry]] = (run, [])
-        self._backend = backend
-        self._on_stored = on_stored
+        self.run_id = run_id
+        self.wake = wake
+        self.texts = texts
         self._stop = stop
+        self._batch = batch
         self._max_event_bytes = max_event_bytes
         self._max_events = max_events
-        self.texts = texts
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
-        self._sequence = run.last_sequence
+        self._sequence = 0
         self._pending: deque[Entry] = deque()
         self._changes: dict[int, dict[str, Any]] = {}  # by the sequence of the event they come with
         self._closed = False
         self._stopped = False
-        self._work = asyncio.Event()
         self._room = asyncio.Event()
-        self._thread_room = threading.Condition(self._lock)
+        self._thread_room: threading.Condition | None = None  # most runs never have a thread wait
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits to be stored."""
+        return bool(self._pending)
 
     @property
     def full(self) -> bool:
@@ -115,28 +109,17 @@ class Publisher:
             texts = None
         if texts is not None:
             # What is refused was never said; what is masked may be larger than it was.
-            data = events.encode(event_type, self.run.run_id, 0, datetime.now(UTC), fields)
+            data = events.encode(event_type, self.run_id, 0, datetime.now(UTC), fields)
             if len(data) > self._max_event_bytes:
                 raise self._too_large(data)
             if event_type != _TOKEN:
                 fields = texts.fields(event_type, fields)
         with self._lock:
-            if self._closed:
-                return
-            if self._sequence >= self._max_events and event_type not in events.TERMINAL:
-                self._on_loop_soon(partial(self._stop, _LIMIT))
-                return
-            if texts is not None:
-                said = texts.token(fields) if event_type == _TOKEN else fields
-                if texts.violation is not None:
-                    self._on_loop_soon(partial(self._stop, Stop("violation", texts.violation)))
-                    return
-                if said is None:
-                    return
-                fields = said
-            news = self._add(event_type, fields, changes)
-        if news:
-            self._on_loop_soon(self._work.set)
+            news = self._publish(event_type, fields, changes, texts)
+        if isinstance(news, Stop):
+            self._on_loop_soon(partial(self._stop, news))
+        elif news:
+            self._on_loop_soon(self.wake)
 
     def publish_rest(self) -> None:
         """Publish what was held back of the tokens: there will be no more."""
@@ -146,14 +129,50 @@ class Publisher:
             rest = self.texts.rest()
             if rest and self.texts.violation is None and not self._closed:
                 self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
-        self._on_loop_soon(self._work.set)
+        self._on_loop_soon(self.wake)
+
+    def take(self) -> tuple[list[Entry], dict[str, Any]]:
+        """Return the next events to be stored, and what changes in the run's record with them."""
+        changes: dict[str, Any] = {}
+        with self._lock:
+            pending, was_full = self._pending, self.full
+            if len(pending) <= self._batch:
+                taken = list(pending)
+                pending.clear()
+            else:
+                taken = [pending.popleft() for _ in range(self._batch)]
+            while self._changes and (sequence := next(iter(self._changes))) <= taken[-1].sequence:
+                changes |= self._changes.pop(sequence)
+            if was_full:
+                self._let_go()
+        return taken, changes
+
+    def _publish(
+        self, event_type: str, fields: dict[str, Any], changes: dict[str, Any], texts: "Texts | None"
+    ) -> Stop | bool:
+        """Add an event; tell whether that is news to who stores it, or why the agent has to stop.
+
+        Called with the lock.
+        """
+        if self._closed:
+            return False
+        if self._sequence >= self._max_events and event_type not in events.TERMINAL:
+            return _LIMIT
+        if texts is not None:
+            said = texts.token(fields) if event_type == _TOKEN else fields
+            if texts.violation is not None:
+                return Stop("violation", texts.violation)
+            if said is None:
+                return False
+            fields = said
+        return self._add(event_type, fields, changes)
 
     def _add(self, event_type: str, fields: dict[str, Any], changes: dict[str, Any]) -> bool:
-        """Add an event to the buffer; tell whether that is news to the writer. Called with the lock."""
+        """Add an event to the buffer; tell whether that is news to who stores it. Called with the lock."""
         sequence = self._sequence + 1
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
-        data = events.encode(event_type, self.run.run_id, sequence, now, fields)
+        data = events.encode(event_type, self.run_id, sequence, now, fields)
         if len(data) > self._max_event_bytes and self.texts is None and not terminal:
             raise self._too_large(data)
         self._sequence = sequence
@@ -176,7 +195,7 @@ class Publisher:
         with self._lock:
             self._closed = True
             self._let_go()
-        self._on_loop_soon(self._work.set)
+        self._on_loop_soon(self.wake)
 
     def release_threads(self) -> None:
         """Let threads that wait for room go on: their run is stopped, and they are to notice."""
@@ -205,52 +224,9 @@ class Publisher:
         self.publish(event_type, fields)
         if self.full and not self.on_loop:
             with self._lock:
+                if self._thread_room is None:
+                    self._thread_room = threading.Condition(self._lock)
                 self._thread_room.wait_for(self._thread_may_go)
-
-    async def write(self) -> None:
-        """Store batches until the terminal event is stored, or the publisher is closed.
-
-        While the storage is away, the batch waits for it. If the log is lost to us for good,
-        `on_lost` is called, and of what follows only the terminal event is stored, if it can be.
-
-        Raises:
-            BackendError: The log is not ours to write any more.
-            RunNotFound: The log is gone.
-        """
-        try:
-            await self._write_batches()
-        except Exception:
-            self._stop(_LOST)
-            await self._write_off()
-            raise
-
-    async def _write_batches(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            if self._take():
-                run, entries = self._batched
-                await _patiently(lambda: self._backend.append(run, entries))  # noqa: B023  awaited at once
-                self.run = run
-                self._batched = run, []
-                self._on_stored(entries)
-            if self._pending:
-                self._work.set()
-                await asyncio.sleep(0)  # the readers' turn, before the window moves on
-            elif self._closed:
-                return
-
-    async def _write_off(self) -> None:
-        """Store the terminal event alone, in a log that may have lost all others."""
-        while not self._closed:
-            self._work.clear()
-            await self._work.wait()
-        while self._take():
-            pass
-        run, entries = self._batched
-        if entries and entries[-1].type in events.TERMINAL:
-            await _patiently(lambda: self._backend.write_off(run, entries[-1]))
-            self._on_stored(entries[-1:])
 
     def _thread_may_go(self) -> bool:
         return self._stopped or not self.full
@@ -262,25 +238,9 @@ class Publisher:
 
     def _let_go(self) -> None:
         """Make everybody look whether they still have to wait. Called with the lock."""
-        self._thread_room.notify_all()
+        if self._thread_room is not None:
+            self._thread_room.notify_all()
         self._on_loop_soon(self._room.set)
-
-    def _take(self) -> bool:
-        """Add the next batch to what is not stored yet; tell whether there was one."""
-        run, entries = self._batched
-        changes: dict[str, Any] = {}
-        with self._lock:
-            pending, was_full = self._pending, self.full
-            taken = [pending.popleft() for _ in range(min(len(pending), self._batch))]
-            while self._changes and (sequence := next(iter(self._changes))) <= taken[-1].sequence:
-                changes |= self._changes.pop(sequence)
-            if was_full:
-                self._let_go()
-        if not taken:
-            return False
-        run = msgspec.structs.replace(run, last_sequence=taken[-1].sequence, **changes)
-        self._batched = run, entries + taken
-        return True
 
     def _on_loop_soon(self, callback: Callable[[], object]) -> None:
         if self.on_loop:
@@ -288,14 +248,3 @@ class Publisher:
         else:
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 self._loop.call_soon_threadsafe(callback)
-
-
-async def _patiently(store: Callable[[], Awaitable[None]]) -> None:
-    """Repeat what the storage could not do because it was away, until it is done."""
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            return await store()
-        except ServiceUnavailable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -1,7 +1,6 @@
 """The run manager: takes payloads, lets agents work on them, and ends what it began."""
 
 import asyncio
-import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,22 +10,19 @@ from dockrion.active import Active
 from dockrion.agents.base import Agent, Call
 from dockrion.backends.base import Backend, Run
 from dockrion.context import StreamContext
-from dockrion.errors import BackendError, InvalidRequest, RunExists, RunNotFound, ServiceUnavailable
+from dockrion.errors import InvalidRequest, RunExists, ServiceUnavailable
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS, Execution
+from dockrion.executor import Executor
 from dockrion.lifecycle import Lifecycle, RunSettings
-from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.outcome import Completed, Stop
 from dockrion.places import Places
-from dockrion.publisher import BUFFER_EVENTS, Publisher
 from dockrion.redaction import Redactor
 
-_logger = logging.getLogger(__name__)
 _NO_EVENTS = EventFilter([])
 _LEFT = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
-_READERS_LAG = 4  # batches that a reader who keeps up may be behind
 
 
 class RunManager:
@@ -48,7 +44,6 @@ class RunManager:
         self.draining = False
         self._settings = settings
         self._backend = backend
-        self._metrics = metrics
         self._redactor = redactor
         self._places = Places(settings.max_concurrent_runs, settings.max_queued_runs)
         self._active: set[Active] = set()
@@ -57,9 +52,9 @@ class RunManager:
         self._idle.set()
         self._stopped = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._writing: set[asyncio.Task[None]] = set()
-        self._batch = max(1, min(BUFFER_EVENTS, settings.max_events // _READERS_LAG))
+        self._carrying: set[asyncio.Task[Any]] = set()
         self._lifecycle = Lifecycle(settings, metrics, redactor)
+        self._executor = Executor(settings, backend, self._lifecycle, metrics, redactor)
         self._listeners = [
             asyncio.create_task(self._listen_for_cancels()),
             asyncio.create_task(self._listen_for_losses()),
@@ -109,7 +104,7 @@ class RunManager:
             owner=call.caller.owner if call.caller else None,
         )
         active.created.add_done_callback(asyncio.Future.exception)  # the caller may have left
-        self._keep(asyncio.create_task(self._carry_out(agent, active, run, call)))
+        self._keep(asyncio.create_task(self._carry_out(agent, active, run, call)), self._carrying)
         try:
             await asyncio.shield(active.created)
         except asyncio.CancelledError:
@@ -143,20 +138,24 @@ class RunManager:
         try:
             if await active.has_place(limit):
                 context = StreamContext(active.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
-                execution = Execution(agent, call, context, self._redactor, streaming=False)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
-                result = await execution.outcome(active.stop, left)
+                active.execution = execution = Execution(
+                    agent, call, context, self._redactor, active.news, streaming=False, limit=left
+                )
+                while not execution.decided:
+                    await active.look_again()
+                result = execution.outcome()
             else:
-                result = outcome.of_stop(active.stop.result() if active.stop.done() else Stop("timeout"))
+                result = outcome.of_stop(active.stop or Stop("timeout"))
         except asyncio.CancelledError:  # the caller left: nobody else can have the output
             if execution is not None:
-                execution.cancel()
+                execution.stop(_LEFT)
             raise
         finally:
-            if execution is None or execution.task.done():
-                self._end(active, execution)
+            if execution is None or execution.over:
+                self._end(active)
             else:
-                self._keep(asyncio.create_task(self._end_when_settled(active, execution)))
+                self._keep(asyncio.create_task(self._end_when_over(active, execution)), self._tasks)
         seconds = execution.seconds if execution else 0.0
         texts = self._lifecycle.texts()
         result = await self._lifecycle.checked(active.run_id, result, texts)
@@ -207,7 +206,7 @@ class RunManager:
     async def aclose(self) -> None:
         """Stop everything without grace."""
         await self.drain(0)
-        unstored = list(self._writing)  # their storage is away
+        unstored = list(self._carrying)  # their storage is away
         for task in (*self._listeners, *unstored):
             task.cancel()
         await asyncio.wait((*self._listeners, *unstored), timeout=STOP_SECONDS)
@@ -218,21 +217,24 @@ class RunManager:
         self._idle.clear()
         return active
 
-    def _end(self, active: Active, execution: Execution | None) -> None:
+    def _end(self, active: Active) -> None:
         """Let go of what has ended. An agent that has not keeps its place until it has."""
+        execution = active.execution
         if execution is None or execution.task.done():
             self._places.release(active.place)
         else:
-            self._keep(execution.task)
+            self._keep(execution.task, self._tasks)
             execution.task.add_done_callback(lambda _: self._places.release(active.place))
+        active.let_go()
         self._active.discard(active)
         if not self._active:
             self._idle.set()
 
-    async def _end_when_settled(self, active: Active, execution: Execution) -> None:
+    async def _end_when_over(self, active: Active, execution: Execution) -> None:
         """End an invocation, whose answer does not wait for a stopped agent to clean up."""
-        await _settle(execution, active.run_id)
-        self._end(active, execution)
+        while not execution.over:
+            await active.look_again()
+        self._end(active)
 
     async def _carry_out(self, agent: Agent, active: Active, run: Run, call: Call) -> None:
         """Do all of a run, from its record to its terminal event."""
@@ -240,50 +242,14 @@ class RunManager:
             await self._create(run, active)
         except Exception as error:
             active.created.set_exception(error)
-            self._end(active, None)
+            self._end(active)
             return
         active.created.set_result(None)
-        self._lifecycle.accepted(run.run_id)
-        publisher = Publisher(
-            self._backend,
-            run,
-            self._metrics.count_events,
-            active.stop_for,
-            batch=self._batch,
-            max_event_bytes=self._settings.limits.max_event_bytes,
-            max_events=self._settings.limits.max_events_per_run,
-            texts=self._lifecycle.texts(),
-        )
-        writer = asyncio.create_task(publisher.write())
-        self._writing.add(writer)
-        execution = None
         try:
-            if await active.has_place(None):
-                active.context = context = self._lifecycle.begin(publisher, call.caller)
-                execution = Execution(agent, call, context, self._redactor, streaming=self._settings.streamed)
-                result = await execution.outcome(active.stop, self._settings.max_run_duration)
-                active.decided = True
-                await _settle(execution, run.run_id)
-            else:
-                result = outcome.of_stop(active.stop.result())
-            seconds = execution.seconds if execution else 0.0
-            result = await self._lifecycle.conclude(publisher, result, seconds, active.metadata)
-            await writer
-            self._lifecycle.log_end(run.run_id, result, seconds, publisher.texts)
-        except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
-            log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=type(error).__name__)
-        except Exception as error:
-            log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
-            if not publisher.closed:  # whatever happened to us, nobody may wait for this run
-                await self._lifecycle.conclude(publisher, outcome.of_stop(Stop("lost")), 0.0, active.metadata)
-                await asyncio.wait((writer,), timeout=STOP_SECONDS)
+            await self._executor.carry_out(agent, call, active, run)
         finally:
-            publisher.close()
-            writer.cancel()
-            self._writing.discard(writer)
-            self._lifecycle.over()
             del self._runs[run.run_id]
-            self._end(active, execution)
+            self._end(active)
 
     async def _create(self, run: Run, active: Active) -> None:
         while (other := self._runs.get(run.run_id)) is not None:
@@ -305,9 +271,10 @@ class RunManager:
             return False
         return True
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    @staticmethod
+    def _keep(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> None:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def _listen_for_losses(self) -> None:
         async for run_id in self._backend.lost_runs():
@@ -318,8 +285,3 @@ class RunManager:
         async for run_id, reason in self._backend.cancel_requests():
             if (active := self._runs.get(run_id)) is not None:
                 active.stop_for(Stop("cancelled", reason and self._redactor.text(reason)))
-
-
-async def _settle(execution: Execution, run_id: str) -> None:
-    if not await execution.settled():
-        log(_logger, logging.WARNING, "agent does not stop", run_id=run_id)

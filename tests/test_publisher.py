@@ -37,7 +37,7 @@ async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
     log = await bench.end()
     assert [entry.type for entry in log] == ["token", "cancelled"]
     decoded = msgspec.json.decode(log[0].data)
-    assert decoded["id"] == f"{bench.publisher.run.run_id}:1"
+    assert decoded["id"] == f"{bench.publisher.run_id}:1"
     assert decoded["sequence"] == log[0].sequence == 1
     assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
 
@@ -69,13 +69,13 @@ async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: Bench
 
 
 async def test_the_record_moves_with_the_events(bench: Bench) -> None:
-    run_id = bench.publisher.run.run_id
+    run_id = bench.publisher.run_id
     bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     bench.token("a")
     await wait_until(lambda: len(bench.stored) == 2)
     record = await bench.backend.get(run_id)
     assert (record.status, record.last_sequence) == ("running", 2)
-    assert bench.publisher.run == record
+    assert bench.log.run == record
     await bench.end()
     record = await bench.backend.get(run_id)
     assert (record.status, record.last_sequence) == ("cancelled", 3)
@@ -84,9 +84,9 @@ async def test_the_record_moves_with_the_events(bench: Bench) -> None:
 async def test_the_record_does_not_move_before_its_event_is_stored(bench: Bench) -> None:
     await hold(bench)
     bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
-    assert bench.publisher.run.status == "accepted"
+    assert bench.log.run.status == "accepted"
     bench.backend.gate.set()
-    await wait_until(lambda: bench.publisher.run.status == "running")
+    await wait_until(lambda: bench.log.run.status == "running")
 
 
 async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> None:
@@ -122,7 +122,7 @@ async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: Bench) -
         bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
     bench.token("b")
     await wait_until(lambda: bench.stored)
-    assert bench.publisher.run.status == "accepted"
+    assert bench.log.run.status == "accepted"
 
 
 async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
@@ -132,9 +132,9 @@ async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
     bench.publisher.publish("error", {"error": "e", "code": "C"}, status="failed")
     await bench.writer
     bench.token("later")
-    log = await read_all(bench.backend, bench.publisher.run.run_id)
+    log = await read_all(bench.backend, bench.publisher.run_id)
     assert [entry.type for entry in log] == ["token", "cancelled"]
-    assert bench.publisher.run.status == "cancelled"
+    assert bench.log.run.status == "cancelled"
 
 
 async def test_threads_that_emit_past_the_end_are_dropped_and_do_not_wait(bench: Bench) -> None:
@@ -274,29 +274,29 @@ async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench
     assert len(await bench.end()) == UNYIELDING_EVENTS + 1
 
 
-async def test_a_writer_whose_log_is_not_its_own_stores_nothing_but_the_end(bench: Bench) -> None:
-    run = bench.publisher.run
-    await bench.backend.append(moved(run, 1), entries(1, 1))
+async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Bench) -> None:
+    run_id = bench.publisher.run_id
+    await bench.backend.append(moved(bench.log.run, 1), entries(1, 1))
     bench.token("a")
-    await wait_until(lambda: bench.lost)
-    bench.token("b")
-    bench.finish()
     with pytest.raises(SequenceConflict):
         await bench.writer
+    bench.token("b")
+    bench.finish()
+    await bench.log.write_off()
     assert [entry.sequence for entry in bench.stored] == [3]
-    found = await follow_all(bench.backend, run.run_id)
+    found = await follow_all(bench.backend, run_id)
     assert [(entry.sequence, entry.type) for entry in found] == [(1, "token"), (3, "cancelled")]
-    assert (await bench.backend.get(run.run_id)).status == "cancelled"
+    assert (await bench.backend.get(run_id)).status == "cancelled"
 
 
-async def test_a_writer_whose_run_is_ended_by_another_stores_nothing(bench: Bench) -> None:
-    run = bench.publisher.run
-    await bench.backend.append(moved(run, 1, "failed"), entries(1, 1, "error"))
+async def test_a_run_that_another_has_ended_takes_nothing(bench: Bench) -> None:
+    await bench.backend.append(moved(bench.log.run, 1, "failed"), entries(1, 1, "error"))
     bench.token("a")
     bench.finish()
     with pytest.raises(RunClosed):
         await bench.writer
-    assert bench.lost
+    with pytest.raises(RunClosed):
+        await bench.log.write_off()
     assert bench.stored == []
 
 
@@ -306,7 +306,6 @@ async def test_a_batch_waits_while_the_storage_is_away(bench: Bench) -> None:
         bench.token(content)
     assert contents(await bench.end()) == ["a", "b", "c"]
     assert bench.backend.away == 0
-    assert not bench.lost
 
 
 async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
+from dockrion.log_writer import LogWriter
 from dockrion.outcome import Stop
 from dockrion.publisher import BUFFER_EVENTS, Publisher
 from tests.backends.conformance import read_all
@@ -44,12 +45,10 @@ class Bench:
         self.stored: list[Entry] = []
         self.stops: list[Stop] = []
         bounds = {"max_event_bytes": 2**20, "max_events": 1_000_000} | options
-        self.publisher = Publisher(backend, run, self.stored.extend, self.stops.append, **bounds)
-        self.writer = asyncio.create_task(self.publisher.write())
-
-    @property
-    def lost(self) -> bool:
-        return any(stop.kind == "lost" for stop in self.stops)
+        self._news = asyncio.Event()
+        self.publisher = Publisher(run.run_id, self._news.set, self.stops.append, **bounds)
+        self.log = LogWriter(backend, run, self.publisher, self.stored.extend)
+        self.writer = asyncio.create_task(self._write())
 
     def token(self, content: str) -> None:
         self.publisher.publish("token", {"content": content, "finish_reason": None})
@@ -60,12 +59,19 @@ class Bench:
     def finish(self) -> None:
         self.publisher.publish("cancelled", {"reason": None}, status="cancelled")
 
+    async def _write(self) -> None:
+        while not self.publisher.closed:
+            await self._news.wait()
+            self._news.clear()
+            await self.log.store()
+        await self.log.store_rest()
+
     async def end(self) -> list[Entry]:
         """Finish the run and return its log."""
         self.finish()
         async with asyncio.timeout(PATIENCE):
             await self.writer
-        log = await read_all(self.backend, self.publisher.run.run_id, limit=100_000)
+        log = await read_all(self.backend, self.publisher.run_id, limit=100_000)
         assert log == self.stored
         assert [entry.sequence for entry in log] == list(range(1, len(log) + 1))
         return log
@@ -100,4 +106,5 @@ async def joined(*threads: threading.Thread) -> None:
 
 
 def waiting_threads(bench: Bench) -> int:
-    return len(bench.publisher._thread_room._waiters)  # type: ignore[attr-defined]
+    room = bench.publisher._thread_room
+    return 0 if room is None else len(room._waiters)  # type: ignore[attr-defined]

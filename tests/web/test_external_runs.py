@@ -188,8 +188,8 @@ async def test_cancel_ends_it(serve: Serve) -> None:
 
 async def test_its_time_is_limited(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED)
-    runs = served.service.runs
-    runs._settings = replace(runs._settings, max_run_duration=0.05)
+    executor = served.service.runs._executor
+    executor._settings = replace(executor._settings, max_run_duration=0.05)
     run_id = await served.start(external="true")
     assert (await last(served, run_id))["code"] == "TIMEOUT_ERROR"
 

@@ -133,8 +133,10 @@ async def test_gauges_follow_what_is_open(serve: Serve) -> None:
 
 
 async def test_delivery_is_timed_for_live_events_only(serve: Serve) -> None:
-    served = await serve(agent)
+    served = await serve(waits := Waits())
     async with served.stream("go") as reader:
+        await reader.until("started")
+        waits.go.set()
         await reader.all()
     live = value(await scrape(served), "dockrion_event_delivery_seconds_count")
     async with served.events(reader.run_id) as late:

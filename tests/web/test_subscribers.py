@@ -59,8 +59,8 @@ async def make_run(served: Served, kind: str) -> None:
     if kind == "unknown":
         return
     if kind == "timed out":
-        runs = served.service.runs
-        runs._settings = replace(runs._settings, max_run_duration=0.05)
+        executor = served.service.runs._executor
+        executor._settings = replace(executor._settings, max_run_duration=0.05)
     await served.start("completed" if kind == "expired" else kind, run_id="r")
     if kind == "cancelled":
         await wait_until(lambda: served.backend._logs["r"].run.last_sequence == 2)
