@@ -12,19 +12,15 @@ from dockrion.outcome import Stop
 from dockrion.places import Place
 
 
-def _future() -> asyncio.Future[Any]:
-    return asyncio.get_running_loop().create_future()
-
-
 class Active(msgspec.Struct, eq=False):
     """A run or an invocation. Made on the event loop.
 
     Attributes:
         run_id: What it is called.
         place: Done when its agent may begin.
+        created: Done when its record is stored, or cannot be.
         news: Set when whoever carries it out has to look again: at its place, at its agent, at
             what was published, at whether it is to stop.
-        created: Done when its record is stored, or cannot be.
         stop: Why its agent has to stop, None while it may go on.
         context: Where its events go, while its agent works.
         execution: Its agent at work, while it does.
@@ -35,8 +31,8 @@ class Active(msgspec.Struct, eq=False):
 
     run_id: str
     place: Place
+    created: asyncio.Future[None]
     news: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
-    created: asyncio.Future[None] = msgspec.field(default_factory=_future)
     stop: Stop | None = None
     context: StreamContext | None = None
     execution: Execution | None = None

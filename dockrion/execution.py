@@ -1,7 +1,6 @@
 """One agent at work on one payload."""
 
 import asyncio
-import time
 
 from dockrion import outcome
 from dockrion.agents.base import Agent, Call
@@ -10,6 +9,7 @@ from dockrion.outcome import Outcome, Stop
 from dockrion.redaction import Redactor
 
 STOP_SECONDS = 5.0
+_TIMEOUT = Stop("timeout")
 
 
 class Execution:
@@ -22,7 +22,6 @@ class Execution:
         redactor: Cleans what the agent's exceptions say.
         news: Set when it is decided how it ends, and when it is over.
         streaming: Whether anybody can see the events.
-        limit: The time that the agent has, in seconds; None for no limit.
 
     Attributes:
         task: Done when the agent has really ended.
@@ -37,22 +36,21 @@ class Execution:
         news: asyncio.Event,
         *,
         streaming: bool,
-        limit: float | None,
     ) -> None:
         self._context = context
         self._redactor = redactor
         self._news = news
         self._stop: Stop | None = None
         self._given_up = False
-        self._began = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        self.task = loop.create_task(self._work(agent, call, streaming=streaming))
-        self._timer = None if limit is None else loop.call_later(limit, self.stop, Stop("timeout"))
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self.task = self._loop.create_task(self._work(agent, call, streaming=streaming))
 
     @property
     def seconds(self) -> float:
         """How long it has been at work."""
-        return time.perf_counter() - self._began
+        return self._loop.time() - self._began
 
     @property
     def decided(self) -> bool:
@@ -63,6 +61,16 @@ class Execution:
     def over(self) -> bool:
         """Whether the agent has ended, or has had the time to after it was told to."""
         return self._given_up or self.task.done()
+
+    async def begin(self, limit: float | None) -> None:
+        """Give the agent its first turn; many are done with that, and the others have a limit.
+
+        Args:
+            limit: The time that it has, in seconds; None for no limit.
+        """
+        await asyncio.sleep(0)
+        if limit is not None and not self.decided:
+            self._timer = self._loop.call_at(self._began + limit, self.stop, _TIMEOUT)
 
     def outcome(self) -> Outcome:
         """Return how it ends, once that is decided."""
@@ -78,24 +86,21 @@ class Execution:
         if self.decided:
             return
         self._stop = stop
-        self._set_timer(STOP_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(STOP_SECONDS, self._give_up)
         self.task.add_done_callback(self._end)  # also of a task that has not begun
         self._context.cancel()
         self.task.cancel()
         self._news.set()
-
-    def _set_timer(self, seconds: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = None if seconds is None else loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
         self._given_up = True
         self._news.set()
 
     def _end(self, _task: object = None) -> None:
-        self._set_timer(None)
+        if self._timer is not None:
+            self._timer.cancel()
         self._news.set()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:

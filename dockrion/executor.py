@@ -94,15 +94,9 @@ class Executor:
             return
         active.context = context = self._lifecycle.begin(publisher, call.caller)
         active.execution = execution = Execution(
-            agent,
-            call,
-            context,
-            self._redactor,
-            active.news,
-            streaming=self._settings.streamed,
-            limit=self._settings.max_run_duration,
+            agent, call, context, self._redactor, active.news, streaming=self._settings.streamed
         )
-        await asyncio.sleep(0)  # the agent's turn: what it says at once is stored with its beginning
+        await execution.begin(self._settings.max_run_duration)  # what it says at once is stored together
         while not execution.over:
             await active.look_again()
             await writer.store()

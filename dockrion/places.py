@@ -11,6 +11,8 @@ Place = asyncio.Future[None]
 class Places:
     """A bounded number of places and a bounded queue for them, first come, first served.
 
+    Made on the event loop.
+
     Args:
         places: How many may be taken at once.
         queue: How many may wait.
@@ -20,6 +22,9 @@ class Places:
         self._free = places
         self._queue = queue
         self._waiting: deque[Place] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._at_once: Place = self._loop.create_future()  # for all who do not wait
+        self._at_once.set_result(None)
 
     def reserve(self) -> Place:
         """Take a place, or one in the queue; the future is done when it is a real one.
@@ -29,14 +34,13 @@ class Places:
         Raises:
             TooManyRuns: The queue is full.
         """
-        place: Place = asyncio.get_running_loop().create_future()
         if self._free:
             self._free -= 1
-            place.set_result(None)
-        elif len(self._waiting) < self._queue:
-            self._waiting.append(place)
-        else:
+            return self._at_once
+        if len(self._waiting) >= self._queue:
             raise TooManyRuns(f"{len(self._waiting)} runs are waiting already; try again later")
+        place: Place = self._loop.create_future()
+        self._waiting.append(place)
         return place
 
     def release(self, place: Place) -> None:

@@ -48,6 +48,7 @@ class RunManager:
         self._places = Places(settings.max_concurrent_runs, settings.max_queued_runs)
         self._active: set[Active] = set()
         self._runs: dict[str, Active] = {}
+        self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
@@ -56,8 +57,8 @@ class RunManager:
         self._lifecycle = Lifecycle(settings, metrics, redactor)
         self._executor = Executor(settings, backend, self._lifecycle, metrics, redactor)
         self._listeners = [
-            asyncio.create_task(self._listen_for_cancels()),
-            asyncio.create_task(self._listen_for_losses()),
+            self._loop.create_task(self._listen_for_cancels()),
+            self._loop.create_task(self._listen_for_losses()),
         ]
 
     def ready_agent(self) -> Agent:
@@ -104,7 +105,7 @@ class RunManager:
             owner=call.caller.owner if call.caller else None,
         )
         active.created.add_done_callback(asyncio.Future.exception)  # the caller may have left
-        self._keep(asyncio.create_task(self._carry_out(agent, active, run, call)), self._carrying)
+        self._keep(self._loop.create_task(self._carry_out(agent, active, run, call)), self._carrying)
         try:
             await asyncio.shield(active.created)
         except asyncio.CancelledError:
@@ -140,8 +141,9 @@ class RunManager:
                 context = StreamContext(active.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 active.execution = execution = Execution(
-                    agent, call, context, self._redactor, active.news, streaming=False, limit=left
+                    agent, call, context, self._redactor, active.news, streaming=False
                 )
+                await execution.begin(left)
                 while not execution.decided:
                     await active.look_again()
                 result = execution.outcome()
@@ -155,7 +157,7 @@ class RunManager:
             if execution is None or execution.over:
                 self._end(active)
             else:
-                self._keep(asyncio.create_task(self._end_when_over(active, execution)), self._tasks)
+                self._keep(self._loop.create_task(self._end_when_over(active, execution)), self._tasks)
         seconds = execution.seconds if execution else 0.0
         texts = self._lifecycle.texts()
         result = await self._lifecycle.checked(active.run_id, result, texts)
@@ -212,7 +214,7 @@ class RunManager:
         await asyncio.wait((*self._listeners, *unstored), timeout=STOP_SECONDS)
 
     def _begin(self, run_id: str) -> Active:
-        active = Active(run_id, self._places.reserve())
+        active = Active(run_id, self._places.reserve(), self._loop.create_future())
         self._active.add(active)
         self._idle.clear()
         return active

@@ -22,7 +22,7 @@ _ANSWER_SECONDS = 10.0
 T = TypeVar("T")
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The record of a run. Never changed, only replaced.
 
     Attributes:

@@ -45,7 +45,7 @@ VIEW_METRICS = Rule("view_metrics")
 READ_DOCS = Rule("read_docs")
 READ_DOCS_PAGE = Rule("read_docs", handler_refuses=True)
 
-CALLER = web.RequestKey("caller", Caller)
+CALLER = web.RequestKey[Caller | None]("caller")
 EXPIRES_AT = web.RequestKey("expires_at", float)  # of what opened the door, in seconds since the epoch
 
 

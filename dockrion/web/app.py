@@ -42,7 +42,8 @@ def create_app(loaded: Loaded) -> web.Application:
 
     app.cleanup_ctx.append(serve)
     app.on_response_prepare.append(_hide_versions)
-    app.on_response_prepare.append(tell_allowance)
+    if loaded.dockfile.auth is not None and loaded.dockfile.auth.rate_limits:
+        app.on_response_prepare.append(tell_allowance)
     app.on_shutdown.append(_end_streams)
     return app
 
@@ -83,6 +84,7 @@ async def answered(request: web.Request, handler: Handler) -> web.StreamResponse
     response: web.StreamResponse | None = None
     counted: str | None = None
     metrics.active_requests.inc()
+    request[CALLER] = None  # until it is known: to look for what is not there takes longer
     try:
         if access.protected:
             await access.admit(request)
@@ -105,7 +107,7 @@ def _note(request: web.Request, response: web.StreamResponse | None, seconds: fl
     streamed = not isinstance(response, web.Response)
     request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
     if _logger.isEnabledFor(logging.INFO):
-        caller = request.get(CALLER)
+        caller = request[CALLER]
         log(
             _logger,
             logging.INFO,

@@ -35,7 +35,7 @@ class Connections:
         """
         if request.path in _ALWAYS_ANSWERED:
             return None
-        caller = request.get(CALLER)
+        caller = request[CALLER]
         who = peer(request) if caller is None else caller.owner
         if self._open[who] >= self._most:
             raise TooManyConnections(f"more than {self._most} requests and streams at a time; end some first")

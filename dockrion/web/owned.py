@@ -17,7 +17,7 @@ async def readable(request: web.Request) -> Run:
         RunNotFound: No such run, or it is another's.
     """
     run = await request.app[SERVICE].backend.get(requests.run_id(request))
-    caller = request.get(CALLER)  # None: nobody is asked, or a token for this very run was sent
+    caller = request[CALLER]  # None: nobody is asked, or a token for this very run was sent
     if caller is not None and run.owner != caller.owner and not reads_all(caller):
         raise RunNotFound(run.run_id)
     return run
@@ -30,14 +30,14 @@ async def refuse_others(request: web.Request) -> None:
         RunNotFound: No such run, or it is another's.
         Forbidden: It is another's, and the caller may only read it.
     """
-    caller = request.get(CALLER)
+    caller = request[CALLER]
     if caller is not None and (await readable(request)).owner != caller.owner:
         raise Forbidden("this run is another's: your role lets you read it, not change it")
 
 
 def listed_owner(request: web.Request) -> str | None:
     """Return whose runs the caller may list, None for everybody's."""
-    caller = request.get(CALLER)
+    caller = request[CALLER]
     return None if caller is None or reads_all(caller) else caller.owner
 
 

@@ -33,7 +33,7 @@ class Rates:
         """
         if self._limits is None:
             return
-        caller = request.get(CALLER)
+        caller = request[CALLER]
         who, roles = (peer(request), ()) if caller is None else (caller.owner, caller.roles)
         allowance = await self._limits.count(who, roles)
         if allowance is None:

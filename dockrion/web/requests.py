@@ -62,7 +62,7 @@ async def checked_call(request: web.Request, value: Any, size: int) -> Call:
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest("the body does not match io_schema.input", details=violations)
-    return Call(value, config, resume, _traceparent(request), caller=request.get(CALLER))
+    return Call(value, config, resume, _traceparent(request), caller=request[CALLER])
 
 
 async def _refuse_phrasings(found: Callable[[Any], list[Violation]], value: Any, size: int) -> None:
@@ -76,8 +76,8 @@ async def _refuse_phrasings(found: Callable[[Any], list[Violation]], value: Any,
 
 def _traceparent(request: web.Request) -> str | None:
     """Return the caller's place in a trace; a malformed one is to be ignored (W3C Trace Context, 3.2)."""
-    sent = request.headers.get("traceparent", "")
-    return sent if _TRACEPARENT.fullmatch(sent) else None
+    sent = request.headers.get("traceparent")
+    return sent if sent is not None and _TRACEPARENT.fullmatch(sent) else None
 
 
 def _config(value: Any, *, allowed: bool) -> dict[str, Any]:

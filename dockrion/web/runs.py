@@ -27,7 +27,7 @@ async def create(request: web.Request) -> web.Response:
     service.runs.ready_agent()
     asked = _client_id(request, service)
     agent = _producer(request, service)
-    call = await requests.call(request) if agent is None else Call(None, caller=request.get(CALLER))
+    call = await requests.call(request) if agent is None else Call(None, caller=request[CALLER])
     await service.rates.count(request)
     request[RUN_ID] = run_id = asked or await service.new_run_id()
     call = requests.with_events_url(call, request, run_id)

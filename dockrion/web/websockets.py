@@ -26,7 +26,7 @@ async def _watch(socket: Socket) -> Control | None:
     after = requests.position(request)
     timeout = requests.timeout(request)
     run = await readable(request)
-    caller = request.get(CALLER)
+    caller = request[CALLER]
     owns = not request.app[SERVICE].access.protected or (caller is not None and caller.owner == run.owner)
     return await socket.converse(run.run_id, after, timeout=timeout, may_cancel=owns)
 

@@ -19,7 +19,7 @@ from dockrion.logs import log
 _logger = logging.getLogger("dockrion.redis")
 BLOCK_SECONDS = 5.0
 _ANSWER_SECONDS = 3.0
-_CONNECT_SECONDS = 2.0
+_CONNECT_SECONDS = 5.0
 _POOL_SECONDS = 5.0
 _CANCEL_AGAIN_SECONDS = 0.02
 _SILENT_SECONDS = 60.0  # how long the same trouble is not told again
