@@ -5,16 +5,18 @@ from functools import cache
 from typing import Protocol
 
 from aiohttp import HttpVersion11, hdrs, web
+from multidict import istr
 
 from dockrion import ndjson, sse
 from dockrion.events import Entry
 from dockrion.web.streams import Connection, Framing
 
+# Names as they are looked up: of others, each response would keep a copy.
 _HEADERS = {
-    "Cache-Control": "no-cache, no-transform",
-    "Connection": "keep-alive",
-    "Vary": "Accept",
-    "X-Accel-Buffering": "no",  # nginx passes the stream on unbuffered
+    hdrs.CACHE_CONTROL: "no-cache, no-transform",
+    hdrs.CONNECTION: "keep-alive",
+    hdrs.VARY: "Accept",
+    istr("X-Accel-Buffering"): "no",  # nginx passes the stream on unbuffered
 }
 
 
