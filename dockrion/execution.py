@@ -21,6 +21,7 @@ class Execution:
         context: Where its events go.
         redactor: Cleans what the agent's exceptions say.
         news: Set when it is decided how it ends, and when it is over.
+        loop: The running event loop.
         streaming: Whether anybody can see the events.
 
     Attributes:
@@ -34,6 +35,7 @@ class Execution:
         context: StreamContext,
         redactor: Redactor,
         news: asyncio.Event,
+        loop: asyncio.AbstractEventLoop,
         *,
         streaming: bool,
     ) -> None:
@@ -43,9 +45,9 @@ class Execution:
         self._stop: Stop | None = None
         self._given_up = False
         self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self.task = self._loop.create_task(self._work(agent, call, streaming=streaming))
+        self._loop = loop
+        self._began = loop.time()
+        self.task = loop.create_task(self._work(agent, call, streaming=streaming))
 
     @property
     def seconds(self) -> float:

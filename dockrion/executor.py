@@ -26,6 +26,8 @@ _READERS_LAG = 4  # batches that a reader who keeps up may be behind
 class Executor:
     """Lets agents work on runs whose record is stored, and stores what they say and how they end.
 
+    Made on the event loop.
+
     Args:
         settings: What the Dockfile says.
         backend: Where runs are kept.
@@ -47,12 +49,14 @@ class Executor:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._redactor = redactor
+        self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, and so made once
         self._batch = max(1, min(BUFFER_EVENTS, settings.max_events // _READERS_LAG))
 
     async def carry_out(self, agent: Agent, call: Call, active: Active, run: Run) -> None:
         """Carry out a run, in a task of its own."""
         publisher = Publisher(
             run.run_id,
+            self._loop,
             active.news.set,
             active.stop_for,
             batch=self._batch,
@@ -94,7 +98,7 @@ class Executor:
             return
         active.context = context = self._lifecycle.begin(publisher, call.caller)
         active.execution = execution = Execution(
-            agent, call, context, self._redactor, active.news, streaming=self._settings.streamed
+            agent, call, context, self._redactor, active.news, self._loop, streaming=self._settings.streamed
         )
         await execution.begin(self._settings.max_run_duration)  # what it says at once is stored together
         while not execution.over:

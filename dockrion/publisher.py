@@ -26,10 +26,9 @@ _LIMIT = Stop("limit")
 class Publisher:
     """Takes events from any thread, in one order, for whoever stores them.
 
-    Belongs to the event loop that makes it.
-
     Args:
         run_id: The run.
+        loop: The event loop that makes this, and that stores the events.
         wake: Called when there is something to store.
         stop: Called when the agent has to stop, since it said too much.
         batch: The most events that are stored at once, and that wait before agents have to. A
@@ -47,6 +46,7 @@ class Publisher:
     def __init__(
         self,
         run_id: str,
+        loop: asyncio.AbstractEventLoop,
         wake: Callable[[], None],
         stop: Callable[[Stop], None],
         *,
@@ -62,7 +62,7 @@ class Publisher:
         self._batch = batch
         self._max_event_bytes = max_event_bytes
         self._max_events = max_events
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._sequence = 0

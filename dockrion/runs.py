@@ -141,7 +141,7 @@ class RunManager:
                 context = StreamContext(active.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 active.execution = execution = Execution(
-                    agent, call, context, self._redactor, active.news, streaming=False
+                    agent, call, context, self._redactor, active.news, self._loop, streaming=False
                 )
                 await execution.begin(left)
                 while not execution.decided:

@@ -12,7 +12,7 @@ from dockrion.events import Entry
 from dockrion.web.streams import Connection, Framing
 
 # Names as they are looked up: of others, each response would keep a copy.
-_HEADERS = {
+_HEADERS: dict[str, str] = {
     hdrs.CACHE_CONTROL: "no-cache, no-transform",
     hdrs.CONNECTION: "keep-alive",
     hdrs.VARY: "Accept",

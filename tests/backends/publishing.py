@@ -46,7 +46,9 @@ class Bench:
         self.stops: list[Stop] = []
         bounds = {"max_event_bytes": 2**20, "max_events": 1_000_000} | options
         self._news = asyncio.Event()
-        self.publisher = Publisher(run.run_id, self._news.set, self.stops.append, **bounds)
+        self.publisher = Publisher(
+            run.run_id, asyncio.get_running_loop(), self._news.set, self.stops.append, **bounds
+        )
         self.log = LogWriter(backend, run, self.publisher, self.stored.extend)
         self.writer = asyncio.create_task(self._write())
 
