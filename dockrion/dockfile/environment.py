@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from dotenv import dotenv_values
 
 from dockrion.dockfile.problems import DockfileError, Problem, dotted
 from dockrion.dockfile.yaml_source import Document, is_unicode, read_text
@@ -90,6 +89,8 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415  those who have no such file do without its memory
+
     values = dotenv_values(stream=StringIO(read_text(path)), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}
 

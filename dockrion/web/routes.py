@@ -7,7 +7,7 @@ from aiohttp import hdrs
 
 from dockrion.describe.endpoint import Endpoint
 from dockrion.dockfile import Dockfile
-from dockrion.web import docs, info, ingest, invoke, page, runs
+from dockrion.web import docs, info, invoke, page, runs
 from dockrion.web.access import (
     INVOKE,
     KNOWN,
@@ -88,4 +88,6 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         if streaming.async_runs:
             yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websockets.watch, READ_RUN, streams=True)
     if streaming.ingest.enabled:
+        from dockrion.web import ingest  # noqa: PLC0415  as above
+
         yield Route(hdrs.METH_POST, "/runs/{run_id}/events", ingest.push, PRODUCE)

@@ -5,8 +5,7 @@ from typing import cast, get_args
 from aiohttp import hdrs, web
 
 from dockrion import bodies
-from dockrion.agents.base import Call
-from dockrion.agents.fed import FedAgent
+from dockrion.agents.base import Agent, Call
 from dockrion.backends.base import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
@@ -14,7 +13,6 @@ from dockrion.web import polling, requests
 from dockrion.web.access import CALLER
 from dockrion.web.answered_streams import MEDIA_TYPES, AnsweredStream
 from dockrion.web.answers import answer
-from dockrion.web.ingest import refuse_strangers
 from dockrion.web.negotiation import negotiated
 from dockrion.web.owned import listed_owner, readable, refuse_others
 from dockrion.web.service import RUN_ID, SERVICE, Service
@@ -97,13 +95,16 @@ async def events(request: web.Request) -> web.StreamResponse:
     return stream.response
 
 
-def _producer(request: web.Request, service: Service) -> FedAgent | None:
+def _producer(request: web.Request, service: Service) -> Agent | None:
     """Return what stands for an agent that is none of ours, if the run is to be fed by others."""
     if not requests.boolean(request, "external"):
         return None
     spec = service.dockfile.streaming.ingest
     if not spec.enabled:
         raise InvalidRequest("this service takes no events; see streaming.ingest")
+    from dockrion.agents.fed import FedAgent  # noqa: PLC0415  few use it, and all would give it memory
+    from dockrion.web.ingest import refuse_strangers  # noqa: PLC0415  as above
+
     if not service.access.protected:
         refuse_strangers(request)
     return FedAgent(spec.idle_timeout)

@@ -18,7 +18,6 @@ from dockrion.dockfile.safety_structs import PoliciesSpec
 from dockrion.events import EventFilter
 from dockrion.execution import STOP_SECONDS
 from dockrion.ids import CustomIds
-from dockrion.ingest import Ingest
 from dockrion.lifecycle import RunSettings
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -31,6 +30,7 @@ from dockrion.web.connections import Connections
 from dockrion.web.rates import Rates
 
 if TYPE_CHECKING:
+    from dockrion.ingest import Ingest
     from dockrion.policies.texts import Safety
 
 _logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Service:
         loading: Done when the agent is loaded; raises `StartError` when it cannot be.
         streams: Those open now.
         connections: Counts what each caller has open.
-        ingest: Takes what other processes push.
+        ingest: Takes what other processes push; there where `streaming.ingest` is enabled.
         phrasings: Finds what is refused in a body; None where nothing is.
         access: Tells who gets in.
         rates: How often.
@@ -99,17 +99,15 @@ class Service:
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
-        limits = self.dockfile.limits
-        self.ingest = Ingest(
-            self.runs.find, self.backend, self.redactor, max_event_bytes=limits.max_event_bytes
-        )
+        if self.dockfile.streaming.ingest.enabled:
+            self.ingest = self._ingest()
         self.phrasings = _phrasings(self.dockfile.policies)
         self.access = Access(
             self.dockfile.auth, _authenticator(loaded), self.backend, loaded.credentials.ingest_token
         )
         self.rates = Rates(self.dockfile.auth, self.backend)
         self.streams = OpenStreams()
-        self.connections = Connections(limits.max_connections_per_caller)
+        self.connections = Connections(self.dockfile.limits.max_connections_per_caller)
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIds | None = None
         self._directory = loaded.path.parent
@@ -147,7 +145,8 @@ class Service:
         self.loading.cancel()
         await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
-        await self.ingest.aclose()
+        if self.dockfile.streaming.ingest.enabled:
+            await self.ingest.aclose()
         await self.access.aclose()
         await self.backend.aclose()
         if self.runs.agent is not None:
@@ -158,6 +157,12 @@ class Service:
         self._custom_ids = await load_ids(self.dockfile, self._directory)
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
+
+    def _ingest(self) -> "Ingest":
+        from dockrion.ingest import Ingest  # noqa: PLC0415  as the backend below
+
+        limits = self.dockfile.limits
+        return Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limits.max_event_bytes)
 
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)
