@@ -25,6 +25,8 @@ from tests.web.transports.carriers import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("every_backend")
+
 TOKENS = 400
 READERS = 3  # of each transport
 KEEP_ALL: dict[str, Any] = {"redis": {"max_events_per_run": 1000}}
@@ -62,7 +64,6 @@ async def read_from(served: Served, agent: Fast, index: int, transport: str) -> 
         return await all_of(heards)
 
 
-@pytest.mark.usefixtures("every_backend")
 async def test_readers_of_every_transport_get_the_same_bytes_whenever_they_join(serve: Serve) -> None:
     transports = list(WATCHING) * READERS
     served = await serve(agent := Fast(len(transports)), expose=WEBSOCKET, streaming=KEEP_ALL)
@@ -80,7 +81,6 @@ async def test_readers_of_every_transport_get_the_same_bytes_whenever_they_join(
 
 
 @every_transport
-@pytest.mark.usefixtures("every_backend")
 async def test_reader_who_reconnects_at_random_gets_every_event_once(serve: Serve, transport: str) -> None:
     served = await serve(agent := Fast(1), expose=WEBSOCKET, streaming=KEEP_ALL)
     await served.start(run_id="r")
@@ -99,7 +99,6 @@ async def test_reader_who_reconnects_at_random_gets_every_event_once(serve: Serv
 
 
 @every_stream
-@pytest.mark.usefixtures("every_backend")
 async def test_caller_gets_the_bytes_of_every_other_reader(serve: Serve, transport: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with asking(served, transport) as caller:
