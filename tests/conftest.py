@@ -61,11 +61,10 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         await service.loading
         if agent is not placeholder:
             service.runs.agent = HandlerAgent(agent)
-        listening = await asyncio.get_running_loop().create_server(
-            protocols(client.server.handler, service.dockfile.limits), client.host, 0, backlog=1024
-        )
+        protocol = protocols(client.server.handler, service.dockfile.limits, service.write_seconds)
+        listening = await asyncio.get_running_loop().create_server(protocol, client.host, 0, backlog=1024)
         closing.callback(listening.close)
-        served = Served(client, service, listening.sockets[0].getsockname()[1])
+        served = Served(client, service, listening)
         started.append(served)
         return served
 

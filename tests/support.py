@@ -66,7 +66,11 @@ class Served:
 
     client: Client
     service: Service
-    port: int  # where connections are as `dockrion run` makes them; the client's are aiohttp's own
+    listening: asyncio.Server  # for connections as `dockrion run` makes them; the client's are aiohttp's own
+
+    @property
+    def port(self) -> int:
+        return int(self.listening.sockets[0].getsockname()[1])
 
     @property
     def backend(self) -> MemoryBackend:

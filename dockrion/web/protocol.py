@@ -1,8 +1,11 @@
 """One connection: how long it may be idle, how long its lines may be, and what malformed HTTP is answered."""
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -17,7 +20,31 @@ _LINGER_SECONDS = 10.0  # to read what nobody wants: else its sender may miss th
 
 
 class Protocol(web.RequestHandler):
-    """Answers in JSON also what never becomes a request."""
+    """Answers in JSON also what never becomes a request, and ends with a peer that takes nothing.
+
+    Args:
+        write_seconds: How long the peer may take nothing.
+        settings: Those of aiohttp.
+    """
+
+    __slots__ = ("_write_seconds",)
+
+    def __init__(self, *server: Any, write_seconds: float, **settings: Any) -> None:
+        super().__init__(*server, **settings)
+        self._write_seconds = write_seconds
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the kernel end the connection when its peer takes nothing (RFC 5482; tcp(7) on Linux).
+
+        Whoever writes would wait for it without end, or not notice: heartbeats to a peer that is
+        gone fill its buffers far too slowly.
+        """
+        super().connection_made(transport)
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        connection = transport.get_extra_info("socket")
+        if option is not None and connection.family != socket.AF_UNIX:
+            with suppress(OSError):  # it is gone already, as the first read will find
+                connection.setsockopt(socket.IPPROTO_TCP, option, int(self._write_seconds * 1000))
 
     def handle_error(
         self,
@@ -42,18 +69,20 @@ class Protocol(web.RequestHandler):
         return response
 
 
-def protocols(server: web.Server, limits: LimitsSpec) -> Callable[[], Protocol]:
+def protocols(server: web.Server, limits: LimitsSpec, write_seconds: float) -> Callable[[], Protocol]:
     """Return what makes the protocol of each connection.
 
     Args:
         server: Who is asked for answers.
         limits: What the Dockfile says.
+        write_seconds: How long a peer may take nothing.
     """
     return partial(
         Protocol,
         server,
+        write_seconds=write_seconds,
         loop=asyncio.get_running_loop(),
-        access_log=None,  # type: ignore[arg-type]
+        access_log=None,
         keepalive_timeout=limits.idle_timeout,
         max_line_size=limits.max_query_bytes,
         max_field_size=limits.max_header_bytes,

@@ -97,10 +97,9 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
     await runner.setup()
     listening = AsyncExitStack()
     try:
-        accept = partial(
-            _accept, listening, protocols(cast("web.Server", runner.server), loaded.dockfile.limits)
-        )
-        loading = app[SERVICE].loading
+        service, server = app[SERVICE], cast("web.Server", runner.server)
+        accept = partial(_accept, listening, protocols(server, loaded.dockfile.limits, service.write_seconds))
+        loading = service.loading
         if worker is None:
             await accept(await listening.enter_async_context(address.bound()))
         elif worker.place.alone:
@@ -115,7 +114,7 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
                 worker.ready()
             await ended
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
-        await app[SERVICE].drain(grace)
+        await service.drain(grace)
     finally:
         await listening.aclose()
         await runner.cleanup()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +136,6 @@ class Connection(ABC):
             except ConnectionError:  # the reader left while the backend was asked
                 return None
             self._opened_at = time.time()
-            self._end_silence()
             pages.take = self._take
             service.metrics.open_streams.inc()
             left, expires = time_left(timeout, request)
@@ -265,19 +263,6 @@ class Connection(ABC):
         if expires:
             return AuthExpired()
         return Timeout(f"{timeout or 0} s are over; connect again to go on")
-
-    def _end_silence(self) -> None:
-        """Let the kernel end a connection whose peer acknowledges nothing.
-
-        Heartbeats to a peer that is gone fill its buffers far too slowly to be noticed by
-        the writer (RFC 5482, TCP User Timeout; tcp(7) on Linux).
-        """
-        option = getattr(socket, "TCP_USER_TIMEOUT", None)
-        transport = self.request.transport
-        connection = transport.get_extra_info("socket") if transport is not None else None
-        if option is not None and connection is not None and connection.family != socket.AF_UNIX:
-            with suppress(OSError):  # it is gone already, as the first write will find
-                connection.setsockopt(socket.IPPROTO_TCP, option, int(self._service.write_seconds * 1000))
 
 
 def time_left(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:

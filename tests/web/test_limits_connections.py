@@ -205,7 +205,8 @@ async def test_everybody_on_a_unix_socket_is_one_caller(serve: Serve, tmp_path: 
 
 @asynccontextmanager
 async def _unix(served: Served, path: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    protocol = protocols(served.client.server.handler, served.service.dockfile.limits)
+    service = served.service
+    protocol = protocols(served.client.server.handler, service.dockfile.limits, service.write_seconds)
     listening = await asyncio.get_running_loop().create_unix_server(protocol, path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
         yield session

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -101,7 +102,10 @@ async def test_reader_who_was_closed_can_resume(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
-async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for_it(serve: Serve) -> None:
+async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.web.service._WRITE_SECONDS", 0.5)
     stopped = asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> None:
@@ -112,9 +116,18 @@ async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for
             stopped.set()
 
     served = await serve(agent)
-    served.service.write_seconds = 0.5
     async with silent(served, request("POST", "/invoke/stream", body=b"{}")):
         await asyncio.wait_for(stopped.wait(), PATIENCE)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
+async def test_an_answer_that_nobody_takes_is_let_go(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockrion.web.service._WRITE_SECONDS", 0.5)
+    served = await serve(lambda _payload: TEXT * EVENTS)
+    shrink_buffers(served)
+    async with silent(served, request("POST", "/invoke", body=b"{}")):
+        await wait_until(lambda: buffered(served) > 0)
+        await wait_until(lambda: not buffered(served))
 
 
 async def test_caller_who_does_not_read_stops_the_agent_by_default(serve: Serve) -> None:
@@ -147,14 +160,16 @@ async def test_reader_who_does_not_read_holds_up_no_agent(serve: Serve) -> None:
 async def test_reader_who_reads_slowly_is_not_closed(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     agent.go.set()
-    served.service.write_seconds = 0.4
+    served.service.write_seconds = 1.0  # a machine may stand still for a part of it
     async with silent_reader(served, "B") as client:
-        raw = b""
-        while not raw.endswith(b"0\r\n\r\n"):  # far longer in all than it may take nothing
+        raw, slow_until = b"", time.monotonic() + 2.0
+        while not raw.endswith(b"0\r\n\r\n"):
             data = await client.read(16 * 1024)
             assert data, "closed"
             raw += data
-            await asyncio.sleep(0.001)
+            if time.monotonic() < slow_until:
+                await asyncio.sleep(0.01)
+        assert time.monotonic() > slow_until, "it has read too fast to show anything"
     assert raw.count(b"event: complete\n") == 1
 
 

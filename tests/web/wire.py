@@ -103,12 +103,8 @@ async def wire(served: Served) -> AsyncIterator[Wire]:
 
 def shrink_buffers(served: Served) -> None:
     """Let the kernel buffer little for connections accepted from now on."""
-    runner = served.client.server.runner
-    assert runner is not None
-    for site in runner.sites:
-        server: Any = site._server  # its listening sockets are nowhere else
-        for listening in server.sockets:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    for listening in served.listening.sockets:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 class Silent:
@@ -139,7 +135,7 @@ async def silent(served: Served, data: bytes) -> AsyncIterator[Silent]:
     with socket.socket() as connection:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await loop.sock_connect(connection, (served.client.host, served.client.port))
+        await loop.sock_connect(connection, (served.client.host, served.port))
         await loop.sock_sendall(connection, data)
         yield Silent(connection)
 
