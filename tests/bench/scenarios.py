@@ -52,20 +52,15 @@ class Dockrion:
             await response.read()
 
     async def post_run(self) -> None:
-        await self.start(n=1)
+        async with self._session.post(f"{self.server.url}/runs", json={"n": 1}) as response:
+            await response.read()
 
     async def settled(self) -> None:
         """Wait until no run is waiting or working."""
-        for status in ("accepted", "running"):
-            url = f"{self.server.url}/runs?status={status}&limit=1"
-            while True:
-                async with self._session.get(url) as response:
-                    page = await response.json()
-                if page["items"]:
-                    continue
-                if page["next"] is None:
-                    break
-                url = f"{self.server.url}/runs?status={status}&limit=1&cursor={page['next']}"
+        over = False
+        while not over:
+            async with self._session.get(f"{self.server.url}/metrics") as response:
+                over = "\ndockrion_active_runs 0.0\n" in await response.text()
 
     async def start(self, **payload: Any) -> str:
         async with self._session.post(f"{self.server.url}/runs", json=payload) as response:
