@@ -82,8 +82,8 @@ async def test_a_violation_stops_a_thread_at_its_next_emit(serve: Serve, emit: s
 
     def agent(_payload: Any, context: StreamContext) -> None:
         context.sync_emit_token("a ")
-        EMITS[emit](context)
         try:
+            EMITS[emit](context)
             for _ in range(int(PATIENCE / 0.005)):
                 context.sync_emit_token("later")
                 stopped.wait(0.005)

@@ -1,6 +1,5 @@
 """The bytes of a stream, whole, as they stand on the connection."""
 
-import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -40,8 +39,7 @@ NASTY = [
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every event happen at the same moment, and take no time."""
     monkeypatch.setattr("dockrion.publisher.datetime", SimpleNamespace(now=lambda _zone: NOW))
-    clock = SimpleNamespace(perf_counter=lambda: 0.0, time=time.time, monotonic=time.monotonic)
-    monkeypatch.setattr("dockrion.execution.time", clock)
+    monkeypatch.setattr("dockrion.execution.Execution.seconds", 0.0)
 
 
 async def speak(payload: list[str], context: StreamContext) -> dict[str, Any]:
