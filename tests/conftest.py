@@ -1,6 +1,7 @@
 """Fixtures of all tests, and the check that nothing is left behind."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import ExitStack
@@ -43,7 +44,12 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     """Fail a test that leaves a task or a thread."""
     before = set(threading.enumerate())
     yield
-    await wait_until(lambda: asyncio.all_tasks() <= {asyncio.current_task()})
+    try:
+        await wait_until(lambda: asyncio.all_tasks() <= {asyncio.current_task()})
+    except AssertionError:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.print_stack(file=sys.stdout)
+        raise
     await wait_until(lambda: set(threading.enumerate()) - before <= _default_executor_threads())
 
 

@@ -51,8 +51,10 @@ return eternal
 async def replica(kind: str, agent: str, max_events: int = MAX_EVENTS) -> AsyncIterator[RedisBackend]:
     """A replica of the service of an agent, on the shared server of a kind."""
     backend = RedisBackend(shared(kind).url, agent=agent, max_events=max_events, ttl=60, max_run_duration=60)
-    yield backend
-    await backend.aclose()
+    try:
+        yield backend
+    finally:
+        await backend.aclose()
 
 
 def _redis(kind: str) -> Callable[[int], AbstractAsyncContextManager[Backend]]:

@@ -8,6 +8,7 @@ import pytest
 
 from dockrion.backends.base import Backend
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.link import end
 from dockrion.backends.redis.store import Store
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import PATIENCE, begin
@@ -181,4 +182,17 @@ async def test_connections_that_are_cut_cost_at_most_the_questions_under_way(
         assert server.kill_clients()
         assert await asyncio.gather(*asking) == [f"{writer.run_id}|{n}".encode() for n in range(20)]
     for each in (owner, other):
+        await each.aclose()
+
+
+async def test_replicas_are_heard_before_their_first_beat(server: RedisServer) -> None:
+    owner, asker = (
+        RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
+    )
+    for each in (owner, asker):
+        await end(each._tasks[1:])  # what beats from time to time
+    writer = await begin(owner)
+    async with answering(owner, echo):
+        assert await ask(asker, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+    for each in (owner, asker):
         await each.aclose()

@@ -3,12 +3,14 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from dockrion.backends.base import Question, answered
 from dockrion.backends.redis.store import Store
 from dockrion.errors import LogUnreadable, RunNotFound, ServiceUnavailable
 
 _QUESTION_SECONDS = 60  # one that nobody has looked at by then is gone
+_MOST_WAITING = 10_000
 
 
 class Asking:
@@ -23,7 +25,7 @@ class Asking:
         self._store = store
         self._replica = replica
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
-        self._asked: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+        self._asked: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(_MOST_WAITING)
 
     async def ask(self, run_id: str, question: bytes) -> bytes:
         """Return the answer of a run's owner.
@@ -42,7 +44,8 @@ class Asking:
 
     def hear_question(self, run_id: str, number: str, asker: str) -> None:
         """Take note of a question. It is looked at when somebody asks for questions."""
-        self._asked.put_nowait((run_id, number, asker))
+        with suppress(asyncio.QueueFull):  # nobody does; its asker is told that nobody answered
+            self._asked.put_nowait((run_id, number, asker))
 
     def hear_answer(self, number: str, answer: bytes) -> None:
         """Pass on an answer, if somebody still waits for it."""

@@ -82,10 +82,12 @@ class RedisBackend:
         )
         self._renew_watches_at = time.monotonic() + _WATCHES_RENEWED_SECONDS
         self._eviction_checked = False
+        self._has_beaten = False
         self._tasks = [asyncio.create_task(feed.listen()), asyncio.create_task(self._keep())]
 
     async def create(self, run: Run) -> None:
         self._link.check()
+        await self._be_heard()
         try:
             await self._store.create(self.replica, run)
         except RunExists:
@@ -133,6 +135,7 @@ class RedisBackend:
             yield await self._cancels.get()
 
     async def ask_owner(self, run_id: str, question: bytes) -> bytes:
+        await self._be_heard()
         return await self._asking.ask(run_id, question)
 
     def questions(self) -> AsyncIterator[Question]:
@@ -180,6 +183,25 @@ class RedisBackend:
             self._custody.finished(run.run_id)
         self._watching.wake(run.run_id, Page(entries, closed=run.finished))
 
+    async def _be_heard(self) -> None:
+        """See that others can leave questions and answers: before the first beat there is no place for them.
+
+        Raises:
+            ServiceUnavailable: That cannot be done now.
+        """
+        if self._has_beaten:
+            return
+        try:
+            if await self._beat():
+                self._watching.wake_all()
+        except LogUnreadable as error:
+            raise ServiceUnavailable(_UNUSABLE) from error
+
+    async def _beat(self) -> bool:
+        anew = await self._custody.beat()
+        self._has_beaten = True
+        return anew
+
     async def _keep(self) -> None:
         """Do what has to be done again and again, for ever."""
         while True:
@@ -192,7 +214,7 @@ class RedisBackend:
                     await self._until_doubt()
 
     async def _keep_once(self) -> None:
-        anew = await self._custody.beat()
+        anew = await self._beat()
         if self._link.reached() or anew or time.monotonic() >= self._renew_watches_at:
             await self._watching.renew()
             self._watching.wake_all()
