@@ -208,6 +208,11 @@ class StreamContext:
         if self._publisher is not None:
             self._publisher.release_threads()
 
+    def seal(self) -> None:
+        """Take nothing more from the agent: it is over. For the service."""
+        if self._publisher is not None:
+            self._publisher.seal()
+
     @property
     def denied_tools(self) -> list[str]:
         """The first of the tools whose calls were stopped. For the service."""

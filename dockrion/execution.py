@@ -1,13 +1,17 @@
 """One agent at work on one payload."""
 
 import asyncio
+import logging
+from datetime import UTC, datetime
 
 from dockrion import outcome
 from dockrion.agents.base import Agent, Call
 from dockrion.context import StreamContext, set_current_context
+from dockrion.logs import log
 from dockrion.outcome import Outcome, Stop
 from dockrion.redaction import Redactor
 
+_logger = logging.getLogger("dockrion.runs")
 STOP_SECONDS = 5.0
 _TIMEOUT = Stop("timeout")
 
@@ -26,6 +30,7 @@ class Execution:
 
     Attributes:
         task: Done when the agent has really ended.
+        ended_at: When it was over, None until then.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class Execution:
         self._news = news
         self._stop: Stop | None = None
         self._given_up = False
+        self.ended_at: datetime | None = None
+        self._seconds: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = loop
         self._began = loop.time()
@@ -51,8 +58,8 @@ class Execution:
 
     @property
     def seconds(self) -> float:
-        """How long it has been at work."""
-        return self._loop.time() - self._began
+        """How long it has been at work, or was."""
+        return self._loop.time() - self._began if self._seconds is None else self._seconds
 
     @property
     def decided(self) -> bool:
@@ -76,7 +83,12 @@ class Execution:
 
     def outcome(self) -> Outcome:
         """Return how it ends, once that is decided."""
-        result = self.task.result() if self._stop is None else outcome.of_stop(self._stop)
+        if self._stop is not None:
+            result = outcome.of_stop(self._stop)
+        elif self.task.cancelled():  # by itself, in its last step
+            result = outcome.of_exception(asyncio.CancelledError())
+        else:
+            result = self.task.result()
         return outcome.with_denied(result, self._context.denied_tools)
 
     def stop(self, stop: Stop) -> None:
@@ -93,16 +105,22 @@ class Execution:
         self._timer = self._loop.call_later(STOP_SECONDS, self._give_up)
         self.task.add_done_callback(self._end)  # also of a task that has not begun
         self._context.cancel()
-        self.task.cancel()
+        self._loop.call_soon(self.task.cancel)  # what is cancelled is the agent's, and may raise
         self._news.set()
 
     def _give_up(self) -> None:
+        log(_logger, logging.WARNING, "agent does not stop", run_id=self._context.run_id)
         self._given_up = True
-        self._news.set()
+        self._end()
 
     def _end(self, _task: object = None) -> None:
+        """Note that it is over, whatever the agent still says. The first time counts."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._seconds is None:
+            self._seconds = self.seconds
+            self.ended_at = datetime.now(UTC)
+            self._context.seal()
         self._news.set()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:

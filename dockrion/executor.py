@@ -67,28 +67,45 @@ class Executor:
         writer = LogWriter(self._backend, run, publisher, self._metrics.count_events)
         self._lifecycle.accepted(run.run_id)
         try:
-            await self._work(agent, call, active, publisher, writer)
-            result, seconds = await self._conclude(active, publisher)
-            await writer.store_rest()
-            self._lifecycle.log_end(run.run_id, result, seconds, publisher.texts)
-        except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
-            log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=type(error).__name__)
-            await _until_stopped(active)
-            if not publisher.closed:
-                await self._conclude(active, publisher)
-            with suppress(BackendError, RunNotFound):
-                await writer.write_off()
+            await self._carry_out(agent, call, active, publisher, writer)
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
-            await _until_stopped(active)
-            if not publisher.closed:  # whatever happened to us, nobody may wait for this run
-                await self._lifecycle.conclude(publisher, outcome.of_stop(_LOST), 0.0, active.metadata)
-            with suppress(BackendError, RunNotFound, TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await _store_what_can_be(writer)
+            await self._save(active, publisher, writer)
         finally:
             publisher.close()
             self._lifecycle.over()
+
+    async def _carry_out(
+        self, agent: Agent, call: Call, active: Active, publisher: Publisher, writer: LogWriter
+    ) -> None:
+        try:
+            await self._work(agent, call, active, publisher, writer)
+            result, seconds = await self._conclude(active, publisher)
+            await writer.store_rest()
+        except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
+            log(_logger, logging.WARNING, "run lost", run_id=active.run_id, reason=type(error).__name__)
+            await _until_stopped(active)
+            if not publisher.ended:
+                await self._conclude(active, publisher)
+            with suppress(BackendError, RunNotFound):
+                await writer.write_off()
+        else:
+            self._lifecycle.log_end(active.run_id, result, seconds, publisher.texts)
+
+    async def _save(self, active: Active, publisher: Publisher, writer: LogWriter) -> None:
+        """End a run that we have failed: nobody may wait for it."""
+        await _until_stopped(active)
+        if not publisher.ended:
+            try:
+                await self._conclude(active, publisher)
+            except Exception:  # has been told: it failed before
+                lost = outcome.of_stop(_LOST)
+                await self._lifecycle.conclude(publisher, lost, 0.0, None, active.metadata)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await _store_what_can_be(writer)
+        except Exception as error:
+            log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=active.run_id, error=error)
 
     async def _work(
         self, agent: Agent, call: Call, active: Active, publisher: Publisher, writer: LogWriter
@@ -104,17 +121,16 @@ class Executor:
         while not execution.over:
             await active.look_again()
             await writer.store()
-        if not execution.task.done():
-            log(_logger, logging.WARNING, "agent does not stop", run_id=active.run_id)
 
     async def _conclude(self, active: Active, publisher: Publisher) -> tuple[Outcome, float]:
         """Publish how the run ends; return that, and the seconds the agent worked."""
         execution = active.execution
         if execution is None:  # it was stopped before it had a place
-            result, seconds = outcome.of_stop(active.stop or _LOST), 0.0
+            result, seconds, ended_at = outcome.of_stop(active.stop or _LOST), 0.0, None
         else:
-            result, seconds = execution.outcome(), execution.seconds
-        return await self._lifecycle.conclude(publisher, result, seconds, active.metadata), seconds
+            result, seconds, ended_at = execution.outcome(), execution.seconds, execution.ended_at
+        conclude = self._lifecycle.conclude
+        return await conclude(publisher, result, seconds, ended_at, active.metadata), seconds
 
 
 async def _until_stopped(active: Active) -> None:

@@ -100,13 +100,27 @@ class Lifecycle:
         return StreamContext(run_id, settings.events_filter, publisher, caller, settings.tools)
 
     async def conclude(
-        self, publisher: Publisher, result: Outcome, seconds: float, metadata: dict[str, Any]
+        self,
+        publisher: Publisher,
+        result: Outcome,
+        seconds: float,
+        ended_at: datetime | None,
+        metadata: dict[str, Any],
     ) -> Outcome:
-        """Write how the run ended, its terminal event and its record together, and return it."""
+        """Write how the run ended, its terminal event and its record together, and return it.
+
+        Args:
+            publisher: The run's.
+            result: How its agent ended.
+            seconds: How long that worked.
+            ended_at: When it ended, None for now.
+            metadata: What the record says of this run besides.
+        """
         publisher.publish_rest()
         result = await self.checked(publisher.run_id, result, publisher.texts)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
-        publisher.publish(event_type, fields, status=result.status, completed_at=datetime.now(UTC), **changes)
+        ended_at = ended_at or datetime.now(UTC)
+        publisher.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
 
     def texts(self) -> "Texts | None":

@@ -69,6 +69,7 @@ class Publisher:
         self._pending: deque[Entry] = deque()
         self._changes: dict[int, dict[str, Any]] = {}  # by the sequence of the event they come with
         self._closed = False
+        self._ended = False
         self._stopped = False
         self._room = asyncio.Event()
         self._thread_room: threading.Condition | None = None  # most runs never have a thread wait
@@ -84,8 +85,13 @@ class Publisher:
 
     @property
     def closed(self) -> bool:
-        """Whether the run is over, and what is published is dropped."""
+        """Whether what the agent says is dropped."""
         return self._closed
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event was published, or never will be."""
+        return self._ended
 
     @property
     def on_loop(self) -> bool:
@@ -127,7 +133,7 @@ class Publisher:
             return
         with self._lock:
             rest = self.texts.rest()
-            if rest and self.texts.violation is None and not self._closed:
+            if rest and self.texts.violation is None and not self._ended:
                 self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
         self._on_loop_soon(self.wake)
 
@@ -154,7 +160,7 @@ class Publisher:
 
         Called with the lock.
         """
-        if self._closed:
+        if self._ended or (self._closed and event_type not in events.TERMINAL):
             return False
         if self._sequence >= self._max_events and event_type not in events.TERMINAL:
             return _LIMIT
@@ -180,7 +186,7 @@ class Publisher:
         if changes:
             self._changes[sequence] = changes
         if terminal:
-            self._closed = True
+            self._closed = self._ended = True
             self._let_go()
         return len(self._pending) == 1 or self._closed
 
@@ -188,13 +194,16 @@ class Publisher:
         most = self._max_event_bytes
         return ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
 
-    def close(self) -> None:
-        """Take no more events, and let go of whoever waits for room."""
-        if self._closed:
-            return
+    def seal(self) -> None:
+        """Take no more events but the terminal one, and let go of whoever waits for room."""
         with self._lock:
             self._closed = True
             self._let_go()
+
+    def close(self) -> None:
+        """Take no more events at all."""
+        self.seal()
+        self._ended = True
         self._on_loop_soon(self.wake)
 
     def release_threads(self) -> None:

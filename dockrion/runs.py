@@ -104,7 +104,7 @@ class RunManager:
             metadata=self._lifecycle.metadata,
             owner=call.caller.owner if call.caller else None,
         )
-        active.created.add_done_callback(asyncio.Future.exception)  # the caller may have left
+        active.created.add_done_callback(_look_at)  # the caller may have left
         self._keep(self._loop.create_task(self._carry_out(agent, active, run, call)), self._carrying)
         try:
             await asyncio.shield(active.created)
@@ -201,7 +201,7 @@ class RunManager:
         if await self._is_idle(grace) or self._stopped:
             return
         self._stopped = True
-        for active in self._active:
+        for active in list(self._active):
             active.stop_for(Stop("shutdown"))
         await self._is_idle(_CANCEL_SECONDS)
 
@@ -246,6 +246,10 @@ class RunManager:
             active.created.set_exception(error)
             self._end(active)
             return
+        except asyncio.CancelledError:  # the service ends
+            active.created.cancel()
+            self._end(active)
+            raise
         active.created.set_result(None)
         try:
             await self._executor.carry_out(agent, call, active, run)
@@ -287,3 +291,8 @@ class RunManager:
         async for run_id, reason in self._backend.cancel_requests():
             if (active := self._runs.get(run_id)) is not None:
                 active.stop_for(Stop("cancelled", reason and self._redactor.text(reason)))
+
+
+def _look_at(created: asyncio.Future[None]) -> None:
+    if not created.cancelled():
+        created.exception()
