@@ -155,6 +155,7 @@ def test_a_missing_executable_fails_and_says_what_to_install(monkeypatch: pytest
 @pytest.mark.parametrize("number", ENDS)
 async def test_no_server_outlives_the_tests(number: int, tmp_path: Path) -> None:
     code = f"""
+import signal
 import time
 from pathlib import Path
 from tests.servers import KINDS, PATIENCE, RedisServer
@@ -162,6 +163,7 @@ servers = [RedisServer(kind, Path({str(tmp_path)!r})) for kind in KINDS]
 for server in servers:
     server.start()
 servers[0].pause()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
 print(*(server.popen.pid for server in servers), flush=True)
 while True:
     time.sleep(0.01)
@@ -172,10 +174,13 @@ while True:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
-        assert process.stdout
-        pids = [int(word) for word in process.stdout.readline().split()]
-        process.send_signal(number)
-        process.wait(PATIENCE)
+        try:
+            assert process.stdout
+            pids = [int(word) for word in process.stdout.readline().split()]
+            process.send_signal(number)
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
     assert len(pids) == len(KINDS)
     await wait_until(lambda: not any(_exists(pid) for pid in pids))
 
