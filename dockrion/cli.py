@@ -15,7 +15,7 @@ import msgspec
 import dockrion
 from dockrion import logs, metrics
 from dockrion.agents.loading import refusals
-from dockrion.dockfile import DockfileError, Loaded, json_schema, load, summary, unserved
+from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 from dockrion.web.docs import Description
@@ -191,6 +191,8 @@ def _refuse_split(loaded: Loaded, workers: int) -> None:
 
 def _validate(options: argparse.Namespace) -> int:
     if options.schema:
+        from dockrion.dockfile.reference import json_schema  # noqa: PLC0415  as the load test
+
         print(msgspec.json.format(msgspec.json.encode(json_schema())).decode())
         return 0
     loaded = load(options.dockfile, env_file=options.env_file, environ=os.environ)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from dockrion.events import CUSTOM_PREFIX, Entry
@@ -42,6 +41,8 @@ def forget(directory: str, number: int) -> None:
         directory: Where it had its files.
         number: The process's.
     """
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  one process does without
+
     mark_process_dead(number, directory)
 
 
@@ -123,6 +124,8 @@ class _Shared(Collector):
     """The sums over all processes, without what agents count."""
 
     def __init__(self, directory: str) -> None:
+        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415  as above
+
         self._collector = MultiProcessCollector(None, directory)
 
     def collect(self) -> Iterator[Metric]:

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from dockrion import StreamContext, errors, events
-from dockrion.dockfile import load, table
+from dockrion.dockfile import load
+from dockrion.dockfile.reference import table
 from dockrion.errors import DockrionError
 from dockrion.metrics import Metrics
 from dockrion.web.app import create_app

@@ -4,7 +4,6 @@ from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.loading import Loaded, load
 from dockrion.dockfile.overview import summary, unserved
 from dockrion.dockfile.problems import DockfileError, Problem
-from dockrion.dockfile.reference import json_schema, table
 from dockrion.dockfile.structs import Dockfile
 
 __all__ = [
@@ -13,9 +12,7 @@ __all__ = [
     "DockfileError",
     "Loaded",
     "Problem",
-    "json_schema",
     "load",
     "summary",
-    "table",
     "unserved",
 ]

@@ -7,8 +7,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from dockrion.dockfile import Dockfile, Loaded, json_schema, summary, table, unserved
+from dockrion.dockfile import Dockfile, Loaded, summary, unserved
 from dockrion.dockfile.messages import kinds
+from dockrion.dockfile.reference import json_schema, table
 
 SOUND: dict[str, Any] = {
     "version": "1.0",

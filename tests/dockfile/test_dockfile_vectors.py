@@ -14,7 +14,8 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from dockrion.dockfile import Loaded, json_schema
+from dockrion.dockfile import Loaded
+from dockrion.dockfile.reference import json_schema
 from dockrion.dockfile.yaml_source import Document, read_text
 
 FOLDER = Path(__file__).parent
