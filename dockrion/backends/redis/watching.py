@@ -25,11 +25,18 @@ class _Watched:
     def __init__(self) -> None:
         self.watches: set[Watch] = set()
         self.counted: set[Watch] = set()
+        self.waiting: set[Watch] = set()  # to be counted
         self.armed = False
+        self.told: int | None = None  # what Redis was told last
         self.untold = False
         self.arming = asyncio.Lock()  # Redis is told numbers, which must arrive in order
         self.reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
         self.newest: tuple[int, Page] | None = None
+
+    @property
+    def readers(self) -> int:
+        """What Redis is to know: how many are counted, or that nobody watches."""
+        return len(self.counted) if self.watches else _NO_READERS
 
     def at_hand(self, after: int) -> Page | None:
         """Return what is known to follow a position."""
@@ -71,8 +78,8 @@ class Watching:
             yield watch
         finally:
             watch.close()
-            watched.watches.discard(watch)
-            watched.counted.discard(watch)
+            for those in (watched.watches, watched.counted, watched.waiting):
+                those.discard(watch)
             if limit is not None or not watched.watches:
                 await self._in_the_end(self._disarm(run_id, watched))
 
@@ -120,9 +127,15 @@ class Watching:
             async with AsyncExitStack() as arming:
                 for _, watched in chunk:
                     await arming.enter_async_context(watched.arming)
-                numbers = [self._numbers(run_id, watched) for run_id, watched in chunk]
-                await self._store.link.keep_each(*numbers)
-                for run_id, watched in chunk:
+                numbers = [watched.readers for _, watched in chunk]
+                await self._store.link.keep_each(
+                    *(
+                        self._command(run_id, readers)
+                        for (run_id, _), readers in zip(chunk, numbers, strict=True)
+                    )
+                )
+                for (run_id, watched), readers in zip(chunk, numbers, strict=True):
+                    watched.told = readers
                     self._told(run_id, watched)
 
     async def aclose(self) -> None:
@@ -138,34 +151,57 @@ class Watching:
         return page
 
     async def _arm(self, run_id: str, watched: _Watched, watch: Watch, limit: int | None) -> None:
+        """Have Redis know of a watch; those that wait at the same time are told together."""
+        if limit is not None:
+            watched.waiting.add(watch)
         async with watched.arming:
-            if limit is None and watched.armed:
-                return
-            readers = len(watched.counted) + (limit is not None)
-            watched.untold = True  # until it is known what was stored
-            reply = await self._store.ask(run_id, self._command(run_id, readers, limit))
-            if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
-                reply = await self._store.ask(run_id, self._command(run_id, readers, limit, *dead))
-            watched.untold = False
-            if reply[0] == b"missing":
-                raise RunNotFound(run_id)
-            if reply[0] == b"full":
-                raise TooManySubscribers(
-                    f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
-                )
-            watched.armed = True
-            if limit is not None and watch in watched.watches:
-                watched.counted.add(watch)
+            if limit is None:
+                if not watched.armed:
+                    await self._tell(run_id, watched, set(), None)
+            elif watch in watched.waiting:
+                new = set(watched.waiting)
+                watched.waiting.discard(watch)
+                if await self._tell(run_id, watched, new, limit):
+                    return
+                if new == {watch} or not await self._tell(run_id, watched, {watch}, limit):
+                    raise TooManySubscribers(
+                        f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
+                    )
+
+    async def _tell(self, run_id: str, watched: _Watched, new: set[Watch], limit: int | None) -> bool:
+        """Tell Redis how many readers there are with some new ones; return whether that many may be.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        readers = len(watched.counted) + len(new)
+        watched.untold = True  # until it is known what was stored
+        reply = await self._store.ask(run_id, self._command(run_id, readers, limit))
+        if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
+            reply = await self._store.ask(run_id, self._command(run_id, readers, limit, *dead))
+        watched.untold = False
+        if reply[0] == b"missing":
+            raise RunNotFound(run_id)
+        if reply[0] == b"full":
+            return False
+        watched.armed, watched.told = True, readers
+        watched.waiting -= new
+        watched.counted |= new & watched.watches  # some may have left meanwhile
+        return True
 
     async def _disarm(self, run_id: str, watched: _Watched) -> None:
         async with watched.arming:
-            if not (watched.armed or watched.untold):
+            if not (watched.armed or watched.untold) or (
+                not watched.untold and watched.told == watched.readers
+            ):
                 self._told(run_id, watched)
                 return
             watched.untold = True
             watched.armed = bool(watched.watches) and watched.armed
             with suppress(ServiceUnavailable, BackendError):  # the keeper tells it later
-                await self._store.link.send(self._numbers(run_id, watched))
+                readers = watched.readers
+                await self._store.link.send(self._command(run_id, readers))
+                watched.told = readers
                 self._told(run_id, watched)
 
     def _told(self, run_id: str, watched: _Watched) -> None:
@@ -173,10 +209,6 @@ class Watching:
         watched.untold = False
         if not watched.watches and self._watched.get(run_id) is watched:
             del self._watched[run_id]
-
-    def _numbers(self, run_id: str, watched: _Watched) -> Command:
-        readers = len(watched.counted) if watched.watches else _NO_READERS
-        return self._command(run_id, readers)
 
     def _command(self, run_id: str, readers: int, limit: int | None = None, *dead: bytes) -> Command:
         keys = self._store.keys
