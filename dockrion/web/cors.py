@@ -4,7 +4,7 @@ aiohttp-cors answers preflights and marks the answers of routes; what has no rou
 405) is marked here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp_cors
 from aiohttp import hdrs, web
@@ -20,6 +20,7 @@ _EXPOSED = (
     "X-Run-Id",
 )
 _MAX_AGE_SECONDS = 600
+Mark = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
 
 
 def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
@@ -33,10 +34,13 @@ def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
         allow_methods="*" if "*" in methods else methods,
         max_age=_MAX_AGE_SECONDS,
     )
+    before = len(app.on_response_prepare)
     setup = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
     for resource in list(app.router.resources()):
         setup.add(resource)  # not its routes: those would be allowed whatever the methods say
-    app.on_response_prepare.append(_mark_answers(frozenset(origins)))
+    theirs = app.on_response_prepare[before:]
+    del app.on_response_prepare[before:]
+    app.on_response_prepare.append(_mark_answers(frozenset(origins), theirs))
 
 
 def allowed_origins(dockfile: Dockfile) -> list[str]:
@@ -45,13 +49,17 @@ def allowed_origins(dockfile: Dockfile) -> list[str]:
     return cors.origins if cors else ["*"]
 
 
-def _mark_answers(origins: frozenset[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+def _mark_answers(origins: frozenset[str], theirs: Sequence[Mark]) -> Mark:
+    """Return what marks an answer; most requests come from no page, and their answers need one header."""
+
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         origin = request.headers.get(hdrs.ORIGIN)
-        if request.match_info.http_exception is None or origin is None:
+        if origin is None:
             return
-        if origin in origins or "*" in origins:
+        for each in theirs:
+            await each(request, response)
+        if request.match_info.http_exception is not None and (origin in origins or "*" in origins):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(_EXPOSED)
 

@@ -22,11 +22,11 @@ async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
 
     Args:
         request: The request to answer.
-        run_id: The run, which was there a moment ago.
+        run_id: The run.
         after: The last sequence the reader has.
 
     Raises:
-        RunNotFound: No such run any more.
+        RunNotFound: No such run.
         TooManySubscribers: It has as many waiting readers as it may.
     """
     limit = requests.integer(request, "limit", 100, 1, 500)

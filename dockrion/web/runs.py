@@ -82,13 +82,14 @@ async def events(request: web.Request) -> web.StreamResponse:
     after = requests.position(request)
     timeout = requests.timeout(request)
     strict = requests.boolean(request, "strict")
-    run = await readable(request)
-    run_id = run.run_id
+    run_id = requests.run_id(request)
+    # Of a run that anybody may read, and from its beginning, nothing has to be known.
+    run = await readable(request) if after or service.access.protected else None
     if strict:
         await _refuse_gap(service, run_id, after)
     if media_type == polling.MEDIA_TYPE:
         return await polling.poll(request, run_id, after)
-    if run.finished and after >= run.last_sequence:
+    if run is not None and run.finished and after >= run.last_sequence:
         return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
     stream = AnsweredStream(request, MEDIA_TYPES[media_type])
     await stream.carry(run_id, after, timeout=timeout)
