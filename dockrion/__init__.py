@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dockrion.context import RunCancelled, StreamContext, get_current_context
-    from dockrion.policies.tools import ToolDenied
+    from dockrion.runs.context import RunCancelled, StreamContext, get_current_context
+    from dockrion.runs.tool_policy import ToolDenied
 
 __all__ = ["RunCancelled", "StreamContext", "ToolDenied", "get_current_context"]
 __version__ = "0.1.0"
@@ -16,4 +16,6 @@ def __getattr__(name: str) -> Any:
     """Import what agents' code uses when it is used: whoever needs `dockrion.client` alone does without."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("dockrion.policies.tools" if name in _TOOLS else "dockrion.context"), name)
+    return getattr(
+        import_module("dockrion.runs.tool_policy" if name in _TOOLS else "dockrion.runs.context"), name
+    )

@@ -18,11 +18,11 @@ from dockrion.agents.loading import refusals
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
+from dockrion.server.process import exit_within, serve
+from dockrion.server.sockets import Address
+from dockrion.server.worker import Place, Worker
 from dockrion.web.docs import Description
-from dockrion.web.listening import Address
 from dockrion.web.routes import routes
-from dockrion.web.server import exit_within, serve
-from dockrion.web.worker import Place, Worker
 
 _OF_CLIENTS = {
     "invoke": ("dockrion.console.invoke", "ask the agent, and show what it does"),
@@ -148,7 +148,7 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
     port = expose.port if options.port is None else options.port
     address = Address(options.host or expose.host, port, options.uds)
     if options.workers > 1:
-        from dockrion.supervisor import supervise  # noqa: PLC0415  as the load test
+        from dockrion.server.supervisor import supervise  # noqa: PLC0415  as the load test
 
         return supervise(_again(options), address, workers=options.workers)
     os.environ.update(loaded.secrets)
@@ -226,7 +226,7 @@ def _refusals(loaded: Loaded) -> list[str]:
 
 
 def _unfit_keys(loaded: Loaded) -> list[str]:
-    from dockrion.auth.opening import open_authenticator  # noqa: PLC0415  as the load test
+    from dockrion.auth.factory import open_authenticator  # noqa: PLC0415  as the load test
 
     try:
         open_authenticator(loaded.dockfile.auth, loaded.credentials)

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.calling import signature_of
-from dockrion.agents.threads import in_thread
+from dockrion.agents.callables import signature_of
 from dockrion.errors import DockrionError, InvalidRequest
+from dockrion.threads import in_thread
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _GENERATOR_SECONDS = 5.0

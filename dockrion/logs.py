@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.jsonable import text_of
+from dockrion.json_encoding import text_of
 from dockrion.redaction import Redactor
 
 _logger = logging.getLogger(__name__)

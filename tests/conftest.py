@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from dockrion.agents.custom import HandlerAgent
+from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.redis import RedisBackend
-from dockrion.runs import RunManager
+from dockrion.runs.manager import RunManager
 from dockrion.web.app import create_app
-from dockrion.web.protocol import protocols
+from dockrion.web.http_protocol import protocols
 from dockrion.web.service import SERVICE
 from tests.support import Served, dockfile, placeholder, wait_until
 

@@ -14,11 +14,11 @@ import msgspec
 import yaml
 from aiohttp.test_utils import TestClient
 
-from dockrion.agents.custom import HandlerAgent
+from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Loaded, load
-from dockrion.sse import Decoder, Message
 from dockrion.web.service import Service
+from dockrion.wire.sse import Decoder, Message
 
 PATIENCE = 10.0
 Client = TestClient[Any, Any]

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dockrion
-import dockrion.context
-from dockrion.agents import configs
-from dockrion.agents.base import Agent
-from dockrion.agents.custom import HandlerAgent, ObjectAgent
-from dockrion.agents.threads import in_thread
+import dockrion.runs.context
+from dockrion.agents import runnable_config
+from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.messages import suggestion
+from dockrion.dockfile.expectations import suggestion
 from dockrion.errors import StartError
 from dockrion.ids import CustomIds
-from dockrion.jsonable import text_of
-from dockrion.policies.tools import Tools
+from dockrion.json_encoding import text_of
+from dockrion.runs.agent import Agent
+from dockrion.runs.tool_policy import Tools
+from dockrion.threads import in_thread
 
 
 class _Framework(NamedTuple):
@@ -36,8 +36,8 @@ class _Framework(NamedTuple):
 
 
 _FRAMEWORKS = {
-    "langgraph": _Framework("langgraph", "dockrion.agents.graph"),
-    "langchain": _Framework("langchain_core", "dockrion.agents.runnable"),
+    "langgraph": _Framework("langgraph", "dockrion.agents.langgraph"),
+    "langchain": _Framework("langchain_core", "dockrion.agents.langchain"),
 }
 _SIGNATURE = "it takes the payload, and may take the context"
 _OURS = str(Path(dockrion.__file__).parent)
@@ -74,7 +74,7 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
     spec = dockfile.agent
     _refuse_missing(spec.framework)
     try:
-        config = configs.checked(dockfile.arguments.config or {})
+        config = runnable_config.checked(dockfile.arguments.config or {})
     except ValueError as error:
         raise StartError(f"arguments.config: {error}") from error
     function = await _import("agent.entrypoint", spec.target, directory)
@@ -210,7 +210,7 @@ def _prepare(directory: Path) -> None:
         sys.path.insert(0, place)
     # Agents written for this import name find the same classes under it.
     sys.modules.setdefault("dockrion_events", dockrion)
-    sys.modules.setdefault("dockrion_events.context", dockrion.context)
+    sys.modules.setdefault("dockrion_events.context", dockrion.runs.context)
     importlib.invalidate_caches()
 
 

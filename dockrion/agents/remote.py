@@ -10,16 +10,21 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from dockrion.agents.answers import Garbled, Part, is_known, reader
-from dockrion.agents.base import Call
-from dockrion.agents.fed import Silence, until_silent
-from dockrion.agents.identity import identity
-from dockrion.agents.peer import Peer, succeeded
-from dockrion.context import StreamContext
+from dockrion.agents.external import Silence, until_silent
+from dockrion.agents.identity_headers import identity
+from dockrion.agents.response_readers import (
+    Garbled,
+    Part,
+    is_known,
+    reader,
+)
 from dockrion.dockfile import Dockfile
 from dockrion.errors import AgentDisconnected, AgentFailed, AgentGarbled, AgentTimedOut
+from dockrion.http_client import Peer, succeeded
 from dockrion.logs import log
-from dockrion.outcome import Completed, Failed, Outcome
+from dockrion.runs.agent import Call
+from dockrion.runs.context import StreamContext
+from dockrion.runs.outcome import Completed, Failed, Outcome
 
 _logger = logging.getLogger(__name__)
 _ACCEPT = "text/event-stream, application/x-ndjson, application/json"

@@ -13,9 +13,9 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
-from dockrion.context import get_current_context
 from dockrion.logs import log
-from dockrion.policies.tools import ToolDenied, Tools
+from dockrion.runs.context import get_current_context
+from dockrion.runs.tool_policy import ToolDenied, Tools
 
 _logger = logging.getLogger(__name__)
 _in_force: set[Tools] = set()

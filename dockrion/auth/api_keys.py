@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Iterable
 from hashlib import sha256
 
-from dockrion.auth.base import refused
+from dockrion.auth.authenticator import refused
 from dockrion.auth.roles import Roles
 from dockrion.caller import Caller
 

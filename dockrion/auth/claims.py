@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dockrion.auth.base import refused
+from dockrion.auth.authenticator import refused
 from dockrion.auth.roles import Roles
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ClaimsSpec

@@ -5,11 +5,11 @@ import re
 import time
 from hashlib import sha256
 
-from dockrion.auth.base import MOST_CHARACTERS, refused
+from dockrion.auth.authenticator import MOST_CHARACTERS, refused
 from dockrion.auth.claims import caller_of
-from dockrion.auth.expiring import Expiring
 from dockrion.auth.issuer import Issuer
 from dockrion.auth.roles import Roles
+from dockrion.auth.ttl_cache import Expiring
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ClaimsSpec, OAuth2Spec
 from dockrion.errors import Forbidden, Unauthorized

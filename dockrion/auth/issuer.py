@@ -8,8 +8,8 @@ from urllib.parse import quote_plus
 import aiohttp
 import msgspec
 
-from dockrion.agents.peer import Peer, succeeded
 from dockrion.errors import ServiceUnavailable
+from dockrion.http_client import Peer, succeeded
 from dockrion.logs import log
 
 _CONNECT_SECONDS = 3.0

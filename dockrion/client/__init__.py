@@ -18,7 +18,7 @@ from dockrion.client.errors import (
     Unauthorized,
     Unavailable,
 )
-from dockrion.client.kinds import Custom, Gap
+from dockrion.client.events import Custom, Gap
 from dockrion.client.stream import Stream
 from dockrion.events import (
     Cancelled,

@@ -8,8 +8,15 @@ from typing import Any, Literal, Self
 import msgspec
 from aiohttp import hdrs
 
+from dockrion.client.connection import (
+    INVOKE,
+    NOT_BEGUN,
+    STREAM,
+    Ask,
+    Service,
+    Token,
+)
 from dockrion.client.errors import Garbled
-from dockrion.client.service import INVOKE, NOT_BEGUN, STREAM, Ask, Service, Token
 from dockrion.client.stream import RUN_ID, Stream
 
 PATIENCE_SECONDS = 60.0

@@ -11,12 +11,18 @@ import aiohttp
 import msgspec
 from aiohttp import hdrs
 
-from dockrion.client import kinds
+from dockrion.client import events
+from dockrion.client.connection import (
+    MOST_BYTES,
+    STREAM,
+    Ask,
+    Service,
+    release,
+)
 from dockrion.client.errors import ClientError, ConnectionLost, EventsGone, Garbled, Refused
-from dockrion.client.kinds import Gap
-from dockrion.client.service import MOST_BYTES, STREAM, Ask, Service, release
+from dockrion.client.events import Gap
 from dockrion.events import TERMINAL, Event
-from dockrion.sse import Decoder, Message
+from dockrion.wire.sse import Decoder, Message
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _SEQUENCE = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -191,7 +197,7 @@ class Stream:
             self._advance(message)
             return True
         if message.event == "gap":
-            self._skip(kinds.gap(message))
+            self._skip(events.gap(message))
             return True
         if message.event in _PLANNED:
             self._planned = True
@@ -244,8 +250,8 @@ def _run_id(answer: aiohttp.ClientResponse) -> str:
 
 
 def _struct(message: Message) -> Event | Gap:
-    return kinds.gap(message) if message.id is None else kinds.event(message)
+    return events.gap(message) if message.id is None else events.event(message)
 
 
 def _line(message: Message) -> str:
-    return msgspec.json.encode(kinds.gap(message)).decode() if message.id is None else message.data
+    return msgspec.json.encode(events.gap(message)).decode() if message.id is None else message.data

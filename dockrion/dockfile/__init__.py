@@ -2,9 +2,9 @@
 
 from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.loading import Loaded, load
-from dockrion.dockfile.overview import summary, unserved
 from dockrion.dockfile.problems import DockfileError, Problem
 from dockrion.dockfile.structs import Dockfile
+from dockrion.dockfile.summary import summary, unserved
 
 __all__ = [
     "Credentials",

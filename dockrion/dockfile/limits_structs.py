@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from dockrion.dockfile.forms import Section, about
+from dockrion.dockfile.declarations import Section, about
 
 _MIB = 1024 * 1024
 

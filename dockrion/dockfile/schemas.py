@@ -7,7 +7,7 @@ import jsonschema_rs
 import msgspec
 
 from dockrion.dockfile.decode import Report
-from dockrion.dockfile.messages import suggestion
+from dockrion.dockfile.expectations import suggestion
 from dockrion.dockfile.problems import Keys, cut
 
 TYPES = ["object", "string", "number", "integer", "boolean", "array", "null"]

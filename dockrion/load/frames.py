@@ -1,4 +1,4 @@
-"""The frames of a stream as bytes, many at once: the fast counterpart of `dockrion.sse.Decoder`."""
+"""The frames of a stream as bytes, many at once: the fast counterpart of `dockrion.wire.sse.Decoder`."""
 
 import re
 from collections.abc import Iterable

@@ -10,8 +10,8 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+from dockrion.json_schema import Violation, path_of
 from dockrion.policies.phrasings import PHRASINGS
-from dockrion.validation import Violation, path_of
 
 _MOST_FOUND = 20
 _MAX_PATH = 300

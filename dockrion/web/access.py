@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion.auth import run_tokens
-from dockrion.auth.base import Authenticator, refused
-from dockrion.backends.base import Backend, Run
+from dockrion.auth import events_tokens
+from dockrion.auth.authenticator import Authenticator, refused
+from dockrion.backends.protocol import Backend, Run
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, Permission
 from dockrion.errors import Forbidden, RunNotFound, Unauthorized
@@ -128,8 +128,8 @@ class Access:
         """Return what an answer says of a new token for reading a run; nothing where none is needed."""
         if not self.protected:
             return {}
-        token = run_tokens.issue(await self._backend.secret(), _once_named(run))
-        return {"events_token": token, "events_token_expires_in": run_tokens.LIFETIME_SECONDS}
+        token = events_tokens.issue(await self._backend.secret(), _once_named(run))
+        return {"events_token": token, "events_token_expires_in": events_tokens.LIFETIME_SECONDS}
 
     async def aclose(self) -> None:
         """Release everything."""
@@ -156,7 +156,7 @@ class Access:
             run = await self._backend.get(run_id)
         except RunNotFound:  # strangers are not to learn which runs there are
             raise refused() from None
-        until = run_tokens.expiry(secret, _once_named(run), request.query["token"])
+        until = events_tokens.expiry(secret, _once_named(run), request.query["token"])
         if until is None:
             raise refused()
         return until

@@ -9,10 +9,10 @@ from aiohttp import HttpVersion11, hdrs, web
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.web.access import CALLER
-from dockrion.web.answers import Handler, error_answer, failure_of
 from dockrion.web.cors import allow_origins, plain_options
 from dockrion.web.docs import DESCRIPTION, Description
-from dockrion.web.rates import tell_allowance
+from dockrion.web.rate_limits import tell_allowance
+from dockrion.web.responses import Handler, error_answer, failure_of
 from dockrion.web.routes import Route, routes
 from dockrion.web.service import RUN_ID, SERVICE, Service
 

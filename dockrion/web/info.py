@@ -7,16 +7,16 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
-from dockrion import bodies
-from dockrion.agents.threads import in_thread
-from dockrion.web.answers import answer
+from dockrion.openapi import models
+from dockrion.threads import in_thread
+from dockrion.web.responses import answer
 from dockrion.web.service import SERVICE
 
 
 async def health(request: web.Request) -> web.Response:
     agent = request.app[SERVICE].dockfile.agent
     return answer(
-        bodies.Health(
+        models.Health(
             status="ok",
             service=f"runtime:{agent.name}",
             version=dockrion.__version__,
@@ -30,7 +30,7 @@ async def health(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     await service.check_ready()
-    return answer(bodies.Ready(success=True, status="ready", agent=service.dockfile.agent.name))
+    return answer(models.Ready(success=True, status="ready", agent=service.dockfile.agent.name))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -46,7 +46,7 @@ async def schema(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     dockfile = service.dockfile
     return answer(
-        bodies.Schemas(
+        models.Schemas(
             success=True,
             agent=dockfile.agent.name,
             input_schema=service.redactor.value(dockfile.io_schema.input),
@@ -63,7 +63,7 @@ async def info(request: web.Request) -> web.Response:
         for path, value in service.unknown.items()
         if path.startswith("metadata.")
     }
-    agent = bodies.Agent(
+    agent = models.Agent(
         name=dockfile.agent.name,
         description=dockfile.agent.description,
         framework=dockfile.agent.framework,
@@ -71,7 +71,7 @@ async def info(request: web.Request) -> web.Response:
         target=dockfile.agent.target,
     )
     return answer(
-        bodies.Info(
+        models.Info(
             success=True,
             agent=service.redactor.value(msgspec.to_builtins(agent)),
             auth_enabled=dockfile.protected,

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion import bodies
 from dockrion.errors import Forbidden, InvalidRequest, Unauthorized
 from dockrion.events import MAX_SEQUENCE
-from dockrion.ingest import Batch
+from dockrion.openapi import models
+from dockrion.runs.ingest import Batch
 from dockrion.web import requests
-from dockrion.web.answers import answer
-from dockrion.web.owned import refuse_others
+from dockrion.web.ownership import refuse_others
+from dockrion.web.responses import answer
 from dockrion.web.service import SERVICE
 
 _LINES = ("application/x-ndjson", "application/jsonl")
@@ -31,7 +31,7 @@ async def push(request: web.Request) -> web.Response:
     producer_seq = requests.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
     batch = Batch(await _events(request), producer_seq)
     receipt = await request.app[SERVICE].ingest.push(run_id, batch)
-    return answer(bodies.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
+    return answer(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
 
 
 def refuse_strangers(request: web.Request) -> None:

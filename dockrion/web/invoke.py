@@ -3,14 +3,16 @@
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion import bodies, ids, sse
-from dockrion.agents.base import Call
-from dockrion.controls import AuthExpired, Control
+from dockrion import ids
+from dockrion.events.control_frames import AuthExpired, Control
+from dockrion.openapi import models
+from dockrion.runs.agent import Call
 from dockrion.web import requests
-from dockrion.web.answered_streams import MEDIA_TYPES, AnsweredStream
-from dockrion.web.answers import answer
+from dockrion.web.http_streams import MEDIA_TYPES, AnsweredStream
 from dockrion.web.negotiation import negotiated
+from dockrion.web.responses import answer
 from dockrion.web.service import RUN_ID, SERVICE
+from dockrion.wire import sse
 
 _JSON = "application/json"  # which `curl --json` says it accepts, whatever it is about to watch
 
@@ -26,7 +28,7 @@ async def invoke(request: web.Request) -> web.Response:
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
     return answer(
-        bodies.Invoked(success=True, output=msgspec.Raw(done.output), metadata=done.metadata | metadata)
+        models.Invoked(success=True, output=msgspec.Raw(done.output), metadata=done.metadata | metadata)
     )
 
 

@@ -6,10 +6,10 @@ import msgspec
 from aiohttp import web
 
 from dockrion.backends.follow import IDLE, follow
-from dockrion.backends.reading import Page
-from dockrion.controls import Gap
+from dockrion.backends.pages import Page
+from dockrion.events.control_frames import Gap
 from dockrion.web import requests
-from dockrion.web.answers import answer
+from dockrion.web.responses import answer
 from dockrion.web.service import SERVICE
 from dockrion.web.streams import time_left
 

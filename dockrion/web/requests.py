@@ -9,13 +9,13 @@ import msgspec
 from aiohttp import hdrs, web
 from yarl import URL
 
-from dockrion.agents import configs
-from dockrion.agents.base import Call
-from dockrion.agents.threads import in_thread
+from dockrion.agents import runnable_config
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
 from dockrion.events import MAX_SEQUENCE
 from dockrion.ids import checked
-from dockrion.validation import Violation
+from dockrion.json_schema import Violation
+from dockrion.runs.agent import Call
+from dockrion.threads import in_thread
 from dockrion.web.access import CALLER
 from dockrion.web.service import RUN_ID, SERVICE
 
@@ -84,7 +84,7 @@ def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
     if not allowed:
         raise InvalidRequest(f"this service takes no {_CONFIG}; see arguments.allow_request_config")
     try:
-        return configs.checked(value)
+        return runnable_config.checked(value)
     except ValueError as error:
         raise InvalidRequest(f"{_CONFIG} is no config of a graph: {error}") from None
 

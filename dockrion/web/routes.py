@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import msgspec
 from aiohttp import hdrs
 
-from dockrion.describe.endpoint import Endpoint
 from dockrion.dockfile import Dockfile
+from dockrion.openapi.endpoint import Endpoint
 from dockrion.web import docs, info, invoke, page, runs
 from dockrion.web.access import (
     INVOKE,
@@ -19,7 +19,7 @@ from dockrion.web.access import (
     VIEW_METRICS,
     Rule,
 )
-from dockrion.web.answers import Handler
+from dockrion.web.responses import Handler
 
 
 class Route(msgspec.Struct, frozen=True):

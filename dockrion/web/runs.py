@@ -4,17 +4,22 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
-from dockrion import bodies
-from dockrion.agents.base import Agent, Call
-from dockrion.backends.base import BadCursor, Listing, Run, Status
+from dockrion.backends.protocol import (
+    BadCursor,
+    Listing,
+    Run,
+    Status,
+)
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
+from dockrion.openapi import models
+from dockrion.runs.agent import Agent, Call
 from dockrion.web import polling, requests
 from dockrion.web.access import CALLER
-from dockrion.web.answered_streams import MEDIA_TYPES, AnsweredStream
-from dockrion.web.answers import answer
+from dockrion.web.http_streams import MEDIA_TYPES, AnsweredStream
 from dockrion.web.negotiation import negotiated
-from dockrion.web.owned import listed_owner, readable, refuse_others
+from dockrion.web.ownership import listed_owner, readable, refuse_others
+from dockrion.web.responses import answer
 from dockrion.web.service import RUN_ID, SERVICE, Service
 
 _FORMS = (*MEDIA_TYPES, polling.MEDIA_TYPE)
@@ -31,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
     call = requests.with_events_url(call, request, run_id)
     run = await service.runs.start(call, run_id, agent=agent)
     watched = service.dockfile.expose.streaming != "none"
-    accepted = bodies.Accepted(
+    accepted = models.Accepted(
         run_id=run_id,
         status=run.status,
         events_url=f"/runs/{run_id}/events" if watched else None,
@@ -65,14 +70,14 @@ async def get(request: web.Request) -> web.Response:
 async def renew_token(request: web.Request) -> web.Response:
     """Give out one more token for reading a run."""
     run = await readable(request)
-    return answer(bodies.EventsToken(run.run_id, **await request.app[SERVICE].access.run_token(run)))
+    return answer(models.EventsToken(run.run_id, **await request.app[SERVICE].access.run_token(run)))
 
 
 async def cancel(request: web.Request) -> web.Response:
     await refuse_others(request)
     run_id = requests.run_id(request)
     await request.app[SERVICE].runs.cancel(run_id, requests.reason(request))
-    return answer(bodies.RunCancelled(run_id, "cancelled"))
+    return answer(models.RunCancelled(run_id, "cancelled"))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -103,7 +108,7 @@ def _producer(request: web.Request, service: Service) -> Agent | None:
     spec = service.dockfile.streaming.ingest
     if not spec.enabled:
         raise InvalidRequest("this service takes no events; see streaming.ingest")
-    from dockrion.agents.fed import FedAgent  # noqa: PLC0415  few use it, and all would give it memory
+    from dockrion.agents.external import FedAgent  # noqa: PLC0415  few use it, and all would give it memory
     from dockrion.web.ingest import refuse_strangers  # noqa: PLC0415  as above
 
     if not service.access.protected:

@@ -10,28 +10,28 @@ from aiohttp import web
 
 from dockrion import ids
 from dockrion.agents.loading import load_agent, load_ids
-from dockrion.auth.base import Authenticator
-from dockrion.backends.base import Backend
+from dockrion.auth.authenticator import Authenticator
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.protocol import Backend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.safety_structs import PoliciesSpec
 from dockrion.events import EventFilter
-from dockrion.execution import STOP_SECONDS
 from dockrion.ids import CustomIds
-from dockrion.lifecycle import RunSettings
+from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
 from dockrion.metrics import Metrics
-from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
-from dockrion.runs import RunManager
-from dockrion.validation import Schema, Violation
+from dockrion.runs.execution import STOP_SECONDS
+from dockrion.runs.lifecycle import RunSettings
+from dockrion.runs.manager import RunManager
+from dockrion.runs.tool_policy import Tools
 from dockrion.web.access import Access
-from dockrion.web.connections import Connections
-from dockrion.web.rates import Rates
+from dockrion.web.connection_limits import Connections
+from dockrion.web.rate_limits import Rates
 
 if TYPE_CHECKING:
-    from dockrion.ingest import Ingest
-    from dockrion.policies.texts import Safety
+    from dockrion.policies.output_redaction import Safety
+    from dockrion.runs.ingest import Ingest
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long runs are kept that no endpoint shows
@@ -159,7 +159,7 @@ class Service:
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
 
     def _ingest(self) -> "Ingest":
-        from dockrion.ingest import Ingest  # noqa: PLC0415  as the backend below
+        from dockrion.runs.ingest import Ingest  # noqa: PLC0415  as the backend below
 
         limits = self.dockfile.limits
         return Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limits.max_event_bytes)
@@ -193,7 +193,7 @@ def _authenticator(loaded: Loaded) -> Authenticator | None:
     auth = loaded.dockfile.auth
     if auth is None or not loaded.dockfile.protected:
         return None
-    from dockrion.auth.opening import open_authenticator  # noqa: PLC0415  as the backend below
+    from dockrion.auth.factory import open_authenticator  # noqa: PLC0415  as the backend below
 
     return open_authenticator(auth, loaded.credentials)
 
@@ -210,7 +210,7 @@ def _safety(policies: PoliciesSpec | None) -> "Safety | None":
     spec = None if policies is None else policies.safety
     if spec is None or not (spec.redact_patterns or spec.max_output_chars):
         return None
-    from dockrion.policies.texts import Safety  # noqa: PLC0415  as the backend below
+    from dockrion.policies.output_redaction import Safety  # noqa: PLC0415  as the backend below
 
     return Safety(spec)
 

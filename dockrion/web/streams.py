@@ -12,10 +12,17 @@ from aiohttp import web
 
 from dockrion import events, ids
 from dockrion.backends.follow import IDLE, follow
-from dockrion.backends.reading import Page
-from dockrion.controls import AuthExpired, Control, Draining, Gap, Gone, Timeout
+from dockrion.backends.pages import Page
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
+from dockrion.events.control_frames import (
+    AuthExpired,
+    Control,
+    Draining,
+    Gap,
+    Gone,
+    Timeout,
+)
 from dockrion.logs import log
 from dockrion.web.access import EXPIRES_AT
 from dockrion.web.service import SERVICE

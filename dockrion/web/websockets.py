@@ -2,13 +2,13 @@
 
 from aiohttp import web
 
-from dockrion.controls import Control
+from dockrion.events.control_frames import Control
 from dockrion.web import requests
 from dockrion.web.access import CALLER
 from dockrion.web.invoke import abandon_unless_resumed, abandoned_when_left, begin
-from dockrion.web.owned import readable
+from dockrion.web.ownership import readable
 from dockrion.web.service import SERVICE
-from dockrion.web.sockets import Socket
+from dockrion.web.websocket import Socket
 
 
 async def watch(request: web.Request) -> web.StreamResponse:

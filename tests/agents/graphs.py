@@ -9,9 +9,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.graph import START, StateGraph
 
-from dockrion.agents import graph
-from dockrion.agents.graph import GraphAgent
-from dockrion.policies.tools import Tools
+from dockrion.agents import langgraph
+from dockrion.agents.langgraph import GraphAgent
+from dockrion.runs.tool_policy import Tools
 
 
 class Model(BaseChatModel):
@@ -89,4 +89,4 @@ def one_node(node: Any, **compiled: Any) -> Any:
 
 
 def agent(made: Any, **config: Any) -> GraphAgent:
-    return graph.agent_of(made, config, Tools(), threads=8)
+    return langgraph.agent_of(made, config, Tools(), threads=8)

@@ -12,19 +12,19 @@ from typing import Any
 import msgspec
 
 from dockrion import ids
-from dockrion.agents.base import Agent, Call
-from dockrion.agents.custom import HandlerAgent
-from dockrion.backends.base import Backend, Run
+from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
-from dockrion.context import StreamContext
+from dockrion.backends.protocol import Backend, Run
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import TERMINAL, EventFilter
-from dockrion.lifecycle import RunSettings
 from dockrion.metrics import Metrics
-from dockrion.policies.tools import Tools
 from dockrion.redaction import Redactor
-from dockrion.runs import RunManager
+from dockrion.runs.agent import Agent, Call
+from dockrion.runs.context import StreamContext
+from dockrion.runs.lifecycle import RunSettings
+from dockrion.runs.manager import RunManager
+from dockrion.runs.tool_policy import Tools
 from tests.support import PATIENCE, wait_until
 
 COMMON = ("id", "type", "run_id", "sequence", "timestamp")

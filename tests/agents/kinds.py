@@ -13,12 +13,12 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
-from dockrion.agents.base import Agent
-from dockrion.agents.custom import HandlerAgent, ObjectAgent
-from dockrion.agents.graph import agent_of as graph_agent
+from dockrion.agents.handler import HandlerAgent, ObjectAgent
+from dockrion.agents.langchain import agent_of as runnable_agent
+from dockrion.agents.langgraph import agent_of as graph_agent
 from dockrion.agents.remote import RemoteAgent
-from dockrion.agents.runnable import agent_of as runnable_agent
-from dockrion.policies.tools import Tools
+from dockrion.runs.agent import Agent
+from dockrion.runs.tool_policy import Tools
 from tests.agents.harness import spin
 from tests.support import dockfile
 

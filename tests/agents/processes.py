@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from dockrion import ids
-from dockrion.agents.base import Call
 from dockrion.agents.remote import RemoteAgent
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IngestSpec, IoSchemaSpec, StreamingSpec
-from dockrion.ingest import Batch, Ingest, Receipt
 from dockrion.redaction import Redactor
+from dockrion.runs.agent import Call
+from dockrion.runs.ingest import Batch, Ingest, Receipt
 from tests.agents.harness import Bench, Ended, bench
 from tests.support import wait_until
 

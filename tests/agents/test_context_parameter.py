@@ -10,7 +10,7 @@ import pytest
 import dockrion
 from dockrion import StreamContext
 from dockrion import StreamContext as Emitter
-from dockrion.agents.custom import HandlerAgent
+from dockrion.agents.handler import HandlerAgent
 from tests.agents.harness import ran
 
 if TYPE_CHECKING:

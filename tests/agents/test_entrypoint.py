@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.agents.custom import ObjectAgent
+from dockrion.agents.handler import ObjectAgent
 from tests.agents.harness import Ended, bench
 
 METHODS = ("invoke", "ainvoke", "stream", "astream")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.agents.custom import HandlerAgent
+from dockrion.agents.handler import HandlerAgent
 from tests.agents.harness import bench, ran
 
 Seen = dict[str, Any]

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from dockrion.agents.base import Agent
 from dockrion.agents.loading import load_agent
 from dockrion.errors import StartError
+from dockrion.runs.agent import Agent
 from tests.agents.harness import Ended, bench
 from tests.support import dockfile
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dockrion.errors import InvalidRequest
-from dockrion.ingest import Batch
+from dockrion.runs.ingest import Batch
 from tests.agents.harness import Bench, Ended
 from tests.agents.processes import (
     JSON,

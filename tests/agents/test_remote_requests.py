@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dockrion import ids
-from dockrion.agents.base import Call
+from dockrion.runs.agent import Call
 from tests.agents.harness import bench
 from tests.agents.processes import (
     EVENTS_URL,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.fed import Silence
-from dockrion.backends.base import Run
+from dockrion.agents.external import Silence
 from dockrion.backends.memory import MemoryBackend
-from dockrion.context import StreamContext
+from dockrion.backends.protocol import Run
 from dockrion.events import Entry, EventFilter
+from dockrion.runs.context import StreamContext
 from tests.agents.harness import bench
 from tests.agents.processes import (
     JSON,
@@ -160,7 +160,7 @@ async def test_a_process_is_slowed_down_while_events_cannot_be_stored() -> None:
 async def test_an_endless_answer_takes_no_memory(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes
 ) -> None:
-    monkeypatch.setattr("dockrion.agents.answers.MAX_EVENT_BYTES", 1_000_000)
+    monkeypatch.setattr("dockrion.agents.response_readers.MAX_EVENT_BYTES", 1_000_000)
 
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(content_type)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dockrion import ids
-from dockrion.agents.base import Call
 from dockrion.errors import AgentTimedOut
+from dockrion.runs.agent import Call
 from tests.agents.harness import Bench, bench
 from tests.agents.processes import (
     NDJSON,

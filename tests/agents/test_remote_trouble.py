@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dockrion.agents import answers
+from dockrion.agents import response_readers
 from dockrion.errors import AgentDisconnected, AgentGarbled
 from tests.agents.harness import bench
 from tests.agents.processes import (
@@ -182,7 +182,7 @@ ENDLESS: dict[str, tuple[str, bytes, bytes]] = {
 async def test_more_than_the_limit_at_once_is_refused(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes, piece: bytes
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_EVENT_BYTES", 1_000_000)
+    monkeypatch.setattr(response_readers, "MAX_EVENT_BYTES", 1_000_000)
     wires: list[Wire] = []
 
     async def answer(_asked: Asked, wire: Wire) -> None:

@@ -13,12 +13,12 @@ from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from dockrion import ToolDenied, get_current_context
-from dockrion.agents import graph, runnable, tool_guard
+from dockrion.agents import langchain, langgraph, tool_guard
 from dockrion.errors import PolicyBroken
-from dockrion.policies.tools import Tools
+from dockrion.runs.tool_policy import Tools
 from tests.agents.graphs import Model, State, calls_tool, one_node, says
 from tests.agents.harness import Bench, Ended, bench
-from tests.agents.test_graph_threads import SyncSaver
+from tests.agents.test_langgraph_threads import SyncSaver
 from tests.agents.tooled import (
     ALLOWED,
     ASYNC_WAYS,
@@ -38,7 +38,7 @@ SAID = "the tool 'erase' is not allowed by policies.tools"
 
 
 @asynccontextmanager
-async def serving(made: Any, kind: Any = graph, *, tools: Tools = ONLY_LOOKING) -> AsyncIterator[Bench]:
+async def serving(made: Any, kind: Any = langgraph, *, tools: Tools = ONLY_LOOKING) -> AsyncIterator[Bench]:
     agent = kind.agent_of(made, {}, tools, threads=8)
     async with bench(agent, tools=tools) as runs:
         yield runs
@@ -46,7 +46,7 @@ async def serving(made: Any, kind: Any = graph, *, tools: Tools = ONLY_LOOKING) 
     assert not tool_guard._in_force
 
 
-async def ran(made: Any, kind: Any = graph, payload: Any = None, *, tools: Tools = ONLY_LOOKING) -> Ended:
+async def ran(made: Any, kind: Any = langgraph, payload: Any = None, *, tools: Tools = ONLY_LOOKING) -> Ended:
     async with serving(made, kind, tools=tools) as runs:
         return await runs.run({"word": "rain"} if payload is None else payload)
 
@@ -157,7 +157,7 @@ async def test_a_tool_cannot_call_another_that_is_forbidden() -> None:
     assert box.done == []
 
 
-@pytest.mark.parametrize("kind", [graph, runnable])
+@pytest.mark.parametrize("kind", [langgraph, langchain])
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_an_agent_of_langchain_ends_with_it(kind: Any, *, asynchronous: bool) -> None:
     box = Toolbox(asynchronous)
@@ -171,7 +171,7 @@ async def test_an_agent_of_langchain_ends_with_it(kind: Any, *, asynchronous: bo
 async def test_a_chain_ends_with_it(*, streamed: bool) -> None:
     box = Toolbox()
     chain: Any = RunnableLambda(lambda _: GIVEN) | box.make(FORBIDDEN)
-    async with serving(chain, runnable) as runs:
+    async with serving(chain, langchain) as runs:
         if streamed:
             check_denied(await runs.run("hi"))
         else:
@@ -184,17 +184,17 @@ async def test_a_chain_ends_with_it(*, streamed: bool) -> None:
 
 async def test_a_tool_alone_is_a_runnable_that_cannot_be_called() -> None:
     box = Toolbox()
-    check_denied(await ran(box.make(FORBIDDEN), runnable, GIVEN))
+    check_denied(await ran(box.make(FORBIDDEN), langchain, GIVEN))
     assert box.done == []
 
 
 async def test_a_chain_that_knows_what_to_do_instead_goes_on() -> None:
     box = Toolbox()
     chain = box.make(FORBIDDEN).with_fallbacks([RunnableLambda(lambda _: "kept")])
-    ended = await ran(chain, runnable, GIVEN)
+    ended = await ran(chain, langchain, GIVEN)
     assert ended.output == "kept"
     assert ended.terminal["metadata"]["denied_tools"] == [FORBIDDEN]
-    async with serving(chain, runnable) as runs:
+    async with serving(chain, langchain) as runs:
         assert await runs.invoke(GIVEN) == "kept"
     assert box.done == []
 
@@ -244,7 +244,7 @@ async def test_without_a_policy_every_tool_can_be_called() -> None:
 
 
 async def test_the_event_goes_through_the_filter() -> None:
-    agent = graph.agent_of(tool_node(Toolbox().both, FORBIDDEN), {}, ONLY_LOOKING, threads=8)
+    agent = langgraph.agent_of(tool_node(Toolbox().both, FORBIDDEN), {}, ONLY_LOOKING, threads=8)
     async with bench(agent, tools=ONLY_LOOKING, allowed="chat") as runs:
         assert (await runs.run({})).own == []
     await agent.aclose()

@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.func import task
 
 from dockrion.dockfile.safety_structs import ToolsSpec
-from dockrion.policies.tools import Tools
+from dockrion.runs.tool_policy import Tools
 from tests.agents.graphs import State, one_node
 
 FORBIDDEN, ALLOWED = "erase", "look"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dockrion.auth.base import Authenticator
+from dockrion.auth.authenticator import Authenticator
 from dockrion.errors import Unauthorized
 
 Seen = tuple[int, str, str, str]

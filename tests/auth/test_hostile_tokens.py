@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockrion.auth.json_web_tokens import JsonWebTokens
+from dockrion.auth.jwt_tokens import JsonWebTokens
 from dockrion.auth.roles import Roles
 from dockrion.dockfile.safety_structs import JwtSpec
 from dockrion.errors import Unauthorized

@@ -13,10 +13,10 @@ from itertools import count
 import msgspec
 import pytest
 
-from dockrion.backends.base import Backend, Run, Status
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.reading import Page
+from dockrion.backends.pages import Page
+from dockrion.backends.protocol import Backend, Run, Status
 from dockrion.backends.redis import RedisBackend
 from dockrion.events import Entry
 from tests.servers import KINDS, shared

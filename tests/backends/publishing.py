@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from dockrion.backends.base import Run
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.protocol import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
-from dockrion.log_writer import LogWriter
-from dockrion.outcome import Stop
-from dockrion.publisher import BUFFER_EVENTS, Publisher
+from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher
+from dockrion.runs.log_writer import LogWriter
+from dockrion.runs.outcome import Stop
 from tests.backends.conformance import read_all
 from tests.support import PATIENCE, wait_until
 

@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 
 from dockrion.backends.follow import follow
-from dockrion.backends.reading import Page
-from dockrion.backends.redis import RedisBackend, backend, custody
+from dockrion.backends.pages import Page
+from dockrion.backends.redis import RedisBackend, backend, leases
+from dockrion.backends.redis.client import Link, end
 from dockrion.backends.redis.keys import Command, Keys
-from dockrion.backends.redis.link import Link, end
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import MAX_EVENTS, PATIENCE, forget
 from tests.servers import KINDS, shared
@@ -113,7 +113,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (custody, backend):
+    for module in (leases, backend):
         monkeypatch.setattr(module, "BEAT_SECONDS", seconds)
 
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from dockrion.backends.base import Backend, Run, Status
-from dockrion.backends.reading import PAGE_BYTES
+from dockrion.backends.pages import PAGE_BYTES
+from dockrion.backends.protocol import Backend, Run, Status
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 from tests.backends.conformance import (

@@ -5,7 +5,13 @@ import random
 import msgspec
 import pytest
 
-from dockrion.backends.base import FINISHED, Backend, Listing, Run, Status
+from dockrion.backends.protocol import (
+    FINISHED,
+    Backend,
+    Listing,
+    Run,
+    Status,
+)
 from tests.backends.conformance import Writer, begin, entries, moved, new_run
 
 STATUSES: tuple[Status, ...] = ("accepted", "running", "completed", "failed", "cancelled")

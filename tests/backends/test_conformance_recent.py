@@ -2,7 +2,13 @@
 
 import pytest
 
-from dockrion.backends.base import FINISHED, Backend, BadCursor, Run, Status
+from dockrion.backends.protocol import (
+    FINISHED,
+    Backend,
+    BadCursor,
+    Run,
+    Status,
+)
 from tests.backends.conformance import Writer, begin
 
 STATUSES: tuple[Status, ...] = ("accepted", "running", "completed", "failed", "cancelled")

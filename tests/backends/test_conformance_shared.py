@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from dockrion.backends.base import SECRET_BYTES, Backend
+from dockrion.backends.protocol import SECRET_BYTES, Backend
 from tests.backends.conformance import PATIENCE
 
 

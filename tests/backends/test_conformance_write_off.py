@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from dockrion.backends.base import Backend, Run, Status
 from dockrion.backends.follow import follow
+from dockrion.backends.protocol import Backend, Run, Status
 from dockrion.errors import RunClosed, RunExists, SequenceConflict
 from dockrion.events import Entry
 from tests.backends.conformance import (

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from dockrion.backends.base import Backend, Run
-from dockrion.backends.redis import custody, records
+from dockrion.backends.protocol import Backend, Run
+from dockrion.backends.redis import leases, records
+from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import Command
-from dockrion.backends.redis.link import Link
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import Writer, begin, begun, new_run
 from tests.backends.service import Service
@@ -92,7 +92,7 @@ async def test_what_lists_a_live_run_does_not_expire_before_it(service: Service)
 async def test_an_owner_who_never_lists_does_not_fill_redis(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(custody, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(leases, "_SETTLE_SECONDS", 0)
     one = await service.replica(ttl=1)
     for _ in range(30):
         await (await begin(one, owner="ann")).finish()

@@ -8,7 +8,7 @@ import pytest
 
 from dockrion.backends.redis import backend as redis_backend
 from dockrion.backends.redis.store import Store
-from dockrion.backends.redis.watching import Watching
+from dockrion.backends.redis.subscriptions import Watching
 from dockrion.errors import RunExists, SequenceConflict, TooManySubscribers
 from tests.backends.conformance import (
     PATIENCE,

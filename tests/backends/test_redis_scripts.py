@@ -12,8 +12,8 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
+from dockrion.backends.redis import client
 from dockrion.backends.redis import keys as names
-from dockrion.backends.redis import link
 from dockrion.backends.redis.keys import Command, Script
 from tests.backends.conformance import begin, cancel_requests, new_run
 from tests.backends.service import Service
@@ -253,13 +253,13 @@ async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Command] = []
-    replies = link._replies
+    replies = client._replies
 
     async def noted(client: Any, commands: list[Command]) -> list[Any]:
         sent.extend(commands)
         return await replies(client, commands)
 
-    monkeypatch.setattr(link, "_replies", noted)
+    monkeypatch.setattr(client, "_replies", noted)
     one, other = await service.replicas(2)
     writer = await begin(one)
     async with other.watch(writer.run_id, limit=5) as watch, cancel_requests(one) as heard:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import Command
-from dockrion.backends.redis.link import Link
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import MAX_EVENTS
 from tests.backends.service import Service, reply_lost

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dockrion.backends.reading import Watch
+from dockrion.backends.pages import Watch
 from tests.support import wait_until
 
 PATIENCE = 10.0

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import ClientError
 
 from dockrion import StreamContext
-from dockrion.backends.redis.link import Link
+from dockrion.backends.redis.client import Link
 from dockrion.events import TERMINAL
-from dockrion.sse import Message
+from dockrion.wire.sse import Message
 from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
 from tests.support import PATIENCE, Reader, Served, placeholder, sequences, wait_until

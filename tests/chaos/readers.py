@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from dockrion.events import TERMINAL
-from dockrion.sse import Decoder, Message
+from dockrion.wire.sse import Decoder, Message
 from tests.chaos.cluster import Cluster, Replica
 
 TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)

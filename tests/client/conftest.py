@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dockrion import sse
 from dockrion.client import Client
+from dockrion.wire import sse
 from tests.client.proxies import Proxy
 from tests.support import Served
 

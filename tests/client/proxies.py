@@ -6,8 +6,8 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
-from dockrion import sse
-from dockrion.controls import Gap
+from dockrion.events.control_frames import Gap
+from dockrion.wire import sse
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Run-Id: r\r\n\r\nretry: 1\n\n"
 GAP = sse.said(Gap(1, 3))

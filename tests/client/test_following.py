@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion import StreamContext, sse
+from dockrion import StreamContext
 from dockrion.client import (
     Cancelled,
     Checkpoint,
@@ -30,8 +30,14 @@ from dockrion.client import (
     Step,
     Token,
 )
-from dockrion.controls import AuthExpired, Draining, Gone, Timeout
 from dockrion.events import Entry
+from dockrion.events.control_frames import (
+    AuthExpired,
+    Draining,
+    Gone,
+    Timeout,
+)
+from dockrion.wire import sse
 from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, listening, proxy, scripted
 from tests.conftest import Serve

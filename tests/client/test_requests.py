@@ -31,7 +31,7 @@ from dockrion.client import (
     Unavailable,
     errors,
 )
-from dockrion.client.patience import LONGEST_PAUSE_SECONDS, Patience
+from dockrion.client.backoff import LONGEST_PAUSE_SECONDS, Patience
 from dockrion.errors import DockrionError
 from tests.client.conftest import Connect
 from tests.client.proxies import GAP, HEAD, json, listening, proxy, refused, scripted
@@ -136,7 +136,7 @@ async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pause be longer than the service asks for."""
-    monkeypatch.setattr("dockrion.client.patience._FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("dockrion.client.backoff._FIRST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -338,7 +338,15 @@ def test_a_client_needs_nothing_of_the_server_s() -> None:
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    needed = {"dockrion", "dockrion.controls", "dockrion.events", "dockrion.jsonable", "dockrion.sse"}
+    needed = {
+        "dockrion",
+        "dockrion.events.control_frames",
+        "dockrion.events",
+        "dockrion.events.types",
+        "dockrion.json_encoding",
+        "dockrion.wire",
+        "dockrion.wire.sse",
+    }
     ours = {name for name in modules if name.partition(".")[0] == "dockrion" and "client" not in name}
     assert ours == needed
     others = (

@@ -4,12 +4,14 @@ import os
 import sys
 from functools import partial
 
-from dockrion import cli, execution, runs
-from dockrion.web import server, service
+from dockrion import cli
+from dockrion.runs import execution, manager
+from dockrion.server import process
+from dockrion.web import service
 
 if __name__ == "__main__":
-    vars(cli)["serve"] = partial(server.serve, grace=float(os.environ["GRACE"]))
+    vars(cli)["serve"] = partial(process.serve, grace=float(os.environ["GRACE"]))
     execution.STOP_SECONDS = 0.5
-    runs._CANCEL_SECONDS = 2.0
+    manager._CANCEL_SECONDS = 2.0
     service._STREAM_END_SECONDS = 2.0
     sys.exit(cli.main())

@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dockrion.sse import Decoder, Message
+from dockrion.wire.sse import Decoder, Message
 from tests.curl import command as curl_command
 from tests.e2e.conftest import Start
 from tests.e2e.process import ROOT, get, post, write_dockfile

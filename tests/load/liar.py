@@ -8,8 +8,8 @@ from itertools import count
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from dockrion import sse
 from dockrion.events import Entry
+from dockrion.wire import sse
 
 Behave = Callable[[web.Request, web.StreamResponse, int], Awaitable[None]]
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion import events, sse
-from dockrion.controls import Gap
+from dockrion import events
 from dockrion.events import Entry
+from dockrion.events.control_frames import Gap
 from dockrion.load import frames
 from dockrion.load.frames import Frames, FrameTooLongError
-from dockrion.sse import Decoder
+from dockrion.wire import sse
+from dockrion.wire.sse import Decoder
 
 NOW = datetime(2026, 11, 23, 10, 30, 5, 123456, tzinfo=UTC)
 

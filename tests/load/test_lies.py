@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from dockrion import events, sse
-from dockrion.controls import Gap
+from dockrion import events
 from dockrion.events import Entry
+from dockrion.events.control_frames import Gap
 from dockrion.load import client, command, frames, readers, users
 from dockrion.load.options import Options
 from dockrion.load.result import Result
+from dockrion.wire import sse
 from tests.e2e.process import run
 from tests.load.liar import (
     Behave,

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion import sse
-from dockrion.controls import Gap
 from dockrion.events import Entry
+from dockrion.events.control_frames import Gap
 from dockrion.load import frames
 from dockrion.load.figures import Figures
 from dockrion.load.verify import Check, compare
+from dockrion.wire import sse
 
 
 def text(sequence: int, kind: str = "token", said: str = "x") -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from dockrion.policies import patterns as module
 from dockrion.policies.patterns import MASK, MOST_HELD, BadPattern, Masking, Patterns
-from tests.policies.texts import streamed
+from tests.policies.pattern_strategies import streamed
 
 EMAIL = r"[\w.+-]+@[\w-]+\.[\w.]+"
 CARD = r"\b\d{4}[- ]?\d{4}[- ]?\d{4}[- ]?\d{4}\b"

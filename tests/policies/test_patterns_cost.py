@@ -11,7 +11,7 @@ import pytest
 from dockrion.policies.patterns import MASK, Masking, Patterns
 from dockrion.policies.regex import automaton
 from dockrion.policies.regex.program import Instruction
-from tests.policies.texts import streamed
+from tests.policies.pattern_strategies import streamed
 
 
 class Counted(Sequence[Instruction]):

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from dockrion.policies import patterns as module
 from dockrion.policies.patterns import MASK, Masking
-from tests.policies.texts import CHARS, alternation, compiled, cuts, masked_by_re, patterns, streamed
+from tests.policies.pattern_strategies import (
+    CHARS,
+    alternation,
+    compiled,
+    cuts,
+    masked_by_re,
+    patterns,
+    streamed,
+)
 
 texts = st.text(st.sampled_from(CHARS), max_size=14)
 places = st.lists(st.integers(0, 100), max_size=8)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dockrion.sse import Message
 from dockrion.web import streams
+from dockrion.wire.sse import Message
 from tests.auth.clock import Clock
 from tests.auth.issuers import issuer
 from tests.conftest import Serve

@@ -199,7 +199,7 @@ async def test_agent_that_never_returns_blocks_nobody(serve: Serve, stuck: Stuck
 async def test_agent_that_never_returns_does_not_hold_the_end(
     serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.execution.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     served = await serve(stuck)
     await served.start(run_id="r")
     await wait_until(stuck.working.is_set)

@@ -12,17 +12,17 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
-from dockrion.agents.base import Agent
-from dockrion.agents.custom import HandlerAgent
-from dockrion.agents.graph import agent_of as graph_agent
-from dockrion.agents.runnable import agent_of as runnable_agent
-from dockrion.policies.tools import Tools
+from dockrion.agents.handler import HandlerAgent
+from dockrion.agents.langchain import agent_of as runnable_agent
+from dockrion.agents.langgraph import agent_of as graph_agent
+from dockrion.runs.agent import Agent
+from dockrion.runs.tool_policy import Tools
 from tests.agents.graphs import State
 from tests.auth.issuers import issue_token, issuer
 from tests.conftest import Serve
 from tests.support import Reader, Served, data
 from tests.web.doors import Headers, api_keys, bearer, public_key
-from tests.web.test_owned import key
+from tests.web.test_ownership import key
 from tests.web.test_sidecar import process
 
 CLAIMS: dict[str, Any] = {

@@ -137,7 +137,7 @@ async def test_agent_that_asks_is_told(serve: Serve) -> None:
 async def test_sync_agent_that_never_stops_does_not_hold_its_run(
     serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.execution.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -155,7 +155,7 @@ async def test_sync_agent_that_never_stops_does_not_hold_its_run(
 async def test_async_agent_that_swallows_its_cancellation_does_not_hold_its_run(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.execution.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     go = asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> str:

@@ -6,7 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-from dockrion.describe.openapi import openapi
+from dockrion.openapi.document import openapi
 from dockrion.web.routes import routes
 from tests.conftest import Serve
 from tests.support import PATIENCE

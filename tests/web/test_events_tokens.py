@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.auth import run_tokens
+from dockrion.auth import events_tokens
 from dockrion.backends.redis.keys import Keys
 from tests import support
 from tests.auth.clock import Clock
@@ -15,7 +15,7 @@ from tests.support import Reader, Served
 from tests.web.doors import Headers, api_keys
 from tests.web.helpers import Waits, error_of
 from tests.web.test_access import endpoints
-from tests.web.test_owned import key, replicas
+from tests.web.test_ownership import key, replicas
 
 pytestmark = pytest.mark.usefixtures("every_backend")
 ORIGIN = "https://app.example"
@@ -147,7 +147,7 @@ async def test_only_who_may_read_a_run_gets_a_token_for_it(serve: Serve, tmp_pat
 async def test_a_token_that_is_over_opens_nothing_and_can_be_had_anew(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_tokens, "time", clock := Clock())
+    monkeypatch.setattr(events_tokens, "time", clock := Clock())
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
     path = f"/runs/{run_id}/events"

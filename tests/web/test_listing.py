@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.backends.base import Run
+from dockrion.backends.protocol import Run
 from tests.conftest import Serve
 from tests.support import Served
 

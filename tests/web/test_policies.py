@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.outcome import Stop
 from dockrion.policies.patterns import MASK
+from dockrion.runs.outcome import Stop
 from tests.agents.harness import COMMON
 from tests.agents.kinds import EVERY_KIND, SPELL
 from tests.conftest import Serve

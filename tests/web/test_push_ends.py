@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.ingest import Receipt
+from dockrion.runs.ingest import Receipt
 from tests.conftest import Serve
+from tests.runs.test_ingest import fed, outcome_of, tokens
 from tests.support import wait_until
-from tests.test_ingest import fed, outcome_of, tokens
 from tests.web.helpers import Stuck, Waits
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
 

@@ -182,7 +182,7 @@ async def test_a_run_that_waits_on_another_replica_takes_nothing_yet(pair: Pair)
 async def test_an_owner_that_does_not_answer_is_unavailable(
     pair: Pair, kept: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.base._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.1)
     owner, other = pair
     run_id = await owner.start(external="true")
     await owner.service.ingest.aclose()

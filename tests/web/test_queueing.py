@@ -110,7 +110,7 @@ async def test_caller_of_invoke_who_leaves_the_queue_leaves_its_place(serve: Ser
 async def test_agent_that_does_not_stop_keeps_its_place(
     serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.execution.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     served = await serve(stuck, streaming=ONE)
     first = await served.start()
     await wait_until(stuck.working.is_set)

@@ -13,7 +13,7 @@ from tests.conftest import Serve
 from tests.support import Served
 from tests.web.doors import Door, Headers, api_keys, bearer, public_key
 from tests.web.helpers import error_of
-from tests.web.test_owned import key, replicas
+from tests.web.test_ownership import key, replicas
 
 SAID = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 EVERY_BACKEND = pytest.mark.usefixtures("every_backend")

@@ -38,8 +38,8 @@ NASTY = [
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every event happen at the same moment, and take no time."""
-    monkeypatch.setattr("dockrion.publisher.datetime", SimpleNamespace(now=lambda _zone: NOW))
-    monkeypatch.setattr("dockrion.execution.Execution.seconds", 0.0)
+    monkeypatch.setattr("dockrion.runs.event_buffer.datetime", SimpleNamespace(now=lambda _zone: NOW))
+    monkeypatch.setattr("dockrion.runs.execution.Execution.seconds", 0.0)
 
 
 async def speak(payload: list[str], context: StreamContext) -> dict[str, Any]:

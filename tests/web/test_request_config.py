@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.base import Agent, Call, InProcess
-from dockrion.context import StreamContext
+from dockrion.runs.agent import Agent, Call, InProcess
+from dockrion.runs.context import StreamContext
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of

@@ -9,11 +9,19 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
-from dockrion.backends.base import SECRET_BYTES, Listing, Question, Run, Status, Usage, answered
 from dockrion.backends.memory.index import Index
 from dockrion.backends.memory.log import Log, Watching
-from dockrion.backends.memory.uses import Uses
-from dockrion.backends.reading import Page, Watch
+from dockrion.backends.memory.window_counter import Uses
+from dockrion.backends.pages import Page, Watch
+from dockrion.backends.protocol import (
+    SECRET_BYTES,
+    Listing,
+    Question,
+    Run,
+    Status,
+    Usage,
+    answered,
+)
 from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
 

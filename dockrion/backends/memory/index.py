@@ -2,8 +2,14 @@
 
 from bisect import bisect_left
 
-from dockrion.backends.base import LOOKED_AT, BadCursor, Listing, Run, Status
 from dockrion.backends.memory.log import Log
+from dockrion.backends.protocol import (
+    LOOKED_AT,
+    BadCursor,
+    Listing,
+    Run,
+    Status,
+)
 
 _CURSOR_DIGITS = 18
 _SLACK = 64  # entries of runs that are gone, which are not worth tidying

@@ -4,8 +4,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from dockrion.backends.base import Run
-from dockrion.backends.reading import PAGE_BYTES, PAGE_EVENTS, Page, Watch
+from dockrion.backends.pages import (
+    PAGE_BYTES,
+    PAGE_EVENTS,
+    Page,
+    Watch,
+)
+from dockrion.backends.protocol import Run
 from dockrion.errors import RunClosed, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 

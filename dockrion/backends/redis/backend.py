@@ -6,17 +6,23 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
-from dockrion.backends.base import Listing, Question, Run, Status, Usage
-from dockrion.backends.reading import Page, Watch
-from dockrion.backends.redis.asking import Asking
-from dockrion.backends.redis.custody import BEAT_SECONDS, Custody
-from dockrion.backends.redis.feed import Feed
+from dockrion.backends.pages import Page, Watch
+from dockrion.backends.protocol import (
+    Listing,
+    Question,
+    Run,
+    Status,
+    Usage,
+)
+from dockrion.backends.redis.client import Link, end
+from dockrion.backends.redis.inbox import Feed
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
-from dockrion.backends.redis.link import Link, end
+from dockrion.backends.redis.leases import BEAT_SECONDS, Custody
+from dockrion.backends.redis.requests import Asking
 from dockrion.backends.redis.shared import Shared
 from dockrion.backends.redis.store import Store
-from dockrion.backends.redis.watching import Watching
+from dockrion.backends.redis.subscriptions import Watching
 from dockrion.errors import BackendError, LogUnreadable, RunExists, ServiceUnavailable
 from dockrion.events import Entry
 

@@ -2,10 +2,15 @@
 
 import time
 
-from dockrion.backends.base import LOOKED_AT, Listing, Run, Status
+from dockrion.backends.protocol import (
+    LOOKED_AT,
+    Listing,
+    Run,
+    Status,
+)
 from dockrion.backends.redis import records
+from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import REGISTER, Command, Keys
-from dockrion.backends.redis.link import Link
 
 _CHUNK = 100
 _UNCONFIRMED_SECONDS = 60.0  # an entry is older than its run, but not by more

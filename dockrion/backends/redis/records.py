@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from dockrion.backends.base import BadCursor, Run
-from dockrion.backends.reading import Page
+from dockrion.backends.pages import Page
+from dockrion.backends.protocol import BadCursor, Run
 from dockrion.errors import LogUnreadable
 from dockrion.events import Entry
 

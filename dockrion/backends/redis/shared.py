@@ -2,9 +2,9 @@
 
 import secrets
 
-from dockrion.backends.base import SECRET_BYTES, Usage
+from dockrion.backends.protocol import SECRET_BYTES, Usage
+from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import COUNT, SECRET, Keys
-from dockrion.backends.redis.link import Link
 
 _SECRET_TTL = 86_400
 

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from dockrion.backends.base import Run
-from dockrion.backends.reading import PAGE_BYTES, Page
+from dockrion.backends.pages import PAGE_BYTES, Page
+from dockrion.backends.protocol import Run
 from dockrion.backends.redis import records
+from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, Command, Keys
-from dockrion.backends.redis.link import Link
 from dockrion.errors import LogUnreadable, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion.describe.endpoint import Endpoint
 from dockrion.dockfile import Loaded
 from dockrion.errors import NotFound, Unauthorized
+from dockrion.openapi.endpoint import Endpoint
 from dockrion.redaction import Redactor
 from dockrion.web.access import READ_DOCS
 from dockrion.web.service import SERVICE
@@ -46,14 +46,14 @@ class Description:
     @cached_property
     def openapi(self) -> bytes:
         """The endpoints, as OpenAPI 3.1."""
-        from dockrion.describe.openapi import openapi  # noqa: PLC0415  few services are asked for it
+        from dockrion.openapi.document import openapi  # noqa: PLC0415  few services are asked for it
 
         return msgspec.json.encode(self._redactor.value(openapi(self._dockfile, self._endpoints)))
 
     @cached_property
     def asyncapi(self) -> bytes:
         """The streams of events, as AsyncAPI 3.0."""
-        from dockrion.describe.asyncapi import asyncapi  # noqa: PLC0415  as above
+        from dockrion.openapi.asyncapi import asyncapi  # noqa: PLC0415  as above
 
         return msgspec.json.encode(self._redactor.value(asyncapi(self._dockfile, self._endpoints)))
 

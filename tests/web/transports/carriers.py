@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from dockrion.sse import Decoder
+from dockrion.wire.sse import Decoder
 from tests.support import PATIENCE, Served
 
 WEBSOCKET = {"streaming": "websocket"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.auth import run_tokens
+from dockrion.auth import events_tokens
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits
@@ -223,7 +223,7 @@ async def test_waiting_readers_are_let_go_when_the_service_ends(serve: Serve, tr
 async def test_reader_whose_token_expires_is_told(
     serve: Serve, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_tokens, "LIFETIME_SECONDS", 2)
+    monkeypatch.setattr(events_tokens, "LIFETIME_SECONDS", 2)
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=0123456789abcdef0123\n")
     served = await serve(agent := Waits(), expose=WEBSOCKET, auth={"mode": "api_key"})
     key = {"X-API-Key": "0123456789abcdef0123"}

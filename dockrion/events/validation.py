@@ -1,0 +1,119 @@
+"""From what agents give to the fields of an event: checked, and converted to JSON."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from dockrion import events, json_encoding
+
+Fields = Callable[..., dict[str, Any]]
+
+
+def is_event(value: Any) -> bool:
+    """Tell whether a yielded value is an event: a mapping whose `type` agents may emit."""
+    if not isinstance(value, Mapping):
+        return False
+    event_type = value.get("type")
+    return isinstance(event_type, str) and (
+        event_type in events.CONFIGURABLE or event_type.startswith(events.CUSTOM_PREFIX)
+    )
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    return str(value)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+
+
+def _names(name: str, values: Iterable[str] | None) -> list[str] | None:
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a list of strings, not a string")
+    return None if values is None else [_text(name, value) for value in values]
+
+
+def progress(step: str, progress: float, message: str | None = None) -> dict[str, Any]:
+    done = _number("progress", progress)
+    if not 0.0 <= done <= 1.0:
+        done = 1.0 if done > 1.0 else 0.0
+    return {
+        "step": _text("step", step),
+        "progress": done,
+        "message": None if message is None else _text("message", message),
+    }
+
+
+def token(content: str, finish_reason: str | None = None) -> dict[str, Any]:
+    return {
+        "content": _text("content", content),
+        "finish_reason": None if finish_reason is None else _text("finish_reason", finish_reason),
+    }
+
+
+def step(
+    node_name: str,
+    duration_ms: float | None = None,
+    input_keys: Iterable[str] | None = None,
+    output_keys: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    return {
+        "node_name": _text("node_name", node_name),
+        "duration_ms": None if duration_ms is None else _number("duration_ms", duration_ms),
+        "input_keys": _names("input_keys", input_keys),
+        "output_keys": _names("output_keys", output_keys),
+    }
+
+
+def checkpoint(name: str, data: Any) -> dict[str, Any]:
+    return {"name": _text("name", name), "data": _json("data", data)}
+
+
+def custom(data: Any = None, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    given = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
+    given.update(fields or {})
+    events.check_custom_fields(given)
+    return {name: _json(name, value) for name, value in given.items()}
+
+
+def _json(name: str, value: Any) -> msgspec.Raw:
+    # Encoded here, outside the publisher's lock: a conversion may run the agent's own code.
+    return msgspec.Raw(json_encoding.encode(value, name))
+
+
+_FIELDS: dict[str, Fields] = {
+    "progress": progress,
+    "token": token,
+    "step": step,
+    "checkpoint": checkpoint,
+    "heartbeat": dict,
+}
+
+
+def type_of(event: Mapping[str, Any]) -> str:
+    event_type: str = event["type"]
+    return event_type if event_type in _FIELDS else events.custom_type(event_type)
+
+
+def from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
+    event_type = event["type"]
+    given = {name: value for name, value in event.items() if name != "type"}
+    if event_type not in _FIELDS:
+        return custom(given)
+    known = events.CONFIGURABLE[event_type].__struct_fields__
+    for name in given:
+        if name not in known or name in events.COMMON_FIELDS:
+            raise ValueError(f"a {event_type} event has no field {name!r}")
+    try:
+        return _FIELDS[event_type](**given)
+    except TypeError as error:
+        raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

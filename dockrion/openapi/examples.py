@@ -1,0 +1,113 @@
+"""Examples of what is answered, in the words of the service that is described."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+import dockrion
+from dockrion import events
+from dockrion.auth.events_tokens import LIFETIME_SECONDS
+from dockrion.backends.protocol import Listing, Run
+from dockrion.dockfile import Dockfile
+from dockrion.events import Entry, EventFilter
+from dockrion.openapi import models
+from dockrion.wire import sse
+
+RUN_ID = "0199a3c5-7d1e-7c3a-9f52-6b0d1c2e3f40"
+_AT = datetime(2026, 11, 22, 10, 30, 5, 123456, UTC)
+_TOKEN = "1795343405.5a1f…"  # noqa: S105  no token of anything
+
+CANCELLED = models.RunCancelled(RUN_ID, "cancelled")
+EVENTS_TOKEN = models.EventsToken(RUN_ID, _TOKEN, LIFETIME_SECONDS)
+PUSHED = models.Pushed(success=True, run_id=RUN_ID, accepted=1, duplicate=False)
+
+
+def health(dockfile: Dockfile) -> models.Health:
+    agent = dockfile.agent
+    return models.Health(
+        "ok", f"runtime:{agent.name}", dockrion.__version__, _AT, agent.name, agent.framework
+    )
+
+
+def ready(dockfile: Dockfile) -> models.Ready:
+    return models.Ready(success=True, status="ready", agent=dockfile.agent.name)
+
+
+def schemas(dockfile: Dockfile) -> models.Schemas:
+    name = dockfile.agent.name
+    return models.Schemas(success=True, agent=name, input_schema={"type": "object"}, output_schema=None)
+
+
+def info(dockfile: Dockfile) -> models.Info:
+    agent = dockfile.agent
+    return models.Info(
+        success=True,
+        agent=models.Agent(agent.name, agent.description, agent.framework, agent.mode, agent.target),
+        auth_enabled=dockfile.protected,
+        version=dockrion.__version__,
+        metadata=msgspec.to_builtins(dockfile.metadata),
+        endpoints=["GET /health", "POST /invoke"],
+        heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
+    )
+
+
+def invoked(dockfile: Dockfile) -> models.Invoked:
+    metadata = _metadata(dockfile) | {"latency_seconds": 0.25}
+    return models.Invoked(success=True, output=_output(dockfile), metadata=metadata)
+
+
+def accepted(dockfile: Dockfile) -> models.Accepted:
+    if dockfile.expose.streaming == "none":
+        return models.Accepted(RUN_ID, "accepted", None, _AT)
+    opened = (_TOKEN, LIFETIME_SECONDS) if dockfile.protected else ()
+    return models.Accepted(RUN_ID, "accepted", f"/runs/{RUN_ID}/events", _AT, *opened)
+
+
+def run(dockfile: Dockfile) -> dict[str, Any]:
+    record = Run(
+        run_id=RUN_ID,
+        status="completed",
+        created_at=_AT,
+        started_at=_AT,
+        completed_at=_AT,
+        output=msgspec.Raw(msgspec.json.encode(_output(dockfile))),
+        metadata=_metadata(dockfile),
+        last_sequence=3,
+    )
+    return _plain(record, "owner")
+
+
+def listing(dockfile: Dockfile) -> dict[str, Any]:
+    shown = {name: value for name, value in run(dockfile).items() if name != "output"}
+    return _plain(Listing([shown], None))
+
+
+def frames(dockfile: Dockfile) -> str:
+    """Return a short stream of events, as it goes over the wire."""
+    said: list[tuple[str, dict[str, Any]]] = [
+        ("started", {"agent_name": dockfile.agent.name, "framework": dockfile.agent.framework or ""}),
+        ("token", {"content": "Hello"}),
+        ("complete", {"output": _output(dockfile), "latency_seconds": 0.25, "metadata": _metadata(dockfile)}),
+    ]
+    passes = EventFilter(dockfile.streaming.events.allowed).allows
+    passing = [(kind, fields) for kind, fields in said if passes(kind)]
+    return sse.frames(
+        Entry(number, kind, events.encode(kind, RUN_ID, number, _AT, fields), 0)
+        for number, (kind, fields) in enumerate(passing, 1)
+    ).decode()
+
+
+def _metadata(dockfile: Dockfile) -> dict[str, Any]:
+    return {"agent": dockfile.agent.name, "framework": dockfile.agent.framework}
+
+
+def _output(dockfile: Dockfile) -> Any:
+    """Return the Dockfile's own example of an output, if it has one."""
+    examples = (dockfile.io_schema.output or {}).get("examples")
+    return examples[0] if isinstance(examples, list) and examples else {"text": "Hello"}
+
+
+def _plain(value: Any, *left_out: str) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
+    return {name: part for name, part in decoded.items() if name not in left_out}

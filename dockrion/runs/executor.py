@@ -1,0 +1,146 @@
+"""Carries out runs, from their first event to the terminal one."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from dockrion.backends.protocol import Backend, Run
+from dockrion.errors import BackendError, RunNotFound
+from dockrion.logs import log
+from dockrion.metrics import Metrics
+from dockrion.redaction import Redactor
+from dockrion.runs import outcome
+from dockrion.runs.agent import Agent, Call
+from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher
+from dockrion.runs.execution import STOP_SECONDS, Execution
+from dockrion.runs.in_flight import Active
+from dockrion.runs.lifecycle import Lifecycle, RunSettings
+from dockrion.runs.log_writer import LogWriter
+from dockrion.runs.outcome import Outcome, Stop
+
+_logger = logging.getLogger("dockrion.runs")
+_LOST = Stop("lost")
+_READERS_LAG = 4  # batches that a reader who keeps up may be behind
+
+
+class Executor:
+    """Lets agents work on runs whose record is stored, and stores what they say and how they end.
+
+    Made on the event loop.
+
+    Args:
+        settings: What the Dockfile says.
+        backend: Where runs are kept.
+        lifecycle: How runs begin and end.
+        metrics: Where their events are counted.
+        redactor: Cleans what agents' exceptions say.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        backend: Backend,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        redactor: Redactor,
+    ) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._redactor = redactor
+        self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, and so made once
+        self._batch = max(1, min(BUFFER_EVENTS, settings.max_events // _READERS_LAG))
+
+    async def carry_out(self, agent: Agent, call: Call, active: Active, run: Run) -> None:
+        """Carry out a run, in a task of its own."""
+        publisher = Publisher(
+            run.run_id,
+            self._loop,
+            active.news.set,
+            active.stop_for,
+            batch=self._batch,
+            max_event_bytes=self._settings.limits.max_event_bytes,
+            max_events=self._settings.limits.max_events_per_run,
+            texts=self._lifecycle.texts(),
+        )
+        writer = LogWriter(self._backend, run, publisher, self._metrics.count_events)
+        self._lifecycle.accepted(run.run_id)
+        try:
+            await self._carry_out(agent, call, active, publisher, writer)
+        except Exception as error:
+            log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
+            await self._save(active, publisher, writer)
+        finally:
+            publisher.close()
+            self._lifecycle.over()
+
+    async def _carry_out(
+        self, agent: Agent, call: Call, active: Active, publisher: Publisher, writer: LogWriter
+    ) -> None:
+        try:
+            await self._work(agent, call, active, publisher, writer)
+            result, seconds = await self._conclude(active, publisher)
+            await writer.store_rest()
+        except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
+            log(_logger, logging.WARNING, "run lost", run_id=active.run_id, reason=type(error).__name__)
+            await _until_stopped(active)
+            if not publisher.ended:
+                await self._conclude(active, publisher)
+            with suppress(BackendError, RunNotFound):
+                await writer.write_off()
+        else:
+            self._lifecycle.log_end(active.run_id, result, seconds, publisher.texts)
+
+    async def _save(self, active: Active, publisher: Publisher, writer: LogWriter) -> None:
+        """End a run that we have failed: nobody may wait for it."""
+        await _until_stopped(active)
+        if not publisher.ended:
+            try:
+                await self._conclude(active, publisher)
+            except Exception:  # has been told: it failed before
+                lost = outcome.of_stop(_LOST)
+                await self._lifecycle.conclude(publisher, lost, 0.0, None, active.metadata)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await _store_what_can_be(writer)
+        except Exception as error:
+            log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=active.run_id, error=error)
+
+    async def _work(
+        self, agent: Agent, call: Call, active: Active, publisher: Publisher, writer: LogWriter
+    ) -> None:
+        """Let the agent work, and store what it says, until it is over."""
+        if not await active.has_place(None):
+            return
+        active.context = context = self._lifecycle.begin(publisher, call.caller)
+        active.execution = execution = Execution(
+            agent, call, context, self._redactor, active.news, self._loop, streaming=self._settings.streamed
+        )
+        await execution.begin(self._settings.max_run_duration)  # what it says at once is stored together
+        while not execution.over:
+            await active.look_again()
+            await writer.store()
+
+    async def _conclude(self, active: Active, publisher: Publisher) -> tuple[Outcome, float]:
+        """Publish how the run ends; return that, and the seconds the agent worked."""
+        execution = active.execution
+        if execution is None:  # it was stopped before it had a place
+            result, seconds, ended_at = outcome.of_stop(active.stop or _LOST), 0.0, None
+        else:
+            result, seconds, ended_at = execution.outcome(), execution.seconds, execution.ended_at
+        conclude = self._lifecycle.conclude
+        return await conclude(publisher, result, seconds, ended_at, active.metadata), seconds
+
+
+async def _until_stopped(active: Active) -> None:
+    active.stop_for(_LOST)
+    while active.execution is not None and not active.execution.over:
+        await active.look_again()
+
+
+async def _store_what_can_be(writer: LogWriter) -> None:
+    try:
+        await writer.store_rest()
+    except Exception:  # which the log has already
+        await writer.write_off()

@@ -1,0 +1,81 @@
+"""One piece of work of this process: what has a place, or waits for one, until it is over."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import msgspec
+
+from dockrion.runs.context import StreamContext
+from dockrion.runs.execution import Execution
+from dockrion.runs.outcome import Stop
+from dockrion.runs.slots import Place
+
+
+class Active(msgspec.Struct, eq=False):
+    """A run or an invocation. Made on the event loop.
+
+    Attributes:
+        run_id: What it is called.
+        place: Done when its agent may begin.
+        created: Done when its record is stored, or cannot be.
+        news: Set when whoever carries it out has to look again: at its place, at its agent, at
+            what was published, at whether it is to stop.
+        stop: Why its agent has to stop, None while it may go on.
+        context: Where its events go, while its agent works.
+        execution: Its agent at work, while it does.
+        producer_seq: The number of the last batch that another process pushed.
+    """
+
+    PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a run that is over
+
+    run_id: str
+    place: Place
+    created: asyncio.Future[None]
+    news: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    stop: Stop | None = None
+    context: StreamContext | None = None
+    execution: Execution | None = None
+    producer_seq: int = 0
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What its record says of it in the end."""
+        return {self.PRODUCER_SEQ: self.producer_seq} if self.producer_seq else {}
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is known how it ends."""
+        return self.stop is not None or (self.execution is not None and self.execution.decided)
+
+    def stop_for(self, stop: Stop) -> None:
+        """Stop it. The first reason is the one that counts."""
+        if self.stop is not None:
+            return
+        self.stop = stop
+        if self.execution is not None:
+            self.execution.stop(stop)
+        self.news.set()
+
+    def let_go(self) -> None:
+        """Forget its agent, which is over: what refers to each other would wait for the garbage collector."""
+        self.context = self.execution = None
+
+    async def look_again(self) -> None:
+        """Wait until there is news."""
+        await self.news.wait()
+        self.news.clear()
+
+    async def has_place(self, limit: float | None) -> bool:
+        """Wait for the place; tell whether it came before a stop and before the limit.
+
+        Args:
+            limit: Seconds, None for no limit.
+        """
+        if not self.place.done():
+            self.place.add_done_callback(lambda _: self.news.set())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    while not self.place.done() and self.stop is None:
+                        await self.look_again()
+        return self.place.done() and self.stop is None

@@ -1,0 +1,201 @@
+"""LangChain runnables as agents."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.language_models import FakeListLLM
+from langchain_core.messages import AIMessageChunk
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnableParallel,
+)
+from langchain_core.tools import tool
+
+from dockrion.agents import langchain
+from dockrion.agents.chat_messages import Tokens
+from dockrion.agents.langgraph import GraphAgent
+from dockrion.agents.tool_guard import ToolGuard
+from dockrion.dockfile.safety_structs import ToolsSpec
+from dockrion.runs.agent import Call
+from dockrion.runs.tool_policy import Tools
+from tests.agents.graphs import Model, calls_tool, one_node, says
+from tests.agents.harness import Ended, bench
+
+
+def agent(made: Any, **config: Any) -> Any:
+    return langchain.agent_of(made, config, Tools(), threads=8)
+
+
+async def ran(made: Any, payload: Any, *, allowed: Any = None) -> Ended:
+    async with bench(agent(made), allowed=allowed) as runs:
+        return await runs.run(payload)
+
+
+async def test_a_chain_says_its_model_s_text_once() -> None:
+    chain = ChatPromptTemplate.from_template("{word}") | Model(pieces=[says("Hel", "lo")]) | StrOutputParser()
+    ended = await ran(chain, {"word": "rain"})
+    assert ended.tokens == ["Hel", "lo", ""]
+    assert ended.output == "Hello"
+    assert [own["node_name"] for own in ended.own if own["type"] == "step"] == ["Model"]
+
+
+@pytest.mark.parametrize(
+    "payload", ["hi", {"input": "hi"}, {"messages": [{"role": "user", "content": "hi"}]}]
+)
+async def test_a_model_alone_takes_text_and_messages(payload: Any) -> None:
+    model = Model(pieces=[says("Hel", "lo")])
+    ended = await ran(model.with_config(run_name="mine"), payload)
+    assert ended.tokens == ["Hel", "lo", ""]
+    assert ended.output["content"] == "Hello"
+    async with bench(agent(model)) as runs:
+        assert (await runs.invoke(payload))["content"] == "Hello"
+
+
+async def test_a_model_that_does_not_stream_makes_one_token() -> None:
+    ended = await ran(Model(pieces=[says("Hello")], streams=False), "hi")
+    assert "".join(ended.tokens) == "Hello"
+
+
+async def test_a_model_without_messages_says_its_text() -> None:
+    ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
+    assert "".join(ended.tokens) == "Hello"
+    assert ended.output == "Hello"
+
+
+async def test_models_are_heard_also_where_tools_are_watched() -> None:
+    guard = ToolGuard(Tools(ToolsSpec(deny_by_default=True)))
+    ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
+    guard.close()
+    assert "".join(ended.tokens) == "Hello"
+
+
+async def test_a_message_that_calls_a_tool_says_nothing() -> None:
+    ended = await ran(Model(pieces=[calls_tool("look", '{"at": 1}')]), "hi")
+    assert ended.tokens == []
+    assert ended.output["tool_calls"][0]["args"] == {"at": 1}
+
+
+async def test_tools_and_named_parts_are_steps() -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    def pair(_payload: Any) -> dict[str, int]:
+        return {"a": 1, "b": 2}
+
+    steps = [own for own in (await ran(RunnableLambda(pair) | add, {})).own if own["type"] == "step"]
+    assert [step["node_name"] for step in steps] == ["pair", "add"]
+    assert steps[1]["input_keys"] == ["a", "b"]
+    assert all(step["duration_ms"] >= 0 for step in steps)
+
+
+async def test_dispatched_events_are_events() -> None:
+    async def work(_payload: Any) -> str:
+        await adispatch_custom_event("mood", {"happy": True})
+        await adispatch_custom_event("mood", {"id": 1})
+        await adispatch_custom_event("no name", 1)
+        await adispatch_custom_event("any", {"type": "progress", "step": "a", "progress": 1})
+        return "done"
+
+    ended = await ran(RunnableLambda(work), {})
+    assert [own for own in ended.own if own["type"] != "token"] == [
+        {"type": "custom:mood", "happy": True},
+        {"type": "custom:mood", "data": {"id": 1}},
+        {"type": "custom:stream", "data": 1},
+        {"type": "progress", "step": "a", "progress": 1.0, "message": None},
+    ]
+    assert ended.output == "done"
+
+
+async def test_text_that_a_chain_streams_without_a_model_is_tokens() -> None:
+    def pieces(given: Iterator[Any]) -> Iterator[str]:
+        for _ in given:
+            yield from ("Hel", "lo")
+
+    async def async_pieces(given: Any) -> Any:
+        async for _ in given:
+            yield "Hel"
+            yield "lo"
+
+    ended = await ran(RunnableGenerator(pieces, async_pieces), "hi")
+    assert ended.tokens == ["Hel", "lo"]
+    assert ended.output == "Hello"
+
+
+async def test_parts_side_by_side_have_one_output() -> None:
+    both: Any = RunnableParallel(one=lambda _payload: 1, two=lambda _payload: {"a": 2})
+    assert (await ran(both, {})).output == {"one": 1, "two": {"a": 2}}
+
+
+async def test_where_nothing_passes_it_is_invoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Runnable, "astream_events")
+    assert (await ran(RunnableLambda(lambda _payload: "done"), {}, allowed="minimal")).output == "done"
+
+
+async def test_what_it_raises_is_an_error() -> None:
+    def work(_payload: Any) -> None:
+        raise LookupError("no such word")
+
+    assert (await ran(RunnableLambda(work), {})).error == "LookupError: no such word"
+
+
+async def test_configs_reach_it() -> None:
+    def work(_payload: Any, config: RunnableConfig) -> Any:
+        return {name: config["configurable"][name] for name in ("a", "b")}
+
+    async with bench(agent(RunnableLambda(work), configurable={"a": 1, "b": 1})) as runs:
+        run = await runs.runs.start(Call({}, {"configurable": {"b": 2}}), "r")
+        assert (await runs.ended(run.run_id)).output == {"a": 1, "b": 2}
+
+
+async def test_a_graph_is_served_as_a_graph() -> None:
+    made = agent(one_node(lambda _state: {}))
+    assert isinstance(made, GraphAgent)
+    await made.aclose()
+
+
+@pytest.mark.parametrize("made", [None, dict, lambda payload: payload])
+async def test_what_is_no_runnable_is_refused_with_a_hint(made: Any) -> None:
+    with pytest.raises(TypeError, match="langgraph takes graphs"):
+        langchain.agent_of(made, {}, Tools(), threads=1)
+
+
+PIECES = st.one_of(
+    st.text(max_size=4),
+    st.lists(
+        st.one_of(
+            st.text(max_size=3), st.builds(lambda text: {"type": "text", "text": text}, st.text(max_size=3))
+        )
+    ),
+)
+
+
+def text_of(piece: Any) -> str:
+    blocks = [piece] if isinstance(piece, str) else piece
+    return "".join(block if isinstance(block, str) else block["text"] for block in blocks)
+
+
+@settings(max_examples=50)
+@given(pieces=st.lists(PIECES, max_size=8), told_why=st.booleans())
+def test_tokens_together_are_the_text_however_it_is_cut(pieces: list[Any], *, told_why: bool) -> None:
+    tokens = Tokens()
+    reason = {"finish_reason": "stop"} if told_why else {}
+    chunks = [AIMessageChunk(content=piece, id="m") for piece in pieces]
+    chunks += [
+        AIMessageChunk(content="", id="m", response_metadata=reason),
+        AIMessageChunk(content="", id="m", chunk_position="last"),
+    ]
+    said = [token for chunk in chunks for token in tokens.of(chunk)]
+    assert "".join(token["content"] for token in said) == "".join(map(text_of, pieces))
+    assert [token["finish_reason"] for token in said if token["finish_reason"]] == ["stop"]
+    assert not tokens._messages

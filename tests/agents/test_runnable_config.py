@@ -1,0 +1,67 @@
+"""Configs from outside: what of them is taken, and how two become one."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockrion.agents.runnable_config import checked, merged
+
+NAMES = st.text("abcxyz", min_size=1, max_size=3)
+CONFIGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "configurable": st.dictionaries(NAMES, st.integers()),
+        "recursion_limit": st.integers(1, 100_000),
+        "max_concurrency": st.integers(1, 10_000),
+        "run_name": st.text(),
+        "tags": st.lists(st.text()),
+        "metadata": st.dictionaries(NAMES, st.integers()),
+    },
+)
+
+
+@given(CONFIGS)
+def test_what_is_no_default_is_kept(config: dict[str, Any]) -> None:
+    kept = checked(config)
+    assert kept.items() <= config.items()
+    assert not any(config[name] for name in config.keys() - kept.keys())
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        (None, "object"),
+        ([], "object"),
+        ({"callbacks": []}, "callbacks"),
+        ({"recursion_limit": 0}, "$.recursion_limit"),
+        ({"recursion_limit": "many"}, "$.recursion_limit"),
+        ({"tags": "one"}, "$.tags"),
+        ({"configurable": []}, "$.configurable"),
+        ({"configurable": {"stream_context": 1}}, "$.configurable.stream_context"),
+        ({"configurable": {"__pregel_resuming": True}}, "$.configurable.__pregel_resuming"),
+    ],
+)
+def test_what_is_no_config_is_refused_with_its_place(config: Any, where: str) -> None:
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        checked(config)
+    assert where in str(refused.value)
+
+
+@given(CONFIGS, CONFIGS)
+def test_the_second_config_wins_name_by_name(first: dict[str, Any], second: dict[str, Any]) -> None:
+    both = merged(first, second)
+    assert both.keys() == first.keys() | second.keys()
+    for name, value in both.items():
+        if isinstance(value, dict):
+            assert value == {**first.get(name, {}), **second.get(name, {})}
+        else:
+            assert value == second.get(name, first.get(name))
+
+
+def test_merging_changes_neither() -> None:
+    first, second = {"configurable": {"a": 1}}, {"configurable": {"b": 2}}
+    merged(first, second)["configurable"]["c"] = 3
+    assert (first, second) == ({"configurable": {"a": 1}}, {"configurable": {"b": 2}})
+    assert merged(first, None) == first

@@ -1,0 +1,126 @@
+"""From the Dockfile and its credentials to what tells who callers are."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion.auth.api_keys import ApiKeys
+from dockrion.auth.factory import open_authenticator
+from dockrion.auth.introspection import Introspection
+from dockrion.auth.jwt_tokens import JsonWebTokens
+from dockrion.cli import main
+from dockrion.dockfile import Credentials
+from dockrion.dockfile.safety_structs import AuthSpec, JwtSpec, OAuth2Spec
+from dockrion.errors import StartError
+from tests.auth.issuers import issue_token, signing_key
+from tests.e2e.process import environment, write_dockfile
+
+NONE = Credentials()
+URL = "https://issuer.test/"
+OAUTH2 = AuthSpec(mode="oauth2", oauth2=OAuth2Spec(introspection_url=URL))
+
+
+@pytest.mark.parametrize("auth", [None, AuthSpec(mode="none")])
+def test_without_a_mode_everybody_comes_in(auth: AuthSpec | None) -> None:
+    assert open_authenticator(auth, Credentials(api_keys=[("a", "key")])) is None
+
+
+@pytest.mark.parametrize(
+    ("auth", "credentials", "kind"),
+    [
+        (AuthSpec(), Credentials(api_keys=[("a", "key")]), ApiKeys),
+        (AuthSpec(mode="jwt", jwt=JwtSpec(jwks_url=URL)), NONE, JsonWebTokens),
+        (AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem), JsonWebTokens),
+        (OAUTH2, NONE, Introspection),
+        (OAUTH2, Credentials(client=("id", "secret")), Introspection),
+    ],
+)
+async def test_each_mode_has_its_own(auth: AuthSpec, credentials: Credentials, kind: type) -> None:
+    opened = open_authenticator(auth, credentials)
+    assert opened is not None
+    assert type(opened) is kind
+    await opened.aclose()
+
+
+async def test_a_key_that_is_given_is_used() -> None:
+    opened = open_authenticator(AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem))
+    assert opened is not None
+    assert (await opened.authenticate(issue_token(aud=None))).user_id == "user-1"
+
+
+HS: Any = ["HS256", "HS512"]
+NO_KEYS = {
+    "text": (JwtSpec(public_key_env="KEY"), "hunter2", "no key for RS256: expected an RSA public key in PEM"),
+    "curve": (
+        JwtSpec(public_key_env="KEY", algorithms=["ES256", "ES384"]),
+        signing_key("ES256").pem,
+        "no key for ES384: expected a public key in PEM, on the curve secp384r1",
+    ),
+    "public": (
+        JwtSpec(public_key_env="KEY", algorithms=HS),
+        signing_key().pem,
+        "no key for HS256: expected a secret of at least 32 bytes that is no public key",
+    ),
+    "short": (
+        JwtSpec(public_key_env="KEY", algorithms=HS),
+        "x" * 32,
+        "no key for HS512: expected a secret of at least 64 bytes that is no public key",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_a_key_that_is_none_is_said_with_its_variable(name: str) -> None:
+    spec, key, said = NO_KEYS[name]
+    with pytest.raises(StartError) as caught:
+        open_authenticator(AuthSpec(mode="jwt", jwt=spec), Credentials(public_key=key))
+    assert str(caught.value).startswith(f"auth.jwt.public_key_env: KEY holds {said}")
+    assert key not in str(caught.value)
+
+
+def test_a_key_of_two_callers_is_said_without_the_key() -> None:
+    with pytest.raises(StartError) as caught:
+        open_authenticator(AuthSpec(), Credentials(api_keys=[("ann", "hunter2"), ("bob", "hunter2")]))
+    assert str(caught.value) == "auth.api_keys: ann and bob have the same key; give each its own"
+
+
+def test_whatever_is_missing_opens_nothing() -> None:
+    with pytest.raises(StartError, match=r"^one\ntwo$"):
+        open_authenticator(AuthSpec(), Credentials(missing=["one", "two"]))
+
+
+def test_validate_says_which_keys_run_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("K_ANN", "K_BOB"):
+        monkeypatch.setenv(name, "first of both, second of both")
+    write_dockfile(
+        tmp_path, "def handle(payload):\n    return payload\n", auth={"api_keys": {"prefix": "K_"}}
+    )
+    assert main(["validate"]) == 0
+    said = capsys.readouterr().err
+    assert "warning: Dockfile.yaml: auth.api_keys: ann and bob have the same key" in said
+    assert "of both" not in said
+
+
+LOADED = """
+import sys
+from dockrion.auth.factory import open_authenticator
+from dockrion.dockfile import Credentials
+from dockrion.dockfile.safety_structs import AuthSpec
+import dockrion.cli
+open_authenticator(None, Credentials())
+open_authenticator(AuthSpec(), Credentials(api_keys=[("a", "key")]))
+print(*sorted({name.partition(".")[0] for name in sys.modules} & {"jwt", "cryptography"}))
+"""
+
+
+def test_services_without_signed_tokens_do_not_wait_for_what_verifies_them() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"

@@ -1,0 +1,270 @@
+"""Replicas that die, or seem to: their runs are ended once, and nobody else's."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dockrion.backends.protocol import Backend
+from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.client import end
+from dockrion.backends.redis.leases import BEATS_TO_DEATH
+from dockrion.backends.redis.store import Store
+from dockrion.errors import RunClosed, RunExists
+from tests.backends.conformance import (
+    MAX_EVENTS,
+    PATIENCE,
+    Writer,
+    begin,
+    begun,
+    follow_all,
+    new_run,
+    read_all,
+    sequences,
+)
+from tests.backends.service import Service, following, paused, seen
+from tests.servers import KINDS, RedisServer
+from tests.support import wait_until
+
+pytestmark = pytest.mark.usefixtures("fast")
+
+
+def beats(service: Service, made: RedisBackend) -> int:
+    return int(service.ask("HGET", service.keys.replicas, made.replica) or 0)
+
+
+async def some_beats(service: Service, made: RedisBackend, number: int = 2 * BEATS_TO_DEATH) -> None:
+    last = beats(service, made) + number
+    await wait_until(lambda: beats(service, made) >= last)
+
+
+async def finished(made: Backend, run_id: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not (await made.get(run_id)).finished:
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def losses(made: Backend) -> AsyncIterator[list[str]]:
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for run_id in made.lost_runs():
+            heard.append(run_id)  # noqa: PERF401  each as it comes
+
+    task = asyncio.create_task(listen())
+    try:
+        yield heard
+    finally:
+        await end([task])
+
+
+async def test_the_runs_of_a_dead_replica_are_ended_once(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    doomed, *survivors = await service.replicas(6)
+    writers = [await begun(doomed, number) for number in range(1, 8)]
+    writers += [await begin(doomed)]
+    done = await begun(doomed, 2)
+    await done.finish()
+    async with following(survivors[0], writers[0].run_id) as pages:
+        await service.kill(doomed)
+        for writer in writers:
+            await finished(survivors[0], writer.run_id)
+        await wait_until(lambda: seen(pages) == [1, 2])
+    await wait_until(lambda: doomed.replica not in service.known())
+    for writer in writers:
+        last = writer.run.last_sequence + 1
+        run = await survivors[1].get(writer.run_id)
+        log = await read_all(survivors[2], writer.run_id)
+        assert sequences(log) == list(range(1, last + 1))
+        assert [entry.type for entry in log].count("error") == 1
+        assert (run.status, run.last_sequence) == ("failed", last)
+        assert run.error is not None
+        assert run.error["code"] == "WORKER_LOST"
+        data = msgspec.json.decode(log[-1].data)
+        assert (data["code"], data["sequence"], data["run_id"]) == ("WORKER_LOST", last, writer.run_id)
+    assert await survivors[0].get(done.run_id) == done.run
+    told = Counter(str(record.__dict__) for record in caplog.records if record.getMessage() == "run failed")
+    assert sum(told.values()) == len(writers)
+    assert service.names().count(service.keys.owned(doomed.replica)) == 0
+    assert service.names().count(service.keys.control(doomed.replica)) == 0
+
+
+async def test_whoever_was_taken_for_dead_writes_no_more(service: Service) -> None:
+    sleeper, survivor = await service.replicas(2)
+    writer = await begun(sleeper, 2)
+    async with losses(sleeper) as lost:
+        async with paused(sleeper):
+            await finished(survivor, writer.run_id)
+            with pytest.raises(RunClosed):
+                await writer.write()
+            with pytest.raises(RunClosed):
+                await Writer(sleeper, writer.run).finish()
+        await wait_until(lambda: lost)
+    assert set(lost) == {writer.run_id}
+    assert sequences(await read_all(survivor, writer.run_id)) == [1, 2, 3]
+
+
+async def test_a_lost_run_is_told_once_and_forgotten(service: Service) -> None:
+    sleeper, survivor = await service.replicas(2)
+    writer = await begun(sleeper, 2)
+    async with losses(sleeper) as lost:
+        async with paused(sleeper):
+            await finished(survivor, writer.run_id)
+        await wait_until(lambda: lost)
+        await some_beats(service, sleeper)
+        assert lost == [writer.run_id]
+    assert sleeper._custody._owned == {}
+
+
+async def test_whoever_was_taken_for_dead_lives_on(service: Service) -> None:
+    sleeper, survivor = await service.replicas(2)
+    async with paused(sleeper):
+        await wait_until(lambda: sleeper.replica not in service.known())
+    await wait_until(lambda: sleeper.replica in service.known())
+    writer = await begun(sleeper, 2)
+    async with following(survivor, writer.run_id) as pages:
+        await some_beats(service, survivor)
+        await writer.finish()
+        await wait_until(lambda: seen(pages) == [1, 2, 3])
+
+
+async def test_the_runs_of_a_sleeper_that_nobody_ended_go_on(service: Service) -> None:
+    sleeper = await service.replica()
+    writer = await begun(sleeper, 2)
+    async with paused(sleeper):
+        await writer.write()
+    await some_beats(service, sleeper)
+    await writer.finish()
+    assert writer.run == await sleeper.get(writer.run_id)
+
+
+async def test_a_run_that_escaped_its_end_is_found_when_its_owner_dies_indeed(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner writes just when a survivor is about to end its run."""
+    sleeper, survivor = await service.replicas(2)
+    writer = await begun(sleeper, 2)
+    get = Store.get
+
+    async def slow(store: Store, run_id: str) -> object:
+        run = await get(store, run_id)
+        if writer.run.last_sequence == 2:
+            await writer.write()
+        return run
+
+    monkeypatch.setattr(Store, "get", slow)
+    async with paused(sleeper):
+        await wait_until(lambda: writer.run.last_sequence == 3)
+    await some_beats(service, sleeper)
+    await service.kill(sleeper)
+    await finished(survivor, writer.run_id)
+
+
+async def test_a_refused_twin_does_not_save_the_dead(service: Service) -> None:
+    doomed, survivor = await service.replicas(2)
+    twins = [await begun(survivor, 1) for _ in range(5)]
+    async with paused(doomed):
+        for twin in twins:
+            with pytest.raises(RunExists):
+                await doomed.create(new_run(twin.run_id))
+        writers = [await begun(doomed, 1) for _ in range(5)]
+        await service.kill(doomed)
+    await some_beats(service, survivor, 6 * BEATS_TO_DEATH)
+    assert [(await survivor.get(writer.run_id)).status for writer in writers] == ["failed"] * 5
+    for twin in twins:
+        await twin.finish()
+
+
+async def test_a_slow_replica_is_not_taken_for_dead(service: Service) -> None:
+    slow, survivor = await service.replicas(2)
+    writer = await begun(slow, 1)
+    for _ in range(4):
+        async with paused(slow):
+            await some_beats(service, survivor, 2)
+        assert slow.replica in service.known()
+    assert not (await survivor.get(writer.run_id)).finished
+    await writer.finish()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_nobody_dies_while_redis_is_away(kind: str, tmp_path: Path) -> None:
+    with RedisServer(kind, tmp_path, aof=True) as server:
+        replicas = [
+            RedisBackend(server.url, agent="away", max_events=MAX_EVENTS, ttl=60, max_run_duration=60)
+            for _ in range(3)
+        ]
+        writers = [await begun(each, 1) for each in replicas]
+        key = "dockrion:away:{service}:replicas"
+        await wait_until(lambda: server.command("HLEN", key) == 3)
+        server.kill()
+        await wait_until(lambda: all(each._link.away for each in replicas))
+        await asyncio.sleep(0.05 * 3 * BEATS_TO_DEATH)
+        server.start()
+        await wait_until(lambda: not any(each._link.away for each in replicas))
+        counts = [int(count) for count in server.command("HVALS", key)]
+        await wait_until(lambda: min(map(int, server.command("HVALS", key))) > max(counts) + BEATS_TO_DEATH)
+        for writer in writers:
+            await writer.finish()
+        for each in replicas:
+            await each.aclose()
+
+
+async def test_a_good_bye_leaves_nothing(service: Service) -> None:
+    one, other = await service.replicas(2)
+    writer = await begun(one, 2)
+    await writer.finish()
+    async with one.watch(writer.run_id, limit=3):
+        pass
+    await service.close(one)
+    assert service.known() == {other.replica}
+    assert not [name for name in service.names() if one.replica in name]
+    assert service.readers(writer.run_id) == {}
+
+
+async def test_runs_that_were_not_ended_at_the_good_bye_are_found(service: Service) -> None:
+    leaver, survivor = await service.replicas(2)
+    writer = await begun(leaver, 2)
+    await service.close(leaver)
+    await finished(survivor, writer.run_id)
+    await wait_until(lambda: service.known() == {survivor.replica})
+
+
+async def test_they_are_found_by_whoever_comes_later(service: Service) -> None:
+    leaver = await service.replica()
+    writer = await begun(leaver, 2)
+    await service.kill(leaver)
+    late = await service.replica()
+    await finished(late, writer.run_id)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_dies(service: Service) -> None:
+    one, other = await service.replicas(2)
+    run = new_run()
+    one._custody.refused(run)  # a beat that is about to say so crosses the creation
+    await one.create(run)
+    service.ask("SREM", service.keys.owned(one.replica), run.run_id)
+    members = service.keys.owned(one.replica)
+    await wait_until(lambda: service.ask("SMEMBERS", members) == {run.run_id.encode()})
+    await service.kill(one)
+    assert [event.type for event in await follow_all(other, run.run_id)] == ["error"]
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_creation_that_was_never_sent_does_not_end_the_run_of_that_name(service: Service) -> None:
+    one = await service.replica()
+    run = new_run()
+    one._custody.unconfirmed(new_run(run.run_id))
+    await one.create(run)
+    one._custody.unconfirmed(new_run(run.run_id))
+    await wait_until(lambda: not one._custody._unconfirmed)
+    assert not (await one.get(run.run_id)).finished
+    assert service.ask("SMEMBERS", service.keys.owned(one.replica)) == {run.run_id.encode()}

@@ -1,0 +1,203 @@
+"""Questions between replicas: who hears them, what is left in Redis, and what trouble does."""
+
+import asyncio
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from dockrion.backends.protocol import Backend
+from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.client import end
+from dockrion.backends.redis.store import Store
+from dockrion.errors import RunNotFound, ServiceUnavailable
+from tests.backends.conformance import PATIENCE, begin
+from tests.backends.service import Service, reply_lost
+from tests.backends.test_conformance_requests import (
+    answering,
+    ask,
+    echo,
+    ignore,
+)
+from tests.servers import RedisServer
+from tests.support import wait_until
+
+
+def questions(service: Service) -> list[str]:
+    return [name for name in service.names() if ":question:" in name]
+
+
+def left(made: RedisBackend) -> dict[str, Any]:
+    return made._asking._waiting
+
+
+async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
+    """Ask until there is an answer."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await backend.ask_owner(run_id, text)
+            except ServiceUnavailable:
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.usefixtures("still")
+async def test_the_owner_alone_hears_what_any_replica_asks(service: Service) -> None:
+    owner, other, third = await service.replicas(3)
+    writer = await begin(owner)
+    async with answering(owner, echo) as heard, answering(other, echo) as not_heard:
+        for each in (third, other, owner):
+            assert await ask(each, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+    assert (len(heard), len(not_heard)) == (3, 0)
+
+
+@pytest.mark.usefixtures("still")
+async def test_replicas_ask_each_other_at_once(service: Service) -> None:
+    replicas = await service.replicas(3)
+    runs = [(await begin(each)).run_id for each in replicas]
+    asked = [(each, run_id, b"%d" % number) for number in range(10) for each in replicas for run_id in runs]
+    async with answering(replicas[0], echo), answering(replicas[1], echo), answering(replicas[2], echo):
+        answers = await asyncio.gather(*(ask(*each) for each in asked))
+    assert answers == [run_id.encode() + b"|" + text for _, run_id, text in asked]
+
+
+async def test_nothing_is_left_of_a_question_that_was_read(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    async with answering(owner, echo):
+        await asyncio.gather(*(ask(other, writer.run_id, b"%d" % n) for n in range(20)))
+    assert questions(service) == []
+    assert not left(other)
+    for each in (owner, other):
+        control = service.keys.control(each.replica)
+        await wait_until(lambda: service.ask("XLEN", control) == 0)  # noqa: B023  awaited at once
+
+
+async def test_a_question_that_nobody_reads_expires(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.05)
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    with pytest.raises(ServiceUnavailable):
+        await ask(other, writer.run_id, b"?")
+    (name,) = questions(service)
+    assert 0 < service.ask("TTL", name) <= 60
+    assert not left(other)
+
+
+async def test_a_dead_owner_is_unavailable_and_gets_no_stream_of_notes(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.05)
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    await service.kill(owner)
+    service.ask("DEL", service.keys.control(owner.replica))
+    with pytest.raises(ServiceUnavailable):
+        await ask(other, writer.run_id, b"?")
+    assert not service.ask("EXISTS", service.keys.control(owner.replica))
+
+
+async def test_an_answer_to_an_asker_who_died_leaves_nothing(service: Service) -> None:
+    owner, doomed = await service.replicas(2)
+    writer = await begin(owner)
+    async with answering(owner, ignore) as heard:
+        asking = asyncio.create_task(ask(doomed, writer.run_id, b"?"))
+        await wait_until(lambda: heard)
+        asking.cancel()
+        await asyncio.wait((asking,))
+        await service.kill(doomed)
+        service.ask("DEL", service.keys.control(doomed.replica))
+        await heard[0].answer(b"nobody hears this")
+    assert not service.ask("EXISTS", service.keys.control(doomed.replica))
+    assert questions(service) == []
+
+
+async def test_a_run_that_is_deleted_has_nobody_to_ask(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    service.ask("DEL", service.keys.run(writer.run_id))
+    with pytest.raises(RunNotFound):
+        await ask(other, writer.run_id, b"?")
+    assert questions(service) == []
+
+
+async def test_what_is_no_run_has_nobody_to_ask(service: Service) -> None:
+    (other,) = await service.replicas(1)
+    service.ask("SET", service.keys.run("odd"), "text", "EX", 60)
+    with pytest.raises(RunNotFound):
+        await ask(other, "odd", b"?")
+
+
+async def test_a_lost_reply_is_unavailable_and_the_next_question_is_answered(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    async with answering(owner, echo):
+        with reply_lost(), pytest.raises(ServiceUnavailable):
+            await ask(other, writer.run_id, b"lost")
+        assert await ask(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
+    assert not left(other)
+
+
+async def test_questions_that_cannot_be_read_do_not_end_the_hearing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.2)
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    async with answering(owner, echo):
+        for error in (ServiceUnavailable("away"), RunNotFound("r")):
+            with patch.object(Store, "take_question", side_effect=error), pytest.raises(ServiceUnavailable):
+                await ask(other, writer.run_id, b"unread")
+        note = ("XADD", service.keys.control(owner.replica), "NOMKSTREAM", "*")
+        for fields in (
+            ("question", "no-such", "run", writer.run_id, "from", other.replica),
+            ("question", b"\xff", "run", b"\xff", "from", b"\xff"),
+            ("question", ""),
+            ("answer", "no-such", "text", b"\xff"),
+            ("answer", ""),
+        ):
+            service.ask(*note, *fields)
+        assert await ask(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
+
+
+async def test_an_answer_that_cannot_be_sent_says_so(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    async with answering(owner, ignore) as heard:
+        asking = asyncio.create_task(ask(other, writer.run_id, b"?"))
+        await wait_until(lambda: heard)
+        with reply_lost(), pytest.raises(ServiceUnavailable):
+            await heard[0].answer(b"sent all the same")
+        assert await asking == b"sent all the same"
+
+
+async def test_connections_that_are_cut_cost_at_most_the_questions_under_way(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.5)
+    owner, other = (
+        RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
+    )
+    writer = await begin(owner)
+    async with answering(owner, echo) as heard:
+        asking = [asyncio.create_task(insist(other, writer.run_id, b"%d" % n)) for n in range(20)]
+        await wait_until(lambda: heard)
+        assert server.kill_clients()
+        assert await asyncio.gather(*asking) == [f"{writer.run_id}|{n}".encode() for n in range(20)]
+    for each in (owner, other):
+        await each.aclose()
+
+
+async def test_replicas_are_heard_before_their_first_beat(server: RedisServer) -> None:
+    owner, asker = (
+        RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
+    )
+    for each in (owner, asker):
+        await end(each._tasks[1:])  # what beats from time to time
+    writer = await begin(owner)
+    async with answering(owner, echo):
+        assert await ask(asker, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+    for each in (owner, asker):
+        await each.aclose()

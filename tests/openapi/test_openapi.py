@@ -1,0 +1,215 @@
+"""What /openapi.json says: all of it, and nothing that is not so."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from dockrion import errors
+from dockrion.errors import DockrionError
+from dockrion.openapi.document import openapi
+from dockrion.openapi.failures import WHEN
+from dockrion.openapi.operations import operations as known_operations
+from tests.openapi.services import (
+    SERVICES,
+    described,
+    endpoints,
+    operations,
+    references,
+    resolved,
+    service,
+)
+from tests.support import dockfile as load
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def validator(document: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """Return what validates values against a schema that stands in a document."""
+    whole = document | {"$defs": {"this": schema}, "$ref": "#/$defs/this"}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+def media(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every media type object of an OpenAPI document, once."""
+    contents = []
+    for operation in operations(document).values():
+        contents.append(operation.get("requestBody", {}).get("content", {}))
+        contents += [answer.get("content", {}) for answer in operation["responses"].values()]
+    return list(
+        {msgspec.json.encode(each): each for content in contents for each in content.values()}.values()
+    )
+
+
+@every_service
+def test_the_document_is_openapi_3_1(name: str, tmp_path: Path) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(described(service(tmp_path, name))))
+    assert document["openapi"].startswith("3.1.")
+    OPENAPI_31_VALIDATOR.validate(document)
+
+
+@every_service
+def test_every_route_is_described_and_nothing_else(name: str, tmp_path: Path) -> None:
+    dockfile = service(tmp_path, name)
+    assert operations(described(dockfile)).keys() == {each.name for each in endpoints(dockfile)}
+
+
+def test_every_description_is_of_a_route(tmp_path: Path) -> None:
+    described_names: set[str] = set()
+    names: set[str] = set()
+    for name in SERVICES:
+        dockfile = service(tmp_path, name)
+        described_names |= known_operations(dockfile).keys()
+        names |= {each.name for each in endpoints(dockfile)}
+    assert described_names == names
+
+
+def test_a_route_without_a_description_is_noticed(tmp_path: Path) -> None:
+    dockfile = service(tmp_path, "plain")
+    unknown = msgspec.structs.replace(endpoints(dockfile)[0], path="/new")
+    with pytest.raises(KeyError, match="GET /new"):
+        openapi(dockfile, [unknown])
+
+
+@every_service
+def test_every_reference_leads_somewhere(name: str, tmp_path: Path) -> None:
+    document = described(service(tmp_path, name))
+    for reference in set(references(document)):
+        assert isinstance(resolved(document, reference), dict)
+
+
+@every_service
+def test_every_schema_is_one_and_every_example_matches_its_own(name: str, tmp_path: Path) -> None:
+    document = described(service(tmp_path, name))
+    for schema in document["components"]["schemas"].values():
+        validator(document, schema)
+    for each in media(document):
+        check = validator(document, each["schema"])
+        if isinstance(each.get("example"), str):
+            continue  # a stream, whose schema is that of an event
+        if "example" in each:
+            check.validate(each["example"])
+        for example in each.get("examples", {}).values():
+            check.validate(resolved(document, example["$ref"])["value"])
+
+
+@every_service
+def test_parameters_have_schemas_that_their_defaults_match(name: str, tmp_path: Path) -> None:
+    for operation in operations(document := described(service(tmp_path, name))).values():
+        for parameter in operation.get("parameters", []):
+            check = validator(document, parameter["schema"])
+            if "default" in parameter["schema"]:
+                check.validate(parameter["schema"]["default"])
+
+
+@every_service
+def test_operations_are_named_once(name: str, tmp_path: Path) -> None:
+    names = [each["operationId"] for each in operations(described(service(tmp_path, name))).values()]
+    assert len(set(names)) == len(names)
+
+
+@every_service
+def test_refusals_are_there_where_the_rule_asks(name: str, tmp_path: Path) -> None:
+    dockfile = service(tmp_path, name)
+    document = described(dockfile)
+    for endpoint in endpoints(dockfile):
+        operation = operations(document)[endpoint.name]
+        fed = endpoint.takes_producers or endpoint.name == "POST /runs"
+        if dockfile.protected and not endpoint.asks_nobody:
+            assert {"401", "403"} <= operation["responses"].keys()
+            assert operation["security"]
+        elif not fed:
+            assert not {"401", "403"} & operation["responses"].keys()
+            assert "security" not in operation
+        for requirement in operation.get("security", []):
+            assert requirement.keys() <= document["components"]["securitySchemes"].keys()
+
+
+def test_security_schemes_are_those_of_the_dockfile(tmp_path: Path) -> None:
+    def schemes(name: str) -> Any:
+        return described(service(tmp_path, name))["components"].get("securitySchemes")
+
+    assert schemes("plain") is None
+    assert schemes("keys")["key"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    assert schemes("keys")["bearer"]["scheme"] == "bearer"
+    assert schemes("header").keys() == {"key"}
+    assert schemes("header")["key"]["name"] == "X-Mine"
+    assert schemes("jwt")["bearer"]["bearerFormat"] == "JWT"
+    assert schemes("jwt").keys() == {"bearer", "eventsToken", "producer"}
+    assert schemes("oauth2")["bearer"]["scheme"] == "bearer"
+    assert schemes("oauth2").keys() == {"bearer"}
+
+
+def test_tokens_open_what_they_are_for(tmp_path: Path) -> None:
+    document = operations(described(service(tmp_path, "jwt")))
+    assert document["GET /runs/{run_id}/events"]["security"] == [{"bearer": []}, {"eventsToken": []}]
+    assert document["POST /runs/{run_id}/events"]["security"] == [{"bearer": []}, {"producer": []}]
+    assert document["GET /runs/{run_id}"]["security"] == [{"bearer": []}]
+
+
+def test_every_error_has_its_words() -> None:
+    kinds = {
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DockrionError)
+    }
+    assert WHEN.keys() | {errors.MethodNotAllowed} == kinds  # no route can answer that itself
+
+
+@every_service
+def test_errors_have_the_status_and_the_codes_of_the_code(name: str, tmp_path: Path) -> None:
+    document = described(service(tmp_path, name))
+    for operation in operations(document).values():
+        assert {"400", "500"} <= operation["responses"].keys()
+        for status, answer in operation["responses"].items():
+            if int(status) < 400:
+                continue
+            codes = {kind.code for kind in WHEN if kind.status == int(status)}
+            for example in answer["content"]["application/json"]["examples"].values():
+                assert resolved(document, example["$ref"])["value"]["code"] in codes
+            waits = {kind for kind in WHEN if str(kind.status) == status and kind.retry_after}
+            assert ("Retry-After" in answer.get("headers", {})) == bool(waits)
+
+
+def test_input_and_output_stand_in_the_document(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    document = described(load(tmp_path, {"io_schema": {"input": schema, "output": schema}}).dockfile)
+    for name in ("POST /invoke", "POST /invoke/stream", "POST /runs"):
+        body = operations(document)[name]["requestBody"]
+        assert body == {"required": True, "content": {"application/json": {"schema": schema}}}
+    output = document["components"]["schemas"]["Invoked"]["properties"]["output"]
+    assert output["anyOf"][0] == schema
+
+
+@pytest.mark.parametrize("name", ["POST /invoke", "POST /invoke/stream", "POST /runs"])
+def test_references_of_the_input_into_itself_hold(name: str, tmp_path: Path) -> None:
+    document = described(service(tmp_path, "nested"))
+    content = operations(document)[name]["requestBody"]["content"]["application/json"]
+    check = validator(document, content["schema"])
+    assert check.is_valid({"tree": [[[], []], []]})
+    assert not check.is_valid({"tree": [[1]]})
+
+
+def test_what_the_dockfile_forbids_is_not_offered(tmp_path: Path) -> None:
+    def parameters(name: str) -> set[str]:
+        operation = operations(described(service(tmp_path, name)))["POST /runs"]
+        return {each["name"] for each in operation.get("parameters", [])}
+
+    assert parameters("plain") == {"run_id"}
+    assert parameters("chat") == set()
+    assert parameters("fed") == {"run_id", "external"}
+
+
+def test_streams_are_described_with_their_events(tmp_path: Path) -> None:
+    document = described(service(tmp_path, "chat"))
+    answer = operations(document)["GET /runs/{run_id}/events"]["responses"]["200"]
+    assert answer["content"].keys() == {"text/event-stream", "application/x-ndjson", "application/json"}
+    stream = answer["content"]["text/event-stream"]
+    assert "event: token\ndata: {" in stream["example"]
+    items = stream["schema"]["properties"]["data"]["contentSchema"]["anyOf"]
+    assert {"$ref": "#/components/schemas/Event"} in items
+    events = document["components"]["schemas"]["Event"]["oneOf"]
+    names = {each["$ref"].rpartition("/")[2] for each in events}
+    assert names == {"Started", "Complete", "Error", "Cancelled", "Token"}

@@ -1,0 +1,229 @@
+"""The texts of one run: tokens as one text, other strings each by itself, cuts, violations."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockrion.dockfile.safety_structs import SafetySpec
+from dockrion.json_encoding import NotJSON
+from dockrion.policies.output_redaction import Safety, Texts
+from dockrion.policies.patterns import MASK, Patterns
+from dockrion.runs.outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+)
+from tests.policies.pattern_strategies import (
+    CHARS,
+    compiled,
+    cuts,
+    patterns,
+)
+
+SECRET = r"secret-\d+"
+DEEP = 20_000
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(CHARS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(CHARS), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def texts(*redact_patterns: str, **spec: Any) -> Texts:
+    return Safety(SafetySpec(redact_patterns=list(redact_patterns), **spec)).texts()
+
+
+def said(run: Texts, parts: list[str], reason: str | None = None) -> str:
+    """Return what is said of tokens, to the end."""
+    tokens = [run.token({"content": part, "finish_reason": reason}) for part in parts]
+    return "".join(token["content"] for token in tokens if token is not None) + run.rest()
+
+
+def outcome(run: Texts, result: Outcome) -> Outcome:
+    run.rest()
+    return run.outcome(result)
+
+
+def completed(run: Texts, output: Any, **metadata: Any) -> tuple[Any, dict[str, Any]]:
+    result = outcome(run, Completed(msgspec.json.encode(output), metadata))
+    assert isinstance(result, Completed), result
+    return msgspec.json.decode(result.output), result.metadata
+
+
+def masked(patterns: Patterns, value: Any) -> Any:
+    match value:
+        case str():
+            return patterns.mask(value)[0]
+        case dict():
+            return {patterns.mask(name)[0]: masked(patterns, item) for name, item in value.items()}
+        case list():
+            return [masked(patterns, item) for item in value]
+    return value
+
+
+def strings(value: Any) -> list[str]:
+    match value:
+        case str():
+            return [value]
+        case dict():
+            return [text for item in value.values() for text in strings(item)]
+        case list():
+            return [text for item in value for text in strings(item)]
+    return []
+
+
+@settings(deadline=None)
+@given(patterns(), st.text(CHARS, max_size=30), st.lists(st.integers(0, 30), max_size=6), st.integers(1, 40))
+def test_tokens_are_the_masked_text_up_to_the_most(
+    sources: list[str], text: str, places: list[int], most: int
+) -> None:
+    whole = compiled(sources).mask(text)[0]
+    parts = cuts(text, places)
+    assert said(texts(*sources), parts) == whole
+    run = texts(*sources, max_output_chars=most)
+    assert said(run, parts) == whole[:most]
+    _, metadata = completed(run, None)
+    assert metadata == ({"truncated": True} if len(whole) > most else {})
+
+
+@settings(deadline=None)
+@given(patterns(), JSON)
+def test_every_string_of_an_output_is_masked_keys_too(sources: list[str], output: Any) -> None:
+    patterns, metadata = compiled(sources), {"said": output}
+    expected = masked(patterns, output), masked(patterns, metadata)
+    assert completed(texts(*sources), output, **metadata) == expected
+
+
+@settings(deadline=None)
+@given(JSON, st.integers(1, 5))
+def test_every_string_of_an_output_is_cut_by_itself(output: Any, most: int) -> None:
+    cut, metadata = completed(texts(max_output_chars=most), output)
+    assert strings(cut) == [text[:most] for text in strings(output)]
+    assert metadata == ({"truncated": True} if strings(cut) != strings(output) else {})
+
+
+@settings(deadline=None)
+@given(patterns(), JSON)
+def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> None:
+    expected = masked(compiled(sources), data)
+    raw = msgspec.Raw(msgspec.json.encode(data))
+    fields = texts(*sources).fields("checkpoint", {"name": "n", "data": raw})
+    assert msgspec.json.decode(fields["data"]) == expected
+
+
+def test_a_token_of_which_nothing_can_be_said_is_none() -> None:
+    run = texts(SECRET)
+    assert run.token({"content": "secre", "finish_reason": None}) is None
+    assert run.token({"content": "", "finish_reason": None}) == {"content": "", "finish_reason": None}
+    assert run.token({"content": "t", "finish_reason": "stop"}) == {"content": "", "finish_reason": "stop"}
+    assert run.token({"content": "s", "finish_reason": None}) == {"content": "secret", "finish_reason": None}
+
+
+def test_a_finish_reason_is_a_text_of_its_own_and_ends_nothing() -> None:
+    run = texts(SECRET)
+    token = run.token({"content": "my secret-", "finish_reason": "secret-1"})
+    assert token == {"content": "my ", "finish_reason": MASK}
+    assert said(run, ["2!"]) == f"{MASK}!"
+
+
+def test_after_the_rest_nothing_more_is_said() -> None:
+    run = texts(SECRET)
+    assert run.token({"content": "secret-", "finish_reason": None}) is None
+    assert run.rest() == "secret-"
+    assert run.token({"content": "1", "finish_reason": "stop"}) is None
+    assert run.rest() == ""
+
+
+def test_names_of_a_custom_event_s_fields_are_texts_and_others_are_not() -> None:
+    run = texts("name", "secret")
+    assert run.fields("custom:name", {"secret": 1}) == {MASK: 1}
+    assert run.fields("checkpoint", {"name": "name", "data": None}) == {"name": MASK, "data": None}
+
+
+@pytest.mark.parametrize("raw", [b"secret-1", b'"\\ud800"', b'"\xff"', b"1e999", b"[" * DEEP + b"]" * DEEP])
+def test_what_cannot_be_read_is_refused(raw: bytes) -> None:
+    with pytest.raises(NotJSON) as caught:
+        texts(SECRET).fields("checkpoint", {"name": "n", "data": msgspec.Raw(raw)})
+    assert "secret" not in str(caught.value)
+    result = outcome(texts(SECRET), Completed(raw))
+    assert isinstance(result, Failed)
+    assert (result.code, result.details) == ("INVALID_OUTPUT", None)
+    assert "secret" not in result.error
+
+
+def test_metadata_is_masked_as_what_it_becomes() -> None:
+    class Stranger:
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Any:
+            return iter(["secret-1"])
+
+    _, metadata = completed(texts(SECRET), None, strange=Stranger(), raw=msgspec.Raw(b'{"secret-2": 3}'))
+    assert metadata == {"strange": [MASK], "raw": {MASK: 3}}
+
+
+def test_ends_are_masked() -> None:
+    failed = outcome(texts(SECRET), Failed("E: secret-1", "CODE", {"secret-2": ["secret-3", 4]}))
+    assert failed == Failed(f"E: {MASK}", "CODE", {MASK: [MASK, 4]})
+    assert outcome(texts(SECRET), Cancelled("for secret-1")) == Cancelled(f"for {MASK}")
+    assert outcome(texts(SECRET), Cancelled(None)) == Cancelled(None)
+
+
+HALTING: dict[str, Any] = {
+    "a token": lambda run: run.token({"content": "is secret-1 ", "finish_reason": None}),
+    "a finish reason": lambda run: run.token({"content": "", "finish_reason": "secret-1"}),
+    "tokens": lambda run: said(run, ["sec", "ret", "-", "1"]),
+    "the rest": lambda run: said(run, ["secret-1"]),
+    "an event": lambda run: run.fields("custom:a", {"b": msgspec.Raw(b'{"c": ["secret-1"]}')}),
+    "a key": lambda run: run.fields("custom:a", {"b": msgspec.Raw(b'{"secret-1": 1}')}),
+    "too much": lambda run: said(run, ["a" * 60, "a" * 41]),
+}
+
+
+@pytest.mark.parametrize("how", HALTING)
+def test_a_violation_is_how_the_run_ends_unless_it_was_cancelled(how: str) -> None:
+    run = texts(SECRET, max_output_chars=100, halt_on_violation=True)
+    HALTING[how](run)
+    assert run.violation is not None
+    for result in (Completed(b"1"), Failed("e", "TIMEOUT_ERROR")):
+        assert run.verdict(result) == Failed(run.violation, "POLICY_VIOLATION")
+    assert outcome(run, Cancelled("why")) == Cancelled("why")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Completed(b'{"a": "secret-1"}'),
+        Completed(b'{"secret-1": 1}'),
+        Completed(b'["%s"]' % (b"a" * 101)),
+        Completed(b"1", {"a": "secret-1"}),
+        Failed("secret-1", "C"),
+        Failed("e", "C", ["secret-1"]),
+    ],
+)
+def test_an_end_can_be_a_violation(result: Outcome) -> None:
+    run = texts(SECRET, max_output_chars=100, halt_on_violation=True)
+    assert outcome(run, result) == Failed(run.violation or "", "POLICY_VIOLATION")
+
+
+def test_what_stays_below_the_most_and_matches_nothing_halts_nothing() -> None:
+    run = texts(SECRET, max_output_chars=100, halt_on_violation=True)
+    assert said(run, ["a" * 50, "secret-", "a" * 43]) == "a" * 50 + "secret-" + "a" * 43
+    assert completed(run, {"a": "b" * 100, "c": ["d" * 100]}) == ({"a": "b" * 100, "c": ["d" * 100]}, {})
+    assert run.violation is None
+
+
+def test_without_halt_there_are_no_violations() -> None:
+    run = texts(SECRET, max_output_chars=5)
+    assert said(run, ["secret-1", " is it"]) == MASK[:5]
+    assert completed(run, "secret-1") == (MASK[:5], {"truncated": True})
+    assert run.violation is None

@@ -1,0 +1,319 @@
+"""The one writer of a run: numbers, batches, back-pressure, and its end."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
+
+import msgspec
+import pytest
+
+from dockrion.errors import RunClosed, SequenceConflict
+from dockrion.json_encoding import NotJSON
+from dockrion.runs.event_buffer import BUFFER_EVENTS, UNYIELDING_EVENTS
+from tests.backends.conformance import entries, follow_all, moved, new_run, read_all
+from tests.backends.publishing import Bench, Gated, contents, fill, hold, in_a_thread, joined, waiting_threads
+from tests.support import PATIENCE, wait_until
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    backend = Gated()
+    run = new_run()
+    await backend.create(run)
+    bench = Bench(backend, run)
+    yield bench
+    bench.backend.gate.set()
+    bench.publisher.close()
+    with contextlib.suppress(SequenceConflict, RunClosed):
+        await bench.writer
+    await backend.aclose()
+
+
+async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
+    bench.token("a")
+    log = await bench.end()
+    assert [entry.type for entry in log] == ["token", "cancelled"]
+    decoded = msgspec.json.decode(log[0].data)
+    assert decoded["id"] == f"{bench.publisher.run_id}:1"
+    assert decoded["sequence"] == log[0].sequence == 1
+    assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
+
+
+async def test_a_lone_event_goes_at_once(bench: Bench) -> None:
+    await asyncio.sleep(0)  # the writer waits
+    bench.token("a")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert contents(bench.stored) == ["a"]
+
+
+async def test_what_comes_during_an_append_is_the_next_batch(bench: Bench) -> None:
+    await hold(bench)
+    for content in "bcd":
+        bench.token(content)
+        await asyncio.sleep(0)
+    assert bench.backend.on_their_way == [[1]]
+    bench.backend.gate.set()
+    await wait_until(lambda: len(bench.stored) == 4)
+    assert bench.backend.on_their_way == [[1], [2, 3, 4]]
+
+
+async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: Bench) -> None:
+    for content in "abc":
+        bench.token(content)
+    await wait_until(lambda: len(bench.stored) == 3)
+    assert bench.backend.on_their_way == [[1, 2, 3]]
+
+
+async def test_the_record_moves_with_the_events(bench: Bench) -> None:
+    run_id = bench.publisher.run_id
+    bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
+    bench.token("a")
+    await wait_until(lambda: len(bench.stored) == 2)
+    record = await bench.backend.get(run_id)
+    assert (record.status, record.last_sequence) == ("running", 2)
+    assert bench.log.run == record
+    await bench.end()
+    record = await bench.backend.get(run_id)
+    assert (record.status, record.last_sequence) == ("cancelled", 3)
+
+
+async def test_the_record_does_not_move_before_its_event_is_stored(bench: Bench) -> None:
+    await hold(bench)
+    bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
+    assert bench.log.run.status == "accepted"
+    bench.backend.gate.set()
+    await wait_until(lambda: bench.log.run.status == "running")
+
+
+async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> None:
+    def emit(name: str) -> None:
+        for number in range(500):
+            bench.token(f"{name}:{number}")
+
+    threads = [in_a_thread(partial(emit, name)) for name in "abcdefgh"]
+    for number in range(500):
+        bench.token(f"loop:{number}")
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await joined(*threads)
+    found = contents(await bench.end())
+    assert len(found) == 9 * 500
+    for name in [*"abcdefgh", "loop"]:
+        mine = [content for content in found if content.startswith(f"{name}:")]
+        assert mine == [f"{name}:{number}" for number in range(500)]
+
+
+async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: Bench) -> None:
+    bench.token("a")
+    with pytest.raises(NotJSON):
+        bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
+    bench.token("b")
+    log = await bench.end()
+    assert contents(log) == ["a", "b"]
+    assert [entry.sequence for entry in log] == [1, 2, 3]
+
+
+async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: Bench) -> None:
+    with pytest.raises(NotJSON):
+        bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
+    bench.token("b")
+    await wait_until(lambda: bench.stored)
+    assert bench.log.run.status == "accepted"
+
+
+async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
+    bench.token("a")
+    bench.finish()
+    bench.token("late")
+    bench.publisher.publish("error", {"error": "e", "code": "C"}, status="failed")
+    await bench.writer
+    bench.token("later")
+    log = await read_all(bench.backend, bench.publisher.run_id)
+    assert [entry.type for entry in log] == ["token", "cancelled"]
+    assert bench.log.run.status == "cancelled"
+
+
+async def test_threads_that_emit_past_the_end_are_dropped_and_do_not_wait(bench: Bench) -> None:
+    def emit() -> None:
+        for _ in range(3 * BUFFER_EVENTS):
+            bench.blocking("x")
+
+    await bench.end()
+    await joined(in_a_thread(emit))
+    assert not bench.publisher.full
+
+
+async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Bench) -> None:
+    await fill(bench)
+    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    bench.backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+    assert not bench.publisher.full
+
+
+async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
+    await fill(bench)
+    waiting = [asyncio.create_task(bench.publisher.wait_for_room()) for _ in range(10)]
+    released = [threading.Event() for _ in range(5)]
+
+    def block(event: threading.Event) -> None:
+        bench.blocking("blocking")
+        event.set()
+
+    threads = [in_a_thread(partial(block, event)) for event in released]
+    await wait_until(lambda: waiting_threads(bench) == len(threads))
+    assert not any(event.is_set() for event in released)
+    assert not any(task.done() for task in waiting)
+    bench.backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*waiting)
+    await joined(*threads)
+
+
+async def test_a_cancelled_waiter_does_not_hold_the_others(bench: Bench) -> None:
+    await fill(bench)
+    waiting = [asyncio.create_task(bench.publisher.wait_for_room()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    bench.backend.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, type(None), type(None)]
+
+
+async def test_nobody_waits_while_there_is_room(bench: Bench) -> None:
+    await hold(bench)
+    for number in range(BUFFER_EVENTS - 2):
+        bench.token(str(number))
+    assert not bench.publisher.full
+    async with asyncio.timeout(PATIENCE):
+        await bench.publisher.wait_for_room()
+        await joined(in_a_thread(partial(bench.blocking, "blocking")))
+
+
+async def test_closing_releases_all_who_wait(bench: Bench) -> None:
+    await fill(bench)
+    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    thread = in_a_thread(partial(bench.blocking, "blocking"))
+    await wait_until(lambda: waiting_threads(bench))
+    await asyncio.sleep(0)
+    bench.publisher.close()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+    await joined(thread)
+
+
+async def test_the_terminal_event_releases_threads_that_wait(bench: Bench) -> None:
+    await fill(bench)
+    thread = in_a_thread(partial(bench.blocking, "blocking"))
+    await wait_until(lambda: waiting_threads(bench))
+    bench.finish()
+    await joined(thread)
+
+
+async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -> None:
+    await fill(bench)
+    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    await asyncio.sleep(0)
+    bench.finish()
+    async with asyncio.timeout(1):
+        await waiting
+
+
+async def test_closing_ends_the_writer(bench: Bench) -> None:
+    bench.token("a")
+    bench.publisher.close()
+    async with asyncio.timeout(PATIENCE):
+        await bench.writer
+    assert contents(bench.stored) == ["a"]
+
+
+async def test_another_event_loop_can_emit_and_wait_for_room(bench: Bench) -> None:
+    await fill(bench)
+    done, there = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        there.set()
+        await bench.publisher.wait_for_room()
+        bench.token("from elsewhere")
+        done.set()
+
+    thread = in_a_thread(lambda: asyncio.run(elsewhere()))
+    await wait_until(there.is_set)
+    await wait_until(
+        lambda: len(asyncio.all_tasks()) == 3
+    )  # this test, the writer, and the wait from elsewhere
+    assert not done.is_set()
+    bench.backend.gate.set()
+    await joined(thread)
+    assert contents(await bench.end())[-1] == "from elsewhere"
+
+
+async def test_sync_code_on_the_loop_does_not_wait_for_what_only_the_loop_can_do(bench: Bench) -> None:
+    await fill(bench)
+    bench.blocking("over")
+    bench.backend.gate.set()
+    assert contents(await bench.end())[-1] == "over"
+
+
+async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench: Bench) -> None:
+    def emit_without_end() -> None:
+        for _ in range(2 * UNYIELDING_EVENTS):
+            bench.blocking("x")
+
+    with pytest.raises(BufferError, match="await"):
+        emit_without_end()
+    assert len(await bench.end()) == UNYIELDING_EVENTS + 1
+
+
+async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Bench) -> None:
+    run_id = bench.publisher.run_id
+    await bench.backend.append(moved(bench.log.run, 1), entries(1, 1))
+    bench.token("a")
+    with pytest.raises(SequenceConflict):
+        await bench.writer
+    bench.token("b")
+    bench.finish()
+    await bench.log.write_off()
+    assert [entry.sequence for entry in bench.stored] == [3]
+    found = await follow_all(bench.backend, run_id)
+    assert [(entry.sequence, entry.type) for entry in found] == [(1, "token"), (3, "cancelled")]
+    assert (await bench.backend.get(run_id)).status == "cancelled"
+
+
+async def test_a_run_that_another_has_ended_takes_nothing(bench: Bench) -> None:
+    await bench.backend.append(moved(bench.log.run, 1, "failed"), entries(1, 1, "error"))
+    bench.token("a")
+    bench.finish()
+    with pytest.raises(RunClosed):
+        await bench.writer
+    with pytest.raises(RunClosed):
+        await bench.log.write_off()
+    assert bench.stored == []
+
+
+async def test_a_batch_waits_while_the_storage_is_away(bench: Bench) -> None:
+    bench.backend.away = 3
+    for content in "abc":
+        bench.token(content)
+    assert contents(await bench.end()) == ["a", "b", "c"]
+    assert bench.backend.away == 0
+
+
+async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: Bench) -> None:
+    await fill(bench)
+    blocked = in_a_thread(partial(bench.blocking, "blocking"))
+    elsewhere = in_a_thread(lambda: asyncio.run(bench.publisher.wait_for_room()))
+    await wait_until(lambda: waiting_threads(bench))
+    await wait_until(lambda: len(asyncio.all_tasks()) == 3)
+    bench.publisher.release_threads()
+    await joined(blocked, elsewhere)
+    assert bench.publisher.full

@@ -1,0 +1,177 @@
+"""Events of other processes: what is taken, and what is refused and why."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockrion import events
+from dockrion.runs import external_events
+from dockrion.runs.outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+)
+
+COMMON: dict[str, Any] = {"id": "r:1", "run_id": "r", "sequence": 1, "timestamp": "2026-01-01T00:00:00Z"}
+OWN: list[dict[str, Any]] = [
+    {"type": "token", "content": "a"},
+    {"type": "progress", "step": "s", "progress": 0.5},
+    {"type": "step", "node_name": "n"},
+    {"type": "checkpoint", "name": "c", "data": [1]},
+    {"type": "heartbeat"},
+    {"type": "custom:own", "anything": {"a": None}},
+]
+
+
+@pytest.mark.parametrize("event", OWN, ids=lambda event: event["type"])
+def test_what_agents_may_send_is_taken_as_it_is(event: dict[str, Any]) -> None:
+    assert external_events.read(event) == event
+    event_type, fields = external_events.checked(event)
+    assert event_type == event["type"]
+    assert fields.keys() >= event.keys() - {"type"}
+
+
+@pytest.mark.parametrize("event", OWN, ids=lambda event: event["type"])
+def test_the_fields_of_every_event_are_left_out_when_all_are_there(event: dict[str, Any]) -> None:
+    read = external_events.read(COMMON | event)
+    assert isinstance(read, dict)
+    external_events.checked(read)
+    assert {**read, "type": event["type"]} == event
+
+
+@pytest.mark.parametrize("missing", COMMON)
+def test_some_of_the_fields_of_every_event_are_wrong(missing: str) -> None:
+    some = {name: value for name, value in COMMON.items() if name != missing}
+    for event in OWN:
+        with pytest.raises(ValueError, match=r"no field|would hide"):
+            _publishable(some | event)
+
+
+def _publishable(value: Any) -> None:
+    read = external_events.read(value)
+    if not isinstance(read, Outcome):
+        external_events.checked(read)
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        ({"type": "complete"}, Completed(b"null")),
+        ({"type": "complete", "output": {"a": 1}}, Completed(b'{"a":1}')),
+        ({"type": "complete", "output": 1, "metadata": None}, Completed(b"1")),
+        ({"type": "complete", "output": 1, "latency_seconds": 2.5}, Completed(b"1")),
+        ({"type": "complete", "metadata": {"a": 1}}, Completed(b"null", {"a": 1})),
+        ({"type": "error", "error": "e"}, Failed("e", "AGENT_EXECUTION_ERROR")),
+        ({"type": "error", "error": "e", "code": "A", "details": [1]}, Failed("e", "A", [1])),
+        ({"type": "error", "error": "", "code": "A" * 64}, Failed("", "A" * 64)),
+        ({"type": "cancelled"}, Cancelled(None)),
+        ({"type": "cancelled", "reason": None}, Cancelled(None)),
+        ({"type": "cancelled", "reason": "r" * 1000}, Cancelled("r" * 1000)),
+    ],
+)
+def test_a_terminal_event_is_how_the_run_ended(event: dict[str, Any], outcome: Outcome) -> None:
+    assert external_events.read(event) == outcome
+    assert external_events.read(COMMON | event) == outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "a JSON object with a `type`"),
+        ([], "a JSON object with a `type`"),
+        ("token", "a JSON object with a `type`"),
+        ({}, "no `type`"),
+        ({"type": None}, "no `type`"),
+        ({"type": ["token"]}, "no `type`"),
+        ({"type": "started"}, "'started' is no type"),
+        ({"type": "custom"}, "'custom' is no type"),
+        ({"type": "own"}, "progress, token, step, checkpoint, heartbeat, custom:<name>, complete"),
+        ({"type": "custom:"}, "custom event name"),
+        ({"type": "custom:a-b"}, "custom event name"),
+        ({"type": "custom:a\n"}, "custom event name"),
+        ({"type": "custom:ä"}, "custom event name"),
+        ({"type": "token"}, "incomplete"),
+        ({"type": "token", "content": 1}, "content must be a string"),
+        ({"type": "token", "content": "a", "finish_reason": 1}, "finish_reason must be a string"),
+        ({"type": "token", "content": "a", "more": 1}, "no field 'more'"),
+        ({"type": "progress", "step": "s", "progress": "much"}, "progress must be a number"),
+        ({"type": "progress", "step": "s", "progress": None}, "progress must be a number"),
+        ({"type": "step", "node_name": "n", "input_keys": "a"}, "list of strings"),
+        ({"type": "step", "node_name": "n", "input_keys": [1]}, "input_keys must be a string"),
+        ({"type": "step", "node_name": "n", "input_keys": 1}, "input_keys|iterable"),
+        ({"type": "checkpoint", "name": "n"}, "incomplete"),
+        ({"type": "heartbeat", "beat": 1}, "no field 'beat'"),
+        ({"type": "complete", "result": 1}, "no field 'result'"),
+        ({"type": "complete", "metadata": "m"}, "metadata is an object"),
+        ({"type": "error"}, "has an `error`"),
+        ({"type": "error", "error": None}, "has an `error`"),
+        ({"type": "error", "error": "e", "code": None}, "code must match"),
+        ({"type": "error", "error": "e", "code": ""}, "code must match"),
+        ({"type": "error", "error": "e", "code": "low"}, "code must match"),
+        ({"type": "error", "error": "e", "code": "A\n"}, "code must match"),
+        ({"type": "error", "error": "e", "code": "Ä"}, "code must match"),
+        ({"type": "error", "error": "e", "code": "1A"}, "code must match"),
+        ({"type": "error", "error": "e", "code": "A" * 65}, "code must match"),
+        ({"type": "error", "error": "e", "message": "m"}, "no field 'message'"),
+        ({"type": "cancelled", "reason": 1}, "reason is text"),
+        ({"type": "cancelled", "reason": "r" * 1001}, "at most 1000"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_the_reason(value: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        _publishable(value)
+
+
+@pytest.mark.parametrize("long", [{"type": "x" * 10_000}, {"type": "complete", "x" * 10_000: 1}])
+def test_a_reason_quotes_little(long: dict[str, Any]) -> None:
+    with pytest.raises(ValueError) as error:
+        _publishable(long)
+    assert len(str(error.value)) < 400
+
+
+keys = st.sampled_from(
+    [
+        "id",
+        "run_id",
+        "sequence",
+        "timestamp",
+        "content",
+        "progress",
+        "step",
+        "node_name",
+        "input_keys",
+        "name",
+        "data",
+        "output",
+        "metadata",
+        "error",
+        "code",
+        "details",
+        "reason",
+    ]
+)
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner), max_leaves=5
+)
+types = st.sampled_from([*events.CONFIGURABLE, *events.MANDATORY, "custom:a", "custom:", "x"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(event=st.dictionaries(keys, values, max_size=6), event_type=types | values)
+def test_any_json_is_taken_or_refused(event: dict[str, Any], event_type: Any) -> None:
+    value = msgspec.json.decode(msgspec.json.encode({**event, "type": event_type}))
+    try:
+        read = external_events.read(value)
+        fields = {} if isinstance(read, Outcome) else external_events.checked(read)[1]
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = "taken"
+        msgspec.json.encode(fields)
+        assert not fields.keys() & set(events.COMMON_FIELDS)
+    assert said

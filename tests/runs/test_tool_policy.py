@@ -1,0 +1,97 @@
+"""Which tools a Dockfile allows, and what callers see when an agent tries another."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockrion.dockfile.safety_structs import ToolsSpec
+from dockrion.events import EventFilter
+from dockrion.runs.context import StreamContext
+from dockrion.runs.tool_policy import ToolDenied, Tools
+from tests.agents.tooled import ALLOWED, FORBIDDEN, Toolbox, wants
+from tests.conftest import Serve
+from tests.support import Served, data
+from tests.web.helpers import error_of
+
+NAMES = st.lists(st.text(max_size=5))
+POLICY = {"tools": {"allowed": [ALLOWED], "deny_by_default": True}}
+AGENT = {"name": "tested", "entrypoint": "tests.runs.test_tool_policy:make", "framework": "langgraph"}
+
+
+@given(NAMES, st.text(max_size=5))
+def test_what_is_not_allowed_by_name_is_denied_by_default(allowed: list[str], name: str) -> None:
+    tools = Tools(ToolsSpec(allowed=allowed, deny_by_default=True))
+    assert tools.allows(name) is (name in allowed)
+    assert all(map(tools.allows, allowed))
+
+
+@pytest.mark.parametrize("spec", [None, ToolsSpec(), ToolsSpec(allowed=["look"], deny_by_default=False)])
+def test_all_else_allows_every_tool(spec: ToolsSpec | None) -> None:
+    assert Tools(spec).allows("erase")
+
+
+def test_a_denial_is_an_error_of_permission_that_names_the_tool() -> None:
+    denied = ToolDenied("erase")
+    assert isinstance(denied, PermissionError)
+    assert (denied.tool, str(denied)) == ("erase", "the tool 'erase' is not allowed by policies.tools")
+
+
+def test_a_context_names_each_denied_tool_once_and_not_without_end() -> None:
+    context = StreamContext("run", EventFilter(), None, None, Tools(ToolsSpec(deny_by_default=True)))
+    for name in ["b", "a", "b"]:
+        context.deny_tool(name)
+    assert context.denied_tools == ["b", "a"]
+    for number in range(1000):
+        context.deny_tool(str(number))
+    assert len(context.denied_tools) == 100
+
+
+def test_a_context_without_a_policy_allows_every_tool() -> None:
+    assert StreamContext("run", EventFilter(), None).is_tool_allowed("erase")
+
+
+def make() -> Any:
+    from langgraph.graph import START, StateGraph  # noqa: PLC0415  imported by the service, as an agent's is
+    from langgraph.prebuilt import ToolNode  # noqa: PLC0415
+
+    from tests.agents.graphs import State  # noqa: PLC0415
+
+    def ask(state: State) -> State:
+        return {"messages": [wants(state["word"])]}
+
+    made: Any = StateGraph(State)
+    made.add_node("ask", ask)
+    made.add_node("tools", ToolNode(Toolbox().both))
+    made.add_edge(START, "ask")
+    made.add_edge("ask", "tools")
+    return made
+
+
+async def outputs(served: Served, body: Any) -> list[str]:
+    async with served.client.post("/invoke", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        return [message["content"] for message in (await answer.json())["output"]["messages"]]
+
+
+async def test_callers_are_told_what_was_denied(serve: Serve) -> None:
+    served = await serve(agent=AGENT, policies=POLICY)
+    assert await outputs(served, {"word": ALLOWED}) == ["", "look 1"]
+    async with served.client.post("/invoke", json={"word": FORBIDDEN}) as answer:
+        error = await error_of(answer, 500, "POLICY_VIOLATION")
+    assert FORBIDDEN in error["error"]
+    assert error["details"]["denied_tools"] == [FORBIDDEN]
+    async with served.stream({"word": FORBIDDEN}) as reader:
+        events = {message.event: data(message) for message in await reader.all()}
+    assert events.keys() == {"started", "step", "custom:tool_denied", "error"}
+    assert events["custom:tool_denied"]["name"] == FORBIDDEN
+    assert events["error"]["details"]["denied_tools"] == [FORBIDDEN]
+    record = await served.record(reader.run_id)
+    assert record["error"]["code"] == "POLICY_VIOLATION"
+    assert record["metadata"]["denied_tools"] == [FORBIDDEN]
+
+
+async def test_without_the_section_every_tool_runs(serve: Serve) -> None:
+    served = await serve(agent=AGENT)
+    assert await outputs(served, {"word": FORBIDDEN}) == ["", "erase 1"]

@@ -1,0 +1,154 @@
+"""JSON Schemas of the Dockfile against values."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dockrion.json_schema import Schema, Violation
+from dockrion.redaction import Redactor
+
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 2},
+        "items": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"sku": {"type": "integer"}}, "required": ["sku"]},
+        },
+    },
+    "required": ["name"],
+}
+
+
+def violations(schema: dict[str, Any], value: Any) -> list[Violation]:
+    return Schema(schema, Redactor()).violations(value, len(msgspec.json.encode(value)))
+
+
+def paths(schema: dict[str, Any], value: Any) -> list[str]:
+    return sorted(violation.path for violation in violations(schema, value))
+
+
+@pytest.mark.parametrize("value", [{"name": "ab"}, {"name": "ab", "items": [{"sku": 1}], "more": None}])
+def test_a_value_that_fits_has_no_violations(value: Any) -> None:
+    assert violations(ORDER, value) == []
+
+
+def test_every_violation_is_listed_with_its_path() -> None:
+    value = {"name": "a", "items": [{"sku": "x"}, {}, 5, {"sku": 1}]}
+    assert paths(ORDER, value) == ["$.items[0].sku", "$.items[1]", "$.items[2]", "$.name"]
+
+
+def test_a_violation_says_what_is_wrong() -> None:
+    (violation,) = violations(ORDER, {})
+    assert violation == Violation("$", '"name" is a required property')
+
+
+@pytest.mark.parametrize(
+    ("kind", "fitting", "other"),
+    [
+        ("object", {}, []),
+        ("string", "a", 1),
+        ("number", 1.5, "1"),
+        ("integer", 1, 1.5),
+        ("boolean", True, 1),
+        ("array", [], {}),
+        ("null", None, 0),
+    ],
+)
+def test_every_type_is_told_from_the_others(kind: str, fitting: Any, other: Any) -> None:
+    assert violations({"type": kind}, fitting) == []
+    assert paths({"type": kind}, other) == ["$"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ({"enum": ["a"]}, "b"),
+        ({"const": 1}, 2),
+        ({"maxLength": 1}, "ab"),
+        ({"pattern": "^a"}, "b"),
+        ({"minimum": 3}, 2),
+        ({"multipleOf": 2}, 3),
+        ({"uniqueItems": True}, [1, 1]),
+        ({"minItems": 1}, []),
+        ({"additionalProperties": False}, {"a": 1}),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, 1),
+        ({"not": {"type": "string"}}, "a"),
+        ({"if": {"type": "string"}, "then": {"minLength": 3}}, "a"),
+        ({"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n"}, "a"),
+    ],
+    ids=lambda given: str(given)[:40],
+)
+def test_every_keyword_is_applied(keyword: dict[str, Any], value: Any) -> None:
+    assert paths(keyword, value) == ["$"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://127.0.0.1:9/s.json", "https://example.org/s.json", "file:///etc/hostname", "s.json", "urn:a:b"],
+)
+def test_a_reference_outside_is_refused_and_not_fetched(uri: str) -> None:
+    before = time.monotonic()
+    with pytest.raises(Exception, match=re.escape(uri)):
+        violations({"type": "object", "properties": {"a": {"$ref": uri}}}, {"a": 1})
+    assert time.monotonic() - before < 1
+
+
+def test_a_reference_to_a_readable_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.json"
+    file.write_text("{}")
+    with pytest.raises(ValueError, match="not in this schema"):
+        Schema({"$ref": file.as_uri()}, Redactor())
+
+
+def test_a_small_value_has_all_its_violations_listed() -> None:
+    value: dict[str, Any] = {"name": "ab", "items": [{}] * 1_000}
+    assert len(violations(ORDER, value)) == 1_000
+
+
+def test_a_large_value_has_its_first_violation_listed_alone() -> None:
+    value: dict[str, Any] = {"name": "ab", "items": [{}] * 100_000}
+    assert len(violations(ORDER, value)) == 1
+
+
+def test_a_large_value_that_fits_has_none() -> None:
+    assert violations(ORDER, {"name": "ab", "items": [{"sku": 1}] * 20_000}) == []
+
+
+def test_a_hostile_body_of_ten_megabytes_does_not_hold_the_loop() -> None:
+    value: dict[str, Any] = {"name": 1, "items": [{}] * 3_000_000}
+    schema = Schema(ORDER, Redactor())
+    before = time.process_time()
+    assert len(schema.violations(value, 10 * 1024 * 1024)) == 1
+    assert time.process_time() - before < 5
+
+
+def test_a_message_is_bounded() -> None:
+    (violation,) = violations({"type": "integer"}, "x" * 60_000)
+    assert len(violation.message) <= 300
+
+
+@pytest.mark.parametrize("depth", [10, 200, 500, 900])
+def test_deep_nesting_is_a_violation_or_fine_but_never_an_error(depth: int) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    found = violations({"type": "array"}, value)
+    assert [violation.path for violation in found] in ([], ["$"])
+
+
+def test_recursive_schemas_end_on_deep_values() -> None:
+    schema = {"type": "array", "items": {"$ref": "#"}}
+    value: Any = []
+    for _ in range(900):
+        value = [value]
+    assert isinstance(violations(schema, value), list)
+
+
+def test_keys_of_any_text_stand_in_the_path() -> None:
+    schema = {"additionalProperties": {"type": "integer"}}
+    assert paths(schema, {"a b": "x", "\u2028": "z"}) == ["$.a b", "$.\u2028"]

@@ -1,0 +1,55 @@
+"""The frames of WebSocket messages, read by another implementation."""
+
+from collections.abc import Sequence
+from unittest.mock import Mock
+
+import pytest
+from aiohttp import WSMsgType
+from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.http_websocket import WebSocketReader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockrion.events import Entry
+from dockrion.events.control_frames import Gap
+from dockrion.wire import websocket
+
+MOST = websocket.FRAME_BYTES
+EDGES = [0, 1, 125, 126, 127, 65535 - MOST, MOST - 4, MOST - 3, 2 * (MOST - 4), 2 * (MOST - 4) + 1, 300_000]
+
+
+def read(pieces: Sequence[bytes | memoryview]) -> list[tuple[WSMsgType, object]]:
+    queue = WebSocketDataQueue(Mock(), 10**9, loop=Mock())
+    reader = WebSocketReader(queue, 10**7, compress=False, decode_text=True)
+    for piece in pieces:
+        assert reader.feed_data(bytes(piece)) == (False, b"")
+    return [(message.type, message.data) for message, _ in queue._buffer]
+
+
+@pytest.mark.parametrize("size", EDGES)
+def test_message_of_any_size_arrives_whole(size: int) -> None:
+    assert read([websocket.message(b"x" * size)]) == [(WSMsgType.TEXT, "x" * size)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(st.integers(0, 400), st.sampled_from(EDGES)), min_size=1, max_size=8))
+def test_pieces_are_whole_frames_with_room_for_a_pong_between_them(sizes: list[int]) -> None:
+    entries = [Entry(n, "token", b"x" * size, 0.0) for n, size in enumerate(sizes, 1)]
+    data = websocket.frames(entries)
+    pieces = list(websocket.pieces(data, MOST))
+    assert b"".join(pieces) == data
+    assert all(0 < len(piece) <= MOST for piece in pieces)
+    with_pongs = [part for piece in pieces for part in (piece, websocket.pong(b"p"))]
+    got = read(with_pongs)
+    texts = [data for kind, data in got if kind is WSMsgType.TEXT]
+    assert texts == ["x" * size for size in sizes]
+    assert len(got) - len(texts) == len(pieces)
+
+
+def test_control_messages_have_a_type_and_no_sequence() -> None:
+    expected = '{"type":"gap","requested":1,"first_available":7}'
+    assert read([websocket.said(Gap(1, 7))]) == [(WSMsgType.TEXT, expected)]
+
+
+def test_silence_is_filled_with_a_ping() -> None:
+    assert read([websocket.sign_of_life(b"{}"), websocket.sign_of_life(None)]) == [(WSMsgType.PING, b"")] * 2
