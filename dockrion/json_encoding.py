@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+UNREADABLE = "it holds what is no JSON, or is nested too deeply"
+
 
 class NotJSON(TypeError):
     """A value that has no JSON form.

@@ -18,14 +18,14 @@ from dockrion.agents.tool_guard import ToolGuard
 from dockrion.events import validation
 from dockrion.runs.agent import Agent, Call, InProcess
 from dockrion.runs.context import StreamContext
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 
 _MODELS = ("chat_model", "llm")
 _STEPS = (*_MODELS, "tool", "retriever")
 _PLUMBING = "Runnable"  # names of what only holds a chain together begin so
 
 
-def agent_of(made: Any, config: dict[str, Any], tools: Tools, *, threads: int) -> Agent:
+def agent_of(made: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> Agent:
     """Return the agent for what a factory made.
 
     Args:

@@ -28,7 +28,7 @@ from dockrion.runs import outcome
 from dockrion.runs.agent import Call, InProcess
 from dockrion.runs.context import StreamContext
 from dockrion.runs.outcome import Failed, Outcome
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _INTERRUPT = "__interrupt__"
 Part = tuple[tuple[str, ...], str, Any]  # namespace, stream mode, data
 
 
-def agent_of(made: Any, config: dict[str, Any], tools: Tools, *, threads: int) -> "GraphAgent":
+def agent_of(made: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> "GraphAgent":
     """Return the agent for what a factory made.
 
     Args:

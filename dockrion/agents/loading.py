@@ -13,13 +13,13 @@ import dockrion
 import dockrion.runs.context
 from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
+from dockrion.agents.id_generator import CustomIds
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.expectations import suggestion
 from dockrion.errors import StartError
-from dockrion.ids import CustomIds
 from dockrion.json_encoding import text_of
 from dockrion.runs.agent import Agent
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 
 
@@ -85,7 +85,7 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
         raise StartError(f"agent.framework: {_said(error)}; {_hint(spec.framework)}") from error
     try:
         agent: Agent = module.agent_of(
-            made, config, Tools(dockfile.tools), threads=dockfile.streaming.max_concurrent_runs
+            made, config, ToolPolicy(dockfile.allowed_tools), threads=dockfile.streaming.max_concurrent_runs
         )
     except TypeError as error:
         raise StartError(f"agent.entrypoint: {spec.target}() made what cannot be used: {error}") from error

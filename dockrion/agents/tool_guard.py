@@ -15,10 +15,10 @@ from langchain_core.tracers.context import register_configure_hook
 
 from dockrion.logs import log
 from dockrion.runs.context import get_current_context
-from dockrion.runs.tool_policy import ToolDenied, Tools
+from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
 _logger = logging.getLogger(__name__)
-_in_force: set[Tools] = set()
+_in_force: set[ToolPolicy] = set()
 
 
 class _Handler(BaseCallbackHandler):
@@ -46,7 +46,7 @@ class ToolGuard:
         tools: The policy.
     """
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: ToolPolicy) -> None:
         self._tools = tools
         if tools.restricted:
             _install()

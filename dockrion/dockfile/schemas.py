@@ -9,6 +9,7 @@ import msgspec
 from dockrion.dockfile.decode import Report
 from dockrion.dockfile.expectations import suggestion
 from dockrion.dockfile.problems import Keys, cut
+from dockrion.json_schema import refuse_remote
 
 TYPES = ["object", "string", "number", "integer", "boolean", "array", "null"]
 _SCHEMA = frozenset(
@@ -76,18 +77,6 @@ KEYWORDS = sorted(_SCHEMA | _SCHEMA_LIST | _SCHEMA_MAP | _NUMBER | _FLAG | _OTHE
 _TYPE_SAID_ELSEWHERE = frozenset(["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"])
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-def refuse_remote(uri: str) -> Any:
-    """Refuse to load a schema from elsewhere: neither the network nor files are looked at.
-
-    Args:
-        uri: What a `$ref` points to.
-
-    Raises:
-        ValueError: Always.
-    """
-    raise ValueError(f"{uri} is not in this schema")
 
 
 def with_type(schema: dict[str, Any] | None) -> dict[str, Any] | None:

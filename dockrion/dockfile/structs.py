@@ -15,7 +15,7 @@ from dockrion.dockfile.declarations import (
     form,
 )
 from dockrion.dockfile.limits_structs import LimitsSpec
-from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec, ToolsSpec
+from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
 
@@ -260,6 +260,7 @@ class Dockfile(Section, frozen=True):
         return self.auth is not None and self.auth.mode != "none"
 
     @property
-    def tools(self) -> ToolsSpec | None:
-        """Which tools the agent may call."""
-        return self.policies.tools if self.policies is not None else None
+    def allowed_tools(self) -> list[str] | None:
+        """The tools that the agent may call; None for every tool."""
+        tools = self.policies.tools if self.policies is not None else None
+        return tools.allowed if tools is not None and tools.deny_by_default else None

@@ -51,7 +51,7 @@ def _let_in(auth: AuthSpec | None) -> str:
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
-    if dockfile.agent.mode == "url" and dockfile.tools is not None and dockfile.tools.deny_by_default:
+    if dockfile.agent.mode == "url" and dockfile.allowed_tools is not None:
         yield "policies.tools", "an agent process of its own calls tools where nobody can stop it"
     for path in loaded.unknown:
         for section in ("auth", "policies"):

@@ -1,66 +1,67 @@
-"""`policies.safety` on what agents say: texts are masked and cut, or the run is ended."""
+"""What agents say, masked and cut, or a violation that ends the run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from dockrion.dockfile.safety_structs import SafetySpec
-from dockrion.errors import InvalidOutput, PolicyBroken
 from dockrion.events import CUSTOM_PREFIX
-from dockrion.json_encoding import NotJSON, encode
+from dockrion.json_encoding import UNREADABLE, NotJSON
 from dockrion.policies.patterns import Masking, Patterns
-from dockrion.runs.outcome import (
-    Cancelled,
-    Completed,
-    Failed,
-    Outcome,
-)
 
 _MATCHED = "the agent said what policies.safety.redact_patterns hides"
-_UNREADABLE = "it holds what is no JSON, or is nested too deeply"
 _TOO_LONG = "the agent said more than policies.safety.max_output_chars"
 
 
-class Safety:
-    """What the Dockfile says of texts, compiled once for all runs.
+class OutputPolicy:
+    """What agents may say, compiled once for all runs.
 
     Args:
-        spec: The section.
+        redact_patterns: Regular expressions whose matches are masked.
+        max_output_chars: The length, in characters, at which texts are cut; None for no limit.
+        halt_on_violation: Whether a match or a text that is too long ends the run.
 
     Raises:
         BadPattern: A pattern cannot be used.
     """
 
-    def __init__(self, spec: SafetySpec) -> None:
-        self.patterns = Patterns(spec.redact_patterns)
-        self.most_characters = spec.max_output_chars
-        self.halts = spec.halt_on_violation
+    def __init__(
+        self,
+        redact_patterns: Sequence[str],
+        *,
+        max_output_chars: int | None = None,
+        halt_on_violation: bool = False,
+    ) -> None:
+        self.patterns = Patterns(redact_patterns)
+        self.max_output_chars = max_output_chars
+        self.halt_on_violation = halt_on_violation
 
-    def texts(self) -> "Texts":
-        """Return what the texts of one more run go through."""
-        return Texts(self)
+    def new_filter(self) -> "RunTextFilter":
+        """Return the filter for the texts of one more run."""
+        return RunTextFilter(self)
 
 
-class Texts:
-    """The texts of one run.
+class RunTextFilter:
+    """Filters the texts of one run.
 
     Tokens are one text, in the order in which they are given; every other string is one of its own.
     An event's type and an error's code are no texts but names, whose form is fixed.
 
     Args:
-        safety: What holds for them.
+        policy: What holds for them.
 
     Attributes:
         violation: Why the run has to end, None as long as it may go on.
+        truncated: Whether a text of the output was cut.
     """
 
-    def __init__(self, safety: Safety) -> None:
+    def __init__(self, policy: OutputPolicy) -> None:
         self.violation: str | None = None
-        self._safety = safety
-        self._masking = Masking(safety.patterns)
+        self._policy = policy
+        self._masking = Masking(policy.patterns)
         self._said = 0
         self._over = False
-        self._cut = False
+        self.truncated = False
 
     def fields(self, event_type: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Return an event's fields, masked. From any thread.
@@ -73,7 +74,7 @@ class Texts:
                 return dict(self.value(fields))
             return {name: self.value(value) for name, value in fields.items()}
         except (RecursionError, ValueError):
-            raise NotJSON("the event", _UNREADABLE) from None
+            raise NotJSON("the event", UNREADABLE) from None
 
     def token(self, fields: dict[str, Any]) -> dict[str, Any] | None:
         """Return what can be said of a token now, None for nothing. One at a time; none after `rest`."""
@@ -93,19 +94,14 @@ class Texts:
         self._note_matched(matched=self._masking.matched)
         return self._up_to_the_most(held)
 
-    def outcome(self, result: Outcome) -> Outcome:
-        """Return how the run ends: masked, cut, or as a violation. After `rest`."""
-        try:
-            result = self._changed(result)
-        except (RecursionError, ValueError):
-            result = Failed(f"the output cannot be JSON: {_UNREADABLE}", InvalidOutput.code)
-        return self.verdict(result)
+    def output(self, value: Any) -> Any:
+        """Return an output masked, its texts cut. After `rest`.
 
-    def verdict(self, result: Outcome) -> Outcome:
-        """Return how the run ends, a violation included if there was one."""
-        if self.violation is not None and not isinstance(result, Cancelled):
-            return Failed(self.violation, PolicyBroken.code)
-        return result
+        Raises:
+            ValueError: JSON in it cannot be read.
+            RecursionError: It is nested too deeply.
+        """
+        return self._cut_short(self.value(value))
 
     def value(self, value: Any) -> Any:
         """Return a value with every string in it masked, keys included. From any thread.
@@ -119,7 +115,7 @@ class Texts:
         """
         match value:
             case str():
-                masked, matched = self._safety.patterns.mask(value)
+                masked, matched = self._policy.patterns.mask(value)
                 self._note_matched(matched=matched)
                 return masked
             case msgspec.Raw():
@@ -131,28 +127,13 @@ class Texts:
                 return list(map(self.value, value))
         return value
 
-    def _changed(self, result: Outcome) -> Outcome:
-        match result:
-            case Completed():
-                output = self._cut_short(self.value(msgspec.json.decode(result.output)))
-                metadata = self.value(msgspec.json.decode(encode(result.metadata)))
-                if self._cut:
-                    metadata |= {"truncated": True}
-                return msgspec.structs.replace(result, output=msgspec.json.encode(output), metadata=metadata)
-            case Failed():
-                return msgspec.structs.replace(
-                    result, error=self.value(result.error), details=self.value(result.details)
-                )
-            case Cancelled():
-                return msgspec.structs.replace(result, reason=self.value(result.reason))
-
     def _next(self, text: str) -> str:
         text = self._masking.feed(text)
         self._note_matched(matched=self._masking.matched)
         return self._up_to_the_most(text)
 
     def _up_to_the_most(self, text: str) -> str:
-        most = self._safety.most_characters
+        most = self._policy.max_output_chars
         if most is None:
             return text
         left = most - self._said
@@ -160,7 +141,7 @@ class Texts:
         return self._cut_at(text, max(left, 0))
 
     def _cut_short(self, value: Any) -> Any:
-        most = self._safety.most_characters
+        most = self._policy.max_output_chars
         match value:
             case str() if most is not None:
                 return self._cut_at(value, most)
@@ -173,11 +154,11 @@ class Texts:
     def _cut_at(self, text: str, most: int) -> str:
         if len(text) <= most:
             return text
-        self._cut = True
-        if self._safety.halts:
+        self.truncated = True
+        if self._policy.halt_on_violation:
             self.violation = self.violation or _TOO_LONG
         return text[:most]
 
     def _note_matched(self, *, matched: bool) -> None:
-        if matched and self._safety.halts:
+        if matched and self._policy.halt_on_violation:
             self.violation = self.violation or _MATCHED

@@ -12,7 +12,7 @@ from dockrion.events import EventFilter
 from dockrion.events import validation as checked
 from dockrion.events.validation import Fields
 from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 
 _MOST_DENIED = 100
 
@@ -52,13 +52,13 @@ class StreamContext:
         events_filter: EventFilter,
         publisher: Publisher | None,
         caller: Caller | None = None,
-        tools: Tools | None = None,
+        tools: ToolPolicy | None = None,
     ) -> None:
         self._run_id = run_id
         self._caller = caller
         self._filter = events_filter
         self._publisher = publisher
-        self._tools = tools or Tools()
+        self._tools = tools or ToolPolicy()
         self._denied_tools: dict[str, None] = {}
         self._cancelled = False
         self._unyielding = 0

@@ -14,7 +14,7 @@ from dockrion.events import Entry
 from dockrion.runs.outcome import Stop
 
 if TYPE_CHECKING:  # those who have no policies do without
-    from dockrion.policies.output_redaction import Texts
+    from dockrion.policies.output_redaction import RunTextFilter
 
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
@@ -35,11 +35,11 @@ class Publisher:
             part of the backend's window, so that readers who keep up see every event.
         max_event_bytes: How large an event may be, the terminal one excepted.
         max_events: How many there may be before the terminal one.
-        texts: What the agent's texts go through, None for nothing.
+        text_filter: What the agent's text_filter go through, None for nothing.
 
     Attributes:
         run_id: As it was given.
-        texts: As it was given.
+        text_filter: As it was given.
         wake: As it was given.
     """
 
@@ -53,11 +53,11 @@ class Publisher:
         batch: int = BUFFER_EVENTS,
         max_event_bytes: int,
         max_events: int,
-        texts: "Texts | None" = None,
+        text_filter: "RunTextFilter | None" = None,
     ) -> None:
         self.run_id = run_id
         self.wake = wake
-        self.texts = texts
+        self.text_filter = text_filter
         self._stop = stop
         self._batch = batch
         self._max_event_bytes = max_event_bytes
@@ -110,18 +110,18 @@ class Publisher:
             jsonable.NotJSON: A field has no JSON form; the event takes no number.
             ValueError: It is larger than an event may be; it takes no number.
         """
-        texts = self.texts
-        if texts is not None and event_type in events.MANDATORY:
-            texts = None
-        if texts is not None:
+        text_filter = self.text_filter
+        if text_filter is not None and event_type in events.MANDATORY:
+            text_filter = None
+        if text_filter is not None:
             # What is refused was never said; what is masked may be larger than it was.
             data = events.encode(event_type, self.run_id, 0, datetime.now(UTC), fields)
             if len(data) > self._max_event_bytes:
                 raise self._too_large(data)
             if event_type != _TOKEN:
-                fields = texts.fields(event_type, fields)
+                fields = text_filter.fields(event_type, fields)
         with self._lock:
-            news = self._publish(event_type, fields, changes, texts)
+            news = self._publish(event_type, fields, changes, text_filter)
         if isinstance(news, Stop):
             self._on_loop_soon(partial(self._stop, news))
         elif news:
@@ -129,11 +129,11 @@ class Publisher:
 
     def publish_rest(self) -> None:
         """Publish what was held back of the tokens: there will be no more."""
-        if self.texts is None:
+        if self.text_filter is None:
             return
         with self._lock:
-            rest = self.texts.rest()
-            if rest and self.texts.violation is None and not self._ended:
+            rest = self.text_filter.rest()
+            if rest and self.text_filter.violation is None and not self._ended:
                 self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
         self._on_loop_soon(self.wake)
 
@@ -154,7 +154,11 @@ class Publisher:
         return taken, changes
 
     def _publish(
-        self, event_type: str, fields: dict[str, Any], changes: dict[str, Any], texts: "Texts | None"
+        self,
+        event_type: str,
+        fields: dict[str, Any],
+        changes: dict[str, Any],
+        text_filter: "RunTextFilter | None",
     ) -> Stop | bool:
         """Add an event; tell whether that is news to who stores it, or why the agent has to stop.
 
@@ -164,10 +168,10 @@ class Publisher:
             return False
         if self._sequence >= self._max_events and event_type not in events.TERMINAL:
             return _LIMIT
-        if texts is not None:
-            said = texts.token(fields) if event_type == _TOKEN else fields
-            if texts.violation is not None:
-                return Stop("violation", texts.violation)
+        if text_filter is not None:
+            said = text_filter.token(fields) if event_type == _TOKEN else fields
+            if text_filter.violation is not None:
+                return Stop("violation", text_filter.violation)
             if said is None:
                 return False
             fields = said
@@ -179,7 +183,7 @@ class Publisher:
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
         data = events.encode(event_type, self.run_id, sequence, now, fields)
-        if len(data) > self._max_event_bytes and self.texts is None and not terminal:
+        if len(data) > self._max_event_bytes and self.text_filter is None and not terminal:
             raise self._too_large(data)
         self._sequence = sequence
         self._pending.append(Entry(sequence, event_type, data, now.timestamp()))

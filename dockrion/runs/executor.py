@@ -50,7 +50,7 @@ class Executor:
         self._metrics = metrics
         self._redactor = redactor
         self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, and so made once
-        self._batch = max(1, min(BUFFER_EVENTS, settings.max_events // _READERS_LAG))
+        self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _READERS_LAG))
 
     async def carry_out(self, agent: Agent, call: Call, active: Active, run: Run) -> None:
         """Carry out a run, in a task of its own."""
@@ -60,9 +60,9 @@ class Executor:
             active.news.set,
             active.stop_for,
             batch=self._batch,
-            max_event_bytes=self._settings.limits.max_event_bytes,
-            max_events=self._settings.limits.max_events_per_run,
-            texts=self._lifecycle.texts(),
+            max_event_bytes=self._settings.max_event_bytes,
+            max_events=self._settings.max_emitted_events,
+            text_filter=self._lifecycle.new_text_filter(),
         )
         writer = LogWriter(self._backend, run, publisher, self._metrics.count_events)
         self._lifecycle.accepted(run.run_id)
@@ -90,7 +90,7 @@ class Executor:
             with suppress(BackendError, RunNotFound):
                 await writer.write_off()
         else:
-            self._lifecycle.log_end(active.run_id, result, seconds, publisher.texts)
+            self._lifecycle.log_end(active.run_id, result, seconds, publisher.text_filter)
 
     async def _save(self, active: Active, publisher: Publisher, writer: LogWriter) -> None:
         """End a run that we have failed: nobody may wait for it."""

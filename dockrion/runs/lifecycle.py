@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dockrion.caller import Caller
-from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome
+from dockrion.runs import outcome, outcome_policy
 from dockrion.runs.context import StreamContext
 from dockrion.runs.event_buffer import Publisher
 from dockrion.runs.outcome import (
@@ -24,11 +23,11 @@ from dockrion.runs.outcome import (
     Failed,
     Outcome,
 )
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 
 if TYPE_CHECKING:  # those who have no policies do without
-    from dockrion.policies.output_redaction import Safety, Texts
+    from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
 
 _logger = logging.getLogger("dockrion.runs")
 _MASKED_AT_ONCE = 32 * 1024  # bytes; of more than that the event loop would feel it
@@ -46,10 +45,11 @@ class RunSettings(msgspec.Struct, frozen=True):
         max_run_duration: Seconds an agent may work on a run.
         max_concurrent_runs: How many agents may work at once.
         max_queued_runs: How many may wait behind them.
-        max_events: How many events of a run are kept.
+        max_stored_events: How many events of a run are kept.
         streamed: Whether any endpoint shows events.
-        limits: What agents may cost.
-        safety: What their texts go through, or None.
+        max_event_bytes: How large an event may be, and an output.
+        max_emitted_events: How many events an agent may emit.
+        output_policy: What agents may say, None for anything.
         tools: Which tools agents may call.
     """
 
@@ -60,11 +60,12 @@ class RunSettings(msgspec.Struct, frozen=True):
     max_run_duration: float
     max_concurrent_runs: int
     max_queued_runs: int
-    max_events: int
+    max_stored_events: int
     streamed: bool
-    limits: LimitsSpec
-    safety: "Safety | None"
-    tools: Tools
+    max_event_bytes: int
+    max_emitted_events: int
+    output_policy: "OutputPolicy | None"
+    tools: ToolPolicy
 
 
 class Lifecycle:
@@ -122,24 +123,25 @@ class Lifecycle:
             metadata: What the record says of this run besides.
         """
         publisher.publish_rest()
-        result = await self.checked(publisher.run_id, result, publisher.texts)
+        result = await self.checked(publisher.run_id, result, publisher.text_filter)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         ended_at = ended_at or datetime.now(UTC)
         publisher.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
 
-    def texts(self) -> "Texts | None":
-        """Return what a run's texts go through, or None."""
-        return None if self._settings.safety is None else self._settings.safety.texts()
+    def new_text_filter(self) -> "RunTextFilter | None":
+        """Return the filter for the texts of one more run, None where nothing is filtered."""
+        policy = self._settings.output_policy
+        return None if policy is None else policy.new_filter()
 
-    async def checked(self, run_id: str, result: Outcome, texts: "Texts | None") -> Outcome:
+    async def checked(self, run_id: str, result: Outcome, text_filter: "RunTextFilter | None") -> Outcome:
         """Mask and fail what may not be said, and say what is wrong with an output that breaks its schema.
 
         The latter is returned all the same.
         """
-        if texts is not None:
-            result = await _masked(result, texts, run_id)
-        result = outcome.within(result, self._settings.limits.max_event_bytes)
+        if text_filter is not None:
+            result = await _masked(result, text_filter, run_id)
+        result = outcome.within(result, self._settings.max_event_bytes)
         schema = self._settings.output_schema
         if schema is None or not isinstance(result, Completed):
             return result
@@ -147,32 +149,34 @@ class Lifecycle:
         if not violations:
             return result
         errors = self._redactor.value(msgspec.to_builtins(violations))
-        if texts is not None:
-            errors = texts.value(errors)  # they quote numbers, and what stands beside each other
+        if text_filter is not None:
+            errors = text_filter.value(errors)  # they quote numbers, and what stands beside each other
         self._metrics.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
         result = Completed(result.output, result.metadata | {"output_errors": errors})
-        return result if texts is None else texts.verdict(result)
+        return result if text_filter is None else outcome_policy.with_violation(result, text_filter)
 
-    def log_end(self, run_id: str, result: Outcome, seconds: float, texts: "Texts | None") -> None:
+    def log_end(
+        self, run_id: str, result: Outcome, seconds: float, text_filter: "RunTextFilter | None"
+    ) -> None:
         """Log how the agent's work on a run or an invocation ended."""
         level = logging.INFO
         fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
         if isinstance(result, Failed):
             level = logging.WARNING
             fields |= {"code": result.code, "reason": result.error}
-            if texts is None or result.raised is None:
+            if text_filter is None or result.raised is None:
                 fields["error"] = result.raised
             else:
                 raised = "".join(traceback.format_exception(result.raised))
-                fields["traceback"] = texts.value(raised.rstrip("\n")[:_MOST_TRACED])
+                fields["traceback"] = text_filter.value(raised.rstrip("\n")[:_MOST_TRACED])
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)
 
 
-async def _masked(result: Outcome, texts: "Texts", run_id: str) -> Outcome:
-    mask = partial(texts.outcome, result)
+async def _masked(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
+    mask = partial(outcome_policy.filtered, result, text_filter)
     if outcome.size_of(result) > _MASKED_AT_ONCE:
         masked: Outcome = await in_thread(mask, f"dockrion-mask-{run_id}")
         return masked

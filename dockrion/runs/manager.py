@@ -159,11 +159,11 @@ class RunManager:
             else:
                 self._keep(self._loop.create_task(self._end_when_over(active, execution)), self._tasks)
         seconds = execution.seconds if execution else 0.0
-        texts = self._lifecycle.texts()
-        result = await self._lifecycle.checked(active.run_id, result, texts)
+        text_filter = self._lifecycle.new_text_filter()
+        result = await self._lifecycle.checked(active.run_id, result, text_filter)
         if isinstance(result, Completed):
             return result, seconds
-        self._lifecycle.log_end(active.run_id, result, seconds, texts)
+        self._lifecycle.log_end(active.run_id, result, seconds, text_filter)
         raise outcome.as_exception(result)
 
     async def cancel(self, run_id: str, reason: str | None) -> None:

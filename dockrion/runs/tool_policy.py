@@ -1,9 +1,6 @@
-"""Which tools an agent may call: `policies.tools` of the Dockfile."""
+"""Which tools an agent may call."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # agents import this module, and have no use for what reads Dockfiles
-    from dockrion.dockfile.safety_structs import ToolsSpec
+from collections.abc import Iterable
 
 
 class ToolDenied(PermissionError):
@@ -20,16 +17,19 @@ class ToolDenied(PermissionError):
         self.tool = tool
 
 
-class Tools:
+class ToolPolicy:
     """Which tools an agent may call.
 
     Args:
-        spec: The Dockfile's section; without one every tool is allowed.
+        allowed: The names of those tools; None for every tool.
+
+    Attributes:
+        restricted: Whether any tool is denied.
     """
 
-    def __init__(self, spec: "ToolsSpec | None" = None) -> None:
-        self.restricted = spec is not None and spec.deny_by_default
-        self._allowed = frozenset(spec.allowed if spec is not None else ())
+    def __init__(self, allowed: Iterable[str] | None = None) -> None:
+        self.restricted = allowed is not None
+        self._allowed = frozenset(allowed or ())
 
     def allows(self, name: str) -> bool:
         return not self.restricted or name in self._allowed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from dockrion import ids
+from dockrion.agents.id_generator import CustomIds
 from dockrion.agents.loading import load_agent, load_ids
 from dockrion.auth.authenticator import Authenticator
 from dockrion.backends.memory import MemoryBackend
@@ -16,7 +17,6 @@ from dockrion.backends.protocol import Backend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.safety_structs import PoliciesSpec
 from dockrion.events import EventFilter
-from dockrion.ids import CustomIds
 from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -24,13 +24,13 @@ from dockrion.redaction import Redactor
 from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.lifecycle import RunSettings
 from dockrion.runs.manager import RunManager
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.access import Access
 from dockrion.web.connection_limits import Connections
 from dockrion.web.rate_limits import Rates
 
 if TYPE_CHECKING:
-    from dockrion.policies.output_redaction import Safety
+    from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
 
 _logger = logging.getLogger(__name__)
@@ -177,11 +177,12 @@ class Service:
             max_run_duration=streaming.events.max_run_duration,
             max_concurrent_runs=streaming.max_concurrent_runs,
             max_queued_runs=streaming.max_queued_runs,
-            max_events=streaming.redis.max_events_per_run,
+            max_stored_events=streaming.redis.max_events_per_run,
             streamed=self.dockfile.expose.streaming != "none",
-            limits=self.dockfile.limits,
-            safety=_safety(self.dockfile.policies),
-            tools=Tools(self.dockfile.tools),
+            max_event_bytes=self.dockfile.limits.max_event_bytes,
+            max_emitted_events=self.dockfile.limits.max_events_per_run,
+            output_policy=_output_policy(self.dockfile.policies),
+            tools=ToolPolicy(self.dockfile.allowed_tools),
         )
 
 
@@ -206,13 +207,17 @@ def _phrasings(policies: PoliciesSpec | None) -> Callable[[Any], list[Violation]
     return found
 
 
-def _safety(policies: PoliciesSpec | None) -> "Safety | None":
+def _output_policy(policies: PoliciesSpec | None) -> "OutputPolicy | None":
     spec = None if policies is None else policies.safety
     if spec is None or not (spec.redact_patterns or spec.max_output_chars):
         return None
-    from dockrion.policies.output_redaction import Safety  # noqa: PLC0415  as the backend below
+    from dockrion.policies.output_redaction import OutputPolicy  # noqa: PLC0415  as the backend below
 
-    return Safety(spec)
+    return OutputPolicy(
+        spec.redact_patterns,
+        max_output_chars=spec.max_output_chars,
+        halt_on_violation=spec.halt_on_violation,
+    )
 
 
 def _backend(dockfile: Dockfile) -> Backend:

@@ -11,7 +11,7 @@ from langgraph.graph import START, StateGraph
 
 from dockrion.agents import langgraph
 from dockrion.agents.langgraph import GraphAgent
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 
 
 class Model(BaseChatModel):
@@ -89,4 +89,4 @@ def one_node(node: Any, **compiled: Any) -> Any:
 
 
 def agent(made: Any, **config: Any) -> GraphAgent:
-    return langgraph.agent_of(made, config, Tools(), threads=8)
+    return langgraph.agent_of(made, config, ToolPolicy(), threads=8)

@@ -16,7 +16,6 @@ from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.protocol import Backend, Run
-from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import TERMINAL, EventFilter
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -24,7 +23,7 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.runs.context import StreamContext
 from dockrion.runs.lifecycle import RunSettings
 from dockrion.runs.manager import RunManager
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.support import PATIENCE, wait_until
 
 COMMON = ("id", "type", "run_id", "sequence", "timestamp")
@@ -151,7 +150,7 @@ async def bench(
     queue: int = 1000,
     duration: float = 60.0,
     secrets: tuple[str, ...] = (),
-    tools: Tools | None = None,
+    tools: ToolPolicy | None = None,
     backend: Backend | None = None,
 ) -> AsyncIterator[Bench]:
     """Run an agent; in the end nothing may be left in the manager."""
@@ -166,11 +165,12 @@ async def bench(
         max_run_duration=duration,
         max_concurrent_runs=places,
         max_queued_runs=queue,
-        max_events=100_000,
+        max_stored_events=100_000,
         streamed=True,
-        limits=LimitsSpec(),
-        safety=None,
-        tools=tools or Tools(),
+        max_event_bytes=10 * 2**20,
+        max_emitted_events=1_000_000,
+        output_policy=None,
+        tools=tools or ToolPolicy(),
     )
     runs = RunManager(settings, backend, metrics, Redactor(secrets))
     runs.agent = ready

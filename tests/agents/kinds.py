@@ -18,7 +18,7 @@ from dockrion.agents.langchain import agent_of as runnable_agent
 from dockrion.agents.langgraph import agent_of as graph_agent
 from dockrion.agents.remote import RemoteAgent
 from dockrion.runs.agent import Agent
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import spin
 from tests.support import dockfile
 
@@ -144,7 +144,7 @@ def _graph(*, sync: bool) -> Make:
         made: Any = StateGraph(_State)
         made.add_node("work", node if sync else async_node)
         made.add_edge(START, "work")
-        agent = graph_agent(made.compile(), {}, Tools(), threads=4)
+        agent = graph_agent(made.compile(), {}, ToolPolicy(), threads=4)
         yield Kind(agent, doings.stops)
         await agent.aclose()
 
@@ -163,7 +163,7 @@ def _runnable(*, sync: bool) -> Make:
             return await doings.awaited(payload, _current())
 
         made: Any = RunnableLambda(work if sync else async_work)
-        agent = runnable_agent(made, {}, Tools(), threads=4)
+        agent = runnable_agent(made, {}, ToolPolicy(), threads=4)
         yield Kind(agent, doings.stops)
         await agent.aclose()
 

@@ -24,15 +24,14 @@ from dockrion.agents import langchain
 from dockrion.agents.chat_messages import Tokens
 from dockrion.agents.langgraph import GraphAgent
 from dockrion.agents.tool_guard import ToolGuard
-from dockrion.dockfile.safety_structs import ToolsSpec
 from dockrion.runs.agent import Call
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
 
 def agent(made: Any, **config: Any) -> Any:
-    return langchain.agent_of(made, config, Tools(), threads=8)
+    return langchain.agent_of(made, config, ToolPolicy(), threads=8)
 
 
 async def ran(made: Any, payload: Any, *, allowed: Any = None) -> Ended:
@@ -72,7 +71,7 @@ async def test_a_model_without_messages_says_its_text() -> None:
 
 
 async def test_models_are_heard_also_where_tools_are_watched() -> None:
-    guard = ToolGuard(Tools(ToolsSpec(deny_by_default=True)))
+    guard = ToolGuard(ToolPolicy([]))
     ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
     guard.close()
     assert "".join(ended.tokens) == "Hello"
@@ -167,7 +166,7 @@ async def test_a_graph_is_served_as_a_graph() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload])
 async def test_what_is_no_runnable_is_refused_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langgraph takes graphs"):
-        langchain.agent_of(made, {}, Tools(), threads=1)
+        langchain.agent_of(made, {}, ToolPolicy(), threads=1)
 
 
 PIECES = st.one_of(

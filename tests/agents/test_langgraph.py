@@ -15,7 +15,7 @@ from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
 from dockrion.agents import langgraph
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, State, agent, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
@@ -259,4 +259,4 @@ async def test_a_graph_that_is_not_compiled_is_compiled() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload, Model(pieces=[])])
 async def test_what_is_no_graph_is_refused_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langchain takes any Runnable"):
-        langgraph.agent_of(made, {}, Tools(), threads=1)
+        langgraph.agent_of(made, {}, ToolPolicy(), threads=1)

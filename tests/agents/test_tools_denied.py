@@ -1,4 +1,4 @@
-"""Tools that are not allowed: whatever way a graph or a chain calls them, their code never runs."""
+"""ToolPolicy that are not allowed: whatever way a graph or a chain calls them, their code never runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from langgraph.prebuilt import ToolNode
 from dockrion import ToolDenied, get_current_context
 from dockrion.agents import langchain, langgraph, tool_guard
 from dockrion.errors import PolicyBroken
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, State, calls_tool, one_node, says
 from tests.agents.harness import Bench, Ended, bench
 from tests.agents.test_langgraph_threads import SyncSaver
@@ -38,7 +38,9 @@ SAID = "the tool 'erase' is not allowed by policies.tools"
 
 
 @asynccontextmanager
-async def serving(made: Any, kind: Any = langgraph, *, tools: Tools = ONLY_LOOKING) -> AsyncIterator[Bench]:
+async def serving(
+    made: Any, kind: Any = langgraph, *, tools: ToolPolicy = ONLY_LOOKING
+) -> AsyncIterator[Bench]:
     agent = kind.agent_of(made, {}, tools, threads=8)
     async with bench(agent, tools=tools) as runs:
         yield runs
@@ -46,7 +48,9 @@ async def serving(made: Any, kind: Any = langgraph, *, tools: Tools = ONLY_LOOKI
     assert not tool_guard._in_force
 
 
-async def ran(made: Any, kind: Any = langgraph, payload: Any = None, *, tools: Tools = ONLY_LOOKING) -> Ended:
+async def ran(
+    made: Any, kind: Any = langgraph, payload: Any = None, *, tools: ToolPolicy = ONLY_LOOKING
+) -> Ended:
     async with serving(made, kind, tools=tools) as runs:
         return await runs.run({"word": "rain"} if payload is None else payload)
 
@@ -239,7 +243,7 @@ async def test_runs_side_by_side_know_their_own_denials() -> None:
 async def test_without_a_policy_every_tool_can_be_called() -> None:
     box = Toolbox()
     made = tool_node(box.both, FORBIDDEN, ALLOWED)
-    assert (await ran(made, tools=Tools())).run.status == "completed"
+    assert (await ran(made, tools=ToolPolicy())).run.status == "completed"
     assert sorted(box.done) == [FORBIDDEN, ALLOWED]
 
 

@@ -13,18 +13,17 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePar
 from langchain_core.tools import BaseTool, tool
 from langgraph.func import task
 
-from dockrion.dockfile.safety_structs import ToolsSpec
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import State, one_node
 
 FORBIDDEN, ALLOWED = "erase", "look"
-ONLY_LOOKING = Tools(ToolsSpec(allowed=[ALLOWED], deny_by_default=True))
+ONLY_LOOKING = ToolPolicy([ALLOWED])
 GIVEN = {"at": 1}
 
 
 @dataclass
 class Toolbox:
-    """Tools that note what they have done.
+    """ToolPolicy that note what they have done.
 
     Attributes:
         done: The names of the tools whose own code has run.

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion.dockfile.safety_structs import SafetySpec
 from dockrion.json_encoding import NotJSON
-from dockrion.policies.output_redaction import Safety, Texts
+from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
 from dockrion.policies.patterns import MASK, Patterns
 from dockrion.runs.outcome import (
     Cancelled,
@@ -17,6 +16,7 @@ from dockrion.runs.outcome import (
     Failed,
     Outcome,
 )
+from dockrion.runs.outcome_policy import filtered, with_violation
 from tests.policies.pattern_strategies import (
     CHARS,
     compiled,
@@ -37,22 +37,22 @@ JSON = st.recursive(
 )
 
 
-def texts(*redact_patterns: str, **spec: Any) -> Texts:
-    return Safety(SafetySpec(redact_patterns=list(redact_patterns), **spec)).texts()
+def texts(*redact_patterns: str, **spec: Any) -> RunTextFilter:
+    return OutputPolicy(redact_patterns, **spec).new_filter()
 
 
-def said(run: Texts, parts: list[str], reason: str | None = None) -> str:
+def said(run: RunTextFilter, parts: list[str], reason: str | None = None) -> str:
     """Return what is said of tokens, to the end."""
     tokens = [run.token({"content": part, "finish_reason": reason}) for part in parts]
     return "".join(token["content"] for token in tokens if token is not None) + run.rest()
 
 
-def outcome(run: Texts, result: Outcome) -> Outcome:
+def outcome(run: RunTextFilter, result: Outcome) -> Outcome:
     run.rest()
-    return run.outcome(result)
+    return filtered(result, run)
 
 
-def completed(run: Texts, output: Any, **metadata: Any) -> tuple[Any, dict[str, Any]]:
+def completed(run: RunTextFilter, output: Any, **metadata: Any) -> tuple[Any, dict[str, Any]]:
     result = outcome(run, Completed(msgspec.json.encode(output), metadata))
     assert isinstance(result, Completed), result
     return msgspec.json.decode(result.output), result.metadata
@@ -195,7 +195,7 @@ def test_a_violation_is_how_the_run_ends_unless_it_was_cancelled(how: str) -> No
     HALTING[how](run)
     assert run.violation is not None
     for result in (Completed(b"1"), Failed("e", "TIMEOUT_ERROR")):
-        assert run.verdict(result) == Failed(run.violation, "POLICY_VIOLATION")
+        assert with_violation(result, run) == Failed(run.violation, "POLICY_VIOLATION")
     assert outcome(run, Cancelled("why")) == Cancelled("why")
 
 

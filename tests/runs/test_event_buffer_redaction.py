@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.dockfile.limits_structs import LimitsSpec
-from dockrion.dockfile.safety_structs import SafetySpec
 from dockrion.errors import RunClosed, SequenceConflict
 from dockrion.events import Entry
 from dockrion.json_encoding import NotJSON
-from dockrion.policies.output_redaction import Safety
+from dockrion.policies.output_redaction import OutputPolicy
 from dockrion.policies.patterns import MASK
 from tests.backends.conformance import new_run
 from tests.backends.publishing import Bench, Gated, contents, in_a_thread, joined
@@ -38,12 +37,12 @@ async def publishing(
 ) -> AsyncIterator[Bench]:
     backend, run = Gated(), new_run()
     await backend.create(run)
-    texts = Safety(SafetySpec(redact_patterns=list(sources), **spec)).texts()
+    text_filter = OutputPolicy(sources, **spec).new_filter()
     limits = limits or LimitsSpec()
     bench = Bench(
         backend,
         run,
-        texts=texts,
+        text_filter=text_filter,
         max_event_bytes=limits.max_event_bytes,
         max_events=limits.max_events_per_run,
     )
@@ -188,7 +187,7 @@ async def test_a_long_match_is_held_in_bounded_memory() -> None:
         bench.token("<")
         for _ in range(1000):
             bench.token("a" * 100)
-            assert len(bench.publisher.texts._masking._text) <= 4200  # type: ignore[union-attr]
+            assert len(bench.publisher.text_filter._masking._text) <= 4200  # type: ignore[union-attr]
         bench.token(">b")
         log = await ended(bench)
     assert "".join(contents(log)) == f"{MASK}b"

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.dockfile.safety_structs import ToolsSpec
+from dockrion.dockfile.safety_structs import PoliciesSpec, ToolsSpec
+from dockrion.dockfile.structs import AgentSpec, Dockfile, ExposeSpec, IoSchemaSpec
 from dockrion.events import EventFilter
 from dockrion.runs.context import StreamContext
-from dockrion.runs.tool_policy import ToolDenied, Tools
+from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 from tests.agents.tooled import ALLOWED, FORBIDDEN, Toolbox, wants
 from tests.conftest import Serve
 from tests.support import Served, data
@@ -22,14 +23,27 @@ AGENT = {"name": "tested", "entrypoint": "tests.runs.test_tool_policy:make", "fr
 
 @given(NAMES, st.text(max_size=5))
 def test_what_is_not_allowed_by_name_is_denied_by_default(allowed: list[str], name: str) -> None:
-    tools = Tools(ToolsSpec(allowed=allowed, deny_by_default=True))
+    tools = ToolPolicy(allowed)
     assert tools.allows(name) is (name in allowed)
     assert all(map(tools.allows, allowed))
 
 
-@pytest.mark.parametrize("spec", [None, ToolsSpec(), ToolsSpec(allowed=["look"], deny_by_default=False)])
-def test_all_else_allows_every_tool(spec: ToolsSpec | None) -> None:
-    assert Tools(spec).allows("erase")
+@pytest.mark.parametrize(
+    ("policies", "allowed"),
+    [
+        (None, None),
+        (PoliciesSpec(), None),
+        (PoliciesSpec(tools=ToolsSpec()), None),
+        (PoliciesSpec(tools=ToolsSpec(allowed=["look"])), None),
+        (PoliciesSpec(tools=ToolsSpec(allowed=["look"], deny_by_default=True)), ["look"]),
+    ],
+)
+def test_a_dockfile_restricts_tools_only_where_it_denies_by_default(
+    policies: PoliciesSpec | None, allowed: list[str] | None
+) -> None:
+    dockfile = Dockfile("1.0", AgentSpec("a", handler="a:b"), IoSchemaSpec(), ExposeSpec(), policies=policies)
+    assert dockfile.allowed_tools == allowed
+    assert ToolPolicy(dockfile.allowed_tools).allows("erase") is (allowed is None)
 
 
 def test_a_denial_is_an_error_of_permission_that_names_the_tool() -> None:
@@ -39,7 +53,7 @@ def test_a_denial_is_an_error_of_permission_that_names_the_tool() -> None:
 
 
 def test_a_context_names_each_denied_tool_once_and_not_without_end() -> None:
-    context = StreamContext("run", EventFilter(), None, None, Tools(ToolsSpec(deny_by_default=True)))
+    context = StreamContext("run", EventFilter(), None, None, ToolPolicy([]))
     for name in ["b", "a", "b"]:
         context.deny_tool(name)
     assert context.denied_tools == ["b", "a"]

@@ -16,7 +16,7 @@ from dockrion.agents.handler import HandlerAgent
 from dockrion.agents.langchain import agent_of as runnable_agent
 from dockrion.agents.langgraph import agent_of as graph_agent
 from dockrion.runs.agent import Agent
-from dockrion.runs.tool_policy import Tools
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import State
 from tests.auth.issuers import issue_token, issuer
 from tests.conftest import Serve
@@ -96,12 +96,12 @@ def _graph() -> Agent:
     made: Any = StateGraph(State)
     made.add_node("work", _node)
     made.add_edge(START, "work")
-    return graph_agent(made.compile(), {}, Tools(), threads=2)
+    return graph_agent(made.compile(), {}, ToolPolicy(), threads=2)
 
 
 def _chain() -> Agent:
     chain: Any = RunnableLambda(lambda _payload: {"caller": seen()})
-    return runnable_agent(chain, {}, Tools(), threads=2)
+    return runnable_agent(chain, {}, ToolPolicy(), threads=2)
 
 
 AGENTS: dict[str, Any] = {

@@ -49,4 +49,4 @@ async def test_while_large_details_are_masked_others_are_answered(serve: Serve) 
 @pytest.mark.parametrize("policies", [None, {}, {"safety": {}}, {"tools": {"deny_by_default": True}}])
 async def test_without_patterns_and_limits_texts_cost_nothing(serve: Serve, policies: Any) -> None:
     served = await serve(policies=policies)
-    assert served.service.runs._settings.safety is None
+    assert served.service.runs._settings.output_policy is None

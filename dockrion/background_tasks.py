@@ -1,0 +1,42 @@
+"""Tasks that run beside the code that starts them, and the owner that ends them."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class BackgroundTasks:
+    """Holds tasks until they are done: the event loop itself keeps only weak references."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(tuple(self._tasks))
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine in a task of its own."""
+        return self.track(asyncio.create_task(coroutine))
+
+    def track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        """Hold a task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def cancel(self, timeout: float) -> None:  # noqa: ASYNC109  a bound, not a deadline
+        """Cancel every task, and wait until they are done.
+
+        Args:
+            timeout: The longest wait, in seconds.
+        """
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)

@@ -1,0 +1,59 @@
+import asyncio
+
+from dockrion.background_tasks import BackgroundTasks
+from tests.support import wait_until
+
+
+async def test_a_task_is_held_until_it_is_done() -> None:
+    tasks = BackgroundTasks()
+    go = asyncio.Event()
+    task = tasks.start(go.wait())
+    assert list(tasks) == [task]
+    go.set()
+    await wait_until(lambda: not len(tasks))
+    assert task.result() is True
+
+
+async def test_cancel_waits_for_what_tasks_clean_up() -> None:
+    tasks = BackgroundTasks()
+    cleaned: list[int] = []
+    started = asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(1)
+
+    tasks.start(work())
+    await started.wait()
+    await tasks.cancel(timeout=5.0)
+    assert cleaned == [1]
+    assert not len(tasks)
+
+
+async def test_cancel_leaves_behind_what_does_not_end() -> None:
+    tasks = BackgroundTasks()
+    ended = asyncio.Event()
+    started = asyncio.Event()
+
+    async def stubborn() -> None:
+        started.set()
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError:
+                continue
+
+    task = tasks.start(stubborn())
+    await started.wait()
+    await tasks.cancel(timeout=0.01)
+    assert list(tasks) == [task]
+    ended.set()
+    await task
+
+
+async def test_cancel_without_tasks_returns() -> None:
+    await BackgroundTasks().cancel(timeout=0.0)

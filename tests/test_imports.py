@@ -1,0 +1,65 @@
+"""Packages import one way: each from what stands above it in the table, never from what is below."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "dockrion"
+BASE = {"errors", "redaction", "json_encoding", "caller", "threads", "backoff", "background_tasks", "ids"}
+ALLOWED: dict[str, set[str]] = {  # package: what it may import besides itself and BASE
+    "logs": set(),
+    "http_client": set(),
+    "json_schema": set(),
+    "events": set(),
+    "metrics": {"events"},
+    "wire": {"events"},
+    "backends": {"events", "logs"},
+    "policies": {"events", "json_schema"},
+    "runs": {"backends", "events", "json_schema", "logs", "metrics", "policies"},
+    "dockfile": {"events", "json_schema", "policies"},
+    "auth": {"backends", "dockfile", "http_client", "logs"},
+    "agents": {"dockfile", "events", "http_client", "logs", "runs", "wire"},
+    "openapi": {"auth", "backends", "dockfile", "events", "runs", "wire"},
+    "web": {
+        *("agents", "auth", "backends", "dockfile", "events", "json_schema", "logs"),
+        *("metrics", "openapi", "policies", "runs", "wire"),
+    },
+    "server": {"dockfile", "logs", "metrics", "web"},
+    "client": {"events", "wire"},
+    "console": {"client"},
+    "load": {"client", "console", "events", "wire"},
+}
+EVERYTHING = {"__init__", "__main__", "cli"}  # the package's own names, and the command line
+MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the packages of ours that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            first, _, rest = node.module.partition(".")
+            if first == "dockrion":
+                yield from [rest.partition(".")[0]] if rest else (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            parts = (alias.name.split(".") for alias in node.names)
+            yield from (part[1] for part in parts if part[0] == "dockrion" and len(part) > 1)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_point_one_way(path: Path) -> None:
+    package = path.parts[0].removesuffix(".py")
+    if package in EVERYTHING:
+        return
+    allowed = {package, *BASE, *ALLOWED.get(package, ())}
+    assert not set(imported(path)) - allowed - {"__version__"}
+
+
+def test_the_table_has_no_circles_and_names_what_is_there() -> None:
+    there = {path.parts[0].removesuffix(".py") for path in MODULES} - EVERYTHING
+    assert there == BASE | ALLOWED.keys()
+    above: set[str] = set()
+    for package, allowed in ALLOWED.items():
+        assert allowed <= above, package
+        above.add(package)
