@@ -62,7 +62,7 @@ class RateLimits:
         most, window = limit
         usage = await self._backend.count(f"rate:{window}:{who}", window)
         reset = max(math.ceil(usage.seconds_left), 1)
-        return Allowance(most, max(most - usage.used, 0), reset, window, usage.used > most)
+        return Allowance(most, max(most - usage.count, 0), reset, window, usage.count > most)
 
     def _of(self, roles: Iterable[str]) -> tuple[int, int] | None:
         own = [self._limits[role] for role in roles if role in self._limits and role != _DEFAULT]

@@ -8,7 +8,7 @@ import msgspec
 import dockrion
 from dockrion import events
 from dockrion.auth.events_tokens import LIFETIME_SECONDS
-from dockrion.backends.protocol import Listing, Run
+from dockrion.backends.run_log import Listing, Run
 from dockrion.dockfile import Dockfile
 from dockrion.events import Entry, EventFilter
 from dockrion.openapi import models

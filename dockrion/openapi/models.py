@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from dockrion.backends.protocol import Status
+from dockrion.backends.run_log import Status
 from dockrion.events import Utc
 
 

@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 from dockrion import errors, ids
-from dockrion.backends.protocol import Status
+from dockrion.backends.run_log import Status
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples, media
 from dockrion.openapi.failures import Kinds

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from dockrion import events
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.dockfile.schemas import subschemas
 from dockrion.events import CUSTOM_NAME, CUSTOM_PREFIX, Event, EventFilter, control_frames
 from dockrion.openapi import models

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from dockrion.backends.protocol import Backend, Run
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import Run
 from dockrion.errors import BackendError, RunNotFound
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -88,7 +89,7 @@ class Executor:
             if not publisher.ended:
                 await self._conclude(active, publisher)
             with suppress(BackendError, RunNotFound):
-                await writer.write_off()
+                await writer.force_close()
         else:
             self._lifecycle.log_end(active.run_id, result, seconds, publisher.text_filter)
 
@@ -143,4 +144,4 @@ async def _store_what_can_be(writer: LogWriter) -> None:
     try:
         await writer.store_rest()
     except Exception:  # which the log has already
-        await writer.write_off()
+        await writer.force_close()

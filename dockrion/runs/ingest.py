@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-from dockrion.backends.protocol import Backend, Question, Run
+from dockrion.backends.owner_messages import OwnerRequest
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import Run
 from dockrion.errors import Conflict, DockrionError, InvalidRequest, ServiceUnavailable
 from dockrion.logs import log
 from dockrion.redaction import Redactor
@@ -111,7 +113,7 @@ class Ingest:
         run = await self._backend.get(run_id)
         if run.finished:
             return _receipt_of_finished(batch, run)
-        answer = await self._backend.ask_owner(run_id, msgspec.json.encode(batch))
+        answer = await self._backend.request_owner(run_id, msgspec.json.encode(batch))
         reply: Receipt | _Refused = _reply_decoder.decode(answer)
         if isinstance(reply, _Refused):
             raise _REFUSALS[reply.kind](reply.message, details=reply.details)
@@ -155,15 +157,15 @@ class Ingest:
         return _receipt_of_finished(batch, run) if run.finished else _gone()
 
     async def _listen(self) -> None:
-        async for question in self._backend.questions():
+        async for question in self._backend.owner_requests():
             task = asyncio.create_task(self._answer(question))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
 
-    async def _answer(self, question: Question) -> None:
+    async def _answer(self, question: OwnerRequest) -> None:
         reply: Receipt | _Refused
         try:
-            batch = _batch_decoder.decode(question.text)
+            batch = _batch_decoder.decode(question.body)
             reply = await self._push_here(question.run_id, batch)
         except tuple(_REFUSALS.values()) as error:
             reply = _Refused(type(error).__name__, error.message, error.details)
@@ -171,7 +173,7 @@ class Ingest:
             log(_logger, logging.ERROR, "pushed events not taken", run_id=question.run_id, error=error)
             reply = _gone()
         try:
-            await question.answer(msgspec.json.encode(reply))
+            await question.reply(msgspec.json.encode(reply))
         except ServiceUnavailable as error:
             log(_logger, logging.WARNING, "pushed events not answered", run_id=question.run_id, error=error)
 

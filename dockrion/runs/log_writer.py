@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from dockrion import events
-from dockrion.backends.protocol import Backend, Run
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs.event_buffer import Publisher
@@ -73,7 +74,7 @@ class LogWriter:
         while self._publisher.pending or self._batch[1]:
             await self.store()
 
-    async def write_off(self) -> None:
+    async def force_close(self) -> None:
         """Store the terminal event alone, in a log that may have lost all others.
 
         Raises:
@@ -84,7 +85,7 @@ class LogWriter:
             pass
         run, entries = self._batch
         if entries and entries[-1].type in events.TERMINAL:
-            await _patiently(lambda: self._backend.write_off(run, entries[-1]))
+            await _patiently(lambda: self._backend.force_close(run, entries[-1]))
             self._on_stored(entries[-1:])
 
     def _take(self) -> bool:

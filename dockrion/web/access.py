@@ -9,7 +9,8 @@ from aiohttp import hdrs, web
 
 from dockrion.auth import events_tokens
 from dockrion.auth.authenticator import Authenticator, refused
-from dockrion.backends.protocol import Backend, Run
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, Permission
 from dockrion.errors import Forbidden, RunNotFound, Unauthorized

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.errors import Forbidden, RunNotFound
 from dockrion.web import requests

@@ -4,12 +4,7 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
-from dockrion.backends.protocol import (
-    BadCursor,
-    Listing,
-    Run,
-    Status,
-)
+from dockrion.backends.run_log import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import checked
 from dockrion.openapi import models

@@ -15,7 +15,8 @@ from dockrion import ids
 from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Backend, Run
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import Run
 from dockrion.events import TERMINAL, EventFilter
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor

@@ -12,7 +12,7 @@ import pytest
 
 from dockrion.agents.external import Silence
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.events import Entry, EventFilter
 from dockrion.runs.context import StreamContext
 from tests.agents.harness import bench

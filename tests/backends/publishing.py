@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher

@@ -5,13 +5,8 @@ import random
 import msgspec
 import pytest
 
-from dockrion.backends.protocol import (
-    FINISHED,
-    Backend,
-    Listing,
-    Run,
-    Status,
-)
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import FINISHED, Listing, Run, Status
 from tests.backends.conformance import Writer, begin, entries, moved, new_run
 
 STATUSES: tuple[Status, ...] = ("accepted", "running", "completed", "failed", "cancelled")
@@ -56,7 +51,7 @@ async def pages(
 @pytest.fixture
 def looks_at_seven(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("memory", "redis"):
-        monkeypatch.setattr(f"dockrion.backends.{kind}.index.LOOKED_AT", 7)
+        monkeypatch.setattr(f"dockrion.backends.{kind}.index.MAX_SCANNED", 7)
 
 
 async def test_everybody_finds_what_is_theirs(backend: Backend) -> None:
@@ -116,7 +111,7 @@ async def test_a_run_that_is_written_off_stays_its_owners(backend: Backend, gone
     if not gone:
         await backend.create(run)
     ended = moved(run, 5, "failed")
-    await backend.write_off(ended, entries(5, 5, "error")[0])
+    await backend.force_close(ended, entries(5, 5, "error")[0])
     assert await backend.get(run.run_id) == ended
     assert await mine(backend, "ann") == [ended]
     assert await mine(backend, "ben") == []

@@ -2,13 +2,8 @@
 
 import pytest
 
-from dockrion.backends.protocol import (
-    FINISHED,
-    Backend,
-    BadCursor,
-    Run,
-    Status,
-)
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import FINISHED, BadCursor, Run, Status
 from tests.backends.conformance import Writer, begin
 
 STATUSES: tuple[Status, ...] = ("accepted", "running", "completed", "failed", "cancelled")

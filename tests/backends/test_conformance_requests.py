@@ -9,22 +9,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockrion.backends.protocol import Backend, Question
+from dockrion.backends.owner_messages import OwnerRequest
+from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import BACKENDS, PATIENCE, begin, begun, cancel_requests, sequences
 
 SOON = 0.05  # how long an answer that must not come is waited for
-Reply = Callable[[Question], Awaitable[None]]
+Reply = Callable[[OwnerRequest], Awaitable[None]]
 
 
 @asynccontextmanager
-async def answering(backend: Backend, reply: Reply) -> AsyncIterator[list[Question]]:
+async def answering(backend: Backend, reply: Reply) -> AsyncIterator[list[OwnerRequest]]:
     """Hear questions, as whoever owns runs does; each is answered in a task of its own."""
-    heard: list[Question] = []
+    heard: list[OwnerRequest] = []
 
     async def listen() -> None:
         async with asyncio.TaskGroup() as group:
-            async for question in backend.questions():
+            async for question in backend.owner_requests():
                 heard.append(question)
                 group.create_task(_run(reply, question))
 
@@ -37,36 +38,36 @@ async def answering(backend: Backend, reply: Reply) -> AsyncIterator[list[Questi
             await task
 
 
-async def _run(reply: Reply, question: Question) -> None:
+async def _run(reply: Reply, question: OwnerRequest) -> None:
     await reply(question)
 
 
-async def echo(question: Question) -> None:
-    await question.answer(question.run_id.encode() + b"|" + question.text)
+async def echo(question: OwnerRequest) -> None:
+    await question.reply(question.run_id.encode() + b"|" + question.body)
 
 
-async def ignore(_question: Question) -> None:
+async def ignore(_question: OwnerRequest) -> None:
     """Say nothing."""
 
 
 async def ask(backend: Backend, run_id: str, text: bytes) -> bytes:
     async with asyncio.timeout(PATIENCE):
-        return await backend.ask_owner(run_id, text)
+        return await backend.request_owner(run_id, text)
 
 
 async def test_an_answer_comes_back(backend: Backend) -> None:
     writer = await begin(backend)
     async with answering(backend, echo) as heard:
         assert await ask(backend, writer.run_id, b"what?") == writer.run_id.encode() + b"|what?"
-    assert [(question.run_id, question.text) for question in heard] == [(writer.run_id, b"what?")]
+    assert [(question.run_id, question.body) for question in heard] == [(writer.run_id, b"what?")]
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"\x00", b"\r\n$-1\r\n", bytes(range(256)), "\N{GREEK SMALL LETTER BETA}".encode()]
 )
 async def test_questions_and_answers_are_any_bytes(backend: Backend, text: bytes) -> None:
-    async def repeat(question: Question) -> None:
-        await question.answer(question.text)
+    async def repeat(question: OwnerRequest) -> None:
+        await question.reply(question.body)
 
     writer = await begin(backend)
     async with answering(backend, repeat):
@@ -76,8 +77,8 @@ async def test_questions_and_answers_are_any_bytes(backend: Backend, text: bytes
 async def test_questions_and_answers_may_be_large(backend: Backend) -> None:
     large = random.randbytes(12 * 1024**2)
 
-    async def reverse(question: Question) -> None:
-        await question.answer(question.text[::-1][: 1024**2])
+    async def reverse(question: OwnerRequest) -> None:
+        await question.reply(question.body[::-1][: 1024**2])
 
     writer = await begin(backend)
     async with answering(backend, reverse):
@@ -101,9 +102,9 @@ async def test_many_who_ask_at_once_get_each_their_own_answer(backend: Backend) 
 
 async def test_answers_need_not_come_in_the_order_of_the_questions(backend: Backend) -> None:
     writer = await begin(backend)
-    waiting: list[Question] = []
+    waiting: list[OwnerRequest] = []
 
-    async def answer_last_first(question: Question) -> None:
+    async def answer_last_first(question: OwnerRequest) -> None:
         waiting.append(question)
         if len(waiting) == 5:
             for each in reversed(waiting):
@@ -119,7 +120,7 @@ async def test_questions_are_heard_in_their_order(backend: Backend) -> None:
     async with answering(backend, echo) as heard:
         for number in range(10):
             await ask(backend, writer.run_id, b"%d" % number)
-    assert [question.text for question in heard] == [b"%d" % number for number in range(10)]
+    assert [question.body for question in heard] == [b"%d" % number for number in range(10)]
 
 
 async def test_a_question_waits_for_somebody_who_hears_it(backend: Backend) -> None:
@@ -132,7 +133,7 @@ async def test_a_question_waits_for_somebody_who_hears_it(backend: Backend) -> N
 
 
 async def test_no_answer_is_unavailable_in_the_end(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", SOON)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", SOON)
     writer = await begin(backend)
     async with answering(backend, ignore):
         with pytest.raises(ServiceUnavailable) as refused:
@@ -143,17 +144,17 @@ async def test_no_answer_is_unavailable_in_the_end(backend: Backend, monkeypatch
 async def test_answers_that_come_too_late_or_twice_reach_nobody(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", SOON)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", SOON)
     writer = await begin(backend)
     async with answering(backend, ignore) as heard:
         with pytest.raises(ServiceUnavailable):
             await ask(backend, writer.run_id, b"slow")
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", PATIENCE)
 
-    async def late_then_twice(question: Question) -> None:
+    async def late_then_twice(question: OwnerRequest) -> None:
         for each in (*heard, question):
-            await each.answer(each.text)
-            await each.answer(b"again")
+            await each.reply(each.body)
+            await each.reply(b"again")
 
     async with answering(backend, late_then_twice):
         assert await ask(backend, writer.run_id, b"now") == b"now"
@@ -203,8 +204,8 @@ async def test_a_finished_run_may_be_asked_about(backend: Backend) -> None:
 async def test_whatever_is_asked_at_once_everybody_gets_the_answer_to_their_question(
     kind: str, texts: list[bytes], turns: list[int]
 ) -> None:
-    async def slowly(question: Question) -> None:
-        for _ in range(turns[len(question.text) % len(turns)]):
+    async def slowly(question: OwnerRequest) -> None:
+        for _ in range(turns[len(question.body) % len(turns)]):
             await asyncio.sleep(0)
         await echo(question)
 
@@ -213,4 +214,4 @@ async def test_whatever_is_asked_at_once_everybody_gets_the_answer_to_their_ques
         async with answering(made, slowly) as heard:
             answers = await asyncio.gather(*(ask(made, writer.run_id, text) for text in texts))
     assert answers == [writer.run_id.encode() + b"|" + text for text in texts]
-    assert sorted(question.text for question in heard) == sorted(texts)
+    assert sorted(question.body for question in heard) == sorted(texts)

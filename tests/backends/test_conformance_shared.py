@@ -5,19 +5,20 @@ import logging
 
 import pytest
 
-from dockrion.backends.protocol import SECRET_BYTES, Backend
+from dockrion.backends.protocol import Backend
+from dockrion.backends.shared_state import SECRET_BYTES
 from tests.backends.conformance import PATIENCE
 
 
 async def until_anew(backend: Backend, name: str, window: int) -> None:
     """Count until a window is over."""
     async with asyncio.timeout(PATIENCE):
-        while (await backend.count(name, window)).used > 1:
+        while (await backend.count(name, window)).count > 1:
             await asyncio.sleep(0.01)
 
 
 async def test_uses_are_counted_from_one_on(backend: Backend) -> None:
-    assert [(await backend.count("n", 60)).used for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert [(await backend.count("n", 60)).count for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
 async def test_the_time_left_is_that_from_the_first_use(backend: Backend) -> None:
@@ -36,21 +37,21 @@ async def test_a_short_window_does_not_end_a_long_one(backend: Backend) -> None:
     await backend.count("n", 60)
     await backend.count("n", 1)
     await until_anew(backend, "n", 1)
-    assert (await backend.count("n", 60)).used == 2
+    assert (await backend.count("n", 60)).count == 2
 
 
 @pytest.mark.parametrize("other", ["N", "n ", "", "n\0", "60:n", "\u00e9", "\udcff", "{n}", "*", "x" * 5_000])
 async def test_names_are_counted_apart(backend: Backend, other: str) -> None:
     await backend.count("n", 60)
     await backend.count("n", 60)
-    assert (await backend.count(other, 60)).used == 1
-    assert (await backend.count(other, 59)).used == 1
-    assert (await backend.count("n", 60)).used == 3
+    assert (await backend.count(other, 60)).count == 1
+    assert (await backend.count(other, 59)).count == 1
+    assert (await backend.count("n", 60)).count == 3
 
 
 async def test_uses_at_once_are_all_counted_once(backend: Backend) -> None:
     uses = await asyncio.gather(*(backend.count("n", 60) for _ in range(200)))
-    assert sorted(use.used for use in uses) == list(range(1, 201))
+    assert sorted(use.count for use in uses) == list(range(1, 201))
 
 
 async def test_a_secret_stays_what_it_is(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:

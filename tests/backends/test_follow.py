@@ -171,7 +171,7 @@ async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
         assert sequences(await anext(pages)) == [1, 2]
         del backend._logs[writer.run_id]
         assert await anext(pages) is IDLE
-        await backend.write_off(moved(writer.run, 7, "failed"), *entries(7, 7, "error"))
+        await backend.force_close(moved(writer.run, 7, "failed"), *entries(7, 7, "error"))
         assert [sequences(page) async for page in pages if page is not IDLE] == [[7]]
 
 

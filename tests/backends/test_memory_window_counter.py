@@ -3,7 +3,7 @@
 import pytest
 
 from dockrion.backends.memory.window_counter import Uses
-from dockrion.backends.protocol import Usage
+from dockrion.backends.shared_state import WindowCount
 from tests.backends.test_memory import Clock
 
 
@@ -21,16 +21,16 @@ def test_counts_whose_window_is_over_are_not_kept(uses: Uses, clock: Clock) -> N
     for number in range(1_000):
         uses.count(str(number), 1 + number % 3)
     clock.now += 3
-    assert uses.count("0", 1) == Usage(1, 1.0)
+    assert uses.count("0", 1) == WindowCount(1, 1.0)
     assert len(uses._counts) == len(uses._ends) == 1
 
 
 def test_a_window_is_over_when_its_seconds_are(uses: Uses, clock: Clock) -> None:
     uses.count("n", 60)
     clock.now += 59.5
-    assert uses.count("n", 60) == Usage(2, 0.5)
+    assert uses.count("n", 60) == WindowCount(2, 0.5)
     clock.now += 0.5
-    assert uses.count("n", 60) == Usage(1, 60.0)
+    assert uses.count("n", 60) == WindowCount(1, 60.0)
 
 
 def test_of_too_many_names_the_one_whose_window_ends_first_is_forgotten(
@@ -41,6 +41,6 @@ def test_of_too_many_names_the_one_whose_window_ends_first_is_forgotten(
         uses.count(name, window)
         clock.now += 1
     assert len(uses._counts) == len(uses._ends) == 3
-    assert uses.count("long", 60).used == 2
-    assert uses.count("later", 60).used == 2
-    assert uses.count("short", 10).used == 1
+    assert uses.count("long", 60).count == 2
+    assert uses.count("later", 60).count == 2
+    assert uses.count("short", 10).count == 1

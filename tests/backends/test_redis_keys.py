@@ -47,7 +47,7 @@ async def test_everything_expires_at_any_moment(service: Service) -> None:
         assert all_expire(service)
         await writer.finish()
         assert all_expire(service)
-    await one.write_off(moved(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
+    await one.force_close(moved(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
     await service.kill(one)
     assert all_expire(service)
     await service.close(other)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from dockrion.backends.protocol import Backend, Run
+from dockrion.backends.protocol import Backend
 from dockrion.backends.redis import leases, records
 from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import Command
+from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import Writer, begin, begun, new_run
 from tests.backends.service import Service

@@ -89,7 +89,7 @@ async def test_a_run_is_written_off_once(service: Service) -> None:
     for writer in (await begun(one, 3), Writer(one, new_run())):
         run, (last,) = moved(writer.run, 9, "failed"), entries(9, 9, "error")
         for _ in range(3):
-            await one.write_off(run, last)
+            await one.force_close(run, last)
         assert await one.get(run.run_id) == run
         assert list((await one.read(run.run_id, 3, 100)).entries) == [last]
 
@@ -127,7 +127,7 @@ async def test_a_last_batch_with_other_bytes_is_refused(service: Service, size: 
         with pytest.raises(RunClosed):
             await one.append(run, rival)
         with pytest.raises(RunClosed):
-            await one.write_off(run, rival[-1])
+            await one.force_close(run, rival[-1])
     assert await read_all(one, writer.run_id) == entries(1, 3 + size)
 
 
@@ -167,8 +167,8 @@ async def test_a_run_is_written_off_once_when_the_reply_is_lost(service: Service
     one = await service.replica()
     run, (last,) = moved(new_run(), 9, "failed"), entries(9, 9, "error")
     with reply_lost(), pytest.raises(ServiceUnavailable):
-        await one.write_off(run, last)
-    await one.write_off(run, last)
+        await one.force_close(run, last)
+    await one.force_close(run, last)
     assert await read_all(one, run.run_id) == [last]
 
 

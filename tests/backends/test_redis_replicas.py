@@ -103,7 +103,7 @@ async def test_a_second_writer_is_refused(service: Service) -> None:
         with pytest.raises(SequenceConflict):
             await other.append(moved(writer.run, first), entries(first, first))
     with pytest.raises(SequenceConflict):
-        await other.write_off(moved(writer.run, 9, "failed"), entries(9, 9)[0])
+        await other.force_close(moved(writer.run, 9, "failed"), entries(9, 9)[0])
     assert await owner.get(writer.run_id) == writer.run
     await writer.write()
 

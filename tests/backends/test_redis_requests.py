@@ -23,7 +23,7 @@ from tests.servers import RedisServer
 from tests.support import wait_until
 
 
-def questions(service: Service) -> list[str]:
+def stored_requests(service: Service) -> list[str]:
     return [name for name in service.names() if ":question:" in name]
 
 
@@ -36,7 +36,7 @@ async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
-                return await backend.ask_owner(run_id, text)
+                return await backend.request_owner(run_id, text)
             except ServiceUnavailable:
                 await asyncio.sleep(0.01)
 
@@ -66,7 +66,7 @@ async def test_nothing_is_left_of_a_question_that_was_read(service: Service) -> 
     writer = await begin(owner)
     async with answering(owner, echo):
         await asyncio.gather(*(ask(other, writer.run_id, b"%d" % n) for n in range(20)))
-    assert questions(service) == []
+    assert stored_requests(service) == []
     assert not left(other)
     for each in (owner, other):
         control = service.keys.control(each.replica)
@@ -76,12 +76,12 @@ async def test_nothing_is_left_of_a_question_that_was_read(service: Service) -> 
 async def test_a_question_that_nobody_reads_expires(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.05)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     with pytest.raises(ServiceUnavailable):
         await ask(other, writer.run_id, b"?")
-    (name,) = questions(service)
+    (name,) = stored_requests(service)
     assert 0 < service.ask("TTL", name) <= 60
     assert not left(other)
 
@@ -89,7 +89,7 @@ async def test_a_question_that_nobody_reads_expires(
 async def test_a_dead_owner_is_unavailable_and_gets_no_stream_of_notes(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.05)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     await service.kill(owner)
@@ -109,9 +109,9 @@ async def test_an_answer_to_an_asker_who_died_leaves_nothing(service: Service) -
         await asyncio.wait((asking,))
         await service.kill(doomed)
         service.ask("DEL", service.keys.control(doomed.replica))
-        await heard[0].answer(b"nobody hears this")
+        await heard[0].reply(b"nobody hears this")
     assert not service.ask("EXISTS", service.keys.control(doomed.replica))
-    assert questions(service) == []
+    assert stored_requests(service) == []
 
 
 async def test_a_run_that_is_deleted_has_nobody_to_ask(service: Service) -> None:
@@ -120,7 +120,7 @@ async def test_a_run_that_is_deleted_has_nobody_to_ask(service: Service) -> None
     service.ask("DEL", service.keys.run(writer.run_id))
     with pytest.raises(RunNotFound):
         await ask(other, writer.run_id, b"?")
-    assert questions(service) == []
+    assert stored_requests(service) == []
 
 
 async def test_what_is_no_run_has_nobody_to_ask(service: Service) -> None:
@@ -143,7 +143,7 @@ async def test_a_lost_reply_is_unavailable_and_the_next_question_is_answered(ser
 async def test_questions_that_cannot_be_read_do_not_end_the_hearing(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.2)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     async with answering(owner, echo):
@@ -169,14 +169,14 @@ async def test_an_answer_that_cannot_be_sent_says_so(service: Service) -> None:
         asking = asyncio.create_task(ask(other, writer.run_id, b"?"))
         await wait_until(lambda: heard)
         with reply_lost(), pytest.raises(ServiceUnavailable):
-            await heard[0].answer(b"sent all the same")
+            await heard[0].reply(b"sent all the same")
         assert await asking == b"sent all the same"
 
 
 async def test_connections_that_are_cut_cost_at_most_the_questions_under_way(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.5)
     owner, other = (
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )

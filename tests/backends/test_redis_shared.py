@@ -45,7 +45,7 @@ NOT_OURS = {
 async def test_uses_of_all_replicas_are_counted_together(service: Service) -> None:
     replicas = await service.replicas(3)
     uses = await asyncio.gather(*(each.count("n", 60) for each in replicas * 100))
-    assert sorted(use.used for use in uses) == list(range(1, 301))
+    assert sorted(use.count for use in uses) == list(range(1, 301))
 
 
 async def test_a_count_dies_with_its_window(service: Service) -> None:
@@ -69,14 +69,14 @@ async def test_a_count_whose_reply_is_lost_may_count_twice_but_never_less(servic
     one = await service.replica()
     with reply_lost(), pytest.raises(ServiceUnavailable):
         await one.count("n", 60)
-    assert (await one.count("n", 60)).used == 2
+    assert (await one.count("n", 60)).count == 2
 
 
 @pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
 async def test_what_is_no_count_is_replaced(service: Service, spoil: Spoil) -> None:
     one = await service.replica()
     spoil(service, service.keys.uses("n", 60))
-    assert [(await one.count("n", 60)).used for _ in range(2)] == [1, 2]
+    assert [(await one.count("n", 60)).count for _ in range(2)] == [1, 2]
     assert 0 < service.ask("TTL", service.keys.uses("n", 60)) <= 60
 
 
@@ -87,7 +87,7 @@ async def test_a_count_does_not_outlive_its_window(service: Service, change: tup
     await one.count("n", 60)
     service.ask(change[0], key, *change[1:])
     usage = await one.count("n", 60)
-    assert (usage.used, usage.seconds_left) == (2, 60)
+    assert (usage.count, usage.seconds_left) == (2, 60)
     assert 0 < service.ask("TTL", key) <= 60
 
 
@@ -163,6 +163,6 @@ async def test_while_redis_is_away_there_is_neither(
         server.start()
         await wait_until(lambda: not one._link.away)
         assert await one.secret() == secret
-        assert (await one.count("n", 60)).used == 1
+        assert (await one.count("n", 60)).count == 1
         assert repr(secret) not in caplog.text
         await one.aclose()

@@ -10,7 +10,7 @@ import pytest
 
 from dockrion import RunCancelled, StreamContext
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 from dockrion.runs import event_buffer, execution
 from tests.agents.harness import bench

@@ -282,7 +282,7 @@ async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Ben
         await bench.writer
     bench.token("b")
     bench.finish()
-    await bench.log.write_off()
+    await bench.log.force_close()
     assert [entry.sequence for entry in bench.stored] == [3]
     found = await follow_all(bench.backend, run_id)
     assert [(entry.sequence, entry.type) for entry in found] == [(1, "token"), (3, "cancelled")]
@@ -296,7 +296,7 @@ async def test_a_run_that_another_has_ended_takes_nothing(bench: Bench) -> None:
     with pytest.raises(RunClosed):
         await bench.writer
     with pytest.raises(RunClosed):
-        await bench.log.write_off()
+        await bench.log.force_close()
     assert bench.stored == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dockrion import RunCancelled, StreamContext
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.errors import AgentFailed, AgentTimedOut, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs import execution

@@ -8,7 +8,7 @@ import pytest
 
 from dockrion import StreamContext
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.errors import SequenceConflict, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs.agent import Call

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dockrion.agents.external import FedAgent
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.errors import Conflict, DockrionError, InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.redaction import Redactor

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Stuck, Waits, gauge

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from tests.conftest import Serve
 from tests.support import Served
 
@@ -112,7 +112,7 @@ async def test_nobody_is_shown_who_made_a_run(serve: Serve) -> None:
 
 async def test_a_page_may_be_short_and_yet_lead_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("memory", "redis"):
-        monkeypatch.setattr(f"dockrion.backends.{kind}.index.LOOKED_AT", 3)
+        monkeypatch.setattr(f"dockrion.backends.{kind}.index.MAX_SCANNED", 3)
     served = await with_runs(serve, 5)
     runs, cursor = await page(served)
     assert runs == ["r4", "r3", "r2"]

@@ -46,7 +46,7 @@ async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> Pair:
     return replicas[0], replicas[1]
 
 
-def questions(kept: str, server: Server) -> list[bytes]:
+def stored_requests(kept: str, server: Server) -> list[bytes]:
     return [key for key in server.command("KEYS", f"{kept}*") if b"question" in key]
 
 
@@ -182,7 +182,7 @@ async def test_a_run_that_waits_on_another_replica_takes_nothing_yet(pair: Pair)
 async def test_an_owner_that_does_not_answer_is_unavailable(
     pair: Pair, kept: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.protocol._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.1)
     owner, other = pair
     run_id = await owner.start(external="true")
     await owner.service.ingest.aclose()
@@ -190,7 +190,7 @@ async def test_an_owner_that_does_not_answer_is_unavailable(
         await error_of(answer, 503, "SERVICE_UNAVAILABLE")
         assert answer.headers["Retry-After"]
     server = shared(request.node.callspec.params["kept"])
-    assert all(0 < server.command("TTL", key) <= 60 for key in questions(kept, server))
+    assert all(0 < server.command("TTL", key) <= 60 for key in stored_requests(kept, server))
     await push(owner, run_id, END)
     assert await own(other, run_id) == []
 
@@ -202,7 +202,7 @@ async def test_nothing_is_left_of_what_was_asked(
     run_id = await owner.start(external="true")
     await asyncio.gather(*(push(other, run_id, ALL) for _ in range(20)))
     await refused(other, run_id, {"type": "odd"})
-    assert questions(kept, shared(request.node.callspec.params["kept"])) == []
+    assert stored_requests(kept, shared(request.node.callspec.params["kept"])) == []
     assert isinstance(other.service.backend, RedisBackend)
     assert not other.service.backend._asking._waiting
     await push(owner, run_id, END)

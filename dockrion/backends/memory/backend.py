@@ -12,16 +12,10 @@ import msgspec
 from dockrion.backends.memory.index import Index
 from dockrion.backends.memory.log import Log, Watching
 from dockrion.backends.memory.window_counter import Uses
+from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
 from dockrion.backends.pages import Page, Watch
-from dockrion.backends.protocol import (
-    SECRET_BYTES,
-    Listing,
-    Question,
-    Run,
-    Status,
-    Usage,
-    answered,
-)
+from dockrion.backends.run_log import Listing, Run, Status
+from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
 
@@ -47,7 +41,7 @@ class MemoryBackend:
         self._expiring: deque[tuple[float, Log]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
-        self._questions: asyncio.Queue[Question] = asyncio.Queue()
+        self._questions: asyncio.Queue[OwnerRequest] = asyncio.Queue()
 
     async def create(self, run: Run) -> None:
         if run.run_id in self._logs:
@@ -59,7 +53,7 @@ class MemoryBackend:
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         self._append(self._log(run.run_id), run, entries)
 
-    async def write_off(self, run: Run, last: Entry) -> None:
+    async def force_close(self, run: Run, last: Entry) -> None:
         if run.run_id not in self._logs:
             await self.create(msgspec.structs.replace(run, status="running", last_sequence=0))
         self._append(self._log(run.run_id), run, [last], after_gap=True)
@@ -86,7 +80,7 @@ class MemoryBackend:
         while True:
             yield await self._cancels.get()
 
-    async def ask_owner(self, run_id: str, question: bytes) -> bytes:
+    async def request_owner(self, run_id: str, question: bytes) -> bytes:
         self._log(run_id)
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -94,10 +88,10 @@ class MemoryBackend:
             if not waiting.done():
                 waiting.set_result(text)
 
-        self._questions.put_nowait(Question(run_id, question, answer))
-        return await answered(waiting)
+        self._questions.put_nowait(OwnerRequest(run_id, question, answer))
+        return await wait_for_reply(waiting)
 
-    async def questions(self) -> AsyncIterator[Question]:
+    async def owner_requests(self) -> AsyncIterator[OwnerRequest]:
         while True:
             yield await self._questions.get()
 
@@ -106,7 +100,7 @@ class MemoryBackend:
         await asyncio.Event().wait()
         yield ""
 
-    async def count(self, name: str, window: int) -> Usage:
+    async def count(self, name: str, window: int) -> WindowCount:
         return self._uses.count(name, window)
 
     async def secret(self) -> bytes:

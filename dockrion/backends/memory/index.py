@@ -3,13 +3,7 @@
 from bisect import bisect_left
 
 from dockrion.backends.memory.log import Log
-from dockrion.backends.protocol import (
-    LOOKED_AT,
-    BadCursor,
-    Listing,
-    Run,
-    Status,
-)
+from dockrion.backends.run_log import MAX_SCANNED, BadCursor, Listing, Run, Status
 
 _CURSOR_DIGITS = 18
 _SLACK = 64  # entries of runs that are gone, which are not worth tidying
@@ -44,7 +38,7 @@ class Index:
             BadCursor: The cursor is malformed.
         """
         stop = len(self._order) if cursor is None else bisect_left(self._order, (_cursor_number(cursor),))
-        start = max(stop - LOOKED_AT, 0)
+        start = max(stop - MAX_SCANNED, 0)
         items: list[Run] = []
         reached = 0
         for number, run_id in reversed(self._order[start:stop]):

@@ -10,7 +10,7 @@ from dockrion.backends.pages import (
     Page,
     Watch,
 )
-from dockrion.backends.protocol import Run
+from dockrion.backends.run_log import Run
 from dockrion.errors import RunClosed, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from dockrion.backends.protocol import Usage
+from dockrion.backends.shared_state import WindowCount
 
 _NAMES = 100_000
 _Name = tuple[str, int]
@@ -21,7 +21,7 @@ class Uses:
         self._counts: dict[_Name, tuple[float, int]] = {}
         self._ends: list[tuple[float, _Name]] = []
 
-    def count(self, name: str, window: int) -> Usage:
+    def count(self, name: str, window: int) -> WindowCount:
         """Count one use; see `Backend.count`."""
         now = self._clock()
         while self._ends and self._ends[0][0] <= now:
@@ -32,7 +32,7 @@ class Uses:
                 self._forget_first()
             heappush(self._ends, (end, (name, window)))
         self._counts[name, window] = end, used + 1
-        return Usage(used + 1, end - now)
+        return WindowCount(used + 1, end - now)
 
     def _forget_first(self) -> None:
         """Forget the name whose window ends first."""

@@ -6,14 +6,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
+from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.pages import Page, Watch
-from dockrion.backends.protocol import (
-    Listing,
-    Question,
-    Run,
-    Status,
-    Usage,
-)
 from dockrion.backends.redis.client import Link, end
 from dockrion.backends.redis.inbox import Feed
 from dockrion.backends.redis.index import Index
@@ -23,6 +17,8 @@ from dockrion.backends.redis.requests import Asking
 from dockrion.backends.redis.shared import Shared
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Watching
+from dockrion.backends.run_log import Listing, Run, Status
+from dockrion.backends.shared_state import WindowCount
 from dockrion.errors import BackendError, LogUnreadable, RunExists, ServiceUnavailable
 from dockrion.events import Entry
 
@@ -109,7 +105,7 @@ class RedisBackend:
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         await self._append(run, entries)
 
-    async def write_off(self, run: Run, last: Entry) -> None:
+    async def force_close(self, run: Run, last: Entry) -> None:
         try:
             await self._append(run, [last], after_gap=True)
         except BackendError:  # it is not ours, whatever becomes of it
@@ -140,18 +136,18 @@ class RedisBackend:
         while True:
             yield await self._cancels.get()
 
-    async def ask_owner(self, run_id: str, question: bytes) -> bytes:
+    async def request_owner(self, run_id: str, question: bytes) -> bytes:
         await self._be_heard()
         return await self._asking.ask(run_id, question)
 
-    def questions(self) -> AsyncIterator[Question]:
+    def owner_requests(self) -> AsyncIterator[OwnerRequest]:
         return self._asking.questions()
 
     async def lost_runs(self) -> AsyncIterator[str]:
         while True:
             yield await self._lost.get()
 
-    async def count(self, name: str, window: int) -> Usage:
+    async def count(self, name: str, window: int) -> WindowCount:
         return await self._shared.count(name, window)
 
     async def secret(self) -> bytes:

@@ -2,15 +2,10 @@
 
 import time
 
-from dockrion.backends.protocol import (
-    LOOKED_AT,
-    Listing,
-    Run,
-    Status,
-)
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import REGISTER, Command, Keys
+from dockrion.backends.run_log import MAX_SCANNED, Listing, Run, Status
 
 _CHUNK = 100
 _UNCONFIRMED_SECONDS = 60.0  # an entry is older than its run, but not by more
@@ -54,7 +49,7 @@ class Index:
         where = self._keys.indexes(owner)[-1]
         reached = None if cursor is None else records.checked_cursor(cursor)
         found: list[tuple[str, Run]] = []
-        left = LOOKED_AT
+        left = MAX_SCANNED
         while left:
             count = min(max(limit + 1, _CHUNK), left)
             upper = "+" if reached is None else f"({reached}"

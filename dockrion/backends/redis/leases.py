@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from dockrion import events
-from dockrion.backends.protocol import Run
 from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
 from dockrion.backends.redis.store import Foreign, Store
+from dockrion.backends.run_log import Run
 from dockrion.errors import LogUnreadable, RunClosed, RunNotFound, SequenceConflict, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.logs import log

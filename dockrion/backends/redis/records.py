@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from dockrion.backends.pages import Page
-from dockrion.backends.protocol import BadCursor, Run
+from dockrion.backends.run_log import BadCursor, Run
 from dockrion.errors import LogUnreadable
 from dockrion.events import Entry
 

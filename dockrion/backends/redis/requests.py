@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from dockrion.backends.protocol import Question, answered
+from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
 from dockrion.backends.redis.store import Store
 from dockrion.errors import LogUnreadable, RunNotFound, ServiceUnavailable
 
@@ -38,13 +38,13 @@ class Asking:
         self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             await self._store.leave_question(run_id, question, _QUESTION_SECONDS, number, self._replica)
-            return await answered(self._waiting[number])
+            return await wait_for_reply(self._waiting[number])
         finally:
             del self._waiting[number]
 
     def hear_question(self, run_id: str, number: str, asker: str) -> None:
         """Take note of a question. It is looked at when somebody asks for questions."""
-        with suppress(asyncio.QueueFull):  # nobody does; its asker is told that nobody answered
+        with suppress(asyncio.QueueFull):  # nobody does; its asker is told that nobody wait_for_reply
             self._asked.put_nowait((run_id, number, asker))
 
     def hear_answer(self, number: str, answer: bytes) -> None:
@@ -53,16 +53,16 @@ class Asking:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    async def questions(self) -> AsyncIterator[Question]:
+    async def questions(self) -> AsyncIterator[OwnerRequest]:
         """Yield the questions about this replica's runs, without end."""
         while True:
             run_id, number, asker = await self._asked.get()
             try:
                 text = await self._store.take_question(run_id, number)
             except (ServiceUnavailable, LogUnreadable, RunNotFound):
-                continue  # its asker is told that nobody answered
+                continue  # its asker is told that nobody wait_for_reply
 
             async def answer(reply: bytes, number: str = number, asker: str = asker) -> None:
                 await self._store.answer(asker, number, reply)
 
-            yield Question(run_id, text, answer)
+            yield OwnerRequest(run_id, text, answer)

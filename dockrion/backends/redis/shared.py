@@ -2,9 +2,9 @@
 
 import secrets
 
-from dockrion.backends.protocol import SECRET_BYTES, Usage
 from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import COUNT, SECRET, Keys
+from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 
 _SECRET_TTL = 86_400
 
@@ -21,10 +21,10 @@ class Shared:
         self._link = link
         self._keys = keys
 
-    async def count(self, name: str, window: int) -> Usage:
+    async def count(self, name: str, window: int) -> WindowCount:
         """Count one use of something; see `Backend.count`."""
         ((used, milliseconds),) = await self._link.send(COUNT((self._keys.uses(name, window),), window))
-        return Usage(used, milliseconds / 1000)
+        return WindowCount(used, milliseconds / 1000)
 
     async def secret(self) -> bytes:
         """Return the bytes that are the service's secret; see `Backend.secret`."""

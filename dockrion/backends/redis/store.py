@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from dockrion.backends.pages import PAGE_BYTES, Page
-from dockrion.backends.protocol import Run
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, Command, Keys
+from dockrion.backends.run_log import Run
 from dockrion.errors import LogUnreadable, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from dockrion.backends.follow import follow
-from dockrion.backends.protocol import Backend, Run, Status
+from dockrion.backends.protocol import Backend
+from dockrion.backends.run_log import Run, Status
 from dockrion.errors import RunClosed, RunExists, SequenceConflict
 from dockrion.events import Entry
 from tests.backends.conformance import (
@@ -32,7 +33,7 @@ def end_of(run: Run, last: int, status: Status = "failed") -> tuple[Run, Entry]:
 async def test_a_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
     writer = await begun(backend, 3)
     run, last = end_of(writer.run, 4 + gap)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     assert await backend.get(run.run_id) == run
     page = await backend.read(run.run_id, 3, 100)
     assert list(page.entries) == [last]
@@ -44,21 +45,21 @@ async def test_a_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
 async def test_a_run_ends_in_any_status(backend: Backend, status: Status) -> None:
     writer = await begun(backend, 1)
     run, last = end_of(writer.run, 9, status)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     assert (await backend.get(run.run_id)).status == status
 
 
 async def test_a_run_without_events_ends(backend: Backend) -> None:
     writer = await begin(backend)
     run, last = end_of(writer.run, 5)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     assert sequences(await read_all(backend, run.run_id)) == [5]
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 500, 10**15])
 async def test_a_run_that_is_gone_is_created(backend: Backend, sequence: int) -> None:
     run, last = end_of(new_run(), sequence)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     assert await backend.get(run.run_id) == run
     page = await backend.read(run.run_id, 0, 100)
     assert list(page.entries) == [last]
@@ -67,14 +68,14 @@ async def test_a_run_that_is_gone_is_created(backend: Backend, sequence: int) ->
 
 async def test_the_id_of_a_run_that_was_created_so_is_taken(backend: Backend) -> None:
     run, last = end_of(new_run(), 5)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     with pytest.raises(RunExists):
         await backend.create(new_run(run.run_id))
 
 
 async def test_a_page_does_not_span_the_gap(backend: Backend) -> None:
     writer = await begun(backend, 3)
-    await backend.write_off(*end_of(writer.run, 7))
+    await backend.force_close(*end_of(writer.run, 7))
     before = await backend.read(writer.run_id, 0, 100)
     assert sequences(before) == [1, 2, 3]
     assert before.more
@@ -84,7 +85,7 @@ async def test_a_page_does_not_span_the_gap(backend: Backend) -> None:
 @pytest.mark.parametrize("after", [3, 4, 5, 6])
 async def test_a_position_in_the_gap_continues_after_it(backend: Backend, after: int) -> None:
     writer = await begun(backend, 3)
-    await backend.write_off(*end_of(writer.run, 7))
+    await backend.force_close(*end_of(writer.run, 7))
     page = await backend.read(writer.run_id, after, 100)
     assert sequences(page) == [7]
     assert page.closed
@@ -93,7 +94,7 @@ async def test_a_position_in_the_gap_continues_after_it(backend: Backend, after:
 async def test_nothing_follows(backend: Backend) -> None:
     writer = await begun(backend, 3)
     run, last = end_of(writer.run, 7)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     page = await backend.read(run.run_id, 7, 100)
     assert sequences(page) == []
     assert page.closed
@@ -108,7 +109,7 @@ async def test_a_run_that_is_over_is_not_ended_again(backend: Backend, sequence:
     writer = await begun(backend, 3)
     await writer.finish()
     with pytest.raises(RunClosed):
-        await backend.write_off(*end_of(writer.run, sequence))
+        await backend.force_close(*end_of(writer.run, sequence))
     assert await backend.get(writer.run_id) == writer.run
     assert sequences(await read_all(backend, writer.run_id)) == [1, 2, 3, 4]
 
@@ -117,7 +118,7 @@ async def test_a_run_that_is_over_is_not_ended_again(backend: Backend, sequence:
 async def test_an_event_that_is_there_is_not_replaced(backend: Backend, sequence: int) -> None:
     writer = await begun(backend, 3)
     with pytest.raises(SequenceConflict):
-        await backend.write_off(*end_of(writer.run, sequence))
+        await backend.force_close(*end_of(writer.run, sequence))
     assert await backend.get(writer.run_id) == writer.run
     assert await read_all(backend, writer.run_id) == entries(1, 3)
     await writer.write()
@@ -126,7 +127,7 @@ async def test_an_event_that_is_there_is_not_replaced(backend: Backend, sequence
 async def test_the_window_holds_no_more_than_before(backend: Backend) -> None:
     writer = await begun(backend, 2 * MAX_EVENTS)
     last = 3 * MAX_EVENTS
-    await backend.write_off(*end_of(writer.run, last))
+    await backend.force_close(*end_of(writer.run, last))
     oldest = MAX_EVENTS + 2
     kept = sequences(await backend.read(writer.run_id, 0, 100))
     assert kept == list(range(oldest, 2 * MAX_EVENTS + 1))
@@ -138,7 +139,7 @@ async def test_a_follower_gets_the_end_after_the_gap(backend: Backend) -> None:
     pages = []
     async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=PATIENCE) as found:
         pages.append(sequences(await anext(found)))
-        await backend.write_off(*end_of(writer.run, 7))
+        await backend.force_close(*end_of(writer.run, 7))
         pages += [sequences(page) async for page in found]
     assert pages == [[1, 2, 3], [7]]
 
@@ -147,7 +148,7 @@ async def test_followers_at_any_position_get_the_end(backend: Backend) -> None:
     writer = await begun(backend, 3)
     readers = [asyncio.create_task(follow_all(backend, writer.run_id, after)) for after in range(7)]
     await asyncio.sleep(0)
-    await backend.write_off(*end_of(writer.run, 7))
+    await backend.force_close(*end_of(writer.run, 7))
     copies = await asyncio.gather(*readers)
     assert [sequences(copy) for copy in copies] == [
         [1, 2, 3, 7], [2, 3, 7], [3, 7], [7], [7], [7], [7],
@@ -157,7 +158,7 @@ async def test_followers_at_any_position_get_the_end(backend: Backend) -> None:
 async def test_a_watch_wakes(backend: Backend) -> None:
     writer = await begun(backend, 3)
     async with backend.watch(writer.run_id) as watch:
-        await backend.write_off(*end_of(writer.run, 7))
+        await backend.force_close(*end_of(writer.run, 7))
         assert await watch.wait(PATIENCE)
 
 
@@ -165,14 +166,14 @@ async def test_a_long_gap_costs_no_reader_time(backend: Backend) -> None:
     writer = await begun(backend, 3)
     async with follow(backend, writer.run_id, 3, idle=PATIENCE) as pages:
         reader = asyncio.ensure_future(anext(pages))
-        await backend.write_off(*end_of(writer.run, 10**9))
+        await backend.force_close(*end_of(writer.run, 10**9))
         async with asyncio.timeout(PATIENCE / 2):
             assert sequences(await reader) == [10**9]
 
 
 async def test_other_runs_go_on(backend: Backend) -> None:
     one, other = await begun(backend, 3), await begun(backend, 3)
-    await backend.write_off(*end_of(one.run, 9))
+    await backend.force_close(*end_of(one.run, 9))
     await other.write(2)
     assert sequences(await read_all(backend, other.run_id)) == [1, 2, 3, 4, 5]
 
@@ -180,13 +181,13 @@ async def test_other_runs_go_on(backend: Backend) -> None:
 async def test_a_run_that_was_written_off_is_listed(backend: Backend) -> None:
     writer = await begun(backend, 3)
     run, last = end_of(writer.run, 9)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     assert (await backend.recent(status="failed", limit=10, cursor=None)).items == [run]
 
 
 async def test_a_run_that_was_gone_is_listed(backend: Backend) -> None:
     run, last = end_of(new_run(), 9)
-    await backend.write_off(run, last)
+    await backend.force_close(run, last)
     assert (await backend.recent(status=None, limit=10, cursor=None)).items == [run]
 
 
@@ -194,6 +195,6 @@ async def test_of_a_writer_and_one_that_gives_up_one_wins(roomy: Backend) -> Non
     for _ in range(20):
         writer = await begun(roomy, 3)
         run, last = end_of(writer.run, 4)
-        results = await asyncio.gather(writer.finish(), roomy.write_off(run, last), return_exceptions=True)
+        results = await asyncio.gather(writer.finish(), roomy.force_close(run, last), return_exceptions=True)
         assert [type(result) for result in results].count(RunClosed) == 1, results
         assert sequences(await read_all(roomy, run.run_id)) == [1, 2, 3, 4]
