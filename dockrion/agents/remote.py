@@ -12,12 +12,7 @@ import msgspec
 
 from dockrion.agents.external import Silence, until_silent
 from dockrion.agents.identity_headers import identity
-from dockrion.agents.response_readers import (
-    Garbled,
-    Part,
-    is_known,
-    reader,
-)
+from dockrion.agents.response_readers import Garbled, Part, is_known, reader
 from dockrion.dockfile import Dockfile
 from dockrion.errors import AgentDisconnected, AgentFailed, AgentGarbled, AgentTimedOut
 from dockrion.http_client import Peer, succeeded

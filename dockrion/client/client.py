@@ -8,14 +8,7 @@ from typing import Any, Literal, Self
 import msgspec
 from aiohttp import hdrs
 
-from dockrion.client.connection import (
-    INVOKE,
-    NOT_BEGUN,
-    STREAM,
-    Ask,
-    Service,
-    Token,
-)
+from dockrion.client.connection import INVOKE, NOT_BEGUN, STREAM, Ask, Service, Token
 from dockrion.client.errors import Garbled
 from dockrion.client.stream import RUN_ID, Stream
 

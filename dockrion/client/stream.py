@@ -12,13 +12,7 @@ import msgspec
 from aiohttp import hdrs
 
 from dockrion.client import events
-from dockrion.client.connection import (
-    MOST_BYTES,
-    STREAM,
-    Ask,
-    Service,
-    release,
-)
+from dockrion.client.connection import MOST_BYTES, STREAM, Ask, Service, release
 from dockrion.client.errors import ClientError, ConnectionLost, EventsGone, Garbled, Refused
 from dockrion.client.events import Gap
 from dockrion.events import TERMINAL, Event

@@ -4,13 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from dockrion.dockfile.declarations import (
-    Section,
-    Text,
-    Variable,
-    about,
-    form,
-)
+from dockrion.dockfile.declarations import Section, Text, Variable, about, form
 
 WebUrl = Annotated[str, form(r"https?://[^\s/?#]+\S*", "http://… or https://…")]
 ClaimPath = Annotated[str, form(r"[^\s.]+(\.[^\s.]+)*", "a claim's name, or a path with dots")]

@@ -5,12 +5,7 @@ from collections.abc import Iterator
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples, media
-from dockrion.openapi.operation import (
-    Answer,
-    Operation,
-    one,
-    query,
-)
+from dockrion.openapi.operation import Answer, Operation, one, query
 
 _RESUME = {"X-Run-Id": "The run.", "Location": "Where the run's events are, to resume."}
 

@@ -1,12 +1,7 @@
 """Every operation that a service may have."""
 
 from dockrion.dockfile import Dockfile
-from dockrion.openapi import (
-    invoking,
-    run_events,
-    runs,
-    service,
-)
+from dockrion.openapi import invoking, run_events, runs, service
 from dockrion.openapi.operation import Operation
 
 

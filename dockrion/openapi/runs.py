@@ -8,14 +8,7 @@ from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples, media
 from dockrion.openapi.failures import Kinds
 from dockrion.openapi.invoking import about_input, starting
-from dockrion.openapi.operation import (
-    Answer,
-    Operation,
-    flag,
-    one,
-    query,
-    whole,
-)
+from dockrion.openapi.operation import Answer, Operation, flag, one, query, whole
 from dockrion.openapi.schemas import ref
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID.pattern}$"}

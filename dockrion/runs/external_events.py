@@ -7,13 +7,7 @@ from typing import Any
 from dockrion import events
 from dockrion.errors import AgentFailed
 from dockrion.events import validation
-from dockrion.runs.outcome import (
-    Cancelled,
-    Completed,
-    Failed,
-    Outcome,
-    of_output,
-)
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, of_output
 
 _CODE = re.compile(events.ERROR_CODE, re.ASCII)
 _MAX_REASON = 1000

@@ -17,12 +17,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs import outcome, outcome_policy
 from dockrion.runs.context import StreamContext
 from dockrion.runs.event_buffer import Publisher
-from dockrion.runs.outcome import (
-    Cancelled,
-    Completed,
-    Failed,
-    Outcome,
-)
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 

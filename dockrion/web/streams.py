@@ -15,14 +15,7 @@ from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.pages import Page
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
-from dockrion.events.control_frames import (
-    AuthExpired,
-    Control,
-    Draining,
-    Gap,
-    Gone,
-    Timeout,
-)
+from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone, Timeout
 from dockrion.logs import log
 from dockrion.web.access import EXPIRES_AT
 from dockrion.web.service import SERVICE

@@ -16,13 +16,7 @@ from dockrion.errors import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
-from dockrion.events.control_frames import (
-    AuthExpired,
-    Control,
-    Draining,
-    Gone,
-    Timeout,
-)
+from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
 from dockrion.web.cors import allowed_origins
 from dockrion.web.requests import MAX_REASON
 from dockrion.web.responses import error_body, failure_of

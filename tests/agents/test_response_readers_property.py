@@ -10,13 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dockrion.agents.response_readers import Garbled, Part
-from tests.agents.test_response_readers import (
-    JSON,
-    NDJSON,
-    SSE,
-    TYPES,
-    read,
-)
+from tests.agents.test_response_readers import JSON, NDJSON, SSE, TYPES, read
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

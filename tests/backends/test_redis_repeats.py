@@ -5,13 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from dockrion.errors import (
-    RunClosed,
-    RunExists,
-    SequenceConflict,
-    ServiceUnavailable,
-    TooManySubscribers,
-)
+from dockrion.errors import RunClosed, RunExists, SequenceConflict, ServiceUnavailable, TooManySubscribers
 from dockrion.events import Entry
 from tests.backends.conformance import (
     MAX_EVENTS,

@@ -13,12 +13,7 @@ from dockrion.backends.redis.store import Store
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import PATIENCE, begin
 from tests.backends.service import Service, reply_lost
-from tests.backends.test_conformance_requests import (
-    answering,
-    ask,
-    echo,
-    ignore,
-)
+from tests.backends.test_conformance_requests import answering, ask, echo, ignore
 from tests.servers import RedisServer
 from tests.support import wait_until
 

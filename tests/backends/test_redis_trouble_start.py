@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.trouble import (
-    OnRedis,
-    Told,
-    refuses_runs,
-    serve_on,
-    status,
-    takes_runs,
-    until_ready,
-)
+from tests.backends.trouble import OnRedis, Told, refuses_runs, serve_on, status, takes_runs, until_ready
 from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
 from tests.support import Served, wait_until

@@ -31,12 +31,7 @@ from dockrion.client import (
     Token,
 )
 from dockrion.events import Entry
-from dockrion.events.control_frames import (
-    AuthExpired,
-    Draining,
-    Gone,
-    Timeout,
-)
+from dockrion.events.control_frames import AuthExpired, Draining, Gone, Timeout
 from dockrion.wire import sse
 from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, listening, proxy, scripted

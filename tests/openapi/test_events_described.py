@@ -14,13 +14,7 @@ from dockrion import events
 from dockrion.events import CONFIGURABLE, MANDATORY, PRESETS, Event, EventFilter, control_frames
 from dockrion.openapi.schemas import of_events
 from dockrion.wire import ndjson, sse
-from tests.openapi.services import (
-    SERVICES,
-    references,
-    resolved,
-    service,
-    streams,
-)
+from tests.openapi.services import SERVICES, references, resolved, service, streams
 
 every_service = pytest.mark.parametrize("name", SERVICES)
 SAID = (

@@ -14,15 +14,7 @@ from dockrion.errors import DockrionError
 from dockrion.openapi.document import openapi
 from dockrion.openapi.failures import WHEN
 from dockrion.openapi.operations import operations as known_operations
-from tests.openapi.services import (
-    SERVICES,
-    described,
-    endpoints,
-    operations,
-    references,
-    resolved,
-    service,
-)
+from tests.openapi.services import SERVICES, described, endpoints, operations, references, resolved, service
 from tests.support import dockfile as load
 
 every_service = pytest.mark.parametrize("name", SERVICES)

@@ -20,12 +20,7 @@ from dockrion.policies.output_redaction import OutputPolicy
 from dockrion.policies.patterns import MASK
 from tests.backends.conformance import new_run
 from tests.backends.publishing import Bench, Gated, contents, in_a_thread, joined
-from tests.policies.pattern_strategies import (
-    CHARS,
-    compiled,
-    cuts,
-    patterns,
-)
+from tests.policies.pattern_strategies import CHARS, compiled, cuts, patterns
 from tests.support import wait_until
 
 SECRET = r"secret-\d{4}"

@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 
 from dockrion import events
 from dockrion.runs import external_events
-from dockrion.runs.outcome import (
-    Cancelled,
-    Completed,
-    Failed,
-    Outcome,
-)
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 
 COMMON: dict[str, Any] = {"id": "r:1", "run_id": "r", "sequence": 1, "timestamp": "2026-01-01T00:00:00Z"}
 OWN: list[dict[str, Any]] = [

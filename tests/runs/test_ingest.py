@@ -19,12 +19,7 @@ from dockrion.events import Entry
 from dockrion.redaction import Redactor
 from dockrion.runs import ingest
 from dockrion.runs.agent import Agent
-from dockrion.runs.ingest import (
-    MAX_BATCH,
-    Batch,
-    Ingest,
-    Receipt,
-)
+from dockrion.runs.ingest import MAX_BATCH, Batch, Ingest, Receipt
 from tests.agents.harness import Bench, Ended, bench
 from tests.backends.conformance import new_run
 from tests.support import wait_until

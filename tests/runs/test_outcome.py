@@ -9,13 +9,7 @@ from dockrion import events
 from dockrion.errors import AgentFailed, AgentTimedOut, DockrionError, InvalidOutput, ServiceUnavailable
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
-from dockrion.runs.outcome import (
-    Cancelled,
-    Completed,
-    Failed,
-    Outcome,
-    Stop,
-)
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, Stop
 from dockrion.runs.tool_policy import ToolDenied
 
 PLAIN = Redactor()

@@ -3,14 +3,7 @@
 import msgspec
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import (
-    AuthExpired,
-    Control,
-    Draining,
-    Gap,
-    Gone,
-    Timeout,
-)
+from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone, Timeout
 from dockrion.wire import ndjson
 
 CONTROLS: list[Control] = [Gap(1, 5), Timeout("over"), AuthExpired(), Gone(), Draining()]

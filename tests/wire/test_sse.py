@@ -10,13 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import (
-    AuthExpired,
-    Draining,
-    Gap,
-    Gone,
-    Timeout,
-)
+from dockrion.events.control_frames import AuthExpired, Draining, Gap, Gone, Timeout
 from dockrion.wire import sse
 from dockrion.wire.sse import Decoder, Message
 

@@ -4,12 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from dockrion.backends.pages import (
-    PAGE_BYTES,
-    PAGE_EVENTS,
-    Page,
-    Watch,
-)
+from dockrion.backends.pages import PAGE_BYTES, PAGE_EVENTS, Page, Watch
 from dockrion.backends.run_log import Run
 from dockrion.errors import RunClosed, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
