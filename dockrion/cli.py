@@ -226,10 +226,10 @@ def _refusals(loaded: Loaded) -> list[str]:
 
 
 def _unfit_keys(loaded: Loaded) -> list[str]:
-    from dockrion.auth.factory import open_authenticator  # noqa: PLC0415  as the load test
+    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  as the load test
 
     try:
-        open_authenticator(loaded.dockfile.auth, loaded.credentials)
+        create_authenticator(loaded.dockfile.auth, loaded.credentials)
     except StartError as error:
         return [f"{loaded.path}: {line}" for line in str(error).splitlines()]
     return []

@@ -110,7 +110,7 @@ class AgentDisconnected(DockrionError):
     status, code = 502, "AGENT_DISCONNECTED"
 
 
-class AgentGarbled(DockrionError):
+class AgentProtocolError(DockrionError):
     status, code = 502, "AGENT_PROTOCOL_ERROR"
 
 

@@ -39,7 +39,7 @@ class _UnixConnector(_Connector, aiohttp.UnixConnector):
     """To a unix socket."""
 
 
-class Peer:
+class HttpEndpoint:
     """Keeps connections to one URL. Made on the event loop that uses it.
 
     Args:

@@ -14,8 +14,8 @@ from dockrion.agents.external import Silence, until_silent
 from dockrion.agents.identity_headers import identity
 from dockrion.agents.response_readers import Garbled, Part, is_known, reader
 from dockrion.dockfile import Dockfile
-from dockrion.errors import AgentDisconnected, AgentFailed, AgentGarbled, AgentTimedOut
-from dockrion.http_client import Peer, succeeded
+from dockrion.errors import AgentDisconnected, AgentFailed, AgentProtocolError, AgentTimedOut
+from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
 from dockrion.runs.context import StreamContext
@@ -59,9 +59,9 @@ class RemoteAgent:
     def __init__(self, dockfile: Dockfile) -> None:
         self._spec = spec = dockfile.agent
         self._ingest = dockfile.streaming.ingest
-        self._agent = Peer(spec.target, spec.connect_timeout)
-        self._cancel = Peer(spec.cancel_url, _STOP_SECONDS) if spec.cancel_url else None
-        self._health = Peer(spec.health_url, spec.connect_timeout) if spec.health_url else None
+        self._agent = HttpEndpoint(spec.target, spec.connect_timeout)
+        self._cancel = HttpEndpoint(spec.cancel_url, _STOP_SECONDS) if spec.cancel_url else None
+        self._health = HttpEndpoint(spec.health_url, spec.connect_timeout) if spec.health_url else None
 
     async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
         try:
@@ -76,7 +76,7 @@ class RemoteAgent:
         except _Refusal as refusal:
             return refusal.outcome
         except Garbled as error:
-            return Failed(str(error), AgentGarbled.code)
+            return Failed(str(error), AgentProtocolError.code)
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
             log(_logger, logging.WARNING, "agent process fails", run_id=context.run_id, reason=repr(error))
             return _of_trouble(error)
@@ -161,7 +161,7 @@ def _of_trouble(error: Exception) -> Failed:
         return Failed("the agent process cannot be reached", AgentDisconnected.code)
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
         return Failed(_CUT, AgentDisconnected.code)
-    return Failed("the agent process does not answer in HTTP", AgentGarbled.code)
+    return Failed("the agent process does not answer in HTTP", AgentProtocolError.code)
 
 
 async def _read(answer: aiohttp.ClientResponse, context: StreamContext, silence: Silence) -> Outcome:

@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Iterable
 from hashlib import sha256
 
-from dockrion.auth.authenticator import refused
+from dockrion.auth.authenticator import invalid_credentials
 from dockrion.auth.roles import Roles
 from dockrion.caller import Caller
 
@@ -39,7 +39,7 @@ class ApiKeys:
             if hmac.compare_digest(known, digest):
                 found = caller
         if found is None:
-            raise refused()
+            raise invalid_credentials()
         return found
 
     async def aclose(self) -> None:

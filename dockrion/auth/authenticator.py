@@ -27,6 +27,6 @@ class Authenticator(Protocol):
         """Release everything."""
 
 
-def refused() -> Unauthorized:
+def invalid_credentials() -> Unauthorized:
     """Return the same words for every reason: a caller who guesses is to learn nothing."""
     return Unauthorized("the credentials are missing, wrong or expired")

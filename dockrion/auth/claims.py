@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dockrion.auth.authenticator import refused
+from dockrion.auth.authenticator import invalid_credentials
 from dockrion.auth.roles import Roles
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ClaimsSpec
@@ -30,7 +30,7 @@ def caller_of(claims: Mapping[str, Any], where: ClaimsSpec, roles: Roles, *, lee
     """
     user_id = _identity(claims, where.user_id)
     if user_id is None:
-        raise refused()
+        raise invalid_credentials()
     its_roles = _texts(_at(claims, where.roles))
     return Caller(
         user_id=user_id,
@@ -59,7 +59,7 @@ def _identity(claims: Mapping[str, Any], path: str) -> str | None:
     value = _at(claims, path)
     text = _text(value)
     if text is None and value is not None:
-        raise refused()
+        raise invalid_credentials()
     return text
 
 
@@ -83,5 +83,5 @@ def _expires_at(exp: Any, leeway: float) -> float | None:
     if exp is None:
         return None
     if isinstance(exp, bool) or not isinstance(exp, int | float) or not exp > 0:
-        raise refused()
+        raise invalid_credentials()
     return float(min(exp, _LATEST)) + leeway

@@ -8,7 +8,7 @@ from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.errors import StartError
 
 
-def open_authenticator(auth: AuthSpec | None, credentials: Credentials) -> Authenticator | None:
+def create_authenticator(auth: AuthSpec | None, credentials: Credentials) -> Authenticator | None:
     """Return what tells who callers are, or None where everybody may come in.
 
     Args:

@@ -5,7 +5,7 @@ import re
 import time
 from hashlib import sha256
 
-from dockrion.auth.authenticator import MOST_CHARACTERS, refused
+from dockrion.auth.authenticator import MOST_CHARACTERS, invalid_credentials
 from dockrion.auth.claims import caller_of
 from dockrion.auth.issuer import Issuer
 from dockrion.auth.roles import Roles
@@ -44,16 +44,16 @@ class Introspection:
     async def authenticate(self, credential: str) -> Caller:
         """Return whom a token speaks of; see `Authenticator`."""
         if not _TOKEN.fullmatch(credential):
-            raise refused()
+            raise invalid_credentials()
         digest = sha256(credential.encode()).digest()
         if self._bad.get(digest):
-            raise refused()
+            raise invalid_credentials()
         caller = self._good.get(digest)
         if caller is None:
             # Others ask for the same, too, so it goes on when this caller leaves.
             caller = await asyncio.shield(self._asking.get(digest) or self._begin(digest, credential))
         if caller is None or (caller.expires_at is not None and caller.expires_at <= time.time()):
-            raise refused()
+            raise invalid_credentials()
         if not self._required.issubset(caller.scopes):
             raise Forbidden(f"the token needs the scopes {', '.join(sorted(self._required))}")
         return caller
@@ -82,7 +82,7 @@ class Introspection:
         told = await self._issuer.ask({"token": token, "token_type_hint": "access_token"})
         try:
             if told.get("active") is not True:
-                raise refused()
+                raise invalid_credentials()
             caller = caller_of(told, self._claims, self._roles)
         except Unauthorized:
             self._bad.put(digest, True)

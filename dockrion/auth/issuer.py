@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from dockrion.errors import ServiceUnavailable
-from dockrion.http_client import Peer, succeeded
+from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 
 _CONNECT_SECONDS = 3.0
@@ -34,7 +34,7 @@ class Issuer:
         if client is not None:
             self._headers["Authorization"] = _basic(*client)
         self._places = asyncio.Semaphore(_MOST_REQUESTS)
-        self._peer: Peer | None = None
+        self._peer: HttpEndpoint | None = None
 
     async def ask(self, form: dict[str, str] | None = None) -> dict[str, Any]:
         """Return the JSON object that is answered, to a form, or to a GET without one.
@@ -63,7 +63,7 @@ class Issuer:
 
     async def _ask(self, form: dict[str, str] | None) -> dict[str, Any]:
         if self._peer is None:
-            self._peer = Peer(self._url, _CONNECT_SECONDS)
+            self._peer = HttpEndpoint(self._url, _CONNECT_SECONDS)
         method = "GET" if form is None else "POST"
         async with self._peer.request(method, data=form, headers=self._headers) as answer:
             if not succeeded(answer.status):

@@ -5,7 +5,7 @@ from typing import Any
 
 import jwt
 
-from dockrion.auth.authenticator import MOST_CHARACTERS, refused
+from dockrion.auth.authenticator import MOST_CHARACTERS, invalid_credentials
 from dockrion.auth.claims import caller_of
 from dockrion.auth.jwks import KeySet
 from dockrion.auth.keys import given_key
@@ -37,14 +37,14 @@ class JsonWebTokens:
     async def authenticate(self, credential: str) -> Caller:
         """Return whom a token speaks of; see `Authenticator`."""
         if len(credential) > MOST_CHARACTERS:
-            raise refused()
+            raise invalid_credentials()
         key_id, algorithm = self._named(credential)
         for key in await self._candidates(key_id, algorithm):
             claims = self._verified(credential, key, algorithm)
             if claims is not None:
                 leeway = self._spec.leeway_seconds
                 return caller_of(claims, self._spec.claims, self._roles, leeway=leeway)
-        raise refused()
+        raise invalid_credentials()
 
     async def aclose(self) -> None:
         """Close the connections to the issuer."""
@@ -56,12 +56,12 @@ class JsonWebTokens:
         try:
             header = jwt.get_unverified_header(token)
         except Exception:  # nobody knows what a stranger's token does to its parser
-            raise refused() from None
+            raise invalid_credentials() from None
         algorithm, key_id = header.get("alg"), header.get("kid")
         # No extension is understood here, so none may be critical (RFC 7515, 4.1.11).
         sound = "crit" not in header and (key_id is None or isinstance(key_id, str))
         if not sound or algorithm not in self._spec.algorithms:
-            raise refused()
+            raise invalid_credentials()
         return key_id, algorithm
 
     async def _candidates(self, key_id: str | None, algorithm: str) -> Iterable[Any]:

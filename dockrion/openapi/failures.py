@@ -29,7 +29,7 @@ WHEN: dict[type[DockrionError], str] = {
     errors.PolicyBroken: "The agent did what a policy forbids.",
     errors.InvalidOutput: "The agent's output cannot be JSON, or is too large.",
     errors.AgentDisconnected: "The agent's process cannot be reached, or went away.",
-    errors.AgentGarbled: "The agent's process sent what cannot be understood.",
+    errors.AgentProtocolError: "The agent's process sent what cannot be understood.",
     errors.ServiceUnavailable: "Not ready, shutting down, or something that is needed is away.",
     errors.AgentTimedOut: "The agent took too long and was stopped.",
     DockrionError: "The service failed; the operator finds the reason in its log.",

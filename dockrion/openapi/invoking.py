@@ -85,6 +85,6 @@ def _working(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
         yield errors.PolicyBroken
     if dockfile.agent.mode == "url":
         yield errors.AgentDisconnected
-        yield errors.AgentGarbled
+        yield errors.AgentProtocolError
     if dockfile.arguments.timeout_sec:
         yield errors.AgentTimedOut

@@ -8,7 +8,7 @@ from dockrion import json_encoding
 from dockrion.errors import (
     AgentDisconnected,
     AgentFailed,
-    AgentGarbled,
+    AgentProtocolError,
     AgentTimedOut,
     DockrionError,
     InvalidOutput,
@@ -89,7 +89,7 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
     AgentFailed.code: AgentFailed,
     AgentTimedOut.code: AgentTimedOut,
     AgentDisconnected.code: AgentDisconnected,
-    AgentGarbled.code: AgentGarbled,
+    AgentProtocolError.code: AgentProtocolError,
     DockrionError.code: DockrionError,
     InvalidOutput.code: InvalidOutput,
     PolicyBroken.code: PolicyBroken,

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from dockrion.auth import events_tokens
-from dockrion.auth.authenticator import Authenticator, refused
+from dockrion.auth.authenticator import Authenticator, invalid_credentials
 from dockrion.backends.protocol import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
@@ -156,10 +156,10 @@ class Access:
         try:
             run = await self._backend.get(run_id)
         except RunNotFound:  # strangers are not to learn which runs there are
-            raise refused() from None
+            raise invalid_credentials() from None
         until = events_tokens.expiry(secret, _once_named(run), request.query["token"])
         if until is None:
-            raise refused()
+            raise invalid_credentials()
         return until
 
     def _credential(self, request: web.Request) -> str:
@@ -172,7 +172,7 @@ class Access:
         if not sent and (self._keys is None or self._keys.allow_bearer):
             sent = _bearer(request)
         if not sent:
-            raise refused()
+            raise invalid_credentials()
         return sent
 
 
@@ -199,7 +199,7 @@ def _only(request: web.Request, name: str) -> str:
     """
     first, *others = request.headers.getall(name, [""])
     if others:
-        raise refused()
+        raise invalid_credentials()
     return first
 
 

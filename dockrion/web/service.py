@@ -194,9 +194,9 @@ def _authenticator(loaded: Loaded) -> Authenticator | None:
     auth = loaded.dockfile.auth
     if auth is None or not loaded.dockfile.protected:
         return None
-    from dockrion.auth.factory import open_authenticator  # noqa: PLC0415  as the backend below
+    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  as the backend below
 
-    return open_authenticator(auth, loaded.credentials)
+    return create_authenticator(auth, loaded.credentials)
 
 
 def _phrasings(policies: PoliciesSpec | None) -> Callable[[Any], list[Violation]] | None:

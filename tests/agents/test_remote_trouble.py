@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from dockrion.agents import response_readers
-from dockrion.errors import AgentDisconnected, AgentGarbled
+from dockrion.errors import AgentDisconnected, AgentProtocolError
 from tests.agents.harness import bench
 from tests.agents.processes import (
     JSON,
@@ -283,5 +283,5 @@ async def test_an_invocation_of_a_process_in_trouble_says_the_same() -> None:
         with pytest.raises(AgentDisconnected):
             await runs.invoke()
     async with served(bytes_of(JSON, b"{broken")) as (runs, _):
-        with pytest.raises(AgentGarbled):
+        with pytest.raises(AgentProtocolError):
             await runs.invoke()

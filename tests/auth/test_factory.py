@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dockrion.auth.api_keys import ApiKeys
-from dockrion.auth.factory import open_authenticator
+from dockrion.auth.factory import create_authenticator
 from dockrion.auth.introspection import Introspection
 from dockrion.auth.jwt_tokens import JsonWebTokens
 from dockrion.cli import main
@@ -25,7 +25,7 @@ OAUTH2 = AuthSpec(mode="oauth2", oauth2=OAuth2Spec(introspection_url=URL))
 
 @pytest.mark.parametrize("auth", [None, AuthSpec(mode="none")])
 def test_without_a_mode_everybody_comes_in(auth: AuthSpec | None) -> None:
-    assert open_authenticator(auth, Credentials(api_keys=[("a", "key")])) is None
+    assert create_authenticator(auth, Credentials(api_keys=[("a", "key")])) is None
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_without_a_mode_everybody_comes_in(auth: AuthSpec | None) -> None:
     ],
 )
 async def test_each_mode_has_its_own(auth: AuthSpec, credentials: Credentials, kind: type) -> None:
-    opened = open_authenticator(auth, credentials)
+    opened = create_authenticator(auth, credentials)
     assert opened is not None
     assert type(opened) is kind
     await opened.aclose()
 
 
 async def test_a_key_that_is_given_is_used() -> None:
-    opened = open_authenticator(AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem))
+    opened = create_authenticator(AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem))
     assert opened is not None
     assert (await opened.authenticate(issue_token(aud=None))).user_id == "user-1"
 
@@ -76,20 +76,20 @@ NO_KEYS = {
 def test_a_key_that_is_none_is_said_with_its_variable(name: str) -> None:
     spec, key, said = NO_KEYS[name]
     with pytest.raises(StartError) as caught:
-        open_authenticator(AuthSpec(mode="jwt", jwt=spec), Credentials(public_key=key))
+        create_authenticator(AuthSpec(mode="jwt", jwt=spec), Credentials(public_key=key))
     assert str(caught.value).startswith(f"auth.jwt.public_key_env: KEY holds {said}")
     assert key not in str(caught.value)
 
 
 def test_a_key_of_two_callers_is_said_without_the_key() -> None:
     with pytest.raises(StartError) as caught:
-        open_authenticator(AuthSpec(), Credentials(api_keys=[("ann", "hunter2"), ("bob", "hunter2")]))
+        create_authenticator(AuthSpec(), Credentials(api_keys=[("ann", "hunter2"), ("bob", "hunter2")]))
     assert str(caught.value) == "auth.api_keys: ann and bob have the same key; give each its own"
 
 
 def test_whatever_is_missing_opens_nothing() -> None:
     with pytest.raises(StartError, match=r"^one\ntwo$"):
-        open_authenticator(AuthSpec(), Credentials(missing=["one", "two"]))
+        create_authenticator(AuthSpec(), Credentials(missing=["one", "two"]))
 
 
 def test_validate_says_which_keys_run_would_refuse(
@@ -109,12 +109,12 @@ def test_validate_says_which_keys_run_would_refuse(
 
 LOADED = """
 import sys
-from dockrion.auth.factory import open_authenticator
+from dockrion.auth.factory import create_authenticator
 from dockrion.dockfile import Credentials
 from dockrion.dockfile.safety_structs import AuthSpec
 import dockrion.cli
-open_authenticator(None, Credentials())
-open_authenticator(AuthSpec(), Credentials(api_keys=[("a", "key")]))
+create_authenticator(None, Credentials())
+create_authenticator(AuthSpec(), Credentials(api_keys=[("a", "key")]))
 print(*sorted({name.partition(".")[0] for name in sys.modules} & {"jwt", "cryptography"}))
 """
 
