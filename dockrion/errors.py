@@ -1,9 +1,15 @@
-"""What can go wrong, each with its HTTP status and its code.
+"""Errors that reach a caller, each with its HTTP status and error code, and errors of the run log.
 
-Nothing here is raised by agents: an agent's exception becomes an outcome (see `outcome`).
+Agents raise none of these: an agent's exception becomes an outcome (see `dockrion.runs.outcome`).
 """
 
 from typing import Any, ClassVar
+
+# Codes that stand only in `error` events; `error` events otherwise use the code of an exception below.
+SHUTDOWN = "SHUTDOWN"
+LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+PRODUCER_TIMEOUT = "PRODUCER_TIMEOUT"
+WORKER_LOST = "WORKER_LOST"
 
 
 class DockrionError(Exception):

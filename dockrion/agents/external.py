@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from dockrion.errors import PRODUCER_TIMEOUT
 from dockrion.runs.agent import Call, InProcess
 from dockrion.runs.context import StreamContext
 from dockrion.runs.outcome import Failed, Outcome
 
-_PRODUCER_TIMEOUT = "PRODUCER_TIMEOUT"
 _HEARING_SECONDS = 0.05
 
 
@@ -82,7 +82,7 @@ async def until_silent(context: StreamContext, seconds: float) -> Outcome:
         async with Silence(context, seconds).limited():
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never done
     except TimeoutError:
-        return Failed(f"nothing has come for {seconds:g} s", _PRODUCER_TIMEOUT)
+        return Failed(f"nothing has come for {seconds:g} s", PRODUCER_TIMEOUT)
 
 
 class FedAgent(InProcess):

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dockrion import events
-from dockrion.errors import AgentDisconnected
+from dockrion.errors import AgentDisconnected, AgentFailed
 from dockrion.runs import external_events
 from dockrion.runs.outcome import Failed, Outcome, of_output
 from dockrion.wire.sse import Decoder
@@ -138,7 +138,7 @@ class _Named:
                 yield from self._openai(value["choices"])
                 return
             if isinstance(value.get("error"), dict):
-                yield Failed(str(value["error"].get("message")), "AGENT_EXECUTION_ERROR", value["error"])
+                yield Failed(str(value["error"].get("message")), AgentFailed.code, value["error"])
                 return
         if name == "message" and not isinstance(value, dict):
             self._note(value if isinstance(value, str) else data)

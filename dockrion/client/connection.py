@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
+from dockrion import errors
 from dockrion.client.backoff import Patience
 from dockrion.client.errors import ClientError, ConnectionLost, Garbled, Refused, Unauthorized, refusal
 
@@ -23,8 +24,16 @@ _MOST_OF_AN_ERROR = 64 * 1024
 _ANSWER_SECONDS = 120.0
 _LONGEST_INVOKE_SECONDS = 86_400.0 + _ANSWER_SECONDS  # what `arguments.timeout_sec` may be
 _ENDING_SECONDS = 10.0
-BUSY = frozenset({"RATE_LIMIT_EXCEEDED", "TOO_MANY_RUNS", "TOO_MANY_SUBSCRIBERS", "TOO_MANY_CONNECTIONS"})
-NOT_BEGUN = BUSY | {"SERVICE_UNAVAILABLE"}
+BUSY = frozenset(
+    error.code
+    for error in (
+        errors.RateLimited,
+        errors.TooManyRuns,
+        errors.TooManySubscribers,
+        errors.TooManyConnections,
+    )
+)
+NOT_BEGUN = BUSY | {errors.ServiceUnavailable.code}
 ANSWER = aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
 INVOKE = aiohttp.ClientTimeout(total=_LONGEST_INVOKE_SECONDS, sock_connect=CONNECT_SECONDS)
 STREAM = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)

@@ -6,6 +6,8 @@ import msgspec
 
 from dockrion import json_encoding
 from dockrion.errors import (
+    LIMIT_EXCEEDED,
+    SHUTDOWN,
     AgentDisconnected,
     AgentFailed,
     AgentProtocolError,
@@ -20,8 +22,6 @@ from dockrion.runs.tool_policy import ToolDenied
 
 _MAX_MESSAGE = 4000
 _MAX_CLEANED = 64 * 1024  # cleaning megabytes would hold the event loop
-_SHUTDOWN = "SHUTDOWN"
-_LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
     DockrionError.code: DockrionError,
     InvalidOutput.code: InvalidOutput,
     PolicyBroken.code: PolicyBroken,
-    _SHUTDOWN: ServiceUnavailable,
+    SHUTDOWN: ServiceUnavailable,
 }
 
 
@@ -191,12 +191,12 @@ def of_stop(stop: Stop) -> Outcome:
         case "timeout":
             return Failed("the agent took longer than it may", AgentTimedOut.code)
         case "shutdown":
-            return Failed("the service is shutting down", _SHUTDOWN)
+            return Failed("the service is shutting down", SHUTDOWN)
         case "lost":
             return Failed("the run could not be stored", DockrionError.code)
         case "limit":
             message = "the agent emitted more events than limits.max_events_per_run"
-            return Failed(message, _LIMIT_EXCEEDED)
+            return Failed(message, LIMIT_EXCEEDED)
         case "violation":
             return Failed(stop.reason or "a policy was broken", PolicyBroken.code)
         case "ended":

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion import events
+from dockrion import errors, events
 from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
 from dockrion.backends.redis.store import Foreign, Store
@@ -24,7 +24,7 @@ BEATS_TO_DEATH = 5
 _CONTROL_SECONDS = 120
 _SETTLE_SECONDS = 60  # keys are gone when somebody looks
 _CHUNK = 100
-_WORKER_LOST = {"error": "the worker that ran this is lost", "code": "WORKER_LOST", "details": None}
+_WORKER_LOST = {"error": "the worker that ran this is lost", "code": errors.WORKER_LOST, "details": None}
 _NOT_BEGUN = {
     "error": "the backend did not confirm that the run is stored, so it was not begun",
     "code": ServiceUnavailable.code,
