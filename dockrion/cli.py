@@ -56,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(error: StartError, redactor: Redactor, *, verbose: bool) -> int:
     for warning in error.warnings if isinstance(error, DockfileError) else ():
         print(f"warning: {warning}", file=sys.stderr)
-    print(redactor.text(str(error)), file=sys.stderr)
+    print(redactor.mask(str(error)), file=sys.stderr)
     if verbose:
-        print(redactor.text("".join(traceback.format_exception(error))), file=sys.stderr)
+        print(redactor.mask("".join(traceback.format_exception(error))), file=sys.stderr)
     return 1
 
 
@@ -155,7 +155,7 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
     if options.place is None:
         serve(loaded, address)
     else:
-        metrics.share(options.place.directory, options.place.number)
+        metrics.enable_multiprocess(options.place.directory, options.place.number)
         worker = Worker(options.place)
         try:
             serve(loaded, address, worker=worker)
@@ -199,9 +199,9 @@ def _validate(options: argparse.Namespace) -> int:
     redactor = Redactor(loaded.confidential)
     warnings = [*map(str, loaded.warnings), *_refusals(loaded)]
     for warning in warnings:
-        print(redactor.text(f"warning: {warning}"), file=sys.stderr)
+        print(redactor.mask(f"warning: {warning}"), file=sys.stderr)
     endpoints = (f"{route.method} {route.path}" for route in routes(loaded.dockfile))
-    print(redactor.text(summary(loaded, endpoints)))
+    print(redactor.mask(summary(loaded, endpoints)))
     return 0
 
 

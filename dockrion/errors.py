@@ -124,7 +124,7 @@ class InvalidOutput(DockrionError):
     status, code = 500, "INVALID_OUTPUT"
 
 
-class PolicyBroken(DockrionError):
+class AgentPolicyViolation(DockrionError):
     status, code = 500, "POLICY_VIOLATION"  # by the agent, not by the caller
 
 
@@ -148,7 +148,7 @@ class SequenceConflict(BackendError):
     """The batch does not continue the log: another writer was here."""
 
 
-class LogUnreadable(BackendError):
+class CorruptLog(BackendError):
     """What is stored is nothing that this service has stored."""
 
 

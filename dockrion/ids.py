@@ -6,16 +6,16 @@ import time
 
 from dockrion.errors import InvalidRequest
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 
 
-def checked(run_id: str) -> str:
+def validate_run_id(run_id: str) -> str:
     """Return a run id that came from outside.
 
     Raises:
         InvalidRequest: It is malformed.
     """
-    if not RUN_ID.fullmatch(run_id):
+    if not RUN_ID_PATTERN.fullmatch(run_id):
         raise InvalidRequest(
             "bad run id: 1 to 128 letters, digits, '-' and '_', the first a letter or a digit"
         )

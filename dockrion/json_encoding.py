@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-UNREADABLE = "it holds what is no JSON, or is nested too deeply"
+NOT_ENCODABLE = "it holds what is no JSON, or is nested too deeply"
 
 
 class NotJSON(TypeError):
@@ -47,7 +47,7 @@ def encode(value: Any, name: str = "value") -> bytes:
     raise _locate(value, name) or NotJSON(name, failure)
 
 
-def text_of(value: Any) -> str:
+def safe_str(value: Any) -> str:
     """Return a value as text, also where its class, code of the agent's, fails to say it."""
     try:
         return str(value)
@@ -99,7 +99,7 @@ def _failure(value: Any) -> bytes | str:
     except UnicodeEncodeError:
         return "it holds text that is not valid Unicode"
     except (Exception, SystemExit) as error:  # a conversion is the agent's code
-        return text_of(error) or type(error).__name__
+        return safe_str(error) or type(error).__name__
     return encoded
 
 
@@ -113,7 +113,7 @@ def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:
         for key in value:
             if isinstance(key, tuple) or key is None:
                 return NotJSON(path, f"a key must be text or a number, not {type(key).__name__}")
-        parts = [(f"{path}.{text_of(key)}", item) for key, item in value.items()]
+        parts = [(f"{path}.{safe_str(key)}", item) for key, item in value.items()]
     elif depth < _MAX_DEPTH and isinstance(value, list | tuple):
         parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     for part_path, part in parts:

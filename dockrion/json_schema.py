@@ -70,9 +70,9 @@ class Schema:
 
     def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
         # Masked before it is cut: the beginning of a secret is not recognised.
-        return Violation(path_of(error.instance_path), self._redactor.text(error.message)[:_MAX_MESSAGE])
+        return Violation(json_path(error.instance_path), self._redactor.mask(error.message)[:_MAX_MESSAGE])
 
 
-def path_of(steps: list[str | int]) -> str:
+def json_path(steps: list[str | int]) -> str:
     """Return where a part of a JSON value is, such as `$.items[2].name`."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.json_encoding import text_of
+from dockrion.json_encoding import safe_str
 from dockrion.redaction import Redactor
 
 _logger = logging.getLogger(__name__)
@@ -69,12 +69,12 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self._redactor.text(_message(record)),
+            "message": self._redactor.mask(_message(record)),
             **self._always,
-            **self._redactor.value(_plain(getattr(record, "fields", None))),
+            **self._redactor.mask_value(_plain(getattr(record, "fields", None))),
         }
         if record.exc_info:
-            line["traceback"] = self._redactor.text(self.formatException(record.exc_info))
+            line["traceback"] = self._redactor.mask(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
 
 
@@ -98,7 +98,7 @@ def _plain_value(value: Any) -> Any:
     try:
         return msgspec.json.decode(_encoder.encode(value))
     except Exception:  # invalid Unicode, a mapping with odd keys, nesting without end
-        return text_of(value)
+        return safe_str(value)
 
 
-_encoder = msgspec.json.Encoder(enc_hook=text_of)
+_encoder = msgspec.json.Encoder(enc_hook=safe_str)

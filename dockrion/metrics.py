@@ -20,7 +20,7 @@ _OUTCOMES = {"complete": "completed", "error": "failed", "cancelled": "cancelled
 values.ValueClass = values.MutexValue
 
 
-def share(directory: str, number: int) -> None:
+def enable_multiprocess(directory: str, number: int) -> None:
     """Count together with other processes, from now on.
 
     Args:
@@ -34,7 +34,7 @@ def share(directory: str, number: int) -> None:
     Metrics.directory = directory
 
 
-def forget(directory: str, number: int) -> None:
+def discard_process(directory: str, number: int) -> None:
     """Leave out what a process that ended had at work.
 
     Args:

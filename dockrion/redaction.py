@@ -31,23 +31,23 @@ class Redactor:
         longest_first = sorted(forms, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
-    def text(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return the text with every secret masked."""
         text = _unicode(text)
         return self._secrets.sub(_MASK, text) if self._secrets else text
 
-    def public(self, text: str) -> str:
+    def sanitize(self, text: str) -> str:
         """Return the text fit for a caller: secrets masked, file paths left out."""
-        return _PATHS.sub("<path>", self.text(text))
+        return _PATHS.sub("<path>", self.mask(text))
 
-    def value(self, value: Any) -> Any:
+    def mask_value(self, value: Any) -> Any:
         """Return a JSON value with every secret in it masked."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.mask(value)
         if isinstance(value, dict):
-            return {self.text(str(key)): self.value(item) for key, item in value.items()}
+            return {self.mask(str(key)): self.mask_value(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self.value(item) for item in value]
+            return [self.mask_value(item) for item in value]
         return value
 
 

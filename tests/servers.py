@@ -26,7 +26,7 @@ from redis.retry import Retry
 # Where CI is set both must be there; elsewhere the one that comes with the packages will do.
 _ALSO_REDIS = any(name in os.environ for name in ("CI", "REDIS_URL")) or shutil.which("redis-server")
 KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
-PATIENCE = 20.0  # a process takes its time to start on a busy machine
+TIMEOUT_SECONDS = 20.0  # a process takes its time to start on a busy machine
 _PORTS = range(10_000, 32_000)  # below those the system gives to clients, which could take a stopped server's
 _random = random.SystemRandom()  # pytest-randomly seeds the common generator
 
@@ -52,13 +52,13 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.patience = 5.0
+        self.timeout = 5.0
 
     def command(self, *words: str | bytes | float) -> Any:
         """Send one command on a connection of its own; strings in the answer are bytes."""
-        patience, once = self.patience, Retry(NoBackoff(), 0)
+        timeout, once = self.timeout, Retry(NoBackoff(), 0)
         with Redis.from_url(
-            self.url, socket_timeout=patience, socket_connect_timeout=patience, retry=once
+            self.url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once
         ) as client:
             return client.execute_command(*words)
 
@@ -111,7 +111,7 @@ class RedisServer(Server):
         with self._log.open("ab") as log:
             self.popen = subprocess.Popen(command, env={}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         atexit.register(self.kill)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not self._answers():
             if not self.running() or time.monotonic() > deadline:
                 self.kill()
@@ -124,7 +124,7 @@ class RedisServer(Server):
             self.popen.terminate()
             self.popen.send_signal(signal.SIGCONT)
             with suppress(subprocess.TimeoutExpired):
-                self.popen.wait(self.patience)
+                self.popen.wait(self.timeout)
         self.kill()
 
     def kill(self) -> None:

@@ -20,13 +20,13 @@ from dockrion.dockfile import Loaded, load
 from dockrion.web.service import Service
 from dockrion.wire.sse import Decoder, Message
 
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 Client = TestClient[Any, Any]
 
 
-async def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+async def wait_until(condition: Callable[[], Any], timeout: float = TIMEOUT_SECONDS) -> None:
     """Wait for a condition, not for the clock; fail when it never comes."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {condition}"
         await asyncio.sleep(0.005)
@@ -37,7 +37,7 @@ def placeholder(payload: Any) -> Any:
     return payload
 
 
-KEPT_IN: dict[str, Any] = {}  # where services keep their runs, unless a test says so
+SHARED_REDIS: dict[str, Any] = {}  # where services keep their runs, unless a test says so
 
 
 def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
@@ -49,11 +49,13 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
         "expose": {},
     }
     content |= sections or {}
-    if KEPT_IN:
+    if SHARED_REDIS:
         streaming = content.get("streaming") or {}
-        content["agent"] = content["agent"] | {"name": KEPT_IN["agent"]}
+        content["agent"] = content["agent"] | {"name": SHARED_REDIS["agent"]}
         content["streaming"] = (
-            {"backend": "redis"} | streaming | {"redis": {"url": KEPT_IN["url"]} | streaming.get("redis", {})}
+            {"backend": "redis"}
+            | streaming
+            | {"redis": {"url": SHARED_REDIS["url"]} | streaming.get("redis", {})}
         )
     path = folder / "Dockfile.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -94,7 +96,7 @@ class Served:
 
     async def finished(self, run_id: str) -> dict[str, Any]:
         """Wait for a run's end and return its record."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (record := await self.record(run_id))["status"] in ("accepted", "running"):
                 await asyncio.sleep(0.005)
         return record
@@ -127,7 +129,7 @@ class Reader:
         self._unread: deque[Message] = deque()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        async with asyncio.timeout(PATIENCE * 3):
+        async with asyncio.timeout(TIMEOUT_SECONDS * 3):
             while True:
                 while self._unread:
                     yield self._unread.popleft()

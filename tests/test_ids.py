@@ -11,7 +11,7 @@ from dockrion.errors import InvalidRequest
 
 @pytest.mark.parametrize("run_id", ["a", "0", "A-b_9", "a" * 128, "9-", "order_2026-01-01", str(UUID(int=5))])
 def test_a_valid_id_is_taken_as_it_is(run_id: str) -> None:
-    assert ids.checked(run_id) == run_id
+    assert ids.validate_run_id(run_id) == run_id
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def test_a_valid_id_is_taken_as_it_is(run_id: str) -> None:
 )
 def test_a_malformed_id_is_refused(run_id: str) -> None:
     with pytest.raises(InvalidRequest, match="1 to 128"):
-        ids.checked(run_id)
+        ids.validate_run_id(run_id)
 
 
 def test_our_own_ids_are_valid_uuids_of_version_7() -> None:
     for _ in range(1_000):
         made = ids.uuid7()
-        assert ids.checked(made) == made == str(UUID(made))
+        assert ids.validate_run_id(made) == made == str(UUID(made))
         assert (UUID(made).version, UUID(made).variant) == (7, RFC_4122)
 
 

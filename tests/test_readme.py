@@ -26,7 +26,7 @@ from dockrion.web.app import create_app
 from tests import curl
 from tests.backends.conformance import forget
 from tests.servers import KINDS, shared
-from tests.support import PATIENCE, dockfile
+from tests.support import TIMEOUT_SECONDS, dockfile
 
 KEY = "a-key-that-is-long-enough"
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def running(dockfile: Path, port: int, folder: Path, **variables: str) -> Iterat
             yield
         finally:
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TIMEOUT_SECONDS) == 0
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def agent_process() -> Iterator[str]:
 
 
 async def _until_ready(port: int) -> None:
-    async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as client:
+    async with asyncio.timeout(TIMEOUT_SECONDS), aiohttp.ClientSession() as client:
         while True:
             try:
                 async with client.get(f"http://127.0.0.1:{port}/ready") as answer:

@@ -26,74 +26,74 @@ SECRETS = [
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_plain_text_is_masked(secret: str) -> None:
-    assert Redactor([secret]).text(f"<{secret}|{secret}>") == "<***|***>"
+    assert Redactor([secret]).mask(f"<{secret}|{secret}>") == "<***|***>"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_a_repr_is_masked(secret: str) -> None:
-    masked = Redactor([secret]).text(f"KeyError: {secret!r}")
+    masked = Redactor([secret]).mask(f"KeyError: {secret!r}")
     assert masked in ("KeyError: '***'", 'KeyError: "***"')
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_json_is_masked(secret: str) -> None:
-    assert Redactor([secret]).text(json.dumps({"k": secret}, ensure_ascii=False)) == '{"k": "***"}'
+    assert Redactor([secret]).mask(json.dumps({"k": secret}, ensure_ascii=False)) == '{"k": "***"}'
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_json_of_the_standard_library_is_masked(secret: str) -> None:
-    assert Redactor([secret]).text(json.dumps({"k": secret})) == '{"k": "***"}'
+    assert Redactor([secret]).mask(json.dumps({"k": secret})) == '{"k": "***"}'
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_a_url_is_masked(secret: str) -> None:
     quoted = urllib.parse.quote(secret, safe="")
-    assert Redactor([secret]).text(f"redis://u:{quoted}@h/0") == "redis://u:***@h/0"
+    assert Redactor([secret]).mask(f"redis://u:{quoted}@h/0") == "redis://u:***@h/0"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_a_urls_path_is_masked(secret: str) -> None:
     quoted = urllib.parse.quote(secret)
-    assert Redactor([secret]).text(f"GET http://h?k={quoted}&") == "GET http://h?k=***&"
+    assert Redactor([secret]).mask(f"GET http://h?k={quoted}&") == "GET http://h?k=***&"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_a_form_is_masked(secret: str) -> None:
-    assert Redactor([secret]).text(urllib.parse.urlencode({"k": secret})) == "k=***"
+    assert Redactor([secret]).mask(urllib.parse.urlencode({"k": secret})) == "k=***"
 
 
 def test_the_longest_of_overlapping_secrets_is_masked_whole() -> None:
-    assert Redactor(["abc", "abcdef", "cde"]).text("abcdef abc cde") == "*** *** ***"
+    assert Redactor(["abc", "abcdef", "cde"]).mask("abcdef abc cde") == "*** *** ***"
 
 
 def test_a_secret_is_masked_within_a_word() -> None:
-    assert Redactor(["key1"]).text("xkey1y") == "x***y"
+    assert Redactor(["key1"]).mask("xkey1y") == "x***y"
 
 
 def test_empty_secrets_mask_nothing() -> None:
     redactor = Redactor(["", ""])
-    assert redactor.text("abc") == "abc"
-    assert redactor.value({"a": "b"}) == {"a": "b"}
+    assert redactor.mask("abc") == "abc"
+    assert redactor.mask_value({"a": "b"}) == {"a": "b"}
 
 
 def test_no_secrets_leave_text_alone() -> None:
-    assert Redactor().text("a ***\n/srv/x") == "a ***\n/srv/x"
+    assert Redactor().mask("a ***\n/srv/x") == "a ***\n/srv/x"
 
 
 def test_text_with_surrogates_becomes_text_that_can_be_json() -> None:
     for redactor in (Redactor(), Redactor(["x"])):
-        redactor.text("a\udc80b").encode()
-        redactor.public("a\udc80b").encode()
+        redactor.mask("a\udc80b").encode()
+        redactor.sanitize("a\udc80b").encode()
 
 
 def test_a_secret_with_surrogates_is_masked() -> None:
     redactor = Redactor(["key\udc80\udcff"])
-    assert redactor.text("got key\udc80\udcff!") == "got ***!"
-    assert "key" not in redactor.text("got " + repr("key\udc80\udcff"))
+    assert redactor.mask("got key\udc80\udcff!") == "got ***!"
+    assert "key" not in redactor.mask("got " + repr("key\udc80\udcff"))
 
 
 def test_a_secret_beside_a_surrogate_is_masked() -> None:
-    assert "abc" not in Redactor(["abc"]).text("\udc80abc\udc80")
+    assert "abc" not in Redactor(["abc"]).mask("\udc80abc\udc80")
 
 
 @settings(max_examples=100, deadline=None)
@@ -106,8 +106,8 @@ def test_a_secret_beside_a_surrogate_is_masked() -> None:
 def test_no_form_of_any_secret_survives(secret: str, before: str) -> None:
     redactor = Redactor([secret])
     for form in (secret, repr(secret), json.dumps(secret)):
-        assert secret not in redactor.text(before + form)
-    assert redactor.text(secret) == "***"
+        assert secret not in redactor.mask(before + form)
+    assert redactor.mask(secret) == "***"
 
 
 NESTED: list[tuple[Any, Any]] = [
@@ -122,7 +122,7 @@ NESTED: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("value", "expected"), NESTED)
 def test_secrets_in_a_value_are_masked(value: Any, expected: Any) -> None:
-    assert Redactor(["key1"]).value(value) == expected
+    assert Redactor(["key1"]).mask_value(value) == expected
 
 
 PATHS = {
@@ -150,7 +150,7 @@ PATHS = {
 
 @pytest.mark.parametrize(("text", "expected"), PATHS.items())
 def test_a_path_of_this_machine_is_left_out(text: str, expected: str | None) -> None:
-    found = Redactor().public(text)
+    found = Redactor().sanitize(text)
     assert "/srv" not in found
     assert "Users" not in found
     assert expected is None or found.rstrip(".") == expected.rstrip(".")
@@ -175,14 +175,14 @@ def test_a_path_of_this_machine_is_left_out(text: str, expected: str | None) -> 
     ],
 )
 def test_what_is_no_path_of_this_machine_stays(text: str) -> None:
-    assert Redactor().public(text) == text
+    assert Redactor().sanitize(text) == text
 
 
 def test_a_secret_in_a_path_is_gone_too() -> None:
-    assert "key1" not in Redactor(["key1"]).public("at /srv/key1/x and '/srv/a key1/x'")
+    assert "key1" not in Redactor(["key1"]).sanitize("at /srv/key1/x and '/srv/a key1/x'")
 
 
 def test_masking_hostile_text_takes_time_in_proportion() -> None:
     redactor = Redactor(["a" * 50])
     for hostile in ("/" * 200_000, "'/" * 100_000, "~/a" * 60_000, "a" * 49 * 2_000, r"C:\ "[:3] * 60_000):
-        redactor.public(hostile)
+        redactor.sanitize(hostile)

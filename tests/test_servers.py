@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotAnswering
 
-from tests.servers import KINDS, PATIENCE, RedisServer, Server, executable, shared
+from tests.servers import KINDS, TIMEOUT_SECONDS, RedisServer, Server, executable, shared
 from tests.support import wait_until
 
 ENDS = [signal.SIGINT]
@@ -89,13 +89,13 @@ def test_an_empty_restart_removes_the_data(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_paused_server_keeps_its_connections_but_is_silent(server: RedisServer) -> None:
-    server.patience = 0.05
+    server.timeout = 0.05
     for _ in range(2):
         server.pause()
         with pytest.raises(NotAnswering):
             server.command("PING")
         server.resume()
-    server.patience = 5.0
+    server.timeout = 5.0
     assert server.command("PING")
 
 
@@ -158,7 +158,7 @@ async def test_no_server_outlives_the_tests(number: int, tmp_path: Path) -> None
 import signal
 import time
 from pathlib import Path
-from tests.servers import KINDS, PATIENCE, RedisServer
+from tests.servers import KINDS, TIMEOUT_SECONDS, RedisServer
 servers = [RedisServer(kind, Path({str(tmp_path)!r})) for kind in KINDS]
 for server in servers:
     server.start()
@@ -178,7 +178,7 @@ while True:
             assert process.stdout
             pids = [int(word) for word in process.stdout.readline().split()]
             process.send_signal(number)
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_SECONDS)
         finally:
             process.kill()
     assert len(pids) == len(KINDS)

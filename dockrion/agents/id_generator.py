@@ -11,7 +11,7 @@ import msgspec
 
 from dockrion.agents.callables import signature_of
 from dockrion.errors import DockrionError
-from dockrion.ids import RUN_ID
+from dockrion.ids import RUN_ID_PATTERN
 from dockrion.threads import in_thread
 
 _GENERATOR_SECONDS = 5.0
@@ -63,7 +63,7 @@ class CustomIds:
                     run_id = await run_id
         except (Exception, SystemExit) as error:
             raise DockrionError("the run id generator failed; name a run id with ?run_id=") from error
-        if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        if not isinstance(run_id, str) or not RUN_ID_PATTERN.fullmatch(run_id):
             wrong = ValueError(f"the run id generator returned {run_id!r:.200}, which is no run id")
             raise DockrionError("the run id generator failed; name a run id with ?run_id=") from wrong
         return run_id

@@ -17,7 +17,7 @@ from dockrion.agents.id_generator import CustomIds
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.expectations import suggestion
 from dockrion.errors import StartError
-from dockrion.json_encoding import text_of
+from dockrion.json_encoding import safe_str
 from dockrion.runs.agent import Agent
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
@@ -236,7 +236,7 @@ def _place(error: BaseException, directory: Path) -> str | None:
 
 def _said(error: BaseException) -> str:
     """Return an exception's type and message on one line."""
-    return " ".join(f"{type(error).__name__}: {text_of(error)}".split())
+    return " ".join(f"{type(error).__name__}: {safe_str(error)}".split())
 
 
 def _modules_in(directory: Path) -> list[str]:

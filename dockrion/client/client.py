@@ -10,7 +10,8 @@ from aiohttp import hdrs
 
 from dockrion.client.connection import INVOKE, NOT_BEGUN, STREAM, Ask, Service, Token
 from dockrion.client.errors import Garbled
-from dockrion.client.stream import RUN_ID, Stream
+from dockrion.client.stream import Stream
+from dockrion.ids import RUN_ID_PATTERN
 
 PATIENCE_SECONDS = 60.0
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
@@ -219,6 +220,6 @@ class Client:
 
 
 def _checked(run_id: str) -> str:
-    if not RUN_ID.fullmatch(run_id):
+    if not RUN_ID_PATTERN.fullmatch(run_id):
         raise ValueError("a run id is 1 to 128 letters, digits, '-' and '_', the first a letter or a digit")
     return run_id

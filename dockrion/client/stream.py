@@ -16,9 +16,9 @@ from dockrion.client.connection import MOST_BYTES, STREAM, Ask, Service, release
 from dockrion.client.errors import ClientError, ConnectionLost, EventsGone, Garbled, Refused
 from dockrion.client.events import Gap
 from dockrion.events import TERMINAL, Event
+from dockrion.ids import RUN_ID_PATTERN
 from dockrion.wire.sse import Decoder, Message
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _SEQUENCE = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _PLANNED = ("timeout", "auth_expired")  # ends of a connection that say: connect again
 _LEFT = "the caller left"
@@ -238,7 +238,7 @@ class Stream:
 
 def _run_id(answer: aiohttp.ClientResponse) -> str:
     run_id = answer.headers.get("X-Run-Id", "")
-    if run_id and not RUN_ID.fullmatch(run_id):
+    if run_id and not RUN_ID_PATTERN.fullmatch(run_id):
         raise Garbled("the service names a run as no run can be named")
     return run_id
 

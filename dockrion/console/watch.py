@@ -2,9 +2,9 @@
 
 import argparse
 
-from dockrion.client.stream import RUN_ID
 from dockrion.console.arguments import add_common
 from dockrion.console.following import follow
+from dockrion.ids import RUN_ID_PATTERN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_id(text: str) -> str:
-    if not RUN_ID.fullmatch(text):
+    if not RUN_ID_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError("expected 1 to 128 letters, digits, '-' and '_'")
     return text

@@ -65,7 +65,7 @@ class Report:
             raise DockfileError(errors, self.warnings)
 
     def _problem(self, place: tuple[int, int], keys: Keys, message: str) -> Problem:
-        clean = self.redactor.text
+        clean = self.redactor.mask
         return Problem(self._file, *place, clean(dotted(keys)), one_line(clean(message)))
 
 

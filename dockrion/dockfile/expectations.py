@@ -89,7 +89,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def shown(value: Any, redactor: Redactor) -> str:
     """Return a value as messages show it: as JSON, secrets masked, on one short line."""
     # Masked before it is cut: the beginning of a secret is no longer recognised.
-    text = redactor.text(json.dumps(redactor.value(value), ensure_ascii=False, default=str))
+    text = redactor.mask(json.dumps(redactor.mask_value(value), ensure_ascii=False, default=str))
     return cut(one_line(text))
 
 

@@ -205,7 +205,7 @@ def _names(message: str, reference: Any) -> bool:
 
 def _said(message: str, report: Report) -> str:
     """Return a validator's own words, which may quote a whole schema, at a readable length."""
-    return cut(report.redactor.text(message), 200)
+    return cut(report.redactor.mask(message), 200)
 
 
 def _keyword_type(name: str) -> Any:

@@ -26,7 +26,7 @@ WHEN: dict[type[DockrionError], str] = {
     errors.RateLimited: "The caller has begun as much as is allowed.",
     errors.TooManyConnections: "The caller has as many requests and streams as it may.",
     errors.AgentFailed: "The agent failed; its process may give a code of its own.",
-    errors.PolicyBroken: "The agent did what a policy forbids.",
+    errors.AgentPolicyViolation: "The agent did what a policy forbids.",
     errors.InvalidOutput: "The agent's output cannot be JSON, or is too large.",
     errors.AgentDisconnected: "The agent's process cannot be reached, or went away.",
     errors.AgentProtocolError: "The agent's process sent what cannot be understood.",

@@ -82,7 +82,7 @@ def _working(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
     yield errors.AgentFailed
     yield errors.InvalidOutput
     if dockfile.policies is not None:
-        yield errors.PolicyBroken
+        yield errors.AgentPolicyViolation
     if dockfile.agent.mode == "url":
         yield errors.AgentDisconnected
         yield errors.AgentProtocolError

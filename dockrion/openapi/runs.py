@@ -11,7 +11,7 @@ from dockrion.openapi.invoking import about_input, starting
 from dockrion.openapi.operation import Answer, Operation, flag, one, query, whole
 from dockrion.openapi.schemas import ref
 
-RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID.pattern}$"}
+RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
 _STATUS = {"type": "string", "enum": [*get_args(Status)]}
 _REASON = {"type": "string", "maxLength": 1000}
 _LOOKUP: Kinds = (errors.RunNotFound, errors.ServiceUnavailable)

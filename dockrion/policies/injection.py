@@ -10,7 +10,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from dockrion.json_schema import Violation, path_of
+from dockrion.json_schema import Violation, json_path
 from dockrion.policies.phrasings import PHRASINGS
 
 _MOST_FOUND = 20
@@ -128,7 +128,7 @@ def _violation(value: Any, index: int, name: str) -> Violation:
     while step is not None:
         steps.append(step)
         inside, step = inside or (None, None)
-    path = path_of(steps[::-1])[:_MAX_PATH]  # keys are the caller's, too, and may be megabytes
+    path = json_path(steps[::-1])[:_MAX_PATH]  # keys are the caller's, too, and may be megabytes
     return Violation(path, f"{name!r} is a phrasing that is refused here; reword it")
 
 

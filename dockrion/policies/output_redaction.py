@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from dockrion.events import CUSTOM_PREFIX
-from dockrion.json_encoding import UNREADABLE, NotJSON
+from dockrion.json_encoding import NOT_ENCODABLE, NotJSON
 from dockrion.policies.patterns import Masking, Patterns
 
 _MATCHED = "the agent said what policies.safety.redact_patterns hides"
@@ -74,7 +74,7 @@ class RunTextFilter:
                 return dict(self.value(fields))
             return {name: self.value(value) for name, value in fields.items()}
         except (RecursionError, ValueError):
-            raise NotJSON("the event", UNREADABLE) from None
+            raise NotJSON("the event", NOT_ENCODABLE) from None
 
     def token(self, fields: dict[str, Any]) -> dict[str, Any] | None:
         """Return what can be said of a token now, None for nothing. One at a time; none after `rest`."""

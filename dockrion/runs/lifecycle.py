@@ -143,7 +143,7 @@ class Lifecycle:
         violations = schema.violations(msgspec.json.decode(result.output), len(result.output))
         if not violations:
             return result
-        errors = self._redactor.value(msgspec.to_builtins(violations))
+        errors = self._redactor.mask_value(msgspec.to_builtins(violations))
         if text_filter is not None:
             errors = text_filter.value(errors)  # they quote numbers, and what stands beside each other
         self._metrics.output_errors.inc()

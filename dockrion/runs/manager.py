@@ -291,7 +291,7 @@ class RunManager:
     async def _listen_for_cancels(self) -> None:
         async for run_id, reason in self._backend.cancel_requests():
             if (active := self._runs.get(run_id)) is not None:
-                active.stop_for(Stop("cancelled", reason and self._redactor.text(reason)))
+                active.stop_for(Stop("cancelled", reason and self._redactor.mask(reason)))
 
 
 def _look_at(created: asyncio.Future[None]) -> None:

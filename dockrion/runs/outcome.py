@@ -10,11 +10,11 @@ from dockrion.errors import (
     SHUTDOWN,
     AgentDisconnected,
     AgentFailed,
+    AgentPolicyViolation,
     AgentProtocolError,
     AgentTimedOut,
     DockrionError,
     InvalidOutput,
-    PolicyBroken,
     ServiceUnavailable,
 )
 from dockrion.redaction import Redactor
@@ -92,7 +92,7 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
     AgentProtocolError.code: AgentProtocolError,
     DockrionError.code: DockrionError,
     InvalidOutput.code: InvalidOutput,
-    PolicyBroken.code: PolicyBroken,
+    AgentPolicyViolation.code: AgentPolicyViolation,
     SHUTDOWN: ServiceUnavailable,
 }
 
@@ -117,8 +117,8 @@ def of_exception(error: BaseException) -> Failed:
     while isinstance(error, BaseExceptionGroup) and (len(error.exceptions) == 1 or _only_denials(error)):
         error = error.exceptions[0]  # a TaskGroup's own message says nothing
     kind = type(error).__name__
-    said = json_encoding.text_of(error)
-    code = PolicyBroken.code if isinstance(error, ToolDenied) else AgentFailed.code
+    said = json_encoding.safe_str(error)
+    code = AgentPolicyViolation.code if isinstance(error, ToolDenied) else AgentFailed.code
     return Failed(f"{kind}: {said}" if said else kind, code, {"type": kind}, error)
 
 
@@ -147,10 +147,10 @@ def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
     if isinstance(result, Completed):
         return result
     if isinstance(result, Cancelled):
-        return msgspec.structs.replace(result, reason=result.reason and redactor.text(result.reason))
-    message = redactor.public(result.error[:_MAX_CLEANED])
+        return msgspec.structs.replace(result, reason=result.reason and redactor.mask(result.reason))
+    message = redactor.sanitize(result.error[:_MAX_CLEANED])
     try:
-        details = redactor.value(result.details)
+        details = redactor.mask_value(result.details)
     except RecursionError:
         details = None
     return msgspec.structs.replace(result, error=message, details=details)
@@ -198,7 +198,7 @@ def of_stop(stop: Stop) -> Outcome:
             message = "the agent emitted more events than limits.max_events_per_run"
             return Failed(message, LIMIT_EXCEEDED)
         case "violation":
-            return Failed(stop.reason or "a policy was broken", PolicyBroken.code)
+            return Failed(stop.reason or "a policy was broken", AgentPolicyViolation.code)
         case "ended":
             return stop.outcome or Failed("the run was ended", DockrionError.code)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dockrion import json_encoding
-from dockrion.errors import InvalidOutput, PolicyBroken
+from dockrion.errors import AgentPolicyViolation, InvalidOutput
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 
 if TYPE_CHECKING:  # a service without an output policy does not load it
@@ -17,14 +17,14 @@ def filtered(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
     try:
         result = _masked(result, text_filter)
     except (RecursionError, ValueError):
-        result = Failed(f"the output cannot be JSON: {json_encoding.UNREADABLE}", InvalidOutput.code)
+        result = Failed(f"the output cannot be JSON: {json_encoding.NOT_ENCODABLE}", InvalidOutput.code)
     return with_violation(result, text_filter)
 
 
 def with_violation(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
     """Return how a run ends: as it did, or with the violation that the filter has seen."""
     if text_filter.violation is not None and not isinstance(result, Cancelled):
-        return Failed(text_filter.violation, PolicyBroken.code)
+        return Failed(text_filter.violation, AgentPolicyViolation.code)
     return result
 
 

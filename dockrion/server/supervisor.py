@@ -117,7 +117,7 @@ class _Supervisor:
             self._running.discard(process)
             ready.cancel()
             await asyncio.wait((ready,))
-        metrics.forget(self._directory, number)
+        metrics.discard_process(self._directory, number)
         if not self._ending.is_set():
             log(_logger, logging.ERROR, "worker died", worker=process.pid, exit_code=code)
         return code

@@ -14,7 +14,7 @@ from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, Permission
 from dockrion.errors import Forbidden, RunNotFound, Unauthorized
-from dockrion.ids import checked
+from dockrion.ids import validate_run_id
 
 _BEARER = "bearer"
 
@@ -151,7 +151,7 @@ class Access:
             request[EXPIRES_AT] = caller.expires_at
 
     async def _expiry(self, request: web.Request) -> float:
-        run_id = checked(request.match_info["run_id"])
+        run_id = validate_run_id(request.match_info["run_id"])
         secret = await self._backend.secret()
         try:
             run = await self._backend.get(run_id)

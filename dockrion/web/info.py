@@ -49,8 +49,8 @@ async def schema(request: web.Request) -> web.Response:
         models.Schemas(
             success=True,
             agent=dockfile.agent.name,
-            input_schema=service.redactor.value(dockfile.io_schema.input),
-            output_schema=service.redactor.value(dockfile.io_schema.output),
+            input_schema=service.redactor.mask_value(dockfile.io_schema.input),
+            output_schema=service.redactor.mask_value(dockfile.io_schema.output),
         )
     )
 
@@ -73,10 +73,10 @@ async def info(request: web.Request) -> web.Response:
     return answer(
         models.Info(
             success=True,
-            agent=service.redactor.value(msgspec.to_builtins(agent)),
+            agent=service.redactor.mask_value(msgspec.to_builtins(agent)),
             auth_enabled=dockfile.protected,
             version=dockrion.__version__,
-            metadata=service.redactor.value(msgspec.to_builtins(dockfile.metadata) | kept),
+            metadata=service.redactor.mask_value(msgspec.to_builtins(dockfile.metadata) | kept),
             endpoints=_endpoints(request.app),
             heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
         )

@@ -12,7 +12,7 @@ from yarl import URL
 from dockrion.agents import runnable_config
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
 from dockrion.events import MAX_SEQUENCE
-from dockrion.ids import checked
+from dockrion.ids import validate_run_id
 from dockrion.json_schema import Violation
 from dockrion.runs.agent import Call
 from dockrion.threads import in_thread
@@ -188,7 +188,7 @@ def run_id(request: web.Request) -> str:
     Raises:
         InvalidRequest: It is malformed.
     """
-    name = checked(request.match_info["run_id"])
+    name = validate_run_id(request.match_info["run_id"])
     request[RUN_ID] = name
     return name
 

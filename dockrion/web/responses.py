@@ -51,9 +51,9 @@ def error_body(error: DockrionError, redactor: Redactor) -> Failure:
     """Return what a caller is told of a failure, without secrets."""
     return Failure(
         success=False,
-        error=redactor.text(error.message),
+        error=redactor.mask(error.message),
         code=error.code,
-        details=UNSET if error.details is None else redactor.value(msgspec.to_builtins(error.details)),
+        details=UNSET if error.details is None else redactor.mask_value(msgspec.to_builtins(error.details)),
     )
 
 

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 from dockrion.backends.run_log import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
-from dockrion.ids import checked
+from dockrion.ids import validate_run_id
 from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
 from dockrion.web import polling, requests
@@ -117,7 +117,7 @@ def _client_id(request: web.Request, service: Service) -> str | None:
         return None
     if not service.dockfile.streaming.allow_client_ids:
         raise InvalidRequest("this service names its runs itself; leave ?run_id= out")
-    return checked(asked)
+    return validate_run_id(asked)
 
 
 async def _refuse_gap(service: Service, run_id: str, after: int) -> None:

@@ -25,7 +25,7 @@ from dockrion.runs.context import StreamContext
 from dockrion.runs.lifecycle import RunSettings
 from dockrion.runs.manager import RunManager
 from dockrion.runs.tool_policy import ToolPolicy
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 COMMON = ("id", "type", "run_id", "sequence", "timestamp")
 
@@ -100,7 +100,7 @@ class Bench:
         check_promises(run, events)
         return Ended(run, events)
 
-    async def invoke(self, payload: Any = None, limit: float | None = PATIENCE) -> Any:
+    async def invoke(self, payload: Any = None, limit: float | None = TIMEOUT_SECONDS) -> Any:
         done, _ = await self.runs.invoke(Call(payload), ids.uuid7(), limit)
         return msgspec.json.decode(done.output)
 
@@ -109,7 +109,7 @@ class Bench:
 
     async def emitted(self, run_id: str, count: int) -> None:
         """Wait until a run has so many events."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (await self.backend.get(run_id)).last_sequence < count:
                 await asyncio.sleep(0.002)
 
@@ -125,7 +125,10 @@ class Bench:
 async def read(backend: Backend, run_id: str) -> list[dict[str, Any]]:
     """Return a run's events, decoded, waiting for its end."""
     events: list[dict[str, Any]] = []
-    async with asyncio.timeout(3 * PATIENCE), follow(backend, run_id, 0, idle=PATIENCE) as pages:
+    async with (
+        asyncio.timeout(3 * TIMEOUT_SECONDS),
+        follow(backend, run_id, 0, idle=TIMEOUT_SECONDS) as pages,
+    ):
         async for page in pages:
             assert page is not IDLE, f"silent after {[event['type'] for event in events][-5:]}"
             events += [msgspec.json.decode(entry.data) for entry in page.entries]
@@ -237,9 +240,9 @@ async def nothing_unretrieved() -> AsyncIterator[None]:
     assert not complaints
 
 
-def spin(context: StreamContext, patience: float = PATIENCE) -> None:
+def spin(context: StreamContext, timeout: float = TIMEOUT_SECONDS) -> None:
     """Block this thread until the run is stopped."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     pause = threading.Event()
     while not context.cancelled:
         assert time.monotonic() < deadline, "the run was never stopped"

@@ -179,7 +179,7 @@ PIECES = st.one_of(
 )
 
 
-def text_of(piece: Any) -> str:
+def safe_str(piece: Any) -> str:
     blocks = [piece] if isinstance(piece, str) else piece
     return "".join(block if isinstance(block, str) else block["text"] for block in blocks)
 
@@ -195,6 +195,6 @@ def test_tokens_together_are_the_text_however_it_is_cut(pieces: list[Any], *, to
         AIMessageChunk(content="", id="m", chunk_position="last"),
     ]
     said = [token for chunk in chunks for token in tokens.of(chunk)]
-    assert "".join(token["content"] for token in said) == "".join(map(text_of, pieces))
+    assert "".join(token["content"] for token in said) == "".join(map(safe_str, pieces))
     assert [token["finish_reason"] for token in said if token["finish_reason"]] == ["stop"]
     assert not tokens._messages

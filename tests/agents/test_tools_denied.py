@@ -14,7 +14,7 @@ from langgraph.prebuilt import ToolNode
 
 from dockrion import ToolDenied, get_current_context
 from dockrion.agents import langchain, langgraph, tool_guard
-from dockrion.errors import PolicyBroken
+from dockrion.errors import AgentPolicyViolation
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, State, calls_tool, one_node, says
 from tests.agents.harness import Bench, Ended, bench
@@ -57,7 +57,7 @@ async def ran(
 
 def check_denied(ended: Ended, *, known: bool = True) -> None:
     """Assert that a run has ended because of the forbidden tool, and says so everywhere it can."""
-    assert ended.code == PolicyBroken.code
+    assert ended.code == AgentPolicyViolation.code
     assert ended.error == f"ToolDenied: {SAID}"
     denied = {"denied_tools": [FORBIDDEN]} if known else {}
     assert ended.terminal["details"] == {"type": "ToolDenied", **denied}
@@ -115,7 +115,7 @@ def tool_node(tools: list[BaseTool], *names: str, handles: Any = None, **compile
 async def test_a_tool_node_ends_the_run(*, asynchronous: bool) -> None:
     box = Toolbox(asynchronous)
     ended = await ran(tool_node(box.both, FORBIDDEN))
-    assert (ended.code, ended.error) == (PolicyBroken.code, f"ToolDenied: {SAID}")
+    assert (ended.code, ended.error) == (AgentPolicyViolation.code, f"ToolDenied: {SAID}")
     assert box.done == []
 
 
@@ -136,7 +136,7 @@ async def test_of_calls_side_by_side_only_the_allowed_ones_run(*, asynchronous: 
 async def test_a_graph_with_a_sync_checkpointer_cannot_call_it_either() -> None:
     box = Toolbox()
     ended = await ran(tool_node(box.both, FORBIDDEN, checkpointer=SyncSaver()))
-    assert ended.code == PolicyBroken.code
+    assert ended.code == AgentPolicyViolation.code
     assert ended.run.metadata["denied_tools"] == [FORBIDDEN]
     assert box.done == []
 
@@ -167,7 +167,7 @@ async def test_an_agent_of_langchain_ends_with_it(kind: Any, *, asynchronous: bo
     box = Toolbox(asynchronous)
     model = Model(pieces=[calls_tool(FORBIDDEN, '{"at": 1}'), says("Done.")])
     ended = await ran(create_agent(model, box.both), kind, {"messages": []})
-    assert (ended.code, ended.error) == (PolicyBroken.code, f"ToolDenied: {SAID}")
+    assert (ended.code, ended.error) == (AgentPolicyViolation.code, f"ToolDenied: {SAID}")
     assert box.done == []
 
 
@@ -179,7 +179,7 @@ async def test_a_chain_ends_with_it(*, streamed: bool) -> None:
         if streamed:
             check_denied(await runs.run("hi"))
         else:
-            with pytest.raises(PolicyBroken) as caught:
+            with pytest.raises(AgentPolicyViolation) as caught:
                 await runs.invoke("hi")
             assert (caught.value.status, caught.value.code) == (500, "POLICY_VIOLATION")
             assert caught.value.details == {"type": "ToolDenied", "denied_tools": [FORBIDDEN]}
@@ -268,4 +268,4 @@ async def test_a_handler_asks_and_may_raise_by_itself() -> None:
         raised = await runs.run("raise")
     assert asked.output is False
     assert "denied_tools" not in asked.run.metadata
-    assert (raised.code, raised.error) == (PolicyBroken.code, f"ToolDenied: {SAID}")
+    assert (raised.code, raised.error) == (AgentPolicyViolation.code, f"ToolDenied: {SAID}")

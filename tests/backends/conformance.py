@@ -23,7 +23,7 @@ from dockrion.events import Entry
 from tests.servers import KINDS, shared
 
 MAX_EVENTS = 20
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 _numbers = count(1)
@@ -169,7 +169,10 @@ async def read_all(backend: Backend, run_id: str, after: int = 0, limit: int = 7
 async def follow_all(backend: Backend, run_id: str, after: int = 0) -> list[Entry]:
     """Follow a run to its end."""
     found: list[Entry] = []
-    async with asyncio.timeout(PATIENCE), follow(backend, run_id, after, idle=PATIENCE) as pages:
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        follow(backend, run_id, after, idle=TIMEOUT_SECONDS) as pages,
+    ):
         async for page in pages:
             assert not found or page.entries[0].sequence > found[-1].sequence, "the reader does not move on"
             found.extend(page.entries)

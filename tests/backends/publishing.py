@@ -15,7 +15,7 @@ from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Stop
 from tests.backends.conformance import read_all
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 
 class Gated(MemoryBackend):
@@ -71,7 +71,7 @@ class Bench:
     async def end(self) -> list[Entry]:
         """Finish the run and return its log."""
         self.finish()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await self.writer
         log = await read_all(self.backend, self.publisher.run_id, limit=100_000)
         assert log == self.stored

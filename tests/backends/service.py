@@ -17,7 +17,7 @@ from dockrion.backends.redis import RedisBackend, backend, leases
 from dockrion.backends.redis.client import Link, end
 from dockrion.backends.redis.keys import Command, Keys
 from dockrion.errors import ServiceUnavailable
-from tests.backends.conformance import MAX_EVENTS, PATIENCE, forget
+from tests.backends.conformance import MAX_EVENTS, TIMEOUT_SECONDS, forget
 from tests.servers import KINDS, shared
 from tests.support import wait_until
 
@@ -168,7 +168,7 @@ async def following(made: RedisBackend, run_id: str, limit: int | None = None) -
 
     reader = asyncio.create_task(read())
     waiter = asyncio.create_task(entered.wait())
-    await asyncio.wait((reader, waiter), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((reader, waiter), timeout=TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()
     try:
         if reader.done():

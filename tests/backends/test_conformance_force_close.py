@@ -11,7 +11,7 @@ from dockrion.errors import RunClosed, RunExists, SequenceConflict
 from dockrion.events import Entry
 from tests.backends.conformance import (
     MAX_EVENTS,
-    PATIENCE,
+    TIMEOUT_SECONDS,
     begin,
     begun,
     entries,
@@ -137,7 +137,10 @@ async def test_the_window_holds_no_more_than_before(backend: Backend) -> None:
 async def test_a_follower_gets_the_end_after_the_gap(backend: Backend) -> None:
     writer = await begun(backend, 3)
     pages = []
-    async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=PATIENCE) as found:
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as found,
+    ):
         pages.append(sequences(await anext(found)))
         await backend.force_close(*end_of(writer.run, 7))
         pages += [sequences(page) async for page in found]
@@ -159,15 +162,15 @@ async def test_a_watch_wakes(backend: Backend) -> None:
     writer = await begun(backend, 3)
     async with backend.watch(writer.run_id) as watch:
         await backend.force_close(*end_of(writer.run, 7))
-        assert await watch.wait(PATIENCE)
+        assert await watch.wait(TIMEOUT_SECONDS)
 
 
 async def test_a_long_gap_costs_no_reader_time(backend: Backend) -> None:
     writer = await begun(backend, 3)
-    async with follow(backend, writer.run_id, 3, idle=PATIENCE) as pages:
+    async with follow(backend, writer.run_id, 3, idle=TIMEOUT_SECONDS) as pages:
         reader = asyncio.ensure_future(anext(pages))
         await backend.force_close(*end_of(writer.run, 10**9))
-        async with asyncio.timeout(PATIENCE / 2):
+        async with asyncio.timeout(TIMEOUT_SECONDS / 2):
             assert sequences(await reader) == [10**9]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, ServiceUnavailable
-from tests.backends.conformance import BACKENDS, PATIENCE, begin, begun, cancel_requests, sequences
+from tests.backends.conformance import BACKENDS, TIMEOUT_SECONDS, begin, begun, cancel_requests, sequences
 
 SOON = 0.05  # how long an answer that must not come is waited for
 Reply = Callable[[OwnerRequest], Awaitable[None]]
@@ -51,7 +51,7 @@ async def ignore(_question: OwnerRequest) -> None:
 
 
 async def ask(backend: Backend, run_id: str, text: bytes) -> bytes:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         return await backend.request_owner(run_id, text)
 
 
@@ -149,7 +149,7 @@ async def test_answers_that_come_too_late_or_twice_reach_nobody(
     async with answering(backend, ignore) as heard:
         with pytest.raises(ServiceUnavailable):
             await ask(backend, writer.run_id, b"slow")
-    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", PATIENCE)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", TIMEOUT_SECONDS)
 
     async def late_then_twice(question: OwnerRequest) -> None:
         for each in (*heard, question):
@@ -176,7 +176,7 @@ async def test_questions_and_cancels_do_not_mix(backend: Backend) -> None:
     async with answering(backend, echo) as heard, cancel_requests(backend) as cancels:
         await backend.request_cancel(writer.run_id, "enough")
         await ask(backend, writer.run_id, b"?")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await cancels.get() == (writer.run_id, "enough")
     assert len(heard) == 1
     assert cancels.empty()

@@ -7,12 +7,12 @@ import pytest
 
 from dockrion.backends.protocol import Backend
 from dockrion.backends.shared_state import SECRET_BYTES
-from tests.backends.conformance import PATIENCE
+from tests.backends.conformance import TIMEOUT_SECONDS
 
 
 async def until_anew(backend: Backend, name: str, window: int) -> None:
     """Count until a window is over."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while (await backend.count(name, window)).count > 1:
             await asyncio.sleep(0.01)
 

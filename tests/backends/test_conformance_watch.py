@@ -7,7 +7,15 @@ import pytest
 from dockrion.backends.pages import Watch
 from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, TooManySubscribers
-from tests.backends.conformance import PATIENCE, begin, begun, cancel_requests, entries, moved, sequences
+from tests.backends.conformance import (
+    TIMEOUT_SECONDS,
+    begin,
+    begun,
+    cancel_requests,
+    entries,
+    moved,
+    sequences,
+)
 
 SOON = 0.05  # how long a wake-up that must not come is waited for
 
@@ -23,20 +31,20 @@ async def test_a_watch_wakes_after_every_later_append(backend: Backend) -> None:
     async with backend.watch(writer.run_id) as watch:
         for _ in range(5):
             await writer.write()
-            assert await watch.wait(PATIENCE)
+            assert await watch.wait(TIMEOUT_SECONDS)
 
 
 async def test_a_watch_wakes_after_the_terminal_event(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         await writer.finish()
-        assert await watch.wait(PATIENCE)
+        assert await watch.wait(TIMEOUT_SECONDS)
 
 
 async def test_a_wait_already_begun_is_woken(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
-        waiting = asyncio.create_task(watch.wait(PATIENCE))
+        waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
         await asyncio.sleep(0)
         await writer.write()
         assert await waiting
@@ -46,8 +54,8 @@ async def test_all_watches_of_a_run_wake(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as one, backend.watch(writer.run_id) as other:
         await writer.write()
-        assert await one.wait(PATIENCE)
-        assert await other.wait(PATIENCE)
+        assert await one.wait(TIMEOUT_SECONDS)
+        assert await other.wait(TIMEOUT_SECONDS)
 
 
 async def test_a_watch_does_not_wake_for_what_was_there_before(roomy: Backend) -> None:
@@ -79,19 +87,19 @@ async def test_wake_ups_coalesce() -> None:
     watch = Watch(lambda _after: None)
     for _ in range(1_000):
         watch.wake()
-    assert await watch.wait(PATIENCE)
+    assert await watch.wait(TIMEOUT_SECONDS)
     assert not await watch.wait(0)
 
 
 async def test_a_cancelled_wait_does_not_swallow_the_wake_up(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
-        waiting = asyncio.create_task(watch.wait(PATIENCE))
+        waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
         await asyncio.sleep(0)
         await writer.write()
         waiting.cancel()
         (result,) = await asyncio.gather(waiting, return_exceptions=True)
-        assert result is True or await watch.wait(PATIENCE)
+        assert result is True or await watch.wait(TIMEOUT_SECONDS)
 
 
 async def test_arming_before_reading_loses_nothing(roomy: Backend) -> None:
@@ -105,7 +113,7 @@ async def test_arming_before_reading_loses_nothing(roomy: Backend) -> None:
                 page = await roomy.read(writer.run_id, len(got), 10)
                 got.extend(sequences(page))
                 if not page.entries:
-                    assert await watch.wait(PATIENCE), f"no wake-up after {len(got)}"
+                    assert await watch.wait(TIMEOUT_SECONDS), f"no wake-up after {len(got)}"
         return got
 
     readers = [asyncio.create_task(read()) for _ in range(20)]
@@ -174,12 +182,12 @@ async def test_a_cancelled_reader_gives_its_place_back(backend: Backend) -> None
     async def watch(entered: asyncio.Event) -> None:
         async with backend.watch(writer.run_id, limit=1) as watch:
             entered.set()
-            await watch.wait(PATIENCE)
+            await watch.wait(TIMEOUT_SECONDS)
 
     for _ in range(3):
         entered = asyncio.Event()
         task = asyncio.create_task(watch(entered))
-        await asyncio.wait_for(entered.wait(), PATIENCE)
+        await asyncio.wait_for(entered.wait(), TIMEOUT_SECONDS)
         task.cancel()
         assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
 
@@ -195,7 +203,7 @@ async def test_a_cancel_request_arrives_with_its_reason(backend: Backend) -> Non
     writer = await begin(backend)
     async with cancel_requests(backend) as heard:
         await backend.request_cancel(writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
 
 
@@ -203,7 +211,7 @@ async def test_a_cancel_request_without_a_reason_arrives_as_none(backend: Backen
     writer = await begin(backend)
     async with cancel_requests(backend) as heard:
         await backend.request_cancel(writer.run_id, None)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, None)
 
 
@@ -211,7 +219,7 @@ async def test_an_empty_reason_is_not_none(backend: Backend) -> None:
     writer = await begin(backend)
     async with cancel_requests(backend) as heard:
         await backend.request_cancel(writer.run_id, "")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "")
 
 
@@ -220,7 +228,7 @@ async def test_cancel_requests_arrive_in_order(backend: Backend) -> None:
     async with cancel_requests(backend) as heard:
         for run_id in runs:
             await backend.request_cancel(run_id, run_id)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert [await heard.get() for _ in runs] == [(run_id, run_id) for run_id in runs]
 
 
@@ -237,7 +245,7 @@ async def test_a_refused_cancel_request_reaches_nobody(backend: Backend) -> None
         with pytest.raises(RunNotFound):
             await backend.request_cancel("nobody", "r")
         await backend.request_cancel(writer.run_id, "s")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "s")
 
 
@@ -247,5 +255,5 @@ async def test_a_refused_append_leaves_the_log_open_for_the_right_one(backend: B
         with pytest.raises(Exception, match=writer.run_id):
             await backend.append(moved(writer.run, 9), entries(9, 9))
         await writer.write()
-        assert await watch.wait(PATIENCE)
+        assert await watch.wait(TIMEOUT_SECONDS)
         assert sequences(await backend.read(writer.run_id, 1, 10)) == [2]

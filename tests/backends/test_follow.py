@@ -10,12 +10,12 @@ from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import PAGE_EVENTS, Page
 from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, TooManySubscribers
-from tests.backends.conformance import PATIENCE, begin, begun, entries, follow_all, moved, sequences
+from tests.backends.conformance import TIMEOUT_SECONDS, begin, begun, entries, follow_all, moved, sequences
 
 
 async def test_history_comes_before_what_is_live(roomy: Backend) -> None:
     writer = await begun(roomy, 3)
-    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         assert sequences(await anext(pages)) == [1, 2, 3]
         await writer.write(2)
         assert sequences(await anext(pages)) == [4, 5]
@@ -28,7 +28,7 @@ async def test_history_comes_before_what_is_live(roomy: Backend) -> None:
 
 async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(roomy: Backend) -> None:
     writer = await begun(roomy, 2)
-    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         await writer.write()
         assert sequences(await anext(pages)) == [1, 2, 3]
 
@@ -37,14 +37,14 @@ async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(r
 async def test_a_finished_run_ends_at_once_where_nothing_is_left(roomy: Backend, after: int) -> None:
     writer = await begun(roomy, 2)
     await writer.finish()
-    async with asyncio.timeout(1), follow(roomy, writer.run_id, after, idle=PATIENCE) as pages:
+    async with asyncio.timeout(1), follow(roomy, writer.run_id, after, idle=TIMEOUT_SECONDS) as pages:
         assert [page async for page in pages] == []
 
 
 async def test_a_long_history_comes_in_pages(roomy: Backend) -> None:
     writer = await begun(roomy, 2 * PAGE_EVENTS + 1)
     await writer.finish()
-    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         found = [page async for page in pages]
     assert [len(page.entries) for page in found] == [PAGE_EVENTS, PAGE_EVENTS, 2]
     assert [page.closed for page in found] == [False, False, True]
@@ -113,7 +113,7 @@ async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -
 
     async with follow(roomy, writer.run_id, 10**12, idle=0.05) as pages:
         writing = asyncio.create_task(write())
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             for _ in range(3):
                 assert await anext(pages) is IDLE
         written_enough.set()
@@ -122,7 +122,7 @@ async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -
 
 async def test_a_cursor_beyond_the_end_shows_what_passes_it(roomy: Backend) -> None:
     writer = await begun(roomy, 2)
-    async with follow(roomy, writer.run_id, 4, idle=PATIENCE) as pages:
+    async with follow(roomy, writer.run_id, 4, idle=TIMEOUT_SECONDS) as pages:
         await writer.write(2)
         reading = asyncio.ensure_future(anext(pages))
         await asyncio.sleep(0)
@@ -132,7 +132,10 @@ async def test_a_cursor_beyond_the_end_shows_what_passes_it(roomy: Backend) -> N
 
 async def test_a_reader_that_idles_on_a_cursor_beyond_is_ended_by_the_runs_end(roomy: Backend) -> None:
     writer = await begun(roomy, 2)
-    async with asyncio.timeout(PATIENCE), follow(roomy, writer.run_id, 50, idle=PATIENCE) as pages:
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        follow(roomy, writer.run_id, 50, idle=TIMEOUT_SECONDS) as pages,
+    ):
         reading = asyncio.create_task(anext(pages, None))
         await asyncio.sleep(0)
         await writer.finish()
@@ -157,7 +160,7 @@ async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("dockrion.backends.follow._LAST_WORD_SECONDS", 0.05)
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begun(backend, 2)
-    async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=0.01) as pages:
+    async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:
         assert sequences(await anext(pages)) == [1, 2]
         del backend._logs[writer.run_id]
         with pytest.raises(RunNotFound):
@@ -167,7 +170,7 @@ async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPa
 async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begun(backend, 2)
-    async with asyncio.timeout(PATIENCE), follow(backend, writer.run_id, 0, idle=0.01) as pages:
+    async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:
         assert sequences(await anext(pages)) == [1, 2]
         del backend._logs[writer.run_id]
         assert await anext(pages) is IDLE
@@ -177,7 +180,7 @@ async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
 
 async def test_a_slow_reader_that_the_window_has_passed_goes_on_at_the_oldest(backend: Backend) -> None:
     writer = await begun(backend, 5)
-    async with follow(backend, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         assert sequences(await anext(pages)) == [1, 2, 3, 4, 5]
         await writer.write(50)
         await writer.finish()
@@ -190,7 +193,9 @@ async def test_a_reader_cancelled_at_any_moment_can_resume_where_it_was(roomy: B
     got: list[int] = []
 
     async def read() -> None:
-        async with follow(roomy, writer.run_id, got[-1] if got else 0, idle=PATIENCE, limit=1) as pages:
+        async with follow(
+            roomy, writer.run_id, got[-1] if got else 0, idle=TIMEOUT_SECONDS, limit=1
+        ) as pages:
             async for page in pages:
                 got.extend(sequences(page))
                 await asyncio.sleep(0)  # the write to the client

@@ -6,7 +6,7 @@ from dockrion.backends.follow import IDLE, Pages, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import Page
 from dockrion.backends.protocol import Backend
-from tests.backends.conformance import PATIENCE, Writer, begin, begun, sequences
+from tests.backends.conformance import TIMEOUT_SECONDS, Writer, begin, begun, sequences
 from tests.support import wait_until
 
 
@@ -42,13 +42,13 @@ async def parked(reader: Reader, expected: int) -> None:
 
 async def ended(reader: Reader, writer: Writer) -> None:
     await writer.finish()
-    await asyncio.wait_for(reader.task, PATIENCE)
+    await asyncio.wait_for(reader.task, TIMEOUT_SECONDS)
 
 
 async def test_a_waiting_reader_takes_without_waking_and_history_and_the_end_wake_it() -> None:
     backend = MemoryBackend(max_events=100, ttl=60)
     writer = await begun(backend, 3)
-    async with follow(backend, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         reader = Reader(pages)
         await parked(reader, 3)
         for _ in range(3):
@@ -61,7 +61,7 @@ async def test_a_waiting_reader_takes_without_waking_and_history_and_the_end_wak
 
 async def test_every_reader_sees_each_event_once_whether_it_takes_or_wakes(roomy: Backend) -> None:
     writer = await begin(roomy)
-    async with follow(roomy, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         reader = Reader(pages)
         for number in range(60):
             reader.takes = number % 3 > 0
@@ -78,8 +78,8 @@ async def test_one_that_fails_to_take_is_woken_and_neither_the_writer_nor_others
     backend = MemoryBackend(max_events=100, ttl=60)
     writer = await begin(backend)
     async with (
-        follow(backend, writer.run_id, 0, idle=PATIENCE) as broken,
-        follow(backend, writer.run_id, 0, idle=PATIENCE) as sound,
+        follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as broken,
+        follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as sound,
     ):
         readers = Reader(broken), Reader(sound)
 
@@ -100,7 +100,7 @@ async def test_one_that_fails_to_take_is_woken_and_neither_the_writer_nor_others
 async def test_a_reader_that_was_cancelled_takes_no_more() -> None:
     backend = MemoryBackend(max_events=100, ttl=60)
     writer = await begin(backend)
-    async with follow(backend, writer.run_id, 0, idle=PATIENCE) as pages:
+    async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         reader = Reader(pages)
         await parked(reader, 0)
         reader.task.cancel()  # it has not noticed yet

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dockrion.backends.follow import follow
 from dockrion.backends.protocol import Backend
 from dockrion.events import Entry
-from tests.backends.conformance import BACKENDS, PATIENCE, Writer, begin
+from tests.backends.conformance import BACKENDS, TIMEOUT_SECONDS, Writer, begin
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Reader:
         self.ended = True
 
     async def read(self) -> None:
-        async with follow(self.backend, self.writer.run_id, self.position, idle=PATIENCE) as pages:
+        async with follow(self.backend, self.writer.run_id, self.position, idle=TIMEOUT_SECONDS) as pages:
             async for page in pages:
                 assert page.entries, "idle in a run that ends at once"
                 first = page.entries[0].sequence
@@ -96,7 +96,7 @@ async def play(
     """Let the writer and the readers act; return when all have ended."""
     writer = await begin(backend)
     readers = [Reader(backend, writer, plan) for plan in plans]
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
         for number, (events, turns) in enumerate(steps):
             for reader in readers:
                 if reader.plan.join == number:
@@ -171,13 +171,13 @@ async def test_the_record_never_lags_behind_what_was_read(
 
         async def check(turns: int) -> None:
             await pause(turns)
-            async with follow(backend, writer.run_id, 0, idle=PATIENCE) as pages:
+            async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
                 async for page in pages:
                     run = await backend.get(writer.run_id)
                     assert run.last_sequence >= page.entries[-1].sequence
                     assert run.finished or page.entries[-1].type != "complete"
 
-        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
             for turns in waits:
                 group.create_task(check(turns))
             for events, turns in steps:

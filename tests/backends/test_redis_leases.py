@@ -18,7 +18,7 @@ from dockrion.backends.redis.store import Store
 from dockrion.errors import RunClosed, RunExists
 from tests.backends.conformance import (
     MAX_EVENTS,
-    PATIENCE,
+    TIMEOUT_SECONDS,
     Writer,
     begin,
     begun,
@@ -44,7 +44,7 @@ async def some_beats(service: Service, made: RedisBackend, number: int = 2 * BEA
 
 
 async def finished(made: Backend, run_id: str) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not (await made.get(run_id)).finished:
             await asyncio.sleep(0.01)
 

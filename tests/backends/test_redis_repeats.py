@@ -9,7 +9,7 @@ from dockrion.errors import RunClosed, RunExists, SequenceConflict, ServiceUnava
 from dockrion.events import Entry
 from tests.backends.conformance import (
     MAX_EVENTS,
-    PATIENCE,
+    TIMEOUT_SECONDS,
     Writer,
     begin,
     begun,
@@ -199,7 +199,7 @@ async def test_a_repeated_cancel_is_heard_once(service: Service) -> None:
             await one.request_cancel(writer.run_id, reason)
         next_writer = await begun(one, 1)
         await other.request_cancel(next_writer.run_id, None)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "first")
             assert await heard.get() == (next_writer.run_id, None)
 

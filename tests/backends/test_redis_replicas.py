@@ -11,7 +11,7 @@ from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Watching
 from dockrion.errors import RunExists, SequenceConflict, TooManySubscribers
 from tests.backends.conformance import (
-    PATIENCE,
+    TIMEOUT_SECONDS,
     Writer,
     begin,
     begun,
@@ -70,7 +70,7 @@ async def test_a_cancel_reaches_the_owner_from_anywhere_at_once(service: Service
     owner, other, third = await service.replicas(3)
     writer = await begun(owner, 1)
     async with cancel_requests(owner) as heard, cancel_requests(other) as not_heard:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await third.request_cancel(writer.run_id, "enough")
             assert await heard.get() == (writer.run_id, "enough")
         assert not_heard.empty()
@@ -193,7 +193,7 @@ async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
     async with cancel_requests(owner) as heard:
         with patch.object(Store, "_notes", return_value=[]):
             await other.request_cancel(writer.run_id, "enough")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "enough")
         beats = int(service.ask("HGET", service.keys.replicas, owner.replica))
         await wait_until(lambda: int(service.ask("HGET", service.keys.replicas, owner.replica)) > beats + 3)

@@ -11,7 +11,7 @@ from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import end
 from dockrion.backends.redis.store import Store
 from dockrion.errors import RunNotFound, ServiceUnavailable
-from tests.backends.conformance import PATIENCE, begin
+from tests.backends.conformance import TIMEOUT_SECONDS, begin
 from tests.backends.service import Service, reply_lost
 from tests.backends.test_conformance_requests import answering, ask, echo, ignore
 from tests.servers import RedisServer
@@ -28,7 +28,7 @@ def left(made: RedisBackend) -> dict[str, Any]:
 
 async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
     """Ask until there is an answer."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
                 return await backend.request_owner(run_id, text)

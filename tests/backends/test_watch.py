@@ -5,7 +5,7 @@ import asyncio
 from dockrion.backends.pages import Watch
 from tests.support import wait_until
 
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 def timers() -> int:
@@ -16,7 +16,7 @@ def timers() -> int:
 async def test_many_waits_have_one_timer_which_ends_with_the_watch() -> None:
     before, watch = timers(), Watch(lambda _after: None)
     for _ in range(100):
-        waiting = asyncio.create_task(watch.wait(PATIENCE))
+        waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
         await asyncio.sleep(0)
         watch.wake()
         assert await waiting
@@ -27,11 +27,11 @@ async def test_many_waits_have_one_timer_which_ends_with_the_watch() -> None:
 
 async def test_a_shorter_wait_after_a_longer_one_is_over_in_time() -> None:
     watch = Watch(lambda _after: None)
-    waiting = asyncio.create_task(watch.wait(PATIENCE))
+    waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
     await asyncio.sleep(0)
     watch.wake()
     await waiting
-    async with asyncio.timeout(PATIENCE / 2):
+    async with asyncio.timeout(TIMEOUT_SECONDS / 2):
         assert not await watch.wait(0.01)
     watch.close()
 
@@ -58,9 +58,9 @@ async def test_looking_replaces_a_wake_up_while_somebody_waits_only() -> None:
 
     watch.look = look
     watch.wake()
-    assert await watch.wait(PATIENCE)
+    assert await watch.wait(TIMEOUT_SECONDS)
     assert not looked
-    waiting = asyncio.create_task(watch.wait(PATIENCE))
+    waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
     await asyncio.sleep(0)
     watch.wake()
     watch.wake()

@@ -17,7 +17,7 @@ from dockrion.events import TERMINAL
 from dockrion.wire.sse import Message
 from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
-from tests.support import PATIENCE, Reader, Served, placeholder, sequences, wait_until
+from tests.support import TIMEOUT_SECONDS, Reader, Served, placeholder, sequences, wait_until
 
 OnRedis = Callable[..., Awaitable[Served]]
 _TROUBLE = "redis is in trouble: "
@@ -168,7 +168,7 @@ class Following:
     async def end(self) -> list[Message]:
         """Wait for the end, and return everything."""
         try:
-            await asyncio.wait_for(asyncio.shield(self._task), PATIENCE)
+            await asyncio.wait_for(asyncio.shield(self._task), TIMEOUT_SECONDS)
         except TimeoutError:
             raise AssertionError(f"the stream hangs after {self.messages[-3:]}") from None
         except ClientError as error:
@@ -208,9 +208,9 @@ async def ready(served: Served) -> bool:
     return found == 200
 
 
-async def until_ready(*replicas: Served, ready_at_last: bool = True, patience: float = 15.0) -> None:
+async def until_ready(*replicas: Served, ready_at_last: bool = True, timeout: float = 15.0) -> None:
     """Wait until all are ready, or none is any more."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(timeout):
         for served in replicas:
             while await ready(served) != ready_at_last:
                 await asyncio.sleep(0.02)

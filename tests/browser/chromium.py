@@ -8,7 +8,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from tests.servers import PATIENCE
+from tests.servers import TIMEOUT_SECONDS
 
 _OPTIONS = (
     "--headless=new",
@@ -36,7 +36,7 @@ def address() -> str:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     atexit.register(_end, process)
     port = folder / "profile/DevToolsActivePort"
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (port.exists() and port.read_text().count("\n")):
         assert process.poll() is None, (folder / "log").read_text(errors="replace")
         assert time.monotonic() < deadline, "chromium did not start"
@@ -47,7 +47,7 @@ def address() -> str:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser.chromium import address
-from tests.support import PATIENCE
+from tests.support import TIMEOUT_SECONDS
 
-expect.set_options(timeout=PATIENCE * 1000)
+expect.set_options(timeout=TIMEOUT_SECONDS * 1000)
 Visit = Callable[..., Awaitable[Page]]
 
 
@@ -30,7 +30,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
 
     async def open_page(port: int, path: str = "", **options: Any) -> Page:
         context = await browser.new_context(**options)
-        context.set_default_timeout(PATIENCE * 1000)
+        context.set_default_timeout(TIMEOUT_SECONDS * 1000)
         context.on("page", lambda page: page.on("pageerror", lambda error: troubles.append(str(error))))
         context.on(
             "console",

@@ -8,7 +8,7 @@ from asyncio.subprocess import PIPE
 from playwright.async_api import Page
 
 from tests import curl
-from tests.support import PATIENCE
+from tests.support import TIMEOUT_SECONDS
 
 
 async def press(page: Page, name: str) -> None:
@@ -28,7 +28,7 @@ async def shell(command: str, **variables: str) -> str:
     process = await asyncio.create_subprocess_exec(
         "sh", "-euc", define_curl + command, env=environment, stdout=PIPE, stderr=PIPE
     )
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         printed, complained = await process.communicate()
     assert process.returncode == 0, (command, printed, complained)
     return printed.decode()

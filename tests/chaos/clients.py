@@ -38,9 +38,9 @@ class Clients:
             for _ in range(_CREATORS):
                 group.create_task(self._create_runs(over))
 
-    async def settle(self, patience: float) -> None:
+    async def settle(self, timeout: float) -> None:
         """Wait until everybody has what they wait for."""
-        _, pending = await asyncio.wait(self._tasks, timeout=patience)
+        _, pending = await asyncio.wait(self._tasks, timeout=timeout)
         for task in pending:
             self._shared.failures.append(f"does not end: {task.get_name()}")
             task.cancel()

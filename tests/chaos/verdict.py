@@ -13,7 +13,7 @@ from tests.chaos.readers import TROUBLE, Shared, Tracked
 
 _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 _UNFINISHED = ("accepted", "running")
-_PATIENCE = 45.0
+_TIMEOUT_SECONDS = 45.0
 _METRICS = ("dockrion_open_streams 0.0", "dockrion_active_runs 0.0")
 # What Redis holds for too long: keys without an end, runs that replicas own, readers of those that live.
 _LEFT = """
@@ -48,7 +48,7 @@ class Verdict:
     async def until_ready(self) -> None:
         """Wait until every replica takes work."""
         for replica in self._cluster.places:
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + _TIMEOUT_SECONDS
             while await self._ask(replica, "/ready") is None:
                 if time.monotonic() > deadline:
                     self._wrong("not ready", replica.process.url)
@@ -57,7 +57,7 @@ class Verdict:
 
     async def until_ended(self) -> None:
         """Wait until no run is unfinished."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         for status in _UNFINISHED:
             while items := [item async for item in self._listed(f"status={status}")]:
                 if time.monotonic() > deadline:
@@ -80,7 +80,7 @@ class Verdict:
 
     async def until_idle(self) -> None:
         """Wait until the replicas and Redis have let go of all that is over."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while left := self._cluster.server.command("EVAL", _LEFT, 0) + await self._at_work():
             if time.monotonic() > deadline:
                 self._wrong("left", left[:5])
@@ -167,7 +167,7 @@ class Verdict:
 
     async def _get(self, path: str) -> dict[str, Any]:
         """Ask any replica until there is an answer."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while (body := await self._ask(self._shared.replica(), path)) is None:
             assert time.monotonic() < deadline, path
             await asyncio.sleep(0.2)

@@ -11,7 +11,7 @@ from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, scripted
 from tests.conftest import Serve
 from tests.load.liar import serving
-from tests.support import PATIENCE, Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.helpers import Waits, gauge
 
 
@@ -159,7 +159,7 @@ async def test_a_run_is_not_forgotten_whose_name_comes_after_its_caller_left() -
         task.cancel()
         await asyncio.wait([task])
         answers.set()
-        await asyncio.wait_for(cancelled.wait(), PATIENCE)
+        await asyncio.wait_for(cancelled.wait(), TIMEOUT_SECONDS)
 
 
 async def test_a_stream_is_read_once(connect: Connect) -> None:

@@ -37,7 +37,7 @@ def agent_name() -> Any:
 async def test_a_run_that_is_begun_on_one_is_followed_on_another(
     serve: Serve, connect: Connect, agent_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(support, "KEPT_IN", {"url": shared(KINDS[0]).url, "agent": agent_name})
+    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(KINDS[0]).url, "agent": agent_name})
     one = await serve(agent := Waits())
     other = await serve()
     async with proxy(one.port, [1000]) as cutting:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.e2e.process import PATIENCE, Process
+from tests.e2e.process import TIMEOUT_SECONDS, Process
 from tests.support import wait_until
 
 MODULE = "tests.e2e.split"
@@ -42,7 +42,7 @@ class Fleet:
 
     async def until_logged(self, message: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until so many lines with a message are there, and return them."""
-        await wait_until(lambda: len(self.lines(message)) >= count, PATIENCE)
+        await wait_until(lambda: len(self.lines(message)) >= count, TIMEOUT_SECONDS)
         return self.lines(message)
 
     @property
@@ -85,7 +85,7 @@ class Fleet:
         return next((float(each.split()[-1]) for each in text.splitlines() if each.startswith(line)), 0.0)
 
     async def until_gone(self, pids: set[int]) -> None:
-        await wait_until(lambda: not any(map(alive, pids)), PATIENCE)
+        await wait_until(lambda: not any(map(alive, pids)), TIMEOUT_SECONDS)
 
     def end(self) -> None:
         self.process.end()

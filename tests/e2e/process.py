@@ -14,7 +14,7 @@ import yaml
 from tests.support import wait_until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0  # a process takes its time to start on a busy machine
+TIMEOUT_SECONDS = 20.0  # a process takes its time to start on a busy machine
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -36,7 +36,7 @@ def run(
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 3,
+        timeout=TIMEOUT_SECONDS * 3,
         check=False,
     )
 
@@ -88,7 +88,7 @@ class Process:
         return None
 
     async def until_logged(self, message: str) -> dict[str, Any]:
-        await wait_until(lambda: self.logged(message) or self.popen.poll() is not None, PATIENCE)
+        await wait_until(lambda: self.logged(message) or self.popen.poll() is not None, TIMEOUT_SECONDS)
         line = self.logged(message)
         assert line is not None, self.err
         return line
@@ -99,8 +99,8 @@ class Process:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.popen.send_signal(number)
 
-    async def exit_code(self, patience: float = PATIENCE) -> int:
-        await wait_until(lambda: self.popen.poll() is not None, patience)
+    async def exit_code(self, timeout: float = TIMEOUT_SECONDS) -> int:
+        await wait_until(lambda: self.popen.poll() is not None, timeout)
         return int(self.popen.returncode)
 
     def end(self) -> None:

@@ -14,7 +14,7 @@ from dockrion import ids
 from tests.backends.conformance import forget
 from tests.e2e.conftest import Start
 from tests.e2e.fleet import MODULE, PID, Fleet
-from tests.e2e.process import PATIENCE, write_dockfile
+from tests.e2e.process import TIMEOUT_SECONDS, write_dockfile
 from tests.servers import KINDS, shared
 from tests.support import Reader, data
 
@@ -62,7 +62,7 @@ async def test_pushes_to_whichever_worker_are_all_taken_once(workers: Fleet) -> 
 
     async def insist(number: int) -> None:
         batch = [{"type": "custom:x", "number": number, "part": part} for part in PARTS]
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (await push(workers, run_id, batch, producer_seq=number))[0] != 200:
                 pass
 

@@ -11,7 +11,7 @@ import pytest
 from dockrion.cli import main
 from tests.e2e.conftest import Start, Workers
 from tests.e2e.fleet import MODULE, PID, WAITS, Fleet, alive
-from tests.e2e.process import PATIENCE, get, run, write_dockfile
+from tests.e2e.process import TIMEOUT_SECONDS, get, run, write_dockfile
 from tests.support import wait_until
 from tests.web.wire import request
 
@@ -27,7 +27,7 @@ RUNS = 'dockrion_requests_total{method="POST",route="/runs",status="202"}'
 async def answering(fleet: Fleet) -> set[int]:
     """Ask until as many workers as are ready have answered."""
     answered: set[int] = set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(answered) < len(fleet.pids):
             answers = await asyncio.gather(*(fleet.post() for _ in range(10)))
             answered |= {answer["output"] for answer in answers}
@@ -76,7 +76,7 @@ async def test_worker_that_dies_leaves_the_queue_of_connections(fleet: Workers) 
     with workers.only(0), socket.socket() as client:
         client.connect(("127.0.0.1", int(workers.process.url.rpartition(":")[2])))
         client.sendall(request("POST", "/invoke", body=b"{}"))
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT_SECONDS)
         os.kill(dies, signal.SIGKILL)
         await wait_until(lambda: not alive(dies))
         os.kill(lives, signal.SIGCONT)

@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import PATIENCE, Served
+from tests.support import TIMEOUT_SECONDS, Served
 from tests.web.wire import Wire, wire
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ async def _answers(served: Served, data: bytes) -> bytes:
     received = bytearray()
     async with wire(served) as connection:
         try:
-            await asyncio.wait_for(_exchange(connection, data, received), PATIENCE)
+            await asyncio.wait_for(_exchange(connection, data, received), TIMEOUT_SECONDS)
         except TimeoutError:
             raise AssertionError(f"neither answered nor ended: {data!r}, {received!r}") from None
         except ConnectionError:  # it was ended before all was read

@@ -14,13 +14,13 @@ from dockrion.load.figures import Figures
 from dockrion.load.options import Options
 from dockrion.load.result import Result
 from tests.conftest import Serve
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 LOST = "a client process died"
 
 
 async def load(url: str, processes: int = 2, **more: Any) -> Result:
-    async with asyncio.timeout(PATIENCE * 3):
+    async with asyncio.timeout(TIMEOUT_SECONDS * 3):
         return await command.test(Options(url=url, runs=4, concurrency=4, processes=processes, **more))
 
 

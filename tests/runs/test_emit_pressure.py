@@ -260,7 +260,7 @@ async def test_a_thread_that_waits_for_room_is_let_go_when_its_run_is_stopped(
             async with ticker() as ticks:
                 await wait_until(lambda: ticks[0] > 1000)
             made.runs.abandon(run_id)
-            await wait_until(lambda: ends, patience=2)
+            await wait_until(lambda: ends, timeout=2)
         finally:
             backend.gate.set()
         assert (await made.ended(run_id)).types[-1] == "cancelled"

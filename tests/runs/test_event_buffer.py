@@ -15,7 +15,7 @@ from dockrion.json_encoding import NotJSON
 from dockrion.runs.event_buffer import BUFFER_EVENTS, UNYIELDING_EVENTS
 from tests.backends.conformance import entries, follow_all, moved, new_run, read_all
 from tests.backends.publishing import Bench, Gated, contents, fill, hold, in_a_thread, joined, waiting_threads
-from tests.support import PATIENCE, wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Be
         await asyncio.sleep(0)
     assert not waiting.done()
     bench.backend.gate.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await waiting
     assert not bench.publisher.full
 
@@ -173,7 +173,7 @@ async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
     assert not any(event.is_set() for event in released)
     assert not any(task.done() for task in waiting)
     bench.backend.gate.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*waiting)
     await joined(*threads)
 
@@ -184,7 +184,7 @@ async def test_a_cancelled_waiter_does_not_hold_the_others(bench: Bench) -> None
     await asyncio.sleep(0)
     waiting[0].cancel()
     bench.backend.gate.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError, type(None), type(None)]
 
@@ -194,7 +194,7 @@ async def test_nobody_waits_while_there_is_room(bench: Bench) -> None:
     for number in range(BUFFER_EVENTS - 2):
         bench.token(str(number))
     assert not bench.publisher.full
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await bench.publisher.wait_for_room()
         await joined(in_a_thread(partial(bench.blocking, "blocking")))
 
@@ -206,7 +206,7 @@ async def test_closing_releases_all_who_wait(bench: Bench) -> None:
     await wait_until(lambda: waiting_threads(bench))
     await asyncio.sleep(0)
     bench.publisher.close()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await waiting
     await joined(thread)
 
@@ -231,7 +231,7 @@ async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -
 async def test_closing_ends_the_writer(bench: Bench) -> None:
     bench.token("a")
     bench.publisher.close()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await bench.writer
     assert contents(bench.stored) == ["a"]
 

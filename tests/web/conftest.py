@@ -18,7 +18,7 @@ def every_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         yield
         return
     agent = f"tested-{ids.uuid7()}"
-    monkeypatch.setattr(support, "KEPT_IN", {"url": shared(request.param).url, "agent": agent})
+    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
     yield
     forget(request.param, agent)
 

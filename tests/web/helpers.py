@@ -9,7 +9,7 @@ import aiohttp
 from prometheus_client import Gauge
 
 from dockrion import StreamContext
-from tests.support import PATIENCE
+from tests.support import TIMEOUT_SECONDS
 
 _PATHS = re.compile(r"(/[\w.-]+){2,}|Traceback|\.py\b|File \"")
 
@@ -49,7 +49,7 @@ class Stuck:
         context.sync_emit_token("first")
         self.working.set()
         try:
-            assert self.go.wait(PATIENCE * 3)
+            assert self.go.wait(TIMEOUT_SECONDS * 3)
             context.sync_emit_token("last")
         except asyncio.CancelledError:
             self.stopped.set()

@@ -10,7 +10,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import PATIENCE, Served, data, sequences, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, data, sequences, wait_until
 from tests.web.helpers import Stuck, error_of
 
 TOKENS = 20_000
@@ -18,7 +18,7 @@ KEEP_ALL = {"redis": {"max_events_per_run": 100_000}}
 
 
 async def healthy(served: Served) -> None:
-    async with asyncio.timeout(PATIENCE), served.client.get("/health") as answer:
+    async with asyncio.timeout(TIMEOUT_SECONDS), served.client.get("/health") as answer:
         assert answer.status == 200
 
 
@@ -203,7 +203,7 @@ async def test_agent_that_never_returns_does_not_hold_the_end(
     served = await serve(stuck)
     await served.start(run_id="r")
     await wait_until(stuck.working.is_set)
-    async with asyncio.timeout(PATIENCE), served.events("r") as reader:
+    async with asyncio.timeout(TIMEOUT_SECONDS), served.events("r") as reader:
         await served.service.drain(0.05)
         last = data((await reader.all())[-1])
     assert last["code"] == "SHUTDOWN"

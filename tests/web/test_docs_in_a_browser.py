@@ -9,7 +9,7 @@ from pathlib import Path
 from dockrion.openapi.document import openapi
 from dockrion.web.routes import routes
 from tests.conftest import Serve
-from tests.support import PATIENCE
+from tests.support import TIMEOUT_SECONDS
 
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", OFFLINE]
@@ -29,7 +29,7 @@ async def shown(url: str, folder: Path) -> tuple[str, str]:
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(PATIENCE * 6):
+        async with asyncio.timeout(TIMEOUT_SECONDS * 6):
             document, logged = await process.communicate()
     finally:
         if process.returncode is None:

@@ -38,11 +38,11 @@ async def begun(served: Served, user: str = "owner", **query: str) -> tuple[str,
 
 def forget(served: Served, run_id: str) -> None:
     """Let a run's time in the backend be over."""
-    if not support.KEPT_IN:
+    if not support.SHARED_REDIS:
         served.backend._forget(served.backend._logs[run_id])
         return
-    keys = Keys(support.KEPT_IN["agent"])
-    Server(support.KEPT_IN["url"]).command("DEL", keys.run(run_id), *keys.log(run_id))
+    keys = Keys(support.SHARED_REDIS["agent"])
+    Server(support.SHARED_REDIS["url"]).command("DEL", keys.run(run_id), *keys.log(run_id))
 
 
 async def renewed(served: Served, run_id: str, user: str = "owner") -> str:

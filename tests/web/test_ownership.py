@@ -20,7 +20,7 @@ INGEST = {"streaming": {"ingest": {"enabled": True}}}
 async def replicas(serve: Serve, agent: Any, **sections: Any) -> tuple[Served, Served]:
     """Serve with two replicas, which are one where runs are kept in memory."""
     first = await serve(agent, **sections)
-    return first, await serve(agent, **sections) if support.KEPT_IN else first
+    return first, await serve(agent, **sections) if support.SHARED_REDIS else first
 
 
 async def with_keys(serve: Serve, folder: Path, agent: Any, **sections: Any) -> tuple[Served, Served]:

@@ -9,7 +9,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import PATIENCE, Served, data
+from tests.support import TIMEOUT_SECONDS, Served, data
 from tests.web.helpers import error_of
 from tests.web.policed import SECRET, kept, logged, own, safety, text
 
@@ -84,7 +84,7 @@ async def test_a_violation_stops_a_thread_at_its_next_emit(serve: Serve, emit: s
         context.sync_emit_token("a ")
         try:
             EMITS[emit](context)
-            for _ in range(int(PATIENCE / 0.005)):
+            for _ in range(int(TIMEOUT_SECONDS / 0.005)):
                 context.sync_emit_token("later")
                 stopped.wait(0.005)
         except asyncio.CancelledError:

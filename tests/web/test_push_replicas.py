@@ -27,7 +27,7 @@ Pair = tuple[Served, Served]
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Keep all runs in Redis; return the prefix of the keys."""
     agent = f"tested-{ids.uuid7()}"
-    monkeypatch.setattr(support, "KEPT_IN", {"url": shared(request.param).url, "agent": agent})
+    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
     yield f"dockrion:{agent}:"
     forget(request.param, agent)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.support import PATIENCE, Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.helpers import Stuck
 
 ONE: dict[str, Any] = {"max_concurrent_runs": 1}
@@ -143,11 +143,11 @@ async def test_sync_agents_work_at_once_up_to_the_places(serve: Serve) -> None:
     everybody = threading.Barrier(51)
 
     def agent(_payload: Any) -> str:
-        everybody.wait(PATIENCE)
+        everybody.wait(TIMEOUT_SECONDS)
         return "together"
 
     served = await serve(agent, streaming={"max_concurrent_runs": 50})
     runs = [await served.start(n) for n in range(50)]
-    await asyncio.to_thread(everybody.wait, PATIENCE)
+    await asyncio.to_thread(everybody.wait, TIMEOUT_SECONDS)
     for run_id in runs:
         assert (await served.finished(run_id))["output"] == "together"

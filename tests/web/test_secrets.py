@@ -72,7 +72,7 @@ def leaked(text: str) -> list[str]:
     return [form for form in FORMS if form in text]
 
 
-async def text_of(served: Served, path: str) -> str:
+async def safe_str(served: Served, path: str) -> str:
     async with served.client.get(path) as answer:
         assert answer.status == 200
         return await answer.text()
@@ -81,7 +81,7 @@ async def text_of(served: Served, path: str) -> str:
 @pytest.mark.usefixtures("secret")
 async def test_info_masks_secrets(serve: Serve) -> None:
     served = await serve(**DECLARED)
-    text = await text_of(served, "/info")
+    text = await safe_str(served, "/info")
     assert not leaked(text)
     assert "key ***" in text
 
@@ -91,7 +91,7 @@ async def test_info_masks_secrets(serve: Serve) -> None:
 async def test_other_descriptions_mask_secrets(serve: Serve, path: str) -> None:
     schema = {"input": {"description": "send ${API_KEY}"}, "output": {"description": "${API_KEY}"}}
     served = await serve(**DECLARED, io_schema=schema)
-    assert not leaked(await text_of(served, path))
+    assert not leaked(await safe_str(served, path))
 
 
 @pytest.mark.usefixtures("secret")
@@ -112,8 +112,8 @@ async def test_error_of_a_run_masks_secrets(serve: Serve, agent: Any) -> None:
         await reader.all()
     assert b"***" in reader.raw
     assert not leaked(reader.raw.decode())
-    assert not leaked(await text_of(served, f"/runs/{reader.run_id}"))
-    assert not leaked(await text_of(served, "/runs"))
+    assert not leaked(await safe_str(served, f"/runs/{reader.run_id}"))
+    assert not leaked(await safe_str(served, "/runs"))
 
 
 @pytest.mark.usefixtures("secret")

@@ -11,7 +11,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import PATIENCE, Served, sequences, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, sequences, wait_until
 from tests.web.wire import Silent, connections, frames, request, shrink_buffers, silent
 
 EVENTS = 2000
@@ -117,7 +117,7 @@ async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for
 
     served = await serve(agent)
     async with silent(served, request("POST", "/invoke/stream", body=b"{}")):
-        await asyncio.wait_for(stopped.wait(), PATIENCE)
+        await asyncio.wait_for(stopped.wait(), TIMEOUT_SECONDS)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tests.support import PATIENCE, Served
+from tests.support import TIMEOUT_SECONDS, Served
 
 RETRY = b"retry: 2000\n\n"
 
@@ -36,7 +36,7 @@ class Wire:
         await self.send(request(method, path, headers, body, version))
 
     async def until(self, end: bytes) -> bytes:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await self.reader.readuntil(end)
 
     async def head(self) -> tuple[str, dict[str, str]]:
@@ -48,7 +48,7 @@ class Wire:
     async def chunk(self) -> bytes:
         """Read one chunk of a chunked body; the last is empty."""
         size = int((await self.until(b"\r\n")).strip(), 16)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return (await self.reader.readexactly(size + 2))[:-2]
 
     async def body(self) -> bytes:
@@ -60,12 +60,12 @@ class Wire:
 
     async def content(self, headers: Mapping[str, str]) -> bytes:
         """Read a body of known length."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await self.reader.readexactly(int(headers["content-length"]))
 
     async def rest(self) -> bytes:
         """Read until the server closes."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await self.reader.read()
 
     def reset(self) -> None:
@@ -114,7 +114,7 @@ class Silent:
         self.socket = connection
 
     async def read(self, size: int = 65536) -> bytes:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await asyncio.get_running_loop().sock_recv(self.socket, size)
 
     async def rest(self) -> tuple[bytes, bool]:

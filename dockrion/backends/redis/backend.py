@@ -19,7 +19,7 @@ from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Watching
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import WindowCount
-from dockrion.errors import BackendError, LogUnreadable, RunExists, ServiceUnavailable
+from dockrion.errors import BackendError, CorruptLog, RunExists, ServiceUnavailable
 from dockrion.events import Entry
 
 _WATCHES_RENEWED_SECONDS = 30.0
@@ -98,7 +98,7 @@ class RedisBackend:
         except (ServiceUnavailable, asyncio.CancelledError):
             self._custody.unconfirmed(run)
             raise
-        except LogUnreadable as error:
+        except CorruptLog as error:
             raise ServiceUnavailable(_UNUSABLE) from error
         self._custody.took(run)
 
@@ -120,7 +120,7 @@ class RedisBackend:
     ) -> Listing[Run]:
         try:
             return await self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
-        except LogUnreadable as error:
+        except CorruptLog as error:
             raise ServiceUnavailable(_UNUSABLE) from error
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
@@ -196,7 +196,7 @@ class RedisBackend:
         try:
             if await self._beat():
                 self._watching.wake_all()
-        except LogUnreadable as error:
+        except CorruptLog as error:
             raise ServiceUnavailable(_UNUSABLE) from error
 
     async def _beat(self) -> bool:

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from dockrion.backends.redis.keys import SCRIPTS, Command
-from dockrion.errors import LogUnreadable, ServiceUnavailable, StartError
+from dockrion.errors import CorruptLog, ServiceUnavailable, StartError
 from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
@@ -99,7 +99,7 @@ class Link:
 
         Raises:
             ServiceUnavailable: There is no answer, or it cannot do this now.
-            LogUnreadable: What is stored is nothing that we have stored.
+            CorruptLog: What is stored is nothing that we have stored.
         """
         self.check()
         return await self._send(self._requests, commands)
@@ -118,7 +118,7 @@ class Link:
         return await self._send(self._keeper, commands)
 
     async def keep_each(self, *commands: Command) -> list[Any]:
-        """Send commands as `keep` does, with `LogUnreadable` in the place of a reply where it applies."""
+        """Send commands as `keep` does, with `CorruptLog` in the place of a reply where it applies."""
         return await self._send(self._keeper, commands, in_place=True)
 
     async def listen(self, *commands: Command) -> list[Any]:
@@ -128,7 +128,7 @@ class Link:
     def lost(self, error: Exception) -> None:
         """Note that the keeper failed."""
         self.down = True
-        if isinstance(error, LogUnreadable):
+        if isinstance(error, CorruptLog):
             self._tell("NOT_OURS", "redis holds what is not ours, under our keys", reason=str(error))
         elif isinstance(error, ServiceUnavailable):
             self.away = self._kind not in _STILL_READABLE
@@ -152,7 +152,7 @@ class Link:
         """Warn if Redis may drop keys of live runs when its memory is full."""
         try:
             (memory,) = await self.keep(("INFO", "memory"))
-        except LogUnreadable:  # not every service lets its users ask
+        except CorruptLog:  # not every service lets its users ask
             return
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         if policy != "noeviction":
@@ -180,7 +180,7 @@ class Link:
         for number, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 failure = self._trouble(reply)
-                if not (in_place and isinstance(failure, LogUnreadable)):
+                if not (in_place and isinstance(failure, CorruptLog)):
                     raise failure from reply
                 replies[number] = failure
         return replies
@@ -189,7 +189,7 @@ class Link:
         """Tell what is wrong, once, and return what to raise for it."""
         kind = _kind(error)
         if kind is None:
-            return LogUnreadable(str(error))
+            return CorruptLog(str(error))
         self._kind = kind
         self.in_doubt.set()
         # A busy pool waits for answers; a blocked reader is let go as the server changes its role.

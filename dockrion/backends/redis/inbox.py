@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dockrion.backends.redis.client import BLOCK_SECONDS, Link
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.records import decode_reason
-from dockrion.errors import LogUnreadable, ServiceUnavailable
+from dockrion.errors import CorruptLog, ServiceUnavailable
 
 _NOTES = 1000
 _PAUSE_SECONDS = 0.5
@@ -54,7 +54,7 @@ class Feed:
         while True:
             try:
                 seen = await self._next(seen)
-            except (ServiceUnavailable, LogUnreadable):
+            except (ServiceUnavailable, CorruptLog):
                 await asyncio.sleep(_PAUSE_SECONDS)
                 self._on_doubt()
 

@@ -14,7 +14,7 @@ from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
 from dockrion.backends.redis.store import Foreign, Store
 from dockrion.backends.run_log import Run
-from dockrion.errors import LogUnreadable, RunClosed, RunNotFound, SequenceConflict, ServiceUnavailable
+from dockrion.errors import CorruptLog, RunClosed, RunNotFound, SequenceConflict, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.logs import log
 
@@ -151,7 +151,7 @@ class Custody:
             listed = ("SADD", self._store.keys.owned(self._replica), *chunk)
             replies = await self._store.link.keep_each(listed, *kept, *map(self._renewal, chunk))
             for run_id, reply in zip(chunk, replies[-len(chunk) :], strict=True):
-                state, *reason = [b"unreadable"] if isinstance(reply, LogUnreadable) else reply
+                state, *reason = [b"unreadable"] if isinstance(reply, CorruptLog) else reply
                 if state != b"mine" and run_id in self._owned:
                     self.finished(run_id)
                     self._on_lost(run_id)
@@ -237,7 +237,7 @@ class Custody:
         keys, link = self._store.keys, self._store.link
         (owned,) = await link.keep_each(("SMEMBERS", keys.owned(replica)))
         ended = 0
-        for run_id in () if isinstance(owned, LogUnreadable) else owned:
+        for run_id in () if isinstance(owned, CorruptLog) else owned:
             try:
                 ended += await self._end(replica, run_id.decode(), _WORKER_LOST)
             except SequenceConflict:  # it has written: it lives
@@ -255,7 +255,7 @@ class Custody:
             ended, entry = _failed(run, error)
             watchers = await self._store.append(owner, ended, [entry])
             await self._store.tell(watchers, run_id)
-        except (RunNotFound, RunClosed, Foreign, LogUnreadable):
+        except (RunNotFound, RunClosed, Foreign, CorruptLog):
             return False
         self._over[run_id] = records.index_entry(run)
         log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])

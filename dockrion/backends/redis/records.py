@@ -8,7 +8,7 @@ import msgspec
 
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import BadCursor, Run
-from dockrion.errors import LogUnreadable
+from dockrion.errors import CorruptLog
 from dockrion.events import Entry
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,12 +31,12 @@ def decode_run(record: bytes, output: bytes | None = None) -> Run:
     """Return a run.
 
     Raises:
-        LogUnreadable: It is none.
+        CorruptLog: It is none.
     """
     try:
         run = _run_decoder.decode(record)
     except msgspec.DecodeError as error:
-        raise LogUnreadable("a run's record") from error
+        raise CorruptLog("a run's record") from error
     return run if output is None else msgspec.structs.replace(run, output=msgspec.Raw(output))
 
 

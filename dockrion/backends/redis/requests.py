@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
 from dockrion.backends.redis.store import Store
-from dockrion.errors import LogUnreadable, RunNotFound, ServiceUnavailable
+from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
 _QUESTION_SECONDS = 60  # one that nobody has looked at by then is gone
 _MOST_WAITING = 10_000
@@ -59,7 +59,7 @@ class Asking:
             run_id, number, asker = await self._asked.get()
             try:
                 text = await self._store.take_question(run_id, number)
-            except (ServiceUnavailable, LogUnreadable, RunNotFound):
+            except (ServiceUnavailable, CorruptLog, RunNotFound):
                 continue  # its asker is told that nobody wait_for_reply
 
             async def answer(reply: bytes, number: str = number, asker: str = asker) -> None:

@@ -9,7 +9,7 @@ from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, Command, Keys
 from dockrion.backends.run_log import Run
-from dockrion.errors import LogUnreadable, RunClosed, RunExists, RunNotFound, SequenceConflict
+from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 
 _CONTROL_NOTES = 10_000
@@ -135,7 +135,7 @@ class Store:
         try:
             page = records.decode_page(reply)
         except (ValueError, TypeError) as error:
-            raise LogUnreadable(run_id) from error
+            raise CorruptLog(run_id) from error
         if page.closed and not page.entries and after < int(reply[0]):  # somebody deleted them
             raise RunNotFound(run_id)
         return page
@@ -191,7 +191,7 @@ class Store:
         """
         try:
             (reply,) = await self.link.send(command)
-        except LogUnreadable:
+        except CorruptLog:
             reply = None
         if reply is None:
             raise RunNotFound(run_id)

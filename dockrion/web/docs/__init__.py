@@ -48,14 +48,14 @@ class Description:
         """The endpoints, as OpenAPI 3.1."""
         from dockrion.openapi.document import openapi  # noqa: PLC0415  few services are asked for it
 
-        return msgspec.json.encode(self._redactor.value(openapi(self._dockfile, self._endpoints)))
+        return msgspec.json.encode(self._redactor.mask_value(openapi(self._dockfile, self._endpoints)))
 
     @cached_property
     def asyncapi(self) -> bytes:
         """The streams of events, as AsyncAPI 3.0."""
         from dockrion.openapi.asyncapi import asyncapi  # noqa: PLC0415  as above
 
-        return msgspec.json.encode(self._redactor.value(asyncapi(self._dockfile, self._endpoints)))
+        return msgspec.json.encode(self._redactor.mask_value(asyncapi(self._dockfile, self._endpoints)))
 
 
 DESCRIPTION = web.AppKey("description", Description)

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from dockrion.wire.sse import Decoder
-from tests.support import PATIENCE, Served
+from tests.support import TIMEOUT_SECONDS, Served
 
 WEBSOCKET = {"streaming": "websocket"}
 LINES = {"Accept": "application/x-ndjson"}
@@ -129,14 +129,14 @@ async def asking(served: Served, transport: str, payload: Any = None) -> AsyncIt
 
 async def all_of(heards: Heards) -> list[Heard]:
     """Read to the end."""
-    async with asyncio.timeout(PATIENCE * 3):
+    async with asyncio.timeout(TIMEOUT_SECONDS * 3):
         return [each async for each in heards]
 
 
 async def until(heards: Heards, event_type: str) -> list[Heard]:
     """Read up to the first of a type, and leave the rest."""
     got: list[Heard] = []
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async for each in heards:
             got.append(each)
             if each.type == event_type:
