@@ -160,7 +160,7 @@ def _custom(name: str, data: Any) -> Mapping[str, Any]:
     try:
         event_type = events.custom_type(name)
     except ValueError:
-        event_type = events.OTHER_WRITES
+        event_type = events.UNTYPED_WRITES
     try:
         events.check_custom_fields(data)
     except (ValueError, TypeError):

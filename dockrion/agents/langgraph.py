@@ -20,7 +20,7 @@ from dockrion.agents.daemon_executor import NodeThreads, with_its_threads
 from dockrion.agents.output_forwarding import drain, drain_async
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.errors import AgentFailed
-from dockrion.events import OTHER_WRITES, EventFilter
+from dockrion.events import UNTYPED_WRITES, EventFilter
 from dockrion.events.validation import is_event
 from dockrion.json_encoding import encode
 from dockrion.logs import log
@@ -138,7 +138,7 @@ class _Told:
         elif mode == "tasks":
             yield from self._step(data)
         elif mode == "custom":
-            yield data if is_event(data) else {"type": OTHER_WRITES, "data": data}
+            yield data if is_event(data) else {"type": UNTYPED_WRITES, "data": data}
         elif not namespace:
             self._note_state(data)
 

@@ -1,5 +1,12 @@
-"""The events of a run: their types, which of them pass, and their bytes."""
+"""What a run emits: event types, their fields and JSON, and the filter of which are emitted.
 
+Import the names below from here. Two modules are imported by name: `control_frames`, what a
+connection sends besides events, and `validation`, which checks what agents emit. Imports only
+the base modules; everything that stores, sends or reads events imports this package.
+"""
+
+from dockrion.events.encoding import Entry, encode, encode_heartbeat
+from dockrion.events.filter import PRESETS, EventFilter
 from dockrion.events.types import (
     COMMON_FIELDS,
     CONFIGURABLE,
@@ -8,16 +15,13 @@ from dockrion.events.types import (
     ERROR_CODE,
     MANDATORY,
     MAX_SEQUENCE,
-    OTHER_WRITES,
-    PRESETS,
     TERMINAL,
+    UNTYPED_WRITES,
     Cancelled,
     Checkpoint,
     Complete,
-    Entry,
     Error,
     Event,
-    EventFilter,
     Heartbeat,
     Progress,
     Started,
@@ -26,8 +30,6 @@ from dockrion.events.types import (
     Utc,
     check_custom_fields,
     custom_type,
-    encode,
-    heartbeat,
 )
 
 __all__ = [
@@ -38,9 +40,9 @@ __all__ = [
     "ERROR_CODE",
     "MANDATORY",
     "MAX_SEQUENCE",
-    "OTHER_WRITES",
     "PRESETS",
     "TERMINAL",
+    "UNTYPED_WRITES",
     "Cancelled",
     "Checkpoint",
     "Complete",
@@ -57,5 +59,5 @@ __all__ = [
     "check_custom_fields",
     "custom_type",
     "encode",
-    "heartbeat",
+    "encode_heartbeat",
 ]

@@ -1,43 +1,43 @@
-"""What a connection says of itself, beside the events it carries. No cursor moves by it."""
+"""Control frames: what a connection sends besides events. They never move a reader's cursor."""
 
 import msgspec
 
 
 class Control(msgspec.Struct, frozen=True):
-    """Something said of a connection. As JSON it has a `type` and no `sequence`, unlike an event."""
+    """A control frame. Its JSON has a `type` but, unlike an event's, no `sequence`."""
 
     @property
     def type(self) -> str:
-        """What it is called on the wire."""
+        """Its name on the wire."""
         return str(self.__struct_config__.tag)
 
 
 class Gap(Control, frozen=True, tag="gap"):
-    """The events from `requested` to just before `first_available` are gone."""
+    """The log no longer holds the events from `requested` to `first_available - 1`."""
 
     requested: int
     first_available: int
 
 
 class Timeout(Control, frozen=True, tag="timeout"):
-    """The connection's time is over, though the run goes on."""
+    """The connection's timeout is over; the run continues."""
 
     message: str
 
 
 class AuthExpired(Control, frozen=True, tag="auth_expired"):
-    """The reader's credential has expired, though the run goes on."""
+    """The reader's credential has expired; the run continues."""
 
     message: str = "what opened this stream has expired; connect again with a new key or token to go on"
 
 
 class Gone(Control, frozen=True, tag="gone"):
-    """The run's events are lost, so that nothing can follow."""
+    """The storage has lost the run, so no event can follow."""
 
     message: str = "the run's events are no longer stored; nothing can follow"
 
 
 class Draining(Control, frozen=True, tag="draining"):
-    """The service is about to end."""
+    """The service is shutting down."""
 
     message: str = "the server is going away, connect again"

@@ -1,14 +1,12 @@
-"""The events of a run: their fields, which of them pass, and their bytes."""
+"""The types of a run's events, and the fields of each."""
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-
-from dockrion import json_encoding
 
 CUSTOM_PREFIX = "custom:"
 MAX_SEQUENCE = 2**63 - 1
@@ -18,9 +16,14 @@ CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """What every event carries.
+    """The fields that every event has.
 
-    `id` is unique, `sequence` counts from 1 within the run, `timestamp` is UTC.
+    Attributes:
+        id: Unique over all runs.
+        type: The event's type.
+        run_id: The run that emitted it.
+        sequence: Its position in the run, from 1.
+        timestamp: When it was emitted, UTC.
     """
 
     id: str
@@ -100,89 +103,15 @@ CONFIGURABLE: dict[str, type[Event]] = {
     "checkpoint": Checkpoint,
     "heartbeat": Heartbeat,
 }
-_KINDS = MANDATORY | CONFIGURABLE
 COMMON_FIELDS = Event.__struct_fields__
-OTHER_WRITES = CUSTOM_PREFIX + "stream"  # what a graph or a chain writes that names no event
-
-PRESETS: dict[str, frozenset[str]] = {
-    "minimal": frozenset(),
-    "chat": frozenset({"token"}),
-    "debug": frozenset(CONFIGURABLE),
-    "all": frozenset({*CONFIGURABLE, "custom"}),
-}
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One event of a run, encoded: what backends keep and transports write.
-
-    Attributes:
-        sequence: Its place in the run, from 1.
-        type: The event's type.
-        data: The event as one line of JSON.
-        emitted_at: When, in seconds since the epoch.
-    """
-
-    sequence: int
-    type: str
-    data: bytes
-    emitted_at: float
-
-
-_encoder = msgspec.json.Encoder()
-
-
-class EventFilter:
-    """Which event types of a run are let through.
-
-    Args:
-        allowed: A preset's name, a list of types, or None for all of them. In a list
-            `custom` is every custom event and `custom:<name>` is that one.
-
-    Raises:
-        ValueError: A preset or a type is unknown, or a custom name is malformed.
-    """
-
-    def __init__(self, allowed: str | Iterable[str] | None = None) -> None:
-        if allowed is None:
-            allowed = "all"
-        if isinstance(allowed, str):
-            if allowed not in PRESETS:
-                raise ValueError(f"unknown preset {allowed!r}; the presets are {', '.join(PRESETS)}")
-            allowed = PRESETS[allowed]
-        self._types = {*map(_checked_type, allowed), *MANDATORY}
-        self._all_custom = "custom" in self._types
-
-    @property
-    def passes_any(self) -> bool:
-        """Whether any event passes that agents may emit."""
-        return self._types > MANDATORY.keys()
-
-    @property
-    def passes_custom(self) -> bool:
-        """Whether any custom event passes."""
-        return any(name.startswith("custom") for name in self._types)
-
-    def allows(self, event_type: str) -> bool:
-        return event_type in self._types or (self._all_custom and event_type.startswith(CUSTOM_PREFIX))
-
-    def __repr__(self) -> str:
-        return f"EventFilter({sorted(self._types)})"
-
-
-def _checked_type(event_type: str) -> str:
-    if event_type in MANDATORY or event_type in CONFIGURABLE or event_type == "custom":
-        return event_type
-    if event_type.startswith(CUSTOM_PREFIX):
-        return custom_type(event_type)
-    known = [*CONFIGURABLE, "custom", "custom:<name>"]
-    raise ValueError(f"unknown event type {event_type!r}; the types are {', '.join(known)}")
+UNTYPED_WRITES = CUSTOM_PREFIX + "stream"  # for what a graph or chain writes without an event type
 
 
 def custom_type(name: str) -> str:
-    """Return the event type of a custom event, given with or without its prefix.
+    """Return the event type `custom:<name>` for a name with or without the prefix.
 
     Raises:
-        TypeError: The name is no string.
+        TypeError: The name is not a string.
         ValueError: The name is malformed.
     """
     if not isinstance(name, str):
@@ -194,62 +123,13 @@ def custom_type(name: str) -> str:
 
 
 def check_custom_fields(fields: Iterable[Any]) -> None:
-    """Refuse names of a custom event's fields that are no strings or would hide a common field.
+    """Check the field names of a custom event.
 
     Raises:
-        ValueError: Such a name is there.
+        ValueError: A name is not a string, or is that of a common field.
     """
     for name in fields:
         if not isinstance(name, str):
-            raise ValueError(f"field name {name!r} is not a string")  # noqa: TRY004  a bad value of the agent's
+            raise ValueError(f"field name {name!r} is not a string")  # noqa: TRY004  callers handle one error type
         if name in COMMON_FIELDS:
-            raise ValueError(f"field {name!r} would hide the event's own; call it something else")
-
-
-def encode(event_type: str, run_id: str, sequence: int, timestamp: datetime, fields: dict[str, Any]) -> bytes:
-    """Encode one event as the JSON that every reader gets.
-
-    Args:
-        event_type: A known type, or `custom:<name>`.
-        run_id: The run it belongs to.
-        sequence: Its place in the run, from 1.
-        timestamp: When it happened, UTC.
-        fields: The type's own fields.
-
-    Raises:
-        json_encoding.NotJSON: A field has no JSON form; the error names it.
-    """
-    event_id = f"{run_id}:{sequence}"
-    kind = _KINDS.get(event_type)
-    event: Any
-    if kind is None:
-        event = {
-            "id": event_id,
-            "type": event_type,
-            "run_id": run_id,
-            "sequence": sequence,
-            "timestamp": timestamp,
-            **fields,
-        }
-    else:
-        event = kind(id=event_id, run_id=run_id, sequence=sequence, timestamp=timestamp, **fields)
-    try:
-        return _encoder.encode(event)
-    except Exception:  # never with fields as agents' code hands them over: checked and plain
-        for name, value in fields.items():
-            json_encoding.encode(value, name)
-        return json_encoding.encode(event)
-
-
-def heartbeat(run_id: str, sequence: int, beat: str) -> bytes:
-    """Encode a heartbeat of the service's own: a control frame, not an event of the log.
-
-    Args:
-        run_id: The run that is being watched.
-        sequence: The last one delivered on this connection.
-        beat: What makes its id unique.
-    """
-    now = datetime.now(UTC)
-    return json_encoding.encode(
-        Heartbeat(id=f"{run_id}:heartbeat:{beat}", run_id=run_id, sequence=sequence, timestamp=now)
-    )
+            raise ValueError(f"field {name!r} is reserved for the event itself; rename it")

@@ -1,4 +1,4 @@
-"""From what agents give to the fields of an event: checked, and converted to JSON."""
+"""Checks what agents emit and converts it to the fields of an event."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ Fields = Callable[..., dict[str, Any]]
 
 
 def is_event(value: Any) -> bool:
-    """Tell whether a yielded value is an event: a mapping whose `type` agents may emit."""
+    """Return whether a yielded value is an event: a mapping whose `type` is one that agents may emit."""
     if not isinstance(value, Mapping):
         return False
     event_type = value.get("type")
@@ -43,12 +43,12 @@ def _names(name: str, values: Iterable[str] | None) -> list[str] | None:
 
 
 def progress(step: str, progress: float, message: str | None = None) -> dict[str, Any]:
-    done = _number("progress", progress)
-    if not 0.0 <= done <= 1.0:
-        done = 1.0 if done > 1.0 else 0.0
+    fraction = _number("progress", progress)
+    if not 0.0 <= fraction <= 1.0:  # NaN too becomes 0.0
+        fraction = 1.0 if fraction > 1.0 else 0.0
     return {
         "step": _text("step", step),
-        "progress": done,
+        "progress": fraction,
         "message": None if message is None else _text("message", message),
     }
 
@@ -79,14 +79,14 @@ def checkpoint(name: str, data: Any) -> dict[str, Any]:
 
 
 def custom(data: Any = None, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    given = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
-    given.update(fields or {})
-    events.check_custom_fields(given)
-    return {name: _json(name, value) for name, value in given.items()}
+    values = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
+    values.update(fields or {})
+    events.check_custom_fields(values)
+    return {name: _json(name, value) for name, value in values.items()}
 
 
 def _json(name: str, value: Any) -> msgspec.Raw:
-    # Encoded here, outside the publisher's lock: a conversion may run the agent's own code.
+    # Encoded here, outside the event buffer's lock, because a conversion may run the agent's code.
     return msgspec.Raw(json_encoding.encode(value, name))
 
 
@@ -100,20 +100,32 @@ _FIELDS: dict[str, Fields] = {
 
 
 def type_of(event: Mapping[str, Any]) -> str:
+    """Return the event type of a mapping for which `is_event` is true.
+
+    Raises:
+        ValueError: The name of a custom event is malformed.
+    """
     event_type: str = event["type"]
     return event_type if event_type in _FIELDS else events.custom_type(event_type)
 
 
 def from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event that an agent yielded as a mapping.
+
+    Raises:
+        TypeError: A field is missing or has the wrong type.
+        ValueError: A field does not belong to this type.
+        json_encoding.NotJSON: A value has no JSON form.
+    """
     event_type = event["type"]
-    given = {name: value for name, value in event.items() if name != "type"}
+    values = {name: value for name, value in event.items() if name != "type"}
     if event_type not in _FIELDS:
-        return custom(given)
+        return custom(values)
     known = events.CONFIGURABLE[event_type].__struct_fields__
-    for name in given:
+    for name in values:
         if name not in known or name in events.COMMON_FIELDS:
             raise ValueError(f"a {event_type} event has no field {name!r}")
     try:
-        return _FIELDS[event_type](**given)
+        return _FIELDS[event_type](**values)
     except TypeError as error:
         raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

@@ -238,7 +238,7 @@ class Connection(ABC):
     async def _fill_silence(self) -> None:
         heartbeat = None
         if self._service.events_filter.allows("heartbeat"):
-            heartbeat = events.heartbeat(self._run_id, self._after, ids.uuid7())
+            heartbeat = events.encode_heartbeat(self._run_id, self._after, ids.uuid7())
         await self.send(self._framing.sign_of_life(heartbeat))
 
     def _pieces(self, data: bytes, most: int) -> Iterator[bytes | memoryview]:

@@ -342,6 +342,8 @@ def test_a_client_needs_nothing_of_the_server_s() -> None:
         "dockrion",
         "dockrion.events.control_frames",
         "dockrion.events",
+        "dockrion.events.encoding",
+        "dockrion.events.filter",
         "dockrion.events.types",
         "dockrion.json_encoding",
         "dockrion.wire",

@@ -90,7 +90,7 @@ def test_custom_events_match_theirs() -> None:
 
 def test_control_frames_match_theirs() -> None:
     decoder = sse.Decoder()
-    frames = b"".join(map(sse.said, SAID)) + sse.sign_of_life(events.heartbeat("run", 4, "beat"))
+    frames = b"".join(map(sse.said, SAID)) + sse.sign_of_life(events.encode_heartbeat("run", 4, "beat"))
     named = {"gap": "Gap", "heartbeat": "Heartbeat"}
     messages = decoder.feed(frames)
     assert len(messages) == len(SAID)  # of draining a comment tells, instead
