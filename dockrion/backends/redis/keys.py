@@ -81,8 +81,12 @@ class Script(msgspec.Struct, frozen=True):
         return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
 
 
+_SCRIPTS = files(__package__) / "scripts"
+_PRELUDE = (_SCRIPTS / "prelude.lua").read_text("utf-8")
+
+
 def _script(name: str) -> Script:
-    text = (files(__package__) / "scripts" / f"{name}.lua").read_text("utf-8")
+    text = _PRELUDE + (_SCRIPTS / f"{name}.lua").read_text("utf-8")
     # What names a script in Redis, not what protects it.
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 

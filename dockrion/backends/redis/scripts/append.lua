@@ -1,25 +1,17 @@
--- Adds a batch to a run's log and replaces the run's record, both or neither.
--- A batch that is there already is accepted again, so that a writer may repeat it.
+-- Appends a batch to a run's log and replaces the run's record, both or neither.
+-- Repeating the last batch succeeds without a write, so that a writer may retry after a lost reply.
 -- KEYS run, events, watchers
--- ARGV owner, index entry, first sequence, most events to keep, seconds to live, record, output,
+-- ARGV owner, index entry, first sequence, maximum number of events kept, time to live, record, output,
 --      1 if the batch closes the log, 1 if it may follow a gap, and the events: type, time and data of
---      each, one after another, in MessagePack, since a client packs thousands of arguments slowly
+--      each, flat in one MessagePack array, since redis-py packs thousands of arguments slowly
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
-local function seconds(text)
-  local number = tonumber(text)
-  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
-end
-local function whole(text)
-  local number = tonumber(text)
-  return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0 and number
-end
 local first, window, ttl = whole(ARGV[3]), whole(ARGV[4]), seconds(ARGV[5])
 local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
 local wrong = #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl
-local sound, parts = pcall(cmsgpack.unpack, ARGV[10] or '')
+local unpacked, parts = pcall(cmsgpack.unpack, ARGV[10] or '')
 local texts = 0
-wrong = wrong or not sound or type(parts) ~= 'table'
+wrong = wrong or not unpacked or type(parts) ~= 'table'
 for _, part in pairs(wrong and {} or parts) do
   wrong = wrong or type(part) ~= 'string'
   texts = texts + 1
@@ -37,20 +29,20 @@ if may_gap then
   end
 end
 
-local held = redis.call('HMGET', run, 'owner', 'last', 'closed')
-local last = tonumber(held[2])
+local stored = redis.call('HMGET', run, 'owner', 'last', 'closed')
+local owner, last, closed = stored[1], tonumber(stored[2]), stored[3]
 local watching = redis.pcall('HKEYS', watchers)
 if watching.err then
   redis.call('DEL', watchers)
   watching = {}
 end
-if not held[1] or not last then
+if not owner or not last then
   if not may_gap then
     return {'missing'}
   end
   last = 0
-elseif held[1] ~= ARGV[1] then
-  return {held[3] and 'closed' or 'foreign'}
+elseif owner ~= ARGV[1] then
+  return {closed and 'closed' or 'foreign'}
 end
 
 local final = first + count - 1
@@ -61,7 +53,7 @@ if final == last and last > 0 then
     return {'ok', unpack(watching)}
   end
 end
-if held[3] then
+if closed then
   return {'closed'}
 end
 if first ~= last + 1 and not (may_gap and first > last) then

@@ -1,7 +1,7 @@
--- Leaves a request to cancel where the run's owner finds it, even if it is never told.
+-- Stores a request to cancel in the run, where its owner sees it even if the message to it is lost.
 -- KEYS run
 -- ARGV reason, as JSON
--- Returns the owner, or nothing when there is no run.
+-- Returns the owner, or nil when there is no such run.
 if #KEYS ~= 1 or #ARGV ~= 1 then
   return redis.error_reply('ERR wrong arguments for cancel')
 end

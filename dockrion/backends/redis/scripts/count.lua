@@ -1,24 +1,20 @@
--- Counts a use, in a window of time that begins with the first one.
--- KEYS uses
--- ARGV seconds of a window
--- What is there but no count is replaced.
--- Returns the uses so far and the milliseconds that are left.
-local function seconds(text)
-  local number = tonumber(text)
-  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
-end
+-- Counts one occurrence in a window of time that starts with the first one.
+-- KEYS counter
+-- ARGV length of the window in seconds
+-- A value that is not a count is replaced.
+-- Returns the count and the milliseconds until the window ends.
 local window = seconds(ARGV[1])
 if #KEYS ~= 1 or #ARGV ~= 1 or not window then
   return redis.error_reply('ERR wrong arguments for count')
 end
-local used = redis.pcall('INCR', KEYS[1])
-if type(used) ~= 'number' or used < 1 then
+local counted = redis.pcall('INCR', KEYS[1])
+if type(counted) ~= 'number' or counted < 1 then
   redis.call('SET', KEYS[1], 1)
-  used = 1
+  counted = 1
 end
 local left = redis.call('PTTL', KEYS[1])
 if left < 0 or left > window * 1000 then
   redis.call('EXPIRE', KEYS[1], window)
   left = window * 1000
 end
-return {used, left}
+return {counted, left}

@@ -1,32 +1,28 @@
--- Reads the events that follow a position, as far as they are without a gap between them.
+-- Reads the events after a position, up to the first gap between them.
 -- KEYS run, events
--- ARGV position, most events, bytes after which no more is added
--- Returns nothing when there is no run; else last sequence, 1 if closed, sequence of the first event
--- found, then type, time and data of each.
+-- ARGV position, maximum number of events, number of bytes after which no event is added
+-- Returns nil when there is no such run; else last sequence, 1 if closed, sequence of the first event
+-- read, then type, time and data of each.
 local run, events = KEYS[1], KEYS[2]
-local function whole(text)
-  local number = tonumber(text)
-  return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0 and number
-end
 local after, limit, bytes = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 if #KEYS ~= 2 or #ARGV ~= 3 or not after or not limit or limit < 1 or not bytes then
   return redis.error_reply('ERR wrong arguments for read')
 end
-local held = redis.call('HMGET', run, 'last', 'closed')
-local last = tonumber(held[1])
+local stored = redis.call('HMGET', run, 'last', 'closed')
+local last = tonumber(stored[1])
 if not last then
   return false
 end
-local page = {held[1], held[2] and 1 or 0, 0}
+local page = {stored[1], stored[2] and 1 or 0, 0}
 local sequence, size, count = after, 0, 0
 local chunk = 32
 while count < limit and size < bytes and sequence < last do
-  local found = redis.call(
+  local entries = redis.call(
     'XRANGE', events, string.format('%.0f-0', sequence + 1), '+', 'COUNT', math.min(chunk, limit - count))
-  if #found == 0 then
+  if #entries == 0 then
     return page
   end
-  for _, entry in ipairs(found) do
+  for _, entry in ipairs(entries) do
     local number = tonumber(string.match(entry[1], '^%d+'))
     if count == 0 then
       page[3] = string.format('%.0f', number)

@@ -1,13 +1,9 @@
--- Says how many readers a replica has on a run, so that it is told of new events.
+-- Sets the number of readers that a replica has on a run. Replicas in this hash are notified of appends.
 -- KEYS run, watchers
--- ARGV replica, its readers or -1 when it watches no more, most readers of all replicas or -1, seconds to
---      live, then replicas that are dead
+-- ARGV replica, its readers or -1 to remove it, maximum number of readers over all replicas or -1, time to
+--      live, then dead replicas, whose readers no longer count
 -- Returns 'ok', 'missing', or 'full' and the other replicas that have readers.
 local run, watchers = KEYS[1], KEYS[2]
-local function seconds(text)
-  local number = tonumber(text)
-  return number and number >= 1 and number < 2 ^ 31 and number % 1 == 0 and number
-end
 local readers, limit, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), seconds(ARGV[4])
 if #KEYS ~= 2 or #ARGV < 4 or not readers or readers % 1 ~= 0 or not limit or limit % 1 ~= 0 or not ttl then
   return redis.error_reply('ERR wrong arguments for watch')
