@@ -1,22 +1,22 @@
 """A client of a service: `async with Client(url) as client: async for event in client.stream(payload)`."""
 
-from dockrion.client.client import Accepted, Answer, Client, Run
+from dockrion.client.client import Accepted, Client, InvokeResult, Run
 from dockrion.client.errors import (
+    AgentTimeout,
     ClientError,
     Conflict,
     ConnectionLost,
     EventsGone,
-    Failed,
     Forbidden,
-    Garbled,
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
-    Refused,
-    TimedOut,
-    TooMany,
+    ProtocolError,
+    ResponseError,
+    ServerError,
+    ServiceUnavailable,
+    TooManyRequests,
     Unauthorized,
-    Unavailable,
 )
 from dockrion.client.events import Custom, Gap
 from dockrion.client.stream import Stream
@@ -35,7 +35,7 @@ from dockrion.events import (
 
 __all__ = [
     "Accepted",
-    "Answer",
+    "AgentTimeout",
     "Cancelled",
     "Checkpoint",
     "Client",
@@ -47,23 +47,23 @@ __all__ = [
     "Error",
     "Event",
     "EventsGone",
-    "Failed",
     "Forbidden",
     "Gap",
-    "Garbled",
     "Heartbeat",
     "InvalidRequest",
+    "InvokeResult",
     "NotFound",
     "PayloadTooLarge",
     "Progress",
-    "Refused",
+    "ProtocolError",
+    "ResponseError",
     "Run",
+    "ServerError",
+    "ServiceUnavailable",
     "Started",
     "Step",
     "Stream",
-    "TimedOut",
     "Token",
-    "TooMany",
+    "TooManyRequests",
     "Unauthorized",
-    "Unavailable",
 ]

@@ -8,16 +8,16 @@ from typing import Any, Literal, Self
 import msgspec
 from aiohttp import hdrs
 
-from dockrion.client.connection import INVOKE, NOT_BEGUN, STREAM, Ask, Service, Token
-from dockrion.client.errors import Garbled
+from dockrion.client.connection import INVOKE, NOT_BEGUN, STREAM, Request, Service, Token
+from dockrion.client.errors import ProtocolError
 from dockrion.client.stream import Stream
 from dockrion.ids import RUN_ID_PATTERN
 
-PATIENCE_SECONDS = 60.0
+RETRY_TIMEOUT_SECONDS = 60.0
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class InvokeResult(msgspec.Struct, frozen=True):
     """What an agent answered.
 
     Attributes:
@@ -81,7 +81,7 @@ class Client:
             once more when the service does not accept what it gave.
         api_key: Sent as `X-API-Key`.
         headers: More headers of each request.
-        patience: Seconds to go on trying while the service is away or busy.
+        retry_timeout: Seconds to keep retrying while the service is unreachable or busy; 0 for no retry.
 
     Raises:
         ValueError: The URL is none.
@@ -94,10 +94,10 @@ class Client:
         token: Token | None = None,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
-        patience: float = PATIENCE_SECONDS,
+        retry_timeout: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
         key = {} if api_key is None else {"X-API-Key": api_key}
-        self._service = Service(url, token, {**(headers or {}), **key}, patience)
+        self._service = Service(url, token, {**(headers or {}), **key}, retry_timeout)
 
     async def __aenter__(self) -> Self:
         self._service.open()
@@ -109,7 +109,7 @@ class Client:
         await self._service.aclose()
 
     def stream(self, payload: Any, *, resume: bool = True) -> Stream:
-        """Ask the agent and return its events as they come (pattern A).
+        """Run the agent and return its events as they are emitted (pattern A).
 
         Nothing is sent before the first event is asked for. To leave the loop before the run is over is to
         cancel it.
@@ -119,7 +119,7 @@ class Client:
             resume: Go on with the run when the connection is lost. Without it such a run is cancelled, which
                 is what a service without `streaming.async_runs` needs: there nobody could go on or cancel.
         """
-        ask = Ask(
+        request = Request(
             method=hdrs.METH_POST,
             path=("invoke", "stream"),
             query={"on_disconnect": "continue" if resume else "cancel"},
@@ -128,7 +128,7 @@ class Client:
             unworked=NOT_BEGUN,
             timeout=STREAM,
         )
-        return Stream(self._service, begin=ask, resume=resume)
+        return Stream(self._service, begin=request, resume=resume)
 
     def events(self, run_id: str, after: int = 0) -> Stream:
         """Return the events of a run (pattern B), also of one that is long over.
@@ -144,16 +144,16 @@ class Client:
             raise ValueError("after is the sequence of an event, or 0")
         return Stream(self._service, run_id=_checked(run_id), after=after)
 
-    async def invoke(self, payload: Any) -> Answer:
-        """Ask the agent and wait for its answer, bounded by the service's `arguments.timeout_sec`.
+    async def invoke(self, payload: Any) -> InvokeResult:
+        """Run the agent and wait for its output, at most as long as the service's `arguments.timeout_sec`.
 
         Raises:
-            Failed, TimedOut: The agent failed, or took too long.
+            ServerError, AgentTimeout: The agent failed, or took too long.
             ClientError: Another error.
         """
         body = msgspec.json.encode(payload)
-        ask = Ask(method=hdrs.METH_POST, path=("invoke",), body=body, timeout=INVOKE)
-        return await self._service.json(ask, Answer)
+        request = Request(method=hdrs.METH_POST, path=("invoke",), body=body, timeout=INVOKE)
+        return await self._service.json(request, InvokeResult)
 
     async def start(self, payload: Any, run_id: str | None = None) -> Accepted:
         """Begin a run, and return while it works.
@@ -167,14 +167,14 @@ class Client:
             ValueError: The run id is malformed.
             ClientError: Another error.
         """
-        ask = Ask(
+        request = Request(
             method=hdrs.METH_POST,
             path=("runs",),
             query={} if run_id is None else {"run_id": _checked(run_id)},
             body=msgspec.json.encode(payload),
             unworked=NOT_BEGUN,
         )
-        return await self._service.json(ask, Accepted)
+        return await self._service.json(request, Accepted)
 
     async def get(self, run_id: str) -> Run:
         """Return the record of a run.
@@ -183,7 +183,7 @@ class Client:
             NotFound: There is none.
             ClientError: Another error.
         """
-        return await self._service.json(Ask(method=hdrs.METH_GET, path=("runs", _checked(run_id))), Run)
+        return await self._service.json(Request(method=hdrs.METH_GET, path=("runs", _checked(run_id))), Run)
 
     async def runs(self, status: Status | None = None) -> AsyncIterator[Run]:
         """Yield the runs, newest first, without their outputs; pages are fetched as they are wanted.
@@ -196,13 +196,13 @@ class Client:
         """
         query: dict[str, str] = {} if status is None else {"status": status}
         while True:
-            page = await self._service.json(Ask(method=hdrs.METH_GET, path=("runs",), query=query), _Page)
+            page = await self._service.json(Request(method=hdrs.METH_GET, path=("runs",), query=query), _Page)
             for run in page.items:
                 yield run
             if page.next is None:
                 return
             if page.next == query.get("cursor"):
-                raise Garbled("the list of runs does not go on")
+                raise ProtocolError("the list of runs does not go on")
             query["cursor"] = page.next
 
     async def cancel(self, run_id: str, reason: str | None = None) -> None:
@@ -215,7 +215,7 @@ class Client:
         """
         query = {} if reason is None else {"reason": reason}
         await self._service.json(
-            Ask(method=hdrs.METH_DELETE, path=("runs", _checked(run_id)), query=query), _Ended
+            Request(method=hdrs.METH_DELETE, path=("runs", _checked(run_id)), query=query), _Ended
         )
 
 

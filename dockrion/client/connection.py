@@ -15,7 +15,14 @@ from yarl import URL
 
 from dockrion import errors
 from dockrion.client.backoff import Patience
-from dockrion.client.errors import ClientError, ConnectionLost, Garbled, Refused, Unauthorized, refusal
+from dockrion.client.errors import (
+    ClientError,
+    ConnectionLost,
+    ProtocolError,
+    ResponseError,
+    Unauthorized,
+    refusal,
+)
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 310.0  # more than the longest heartbeat_interval
@@ -41,7 +48,7 @@ Token = str | Callable[[], str | Awaitable[str]]
 T = TypeVar("T")
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
     Attributes:
@@ -58,7 +65,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     timeout: aiohttp.ClientTimeout = ANSWER
 
 
-Send = Callable[[Ask], Awaitable[aiohttp.ClientResponse]]
+Send = Callable[[Request], Awaitable[aiohttp.ClientResponse]]
 
 
 class Reader(Protocol):
@@ -74,7 +81,7 @@ class Service:
         url: Where it is.
         token: What proves who asks, or a function, sync or async, that is called for each request.
         headers: More headers of each request.
-        patience: Seconds to go on trying while it is away or busy.
+        retry_timeout: Seconds to keep retrying while the service is unreachable or busy; 0 for no retry.
 
     Attributes:
         streams: Those that are being read.
@@ -83,13 +90,15 @@ class Service:
         ValueError: The URL is none.
     """
 
-    def __init__(self, url: str, token: Token | None, headers: Mapping[str, str], patience: float) -> None:
+    def __init__(
+        self, url: str, token: Token | None, headers: Mapping[str, str], retry_timeout: float
+    ) -> None:
         self._url = URL(url)
         if self._url.scheme not in ("http", "https") or not self._url.host or self._url.query_string:
             raise ValueError("the URL of a service is http://host:port or https://host:port")
         self._token = token
         self._headers = headers
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._session: aiohttp.ClientSession | None = None
         self.streams: set[Reader] = set()
         self._last_words: set[asyncio.Task[None]] = set()
@@ -122,7 +131,7 @@ class Service:
                 await session.close()
 
     def patience(self) -> Patience:
-        return Patience(self._patience)
+        return Patience(self._retry_timeout)
 
     def at_last(self, asking: Coroutine[None, None, None]) -> None:
         """Let something be asked that nobody waits for, by itself or before the service is closed."""
@@ -134,47 +143,47 @@ class Service:
         """Ask for a run to be cancelled.
 
         Raises:
-            Refused, ConnectionLost, Garbled: As `once`.
+            ResponseError, ConnectionLost, ProtocolError: As `once`.
         """
-        ask = Ask(method=hdrs.METH_DELETE, path=("runs", run_id), query={"reason": reason})
-        (await self.once(ask)).close()
+        request = Request(method=hdrs.METH_DELETE, path=("runs", run_id), query={"reason": reason})
+        (await self.once(request)).close()
 
-    async def json(self, ask: Ask, kind: type[T]) -> T:
+    async def json(self, request: Request, kind: type[T]) -> T:
         """Send a request and return its answer.
 
         Raises:
-            Refused: The service answered with an error.
+            ResponseError: The service answered with an error.
             ConnectionLost: It cannot be reached, or the connection broke.
-            Garbled: The answer is not what it should be.
+            ProtocolError: The answer is not what it should be.
         """
-        answer = await self.patiently(ask)
+        answer = await self.patiently(request)
         try:
             body = await self._body(answer, MOST_BYTES)
             if len(body) > MOST_BYTES:
-                raise Garbled(f"the answer to {_name(ask)} is too long")
+                raise ProtocolError(f"the answer to {_name(request)} is too long")
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Garbled(f"the answer to {_name(ask)} is none of Dockrion's: {error}") from None
+            raise ProtocolError(f"the answer to {_name(request)} is none of Dockrion's: {error}") from None
         finally:
             release(answer)
 
-    async def patiently(self, ask: Ask, send: Send | None = None) -> aiohttp.ClientResponse:
+    async def patiently(self, request: Request, send: Send | None = None) -> aiohttp.ClientResponse:
         """Send a request, and again as long as the service says when, where that is safe.
 
         Args:
-            ask: The request.
+            request: The request.
             send: Sends it, `once` unless given.
 
         Raises:
-            Refused, ConnectionLost, Garbled: As `once`.
+            ResponseError, ConnectionLost, ProtocolError: As `once`.
         """
         patience = self.patience()
         send = send or self.once
         while True:
             try:
-                return await send(ask)
-            except Refused as error:
-                safe = ask.method == hdrs.METH_GET or error.code in ask.unworked
+                return await send(request)
+            except ResponseError as error:
+                safe = request.method == hdrs.METH_GET or error.code in request.unworked
                 if error.retry_after is None or not safe:
                     raise
                 pause = patience.pause(error.retry_after)
@@ -182,22 +191,22 @@ class Service:
                     raise
             await asyncio.sleep(pause)
 
-    async def once(self, ask: Ask) -> aiohttp.ClientResponse:
+    async def once(self, request: Request) -> aiohttp.ClientResponse:
         """Send a request; where it is refused for its token, and there is a new one, once more.
 
         Raises:
-            Refused: The service answered with an error.
+            ResponseError: The service answered with an error.
             ConnectionLost: It cannot be reached, or the connection broke.
-            Garbled: The answer is no HTTP.
+            ProtocolError: The answer is no HTTP.
         """
         token = await self._current_token()
         try:
-            return await self._send(ask, token)
+            return await self._send(request, token)
         except Unauthorized:
             renewed = await self._current_token()
             if renewed == token:
                 raise
-        return await self._send(ask, renewed)
+        return await self._send(request, renewed)
 
     async def read(self, answer: aiohttp.ClientResponse) -> bytes:
         """Return what has come of an answer, nothing at its end.
@@ -214,21 +223,21 @@ class Service:
         given = self._token()
         return await given if inspect.isawaitable(given) else given
 
-    async def _send(self, ask: Ask, token: str | None) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, token: str | None) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is closed: use it inside `async with`")
-        headers = dict(ask.headers)
+        headers = dict(request.headers)
         if token is not None:
             headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
-        if ask.body is not None:
+        if request.body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
         with self._connected():
             answer = await self._session.request(
-                ask.method,
-                self._url.joinpath(*ask.path).with_query(ask.query or None),
+                request.method,
+                self._url.joinpath(*request.path).with_query(request.query or None),
                 headers=headers,
-                data=ask.body,
-                timeout=ask.timeout,
+                data=request.body,
+                timeout=request.timeout,
                 allow_redirects=False,  # credentials are for this service
             )
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -252,7 +261,7 @@ class Service:
 
         Raises:
             ConnectionLost: It broke, or there is none.
-            Garbled: What came over it is no HTTP.
+            ProtocolError: What came over it is no HTTP.
         """
         where = self._url.origin()  # without what may be secret
         try:
@@ -268,7 +277,7 @@ class Service:
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
             raise ConnectionLost(f"the connection to {where} broke") from error
         except aiohttp.ClientError as error:
-            raise Garbled(f"what {where} answers is no HTTP") from error
+            raise ProtocolError(f"what {where} answers is no HTTP") from error
 
 
 def release(answer: aiohttp.ClientResponse) -> None:
@@ -289,5 +298,5 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "no connection"
 
 
-def _name(ask: Ask) -> str:
-    return f"{ask.method} /{'/'.join(ask.path)}"
+def _name(request: Request) -> str:
+    return f"{request.method} /{'/'.join(request.path)}"

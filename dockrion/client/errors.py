@@ -30,7 +30,7 @@ class ConnectionLost(ClientError):
         self.after = 0
 
 
-class Garbled(ClientError):
+class ProtocolError(ClientError):
     """The answer is none of Dockrion's, or breaks what Dockrion promises."""
 
 
@@ -38,7 +38,7 @@ class EventsGone(ClientError):
     """The run's events are no longer stored."""
 
 
-class Refused(ClientError):
+class ResponseError(ClientError):
     """The service answered with an error.
 
     Attributes:
@@ -60,58 +60,58 @@ class Refused(ClientError):
         self.retry_after = retry_after
 
 
-class InvalidRequest(Refused):
+class InvalidRequest(ResponseError):
     """What was sent is malformed, breaks the schema or a policy, or makes no sense now."""
 
 
-class Unauthorized(Refused):
+class Unauthorized(ResponseError):
     """The token or key is missing, wrong or expired."""
 
 
-class Forbidden(Refused):
+class Forbidden(ResponseError):
     """The caller may not do this."""
 
 
-class NotFound(Refused):
+class NotFound(ResponseError):
     """No such run, or nothing is there."""
 
 
-class Conflict(Refused):
+class Conflict(ResponseError):
     """A run of this id exists."""
 
 
-class PayloadTooLarge(Refused):
+class PayloadTooLarge(ResponseError):
     """The payload is larger than the service takes."""
 
 
-class TooMany(Refused):
+class TooManyRequests(ResponseError):
     """A limit of rates, runs, readers or connections; `code` says which."""
 
 
-class Failed(Refused):
+class ServerError(ResponseError):
     """The agent failed, or the service did; `code` says which."""
 
 
-class Unavailable(Refused):
+class ServiceUnavailable(ResponseError):
     """The service does not take work now."""
 
 
-class TimedOut(Refused):
+class AgentTimeout(ResponseError):
     """The agent took too long."""
 
 
-_BY_STATUS: dict[int, type[Refused]] = {
+_BY_STATUS: dict[int, type[ResponseError]] = {
     400: InvalidRequest,
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
     409: Conflict,
     413: PayloadTooLarge,
-    429: TooMany,
-    500: Failed,
-    502: Failed,
-    503: Unavailable,
-    504: TimedOut,
+    429: TooManyRequests,
+    500: ServerError,
+    502: ServerError,
+    503: ServiceUnavailable,
+    504: AgentTimeout,
 }
 
 
@@ -121,7 +121,7 @@ class _Body(msgspec.Struct):
     details: Any = None
 
 
-def refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> Refused:
+def refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> ResponseError:
     """Return the error that an answer is.
 
     Args:
@@ -130,7 +130,7 @@ def refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -
         headers: Its headers.
         body: The beginning of its body.
     """
-    kind = _BY_STATUS.get(status, Refused)
+    kind = _BY_STATUS.get(status, ResponseError)
     retry_after = _seconds(headers.get("Retry-After", ""))
     try:
         told = msgspec.json.decode(body, type=_Body)

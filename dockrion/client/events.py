@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dockrion.client.errors import Garbled
+from dockrion.client.errors import ProtocolError
 from dockrion.events import COMMON_FIELDS, CONFIGURABLE, CUSTOM_PREFIX, MANDATORY, Event
 from dockrion.wire.sse import Message
 
@@ -44,28 +44,28 @@ def gap(message: Message) -> Gap:
     """Return the gap that a control frame tells of.
 
     Raises:
-        Garbled: It tells of none.
+        ProtocolError: It tells of none.
     """
     try:
         return _gaps.decode(message.data)
     except (msgspec.DecodeError, RecursionError):
-        raise Garbled("a gap that says not of what") from None
+        raise ProtocolError("a gap that says not of what") from None
 
 
 def event(message: Message) -> Event:
     """Return the event that a frame carries.
 
     Raises:
-        Garbled: It carries none, or another than it says.
+        ProtocolError: It carries none, or another than it says.
     """
     try:
         found = _decoded(message)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Garbled(
+        raise ProtocolError(
             f"event {message.id} is not as an event of type {message.event:.50} is: {error}"
         ) from None
     if (found.type, str(found.sequence)) != (message.event, message.id):
-        raise Garbled(f"event {message.id} carries the data of another")
+        raise ProtocolError(f"event {message.id} carries the data of another")
     return found
 
 

@@ -12,8 +12,8 @@ import msgspec
 from aiohttp import hdrs
 
 from dockrion.client import events
-from dockrion.client.connection import MOST_BYTES, STREAM, Ask, Service, release
-from dockrion.client.errors import ClientError, ConnectionLost, EventsGone, Garbled, Refused
+from dockrion.client.connection import MOST_BYTES, STREAM, Request, Service, release
+from dockrion.client.errors import ClientError, ConnectionLost, EventsGone, ProtocolError, ResponseError
 from dockrion.client.events import Gap
 from dockrion.events import TERMINAL, Event
 from dockrion.ids import RUN_ID_PATTERN
@@ -37,16 +37,16 @@ class Stream:
         after: The last sequence that was read.
 
     Args:
-        service: Where to ask.
+        service: The service that runs the agent.
         run_id: The run, empty for one that is to be begun.
         after: The last sequence that is not wanted.
         begin: The request that begins it.
         resume: Whether to go on when the connection is lost.
 
     Raises:
-        Refused: The service answered with an error.
+        ResponseError: The service answered with an error.
         ConnectionLost: It cannot be reached; or the connection broke and does not come back.
-        Garbled: What it sends is not what Dockrion promises.
+        ProtocolError: What it sends is not what Dockrion promises.
         EventsGone: The run is no longer stored, though it was not over.
     """
 
@@ -56,7 +56,7 @@ class Stream:
         *,
         run_id: str = "",
         after: int = 0,
-        begin: Ask | None = None,
+        begin: Request | None = None,
         resume: bool = True,
     ) -> None:
         self.run_id = run_id
@@ -119,7 +119,7 @@ class Stream:
             lost: ClientError = ConnectionLost("the stream ended before the run did")
         except ConnectionLost as error:
             lost = error
-        except Refused as error:
+        except ResponseError as error:
             if error.status not in _AWAY:
                 raise
             lost = error
@@ -141,7 +141,7 @@ class Stream:
             self._disconnect()
             return None
         if answer.content_type != "text/event-stream":
-            raise Garbled("the answer is no stream of events")
+            raise ProtocolError("the answer is no stream of events")
         self.run_id = self.run_id or _run_id(answer)
         self._established = True
         self._planned = False
@@ -149,9 +149,9 @@ class Stream:
         self._decoder = Decoder()
         return answer
 
-    async def _begin_once(self, ask: Ask) -> aiohttp.ClientResponse:
+    async def _begin_once(self, request: Request) -> aiohttp.ClientResponse:
         """Begin the run. Whoever is cancelled before its name is known does not leave it behind."""
-        sent = asyncio.create_task(self._service.once(ask))
+        sent = asyncio.create_task(self._service.once(request))
         try:
             return await asyncio.shield(sent)
         except asyncio.CancelledError:
@@ -164,19 +164,19 @@ class Stream:
         if self._resume and (run_id := _run_id(answer)):
             await self._service.cancel(run_id, _LEFT)
 
-    def _ask(self) -> Ask:
+    def _ask(self) -> Request:
         headers: dict[str, str] = {hdrs.ACCEPT: "text/event-stream"}
         if self.after:
             headers["Last-Event-ID"] = str(self.after)
         path = ("runs", self.run_id, "events")
-        return Ask(method=hdrs.METH_GET, path=path, headers=headers, timeout=STREAM)
+        return Request(method=hdrs.METH_GET, path=path, headers=headers, timeout=STREAM)
 
     def _decoded(self, data: bytes) -> list[Message]:
         decoder = self._decoder
         comments = decoder.comments
         messages = decoder.feed(data)
         if decoder.pending > MOST_BYTES:
-            raise Garbled("an event does not end")
+            raise ProtocolError("an event does not end")
         if decoder.retry is not None:
             self._patience.wants(decoder.retry / 1000)
         if messages or decoder.comments > comments:
@@ -202,13 +202,15 @@ class Stream:
     def _advance(self, message: Message) -> None:
         sequence = message.id or ""
         if not _SEQUENCE.fullmatch(sequence) or int(sequence) != self.after + 1:
-            raise Garbled(f"event {sequence:.20} came where {self.after + 1} had to")
+            raise ProtocolError(f"event {sequence:.20} came where {self.after + 1} had to")
         self.after += 1
         self._over = message.event in TERMINAL
 
     def _skip(self, gap: Gap) -> None:
         if gap.requested != self.after + 1 or gap.first_available <= gap.requested:
-            raise Garbled(f"a gap from {gap.requested} to {gap.first_available} came behind {self.after}")
+            raise ProtocolError(
+                f"a gap from {gap.requested} to {gap.first_available} came behind {self.after}"
+            )
         self.after = gap.first_available - 1
 
     async def _wait(self, lost: ClientError) -> None:
@@ -224,7 +226,7 @@ class Stream:
             self._planned = False
             pause: float | None = self._patience.rest(time.monotonic() - self._opened_at)
         else:
-            at_least = lost.retry_after if isinstance(lost, Refused) else None
+            at_least = lost.retry_after if isinstance(lost, ResponseError) else None
             pause = self._patience.pause(at_least or 0.0)
         if pause is None:
             raise lost
@@ -239,7 +241,7 @@ class Stream:
 def _run_id(answer: aiohttp.ClientResponse) -> str:
     run_id = answer.headers.get("X-Run-Id", "")
     if run_id and not RUN_ID_PATTERN.fullmatch(run_id):
-        raise Garbled("the service names a run as no run can be named")
+        raise ProtocolError("the service names a run as no run can be named")
     return run_id
 
 

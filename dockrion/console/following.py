@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from dockrion.client import Client, ClientError, ConnectionLost, Refused, Stream
+from dockrion.client import Client, ClientError, ConnectionLost, ResponseError, Stream
 from dockrion.console.arguments import client
 from dockrion.console.display import Display
 
@@ -109,6 +109,6 @@ def _explained(error: ClientError) -> str:
     match error:
         case ConnectionLost(run_id=run_id) if run_id:
             return f"{error}; to go on: dockrion watch {run_id}"
-        case Refused(details=details) if details is not None:
+        case ResponseError(details=details) if details is not None:
             return f"{error}\n{msgspec.json.encode(details).decode()[:_MOST_DETAILS]}"
     return str(error)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask the agent, and show what it does.
+    """Send the payload to the agent, and show what it does.
 
     Returns:
         The exit code: 0 where it answered, else 1.

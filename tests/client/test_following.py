@@ -22,10 +22,10 @@ from dockrion.client import (
     Event,
     EventsGone,
     Gap,
-    Garbled,
     Heartbeat,
     NotFound,
     Progress,
+    ProtocolError,
     Started,
     Step,
     Token,
@@ -292,7 +292,7 @@ async def test_a_slow_service_is_read_as_it_comes(connect: Connect) -> None:
 async def test_garbage_is_said_to_be_that(connect: Connect, garbage: bytes) -> None:
     async with scripted(garbage) as server:
         client = await connect(server.url)
-        with pytest.raises(Garbled) as raised:
+        with pytest.raises(ProtocolError) as raised:
             _ = [event async for event in client.stream({})]
     assert len(str(raised.value)) < 300
     assert len(server.requests) == 1
@@ -304,7 +304,7 @@ async def test_an_event_that_does_not_end_is_not_kept_for_ever(
     monkeypatch.setattr("dockrion.client.stream.MOST_BYTES", 100_000)
     async with scripted(HEAD + b"data: " + b"x" * 200_000) as server:
         client = await connect(server.url)
-        with pytest.raises(Garbled, match="does not end"):
+        with pytest.raises(ProtocolError, match="does not end"):
             _ = [event async for event in client.events("r")]
 
 
@@ -335,7 +335,7 @@ async def test_events_that_are_no_longer_stored(connect: Connect) -> None:
 
 async def test_a_service_that_does_not_come_back_is_given_up_with_where_to_go_on(connect: Connect) -> None:
     async with scripted(HEAD + entry(1) + entry(2), HEAD) as server:
-        client = await connect(server.url, patience=0.05)
+        client = await connect(server.url, retry_timeout=0.05)
         with pytest.raises(ConnectionLost) as raised:
             _ = [event async for event in client.stream({})]
     assert (raised.value.run_id, raised.value.after) == ("r", 2)
@@ -358,7 +358,7 @@ async def test_a_run_that_cannot_be_resumed_is_not(connect: Connect) -> None:
 async def test_a_run_does_not_end_without_a_last_event(connect: Connect) -> None:
     async with scripted(HEAD + entry(1), b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n") as server:
         client = await connect(server.url)
-        with pytest.raises(Garbled):
+        with pytest.raises(ProtocolError):
             _ = [event async for event in client.events("r")]
 
 

@@ -164,7 +164,7 @@ async def test_a_run_is_not_forgotten_whose_name_comes_after_its_caller_left() -
 
 async def test_a_stream_is_read_once(connect: Connect) -> None:
     async with scripted(HEAD) as server:
-        client = await connect(server.url, patience=0)
+        client = await connect(server.url, retry_timeout=0)
         stream = client.events("r")
         with pytest.raises(ConnectionLost):
             await anext(aiter(stream))

@@ -14,21 +14,21 @@ import pytest
 
 from dockrion import errors as served_errors
 from dockrion.client import (
+    AgentTimeout,
     Client,
     ClientError,
     Conflict,
     ConnectionLost,
-    Failed,
     Forbidden,
-    Garbled,
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
-    Refused,
-    TimedOut,
-    TooMany,
+    ProtocolError,
+    ResponseError,
+    ServerError,
+    ServiceUnavailable,
+    TooManyRequests,
     Unauthorized,
-    Unavailable,
     errors,
 )
 from dockrion.client.backoff import LONGEST_PAUSE_SECONDS, Patience
@@ -73,7 +73,7 @@ async def test_all_runs_are_listed_page_by_page(serve: Serve, connect: Connect) 
     page = json('{"items":[],"next":"again"}')
     async with scripted(page) as server:
         client = await connect(server.url)
-        with pytest.raises(Garbled):
+        with pytest.raises(ProtocolError):
             _ = [run async for run in client.runs()]
 
 
@@ -96,19 +96,21 @@ async def test_a_run_is_cancelled_with_a_reason(serve: Serve, connect: Connect) 
         (404, NotFound),
         (409, Conflict),
         (413, PayloadTooLarge),
-        (429, TooMany),
-        (500, Failed),
-        (502, Failed),
-        (503, Unavailable),
-        (504, TimedOut),
-        (418, Refused),
-        (307, Refused),
+        (429, TooManyRequests),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServiceUnavailable),
+        (504, AgentTimeout),
+        (418, ResponseError),
+        (307, ResponseError),
     ],
 )
-async def test_each_status_is_an_error_of_its_own(connect: Connect, status: int, kind: type[Refused]) -> None:
+async def test_each_status_is_an_error_of_its_own(
+    connect: Connect, status: int, kind: type[ResponseError]
+) -> None:
     async with scripted(refused(status, "A_CODE", message="why")) as server:
         client = await connect(server.url)
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(ResponseError) as raised:
             await client.invoke({})
     error = raised.value
     assert type(error) is kind
@@ -128,7 +130,7 @@ async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
         answer = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n" + body
         async with scripted(answer) as server:
             client = await connect(server.url)
-            with pytest.raises(Failed, match="Bad Gateway") as raised:
+            with pytest.raises(ServerError, match="Bad Gateway") as raised:
                 await client.get("r")
         assert raised.value.code == ""
 
@@ -168,16 +170,22 @@ async def test_a_stream_waits_to_begin_and_to_resume(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (refused(503, "SERVICE_UNAVAILABLE", SOON), Unavailable),  # of /invoke: the agent may have worked
-        (b"HTTP/1.1 503 No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", Unavailable),
-        (refused(500, "TOO_MANY_RUNS"), Failed),
-        (refused(429, "RATE_LIMIT_EXCEEDED", "Retry-After: 3600\r\n"), TooMany),
+        (
+            refused(503, "SERVICE_UNAVAILABLE", SOON),
+            ServiceUnavailable,
+        ),  # of /invoke: the agent may have worked
+        (
+            b"HTTP/1.1 503 No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            ServiceUnavailable,
+        ),
+        (refused(500, "TOO_MANY_RUNS"), ServerError),
+        (refused(429, "RATE_LIMIT_EXCEEDED", "Retry-After: 3600\r\n"), TooManyRequests),
         (b"", ConnectionLost),
         (b"HTTP/1.1 200 OK\r\nContent-Len", ConnectionLost),
         (ANSWER[:-5], ConnectionLost),
-        (json("no JSON"), Garbled),
-        (json('{"success":true}'), Garbled),
-        (json("[" * 5000), Garbled),
+        (json("no JSON"), ProtocolError),
+        (json('{"success":true}'), ProtocolError),
+        (json("[" * 5000), ProtocolError),
     ],
 )
 async def test_what_may_have_been_worked_on_is_never_sent_twice(
@@ -220,7 +228,7 @@ async def test_silence_has_an_end(connect: Connect, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("dockrion.client.stream.STREAM", aiohttp.ClientTimeout(total=None, sock_read=0.05))
     async with listening(hold) as port:
-        client = await connect(f"http://127.0.0.1:{port}", patience=0.01)
+        client = await connect(f"http://127.0.0.1:{port}", retry_timeout=0.01)
         with pytest.raises(ConnectionLost, match="sent nothing for too long"):
             _ = [event async for event in client.events("r")]
 
@@ -267,7 +275,7 @@ async def test_credentials_are_for_the_service_alone(connect: Connect) -> None:
         away = f"HTTP/1.1 307 Go\r\nLocation: {other.url}/invoke\r\nContent-Length: 0\r\n\r\n".encode()
         async with scripted(away) as server:
             client = await connect(server.url, api_key="a-secret")
-            with pytest.raises(Refused, match="307"):
+            with pytest.raises(ResponseError, match="307"):
                 await client.invoke({})
         assert other.requests == []
 
@@ -340,11 +348,13 @@ def test_a_client_needs_nothing_of_the_server_s() -> None:
     ).stdout.split()
     needed = {
         "dockrion",
+        "dockrion.errors",
         "dockrion.events.control_frames",
         "dockrion.events",
         "dockrion.events.encoding",
         "dockrion.events.filter",
         "dockrion.events.types",
+        "dockrion.ids",
         "dockrion.json_encoding",
         "dockrion.wire",
         "dockrion.wire.sse",
