@@ -96,13 +96,13 @@ class SafetySpec(Section, frozen=True):
 
 
 class ToolsSpec(Section, frozen=True):
-    allowed: Annotated[list[Text], about("ToolPolicy the agent may call.")] = field(default_factory=list)
+    allowed: Annotated[list[Text], about("Tools the agent may call.")] = field(default_factory=list)
     deny_by_default: Annotated[bool, about("Only those.")] = False
 
 
 class PoliciesSpec(Section, frozen=True):
     safety: Annotated[SafetySpec | None, about("Texts.")] = None
-    tools: Annotated[ToolsSpec | None, about("ToolPolicy.")] = None
+    tools: Annotated[ToolsSpec | None, about("Tools.")] = None
 
 
 class IncludeSpec(Section, frozen=True):
