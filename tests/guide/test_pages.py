@@ -29,7 +29,7 @@ from tests.servers import KINDS, shared
 from tests.support import TIMEOUT_SECONDS, dockfile
 
 KEY = "a-key-that-is-long-enough"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SETUP = "python3 -m venv --without-pip .venv && python3 -m pip --python .venv install --quiet "
