@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.test_readme import ROOT, free_port, running
+from tests.guide.services import ROOT, free_port, running
 
 TEXT = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 BUILD, FINAL = TEXT.split("\nFROM ")[1:]

@@ -1,19 +1,11 @@
 """The README's examples are run, and its tables are held against the code."""
 
-import asyncio
 import inspect
-import os
 import re
 import shlex
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import yaml
 
@@ -23,13 +15,11 @@ from dockrion.dockfile.reference import table
 from dockrion.errors import DockrionError
 from dockrion.metrics import Metrics
 from dockrion.web.app import create_app
-from tests import curl
 from tests.backends.conformance import forget
-from tests.servers import KINDS, shared
-from tests.support import TIMEOUT_SECONDS, dockfile
+from tests.guide.services import KEY, ROOT, agent_process, free_port, running, shell
+from tests.servers import KINDS
+from tests.support import dockfile
 
-KEY = "a-key-that-is-long-enough"
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SETUP = "python3 -m venv --without-pip .venv && python3 -m pip --python .venv install --quiet "
@@ -50,63 +40,6 @@ def rows(*header: str) -> list[list[str]]:
 
 def names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
-
-
-@contextmanager
-def running(dockfile: Path, port: int, folder: Path, **variables: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
-    environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url} | variables
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            asyncio.run(_until_ready(port))
-            yield
-        finally:
-            process.terminate()
-            assert process.wait(TIMEOUT_SECONDS) == 0
-
-
-@contextmanager
-def agent_process() -> Iterator[str]:
-    """Run the sample agent process, and return its URL."""
-    port = free_port()
-    command = [sys.executable, str(ROOT / "config/agents/process.py"), str(port)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            process.terminate()
-
-
-async def _until_ready(port: int) -> None:
-    async with asyncio.timeout(TIMEOUT_SECONDS), aiohttp.ClientSession() as client:
-        while True:
-            try:
-                async with client.get(f"http://127.0.0.1:{port}/ready") as answer:
-                    if answer.ok:
-                        return
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def shell(text: str, folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", define_curl + text],
-        cwd=folder,
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, (text, done.stdout, done.stderr)
-    return done.stdout
 
 
 def test_each_of_the_two_commands_is_one_line_that_sets_up_all_it_needs() -> None:

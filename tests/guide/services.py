@@ -1,0 +1,79 @@
+"""The services and shells that the examples of the guide are run with."""
+
+import asyncio
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from tests import curl
+from tests.servers import KINDS, shared
+from tests.support import TIMEOUT_SECONDS
+
+ROOT = Path(__file__).parents[2]
+KEY = "a-key-that-is-long-enough"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(dockfile: Path, port: int, folder: Path, **variables: str) -> Iterator[None]:
+    """Run a service in a working directory until the block ends; it has to exit with 0."""
+    command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
+    environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url} | variables
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
+        try:
+            asyncio.run(_until_ready(port))
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(TIMEOUT_SECONDS) == 0
+
+
+@contextmanager
+def agent_process() -> Iterator[str]:
+    """Run the sample agent process, and return its URL."""
+    port = free_port()
+    command = [sys.executable, str(ROOT / "config/agents/process.py"), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+
+
+async def _until_ready(port: int) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS), aiohttp.ClientSession() as client:
+        while True:
+            try:
+                async with client.get(f"http://127.0.0.1:{port}/ready") as response:
+                    if response.ok:
+                        return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.02)
+
+
+def shell(text: str, folder: Path, **variables: str) -> str:
+    """Run commands, the first failure ending them with this test, and return what they print."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", define_curl + text],
+        cwd=folder,
+        env=os.environ | {"PATH": path} | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, (text, done.stdout, done.stderr)
+    return done.stdout
