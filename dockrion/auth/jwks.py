@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from dockrion.auth.issuer import Issuer
-from dockrion.auth.keys import PublicKey, published_keys
+from dockrion.auth.jwt_keys import PublicKey, published_keys
 from dockrion.errors import ServiceUnavailable
 
 _FRESH_SECONDS = 600.0

@@ -8,7 +8,7 @@ import jwt
 from dockrion.auth.authenticator import MOST_CHARACTERS, invalid_credentials
 from dockrion.auth.claims import caller_of
 from dockrion.auth.jwks import KeySet
-from dockrion.auth.keys import given_key
+from dockrion.auth.jwt_keys import given_key
 from dockrion.auth.roles import Roles
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import JwtSpec

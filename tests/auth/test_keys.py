@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion.auth.keys import given_key, published_keys
+from dockrion.auth.jwt_keys import given_key, published_keys
 from tests.auth.issuers import SigningKey, signing_key
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512"]
