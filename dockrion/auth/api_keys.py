@@ -1,54 +1,52 @@
-"""API keys."""
+"""Callers authenticated by API keys."""
 
 import hmac
 from collections.abc import Iterable
 from hashlib import sha256
 
-from dockrion.auth.authenticator import invalid_credentials
-from dockrion.auth.roles import Roles
+from dockrion.auth.authenticator import Roles, invalid_credentials
 from dockrion.caller import Caller
 
 
-class ApiKeys:
-    """Knows callers by their keys.
+class ApiKeyAuthenticator:
+    """Authenticates callers by API keys from the environment.
 
     Args:
-        keys: (name, key) of each; several keys may have one name.
-        roles: The Dockfile's roles; a key has the role of its name, where there is one.
+        keys: Pairs of owner name and key; an owner may have several keys.
+        roles: The Dockfile's roles; a key has the role named like its owner, if there is one.
 
     Raises:
-        ValueError: A key has several names.
+        ValueError: Two owners have the same key.
     """
 
     def __init__(self, keys: Iterable[tuple[str, str]], roles: Roles) -> None:
-        owners: dict[bytes, Caller] = {}
+        callers: dict[bytes, Caller] = {}
         for name, key in keys:
             caller = _caller(name, roles)
-            if (other := owners.setdefault(_digest(key), caller)) != caller:
+            if (other := callers.setdefault(_digest(key), caller)) != caller:
                 raise ValueError(f"{other.user_id} and {name} have the same key")
-        self._owners = list(owners.items())
+        self._callers = list(callers.items())
 
     async def authenticate(self, credential: str) -> Caller:
-        """Return whose key this is; see `Authenticator`.
+        """Return the owner of a key; see `Authenticator`.
 
-        Every key is compared, in constant time, so that the time tells neither which nor how much of
-        it was right.
+        Compares with every key in constant time, so that the duration reveals nothing about them.
         """
-        digest, found = _digest(credential), None
-        for known, caller in self._owners:
-            if hmac.compare_digest(known, digest):
-                found = caller
-        if found is None:
+        digest, match = _digest(credential), None
+        for key_digest, caller in self._callers:
+            if hmac.compare_digest(key_digest, digest):
+                match = caller
+        if match is None:
             raise invalid_credentials()
-        return found
+        return match
 
     async def aclose(self) -> None:
-        """Return: there is nothing to release."""
+        """Do nothing: there are no connections to release."""
 
 
 def _caller(name: str, roles: Roles) -> Caller:
-    its_roles = (name,) if name in roles else ()
-    return Caller(user_id=name, name=name, roles=its_roles, permissions=roles.permissions(its_roles))
+    own_roles = (name,) if name in roles else ()
+    return Caller(user_id=name, name=name, roles=own_roles, permissions=roles.permissions(own_roles))
 
 
 def _digest(key: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Tokens that open one run's events, for browsers, which cannot send headers with `EventSource`."""
+"""Signed tokens that open one run's events, for browsers: `EventSource` cannot send headers."""
 
 import hmac
 import time
@@ -10,7 +10,7 @@ def issue(key: bytes, run_id: str) -> str:
     """Return a token for reading a run.
 
     Args:
-        key: The service's key of 32 bytes, the same on every replica.
+        key: The service's 32-byte key, the same on every replica.
         run_id: The run.
     """
     expires_at = str(int(time.time()) + LIFETIME_SECONDS)
@@ -18,15 +18,15 @@ def issue(key: bytes, run_id: str) -> str:
 
 
 def expiry(key: bytes, run_id: str, token: str) -> float | None:
-    """Return until when a token opens a run, in seconds since the epoch; None if it does not.
+    """Return when a token expires, in seconds since the epoch; None if it is not valid for the run.
 
     Args:
         key: The service's key.
         run_id: The run.
-        token: As somebody sent it.
+        token: The token, as received.
     """
     expires_at, _, signature = token.partition(".")
-    # The text itself is compared, not what it decodes to: one token has one form.
+    # The hexadecimal text is compared, not what it decodes to, so that each token has one spelling.
     if not token.isascii() or not hmac.compare_digest(signature, _signature(key, run_id, expires_at)):
         return None
     return float(expires_at) if float(expires_at) > time.time() else None

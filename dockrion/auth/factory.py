@@ -1,22 +1,22 @@
-"""From the Dockfile and its credentials to what tells who callers are."""
+"""From the Dockfile's `auth` section to an authenticator."""
 
-from dockrion.auth.api_keys import ApiKeys
-from dockrion.auth.authenticator import Authenticator
-from dockrion.auth.roles import Roles
+from dockrion.auth.api_keys import ApiKeyAuthenticator
+from dockrion.auth.authenticator import Authenticator, Roles
+from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.errors import StartError
 
 
 def create_authenticator(auth: AuthSpec | None, credentials: Credentials) -> Authenticator | None:
-    """Return what tells who callers are, or None where everybody may come in.
+    """Return the configured authenticator, or None if the service is open to everybody.
 
     Args:
-        auth: The Dockfile's section.
-        credentials: What the environment holds for it.
+        auth: The Dockfile's `auth` section.
+        credentials: The keys and secrets that the environment holds for it.
 
     Raises:
-        StartError: A key is missing, or is none.
+        StartError: A key is missing or malformed.
     """
     if auth is None or auth.mode == "none":
         return None
@@ -25,18 +25,15 @@ def create_authenticator(auth: AuthSpec | None, credentials: Credentials) -> Aut
     roles = Roles(auth.roles)
     if auth.mode == "api_key":
         try:
-            return ApiKeys(credentials.api_keys, roles)
+            return ApiKeyAuthenticator(credentials.api_keys, roles)
         except ValueError as error:
             raise StartError(f"auth.api_keys: {error}; give each its own") from None
-    # Each is imported where it is wanted: they are not to be waited for, nor to be kept, by the others.
     if auth.mode == "oauth2":
-        from dockrion.auth.introspection import Introspection  # noqa: PLC0415
-
-        return Introspection(auth.oauth2, credentials.client, auth.jwt.claims, roles)
-    from dockrion.auth.jwt_tokens import JsonWebTokens  # noqa: PLC0415
+        return IntrospectionAuthenticator(auth.oauth2, credentials.client, auth.jwt.claims, roles)
+    from dockrion.auth.jwt_tokens import JwtAuthenticator  # noqa: PLC0415  cryptography: 12 MiB
 
     try:
-        return JsonWebTokens(auth.jwt, credentials.public_key, roles)
+        return JwtAuthenticator(auth.jwt, credentials.public_key, roles)
     except ValueError as error:
         variable = auth.jwt.public_key_env
         raise StartError(f"auth.jwt.public_key_env: {variable} holds {error}") from None

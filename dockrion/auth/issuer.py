@@ -1,4 +1,4 @@
-"""Asking whoever issues tokens, over HTTP."""
+"""HTTP requests to a token issuer."""
 
 import asyncio
 import logging
@@ -12,74 +12,77 @@ from dockrion.errors import ServiceUnavailable
 from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 
-_CONNECT_SECONDS = 3.0
-_SECONDS = 5.0  # for everything
-_MOST_REQUESTS = 32  # at once, so that strangers' tokens are no flood for the issuer
-_MOST_BYTES = 256 * 1024
-_TROUBLE = (aiohttp.ClientError, OSError, TimeoutError, ValueError, msgspec.MsgspecError, RecursionError)
+_CONNECT_TIMEOUT = 3.0
+_TOTAL_TIMEOUT = 5.0
+_MAX_CONCURRENT = 32  # so that a flood of unknown tokens does not become one for the issuer
+_MAX_BODY_BYTES = 256 * 1024
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, msgspec.MsgspecError, RecursionError)
 _logger = logging.getLogger(__name__)
 
 
-class Issuer:
-    """Asks one URL: without redirects, cookies or a proxy, which would carry what it is told elsewhere.
+class IssuerClient:
+    """Sends requests to one URL of a token issuer.
+
+    Follows no redirect, keeps no cookies and uses no proxy: they could send tokens elsewhere.
 
     Args:
         url: The URL.
-        client: The service's own id and secret there, or None.
+        client: The service's own id and secret at the issuer, or None.
     """
 
     def __init__(self, url: str, client: tuple[str, str] | None = None) -> None:
         self._url = url
         self._headers = {"Accept": "application/json"}
         if client is not None:
-            self._headers["Authorization"] = _basic(*client)
-        self._places = asyncio.Semaphore(_MOST_REQUESTS)
-        self._peer: HttpEndpoint | None = None
+            self._headers["Authorization"] = _basic_auth(*client)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
+        self._endpoint: HttpEndpoint | None = None  # created on the event loop that uses it
 
-    async def ask(self, form: dict[str, str] | None = None) -> dict[str, Any]:
-        """Return the JSON object that is answered, to a form, or to a GET without one.
+    async def fetch(self, form: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return the JSON object that the issuer answers with.
+
+        Args:
+            form: Sent with POST; without one, the request is a GET.
 
         Raises:
-            ServiceUnavailable: There is no such answer in time.
+            ServiceUnavailable: No such response arrived in time.
         """
         try:
-            async with asyncio.timeout(_SECONDS), self._places:
+            async with asyncio.timeout(_TOTAL_TIMEOUT), self._slots:
                 try:
-                    return await self._ask(form)
-                except aiohttp.ServerDisconnectedError:  # perhaps it was idle, and closed meanwhile
+                    return await self._request(form)
+                except aiohttp.ServerDisconnectedError:  # the idle connection was closed meanwhile
                     if form is None:
-                        raise  # aiohttp has asked twice
-                    return await self._ask(form)
-        except _TROUBLE as error:
-            log(_logger, logging.WARNING, "issuer of tokens fails", reason=repr(error))
-            raise ServiceUnavailable(
-                "whoever issues tokens cannot be asked at present; try again later"
-            ) from error
+                        raise  # aiohttp retries a GET itself
+                    return await self._request(form)
+        except _FAILURES as error:
+            log(_logger, logging.WARNING, "token issuer request failed", reason=repr(error))
+            raise ServiceUnavailable("the token issuer cannot be reached; try again later") from error
 
     async def aclose(self) -> None:
-        """Close its connections."""
-        if self._peer is not None:
-            await self._peer.aclose()
+        """Close all connections."""
+        if self._endpoint is not None:
+            await self._endpoint.aclose()
 
-    async def _ask(self, form: dict[str, str] | None) -> dict[str, Any]:
-        if self._peer is None:
-            self._peer = HttpEndpoint(self._url, _CONNECT_SECONDS)
+    async def _request(self, form: dict[str, str] | None) -> dict[str, Any]:
+        if self._endpoint is None:
+            self._endpoint = HttpEndpoint(self._url, _CONNECT_TIMEOUT)
         method = "GET" if form is None else "POST"
-        async with self._peer.request(method, data=form, headers=self._headers) as answer:
-            if not succeeded(answer.status):
-                raise ValueError(f"status {answer.status}")
-            return msgspec.json.decode(await _body(answer), type=dict[str, Any])
+        async with self._endpoint.request(method, data=form, headers=self._headers) as response:
+            if not succeeded(response.status):
+                raise ValueError(f"status {response.status}")
+            return msgspec.json.decode(await _read_body(response), type=dict[str, Any])
 
 
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    async for chunk in answer.content.iter_any():
+    async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES} bytes")
+        if len(body) > _MAX_BODY_BYTES:
+            raise ValueError(f"more than {_MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 
-def _basic(client_id: str, secret: str) -> str:
-    """Return a client's id and secret as a header's value (RFC 6749, 2.3.1)."""
+def _basic_auth(client_id: str, secret: str) -> str:
+    """Return the `Authorization` header of a client (RFC 6749, 2.3.1)."""
     return aiohttp.encode_basic_auth(quote_plus(client_id), quote_plus(secret))

@@ -1,4 +1,4 @@
-"""How often callers may begin work."""
+"""Rate limits on requests that start work, per caller and shared by all replicas."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,14 +12,14 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What a caller has left.
+    """A caller's state after a request was counted.
 
     Attributes:
-        limit: How often they may in a window.
-        remaining: How often they still may in this one.
-        reset: Seconds until the next one begins.
-        window: How long each is, in seconds.
-        exceeded: Whether this request was one too many.
+        limit: Requests allowed per window.
+        remaining: Requests left in the current window.
+        reset: Seconds until the current window ends.
+        window: The length of a window, in seconds.
+        exceeded: Whether the counted request was over the limit.
     """
 
     limit: int
@@ -29,48 +29,48 @@ class Allowance(msgspec.Struct, frozen=True):
     exceeded: bool
 
 
-class RateLimits:
-    """Counts what callers begin, together with all replicas.
+class RateLimiter:
+    """Counts requests in fixed windows, each of which starts with the first request in it.
 
-    A caller has one count, whatever their roles. The window begins with the first request in it.
+    A caller has one counter, whichever roles they have.
 
     Args:
-        limits: The Dockfile's: by role, or `default` for those whose roles have none.
-        backend: Where it is counted.
+        limits: The Dockfile's limits by role; `default` is for callers none of whose roles has one.
+        backend: Holds the counters.
     """
 
     def __init__(self, limits: Mapping[str, str], backend: Backend) -> None:
-        self._limits = {role: _parsed(text) for role, text in limits.items()}
+        self._limits = {role: _parse(text) for role, text in limits.items()}
         self._backend = backend
 
-    async def count(self, who: str, roles: Iterable[str]) -> Allowance | None:
-        """Count one request that begins work.
+    async def count(self, caller_id: str, roles: Iterable[str]) -> Allowance | None:
+        """Count one request.
 
         Args:
-            who: The caller.
-            roles: Their roles; of several limits the most generous one holds.
+            caller_id: Identifies the caller.
+            roles: The caller's roles; the most generous of their limits applies.
 
         Returns:
-            What is left to them, None where they have no limit.
+            What is left, or None if no limit applies.
 
         Raises:
-            ServiceUnavailable: It cannot be counted now.
+            ServiceUnavailable: The backend cannot be reached.
         """
-        limit = self._of(roles)
+        limit = self._limit_of(roles)
         if limit is None:
             return None
-        most, window = limit
-        usage = await self._backend.count(f"rate:{window}:{who}", window)
+        allowed, window = limit
+        usage = await self._backend.count(f"rate:{window}:{caller_id}", window)
         reset = max(math.ceil(usage.seconds_left), 1)
-        return Allowance(most, max(most - usage.count, 0), reset, window, usage.count > most)
+        return Allowance(allowed, max(allowed - usage.count, 0), reset, window, usage.count > allowed)
 
-    def _of(self, roles: Iterable[str]) -> tuple[int, int] | None:
-        own = [self._limits[role] for role in roles if role in self._limits and role != _DEFAULT]
-        return max(own, key=_per_second) if own else self._limits.get(_DEFAULT)
+    def _limit_of(self, roles: Iterable[str]) -> tuple[int, int] | None:
+        limits = [self._limits[role] for role in roles if role in self._limits and role != _DEFAULT]
+        return max(limits, key=_per_second) if limits else self._limits.get(_DEFAULT)
 
 
-def _parsed(text: str) -> tuple[int, int]:
-    """Return how often, and in how many seconds."""
+def _parse(text: str) -> tuple[int, int]:
+    """Return the requests and the window in seconds of a limit like `10/minute`."""
     count, _, window = text.partition("/")
     return int(count), _SECONDS[window[0]]
 

@@ -2,7 +2,7 @@
 
 from aiohttp import hdrs, web
 
-from dockrion.auth.rate_limits import Allowance, RateLimits
+from dockrion.auth.rate_limits import Allowance, RateLimiter
 from dockrion.backends.protocol import Backend
 from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.errors import RateLimited
@@ -22,7 +22,7 @@ class Rates:
 
     def __init__(self, auth: AuthSpec | None, backend: Backend) -> None:
         limits = auth.rate_limits if auth is not None else {}
-        self._limits = RateLimits(limits, backend) if limits else None
+        self._limits = RateLimiter(limits, backend) if limits else None
 
     async def count(self, request: web.Request) -> None:
         """Count a request that is about to start work.

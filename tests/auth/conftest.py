@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dockrion.auth import events_tokens, introspection, jwks, ttl_cache
+from dockrion.auth import events_tokens, introspection, jwt_keys
 from tests.auth.clock import Clock
 from tests.auth.issuers import IssuerServer, issuer
 
@@ -13,7 +13,7 @@ from tests.auth.issuers import IssuerServer, issuer
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock that the package goes by."""
     clock = Clock()
-    for module in (ttl_cache, introspection, jwks, events_tokens):
+    for module in (introspection, jwt_keys, events_tokens):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

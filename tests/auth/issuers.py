@@ -228,6 +228,6 @@ TROUBLE: list[Answer] = [away, *WRONG, *SILENT]
 def trouble(served: IssuerServer, answer: Answer) -> Iterator[None]:
     """Let an issuer misbehave for a while; if it is silent, nobody waits for it long."""
     served.misbehave = answer
-    with patch.object(asking, "_SECONDS", 0.1 if answer in SILENT else asking._SECONDS):
+    with patch.object(asking, "_TOTAL_TIMEOUT", 0.1 if answer in SILENT else asking._TOTAL_TIMEOUT):
         yield
     served.misbehave = None

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.auth import api_keys
-from dockrion.auth.api_keys import ApiKeys
-from dockrion.auth.roles import EVERYTHING, Roles
+from dockrion.auth.api_keys import ApiKeyAuthenticator
+from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import RoleSpec
 from dockrion.errors import Unauthorized
@@ -18,15 +18,15 @@ ROLES = Roles([RoleSpec(name="admin", permissions=["invoke", "read_logs"]), Role
 
 
 async def test_a_key_is_its_owner() -> None:
-    keys = ApiKeys([("ann", "a"), ("bob", "b"), ("ann", "new a")], Roles([]))
-    ann = Caller(user_id="ann", name="ann", permissions=EVERYTHING)
+    keys = ApiKeyAuthenticator([("ann", "a"), ("bob", "b"), ("ann", "new a")], Roles([]))
+    ann = Caller(user_id="ann", name="ann", permissions=ALL_PERMISSIONS)
     assert await keys.authenticate("a") == await keys.authenticate("new a") == ann
     assert (await keys.authenticate("b")).user_id == "bob"
     await keys.aclose()
 
 
 async def test_a_key_has_the_role_of_its_name() -> None:
-    keys = ApiKeys([("admin", "a"), ("nothing", "n"), ("guest", "g")], ROLES)
+    keys = ApiKeyAuthenticator([("admin", "a"), ("nothing", "n"), ("guest", "g")], ROLES)
     admin, nothing, guest = [await keys.authenticate(key) for key in "ang"]
     assert [each.roles for each in (admin, nothing, guest)] == [("admin",), ("nothing",), ()]
     assert admin.permissions == {"invoke", "read_logs"}
@@ -35,7 +35,7 @@ async def test_a_key_has_the_role_of_its_name() -> None:
 
 @pytest.mark.parametrize("keys", [[], [("ann", "käy,1")]])
 async def test_everything_else_is_refused_with_the_same_words(keys: list[tuple[str, str]]) -> None:
-    known = ApiKeys(keys, Roles([]))
+    known = ApiKeyAuthenticator(keys, Roles([]))
     sent = ["", " ", "käy,", "käy,1 ", " käy,1", "KÄY,1", "kay,1", "k\ud800", "käy,1\0", "x" * 100_000, "ann"]
     assert {await refusal(known, each) for each in sent} == {await refusal(known, "unknown")}
 
@@ -43,7 +43,7 @@ async def test_everything_else_is_refused_with_the_same_words(keys: list[tuple[s
 @settings(deadline=None)
 @given(st.lists(st.text(), unique=True), st.text())
 async def test_only_the_keys_open(keys: list[str], sent: str) -> None:
-    known = ApiKeys([(f"owner of {key}", key) for key in keys], Roles([]))
+    known = ApiKeyAuthenticator([(f"owner of {key}", key) for key in keys], Roles([]))
     for key in keys:
         assert (await known.authenticate(key)).user_id == f"owner of {key}"
     if sent not in keys:
@@ -53,12 +53,12 @@ async def test_only_the_keys_open(keys: list[str], sent: str) -> None:
 
 def test_a_key_of_two_is_refused() -> None:
     with pytest.raises(ValueError, match="ann and bob have the same key"):
-        ApiKeys([("ann", "secret"), ("bob", "secret")], Roles([]))
+        ApiKeyAuthenticator([("ann", "secret"), ("bob", "secret")], Roles([]))
 
 
 @pytest.mark.parametrize("sent", ["first", "second", "third", "none"])
 async def test_every_key_is_compared_in_constant_time(sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = ApiKeys([("a", "first"), ("b", "second"), ("c", "third")], Roles([]))
+    known = ApiKeyAuthenticator([("a", "first"), ("b", "second"), ("c", "third")], Roles([]))
     compared: list[Any] = []
 
     def compare(one: bytes, other: bytes) -> bool:

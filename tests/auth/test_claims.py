@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockrion.auth.claims import caller_of
-from dockrion.auth.roles import EVERYTHING, Roles
+from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
+from dockrion.auth.claims import caller_from_claims
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ClaimsSpec, RoleSpec
 from dockrion.errors import Unauthorized
@@ -28,7 +28,7 @@ def test_claims_by_their_usual_names() -> None:
         "exp": 9.5,
         "tenant_id": "ignored",
     }
-    assert caller_of(claims, USUAL, ROLES, leeway=30) == Caller(
+    assert caller_from_claims(claims, USUAL, ROLES, leeway=30) == Caller(
         user_id="u",
         email="u@h",
         name="Ann",
@@ -37,7 +37,9 @@ def test_claims_by_their_usual_names() -> None:
         scopes=("a", "b"),
         expires_at=39.5,
     )
-    assert caller_of({"sub": "u"}, USUAL, ANYBODY) == Caller(user_id="u", permissions=EVERYTHING)
+    assert caller_from_claims({"sub": "u"}, USUAL, ANYBODY) == Caller(
+        user_id="u", permissions=ALL_PERMISSIONS
+    )
 
 
 def test_claims_by_paths() -> None:
@@ -51,7 +53,7 @@ def test_claims_by_paths() -> None:
         "a": {"b": "no mapping"},
         "sub": "other",
     }
-    caller = caller_of(claims, where, ROLES)
+    caller = caller_from_claims(claims, where, ROLES)
     assert (caller.user_id, caller.tenant_id, caller.roles, caller.name) == ("7", "t", ("ops",), None)
     assert caller.permissions == {"deploy"}
 
@@ -69,7 +71,7 @@ def test_claims_by_paths() -> None:
     ],
 )
 def test_lists_of_texts(value: Any, texts: tuple[str, ...]) -> None:
-    assert caller_of({"sub": "u", "roles": value, "scope": value}, USUAL, ANYBODY).scopes == texts
+    assert caller_from_claims({"sub": "u", "roles": value, "scope": value}, USUAL, ANYBODY).scopes == texts
 
 
 UNFIT = ["", True, 1.5, [], ["u"], {}, "a\r\nb", "nul\0", "\ud800", "x" * 1001, 10**30, -(10**5000)]
@@ -80,26 +82,26 @@ def test_whoever_cannot_be_told_apart_is_refused(value: Any) -> None:
     where = ClaimsSpec(tenant_id="tenant")
     for claims in ({"sub": value}, {"sub": "u", "tenant": value}):
         with pytest.raises(Unauthorized):
-            caller_of(claims, where, ANYBODY)
-    kept = caller_of({"sub": "u", "name": value, "email": value}, where, ANYBODY)
+            caller_from_claims(claims, where, ANYBODY)
+    kept = caller_from_claims({"sub": "u", "name": value, "email": value}, where, ANYBODY)
     assert (kept.name, kept.email, kept.tenant_id) == (None, None, None)
 
 
 @pytest.mark.parametrize("claims", [{}, {"sub": None}, {"user": "u"}])
 def test_nobody_is_refused(claims: dict[str, Any]) -> None:
     with pytest.raises(Unauthorized):
-        caller_of(claims, USUAL, ANYBODY)
+        caller_from_claims(claims, USUAL, ANYBODY)
 
 
 @pytest.mark.parametrize("exp", ["9", True, [], {}, 0, -1, float("nan"), float("-inf")])
 def test_an_end_that_is_none_is_refused(exp: Any) -> None:
     with pytest.raises(Unauthorized):
-        caller_of({"sub": "u", "exp": exp}, USUAL, ANYBODY)
+        caller_from_claims({"sub": "u", "exp": exp}, USUAL, ANYBODY)
 
 
 @pytest.mark.parametrize("exp", [10**400, float("inf"), 1e300], ids=["int", "inf", "float"])
 def test_the_latest_end_is_one_that_a_date_can_have(exp: Any) -> None:
-    assert caller_of({"sub": "u", "exp": exp}, USUAL, ANYBODY).expires_at == 253_402_300_799
+    assert caller_from_claims({"sub": "u", "exp": exp}, USUAL, ANYBODY).expires_at == 253_402_300_799
 
 
 IDS = st.one_of(st.none(), st.text(min_size=1, max_size=4, alphabet='ab",[]\\é'))
@@ -126,7 +128,7 @@ NAMES = st.sampled_from(["sub", "email", "name", "roles", "permissions", "scope"
 @given(st.dictionaries(NAMES, JSON))
 def test_any_claims_make_a_caller_or_are_refused(claims: dict[str, Any]) -> None:
     try:
-        caller = caller_of(claims, ClaimsSpec(tenant_id="tenant", email="name.email"), ROLES)
+        caller = caller_from_claims(claims, ClaimsSpec(tenant_id="tenant", email="name.email"), ROLES)
     except Unauthorized:
         return
     assert caller.user_id

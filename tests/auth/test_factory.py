@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dockrion.auth.api_keys import ApiKeys
+from dockrion.auth.api_keys import ApiKeyAuthenticator
 from dockrion.auth.factory import create_authenticator
-from dockrion.auth.introspection import Introspection
-from dockrion.auth.jwt_tokens import JsonWebTokens
+from dockrion.auth.introspection import IntrospectionAuthenticator
+from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.cli import main
 from dockrion.dockfile import Credentials
 from dockrion.dockfile.safety_structs import AuthSpec, JwtSpec, OAuth2Spec
@@ -31,11 +31,11 @@ def test_without_a_mode_everybody_comes_in(auth: AuthSpec | None) -> None:
 @pytest.mark.parametrize(
     ("auth", "credentials", "kind"),
     [
-        (AuthSpec(), Credentials(api_keys=[("a", "key")]), ApiKeys),
-        (AuthSpec(mode="jwt", jwt=JwtSpec(jwks_url=URL)), NONE, JsonWebTokens),
-        (AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem), JsonWebTokens),
-        (OAUTH2, NONE, Introspection),
-        (OAUTH2, Credentials(client=("id", "secret")), Introspection),
+        (AuthSpec(), Credentials(api_keys=[("a", "key")]), ApiKeyAuthenticator),
+        (AuthSpec(mode="jwt", jwt=JwtSpec(jwks_url=URL)), NONE, JwtAuthenticator),
+        (AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem), JwtAuthenticator),
+        (OAUTH2, NONE, IntrospectionAuthenticator),
+        (OAUTH2, Credentials(client=("id", "secret")), IntrospectionAuthenticator),
     ],
 )
 async def test_each_mode_has_its_own(auth: AuthSpec, credentials: Credentials, kind: type) -> None:

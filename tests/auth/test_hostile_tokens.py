@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockrion.auth.jwt_tokens import JsonWebTokens
-from dockrion.auth.roles import Roles
+from dockrion.auth.authenticator import Roles
+from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.dockfile.safety_structs import JwtSpec
 from dockrion.errors import Unauthorized
 from tests.auth.issuers import issue_token, signing_key
@@ -25,8 +25,8 @@ HEADERS = st.fixed_dictionaries(
 )
 
 
-def known() -> JsonWebTokens:
-    return JsonWebTokens(JwtSpec(), signing_key().pem, Roles([]))
+def known() -> JwtAuthenticator:
+    return JwtAuthenticator(JwtSpec(), signing_key().pem, Roles([]))
 
 
 def part(data: bytes) -> str:

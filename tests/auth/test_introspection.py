@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from dockrion.auth import introspection
-from dockrion.auth.introspection import Introspection
-from dockrion.auth.roles import EVERYTHING, Roles
+from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
+from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ClaimsSpec, OAuth2Spec, RoleSpec
 from dockrion.errors import Forbidden, ServiceUnavailable
@@ -29,21 +29,21 @@ def asking(
     client: tuple[str, str] | None = CLIENT,
     claims: ClaimsSpec | None = None,
     roles: list[RoleSpec] | None = None,
-) -> Introspection:
+) -> IntrospectionAuthenticator:
     spec = OAuth2Spec(introspection_url=served.introspection_url, required_scopes=scopes or [])
-    return Introspection(spec, client, claims or ClaimsSpec(), Roles(roles or []))
+    return IntrospectionAuthenticator(spec, client, claims or ClaimsSpec(), Roles(roles or []))
 
 
 @pytest.fixture
-async def known(served: IssuerServer) -> AsyncIterator[Introspection]:
+async def known(served: IssuerServer) -> AsyncIterator[IntrospectionAuthenticator]:
     served.client = CLIENT
     known = asking(served)
     yield known
-    assert not known._asking
+    assert not known._requests
     await known.aclose()
 
 
-async def comes_in(known: Introspection, token: str) -> bool:
+async def comes_in(known: IntrospectionAuthenticator, token: str) -> bool:
     return (await known.authenticate(token)).user_id == "user-1"
 
 
@@ -69,10 +69,10 @@ async def test_an_active_token_is_its_owner(served: IssuerServer) -> None:
 
 
 async def test_a_token_without_an_end_is_good_while_it_is_active(
-    known: Introspection, served: IssuerServer, clock: Clock
+    known: IntrospectionAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     caller = await known.authenticate(served.explain("t", exp=None))
-    assert (caller.expires_at, caller.permissions) == (None, EVERYTHING)
+    assert (caller.expires_at, caller.permissions) == (None, ALL_PERMISSIONS)
     served.tokens.clear()
     clock.passed = 31
     await refusal(known, "t")
@@ -92,14 +92,14 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_tokens_are_refused_with_the_words_of_an_unknown_one(
-    name: str, known: Introspection, served: IssuerServer
+    name: str, known: IntrospectionAuthenticator, served: IssuerServer
 ) -> None:
     assert await refusal(known, served.explain("t", **BAD[name])) == await refusal(known, "unknown")
 
 
 @pytest.mark.parametrize("sent", ["", " ", "a b", "tok\nen", "tök", "\ud800", "nul\0", "x" * 16_385])
 async def test_what_is_no_token_is_not_asked_about(
-    sent: str, known: Introspection, served: IssuerServer
+    sent: str, known: IntrospectionAuthenticator, served: IssuerServer
 ) -> None:
     served.explain(sent)
     await refusal(known, sent)
@@ -107,7 +107,7 @@ async def test_what_is_no_token_is_not_asked_about(
 
 
 async def test_a_token_of_any_characters_is_asked_about_as_it_is(
-    known: Introspection, served: IssuerServer
+    known: IntrospectionAuthenticator, served: IssuerServer
 ) -> None:
     token = served.explain("a&token=b%20+c=/.~:;" + "x" * 16_000)
     assert await comes_in(known, token)
@@ -124,7 +124,7 @@ async def test_scopes_that_are_missing_forbid(served: IssuerServer) -> None:
 
 
 async def test_a_good_token_is_asked_about_every_30_s(
-    known: Introspection, served: IssuerServer, clock: Clock
+    known: IntrospectionAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     token = served.explain("t")
     for moment in range(3):
@@ -135,7 +135,7 @@ async def test_a_good_token_is_asked_about_every_30_s(
 
 
 async def test_a_token_is_never_good_past_its_end(
-    known: Introspection, served: IssuerServer, clock: Clock
+    known: IntrospectionAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     token = served.explain("t", exp=int(time.time()) + 10)
     assert await comes_in(known, token)
@@ -144,7 +144,7 @@ async def test_a_token_is_never_good_past_its_end(
 
 
 async def test_one_bad_token_is_no_flood_for_the_issuer(
-    known: Introspection, served: IssuerServer, clock: Clock
+    known: IntrospectionAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     for moment in range(3):
         for _ in range(20):
@@ -158,7 +158,7 @@ async def test_one_bad_token_is_no_flood_for_the_issuer(
 async def test_bad_tokens_do_not_drive_out_the_good_ones(
     served: IssuerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(introspection, "_MOST_REMEMBERED", 5)
+    monkeypatch.setattr(introspection, "_MAX_CACHED", 5)
     known = asking(served)
     token = served.explain("good")
     await known.authenticate(token)
@@ -167,13 +167,13 @@ async def test_bad_tokens_do_not_drive_out_the_good_ones(
     asked = served.asked
     assert await comes_in(known, token)
     assert served.asked == asked
-    assert len(known._bad) == 5
+    assert len(known._inactive) == 5
     await known.aclose()
 
 
 @pytest.mark.parametrize("good", [True, False])
 async def test_many_with_one_token_ask_once(
-    known: Introspection, served: IssuerServer, *, good: bool
+    known: IntrospectionAuthenticator, served: IssuerServer, *, good: bool
 ) -> None:
     if good:
         served.explain("t")
@@ -186,7 +186,7 @@ async def test_many_with_one_token_ask_once(
 
 @pytest.mark.parametrize("answer", TROUBLE, ids=lambda answer: str(answer.__name__))
 async def test_nobody_comes_in_while_the_issuer_is_in_trouble(
-    answer: Answer, known: Introspection, served: IssuerServer
+    answer: Answer, known: IntrospectionAuthenticator, served: IssuerServer
 ) -> None:
     token = served.explain("t")
     with trouble(served, answer):
@@ -204,14 +204,14 @@ async def test_a_service_that_the_issuer_does_not_know_lets_nobody_in(served: Is
         await known.aclose()
 
 
-async def test_answers_are_not_mixed_up(known: Introspection, served: IssuerServer) -> None:
+async def test_answers_are_not_mixed_up(known: IntrospectionAuthenticator, served: IssuerServer) -> None:
     sent = [served.explain(f"token-{number}", sub=f"user-{number}") for number in range(40)]
     callers = await asyncio.gather(*(known.authenticate(token) for token in sent))
     assert [caller.user_id for caller in callers] == [f"user-{number}" for number in range(40)]
 
 
 async def test_whoever_leaves_does_not_stop_it_for_the_others(
-    known: Introspection, served: IssuerServer
+    known: IntrospectionAuthenticator, served: IssuerServer
 ) -> None:
     go = asyncio.Event()
 
@@ -230,14 +230,14 @@ async def test_whoever_leaves_does_not_stop_it_for_the_others(
 
 
 async def test_an_answer_that_nobody_waits_for_any_more_is_no_error(
-    known: Introspection, served: IssuerServer
+    known: IntrospectionAuthenticator, served: IssuerServer
 ) -> None:
     with trouble(served, slow):
         leaving = asyncio.create_task(known.authenticate("t"))
         await wait_until(lambda: served.asked == 1)
         leaving.cancel()
         await asyncio.wait((leaving,))
-        await wait_until(lambda: not known._asking)
+        await wait_until(lambda: not known._requests)
 
 
 async def test_closing_ends_what_is_on_its_way(served: IssuerServer) -> None:
@@ -248,4 +248,4 @@ async def test_closing_ends_what_is_on_its_way(served: IssuerServer) -> None:
     async with asyncio.timeout(1):
         await known.aclose()
         await asyncio.wait((waiting,))
-    assert not known._asking
+    assert not known._requests

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from dockrion.auth import issuer as asking
-from dockrion.auth.issuer import Issuer
+from dockrion.auth.issuer import IssuerClient
 from dockrion.errors import ServiceUnavailable
 from tests.auth.issuers import TROUBLE, Answer, IssuerServer, away, issuer, signing_key, slow, trouble
 from tests.support import wait_until
@@ -22,10 +22,10 @@ async def test_what_is_asked(served: IssuerServer, monkeypatch: pytest.MonkeyPat
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     served.client = ("id: ä", "s+e %:")
-    about = Issuer(served.introspection_url, served.client)
-    assert await about.ask({"token": "t"}) == {"active": False}
-    keys = Issuer(served.jwks_url)
-    assert await keys.ask() == {"keys": [signing_key().published]}
+    about = IssuerClient(served.introspection_url, served.client)
+    assert await about.fetch({"token": "t"}) == {"active": False}
+    keys = IssuerClient(served.jwks_url)
+    assert await keys.fetch() == {"keys": [signing_key().published]}
     await about.aclose()
     await keys.aclose()
     assert served.headers[0]["Content-Type"] == "application/x-www-form-urlencoded"
@@ -41,8 +41,8 @@ async def test_cookies_are_not_kept(served: IssuerServer) -> None:
         return answer
 
     served.misbehave = sets_one
-    asked = Issuer(served.jwks_url)
-    assert await asked.ask() == await asked.ask() == {}
+    asked = IssuerClient(served.jwks_url)
+    assert await asked.fetch() == await asked.fetch() == {}
     await asked.aclose()
     assert "Cookie" not in served.headers[1]
 
@@ -52,13 +52,13 @@ async def test_cookies_are_not_kept(served: IssuerServer) -> None:
 async def test_whatever_is_no_answer_is_said_alike(
     answer: Answer, form: dict[str, str] | None, served: IssuerServer
 ) -> None:
-    asked = Issuer(served.jwks_url if form is None else served.introspection_url)
+    asked = IssuerClient(served.jwks_url if form is None else served.introspection_url)
     with trouble(served, answer), pytest.raises(ServiceUnavailable) as caught:
-        await asked.ask(form)
+        await asked.fetch(form)
     assert served.url not in caught.value.message
-    assert caught.value.message == "whoever issues tokens cannot be asked at present; try again later"
+    assert caught.value.message == "the token issuer cannot be reached; try again later"
     assert served.asked == (2 if answer is away else 1)
-    assert await asked.ask(form)
+    assert await asked.fetch(form)
     await asked.aclose()
 
 
@@ -69,24 +69,24 @@ async def test_a_connection_that_the_issuer_has_closed_meanwhile_is_no_trouble(
         served.misbehave = None
         return await away(request)
 
-    asked = Issuer(served.introspection_url)
-    assert await asked.ask({"token": "t"})
+    asked = IssuerClient(served.introspection_url)
+    assert await asked.fetch({"token": "t"})
     served.misbehave = away_once
-    assert await asked.ask({"token": "t"}) == {"active": False}
+    assert await asked.fetch({"token": "t"}) == {"active": False}
     assert served.asked == 3
     await asked.aclose()
 
 
 async def test_nobody_there() -> None:
     async with issuer() as gone:
-        asked = Issuer(gone.jwks_url)
+        asked = IssuerClient(gone.jwks_url)
     with pytest.raises(ServiceUnavailable):
-        await asked.ask()
+        await asked.fetch()
     await asked.aclose()
 
 
 async def test_so_many_are_asked_at_once(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MOST_REQUESTS", 3)
+    monkeypatch.setattr(asking, "_MAX_CONCURRENT", 3)
     go, working, most = asyncio.Event(), 0, 0
 
     async def answer(_request: web.Request) -> web.StreamResponse:
@@ -98,8 +98,8 @@ async def test_so_many_are_asked_at_once(served: IssuerServer, monkeypatch: pyte
         return web.json_response({})
 
     served.misbehave = answer
-    asked = Issuer(served.jwks_url)
-    waiting = [asyncio.create_task(asked.ask()) for _ in range(20)]
+    asked = IssuerClient(served.jwks_url)
+    waiting = [asyncio.create_task(asked.fetch()) for _ in range(20)]
     await wait_until(lambda: working == 3)
     go.set()
     assert await asyncio.gather(*waiting) == [{}] * 20
@@ -108,14 +108,14 @@ async def test_so_many_are_asked_at_once(served: IssuerServer, monkeypatch: pyte
 
 
 async def test_waiting_to_ask_counts(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MOST_REQUESTS", 1)
+    monkeypatch.setattr(asking, "_MAX_CONCURRENT", 1)
     served.misbehave = slow
-    asked = Issuer(served.jwks_url)
-    first = asyncio.create_task(asked.ask())
+    asked = IssuerClient(served.jwks_url)
+    first = asyncio.create_task(asked.fetch())
     await wait_until(lambda: served.asked == 1)
-    monkeypatch.setattr(asking, "_SECONDS", 0.05)
+    monkeypatch.setattr(asking, "_TOTAL_TIMEOUT", 0.05)
     with pytest.raises(ServiceUnavailable):
-        await asked.ask()
+        await asked.fetch()
     assert served.asked == 1
     first.cancel()
     await asyncio.wait((first,))
@@ -125,15 +125,15 @@ async def test_waiting_to_ask_counts(served: IssuerServer, monkeypatch: pytest.M
 async def test_whoever_leaves_gives_the_place_back(
     served: IssuerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_MOST_REQUESTS", 1)
+    monkeypatch.setattr(asking, "_MAX_CONCURRENT", 1)
     served.misbehave = slow
-    asked = Issuer(served.jwks_url)
-    leaving = asyncio.create_task(asked.ask())
+    asked = IssuerClient(served.jwks_url)
+    leaving = asyncio.create_task(asked.fetch())
     await wait_until(lambda: served.asked == 1)
     leaving.cancel()
     await asyncio.wait((leaving,))
     served.misbehave = None
-    assert await asked.ask()
+    assert await asked.fetch()
     await asked.aclose()
 
 
@@ -148,9 +148,9 @@ async def test_a_certificate_that_nobody_signed_is_not_trusted(tmp_path: Path) -
     app.router.add_get("/keys", answer)
     async with TestServer(app, scheme="https") as server:
         await server.start_server(ssl=_self_signed(tmp_path))
-        asked = Issuer(str(server.make_url("/keys")))
+        asked = IssuerClient(str(server.make_url("/keys")))
         with pytest.raises(ServiceUnavailable):
-            await asked.ask()
+            await asked.fetch()
         await asked.aclose()
     assert asked_for == []
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from dockrion.auth.jwt_tokens import JsonWebTokens
-from dockrion.auth.roles import Roles
+from dockrion.auth.authenticator import Roles
+from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.dockfile.safety_structs import JwtSpec
 from dockrion.errors import ServiceUnavailable, Unauthorized
 from tests.auth.clock import Clock
@@ -36,19 +36,19 @@ def names(answer: Answer) -> str:
 
 
 @pytest.fixture
-async def tokens(served: IssuerServer) -> AsyncIterator[JsonWebTokens]:
+async def tokens(served: IssuerServer) -> AsyncIterator[JwtAuthenticator]:
     spec = JwtSpec(jwks_url=served.jwks_url, issuer=ISSUER, audience=AUDIENCE, algorithms=["RS256", "ES256"])
-    tokens = JsonWebTokens(spec, None, Roles([]))
+    tokens = JwtAuthenticator(spec, None, Roles([]))
     yield tokens
     await tokens.aclose()
 
 
-async def comes_in(tokens: JsonWebTokens, token: str) -> bool:
+async def comes_in(tokens: JwtAuthenticator, token: str) -> bool:
     return (await tokens.authenticate(token)).user_id == "user-1"
 
 
 async def test_keys_are_fetched_when_they_are_wanted_and_kept(
-    tokens: JsonWebTokens, served: IssuerServer
+    tokens: JwtAuthenticator, served: IssuerServer
 ) -> None:
     served.keys = [signing_key(), CURVE]
     assert served.asked == 0
@@ -59,14 +59,14 @@ async def test_keys_are_fetched_when_they_are_wanted_and_kept(
     assert served.asked == 1
 
 
-async def test_many_who_come_at_once_cause_one_fetch(tokens: JsonWebTokens, served: IssuerServer) -> None:
+async def test_many_who_come_at_once_cause_one_fetch(tokens: JwtAuthenticator, served: IssuerServer) -> None:
     token = issue_token()
     assert all(await asyncio.gather(*(comes_in(tokens, token) for _ in range(50))))
     assert served.asked == 1
 
 
 async def test_a_new_key_is_fetched_when_a_token_names_it(
-    tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     assert await comes_in(tokens, issue_token())
     served.keys = [signing_key(), NEW]
@@ -76,7 +76,7 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(
 
 
 async def test_a_key_that_is_withdrawn_ends_with_the_set_that_had_it(
-    tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     assert await comes_in(tokens, issue_token())
     served.keys = [NEW]
@@ -88,7 +88,7 @@ async def test_a_key_that_is_withdrawn_ends_with_the_set_that_had_it(
 
 
 async def test_unknown_keys_are_no_flood_for_the_issuer(
-    tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     assert await comes_in(tokens, issue_token())
     strangers = [issue_token(signed_by=NEW, headers={"kid": f"unknown-{n}"}) for n in range(30)]
@@ -102,7 +102,7 @@ async def test_unknown_keys_are_no_flood_for_the_issuer(
 
 
 async def test_algorithms_that_are_not_asked_for_cause_no_fetch(
-    tokens: JsonWebTokens, served: IssuerServer
+    tokens: JwtAuthenticator, served: IssuerServer
 ) -> None:
     await refusal(tokens, issue_token(signed_by=signing_key("ES384")))
     await refusal(tokens, issue_token(signed_by="x" * 64))
@@ -110,7 +110,7 @@ async def test_algorithms_that_are_not_asked_for_cause_no_fetch(
     assert served.asked == 0
 
 
-async def test_a_key_is_good_for_its_own_algorithm(tokens: JsonWebTokens, served: IssuerServer) -> None:
+async def test_a_key_is_good_for_its_own_algorithm(tokens: JwtAuthenticator, served: IssuerServer) -> None:
     served.keys = [signing_key(), CURVE]
     for forged in (
         issue_token(signed_by=CURVE, headers={"kid": "first"}),
@@ -122,7 +122,7 @@ async def test_a_key_is_good_for_its_own_algorithm(tokens: JsonWebTokens, served
 
 @pytest.mark.parametrize("answer", TROUBLE, ids=names)
 async def test_without_keys_nobody_comes_in_until_the_issuer_is_back(
-    answer: Answer, tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    answer: Answer, tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     with trouble(served, answer):
         for _ in range(3):
@@ -135,7 +135,7 @@ async def test_without_keys_nobody_comes_in_until_the_issuer_is_back(
 
 @pytest.mark.parametrize("answer", TROUBLE, ids=names)
 async def test_the_last_good_keys_are_kept_while_the_issuer_is_in_trouble(
-    answer: Answer, tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    answer: Answer, tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     assert await comes_in(tokens, issue_token())
     with trouble(served, answer):
@@ -150,7 +150,7 @@ async def test_the_last_good_keys_are_kept_while_the_issuer_is_in_trouble(
 
 @pytest.mark.parametrize("keys", [[], [{"kty": "oct", "k": "eA"}], None, {"kty": "RSA"}])
 async def test_a_set_without_keys_is_none(
-    keys: object, tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    keys: object, tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     async def nothing(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"keys": keys})
@@ -167,7 +167,7 @@ async def test_a_set_without_keys_is_none(
 
 
 async def test_those_with_known_keys_do_not_wait_for_a_slow_issuer(
-    tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     assert await comes_in(tokens, issue_token())
     served.misbehave = slow
@@ -182,7 +182,7 @@ async def test_those_with_known_keys_do_not_wait_for_a_slow_issuer(
 
 
 async def test_whoever_leaves_does_not_stop_the_fetch_for_the_others(
-    tokens: JsonWebTokens, served: IssuerServer
+    tokens: JwtAuthenticator, served: IssuerServer
 ) -> None:
     go = asyncio.Event()
 
@@ -201,7 +201,7 @@ async def test_whoever_leaves_does_not_stop_the_fetch_for_the_others(
 
 
 async def test_closing_ends_a_fetch_that_is_on_its_way(served: IssuerServer) -> None:
-    tokens = JsonWebTokens(JwtSpec(jwks_url=served.jwks_url), None, Roles([]))
+    tokens = JwtAuthenticator(JwtSpec(jwks_url=served.jwks_url), None, Roles([]))
     served.misbehave = slow
     waiting = asyncio.create_task(tokens.authenticate(issue_token()))
     await wait_until(lambda: served.asked == 1)
@@ -211,7 +211,7 @@ async def test_closing_ends_a_fetch_that_is_on_its_way(served: IssuerServer) -> 
 
 
 async def test_wrong_answers_never_let_a_stranger_in(
-    tokens: JsonWebTokens, served: IssuerServer, clock: Clock
+    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
 ) -> None:
     for answer in (*WRONG, away):
         served.misbehave = answer

@@ -10,8 +10,8 @@ import jwt
 import msgspec
 import pytest
 
-from dockrion.auth.jwt_tokens import JsonWebTokens
-from dockrion.auth.roles import EVERYTHING, Roles
+from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
+from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ClaimsSpec, JwtSpec
 from tests.auth.issuers import AUDIENCE, ISSUER, issue_token, signing_key
@@ -23,8 +23,8 @@ ROLES = Roles([])
 STRICT = JwtSpec(issuer=ISSUER, audience=AUDIENCE, leeway_seconds=10)
 
 
-def tokens(spec: JwtSpec = STRICT, key: str | None = None) -> JsonWebTokens:
-    return JsonWebTokens(spec, key or signing_key().pem, ROLES)
+def tokens(spec: JwtSpec = STRICT, key: str | None = None) -> JwtAuthenticator:
+    return JwtAuthenticator(spec, key or signing_key().pem, ROLES)
 
 
 async def test_a_good_token_is_its_owner() -> None:
@@ -36,7 +36,7 @@ async def test_a_good_token_is_its_owner() -> None:
         name="Ann",
         roles=("ops",),
         scopes=("read",),
-        permissions=EVERYTHING,
+        permissions=ALL_PERMISSIONS,
         tenant_id="t",
         expires_at=end + 30,
     )

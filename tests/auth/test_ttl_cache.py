@@ -1,12 +1,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion.auth.ttl_cache import Expiring
+from dockrion.auth.introspection import TTLCache
 from tests.auth.clock import Clock
 
 
 def test_values_are_remembered_for_a_time(clock: Clock) -> None:
-    values = Expiring[str](30, 10)
+    values = TTLCache[str](30, 10)
     values.put(b"a", "1")
     clock.passed = 20
     values.put(b"b", "2")
@@ -16,7 +16,7 @@ def test_values_are_remembered_for_a_time(clock: Clock) -> None:
 
 
 def test_what_is_put_again_is_new(clock: Clock) -> None:
-    values = Expiring[str](30, 10)
+    values = TTLCache[str](30, 10)
     values.put(b"a", "1")
     clock.passed = 20
     values.put(b"a", "2")
@@ -25,7 +25,7 @@ def test_what_is_put_again_is_new(clock: Clock) -> None:
 
 
 def test_what_is_over_is_not_kept(clock: Clock) -> None:
-    values = Expiring[str](30, 10)
+    values = TTLCache[str](30, 10)
     for key in (b"a", b"b", b"c"):
         values.put(key, "old")
     clock.passed = 31
@@ -36,7 +36,7 @@ def test_what_is_over_is_not_kept(clock: Clock) -> None:
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=1)))
 def test_the_latest_are_kept(keys: list[bytes]) -> None:
-    values = Expiring[bytes](30, 3)
+    values = TTLCache[bytes](30, 3)
     for key in keys:
         values.put(key, key)
     latest = list(dict.fromkeys(reversed(keys)))

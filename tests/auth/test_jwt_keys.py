@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion.auth.jwt_keys import given_key, published_keys
+from dockrion.auth.jwt_keys import load_key, parse_jwks
 from tests.auth.issuers import SigningKey, signing_key
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512"]
@@ -44,7 +44,7 @@ NO_KEYS = {
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_is_no_key_is_refused(algorithm: str, name: str) -> None:
     with pytest.raises(ValueError, match=rf"^no key for {algorithm}: expected .* (bytes|bits|curve) ?"):
-        given_key(algorithm, NO_KEYS[name])
+        load_key(algorithm, NO_KEYS[name])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -53,17 +53,17 @@ def test_a_public_key_is_good_for_its_own_kind(algorithm: str, made_for: str) ->
     pem = signing_key(made_for).pem
     for text in (pem, pem.replace("\n", "\\n"), f"\n{pem}\n"):
         if algorithm == made_for or (algorithm[:2] == "RS" == made_for[:2]):
-            assert given_key(algorithm, text)
+            assert load_key(algorithm, text)
         else:
             with pytest.raises(ValueError, match=f"no key for {algorithm}"):
-                given_key(algorithm, text)
+                load_key(algorithm, text)
 
 
 @pytest.mark.parametrize(("algorithm", "length"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
 def test_a_secret_is_as_long_as_its_hash(algorithm: str, length: int) -> None:
-    assert given_key(algorithm, "x" * length) == b"x" * length
+    assert load_key(algorithm, "x" * length) == b"x" * length
     with pytest.raises(ValueError, match=f"{length} bytes"):
-        given_key(algorithm, "x" * (length - 1))
+        load_key(algorithm, "x" * (length - 1))
 
 
 @pytest.mark.parametrize("name", ["ssh", "jwk"])
@@ -72,16 +72,16 @@ def test_a_public_key_in_another_form_is_no_secret(name: str) -> None:
     ssh = signing_key().private.public_key().public_bytes(encoding, kind).decode()
     text = ssh if name == "ssh" else str(signing_key().published).replace("'", '"')
     with pytest.raises(ValueError, match="no public key"):
-        given_key("HS256", text)
+        load_key("HS256", text)
 
 
 def algorithms(*described: Any) -> list[str]:
-    return [key.algorithm for key in published_keys(list(described))]
+    return [key.algorithm for key in parse_jwks(list(described))]
 
 
 def test_published_keys_verify_what_they_are_made_for() -> None:
     first, second = signing_key(), signing_key("ES384", "second")
-    keys = published_keys([first.published, second.published])
+    keys = parse_jwks([first.published, second.published])
     assert [(key.key_id, key.algorithm) for key in keys] == [("first", "RS256"), ("second", "ES384")]
 
 
@@ -129,7 +129,7 @@ def test_published_keys_that_verify_nothing_are_left_out(described: Any) -> None
 
 @pytest.mark.parametrize("listed", [None, {}, "keys", 5, {"keys": []}])
 def test_what_is_no_list_has_no_keys(listed: Any) -> None:
-    assert published_keys(listed) == []
+    assert parse_jwks(listed) == []
 
 
 def test_so_many_keys_are_looked_at() -> None:
@@ -145,4 +145,4 @@ KINDS = st.sampled_from(["RSA", "EC", "OKP", "oct"])
 @given(st.dictionaries(st.sampled_from(NAMES), JSON), KINDS, st.sampled_from(["RS256", "ES256"]))
 def test_any_key_is_a_key_or_is_left_out(more: dict[str, Any], kind: str, algorithm: str) -> None:
     for described in ({**more, "kty": kind}, {**signing_key(algorithm).published, **more}):
-        assert all(key.algorithm[:2] in ("RS", "ES") for key in published_keys([described]))
+        assert all(key.algorithm[:2] in ("RS", "ES") for key in parse_jwks([described]))
