@@ -80,7 +80,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         runs, backend = served.service.runs, served.service.backend
         logs = list(backend._logs.values()) if isinstance(backend, MemoryBackend) else []
         await served.client.close()
-        assert not runs._active
+        assert not runs._in_flight
         assert not runs._runs
         await wait_until(partial(_done, runs))
         if isinstance(backend, MemoryBackend):

@@ -11,7 +11,7 @@ from dockrion.caller import Caller
 from dockrion.events import EventFilter
 from dockrion.events import validation as checked
 from dockrion.events.validation import Fields
-from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher
+from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.tool_policy import ToolPolicy
 
 _MOST_DENIED = 100
@@ -37,7 +37,7 @@ class StreamContext:
     Args:
         run_id: The run.
         events_filter: Which events pass.
-        publisher: Where they go; None where nobody can listen.
+        buffer: Where they go; None where nobody can listen.
         caller: Who asked for the run, None where callers do not say.
         tools: Which tools the agent may call, every one by default.
 
@@ -50,14 +50,14 @@ class StreamContext:
         self,
         run_id: str,
         events_filter: EventFilter,
-        publisher: Publisher | None,
+        buffer: EventBuffer | None,
         caller: Caller | None = None,
         tools: ToolPolicy | None = None,
     ) -> None:
         self._run_id = run_id
         self._caller = caller
         self._filter = events_filter
-        self._publisher = publisher
+        self._buffer = buffer
         self._tools = tools or ToolPolicy()
         self._denied_tools: dict[str, None] = {}
         self._cancelled = False
@@ -205,13 +205,13 @@ class StreamContext:
     def cancel(self) -> None:
         """Tell the agent that its run is stopped. For the service."""
         self._cancelled = True
-        if self._publisher is not None:
-            self._publisher.release_threads()
+        if self._buffer is not None:
+            self._buffer.release_threads()
 
     def seal(self) -> None:
         """Take nothing more from the agent: it is over. For the service."""
-        if self._publisher is not None:
-            self._publisher.seal()
+        if self._buffer is not None:
+            self._buffer.seal()
 
     @property
     def denied_tools(self) -> list[str]:
@@ -227,20 +227,20 @@ class StreamContext:
     @property
     def closed(self) -> bool:
         """Whether nothing can be emitted any more. For the service."""
-        return self._publisher is not None and self._publisher.closed
+        return self._buffer is not None and self._buffer.closed
 
     def push(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Publish what another process emitted, as (type, checked fields). For the service."""
         for event_type, given in pushed:
-            if self._publisher is not None and self._filter.allows(event_type):
-                self._publisher.publish(event_type, given)
+            if self._buffer is not None and self._filter.allows(event_type):
+                self._buffer.publish(event_type, given)
         if self.on_push is not None:
             self.on_push()
 
     async def room(self) -> None:
         """Wait until there is room for what another process emitted. For the service."""
-        if self._publisher is not None and self._publisher.full:
-            await self._publisher.wait_for_room()
+        if self._buffer is not None and self._buffer.full:
+            await self._buffer.wait_for_room()
 
     def _passes(self, event_type: str) -> bool:
         if self._cancelled and self._is_over():
@@ -253,21 +253,21 @@ class StreamContext:
         Async code was told by its cancellation, and may emit while it cleans up.
         """
         in_thread = threading.get_ident() != self._loop_thread
-        return in_thread or (self._publisher is not None and self._publisher.closed)
+        return in_thread or (self._buffer is not None and self._buffer.closed)
 
     async def _emit(self, event_type: str, build: Fields, *given: Any) -> None:
         self._unyielding += 1
         if self._unyielding >= BUFFER_EVENTS:  # a tight loop must not hold the event loop
             self._unyielding = 0
             await asyncio.sleep(0)
-        if self._passes(event_type) and self._publisher is not None:
-            self._publisher.publish(event_type, build(*given))
-            if self._publisher.full:
-                await self._publisher.wait_for_room()
+        if self._passes(event_type) and self._buffer is not None:
+            self._buffer.publish(event_type, build(*given))
+            if self._buffer.full:
+                await self._buffer.wait_for_room()
 
     def _sync_emit(self, event_type: str, build: Fields, *given: Any) -> None:
-        if self._passes(event_type) and self._publisher is not None:
-            self._publisher.publish_blocking(event_type, build(*given))
+        if self._passes(event_type) and self._buffer is not None:
+            self._buffer.publish_blocking(event_type, build(*given))
 
 
 _current: ContextVar[StreamContext | None] = ContextVar("dockrion_context", default=None)

@@ -23,7 +23,7 @@ _TOKEN = "token"  # noqa: S105  an event's type
 _LIMIT = Stop("limit")
 
 
-class Publisher:
+class EventBuffer:
     """Takes events from any thread, in one order, for whoever stores them.
 
     Args:
@@ -95,7 +95,7 @@ class Publisher:
 
     @property
     def on_loop(self) -> bool:
-        """Whether the caller runs on the publisher's own event loop."""
+        """Whether the caller runs on the buffer's own event loop."""
         return threading.get_ident() == self._loop_thread
 
     def publish(self, event_type: str, fields: dict[str, Any], **changes: Any) -> None:
@@ -150,7 +150,7 @@ class Publisher:
             while self._changes and (sequence := next(iter(self._changes))) <= taken[-1].sequence:
                 changes |= self._changes.pop(sequence)
             if was_full:
-                self._let_go()
+                self._release_waiters()
         return taken, changes
 
     def _publish(
@@ -191,7 +191,7 @@ class Publisher:
             self._changes[sequence] = changes
         if terminal:
             self._closed = self._ended = True
-            self._let_go()
+            self._release_waiters()
         return len(self._pending) == 1 or self._closed
 
     def _too_large(self, data: bytes) -> ValueError:
@@ -202,7 +202,7 @@ class Publisher:
         """Take no more events but the terminal one, and let go of whoever waits for room."""
         with self._lock:
             self._closed = True
-            self._let_go()
+            self._release_waiters()
 
     def close(self) -> None:
         """Take no more events at all."""
@@ -214,7 +214,7 @@ class Publisher:
         """Let threads that wait for room go on: their run is stopped, and they are to notice."""
         with self._lock:
             self._stopped = True
-            self._let_go()
+            self._release_waiters()
 
     async def wait_for_room(self) -> None:
         """Wait while the buffer is full, on any event loop."""
@@ -249,7 +249,7 @@ class Publisher:
             self._room.clear()
             await self._room.wait()
 
-    def _let_go(self) -> None:
+    def _release_waiters(self) -> None:
         """Make everybody look whether they still have to wait. Called with the lock."""
         if self._thread_room is not None:
             self._thread_room.notify_all()

@@ -24,7 +24,7 @@ class Execution:
         call: What on.
         context: Where its events go.
         redactor: Cleans what the agent's exceptions say.
-        news: Set when it is decided how it ends, and when it is over.
+        changed: Set when it is decided how it ends, and when it is over.
         loop: The running event loop.
         streaming: Whether anybody can see the events.
 
@@ -39,14 +39,14 @@ class Execution:
         call: Call,
         context: StreamContext,
         redactor: Redactor,
-        news: asyncio.Event,
+        changed: asyncio.Event,
         loop: asyncio.AbstractEventLoop,
         *,
         streaming: bool,
     ) -> None:
         self._context = context
         self._redactor = redactor
-        self._news = news
+        self._changed = changed
         self._stop: Stop | None = None
         self._given_up = False
         self.ended_at: datetime | None = None
@@ -106,7 +106,7 @@ class Execution:
         self.task.add_done_callback(self._end)  # also of a task that has not begun
         self._context.cancel()
         self._loop.call_soon(self.task.cancel)  # what is cancelled is the agent's, and may raise
-        self._news.set()
+        self._changed.set()
 
     def _give_up(self) -> None:
         log(_logger, logging.WARNING, "agent does not stop", run_id=self._context.run_id)
@@ -121,7 +121,7 @@ class Execution:
             self._seconds = self.seconds
             self.ended_at = datetime.now(UTC)
             self._context.seal()
-        self._news.set()
+        self._changed.set()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
         set_current_context(self._context)

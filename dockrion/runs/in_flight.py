@@ -1,4 +1,4 @@
-"""One piece of work of this process: what has a place, or waits for one, until it is over."""
+"""One piece of work of this process: what has a slot, or waits for one, until it is over."""
 
 import asyncio
 from contextlib import suppress
@@ -9,17 +9,17 @@ import msgspec
 from dockrion.runs.context import StreamContext
 from dockrion.runs.execution import Execution
 from dockrion.runs.outcome import Stop
-from dockrion.runs.slots import Place
+from dockrion.runs.slots import Slot
 
 
-class Active(msgspec.Struct, eq=False):
+class InFlightRun(msgspec.Struct, eq=False):
     """A run or an invocation. Made on the event loop.
 
     Attributes:
         run_id: What it is called.
-        place: Done when its agent may begin.
+        slot: Done when its agent may begin.
         created: Done when its record is stored, or cannot be.
-        news: Set when whoever carries it out has to look again: at its place, at its agent, at
+        changed: Set when whoever carries it out has to look again: at its slot, at its agent, at
             what was published, at whether it is to stop.
         stop: Why its agent has to stop, None while it may go on.
         context: Where its events go, while its agent works.
@@ -30,9 +30,9 @@ class Active(msgspec.Struct, eq=False):
     PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a run that is over
 
     run_id: str
-    place: Place
+    slot: Slot
     created: asyncio.Future[None]
-    news: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    changed: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     stop: Stop | None = None
     context: StreamContext | None = None
     execution: Execution | None = None
@@ -55,27 +55,27 @@ class Active(msgspec.Struct, eq=False):
         self.stop = stop
         if self.execution is not None:
             self.execution.stop(stop)
-        self.news.set()
+        self.changed.set()
 
-    def let_go(self) -> None:
+    def drop_execution(self) -> None:
         """Forget its agent, which is over: what refers to each other would wait for the garbage collector."""
         self.context = self.execution = None
 
-    async def look_again(self) -> None:
+    async def wait_changed(self) -> None:
         """Wait until there is news."""
-        await self.news.wait()
-        self.news.clear()
+        await self.changed.wait()
+        self.changed.clear()
 
-    async def has_place(self, limit: float | None) -> bool:
-        """Wait for the place; tell whether it came before a stop and before the limit.
+    async def wait_for_slot(self, limit: float | None) -> bool:
+        """Wait for the slot; tell whether it came before a stop and before the limit.
 
         Args:
             limit: Seconds, None for no limit.
         """
-        if not self.place.done():
-            self.place.add_done_callback(lambda _: self.news.set())
+        if not self.slot.done():
+            self.slot.add_done_callback(lambda _: self.changed.set())
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit):
-                    while not self.place.done() and self.stop is None:
-                        await self.look_again()
-        return self.place.done() and self.stop is None
+                    while not self.slot.done() and self.stop is None:
+                        await self.wait_changed()
+        return self.slot.done() and self.stop is None

@@ -15,7 +15,7 @@ from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import external_events, outcome
 from dockrion.runs.execution import STOP_SECONDS
-from dockrion.runs.in_flight import Active
+from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.outcome import Outcome, Stop
 
 _logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Ingest:
 
     def __init__(
         self,
-        find: Callable[[str], Active | None],
+        find: Callable[[str], InFlightRun | None],
         backend: Backend,
         redactor: Redactor,
         *,
@@ -108,8 +108,8 @@ class Ingest:
             ServiceUnavailable: It cannot be taken now.
         """
         checked = _check(batch.events, self._max_event_bytes)
-        if (active := self._find(run_id)) is not None:
-            return await self._take(active, batch, checked)
+        if (in_flight := self._find(run_id)) is not None:
+            return await self._take(in_flight, batch, checked)
         run = await self._backend.get(run_id)
         if run.finished:
             return _receipt_of_finished(batch, run)
@@ -126,33 +126,33 @@ class Ingest:
             task.cancel()
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
-    async def _take(self, active: Active, batch: Batch, checked: _Checked) -> Receipt:
-        context = active.context
+    async def _take(self, in_flight: InFlightRun, batch: Batch, checked: _Checked) -> Receipt:
+        context = in_flight.context
         if context is None:
-            raise ServiceUnavailable("the run waits for its place; try again later")
+            raise ServiceUnavailable("the run waits for its slot; try again later")
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
                 await context.room()
         except TimeoutError:
             raise ServiceUnavailable("events cannot be stored at present; try again later") from None
         # From here on nothing waits, so that of two equal batches one is the first.
-        if _is_duplicate(batch, active.producer_seq):
+        if _is_duplicate(batch, in_flight.producer_seq):
             return Receipt(0, duplicate=True)
-        if active.decided or context.closed:
-            raise _over(active.run_id)
-        _refuse_missing(batch, active.producer_seq)
+        if in_flight.decided or context.closed:
+            raise _over(in_flight.run_id)
+        _refuse_missing(batch, in_flight.producer_seq)
         end = checked.end and outcome.cleaned(checked.end, self._redactor)
         context.push(checked.events)
-        active.producer_seq = batch.producer_seq or active.producer_seq
+        in_flight.producer_seq = batch.producer_seq or in_flight.producer_seq
         if end is not None:
             context.ended_elsewhere = True
-            active.stop_for(Stop("ended", outcome=end))
+            in_flight.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 
     async def _push_here(self, run_id: str, batch: Batch) -> Receipt | _Refused:
         """Take a batch for a run of this process, also when that has ended on the batch's way here."""
-        if (active := self._find(run_id)) is not None:
-            return await self._take(active, batch, _check(batch.events, self._max_event_bytes))
+        if (in_flight := self._find(run_id)) is not None:
+            return await self._take(in_flight, batch, _check(batch.events, self._max_event_bytes))
         run = await self._backend.get(run_id)
         return _receipt_of_finished(batch, run) if run.finished else _gone()
 
@@ -222,7 +222,7 @@ def _refuse_missing(batch: Batch, taken: int) -> None:
 
 
 def _receipt_of_finished(batch: Batch, run: Run) -> Receipt:
-    if _is_duplicate(batch, run.metadata.get(Active.PRODUCER_SEQ, 0)):
+    if _is_duplicate(batch, run.metadata.get(InFlightRun.PRODUCER_SEQ, 0)):
         return Receipt(0, duplicate=True)
     raise _over(run.run_id)
 

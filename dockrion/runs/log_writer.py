@@ -10,14 +10,14 @@ from dockrion.backends.protocol import Backend
 from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
-from dockrion.runs.event_buffer import Publisher
+from dockrion.runs.event_buffer import EventBuffer
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class LogWriter:
-    """Moves what a publisher has taken into the backend.
+    """Moves what a buffer has taken into the backend.
 
     What arrives while a batch is on its way forms the next batch; a lone event goes at once.
     While the storage is away, a batch waits for it.
@@ -25,7 +25,7 @@ class LogWriter:
     Args:
         backend: Where the run was created.
         run: Its record.
-        publisher: Takes its events.
+        buffer: Takes its events.
         on_stored: Called with each batch that the backend has.
 
     Attributes:
@@ -36,12 +36,12 @@ class LogWriter:
         self,
         backend: Backend,
         run: Run,
-        publisher: Publisher,
+        buffer: EventBuffer,
         on_stored: Callable[[Sequence[Entry]], None],
     ) -> None:
         self.run = run
         self._backend = backend
-        self._publisher = publisher
+        self._buffer = buffer
         self._on_stored = on_stored
         self._batch: tuple[Run, list[Entry]] = (run, [])  # not stored yet
 
@@ -60,8 +60,8 @@ class LogWriter:
         self.run = run
         self._batch = run, []
         self._on_stored(entries)
-        if self._publisher.pending:
-            self._publisher.wake()
+        if self._buffer.pending:
+            self._buffer.wake()
             await asyncio.sleep(0)  # the readers' turn, before the window moves on
 
     async def store_rest(self) -> None:
@@ -71,7 +71,7 @@ class LogWriter:
             BackendError: The log is not ours to write any more.
             RunNotFound: The log is gone.
         """
-        while self._publisher.pending or self._batch[1]:
+        while self._buffer.pending or self._batch[1]:
             await self.store()
 
     async def force_close(self) -> None:
@@ -90,7 +90,7 @@ class LogWriter:
 
     def _take(self) -> bool:
         """Add the next events to what is not stored yet; tell whether there were some."""
-        taken, changes = self._publisher.take()
+        taken, changes = self._buffer.take()
         if not taken:
             return False
         run, entries = self._batch

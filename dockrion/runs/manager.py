@@ -16,10 +16,10 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.runs.context import StreamContext
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.executor import Executor
-from dockrion.runs.in_flight import Active
-from dockrion.runs.lifecycle import Lifecycle, RunSettings
+from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.outcome import Completed, Stop
-from dockrion.runs.slots import Places
+from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.slots import Slots
 
 _NO_EVENTS = EventFilter([])
 _LEFT = Stop("cancelled", "the caller disconnected")
@@ -46,17 +46,17 @@ class RunManager:
         self._settings = settings
         self._backend = backend
         self._redactor = redactor
-        self._places = Places(settings.max_concurrent_runs, settings.max_queued_runs)
-        self._active: set[Active] = set()
-        self._runs: dict[str, Active] = {}
+        self._slots = Slots(settings.max_concurrent_runs, settings.max_queued_runs)
+        self._in_flight: set[InFlightRun] = set()
+        self._runs: dict[str, InFlightRun] = {}
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._carrying: set[asyncio.Task[Any]] = set()
-        self._lifecycle = Lifecycle(settings, metrics, redactor)
-        self._executor = Executor(settings, backend, self._lifecycle, metrics, redactor)
+        self._run_tasks: set[asyncio.Task[Any]] = set()
+        self._recorder = RunRecorder(settings, metrics, redactor)
+        self._executor = Executor(settings, backend, self._recorder, metrics, redactor)
         self._listeners = [
             self._loop.create_task(self._listen_for_cancels()),
             self._loop.create_task(self._listen_for_losses()),
@@ -74,7 +74,7 @@ class RunManager:
             raise ServiceUnavailable("the agent is being loaded")
         return self.agent
 
-    def find(self, run_id: str) -> Active | None:
+    def find(self, run_id: str) -> InFlightRun | None:
         """Return a run of this process that is not over."""
         return self._runs.get(run_id)
 
@@ -97,21 +97,21 @@ class RunManager:
             TooManyRuns: The queue is full.
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
-        agent, active = agent or self.ready_agent(), self._begin(run_id)
+        agent, in_flight = agent or self.ready_agent(), self._begin(run_id)
         run = Run(
-            run_id=active.run_id,
+            run_id=in_flight.run_id,
             status="accepted",
             created_at=datetime.now(UTC),
-            metadata=self._lifecycle.metadata,
+            metadata=self._recorder.metadata,
             owner=call.caller.owner if call.caller else None,
         )
-        active.created.add_done_callback(_look_at)  # the caller may have left
-        self._keep(self._loop.create_task(self._carry_out(agent, active, run, call)), self._carrying)
+        in_flight.created.add_done_callback(_look_at)  # the caller may have left
+        self._keep(self._loop.create_task(self._carry_out(agent, in_flight, run, call)), self._run_tasks)
         try:
-            await asyncio.shield(active.created)
+            await asyncio.shield(in_flight.created)
         except asyncio.CancelledError:
             if abandon:
-                active.stop_for(_LEFT)
+                in_flight.stop_for(_LEFT)
             raise
         return run
 
@@ -121,7 +121,7 @@ class RunManager:
         Args:
             call: What the caller wants, valid.
             run_id: What the agent and the log call this.
-            limit: Seconds until there must be an answer, waiting for a place included.
+            limit: Seconds until there must be an answer, waiting for a slot included.
 
         Returns:
             The outcome, and the seconds the agent worked.
@@ -134,37 +134,37 @@ class RunManager:
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
         agent = self.ready_agent()
-        active = self._begin(run_id)
+        in_flight = self._begin(run_id)
         deadline = None if limit is None else time.monotonic() + limit
         execution = None
         try:
-            if await active.has_place(limit):
-                context = StreamContext(active.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
+            if await in_flight.wait_for_slot(limit):
+                context = StreamContext(in_flight.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
-                active.execution = execution = Execution(
-                    agent, call, context, self._redactor, active.news, self._loop, streaming=False
+                in_flight.execution = execution = Execution(
+                    agent, call, context, self._redactor, in_flight.changed, self._loop, streaming=False
                 )
                 await execution.begin(left)
                 while not execution.decided:
-                    await active.look_again()
+                    await in_flight.wait_changed()
                 result = execution.outcome()
             else:
-                result = outcome.of_stop(active.stop or Stop("timeout"))
+                result = outcome.of_stop(in_flight.stop or Stop("timeout"))
         except asyncio.CancelledError:  # the caller left: nobody else can have the output
             if execution is not None:
                 execution.stop(_LEFT)
             raise
         finally:
             if execution is None or execution.over:
-                self._end(active)
+                self._end(in_flight)
             else:
-                self._keep(self._loop.create_task(self._end_when_over(active, execution)), self._tasks)
+                self._keep(self._loop.create_task(self._end_when_over(in_flight, execution)), self._tasks)
         seconds = execution.seconds if execution else 0.0
-        text_filter = self._lifecycle.new_text_filter()
-        result = await self._lifecycle.checked(active.run_id, result, text_filter)
+        text_filter = self._recorder.new_text_filter()
+        result = await self._recorder.checked(in_flight.run_id, result, text_filter)
         if isinstance(result, Completed):
             return result, seconds
-        self._lifecycle.log_end(active.run_id, result, seconds, text_filter)
+        self._recorder.log_end(in_flight.run_id, result, seconds, text_filter)
         raise outcome.as_exception(result)
 
     async def cancel(self, run_id: str, reason: str | None) -> None:
@@ -189,8 +189,8 @@ class RunManager:
 
     def abandon(self, run_id: str) -> None:
         """Cancel a run of this process whose only listener has left."""
-        if (active := self._runs.get(run_id)) is not None:
-            active.stop_for(_LEFT)
+        if (in_flight := self._runs.get(run_id)) is not None:
+            in_flight.stop_for(_LEFT)
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give what is there some time, then end it.
@@ -202,68 +202,68 @@ class RunManager:
         if await self._is_idle(grace) or self._stopped:
             return
         self._stopped = True
-        for active in list(self._active):
-            active.stop_for(Stop("shutdown"))
+        for in_flight in list(self._in_flight):
+            in_flight.stop_for(Stop("shutdown"))
         await self._is_idle(_CANCEL_SECONDS)
 
     async def aclose(self) -> None:
         """Stop everything without grace."""
         await self.drain(0)
-        unstored = list(self._carrying)  # their storage is away
+        unstored = list(self._run_tasks)  # their storage is away
         for task in (*self._listeners, *unstored):
             task.cancel()
         await asyncio.wait((*self._listeners, *unstored), timeout=STOP_SECONDS)
 
-    def _begin(self, run_id: str) -> Active:
-        active = Active(run_id, self._places.reserve(), self._loop.create_future())
-        self._active.add(active)
+    def _begin(self, run_id: str) -> InFlightRun:
+        in_flight = InFlightRun(run_id, self._slots.reserve(), self._loop.create_future())
+        self._in_flight.add(in_flight)
         self._idle.clear()
-        return active
+        return in_flight
 
-    def _end(self, active: Active) -> None:
-        """Let go of what has ended. An agent that has not keeps its place until it has."""
-        execution = active.execution
+    def _end(self, in_flight: InFlightRun) -> None:
+        """Let go of what has ended. An agent that has not keeps its slot until it has."""
+        execution = in_flight.execution
         if execution is None or execution.task.done():
-            self._places.release(active.place)
+            self._slots.release(in_flight.slot)
         else:
             self._keep(execution.task, self._tasks)
-            execution.task.add_done_callback(lambda _: self._places.release(active.place))
-        active.let_go()
-        self._active.discard(active)
-        if not self._active:
+            execution.task.add_done_callback(lambda _: self._slots.release(in_flight.slot))
+        in_flight.drop_execution()
+        self._in_flight.discard(in_flight)
+        if not self._in_flight:
             self._idle.set()
 
-    async def _end_when_over(self, active: Active, execution: Execution) -> None:
+    async def _end_when_over(self, in_flight: InFlightRun, execution: Execution) -> None:
         """End an invocation, whose answer does not wait for a stopped agent to clean up."""
         while not execution.over:
-            await active.look_again()
-        self._end(active)
+            await in_flight.wait_changed()
+        self._end(in_flight)
 
-    async def _carry_out(self, agent: Agent, active: Active, run: Run, call: Call) -> None:
+    async def _carry_out(self, agent: Agent, in_flight: InFlightRun, run: Run, call: Call) -> None:
         """Do all of a run, from its record to its terminal event."""
         try:
-            await self._create(run, active)
+            await self._create(run, in_flight)
         except Exception as error:
-            active.created.set_exception(error)
-            self._end(active)
+            in_flight.created.set_exception(error)
+            self._end(in_flight)
             return
         except asyncio.CancelledError:  # the service ends
-            active.created.cancel()
-            self._end(active)
+            in_flight.created.cancel()
+            self._end(in_flight)
             raise
-        active.created.set_result(None)
+        in_flight.created.set_result(None)
         try:
-            await self._executor.carry_out(agent, call, active, run)
+            await self._executor.carry_out(agent, call, in_flight, run)
         finally:
             del self._runs[run.run_id]
-            self._end(active)
+            self._end(in_flight)
 
-    async def _create(self, run: Run, active: Active) -> None:
+    async def _create(self, run: Run, in_flight: InFlightRun) -> None:
         while (other := self._runs.get(run.run_id)) is not None:
             await asyncio.wait((other.created,))
             if other.created.exception() is None:
                 raise RunExists(run.run_id)
-        self._runs[run.run_id] = active  # before others can know of it, and cancel it
+        self._runs[run.run_id] = in_flight  # before others can know of it, and cancel it
         try:
             await self._backend.create(run)
         except BaseException:
@@ -285,13 +285,13 @@ class RunManager:
 
     async def _listen_for_losses(self) -> None:
         async for run_id in self._backend.lost_runs():
-            if (active := self._runs.get(run_id)) is not None:
-                active.stop_for(Stop("lost"))
+            if (in_flight := self._runs.get(run_id)) is not None:
+                in_flight.stop_for(Stop("lost"))
 
     async def _listen_for_cancels(self) -> None:
         async for run_id, reason in self._backend.cancel_requests():
-            if (active := self._runs.get(run_id)) is not None:
-                active.stop_for(Stop("cancelled", reason and self._redactor.mask(reason)))
+            if (in_flight := self._runs.get(run_id)) is not None:
+                in_flight.stop_for(Stop("cancelled", reason and self._redactor.mask(reason)))
 
 
 def _look_at(created: asyncio.Future[None]) -> None:

@@ -5,31 +5,31 @@ from collections import deque
 
 from dockrion.errors import TooManyRuns
 
-Place = asyncio.Future[None]
+Slot = asyncio.Future[None]
 
 
-class Places:
-    """A bounded number of places and a bounded queue for them, first come, first served.
+class Slots:
+    """A bounded number of slots and a bounded queue for them, first come, first served.
 
     Made on the event loop.
 
     Args:
-        places: How many may be taken at once.
+        slots: How many may be taken at once.
         queue: How many may wait.
     """
 
-    def __init__(self, places: int, queue: int) -> None:
-        self._free = places
+    def __init__(self, slots: int, queue: int) -> None:
+        self._free = slots
         self._queue = queue
-        self._waiting: deque[Place] = deque()
+        self._waiting: deque[Slot] = deque()
         self._loop = asyncio.get_running_loop()
-        self._at_once: Place = self._loop.create_future()  # for all who do not wait
+        self._at_once: Slot = self._loop.create_future()  # for all who do not wait
         self._at_once.set_result(None)
 
-    def reserve(self) -> Place:
-        """Take a place, or one in the queue; the future is done when it is a real one.
+    def reserve(self) -> Slot:
+        """Take a slot, or one in the queue; the future is done when it is a real one.
 
-        Every place is given back with `release`.
+        Every slot is given back with `release`.
 
         Raises:
             TooManyRuns: The queue is full.
@@ -39,15 +39,15 @@ class Places:
             return self._at_once
         if len(self._waiting) >= self._queue:
             raise TooManyRuns(f"{len(self._waiting)} runs are waiting already; try again later")
-        place: Place = self._loop.create_future()
-        self._waiting.append(place)
-        return place
+        slot: Slot = self._loop.create_future()
+        self._waiting.append(slot)
+        return slot
 
-    def release(self, place: Place) -> None:
-        """Give a place back, real or in the queue."""
-        if not place.done():
-            self._waiting.remove(place)
-            place.cancel()
+    def release(self, slot: Slot) -> None:
+        """Give a slot back, real or in the queue."""
+        if not slot.done():
+            self._waiting.remove(slot)
+            slot.cancel()
         elif self._waiting:
             self._waiting.popleft().set_result(None)
         else:

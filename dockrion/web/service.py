@@ -22,8 +22,8 @@ from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.execution import STOP_SECONDS
-from dockrion.runs.lifecycle import RunSettings
 from dockrion.runs.manager import RunManager
+from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.access import Access
 from dockrion.web.connection_limits import Connections

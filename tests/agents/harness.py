@@ -22,8 +22,8 @@ from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.context import StreamContext
-from dockrion.runs.lifecycle import RunSettings
 from dockrion.runs.manager import RunManager
+from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.support import TIMEOUT_SECONDS, wait_until
 
@@ -118,8 +118,8 @@ class Bench:
         return self.metrics._registry.get_sample_value(name, labels) or 0.0
 
     @property
-    def free_places(self) -> int:
-        return self.runs._places._free
+    def free_slots(self) -> int:
+        return self.runs._slots._free
 
 
 async def read(backend: Backend, run_id: str) -> list[dict[str, Any]]:
@@ -150,7 +150,7 @@ async def bench(
     agent: Callable[..., Any] | Agent | None,
     *,
     allowed: Any = None,
-    places: int = 100,
+    slots: int = 100,
     queue: int = 1000,
     duration: float = 60.0,
     secrets: tuple[str, ...] = (),
@@ -167,7 +167,7 @@ async def bench(
         events_filter=EventFilter(allowed),
         output_schema=None,
         max_run_duration=duration,
-        max_concurrent_runs=places,
+        max_concurrent_runs=slots,
         max_queued_runs=queue,
         max_stored_events=100_000,
         streamed=True,
@@ -185,10 +185,10 @@ async def bench(
         await runs.aclose()
         await backend.aclose()
     await wait_until(lambda: not runs._tasks)
-    assert not runs._active
+    assert not runs._in_flight
     assert not runs._runs
-    assert made.free_places == places
-    assert not runs._places._waiting
+    assert made.free_slots == slots
+    assert not runs._slots._waiting
     assert made.sample("dockrion_active_runs") == 0
 
 

@@ -1,4 +1,4 @@
-"""A publisher with its writer at work, on a backend that can be held."""
+"""A buffer with its writer at work, on a backend that can be held."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
-from dockrion.runs.event_buffer import BUFFER_EVENTS, Publisher
+from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Stop
 from tests.backends.conformance import read_all
@@ -38,33 +38,33 @@ class Gated(MemoryBackend):
 
 
 class Bench:
-    """A publisher whose writer is at work."""
+    """A buffer whose writer is at work."""
 
     def __init__(self, backend: Gated, run: Run, **options: Any) -> None:
         self.backend = backend
         self.stored: list[Entry] = []
         self.stops: list[Stop] = []
         bounds = {"max_event_bytes": 2**20, "max_events": 1_000_000} | options
-        self._news = asyncio.Event()
-        self.publisher = Publisher(
-            run.run_id, asyncio.get_running_loop(), self._news.set, self.stops.append, **bounds
+        self._changed = asyncio.Event()
+        self.buffer = EventBuffer(
+            run.run_id, asyncio.get_running_loop(), self._changed.set, self.stops.append, **bounds
         )
-        self.log = LogWriter(backend, run, self.publisher, self.stored.extend)
+        self.log = LogWriter(backend, run, self.buffer, self.stored.extend)
         self.writer = asyncio.create_task(self._write())
 
     def token(self, content: str) -> None:
-        self.publisher.publish("token", {"content": content, "finish_reason": None})
+        self.buffer.publish("token", {"content": content, "finish_reason": None})
 
     def blocking(self, content: str) -> None:
-        self.publisher.publish_blocking("token", {"content": content, "finish_reason": None})
+        self.buffer.publish_blocking("token", {"content": content, "finish_reason": None})
 
     def finish(self) -> None:
-        self.publisher.publish("cancelled", {"reason": None}, status="cancelled")
+        self.buffer.publish("cancelled", {"reason": None}, status="cancelled")
 
     async def _write(self) -> None:
-        while not self.publisher.closed:
-            await self._news.wait()
-            self._news.clear()
+        while not self.buffer.closed:
+            await self._changed.wait()
+            self._changed.clear()
             await self.log.store()
         await self.log.store_rest()
 
@@ -73,7 +73,7 @@ class Bench:
         self.finish()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await self.writer
-        log = await read_all(self.backend, self.publisher.run_id, limit=100_000)
+        log = await read_all(self.backend, self.buffer.run_id, limit=100_000)
         assert log == self.stored
         assert [entry.sequence for entry in log] == list(range(1, len(log) + 1))
         return log
@@ -94,7 +94,7 @@ async def fill(bench: Bench) -> None:
     await hold(bench)
     for number in range(BUFFER_EVENTS):
         bench.token(str(number))
-    assert bench.publisher.full
+    assert bench.buffer.full
 
 
 def in_a_thread(work: Callable[[], object]) -> threading.Thread:
@@ -108,5 +108,5 @@ async def joined(*threads: threading.Thread) -> None:
 
 
 def waiting_threads(bench: Bench) -> int:
-    room = bench.publisher._thread_room
+    room = bench.buffer._thread_room
     return 0 if room is None else len(room._waiters)  # type: ignore[attr-defined]

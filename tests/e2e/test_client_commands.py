@@ -118,7 +118,7 @@ async def test_a_reader_of_the_output_that_leaves_cancels_the_run(serve: Serve, 
     assert await asyncio.to_thread(os.read, reading, 4) == b"word"
     os.close(reading)
     assert await done(process) == (1, "", "")
-    await wait_until(lambda: not served.service.runs._active)
+    await wait_until(lambda: not served.service.runs._in_flight)
 
 
 async def test_an_output_that_takes_nothing_is_said_to_be_that(serve: Serve, ask: Ask) -> None:

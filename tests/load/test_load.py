@@ -117,7 +117,7 @@ async def test_an_interrupt_ends_it_early_with_what_there_is(serve: Serve, proce
     assert b"ended early" in output
     assert b"Traceback" not in output
     assert process.returncode == 1
-    await wait_until(lambda: not served.service.runs._active)
+    await wait_until(lambda: not served.service.runs._in_flight)
 
 
 class Page(HTMLParser):

@@ -135,10 +135,10 @@ async def test_async_clean_up_may_emit_under_invoke_too_and_runs_to_its_end() ->
 
     async with bench(agent) as made:
         asking = asyncio.create_task(made.invoke())
-        await wait_until(lambda: made.free_places < 100)
+        await wait_until(lambda: made.free_slots < 100)
         asking.cancel()
         await asyncio.wait((asking,))
-        await wait_until(lambda: made.free_places == 100)
+        await wait_until(lambda: made.free_slots == 100)
     assert cleaned == ["closed"]
 
 

@@ -233,7 +233,7 @@ async def test_sync_emits_on_the_loop_go_on_after_the_agent_let_the_loop_work(
 
 
 @pytest.mark.parametrize("foreign_loop", [False, True])
-async def test_a_thread_that_waits_for_room_is_let_go_when_its_run_is_stopped(
+async def test_a_thread_that_waits_for_room_goes_on_when_its_run_is_stopped(
     monkeypatch: pytest.MonkeyPatch, *, foreign_loop: bool
 ) -> None:
     monkeypatch.setattr(execution, "STOP_SECONDS", 60)

@@ -26,7 +26,7 @@ async def bench() -> AsyncIterator[Bench]:
     bench = Bench(backend, run)
     yield bench
     bench.backend.gate.set()
-    bench.publisher.close()
+    bench.buffer.close()
     with contextlib.suppress(SequenceConflict, RunClosed):
         await bench.writer
     await backend.aclose()
@@ -37,7 +37,7 @@ async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
     log = await bench.end()
     assert [entry.type for entry in log] == ["token", "cancelled"]
     decoded = msgspec.json.decode(log[0].data)
-    assert decoded["id"] == f"{bench.publisher.run_id}:1"
+    assert decoded["id"] == f"{bench.buffer.run_id}:1"
     assert decoded["sequence"] == log[0].sequence == 1
     assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
 
@@ -69,8 +69,8 @@ async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: Bench
 
 
 async def test_the_record_moves_with_the_events(bench: Bench) -> None:
-    run_id = bench.publisher.run_id
-    bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
+    run_id = bench.buffer.run_id
+    bench.buffer.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     bench.token("a")
     await wait_until(lambda: len(bench.stored) == 2)
     record = await bench.backend.get(run_id)
@@ -83,7 +83,7 @@ async def test_the_record_moves_with_the_events(bench: Bench) -> None:
 
 async def test_the_record_does_not_move_before_its_event_is_stored(bench: Bench) -> None:
     await hold(bench)
-    bench.publisher.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
+    bench.buffer.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     assert bench.log.run.status == "accepted"
     bench.backend.gate.set()
     await wait_until(lambda: bench.log.run.status == "running")
@@ -110,7 +110,7 @@ async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> No
 async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: Bench) -> None:
     bench.token("a")
     with pytest.raises(NotJSON):
-        bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
+        bench.buffer.publish("checkpoint", {"name": "n", "data": object()}, status="running")
     bench.token("b")
     log = await bench.end()
     assert contents(log) == ["a", "b"]
@@ -119,7 +119,7 @@ async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: Bench) -> 
 
 async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: Bench) -> None:
     with pytest.raises(NotJSON):
-        bench.publisher.publish("checkpoint", {"name": "n", "data": object()}, status="running")
+        bench.buffer.publish("checkpoint", {"name": "n", "data": object()}, status="running")
     bench.token("b")
     await wait_until(lambda: bench.stored)
     assert bench.log.run.status == "accepted"
@@ -129,10 +129,10 @@ async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
     bench.token("a")
     bench.finish()
     bench.token("late")
-    bench.publisher.publish("error", {"error": "e", "code": "C"}, status="failed")
+    bench.buffer.publish("error", {"error": "e", "code": "C"}, status="failed")
     await bench.writer
     bench.token("later")
-    log = await read_all(bench.backend, bench.publisher.run_id)
+    log = await read_all(bench.backend, bench.buffer.run_id)
     assert [entry.type for entry in log] == ["token", "cancelled"]
     assert bench.log.run.status == "cancelled"
 
@@ -144,24 +144,24 @@ async def test_threads_that_emit_past_the_end_are_dropped_and_do_not_wait(bench:
 
     await bench.end()
     await joined(in_a_thread(emit))
-    assert not bench.publisher.full
+    assert not bench.buffer.full
 
 
 async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Bench) -> None:
     await fill(bench)
-    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    waiting = asyncio.create_task(bench.buffer.wait_for_room())
     for _ in range(20):
         await asyncio.sleep(0)
     assert not waiting.done()
     bench.backend.gate.set()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await waiting
-    assert not bench.publisher.full
+    assert not bench.buffer.full
 
 
 async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
     await fill(bench)
-    waiting = [asyncio.create_task(bench.publisher.wait_for_room()) for _ in range(10)]
+    waiting = [asyncio.create_task(bench.buffer.wait_for_room()) for _ in range(10)]
     released = [threading.Event() for _ in range(5)]
 
     def block(event: threading.Event) -> None:
@@ -180,7 +180,7 @@ async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
 
 async def test_a_cancelled_waiter_does_not_hold_the_others(bench: Bench) -> None:
     await fill(bench)
-    waiting = [asyncio.create_task(bench.publisher.wait_for_room()) for _ in range(3)]
+    waiting = [asyncio.create_task(bench.buffer.wait_for_room()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     bench.backend.gate.set()
@@ -193,19 +193,19 @@ async def test_nobody_waits_while_there_is_room(bench: Bench) -> None:
     await hold(bench)
     for number in range(BUFFER_EVENTS - 2):
         bench.token(str(number))
-    assert not bench.publisher.full
+    assert not bench.buffer.full
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await bench.publisher.wait_for_room()
+        await bench.buffer.wait_for_room()
         await joined(in_a_thread(partial(bench.blocking, "blocking")))
 
 
 async def test_closing_releases_all_who_wait(bench: Bench) -> None:
     await fill(bench)
-    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    waiting = asyncio.create_task(bench.buffer.wait_for_room())
     thread = in_a_thread(partial(bench.blocking, "blocking"))
     await wait_until(lambda: waiting_threads(bench))
     await asyncio.sleep(0)
-    bench.publisher.close()
+    bench.buffer.close()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await waiting
     await joined(thread)
@@ -221,7 +221,7 @@ async def test_the_terminal_event_releases_threads_that_wait(bench: Bench) -> No
 
 async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -> None:
     await fill(bench)
-    waiting = asyncio.create_task(bench.publisher.wait_for_room())
+    waiting = asyncio.create_task(bench.buffer.wait_for_room())
     await asyncio.sleep(0)
     bench.finish()
     async with asyncio.timeout(1):
@@ -230,7 +230,7 @@ async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -
 
 async def test_closing_ends_the_writer(bench: Bench) -> None:
     bench.token("a")
-    bench.publisher.close()
+    bench.buffer.close()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await bench.writer
     assert contents(bench.stored) == ["a"]
@@ -242,7 +242,7 @@ async def test_another_event_loop_can_emit_and_wait_for_room(bench: Bench) -> No
 
     async def elsewhere() -> None:
         there.set()
-        await bench.publisher.wait_for_room()
+        await bench.buffer.wait_for_room()
         bench.token("from elsewhere")
         done.set()
 
@@ -275,7 +275,7 @@ async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench
 
 
 async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Bench) -> None:
-    run_id = bench.publisher.run_id
+    run_id = bench.buffer.run_id
     await bench.backend.append(moved(bench.log.run, 1), entries(1, 1))
     bench.token("a")
     with pytest.raises(SequenceConflict):
@@ -311,9 +311,9 @@ async def test_a_batch_waits_while_the_storage_is_away(bench: Bench) -> None:
 async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: Bench) -> None:
     await fill(bench)
     blocked = in_a_thread(partial(bench.blocking, "blocking"))
-    elsewhere = in_a_thread(lambda: asyncio.run(bench.publisher.wait_for_room()))
+    elsewhere = in_a_thread(lambda: asyncio.run(bench.buffer.wait_for_room()))
     await wait_until(lambda: waiting_threads(bench))
     await wait_until(lambda: len(asyncio.all_tasks()) == 3)
-    bench.publisher.release_threads()
+    bench.buffer.release_threads()
     await joined(blocked, elsewhere)
-    assert bench.publisher.full
+    assert bench.buffer.full

@@ -42,20 +42,20 @@ async def publishing(
         max_events=limits.max_events_per_run,
     )
     yield bench
-    bench.publisher.close()
+    bench.buffer.close()
     with contextlib.suppress(SequenceConflict, RunClosed):
         await bench.writer
     await backend.aclose()
 
 
 async def ended(bench: Bench) -> list[Entry]:
-    bench.publisher.publish_rest()
+    bench.buffer.publish_rest()
     return await bench.end()
 
 
 def checkpoint(bench: Bench, data: Any) -> None:
     raw = msgspec.Raw(msgspec.json.encode(data))
-    bench.publisher.publish("checkpoint", {"name": "n", "data": raw})
+    bench.buffer.publish("checkpoint", {"name": "n", "data": raw})
 
 
 async def emit(bench: Bench, parts: list[str], others: list[int]) -> None:
@@ -71,7 +71,7 @@ async def emit(bench: Bench, parts: list[str], others: list[int]) -> None:
                 checkpoint(bench, part)
             case _:
                 bench.token(part)
-                bench.publisher.publish("heartbeat", {})
+                bench.buffer.publish("heartbeat", {})
                 await asyncio.sleep(0)
 
 
@@ -83,13 +83,13 @@ async def emit(bench: Bench, parts: list[str], others: list[int]) -> None:
     st.lists(st.integers(0, 3), min_size=1, max_size=5),
 )
 def test_stored_tokens_are_the_masked_text(
-    sources: list[str], text: str, places: list[int], others: list[int]
+    sources: list[str], text: str, slots: list[int], others: list[int]
 ) -> None:
     expected = compiled(sources).mask(text)[0]
 
     async def run() -> list[Entry]:
         async with publishing(sources) as bench:
-            await emit(bench, cuts(text, places), others)
+            await emit(bench, cuts(text, slots), others)
             return await ended(bench)
 
     assert "".join(contents(asyncio.run(run()))) == expected
@@ -102,7 +102,7 @@ async def test_from_many_threads_the_text_is_masked_in_the_order_of_the_numbers(
         def say(name: str) -> None:
             for number in range(200):
                 bench.blocking(f"z;{name}{number}z")  # a match is made of two tokens
-                bench.publisher.publish("progress", {"step": f"<{name}>", "progress": 0.5, "message": None})
+                bench.buffer.publish("progress", {"step": f"<{name}>", "progress": 0.5, "message": None})
 
         await joined(*[in_a_thread(partial(say, name)) for name in "abcdef"])
         log = await ended(bench)
@@ -171,7 +171,7 @@ async def test_past_the_limit_of_events_nothing_is_said() -> None:
 async def test_a_token_that_comes_after_the_rest_is_not_said() -> None:
     async with publishing([SECRET]) as bench:
         bench.token("secret-12")
-        bench.publisher.publish_rest()
+        bench.buffer.publish_rest()
         bench.token("34")
         log = await ended(bench)
     assert contents(log) == ["secret-12"]
@@ -182,7 +182,7 @@ async def test_a_long_match_is_held_in_bounded_memory() -> None:
         bench.token("<")
         for _ in range(1000):
             bench.token("a" * 100)
-            assert len(bench.publisher.text_filter._masking._text) <= 4200  # type: ignore[union-attr]
+            assert len(bench.buffer.text_filter._masking._text) <= 4200  # type: ignore[union-attr]
         bench.token(">b")
         log = await ended(bench)
     assert "".join(contents(log)) == f"{MASK}b"

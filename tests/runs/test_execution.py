@@ -221,7 +221,7 @@ async def test_invoke_whose_caller_left_stops_the_agent() -> None:
         await asyncio.wait((asking,))
         assert asking.cancelled()
         await wait_until(lambda: ends == [True])
-        await wait_until(lambda: made.free_places == 100)
+        await wait_until(lambda: made.free_slots == 100)
 
 
 async def test_an_error_of_a_cancelled_agent_does_not_change_the_outcome() -> None:
@@ -258,42 +258,42 @@ async def test_late_output_of_an_agent_that_swallowed_its_cancel_is_ignored() ->
 
 @pytest.mark.usefixtures("impatient")
 async def test_async_agent_that_swallows_its_cancel_ends_its_run_all_the_same() -> None:
-    let_go = asyncio.Event()
+    release = asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> str:
         await context.emit_token("x")
-        while not let_go.is_set():
+        while not release.is_set():
             try:
-                await let_go.wait()
+                await release.wait()
             except asyncio.CancelledError:
                 continue
         await context.emit_token("late")
         return "late"
 
-    async with bench(agent, places=1) as made:
+    async with bench(agent, slots=1) as made:
         run_id = await made.start()
         await made.emitted(run_id, 2)
         await made.runs.cancel(run_id, "enough")
         ended = await made.ended(run_id)
         assert ended.types == ["started", "token", "cancelled"]
-        assert made.free_places == 0
-        let_go.set()
-        await wait_until(lambda: made.free_places == 1)
+        assert made.free_slots == 0
+        release.set()
+        await wait_until(lambda: made.free_slots == 1)
         assert await made.ended(run_id) == ended
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("stop", ["cancel", "timeout"])
-async def test_sync_agent_that_never_looks_keeps_its_place_until_it_really_ended(stop: str) -> None:
-    let_go = threading.Event()
+async def test_sync_agent_that_never_looks_keeps_its_slot_until_it_really_ended(stop: str) -> None:
+    release = threading.Event()
 
     def agent(payload: Any, context: StreamContext) -> str:
         context.sync_emit_token("x")
         if payload == "stuck":
-            let_go.wait(10)
+            release.wait(10)
         return "done"
 
-    async with bench(agent, places=1, duration=0.1 if stop == "timeout" else 60) as made:
+    async with bench(agent, slots=1, duration=0.1 if stop == "timeout" else 60) as made:
         stuck = await made.start("stuck")
         await made.emitted(stuck, 2)
         waiting = await made.start("next")
@@ -303,22 +303,22 @@ async def test_sync_agent_that_never_looks_keeps_its_place_until_it_really_ended
         assert ended.types[:-1] == ["started", "token"]
         assert ended.run.status == ("cancelled" if stop == "cancel" else "failed")
         assert await made.status(waiting) == "accepted"
-        assert made.free_places == 0
-        let_go.set()
+        assert made.free_slots == 0
+        release.set()
         assert (await made.ended(waiting)).output == "done"
         assert await made.ended(stuck) == ended
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_invoke_answers_at_its_limit_whatever_the_agent_does_and_keeps_the_place() -> None:
-    let_go = threading.Event()
+    release = threading.Event()
 
     def agent(_payload: Any) -> None:
-        let_go.wait(10)
+        release.wait(10)
 
-    async with bench(agent, places=1) as made:
+    async with bench(agent, slots=1) as made:
         with pytest.raises(AgentTimedOut):
             await made.invoke(limit=0.02)
-        assert made.free_places == 0
-        let_go.set()
-        await wait_until(lambda: made.free_places == 1)
+        assert made.free_slots == 0
+        release.set()
+        await wait_until(lambda: made.free_slots == 1)

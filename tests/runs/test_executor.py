@@ -147,15 +147,15 @@ async def test_time_in_which_the_storage_is_away_is_none_of_the_agent_s() -> Non
 async def test_what_an_agent_says_when_it_had_to_be_over_goes_nowhere_also_while_the_storage_is_away() -> (
     None
 ):
-    backend, let_go, refused = Away(), asyncio.Event(), asyncio.Event()
+    backend, release, refused = Away(), asyncio.Event(), asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> None:
         await asyncio.sleep(0)
         backend.away = True
         await context.emit_token("heard")
-        while not let_go.is_set():
+        while not release.is_set():
             try:
-                await let_go.wait()
+                await release.wait()
             except asyncio.CancelledError:
                 continue
         with pytest.raises(RunCancelled):
@@ -170,7 +170,7 @@ async def test_what_an_agent_says_when_it_had_to_be_over_goes_nowhere_also_while
         assert active.execution is not None
         made.runs.abandon(run_id)
         await wait_until(lambda: active.execution is not None and active.execution.over)
-        let_go.set()
+        release.set()
         await refused.wait()
         backend.away = False
         assert (await made.ended(run_id)).types == ["started", "token", "cancelled"]
@@ -193,12 +193,12 @@ async def test_an_output_survives_a_failure_of_ours() -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_an_agent_that_does_not_stop_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    let_go = asyncio.Event()
+    release = asyncio.Event()
 
     async def agent(_payload: Any) -> None:
-        while not let_go.is_set():
+        while not release.is_set():
             try:
-                await let_go.wait()
+                await release.wait()
             except asyncio.CancelledError:
                 continue
 
@@ -206,7 +206,7 @@ async def test_an_agent_that_does_not_stop_is_told_of(caplog: pytest.LogCaptureF
         with pytest.raises(AgentTimedOut):
             await made.invoke(limit=0.01)
         await wait_until(lambda: "agent does not stop" in caplog.messages)
-        let_go.set()
+        release.set()
 
 
 async def test_a_service_that_ends_while_a_run_is_created_leaves_nothing() -> None:
@@ -214,8 +214,8 @@ async def test_a_service_that_ends_while_a_run_is_created_leaves_nothing() -> No
     backend.creates.clear()
     async with bench(lambda _payload: None, backend=backend) as made:
         starting = asyncio.create_task(made.start())
-        await wait_until(lambda: made.runs._carrying)
-        for task in made.runs._carrying:
+        await wait_until(lambda: made.runs._run_tasks)
+        for task in made.runs._run_tasks:
             task.cancel()
         await asyncio.wait((starting,))
         assert starting.cancelled()

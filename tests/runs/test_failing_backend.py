@@ -70,10 +70,10 @@ async def test_a_run_that_cannot_be_stored_stops_its_agent_and_leaves_nothing(
             stopped.append(context.cancelled)
 
     backend = Failing(append_at=append_at)
-    async with bench(sync_agent if kind == "sync" else agent, places=1, backend=backend) as made:
+    async with bench(sync_agent if kind == "sync" else agent, slots=1, backend=backend) as made:
         await made.start()
-        await wait_until(lambda: not made.runs._active)
-        await wait_until(lambda: made.free_places == 1)
+        await wait_until(lambda: not made.runs._in_flight)
+        await wait_until(lambda: made.free_slots == 1)
         assert stopped == [True]
         assert not made.runs._runs
         assert made.sample("dockrion_active_runs") == 0
@@ -87,7 +87,7 @@ async def test_a_run_that_cannot_be_stored_does_not_take_others_with_it() -> Non
         await made.emitted(healthy, 1)
         backend.append_at = 0
         await made.start("lost")
-        await wait_until(lambda: len(made.runs._active) == 1)
+        await wait_until(lambda: len(made.runs._in_flight) == 1)
         backend.append_at = None
         gate.open.set()
         assert (await made.ended(healthy)).output == "healthy"
@@ -100,19 +100,19 @@ async def test_a_terminal_event_that_cannot_be_stored_still_frees_the_place() ->
         await wait_until(lambda: backend.appends == 1)
         backend.append_at = 2
 
-    async with bench(agent, places=1, backend=backend) as made:
+    async with bench(agent, slots=1, backend=backend) as made:
         await made.start()
-        await wait_until(lambda: not made.runs._active)
-        assert made.free_places == 1
+        await wait_until(lambda: not made.runs._in_flight)
+        assert made.free_slots == 1
 
 
-async def test_a_failed_create_frees_the_place_and_reaches_the_caller() -> None:
+async def test_a_failed_create_frees_the_slot_and_reaches_the_caller() -> None:
     backend = Failing(create=True)
-    async with bench(lambda _payload: 1, places=1, queue=0, backend=backend) as made:
+    async with bench(lambda _payload: 1, slots=1, queue=0, backend=backend) as made:
         for _ in range(3):
             with pytest.raises(ServiceUnavailable, match="away"):
                 await made.start()
-            assert made.free_places == 1
+            assert made.free_slots == 1
         backend.fail_create = False
         assert (await made.run()).output == 1
 
@@ -143,4 +143,4 @@ async def test_a_caller_that_leaves_during_a_start_that_fails_leaves_nothing() -
         asking.cancel()
         await asyncio.wait((asking,))
         backend.may_create.set()
-        await wait_until(lambda: made.free_places == 100)
+        await wait_until(lambda: made.free_slots == 100)

@@ -220,10 +220,10 @@ async def test_unknown_run_is_not_found() -> None:
         await run.end()
 
 
-async def test_a_run_that_waits_for_its_place_takes_nothing_yet() -> None:
-    async with fed(places=1) as run:
+async def test_a_run_that_waits_for_its_slot_takes_nothing_yet() -> None:
+    async with fed(slots=1) as run:
         second = await run.bench.start()
-        with pytest.raises(ServiceUnavailable, match="place"):
+        with pytest.raises(ServiceUnavailable, match="slot"):
             await run.ingest.push(second, Batch(tokens("early"), 1))
         await run.end()
         await run.bench.emitted(second, 1)

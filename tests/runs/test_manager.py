@@ -1,4 +1,4 @@
-"""The run manager: places, the queue, cancelling, draining, counting."""
+"""The run manager: slots, the queue, cancelling, draining, counting."""
 
 import asyncio
 import threading
@@ -27,9 +27,9 @@ async def quiet() -> AsyncIterator[None]:
         yield
 
 
-async def test_runs_wait_for_a_place_in_the_order_they_came() -> None:
+async def test_runs_wait_for_a_slot_in_the_order_they_came() -> None:
     gate = Gate()
-    async with bench(gate, places=2) as made:
+    async with bench(gate, slots=2) as made:
         run_ids = [await made.start(n) for n in range(6)]
         await wait_until(lambda: len(gate.began) == 2)
         assert [await made.status(run_id) for run_id in run_ids] == ["running"] * 2 + ["accepted"] * 4
@@ -39,13 +39,13 @@ async def test_runs_wait_for_a_place_in_the_order_they_came() -> None:
     assert gate.began == list(range(6))
 
 
-async def test_invokes_and_runs_share_places_and_queue() -> None:
+async def test_invokes_and_runs_share_slots_and_queue() -> None:
     gate = Gate()
-    async with bench(gate, places=1, queue=2) as made:
+    async with bench(gate, slots=1, queue=2) as made:
         first = await made.start("run")
         await wait_until(lambda: gate.began)
         asking = asyncio.create_task(made.invoke("invoke"))
-        await wait_until(lambda: len(made.runs._places._waiting) == 1)
+        await wait_until(lambda: len(made.runs._slots._waiting) == 1)
         last = await made.start("last")
         for _ in range(2):
             with pytest.raises(TooManyRuns) as refused:
@@ -61,41 +61,41 @@ async def test_invokes_and_runs_share_places_and_queue() -> None:
         assert (await made.run("again")).output == "again"
 
 
-async def test_the_place_of_an_invoke_is_free_when_it_returns() -> None:
-    async with bench(lambda payload: payload, places=1, queue=0) as made:
+async def test_the_slot_of_an_invoke_is_free_when_it_returns() -> None:
+    async with bench(lambda payload: payload, slots=1, queue=0) as made:
         for n in range(20):
             assert await made.invoke(n) == n
 
 
-async def test_invoke_that_waits_for_a_place_too_long_never_reaches_the_agent() -> None:
+async def test_invoke_that_waits_for_a_slot_too_long_never_reaches_the_agent() -> None:
     gate = Gate()
-    async with bench(gate, places=1) as made:
+    async with bench(gate, slots=1) as made:
         run_id = await made.start("run")
         await wait_until(lambda: gate.began)
         with pytest.raises(AgentTimedOut):
             await made.invoke("invoke", limit=0.02)
-        assert not made.runs._places._waiting
+        assert not made.runs._slots._waiting
         gate.open.set()
         await made.ended(run_id)
     assert gate.began == ["run"]
 
 
-async def test_invoke_whose_caller_left_while_it_waited_gives_its_place_in_the_queue_back() -> None:
+async def test_invoke_whose_caller_left_while_it_waited_gives_its_slot_in_the_queue_back() -> None:
     gate = Gate()
-    async with bench(gate, places=1, queue=1) as made:
+    async with bench(gate, slots=1, queue=1) as made:
         run_id = await made.start("run")
         asking = asyncio.create_task(made.invoke("invoke"))
-        await wait_until(lambda: made.runs._places._waiting)
+        await wait_until(lambda: made.runs._slots._waiting)
         asking.cancel()
         await asyncio.wait((asking,))
-        assert not made.runs._places._waiting
+        assert not made.runs._slots._waiting
         gate.open.set()
         await made.ended(run_id)
 
 
 async def test_run_that_is_cancelled_while_it_waits_never_starts() -> None:
     gate = Gate()
-    async with bench(gate, places=1) as made:
+    async with bench(gate, slots=1) as made:
         first, second, third = [await made.start(n) for n in range(3)]
         await made.runs.cancel(second, "changed my mind")
         ended = await made.ended(second)
@@ -145,12 +145,12 @@ async def test_cancel_of_an_unknown_or_a_finished_run_is_refused() -> None:
 
 
 async def test_a_run_id_is_used_once_and_a_refused_one_costs_no_place() -> None:
-    async with bench(lambda _payload: 1, places=1) as made:
+    async with bench(lambda _payload: 1, slots=1) as made:
         await made.ended(await made.start(run_id="mine"))
         with pytest.raises(RunExists):
             await made.start(run_id="mine")
-        assert made.free_places == 1
-        assert not made.runs._active
+        assert made.free_slots == 1
+        assert not made.runs._in_flight
 
 
 async def test_abandoned_run_is_cancelled() -> None:
@@ -169,7 +169,7 @@ async def _refuses(made: Bench) -> None:
         await made.start()
     with pytest.raises(ServiceUnavailable):
         await made.invoke()
-    assert not made.runs._active
+    assert not made.runs._in_flight
 
 
 async def test_without_an_agent_new_work_is_refused() -> None:
@@ -199,7 +199,7 @@ async def test_draining_refuses_new_work_and_lets_agents_finish_in_the_grace_per
 
 async def test_after_the_grace_period_everything_ends_with_shutdown() -> None:
     gate = Gate()
-    async with bench(gate, places=2) as made:
+    async with bench(gate, slots=2) as made:
         running = await made.start("run")
         asking = asyncio.create_task(made.invoke("invoke"))
         await wait_until(lambda: len(gate.began) == 2)
@@ -240,17 +240,17 @@ async def test_drain_waits_for_the_clean_up_of_what_invoke_asked() -> None:
 
 async def test_drain_does_not_wait_for_agents_that_do_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "STOP_SECONDS", 0.02)
-    let_go = threading.Event()
+    release = threading.Event()
 
     def agent(_payload: Any) -> None:
-        let_go.wait(10)
+        release.wait(10)
 
     async with bench(agent) as made:
         run_id = await made.start()
         await made.emitted(run_id, 1)
         await made.runs.drain(0)
         assert (await made.ended(run_id)).code == "SHUTDOWN"
-        let_go.set()
+        release.set()
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -266,7 +266,7 @@ async def test_500_runs_at_once_each_get_their_own_output_and_events(kind: str) 
             await asyncio.sleep(0)
         return payload
 
-    async with bench(sync_agent if kind == "sync" else agent, places=200, queue=300) as made:
+    async with bench(sync_agent if kind == "sync" else agent, slots=200, queue=300) as made:
         run_ids = await asyncio.gather(*(made.start(n) for n in range(500)))
         for n, run_id in enumerate(run_ids):
             ended = await made.ended(run_id)
@@ -277,7 +277,7 @@ async def test_500_runs_at_once_each_get_their_own_output_and_events(kind: str) 
 
 
 async def test_counters_tell_outcomes_events_and_active_runs() -> None:
-    let_go = asyncio.Event()
+    release = asyncio.Event()
 
     async def agent(payload: Any, context: StreamContext) -> None:
         await context.emit("one")
@@ -286,7 +286,7 @@ async def test_counters_tell_outcomes_events_and_active_runs() -> None:
         if payload == "fail":
             raise ValueError
         if payload == "wait":
-            await let_go.wait()
+            await release.wait()
 
     async with bench(agent, allowed=["custom"]) as made:
         await made.run()
@@ -297,7 +297,7 @@ async def test_counters_tell_outcomes_events_and_active_runs() -> None:
         await made.runs.cancel(waiting[0], None)
         assert (await made.ended(waiting[0])).run.status == "cancelled"
         await wait_until(lambda: made.sample("dockrion_active_runs") == 2)
-        let_go.set()
+        release.set()
         for run_id in waiting[1:]:
             await made.ended(run_id)
         await wait_until(lambda: made.sample("dockrion_active_runs") == 0)

@@ -20,7 +20,7 @@ async def test_three_thousand_runs_leave_memory_flat() -> None:
         for number in range(runs):
             await made.start({"n": number})
             if not number % 50:
-                await wait_until(lambda: not made.runs._active)
+                await wait_until(lambda: not made.runs._in_flight)
         await wait_until(lambda: not made.runs._tasks)
         await wait_until(lambda: not backend._logs)
         gc.collect()

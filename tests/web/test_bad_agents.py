@@ -176,7 +176,7 @@ async def test_sync_agent_that_sleeps_blocks_nobody(serve: Serve, path: str) -> 
 
     served = await serve(agent)
     asked = asyncio.create_task(served.client.post(path, json={}))
-    await wait_until(lambda: served.service.runs._active)
+    await wait_until(lambda: served.service.runs._in_flight)
     await healthy(served)
     assert not woken.is_set()
     async with await asked as answer:

@@ -220,7 +220,7 @@ async def test_it_takes_a_place_and_gives_it_back(serve: Serve) -> None:
     assert (await served.record(ordinary))["status"] == "accepted"
     await push(served, external, END)
     assert (await served.finished(ordinary))["output"] == "next"
-    await wait_until(lambda: not served.service.runs._active)
+    await wait_until(lambda: not served.service.runs._in_flight)
     again = await served.start(external="true")
     await push(served, again, END)
     assert await own(served, again) == []

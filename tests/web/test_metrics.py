@@ -125,7 +125,7 @@ async def test_gauges_follow_what_is_open(serve: Serve) -> None:
         waits.go.set()
         await caller.all()
         await reader.all()
-    await wait_until(lambda: not served.service.runs._active)
+    await wait_until(lambda: not served.service.runs._in_flight)
     samples = await scrape(served)
     assert value(samples, "dockrion_open_streams") == 0
     assert value(samples, "dockrion_active_runs") == 0

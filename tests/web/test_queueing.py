@@ -79,7 +79,7 @@ async def test_every_endpoint_shares_the_places(serve: Serve) -> None:
     served = await serve(agent := OneByOne(), streaming=ONE)
     run_id = await served.start("run")
     asked = asyncio.create_task(served.client.post("/invoke", json="invoke"))
-    await wait_until(lambda: len(served.service.runs._active) == 2)
+    await wait_until(lambda: len(served.service.runs._in_flight) == 2)
     async with served.stream("stream") as reader:
         assert agent.order == ["run"]
         for _ in range(3):
@@ -96,9 +96,9 @@ async def test_caller_of_invoke_who_leaves_the_queue_leaves_its_place(serve: Ser
     served = await serve(agent := OneByOne(), streaming={**ONE, "max_queued_runs": 1})
     first = await served.start("first")
     asked = asyncio.create_task(served.client.post("/invoke", json="invoke"))
-    await wait_until(lambda: len(served.service.runs._active) == 2)
+    await wait_until(lambda: len(served.service.runs._in_flight) == 2)
     asked.cancel()
-    await wait_until(lambda: len(served.service.runs._active) == 1)
+    await wait_until(lambda: len(served.service.runs._in_flight) == 1)
     second = await served.start("second")
     agent.next.release()
     agent.next.release()
@@ -134,7 +134,7 @@ async def test_places_are_free_again_whatever_happened(serve: Serve) -> None:
         if payload == "wait":
             assert await cancel(served, run_id) == 200
         await served.finished(run_id)
-        await wait_until(lambda: not served.service.runs._active)
+        await wait_until(lambda: not served.service.runs._in_flight)
     async with served.client.post("/invoke", json="return") as answer:
         assert answer.status == 200
 

@@ -16,7 +16,7 @@ from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome, outcome_policy
 from dockrion.runs.context import StreamContext
-from dockrion.runs.event_buffer import Publisher
+from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
@@ -63,7 +63,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     tools: ToolPolicy
 
 
-class Lifecycle:
+class RunRecorder:
     """Writes how runs begin and end: their first and last events, the metrics, the log lines.
 
     Args:
@@ -79,7 +79,7 @@ class Lifecycle:
         self._redactor = redactor
 
     def accepted(self, run_id: str) -> None:
-        """Note that a run waits for its place."""
+        """Note that a run waits for its slot."""
         self._metrics.active_runs.inc()
         log(_logger, logging.INFO, "run accepted", run_id=run_id)
 
@@ -87,10 +87,10 @@ class Lifecycle:
         """Note that nothing more happens to a run that was accepted."""
         self._metrics.active_runs.dec()
 
-    def begin(self, publisher: Publisher, caller: Caller | None) -> StreamContext:
+    def begin(self, buffer: EventBuffer, caller: Caller | None) -> StreamContext:
         """Write that the agent starts, and return what it emits through."""
-        run_id = publisher.run_id
-        publisher.publish(
+        run_id = buffer.run_id
+        buffer.publish(
             "started",
             {"agent_name": self._settings.agent_name, "framework": self._settings.framework},
             status="running",
@@ -98,11 +98,11 @@ class Lifecycle:
         )
         log(_logger, logging.INFO, "run running", run_id=run_id)
         settings = self._settings
-        return StreamContext(run_id, settings.events_filter, publisher, caller, settings.tools)
+        return StreamContext(run_id, settings.events_filter, buffer, caller, settings.tools)
 
     async def conclude(
         self,
-        publisher: Publisher,
+        buffer: EventBuffer,
         result: Outcome,
         seconds: float,
         ended_at: datetime | None,
@@ -111,17 +111,17 @@ class Lifecycle:
         """Write how the run ended, its terminal event and its record together, and return it.
 
         Args:
-            publisher: The run's.
+            buffer: The run's.
             result: How its agent ended.
             seconds: How long that worked.
             ended_at: When it ended, None for now.
             metadata: What the record says of this run besides.
         """
-        publisher.publish_rest()
-        result = await self.checked(publisher.run_id, result, publisher.text_filter)
+        buffer.publish_rest()
+        result = await self.checked(buffer.run_id, result, buffer.text_filter)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         ended_at = ended_at or datetime.now(UTC)
-        publisher.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
+        buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
 
     def new_text_filter(self) -> "RunTextFilter | None":
