@@ -92,7 +92,7 @@ def frames(dockfile: Dockfile) -> str:
     ]
     passes = EventFilter(dockfile.streaming.events.allowed).allows
     passing = [(kind, fields) for kind, fields in said if passes(kind)]
-    return sse.frames(
+    return sse.encode_events(
         Entry(number, kind, events.encode(kind, RUN_ID, number, _AT, fields), 0)
         for number, (kind, fields) in enumerate(passing, 1)
     ).decode()

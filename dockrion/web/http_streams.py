@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Protocol
 
 from aiohttp import HttpVersion11, hdrs, web
 from multidict import istr
 
 from dockrion.events import Entry
-from dockrion.web.streams import Connection, Framing
-from dockrion.wire import ndjson, sse
+from dockrion.web.streams import Connection
+from dockrion.wire import HttpFraming, ndjson, sse
 
 # Names as they are looked up: of others, each response would keep a copy.
 _HEADERS: dict[str, str] = {
@@ -20,21 +19,15 @@ _HEADERS: dict[str, str] = {
 }
 
 
-class MediaType(Framing, Protocol):
-    """A framing that has a name in HTTP."""
-
-    MEDIA_TYPE: str
+MEDIA_TYPES: dict[str, HttpFraming] = {each.MEDIA_TYPE: each for each in (sse, ndjson)}
 
 
-MEDIA_TYPES: dict[str, MediaType] = {each.MEDIA_TYPE: each for each in (sse, ndjson)}
-
-
-class AnsweredStream(Connection):
+class HttpStream(Connection):
     """A stream that is an answer's body.
 
     Args:
         request: The request to answer.
-        media_type: How events are framed.
+        framing: The format of the body.
         headers: More headers.
 
     Attributes:
@@ -44,18 +37,18 @@ class AnsweredStream(Connection):
     __slots__ = ("response",)
 
     def __init__(
-        self, request: web.Request, media_type: MediaType, headers: Mapping[str, str] | None = None
+        self, request: web.Request, framing: HttpFraming, headers: Mapping[str, str] | None = None
     ) -> None:
         self.response = web.StreamResponse(
-            headers={hdrs.CONTENT_TYPE: media_type.MEDIA_TYPE, **_HEADERS, **(headers or {})}
+            headers={hdrs.CONTENT_TYPE: framing.MEDIA_TYPE, **_HEADERS, **(headers or {})}
         )
-        encode = media_type.frames
+        encode = framing.encode_events
         if request.version < HttpVersion11:  # only the connection's end can end the answer
             del self.response.headers[hdrs.CONNECTION]
             self.response.force_close()
         else:
             encode = _chunked(encode)
-        super().__init__(request, media_type, encode)
+        super().__init__(request, framing, encode)
 
     async def _open(self) -> None:
         await self.response.prepare(self.request)

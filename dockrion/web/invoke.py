@@ -8,7 +8,7 @@ from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
 from dockrion.runs.agent import Call
 from dockrion.web import requests
-from dockrion.web.http_streams import MEDIA_TYPES, AnsweredStream
+from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.negotiation import negotiated
 from dockrion.web.responses import answer
 from dockrion.web.service import RUN_ID, SERVICE
@@ -41,7 +41,7 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     headers = None
     if request.app[SERVICE].dockfile.streaming.async_runs:
         headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
-    stream = AnsweredStream(request, MEDIA_TYPES.get(media_type, sse), headers)
+    stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
     said = None
     try:
         said = await stream.carry(run_id, 0, timeout=None)

@@ -11,7 +11,7 @@ from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
 from dockrion.web import polling, requests
 from dockrion.web.access import CALLER
-from dockrion.web.http_streams import MEDIA_TYPES, AnsweredStream
+from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.negotiation import negotiated
 from dockrion.web.ownership import listed_owner, readable, refuse_others
 from dockrion.web.responses import answer
@@ -91,7 +91,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         return await polling.poll(request, run_id, after)
     if run is not None and run.finished and after >= run.last_sequence:
         return web.Response(status=204)  # nothing will ever follow: EventSource stops on this
-    stream = AnsweredStream(request, MEDIA_TYPES[media_type])
+    stream = HttpStream(request, MEDIA_TYPES[media_type])
     await stream.carry(run_id, after, timeout=timeout)
     return stream.response
 

@@ -6,7 +6,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from aiohttp import web
 
@@ -19,32 +18,14 @@ from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, 
 from dockrion.logs import log
 from dockrion.web.access import EXPIRES_AT
 from dockrion.web.service import SERVICE
+from dockrion.wire import Framing
 
 _logger = logging.getLogger(__name__)
 _PIECE_BYTES = 60 * 1024  # less than a transport buffers before it makes its writer wait
 
 
-class ReaderStuckError(Exception):
+class StalledReaderError(Exception):
     """The reader took nothing, or did not answer, for too long."""
-
-
-class Framing(Protocol):
-    """How a transport puts into bytes what a reader gets.
-
-    Attributes:
-        OPENING: What each stream begins with.
-    """
-
-    OPENING: bytes
-
-    def frames(self, entries: Sequence[Entry], /) -> bytes:
-        """Frame events of the log, to be written together."""
-
-    def said(self, control: Control, /) -> bytes:
-        """Frame what the connection says of itself."""
-
-    def sign_of_life(self, heartbeat: bytes | None, /) -> bytes:
-        """Frame what fills a silence: a heartbeat's JSON, if readers may see those, or something else."""
 
 
 class Connection(ABC):
@@ -143,8 +124,8 @@ class Connection(ABC):
                 async with asyncio.timeout(left) as deadline:
                     service.streams.add(deadline)
                     try:
-                        if self._framing.OPENING:
-                            await self.send(self._framing.OPENING)
+                        if self._framing.PREAMBLE:
+                            await self.send(self._framing.PREAMBLE)
                         async for page in pages:
                             await self._send_page(page)
                     finally:
@@ -155,7 +136,7 @@ class Connection(ABC):
                 said = await self.say(Gone())
             except ConnectionError:  # the reader left
                 return None
-            except ReaderStuckError:
+            except StalledReaderError:
                 self.abort()
             except Exception as error:  # the answer has begun: all that is left is to cut it
                 log(_logger, logging.ERROR, "stream broke", run_id=run_id, error=error)
@@ -166,7 +147,7 @@ class Connection(ABC):
 
     async def say(self, control: Control) -> Control:
         """Tell the reader why this ends, if it still listens."""
-        await self._tell(self._framing.said(control))
+        await self._tell(self._framing.encode_control(control))
         return control
 
     async def send(self, data: bytes) -> None:
@@ -174,7 +155,7 @@ class Connection(ABC):
 
         Raises:
             ConnectionError: The reader left.
-            ReaderStuckError: It takes nothing.
+            StalledReaderError: It takes nothing.
         """
         if len(data) <= _PIECE_BYTES:
             await self._send_piece(data)
@@ -193,7 +174,7 @@ class Connection(ABC):
         if not self._whole:  # they would pass for the rest of an event that was cut
             self.abort()
             return
-        with suppress(ConnectionError, ReaderStuckError):
+        with suppress(ConnectionError, StalledReaderError):
             await self.send(last_words)
 
     async def _send_page(self, page: Page) -> None:
@@ -202,10 +183,10 @@ class Connection(ABC):
             return
         first = page.entries[0].sequence
         if first > self._after + 1:
-            await self.send(self._framing.said(Gap(self._after + 1, first)))
+            await self.send(self._framing.encode_control(Gap(self._after + 1, first)))
             self._after = first - 1
         if not self._take(page):
-            await self.send(page.encoded(self._framing.frames))
+            await self.send(page.encoded(self._framing.encode_events))
             self._delivered(page)
         if page.more:  # a write that never waits never yields, and a long replay would hold the loop
             await asyncio.sleep(0)
@@ -239,7 +220,7 @@ class Connection(ABC):
         heartbeat = None
         if self._service.events_filter.allows("heartbeat"):
             heartbeat = events.encode_heartbeat(self._run_id, self._after, ids.uuid7())
-        await self.send(self._framing.sign_of_life(heartbeat))
+        await self.send(self._framing.keepalive(heartbeat))
 
     def _pieces(self, data: bytes, most: int) -> Iterator[bytes | memoryview]:
         whole = memoryview(data)
@@ -254,7 +235,7 @@ class Connection(ABC):
                 await self._write(piece)
                 await self.request.writer.drain()
         except TimeoutError:
-            raise ReaderStuckError from None
+            raise StalledReaderError from None
 
     def _last_words(self, timeout: int | None, *, expires: bool) -> Control:
         """Return why a time was over; the clock, which may be set, is not asked again."""

@@ -20,7 +20,7 @@ from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone,
 from dockrion.web.cors import allowed_origins
 from dockrion.web.requests import MAX_REASON
 from dockrion.web.responses import error_body, failure_of
-from dockrion.web.streams import Connection, ReaderStuckError, time_left
+from dockrion.web.streams import Connection, StalledReaderError, time_left
 from dockrion.wire import websocket
 
 _INVALID, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 4400, 4404, 4408, 4429
@@ -51,7 +51,7 @@ class _Ping(msgspec.Struct, frozen=True, tag="ping"):
 
 
 _decoder = msgspec.json.Decoder(_Cancel | _Ping)
-_PONG = websocket.message(b'{"type":"pong"}')
+_PONG = websocket.text_message(b'{"type":"pong"}')
 
 
 class Socket(Connection):
@@ -64,7 +64,7 @@ class Socket(Connection):
     __slots__ = ("_answered", "_asked_to_cancel", "_response", "_sending")
 
     def __init__(self, request: web.Request) -> None:
-        super().__init__(request, websocket, websocket.frames)
+        super().__init__(request, websocket, websocket.encode_events)
         self._response = web.WebSocketResponse(
             timeout=self._service.write_seconds,
             autoping=False,  # a flood of pings is answered as slowly as it is read
@@ -97,7 +97,7 @@ class Socket(Connection):
             said = await work(self)
             code = WSCloseCode.OK if said is None else _CODES_OF_CONTROLS[type(said)]
             await self._close(code, "" if said is None else said.type)
-        except (ConnectionError, ReaderStuckError):
+        except (ConnectionError, StalledReaderError):
             self.abort()
         except Exception as error:  # HTTP can say nothing any more
             await self._refuse(failure_of(error, request))
@@ -172,11 +172,11 @@ class Socket(Connection):
         self._transport.write(piece)
 
     def _pieces(self, data: bytes, most: int) -> Iterator[bytes | memoryview]:
-        return websocket.pieces(data, most)  # a pong may go between two frames, not into one
+        return websocket.split_between_frames(data, most)  # a pong may go between two frames, not into one
 
     async def _fill_silence(self) -> None:
         if not self._answered:
-            raise ReaderStuckError
+            raise StalledReaderError
         self._answered = False
         await super()._fill_silence()
 
@@ -220,7 +220,7 @@ class Socket(Connection):
             code = _NOT_ALLOWED
         elif isinstance(failure, ServiceUnavailable) and self._service.runs.draining:
             code = WSCloseCode.GOING_AWAY
-        await self._tell(websocket.message(msgspec.json.encode(body)))
+        await self._tell(websocket.text_message(msgspec.json.encode(body)))
         await self._close(code, failure.code)
 
     async def _close(self, code: int, reason: str) -> None:

@@ -1,7 +1,6 @@
-"""Newline-delimited JSON: a line for each event.
+"""Newline-delimited JSON: one line per event or control frame.
 
-What the connection says of itself are lines, too. They have no `sequence`, so that readers
-can tell them from events and skip those that they do not know.
+A control frame has no `sequence`, so readers can tell it from an event and skip unknown ones.
 """
 
 from collections.abc import Iterable
@@ -12,20 +11,17 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Control
 
 MEDIA_TYPE = "application/x-ndjson"
-OPENING = b""
-HEARTBEAT = b'{"type":"heartbeat"}\n'
+PREAMBLE = b""
+_KEEPALIVE = b'{"type":"heartbeat"}\n'
 
 
-def frames(entries: Iterable[Entry]) -> bytes:
-    """Write events of the log as lines."""
+def encode_events(entries: Iterable[Entry]) -> bytes:
     return b"".join([entry.data + b"\n" for entry in entries])
 
 
-def said(control: Control) -> bytes:
-    """Write what the connection says of itself."""
+def encode_control(control: Control) -> bytes:
     return msgspec.json.encode(control) + b"\n"
 
 
-def sign_of_life(_heartbeat: bytes | None) -> bytes:
-    """Write what fills a silence."""
-    return HEARTBEAT
+def keepalive(_heartbeat: bytes | None) -> bytes:
+    return _KEEPALIVE

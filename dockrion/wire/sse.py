@@ -1,7 +1,4 @@
-"""Server-Sent Events as bytes, both ways, without I/O.
-
-The format is that of WHATWG HTML, section 9.2, "Server-sent events".
-"""
+"""Server-Sent Events: encoder and decoder (WHATWG HTML, section 9.2, "Server-sent events")."""
 
 import re
 from collections.abc import Iterable
@@ -12,37 +9,34 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Draining
 
 MEDIA_TYPE = "text/event-stream"
-OPENING = b"retry: 2000\n\n"  # milliseconds until a client that lost its connection comes back
-KEEP_ALIVE = b": keep-alive\n\n"
+PREAMBLE = b"retry: 2000\n\n"  # milliseconds after which a disconnected client reconnects
+KEEPALIVE = b": keep-alive\n\n"
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _RETRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-def frame(entry: Entry) -> bytes:
-    """Frame an event of the log. Its JSON is one line, so one `data:` holds it."""
+def encode_event(entry: Entry) -> bytes:
+    # The JSON of an event has no line break, so that one `data:` line holds it.
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.sequence, entry.type.encode(), entry.data)
 
 
-def said(control: Control) -> bytes:
-    """Frame what the connection says of itself."""
-    if isinstance(control, Draining):  # nothing that a page would listen for: it connects again
+def encode_events(entries: Iterable[Entry]) -> bytes:
+    return b"".join(map(encode_event, entries))
+
+
+def encode_control(control: Control) -> bytes:
+    if isinstance(control, Draining):  # a comment: EventSource reconnects without a listener for it
         return b": %s\n\n" % control.message.encode()
-    return _named(control.type, msgspec.json.encode(msgspec.structs.asdict(control)))
+    return _without_id(control.type, msgspec.json.encode(msgspec.structs.asdict(control)))
 
 
-def sign_of_life(heartbeat: bytes | None) -> bytes:
-    """Frame what fills a silence: a heartbeat's JSON, or nothing that pages would see."""
-    return KEEP_ALIVE if heartbeat is None else _named("heartbeat", heartbeat)
+def keepalive(heartbeat: bytes | None) -> bytes:
+    return KEEPALIVE if heartbeat is None else _without_id("heartbeat", heartbeat)
 
 
-def frames(entries: Iterable[Entry]) -> bytes:
-    """Frame events of the log, to be written together."""
-    return b"".join(map(frame, entries))
-
-
-def _named(name: str, data: bytes) -> bytes:
-    """Frame what is no event of the log: without `id:`, so that no cursor moves."""
+def _without_id(name: str, data: bytes) -> bytes:
+    """Return a frame that does not move a reader's cursor, since it has no `id:` line."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
 
@@ -50,10 +44,10 @@ class Message(msgspec.Struct, frozen=True):
     """One dispatched event.
 
     Attributes:
-        event: Its type, `message` where the stream names none.
-        data: Its data, the lines joined by newlines.
-        id: The id that its own block carried, or None.
-        last_event_id: What a reconnecting client would send.
+        event: Its type; `message` where the block has no `event:` line.
+        data: Its `data:` lines, joined by newlines.
+        id: The `id:` of its own block, or None.
+        last_event_id: The stream's last event id after this block.
     """
 
     event: str
@@ -63,19 +57,19 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Decoder:
-    """Turns the bytes of a stream into messages, however they are cut.
+    """Decodes a stream incrementally, whatever the boundaries of the chunks.
 
     Attributes:
         last_event_id: The id to resume after.
-        retry: Milliseconds to wait before reconnecting, once the stream said so.
-        comments: How many comment lines went by.
+        retry: Milliseconds to wait before reconnecting; None until the stream has sent it.
+        comments: The number of comment lines so far.
     """
 
     def __init__(self) -> None:
         self.last_event_id = ""
         self.retry: int | None = None
         self.comments = 0
-        self._line = bytearray()  # of a line that has not ended
+        self._line = bytearray()  # the incomplete last line
         self._at_start = True
         self._after_cr = False
         self._event = ""
@@ -85,11 +79,11 @@ class Decoder:
 
     @property
     def pending(self) -> int:
-        """How many bytes are held of a message that has not ended."""
+        """The number of bytes buffered for an incomplete message."""
         return len(self._line) + self._data_bytes
 
     def feed(self, data: bytes) -> list[Message]:
-        """Return the messages that these bytes complete."""
+        """Return the messages that are complete with these bytes."""
         messages = []
         for line in self._lines(data):
             if line:
@@ -99,7 +93,7 @@ class Decoder:
         return messages
 
     def _lines(self, data: bytes) -> list[bytes]:
-        """Return the lines that end in these bytes, without their ends."""
+        """Return the lines that are complete with these bytes, without their line ends."""
         if self._at_start:
             data = bytes(self._line) + data
             if _BOM.startswith(data):
@@ -130,7 +124,7 @@ class Decoder:
             self._event = value
         elif name == "data":
             self._data.append(value)
-            self._data_bytes += len(line) + 1  # an empty line is not free
+            self._data_bytes += len(line) + 1  # the newline, so that empty lines count
         elif name == "id" and "\0" not in value:
             self._id = value
         elif name == "retry" and _RETRY.fullmatch(value):

@@ -1,4 +1,4 @@
-"""WebSocket frames as bytes, as a server sends them, without I/O (RFC 6455, 5.2)."""
+"""WebSocket frames as a server sends them (RFC 6455, 5.2): events and control frames are text messages."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,16 +7,16 @@ import msgspec
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control
 
-OPENING = b""
-PING = b"\x89\x00"
-FRAME_BYTES = 60 * 1024  # a longer message is sent in fragments, between which control frames may stand
+PREAMBLE = b""
+FRAME_BYTES = 60 * 1024  # a longer message is sent in fragments, so that pongs can go between them
+_PING = b"\x89\x00"
 _HEAD_BYTES = 4
 _CONTINUATION, _TEXT, _PONG, _LAST = 0x0, 0x1, 0xA, 0x80
 _SHORT, _TWO_BYTES = 125, 126
 
 
-def message(data: bytes) -> bytes:
-    """Frame a text message."""
+def text_message(data: bytes) -> bytes:
+    """Return the frames of a text message."""
     if len(data) <= FRAME_BYTES - _HEAD_BYTES:
         return _frame(_LAST | _TEXT, data)
     size = FRAME_BYTES - _HEAD_BYTES
@@ -25,38 +25,36 @@ def message(data: bytes) -> bytes:
     return b"".join([_frame(_TEXT, first), *middle, bytes((last[0] | _LAST,)), last[1:]])
 
 
-def frames(entries: Iterable[Entry]) -> bytes:
-    """Frame events of the log, a message each."""
-    return b"".join([message(entry.data) for entry in entries])
+def encode_events(entries: Iterable[Entry]) -> bytes:
+    return b"".join([text_message(entry.data) for entry in entries])
 
 
-def said(control: Control) -> bytes:
-    """Frame what the connection says of itself."""
-    return message(msgspec.json.encode(control))
+def encode_control(control: Control) -> bytes:
+    return text_message(msgspec.json.encode(control))
 
 
-def sign_of_life(_heartbeat: bytes | None) -> bytes:
-    """Frame what fills a silence, and has to be answered (RFC 6455, 5.5.2)."""
-    return PING
+def keepalive(_heartbeat: bytes | None) -> bytes:
+    """Return a ping, which the peer has to respond to (RFC 6455, 5.5.2)."""
+    return _PING
 
 
 def pong(data: bytes) -> bytes:
-    """Frame the answer to a ping that carried this data."""
+    """Return the response to a ping that carried this data."""
     return _frame(_LAST | _PONG, data)
 
 
-def pieces(data: bytes, most: int) -> Iterator[memoryview]:
-    """Cut frames of ours into pieces of whole frames.
+def split_between_frames(data: bytes, max_bytes: int) -> Iterator[memoryview]:
+    """Split bytes that the functions above returned into pieces of whole frames.
 
     Args:
         data: The frames.
-        most: Bytes of a piece that has more than one frame.
+        max_bytes: The size of a piece, which only a single frame may exceed.
     """
     whole = memoryview(data)
     start = end = 0
     while end < len(data):
         after = end + _frame_bytes(data, end)
-        if after - start > most and end > start:
+        if after - start > max_bytes and end > start:
             yield whole[start:end]
             start = end
         end = after

@@ -16,7 +16,7 @@ Connect = Callable[..., Awaitable[Client]]
 
 @pytest.fixture(autouse=True)
 def services_let_readers_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "OPENING", b"retry: 1\n\n")
+    monkeypatch.setattr(sse, "PREAMBLE", b"retry: 1\n\n")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dockrion.events.control_frames import Gap
 from dockrion.wire import sse
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Run-Id: r\r\n\r\nretry: 1\n\n"
-GAP = sse.said(Gap(1, 3))
+GAP = sse.encode_control(Gap(1, 3))
 
 
 class Proxy:

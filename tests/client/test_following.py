@@ -46,7 +46,7 @@ SMALL: dict[str, Any] = {"redis": {"max_events_per_run": 10}}
 def entry(sequence: int, kind: str = "token", fields: str = '"content":"x"') -> bytes:
     common = f'"id":"r:{sequence}","type":"{kind}","run_id":"r","sequence":{sequence}'
     data = f'{{{common},"timestamp":"2026-11-22T10:30:05.123456Z",{fields}}}'
-    return sse.frame(Entry(sequence, kind, data.encode(), 0.0))
+    return sse.encode_event(Entry(sequence, kind, data.encode(), 0.0))
 
 
 def complete(sequence: int) -> bytes:
@@ -196,9 +196,9 @@ async def test_what_is_lost_is_said_and_the_stream_goes_on(serve: Serve, connect
 @pytest.mark.parametrize(
     "end",
     [
-        sse.said(Timeout("over")),
-        sse.said(AuthExpired()),
-        sse.said(Draining()),
+        sse.encode_control(Timeout("over")),
+        sse.encode_control(AuthExpired()),
+        sse.encode_control(Draining()),
         b"",
         b"event: heartbeat\ndata: {}\n\n: keep-alive\n\nevent: unknown\ndata: {}\n\n",
     ],
@@ -327,7 +327,7 @@ async def test_a_type_that_nobody_knows_is_an_event_all_the_same(connect: Connec
 
 
 async def test_events_that_are_no_longer_stored(connect: Connect) -> None:
-    async with scripted(HEAD + entry(1) + sse.said(Gone())) as server:
+    async with scripted(HEAD + entry(1) + sse.encode_control(Gone())) as server:
         client = await connect(server.url)
         with pytest.raises(EventsGone):
             _ = [event async for event in client.events("r")]

@@ -15,7 +15,7 @@ Behave = Callable[[web.Request, web.StreamResponse, int], Awaitable[None]]
 
 
 def event(sequence: int, kind: str = "token", said: str = "x") -> bytes:
-    return sse.frame(Entry(sequence, kind, f'{{"content":"{said}"}}'.encode(), 0.0))
+    return sse.encode_event(Entry(sequence, kind, f'{{"content":"{said}"}}'.encode(), 0.0))
 
 
 def honest(last: int = 5) -> bytes:
@@ -69,7 +69,7 @@ async def breaks_off(request: web.Request, response: web.StreamResponse, _number
 async def says_nothing(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
     """Keep the connection alive, and tell nothing on it."""
     while True:
-        await response.write(sse.KEEP_ALIVE)
+        await response.write(sse.KEEPALIVE)
         await asyncio.sleep(0.01)
 
 

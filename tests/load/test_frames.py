@@ -21,15 +21,15 @@ NOW = datetime(2026, 11, 23, 10, 30, 5, 123456, tzinfo=UTC)
 def event(sequence: int, content: str = "x", kind: str = "token") -> bytes:
     fields = {"content": content} if kind == "token" else {"reason": content}
     data = events.encode(kind, "r", sequence, NOW, fields)
-    return sse.frame(Entry(sequence, kind, data, 0.0))
+    return sse.encode_event(Entry(sequence, kind, data, 0.0))
 
 
 pieces = st.lists(
     st.one_of(
         st.builds(event, st.integers(1, 10**6), st.text()),
-        st.just(sse.KEEP_ALIVE),
-        st.just(sse.OPENING),
-        st.just(sse.said(Gap(1, 5))),
+        st.just(sse.KEEPALIVE),
+        st.just(sse.PREAMBLE),
+        st.just(sse.encode_control(Gap(1, 5))),
         st.just(b"data: a\r\ndata: b\r\n\r\n"),
         st.just(b"\n\n\n"),
         st.just(b"id: 5\rdata: c\r\r"),
@@ -62,8 +62,8 @@ def test_a_batch_is_only_what_the_service_itself_writes() -> None:
     assert batch is not None
     assert (batch.ids, batch.types) == ((b"7", b"8"), (b"token", b"cancelled"))
     for other in (
-        sse.KEEP_ALIVE,
-        sse.said(Gap(1, 2)),
+        sse.KEEPALIVE,
+        sse.encode_control(Gap(1, 2)),
         b"id: 07\nevent: token\ndata: {}\n\n",
         b"id: x\ndata: 1\n\n",
         b"",

@@ -36,7 +36,7 @@ from tests.load.liar import (
 def whole_event(sequence: int, *, says: int) -> bytes:
     """Return an event whose id and data need not agree."""
     data = events.encode("token", "r", says, datetime.now(UTC), {"content": "x"})
-    return sse.frame(Entry(sequence, "token", data, 0.0))
+    return sse.encode_event(Entry(sequence, "token", data, 0.0))
 
 
 VIOLATIONS: dict[str, tuple[Behave, dict[str, int]]] = {
@@ -46,7 +46,7 @@ VIOLATIONS: dict[str, tuple[Behave, dict[str, int]]] = {
     "begins late": (says(event(2) + event(3, "complete")), {"lost": 1}),
     "ends twice": (says(honest(2) + event(3, "error")), {"second terminal event": 1}),
     "goes on": (says(honest(2) + event(3)), {"event after the terminal one": 1}),
-    "has a gap": (says(sse.said(Gap(1, 3)) + event(3) + event(4, "complete")), {"gap": 1}),
+    "has a gap": (says(sse.encode_control(Gap(1, 3)) + event(3) + event(4, "complete")), {"gap": 1}),
     "has a bad id": (says(b"id: x\nevent: token\ndata: 1\n\n" + honest(2)), {"bad id": 1}),
     "has no id": (says(b"event: token\ndata: 1\n\n" + honest(2)), {"bad id": 1}),
     "says another sequence": (says(whole_event(1, says=7) + event(2, "complete")), {"bad id": 1}),
@@ -79,7 +79,7 @@ async def test_a_broken_promise_is_found(name: str, pattern: Any) -> None:
 
 @pytest.mark.parametrize("pattern", ["stream", "runs"])
 async def test_an_honest_server_is_believed(pattern: Any) -> None:
-    async with lying(says(sse.OPENING + sse.KEEP_ALIVE + honest())) as url:
+    async with lying(says(sse.PREAMBLE + sse.KEEPALIVE + honest())) as url:
         found = await load(url, pattern=pattern)
     assert (found.violations, found.errors) == ({}, {})
     assert found.ok

@@ -15,7 +15,7 @@ from dockrion.wire import sse
 
 
 def text(sequence: int, kind: str = "token", said: str = "x") -> bytes:
-    return sse.frame(Entry(sequence, kind, f'"{said}"'.encode(), 0.0))
+    return sse.encode_event(Entry(sequence, kind, f'"{said}"'.encode(), 0.0))
 
 
 def feed(check: Check, stream: bytes) -> None:
@@ -92,7 +92,7 @@ def no_end(check: Check) -> None:
 
 
 def lost_by_the_service(check: Check) -> None:
-    check.gap(one_frame(sse.said(Gap(1, 5))))
+    check.gap(one_frame(sse.encode_control(Gap(1, 5))))
     feed(check, text(5, "complete"))
 
 

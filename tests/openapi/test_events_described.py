@@ -90,7 +90,9 @@ def test_custom_events_match_theirs() -> None:
 
 def test_control_frames_match_theirs() -> None:
     decoder = sse.Decoder()
-    frames = b"".join(map(sse.said, SAID)) + sse.sign_of_life(events.encode_heartbeat("run", 4, "beat"))
+    frames = b"".join(map(sse.encode_control, SAID)) + sse.keepalive(
+        events.encode_heartbeat("run", 4, "beat")
+    )
     named = {"gap": "Gap", "heartbeat": "Heartbeat"}
     messages = decoder.feed(frames)
     assert len(messages) == len(SAID)  # of draining a comment tells, instead
@@ -99,7 +101,7 @@ def test_control_frames_match_theirs() -> None:
 
 
 def test_lines_about_the_connection_match_theirs() -> None:
-    lines = b"".join(map(ndjson.said, SAID)) + ndjson.sign_of_life(None)
+    lines = b"".join(map(ndjson.encode_control, SAID)) + ndjson.keepalive(None)
     for line in lines.splitlines():
         VALIDATORS["Control"].validate(msgspec.json.decode(line))
 

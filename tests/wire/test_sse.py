@@ -1,4 +1,4 @@
-"""Server-Sent Events: the bytes that go out, and a decoder that follows WHATWG HTML section 9.2."""
+"""Server-Sent Events: the encoder's bytes, and the decoder against WHATWG HTML section 9.2."""
 
 import time
 from collections.abc import Iterable
@@ -40,67 +40,73 @@ def bytewise(data: bytes) -> list[bytes]:
     return [data[i : i + 1] for i in range(len(data))]
 
 
-def said(event: str = "message", data: str = "", id: str | None = None, last: str | None = None) -> Message:  # noqa: A002
+def msg(event: str = "message", data: str = "", id: str | None = None, last: str | None = None) -> Message:  # noqa: A002
     return Message(event, data, id, last if last is not None else id or "")
 
 
 # name: stream, the messages it dispatches
 VECTORS: dict[str, tuple[bytes, list[Message]]] = {
-    "one event": (b"event: a\ndata: b\nid: 1\n\n", [said("a", "b", "1")]),
-    "no type is message": (b"data: b\n\n", [said(data="b")]),
+    "one event": (b"event: a\ndata: b\nid: 1\n\n", [msg("a", "b", "1")]),
+    "no type is message": (b"data: b\n\n", [msg(data="b")]),
     "no blank line, no event": (b"data: b\n", []),
     "end within a line": (b"data: b", []),
-    "CR": (b"data: a\rdata: b\r\rdata: c\r\r", [said(data="a\nb"), said(data="c")]),
-    "LF": (b"data: a\ndata: b\n\ndata: c\n\n", [said(data="a\nb"), said(data="c")]),
-    "CRLF": (b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", [said(data="a\nb"), said(data="c")]),
-    "mixed line ends": (b"data: a\r\ndata: b\rdata: c\n\r\n", [said(data="a\nb\nc")]),
-    "LF CR is two lines": (b"data: a\n\rdata: b\n\r", [said(data="a"), said(data="b")]),
-    "CR CR LF is two lines": (b"data: a\r\r\ndata: b\n\n", [said(data="a"), said(data="b")]),
-    "BOM at the start": (BOM + b"data: a\n\n", [said(data="a")]),
+    "CR": (b"data: a\rdata: b\r\rdata: c\r\r", [msg(data="a\nb"), msg(data="c")]),
+    "LF": (b"data: a\ndata: b\n\ndata: c\n\n", [msg(data="a\nb"), msg(data="c")]),
+    "CRLF": (b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", [msg(data="a\nb"), msg(data="c")]),
+    "mixed line ends": (b"data: a\r\ndata: b\rdata: c\n\r\n", [msg(data="a\nb\nc")]),
+    "LF CR is two lines": (b"data: a\n\rdata: b\n\r", [msg(data="a"), msg(data="b")]),
+    "CR CR LF is two lines": (b"data: a\r\r\ndata: b\n\n", [msg(data="a"), msg(data="b")]),
+    "BOM at the start": (BOM + b"data: a\n\n", [msg(data="a")]),
     "second BOM is text": (BOM + BOM + b"data: a\n\n", []),
-    "BOM later is text": (b":\n" + BOM + b"data: a\n\ndata: b\n\n", [said(data="b")]),
+    "BOM later is text": (b":\n" + BOM + b"data: a\n\ndata: b\n\n", [msg(data="b")]),
     "BOM after a blank line is text": (b"\n" + BOM + b"data: a\n\n", []),
-    "BOM after the first event is text": (b"data: a\n\n" + BOM + b"data: b\n\n", [said(data="a")]),
-    "part of a BOM": (b"\xef\xbbdata: a\n\ndata: b\n\n", [said(data="b")]),
+    "BOM after the first event is text": (b"data: a\n\n" + BOM + b"data: b\n\n", [msg(data="a")]),
+    "part of a BOM": (b"\xef\xbbdata: a\n\ndata: b\n\n", [msg(data="b")]),
     "BOM and nothing": (BOM, []),
-    "BOM in data": (b"data: " + BOM + b"a\n\n", [said(data="\ufeffa")]),
-    "one space is left out": (b"data:a\n\ndata: a\n\ndata:  a\n\n", [*[said(data="a")] * 2, said(data=" a")]),
-    "a tab stays": (b"data:\ta\n\n", [said(data="\ta")]),
-    "trailing space stays": (b"data: a \n\n", [said(data="a ")]),
-    "colons in the value": (b"data: a: b:c\n\n", [said(data="a: b:c")]),
-    "data without a colon": (b"data\n\n", [said(data="")]),
-    "two data without a colon": (b"data\ndata\n\n", [said(data="\n")]),
-    "empty data": (b"data:\n\n", [said(data="")]),
-    "multi-line data": (b"data: YHOO\ndata: +2\ndata: 10\n\n", [said(data="YHOO\n+2\n10")]),
-    "data with empty lines": (b"data: a\ndata:\ndata: b\n\n", [said(data="a\n\nb")]),
-    "type without data": (b"event: a\n\ndata: b\n\n", [said(data="b")]),
-    "the last type counts": (b"event: a\nevent: b\ndata: c\n\n", [said("b", "c")]),
-    "empty type is message": (b"event: a\nevent:\ndata: c\n\n", [said(data="c")]),
-    "a type is for one event": (b"event: a\ndata: 1\n\ndata: 2\n\n", [said("a", "1"), said(data="2")]),
-    "comment": (b": hello\ndata: a\n:\n: x\n\n", [said(data="a")]),
+    "BOM in data": (b"data: " + BOM + b"a\n\n", [msg(data="\ufeffa")]),
+    "one leading space is removed": (
+        b"data:a\n\ndata: a\n\ndata:  a\n\n",
+        [*[msg(data="a")] * 2, msg(data=" a")],
+    ),
+    "a tab is kept": (b"data:\ta\n\n", [msg(data="\ta")]),
+    "trailing space is kept": (b"data: a \n\n", [msg(data="a ")]),
+    "colons in the value": (b"data: a: b:c\n\n", [msg(data="a: b:c")]),
+    "data without a colon": (b"data\n\n", [msg(data="")]),
+    "two data without a colon": (b"data\ndata\n\n", [msg(data="\n")]),
+    "empty data": (b"data:\n\n", [msg(data="")]),
+    "multi-line data": (b"data: YHOO\ndata: +2\ndata: 10\n\n", [msg(data="YHOO\n+2\n10")]),
+    "data with empty lines": (b"data: a\ndata:\ndata: b\n\n", [msg(data="a\n\nb")]),
+    "type without data": (b"event: a\n\ndata: b\n\n", [msg(data="b")]),
+    "the last type wins": (b"event: a\nevent: b\ndata: c\n\n", [msg("b", "c")]),
+    "empty type is message": (b"event: a\nevent:\ndata: c\n\n", [msg(data="c")]),
+    "a type applies to one event": (
+        b"event: a\ndata: 1\n\ndata: 2\n\n",
+        [msg("a", "1"), msg(data="2")],
+    ),
+    "comment": (b": hello\ndata: a\n:\n: x\n\n", [msg(data="a")]),
     "only comments": (b": keep-alive\n\n: keep-alive\n\n", []),
-    "unknown fields": (b"foo: 1\nDATA: no\n data: no\ndatax: no\ndata: a\n\n", [said(data="a")]),
-    "an id lasts": (
+    "unknown fields": (b"foo: 1\nDATA: no\n data: no\ndatax: no\ndata: a\n\n", [msg(data="a")]),
+    "an id persists": (
         b"id: 1\ndata: a\n\ndata: b\n\n",
-        [said(data="a", id="1"), said(data="b", last="1")],
+        [msg(data="a", id="1"), msg(data="b", last="1")],
     ),
     "an empty id resets": (
         b"id: 1\ndata: a\n\nid\ndata: b\n\nid:\ndata: c\n\n",
-        [said(data="a", id="1"), said(data="b", id=""), said(data="c", id="")],
+        [msg(data="a", id="1"), msg(data="b", id=""), msg(data="c", id="")],
     ),
     "an id with NUL is ignored": (
         b"id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n",
-        [said(data="a", id="1"), said(data="b", last="1")],
+        [msg(data="a", id="1"), msg(data="b", last="1")],
     ),
-    "an id without data counts": (b"id: 5\n\ndata: a\n\n", [said(data="a", last="5")]),
-    "an id of an unfinished event does not count": (b"id: 1\ndata: a\n\nid: 2\n", [said(data="a", id="1")]),
-    "the last id of an event counts": (b"id: 1\nid: 2\ndata: a\n\n", [said(data="a", id="2")]),
-    "an id is any text": (b"id: a b:c\xc3\xa9\ndata: a\n\n", [said(data="a", id="a b:c\xe9")]),
-    "bad UTF-8 is replaced": (b"data: \xff\xc3\n\n", [said(data="\ufffd\ufffd")]),
-    "blank lines dispatch nothing": (b"\n\n\r\n\r\rdata: a\n\n\n\n", [said(data="a")]),
+    "an id without data is remembered": (b"id: 5\n\ndata: a\n\n", [msg(data="a", last="5")]),
+    "an id of an incomplete event is ignored": (b"id: 1\ndata: a\n\nid: 2\n", [msg(data="a", id="1")]),
+    "the last id of an event wins": (b"id: 1\nid: 2\ndata: a\n\n", [msg(data="a", id="2")]),
+    "an id is any text": (b"id: a b:c\xc3\xa9\ndata: a\n\n", [msg(data="a", id="a b:c\xe9")]),
+    "bad UTF-8 is replaced": (b"data: \xff\xc3\n\n", [msg(data="\ufffd\ufffd")]),
+    "blank lines dispatch nothing": (b"\n\n\r\n\r\rdata: a\n\n\n\n", [msg(data="a")]),
     "other line separators are text": (
         "data: a\u2028b\x85c\x0bd\n\n".encode(),
-        [said(data="a\u2028b\x85c\x0bd")],
+        [msg(data="a\u2028b\x85c\x0bd")],
     ),
 }
 vectors = pytest.mark.parametrize(("stream", "expected"), VECTORS.values(), ids=VECTORS.keys())
@@ -150,74 +156,77 @@ def test_retry(stream: bytes, expected: int | None) -> None:
     assert feed(bytewise(stream))[1].retry == expected
 
 
-def test_a_retry_of_thousands_of_digits_does_not_break_the_reader() -> None:
+def test_retry_with_thousands_of_digits_is_ignored() -> None:
     found, _ = feed([b"retry: " + b"9" * 5_000 + b"\ndata: a\n\n"])
-    assert found == [said(data="a")]
+    assert found == [msg(data="a")]
 
 
 def test_comments_are_counted() -> None:
     assert feed([b": a\n:\n\ndata: x\n: b\n\n"])[1].comments == 3
 
 
-def test_the_id_to_resume_after_is_that_of_the_last_whole_event() -> None:
+def test_last_event_id_is_that_of_the_last_complete_event() -> None:
     _, decoder = feed([b"id: 1\ndata: a\n\nid: 2\ndata: b\n"])
     assert decoder.last_event_id == "1"
 
 
-def test_a_consumer_that_stops_early_gets_the_rest_later_and_nothing_twice() -> None:
+def test_consumer_that_stops_early_gets_nothing_twice() -> None:
     decoder = Decoder()
     for message in decoder.feed(b"data: 1\n\ndata: 2\n\ndata: 3\n"):
         assert message.data == "1"
         break
     rest = [message.data for message in decoder.feed(b"\ndata: 4\n\n")]
-    assert rest in (["2", "3", "4"], ["3", "4"])  # a list's rest is the consumer's; nothing comes twice
+    assert rest in (["2", "3", "4"], ["3", "4"])
 
 
-def test_bytes_that_nobody_looked_at_are_not_lost() -> None:
+def test_ignored_results_lose_no_bytes() -> None:
     decoder = Decoder()
     decoder.feed(b"data: a\n")
     assert [message.data for message in decoder.feed(b"data: b\n\n")] == ["a\nb"]
 
 
-def test_decoding_takes_time_in_proportion() -> None:
+def test_decoding_takes_linear_time() -> None:
     stream = b'id: 1\nevent: token\ndata: {"content":"hello"}\n\n' * 40_000
     before = time.process_time()
     assert len(feed([stream])[0]) == 40_000
     assert time.process_time() - before < 2.0
 
 
-def test_a_frame_is_these_bytes() -> None:
-    framed = sse.frame(Entry(7, "custom:a", b'{"content":"Hi"}', 0.0))
+def test_bytes_of_a_data_frame() -> None:
+    framed = sse.encode_event(Entry(7, "custom:a", b'{"content":"Hi"}', 0.0))
     assert framed == b'id: 7\nevent: custom:a\ndata: {"content":"Hi"}\n\n'
 
 
-def test_control_frames_are_these_bytes_and_have_no_id() -> None:
-    assert sse.OPENING == b"retry: 2000\n\n"
-    assert sse.said(Gap(3, 9)) == b'event: gap\ndata: {"requested":3,"first_available":9}\n\n'
-    assert sse.sign_of_life(b"{}") == b"event: heartbeat\ndata: {}\n\n"
-    assert sse.sign_of_life(None) == sse.KEEP_ALIVE == b": keep-alive\n\n"
-    assert sse.said(Draining()) == b": the server is going away, connect again\n\n"
-    assert sse.said(Timeout("over")) == b'event: timeout\ndata: {"message":"over"}\n\n'
+def test_bytes_of_control_frames_have_no_id() -> None:
+    assert sse.PREAMBLE == b"retry: 2000\n\n"
+    assert sse.encode_control(Gap(3, 9)) == b'event: gap\ndata: {"requested":3,"first_available":9}\n\n'
+    assert sse.keepalive(b"{}") == b"event: heartbeat\ndata: {}\n\n"
+    assert sse.keepalive(None) == sse.KEEPALIVE == b": keep-alive\n\n"
+    assert sse.encode_control(Draining()) == b": the server is going away, connect again\n\n"
+    assert sse.encode_control(Timeout("over")) == b'event: timeout\ndata: {"message":"over"}\n\n'
 
 
 @pytest.mark.parametrize(
     "framed",
     [
-        *(sse.said(each) for each in (Gap(1, 2), Timeout("over"), AuthExpired(), Gone(), Draining())),
-        sse.sign_of_life(b"{}"),
-        sse.KEEP_ALIVE,
-        sse.OPENING,
+        *(
+            sse.encode_control(each)
+            for each in (Gap(1, 2), Timeout("over"), AuthExpired(), Gone(), Draining())
+        ),
+        sse.keepalive(b"{}"),
+        sse.KEEPALIVE,
+        sse.PREAMBLE,
     ],
 )
-def test_what_is_no_event_of_the_log_moves_no_cursor(framed: bytes) -> None:
-    messages, decoder = feed([sse.frame(entry(5, "a")), framed, sse.frame(entry(6, "b"))[:-1]])
+def test_control_frames_do_not_move_the_cursor(framed: bytes) -> None:
+    messages, decoder = feed([sse.encode_event(entry(5, "a")), framed, sse.encode_event(entry(6, "b"))[:-1]])
     assert decoder.last_event_id == "5"
     assert all(message.id is None for message in messages[1:])
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_hostile_content_stays_within_its_frame(text: str) -> None:
-    framed = sse.frame(entry(3, text))
+def test_content_cannot_break_out_of_its_frame(text: str) -> None:
+    framed = sse.encode_event(entry(3, text))
     assert framed.count(b"\n") == 4
     assert b"\r" not in framed
     (message,), _ = feed([framed])
@@ -234,9 +243,9 @@ json_values = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(contents=st.lists(json_values, max_size=6), data=st.data())
-def test_what_is_framed_is_decoded_however_it_is_cut(contents: list[object], data: st.DataObject) -> None:
+def test_decoder_reverses_the_encoder_for_any_chunks(contents: list[object], data: st.DataObject) -> None:
     entries = [entry(number, content) for number, content in enumerate(contents, 1)]
-    stream = sse.OPENING + b"".join(map(sse.frame, entries)) + sse.KEEP_ALIVE
+    stream = sse.PREAMBLE + b"".join(map(sse.encode_event, entries)) + sse.KEEPALIVE
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     edges = [0, *cuts, len(stream)]
     messages, decoder = feed(stream[a:b] for a, b in pairwise(edges))
@@ -251,7 +260,7 @@ def test_what_is_framed_is_decoded_however_it_is_cut(contents: list[object], dat
     cut=st.integers(0),
 )
 @example(stream=[b"\r", b"\n"], cut=1)
-def test_any_stream_says_the_same_however_it_is_cut(stream: list[bytes], cut: int) -> None:
+def test_chunk_boundaries_do_not_change_the_result(stream: list[bytes], cut: int) -> None:
     whole = b"".join(stream)
     expected, one = feed([whole])
     cut %= len(whole) + 1
@@ -261,10 +270,10 @@ def test_any_stream_says_the_same_however_it_is_cut(stream: list[bytes], cut: in
         assert (other.last_event_id, other.comments) == (one.last_event_id, one.comments)
 
 
-def test_frames_are_the_frames_of_the_entries_one_after_the_other() -> None:
+def test_several_events_are_their_frames_concatenated() -> None:
     entries = [entry(n, "x" * n) for n in range(1, 50)]
-    assert sse.frames(entries) == b"".join(map(sse.frame, entries))
-    assert sse.frames([]) == b""
+    assert sse.encode_events(entries) == b"".join(map(sse.encode_event, entries))
+    assert sse.encode_events([]) == b""
 
 
 @pytest.mark.parametrize(
@@ -285,6 +294,6 @@ def test_frames_are_the_frames_of_the_entries_one_after_the_other() -> None:
         (BOM, 0),
     ],
 )
-def test_pending_is_what_is_held_of_a_message(stream: bytes, pending: int) -> None:
+def test_pending_counts_the_bytes_of_an_incomplete_message(stream: bytes, pending: int) -> None:
     assert feed([stream])[1].pending == pending
     assert feed(bytewise(stream))[1].pending == pending

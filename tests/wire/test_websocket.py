@@ -1,4 +1,4 @@
-"""The frames of WebSocket messages, read by another implementation."""
+"""WebSocket frames, read by aiohttp's parser."""
 
 from collections.abc import Sequence
 from unittest.mock import Mock
@@ -27,16 +27,16 @@ def read(pieces: Sequence[bytes | memoryview]) -> list[tuple[WSMsgType, object]]
 
 
 @pytest.mark.parametrize("size", EDGES)
-def test_message_of_any_size_arrives_whole(size: int) -> None:
-    assert read([websocket.message(b"x" * size)]) == [(WSMsgType.TEXT, "x" * size)]
+def test_message_of_any_size_arrives_complete(size: int) -> None:
+    assert read([websocket.text_message(b"x" * size)]) == [(WSMsgType.TEXT, "x" * size)]
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.one_of(st.integers(0, 400), st.sampled_from(EDGES)), min_size=1, max_size=8))
-def test_pieces_are_whole_frames_with_room_for_a_pong_between_them(sizes: list[int]) -> None:
+def test_pieces_are_whole_frames_so_that_pongs_fit_between(sizes: list[int]) -> None:
     entries = [Entry(n, "token", b"x" * size, 0.0) for n, size in enumerate(sizes, 1)]
-    data = websocket.frames(entries)
-    pieces = list(websocket.pieces(data, MOST))
+    data = websocket.encode_events(entries)
+    pieces = list(websocket.split_between_frames(data, MOST))
     assert b"".join(pieces) == data
     assert all(0 < len(piece) <= MOST for piece in pieces)
     with_pongs = [part for piece in pieces for part in (piece, websocket.pong(b"p"))]
@@ -46,10 +46,10 @@ def test_pieces_are_whole_frames_with_room_for_a_pong_between_them(sizes: list[i
     assert len(got) - len(texts) == len(pieces)
 
 
-def test_control_messages_have_a_type_and_no_sequence() -> None:
+def test_control_frame_has_a_type_and_no_sequence() -> None:
     expected = '{"type":"gap","requested":1,"first_available":7}'
-    assert read([websocket.said(Gap(1, 7))]) == [(WSMsgType.TEXT, expected)]
+    assert read([websocket.encode_control(Gap(1, 7))]) == [(WSMsgType.TEXT, expected)]
 
 
-def test_silence_is_filled_with_a_ping() -> None:
-    assert read([websocket.sign_of_life(b"{}"), websocket.sign_of_life(None)]) == [(WSMsgType.PING, b"")] * 2
+def test_keepalive_is_a_ping() -> None:
+    assert read([websocket.keepalive(b"{}"), websocket.keepalive(None)]) == [(WSMsgType.PING, b"")] * 2
