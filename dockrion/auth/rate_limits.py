@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends.shared_state import SharedState
 
 _DEFAULT = "default"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -39,7 +39,7 @@ class RateLimiter:
         backend: Holds the counters.
     """
 
-    def __init__(self, limits: Mapping[str, str], backend: Backend) -> None:
+    def __init__(self, limits: Mapping[str, str], backend: SharedState) -> None:
         self._limits = {role: _parse(text) for role, text in limits.items()}
         self._backend = backend
 

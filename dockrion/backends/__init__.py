@@ -1,1 +1,32 @@
-"""Where runs and their events are kept."""
+"""Where runs and their events are stored: the protocols, and reading a run's log over any of them.
+
+A `Backend` is three protocols: `run_log` (runs and their events), `owner_messages` (requests to the
+replica that executes a run) and `shared_state` (counters and a secret that all replicas share).
+Consumers take the narrowest one they need, and read events with `follow`. `memory` and `redis` are
+the implementations; a new one has to pass the conformance suite in `tests/backends`. Imports events.
+"""
+
+from typing import Protocol
+
+from dockrion.backends.owner_messages import OwnerMessages
+from dockrion.backends.run_log import RunLog
+from dockrion.backends.shared_state import SharedState
+
+
+class Backend(RunLog, OwnerMessages, SharedState, Protocol):
+    """Everything that a service needs of its storage.
+
+    Every method may raise `ServiceUnavailable` while the storage cannot be reached. Unless its
+    docstring says otherwise it can then be called again with the same arguments: what the first
+    call did is not done twice.
+    """
+
+    async def ping(self) -> None:
+        """Return if the storage responds.
+
+        Raises:
+            ServiceUnavailable: It does not.
+        """
+
+    async def aclose(self) -> None:
+        """Release all resources. No method may be called afterwards."""

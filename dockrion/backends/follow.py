@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from dockrion.backends import Backend
 from dockrion.backends.pages import PAGE_EVENTS, Page, Watch
-from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, ServiceUnavailable
 
 IDLE = Page(())

@@ -1,4 +1,4 @@
-"""Messages to the replica that owns a run: cancel it, take something for it, or stop, since it is lost."""
+"""Messages to a run's owner, the replica that executes it: cancel, a request, or that it lost the run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,12 +12,12 @@ _REPLY_SECONDS = 10.0
 
 
 class OwnerRequest(msgspec.Struct, frozen=True):
-    """A request from another replica to the one that owns a run.
+    """A request from any replica to the owner of a run.
 
     Attributes:
         run_id: The run.
-        body: The request, opaque to backends.
-        reply: Sends the reply; raises `ServiceUnavailable` when it cannot be sent.
+        body: The request; backends do not interpret it.
+        reply: Sends the reply. Raises `ServiceUnavailable` if it cannot be sent.
     """
 
     run_id: str
@@ -25,42 +25,46 @@ class OwnerRequest(msgspec.Struct, frozen=True):
     reply: Callable[[bytes], Awaitable[None]]
 
 
-async def wait_for_reply(reply: asyncio.Future[bytes]) -> bytes:
-    """Return the reply to a request, within the time that replies have.
-
-    Raises:
-        ServiceUnavailable: There is no reply in time.
-    """
-    try:
-        async with asyncio.timeout(_REPLY_SECONDS):
-            return await reply
-    except TimeoutError:
-        raise ServiceUnavailable("whoever runs this run does not answer; try again later") from None
-
-
 class OwnerMessages(Protocol):
-    """Reaches the owner of a run from any replica."""
+    """Reaches the owner of a run from any replica.
+
+    The owner is the replica that called `create`. Each iterator has at most one consumer, yields
+    in the order of arrival, and never ends.
+    """
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
-        """Ask the replica that owns a run to cancel it.
+        """Ask the owner to cancel a run. Returns when the request is stored, not when it is handled.
 
         Raises:
             RunNotFound: No such run.
         """
 
     def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
-        """Yield (run id, reason) for each request about a run created here, without end."""
+        """Yield (run id, reason) for each request to cancel a run that this replica owns."""
 
     async def request_owner(self, run_id: str, body: bytes) -> bytes:
-        """Send a request to the replica that owns a run, and return its reply.
+        """Send a request to the owner of a run and return its reply.
 
         Raises:
             RunNotFound: No such run.
-            ServiceUnavailable: There is no reply; the request may have been handled all the same.
+            ServiceUnavailable: No reply arrived; the owner may have handled the request all the same.
         """
 
     def owner_requests(self) -> AsyncIterator[OwnerRequest]:
-        """Yield each request about a run created here, without end."""
+        """Yield each request about a run that this replica owns."""
 
     def lost_runs(self) -> AsyncIterator[str]:
-        """Yield the id of each run created here that another replica has taken over, without end."""
+        """Yield the id of each run that another replica has taken over from this one."""
+
+
+async def wait_for_reply(reply: asyncio.Future[bytes]) -> bytes:
+    """Return a reply.
+
+    Raises:
+        ServiceUnavailable: It did not arrive in time.
+    """
+    try:
+        async with asyncio.timeout(_REPLY_SECONDS):
+            return await reply
+    except TimeoutError:
+        raise ServiceUnavailable("the run's owner does not respond; try again later") from None

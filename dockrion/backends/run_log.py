@@ -1,4 +1,4 @@
-"""The log of runs: their records and their events."""
+"""The run log: the record of each run, and its events in order."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,15 +11,15 @@ from dockrion.events import Entry, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
-MAX_SCANNED = 2_000  # runs, after which a listing ends though its page is not full
+MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The record of a run. Never changed, only replaced.
+    """The record of a run. Immutable: each change stores a new one.
 
     Attributes:
-        owner: Who made it, in a text that backends do not look into. No caller is shown it.
+        owner: The caller who created it, as text that backends do not interpret. Never shown.
     """
 
     run_id: str
@@ -39,11 +39,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Listing(msgspec.Struct, Generic[T], frozen=True):
-    """Some of many.
+    """One page of a listing.
 
     Attributes:
-        items: Those asked for.
-        next: The cursor that continues, or None at the end.
+        items: The items of this page.
+        next: The cursor of the next page, None at the end.
     """
 
     items: list[T]
@@ -51,45 +51,46 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
 
 class BadCursor(ValueError):
-    """The cursor is none that `recent` gave out."""
+    """The cursor did not come from `RunLog.recent`."""
 
 
 class RunLog(Protocol):
-    """Stores runs and their events. Any number of readers, one writer a run.
+    """Stores runs and their events. A run has one writer and any number of readers.
 
-    What a reader has seen is stored, and a write is seen by every later read.
+    Guarantees: what a reader has seen is stored; a write that returned is seen by every later read;
+    two calls that race for the same sequence or id cannot both succeed.
     """
 
     async def create(self, run: Run) -> None:
-        """Store a new run without events.
+        """Store a new run without events. The caller becomes its owner.
 
         Raises:
-            RunExists: The id is taken.
+            RunExists: There is a run with this id.
         """
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
-        """Add events and replace the run's record, both or neither, and wake the watches.
+        """Append events and replace the run's record, atomically, and wake its watches.
 
         Args:
-            run: The record as it is after these events. A finished status closes the log.
+            run: The record after these events. A finished status closes the log.
             entries: One or more events that continue the log without a gap.
 
         Raises:
             RunNotFound: No such run.
-            RunClosed: The log has its terminal event.
-            SequenceConflict: The first entry is not the log's next, or the run is another's.
+            RunClosed: The log ends with a terminal event.
+            SequenceConflict: The first entry is not the log's next, or another replica owns the run.
         """
 
     async def force_close(self, run: Run, last: Entry) -> None:
-        """End a run whose log has lost events that were appended, or is gone altogether.
+        """End a run whose log has lost appended events or is gone; create it again in that case.
 
         Args:
             run: The finished record, as for `append`.
             last: The terminal event. There may be a gap before it.
 
         Raises:
-            RunClosed: The log has its terminal event.
-            SequenceConflict: The run is another's, or the log has an event of that sequence.
+            RunClosed: The log ends with a terminal event.
+            SequenceConflict: Another replica owns the run, or the log has an event of that sequence.
         """
 
     async def get(self, run_id: str) -> Run:
@@ -104,43 +105,43 @@ class RunLog(Protocol):
     ) -> Listing[Run]:
         """Return runs, newest first. Their outputs may be left out.
 
-        A listing for which `MAX_SCANNED` runs had to be looked at may have fewer items than there
-        are, and then has a `next`.
+        A call examines at most `MAX_SCANNED` runs. If more remain, the listing has a `next` although
+        it may hold fewer than `limit` items.
 
         Args:
-            status: Only those in this status.
-            limit: At most so many.
+            status: Only runs in this status.
+            limit: The most items to return.
             cursor: The `next` of the listing to continue.
-            owner: Only those whose owner is this one.
+            owner: Only runs of this owner.
 
         Raises:
             BadCursor: The cursor is malformed.
         """
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
-        """Return the events that follow a position, at once, also when there are none.
+        """Return the events after a position without waiting; the page is empty if there are none.
 
-        Where the window has dropped some of them, the page starts at the oldest it holds.
-        A page ends after about `PAGE_BYTES`, so that no reader holds much more.
+        If the window has dropped some of them, the page starts at the oldest event that is stored.
+        It ends after about `PAGE_BYTES`, which bounds what a reader holds.
 
         Args:
             run_id: The run.
             after: The last sequence the reader has, 0 for none.
-            limit: At most so many events.
+            limit: The most events to return.
 
         Raises:
             RunNotFound: No such run.
         """
 
     def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
-        """Arm a watch that wakes after every later append to the run.
+        """Watch a run: from entering on, the watch is woken after every append.
 
         Args:
             run_id: The run.
-            limit: Refuse if so many limited watches are there already; None neither
-                counts nor refuses.
+            limit: The most watches with a limit that the run may have, over all replicas.
+                None: this watch is neither counted nor refused.
 
         Raises:
-            RunNotFound: No such run.
-            TooManySubscribers: The limit is reached.
+            RunNotFound: On entering: no such run.
+            TooManySubscribers: On entering: the limit is reached.
         """

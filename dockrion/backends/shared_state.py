@@ -1,4 +1,4 @@
-"""What the replicas of a service share beside their runs: counters and a secret."""
+"""State that all replicas of a service share besides runs: counters and a secret."""
 
 from typing import Protocol
 
@@ -8,11 +8,11 @@ SECRET_BYTES = 32
 
 
 class WindowCount(msgspec.Struct, frozen=True):
-    """How often something was counted in its present window of time.
+    """The state of a counter after an increment.
 
     Attributes:
-        count: The number so far, the last one included.
-        seconds_left: Until the window is over.
+        count: Increments in the current window, this one included.
+        seconds_left: Seconds until the window ends.
     """
 
     count: int
@@ -20,25 +20,27 @@ class WindowCount(msgspec.Struct, frozen=True):
 
 
 class SharedState(Protocol):
-    """Counts over all replicas, and keeps their common secret."""
+    """Counters and a secret, the same for all replicas of a service."""
 
     async def count(self, name: str, window: int) -> WindowCount:
-        """Count one occurrence, over all replicas.
+        """Increment a counter.
 
-        A call that failed may have counted all the same, and counts again when it is repeated.
+        Not idempotent: a call that raised may have counted, and counts again when it is repeated.
 
         Args:
-            name: What is counted. The same name with another window is counted separately.
-            window: Seconds from the first occurrence until the count starts over.
+            name: The counter. The same name with another window is another counter.
+            window: Its length in seconds. It begins with the first increment, and then the count
+                starts over.
 
         Raises:
             ServiceUnavailable: The storage cannot be reached.
         """
 
     async def secret(self) -> bytes:
-        """Return `SECRET_BYTES` random bytes that all replicas share and nobody else knows.
+        """Return `SECRET_BYTES` random bytes, the same for all replicas of this service.
 
-        They stay the same as long as they are requested once a day and the storage keeps them.
+        They do not change as long as they are requested at least once a day and the storage keeps
+        its data.
 
         Raises:
             ServiceUnavailable: The storage cannot be reached.

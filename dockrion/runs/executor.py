@@ -4,8 +4,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from dockrion.backends.protocol import Backend
-from dockrion.backends.run_log import Run
+from dockrion.backends.run_log import Run, RunLog
 from dockrion.errors import BackendError, RunNotFound
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -40,7 +39,7 @@ class Executor:
     def __init__(
         self,
         settings: RunSettings,
-        backend: Backend,
+        backend: RunLog,
         recorder: RunRecorder,
         metrics: Metrics,
         redactor: Redactor,

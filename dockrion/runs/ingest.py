@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from dockrion.backends import Backend
 from dockrion.backends.owner_messages import OwnerRequest
-from dockrion.backends.protocol import Backend
 from dockrion.backends.run_log import Run
 from dockrion.errors import Conflict, DockrionError, InvalidRequest, ServiceUnavailable
 from dockrion.logs import log

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from dockrion import events
-from dockrion.backends.protocol import Backend
-from dockrion.backends.run_log import Run
+from dockrion.backends.run_log import Run, RunLog
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs.event_buffer import EventBuffer
@@ -34,7 +33,7 @@ class LogWriter:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: RunLog,
         run: Run,
         buffer: EventBuffer,
         on_stored: Callable[[Sequence[Entry]], None],

@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.errors import InvalidRequest, RunExists, ServiceUnavailable
 from dockrion.events import EventFilter

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from dockrion.auth import events_tokens
 from dockrion.auth.authenticator import Authenticator, invalid_credentials
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, Permission

@@ -3,7 +3,7 @@
 from aiohttp import hdrs, web
 
 from dockrion.auth.rate_limits import Allowance, RateLimiter
-from dockrion.backends.protocol import Backend
+from dockrion.backends.shared_state import SharedState
 from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.errors import RateLimited
 from dockrion.web.access import CALLER
@@ -20,7 +20,7 @@ class Rates:
         backend: Where they are counted.
     """
 
-    def __init__(self, auth: AuthSpec | None, backend: Backend) -> None:
+    def __init__(self, auth: AuthSpec | None, backend: SharedState) -> None:
         limits = auth.rate_limits if auth is not None else {}
         self._limits = RateLimiter(limits, backend) if limits else None
 

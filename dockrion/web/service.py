@@ -12,8 +12,8 @@ from dockrion import ids
 from dockrion.agents.id_generator import CustomIds
 from dockrion.agents.loading import load_agent, load_ids
 from dockrion.auth.authenticator import Authenticator
+from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.protocol import Backend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.safety_structs import PoliciesSpec
 from dockrion.events import EventFilter

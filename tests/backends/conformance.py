@@ -13,10 +13,10 @@ from itertools import count
 import msgspec
 import pytest
 
+from dockrion.backends import Backend
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import Page
-from dockrion.backends.protocol import Backend
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.run_log import Run, Status
 from dockrion.events import Entry

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from dockrion.backends import Backend
 from dockrion.backends.pages import PAGE_BYTES
-from dockrion.backends.protocol import Backend
 from dockrion.backends.run_log import Run, Status
 from dockrion.errors import RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from dockrion.backends import Backend
 from dockrion.backends.follow import follow
-from dockrion.backends.protocol import Backend
 from dockrion.backends.run_log import Run, Status
 from dockrion.errors import RunClosed, RunExists, SequenceConflict
 from dockrion.events import Entry

@@ -5,7 +5,7 @@ import random
 import msgspec
 import pytest
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.run_log import FINISHED, Listing, Run, Status
 from tests.backends.conformance import Writer, begin, entries, moved, new_run
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.events import Entry
 from tests.backends.conformance import MAX_EVENTS, begin, begun, follow_all, read_all
 

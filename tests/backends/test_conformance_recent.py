@@ -2,7 +2,7 @@
 
 import pytest
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.run_log import FINISHED, BadCursor, Run, Status
 from tests.backends.conformance import Writer, begin
 

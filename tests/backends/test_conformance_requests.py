@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dockrion.backends import Backend
 from dockrion.backends.owner_messages import OwnerRequest
-from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import BACKENDS, TIMEOUT_SECONDS, begin, begun, cancel_requests, sequences
 

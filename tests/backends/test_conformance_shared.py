@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.shared_state import SECRET_BYTES
 from tests.backends.conformance import TIMEOUT_SECONDS
 

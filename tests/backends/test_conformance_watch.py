@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from dockrion.backends import Backend
 from dockrion.backends.pages import Watch
-from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import (
     TIMEOUT_SECONDS,

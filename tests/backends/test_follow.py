@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 
+from dockrion.backends import Backend
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import PAGE_EVENTS, Page
-from dockrion.backends.protocol import Backend
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import TIMEOUT_SECONDS, begin, begun, entries, follow_all, moved, sequences
 

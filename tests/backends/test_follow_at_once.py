@@ -2,10 +2,10 @@
 
 import asyncio
 
+from dockrion.backends import Backend
 from dockrion.backends.follow import IDLE, Pages, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import Page
-from dockrion.backends.protocol import Backend
 from tests.backends.conformance import TIMEOUT_SECONDS, Writer, begin, begun, sequences
 from tests.support import wait_until
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from dockrion.backends import Backend
 from dockrion.backends.follow import follow
-from dockrion.backends.protocol import Backend
 from dockrion.events import Entry
 from tests.backends.conformance import BACKENDS, TIMEOUT_SECONDS, Writer, begin
 

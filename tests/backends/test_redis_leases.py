@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import end
 from dockrion.backends.redis.leases import BEATS_TO_DEATH

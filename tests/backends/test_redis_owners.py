@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.redis import leases, records
 from dockrion.backends.redis.client import Link
 from dockrion.backends.redis.keys import Command

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from dockrion.backends.protocol import Backend
+from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import end
 from dockrion.backends.redis.store import Store
