@@ -270,6 +270,46 @@ def test_chunk_boundaries_do_not_change_the_result(stream: list[bytes], cut: int
         assert (other.last_event_id, other.comments) == (one.last_event_id, one.comments)
 
 
+blocks = st.one_of(
+    st.builds(lambda number, text: sse.encode_event(entry(number, text)), st.integers(0, 10**20), st.text()),
+    st.sampled_from(
+        [
+            *(
+                sse.KEEPALIVE,
+                sse.PREAMBLE,
+                sse.encode_control(Gap(1, 5)),
+                b"\n\n",
+                b"data: x\n",
+                b"id: 5\n",
+                b"event: y\n",
+            ),
+            *(b"data: a\r\ndata: b\r\n\r\n", b"id: 5\rdata: c\r\r", b"id\ndata\n\n", b"id: 7\nevent: a\n"),
+            *(
+                b"id: 7\nevent: a\ndata: 1\ndata: 2\n\n",
+                b"id:7\nevent: a\ndata: 1\n\n",
+                b": x\n",
+                b"\xff\xc3\n",
+            ),
+        ]
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(parts=st.lists(blocks), data=st.data())
+def test_events_matched_whole_equal_those_decoded_line_by_line(
+    parts: list[bytes], data: st.DataObject
+) -> None:
+    """Fed byte by byte no event is matched whole."""
+    stream = data.draw(st.sampled_from([b"", BOM])) + b"".join(parts)
+    expected, one = feed(bytewise(stream))
+    edges = [0, *sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8))), len(stream)]
+    found, other = feed(stream[start:end] for start, end in pairwise(edges))
+    assert found == expected
+    for name in ("last_event_id", "retry", "comments", "pending"):
+        assert getattr(other, name) == getattr(one, name)
+
+
 def test_several_events_are_their_frames_concatenated() -> None:
     entries = [entry(n, "x" * n) for n in range(1, 50)]
     assert sse.encode_events(entries) == b"".join(map(sse.encode_event, entries))
