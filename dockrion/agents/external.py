@@ -1,4 +1,4 @@
-"""Runs that other processes feed with events."""
+"""Runs whose events other processes push, and the idle timeout that ends them if no one does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,90 +10,89 @@ from dockrion.runs.agent import Call, InProcess
 from dockrion.runs.context import StreamContext
 from dockrion.runs.outcome import Failed, Outcome
 
-_HEARING_SECONDS = 0.05
+_GRACE_SECONDS = 0.05
 
 
-class Silence:
-    """Limits the time in which nothing is heard of a run. What others push for it counts as heard.
+class IdleTimeout:
+    """Limits how long a run may go without activity. Events that are pushed for it count as activity.
 
     Args:
-        context: The run's.
+        context: The run's context.
         seconds: The limit.
     """
 
     def __init__(self, context: StreamContext, seconds: float) -> None:
         self.seconds = seconds
         self._context = context
-        self._deadline = asyncio.timeout(None)
+        self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def too_long(self) -> bool:
-        """Whether the limit was reached."""
-        return self._deadline.expired()
+    def expired(self) -> bool:
+        return self._timeout.expired()
 
     @asynccontextmanager
-    async def limited(self) -> AsyncIterator[None]:
-        """Raise `TimeoutError` in what happens here once nothing was heard for too long."""
-        async with self._deadline:
-            self.listen()
-            self._context.on_push = self._broken
+    async def running(self) -> AsyncIterator[None]:
+        """Raise `TimeoutError` in the body of this context when the limit is reached."""
+        async with self._timeout:
+            self.restart()
+            self._context.on_push = self._on_push
             try:
                 yield
             finally:
                 self._context.on_push = None
                 self.pause()
 
-    def listen(self) -> None:
-        """Begin to count, anew."""
+    def restart(self) -> None:
+        """Start to count from zero."""
         self.pause()
-        self._timer = asyncio.get_running_loop().call_later(self.seconds, self._doubt)
+        self._timer = asyncio.get_running_loop().call_later(self.seconds, self._on_timer)
 
     def pause(self) -> None:
-        """Do not count: nobody listens at present."""
+        """Stop counting until the next `restart`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _broken(self) -> None:
+    def _on_push(self) -> None:
         if self._timer is not None:
-            self.listen()
+            self.restart()
 
-    def _doubt(self) -> None:
-        # If it was this process that was held up, what came meanwhile is heard first.
-        self._timer = asyncio.get_running_loop().call_later(_HEARING_SECONDS, self._end)
+    def _on_timer(self) -> None:
+        # If this process itself was stalled, activity may be waiting in its sockets: read that first.
+        self._timer = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._expire)
 
-    def _end(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
-        self._deadline.reschedule(asyncio.get_running_loop().time())
+        self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
-async def until_silent(context: StreamContext, seconds: float) -> Outcome:
-    """Wait while others feed a run; what they end is ended without this.
+async def until_idle(context: StreamContext, seconds: float) -> Outcome:
+    """Wait until no event has been pushed for a run for too long.
 
     Args:
-        context: The run's.
-        seconds: How long nothing may come.
+        context: The run's context.
+        seconds: The idle timeout.
 
     Returns:
-        How the run ends when nothing came for so long.
+        The outcome of the run that timed out.
     """
     try:
-        async with Silence(context, seconds).limited():
+        async with IdleTimeout(context, seconds).running():
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never done
     except TimeoutError:
-        return Failed(f"nothing has come for {seconds:g} s", PRODUCER_TIMEOUT)
+        return Failed(f"no event was pushed for {seconds:g} s", PRODUCER_TIMEOUT)
 
 
-class FedAgent(InProcess):
-    """Stands for an agent that is none of ours: whoever opened the run feeds and ends it.
+class ExternalAgent(InProcess):
+    """The agent of a run that its creator feeds and ends by pushing events.
 
     Args:
-        idle_timeout: Seconds in which nothing may come.
+        idle_timeout: The longest time without a pushed event, in seconds.
     """
 
     def __init__(self, idle_timeout: float) -> None:
         self._idle_timeout = idle_timeout
 
     async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
-        return await until_silent(context, self._idle_timeout)
+        return await until_idle(context, self._idle_timeout)

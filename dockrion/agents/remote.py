@@ -1,20 +1,27 @@
-"""An agent in a process of its own, asked over HTTP: the sidecar mode."""
+"""The sidecar mode: an agent in another process, invoked over HTTP (`agent.url`)."""
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
-from dockrion.agents.external import Silence, until_silent
-from dockrion.agents.identity_headers import identity
-from dockrion.agents.response_readers import Garbled, Part, is_known, reader
+from dockrion.agents.external import IdleTimeout, until_idle
+from dockrion.agents.response_readers import Part, ProtocolError, is_supported, reader_for
+from dockrion.caller import Caller
 from dockrion.dockfile import Dockfile
-from dockrion.errors import AgentDisconnected, AgentFailed, AgentProtocolError, AgentTimedOut
+from dockrion.errors import (
+    AgentDisconnected,
+    AgentFailed,
+    AgentProtocolError,
+    AgentTimedOut,
+    ServiceUnavailable,
+)
 from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
@@ -23,24 +30,20 @@ from dockrion.runs.outcome import Completed, Failed, Outcome
 
 _logger = logging.getLogger(__name__)
 _ACCEPT = "text/event-stream, application/x-ndjson, application/json"
-_REFUSAL_BYTES = 4096
-_REFUSAL_SECONDS = 2.0
-_STOP_SECONDS = 3.0
-_END_SECONDS = 0.02
-_CUT = "the agent process closed the connection in the middle of its answer"
+_CHECK_TIMEOUT = 2.0
+_STOP_TIMEOUT = 3.0
+_ERROR_BODY_BYTES = 4096
+_ERROR_BODY_TIMEOUT = 2.0
+_END_TIMEOUT = 0.02
 _ACCEPTED = 202  # RFC 9110, 15.3.3
+_UNREACHABLE = "the agent process cannot be reached"
+_TRUNCATED = "the agent process closed the connection in the middle of its response"
+# Characters that identity headers carry unencoded, besides letters, digits and `-._`.
+_HEADER_SAFE = "!#$&'()*+/:;<=>?@[]^_`{|}~ "
 
 
-class _Refusal(Exception):
-    """The agent process answered with a status that is no success."""
-
-    def __init__(self, status: int, body: str) -> None:
-        super().__init__(f"the agent process answered with status {status}")
-        self.outcome = Failed(str(self), AgentFailed.code, {"status": status, "body": body})
-
-
-class _GivenUp(Exception):
-    """The agent process is no longer waited for."""
+class _Abandoned(Exception):
+    """The service no longer waits for the agent process, which is to stop."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
@@ -48,81 +51,92 @@ class _GivenUp(Exception):
 
 
 class RemoteAgent:
-    """Posts each payload to an agent process, and reads what it answers while it comes.
+    """Posts each payload to an agent process, and forwards its response while it arrives.
 
-    Nothing is asked twice: a request that failed may have been worked on.
+    Requests are never retried: the process may have acted on one that failed.
 
     Args:
-        dockfile: It names the process, and how long it may take.
+        dockfile: Names the process and its time limits.
     """
 
     def __init__(self, dockfile: Dockfile) -> None:
         self._spec = spec = dockfile.agent
         self._ingest = dockfile.streaming.ingest
         self._agent = HttpEndpoint(spec.target, spec.connect_timeout)
-        self._cancel = HttpEndpoint(spec.cancel_url, _STOP_SECONDS) if spec.cancel_url else None
+        self._cancel = HttpEndpoint(spec.cancel_url, _STOP_TIMEOUT) if spec.cancel_url else None
         self._health = HttpEndpoint(spec.health_url, spec.connect_timeout) if spec.health_url else None
 
     async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
         try:
-            return await self._ask_in_time(call, context)
+            return await self._invoke(call, context)
         except asyncio.CancelledError:
-            if not context.ended_elsewhere:  # the process has ended the run itself
-                await self._tell_stopped(context.run_id)
+            if not context.ended_elsewhere:  # else the process itself has ended the run
+                await self._request_stop(context.run_id)
             raise
-        except _GivenUp as given_up:
-            await self._tell_stopped(context.run_id)
-            return given_up.outcome
-        except _Refusal as refusal:
-            return refusal.outcome
-        except Garbled as error:
+        except _Abandoned as abandoned:
+            await self._request_stop(context.run_id)
+            return abandoned.outcome
+        except ProtocolError as error:
             return Failed(str(error), AgentProtocolError.code)
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
-            log(_logger, logging.WARNING, "agent process fails", run_id=context.run_id, reason=repr(error))
-            return _of_trouble(error)
+            log(_logger, logging.WARNING, "agent request failed", run_id=context.run_id, reason=repr(error))
+            return _connection_failure(error)
 
     async def check(self) -> None:
-        if self._health is not None:
-            await self._health.check(ask=True)
-        else:
-            await self._agent.check(ask=False)
+        """Return if the process answers its health URL or, without one, accepts connections.
+
+        Raises:
+            ServiceUnavailable: It does not.
+        """
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                if self._health is None:
+                    await self._agent.try_connect()
+                    return
+                async with self._health.request("GET") as response:
+                    status = response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            raise ServiceUnavailable(_UNREACHABLE) from None
+        if not succeeded(status):
+            raise ServiceUnavailable(f"the agent process is not ready: status {status}")
 
     async def aclose(self) -> None:
-        for peer in (self._agent, self._cancel, self._health):
-            if peer is not None:
-                await peer.aclose()
+        for endpoint in (self._agent, self._cancel, self._health):
+            if endpoint is not None:
+                await endpoint.aclose()
 
-    async def _ask_in_time(self, call: Call, context: StreamContext) -> Outcome:
+    async def _invoke(self, call: Call, context: StreamContext) -> Outcome:
         total = asyncio.timeout(self._spec.total_timeout)
-        silence = Silence(context, self._spec.read_timeout)
+        idle = IdleTimeout(context, self._spec.read_timeout)
         try:
-            async with total, silence.limited():
-                return await self._ask(call, context, silence, total)
+            async with total, idle.running():
+                return await self._post(call, context, idle, total)
         except TimeoutError:
-            if silence.too_long:
-                message = f"the agent process has sent nothing for {silence.seconds:g} s"
+            if idle.expired:
+                message = f"the agent process has sent nothing for {idle.seconds:g} s"
             elif total.expired():
-                message = f"the agent process has not ended its answer within {self._spec.total_timeout} s"
+                message = f"the agent process has not finished within {self._spec.total_timeout} s"
             else:
                 raise
-            raise _GivenUp(Failed(message, AgentTimedOut.code)) from None
+            raise _Abandoned(Failed(message, AgentTimedOut.code)) from None
 
-    async def _ask(
-        self, call: Call, context: StreamContext, silence: Silence, total: asyncio.Timeout
+    async def _post(
+        self, call: Call, context: StreamContext, idle: IdleTimeout, total: asyncio.Timeout
     ) -> Outcome:
-        body = BytesIO(msgspec.json.encode(call.payload))  # which is sent in pieces
-        async with self._agent.request("POST", data=body, headers=self._headers(call, context)) as answer:
+        body = BytesIO(msgspec.json.encode(call.payload))  # which aiohttp sends in chunks
+        headers = self._headers(call, context)
+        async with self._agent.request("POST", data=body, headers=headers) as response:
             try:
-                if not succeeded(answer.status):
-                    silence.pause()
-                    raise await _refusal(answer)
-                if answer.status == _ACCEPTED and self._ingest.enabled and call.events_url is not None:
-                    silence.pause()
-                    total.reschedule(None)  # the answer is there; now the run is fed
-                    raise _GivenUp(await until_silent(context, self._ingest.idle_timeout))
-                return await _read(answer, context, silence)
+                if not succeeded(response.status):
+                    idle.pause()
+                    return await _error_status(response)
+                if response.status == _ACCEPTED and self._ingest.enabled and call.events_url is not None:
+                    idle.pause()
+                    total.reschedule(None)  # the response is complete; from now on events are pushed
+                    raise _Abandoned(await until_idle(context, self._ingest.idle_timeout))
+                return await _forward(response, context, idle)
             finally:
-                answer.close()  # what has not been read is wanted by nobody
+                response.close()  # discards what has not been read
 
     def _headers(self, call: Call, context: StreamContext) -> dict[str, str]:
         headers = {
@@ -134,59 +148,52 @@ class RemoteAgent:
             "traceparent": call.traceparent,
         }
         if self._spec.forward_identity and call.caller is not None:
-            headers |= identity(call.caller)
+            headers |= _identity_headers(call.caller)
         return {name: value for name, value in headers.items() if value is not None}
 
-    async def _tell_stopped(self, run_id: str) -> None:
-        """Tell a process that may not notice that its caller has left."""
+    async def _request_stop(self, run_id: str) -> None:
+        """Ask the process to stop a run, as it may not notice that the connection is closed."""
         if self._cancel is None:
             return
         headers = {"X-Dockrion-Run-Id": run_id, "X-Dockrion-Agent": self._spec.name}
         try:
             async with (
-                asyncio.timeout(_STOP_SECONDS),
-                self._cancel.request("POST", json={"run_id": run_id}, headers=headers) as answer,
+                asyncio.timeout(_STOP_TIMEOUT),
+                self._cancel.request("POST", json={"run_id": run_id}, headers=headers) as response,
             ):
-                status = answer.status
+                status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
-            log(_logger, logging.WARNING, "agent process not told to stop", run_id=run_id, error=error)
+            log(_logger, logging.WARNING, "agent process stop request failed", run_id=run_id, error=error)
         else:
             if not succeeded(status):
-                log(_logger, logging.WARNING, "agent process refuses to stop", run_id=run_id, status=status)
+                log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)
 
 
-def _of_trouble(error: Exception) -> Failed:
-    """Return the outcome of a connection that failed."""
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError | UnicodeError):
-        return Failed("the agent process cannot be reached", AgentDisconnected.code)
-    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
-        return Failed(_CUT, AgentDisconnected.code)
-    return Failed("the agent process does not answer in HTTP", AgentProtocolError.code)
-
-
-async def _read(answer: aiohttp.ClientResponse, context: StreamContext, silence: Silence) -> Outcome:
-    """Emit what an answer says while it comes, and return how it ends."""
-    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Garbled("the agent process's answer is compressed, though that was not accepted")
-    parts = reader(answer.content_type) if is_known(answer.content_type) else None
-    async for data in answer.content.iter_any():
-        silence.pause()  # it is not the agent's fault if events cannot be stored
-        parts = parts or reader(answer.content_type)
-        if (result := await _emit(parts.feed(data), context)) is not None:
-            await _end_of(answer)
-            return result
-        silence.listen()
-        await asyncio.sleep(0)  # an answer that never makes us wait must not hold the event loop
-    if parts is None:
+async def _forward(response: aiohttp.ClientResponse, context: StreamContext, idle: IdleTimeout) -> Outcome:
+    """Emit the events in a response while it arrives, and return its outcome."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ProtocolError("the agent process's response is compressed, though that was not accepted")
+    content_type = response.content_type
+    # An empty response may have any type: others are refused when the first bytes arrive.
+    reader = reader_for(content_type) if is_supported(content_type) else None
+    async for data in response.content.iter_any():
+        idle.pause()  # waiting for the backend does not count against the agent
+        reader = reader or reader_for(content_type)
+        if (outcome := await _emit(reader.feed(data), context)) is not None:
+            await _await_end(response)
+            return outcome
+        idle.restart()
+        await asyncio.sleep(0)  # a response that is always readable must not block the event loop
+    if reader is None:
         return Completed(b"null")
-    return await _emit(parts.end(), context) or Failed(_CUT, AgentDisconnected.code)
+    return await _emit(reader.end(), context) or Failed(_TRUNCATED, AgentDisconnected.code)
 
 
-async def _end_of(answer: aiohttp.ClientResponse) -> None:
-    """Wait a moment for the end of an answer that has said all: the connection can be used again then."""
+async def _await_end(response: aiohttp.ClientResponse) -> None:
+    """Wait a moment for the end of the response, so that its connection can be reused."""
     with suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(_END_SECONDS):
-            await answer.content.readany()
+        async with asyncio.timeout(_END_TIMEOUT):
+            await response.content.readany()
 
 
 async def _emit(parts: Iterator[Part], context: StreamContext) -> Outcome | None:
@@ -196,14 +203,51 @@ async def _emit(parts: Iterator[Part], context: StreamContext) -> Outcome | None
         try:
             await context.emit_event(part)
         except (TypeError, ValueError) as error:
-            raise Garbled(f"the agent process sent a wrong event: {error}") from error
+            raise ProtocolError(f"the agent process sent an invalid event: {error}") from error
     return None
 
 
-async def _refusal(answer: aiohttp.ClientResponse) -> _Refusal:
+async def _error_status(response: aiohttp.ClientResponse) -> Failed:
+    """Return the outcome of a request that was answered with an error status."""
     body = b""
     with suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(_REFUSAL_SECONDS):
-            while len(body) < _REFUSAL_BYTES and (data := await answer.content.readany()):
+        async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
+            while len(body) < _ERROR_BODY_BYTES and (data := await response.content.readany()):
                 body += data
-    return _Refusal(answer.status, body[:_REFUSAL_BYTES].decode("utf-8", "replace"))
+    text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
+    details = {"status": response.status, "body": text}
+    return Failed(f"the agent process answered with status {response.status}", AgentFailed.code, details)
+
+
+def _connection_failure(error: Exception) -> Failed:
+    """Return the outcome of a request whose connection failed."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError | UnicodeError):
+        return Failed(_UNREACHABLE, AgentDisconnected.code)
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
+        return Failed(_TRUNCATED, AgentDisconnected.code)
+    return Failed("the agent process does not speak HTTP", AgentProtocolError.code)
+
+
+def _identity_headers(caller: Caller) -> dict[str, str | None]:
+    """Return the headers that describe a caller.
+
+    Values are percent-encoded UTF-8 except for plain ASCII, so that no claim can add a header. In
+    lists the items' own commas are encoded, too.
+    """
+    return {
+        "X-Dockrion-User-Id": _encode_text(caller.user_id),
+        "X-Dockrion-User-Name": _encode_text(caller.name),
+        "X-Dockrion-User-Email": _encode_text(caller.email),
+        "X-Dockrion-Tenant-Id": _encode_text(caller.tenant_id),
+        "X-Dockrion-Roles": _encode_list(caller.roles),
+        "X-Dockrion-Permissions": _encode_list(sorted(caller.permissions)),
+        "X-Dockrion-Scopes": _encode_list(caller.scopes),
+    }
+
+
+def _encode_text(text: str | None) -> str | None:
+    return None if text is None else quote(text, safe=_HEADER_SAFE + ",", errors="replace").strip()
+
+
+def _encode_list(texts: Iterable[str]) -> str:
+    return ",".join(quote(text, safe=_HEADER_SAFE, errors="replace") for text in texts)

@@ -1,4 +1,8 @@
-"""What an agent process answers, in pieces, as events and an outcome. No I/O."""
+"""Incremental readers for an agent process's response: bytes in, events and an outcome out, no I/O.
+
+A response is one JSON value (the output), Server-Sent Events or JSON lines. The streams carry events
+by name, events by their `type` field, plain text (tokens), or chunks in the style of OpenAI's API.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -12,178 +16,186 @@ from dockrion.runs.outcome import Failed, Outcome, of_output
 from dockrion.wire.sse import Decoder
 
 MAX_EVENT_BYTES = 10 * 1024 * 1024
-_LAST_OF_OPENAI = "[DONE]"
+_OPENAI_DONE = "[DONE]"
+_UNNAMED = "message"  # the type of an SSE event without a name (WHATWG HTML, 9.2.6); also of lines
+_EVENT_TYPES = frozenset({*events.CONFIGURABLE, *events.MANDATORY})
 Part = Mapping[str, Any] | Outcome
 
 
-class Garbled(Exception):
-    """The answer is nothing that can be understood.
+class ProtocolError(Exception):
+    """The response is malformed.
 
     Args:
-        message: What is wrong with it, fit for the caller.
+        message: What is wrong with it, fit for callers.
     """
 
 
-class Answer(Protocol):
-    """Reads one answer. After an `Outcome` nothing more is looked at."""
+class ResponseReader(Protocol):
+    """Reads one response. After it has yielded an `Outcome`, it must not be used."""
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """Yield the events, or the outcome, that these bytes complete.
 
         Raises:
-            Garbled: They cannot be understood.
+            ProtocolError: They are malformed.
         """
 
     def end(self) -> Iterator[Part]:
-        """Yield what is left of an answer that has ended, at last an outcome.
+        """Yield what is left at the end of the response; an outcome comes last.
 
         Raises:
-            Garbled: It cannot be understood.
+            ProtocolError: It is malformed.
         """
 
 
-def is_known(content_type: str) -> bool:
+def is_supported(content_type: str) -> bool:
     """Tell whether there is a reader for a media type."""
-    return content_type in _MEDIA_TYPES or content_type.endswith("+json")
+    return content_type in _READERS or content_type.endswith("+json")
 
 
-def reader(content_type: str) -> Answer:
-    """Return what reads an answer of a media type.
+def reader_for(content_type: str) -> ResponseReader:
+    """Return a reader for a response of a media type.
 
     Raises:
-        Garbled: Nothing does.
+        ProtocolError: The media type is not supported.
     """
-    if is_known(content_type):
-        return _MEDIA_TYPES.get(content_type, _Json)()
-    raise Garbled(
+    if is_supported(content_type):
+        return _READERS.get(content_type, _JsonReader)()
+    raise ProtocolError(
         f"the agent process answered {content_type!r:.100}, not application/json, text/event-stream "
         "or application/x-ndjson"
     )
 
 
-class _Json:
-    """One JSON value: the output."""
+class _JsonReader:
+    """Reads one JSON value, the output."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Part]:
         self._data += data
-        _refuse_endless(len(self._data))
+        _check_size(len(self._data))
         return iter(())
 
     def end(self) -> Iterator[Part]:
         try:
             yield of_output(msgspec.json.decode(self._data))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Garbled(f"the agent process's answer is not valid JSON: {error}") from error
+            raise ProtocolError(f"the agent process's response is not valid JSON: {error}") from error
 
 
-class _EventStream:
-    """Server-Sent Events (WHATWG HTML, 9.2): by name, or in the style of OpenAI's API."""
+class _SseReader:
+    """Reads Server-Sent Events (WHATWG HTML, 9.2)."""
 
     def __init__(self) -> None:
         self._decoder = Decoder()
-        self._named = _Named()
+        self._translator = _EventTranslator()
 
     def feed(self, data: bytes) -> Iterator[Part]:
         for message in self._decoder.feed(data):
-            yield from self._named.parts(message.event, message.data)
-        _refuse_endless(self._decoder.pending)
+            yield from self._translator.translate(message.event, message.data)
+        _check_size(self._decoder.pending)
 
     def end(self) -> Iterator[Part]:
-        yield self._named.end()
+        yield self._translator.end()
 
 
-class _Lines:
-    """A JSON object a line, or text."""
+class _LinesReader:
+    """Reads lines, each a JSON object or text."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
-        self._named = _Named()
+        self._pending = bytearray()
+        self._translator = _EventTranslator()
 
     def feed(self, data: bytes) -> Iterator[Part]:
         first, *others = data.split(b"\n")
-        self._rest += first
-        for line in others:
-            whole = bytes(self._rest).strip()
-            self._rest[:] = line
-            if whole:
-                yield from self._named.parts("message", whole.decode("utf-8", "replace"))
-        _refuse_endless(len(self._rest))
+        self._pending += first
+        for start_of_next in others:
+            line = bytes(self._pending).strip()
+            self._pending[:] = start_of_next
+            if line:
+                yield from self._translator.translate(_UNNAMED, line.decode("utf-8", "replace"))
+        _check_size(len(self._pending))
 
     def end(self) -> Iterator[Part]:
-        last = bytes(self._rest).decode("utf-8", "replace").strip()
-        if isinstance(_json(last), dict):  # else it is half a line
-            yield from self._named.parts("message", last)
-        yield self._named.end()
+        line = bytes(self._pending).decode("utf-8", "replace").strip()
+        if isinstance(_parse_json(line), dict):  # else the line is incomplete
+            yield from self._translator.translate(_UNNAMED, line)
+        yield self._translator.end()
 
 
-class _Named:
-    """Turns names and data into events."""
+class _EventTranslator:
+    """Translates named data to events, and collects the text that may be the whole output."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._text = bytearray()  # in little more than its length, however short the pieces
-        self._text_ended = False
+        self._text = bytearray()  # a list of short strings would take a multiple of their length
+        self._text_complete = False
 
-    def parts(self, name: str, data: str) -> Iterator[Part]:
+    def translate(self, name: str, data: str) -> Iterator[Part]:
+        """Yield the events, or the outcome, that one message contains."""
         self._count += 1
-        if name == "message" and data == _LAST_OF_OPENAI:
-            yield self._whole_text()
+        if name == _UNNAMED and data == _OPENAI_DONE:
+            yield self._text_output()
             return
-        value = _json(data)
-        if name == "message" and isinstance(value, dict) and "type" not in value:
+        value = _parse_json(data)
+        if name == _UNNAMED and isinstance(value, dict) and "type" not in value:
             if isinstance(value.get("choices"), list):
-                yield from self._openai(value["choices"])
+                yield from self._openai_chunk(value["choices"])
                 return
             if isinstance(value.get("error"), dict):
                 yield Failed(str(value["error"].get("message")), AgentFailed.code, value["error"])
                 return
-        if name == "message" and not isinstance(value, dict):
-            self._note(value if isinstance(value, str) else data)
+        if name == _UNNAMED and not isinstance(value, dict):
+            self._collect(value if isinstance(value, str) else data)
         event = _event(name, value, data)
-        if event["type"] != "started":  # of an agent that is a Dockrion itself
+        if event["type"] != "started":  # sent by an agent that is itself a Dockrion
             try:
                 yield external_events.read(event)
             except ValueError as error:
-                raise Garbled(f"event {self._count} of the agent process: {error}") from error
+                raise ProtocolError(f"event {self._count} of the agent process: {error}") from error
 
     def end(self) -> Outcome:
-        if self._text_ended:
-            return self._whole_text()
-        return Failed(
-            "the agent process ended its answer without a `complete` or an `error`", AgentDisconnected.code
-        )
+        """Return the outcome of a response that ended without one."""
+        if self._text_complete:
+            return self._text_output()
+        message = "the agent process ended its response without a `complete` or an `error` event"
+        return Failed(message, AgentDisconnected.code)
 
-    def _openai(self, choices: list[Any]) -> Iterator[Part]:
+    def _openai_chunk(self, choices: list[Any]) -> Iterator[Part]:
         choice = choices[0] if choices and isinstance(choices[0], dict) else {}
         delta = choice.get("delta")
         content = delta.get("content") if isinstance(delta, dict) else None
         reason = choice.get("finish_reason")
         text = content if isinstance(content, str) else ""
-        self._note(text)
-        self._text_ended = self._text_ended or isinstance(reason, str)
+        self._collect(text)
+        self._text_complete = self._text_complete or isinstance(reason, str)
         if text or isinstance(reason, str):
             yield {"type": "token", "content": text, "finish_reason": reason}
 
-    def _note(self, text: str) -> None:
-        """Keep text that may be all there is of the output."""
+    def _collect(self, text: str) -> None:
         self._text += text.encode("utf-8", "replace")
-        _refuse_endless(len(self._text))
+        _check_size(len(self._text))
 
-    def _whole_text(self) -> Outcome:
+    def _text_output(self) -> Outcome:
         return of_output(self._text.decode())
 
 
 def _event(name: Any, value: Any, data: str) -> dict[str, Any]:
-    """Return an event with its type; what is no object becomes the field that the type has for it."""
+    """Return an event with its type; a value that is not an object becomes the type's main field.
+
+    Args:
+        name: The event's name, or `message` if it has none.
+        value: The data as JSON, or `UNSET` if it is not valid JSON.
+        data: The data as text.
+    """
     if isinstance(value, dict):
-        if name == "message" and "type" in value:
+        if name == _UNNAMED and "type" in value:
             name = value["type"]
         if not isinstance(name, str):
             return value
-        if name not in _KNOWN and not name.startswith(events.CUSTOM_PREFIX):
+        if name not in _EVENT_TYPES and not name.startswith(events.CUSTOM_PREFIX):
             name = events.CUSTOM_PREFIX + name
         return {**value, "type": name}
     text = value if isinstance(value, str) else data
@@ -196,30 +208,27 @@ def _event(name: Any, value: Any, data: str) -> dict[str, Any]:
             return {"type": name, "error": text}
         case "cancelled":
             return {"type": name, "reason": text}
-        case _ if name in _KNOWN:
+        case _ if name in _EVENT_TYPES:
             return {"type": name}
     return {"type": events.CUSTOM_PREFIX + name.removeprefix(events.CUSTOM_PREFIX), "data": text}
 
 
-_KNOWN = frozenset({*events.CONFIGURABLE, *events.MANDATORY})
-
-
-def _json(text: str) -> Any:
-    """Return a JSON value, or `UNSET` where the text is none."""
+def _parse_json(text: str) -> Any:
+    """Return a JSON value, or `UNSET` if the text is not valid JSON."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
         return msgspec.UNSET
 
 
-def _refuse_endless(size: int) -> None:
+def _check_size(size: int) -> None:
     if size > MAX_EVENT_BYTES:
-        raise Garbled(f"the agent process sent more than {MAX_EVENT_BYTES // 1024**2} MiB at once")
+        raise ProtocolError(f"the agent process sent more than {MAX_EVENT_BYTES // 1024**2} MiB at once")
 
 
-_MEDIA_TYPES: dict[str, type[Answer]] = {
-    "application/json": _Json,
-    "text/event-stream": _EventStream,
-    "application/x-ndjson": _Lines,
-    "application/jsonl": _Lines,
+_READERS: dict[str, type[ResponseReader]] = {
+    "application/json": _JsonReader,
+    "text/event-stream": _SseReader,
+    "application/x-ndjson": _LinesReader,
+    "application/jsonl": _LinesReader,
 }

@@ -103,12 +103,12 @@ def _producer(request: web.Request, service: Service) -> Agent | None:
     spec = service.dockfile.streaming.ingest
     if not spec.enabled:
         raise InvalidRequest("this service takes no events; see streaming.ingest")
-    from dockrion.agents.external import FedAgent  # noqa: PLC0415  few use it, and all would give it memory
+    from dockrion.agents.external import ExternalAgent  # noqa: PLC0415  few use it, and all would give it memory
     from dockrion.web.ingest import refuse_strangers  # noqa: PLC0415  as above
 
     if not service.access.protected:
         refuse_strangers(request)
-    return FedAgent(spec.idle_timeout)
+    return ExternalAgent(spec.idle_timeout)
 
 
 def _client_id(request: web.Request, service: Service) -> str | None:

@@ -71,7 +71,7 @@ async def test_a_health_url_that_says_anything_else_is_not(status: str) -> None:
 
 
 async def test_a_health_url_that_never_answers_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.http_client._CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.agents.remote._CHECK_TIMEOUT", 0.1)
 
     async def health(_asked: Asked, wire: Wire) -> None:
         await wire.left()

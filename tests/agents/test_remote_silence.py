@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.external import Silence
+from dockrion.agents.external import IdleTimeout
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry, EventFilter
@@ -100,7 +100,7 @@ async def test_an_answer_that_never_ends_is_given_up() -> None:
 
 
 async def test_a_refusal_whose_body_stalls_is_still_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.agents.remote._REFUSAL_SECONDS", 0.2)
+    monkeypatch.setattr("dockrion.agents.remote._ERROR_BODY_TIMEOUT", 0.2)
 
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin("text/plain", "500 Oops", Content_Length="100")
@@ -212,12 +212,12 @@ async def test_what_is_pushed_counts_as_heard() -> None:
 
 async def test_a_push_does_not_start_the_count_while_nobody_listens() -> None:
     context = StreamContext("run", EventFilter(), None)
-    silence = Silence(context, 0.05)
-    async with silence.limited():
-        silence.pause()
+    idle = IdleTimeout(context, 0.05)
+    async with idle.running():
+        idle.pause()
         context.push([])
         await asyncio.sleep(0.15)
-    assert not silence.too_long
+    assert not idle.expired
 
 
 async def test_our_own_hold_up_is_not_the_processes_silence() -> None:

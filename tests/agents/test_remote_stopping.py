@@ -224,7 +224,7 @@ async def test_a_cancel_url_that_is_not_there_changes_nothing(url: str) -> None:
 async def test_a_cancel_url_that_never_answers_holds_a_run_up_for_a_moment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dockrion.agents.remote._STOP_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.agents.remote._STOP_TIMEOUT", 0.1)
 
     async def hang(_asked: Asked, wire: Wire) -> None:
         await wire.left()

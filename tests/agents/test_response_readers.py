@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dockrion.agents import response_readers
-from dockrion.agents.response_readers import Garbled, Part, reader
+from dockrion.agents.response_readers import Part, ProtocolError, reader_for
 from dockrion.runs.outcome import Completed, Failed, Outcome
 
 JSON, NDJSON, SSE = "application/json", "application/x-ndjson", "text/event-stream"
@@ -17,7 +17,7 @@ TYPES = (JSON, NDJSON, SSE)
 
 def read(content_type: str, pieces: Iterable[bytes]) -> list[Part]:
     """Return all that an answer says, up to its outcome."""
-    answer = reader(content_type)
+    answer = reader_for(content_type)
     said: list[Part] = []
     for parts in (*(answer.feed(piece) for piece in pieces), answer.end()):
         for part in parts:
@@ -34,8 +34,10 @@ def output(said: list[Part]) -> Any:
 
 @pytest.mark.parametrize("content_type", ["text/html", "", "application/octet-stream", "x" * 5000])
 def test_an_unknown_content_type_is_garbled_and_named_shortly(content_type: str) -> None:
-    with pytest.raises(Garbled, match="application/json, text/event-stream or application/x-ndjson") as error:
-        reader(content_type)
+    with pytest.raises(
+        ProtocolError, match="application/json, text/event-stream or application/x-ndjson"
+    ) as error:
+        reader_for(content_type)
     assert len(str(error.value)) < 300
 
 
@@ -63,7 +65,7 @@ def test_done_after_plain_text_is_the_whole_text() -> None:
 
 
 def test_a_garbled_event_is_counted() -> None:
-    with pytest.raises(Garbled, match="event 3 of"):
+    with pytest.raises(ProtocolError, match="event 3 of"):
         read(NDJSON, [b'{"type":"token","content":"a"}\n\n\n', b'{"type":"started"}\n{"type":7}\n'])
 
 
@@ -83,7 +85,7 @@ def test_chunks_without_text_say_nothing(choices: list[Any]) -> None:
 @pytest.mark.parametrize("content_type", TYPES)
 def test_an_answer_of_nothing_is_an_error(content_type: str) -> None:
     if content_type == JSON:
-        with pytest.raises(Garbled):
+        with pytest.raises(ProtocolError):
             read(content_type, [])
     else:
         (end,) = read(content_type, [])
@@ -106,7 +108,7 @@ def test_what_is_within_the_limit_is_taken_and_what_is_over_it_is_not(
 ) -> None:
     monkeypatch.setattr(response_readers, "MAX_EVENT_BYTES", 100_000)
     assert len(str(output(read(content_type, [start, *[piece] * 95, end])))) > 90_000
-    with pytest.raises(Garbled, match="at once"):
+    with pytest.raises(ProtocolError, match="at once"):
         read(content_type, [start, *[piece] * 105, end])
 
 
@@ -132,7 +134,7 @@ def test_many_events_may_have_more_than_the_limit_together(monkeypatch: pytest.M
     ],
 )
 def test_what_has_been_said_takes_no_memory(content_type: str, piece: bytes) -> None:
-    answer = reader(content_type)
+    answer = reader_for(content_type)
     tracemalloc.start()
     try:
         for _ in range(2):
@@ -149,7 +151,7 @@ def test_what_has_been_said_takes_no_memory(content_type: str, piece: bytes) -> 
 
 
 def test_short_pieces_of_text_are_kept_in_little_more_than_their_length() -> None:
-    answer = reader(SSE)
+    answer = reader_for(SSE)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dockrion.agents.response_readers import Garbled, Part
+from dockrion.agents.response_readers import Part, ProtocolError
 from tests.agents.test_response_readers import JSON, NDJSON, SSE, TYPES, read
 
 values = st.recursive(
@@ -77,7 +77,7 @@ good = st.one_of(
 def said(content_type: str, pieces: list[bytes]) -> list[Part] | str:
     try:
         return read(content_type, pieces)
-    except Garbled as error:
+    except ProtocolError as error:
         return str(error)
 
 
@@ -171,7 +171,7 @@ def test_any_value_is_an_event_or_garbled(name: str, value: Any) -> None:
         (SSE, b"event: " + line + b"\ndata: " + data + b"\n\n"),
         (NDJSON, data + b"\n"),
     ):
-        with suppress(Garbled):
+        with suppress(ProtocolError):
             read(content_type, [body])
 
 
@@ -203,5 +203,5 @@ def test_any_bytes_say_the_same_however_they_are_cut(content_type: str, body: by
 def test_odd_json_is_read_or_garbled(content_type: str, form: bytes, data: bytes) -> None:
     body = form % data
     body = b"data: " + body + b"\n\n" if content_type == SSE else body
-    with suppress(Garbled):
+    with suppress(ProtocolError):
         read(content_type, bytewise(body) if len(body) < 100 else [body])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dockrion.agents.external import FedAgent
+from dockrion.agents.external import ExternalAgent
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
 from dockrion.errors import Conflict, DockrionError, InvalidRequest, RunNotFound, ServiceUnavailable
@@ -63,7 +63,7 @@ class Fed:
 @asynccontextmanager
 async def fed(agent: Callable[..., Any] | Agent | None = None, **more: Any) -> AsyncIterator[Fed]:
     """Begin a run that others feed, or that of an agent."""
-    async with bench(agent or FedAgent(60), **more) as made:
+    async with bench(agent or ExternalAgent(60), **more) as made:
         taking = Ingest(
             made.runs.find, made.backend, Redactor(more.get("secrets", ())), max_event_bytes=2**20
         )

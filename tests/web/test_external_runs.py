@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from dockrion.agents.external import FedAgent
+from dockrion.agents.external import ExternalAgent
 from tests.conftest import Serve
 from tests.support import Served, data, wait_until
 from tests.web.helpers import error_of
@@ -24,7 +24,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Impatient:
     """Return what sets how long runs wait for their producers, less than a Dockfile can."""
 
     def give_up_after(seconds: float) -> None:
-        monkeypatch.setattr("dockrion.agents.external.FedAgent", lambda _seconds: FedAgent(seconds))
+        monkeypatch.setattr("dockrion.agents.external.ExternalAgent", lambda _seconds: ExternalAgent(seconds))
 
     return give_up_after
 
