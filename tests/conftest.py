@@ -16,8 +16,8 @@ from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.redis import RedisBackend
 from dockrion.runs.manager import RunManager
+from dockrion.web.aiohttp_internals import protocols
 from dockrion.web.app import create_app
-from dockrion.web.http_protocol import protocols
 from dockrion.web.service import SERVICE
 from tests.support import Served, dockfile, placeholder, wait_until
 

@@ -22,8 +22,8 @@ from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.server.sockets import BACKLOG, Address
 from dockrion.server.worker import Worker
+from dockrion.web.aiohttp_internals import Protocol, protocols
 from dockrion.web.app import create_app
-from dockrion.web.http_protocol import Protocol, protocols
 from dockrion.web.service import SERVICE
 
 _logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dockrion.errors import Forbidden, InvalidRequest, Unauthorized
 from dockrion.events import MAX_SEQUENCE
 from dockrion.openapi import models
 from dockrion.runs.ingest import Batch
-from dockrion.web import requests
+from dockrion.web import payloads
 from dockrion.web.ownership import refuse_others
 from dockrion.web.responses import answer
 from dockrion.web.service import SERVICE
@@ -27,8 +27,8 @@ async def push(request: web.Request) -> web.Response:
         refuse_strangers(request)
     elif not access.is_producer(request):
         await refuse_others(request)
-    run_id = requests.run_id(request)
-    producer_seq = requests.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
+    run_id = payloads.run_id(request)
+    producer_seq = payloads.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
     batch = Batch(await _events(request), producer_seq)
     receipt = await request.app[SERVICE].ingest.push(run_id, batch)
     return answer(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
@@ -63,16 +63,16 @@ def _is_local(request: web.Request) -> bool:
 
 async def _events(request: web.Request) -> list[Any]:
     if request.content_type not in _LINES:
-        value, _ = await requests.json(request)
+        value, _ = await payloads.json(request)
         return value if isinstance(value, list) else [value]
-    lines = (await requests.body(request)).split(b"\n")
+    lines = (await payloads.body(request)).split(b"\n")
     max_depth = request.app[SERVICE].dockfile.limits.max_json_depth
     return [_decoded(line, number, max_depth) for number, line in enumerate(lines) if line.strip()]
 
 
 def _decoded(line: bytes, number: int, max_depth: int) -> Any:
     try:
-        return requests.decoded(line, max_depth)
+        return payloads.decoded(line, max_depth)
     except ValueError as error:
         problem = {"line": number + 1, "error": f"not valid JSON: {error}"}
         raise InvalidRequest("a line is not valid JSON, nothing was taken", details=[problem]) from None

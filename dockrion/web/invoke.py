@@ -7,9 +7,9 @@ from dockrion import ids
 from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
 from dockrion.runs.agent import Call
-from dockrion.web import requests
+from dockrion.web import payloads
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
-from dockrion.web.negotiation import negotiated
+from dockrion.web.parameters import negotiated
 from dockrion.web.responses import answer
 from dockrion.web.service import RUN_ID, SERVICE
 from dockrion.wire import sse
@@ -20,7 +20,7 @@ _JSON = "application/json"  # which `curl --json` says it accepts, whatever it i
 async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
-    call = await requests.call(request)
+    call = await payloads.call(request)
     await service.rates.count(request)
     request[RUN_ID] = run_id = ids.uuid7()
     limit = service.dockfile.arguments.timeout_sec or None
@@ -37,7 +37,7 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     request.app[SERVICE].runs.ready_agent()
     media_type = negotiated(request, (*MEDIA_TYPES, _JSON))
     abandon = abandoned_when_left(request)
-    run_id = await begin(request, await requests.call(request), abandon=abandon)
+    run_id = await begin(request, await payloads.call(request), abandon=abandon)
     headers = None
     if request.app[SERVICE].dockfile.streaming.async_runs:
         headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
@@ -57,7 +57,7 @@ def abandoned_when_left(request: web.Request) -> bool:
     Raises:
         InvalidRequest: The query asks for neither.
     """
-    asked = requests.choice(request, "on_disconnect", ("cancel", "continue"))
+    asked = payloads.choice(request, "on_disconnect", ("cancel", "continue"))
     return (asked or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
 
 
@@ -77,7 +77,7 @@ async def begin(request: web.Request, call: Call, *, abandon: bool) -> str:
     service = request.app[SERVICE]
     await service.rates.count(request)
     request[RUN_ID] = run_id = await service.new_run_id()
-    await service.runs.start(requests.with_events_url(call, request, run_id), run_id, abandon=abandon)
+    await service.runs.start(payloads.with_events_url(call, request, run_id), run_id, abandon=abandon)
     return run_id
 
 

@@ -5,7 +5,7 @@ from aiohttp import web
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.errors import Forbidden, RunNotFound
-from dockrion.web import requests
+from dockrion.web import payloads
 from dockrion.web.access import CALLER
 from dockrion.web.service import SERVICE
 
@@ -16,7 +16,7 @@ async def readable(request: web.Request) -> Run:
     Raises:
         RunNotFound: No such run, or it is another's.
     """
-    run = await request.app[SERVICE].backend.get(requests.run_id(request))
+    run = await request.app[SERVICE].backend.get(payloads.run_id(request))
     caller = request[CALLER]  # None: nobody is asked, or a token for this very run was sent
     if caller is not None and run.owner != caller.owner and not reads_all(caller):
         raise RunNotFound(run.run_id)

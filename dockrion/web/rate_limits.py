@@ -7,7 +7,7 @@ from dockrion.backends.shared_state import SharedState
 from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.errors import RateLimited
 from dockrion.web.access import CALLER
-from dockrion.web.connection_limits import peer
+from dockrion.web.limits import peer
 
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
 

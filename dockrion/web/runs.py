@@ -9,11 +9,11 @@ from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import validate_run_id
 from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
-from dockrion.web import polling, requests
+from dockrion.web import payloads, polling
 from dockrion.web.access import CALLER
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
-from dockrion.web.negotiation import negotiated
 from dockrion.web.ownership import listed_owner, readable, refuse_others
+from dockrion.web.parameters import negotiated
 from dockrion.web.responses import answer
 from dockrion.web.service import RUN_ID, SERVICE, Service
 
@@ -25,10 +25,10 @@ async def create(request: web.Request) -> web.Response:
     service.runs.ready_agent()
     asked = _client_id(request, service)
     agent = _producer(request, service)
-    call = await requests.call(request) if agent is None else Call(None, caller=request[CALLER])
+    call = await payloads.call(request) if agent is None else Call(None, caller=request[CALLER])
     await service.rates.count(request)
     request[RUN_ID] = run_id = asked or await service.new_run_id()
-    call = requests.with_events_url(call, request, run_id)
+    call = payloads.with_events_url(call, request, run_id)
     run = await service.runs.start(call, run_id, agent=agent)
     watched = service.dockfile.expose.streaming != "none"
     accepted = models.Accepted(
@@ -43,8 +43,8 @@ async def create(request: web.Request) -> web.Response:
 
 async def recent(request: web.Request) -> web.Response:
     """List runs, newest first. Outputs, which may be large, are left to `GET /runs/{id}`."""
-    status = requests.choice(request, "status", get_args(Status))
-    limit = requests.integer(request, "limit", 100, 1, 500)
+    status = payloads.choice(request, "status", get_args(Status))
+    limit = payloads.integer(request, "limit", 100, 1, 500)
     try:
         listing = await request.app[SERVICE].backend.recent(
             status=cast("Status | None", status),
@@ -70,8 +70,8 @@ async def renew_token(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     await refuse_others(request)
-    run_id = requests.run_id(request)
-    await request.app[SERVICE].runs.cancel(run_id, requests.reason(request))
+    run_id = payloads.run_id(request)
+    await request.app[SERVICE].runs.cancel(run_id, payloads.reason(request))
     return answer(models.RunCancelled(run_id, "cancelled"))
 
 
@@ -79,10 +79,10 @@ async def events(request: web.Request) -> web.StreamResponse:
     """Pattern B, in the form that the caller accepts."""
     service = request.app[SERVICE]
     media_type = negotiated(request, _FORMS)
-    after = requests.position(request)
-    timeout = requests.timeout(request)
-    strict = requests.boolean(request, "strict")
-    run_id = requests.run_id(request)
+    after = payloads.position(request)
+    timeout = payloads.timeout(request)
+    strict = payloads.boolean(request, "strict")
+    run_id = payloads.run_id(request)
     # Of a run that anybody may read, and from its beginning, nothing has to be known.
     run = await readable(request) if after or service.access.protected else None
     if strict:
@@ -98,7 +98,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 def _producer(request: web.Request, service: Service) -> Agent | None:
     """Return what stands for an agent that is none of ours, if the run is to be fed by others."""
-    if not requests.boolean(request, "external"):
+    if not payloads.boolean(request, "external"):
         return None
     spec = service.dockfile.streaming.ingest
     if not spec.enabled:

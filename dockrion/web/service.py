@@ -26,7 +26,7 @@ from dockrion.runs.manager import RunManager
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.access import Access
-from dockrion.web.connection_limits import Connections
+from dockrion.web.limits import Connections
 from dockrion.web.rate_limits import Rates
 
 if TYPE_CHECKING:

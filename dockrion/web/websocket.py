@@ -18,7 +18,7 @@ from dockrion.errors import (
 )
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
 from dockrion.web.cors import allowed_origins
-from dockrion.web.requests import MAX_REASON
+from dockrion.web.payloads import MAX_REASON
 from dockrion.web.responses import error_body, failure_of
 from dockrion.web.streams import Connection, StalledReaderError, time_left
 from dockrion.wire import websocket

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from dockrion.events.control_frames import Control
-from dockrion.web import requests
+from dockrion.web import payloads
 from dockrion.web.access import CALLER
 from dockrion.web.invoke import abandon_unless_resumed, abandoned_when_left, begin
 from dockrion.web.ownership import readable
@@ -23,8 +23,8 @@ async def invoke(request: web.Request) -> web.StreamResponse:
 
 async def _watch(socket: Socket) -> Control | None:
     request = socket.request
-    after = requests.position(request)
-    timeout = requests.timeout(request)
+    after = payloads.position(request)
+    timeout = payloads.timeout(request)
     run = await readable(request)
     caller = request[CALLER]
     owns = not request.app[SERVICE].access.protected or (caller is not None and caller.owner == run.owner)
@@ -39,7 +39,7 @@ async def _invoke(socket: Socket) -> Control | None:
     if not isinstance(text, str):
         return text
     data = text.encode()
-    call = await requests.checked_call(request, requests.payload(request, data), len(data))
+    call = await payloads.checked_call(request, payloads.payload(request, data), len(data))
     run_id = await begin(request, call, abandon=abandon)
     said = None
     try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.web.requests import decoded
+from dockrion.web.payloads import decoded
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of

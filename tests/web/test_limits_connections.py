@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from dockrion.web.http_protocol import protocols
+from dockrion.web.aiohttp_internals import protocols
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of

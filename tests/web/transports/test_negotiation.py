@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from dockrion.errors import NotAcceptable
-from dockrion.web.negotiation import negotiated
+from dockrion.web.parameters import negotiated
 from tests.conftest import Serve
 from tests.web.helpers import error_of
 
