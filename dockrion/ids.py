@@ -8,6 +8,8 @@ from dockrion.errors import InvalidRequest
 
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 
+RUN_ID_HEADER = "X-Run-Id"  # of a response whose stream belongs to a run
+
 
 def validate_run_id(run_id: str) -> str:
     """Return a run id that came from outside.

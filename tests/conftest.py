@@ -16,7 +16,7 @@ from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.redis import RedisBackend
 from dockrion.runs.manager import RunManager
-from dockrion.web.aiohttp_internals import protocols
+from dockrion.web.aiohttp_internals import connection_factory
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
 from tests.support import Served, dockfile, placeholder, wait_until
@@ -67,7 +67,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         await service.loading
         if agent is not placeholder:
             service.runs.agent = HandlerAgent(agent)
-        protocol = protocols(client.server.handler, service.dockfile.limits, service.write_seconds)
+        protocol = connection_factory(client.server.handler, service.dockfile.limits, service.write_seconds)
         listening = await asyncio.get_running_loop().create_server(protocol, client.host, 0, backlog=1024)
         closing.callback(listening.close)
         served = Served(client, service, listening)

@@ -112,7 +112,7 @@ def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> fai
     kinds: set[type[errors.DockrionError]] = {errors.InvalidRequest, errors.DockrionError, *operation.errors}
     if endpoint.path not in _ALWAYS_ANSWERED:
         kinds.add(errors.TooManyConnections)
-    if dockfile.protected and not endpoint.asks_nobody:
+    if dockfile.protected and not endpoint.public:
         kinds |= {errors.Unauthorized, errors.Forbidden, errors.ServiceUnavailable}
     return kinds
 

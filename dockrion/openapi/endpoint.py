@@ -10,17 +10,17 @@ class Endpoint(msgspec.Struct, frozen=True):
         method: The HTTP method.
         path: The path's pattern.
         permission: What callers need who have to prove who they are, None for nothing more.
-        asks_nobody: Everybody may.
-        takes_run_token: A token for the run of the path will do.
-        takes_producers: So will the token for pushing events.
+        public: Everybody may.
+        accepts_run_token: A token for the run of the path will do.
+        accepts_ingest_token: So will the token for pushing events.
     """
 
     method: str
     path: str
     permission: str | None
-    asks_nobody: bool
-    takes_run_token: bool
-    takes_producers: bool
+    public: bool
+    accepts_run_token: bool
+    accepts_ingest_token: bool
 
     @property
     def name(self) -> str:

@@ -33,10 +33,10 @@ def schemes(dockfile: Dockfile) -> dict[str, Any]:
 
 def requirements(endpoint: Endpoint, dockfile: Dockfile) -> list[dict[str, list[str]]]:
     """Return the schemes of which one is needed for an endpoint; none where nobody is asked."""
-    names = [] if endpoint.asks_nobody else [*_of_callers(dockfile)]
-    if names and endpoint.takes_run_token:
+    names = [] if endpoint.public else [*_of_callers(dockfile)]
+    if names and endpoint.accepts_run_token:
         names.append(_RUN_TOKEN)
-    if endpoint.takes_producers and dockfile.streaming.ingest.token_env is not None:
+    if endpoint.accepts_ingest_token and dockfile.streaming.ingest.token_env is not None:
         names.append(_PRODUCER)
     return [{name: []} for name in names]
 

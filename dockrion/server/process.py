@@ -15,14 +15,12 @@ from types import FrameType
 from typing import cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.log import server_logger
 
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.server.sockets import BACKLOG, Address
 from dockrion.server.worker import Worker
-from dockrion.web.aiohttp_internals import Protocol, protocols
+from dockrion.web.aiohttp_internals import ConnectionHandler, connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
 
@@ -81,24 +79,20 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
     timer.start()
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Keep malformed requests, which anyone can send, from filling the log with tracebacks."""
-    malformed = (HttpProcessingError, web.RequestPayloadError)
-    return not (record.exc_info and isinstance(record.exc_info[1], malformed))
-
-
 async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace: float) -> None:
     ended = _on_signal()
     if worker is not None:
         worker.watch(partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, ended), grace)
-    server_logger.addFilter(_is_ours)
+    ignore_malformed_requests()
     app = create_app(loaded)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS)
     await runner.setup()
     listening = AsyncExitStack()
     try:
         service, server = app[SERVICE], cast("web.Server", runner.server)
-        accept = partial(_accept, listening, protocols(server, loaded.dockfile.limits, service.write_seconds))
+        accept = partial(
+            _accept, listening, connection_factory(server, loaded.dockfile.limits, service.write_seconds)
+        )
         loading = service.loading
         if worker is None:
             await accept(await listening.enter_async_context(address.bound()))
@@ -132,7 +126,7 @@ def _collect_less() -> None:
 
 
 async def _accept(
-    listening: AsyncExitStack, protocol: Callable[[], Protocol], sockets: Iterable[socket.socket]
+    listening: AsyncExitStack, protocol: Callable[[], ConnectionHandler], sockets: Iterable[socket.socket]
 ) -> None:
     """Serve on some sockets, until nothing listens any more."""
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Who gets in where: each route has a rule, and each request is held to its route's."""
+"""Authorization: which callers may use which route, and which runs they may read or change."""
 
 import hmac
 from collections.abc import Mapping
@@ -19,48 +19,60 @@ from dockrion.ids import validate_run_id
 _BEARER = "bearer"
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """Who may ask something, where callers have to prove who they are.
+class AccessRule(msgspec.Struct, frozen=True):
+    """Who may use a route when the service requires authentication.
 
     Attributes:
-        permission: What they need, None for nothing more than to be known.
-        asks_nobody: Everybody may.
-        takes_run_token: A token for the run of the path will do (`?token=`).
-        takes_producers: So will the token for pushing events.
-        handler_refuses: The handler itself asks `hold`, since it has more to say to those it refuses.
+        permission: The permission that callers need, None if being authenticated is enough.
+        public: No authentication is needed.
+        accepts_run_token: A token for the run in the path (`?token=`) authorizes too.
+        accepts_ingest_token: The token for pushing events authorizes too.
+        checked_by_handler: The handler calls `check` itself, to answer refused callers in its own way.
     """
 
     permission: Permission | None = None
-    asks_nobody: bool = False
-    takes_run_token: bool = False
-    takes_producers: bool = False
-    handler_refuses: bool = False
+    public: bool = False
+    accepts_run_token: bool = False
+    accepts_ingest_token: bool = False
+    checked_by_handler: bool = False
 
 
-OPEN = Rule(asks_nobody=True)
-KNOWN = Rule()
-INVOKE = Rule("invoke")
-READ_RUN = Rule("invoke", takes_run_token=True)
-PRODUCE = Rule("invoke", takes_producers=True)
-VIEW_METRICS = Rule("view_metrics")
-READ_DOCS = Rule("read_docs")
-READ_DOCS_PAGE = Rule("read_docs", handler_refuses=True)
+PUBLIC = AccessRule(public=True)
+AUTHENTICATED = AccessRule()
+INVOKE = AccessRule("invoke")
+READ_RUN = AccessRule("invoke", accepts_run_token=True)
+PUSH_EVENTS = AccessRule("invoke", accepts_ingest_token=True)
+VIEW_METRICS = AccessRule("view_metrics")
+READ_DOCS = AccessRule("read_docs")
+READ_DOCS_PAGE = AccessRule("read_docs", checked_by_handler=True)
 
 CALLER = web.RequestKey[Caller | None]("caller")
-EXPIRES_AT = web.RequestKey("expires_at", float)  # of what opened the door, in seconds since the epoch
+EXPIRES_AT = web.RequestKey("expires_at", float)  # of the credential, in seconds since the epoch
+RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
 
 
-class Access:
-    """Holds requests to their routes' rules.
+def path_run_id(request: web.Request) -> str:
+    """Return the run id in the path, and record it for the request's log line.
+
+    Raises:
+        InvalidRequest: It is malformed.
+    """
+    run_id = validate_run_id(request.match_info["run_id"])
+    request[RUN_ID] = run_id
+    return run_id
+
+
+class AccessControl:
+    """Applies the routes' access rules, and the ownership of runs, to requests.
 
     Args:
         auth: The Dockfile's section.
-        authenticator: Tells who a caller is; None where nobody has to say.
-        backend: Keeps the key that tokens for runs are signed with.
-        ingest_token: What producers of events send, None for none.
+        authenticator: Authenticates callers; None if the service is open.
+        backend: Holds runs and the key that signs run tokens.
+        ingest_token: The token for pushing events, None if there is none.
 
     Attributes:
-        rules: Who may ask each handler. One that is not there answers nobody.
+        rules: The access rule of each handler. A handler without a rule refuses every caller.
     """
 
     def __init__(
@@ -70,78 +82,101 @@ class Access:
         backend: Backend,
         ingest_token: str | None,
     ) -> None:
-        self.rules: Mapping[Any, Rule] = {}
+        self.rules: Mapping[Any, AccessRule] = {}
         self._authenticator = authenticator
         self._backend = backend
         self._ingest_token = None if ingest_token is None else ingest_token.encode("utf-8", "surrogateescape")
-        # Only keys come in a header of their own; tokens are bearer tokens (RFC 6750, 2.1).
+        # Only API keys have a header of their own; tokens are bearer tokens (RFC 6750, 2.1).
         self._keys = auth.api_keys if auth is not None and auth.mode == "api_key" else None
 
     @property
     def protected(self) -> bool:
-        """Whether callers have to prove who they are."""
+        """Whether callers have to authenticate."""
         return self._authenticator is not None
 
-    async def admit(self, request: web.Request) -> None:
-        """Return if the request may be handled, knowing its caller from now on.
+    async def authorize(self, request: web.Request) -> None:
+        """Apply the route's access rule to a request, and record its caller.
 
         Raises:
-            Unauthorized: Nothing proves who the caller is.
-            Forbidden: They may not.
-            ServiceUnavailable: Whoever has to be asked does not answer.
+            Unauthorized: The credentials are missing or invalid.
+            Forbidden: The caller lacks the permission.
+            ServiceUnavailable: The identity provider does not respond.
         """
-        if self._authenticator is None or not _is_handled(request):
+        if self._authenticator is None or not _has_handler(request):
             return
         rule = self.rules.get(request.match_info.handler)
         if rule is None:
-            raise Forbidden("nobody may ask this")
-        if not rule.handler_refuses:
-            await self.hold(request, rule)
+            raise Forbidden("this route is open to nobody")
+        if not rule.checked_by_handler:
+            await self.check(request, rule)
 
-    async def hold(self, request: web.Request, rule: Rule) -> None:
-        """Return if a rule lets the request pass, knowing its caller from now on.
+    async def check(self, request: web.Request, rule: AccessRule) -> None:
+        """Apply an access rule to a request, and record its caller.
 
         Raises:
-            Unauthorized: Nothing proves who the caller is.
-            Forbidden: They may not.
-            ServiceUnavailable: Whoever has to be asked does not answer.
+            Unauthorized: The credentials are missing or invalid.
+            Forbidden: The caller lacks the permission.
+            ServiceUnavailable: The identity provider does not respond.
         """
         if self._authenticator is None:
             return
         try:
-            await self._hold(request, rule, self._authenticator)
+            await self._check(request, rule, self._authenticator)
         except Unauthorized as error:
             if self._keys is not None:
                 error.headers[hdrs.WWW_AUTHENTICATE] = _challenge(self._keys)
             raise
 
+    async def readable_run(self, request: web.Request) -> Run:
+        """Return the run in the path, if the caller may read it.
+
+        Raises:
+            RunNotFound: There is no such run, or it belongs to another caller.
+        """
+        run = await self._backend.get(path_run_id(request))
+        caller = request[CALLER]  # None: the service is open, or a token for this very run was sent
+        if caller is not None and run.owner != caller.owner and not _reads_all_runs(caller):
+            raise RunNotFound(run.run_id)
+        return run
+
+    async def require_owner(self, request: web.Request) -> None:
+        """Refuse a caller who may not change the run in the path.
+
+        Raises:
+            RunNotFound: There is no such run, or it belongs to another caller.
+            Forbidden: It belongs to another caller, and this one may only read it.
+        """
+        caller = request[CALLER]
+        if caller is not None and (await self.readable_run(request)).owner != caller.owner:
+            raise Forbidden("this run belongs to another caller; your role lets you read it, not change it")
+
     @property
-    def knows_producers(self) -> bool:
+    def has_ingest_token(self) -> bool:
         """Whether there is a token for pushing events."""
         return self._ingest_token is not None
 
-    def is_producer(self, request: web.Request) -> bool:
-        """Tell whether the token for pushing events was sent."""
-        sent = _bearer(request).encode("utf-8", "surrogateescape")
-        return bool(self._ingest_token) and hmac.compare_digest(sent, self._ingest_token or b"")
+    def has_valid_ingest_token(self, request: web.Request) -> bool:
+        """Return whether a request carries the token for pushing events."""
+        token = _bearer(request).encode("utf-8", "surrogateescape")
+        return bool(self._ingest_token) and hmac.compare_digest(token, self._ingest_token or b"")
 
     async def run_token(self, run: Run) -> dict[str, Any]:
-        """Return what an answer says of a new token for reading a run; nothing where none is needed."""
+        """Return the response fields with a new token for reading a run; none if the service is open."""
         if not self.protected:
             return {}
-        token = events_tokens.issue(await self._backend.secret(), _once_named(run))
+        token = events_tokens.issue(await self._backend.secret(), _incarnation(run))
         return {"events_token": token, "events_token_expires_in": events_tokens.LIFETIME_SECONDS}
 
     async def aclose(self) -> None:
-        """Release everything."""
+        """Close the authenticator's connections."""
         if self._authenticator is not None:
             await self._authenticator.aclose()
 
-    async def _hold(self, request: web.Request, rule: Rule, authenticator: Authenticator) -> None:
-        if rule.asks_nobody or (rule.takes_producers and self.is_producer(request)):
+    async def _check(self, request: web.Request, rule: AccessRule, authenticator: Authenticator) -> None:
+        if rule.public or (rule.accepts_ingest_token and self.has_valid_ingest_token(request)):
             return
-        if rule.takes_run_token and "token" in request.query:
-            request[EXPIRES_AT] = await self._expiry(request)
+        if rule.accepts_run_token and "token" in request.query:
+            request[EXPIRES_AT] = await self._run_token_expiry(request)
             return
         caller = await authenticator.authenticate(self._credential(request))
         if rule.permission is not None and rule.permission not in caller.permissions:
@@ -150,52 +185,62 @@ class Access:
         if caller.expires_at is not None:
             request[EXPIRES_AT] = caller.expires_at
 
-    async def _expiry(self, request: web.Request) -> float:
+    async def _run_token_expiry(self, request: web.Request) -> float:
         run_id = validate_run_id(request.match_info["run_id"])
         secret = await self._backend.secret()
         try:
             run = await self._backend.get(run_id)
-        except RunNotFound:  # strangers are not to learn which runs there are
+        except RunNotFound:  # unauthenticated callers must not learn which runs exist
             raise invalid_credentials() from None
-        until = events_tokens.expiry(secret, _once_named(run), request.query["token"])
-        if until is None:
+        expires_at = events_tokens.expiry(secret, _incarnation(run), request.query["token"])
+        if expires_at is None:
             raise invalid_credentials()
-        return until
+        return expires_at
 
     def _credential(self, request: web.Request) -> str:
-        """Return the caller's key or token.
+        """Return the caller's API key or token.
 
         Raises:
             Unauthorized: There is none.
         """
-        sent = "" if self._keys is None else _only(request, self._keys.header)
-        if not sent and (self._keys is None or self._keys.allow_bearer):
-            sent = _bearer(request)
-        if not sent:
+        credential = "" if self._keys is None else _single_header(request, self._keys.header)
+        if not credential and (self._keys is None or self._keys.allow_bearer):
+            credential = _bearer(request)
+        if not credential:
             raise invalid_credentials()
-        return sent
+        return credential
 
 
-def _is_handled(request: web.Request) -> bool:
-    """Tell whether a handler of ours would answer: not what has no route, nor a CORS preflight."""
+def owner_filter(request: web.Request) -> str | None:
+    """Return whose runs the caller may list, None for everybody's."""
+    caller = request[CALLER]
+    return None if caller is None or _reads_all_runs(caller) else caller.owner
+
+
+def _reads_all_runs(caller: Caller) -> bool:
+    return "read_logs" in caller.permissions
+
+
+def _has_handler(request: web.Request) -> bool:
+    """Return whether one of our handlers will run: not without a route, nor for a CORS preflight."""
     return request.match_info.http_exception is None and request.method != hdrs.METH_OPTIONS
 
 
-def _once_named(run: Run) -> str:
-    """Return a name that no other run will ever have: an id is free again once its run is forgotten."""
+def _incarnation(run: Run) -> str:
+    """Return a name that no later run shares: an id is free again once its run has expired."""
     return f"{run.run_id} {run.created_at.isoformat()}"
 
 
 def _bearer(request: web.Request) -> str:
-    scheme, _, token = _only(request, hdrs.AUTHORIZATION).partition(" ")
+    scheme, _, token = _single_header(request, hdrs.AUTHORIZATION).partition(" ")
     return token.strip(" ") if scheme.lower() == _BEARER else ""
 
 
-def _only(request: web.Request, name: str) -> str:
-    """Return what a header holds, nothing if it is not there.
+def _single_header(request: web.Request, name: str) -> str:
+    """Return the value of a header, empty if it is absent.
 
     Raises:
-        Unauthorized: It was sent more than once: a proxy on the way may have gone by another one.
+        Unauthorized: It is repeated: a proxy on the way may have judged by another one.
     """
     first, *others = request.headers.getall(name, [""])
     if others:
@@ -204,5 +249,5 @@ def _only(request: web.Request, name: str) -> str:
 
 
 def _challenge(keys: ApiKeysSpec) -> str:
-    own = f'ApiKey header="{keys.header}"'
-    return f"Bearer, {own}" if keys.allow_bearer else own
+    scheme = f'ApiKey header="{keys.header}"'
+    return f"Bearer, {scheme}" if keys.allow_bearer else scheme

@@ -1,30 +1,41 @@
-"""One connection: how long it may be idle, how long its lines may be, and what malformed HTTP is answered."""
+"""Everything that relies on how aiohttp and aiohttp-cors work inside, beyond what they document.
+
+Each use says why it is there. tests/web/test_aiohttp_internals.py has a test for each, which fails
+when a new version of aiohttp changes what it relies on.
+"""
 
 import asyncio
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+import aiohttp_cors
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.log import server_logger
 
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import DockrionError, InvalidRequest
 from dockrion.redaction import Redactor
-from dockrion.web.responses import error_answer
+from dockrion.web.responses import SERVER, error_response, internal_error
 
-_NOTHING_SECRET = Redactor(())
-_LINGER_SECONDS = 10.0  # to read what nobody wants: else its sender may miss the answer (RFC 9112, 9.6)
+_NO_SECRETS = Redactor(())
+_LINGER_SECONDS = 10.0  # to read the rest of a refused body: else the response may be lost (RFC 9112, 9.6)
+ResponseHook = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
 
 
-class Protocol(web.RequestHandler):
-    """Answers in JSON also what never becomes a request, and ends with a peer that takes nothing.
+class ConnectionHandler(web.RequestHandler):
+    """Answers malformed HTTP with our JSON errors, and drops peers that accept no data.
+
+    aiohttp offers no hook for either, so this overrides `RequestHandler.handle_error`, which aiohttp
+    calls for what never becomes a request, and `connection_made`.
 
     Args:
-        write_seconds: How long the peer may take nothing.
-        settings: Those of aiohttp.
+        write_seconds: How long the peer may accept no data.
+        settings: Those of aiohttp's `RequestHandler`.
     """
 
     __slots__ = ("_write_seconds",)
@@ -34,16 +45,16 @@ class Protocol(web.RequestHandler):
         self._write_seconds = write_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the kernel end the connection when its peer takes nothing (RFC 5482; tcp(7) on Linux).
+        """Let the kernel close the connection when its peer acknowledges nothing (RFC 5482; Linux tcp(7)).
 
-        Whoever writes would wait for it without end, or not notice: heartbeats to a peer that is
-        gone fill its buffers far too slowly.
+        Otherwise a writer would wait for a dead peer without end, or not notice it: heartbeats fill
+        the socket's buffers far too slowly.
         """
         super().connection_made(transport)
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         connection = transport.get_extra_info("socket")
         if option is not None and connection.family != socket.AF_UNIX:
-            with suppress(OSError):  # it is gone already, as the first read will find
+            with suppress(OSError):  # the connection is closed already, as the first read will find
                 connection.setsockopt(socket.IPPROTO_TCP, option, int(self._write_seconds * 1000))
 
     def handle_error(
@@ -54,31 +65,36 @@ class Protocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, LineTooLong):
-            failure: DockrionError = InvalidRequest(
+            error: DockrionError = InvalidRequest(
                 f"the path and its query have at most {self.max_line_size} bytes, "
                 f"a header at most {self.max_field_size}"
             )
-        elif isinstance(exc, HttpProcessingError):  # anyone can send it: nothing to log
-            failure = InvalidRequest("this is not valid HTTP/1.1")
+        elif isinstance(exc, HttpProcessingError):  # anyone can send it, so it is not logged
+            error = InvalidRequest("this is not valid HTTP/1.1")
         else:
-            super().handle_error(request, status, exc, message)  # logs, and raises where an answer has begun
-            failure = DockrionError("the service failed; the operator finds the reason in its log")
-        response = error_answer(failure, _NOTHING_SECRET)
-        response.headers[hdrs.SERVER] = "dockrion"
+            super().handle_error(request, status, exc, message)  # logs; raises if a response has begun
+            error = internal_error()
+        response = error_response(error, _NO_SECRETS)
+        response.headers[hdrs.SERVER] = SERVER
         response.force_close()
         return response
 
 
-def protocols(server: web.Server, limits: LimitsSpec, write_seconds: float) -> Callable[[], Protocol]:
-    """Return what makes the protocol of each connection.
+def connection_factory(
+    server: web.Server, limits: LimitsSpec, write_seconds: float
+) -> Callable[[], ConnectionHandler]:
+    """Return the protocol factory for `loop.create_server`.
+
+    aiohttp's own sites always make a plain `RequestHandler`; the arguments here are those that
+    `web.Server.__call__` passes to it.
 
     Args:
-        server: Who is asked for answers.
-        limits: What the Dockfile says.
-        write_seconds: How long a peer may take nothing.
+        server: Dispatches requests to the application.
+        limits: The Dockfile's section.
+        write_seconds: How long a peer may accept no data.
     """
     return partial(
-        Protocol,
+        ConnectionHandler,
         server,
         write_seconds=write_seconds,
         loop=asyncio.get_running_loop(),
@@ -88,3 +104,39 @@ def protocols(server: web.Server, limits: LimitsSpec, write_seconds: float) -> C
         max_field_size=limits.max_header_bytes,
         lingering_time=min(_LINGER_SECONDS, limits.body_timeout),
     )
+
+
+async def send_continue(request: web.Request) -> None:
+    """Invite the body if the client waits for that; ignore other expectations (RFC 9110, 10.1.1).
+
+    aiohttp's own handler refuses other expectations with 417. Resetting the writer's `output_size`
+    lets an error response that follows be sent: aiohttp takes a positive size for a response begun.
+    """
+    if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+def take_cors_hooks(
+    app: web.Application, set_up: Callable[[], aiohttp_cors.CorsConfig]
+) -> list[ResponseHook]:
+    """Set aiohttp-cors up, and return the response hooks it added instead of leaving them in place.
+
+    aiohttp-cors runs its hook for every response, also for requests without an `Origin` header, which
+    are most. The caller runs the hooks where they matter.
+    """
+    before = len(app.on_response_prepare)
+    set_up()
+    hooks: Sequence[ResponseHook] = app.on_response_prepare[before:]
+    del app.on_response_prepare[before:]
+    return list(hooks)
+
+
+def ignore_malformed_requests() -> None:
+    """Keep malformed requests, which anyone can send, from filling aiohttp's log with tracebacks."""
+    server_logger.addFilter(_is_server_fault)
+
+
+def _is_server_fault(record: logging.LogRecord) -> bool:
+    malformed = (HttpProcessingError, web.RequestPayloadError)
+    return not (record.exc_info and isinstance(record.exc_info[1], malformed))

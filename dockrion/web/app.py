@@ -1,38 +1,39 @@
-"""The application: routes, middlewares, and the service behind them."""
+"""The aiohttp application: routes, the middleware around each request, and the service behind them."""
 
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
-from dockrion.web.access import CALLER
-from dockrion.web.cors import allow_origins, plain_options
+from dockrion.web.access import CALLER, RUN_ID
+from dockrion.web.aiohttp_internals import send_continue
+from dockrion.web.cors import enable_cors, options_response
 from dockrion.web.docs import DESCRIPTION, Description
-from dockrion.web.rate_limits import tell_allowance
-from dockrion.web.responses import Handler, error_answer, failure_of
+from dockrion.web.limits import add_rate_limit_headers
+from dockrion.web.responses import SERVER, Handler, error_response, to_dockrion_error
 from dockrion.web.routes import Route, routes
-from dockrion.web.service import RUN_ID, SERVICE, Service
+from dockrion.web.service import SERVICE, Service
 
 _logger = logging.getLogger("dockrion.requests")
-_CLIENT_LEFT = 499  # as nginx logs it; nobody receives this status
+_CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives this status
 
 
 def create_app(loaded: Loaded) -> web.Application:
     """Make the application that serves a Dockfile.
 
-    Run it with `handler_cancellation`, so that a caller who leaves is noticed.
+    Run it with `handler_cancellation`, so that handlers learn when their client disconnects.
 
     Args:
-        loaded: The Dockfile, checked.
+        loaded: The Dockfile, validated.
     """
-    app = web.Application(middlewares=[answered], client_max_size=loaded.dockfile.limits.max_body_bytes)
+    app = web.Application(middlewares=[handle], client_max_size=loaded.dockfile.limits.max_body_bytes)
     all_routes = list(routes(loaded.dockfile))
     _add_routes(app.router, all_routes)
     app[DESCRIPTION] = Description(loaded, [route.endpoint for route in all_routes])
-    allow_origins(app, loaded.dockfile)
+    enable_cors(app, loaded.dockfile)
 
     async def serve(app: web.Application) -> AsyncIterator[None]:
         app[SERVICE] = service = Service(loaded)
@@ -41,69 +42,64 @@ def create_app(loaded: Loaded) -> web.Application:
         await service.aclose()
 
     app.cleanup_ctx.append(serve)
-    app.on_response_prepare.append(_hide_versions)
+    app.on_response_prepare.append(_add_server_header)
     if loaded.dockfile.auth is not None and loaded.dockfile.auth.rate_limits:
-        app.on_response_prepare.append(tell_allowance)
-    app.on_shutdown.append(_end_streams)
+        app.on_response_prepare.append(add_rate_limit_headers)
+    app.on_shutdown.append(_drain)
     return app
 
 
 def _add_routes(router: web.UrlDispatcher, routes: Iterable[Route]) -> None:
     for route in routes:
         if route.method == hdrs.METH_GET:
-            router.add_get(route.path, route.handler, allow_head=not route.streams, expect_handler=_expect)
+            allow_head = not route.streams
+            router.add_get(route.path, route.handler, allow_head=allow_head, expect_handler=send_continue)
         else:
-            router.add_route(route.method, route.path, route.handler, expect_handler=_expect)
+            router.add_route(route.method, route.path, route.handler, expect_handler=send_continue)
 
 
-async def _expect(request: web.Request) -> None:
-    """Invite the body. Other expectations may be ignored (RFC 9110, 10.1.1)."""
-    if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer proper has not begun
+async def _add_server_header(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER
 
 
-async def _hide_versions(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers[hdrs.SERVER] = "dockrion"
-
-
-async def _end_streams(app: web.Application) -> None:
-    """End what still streams; open connections would hold the server's end."""
+async def _drain(app: web.Application) -> None:
+    """End the streams that are still open: they would delay aiohttp's shutdown until its timeout."""
     await app[SERVICE].drain(0)
 
 
 @web.middleware
-async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every request, failures too, and log and count it once, when it is over.
+async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Authorize, limit and handle a request, turn exceptions into error responses, then log and count it.
 
-    One middleware for all of that: each takes memory while a stream is open.
+    This is one middleware because each one takes memory as long as a stream is open.
     """
     service = request.app[SERVICE]
-    metrics, access, connections = service.metrics, service.access, service.connections
-    began = time.perf_counter()
+    metrics, access, limiter = service.metrics, service.access, service.connection_limiter
+    started_at = time.perf_counter()
     response: web.StreamResponse | None = None
-    counted: str | None = None
+    limiter_key: str | None = None
     metrics.active_requests.inc()
-    request[CALLER] = None  # until it is known: to look for what is not there takes longer
+    request[CALLER] = None  # until it is authenticated: looking up an absent key is slower
     try:
         if access.protected:
-            await access.admit(request)
-        counted = connections.enter(request)
-        response = plain_options(request) or await handler(request)
+            await access.authorize(request)
+        limiter_key = limiter.acquire(request)
+        response = options_response(request) or await handler(request)
     except Exception as error:
-        response = error_answer(failure_of(error, request), service.redactor)
+        response = error_response(to_dockrion_error(error, request), service.redactor)
     finally:
         metrics.active_requests.dec()
-        connections.leave(counted)
-        _note(request, response, time.perf_counter() - began)
+        limiter.release(limiter_key)
+        _record(request, response, time.perf_counter() - started_at)
     return response
 
 
-def _note(request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
+def _record(request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
+    """Count and log a request that is over."""
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "(none)"
-    method = request.method if request.method in hdrs.METH_ALL else "(other)"  # a series each
-    status = _CLIENT_LEFT if response is None else response.status
+    method = request.method if request.method in hdrs.METH_ALL else "(other)"  # bounds the label's values
+    status = _CLIENT_CLOSED_REQUEST if response is None else response.status
     streamed = not isinstance(response, web.Response)
     request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
     if _logger.isEnabledFor(logging.INFO):

@@ -1,30 +1,23 @@
-"""Who may call from another origin (the Fetch standard's CORS protocol).
+"""Which origins may call the service from a browser (the Fetch standard's CORS protocol).
 
-aiohttp-cors answers preflights and marks the answers of routes; what has no route (404,
-405) is marked here.
+aiohttp-cors answers preflights and adds the headers to responses of routes; responses without
+a route (404, 405) get theirs here.
 """
-
-from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp_cors
 from aiohttp import hdrs, web
 
 from dockrion.dockfile import Dockfile
+from dockrion.ids import RUN_ID_HEADER
+from dockrion.web.aiohttp_internals import ResponseHook, take_cors_hooks
+from dockrion.web.limits import RATE_LIMIT_HEADERS
 
-_EXPOSED = (
-    "Location",
-    "RateLimit-Limit",
-    "RateLimit-Remaining",
-    "RateLimit-Reset",
-    "Retry-After",
-    "X-Run-Id",
-)
+_EXPOSED = (hdrs.LOCATION, *RATE_LIMIT_HEADERS, hdrs.RETRY_AFTER, RUN_ID_HEADER)
 _MAX_AGE_SECONDS = 600
-Mark = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
 
 
-def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
-    """Apply the Dockfile's rules to every route of an application, present by now."""
+def enable_cors(app: web.Application, dockfile: Dockfile) -> None:
+    """Apply `expose.cors` to every route that an application has by now."""
     cors, origins = dockfile.expose.cors, allowed_origins(dockfile)
     methods = cors.methods if cors else ["*"]
     options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
@@ -34,40 +27,42 @@ def allow_origins(app: web.Application, dockfile: Dockfile) -> None:
         allow_methods="*" if "*" in methods else methods,
         max_age=_MAX_AGE_SECONDS,
     )
-    before = len(app.on_response_prepare)
-    setup = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
-    for resource in list(app.router.resources()):
-        setup.add(resource)  # not its routes: those would be allowed whatever the methods say
-    theirs = app.on_response_prepare[before:]
-    del app.on_response_prepare[before:]
-    app.on_response_prepare.append(_mark_answers(frozenset(origins), theirs))
+
+    def set_up() -> aiohttp_cors.CorsConfig:
+        config = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
+        for resource in list(app.router.resources()):
+            config.add(resource)  # not its routes: those would be allowed whatever the methods say
+        return config
+
+    hooks = take_cors_hooks(app, set_up)
+    app.on_response_prepare.append(_add_headers(frozenset(origins), hooks))
 
 
 def allowed_origins(dockfile: Dockfile) -> list[str]:
-    """Return the origins whose pages may call; `*` is every one."""
+    """Return the origins whose pages may call the service; `*` allows every origin."""
     cors = dockfile.expose.cors
     return cors.origins if cors else ["*"]
 
 
-def _mark_answers(origins: frozenset[str], theirs: Sequence[Mark]) -> Mark:
-    """Return what marks an answer; most requests come from no page, and their answers need one header."""
+def _add_headers(origins: frozenset[str], hooks: list[ResponseHook]) -> ResponseHook:
+    """Return the response hook: without an `Origin` in the request it adds only `Vary`."""
 
-    async def mark(request: web.Request, response: web.StreamResponse) -> None:
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None:
             return
-        for each in theirs:
-            await each(request, response)
+        for hook in hooks:
+            await hook(request, response)
         if request.match_info.http_exception is not None and (origin in origins or "*" in origins):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(_EXPOSED)
 
-    return mark
+    return add_headers
 
 
-def plain_options(request: web.Request) -> web.Response | None:
-    """Return the answer to an OPTIONS that is no preflight: the methods there are (RFC 9110, 9.3.7)."""
+def options_response(request: web.Request) -> web.Response | None:
+    """Return the response to an OPTIONS that is not a preflight: the allowed methods (RFC 9110, 9.3.7)."""
     route = request.match_info.route
     if request.method != hdrs.METH_OPTIONS or hdrs.ORIGIN in request.headers or route.resource is None:
         return None

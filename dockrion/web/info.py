@@ -1,4 +1,4 @@
-"""What the service says of itself."""
+"""The endpoints about the service itself: health, readiness, metrics, schemas, info."""
 
 from datetime import UTC, datetime
 
@@ -9,13 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 import dockrion
 from dockrion.openapi import models
 from dockrion.threads import in_thread
-from dockrion.web.responses import answer
+from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE
 
 
 async def health(request: web.Request) -> web.Response:
     agent = request.app[SERVICE].dockfile.agent
-    return answer(
+    return json_response(
         models.Health(
             status="ok",
             service=f"runtime:{agent.name}",
@@ -30,14 +30,14 @@ async def health(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     await service.check_ready()
-    return answer(models.Ready(success=True, status="ready", agent=service.dockfile.agent.name))
+    return json_response(models.Ready(success=True, status="ready", agent=service.dockfile.agent.name))
 
 
 async def metrics(request: web.Request) -> web.Response:
     metrics = request.app[SERVICE].metrics
     if metrics.directory is None:
         exposition = metrics.exposition()
-    else:  # the files of many processes take a while to read
+    else:  # reading the files of many processes takes a while
         exposition = await in_thread(metrics.exposition, "dockrion-metrics")
     return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -45,7 +45,7 @@ async def metrics(request: web.Request) -> web.Response:
 async def schema(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     dockfile = service.dockfile
-    return answer(
+    return json_response(
         models.Schemas(
             success=True,
             agent=dockfile.agent.name,
@@ -58,9 +58,9 @@ async def schema(request: web.Request) -> web.Response:
 async def info(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     dockfile = service.dockfile
-    kept = {
+    extra = {
         path.removeprefix("metadata."): value
-        for path, value in service.unknown.items()
+        for path, value in service.unknown_fields.items()
         if path.startswith("metadata.")
     }
     agent = models.Agent(
@@ -70,13 +70,13 @@ async def info(request: web.Request) -> web.Response:
         mode=dockfile.agent.mode,
         target=dockfile.agent.target,
     )
-    return answer(
+    return json_response(
         models.Info(
             success=True,
             agent=service.redactor.mask_value(msgspec.to_builtins(agent)),
             auth_enabled=dockfile.protected,
             version=dockrion.__version__,
-            metadata=service.redactor.mask_value(msgspec.to_builtins(dockfile.metadata) | kept),
+            metadata=service.redactor.mask_value(msgspec.to_builtins(dockfile.metadata) | extra),
             endpoints=_endpoints(request.app),
             heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
         )
@@ -84,7 +84,7 @@ async def info(request: web.Request) -> web.Response:
 
 
 def _endpoints(app: web.Application) -> list[str]:
-    """Return what can be asked, as `METHOD /path`."""
+    """Return the endpoints, as `METHOD /path`."""
     return sorted(
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

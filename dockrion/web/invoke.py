@@ -1,4 +1,4 @@
-"""Asking the agent and waiting for it: `/invoke`, and pattern A."""
+"""The `/invoke` endpoints: run the agent and return its output, or stream its events (pattern A)."""
 
 import msgspec
 from aiohttp import hdrs, web
@@ -7,88 +7,90 @@ from dockrion import ids
 from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
 from dockrion.runs.agent import Call
-from dockrion.web import payloads
+from dockrion.web import parameters, payloads
+from dockrion.web.access import RUN_ID
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
-from dockrion.web.parameters import negotiated
-from dockrion.web.responses import answer
-from dockrion.web.service import RUN_ID, SERVICE
+from dockrion.web.responses import json_response
+from dockrion.web.service import SERVICE
 from dockrion.wire import sse
 
-_JSON = "application/json"  # which `curl --json` says it accepts, whatever it is about to watch
+_JSON = "application/json"  # the Accept header of `curl --json`, which gets SSE
 
 
 async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
-    call = await payloads.call(request)
-    await service.rates.count(request)
+    call = await payloads.read_call(request)
+    await service.rate_limiter.count(request)
     request[RUN_ID] = run_id = ids.uuid7()
     limit = service.dockfile.arguments.timeout_sec or None
     done, seconds = await service.runs.invoke(call, run_id, limit)
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
-    return answer(
+    return json_response(
         models.Invoked(success=True, output=msgspec.Raw(done.output), metadata=done.metadata | metadata)
     )
 
 
 async def invoke_stream(request: web.Request) -> web.StreamResponse:
-    """Pattern A: a run whose first reader is its caller."""
+    """Start a run whose first reader is its caller (pattern A)."""
     request.app[SERVICE].runs.ready_agent()
-    media_type = negotiated(request, (*MEDIA_TYPES, _JSON))
-    abandon = abandoned_when_left(request)
-    run_id = await begin(request, await payloads.call(request), abandon=abandon)
+    media_type = parameters.preferred_media_type(request, (*MEDIA_TYPES, _JSON))
+    cancel_on_disconnect = cancels_on_disconnect(request)
+    call = await payloads.read_call(request)
+    run_id = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
     headers = None
     if request.app[SERVICE].dockfile.streaming.async_runs:
-        headers = {"X-Run-Id": run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
+        headers = {ids.RUN_ID_HEADER: run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
     stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
-    said = None
+    last_frame = None
     try:
-        said = await stream.carry(run_id, 0, timeout=None)
+        last_frame = await stream.carry(run_id, 0, timeout=None)
         return stream.response
     finally:
-        if abandon:
-            abandon_unless_resumed(request, run_id, said)
+        if cancel_on_disconnect:
+            cancel_unless_resumable(request, run_id, last_frame)
 
 
-def abandoned_when_left(request: web.Request) -> bool:
-    """Tell whether the run is to be cancelled when its caller leaves.
+def cancels_on_disconnect(request: web.Request) -> bool:
+    """Return whether the run is cancelled when its caller disconnects.
 
     Raises:
-        InvalidRequest: The query asks for neither.
+        InvalidRequest: `?on_disconnect=` is neither `cancel` nor `continue`.
     """
-    asked = payloads.choice(request, "on_disconnect", ("cancel", "continue"))
-    return (asked or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
+    choice = parameters.choice(request, "on_disconnect", ("cancel", "continue"))
+    return (choice or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
 
 
-async def begin(request: web.Request, call: Call, *, abandon: bool) -> str:
-    """Begin a run for the caller who is its first reader, and return its id.
+async def start_run(request: web.Request, call: Call, *, cancel_on_disconnect: bool) -> str:
+    """Start a run for the caller who is its first reader, and return its id.
 
     Args:
-        request: What the caller asked with.
-        call: What they want, valid.
-        abandon: Cancel it if they leave before this returns.
+        request: The caller's request.
+        call: The agent call, validated.
+        cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
 
     Raises:
-        RateLimited: They have begun too much.
+        RateLimited: The caller is over its rate limit.
         TooManyRuns: The queue is full.
-        ServiceUnavailable: No new work is taken.
+        ServiceUnavailable: No new work is accepted.
     """
     service = request.app[SERVICE]
-    await service.rates.count(request)
+    await service.rate_limiter.count(request)
     request[RUN_ID] = run_id = await service.new_run_id()
-    await service.runs.start(payloads.with_events_url(call, request, run_id), run_id, abandon=abandon)
+    call = payloads.with_events_url(call, request, run_id)
+    await service.runs.start(call, run_id, abandon=cancel_on_disconnect)
     return run_id
 
 
-def abandon_unless_resumed(request: web.Request, run_id: str, said: Control | None) -> None:
-    """Cancel a run whose caller has left. Does nothing to one that is over.
+def cancel_unless_resumable(request: web.Request, run_id: str, last_frame: Control | None) -> None:
+    """Cancel a run whose caller has disconnected. Does nothing to a finished run.
 
     Args:
-        request: What the caller asked with.
+        request: The caller's request.
         run_id: The run.
-        said: What they were told at the end; where that is to come again, they may.
+        last_frame: The control frame that ended the stream; after `auth_expired` the caller may resume.
     """
     service = request.app[SERVICE]
-    if not (isinstance(said, AuthExpired) and service.dockfile.streaming.async_runs):
+    if not (isinstance(last_frame, AuthExpired) and service.dockfile.streaming.async_runs):
         service.runs.abandon(run_id)

@@ -1,4 +1,4 @@
-"""What callers send: bodies and query parameters, none of it to be trusted."""
+"""Request bodies, which are untrusted: reading, decoding and validating what callers send to the agent."""
 
 import asyncio
 import re
@@ -11,49 +11,44 @@ from yarl import URL
 
 from dockrion.agents import runnable_config
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
-from dockrion.events import MAX_SEQUENCE
-from dockrion.ids import validate_run_id
 from dockrion.json_schema import Violation
 from dockrion.runs.agent import Call
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER
-from dockrion.web.service import RUN_ID, SERVICE
+from dockrion.web.service import SERVICE
 
 _CONFIG = "_config"
-MAX_REASON = 1000
-_SOON_READ_BYTES = 128 * 1024  # a larger body is read for phrasings beside the event loop
+_INLINE_SCAN_BYTES = 128 * 1024  # larger bodies are scanned in a thread, so that the event loop goes on
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
-_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CONTAINERS = (list, dict)
-_BOOLEANS = {"true": True, "false": False}
 
 
-async def call(request: web.Request) -> Call:
-    """Return what the request wants of the agent, valid.
+async def read_call(request: web.Request) -> Call:
+    """Read the request's body and return the agent call it describes.
 
     Raises:
-        UnsupportedMediaType: The body says that it is something else than JSON.
-        InvalidRequest: It is empty, malformed, or breaks the schema.
-        PolicyViolation: It has a phrasing that is refused.
+        UnsupportedMediaType: The content type is not JSON.
+        InvalidRequest: The body is empty, malformed, or does not match `io_schema.input`.
+        PolicyViolation: The body contains a blocked phrasing.
     """
-    return await checked_call(request, *await json(request))
+    return await validated_call(request, *await read_json(request))
 
 
-async def checked_call(request: web.Request, value: Any, size: int) -> Call:
-    """Return what a payload wants of the agent, valid.
+async def validated_call(request: web.Request, value: Any, size: int) -> Call:
+    """Return the agent call that a payload describes.
 
     Args:
-        request: What it came with.
+        request: The request that the payload came with.
         value: The payload.
-        size: How many bytes it had as JSON.
+        size: The payload's size as JSON, in bytes.
 
     Raises:
-        InvalidRequest: It breaks the schema.
-        PolicyViolation: It has a phrasing that is refused.
+        InvalidRequest: It does not match `io_schema.input`.
+        PolicyViolation: It contains a blocked phrasing.
     """
     service = request.app[SERVICE]
-    if service.phrasings is not None:
-        await _refuse_phrasings(service.phrasings, value, size)
+    if service.find_injections is not None:
+        await _refuse_injections(service.find_injections, value, size)
     config = None
     resume: Any = msgspec.UNSET
     if service.dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value:
@@ -65,19 +60,19 @@ async def checked_call(request: web.Request, value: Any, size: int) -> Call:
     return Call(value, config, resume, _traceparent(request), caller=request[CALLER])
 
 
-async def _refuse_phrasings(found: Callable[[Any], list[Violation]], value: Any, size: int) -> None:
-    if size > _SOON_READ_BYTES:
-        violations = await in_thread(lambda: found(value), "dockrion-phrasings")
+async def _refuse_injections(find: Callable[[Any], list[Violation]], value: Any, size: int) -> None:
+    if size > _INLINE_SCAN_BYTES:
+        violations = await in_thread(lambda: find(value), "dockrion-phrasings")
     else:
-        violations = found(value)
+        violations = find(value)
     if violations:
-        raise PolicyViolation("the body has a phrasing that is refused here", details=violations)
+        raise PolicyViolation("the body contains a phrasing that is blocked here", details=violations)
 
 
 def _traceparent(request: web.Request) -> str | None:
-    """Return the caller's place in a trace; a malformed one is to be ignored (W3C Trace Context, 3.2)."""
-    sent = request.headers.get("traceparent")
-    return sent if sent is not None and _TRACEPARENT.fullmatch(sent) else None
+    """Return the caller's trace context; a malformed one is ignored (W3C Trace Context, 3.2)."""
+    header = request.headers.get("traceparent")
+    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
@@ -86,53 +81,53 @@ def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
     try:
         return runnable_config.checked(value)
     except ValueError as error:
-        raise InvalidRequest(f"{_CONFIG} is no config of a graph: {error}") from None
+        raise InvalidRequest(f"{_CONFIG} is not a valid graph config: {error}") from None
 
 
 def _resume(value: dict[str, Any], config: dict[str, Any], schema: dict[str, Any] | None) -> Any:
-    """Return what an interrupted thread is told, if the body is that and no payload."""
-    an_input = "resume" in (schema or {}).get("properties", {})
-    if an_input or value.keys() != {"resume"} or "thread_id" not in config.get("configurable", {}):
+    """Return the value that resumes an interrupted thread, UNSET if the body is an ordinary payload."""
+    is_input = "resume" in (schema or {}).get("properties", {})
+    if is_input or value.keys() != {"resume"} or "thread_id" not in config.get("configurable", {}):
         return msgspec.UNSET
     return value["resume"]
 
 
-async def json(request: web.Request) -> tuple[Any, int]:
-    """Return the request's body, decoded, and its length.
+async def read_json(request: web.Request) -> tuple[Any, int]:
+    """Return the request's body, decoded, and its length in bytes.
 
     Raises:
-        UnsupportedMediaType: It says that it is something else than JSON.
-        InvalidRequest: It is empty or malformed.
+        UnsupportedMediaType: The content type is not JSON.
+        InvalidRequest: The body is empty or malformed.
     """
     content_type = request.content_type
     is_json = content_type == "application/json" or content_type.endswith("+json")
     if hdrs.CONTENT_TYPE in request.headers and not is_json:
         raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, not {content_type}")
-    data = await body(request)
-    return payload(request, data), len(data)
+    data = await read_body(request)
+    return decode_payload(request, data), len(data)
 
 
-def payload(request: web.Request, data: bytes) -> Any:
+def decode_payload(request: web.Request, data: bytes) -> Any:
     """Decode a payload.
 
     Raises:
         InvalidRequest: It is malformed.
     """
     try:
-        return decoded(data, request.app[SERVICE].dockfile.limits.max_json_depth)
+        return decode_json(data, request.app[SERVICE].dockfile.limits.max_json_depth)
     except ValueError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
 
 
-def decoded(data: bytes, max_depth: int) -> Any:
-    """Decode JSON.
+def decode_json(data: bytes, max_depth: int) -> Any:
+    """Decode JSON of a bounded nesting depth.
 
     Args:
-        data: What a caller sent.
-        max_depth: How many arrays and objects may be inside each other.
+        data: The JSON.
+        max_depth: How many arrays and objects may be nested in each other.
 
     Raises:
-        ValueError: It is none, or nested more deeply.
+        ValueError: It is not JSON, or nested too deeply.
     """
     try:
         value = msgspec.json.decode(data)
@@ -144,7 +139,7 @@ def decoded(data: bytes, max_depth: int) -> Any:
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    """Tell whether more than so many arrays and objects are inside each other."""
+    """Return whether arrays and objects are nested more than `depth` levels deep."""
     level = [value] if type(value) in _CONTAINERS else []
     for _ in range(depth):
         level = [
@@ -156,47 +151,34 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return bool(level)
 
 
-async def body(request: web.Request) -> bytes:
+async def read_body(request: web.Request) -> bytes:
     """Return the request's body.
 
     Raises:
-        InvalidRequest: It is empty, or cannot be read.
+        InvalidRequest: It is empty, cannot be read, or does not arrive in time.
     """
-    if not (data := await _read(request)):
-        raise InvalidRequest("the body is empty; send JSON, for example {}")
-    return data
-
-
-async def _read(request: web.Request) -> bytes:
     seconds = request.app[SERVICE].dockfile.limits.body_timeout
     try:
-        if request.content.is_eof():  # as a rule, all of it is there
-            return await request.read()
-        async with asyncio.timeout(seconds):
-            return await request.read()
+        if request.content.is_eof():  # usually the whole body has arrived already
+            data = await request.read()
+        else:
+            async with asyncio.timeout(seconds):
+                data = await request.read()
     except (web.HTTPException, ConnectionError):
         raise
     except TimeoutError:
         raise InvalidRequest(f"the body did not arrive within {seconds} s") from None
-    except Exception as error:  # a broken chunk or a body that is not encoded as it says
+    except Exception as error:  # a malformed chunk, or a body that contradicts its Content-Encoding
         raise InvalidRequest("the body cannot be read as its headers say") from error
-
-
-def run_id(request: web.Request) -> str:
-    """Return the run id of the path, and note it for the log.
-
-    Raises:
-        InvalidRequest: It is malformed.
-    """
-    name = validate_run_id(request.match_info["run_id"])
-    request[RUN_ID] = name
-    return name
+    if not data:
+        raise InvalidRequest("the body is empty; send JSON, for example {}")
+    return data
 
 
 def with_events_url(call: Call, request: web.Request, run_id: str) -> Call:
-    """Add where an agent process near this one finds the run's events, if it can.
+    """Add the URL at which a sidecar agent can push the run's events.
 
-    The address is the one that the request came to, so that it is sure to lead here.
+    It uses the address at which the request arrived, which therefore leads to this process.
     """
     dockfile, transport = request.app[SERVICE].dockfile, request.transport
     if transport is None or dockfile.agent.mode != "url" or not dockfile.streaming.async_runs:
@@ -208,82 +190,3 @@ def with_events_url(call: Call, request: web.Request, run_id: str) -> Call:
     return msgspec.structs.replace(
         call, events_url=str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
     )
-
-
-def integer(request: web.Request, name: str, default: int, low: int, high: int) -> int:
-    """Return a whole number of the query.
-
-    Raises:
-        InvalidRequest: It is none, or not in the range.
-    """
-    text = request.query.get(name)
-    return default if text is None else _integer(f"?{name}=", text, low, high)
-
-
-def boolean(request: web.Request, name: str) -> bool:
-    """Return a `true` or `false` of the query, false when it is not there.
-
-    Raises:
-        InvalidRequest: It is neither.
-    """
-    text = request.query.get(name, "false")
-    if text not in _BOOLEANS:
-        raise InvalidRequest(f"?{name}= is true or false")
-    return _BOOLEANS[text]
-
-
-def choice(request: web.Request, name: str, choices: tuple[str, ...]) -> str | None:
-    """Return a word of the query, None when it is not there.
-
-    Raises:
-        InvalidRequest: It is none of the choices.
-    """
-    text = request.query.get(name)
-    if text is not None and text not in choices:
-        raise InvalidRequest(f"?{name}= is one of {', '.join(choices)}")
-    return text
-
-
-def reason(request: web.Request) -> str | None:
-    """Return why a run is to be cancelled, None when the caller does not say.
-
-    Raises:
-        InvalidRequest: It is too long.
-    """
-    text = request.query.get("reason")
-    if text is not None and len(text) > MAX_REASON:
-        raise InvalidRequest(f"?reason= has at most {MAX_REASON} characters")
-    return None if text is None else text.encode("utf-8", "replace").decode()
-
-
-def timeout(request: web.Request) -> int:
-    """Return the seconds after which a stream of events ends.
-
-    Raises:
-        InvalidRequest: They are no number, or not in the range.
-    """
-    default = request.app[SERVICE].dockfile.streaming.connection.default_timeout
-    return integer(request, "timeout", default, 1, 3600)
-
-
-def position(request: web.Request) -> int:
-    """Return the last sequence the reader has, 0 for none.
-
-    `Last-Event-ID`, which a reconnecting `EventSource` sends (WHATWG HTML, 9.2), wins over
-    `?from_sequence=`.
-
-    Raises:
-        InvalidRequest: One of them is no sequence.
-    """
-    start = integer(request, "from_sequence", 0, 0, MAX_SEQUENCE)
-    last_id = request.headers.get("Last-Event-ID", "")
-    if last_id:
-        return _integer("Last-Event-ID:", last_id, 0, MAX_SEQUENCE)
-    return max(start - 1, 0)
-
-
-def _integer(what: str, text: str, low: int, high: int) -> int:
-    if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
-        expected = f"from {low} to {high}" if high < MAX_SEQUENCE else f"of at least {low}"
-        raise InvalidRequest(f"{what} is a whole number {expected}")
-    return int(text)

@@ -8,8 +8,8 @@ from aiohttp import web
 from dockrion.backends.follow import IDLE, follow
 from dockrion.backends.pages import Page
 from dockrion.events.control_frames import Gap
-from dockrion.web import payloads
-from dockrion.web.responses import answer
+from dockrion.web import parameters
+from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE
 from dockrion.web.streams import time_left
 
@@ -29,8 +29,8 @@ async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
         RunNotFound: No such run.
         TooManySubscribers: It has as many waiting readers as it may.
     """
-    limit = payloads.integer(request, "limit", 100, 1, 500)
-    wait = payloads.integer(request, "wait", 0, 0, 60)
+    limit = parameters.integer(request, "limit", 100, 1, 500)
+    wait = parameters.integer(request, "wait", 0, 0, 60)
     page = await request.app[SERVICE].backend.read(run_id, after, limit)
     if wait and not page.entries and not page.closed:
         page = await _next_page(request, run_id, after, wait)
@@ -38,7 +38,7 @@ async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
     gap = None
     if entries and entries[0].sequence > after + 1:
         gap = msgspec.structs.asdict(Gap(after + 1, entries[0].sequence))
-    return answer(
+    return json_response(
         {
             "events": [msgspec.Raw(entry.data) for entry in entries],
             "next_sequence": (entries[-1].sequence if entries else after) + 1,

@@ -1,4 +1,4 @@
-"""Answers in JSON, the errors among them."""
+"""JSON responses, and how exceptions become error responses."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -22,10 +22,10 @@ from dockrion.openapi.models import Failure
 from dockrion.redaction import Redactor
 from dockrion.web.service import SERVICE
 
+SERVER = "dockrion"  # the `Server` header, without versions
 _logger = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 _BY_STATUS: dict[int, type[DockrionError]] = {
     kind.status: kind
@@ -40,7 +40,7 @@ _BY_STATUS: dict[int, type[DockrionError]] = {
 }
 
 
-def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Return a response with a JSON body."""
     return web.Response(
         body=_encoder.encode(body), status=status, headers=headers, content_type="application/json"
@@ -48,7 +48,7 @@ def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = Non
 
 
 def error_body(error: DockrionError, redactor: Redactor) -> Failure:
-    """Return what a caller is told of a failure, without secrets."""
+    """Return the body of an error response, secrets redacted."""
     return Failure(
         success=False,
         error=redactor.mask(error.message),
@@ -57,24 +57,29 @@ def error_body(error: DockrionError, redactor: Redactor) -> Failure:
     )
 
 
-def error_answer(error: DockrionError, redactor: Redactor) -> web.Response:
-    """Return the response to a failure, without secrets."""
-    return answer(error_body(error, redactor), status=error.status, headers=error.headers)
+def error_response(error: DockrionError, redactor: Redactor) -> web.Response:
+    """Return the response for an error, secrets redacted."""
+    return json_response(error_body(error, redactor), status=error.status, headers=error.headers)
 
 
-def failure_of(error: Exception, request: web.Request) -> DockrionError:
-    """Return the failure that the caller is told of, whatever a handler raised; log what is ours."""
+def internal_error() -> DockrionError:
+    """Return the error for a failure whose cause only the log may name."""
+    return DockrionError("the service failed; the operator finds the reason in its log")
+
+
+def to_dockrion_error(error: Exception, request: web.Request) -> DockrionError:
+    """Return the error that the caller gets for a handler's exception; log those that are our fault."""
     if isinstance(error, DockrionError):
         if error.status == DockrionError.status and error.__cause__ is not None:
             log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
         return error
     if isinstance(error, web.HTTPException):
-        return _of_http(error, request)
+        return _from_http_exception(error, request)
     log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
-    return DockrionError("the service failed; the operator finds the reason in its log")
+    return internal_error()
 
 
-def _of_http(error: web.HTTPException, request: web.Request) -> DockrionError:
+def _from_http_exception(error: web.HTTPException, request: web.Request) -> DockrionError:
     kind = _BY_STATUS.get(error.status, DockrionError)
     if isinstance(error, web.HTTPNotFound):
         return kind(f"nothing is at {request.path}")
@@ -82,6 +87,6 @@ def _of_http(error: web.HTTPException, request: web.Request) -> DockrionError:
         allowed = ", ".join(sorted(error.allowed_methods))
         return kind(f"{request.method} is not allowed here, {allowed} is", headers={hdrs.ALLOW: allowed})
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        most = request.app[SERVICE].dockfile.limits.max_body_bytes
-        return kind(f"the body is too large, {most} bytes is the most")
+        limit = request.app[SERVICE].dockfile.limits.max_body_bytes
+        return kind(f"the body is too large, {limit} bytes is the most")
     return kind(error.text or error.reason)

@@ -18,8 +18,8 @@ from dockrion.errors import (
 )
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
 from dockrion.web.cors import allowed_origins
-from dockrion.web.payloads import MAX_REASON
-from dockrion.web.responses import error_body, failure_of
+from dockrion.web.parameters import MAX_REASON
+from dockrion.web.responses import error_body, to_dockrion_error
 from dockrion.web.streams import Connection, StalledReaderError, time_left
 from dockrion.wire import websocket
 
@@ -100,7 +100,7 @@ class Socket(Connection):
         except (ConnectionError, StalledReaderError):
             self.abort()
         except Exception as error:  # HTTP can say nothing any more
-            await self._refuse(failure_of(error, request))
+            await self._refuse(to_dockrion_error(error, request))
         return self._response
 
     async def first_text(self, seconds: int) -> str | Control | None:

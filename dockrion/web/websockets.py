@@ -3,10 +3,9 @@
 from aiohttp import web
 
 from dockrion.events.control_frames import Control
-from dockrion.web import payloads
+from dockrion.web import parameters, payloads
 from dockrion.web.access import CALLER
-from dockrion.web.invoke import abandon_unless_resumed, abandoned_when_left, begin
-from dockrion.web.ownership import readable
+from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect, start_run
 from dockrion.web.service import SERVICE
 from dockrion.web.websocket import Socket
 
@@ -23,28 +22,29 @@ async def invoke(request: web.Request) -> web.StreamResponse:
 
 async def _watch(socket: Socket) -> Control | None:
     request = socket.request
-    after = payloads.position(request)
-    timeout = payloads.timeout(request)
-    run = await readable(request)
+    after = parameters.position(request)
+    timeout = parameters.timeout(request)
+    access = request.app[SERVICE].access
+    run = await access.readable_run(request)
     caller = request[CALLER]
-    owns = not request.app[SERVICE].access.protected or (caller is not None and caller.owner == run.owner)
+    owns = not access.protected or (caller is not None and caller.owner == run.owner)
     return await socket.converse(run.run_id, after, timeout=timeout, may_cancel=owns)
 
 
 async def _invoke(socket: Socket) -> Control | None:
     request = socket.request
     request.app[SERVICE].runs.ready_agent()
-    abandon = abandoned_when_left(request)
+    cancel_on_disconnect = cancels_on_disconnect(request)
     text = await socket.first_text(request.app[SERVICE].dockfile.limits.body_timeout)
     if not isinstance(text, str):
         return text
     data = text.encode()
-    call = await payloads.checked_call(request, payloads.payload(request, data), len(data))
-    run_id = await begin(request, call, abandon=abandon)
+    call = await payloads.validated_call(request, payloads.decode_payload(request, data), len(data))
+    run_id = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
     said = None
     try:
         said = await socket.converse(run_id, 0, timeout=None, may_cancel=True)
         return said
     finally:
-        if abandon:
-            abandon_unless_resumed(request, run_id, said)
+        if cancel_on_disconnect:
+            cancel_unless_resumable(request, run_id, said)

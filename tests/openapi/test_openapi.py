@@ -110,8 +110,8 @@ def test_refusals_are_there_where_the_rule_asks(name: str, tmp_path: Path) -> No
     document = described(dockfile)
     for endpoint in endpoints(dockfile):
         operation = operations(document)[endpoint.name]
-        fed = endpoint.takes_producers or endpoint.name == "POST /runs"
-        if dockfile.protected and not endpoint.asks_nobody:
+        fed = endpoint.accepts_ingest_token or endpoint.name == "POST /runs"
+        if dockfile.protected and not endpoint.public:
             assert {"401", "403"} <= operation["responses"].keys()
             assert operation["security"]
         elif not fed:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.web.payloads import decoded
+from dockrion.web.payloads import decode_json
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of
@@ -99,10 +99,10 @@ def depth_of(value: Any) -> int:
 def test_depth_is_that_of_arrays_and_objects(value: Any) -> None:
     depth = depth_of(value)
     encoded = msgspec.json.encode(value)
-    assert decoded(encoded, depth) == value
+    assert decode_json(encoded, depth) == value
     if depth:
         with pytest.raises(ValueError, match="nested more than"):
-            decoded(encoded, depth - 1)
+            decode_json(encoded, depth - 1)
 
 
 @pytest.mark.parametrize("trickled", [False, True], ids=["silent", "trickled"])

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from dockrion.web.aiohttp_internals import protocols
+from dockrion.web.aiohttp_internals import connection_factory
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of
@@ -165,14 +165,14 @@ async def test_caller_has_as_many_requests_as_it_may_and_no_more(serve: Serve) -
         await reader.all()
     async with await asked as answer, served.client.get("/runs") as other:
         assert (answer.status, other.status) == (200, 200)
-    await wait_until(lambda: not served.service.connections._open)
+    await wait_until(lambda: not served.service.connection_limiter._open)
 
 
 async def test_caller_who_leaves_is_not_counted(serve: Serve) -> None:
     served = await serve(Waits(), limits={"max_connections_per_caller": 1})
     async with served.stream() as reader:
         await reader.until("token")
-    await wait_until(lambda: not served.service.connections._open)
+    await wait_until(lambda: not served.service.connection_limiter._open)
     async with served.client.get("/runs") as answer:
         assert answer.status == 200
 
@@ -206,7 +206,9 @@ async def test_everybody_on_a_unix_socket_is_one_caller(serve: Serve, tmp_path: 
 @asynccontextmanager
 async def _unix(served: Served, path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     service = served.service
-    protocol = protocols(served.client.server.handler, service.dockfile.limits, service.write_seconds)
+    protocol = connection_factory(
+        served.client.server.handler, service.dockfile.limits, service.write_seconds
+    )
     listening = await asyncio.get_running_loop().create_unix_server(protocol, path)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
         yield session

@@ -13,7 +13,7 @@ from dockrion.cli import main
 from dockrion.logs import JsonFormatter
 from dockrion.redaction import Redactor
 from dockrion.web import access, ingest
-from dockrion.web.access import Access
+from dockrion.web.access import AccessControl
 from tests.conftest import Serve
 from tests.e2e.process import write_dockfile
 from tests.support import Served
@@ -147,7 +147,7 @@ async def test_a_token_of_any_bytes_opens_with_the_same_bytes(serve: Serve, toke
     served = await serve(streaming=GUARDED)
     assert token
     raw = b"raw\xff".decode("utf-8", "surrogateescape")  # as the environment has it
-    served.service.access = Access(None, None, served.backend, raw)
+    served.service.access = AccessControl(None, None, served.backend, raw)
     async with wire(served) as connection:
         asked = request("POST", "/runs/r/events", {"Authorization": "Bearer @"}, b"[]")
         await connection.send(asked.replace(b"Bearer @", b"Bearer raw\xff"))

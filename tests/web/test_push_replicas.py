@@ -185,6 +185,7 @@ async def test_an_owner_that_does_not_answer_is_unavailable(
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.1)
     owner, other = pair
     run_id = await owner.start(external="true")
+    assert owner.service.ingest is not None
     await owner.service.ingest.aclose()
     async with other.client.post(f"/runs/{run_id}/events", json=ALL) as answer:
         await error_of(answer, 503, "SERVICE_UNAVAILABLE")
@@ -207,4 +208,5 @@ async def test_nothing_is_left_of_what_was_asked(
     assert not other.service.backend._asking._waiting
     await push(owner, run_id, END)
     await owner.finished(run_id)
+    assert owner.service.ingest is not None
     assert not owner.service.ingest._answering

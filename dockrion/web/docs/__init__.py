@@ -76,7 +76,7 @@ async def page(request: web.Request) -> web.Response:
     """
     headers = {**_HEADERS, hdrs.VARY: hdrs.ACCEPT}
     try:
-        await request.app[SERVICE].access.hold(request, READ_DOCS)
+        await request.app[SERVICE].access.check(request, READ_DOCS)
     except Unauthorized as refusal:
         if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
             raise

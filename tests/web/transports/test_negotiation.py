@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from dockrion.errors import NotAcceptable
-from dockrion.web.parameters import negotiated
+from dockrion.web.parameters import preferred_media_type
 from tests.conftest import Serve
 from tests.web.helpers import error_of
 
@@ -49,13 +49,13 @@ def asking_for(*accepts: str) -> Any:
 
 @pytest.mark.parametrize("accepts", LIKED)
 def test_best_liked_form_is_chosen(accepts: tuple[str, ...]) -> None:
-    assert negotiated(asking_for(*accepts), OFFERED) == LIKED[accepts]
+    assert preferred_media_type(asking_for(*accepts), OFFERED) == LIKED[accepts]
 
 
 @pytest.mark.parametrize("accept", DISLIKED)
 def test_nothing_is_forced_on_anybody(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="text/event-stream or application/x-ndjson or application/json"):
-        negotiated(asking_for(accept), OFFERED)
+        preferred_media_type(asking_for(accept), OFFERED)
 
 
 @settings(max_examples=100, deadline=None)
@@ -63,7 +63,7 @@ def test_nothing_is_forced_on_anybody(accept: str) -> None:
 @example("*/*;q=" + "9" * 5000)
 def test_whatever_is_sent_is_chosen_from_or_refused(accept: str) -> None:
     try:
-        assert negotiated(asking_for(accept), OFFERED) in OFFERED
+        assert preferred_media_type(asking_for(accept), OFFERED) in OFFERED
     except NotAcceptable:
         assert accept.strip()
 
