@@ -14,7 +14,7 @@ if sys.version_info >= (3, 14):
     import annotationlib
 
 from dockrion.events.validation import is_event
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession, StreamContext
 from dockrion.runs.event_buffer import BUFFER_EVENTS
 from dockrion.threads import finish_in_thread
 
@@ -41,37 +41,37 @@ class Target:
         self._is_async = _is_async(function)
         self._context_at = _context_at(function)
 
-    async def call(self, payload: Any, context: StreamContext) -> Any:
+    async def call(self, payload: Any, session: RunSession) -> Any:
         """Call it, emit what it yields, and return its output."""
         result: Any
         if self._is_async:
-            result = self._invoke(payload, context)
+            result = self._invoke(payload, session)
         else:
             result = await finish_in_thread(
-                lambda: self._invoke_and_drain(payload, context), f"dockrion-{context.run_id}"
+                lambda: self._invoke_and_drain(payload, session), f"dockrion-{session.run_id}"
             )
         if inspect.isawaitable(result):
             result = await result
         if type(result) in _WHOLE:
             return result
         if isinstance(result, AsyncIterable):
-            return await _drain_async(result, context)
+            return await _drain_async(result, session)
         if self._is_stream(result):  # from an async function
-            return await _drain_async(_as_async(result), context)
+            return await _drain_async(_as_async(result), session)
         return result
 
-    def _invoke(self, payload: Any, context: StreamContext) -> Any:
+    def _invoke(self, payload: Any, session: RunSession) -> Any:
         if self._context_at is None:
             return self._function(payload)
         if isinstance(self._context_at, str):
-            return self._function(payload, **{self._context_at: context})
+            return self._function(payload, **{self._context_at: session.context})
         positional = [payload]
-        positional.insert(self._context_at, context)
+        positional.insert(self._context_at, session.context)
         return self._function(*positional)
 
-    def _invoke_and_drain(self, payload: Any, context: StreamContext) -> Any:
-        result = self._invoke(payload, context)
-        return _drain(result, context) if self._is_stream(result) else result
+    def _invoke_and_drain(self, payload: Any, session: RunSession) -> Any:
+        result = self._invoke(payload, session)
+        return _drain(result, session) if self._is_stream(result) else result
 
     def _is_stream(self, result: Any) -> bool:
         if isinstance(result, Iterator):
@@ -105,7 +105,7 @@ class _Output:
         return "".join(self._text)
 
 
-def _drain(items: Iterable[Any], context: StreamContext) -> Any:
+def _drain(items: Iterable[Any], session: RunSession) -> Any:
     output = _Output()
     with closing(_as_generator(items)) as source:
         while True:
@@ -113,16 +113,16 @@ def _drain(items: Iterable[Any], context: StreamContext) -> Any:
                 item = next(source)
             except StopIteration as end:
                 return output.value(end.value)
-            context.raise_if_cancelled()
+            session.context.raise_if_cancelled()
             if is_event(item):
-                context.sync_emit_event(item)
+                session.sync_emit_event(item)
                 continue
             if isinstance(item, str):
-                context.sync_emit_token(item)
+                session.context.sync_emit_token(item)
             output.add(item)
 
 
-async def _drain_async(items: AsyncIterable[Any], context: StreamContext) -> Any:
+async def _drain_async(items: AsyncIterable[Any], session: RunSession) -> Any:
     output = _Output()
     async with AsyncExitStack() as stack:
         if isinstance(items, AsyncGenerator):
@@ -134,10 +134,10 @@ async def _drain_async(items: AsyncIterable[Any], context: StreamContext) -> Any
             if not count % BUFFER_EVENTS:  # whatever it yields, it must not hold the event loop
                 await asyncio.sleep(0)
             if is_event(item):
-                await context.emit_event(item)
+                await session.emit_event(item)
                 continue
             if isinstance(item, str):
-                await context.emit_token(item)
+                await session.context.emit_token(item)
             output.add(item)
     return output.value()
 

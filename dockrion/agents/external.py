@@ -7,7 +7,7 @@ from typing import Any
 
 from dockrion.errors import PRODUCER_TIMEOUT
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Failed, Outcome
 
 _GRACE_SECONDS = 0.05
@@ -17,13 +17,13 @@ class IdleTimeout:
     """Limits how long a run may go without activity. Events that are pushed for it count as activity.
 
     Args:
-        context: The run's context.
+        session: The run.
         seconds: The limit.
     """
 
-    def __init__(self, context: StreamContext, seconds: float) -> None:
+    def __init__(self, session: RunSession, seconds: float) -> None:
         self.seconds = seconds
-        self._context = context
+        self._session = session
         self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,11 +36,11 @@ class IdleTimeout:
         """Raise `TimeoutError` in the body of this context when the limit is reached."""
         async with self._timeout:
             self.restart()
-            self._context.on_push = self._on_push
+            self._session.on_push = self._on_push
             try:
                 yield
             finally:
-                self._context.on_push = None
+                self._session.on_push = None
                 self.pause()
 
     def restart(self) -> None:
@@ -67,18 +67,18 @@ class IdleTimeout:
         self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
-async def until_idle(context: StreamContext, seconds: float) -> Outcome:
+async def until_idle(session: RunSession, seconds: float) -> Outcome:
     """Wait until no event has been pushed for a run for too long.
 
     Args:
-        context: The run's context.
+        session: The run.
         seconds: The idle timeout.
 
     Returns:
         The outcome of the run that timed out.
     """
     try:
-        async with IdleTimeout(context, seconds).running():
+        async with IdleTimeout(session, seconds).running():
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never done
     except TimeoutError:
         return Failed(f"no event was pushed for {seconds:g} s", PRODUCER_TIMEOUT)
@@ -94,5 +94,5 @@ class ExternalAgent(InProcess):
     def __init__(self, idle_timeout: float) -> None:
         self._idle_timeout = idle_timeout
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
-        return await until_idle(context, self._idle_timeout)
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
+        return await until_idle(session, self._idle_timeout)

@@ -5,7 +5,7 @@ from typing import Any
 
 from dockrion.agents.callables import Target
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 
 
 class HandlerAgent(InProcess):
@@ -21,8 +21,8 @@ class HandlerAgent(InProcess):
     def __init__(self, handler: Callable[..., Any]) -> None:
         self._target = Target(handler)
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
-        return await self._target.call(call.payload, context)
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
+        return await self._target.call(call.payload, session)
 
 
 class ObjectAgent(InProcess):
@@ -46,8 +46,8 @@ class ObjectAgent(InProcess):
         self._invoke = Target(invoke)
         self._stream = Target(stream, streams=True) if stream else self._invoke
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
-        return await (self._stream if streaming else self._invoke).call(call.payload, context)
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
+        return await (self._stream if streaming else self._invoke).call(call.payload, session)
 
 
 def _method(made: Any, name: str) -> Callable[..., Any] | None:

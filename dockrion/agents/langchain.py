@@ -17,7 +17,7 @@ from dockrion.agents.output_forwarding import drain_async
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.events import validation
 from dockrion.runs.agent import Agent, Call, InProcess
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.tool_policy import ToolPolicy
 
 _MODELS = ("chat_model", "llm")
@@ -71,15 +71,18 @@ class RunnableAgent(InProcess):
         self._guard = guard
         self._is_model = _is_model(runnable)
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         config: Any = runnable_config.merged(self._config, call.config)
-        config["configurable"] = {**config.get("configurable", {}), runnable_config.STREAM_CONTEXT: context}
+        config["configurable"] = {
+            **config.get("configurable", {}),
+            runnable_config.STREAM_CONTEXT: session.context,
+        }
         given = self._input(call.payload)
-        if not (streaming and context.events_filter.passes_any):
+        if not (streaming and session.events_filter.passes_any):
             return await with_its_threads(self._runnable.ainvoke(given, config))
         told = _Told()
         parts: Any = self._runnable.astream_events(given, config, version="v2")
-        await with_its_threads(drain_async(parts, told.events, context))
+        await with_its_threads(drain_async(parts, told.events, session))
         return told.output
 
     async def aclose(self) -> None:

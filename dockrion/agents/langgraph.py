@@ -26,7 +26,7 @@ from dockrion.json_encoding import encode
 from dockrion.logs import log
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Failed, Outcome
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
@@ -81,34 +81,37 @@ class GraphAgent(InProcess):
             and type(saver).aget_tuple is BaseCheckpointSaver.aget_tuple
         )
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
-        config = self._config_of(call, context)
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
+        config = self._config_of(call, session)
         given = call.payload
         if call.resume is not msgspec.UNSET:
             if not await self._is_interrupted(config):
                 return Failed("the thread has nothing to resume", AgentFailed.code)
             given = Command(resume=call.resume)
-        modes = _modes(context.events_filter if streaming else EventFilter([]))
+        modes = _modes(session.events_filter if streaming else EventFilter([]))
         told = _Told()
         if self._sync_only:
             stream = partial(self._graph.stream, given, config, stream_mode=modes, subgraphs=True)
             await finish_in_thread(
-                lambda: drain(stream(), told.events, context), f"dockrion-{context.run_id}"
+                lambda: drain(stream(), told.events, session), f"dockrion-{session.run_id}"
             )
         else:
             parts = self._graph.astream(given, config, stream_mode=modes, subgraphs=True)
-            await with_its_threads(drain_async(parts, told.events, context))
+            await with_its_threads(drain_async(parts, told.events, session))
         return told.outcome(config["configurable"].get("thread_id"))
 
     async def aclose(self) -> None:
         self._threads.close()
         self._guard.close()
 
-    def _config_of(self, call: Call, context: StreamContext) -> dict[str, Any]:
+    def _config_of(self, call: Call, session: RunSession) -> dict[str, Any]:
         config = runnable_config.merged(self._config, call.config)
-        config["configurable"] = {**config.get("configurable", {}), runnable_config.STREAM_CONTEXT: context}
+        config["configurable"] = {
+            **config.get("configurable", {}),
+            runnable_config.STREAM_CONTEXT: session.context,
+        }
         if self._graph.checkpointer:
-            config["configurable"].setdefault("thread_id", context.run_id)
+            config["configurable"].setdefault("thread_id", session.run_id)
         return config
 
     async def _is_interrupted(self, config: dict[str, Any]) -> bool:

@@ -5,21 +5,19 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.event_buffer import BUFFER_EVENTS
 
 Understand = Callable[[Any], Iterator[Mapping[str, Any]]]
 
 
-async def drain_async(
-    parts: AsyncGenerator[Any, None], understand: Understand, context: StreamContext
-) -> None:
+async def drain_async(parts: AsyncGenerator[Any, None], understand: Understand, session: RunSession) -> None:
     """Emit the events that the parts of a stream make.
 
     Args:
         parts: The stream; it is closed in the end.
         understand: Yields the events of a part.
-        context: Where they go.
+        session: Where they go.
     """
     count = 0
     async with aclosing(parts):
@@ -28,12 +26,12 @@ async def drain_async(
             if not count % BUFFER_EVENTS:  # whatever it streams, it must not hold the event loop
                 await asyncio.sleep(0)
             for event in understand(part):
-                await context.emit_event(event)
+                await session.emit_event(event)
 
 
-def drain(parts: Iterator[Any], understand: Understand, context: StreamContext) -> None:
+def drain(parts: Iterator[Any], understand: Understand, session: RunSession) -> None:
     """Do the same in a thread."""
     for part in parts:
-        context.raise_if_cancelled()
+        session.context.raise_if_cancelled()
         for event in understand(part):
-            context.sync_emit_event(event)
+            session.sync_emit_event(event)

@@ -25,7 +25,7 @@ from dockrion.errors import (
 from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Completed, Failed, Outcome
 
 _logger = logging.getLogger(__name__)
@@ -66,20 +66,20 @@ class RemoteAgent:
         self._cancel = HttpEndpoint(spec.cancel_url, _STOP_TIMEOUT) if spec.cancel_url else None
         self._health = HttpEndpoint(spec.health_url, spec.connect_timeout) if spec.health_url else None
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
         try:
-            return await self._invoke(call, context)
+            return await self._invoke(call, session)
         except asyncio.CancelledError:
-            if not context.ended_elsewhere:  # else the process itself has ended the run
-                await self._request_stop(context.run_id)
+            if not session.ended_elsewhere:  # else the process itself has ended the run
+                await self._request_stop(session.run_id)
             raise
         except _Abandoned as abandoned:
-            await self._request_stop(context.run_id)
+            await self._request_stop(session.run_id)
             return abandoned.outcome
         except ProtocolError as error:
             return Failed(str(error), AgentProtocolError.code)
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
-            log(_logger, logging.WARNING, "agent request failed", run_id=context.run_id, reason=repr(error))
+            log(_logger, logging.WARNING, "agent request failed", run_id=session.run_id, reason=repr(error))
             return _connection_failure(error)
 
     async def check(self) -> None:
@@ -105,12 +105,12 @@ class RemoteAgent:
             if endpoint is not None:
                 await endpoint.aclose()
 
-    async def _invoke(self, call: Call, context: StreamContext) -> Outcome:
+    async def _invoke(self, call: Call, session: RunSession) -> Outcome:
         total = asyncio.timeout(self._spec.total_timeout)
-        idle = IdleTimeout(context, self._spec.read_timeout)
+        idle = IdleTimeout(session, self._spec.read_timeout)
         try:
             async with total, idle.running():
-                return await self._post(call, context, idle, total)
+                return await self._post(call, session, idle, total)
         except TimeoutError:
             if idle.expired:
                 message = f"the agent process has sent nothing for {idle.seconds:g} s"
@@ -121,10 +121,10 @@ class RemoteAgent:
             raise _Abandoned(Failed(message, AgentTimedOut.code)) from None
 
     async def _post(
-        self, call: Call, context: StreamContext, idle: IdleTimeout, total: asyncio.Timeout
+        self, call: Call, session: RunSession, idle: IdleTimeout, total: asyncio.Timeout
     ) -> Outcome:
         body = BytesIO(msgspec.json.encode(call.payload))  # which aiohttp sends in chunks
-        headers = self._headers(call, context)
+        headers = self._headers(call, session)
         async with self._agent.request("POST", data=body, headers=headers) as response:
             try:
                 if not succeeded(response.status):
@@ -133,16 +133,16 @@ class RemoteAgent:
                 if response.status == _ACCEPTED and self._ingest.enabled and call.events_url is not None:
                     idle.pause()
                     total.reschedule(None)  # the response is complete; from now on events are pushed
-                    raise _Abandoned(await until_idle(context, self._ingest.idle_timeout))
-                return await _forward(response, context, idle)
+                    raise _Abandoned(await until_idle(session, self._ingest.idle_timeout))
+                return await _forward(response, session, idle)
             finally:
                 response.close()  # discards what has not been read
 
-    def _headers(self, call: Call, context: StreamContext) -> dict[str, str]:
+    def _headers(self, call: Call, session: RunSession) -> dict[str, str]:
         headers = {
             "Accept": _ACCEPT,
             "Content-Type": "application/json",
-            "X-Dockrion-Run-Id": context.run_id,
+            "X-Dockrion-Run-Id": session.run_id,
             "X-Dockrion-Agent": self._spec.name,
             "X-Dockrion-Events-Url": call.events_url,
             "traceparent": call.traceparent,
@@ -169,7 +169,7 @@ class RemoteAgent:
                 log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)
 
 
-async def _forward(response: aiohttp.ClientResponse, context: StreamContext, idle: IdleTimeout) -> Outcome:
+async def _forward(response: aiohttp.ClientResponse, session: RunSession, idle: IdleTimeout) -> Outcome:
     """Emit the events in a response while it arrives, and return its outcome."""
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ProtocolError("the agent process's response is compressed, though that was not accepted")
@@ -179,14 +179,14 @@ async def _forward(response: aiohttp.ClientResponse, context: StreamContext, idl
     async for data in response.content.iter_any():
         idle.pause()  # waiting for the backend does not count against the agent
         reader = reader or reader_for(content_type)
-        if (outcome := await _emit(reader.feed(data), context)) is not None:
+        if (outcome := await _emit(reader.feed(data), session)) is not None:
             await _await_end(response)
             return outcome
         idle.restart()
         await asyncio.sleep(0)  # a response that is always readable must not block the event loop
     if reader is None:
         return Completed(b"null")
-    return await _emit(reader.end(), context) or Failed(_TRUNCATED, AgentDisconnected.code)
+    return await _emit(reader.end(), session) or Failed(_TRUNCATED, AgentDisconnected.code)
 
 
 async def _await_end(response: aiohttp.ClientResponse) -> None:
@@ -196,12 +196,12 @@ async def _await_end(response: aiohttp.ClientResponse) -> None:
             await response.content.readany()
 
 
-async def _emit(parts: Iterator[Part], context: StreamContext) -> Outcome | None:
+async def _emit(parts: Iterator[Part], session: RunSession) -> Outcome | None:
     for part in parts:
         if isinstance(part, Outcome):
             return part
         try:
-            await context.emit_event(part)
+            await session.emit_event(part)
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"the agent process sent an invalid event: {error}") from error
     return None

@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
 from dockrion.logs import log
-from dockrion.runs.context import get_current_context
+from dockrion.runs.context import current_session
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
 _logger = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ class _Handler(BaseCallbackHandler):
 
     def on_tool_start(self, serialized: dict[str, Any], *_given: Any, **_named: Any) -> None:
         """Raise where the tool may not be called; LangChain has not called it yet."""
-        name, context = serialized["name"], get_current_context()
-        if context is not None and not context.is_tool_allowed(name):
-            log(_logger, logging.WARNING, "tool denied", run_id=context.run_id, tool=name)
-            context.deny_tool(name)
+        name, session = serialized["name"], current_session()
+        if session is not None and not session.context.is_tool_allowed(name):
+            log(_logger, logging.WARNING, "tool denied", run_id=session.run_id, tool=name)
+            session.deny_tool(name)
             raise ToolDenied(name)
-        if context is None and not all(tools.allows(name) for tools in _in_force):
+        if session is None and not all(tools.allows(name) for tools in _in_force):
             log(_logger, logging.WARNING, "tool denied", tool=name)
             raise ToolDenied(name)
 

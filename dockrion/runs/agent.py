@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dockrion.caller import Caller
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Call(msgspec.Struct, frozen=True):
 class Agent(Protocol):
     """Does the work of runs."""
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         """Work on a call until there is an output.
 
         When the task that awaits this is cancelled, the work is to stop, and this returns
@@ -39,7 +39,7 @@ class Agent(Protocol):
 
         Args:
             call: What is wanted.
-            context: Where events go; it is also the current context.
+            session: The run: where events go.
             streaming: Whether anybody can see events.
 
         Returns:

@@ -8,7 +8,7 @@ from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
-from dockrion.runs.context import StreamContext, set_current_context
+from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Outcome, Stop
 
 _logger = logging.getLogger("dockrion.runs")
@@ -22,7 +22,7 @@ class Execution:
     Args:
         agent: Who works.
         call: What on.
-        context: Where its events go.
+        session: The run for which it works.
         redactor: Cleans what the agent's exceptions say.
         changed: Set when it is decided how it ends, and when it is over.
         loop: The running event loop.
@@ -37,14 +37,14 @@ class Execution:
         self,
         agent: Agent,
         call: Call,
-        context: StreamContext,
+        session: RunSession,
         redactor: Redactor,
         changed: asyncio.Event,
         loop: asyncio.AbstractEventLoop,
         *,
         streaming: bool,
     ) -> None:
-        self._context = context
+        self._session = session
         self._redactor = redactor
         self._changed = changed
         self._stop: Stop | None = None
@@ -89,7 +89,7 @@ class Execution:
             result = outcome.of_exception(asyncio.CancelledError())
         else:
             result = self.task.result()
-        return outcome.with_denied(result, self._context.denied_tools)
+        return outcome.with_denied(result, self._session.denied_tools)
 
     def stop(self, stop: Stop) -> None:
         """Tell the agent to end; too late if it is decided how it ends.
@@ -104,12 +104,12 @@ class Execution:
             self._timer.cancel()
         self._timer = self._loop.call_later(STOP_SECONDS, self._give_up)
         self.task.add_done_callback(self._end)  # also of a task that has not begun
-        self._context.cancel()
+        self._session.cancel()
         self._loop.call_soon(self.task.cancel)  # what is cancelled is the agent's, and may raise
         self._changed.set()
 
     def _give_up(self) -> None:
-        log(_logger, logging.WARNING, "agent does not stop", run_id=self._context.run_id)
+        log(_logger, logging.WARNING, "agent does not stop", run_id=self._session.run_id)
         self._given_up = True
         self._end()
 
@@ -120,13 +120,13 @@ class Execution:
         if self._seconds is None:
             self._seconds = self.seconds
             self.ended_at = datetime.now(UTC)
-            self._context.seal()
+            self._session.seal()
         self._changed.set()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
-        set_current_context(self._context)
+        self._session.activate()
         try:
-            output = await agent.run(call, self._context, streaming=streaming)
+            output = await agent.run(call, self._session, streaming=streaming)
             result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)

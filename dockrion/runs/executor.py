@@ -113,11 +113,11 @@ class Executor:
         """Let the agent work, and store what it says, until it is over."""
         if not await in_flight.wait_for_slot(None):
             return
-        in_flight.context = context = self._recorder.begin(buffer, call.caller)
+        in_flight.session = session = self._recorder.begin(buffer, call.caller)
         in_flight.execution = execution = Execution(
             agent,
             call,
-            context,
+            session,
             self._redactor,
             in_flight.changed,
             self._loop,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.execution import Execution
 from dockrion.runs.outcome import Stop
 from dockrion.runs.slots import Slot
@@ -22,7 +22,7 @@ class InFlightRun(msgspec.Struct, eq=False):
         changed: Set when whoever carries it out has to look again: at its slot, at its agent, at
             what was published, at whether it is to stop.
         stop: Why its agent has to stop, None while it may go on.
-        context: Where its events go, while its agent works.
+        session: Where its events go, while its agent works.
         execution: Its agent at work, while it does.
         producer_seq: The number of the last batch that another process pushed.
     """
@@ -34,7 +34,7 @@ class InFlightRun(msgspec.Struct, eq=False):
     created: asyncio.Future[None]
     changed: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     stop: Stop | None = None
-    context: StreamContext | None = None
+    session: RunSession | None = None
     execution: Execution | None = None
     producer_seq: int = 0
 
@@ -59,7 +59,7 @@ class InFlightRun(msgspec.Struct, eq=False):
 
     def drop_execution(self) -> None:
         """Forget its agent, which is over: what refers to each other would wait for the garbage collector."""
-        self.context = self.execution = None
+        self.session = self.execution = None
 
     async def wait_changed(self) -> None:
         """Wait until there is news."""

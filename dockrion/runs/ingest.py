@@ -127,25 +127,25 @@ class Ingest:
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
     async def _take(self, in_flight: InFlightRun, batch: Batch, checked: _Checked) -> Receipt:
-        context = in_flight.context
-        if context is None:
+        session = in_flight.session
+        if session is None:
             raise ServiceUnavailable("the run waits for its slot; try again later")
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                await context.room()
+                await session.wait_for_room()
         except TimeoutError:
             raise ServiceUnavailable("events cannot be stored at present; try again later") from None
         # From here on nothing waits, so that of two equal batches one is the first.
         if _is_duplicate(batch, in_flight.producer_seq):
             return Receipt(0, duplicate=True)
-        if in_flight.decided or context.closed:
+        if in_flight.decided or session.closed:
             raise _over(in_flight.run_id)
         _refuse_missing(batch, in_flight.producer_seq)
         end = checked.end and outcome.cleaned(checked.end, self._redactor)
-        context.push(checked.events)
+        session.push(checked.events)
         in_flight.producer_seq = batch.producer_seq or in_flight.producer_seq
         if end is not None:
-            context.ended_elsewhere = True
+            session.ended_elsewhere = True
             in_flight.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 

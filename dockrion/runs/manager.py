@@ -13,7 +13,7 @@ from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.executor import Executor
 from dockrion.runs.in_flight import InFlightRun
@@ -139,10 +139,10 @@ class RunManager:
         execution = None
         try:
             if await in_flight.wait_for_slot(limit):
-                context = StreamContext(in_flight.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
+                session = RunSession(in_flight.run_id, _NO_EVENTS, None, call.caller, self._settings.tools)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 in_flight.execution = execution = Execution(
-                    agent, call, context, self._redactor, in_flight.changed, self._loop, streaming=False
+                    agent, call, session, self._redactor, in_flight.changed, self._loop, streaming=False
                 )
                 await execution.begin(left)
                 while not execution.decided:

@@ -15,7 +15,7 @@ from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome, outcome_policy
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.tool_policy import ToolPolicy
@@ -87,7 +87,7 @@ class RunRecorder:
         """Note that nothing more happens to a run that was accepted."""
         self._metrics.active_runs.dec()
 
-    def begin(self, buffer: EventBuffer, caller: Caller | None) -> StreamContext:
+    def begin(self, buffer: EventBuffer, caller: Caller | None) -> RunSession:
         """Write that the agent starts, and return what it emits through."""
         run_id = buffer.run_id
         buffer.publish(
@@ -98,7 +98,7 @@ class RunRecorder:
         )
         log(_logger, logging.INFO, "run running", run_id=run_id)
         settings = self._settings
-        return StreamContext(run_id, settings.events_filter, buffer, caller, settings.tools)
+        return RunSession(run_id, settings.events_filter, buffer, caller, settings.tools)
 
     async def conclude(
         self,

@@ -14,7 +14,7 @@ from dockrion.agents.external import IdleTimeout
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry, EventFilter
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from tests.agents.harness import bench
 from tests.agents.processes import (
     JSON,
@@ -211,11 +211,11 @@ async def test_what_is_pushed_counts_as_heard() -> None:
 
 
 async def test_a_push_does_not_start_the_count_while_nobody_listens() -> None:
-    context = StreamContext("run", EventFilter(), None)
-    idle = IdleTimeout(context, 0.05)
+    session = RunSession("run", EventFilter(), None)
+    idle = IdleTimeout(session, 0.05)
     async with idle.running():
         idle.pause()
-        context.push([])
+        session.push([])
         await asyncio.sleep(0.15)
     assert not idle.expired
 

@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 
 from dockrion import RunCancelled, StreamContext, get_current_context
+from dockrion.runs.context import current_session
 from tests.agents.harness import Bench, bench, cancelled, spin
 from tests.support import wait_until
+
+
+def emit_yielded(_context: StreamContext) -> None:
+    """Emit as the service does for what a generator yields."""
+    session = current_session()
+    assert session is not None
+    session.sync_emit_event({"type": "token", "content": "late"})
+
 
 TWINS: list[Callable[[StreamContext], None]] = [
     lambda context: context.sync_emit_token("late"),
@@ -18,7 +27,7 @@ TWINS: list[Callable[[StreamContext], None]] = [
     lambda context: context.sync_checkpoint("late", 1),
     lambda context: context.sync_emit("late"),
     lambda context: context.sync_emit_heartbeat(),
-    lambda context: context.sync_emit_event({"type": "token", "content": "late"}),
+    emit_yielded,
     lambda context: context.raise_if_cancelled(),
 ]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dockrion.dockfile.safety_structs import PoliciesSpec, ToolsSpec
 from dockrion.dockfile.structs import AgentSpec, Dockfile, ExposeSpec, IoSchemaSpec
 from dockrion.events import EventFilter
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 from tests.agents.tooled import ALLOWED, FORBIDDEN, Toolbox, wants
 from tests.conftest import Serve
@@ -52,18 +52,18 @@ def test_a_denial_is_an_error_of_permission_that_names_the_tool() -> None:
     assert (denied.tool, str(denied)) == ("erase", "the tool 'erase' is not allowed by policies.tools")
 
 
-def test_a_context_names_each_denied_tool_once_and_not_without_end() -> None:
-    context = StreamContext("run", EventFilter(), None, None, ToolPolicy([]))
+def test_a_session_records_each_denied_tool_once_up_to_a_bound() -> None:
+    session = RunSession("run", EventFilter(), None, None, ToolPolicy([]))
     for name in ["b", "a", "b"]:
-        context.deny_tool(name)
-    assert context.denied_tools == ["b", "a"]
+        session.deny_tool(name)
+    assert session.denied_tools == ["b", "a"]
     for number in range(1000):
-        context.deny_tool(str(number))
-    assert len(context.denied_tools) == 100
+        session.deny_tool(str(number))
+    assert len(session.denied_tools) == 100
 
 
 def test_a_context_without_a_policy_allows_every_tool() -> None:
-    assert StreamContext("run", EventFilter(), None).is_tool_allowed("erase")
+    assert RunSession("run", EventFilter(), None).context.is_tool_allowed("erase")
 
 
 def make() -> Any:

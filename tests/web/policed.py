@@ -12,6 +12,7 @@ from dockrion import StreamContext
 from dockrion.logs import JsonFormatter
 from dockrion.policies.patterns import MASK
 from dockrion.redaction import Redactor
+from dockrion.runs.context import current_session
 from tests.backends.conformance import read_all
 from tests.support import Served
 
@@ -74,7 +75,9 @@ async def says_everything(_payload: Any, context: StreamContext) -> Any:
     await context.checkpoint("escaped", msgspec.Raw(rb'"\u0073ecret\u002d1234"'))
     await context.checkpoint("text", SECRET)
     await context.emit("mine", {"data": nested(SECRET), SECRET: 1}, more=(SECRET, {SECRET}))
-    await context.emit_event({"type": "custom:other", "said": SECRET})
+    session = current_session()
+    assert session is not None
+    await session.emit_event({"type": "custom:other", "said": SECRET})
     return {"answer": SECRET, SECRET: nested(SECRET)}
 
 

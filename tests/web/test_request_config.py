@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dockrion.runs.agent import Agent, Call, InProcess
-from dockrion.runs.context import StreamContext
+from dockrion.runs.context import RunSession
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of
@@ -16,7 +16,7 @@ THREAD = {"configurable": {"thread_id": "t"}}
 class Echo(InProcess):
     """Answers with the call it got."""
 
-    async def run(self, call: Call, context: StreamContext, *, streaming: bool) -> Any:  # noqa: ARG002
+    async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
         resumed = {} if not isinstance(call.resume, str) else {"resume": call.resume}
         return {"payload": call.payload, "config": call.config, **resumed}
 
