@@ -165,7 +165,7 @@ def _safety(dockfile: Dockfile) -> SafetySpec | None:
 
 
 def _find_injections() -> Callable[[Any], list[Violation]]:
-    from dockrion.policies.injection import found  # noqa: PLC0415  patterns: memory and start time
+    from dockrion.policies.prompt_injection import found  # noqa: PLC0415  patterns: memory and start time
 
     return found
 
