@@ -165,9 +165,11 @@ def _safety(dockfile: Dockfile) -> SafetySpec | None:
 
 
 def _find_injections() -> Callable[[Any], list[Violation]]:
-    from dockrion.policies.prompt_injection import found  # noqa: PLC0415  patterns: memory and start time
+    from dockrion.policies.prompt_injection import (  # noqa: PLC0415  patterns: memory and start time
+        find_injections,
+    )
 
-    return found
+    return find_injections
 
 
 def _output_policy(safety: SafetySpec | None) -> "OutputPolicy | None":
