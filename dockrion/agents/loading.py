@@ -15,7 +15,7 @@ from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.id_generator import CustomIds
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.expectations import suggestion
+from dockrion.dockfile.annotations import suggestion
 from dockrion.errors import StartError
 from dockrion.json_encoding import safe_str
 from dockrion.runs.agent import Agent

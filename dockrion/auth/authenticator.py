@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, get_args
 
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import Permission, RoleSpec
+from dockrion.dockfile.auth_structs import Permission, RoleSpec
 from dockrion.errors import Unauthorized
 
 MAX_TOKEN_CHARACTERS = 16 * 1024  # a longer token is refused before it is parsed

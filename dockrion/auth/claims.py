@@ -6,7 +6,7 @@ from typing import Any
 
 from dockrion.auth.authenticator import Roles, invalid_credentials
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import ClaimsSpec
+from dockrion.dockfile.auth_structs import ClaimsSpec
 
 _MAX_TIMESTAMP = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that `datetime` can represent
 _MAX_TEXT = 1000

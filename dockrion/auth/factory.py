@@ -4,7 +4,7 @@ from dockrion.auth.api_keys import ApiKeyAuthenticator
 from dockrion.auth.authenticator import Authenticator, Roles
 from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.dockfile.credentials import Credentials
-from dockrion.dockfile.safety_structs import AuthSpec
+from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.errors import StartError
 
 

@@ -11,7 +11,7 @@ from dockrion.auth.authenticator import MAX_TOKEN_CHARACTERS, Roles, invalid_cre
 from dockrion.auth.claims import caller_from_claims
 from dockrion.auth.issuer import IssuerClient
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import ClaimsSpec, OAuth2Spec
+from dockrion.dockfile.auth_structs import ClaimsSpec, OAuth2Spec
 from dockrion.errors import Forbidden, Unauthorized
 
 _ACTIVE_TTL, _INACTIVE_TTL = 30.0, 5.0

@@ -9,7 +9,7 @@ from dockrion.auth.authenticator import MAX_TOKEN_CHARACTERS, Roles, invalid_cre
 from dockrion.auth.claims import caller_from_claims
 from dockrion.auth.jwt_keys import JwksClient, load_key
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import JwtSpec
+from dockrion.dockfile.auth_structs import JwtSpec
 
 
 class JwtAuthenticator:

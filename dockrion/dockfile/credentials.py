@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
 from dockrion.dockfile.problems import Keys
-from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
 from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.yaml_source import is_unicode
 

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec import UNSET
 
-from dockrion.dockfile.expectations import kinds, mismatch, shown, suggestion
+from dockrion.dockfile.annotations import kinds, mismatch, shown, suggestion
 from dockrion.dockfile.problems import DockfileError, Keys, Problem, dotted, one_line
 from dockrion.dockfile.yaml_source import Document
 from dockrion.redaction import Redactor

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT
 
-from dockrion.dockfile.expectations import kinds, rule
+from dockrion.dockfile.annotations import kinds, rule
 from dockrion.dockfile.structs import Dockfile
 
 _SCALARS = ("string", "integer", "boolean")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, RoleSpec, ToolsSpec
 from dockrion.dockfile.decode import Report
 from dockrion.dockfile.problems import Keys
-from dockrion.dockfile.safety_structs import AuthSpec, JwtSpec, RoleSpec, ToolsSpec
 from dockrion.dockfile.schemas import check_schema
 from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IdGeneratorSpec, SecretsSpec, StreamingSpec
 from dockrion.events import EventFilter

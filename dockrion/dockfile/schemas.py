@@ -6,8 +6,8 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
+from dockrion.dockfile.annotations import suggestion
 from dockrion.dockfile.decode import Report
-from dockrion.dockfile.expectations import suggestion
 from dockrion.dockfile.problems import Keys, cut
 from dockrion.json_schema import refuse_remote
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from dockrion.dockfile.auth_structs import AuthSpec, BuildSpec, PoliciesSpec
 from dockrion.dockfile.declarations import Section, Text, Variable, about, form
 from dockrion.dockfile.limits_structs import LimitsSpec
-from dockrion.dockfile.safety_structs import AuthSpec, BuildSpec, PoliciesSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
 

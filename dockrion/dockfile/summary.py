@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.dockfile.loading import Loaded
-from dockrion.dockfile.safety_structs import AuthSpec
 from dockrion.dockfile.structs import Dockfile
 
 _ALIKE = 0.85  # authn and polices are, author is not

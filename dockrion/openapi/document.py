@@ -8,11 +8,11 @@ import dockrion
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
-from dockrion.openapi import failures, schemas, security
+from dockrion.openapi import error_responses, schemas, security
 from dockrion.openapi.endpoint import Endpoint
 from dockrion.openapi.operation import Answer, Operation
 from dockrion.openapi.operations import operations
-from dockrion.openapi.runs import RUN_ID
+from dockrion.openapi.operations_runs import RUN_ID
 
 _ALWAYS_ANSWERED = ("/health", "/ready")
 _TAGS = {
@@ -76,7 +76,7 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
     if operation.body:
         described["requestBody"] = {"required": operation.body_required, "content": operation.body}
     described["responses"] = {str(status): _answer(each) for status, each in operation.answers.items()}
-    described["responses"] |= failures.responses(_errors(endpoint, operation, dockfile))
+    described["responses"] |= error_responses.responses(_errors(endpoint, operation, dockfile))
     if needed := security.requirements(endpoint, dockfile):
         described["security"] = needed
     return described
@@ -108,7 +108,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
     return described
 
 
-def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> failures.Kinds:
+def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> error_responses.Kinds:
     kinds: set[type[errors.DockrionError]] = {errors.InvalidRequest, errors.DockrionError, *operation.errors}
     if endpoint.path not in _ALWAYS_ANSWERED:
         kinds.add(errors.TooManyConnections)
@@ -120,7 +120,7 @@ def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> fai
 def _components(dockfile: Dockfile) -> dict[str, Any]:
     components: dict[str, Any] = {
         "schemas": schemas.of_bodies() | schemas.of_events(EventFilter(dockfile.streaming.events.allowed)),
-        "examples": failures.examples(failures.WHEN),
+        "examples": error_responses.examples(error_responses.WHEN),
     }
     if dockfile.streaming.ingest.enabled:
         components["schemas"] |= schemas.of_pushed()

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.openapi.failures import Kinds
+from dockrion.openapi.error_responses import Kinds
 from dockrion.openapi.media import JSON
 from dockrion.openapi.schemas import ref
 

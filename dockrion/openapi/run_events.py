@@ -9,7 +9,7 @@ from dockrion.dockfile import Dockfile
 from dockrion.events import MAX_SEQUENCE
 from dockrion.openapi import examples, media
 from dockrion.openapi.operation import Answer, Operation, flag, header, one, query, whole
-from dockrion.openapi.runs import strangers
+from dockrion.openapi.operations_runs import strangers
 from dockrion.openapi.schemas import ref
 from dockrion.runs.ingest import MAX_BATCH
 

@@ -12,7 +12,7 @@ from dockrion.auth.authenticator import Authenticator, invalid_credentials
 from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec, Permission
+from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, Permission
 from dockrion.errors import Forbidden, RunNotFound, Unauthorized
 from dockrion.ids import validate_run_id
 

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 from dockrion.auth.rate_limits import Allowance, RateLimiter
 from dockrion.backends.shared_state import SharedState
-from dockrion.dockfile.safety_structs import AuthSpec
+from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.errors import RateLimited, TooManyConnections
 from dockrion.web.access import CALLER
 

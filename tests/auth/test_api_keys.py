@@ -10,7 +10,7 @@ from dockrion.auth import api_keys
 from dockrion.auth.api_keys import ApiKeyAuthenticator
 from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import RoleSpec
+from dockrion.dockfile.auth_structs import RoleSpec
 from dockrion.errors import Unauthorized
 from tests.auth.refusals import refusal
 

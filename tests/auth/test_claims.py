@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
 from dockrion.auth.claims import caller_from_claims
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import ClaimsSpec, RoleSpec
+from dockrion.dockfile.auth_structs import ClaimsSpec, RoleSpec
 from dockrion.errors import Unauthorized
 
 USUAL = ClaimsSpec()

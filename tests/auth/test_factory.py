@@ -13,7 +13,7 @@ from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.cli import main
 from dockrion.dockfile import Credentials
-from dockrion.dockfile.safety_structs import AuthSpec, JwtSpec, OAuth2Spec
+from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, OAuth2Spec
 from dockrion.errors import StartError
 from tests.auth.issuers import issue_token, signing_key
 from tests.e2e.process import environment, write_dockfile
@@ -111,7 +111,7 @@ LOADED = """
 import sys
 from dockrion.auth.factory import create_authenticator
 from dockrion.dockfile import Credentials
-from dockrion.dockfile.safety_structs import AuthSpec
+from dockrion.dockfile.auth_structs import AuthSpec
 import dockrion.cli
 create_authenticator(None, Credentials())
 create_authenticator(AuthSpec(), Credentials(api_keys=[("a", "key")]))

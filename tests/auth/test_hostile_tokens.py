@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dockrion.auth.authenticator import Roles
 from dockrion.auth.jwt_tokens import JwtAuthenticator
-from dockrion.dockfile.safety_structs import JwtSpec
+from dockrion.dockfile.auth_structs import JwtSpec
 from dockrion.errors import Unauthorized
 from tests.auth.issuers import issue_token, signing_key
 from tests.auth.refusals import refusal

@@ -12,7 +12,7 @@ from dockrion.auth import introspection
 from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
 from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import ClaimsSpec, OAuth2Spec, RoleSpec
+from dockrion.dockfile.auth_structs import ClaimsSpec, OAuth2Spec, RoleSpec
 from dockrion.errors import Forbidden, ServiceUnavailable
 from tests.auth.clock import Clock
 from tests.auth.issuers import TROUBLE, Answer, IssuerServer, slow, trouble

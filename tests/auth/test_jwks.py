@@ -8,7 +8,7 @@ from aiohttp import web
 
 from dockrion.auth.authenticator import Roles
 from dockrion.auth.jwt_tokens import JwtAuthenticator
-from dockrion.dockfile.safety_structs import JwtSpec
+from dockrion.dockfile.auth_structs import JwtSpec
 from dockrion.errors import ServiceUnavailable, Unauthorized
 from tests.auth.clock import Clock
 from tests.auth.issuers import (

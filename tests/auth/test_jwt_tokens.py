@@ -13,7 +13,7 @@ import pytest
 from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
 from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.caller import Caller
-from dockrion.dockfile.safety_structs import ClaimsSpec, JwtSpec
+from dockrion.dockfile.auth_structs import ClaimsSpec, JwtSpec
 from tests.auth.issuers import AUDIENCE, ISSUER, issue_token, signing_key
 from tests.auth.refusals import refusal
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.dockfile import Credentials, Dockfile, Loaded, load
+from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec
 from dockrion.dockfile.credentials import read_credentials
-from dockrion.dockfile.safety_structs import ApiKeysSpec, AuthSpec
 from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IoSchemaSpec
 
 LONG = "a key that nobody guesses"

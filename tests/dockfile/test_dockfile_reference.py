@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dockrion.dockfile import Dockfile, Loaded, summary, unserved
-from dockrion.dockfile.expectations import kinds
+from dockrion.dockfile.annotations import kinds
 from dockrion.dockfile.reference import json_schema, table
 
 SOUND: dict[str, Any] = {

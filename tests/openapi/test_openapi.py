@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from dockrion import errors
 from dockrion.errors import DockrionError
 from dockrion.openapi.document import openapi
-from dockrion.openapi.failures import WHEN
+from dockrion.openapi.error_responses import WHEN
 from dockrion.openapi.operations import operations as known_operations
 from tests.openapi.services import SERVICES, described, endpoints, operations, references, resolved, service
 from tests.support import dockfile as load

@@ -6,9 +6,9 @@ from dockrion import errors, ids
 from dockrion.backends.run_log import Status
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples, media
-from dockrion.openapi.failures import Kinds
-from dockrion.openapi.invoking import about_input, starting
+from dockrion.openapi.error_responses import Kinds
 from dockrion.openapi.operation import Answer, Operation, flag, one, query, whole
+from dockrion.openapi.operations_invoke import about_input, starting
 from dockrion.openapi.schemas import ref
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
