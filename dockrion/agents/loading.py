@@ -15,7 +15,7 @@ from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.id_generator import CustomIds
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.annotations import suggestion
+from dockrion.dockfile.problems import did_you_mean
 from dockrion.errors import StartError
 from dockrion.json_encoding import safe_str
 from dockrion.runs.agent import Agent
@@ -189,14 +189,14 @@ def import_target(field: str, target: str, directory: Path) -> Callable[..., Any
             raise _import_raised(field, module_name, directory, error) from error
         raise StartError(
             f"{field}: no module {error.name!r} in {directory.resolve()}, in {Path.cwd()}, or installed"
-            f"{suggestion(error.name, _modules_in(directory))}"
+            f"{did_you_mean(error.name, _modules_in(directory))}"
         ) from error
     except BaseException as error:  # an import runs the agent's code
         raise _import_raised(field, module_name, directory, error) from error
     where = getattr(module, "__file__", None) or module_name
     if not hasattr(module, name):
         callables = [key for key, value in vars(module).items() if callable(value)]
-        raise StartError(f"{field}: {where} has no {name!r}{suggestion(name, callables)}")
+        raise StartError(f"{field}: {where} has no {name!r}{did_you_mean(name, callables)}")
     function: Any = getattr(module, name)
     if not callable(function):
         raise StartError(f"{field}: {name!r} in {where} is of type {type(function).__name__}, not callable")

@@ -3,8 +3,8 @@
 from dockrion.auth.api_keys import ApiKeyAuthenticator
 from dockrion.auth.authenticator import Authenticator, Roles
 from dockrion.auth.introspection import IntrospectionAuthenticator
-from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.auth_structs import AuthSpec
+from dockrion.dockfile.credentials import Credentials
 from dockrion.errors import StartError
 
 

@@ -1,18 +1,23 @@
-"""The sections on who is let in (`auth`), what passes (`policies`), and `build`."""
+"""The section that says who may call: `auth`."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from dockrion.dockfile.declarations import Section, Text, Variable, about, form
+from dockrion.dockfile.annotations import EnvVar, NonEmpty, Section, doc, matching
 
-WebUrl = Annotated[str, form(r"https?://[^\s/?#]+\S*", "http://… or https://…")]
-ClaimPath = Annotated[str, form(r"[^\s.]+(\.[^\s.]+)*", "a claim's name, or a path with dots")]
+WebUrl = Annotated[str, matching(r"https?://[^\s/?#]+\S*", "http://… or https://…")]
+ClaimPath = Annotated[
+    str, matching(r"[^\s.]+(\.[^\s.]+)*", "the name of a claim, or a dotted path to a nested one")
+]
+HeaderName = Annotated[
+    str, matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", "a header name of at most 64 characters")
+]
 RateLimit = Annotated[
     str,
-    form(
+    matching(
         r"[1-9][0-9]*/(second|minute|hour|day|s|m|h|d)",
-        "count/window, the window one of second, minute, hour, day, s, m, h, d",
+        "count/window, where window is one of second, minute, hour, day, s, m, h, d",
     ),
 ]
 Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512"]
@@ -20,98 +25,80 @@ Permission = Literal["deploy", "rollback", "invoke", "view_metrics", "key_manage
 
 
 class ApiKeysSpec(Section, frozen=True):
-    env_var: Annotated[Variable, about("The variable with the key, or several separated by commas.")] = (
-        "DOCKRION_API_KEY"
-    )
+    env_var: Annotated[
+        EnvVar, doc("Environment variable that holds the API key, or several separated by commas.")
+    ] = "DOCKRION_API_KEY"
     prefix: Annotated[
-        Variable | None,
-        about("Every variable whose name starts so is a key, the rest of its name its owner."),
+        EnvVar | None,
+        doc("Every variable whose name starts with it holds a key; the rest of the name names the caller."),
     ] = None
-    header: Annotated[
-        Annotated[str, form(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", "a header's name of at most 64 characters")],
-        about("The header that carries the key."),
-    ] = "X-API-Key"
-    allow_bearer: Annotated[bool, about("Accept `Authorization: Bearer`, too.")] = True
-    enabled: Annotated[bool, about("`false` with mode api_key is refused.")] = True
-    rotation_days: Annotated[int, Meta(ge=1), about("For information.")] = 30
+    header: Annotated[HeaderName, doc("Header that carries the key.")] = "X-API-Key"
+    allow_bearer: Annotated[bool, doc("Accept the key in `Authorization: Bearer` as well.")] = True
+    enabled: Annotated[bool, doc("Must be true with mode api_key.")] = True
+    rotation_days: Annotated[int, Meta(ge=1), doc("Informational; not enforced.")] = 30
 
 
 class ClaimsSpec(Section, frozen=True):
-    user_id: Annotated[ClaimPath, about("Claim with the user's id.")] = "sub"
-    email: Annotated[ClaimPath, about("Claim with the e-mail address.")] = "email"
-    name: Annotated[ClaimPath, about("Claim with the name.")] = "name"
-    roles: Annotated[ClaimPath, about("Claim with the roles.")] = "roles"
-    permissions: Annotated[ClaimPath, about("Claim with the permissions.")] = "permissions"
-    scopes: Annotated[ClaimPath, about("Claim with the scopes.")] = "scope"
-    tenant_id: Annotated[ClaimPath | None, about("Claim with the tenant's id.")] = None
+    user_id: Annotated[ClaimPath, doc("Claim that holds the user's id.")] = "sub"
+    email: Annotated[ClaimPath, doc("Claim that holds the e-mail address.")] = "email"
+    name: Annotated[ClaimPath, doc("Claim that holds the name.")] = "name"
+    roles: Annotated[ClaimPath, doc("Claim that holds the roles.")] = "roles"
+    permissions: Annotated[ClaimPath, doc("Claim that holds the permissions.")] = "permissions"
+    scopes: Annotated[ClaimPath, doc("Claim that holds the scopes.")] = "scope"
+    tenant_id: Annotated[ClaimPath | None, doc("Claim that holds the tenant's id.")] = None
 
 
 class JwtSpec(Section, frozen=True):
-    jwks_url: Annotated[WebUrl | None, about("Where the issuer's keys are; this or public_key_env.")] = None
-    public_key_env: Annotated[Variable | None, about("The variable with the key; this or jwks_url.")] = None
-    issuer: Annotated[Text | None, about("The `iss` a token must have.")] = None
-    audience: Annotated[Text | None, about("The `aud` a token must have.")] = None
-    algorithms: Annotated[list[Algorithm], about("Never HS with others, or with jwks_url.")] = field(
-        default_factory=lambda: ["RS256"]
+    jwks_url: Annotated[
+        WebUrl | None, doc("URL of the issuer's key set (JWKS); either this or public_key_env.")
+    ] = None
+    public_key_env: Annotated[
+        EnvVar | None, doc("Environment variable that holds the verification key; either this or jwks_url.")
+    ] = None
+    issuer: Annotated[NonEmpty | None, doc("Required value of the `iss` claim.")] = None
+    audience: Annotated[NonEmpty | None, doc("Required value of the `aud` claim.")] = None
+    algorithms: Annotated[
+        list[Algorithm], doc("Accepted signature algorithms; HS… not together with others or with jwks_url.")
+    ] = field(default_factory=lambda: ["RS256"])
+    leeway_seconds: Annotated[
+        int, Meta(ge=0, le=300), doc("Tolerated clock difference to the issuer, in seconds.")
+    ] = 30
+    claims: Annotated[ClaimsSpec, doc("Claims from which the caller's identity is read.")] = field(
+        default_factory=ClaimsSpec
     )
-    leeway_seconds: Annotated[int, Meta(ge=0, le=300), about("Clock difference that is forgiven.")] = 30
-    claims: Annotated[ClaimsSpec, about("Where a token says what.")] = field(default_factory=ClaimsSpec)
 
 
 class OAuth2Spec(Section, frozen=True):
-    introspection_url: Annotated[WebUrl | None, about("RFC 7662; mode oauth2 needs it.")] = None
-    client_id_env: Annotated[Variable | None, about("The variable with the client's id.")] = None
-    client_secret_env: Annotated[Variable | None, about("The variable with the client's secret.")] = None
-    required_scopes: Annotated[list[Text], about("Scopes a token must have.")] = field(default_factory=list)
+    introspection_url: Annotated[
+        WebUrl | None, doc("Token introspection endpoint (RFC 7662); required with mode oauth2.")
+    ] = None
+    client_id_env: Annotated[
+        EnvVar | None, doc("Environment variable that holds this service's client id at the issuer.")
+    ] = None
+    client_secret_env: Annotated[
+        EnvVar | None, doc("Environment variable that holds this service's client secret.")
+    ] = None
+    required_scopes: Annotated[list[NonEmpty], doc("Scopes that a token must have.")] = field(
+        default_factory=list
+    )
 
 
 class RoleSpec(Section, frozen=True):
-    name: Annotated[Text, about("The role.")]
-    permissions: Annotated[list[Permission], about("What it may do.")] = field(default_factory=list)
+    name: Annotated[NonEmpty, doc("Name of the role.")]
+    permissions: Annotated[list[Permission], doc("Permissions that the role grants.")] = field(
+        default_factory=list
+    )
 
 
 class AuthSpec(Section, frozen=True):
-    # A section that is there asks for protection, so the default is not `none`.
-    mode: Annotated[Literal["none", "api_key", "jwt", "oauth2"], about("How callers prove who they are.")] = (
-        "api_key"
-    )
-    api_keys: Annotated[ApiKeysSpec, about("Mode api_key.")] = field(default_factory=ApiKeysSpec)
-    jwt: Annotated[JwtSpec, about("Mode jwt.")] = field(default_factory=JwtSpec)
-    oauth2: Annotated[OAuth2Spec, about("Mode oauth2.")] = field(default_factory=OAuth2Spec)
-    roles: Annotated[list[RoleSpec], about("Roles and what they may do.")] = field(default_factory=list)
-    rate_limits: Annotated[dict[str, RateLimit], about("By role, or `default`.")] = field(
-        default_factory=dict
-    )
-
-
-class SafetySpec(Section, frozen=True):
-    redact_patterns: Annotated[list[Text], about("Regular expressions whose matches are hidden.")] = field(
+    # An `auth` section asks for protection, so the default is not `none`.
+    mode: Annotated[Literal["none", "api_key", "jwt", "oauth2"], doc("How callers authenticate.")] = "api_key"
+    api_keys: Annotated[ApiKeysSpec, doc("Settings of mode api_key.")] = field(default_factory=ApiKeysSpec)
+    jwt: Annotated[JwtSpec, doc("Settings of mode jwt.")] = field(default_factory=JwtSpec)
+    oauth2: Annotated[OAuth2Spec, doc("Settings of mode oauth2.")] = field(default_factory=OAuth2Spec)
+    roles: Annotated[list[RoleSpec], doc("Roles and the permissions they grant.")] = field(
         default_factory=list
     )
-    max_output_chars: Annotated[
-        Annotated[int, Meta(ge=1)] | None, about("Where texts of the output are cut.")
-    ] = None
-    halt_on_violation: Annotated[bool, about("End the run instead.")] = False
-    block_prompt_injection: Annotated[bool, about("Refuse the well-known phrasings.")] = True
-
-
-class ToolsSpec(Section, frozen=True):
-    allowed: Annotated[list[Text], about("Tools the agent may call.")] = field(default_factory=list)
-    deny_by_default: Annotated[bool, about("Only those.")] = False
-
-
-class PoliciesSpec(Section, frozen=True):
-    safety: Annotated[SafetySpec | None, about("Texts.")] = None
-    tools: Annotated[ToolsSpec | None, about("Tools.")] = None
-
-
-class IncludeSpec(Section, frozen=True):
-    directories: Annotated[list[str], about("Directories.")] = field(default_factory=list)
-    files: Annotated[list[str], about("Files.")] = field(default_factory=list)
-    patterns: Annotated[list[str], about("Glob patterns.")] = field(default_factory=list)
-
-
-class BuildSpec(Section, frozen=True):
-    include: Annotated[IncludeSpec, about("What goes into the image.")] = field(default_factory=IncludeSpec)
-    exclude: Annotated[list[str], about("What does not.")] = field(default_factory=list)
-    auto_detect_imports: Annotated[bool, about("Find what the agent imports.")] = False
+    rate_limits: Annotated[
+        dict[str, RateLimit], doc("Runs a caller may start, by role; `default` applies to all other roles.")
+    ] = field(default_factory=dict)

@@ -1,28 +1,27 @@
-"""The keys and tokens that the Dockfile names variables for."""
+"""API keys and tokens: the values of the environment variables that a Dockfile names for them."""
 
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
-from dockrion.dockfile.problems import Keys
+from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.yaml_source import is_unicode
 
 DEFAULT_CALLER = "default"
-_LONG_ENOUGH = 16  # characters that nobody guesses
+_MIN_KEY_LENGTH = 16  # characters; a shorter key may be found by guessing
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What the environment holds for a Dockfile.
+    """The credentials of one service.
 
-    Args:
-        ingest_token: What other processes have to send with their events; None where none is
-            asked for.
-        api_keys: The name of the caller and the key, of each key.
-        public_key: What verifies tokens; with an HS algorithm, the secret.
-        client: The service's own id and secret at the issuer of tokens.
-        missing: A line for each variable that should hold something and does not.
+    Attributes:
+        ingest_token: The token for pushing events, or None if the Dockfile names no variable for it.
+        api_keys: Pairs of caller name and key.
+        public_key: The key that verifies JWTs; with an HS algorithm, the shared secret.
+        client: This service's client id and secret for token introspection.
+        missing: One line for each variable that must be set and is not.
     """
 
     ingest_token: str | None = None
@@ -33,53 +32,53 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def confidential(self) -> list[str]:
-        """What must never be shown; a client's id is no secret (RFC 6749, 2.2)."""
+        """The values to mask in all output; a client id is not a secret (RFC 6749, 2.2)."""
         secret = self.client[1] if self.client else None
         values = [self.ingest_token, self.public_key, secret, *(key for _, key in self.api_keys)]
         return [value for value in values if value]
 
 
 def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Credentials:
-    """Collect what a Dockfile asks for.
+    """Read the credentials that a Dockfile names variables for.
 
     Args:
-        dockfile: It names the variables.
+        dockfile: The Dockfile.
         variables: The environment, and the defaults of declared secrets.
     """
     auth = dockfile.auth or AuthSpec(mode="none")
-    found = _Finder(variables)
+    reader = _Reader(variables)
     return Credentials(
-        ingest_token=found.value("streaming.ingest.token_env", dockfile.streaming.ingest.token_env),
-        api_keys=found.api_keys(auth.api_keys) if auth.mode == "api_key" else [],
-        public_key=found.value("auth.jwt.public_key_env", auth.jwt.public_key_env)
+        ingest_token=reader.value("streaming.ingest.token_env", dockfile.streaming.ingest.token_env),
+        api_keys=reader.api_keys(auth.api_keys) if auth.mode == "api_key" else [],
+        public_key=reader.value("auth.jwt.public_key_env", auth.jwt.public_key_env)
         if auth.mode == "jwt"
         else None,
-        client=found.client(auth.oauth2) if auth.mode == "oauth2" else None,
-        missing=found.missing,
+        client=reader.client(auth.oauth2) if auth.mode == "oauth2" else None,
+        missing=reader.missing,
     )
 
 
-def doubts(auth: AuthSpec, credentials: Credentials) -> Iterator[tuple[Keys, str]]:
-    """Yield what is odd about a Dockfile's keys: where, and what."""
+def credential_warnings(auth: AuthSpec, credentials: Credentials) -> Iterator[tuple[KeyPath, str]]:
+    """Yield warnings about API keys, each with the key path of the section it concerns."""
     roles = {role.name for role in auth.roles}
     for name, key in credentials.api_keys:
-        if len(key) < _LONG_ENOUGH:
-            yield (
-                ("auth", "api_keys"),
-                f"a key of {name} has fewer than {_LONG_ENOUGH} characters: it may be guessed",
-            )
+        if len(key) < _MIN_KEY_LENGTH:
+            message = f"a key of {name} has fewer than {_MIN_KEY_LENGTH} characters and may be guessed"
+            yield ("auth", "api_keys"), message
     for name in dict.fromkeys(name for name, _ in credentials.api_keys):
         if roles and name not in roles:
-            yield ("auth", "roles"), f"none is named {name}: the API key of that name opens nothing"
+            yield ("auth", "roles"), f"no role is named {name}: the API key of that name has no permissions"
 
 
-class _Finder:
+class _Reader:
+    """Reads environment variables and records those that are missing."""
+
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.missing: list[str] = []
         self._variables = variables
 
     def value(self, field: str, variable: str | None) -> str | None:
-        """Return what a field's variable holds; nothing, and a line in `missing`, if it is not set."""
+        """Return the value of the variable that a field names, and record it if it is not set."""
         if variable is None:
             return None
         value = self._variables.get(variable, "")
@@ -93,7 +92,7 @@ class _Finder:
         return None if client_id is None or secret is None else (client_id, secret)
 
     def api_keys(self, spec: ApiKeysSpec) -> list[tuple[str, str]]:
-        callers = {} if spec.prefix is None else self._named_after(spec.prefix)
+        callers = {} if spec.prefix is None else self._callers_by_variable(spec.prefix)
         callers.setdefault(spec.env_var, DEFAULT_CALLER)
         keys = [
             (caller, key.strip())
@@ -102,12 +101,12 @@ class _Finder:
             if key.strip()
         ]
         if not keys:
-            instead = f", nor is any {spec.prefix}…" if spec.prefix else ""
-            self.missing.append(f"auth.api_keys.env_var: {spec.env_var} is not set{instead}")
+            alternative = f", nor is any {spec.prefix}…" if spec.prefix else ""
+            self.missing.append(f"auth.api_keys.env_var: {spec.env_var} is not set{alternative}")
         return keys
 
-    def _named_after(self, prefix: str) -> dict[str, str]:
-        """Return the variables that start with a prefix, and the caller whose key each holds."""
+    def _callers_by_variable(self, prefix: str) -> dict[str, str]:
+        """Return the variables that start with the prefix, and the name of the caller of each."""
         return {
             variable: variable.removeprefix(prefix).lower() or DEFAULT_CALLER
             for variable in self._variables

@@ -1,4 +1,4 @@
-"""Where `${VAR}` gets its values from."""
+"""Environment variables for `${VAR}`: where they are read from, and their substitution."""
 
 import re
 from collections import ChainMap
@@ -16,26 +16,26 @@ _OPENING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(\}|:-)")
 
 
 def read_environment(path: Path, env_file: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Collect the variables a Dockfile may use.
+    """Read the variables that a Dockfile may refer to.
 
     Args:
-        path: The Dockfile; `.env`, `env.yaml` and `env.yml` are looked for beside it.
-        env_file: A file of the `.env` kind that must exist, or None.
-        environ: The process environment; it wins over every file.
+        path: The Dockfile; `.env`, `env.yaml` and `env.yml` in its directory are read.
+        env_file: Another file in `.env` syntax, which must exist; or None.
+        environ: The process environment.
 
     Returns:
-        All variables; of those that several sources have, the first source's value.
+        All variables. Precedence: the process environment, `env_file`, `.env`, `env.yaml`, `env.yml`.
 
     Raises:
-        DockfileError: A file is malformed, or the named one is missing.
+        DockfileError: A file is malformed, or `env_file` is missing.
     """
     problems: list[Problem] = []
-    # What is no text cannot be substituted: it counts as not set.
+    # A value that is not Unicode cannot be substituted: treat it as not set.
     sources = [{name: value for name, value in environ.items() if is_unicode(value)}]
     files = [(env_file, _read_dotenv)] if env_file else []
     files += [(each, _read_dotenv) for each in (path.parent / ".env",) if each.is_file()]
-    beside = (path.parent / "env.yaml", path.parent / "env.yml")
-    files += [(each, _read_yaml) for each in beside if each.is_file()]
+    yaml_files = (path.parent / "env.yaml", path.parent / "env.yml")
+    files += [(each, _read_yaml) for each in yaml_files if each.is_file()]
     for file, read in files:
         try:
             sources.append(read(file))
@@ -47,14 +47,14 @@ def read_environment(path: Path, env_file: Path | None, environ: Mapping[str, st
 
 
 def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Replace `${VAR}` and `${VAR:-default}`; any other `$` stays as it is.
+    """Replace `${VAR}` and `${VAR:-default}`; leave any other `$` unchanged.
 
     Args:
-        text: Text that may hold references. A default may hold some, too.
+        text: Text that may contain references. A default may contain references, too.
         environment: The variables.
 
     Returns:
-        The text, and the names that have neither a value nor a default.
+        The text, and the names of the variables that have neither a value nor a default.
     """
     result, unset, end = "", [], 0
     while opening := _OPENING.search(text, end):
@@ -64,7 +64,7 @@ def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str
             if closing is None:
                 break
             default, after = text[after:closing], closing + 1
-            if not value:  # empty counts as unset here, as it does in a shell
+            if not value:  # `:-` replaces an empty value, too, as in a shell
                 value, missing = substitute(default, environment)
                 unset += missing
         elif value is None:
@@ -75,7 +75,7 @@ def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Return where the `}` of a default stands, past references nested in it."""
+    """Return the index of the `}` that ends a default, after references nested in it."""
     depth, index = 1, start
     while index < len(text):
         if text.startswith("${", index):
@@ -89,7 +89,7 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
-    from dotenv import dotenv_values  # noqa: PLC0415  those who have no such file do without its memory
+    from dotenv import dotenv_values  # noqa: PLC0415  memory: only needed with a .env file
 
     values = dotenv_values(stream=StringIO(read_text(path)), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}
@@ -102,23 +102,25 @@ def _read_yaml(path: Path) -> dict[str, str]:
     try:
         document = Document(text, str(path))
     except DockfileError as error:
-        # YAML's own words may quote a value, and values here may be secrets.
+        # PyYAML's messages may quote a value, and the values here may be secrets.
         message = "not a valid YAML mapping"
-        places = [msgspec.structs.replace(problem, message=message) for problem in error.problems]
-        raise DockfileError(places) from None
+        raise DockfileError(
+            msgspec.structs.replace(problem, message=message) for problem in error.problems
+        ) from None
     problems = [
-        Problem(str(path), note.line, note.column, dotted(note.keys), note.message) for note in document.notes
+        Problem(str(path), error.line, error.column, dotted(error.keys), error.message)
+        for error in document.errors
     ]
     variables: dict[str, str] = {}
     values: dict[str, Any] = document.build(lambda _keys, value: value)
     for name, value in values.items():
         if isinstance(value, dict | list):
-            message = "expected text, a number, or true or false"
+            message = "expected a string, a number, true or false"
             problems.append(Problem(str(path), *document.position((name,)), dotted((name,)), message))
         elif isinstance(value, bool):
             variables[name] = "true" if value else "false"
         else:
-            # As it is written: 1.10 is not 1.1, and nothing is the empty text.
+            # The source text of numbers: 1.10 must not become 1.1. Null becomes the empty string.
             variables[name] = "" if value is None else document.text((name,)) or ""
     if problems:
         raise DockfileError(problems)

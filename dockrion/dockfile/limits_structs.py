@@ -1,35 +1,68 @@
-"""The section on what hostile callers and agents may cost (`limits`)."""
+"""The sections that restrict callers and agents: `limits` and `policies`."""
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
-from dockrion.dockfile.declarations import Section, about
+from dockrion.dockfile.annotations import NonEmpty, Section, doc
 
 _MIB = 1024 * 1024
 
 
 class LimitsSpec(Section, frozen=True):
-    max_body_bytes: Annotated[int, Meta(ge=1, le=1024 * _MIB), about("Bytes of a body, decompressed.")] = (
-        10 * _MIB
-    )
+    max_body_bytes: Annotated[
+        int, Meta(ge=1, le=1024 * _MIB), doc("Largest request body, in bytes after decompression.")
+    ] = 10 * _MIB
     max_header_bytes: Annotated[
-        int, Meta(ge=1024, le=_MIB), about("Bytes of one header; its name may count or not.")
+        int,
+        Meta(ge=1024, le=_MIB),
+        doc("Largest request header field, in bytes; its name may or may not count."),
     ] = 8190
-    max_query_bytes: Annotated[int, Meta(ge=1024, le=_MIB), about("Bytes of a path with its query.")] = 8190
+    max_query_bytes: Annotated[
+        int, Meta(ge=1024, le=_MIB), doc("Longest path with its query string, in bytes.")
+    ] = 8190
     max_event_bytes: Annotated[
-        int, Meta(ge=1024, le=100 * _MIB), about("Bytes of one event as JSON, and of an output.")
+        int, Meta(ge=1024, le=100 * _MIB), doc("Largest event, and largest output, in bytes of JSON.")
     ] = 10 * _MIB
     max_json_depth: Annotated[
-        int, Meta(ge=1, le=500), about("Arrays and objects inside each other, in what callers send.")
+        int, Meta(ge=1, le=500), doc("Deepest nesting of arrays and objects in what callers send.")
     ] = 100
     max_events_per_run: Annotated[
-        int, Meta(ge=1, le=1_000_000_000), about("Events before its end, after which a run is stopped.")
+        int,
+        Meta(ge=1, le=1_000_000_000),
+        doc("Events an agent may emit in one run before the run is stopped."),
     ] = 1_000_000
     max_connections_per_caller: Annotated[
-        int, Meta(ge=1, le=1_000_000), about("Requests and streams of one caller at a time, in one process.")
+        int, Meta(ge=1, le=1_000_000), doc("Concurrent requests and streams of one caller, in one process.")
     ] = 10_000
-    body_timeout: Annotated[int, Meta(ge=1, le=3600), about("Seconds in which a body has to arrive.")] = 60
+    body_timeout: Annotated[
+        int, Meta(ge=1, le=3600), doc("Seconds within which a request body must arrive.")
+    ] = 60
     idle_timeout: Annotated[
-        int, Meta(ge=1, le=3600), about("Seconds a connection may be open without a request at work.")
+        int, Meta(ge=1, le=3600), doc("Seconds after which a connection without a request is closed.")
     ] = 75
+
+
+class SafetySpec(Section, frozen=True):
+    redact_patterns: Annotated[
+        list[NonEmpty], doc("Regular expressions; their matches in events and outputs are masked.")
+    ] = field(default_factory=list)
+    max_output_chars: Annotated[
+        Annotated[int, Meta(ge=1)] | None, doc("Length to which each text of the output is truncated.")
+    ] = None
+    halt_on_violation: Annotated[bool, doc("End the run with an error instead of masking or truncating.")] = (
+        False
+    )
+    block_prompt_injection: Annotated[
+        bool, doc("Reject requests that contain well-known injection phrasings.")
+    ] = True
+
+
+class ToolsSpec(Section, frozen=True):
+    allowed: Annotated[list[NonEmpty], doc("Tools the agent may call.")] = field(default_factory=list)
+    deny_by_default: Annotated[bool, doc("Deny every tool that is not listed in `allowed`.")] = False
+
+
+class PoliciesSpec(Section, frozen=True):
+    safety: Annotated[SafetySpec | None, doc("Rules for the text of requests, events and outputs.")] = None
+    tools: Annotated[ToolsSpec | None, doc("Rules for the agent's tool calls.")] = None

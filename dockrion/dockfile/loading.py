@@ -1,4 +1,7 @@
-"""From a file to a Dockfile: YAML, environment, structs, rules."""
+"""Loading: read the YAML, substitute variables, decode into structs, check the rules.
+
+Errors are collected over all steps, see `decode`, and raised together.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,30 +11,30 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from msgspec import UNSET, structs
 
-from dockrion.dockfile.credentials import Credentials, doubts, read_credentials
-from dockrion.dockfile.decode import Decoder, Report
+from dockrion.dockfile.credentials import Credentials, credential_warnings, read_credentials
+from dockrion.dockfile.decode import Decoder, Diagnostics
 from dockrion.dockfile.environment import read_environment, substitute
-from dockrion.dockfile.problems import Keys, Problem
-from dockrion.dockfile.rules import check
-from dockrion.dockfile.schemas import give_types, with_type
+from dockrion.dockfile.problems import KeyPath, Problem
+from dockrion.dockfile.rules import check_rules
+from dockrion.dockfile.schemas import convert_keywords, with_default_type
 from dockrion.dockfile.structs import DEFAULT_REDIS_URL, Dockfile
 from dockrion.dockfile.yaml_source import Document, read_text
 from dockrion.redaction import Redactor
 
-_REDIS_URL: Keys = ("streaming", "redis", "url")
+_REDIS_URL: KeyPath = ("streaming", "redis", "url")
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A sound Dockfile and what belongs to it.
+    """A valid Dockfile, and what its environment provides.
 
-    Args:
+    Attributes:
         path: The file.
-        dockfile: What it says, defaults filled in.
-        warnings: What is odd about it.
-        unknown: Fields this version does not know, by their dotted path.
-        secrets: Declared secrets that have a value, their defaults included.
+        dockfile: Its content, defaults filled in.
+        warnings: The warnings, in the order of the file.
+        unknown: Fields that this version does not know, by dotted path.
+        secrets: The declared secrets that have a value, which may be their default.
         missing_secrets: Names of required secrets without a value.
-        credentials: The keys and tokens it names variables for.
+        credentials: The API keys and tokens it names variables for.
     """
 
     path: Path
@@ -44,7 +47,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     @property
     def confidential(self) -> list[str]:
-        """What must never be shown: the values of secrets, keys and tokens, and the passwords in URLs."""
+        """The values to mask in all output: secrets, keys, tokens, and the passwords in URLs."""
         streaming, agent, auth = self.dockfile.streaming, self.dockfile.agent, self.dockfile.auth
         urls = [agent.url, agent.cancel_url, agent.health_url]
         if auth is not None:
@@ -57,20 +60,20 @@ class Loaded(msgspec.Struct, frozen=True):
 
 def _passwords(url: str) -> list[str]:
     parts = urlsplit(url)
-    inside = [parts.password, *(value for name, value in parse_qsl(parts.query) if name == "password")]
-    return [form for each in inside if each for form in (each, unquote(each))]
+    passwords = [parts.password, *(value for name, value in parse_qsl(parts.query) if name == "password")]
+    return [form for each in passwords if each for form in (each, unquote(each))]
 
 
 def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]) -> Loaded:
     """Read and check a Dockfile.
 
     Args:
-        path: The file; `.env`, `env.yaml` and `env.yml` beside it are read, too.
-        env_file: One more file of the `.env` kind, or None.
+        path: The file; `.env`, `env.yaml` and `env.yml` in its directory are read, too.
+        env_file: Another file in `.env` syntax, or None.
         environ: The process environment.
 
     Raises:
-        DockfileError: Something is wrong; the error holds every problem.
+        DockfileError: The file is invalid; the error holds every problem.
     """
     document = Document(read_text(path), str(path))
     environment = read_environment(path, env_file, environ)
@@ -78,42 +81,48 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     value = document.build(substitution)
     substitution.redis_url(value)
 
-    values = [_secret(environment, name, default) for name, default in _declared(value)]
-    report = Report(str(path), document, Redactor(filter(None, values)))
+    # Secrets are read before decoding, so that error messages mask them.
+    values = [_secret(environment, name, default) for name, default in _declared_secrets(value)]
+    diagnostics = Diagnostics(str(path), document, Redactor(filter(None, values)))
     for keys, message in substitution.errors:
-        report.error(keys, message)
-    _give_schema_types(value, substitution.done)
-    decoder = Decoder(report, substitution.done)
+        diagnostics.error(keys, message)
+    _convert_schema_keywords(value, substitution.done)
+    decoder = Decoder(diagnostics, substitution.done)
     sections = decoder.fields(Dockfile, value, ())
-    check(decoder.decoded, report)
-    report.raise_errors()
+    check_rules(decoder.decoded, diagnostics)
+    diagnostics.raise_errors()
 
-    dockfile = _completed(Dockfile(**sections))
-    secrets, missing = _secrets(dockfile, environment)
+    dockfile = _with_derived_defaults(Dockfile(**sections))
+    secrets, missing = _read_secrets(dockfile, environment)
     credentials = read_credentials(dockfile, {**environment, **secrets})
-    for keys, message in doubts(dockfile.auth, credentials) if dockfile.auth else ():
-        report.warn(keys, message)
+    for keys, message in credential_warnings(dockfile.auth, credentials) if dockfile.auth else ():
+        diagnostics.warn(keys, message)
     if "auth" in value and dockfile.auth is None:
-        report.warn(("auth",), "nothing is under it, which lets everybody in, as without it")
-    return Loaded(path, dockfile, report.warnings, report.unknown, secrets, missing, credentials)
+        diagnostics.warn(("auth",), "the section is empty, so everybody may call, as without it")
+    return Loaded(path, dockfile, diagnostics.warnings, diagnostics.unknown, secrets, missing, credentials)
 
 
 class _Substitution:
-    """Replaces references to variables, and remembers where.
+    """Replaces `${VAR}` in strings; a string that refers to an unset variable becomes `msgspec.UNSET`.
 
-    Text that refers to an unset variable becomes `msgspec.UNSET`.
+    Attributes:
+        done: Key paths of the strings that were changed.
+        errors: Key paths and messages of references that cannot be resolved.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.done: set[Keys] = set()
-        self.errors: list[tuple[Keys, str]] = []
+        self.done: set[KeyPath] = set()
+        self.errors: list[tuple[KeyPath, str]] = []
         self._environment = environment
 
-    def __call__(self, keys: Keys, text: str) -> Any:
+    def __call__(self, keys: KeyPath, text: str) -> Any:
         return text if keys == _REDIS_URL else self._replace(keys, text)
 
     def redis_url(self, value: dict[str, Any]) -> None:
-        """Replace the references in Redis' URL, its default included, if Redis is asked for."""
+        """Replace the references in `streaming.redis.url`, its default included, if the backend is redis.
+
+        With the memory backend the default `${REDIS_URL}` need not be set.
+        """
         streaming = value.get("streaming")
         if not isinstance(streaming, dict) or streaming.get("backend") != "redis":
             return
@@ -123,15 +132,14 @@ class _Substitution:
         if isinstance(redis, dict) and isinstance(url := redis.get("url", DEFAULT_REDIS_URL), str):
             redis["url"] = self._replace(_REDIS_URL, url)
 
-    def _replace(self, keys: Keys, text: str) -> Any:
+    def _replace(self, keys: KeyPath, text: str) -> Any:
         try:
             result, unset = substitute(text, self._environment)
         except RecursionError:
-            self.errors.append((keys, "references nested too deeply"))
+            self.errors.append((keys, "variable references are nested too deeply"))
             return UNSET
         for name in unset:
-            message = f"environment variable {name} is not set, and has no default here"
-            self.errors.append((keys, message))
+            self.errors.append((keys, f"environment variable {name} is not set and has no default"))
         if unset:
             return UNSET
         if result != text:
@@ -139,8 +147,8 @@ class _Substitution:
         return result
 
 
-def _declared(value: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return names and defaults of the secrets, however malformed the Dockfile is."""
+def _declared_secrets(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return names and defaults of the declared secrets, also of a malformed Dockfile."""
     secrets = value.get("secrets")
     lists = [secrets.get("required"), secrets.get("optional")] if isinstance(secrets, dict) else []
     items = [item for each in lists if isinstance(each, list) for item in each if isinstance(item, dict)]
@@ -148,29 +156,29 @@ def _declared(value: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _secret(environment: Mapping[str, str], name: str, default: Any) -> str:
-    """Return a secret's value; one that is empty counts as not set."""
+    """Return a secret's value; an empty variable counts as not set."""
     return environment.get(name) or (default if isinstance(default, str) else "")
 
 
-def _give_schema_types(value: dict[str, Any], substituted: set[Keys]) -> None:
+def _convert_schema_keywords(value: dict[str, Any], substituted: set[KeyPath]) -> None:
     io_schema = value.get("io_schema")
     for name in ("input", "output") if isinstance(io_schema, dict) else ():
-        give_types(value["io_schema"].get(name), ("io_schema", name), substituted)
+        convert_keywords(value["io_schema"].get(name), ("io_schema", name), substituted)
 
 
-def _completed(dockfile: Dockfile) -> Dockfile:
-    """Fill in the defaults that depend on other fields."""
+def _with_derived_defaults(dockfile: Dockfile) -> Dockfile:
+    """Fill in the defaults that are not constants."""
     agent, io_schema = dockfile.agent, dockfile.io_schema
     return structs.replace(
         dockfile,
         agent=structs.replace(agent, framework=agent.framework or "custom"),
         io_schema=structs.replace(
-            io_schema, input=with_type(io_schema.input), output=with_type(io_schema.output)
+            io_schema, input=with_default_type(io_schema.input), output=with_default_type(io_schema.output)
         ),
     )
 
 
-def _secrets(dockfile: Dockfile, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def _read_secrets(dockfile: Dockfile, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     declared = [*dockfile.secrets.required, *dockfile.secrets.optional]
     values = {each.name: _secret(environment, each.name, each.default) for each in declared}
     missing = [each.name for each in dockfile.secrets.required if not values[each.name]]

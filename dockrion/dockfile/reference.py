@@ -1,4 +1,4 @@
-"""The Dockfile's fields for readers: the README's table and a JSON Schema for editors."""
+"""The Dockfile's fields for readers: the guide's table, and a JSON Schema for editors."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT
 
-from dockrion.dockfile.annotations import kinds, rule
+from dockrion.dockfile.annotations import allowed_types, describe_type
 from dockrion.dockfile.structs import Dockfile
 
 _SCALARS = ("string", "integer", "boolean")
@@ -15,25 +15,19 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 
 
 def table() -> str:
-    """Return every field, its default and its rule as a Markdown table."""
+    """Return a Markdown table of every field, its default, and what it accepts and means."""
     rows = [("section", "field", "default", "rule"), ("---",) * 4]
     previous = ""
-    for path, default, words in _rows(Dockfile, ""):
+    for path, default, description in _rows(Dockfile, ""):
         section, _, field = path.partition(".")
-        rows.append(
-            (
-                f"`{section}`" if section != previous else "",
-                f"`{field}`" if field else "",
-                default,
-                words,
-            )
-        )
+        shown_section = f"`{section}`" if section != previous else ""
+        rows.append((shown_section, f"`{field}`" if field else "", default, description))
         previous = section
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |\n" for row in rows)
 
 
 def json_schema() -> dict[str, Any]:
-    """Return a JSON Schema (draft 2020-12) of the Dockfile, for editors."""
+    """Return a JSON Schema (draft 2020-12) of Dockfiles, for editors."""
     schema = msgspec.json.schema(Dockfile)
     for section in schema["$defs"].values():
         required = section["required"]
@@ -45,8 +39,15 @@ def json_schema() -> dict[str, Any]:
 
 
 def _relaxed(field: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
-    """Accept `${VAR}` where it takes the field's type, and null where it is an omitted section."""
-    notes: dict[str, Any] = {name: field.pop(name) for name in ("description", "default") if name in field}
+    """Return a field's schema, relaxed to accept `${VAR}` for a scalar, and null for a section.
+
+    Args:
+        field: The schema; modified.
+        nullable: Whether the field is optional.
+    """
+    annotations: dict[str, Any] = {
+        name: field.pop(name) for name in ("description", "default") if name in field
+    }
     for part in ("items", "additionalProperties"):
         if field.get(part):
             field[part] = _relaxed(field[part], nullable=False)
@@ -55,19 +56,19 @@ def _relaxed(field: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
         choices = [field, {"type": "null"}]
     elif any("enum" in each or each.get("type") in _SCALARS for each in choices):
         choices = [*choices, _REFERENCE]
-    return {**notes, **(field if len(choices) == 1 else {"anyOf": choices})}
+    return {**annotations, **(field if len(choices) == 1 else {"anyOf": choices})}
 
 
 def _rows(section: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Yield path, default and rule of every field in a section."""
+    """Yield path, default and description of every field in a section."""
     for field in msgspec.structs.fields(section):
         path = prefix + field.encode_name
-        accepted = list(kinds(field.type))
+        accepted = list(allowed_types(field.type))
         inner = accepted[0].section
         if inner is None or field.default is None:
-            yield path, _default(field), _words(field.type)
+            yield path, _default(field), _description(field.type)
         if get_origin(accepted[0].base) is list:
-            path, inner = f"{path}[]", next(kinds(get_args(accepted[0].base)[0])).section
+            path, inner = f"{path}[]", next(allowed_types(get_args(accepted[0].base)[0])).section
         if inner is not None:
             yield from _rows(inner, f"{path}.")
 
@@ -79,6 +80,5 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{default}`" if isinstance(default, str) else json.dumps(default)
 
 
-def _words(annotation: Any) -> str:
-    description = next(kinds(annotation)).limit("description")
-    return f"{rule(annotation)}. {description}"
+def _description(annotation: Any) -> str:
+    return f"{describe_type(annotation)}. {next(allowed_types(annotation)).constraint('description')}"

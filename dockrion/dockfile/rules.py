@@ -1,12 +1,16 @@
-"""The rules that types cannot state, each at the smallest part of the Dockfile it looks at."""
+"""Rules that types cannot express, such as "required with type custom".
+
+Each rule is registered for the smallest part of the Dockfile that it needs; it applies if that part decoded.
+"""
 
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, RoleSpec, ToolsSpec
-from dockrion.dockfile.decode import Report
-from dockrion.dockfile.problems import Keys
+from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, RoleSpec
+from dockrion.dockfile.decode import Diagnostics
+from dockrion.dockfile.limits_structs import ToolsSpec
+from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.schemas import check_schema
 from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IdGeneratorSpec, SecretsSpec, StreamingSpec
 from dockrion.events import EventFilter
@@ -14,150 +18,152 @@ from dockrion.events import EventFilter
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-def check(decoded: dict[Keys, Any], report: Report) -> None:
-    """Apply the rules to the parts that are sound.
+def check_rules(decoded: dict[KeyPath, Any], diagnostics: Diagnostics) -> None:
+    """Apply the rules to the parts that decoded.
 
     Args:
-        decoded: The parts, by their keys.
-        report: Where errors and warnings go.
+        decoded: The parts, by key path.
+        diagnostics: Receives errors and warnings.
     """
-    for keys, apply in _RULES.items():
-        if decoded.get(keys) is not None and not report.failed(keys):
-            apply(decoded[keys], keys, report)
+    for keys, rule in _RULES.items():
+        if decoded.get(keys) is not None and not diagnostics.failed(keys):
+            rule(decoded[keys], keys, diagnostics)
 
 
-def _agent(agent: AgentSpec, keys: Keys, report: Report) -> None:
+def _agent(agent: AgentSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if not agent.target:
-        report.error(keys, "expected at least one of handler, entrypoint, url")
+        diagnostics.error(keys, "expected at least one of handler, entrypoint, url")
     elif agent.mode == "entrypoint" and agent.framework is None:
-        report.error((*keys, "framework"), "required with an entrypoint alone, but missing")
+        diagnostics.error((*keys, "framework"), "required with an entrypoint alone, but missing")
 
 
-def _agent_name(name: str, keys: Keys, report: Report) -> None:
+def _agent_name(name: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if name.endswith("-"):
-        report.error(keys, f"expected no hyphen at the end, got {report.shown(name)}")
+        diagnostics.error(keys, f"expected no hyphen at the end, got {diagnostics.format_value(name)}")
 
 
-def _expose(expose: ExposeSpec, keys: Keys, report: Report) -> None:
+def _expose(expose: ExposeSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if not expose.rest and expose.streaming == "none":
-        report.error((*keys, "rest"), "false with streaming: none leaves nothing to serve")
+        diagnostics.error((*keys, "rest"), "false with streaming: none leaves no endpoint to serve")
 
 
-def _origins(origins: list[str], keys: Keys, report: Report) -> None:
+def _origins(origins: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
     for index, origin in enumerate(origins):
-        _url(origin, (*keys, index), report)
+        _url(origin, (*keys, index), diagnostics)
 
 
-def _url(url: str, keys: Keys, report: Report) -> None:
+def _url(url: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if not url.startswith("http"):
         return
     try:
         parts = urlsplit(url)
-        sound = bool(parts.hostname) and parts.port != 0
+        valid = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        sound = False
-    if not sound:
-        report.error(keys, f"expected a host, and a valid port if any, got {report.shown(url)}")
+        valid = False
+    if not valid:
+        diagnostics.error(
+            keys, f"expected a host, and a valid port if any, got {diagnostics.format_value(url)}"
+        )
 
 
-def _streaming(streaming: StreamingSpec, keys: Keys, report: Report) -> None:
+def _streaming(streaming: StreamingSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if streaming.ingest.enabled and not streaming.async_runs:
-        report.error((*keys, "ingest", "enabled"), "true without async_runs leaves no runs to feed")
+        diagnostics.error((*keys, "ingest", "enabled"), "true requires streaming.async_runs: true")
     url = streaming.redis.url
-    if streaming.backend == "redis" and not (url.startswith(_REDIS_SCHEMES) and _has_sound_port(url)):
-        # What it got is not shown: it may hold a password.
-        report.error(
+    if streaming.backend == "redis" and not (url.startswith(_REDIS_SCHEMES) and _has_valid_port(url)):
+        # The message does not quote the URL: it may contain a password.
+        diagnostics.error(
             (*keys, "redis", "url"), "expected redis://…, rediss://… or unix://…, with a valid port if any"
         )
 
 
-def _has_sound_port(url: str) -> bool:
+def _has_valid_port(url: str) -> bool:
     try:
         return urlsplit(url).port != 0
     except ValueError:
         return False
 
 
-def _id_generator(generator: IdGeneratorSpec, keys: Keys, report: Report) -> None:
+def _id_generator(generator: IdGeneratorSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if generator.type == "custom" and generator.handler is None:
-        report.error((*keys, "handler"), "required with type custom, but missing")
+        diagnostics.error((*keys, "handler"), "required with type custom, but missing")
 
 
-def _events(allowed: str | list[str], keys: Keys, report: Report) -> None:
-    parts: list[tuple[Keys, str | list[str]]] = [(keys, allowed)]
+def _events(allowed: str | list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    parts: list[tuple[KeyPath, str | list[str]]] = [(keys, allowed)]
     if isinstance(allowed, list):
         parts = [((*keys, index), [event_type]) for index, event_type in enumerate(allowed)]
-    for place, part in parts:
+    for part_keys, part in parts:
         try:
             EventFilter(part)
         except ValueError as error:
-            report.error(place, str(error))
+            diagnostics.error(part_keys, str(error))
 
 
-def _secrets(secrets: SecretsSpec, keys: Keys, report: Report) -> None:
+def _secrets(secrets: SecretsSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     seen: set[str] = set()
     for kind, items in (("required", secrets.required), ("optional", secrets.optional)):
         for index, secret in enumerate(items):
             if secret.name in seen:
-                report.error((*keys, kind, index, "name"), f"{secret.name} is declared twice")
+                diagnostics.error((*keys, kind, index, "name"), f"{secret.name} is declared twice")
             seen.add(secret.name)
 
 
-def _auth(auth: AuthSpec, keys: Keys, report: Report) -> None:
+def _auth(auth: AuthSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if auth.mode == "api_key" and not auth.api_keys.enabled:
-        report.error((*keys, "api_keys", "enabled"), "false with mode api_key leaves no way in")
+        diagnostics.error((*keys, "api_keys", "enabled"), "false with mode api_key would reject every caller")
     if auth.mode == "oauth2" and auth.oauth2.introspection_url is None:
-        report.error((*keys, "oauth2", "introspection_url"), "required with mode oauth2, but missing")
+        diagnostics.error((*keys, "oauth2", "introspection_url"), "required with mode oauth2, but missing")
     half_named = (auth.oauth2.client_id_env is None) != (auth.oauth2.client_secret_env is None)
     if auth.mode == "oauth2" and half_named:
-        report.error((*keys, "oauth2"), "expected both of client_id_env, client_secret_env, or neither")
+        diagnostics.error((*keys, "oauth2"), "expected both of client_id_env, client_secret_env, or neither")
     if auth.mode == "jwt" and (auth.jwt.jwks_url is None) == (auth.jwt.public_key_env is None):
-        report.error((*keys, "jwt"), "expected exactly one of jwks_url, public_key_env")
+        diagnostics.error((*keys, "jwt"), "expected exactly one of jwks_url, public_key_env")
 
 
-def _jwt(jwt: JwtSpec, keys: Keys, report: Report) -> None:
+def _jwt(jwt: JwtSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     symmetric = {name.startswith("HS") for name in jwt.algorithms}
     if not symmetric:
-        report.error((*keys, "algorithms"), "expected at least one")
+        diagnostics.error((*keys, "algorithms"), "expected at least one")
     elif len(symmetric) > 1 or (True in symmetric and jwt.jwks_url is not None):
-        # Else a token signed with the public key as the shared secret would pass.
-        report.error((*keys, "algorithms"), "HS algorithms cannot go with public keys")
+        # Otherwise a token signed with the public key as the shared secret would be accepted.
+        diagnostics.error((*keys, "algorithms"), "HS algorithms cannot be combined with public keys")
 
 
-def _roles(roles: list[RoleSpec], keys: Keys, report: Report) -> None:
+def _roles(roles: list[RoleSpec], keys: KeyPath, diagnostics: Diagnostics) -> None:
     names = [role.name for role in roles]
     for index, name in enumerate(names):
         if name in names[:index]:
-            report.error((*keys, index, "name"), f"{report.shown(name)} is defined twice")
+            diagnostics.error((*keys, index, "name"), f"{diagnostics.format_value(name)} is defined twice")
 
 
-def _patterns(patterns: list[str], keys: Keys, report: Report) -> None:
-    from dockrion.policies.patterns import BadPattern, Patterns  # noqa: PLC0415  for those who have some
+def _patterns(patterns: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    from dockrion.policies.patterns import BadPattern, Patterns  # noqa: PLC0415  memory: only needed with patterns
 
-    def refuse(index: int, error: BadPattern) -> None:
-        shown = report.shown(patterns[index])
-        report.error((*keys, index), f"expected a pattern that can be used, got {shown}: {error.message}")
+    def reject(index: int, error: BadPattern) -> None:
+        value = diagnostics.format_value(patterns[index])
+        diagnostics.error((*keys, index), f"expected a supported pattern, got {value}: {error.message}")
 
-    sound = True
+    valid = True
     for index, pattern in enumerate(patterns):
         try:
             Patterns([pattern])
         except BadPattern as error:
-            refuse(index, error)
-            sound = False
+            reject(index, error)
+            valid = False
     try:
-        if sound:  # each by itself may be, and all together too large
+        if valid:  # patterns that are valid alone can be too large together
             Patterns(patterns)
     except BadPattern as error:
-        refuse(error.index, error)
+        reject(error.index, error)
 
 
-def _tools(tools: ToolsSpec, keys: Keys, report: Report) -> None:
+def _tools(tools: ToolsSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if tools.allowed and not tools.deny_by_default:
-        report.warn((*keys, "allowed"), "no effect without deny_by_default: true; every tool is allowed")
+        diagnostics.warn((*keys, "allowed"), "no effect without deny_by_default: true; every tool is allowed")
 
 
-_RULES: dict[Keys, Callable[[Any, Keys, Report], None]] = {
+_RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("agent",): _agent,
     ("agent", "name"): _agent_name,
     ("agent", "url"): _url,

@@ -1,4 +1,4 @@
-"""The JSON Schemas in `io_schema`: valid, self-contained, and with what a Dockfile asks of them."""
+"""The JSON Schemas of `io_schema`: that they are valid and self-contained, and their keywords known."""
 
 from collections.abc import Container, Iterator
 from typing import Any
@@ -6,209 +6,171 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from dockrion.dockfile.annotations import suggestion
-from dockrion.dockfile.decode import Report
-from dockrion.dockfile.problems import Keys, cut
+from dockrion.dockfile.decode import Diagnostics
+from dockrion.dockfile.problems import KeyPath, did_you_mean, truncate
 from dockrion.json_schema import refuse_remote
 
 TYPES = ["object", "string", "number", "integer", "boolean", "array", "null"]
-_SCHEMA = frozenset(
-    [
-        "additionalProperties",
-        "unevaluatedProperties",
-        "propertyNames",
-        "items",
-        "contains",
-        "unevaluatedItems",
-        "not",
-        "if",
-        "then",
-        "else",
-        "contentSchema",
-    ]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# The keywords of draft 2020-12, and those of earlier drafts that it keeps, by the type of their value.
+_SCHEMA = _words(
+    "additionalProperties unevaluatedProperties propertyNames items contains unevaluatedItems not if then "
+    "else contentSchema"
 )
-_SCHEMA_LIST = frozenset(["allOf", "anyOf", "oneOf", "prefixItems"])
-_SCHEMA_MAP = frozenset(["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"])
-_NUMBER = frozenset(
-    [
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "minProperties",
-        "maxProperties",
-        "minContains",
-        "maxContains",
-    ]
+_SCHEMA_LIST = _words("allOf anyOf oneOf prefixItems")
+_SCHEMA_MAP = _words("properties patternProperties dependentSchemas $defs definitions")
+_NUMBER = _words(
+    "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems "
+    "minProperties maxProperties minContains maxContains"
 )
-_FLAG = frozenset(["uniqueItems", "deprecated", "readOnly", "writeOnly"])
-_OTHER = frozenset(
-    [
-        "type",
-        "enum",
-        "const",
-        "required",
-        "dependentRequired",
-        "dependencies",
-        "pattern",
-        "format",
-        "title",
-        "description",
-        "default",
-        "examples",
-        "$schema",
-        "$id",
-        "$ref",
-        "$anchor",
-        "$dynamicRef",
-        "$dynamicAnchor",
-        "$comment",
-        "$vocabulary",
-        "contentEncoding",
-        "contentMediaType",
-    ]
+_BOOLEAN = _words("uniqueItems deprecated readOnly writeOnly")
+_OTHER = _words(
+    "type enum const required dependentRequired dependencies pattern format title description default "
+    "examples $schema $id $ref $anchor $dynamicRef $dynamicAnchor $comment $vocabulary contentEncoding "
+    "contentMediaType"
 )
-KEYWORDS = sorted(_SCHEMA | _SCHEMA_LIST | _SCHEMA_MAP | _NUMBER | _FLAG | _OTHER)
-_TYPE_SAID_ELSEWHERE = frozenset(["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"])
+KEYWORDS = sorted(_SCHEMA | _SCHEMA_LIST | _SCHEMA_MAP | _NUMBER | _BOOLEAN | _OTHER)
+_IMPLIES_TYPE = frozenset(["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"])
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_MAX_MESSAGE = 200  # characters; the validator's messages may quote a whole schema
 
 
-def with_type(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the schema with the `type` it has when it says nothing: object."""
-    if schema is None or _TYPE_SAID_ELSEWHERE & schema.keys():
+def with_default_type(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the schema with `type: object` if no keyword implies another type."""
+    if schema is None or _IMPLIES_TYPE & schema.keys():
         return schema
     return {"type": "object", **schema}
 
 
-def give_types(schema: Any, keys: Keys, substituted: Container[Keys]) -> None:
-    """Turn text from the environment into what its keyword takes: `maxLength: ${MAX}`.
+def convert_keywords(schema: Any, keys: KeyPath, substituted: Container[KeyPath]) -> None:
+    """Convert substituted text to the type that its keyword takes, as in `maxLength: ${MAX}`.
 
     Args:
-        schema: A schema, or whatever stands in its place; it is changed.
-        keys: Where it stands.
-        substituted: The keys of text that came from the environment.
+        schema: A schema, or an invalid value in its place; modified.
+        keys: Its key path.
+        substituted: Key paths of strings that come from `${VAR}`.
     """
-    for place, part in subschemas(schema, keys):
+    for part_keys, part in subschemas(schema, keys):
         for name, value in part.items():
-            kind = _keyword_type(name)
-            if kind is not None and (*place, name) in substituted:
+            value_type = _value_type(name)
+            if value_type is not None and (*part_keys, name) in substituted:
                 try:
-                    part[name] = msgspec.convert(value, kind, strict=False)
+                    part[name] = msgspec.convert(value, value_type, strict=False)
                 except msgspec.ValidationError:
-                    continue  # the schema's own check will say so
+                    continue  # validating the schema reports it
 
 
-def check_schema(schema: dict[str, Any], keys: Keys, report: Report) -> None:
-    """Note what is wrong with a schema, and warn of keywords nobody knows."""
-    for place, part in subschemas(schema, keys):
+def check_schema(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    """Report what is invalid in a schema, and its unknown keywords."""
+    for part_keys, part in subschemas(schema, keys):
         for name, value in part.items():
             if name not in KEYWORDS and not name.startswith("x-"):
-                report.unknown_field((*place, name), value, KEYWORDS)
-        _check_type(part, place, report)
-    _check_shape(schema, keys, report)
+                diagnostics.unknown_field((*part_keys, name), value, KEYWORDS)
+        _check_type(part, part_keys, diagnostics)
+    _check_structure(schema, keys, diagnostics)
     if schema.get("$schema", _DIALECT) == _DIALECT and not jsonschema_rs.meta.is_valid(schema):
         meta_schema = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})  # 4 MiB
         for error in meta_schema.iter_errors(schema):
-            place = (*keys, *error.instance_path)
-            if not report.failed(place):
-                report.error(place, _said(error.message, report))
-    if not report.failed(keys):
-        _compile(schema, keys, report)
+            position = (*keys, *error.instance_path)
+            if not diagnostics.failed(position):
+                diagnostics.error(position, _shortened(error.message, diagnostics))
+    if not diagnostics.failed(keys):
+        _compile(schema, keys, diagnostics)
 
 
-def _compile(schema: dict[str, Any], keys: Keys, report: Report) -> None:
+def _compile(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics) -> None:
     try:
         jsonschema_rs.validator_for(schema, retriever=refuse_remote)
     except jsonschema_rs.ValidationError as error:
-        message, place = error.message, (*keys, *error.instance_path)
+        message, position = error.message, (*keys, *error.instance_path)
     except (jsonschema_rs.ReferencingError, ValueError) as error:
-        message, place = str(error), keys
+        message, position = str(error), keys
     else:
         return
-    # A reference that leads nowhere is reported without its place, but by its name.
-    blamed = [
+    # The error of an unresolvable reference has no position, but quotes the reference.
+    quoted = [
         ((*part_keys, "$ref"), part["$ref"])
         for part_keys, part in subschemas(schema, keys)
-        if place == keys and _names(message, part.get("$ref"))
+        if position == keys and _quotes(message, part.get("$ref"))
     ]
-    for reference_keys, reference in blamed:
-        shown = report.shown(reference)
-        report.error(reference_keys, f"expected a reference into this schema, got {shown}")
-    if not blamed:
-        report.error(place, _said(message, report))
+    for reference_keys, reference in quoted:
+        value = diagnostics.format_value(reference)
+        diagnostics.error(reference_keys, f"expected a reference into this schema, got {value}")
+    if not quoted:
+        diagnostics.error(position, _shortened(message, diagnostics))
 
 
-def _check_type(schema: dict[str, Any], keys: Keys, report: Report) -> None:
+def _check_type(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics) -> None:
     if "type" not in schema:
         return
-    kinds = schema["type"]
-    for place, kind in (
-        [((*keys, "type", index), each) for index, each in enumerate(kinds)]
-        if isinstance(kinds, list)
-        else [((*keys, "type"), kinds)]
+    types = schema["type"]
+    for position, name in (
+        [((*keys, "type", index), each) for index, each in enumerate(types)]
+        if isinstance(types, list)
+        else [((*keys, "type"), types)]
     ):
-        if kind not in TYPES:
-            hint = ": write it in quotes" if kind is None else suggestion(str(kind), TYPES)
-            report.error(place, f"expected one of {', '.join(TYPES)}, got {report.shown(kind)}{hint}")
+        if name not in TYPES:
+            hint = ": write it in quotes" if name is None else did_you_mean(str(name), TYPES)
+            got = f"{diagnostics.format_value(name)}{hint}"
+            diagnostics.error(position, f"expected one of {', '.join(TYPES)}, got {got}")
 
 
-def _check_shape(schema: Any, keys: Keys, report: Report) -> None:
-    """Check what a Dockfile asks beyond JSON Schema, at the root and in properties."""
+def _check_structure(schema: Any, keys: KeyPath, diagnostics: Diagnostics) -> None:
+    """Check the rules of Dockfiles that go beyond JSON Schema, at the root and in properties and items."""
     if not isinstance(schema, dict):
         return
-    properties, required, kinds = schema.get("properties"), schema.get("required"), schema.get("type")
-    listed = properties if isinstance(properties, dict) else {}
+    properties, required, types = schema.get("properties"), schema.get("required"), schema.get("type")
+    declared = properties if isinstance(properties, dict) else {}
     names = required if isinstance(required, list) else []
     for index, name in enumerate(names):
-        place = (*keys, "required", index)
+        position = (*keys, "required", index)
         if name in names[:index]:
-            report.error(place, f"{report.shown(name)} is in the list twice")
-        elif listed and isinstance(name, str) and name not in listed:
-            report.error(place, f"{report.shown(name)} is not in properties{suggestion(name, listed)}")
-    is_array = kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
+            diagnostics.error(position, f"{diagnostics.format_value(name)} is in the list twice")
+        elif declared and isinstance(name, str) and name not in declared:
+            value = diagnostics.format_value(name)
+            diagnostics.error(position, f"{value} is not in properties{did_you_mean(name, declared)}")
+    is_array = types == "array" or (isinstance(types, list) and "array" in types)
     if is_array and not {"items", "prefixItems"} & schema.keys():
-        report.error((*keys, "items"), "required with type array, but missing")
-    for name, part in listed.items():
-        _check_shape(part, (*keys, "properties", name), report)
-    _check_shape(schema.get("items"), (*keys, "items"), report)
+        diagnostics.error((*keys, "items"), "required with type array, but missing")
+    for name, part in declared.items():
+        _check_structure(part, (*keys, "properties", name), diagnostics)
+    _check_structure(schema.get("items"), (*keys, "items"), diagnostics)
 
 
-def subschemas(schema: Any, keys: Keys) -> Iterator[tuple[Keys, dict[str, Any]]]:
-    """Yield a schema and every schema in it, with the place of each."""
+def subschemas(schema: Any, keys: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Yield a schema and every schema nested in it, each with its key path."""
     if not isinstance(schema, dict):
         return
     yield keys, schema
     for name, value in schema.items():
-        place = (*keys, name)
-        parts: list[tuple[Keys, Any]] = []
+        parts: list[tuple[KeyPath, Any]] = []
         if name in _SCHEMA:
-            parts = [(place, value)]
+            parts = [((*keys, name), value)]
         elif name in _SCHEMA_LIST and isinstance(value, list):
-            parts = [((*place, index), each) for index, each in enumerate(value)]
+            parts = [((*keys, name, index), each) for index, each in enumerate(value)]
         elif name in _SCHEMA_MAP and isinstance(value, dict):
-            parts = [((*place, key), each) for key, each in value.items()]
+            parts = [((*keys, name, key), each) for key, each in value.items()]
         for part_keys, part in parts:
             yield from subschemas(part, part_keys)
 
 
-def _names(message: str, reference: Any) -> bool:
-    """Tell whether a message is about a reference: it quotes the end of its address, or its fragment."""
+def _quotes(message: str, reference: Any) -> bool:
+    """Return whether a message quotes a reference: the end of its URI, or its fragment."""
     parts = reference.split("#") if isinstance(reference, str) else []
     return any(f"'{part}'" in message or f"/{part}'" in message for part in parts if part)
 
 
-def _said(message: str, report: Report) -> str:
-    """Return a validator's own words, which may quote a whole schema, at a readable length."""
-    return cut(report.redactor.mask(message), 200)
+def _shortened(message: str, diagnostics: Diagnostics) -> str:
+    return truncate(diagnostics.redactor.mask(message), _MAX_MESSAGE)
 
 
-def _keyword_type(name: str) -> Any:
-    if name in _NUMBER:
+def _value_type(keyword: str) -> Any:
+    if keyword in _NUMBER:
         return int | float
-    return bool if name in _FLAG | _SCHEMA else None
+    return bool if keyword in _BOOLEAN | _SCHEMA else None

@@ -1,4 +1,4 @@
-"""What a Dockfile asks of this service, and what of it is not served."""
+"""What `dockrion run` and `dockrion validate` print about a Dockfile, and why they may refuse to serve it."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,24 +6,20 @@ from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.dockfile.loading import Loaded
 from dockrion.dockfile.structs import Dockfile
 
-_ALIKE = 0.85  # authn and polices are, author is not
+_SIMILARITY = 0.85  # reached by `authn` and `polices`, not by `author`
 
 
 def unserved(loaded: Loaded) -> list[str]:
-    """Return a line for each thing the Dockfile asks for that this version cannot serve.
-
-    Args:
-        loaded: The Dockfile, and what it holds that this version does not know.
-    """
+    """Return a line for each setting that this version cannot enforce, and must therefore refuse to serve."""
     return [f"{path}: not served by this version: {reason}" for path, reason in _unserved(loaded)]
 
 
 def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
-    """Return in a few lines what the Dockfile makes of this service.
+    """Return a summary of the service in a few lines.
 
     Args:
         loaded: The Dockfile.
-        endpoints: Methods and paths of what it serves.
+        endpoints: The endpoints, as `METHOD /path`.
     """
     dockfile = loaded.dockfile
     agent = dockfile.agent
@@ -33,7 +29,7 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
         ("listens", f"{dockfile.expose.host}:{dockfile.expose.port}"),
         ("backend", dockfile.streaming.backend),
         *(("serves", endpoint) for endpoint in endpoints),
-        ("lets in", _let_in(dockfile.auth)),
+        ("callers", _callers(dockfile.auth)),
         *(("ignores", ignored) for ignored in _ignored(dockfile)),
     ]
     text, previous = "", ""
@@ -43,31 +39,31 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
     return text
 
 
-def _let_in(auth: AuthSpec | None) -> str:
+def _callers(auth: AuthSpec | None) -> str:
     if auth is None or auth.mode == "none":
         return "everybody"
-    return f"who proves to be somebody: {auth.mode}"
+    return f"authenticated by {auth.mode}"
 
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
     if dockfile.agent.mode == "url" and dockfile.allowed_tools is not None:
-        yield "policies.tools", "an agent process of its own calls tools where nobody can stop it"
+        yield "policies.tools", "the tool calls of a separate agent process cannot be intercepted"
     for path in loaded.unknown:
         for section in ("auth", "policies"):
             if path.startswith(f"{section}."):
-                yield path, "an unknown field, which cannot be enforced; correct it or take it out"
+                yield path, "an unknown field cannot be enforced; correct or remove it"
             if _misspells(path, section):
-                yield path, f"an unknown section that looks like {section}; correct it or rename it"
+                yield path, f"an unknown section that resembles {section}; correct or rename it"
 
 
 def _misspells(name: str, section: str) -> bool:
-    """Tell whether a name is meant to be a section's, which would leave the service open."""
-    from difflib import SequenceMatcher  # noqa: PLC0415  a sound Dockfile does without
+    """Return whether a name seems to be a section's, misspelt: the service would be unprotected."""
+    from difflib import SequenceMatcher  # noqa: PLC0415  memory: most Dockfiles have no unknown field
 
     name = name.lower()
-    alike = SequenceMatcher(None, name, section).ratio() >= _ALIKE or sorted(name) == sorted(section)
-    return name.isalpha() and alike
+    similar = SequenceMatcher(None, name, section).ratio() >= _SIMILARITY or sorted(name) == sorted(section)
+    return name.isalpha() and similar
 
 
 def _ignored(dockfile: Dockfile) -> Iterator[str]:
@@ -80,7 +76,7 @@ def _ignored(dockfile: Dockfile) -> Iterator[str]:
             yield f"agent.{name} (the {agent.mode} is invoked)"
     arguments = dockfile.arguments
     if not agent.takes_config and (arguments.config is not None or arguments.allow_request_config):
-        yield "arguments.config and allow_request_config (the agent is no graph and no runnable)"
+        yield "arguments.config and allow_request_config (the agent is neither a graph nor a runnable)"
     if streaming.id_generator.type == "uuid" and streaming.id_generator.handler is not None:
         yield "streaming.id_generator.handler (type is uuid)"
     for name in ("tracing", "metrics", "langfuse"):

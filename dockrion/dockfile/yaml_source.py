@@ -1,7 +1,20 @@
-"""YAML text as plain values, with the place of each.
+"""YAML text as plain values, with the position of each value.
 
-The node tree is kept, so that any value's line and column can be looked up when a message
-needs them.
+PyYAML composes a tree of nodes, which know their line and column, and constructs values from them, which do
+not. `Document` keeps the tree. Values are addressed by key path, the mapping keys and list indices from the
+root: `("secrets", "required", 0, "name")`. When a message needs a position, `Document.position` follows the
+key path through the tree. So values stay plain, and positions cost time only where there is an error.
+
+A document passes three stages:
+
+1. Compose. A syntax error ends the loading, as the tree is incomplete.
+2. Measure. Aliases make the tree a graph, which must have no cycle, and at most 100,000 values and 100 levels
+   with every alias expanded. Later stages may then recurse.
+3. Check. Constructs that YAML allows and a Dockfile does not (duplicate keys, keys that are not strings,
+   tags) are collected in `Document.errors`, scalars are read, and merge keys (`<<`) are resolved. The
+   document can still be built, so that errors in its fields are reported together with these.
+
+Scalars follow YAML 1.1, except that dates and a plain `=` stay strings.
 """
 
 from collections.abc import Callable
@@ -11,28 +24,28 @@ from typing import Any, NamedTuple
 import yaml
 from msgspec import UNSET
 
-from dockrion.dockfile.problems import DockfileError, Keys, Problem, one_line
+from dockrion.dockfile.problems import DockfileError, KeyPath, Problem, one_line
 
 _MAX_BYTES = 1024 * 1024
 _MAX_NODES = 100_000
 _MAX_DEPTH = 100
 _MAX_BITS = 64
 _CORE = "tag:yaml.org,2002:"
-_NOT_RESOLVED = {f"{_CORE}timestamp", f"{_CORE}value"}  # dates, and a plain `=`, stay strings
+_KEPT_AS_STRINGS = {f"{_CORE}timestamp", f"{_CORE}value"}  # dates, and a plain `=`
 _TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
 
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {  # noqa: RUF012  declared so by PyYAML
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_RESOLVED]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _KEPT_AS_STRINGS]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
-class Note(NamedTuple):
-    """Something a Dockfile must not have, though it is YAML."""
+class InvalidNode(NamedTuple):
+    """A construct that YAML allows and a Dockfile does not."""
 
-    keys: Keys
+    keys: KeyPath
     line: int
     column: int
     message: str
@@ -43,14 +56,14 @@ class Document:
 
     Args:
         text: The YAML.
-        file: What problems call the file.
+        file: The file's name in messages.
 
     Raises:
-        DockfileError: The text cannot be read as one such document.
+        DockfileError: The text is not such a document.
     """
 
     def __init__(self, text: str, file: str) -> None:
-        self.notes: list[Note] = []
+        self.errors: list[InvalidNode] = []  # what a Dockfile must not contain
         self._file = file
         self._scalars: dict[int, Any] = {}
         self._loader, root = self._compose(text)
@@ -59,40 +72,40 @@ class Document:
         if not isinstance(root, yaml.MappingNode):
             raise self._fatal(1, 1, "expected a mapping of sections")
         self._root = root
-        self._refuse_bombs()
+        self._check_size()
         self._check(root, (), set())
 
-    def build(self, scalar: Callable[[Keys, str], Any]) -> Any:
+    def build(self, scalar: Callable[[KeyPath, str], Any]) -> Any:
         """Return the document as plain values.
 
         Args:
-            scalar: Gets the keys and the text of each string, and returns its value.
+            scalar: Called with the key path and the text of each string; returns its value.
         """
         return self._build(self._root, (), scalar)
 
-    def text(self, keys: Keys) -> str | None:
-        """Return a scalar as it is written, or None if something else stands there."""
+    def text(self, keys: KeyPath) -> str | None:
+        """Return the source text of a scalar, or None if there is no scalar at the key path."""
         pair = self._find(keys)
         return pair[1].value if pair and isinstance(pair[1], yaml.ScalarNode) else None
 
-    def position(self, keys: Keys) -> tuple[int, int]:
-        """Return line and column of a value, or of the innermost parent that is there."""
+    def position(self, keys: KeyPath) -> tuple[int, int]:
+        """Return line and column of a value, or of its innermost parent that exists."""
         while keys:
             if pair := self._find(keys):
-                return _place(pair[1])
+                return _position(pair[1])
             keys = keys[:-1]
         return 1, 1
 
-    def key_position(self, keys: Keys) -> tuple[int, int]:
+    def key_position(self, keys: KeyPath) -> tuple[int, int]:
         """Return line and column of a mapping's key."""
         pair = self._find(keys)
-        return _place(pair[0]) if pair else self.position(keys)
+        return _position(pair[0]) if pair else self.position(keys)
 
     def _compose(self, text: str) -> tuple[_Loader, yaml.Node | None]:
         try:
             loader = _Loader(text)
         except yaml.reader.ReaderError as error:
-            line, column = _count(text[: error.position])
+            line, column = _end_position(text[: error.position])
             message = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
             raise self._fatal(line, column, message) from None
         try:
@@ -108,7 +121,7 @@ class Document:
             mark, message = loader.get_mark(), "not a valid escape"  # "\UFFFFFFFF"
         raise self._fatal(mark.line + 1, mark.column + 1, message)
 
-    def _refuse_bombs(self) -> None:
+    def _check_size(self) -> None:
         try:
             size, depth = self._measure(self._root, {}, set())
         except RecursionError:
@@ -119,24 +132,24 @@ class Document:
             raise self._fatal(1, 1, _TOO_DEEP)
 
     def _measure(
-        self, node: yaml.Node, known: dict[int, tuple[int, int]], parents: set[int]
+        self, node: yaml.Node, measured: dict[int, tuple[int, int]], parents: set[int]
     ) -> tuple[int, int]:
-        """Return how many values a node stands for, aliases expanded, and how deep they nest."""
-        if id(node) in known:
-            return known[id(node)]
+        """Return the number of values in a node, aliases expanded, and the depth of their nesting."""
+        if id(node) in measured:
+            return measured[id(node)]
         if id(node) in parents:
-            raise self._fatal(*_place(node), "an alias contains itself")
+            raise self._fatal(*_position(node), "an alias contains itself")
         parents.add(id(node))
         size, depth = 1, 0
         for child in _children(node):
-            child_size, child_depth = self._measure(child, known, parents)
+            child_size, child_depth = self._measure(child, measured, parents)
             size, depth = size + child_size, max(depth, child_depth)
         parents.remove(id(node))
-        known[id(node)] = size, depth + 1
+        measured[id(node)] = size, depth + 1
         return size, depth + 1
 
-    def _check(self, node: yaml.Node, keys: Keys, seen: set[int]) -> None:
-        """Note what YAML allows and a Dockfile does not, read scalars, and resolve `<<`."""
+    def _check(self, node: yaml.Node, keys: KeyPath, seen: set[int]) -> None:
+        """Collect errors, read scalars, and resolve merge keys (`<<`)."""
         if id(node) in seen:
             return
         seen.add(id(node))
@@ -152,31 +165,31 @@ class Document:
             try:
                 self._loader.flatten_mapping(node)
             except yaml.MarkedYAMLError as error:
-                self._note(node, keys, error.problem or "cannot be merged")
+                self._error(node, keys, error.problem or "cannot be merged")
             for key, value in _pairs(node):
                 self._check(value, (*keys, key.value), seen)
 
-    def _check_keys(self, node: yaml.MappingNode, keys: Keys) -> None:
-        first: dict[str, int] = {}
+    def _check_keys(self, node: yaml.MappingNode, keys: KeyPath) -> None:
+        lines: dict[str, int] = {}
         for key, _ in node.value:
             if key.tag == f"{_CORE}merge":
                 continue
             if key.tag != f"{_CORE}str" or not isinstance(key, yaml.ScalarNode):
-                self._note(key, keys, "a key must be a string: write it in quotes")
+                self._error(key, keys, "a key must be a string: write it in quotes")
             elif not is_unicode(key.value):
-                self._note(key, keys, "a key is not valid Unicode")
-            elif key.value in first:
-                line = first[key.value]
-                self._note(key, (*keys, key.value), f"duplicate key, it is on line {line} already")
+                self._error(key, keys, "a key is not valid Unicode")
+            elif key.value in lines:
+                line = lines[key.value]
+                self._error(key, (*keys, key.value), f"duplicate key, first used on line {line}")
             else:
-                first[key.value] = _place(key)[0]
+                lines[key.value] = _position(key)[0]
 
-    def _expect_tag(self, node: yaml.Node, name: str, keys: Keys) -> None:
+    def _expect_tag(self, node: yaml.Node, name: str, keys: KeyPath) -> None:
         if node.tag != _CORE + name:
-            self._note(node, keys, "a tag is not supported here")
+            self._error(node, keys, "tags are not supported")
 
-    def _read(self, node: yaml.ScalarNode, keys: Keys) -> Any:
-        """Return a scalar's value; `msgspec.UNSET` if it has none, which is noted."""
+    def _read(self, node: yaml.ScalarNode, keys: KeyPath) -> Any:
+        """Return a scalar's value, or `msgspec.UNSET` and an error if it is invalid."""
         kind = node.tag.removeprefix(_CORE)
         try:
             match kind:
@@ -197,15 +210,15 @@ class Document:
             problem = f"not a valid {kind}"
         else:
             if isinstance(value, int) and value.bit_length() >= _MAX_BITS:
-                problem = f"an integer of more than {_MAX_BITS} bits"
+                problem = f"integer of more than {_MAX_BITS} bits"
             elif isinstance(value, str) and not is_unicode(value):
                 problem = "not valid Unicode"
             else:
                 return value
-        self._note(node, keys, problem)
+        self._error(node, keys, problem)
         return UNSET
 
-    def _build(self, node: yaml.Node, keys: Keys, scalar: Callable[[Keys, str], Any]) -> Any:
+    def _build(self, node: yaml.Node, keys: KeyPath, scalar: Callable[[KeyPath, str], Any]) -> Any:
         if isinstance(node, yaml.MappingNode):
             return {key.value: self._build(value, (*keys, key.value), scalar) for key, value in _pairs(node)}
         if isinstance(node, yaml.SequenceNode):
@@ -213,14 +226,14 @@ class Document:
         value = self._scalars[id(node)]
         return scalar(keys, value) if isinstance(value, str) else value
 
-    def _find(self, keys: Keys) -> tuple[yaml.Node, yaml.Node] | None:
-        """Return the key's node and the value's node."""
+    def _find(self, keys: KeyPath) -> tuple[yaml.Node, yaml.Node] | None:
+        """Return the nodes of a key and its value."""
         pair: tuple[yaml.Node, yaml.Node] = (self._root, self._root)
         for key in keys:
             node = pair[1]
             found = None
             if isinstance(node, yaml.MappingNode):
-                # The last one wins: keys merged in with `<<` come first.
+                # The last one is effective: keys merged in with `<<` precede the mapping's own.
                 found = next((each for each in reversed(_pairs(node)) if each[0].value == key), None)
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
                 found = (node.value[key], node.value[key])
@@ -229,18 +242,18 @@ class Document:
             pair = found
         return pair
 
-    def _note(self, node: yaml.Node, keys: Keys, message: str) -> None:
-        self.notes.append(Note(keys, *_place(node), message))
+    def _error(self, node: yaml.Node, keys: KeyPath, message: str) -> None:
+        self.errors.append(InvalidNode(keys, *_position(node), message))
 
     def _fatal(self, line: int, column: int, message: str) -> DockfileError:
         return DockfileError([Problem(self._file, line, column, "", one_line(message))])
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file of a sane size.
+    """Read a UTF-8 file of at most 1 MiB.
 
     Raises:
-        DockfileError: It cannot be read, is too large, or is no UTF-8.
+        DockfileError: It cannot be read, is too large, or is not UTF-8.
     """
     file = str(path)
     try:
@@ -254,7 +267,7 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line, column = _count(data[: error.start].decode("utf-8-sig", "replace"))
+        line, column = _end_position(data[: error.start].decode("utf-8-sig", "replace"))
         raise DockfileError([Problem(file, line, column, "", "not UTF-8 text")]) from None
 
 
@@ -268,17 +281,17 @@ def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     return [(key, value) for key, value in node.value if key.tag == f"{_CORE}str" and is_unicode(key.value)]
 
 
-def _place(node: yaml.Node) -> tuple[int, int]:
+def _position(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _count(text: str) -> tuple[int, int]:
-    """Return line and column of what follows the text."""
+def _end_position(text: str) -> tuple[int, int]:
+    """Return line and column of the character after the text."""
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 def is_unicode(text: str) -> bool:
-    """Tell whether text has no lone surrogates: an escape, or undecodable bytes, can make them."""
+    """Return whether text has no lone surrogates, which escapes and undecodable bytes can produce."""
     try:
         text.encode()
     except UnicodeEncodeError:

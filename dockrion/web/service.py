@@ -14,7 +14,7 @@ from dockrion.auth.factory import create_authenticator
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
-from dockrion.dockfile.auth_structs import SafetySpec
+from dockrion.dockfile.limits_structs import SafetySpec
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log

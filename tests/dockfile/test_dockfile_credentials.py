@@ -152,14 +152,14 @@ def test_values_are_confidential(loaded: Callable[..., Loaded]) -> None:
     [
         (
             "auth: {}",
-            ["5:7: auth.api_keys: a key of default has fewer than 16 characters: it may be guessed"],
+            ["5:7: auth.api_keys: a key of default has fewer than 16 characters and may be guessed"],
         ),
         (
             "auth: {api_keys: {prefix: K_}, roles: [{name: a}]}",
             [
-                "5:8: auth.api_keys: a key of default has fewer than 16 characters: it may be guessed",
-                "5:32: auth.roles: none is named b: the API key of that name opens nothing",
-                "5:32: auth.roles: none is named default: the API key of that name opens nothing",
+                "5:8: auth.api_keys: a key of default has fewer than 16 characters and may be guessed",
+                "5:32: auth.roles: no role is named b: the API key of that name has no permissions",
+                "5:32: auth.roles: no role is named default: the API key of that name has no permissions",
             ],
         ),
     ],

@@ -127,12 +127,12 @@ def test_empty_files_beside_the_dockfile_are_fine(write: Callable[..., Path]) ->
     ("name", "content", "expected"),
     [
         ("env.yaml", b"A: [1]\nA: 2\nB: {}", [
-            "env.yaml:2:1: A: duplicate key, it is on line 1 already",
-            "env.yaml:3:4: B: expected text, a number, or true or false",
+            "env.yaml:2:1: A: duplicate key, first used on line 1",
+            "env.yaml:3:4: B: expected a string, a number, true or false",
         ]),
         ("env.yaml", b"- A", ["env.yaml:1:1: not a valid YAML mapping"]),
         ("env.yml", b"PASSWORD: *hunter2", ["env.yml:1:11: not a valid YAML mapping"]),
-        ("env.yml", b"PASSWORD: !hunter2 x", ["env.yml:1:11: PASSWORD: a tag is not supported here"]),
+        ("env.yml", b"PASSWORD: !hunter2 x", ["env.yml:1:11: PASSWORD: tags are not supported"]),
         (".env", b"A=\xff", [".env:1:3: not UTF-8 text"]),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dockrion.dockfile import Dockfile, Loaded, summary, unserved
-from dockrion.dockfile.annotations import kinds
+from dockrion.dockfile.annotations import allowed_types
 from dockrion.dockfile.reference import json_schema, table
 
 SOUND: dict[str, Any] = {
@@ -21,9 +21,9 @@ SOUND: dict[str, Any] = {
 
 def leaves(section: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     for field in msgspec.structs.fields(section):
-        kind = next(kinds(field.type))
+        kind = next(allowed_types(field.type))
         path = prefix + field.encode_name
-        if get_origin(kind.base) is list and (item := next(kinds(get_args(kind.base)[0])).section):
+        if get_origin(kind.base) is list and (item := next(allowed_types(get_args(kind.base)[0])).section):
             yield path
             yield from leaves(item, f"{path}[].")
         elif kind.section:
@@ -48,7 +48,7 @@ def test_the_table_lists_every_field() -> None:
 
 def test_rows_of_the_table() -> None:
     found = rows()
-    assert found["version"] == ("required", '"1.0". The version of this format.')
+    assert found["version"] == ("required", '"1.0". Version of the Dockfile format.')
     assert found["expose.port"] == ("8080", "an integer, 1\N{EN DASH}65535. The port to listen on.")
     assert found["expose.streaming"][0] == "`sse`"
     assert found["expose.streaming"][1].startswith("one of sse, websocket, none. ")
@@ -113,20 +113,20 @@ def test_summary_of_the_defaults(loaded: Callable[..., Loaded]) -> None:
         "backend  memory",
         "serves   GET /",
         "         POST /invoke",
-        "lets in  everybody",
+        "callers  everybody",
     ]
 
 
 @pytest.mark.parametrize(
-    ("auth", "who"),
+    ("auth", "callers"),
     [
         ("{mode: none}", "everybody"),
-        ("{}", "who proves to be somebody: api_key"),
-        ("{mode: jwt, jwt: {public_key_env: K}}", "who proves to be somebody: jwt"),
+        ("{}", "authenticated by api_key"),
+        ("{mode: jwt, jwt: {public_key_env: K}}", "authenticated by jwt"),
     ],
 )
-def test_summary_says_who_is_let_in(auth: str, who: str, loaded: Callable[..., Loaded]) -> None:
-    assert summary(loaded(f"auth: {auth}"), []).splitlines()[-1] == f"lets in  {who}"
+def test_summary_names_the_callers(auth: str, callers: str, loaded: Callable[..., Loaded]) -> None:
+    assert summary(loaded(f"auth: {auth}"), []).splitlines()[-1] == f"callers  {callers}"
 
 
 def test_summary_of_what_is_ignored(loaded: Callable[..., Loaded]) -> None:

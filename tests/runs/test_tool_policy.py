@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.dockfile.auth_structs import PoliciesSpec, ToolsSpec
+from dockrion.dockfile.limits_structs import PoliciesSpec, ToolsSpec
 from dockrion.dockfile.structs import AgentSpec, Dockfile, ExposeSpec, IoSchemaSpec
 from dockrion.events import EventFilter
 from dockrion.runs.context import RunSession
