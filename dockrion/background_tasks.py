@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_CANCEL_AGAIN_SECONDS = 0.02
 
 
 class BackgroundTasks:
@@ -40,3 +41,13 @@ class BackgroundTasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
+
+    async def cancel_until_done(self) -> None:
+        """Cancel every task again and again until it is done.
+
+        For tasks inside of a library that may swallow a cancellation, as redis-py does while it connects.
+        """
+        while pending := set(self._tasks):
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)

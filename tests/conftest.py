@@ -86,7 +86,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         if isinstance(backend, MemoryBackend):
             assert not backend._logs
         if isinstance(backend, RedisBackend):
-            assert not backend._watching._watched
+            assert not backend._subscriptions._subscriptions
         assert not any(log.watches or log.subscribers for log in logs)
 
 

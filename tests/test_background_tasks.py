@@ -57,3 +57,25 @@ async def test_cancel_leaves_behind_what_does_not_end() -> None:
 
 async def test_cancel_without_tasks_returns() -> None:
     await BackgroundTasks().cancel(timeout=0.0)
+
+
+async def test_cancel_until_done_outlasts_swallowed_cancellations() -> None:
+    tasks = BackgroundTasks()
+    swallowed: list[int] = []
+    started = asyncio.Event()
+
+    async def connect() -> None:
+        started.set()
+        while len(swallowed) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(1)
+        await asyncio.Event().wait()
+
+    task = tasks.start(connect())
+    await started.wait()
+    await tasks.cancel_until_done()
+    assert task.cancelled()
+    assert len(swallowed) == 2
+    assert not len(tasks)

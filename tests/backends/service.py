@@ -14,8 +14,10 @@ from redis import Redis
 from dockrion.backends.follow import follow
 from dockrion.backends.pages import Page
 from dockrion.backends.redis import RedisBackend, backend, leases
-from dockrion.backends.redis.client import Link, end
+from dockrion.backends.redis.client import RedisClient
+from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command, Keys
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import MAX_EVENTS, TIMEOUT_SECONDS, forget
 from tests.servers import KINDS, shared
@@ -42,7 +44,7 @@ class Service:
             self.server.url, agent=self.agent, max_events=max_events, ttl=ttl, max_run_duration=60
         )
         self._alive.append(made)
-        await wait_until(lambda: self.ask("EXISTS", self.keys.control(made.replica)))
+        await wait_until(lambda: self.ask("EXISTS", self.keys.inbox(made.replica)))
         return made
 
     async def replicas(self, number: int) -> list[RedisBackend]:
@@ -51,10 +53,10 @@ class Service:
     async def kill(self, made: RedisBackend) -> None:
         """End a replica as a crash does: without a good-bye."""
         self._alive.remove(made)
-        await end(made._tasks)
-        await made._watching.aclose()
-        await made._link.aclose()
-        made._link.away = True  # nothing connects any more
+        await made._tasks.cancel_until_done()
+        await made._subscriptions.aclose()
+        await made._client.aclose()
+        made._client.health.state = Health.UNREACHABLE  # nothing connects any more
 
     async def close(self, made: RedisBackend) -> None:
         """End a replica as it should end."""
@@ -121,14 +123,14 @@ def _beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 async def paused(made: RedisBackend) -> AsyncIterator[None]:
     """Keep a replica from beating, as if its process stood still."""
     held, goes_on = asyncio.Event(), asyncio.Event()
-    beat = made._custody.beat
+    beat = made._leases.beat
 
     async def late() -> bool:
         held.set()
         await goes_on.wait()
         return await beat()
 
-    with patch.object(made._custody, "beat", late):
+    with patch.object(made._leases, "beat", late):
         await held.wait()
         try:
             yield
@@ -139,18 +141,18 @@ async def paused(made: RedisBackend) -> AsyncIterator[None]:
 @contextmanager
 def reply_lost(times: int = 1) -> Iterator[None]:
     """Let Redis do what replicas ask for, and then let the reply get lost, so many times."""
-    send = Link.send
+    send = RedisClient.send
     left = times
 
-    async def lost(link: Link, *commands: Command) -> list[Any]:
+    async def lost(client: RedisClient, *commands: Command) -> list[Any]:
         nonlocal left
-        replies = await send(link, *commands)
+        replies = await send(client, *commands)
         if left:
             left -= 1
             raise ServiceUnavailable("the reply is lost")
         return replies
 
-    with patch.object(Link, "send", lost):
+    with patch.object(RedisClient, "send", lost):
         yield
 
 
@@ -166,7 +168,8 @@ async def following(made: RedisBackend, run_id: str, limit: int | None = None) -
             async for page in found:
                 pages.append(page)  # noqa: PERF401  whoever follows sees each as it comes
 
-    reader = asyncio.create_task(read())
+    tasks = BackgroundTasks()
+    reader = tasks.start(read())
     waiter = asyncio.create_task(entered.wait())
     await asyncio.wait((reader, waiter), timeout=TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()
@@ -176,7 +179,7 @@ async def following(made: RedisBackend, run_id: str, limit: int | None = None) -
         assert entered.is_set()
         yield pages
     finally:
-        await end([reader])
+        await tasks.cancel_until_done()
 
 
 def seen(pages: list[Page]) -> list[int]:

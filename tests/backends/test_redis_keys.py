@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dockrion.backends.redis import index, leases, records
+from dockrion.backends.redis import index, records
 from dockrion.errors import RunExists, RunNotFound, ServiceUnavailable
 from dockrion.events import Entry
 from tests.backends.conformance import Writer, begin, begun, follow_all, moved, new_run
@@ -65,7 +65,7 @@ async def test_a_finished_run_expires_after_its_time(service: Service) -> None:
 
 @pytest.mark.usefixtures("fast")
 async def test_an_expired_run_is_swept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(index, "_SETTLE_SECONDS", 0)
     one = await service.replica(ttl=1)
     stays = await begun(one, 1)
     writers = [await begun(one, 1) for _ in range(5)]

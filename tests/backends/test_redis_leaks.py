@@ -23,7 +23,7 @@ def ours(service: Service) -> int:
 
 
 async def nothing_left(made: RedisBackend) -> None:
-    await wait_until(lambda: not made._watching._watched and not made._watching._tasks)
+    await wait_until(lambda: not made._subscriptions._subscriptions and not len(made._subscriptions._tasks))
 
 
 async def read(made: RedisBackend, writer: Writer, limit: int | None) -> None:
@@ -57,7 +57,7 @@ async def test_a_thousand_readers_leave_nothing(service: Service) -> None:
     for writer in writers:
         assert service.readers(writer.run_id) == {}
         await writer.finish()
-    assert not owner._custody._owned
+    assert not owner._leases._owned
     assert ours(service) <= before + POOL
     await service.close(other)
     await service.close(owner)
@@ -95,8 +95,8 @@ async def test_runs_that_are_over_are_forgotten(service: Service) -> None:
     one = await service.replica()
     for writer in [await begun(one, 1) for _ in range(50)]:
         await writer.finish()
-    custody = one._custody
-    await wait_until(lambda: not (custody._owned or custody._over or custody._unconfirmed))
+    leases = one._leases
+    await wait_until(lambda: not (leases._owned or leases._ended or leases._unconfirmed))
     assert service.ask("EXISTS", service.keys.owned(one.replica)) == 0
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
-from dockrion.backends.redis.client import end
+from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.leases import BEATS_TO_DEATH
 from dockrion.backends.redis.store import Store
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunClosed, RunExists
 from tests.backends.conformance import (
     MAX_EVENTS,
@@ -57,11 +58,10 @@ async def losses(made: Backend) -> AsyncIterator[list[str]]:
         async for run_id in made.lost_runs():
             heard.append(run_id)  # noqa: PERF401  each as it comes
 
-    task = asyncio.create_task(listen())
-    try:
-        yield heard
-    finally:
-        await end([task])
+    tasks = BackgroundTasks()
+    tasks.start(listen())
+    yield heard
+    await tasks.cancel_until_done()
 
 
 async def test_the_runs_of_a_dead_replica_are_ended_once(
@@ -94,7 +94,7 @@ async def test_the_runs_of_a_dead_replica_are_ended_once(
     told = Counter(str(record.__dict__) for record in caplog.records if record.getMessage() == "run failed")
     assert sum(told.values()) == len(writers)
     assert service.names().count(service.keys.owned(doomed.replica)) == 0
-    assert service.names().count(service.keys.control(doomed.replica)) == 0
+    assert service.names().count(service.keys.inbox(doomed.replica)) == 0
 
 
 async def test_whoever_was_taken_for_dead_writes_no_more(service: Service) -> None:
@@ -121,7 +121,7 @@ async def test_a_lost_run_is_told_once_and_forgotten(service: Service) -> None:
         await wait_until(lambda: lost)
         await some_beats(service, sleeper)
         assert lost == [writer.run_id]
-    assert sleeper._custody._owned == {}
+    assert sleeper._leases._owned == {}
 
 
 async def test_whoever_was_taken_for_dead_lives_on(service: Service) -> None:
@@ -205,10 +205,11 @@ async def test_nobody_dies_while_redis_is_away(kind: str, tmp_path: Path) -> Non
         key = "dockrion:away:{service}:replicas"
         await wait_until(lambda: server.command("HLEN", key) == 3)
         server.kill()
-        await wait_until(lambda: all(each._link.away for each in replicas))
+        states = [each._client.health for each in replicas]
+        await wait_until(lambda: all(each.state is Health.UNREACHABLE for each in states))
         await asyncio.sleep(0.05 * 3 * BEATS_TO_DEATH)
         server.start()
-        await wait_until(lambda: not any(each._link.away for each in replicas))
+        await wait_until(lambda: all(each.state is not Health.UNREACHABLE for each in states))
         counts = [int(count) for count in server.command("HVALS", key)]
         await wait_until(lambda: min(map(int, server.command("HVALS", key))) > max(counts) + BEATS_TO_DEATH)
         for writer in writers:
@@ -249,7 +250,7 @@ async def test_they_are_found_by_whoever_comes_later(service: Service) -> None:
 async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_dies(service: Service) -> None:
     one, other = await service.replicas(2)
     run = new_run()
-    one._custody.refused(run)  # a beat that is about to say so crosses the creation
+    one._leases.discard(run)  # a beat that is about to say so crosses the creation
     await one.create(run)
     service.ask("SREM", service.keys.owned(one.replica), run.run_id)
     members = service.keys.owned(one.replica)
@@ -262,9 +263,9 @@ async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_d
 async def test_a_creation_that_was_never_sent_does_not_end_the_run_of_that_name(service: Service) -> None:
     one = await service.replica()
     run = new_run()
-    one._custody.unconfirmed(new_run(run.run_id))
+    one._leases.track_unconfirmed(new_run(run.run_id))
     await one.create(run)
-    one._custody.unconfirmed(new_run(run.run_id))
-    await wait_until(lambda: not one._custody._unconfirmed)
+    one._leases.track_unconfirmed(new_run(run.run_id))
+    await wait_until(lambda: not one._leases._unconfirmed)
     assert not (await one.get(run.run_id)).finished
     assert service.ask("SMEMBERS", service.keys.owned(one.replica)) == {run.run_id.encode()}

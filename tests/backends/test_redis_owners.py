@@ -8,8 +8,8 @@ import pytest
 from redis.crc import key_slot
 
 from dockrion.backends import Backend
-from dockrion.backends.redis import leases, records
-from dockrion.backends.redis.client import Link
+from dockrion.backends.redis import index, records
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
@@ -59,13 +59,13 @@ async def test_runs_of_others_cost_a_listing_nothing(
         await begin(one, owner="ben")
     writer = await begin(one, owner="ann")
     sent: list[Command] = []
-    send = Link.send
+    send = RedisClient.send
 
-    async def noted(link: Link, *commands: Command) -> list[Any]:
+    async def noted(client: RedisClient, *commands: Command) -> list[Any]:
         sent.extend(commands)
-        return await send(link, *commands)
+        return await send(client, *commands)
 
-    monkeypatch.setattr(Link, "send", noted)
+    monkeypatch.setattr(RedisClient, "send", noted)
     assert await mine(one, "ann") == [writer.run]
     assert [command[0] for command in sent] == ["ZREVRANGEBYLEX", "HMGET"]
 
@@ -93,7 +93,7 @@ async def test_what_lists_a_live_run_does_not_expire_before_it(service: Service)
 async def test_an_owner_who_never_lists_does_not_fill_redis(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(index, "_SETTLE_SECONDS", 0)
     one = await service.replica(ttl=1)
     for _ in range(30):
         await (await begin(one, owner="ann")).finish()

@@ -173,7 +173,7 @@ async def test_a_run_that_was_created_at_the_second_call_stays(service: Service)
     with reply_lost(), pytest.raises(ServiceUnavailable):
         await one.create(run)
     await one.create(run)
-    await wait_until(lambda: not one._custody._unconfirmed)
+    await wait_until(lambda: not one._leases._unconfirmed)
     await Writer(one, run).write()
     assert run.run_id.encode() in service.ask("SMEMBERS", service.keys.owned(one.replica))
 
@@ -184,7 +184,7 @@ async def test_a_refused_twin_does_not_take_the_run_from_its_owners_care(service
     writer = await begun(one, 1)
     with pytest.raises(RunExists):
         await one.create(new_run(writer.run_id))
-    await wait_until(lambda: not one._custody._over)
+    await wait_until(lambda: not one._leases._ended)
     assert service.ask("SMEMBERS", service.keys.owned(one.replica)) == {writer.run_id.encode()}
 
 

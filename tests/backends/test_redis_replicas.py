@@ -8,7 +8,7 @@ import pytest
 
 from dockrion.backends.redis import backend as redis_backend
 from dockrion.backends.redis.store import Store
-from dockrion.backends.redis.subscriptions import Watching
+from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.errors import RunExists, SequenceConflict, TooManySubscribers
 from tests.backends.conformance import (
     TIMEOUT_SECONDS,
@@ -169,17 +169,17 @@ async def test_a_deleted_stream_of_notes_is_made_up_for(service: Service) -> Non
     writer = await begin(owner)
     async with following(other, writer.run_id) as pages:
         for number in range(1, 6):
-            service.ask("DEL", service.keys.control(other.replica))
+            service.ask("DEL", service.keys.inbox(other.replica))
             await writer.write()
             await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
 
 
 @pytest.mark.usefixtures("fast")
 async def test_notes_that_get_lost_are_made_up_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_backend, "_WATCHES_RENEWED_SECONDS", 0.1)
+    monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    with patch.object(Store, "_notes", return_value=[]):
+    with patch.object(Store, "_messages", return_value=[]):
         async with following(other, writer.run_id) as pages:
             for number in range(1, 4):
                 await writer.write()
@@ -191,7 +191,7 @@ async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begun(owner, 1)
     async with cancel_requests(owner) as heard:
-        with patch.object(Store, "_notes", return_value=[]):
+        with patch.object(Store, "_messages", return_value=[]):
             await other.request_cancel(writer.run_id, "enough")
         async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "enough")
@@ -204,7 +204,7 @@ async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
 async def test_watches_that_redis_forgot_are_told_again(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_backend, "_WATCHES_RENEWED_SECONDS", 0.1)
+    monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
     writer = await begun(owner, 1)
     async with other.watch(writer.run_id, limit=5):
@@ -213,19 +213,19 @@ async def test_watches_that_redis_forgot_are_told_again(
 
 
 async def _renewing(
-    watching: Watching, monkeypatch: pytest.MonkeyPatch
+    subscriptions: Subscriptions, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[asyncio.Task[None], asyncio.Event]:
     """Renew the watches of a replica, with the commands held on their way."""
-    link = watching._store.link
-    keep, held, goes_on = link.keep_each, asyncio.Event(), asyncio.Event()
+    client = subscriptions._store.client
+    send, held, goes_on = client.send_background_each, asyncio.Event(), asyncio.Event()
 
     async def late(*commands: object) -> object:
         held.set()
         await goes_on.wait()
-        return await keep(*commands)  # type: ignore[arg-type]
+        return await send(*commands)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(link, "keep_each", late)
-    task = asyncio.create_task(watching.renew())
+    monkeypatch.setattr(client, "send_background_each", late)
+    task = asyncio.create_task(subscriptions.renew())
     await held.wait()
     return task, goes_on
 
@@ -245,7 +245,7 @@ async def test_a_reader_who_left_while_watches_were_renewed_does_not_count(
 
     reader = asyncio.create_task(read())
     await entered.wait()
-    renewal, goes_on = await _renewing(one._watching, monkeypatch)
+    renewal, goes_on = await _renewing(one._subscriptions, monkeypatch)
     left.set()
     await asyncio.sleep(0)
     goes_on.set()

@@ -8,7 +8,6 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
-from dockrion.backends.redis.client import end
 from dockrion.backends.redis.store import Store
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import TIMEOUT_SECONDS, begin
@@ -23,7 +22,7 @@ def stored_requests(service: Service) -> list[str]:
 
 
 def left(made: RedisBackend) -> dict[str, Any]:
-    return made._asking._waiting
+    return made._requests._replies
 
 
 async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
@@ -64,7 +63,7 @@ async def test_nothing_is_left_of_a_question_that_was_read(service: Service) -> 
     assert stored_requests(service) == []
     assert not left(other)
     for each in (owner, other):
-        control = service.keys.control(each.replica)
+        control = service.keys.inbox(each.replica)
         await wait_until(lambda: service.ask("XLEN", control) == 0)  # noqa: B023  awaited at once
 
 
@@ -88,10 +87,10 @@ async def test_a_dead_owner_is_unavailable_and_gets_no_stream_of_notes(
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     await service.kill(owner)
-    service.ask("DEL", service.keys.control(owner.replica))
+    service.ask("DEL", service.keys.inbox(owner.replica))
     with pytest.raises(ServiceUnavailable):
         await ask(other, writer.run_id, b"?")
-    assert not service.ask("EXISTS", service.keys.control(owner.replica))
+    assert not service.ask("EXISTS", service.keys.inbox(owner.replica))
 
 
 async def test_an_answer_to_an_asker_who_died_leaves_nothing(service: Service) -> None:
@@ -103,9 +102,9 @@ async def test_an_answer_to_an_asker_who_died_leaves_nothing(service: Service) -
         asking.cancel()
         await asyncio.wait((asking,))
         await service.kill(doomed)
-        service.ask("DEL", service.keys.control(doomed.replica))
+        service.ask("DEL", service.keys.inbox(doomed.replica))
         await heard[0].reply(b"nobody hears this")
-    assert not service.ask("EXISTS", service.keys.control(doomed.replica))
+    assert not service.ask("EXISTS", service.keys.inbox(doomed.replica))
     assert stored_requests(service) == []
 
 
@@ -143,9 +142,9 @@ async def test_questions_that_cannot_be_read_do_not_end_the_hearing(
     writer = await begin(owner)
     async with answering(owner, echo):
         for error in (ServiceUnavailable("away"), RunNotFound("r")):
-            with patch.object(Store, "take_question", side_effect=error), pytest.raises(ServiceUnavailable):
+            with patch.object(Store, "pop_request", side_effect=error), pytest.raises(ServiceUnavailable):
                 await ask(other, writer.run_id, b"unread")
-        note = ("XADD", service.keys.control(owner.replica), "NOMKSTREAM", "*")
+        note = ("XADD", service.keys.inbox(owner.replica), "NOMKSTREAM", "*")
         for fields in (
             ("question", "no-such", "run", writer.run_id, "from", other.replica),
             ("question", b"\xff", "run", b"\xff", "from", b"\xff"),
@@ -185,12 +184,16 @@ async def test_connections_that_are_cut_cost_at_most_the_questions_under_way(
         await each.aclose()
 
 
-async def test_replicas_are_heard_before_their_first_beat(server: RedisServer) -> None:
+async def test_replicas_are_heard_before_their_first_beat(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_background_work(_: RedisBackend) -> None:
+        pass
+
+    monkeypatch.setattr(RedisBackend, "_work", no_background_work)
     owner, asker = (
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
-    for each in (owner, asker):
-        await end(each._tasks[1:])  # what beats from time to time
     writer = await begin(owner)
     async with answering(owner, echo):
         assert await ask(asker, writer.run_id, b"?") == writer.run_id.encode() + b"|?"

@@ -72,9 +72,9 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
         "append": ([run, events, keys.watchers(RUN)], [ME, "e", 1, 10, 60, "r", "", 0, 0, two]),
-        "beat": ([*service[:2], keys.control(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
+        "beat": ([*service[:2], keys.inbox(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
         "cancel": ([run], ["null"]),
-        "count": ([keys.uses("n", 60)], [60]),
+        "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events], [ME, "r", "e", 60]),
         "read": ([run, events], [0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
@@ -227,8 +227,8 @@ def test_the_keys_of_a_run_are_in_one_slot_and_their_own(run_id: str) -> None:
     given = [*keys.log(run_id), keys.watchers(run_id)]
     assert len({key_slot(key.encode()) for key in given}) == 1
     assert key_slot(given[0].encode()) == key_slot(run_id.encode())
-    common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.control(run_id)]
-    common += [keys.runs_of(run_id), keys.uses(run_id, 1), keys.secret]
+    common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.inbox(run_id)]
+    common += [keys.runs_of(run_id), keys.counter(run_id, 1), keys.secret]
     assert len({key_slot(key.encode()) for key in common}) == 1
     assert len({*given, *common}) == 12
 

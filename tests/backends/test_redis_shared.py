@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dockrion.backends.redis import RedisBackend
-from dockrion.backends.redis.client import Link
+from dockrion.backends.redis.client import RedisClient
+from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import MAX_EVENTS
@@ -50,7 +51,7 @@ async def test_uses_of_all_replicas_are_counted_together(service: Service) -> No
 
 async def test_a_count_dies_with_its_window(service: Service) -> None:
     one = await service.replica()
-    key = service.keys.uses("n", 7)
+    key = service.keys.counter("n", 7)
     await one.count("n", 7)
     service.ask("EXPIRE", key, 3)
     assert (await one.count("n", 7)).seconds_left <= 3
@@ -75,15 +76,15 @@ async def test_a_count_whose_reply_is_lost_may_count_twice_but_never_less(servic
 @pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
 async def test_what_is_no_count_is_replaced(service: Service, spoil: Spoil) -> None:
     one = await service.replica()
-    spoil(service, service.keys.uses("n", 60))
+    spoil(service, service.keys.counter("n", 60))
     assert [(await one.count("n", 60)).count for _ in range(2)] == [1, 2]
-    assert 0 < service.ask("TTL", service.keys.uses("n", 60)) <= 60
+    assert 0 < service.ask("TTL", service.keys.counter("n", 60)) <= 60
 
 
 @pytest.mark.parametrize("change", [("PERSIST",), ("EXPIRE", 3_000)], ids=["for ever", "too long"])
 async def test_a_count_does_not_outlive_its_window(service: Service, change: tuple[Any, ...]) -> None:
     one = await service.replica()
-    key = service.keys.uses("n", 60)
+    key = service.keys.counter("n", 60)
     await one.count("n", 60)
     service.ask(change[0], key, *change[1:])
     usage = await one.count("n", 60)
@@ -135,13 +136,13 @@ async def test_what_is_no_secret_is_replaced_by_one_for_all(
 async def test_each_is_one_round_trip(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     one = await service.replica()
     trips: list[tuple[Command, ...]] = []
-    send = Link.send
+    send = RedisClient.send
 
-    async def noted(link: Link, *commands: Command) -> list[Any]:
+    async def noted(client: RedisClient, *commands: Command) -> list[Any]:
         trips.append(commands)
-        return await send(link, *commands)
+        return await send(client, *commands)
 
-    monkeypatch.setattr(Link, "send", noted)
+    monkeypatch.setattr(RedisClient, "send", noted)
     await one.count("n", 60)
     await one.secret()
     assert [len(commands) for commands in trips] == [1, 1]
@@ -161,7 +162,7 @@ async def test_while_redis_is_away_there_is_neither(
             with pytest.raises(ServiceUnavailable):
                 await one.secret()
         server.start()
-        await wait_until(lambda: not one._link.away)
+        await wait_until(lambda: one._client.health.state is not Health.UNREACHABLE)
         assert await one.secret() == secret
         assert (await one.count("n", 60)).count == 1
         assert repr(secret) not in caplog.text

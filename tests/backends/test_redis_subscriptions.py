@@ -18,13 +18,13 @@ async def test_readers_who_come_and_go_at_once_cost_few_commands(service: Servic
     (made,) = await service.replicas(1)
     writer = await begin(made)
     asked: list[Any] = []
-    ask = Store.ask
+    ask = Store.query
 
     async def counted(self: Store, *given: Any) -> Any:
         asked.append(given)
         return await ask(self, *given)
 
-    with patch.object(Store, "ask", counted):
+    with patch.object(Store, "query", counted):
         async with AsyncExitStack() as stack:
             watches = (made.watch(writer.run_id, limit=100) for _ in range(50))
             await asyncio.gather(*map(stack.enter_async_context, watches))

@@ -31,7 +31,7 @@ OF_THE_RUN: dict[str, Callable[[str], str]] = {
 # What can be made anew.
 OF_THE_SERVICE: dict[str, Callable[[str, str], str]] = {
     "watchers": lambda run_id, _replica: KEYS.watchers(run_id),
-    "control": lambda _run_id, replica: KEYS.control(replica),
+    "control": lambda _run_id, replica: KEYS.inbox(replica),
     "owned": lambda _run_id, replica: KEYS.owned(replica),
     "replicas": lambda _run_id, _replica: KEYS.replicas,
     "runs": lambda _run_id, _replica: KEYS.runs,
@@ -63,18 +63,18 @@ async def beats(served: Served, count: int) -> None:
     backend = served.service.backend
     assert isinstance(backend, RedisBackend)
     done: list[None] = []
-    work = backend._custody.beat
+    work = backend._leases.beat
 
     async def counted() -> bool:
         done.append(None)
         return await work()
 
     def kept_at_work() -> bool:
-        backend._link.in_doubt.set()
+        backend._client.health.failure_seen.set()
         return len(done) > count
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend._custody, "beat", counted)
+        patch.setattr(backend._leases, "beat", counted)
         await wait_until(kept_at_work)
 
 
@@ -183,7 +183,7 @@ async def test_a_cancel_is_heard_though_nobody_could_be_told(server: RedisServer
     replicas = served, other = await on_redis(agent), await on_redis()
     await until_ready(*replicas)
     run_id = await served.start()
-    delete(server, *(KEYS.control(replica(each)) for each in replicas), KEYS.watchers(run_id))
+    delete(server, *(KEYS.inbox(replica(each)) for each in replicas), KEYS.watchers(run_id))
     async with other.client.delete(f"/runs/{run_id}") as answer:
         assert answer.status == 200, await answer.text()
     assert agent.stopped == 1

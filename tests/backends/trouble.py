@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientError
 
 from dockrion import StreamContext
-from dockrion.backends.redis.client import Link
+from dockrion.backends.redis.health import HealthMonitor
 from dockrion.events import TERMINAL
 from dockrion.wire.sse import Message
 from tests.conftest import Serve
@@ -46,13 +46,13 @@ def told(caplog: pytest.LogCaptureFixture) -> "Told":
 def failures(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Count how often a service has tried, and failed, to keep up with Redis."""
     counted: list[None] = []
-    lost = Link.lost
+    round_failed = HealthMonitor.round_failed
 
-    def count(link: Link, *arguments: Any) -> None:
+    def count(monitor: HealthMonitor, error: Exception) -> None:
         counted.append(None)
-        lost(link, *arguments)
+        round_failed(monitor, error)
 
-    monkeypatch.setattr(Link, "lost", count)
+    monkeypatch.setattr(HealthMonitor, "round_failed", count)
     return counted
 
 

@@ -205,7 +205,7 @@ async def test_nothing_is_left_of_what_was_asked(
     await refused(other, run_id, {"type": "odd"})
     assert stored_requests(kept, shared(request.node.callspec.params["kept"])) == []
     assert isinstance(other.service.backend, RedisBackend)
-    assert not other.service.backend._asking._waiting
+    assert not other.service.backend._requests._replies
     await push(owner, run_id, END)
     await owner.finished(run_id)
     assert owner.service.ingest is not None

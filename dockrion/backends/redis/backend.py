@@ -1,4 +1,14 @@
-"""The log in Redis, as a backend."""
+"""The Redis backend: its parts put together, and the background work that keeps them going.
+
+The way of a batch: `append` → `Store.append` → script `append` → messages to the inboxes of the
+replicas with readers → there `Inbox` → `Subscriptions.wake`. Readers of this process are woken at
+once, with the batch itself.
+
+The background work is one loop: a heartbeat, renewals, reaping and pruning. It runs every
+`BEAT_SECONDS`, and at once after a command has failed, to find out whether Redis still answers.
+When it does again, and when the inbox was gone, messages may have been lost: the subscriptions
+are renewed, and all readers look at their logs.
+"""
 
 import asyncio
 import secrets
@@ -8,25 +18,25 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.pages import Page, Watch
-from dockrion.backends.redis.client import Link, end
-from dockrion.backends.redis.inbox import Feed
+from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient
+from dockrion.backends.redis.health import Health, unavailable
+from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
-from dockrion.backends.redis.leases import BEAT_SECONDS, Custody
-from dockrion.backends.redis.requests import Asking
-from dockrion.backends.redis.shared import Shared
+from dockrion.backends.redis.leases import BEAT_SECONDS, LeaseKeeper
+from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.backends.redis.store import Store
-from dockrion.backends.redis.subscriptions import Watching
+from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import WindowCount
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import BackendError, CorruptLog, RunExists, ServiceUnavailable
 from dockrion.events import Entry
 
-_WATCHES_RENEWED_SECONDS = 30.0
+_RENEW_SUBSCRIPTIONS_SECONDS = 30.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
-_UNUSABLE = "the backend cannot be used at present; try again later"
-_SPARE_SECONDS = 3600  # how long Redis may be away before a live run's keys expire
+_SPARE_SECONDS = 3600  # how long Redis may be away before an unfinished run's keys expire
 
 
 class RedisBackend:
@@ -38,7 +48,7 @@ class RedisBackend:
         max_events: How many events of a run are kept, the newest.
         ttl: How long a finished run is kept, in seconds.
         max_run_duration: How long a run may take, in seconds.
-        pool_size: The most connections for requests.
+        pool_size: The maximum number of connections for requests.
 
     Raises:
         StartError: The URL is malformed.
@@ -55,52 +65,51 @@ class RedisBackend:
         pool_size: int = 10,
     ) -> None:
         self.replica = secrets.token_hex(8)
-        self._link = Link(url, pool_size=pool_size)
-        self._keys = Keys(agent)
+        self._client = client = RedisClient(url, pool_size=pool_size)
+        keys = Keys(agent)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
-        self._index = Index(self._link, self._keys, live_ttl=live_ttl)
-        self._store = Store(
-            self._link, self._keys, self._index, max_events=max_events, ttl=ttl, live_ttl=live_ttl
-        )
-        self._shared = Shared(self._link, self._keys)
-        self._watching = Watching(self._store, self.replica)
-        self._asking = Asking(self._store, self.replica)
+        self._index = Index(client, keys, live_ttl=live_ttl)
+        self._store = Store(client, keys, self._index, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
+        self._subscriptions = Subscriptions(self._store, self.replica)
+        self._requests = OwnerRequests(self._store, self.replica)
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
         self._lost: asyncio.Queue[str] = asyncio.Queue()
-        self._custody = Custody(
+        self._leases = LeaseKeeper(
             self._store,
             self.replica,
             on_cancel=lambda run_id, reason: self._cancels.put_nowait((run_id, reason)),
             on_lost=self._lost.put_nowait,
         )
-        feed = Feed(
-            self._link,
-            self._keys.control(self.replica),
-            on_news=self._watching.wake,
-            on_cancel=self._custody.cancel,
-            on_question=self._asking.hear_question,
-            on_answer=self._asking.hear_answer,
-            on_doubt=self._watching.wake_all,
+        inbox = Inbox(
+            client,
+            keys.inbox(self.replica),
+            on_changed=self._subscriptions.wake,
+            on_cancel=self._leases.cancel,
+            on_request=self._requests.on_request,
+            on_reply=self._requests.on_reply,
+            on_gap=self._subscriptions.wake_all,
         )
-        self._renew_watches_at = time.monotonic() + _WATCHES_RENEWED_SECONDS
+        self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         self._eviction_checked = False
-        self._has_beaten = False
-        self._tasks = [asyncio.create_task(feed.listen()), asyncio.create_task(self._keep())]
+        self._has_inbox = False
+        self._tasks = BackgroundTasks()
+        self._tasks.start(inbox.listen())
+        self._tasks.start(self._work())
 
     async def create(self, run: Run) -> None:
-        self._link.check()
-        await self._be_heard()
+        self._client.check_reachable()
+        await self._ensure_inbox()
         try:
             await self._store.create(self.replica, run)
         except RunExists:
-            self._custody.refused(run)
+            self._leases.discard(run)
             raise
         except (ServiceUnavailable, asyncio.CancelledError):
-            self._custody.unconfirmed(run)
+            self._leases.track_unconfirmed(run)
             raise
         except CorruptLog as error:
-            raise ServiceUnavailable(_UNUSABLE) from error
-        self._custody.took(run)
+            raise unavailable() from error
+        self._leases.track(run)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         await self._append(run, entries)
@@ -108,8 +117,8 @@ class RedisBackend:
     async def force_close(self, run: Run, last: Entry) -> None:
         try:
             await self._append(run, [last], after_gap=True)
-        except BackendError:  # it is not ours, whatever becomes of it
-            self._custody.finished(run.run_id)
+        except BackendError:  # whatever has become of the run, this replica no longer owns it
+            self._leases.release(run.run_id)
             raise
 
     async def get(self, run_id: str) -> Run:
@@ -121,13 +130,13 @@ class RedisBackend:
         try:
             return await self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
         except CorruptLog as error:
-            raise ServiceUnavailable(_UNUSABLE) from error
+            raise unavailable() from error
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
-        return await self._watching.read(run_id, after, limit)
+        return await self._subscriptions.read(run_id, after, limit)
 
     def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
-        return self._watching.watch(run_id, limit)
+        return self._subscriptions.watch(run_id, limit)
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
         await self._store.request_cancel(run_id, reason)
@@ -136,25 +145,25 @@ class RedisBackend:
         while True:
             yield await self._cancels.get()
 
-    async def request_owner(self, run_id: str, question: bytes) -> bytes:
-        await self._be_heard()
-        return await self._asking.ask(run_id, question)
+    async def request_owner(self, run_id: str, body: bytes) -> bytes:
+        await self._ensure_inbox()
+        return await self._requests.request(run_id, body)
 
     def owner_requests(self) -> AsyncIterator[OwnerRequest]:
-        return self._asking.questions()
+        return self._requests.received()
 
     async def lost_runs(self) -> AsyncIterator[str]:
         while True:
             yield await self._lost.get()
 
     async def count(self, name: str, window: int) -> WindowCount:
-        return await self._shared.count(name, window)
+        return await self._store.count(name, window)
 
     async def secret(self) -> bytes:
-        return await self._shared.secret()
+        return await self._store.secret()
 
     async def ping(self) -> None:
-        if self._link.down:
+        if self._client.health.state is not Health.HEALTHY:
             raise ServiceUnavailable("the backend cannot be used at present")
         try:
             async with asyncio.timeout(_PING_SECONDS):
@@ -163,75 +172,80 @@ class RedisBackend:
             raise ServiceUnavailable("the backend does not answer") from None
 
     async def aclose(self) -> None:
-        await end(self._tasks)
-        await self._watching.aclose()
-        if not self._link.away:
+        await self._tasks.cancel_until_done()
+        await self._subscriptions.aclose()
+        if self._client.health.state is not Health.UNREACHABLE:
             with suppress(ServiceUnavailable, BackendError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._custody.beat()
-                    await self._custody.leave()
-        await self._link.aclose()
+                    await self._leases.beat()
+                    await self._leases.deregister()
+        await self._client.aclose()
 
     async def _append(self, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
-        owned = self._custody.get(run.run_id)
-        told = owned.watchers if owned is not None else set()
+        """Append, and notify the replicas that watch the run.
+
+        Those that watched it at the last append are notified in the same round trip as this one.
+        """
+        owned = self._leases.get(run.run_id)
+        notified = owned.watchers if owned is not None else set()
         watchers = set(
-            await self._store.append(self.replica, run, entries, tell=told, after_gap=after_gap)
+            await self._store.append(self.replica, run, entries, notify=notified, after_gap=after_gap)
         ) - {self.replica}
-        await self._store.tell(watchers - told, run.run_id)
+        await self._store.notify(watchers - notified, run.run_id)
         if owned is not None:
             owned.watchers = watchers
         if run.finished:
-            self._custody.finished(run.run_id)
-        self._watching.wake(run.run_id, Page(entries, closed=run.finished))
+            self._leases.release(run.run_id)
+        self._subscriptions.wake(run.run_id, Page(entries, closed=run.finished))
 
-    async def _be_heard(self) -> None:
-        """See that others can leave questions and answers: before the first beat there is no place for them.
+    async def _ensure_inbox(self) -> None:
+        """Create this replica's inbox, without which others can send it neither requests nor replies.
+
+        The first heartbeat creates it; whatever needs the inbox earlier does not wait for that.
 
         Raises:
-            ServiceUnavailable: That cannot be done now.
+            ServiceUnavailable: Redis does not answer, or accepts no writes.
         """
-        if self._has_beaten:
+        if self._has_inbox:
             return
         try:
             if await self._beat():
-                self._watching.wake_all()
+                self._subscriptions.wake_all()
         except CorruptLog as error:
-            raise ServiceUnavailable(_UNUSABLE) from error
+            raise unavailable() from error
 
     async def _beat(self) -> bool:
-        anew = await self._custody.beat()
-        self._has_beaten = True
-        return anew
+        inbox_created = await self._leases.beat()
+        self._has_inbox = True
+        return inbox_created
 
-    async def _keep(self) -> None:
-        """Do what has to be done again and again, for ever."""
+    async def _work(self) -> None:
+        """Do rounds of background work without end."""
+        health = self._client.health
         while True:
             try:
-                await self._keep_once()
-            except Exception as error:  # whatever it was, this must not end
-                self._link.lost(error)
+                await self._work_once()
+            except Exception as error:  # whatever it is, heartbeats must go on
+                health.round_failed(error)
+            if health.state is Health.UNREACHABLE:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
-                    await self._until_doubt()
+                    await health.failure_seen.wait()
+            health.failure_seen.clear()
 
-    async def _keep_once(self) -> None:
-        anew = await self._beat()
-        if self._link.reached() or anew or time.monotonic() >= self._renew_watches_at:
-            await self._watching.renew()
-            self._watching.wake_all()
-            self._renew_watches_at = time.monotonic() + _WATCHES_RENEWED_SECONDS
-        await self._custody.renew()
-        await self._custody.bury()
-        await self._custody.sweep()
+    async def _work_once(self) -> None:
+        inbox_created = await self._beat()
+        was_healthy = self._client.health.written()
+        if inbox_created or not was_healthy or time.monotonic() >= self._renew_subscriptions_at:
+            await self._subscriptions.renew()
+            self._subscriptions.wake_all()
+            self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
+        await self._leases.renew()
+        await self._leases.reap()
+        await self._index.prune()
         if not self._eviction_checked:
-            await self._link.check_eviction()
+            await self._client.check_eviction()
             self._eviction_checked = True
-        self._link.found()
-
-    async def _until_doubt(self) -> None:
-        if self._link.away:
-            await asyncio.sleep(0.5)
-            return
-        await self._link.in_doubt.wait()
-        self._link.in_doubt.clear()
+        self._client.health.round_completed()

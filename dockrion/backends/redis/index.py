@@ -1,87 +1,122 @@
-"""Which runs there are, in the order of their creation."""
+"""The list of runs, in order of creation, and its upkeep.
+
+Redis has no query over the runs' hashes, so that sorted sets beside them list the runs: all of
+them, those of each caller, and all again by when to check whether they have expired. An entry is
+added before its run is stored and stays when the run expires, so that an entry may be without a
+run, but never a run without an entry; readers skip such entries, and remove them.
+"""
 
 import time
 
 from dockrion.backends.redis import records
-from dockrion.backends.redis.client import Link
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import REGISTER, Command, Keys
 from dockrion.backends.run_log import MAX_SCANNED, Listing, Run, Status
 
 _CHUNK = 100
-_UNCONFIRMED_SECONDS = 60.0  # an entry is older than its run, but not by more
+_UNCONFIRMED_SECONDS = 60.0  # an entry may be that much older than its run
+_SETTLE_SECONDS = 60  # between the expiry of keys and the check for it
+
+
+def expiry_check(ttl: int) -> float:
+    """Return when to check whether a run has expired that was given a time to live now."""
+    return time.time() + ttl + _SETTLE_SECONDS
 
 
 class Index:
-    """Lists runs. An entry may be there without its run, never a run without its entry.
+    """Lists runs.
 
     Args:
-        link: The connections.
+        client: The connections.
         keys: The names.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
 
-    def __init__(self, link: Link, keys: Keys, *, live_ttl: int) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient, keys: Keys, *, live_ttl: int) -> None:
+        self._client = client
         self._keys = keys
         self._live_ttl = live_ttl
 
     def registration(self, replica: str, run: Run) -> Command:
-        """Return the command that lists a run, and makes it known as a replica's."""
+        """Return the command that lists a run and adds it to those a replica owns."""
         keys = self._keys
-        look_at = time.time() + self._live_ttl
         return REGISTER(
             (keys.replicas, keys.owned(replica), keys.expiry, *keys.indexes(run.owner)),
             replica,
             run.run_id,
             records.index_entry(run),
-            look_at,
+            time.time() + self._live_ttl,
             self._live_ttl,
         )
 
     async def recent(
         self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None
     ) -> Listing[Run]:
-        """Return runs, newest first, without their outputs; see `Backend.recent`.
+        """Return runs, newest first, without their outputs; see `RunLog.recent`.
 
         Raises:
             BadCursor: The cursor is malformed.
         """
-        where = self._keys.indexes(owner)[-1]
+        index = self._keys.indexes(owner)[-1]
         reached = None if cursor is None else records.checked_cursor(cursor)
-        found: list[tuple[str, Run]] = []
+        matching: list[tuple[str, Run]] = []
         left = MAX_SCANNED
         while left:
             count = min(max(limit + 1, _CHUNK), left)
             upper = "+" if reached is None else f"({reached}"
-            (listed,) = await self._link.send(("ZREVRANGEBYLEX", where, upper, "-", "LIMIT", 0, count))
+            (listed,) = await self._client.send(("ZREVRANGEBYLEX", index, upper, "-", "LIMIT", 0, count))
             entries = [entry.decode() for entry in listed]
-            for entry, run in await self._listed(where, entries):
+            for entry, run in await self._runs_of(index, entries):
                 if (status is None or run.status == status) and (owner is None or run.owner == owner):
-                    if len(found) == limit:
-                        return Listing([run for _, run in found], found[-1][0])
-                    found.append((entry, run))
+                    if len(matching) == limit:
+                        return Listing([run for _, run in matching], matching[-1][0])
+                    matching.append((entry, run))
             if len(entries) < count:
                 reached = None
                 break
             reached = entries[-1]
             left -= count
-        return Listing([run for _, run in found], reached)
+        return Listing([run for _, run in matching], reached)
 
-    async def _listed(self, where: str, entries: list[str]) -> list[tuple[str, Run]]:
-        """Return those entries of an index whose runs are there, and forget the others."""
+    async def prune(self) -> None:
+        """Remove the entries of runs that have expired.
+
+        Raises:
+            ServiceUnavailable: Redis does not answer.
+        """
+        expiry, send = self._keys.expiry, self._client.send_background
+        while True:
+            now = time.time()
+            (due,) = await send(("ZRANGEBYSCORE", expiry, "-inf", now, "LIMIT", 0, _CHUNK))
+            if not due:
+                return
+            run_keys = [self._keys.run(records.run_id_of(entry.decode())) for entry in due]
+            stored = await send(*(("HGET", key, "entry") for key in run_keys))
+            expired = [entry for entry, name in zip(due, stored, strict=True) if entry != name]
+            commands: list[Command] = [
+                ("ZADD", expiry, now + _SETTLE_SECONDS, entry)
+                for entry, name in zip(due, stored, strict=True)
+                if entry == name
+            ]
+            if expired:
+                commands += [("ZREM", index, *expired) for index in (self._keys.runs, expiry)]
+            await send(*commands)
+
+    async def _runs_of(self, index: str, entries: list[str]) -> list[tuple[str, Run]]:
+        """Return the entries of an index that have runs, with these, and remove the others."""
         if not entries:
             return []
         run_keys = [self._keys.run(records.run_id_of(entry)) for entry in entries]
-        replies = await self._link.send(*(("HMGET", key, "record", "entry") for key in run_keys))
-        there: list[tuple[str, Run]] = []
-        gone: list[str] = []
+        replies = await self._client.send(*(("HMGET", key, "record", "entry") for key in run_keys))
+        stored: list[tuple[str, Run]] = []
+        expired: list[str] = []
         newest = records.index_time(time.time() - _UNCONFIRMED_SECONDS)
-        for entry, (record, named) in zip(entries, replies, strict=True):
-            if record is not None and named == entry.encode():
-                there.append((entry, records.decode_run(record)))
+        for entry, (record, name) in zip(entries, replies, strict=True):
+            if record is not None and name == entry.encode():
+                stored.append((entry, records.decode_run(record)))
             elif entry < newest:
-                gone.append(entry)
-        if gone:
-            indexes = {where, self._keys.runs, self._keys.expiry}
-            await self._link.send(*(("ZREM", index, *gone) for index in indexes))
-        return there
+                expired.append(entry)
+        if expired:
+            indexes = {index, self._keys.runs, self._keys.expiry}
+            await self._client.send(*(("ZREM", each, *expired) for each in indexes))
+        return stored

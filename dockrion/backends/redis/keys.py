@@ -1,6 +1,9 @@
-"""The names of everything in Redis, and the scripts that write there.
+"""The names of all keys in Redis, and the scripts that write to them.
 
-Keys of one run share a hash tag, and so do those of the service, so that a script's keys are
+Pure: neither connects nor reads anything but the scripts. Names and the scripts' arguments are
+shared by replicas of different versions during a rolling update, so they cannot be changed.
+
+Keys of one run share a hash tag, and so do those of the service, so that the keys of a script are
 always in one slot (Redis Cluster specification, "Hash tags").
 """
 
@@ -13,39 +16,39 @@ Command = tuple[bytes | str | int | float, ...]
 
 
 class Keys:
-    """Names keys.
+    """Names of keys.
 
     Args:
-        agent: The name of the agent whose runs these are.
+        agent: The name of the agent; replicas with the same name are one service.
     """
 
     def __init__(self, agent: str) -> None:
         self._runs = f"dockrion:{agent}:"
         self._service = f"dockrion:{agent}:{{service}}:"
-        self.replicas = f"{self._service}replicas"  # hash: replica → its beats
-        self.runs = f"{self._service}runs"  # sorted set: every run, by name in order of creation
-        self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to look if it is gone
+        self.replicas = f"{self._service}replicas"  # hash: replica → number of its heartbeats
+        self.runs = f"{self._service}runs"  # sorted set: index entries of all runs, by name
+        self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to check for expiry
         self.secret = f"{self._service}secret"
         self.ping = f"{self._service}ping"
 
     def runs_of(self, owner: str) -> str:
-        """Return the sorted set of the runs that somebody made, as `runs`."""
+        """Return the sorted set of the runs of one caller, as `runs`."""
         return f"{self._service}runs-of:{_digest(owner)}"
 
     def indexes(self, owner: str | None) -> tuple[str, ...]:
-        """Return where a run that somebody made is listed."""
+        """Return the sorted sets that list a run of a caller, the narrowest last."""
         return (self.runs,) if owner is None else (self.runs, self.runs_of(owner))
 
-    def uses(self, name: str, window: int) -> str:
-        """Return the number of uses of something in a window of so many seconds."""
+    def counter(self, name: str, window: int) -> str:
+        """Return the counter of something in a window of so many seconds."""
         return f"{self._service}uses:{_digest(f'{window}:{name}')}"
 
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""
         return f"{self._service}owned:{replica}"
 
-    def control(self, replica: str) -> str:
-        """Return the stream that wakes a replica."""
+    def inbox(self, replica: str) -> str:
+        """Return the stream of the messages to a replica."""
         return f"{self._service}control:{replica}"
 
     def run(self, run_id: str) -> str:
@@ -56,22 +59,22 @@ class Keys:
         """Return the run's hash and the stream of its events."""
         return self.run(run_id), f"{self._runs}{{{run_id}}}:events"
 
-    def question(self, run_id: str, number: str) -> str:
-        """Return what a replica asks the run's owner."""
+    def request(self, run_id: str, number: str) -> str:
+        """Return the body of a request to the run's owner."""
         return f"{self._runs}{{{run_id}}}:question:{number}"
 
     def watchers(self, run_id: str) -> str:
-        """Return the hash: replica that watches the run → its readers."""
+        """Return the hash: replica that watches the run → number of its readers."""
         return f"{self._runs}{{{run_id}}}:watchers"
 
 
 def _digest(text: str) -> str:
-    """Return a short name for what a caller may have chosen, which then says nothing of it."""
+    """Return a name of fixed length for a caller's text, which it does not reveal."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Script(msgspec.Struct, frozen=True):
-    """A Lua script, which runs as one step."""
+    """A Lua script, which Redis runs atomically."""
 
     text: str
     digest: str
@@ -87,7 +90,7 @@ _PRELUDE = (_SCRIPTS / "prelude.lua").read_text("utf-8")
 
 def _script(name: str) -> Script:
     text = _PRELUDE + (_SCRIPTS / f"{name}.lua").read_text("utf-8")
-    # What names a script in Redis, not what protects it.
+    # Redis names scripts by their SHA-1; nothing relies on it for security.
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -1,4 +1,36 @@
-"""The runs that a replica owns, and those that dead ones have left behind."""
+"""The runs that this replica owns, and those that dead replicas have left behind.
+
+A lease without clocks. Every `BEAT_SECONDS` a replica increments its own counter in one hash, and
+gets all counters back (script `beat`). A peer whose counter has stood still over `BEATS_TO_DEATH`
+of this replica's own heartbeats is dead. So no clock is compared with another, and a time in
+which Redis itself does not answer counts for nobody: without a heartbeat there is nothing to
+compare. A round that starts early, after a failure, counts no peer's silence. Every replica
+watches all others; which of them acts first does not matter.
+
+Finding the runs. Each replica has a set of the ids of its unfinished runs. A run is added before
+it is created (script `register`), and removed with a heartbeat after it has ended; each renewal
+adds it again. So the set may name too many runs, never too few.
+
+Fencing. Every write is a script that compares the owner, the next sequence and whether the log is
+closed. To reap a run is to append its terminal event, `WORKER_LOST`, in the dead owner's name: one
+atomic step after which the owner, should it only have been paused, can write nothing more. The
+append may be refused for two reasons. The log is closed: somebody else was faster, or the run
+had ended. The sequence is taken: the owner has written meanwhile, so it is alive; its other runs
+are left alone, and counting starts again.
+
+Renewal. With each heartbeat the owner renews the time to live of its runs' keys, and learns what
+has happened to each: a request to cancel whose message was lost; or that the run is missing,
+closed or another's, which is how a paused owner finds out that it was taken for dead. It stops
+its agent then (`on_lost`).
+
+Doubt after a lost connection. A creation without a reply may have been executed, while its
+caller got an error and will not look for the run. It must not begin, and must not stay
+`accepted` for ever: the next round of background work ends it if it is there. Appends need no
+such care, because the writer repeats the same batch until there is a reply.
+
+Shutdown. A replica that has ended all its runs deregisters. One that has not leaves its
+registration, so that the others find the runs.
+"""
 
 import logging
 import time
@@ -9,22 +41,29 @@ from typing import Any
 
 import msgspec
 
-from dockrion import errors, events
+from dockrion import events
 from dockrion.backends.redis import records
+from dockrion.backends.redis.index import expiry_check
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
-from dockrion.backends.redis.store import Foreign, Store
+from dockrion.backends.redis.store import NotOwner, Store
 from dockrion.backends.run_log import Run
-from dockrion.errors import CorruptLog, RunClosed, RunNotFound, SequenceConflict, ServiceUnavailable
+from dockrion.errors import (
+    WORKER_LOST,
+    CorruptLog,
+    RunClosed,
+    RunNotFound,
+    SequenceConflict,
+    ServiceUnavailable,
+)
 from dockrion.events import Entry
 from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
 BEAT_SECONDS = 2.0
 BEATS_TO_DEATH = 5
-_CONTROL_SECONDS = 120
-_SETTLE_SECONDS = 60  # keys are gone when somebody looks
+_INBOX_TTL = 120
 _CHUNK = 100
-_WORKER_LOST = {"error": "the worker that ran this is lost", "code": errors.WORKER_LOST, "details": None}
+_LOST = {"error": "the worker that ran this is lost", "code": WORKER_LOST, "details": None}
 _NOT_BEGUN = {
     "error": "the backend did not confirm that the run is stored, so it was not begun",
     "code": ServiceUnavailable.code,
@@ -32,12 +71,12 @@ _NOT_BEGUN = {
 }
 
 
-class Owned(msgspec.Struct, eq=False):
-    """A run of this replica's.
+class OwnedRun(msgspec.Struct, eq=False):
+    """An unfinished run of this replica.
 
     Attributes:
-        entry: Its place in the index.
-        indexes: Where it is listed.
+        entry: Its entry in the indexes.
+        indexes: The sorted sets that list it.
         watchers: The other replicas that watched it when it was last written.
         cancelled: Whether a request to cancel it was passed on.
     """
@@ -48,18 +87,14 @@ class Owned(msgspec.Struct, eq=False):
     cancelled: bool = False
 
 
-class Custody:
-    """Keeps this replica's runs alive, and ends those of replicas that are not.
-
-    Every replica counts its beats in Redis. One whose count stands still over `BEATS_TO_DEATH`
-    beats of another replica is dead: no clocks are compared, and the time in which Redis itself
-    was away does not count.
+class LeaseKeeper:
+    """Keeps this replica's runs alive, and ends those of dead replicas.
 
     Args:
-        store: Where the runs are.
+        store: What Redis holds.
         replica: This replica.
         on_cancel: Called with the id of an owned run, and the reason.
-        on_lost: Called with the id of a run that is not ours to write any more.
+        on_lost: Called with the id of a run that this replica no longer owns.
     """
 
     def __init__(
@@ -74,199 +109,182 @@ class Custody:
         self._replica = replica
         self._on_cancel = on_cancel
         self._on_lost = on_lost
-        self._owned: dict[str, Owned] = {}
-        self._over: dict[str, str] = {}
+        self._owned: dict[str, OwnedRun] = {}
+        self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
         self._unconfirmed: dict[str, Run] = {}
-        self._others: dict[str, tuple[bytes, int]] = {}
+        self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, our beats since it moved
         self._counted_at = 0.0
 
-    def get(self, run_id: str) -> Owned | None:
+    def get(self, run_id: str) -> OwnedRun | None:
+        """Return a run of this replica."""
         return self._owned.get(run_id)
 
-    def took(self, run: Run) -> None:
+    def track(self, run: Run) -> None:
         """Note that a run was created here."""
         self._unconfirmed.pop(run.run_id, None)
-        self._over.pop(run.run_id, None)
-        self._owned[run.run_id] = Owned(records.index_entry(run), self._store.keys.indexes(run.owner))
+        self._ended.pop(run.run_id, None)
+        self._owned[run.run_id] = OwnedRun(records.index_entry(run), self._store.keys.indexes(run.owner))
 
-    def refused(self, run: Run) -> None:
-        """Note that a run was not created, after all."""
+    def discard(self, run: Run) -> None:
+        """Note that a run was registered here, but not created."""
         if run.run_id not in self._owned:
-            self._over[run.run_id] = records.index_entry(run)
+            self._ended[run.run_id] = records.index_entry(run)
 
-    def unconfirmed(self, run: Run) -> None:
-        """Note that nobody knows whether a run was created, and nobody counts on it."""
+    def track_unconfirmed(self, run: Run) -> None:
+        """Note that a run may have been created, and that its caller was told that it was not."""
         self._unconfirmed[run.run_id] = run
 
-    def finished(self, run_id: str) -> None:
-        """Note that a run of this replica's is over."""
+    def release(self, run_id: str) -> None:
+        """Note that a run of this replica has ended."""
         if (owned := self._owned.pop(run_id, None)) is not None:
-            self._over[run_id] = owned.entry
+            self._ended[run_id] = owned.entry
 
     def cancel(self, run_id: str, reason: str | None) -> None:
-        """Pass a request to cancel on, once."""
+        """Pass on a request to cancel, the first of a run."""
         owned = self._owned.get(run_id)
         if owned is not None and not owned.cancelled:
             owned.cancelled = True
             self._on_cancel(run_id, reason)
 
     async def beat(self) -> bool:
-        """Show that this replica is alive, and see who else is.
+        """Count a heartbeat of this replica, and see those of the others.
 
         Returns:
-            Whether notes for this replica may have been lost.
+            Whether messages to this replica may have been lost, since its inbox was gone.
 
         Raises:
-            ServiceUnavailable: Redis is away, or takes no writes.
+            ServiceUnavailable: Redis does not answer, or accepts no writes.
         """
-        over = dict(self._over)
-        keys, link = self._store.keys, self._store.link
+        ended = dict(self._ended)
+        keys = self._store.keys
         beat = BEAT(
-            (keys.replicas, keys.owned(self._replica), keys.control(self._replica), keys.expiry),
+            (keys.replicas, keys.owned(self._replica), keys.inbox(self._replica), keys.expiry),
             self._replica,
             self._store.live_ttl,
-            _CONTROL_SECONDS,
-            time.time() + self._store.ttl + _SETTLE_SECONDS,
-            *(text for item in over.items() for text in item),
+            _INBOX_TTL,
+            expiry_check(self._store.ttl),
+            *(text for item in ended.items() for text in item),
         )
-        (reply,) = await link.keep(beat)
-        for run_id in over:
-            self._over.pop(run_id, None)
-        self._count([part.decode() for part in reply[1::2]], reply[2::2])
+        (reply,) = await self._store.client.send_background(beat)
+        for run_id in ended:
+            self._ended.pop(run_id, None)
+        self._observe_peers([part.decode() for part in reply[1::2]], reply[2::2])
         return bool(reply[0])
 
     async def renew(self) -> None:
-        """Keep the owned runs, and what lists them, from expiring, and see what happened to the runs.
+        """Renew the time to live of the owned runs and of what lists them, and see what happened to them.
 
         Raises:
-            ServiceUnavailable: Redis is away.
+            ServiceUnavailable: Redis does not answer.
         """
         run_ids = list(self._owned)
         for start in range(0, len(run_ids), _CHUNK):
             chunk = run_ids[start : start + _CHUNK]
             owned = [self._owned[run_id] for run_id in chunk if run_id in self._owned]
             indexes = {index for each in owned for index in each.indexes}
-            kept = [("EXPIRE", index, self._store.live_ttl) for index in indexes]
-            # Who has deleted the set, or a beat that crossed a creation, must not hide them from others.
-            listed = ("SADD", self._store.keys.owned(self._replica), *chunk)
-            replies = await self._store.link.keep_each(listed, *kept, *map(self._renewal, chunk))
+            expire = [("EXPIRE", index, self._store.live_ttl) for index in indexes]
+            # The set may have been deleted, and a heartbeat may have crossed a creation that was repeated.
+            add = ("SADD", self._store.keys.owned(self._replica), *chunk)
+            replies = await self._store.client.send_background_each(add, *expire, *map(self._renewal, chunk))
             for run_id, reply in zip(chunk, replies[-len(chunk) :], strict=True):
                 state, *reason = [b"unreadable"] if isinstance(reply, CorruptLog) else reply
                 if state != b"mine" and run_id in self._owned:
-                    self.finished(run_id)
+                    self.release(run_id)
                     self._on_lost(run_id)
                 elif reason:
                     self.cancel(run_id, records.decode_reason(reason[0]))
 
-    async def bury(self) -> None:
-        """End the runs of dead replicas, and our own that cannot begin.
+    async def reap(self) -> None:
+        """End the runs of dead replicas, and runs created here whose callers were told otherwise.
 
         Raises:
-            ServiceUnavailable: Redis is away.
+            ServiceUnavailable: Redis does not answer.
         """
         await self._end_unconfirmed()
-        for replica, (_, still) in list(self._others.items()):
-            if still >= BEATS_TO_DEATH:
-                await self._end_runs_of(replica)
-                del self._others[replica]
+        for replica, (_, silent) in list(self._peers.items()):
+            if silent >= BEATS_TO_DEATH:
+                await self._reap_replica(replica)
+                del self._peers[replica]
 
-    async def sweep(self) -> None:
-        """Forget the index entries of runs that have expired.
-
-        Raises:
-            ServiceUnavailable: Redis is away.
-        """
-        keys, link = self._store.keys, self._store.link
-        while True:
-            now = time.time()
-            (due,) = await link.keep(("ZRANGEBYSCORE", keys.expiry, "-inf", now, "LIMIT", 0, _CHUNK))
-            if not due:
-                return
-            named = await link.keep(
-                *(("HGET", keys.run(records.run_id_of(entry.decode())), "entry") for entry in due)
-            )
-            gone = [entry for entry, name in zip(due, named, strict=True) if entry != name]
-            there = [entry for entry, name in zip(due, named, strict=True) if entry == name]
-            commands: list[Command] = []
-            if gone:
-                commands += [("ZREM", keys.runs, *gone), ("ZREM", keys.expiry, *gone)]
-            commands += [("ZADD", keys.expiry, now + _SETTLE_SECONDS, entry) for entry in there]
-            await link.keep(*commands)
-
-    async def leave(self) -> None:
-        """Say good-bye, so that nobody has to find out.
+    async def deregister(self) -> None:
+        """Remove this replica, so that its peers need not wait for its lease to expire.
 
         Raises:
-            ServiceUnavailable: Redis is away.
+            ServiceUnavailable: Redis does not answer.
         """
-        if self._owned or self._unconfirmed:  # they are to be found
+        if self._owned or self._unconfirmed:  # peers find these by the registration
             return
         keys = self._store.keys
-        await self._store.link.keep(
+        await self._store.client.send_background(
             ("HDEL", keys.replicas, self._replica),
-            ("DEL", keys.owned(self._replica), keys.control(self._replica)),
+            ("DEL", keys.owned(self._replica), keys.inbox(self._replica)),
         )
 
-    async def _end_unconfirmed(self) -> None:
-        """End runs that were stored though nobody knew: whoever asked for them was told to ask again."""
-        for run in list(self._unconfirmed.values()):
-            with suppress(RunNotFound):
-                if (await self._store.get(run.run_id)).created_at == run.created_at:
-                    await self._end(self._replica, run.run_id, _NOT_BEGUN)
-            if self._unconfirmed.pop(run.run_id, None) is not None:
-                self.refused(run)
-
-    def _count(self, replicas: Iterable[str], beats: Iterable[bytes]) -> None:
-        """Count, at most once in a beat's time, how long each replica has stood still."""
+    def _observe_peers(self, replicas: Iterable[str], counters: Iterable[bytes]) -> None:
+        """Count over how many of our heartbeats each peer's counter has stood still."""
         now = time.monotonic()
-        tick = now - self._counted_at >= BEAT_SECONDS * 0.9
-        others: dict[str, tuple[bytes, int]] = {}
-        for replica, beat in zip(replicas, beats, strict=True):
-            before, still = self._others.get(replica, (b"", 0))
-            others[replica] = beat, still + tick if beat == before else 0
-        others.pop(self._replica, None)
-        self._others = others
-        if tick:
+        regular = now - self._counted_at >= BEAT_SECONDS * 0.9  # not an early round
+        peers: dict[str, tuple[bytes, int]] = {}
+        for replica, counter in zip(replicas, counters, strict=True):
+            before, silent = self._peers.get(replica, (b"", 0))
+            peers[replica] = counter, silent + regular if counter == before else 0
+        peers.pop(self._replica, None)
+        self._peers = peers
+        if regular:
             self._counted_at = now
 
     def _renewal(self, run_id: str) -> Command:
         keys = self._store.keys
         return RENEW((*keys.log(run_id), keys.watchers(run_id)), self._replica, self._store.live_ttl)
 
-    async def _end_runs_of(self, replica: str) -> None:
-        keys, link = self._store.keys, self._store.link
-        (owned,) = await link.keep_each(("SMEMBERS", keys.owned(replica)))
+    async def _end_unconfirmed(self) -> None:
+        for run in list(self._unconfirmed.values()):
+            with suppress(RunNotFound):
+                if (await self._store.get(run.run_id)).created_at == run.created_at:
+                    await self._fail(self._replica, run.run_id, _NOT_BEGUN)
+            if self._unconfirmed.pop(run.run_id, None) is not None:
+                self.discard(run)
+
+    async def _reap_replica(self, replica: str) -> None:
+        keys, client = self._store.keys, self._store.client
+        (owned,) = await client.send_background_each(("SMEMBERS", keys.owned(replica)))
         ended = 0
         for run_id in () if isinstance(owned, CorruptLog) else owned:
             try:
-                ended += await self._end(replica, run_id.decode(), _WORKER_LOST)
-            except SequenceConflict:  # it has written: it lives
+                ended += await self._fail(replica, run_id.decode(), _LOST)
+            except SequenceConflict:  # the replica has written
                 return
-            await link.keep(("SREM", keys.owned(replica), run_id))
-        await link.keep(("HDEL", keys.replicas, replica), ("DEL", keys.control(replica)))
+            await client.send_background(("SREM", keys.owned(replica), run_id))
+        await client.send_background(("HDEL", keys.replicas, replica), ("DEL", keys.inbox(replica)))
         log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended)
 
-    async def _end(self, owner: str, run_id: str, error: dict[str, Any]) -> bool:
-        """End a run in the name of its owner; tell whether it was done here."""
+    async def _fail(self, owner: str, run_id: str, error: dict[str, Any]) -> bool:
+        """Append the terminal event to a run in its owner's name; return whether this call did it.
+
+        Raises:
+            SequenceConflict: The owner has written meanwhile.
+            ServiceUnavailable: Redis does not answer.
+        """
         try:
             run = await self._store.get(run_id)
             if run.finished:
                 return False
-            ended, entry = _failed(run, error)
-            watchers = await self._store.append(owner, ended, [entry])
-            await self._store.tell(watchers, run_id)
-        except (RunNotFound, RunClosed, Foreign, CorruptLog):
+            failed, entry = _failed(run, error)
+            watchers = await self._store.append(owner, failed, [entry])
+            await self._store.notify(watchers, run_id)
+        except (RunNotFound, RunClosed, NotOwner, CorruptLog):
             return False
-        self._over[run_id] = records.index_entry(run)
+        self._ended[run_id] = records.index_entry(run)
         log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])
         return True
 
 
 def _failed(run: Run, error: dict[str, Any]) -> tuple[Run, Entry]:
+    """Return the record and the terminal event of a run that fails now."""
     now = datetime.now(UTC)
     sequence = run.last_sequence + 1
     data = events.encode("error", run.run_id, sequence, now, error)
-    ended = msgspec.structs.replace(
+    failed = msgspec.structs.replace(
         run, status="failed", completed_at=now, error=error, last_sequence=sequence
     )
-    return ended, Entry(sequence, "error", data, now.timestamp())
+    return failed, Entry(sequence, "error", data, now.timestamp())

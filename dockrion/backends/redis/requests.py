@@ -1,4 +1,9 @@
-"""Questions to the replica that owns a run, and its answers."""
+"""Requests to the replica that owns a run, and the replies: a call over two inboxes.
+
+The body of a request is stored in a key with a short life, and only its number is sent to the
+owner's inbox: bodies may be large, and inboxes are trimmed. The reply, which is small, travels in
+the message itself. Nothing is retried: a caller without a reply in time gets `ServiceUnavailable`.
+"""
 
 import asyncio
 import secrets
@@ -9,60 +14,59 @@ from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
 from dockrion.backends.redis.store import Store
 from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
-_QUESTION_SECONDS = 60  # one that nobody has looked at by then is gone
-_MOST_WAITING = 10_000
+_MAX_QUEUED = 10_000
 
 
-class Asking:
-    """Asks other replicas, and hears what they ask.
+class OwnerRequests:
+    """Sends requests to other replicas, and receives theirs.
 
     Args:
-        store: Where the runs are.
+        store: What Redis holds.
         replica: This replica.
     """
 
     def __init__(self, store: Store, replica: str) -> None:
         self._store = store
         self._replica = replica
-        self._waiting: dict[str, asyncio.Future[bytes]] = {}
-        self._asked: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(_MOST_WAITING)
+        self._replies: dict[str, asyncio.Future[bytes]] = {}
+        self._received: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(_MAX_QUEUED)
 
-    async def ask(self, run_id: str, question: bytes) -> bytes:
-        """Return the answer of a run's owner.
+    async def request(self, run_id: str, body: bytes) -> bytes:
+        """Return the reply of a run's owner.
 
         Raises:
             RunNotFound: No such run.
-            ServiceUnavailable: The owner does not answer in time.
+            ServiceUnavailable: There is no reply in time.
         """
         number = secrets.token_hex(8)
-        self._waiting[number] = asyncio.get_running_loop().create_future()
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._store.leave_question(run_id, question, _QUESTION_SECONDS, number, self._replica)
-            return await wait_for_reply(self._waiting[number])
+            await self._store.send_request(run_id, number, body, self._replica)
+            return await wait_for_reply(reply)
         finally:
-            del self._waiting[number]
+            del self._replies[number]
 
-    def hear_question(self, run_id: str, number: str, asker: str) -> None:
-        """Take note of a question. It is looked at when somebody asks for questions."""
-        with suppress(asyncio.QueueFull):  # nobody does; its asker is told that nobody wait_for_reply
-            self._asked.put_nowait((run_id, number, asker))
+    def on_request(self, run_id: str, number: str, sender: str) -> None:
+        """Queue a request that has arrived."""
+        with suppress(asyncio.QueueFull):  # nobody handles requests; its sender gets a timeout
+            self._received.put_nowait((run_id, number, sender))
 
-    def hear_answer(self, number: str, answer: bytes) -> None:
-        """Pass on an answer, if somebody still waits for it."""
-        waiting = self._waiting.get(number)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
+    def on_reply(self, number: str, body: bytes) -> None:
+        """Pass on a reply, if its request still waits for it."""
+        reply = self._replies.get(number)
+        if reply is not None and not reply.done():
+            reply.set_result(body)
 
-    async def questions(self) -> AsyncIterator[OwnerRequest]:
-        """Yield the questions about this replica's runs, without end."""
+    async def received(self) -> AsyncIterator[OwnerRequest]:
+        """Yield the requests about this replica's runs, without end."""
         while True:
-            run_id, number, asker = await self._asked.get()
+            run_id, number, sender = await self._received.get()
             try:
-                text = await self._store.take_question(run_id, number)
+                body = await self._store.pop_request(run_id, number)
             except (ServiceUnavailable, CorruptLog, RunNotFound):
-                continue  # its asker is told that nobody wait_for_reply
+                continue  # its sender gets a timeout
 
-            async def answer(reply: bytes, number: str = number, asker: str = asker) -> None:
-                await self._store.answer(asker, number, reply)
+            async def reply(body: bytes, number: str = number, sender: str = sender) -> None:
+                await self._store.send_reply(sender, number, body)
 
-            yield OwnerRequest(run_id, text, answer)
+            yield OwnerRequest(run_id, body, reply)

@@ -1,55 +1,64 @@
-"""What Redis holds: each method is one round trip."""
+"""What Redis holds, and the commands that read and change it: nearly every method is one round trip.
 
+Knows keys, scripts and encodings, and keeps no state: what this process remembers of runs is in
+`leases` and `subscriptions`.
+"""
+
+import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis import records
-from dockrion.backends.redis.client import Link
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.index import Index
-from dockrion.backends.redis.keys import APPEND, CANCEL, CREATE, READ, Command, Keys
+from dockrion.backends.redis.keys import APPEND, CANCEL, COUNT, CREATE, READ, SECRET, Command, Keys
 from dockrion.backends.run_log import Run
+from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 
-_CONTROL_NOTES = 10_000
+_INBOX_MESSAGES = 10_000
+_REQUEST_TTL = 60
+_SECRET_TTL = 86_400
+_PING_TTL = 60
 
 
-class Foreign(SequenceConflict):
-    """The run is another replica's."""
+class NotOwner(SequenceConflict):
+    """The run belongs to another replica."""
 
 
 class Store:
-    """Reads and writes runs.
+    """Reads and writes runs, messages and what the replicas share.
 
     Args:
-        link: The connections.
+        client: The connections.
         keys: The names.
-        index: Which runs there are.
+        index: The list of runs.
         max_events: How many events of a run are kept, the newest.
         ttl: Seconds a finished run is kept.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
 
     def __init__(
-        self, link: Link, keys: Keys, index: Index, *, max_events: int, ttl: int, live_ttl: int
+        self, client: RedisClient, keys: Keys, index: Index, *, max_events: int, ttl: int, live_ttl: int
     ) -> None:
-        self.link = link
+        self.client = client
         self.keys = keys
-        self._index = index
         self.ttl = ttl
         self.live_ttl = live_ttl
+        self._index = index
         self._max_events = max_events
 
     async def create(self, owner: str, run: Run) -> None:
-        """Store a new run, listed and known to be its owner's.
+        """List a new run, add it to those of its owner, and store it.
 
         Raises:
             RunExists: The id is taken.
         """
         entry = records.index_entry(run)
         create = CREATE(self.keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
-        _, created = await self.link.send(self._index.registration(owner, run), create)
+        _, created = await self.client.send(self._index.registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
 
@@ -59,25 +68,25 @@ class Store:
         run: Run,
         entries: Sequence[Entry],
         *,
-        tell: Collection[str] = (),
+        notify: Collection[str] = (),
         after_gap: bool = False,
     ) -> list[str]:
-        """Add a batch and replace the record.
+        """Append a batch and replace the record.
 
         Args:
-            owner: Whose run it is.
+            owner: The replica that owns the run.
             run: The record after the batch.
             entries: The batch.
-            tell: Replicas that are told at once.
+            notify: Replicas that are notified in the same round trip.
             after_gap: Accept a log that has lost events, or is gone.
 
         Returns:
-            All the replicas that watch the run.
+            All replicas that watch the run.
 
         Raises:
             RunNotFound: No such run.
             RunClosed: The log has its terminal event.
-            SequenceConflict: The batch does not continue the log, or the run is another's.
+            SequenceConflict: The batch does not continue the log, or the run belongs to another replica.
         """
         keys, run_id = self.keys, run.run_id
         append = APPEND(
@@ -94,7 +103,7 @@ class Store:
             records.encode_entries(entries),
         )
         first = [self._index.registration(owner, run)] if after_gap else []
-        replies = await self.link.send(*first, append, *self._notes(tell, "run", run_id))
+        replies = await self.client.send(*first, append, *self._messages(notify, "run", run_id))
         reply = replies[len(first)]
         match reply[0]:
             case b"ok":
@@ -104,14 +113,9 @@ class Store:
             case b"closed":
                 raise RunClosed(run_id)
             case b"foreign":
-                raise Foreign(run_id)
+                raise NotOwner(run_id)
             case _:
                 raise SequenceConflict(run_id)
-
-    async def tell(self, replicas: Collection[str], run_id: str) -> None:
-        """Wake replicas that watch a run."""
-        if replicas:
-            await self.link.send(*self._notes(replicas, "run", run_id))
 
     async def get(self, run_id: str) -> Run:
         """Return a run's record.
@@ -119,8 +123,7 @@ class Store:
         Raises:
             RunNotFound: No such run.
         """
-        command = ("HMGET", self.keys.run(run_id), "record", "output")
-        record, output = await self.ask(run_id, command)
+        record, output = await self.query(run_id, ("HMGET", self.keys.run(run_id), "record", "output"))
         if record is None:
             raise RunNotFound(run_id)
         return records.decode_run(record, output)
@@ -131,75 +134,86 @@ class Store:
         Raises:
             RunNotFound: No such run.
         """
-        reply = await self.ask(run_id, READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
+        reply = await self.query(run_id, READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
         try:
             page = records.decode_page(reply)
         except (ValueError, TypeError) as error:
             raise CorruptLog(run_id) from error
-        if page.closed and not page.entries and after < int(reply[0]):  # somebody deleted them
+        if page.closed and not page.entries and after < int(reply[0]):  # the stream was deleted
             raise RunNotFound(run_id)
         return page
 
+    async def notify(self, replicas: Collection[str], run_id: str) -> None:
+        """Tell replicas that watch a run that it has new events."""
+        if replicas:
+            await self.client.send(*self._messages(replicas, "run", run_id))
+
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
-        """Leave a request where the owner finds it, and tell the owner.
+        """Store a request to cancel in the run, and send it to the owner.
 
         Raises:
             RunNotFound: No such run.
         """
         encoded = records.encode_reason(reason)
-        owner = await self.ask(run_id, CANCEL((self.keys.run(run_id),), encoded))
-        await self.link.send(*self._notes([owner.decode()], "run", run_id, "cancel", encoded))
+        owner = await self.query(run_id, CANCEL((self.keys.run(run_id),), encoded))
+        await self.client.send(*self._messages([owner.decode()], "run", run_id, "cancel", encoded))
 
-    async def leave_question(self, run_id: str, question: bytes, ttl: int, number: str, asker: str) -> None:
-        """Leave a question where the run's owner finds it, and tell the owner.
+    async def send_request(self, run_id: str, number: str, body: bytes, sender: str) -> None:
+        """Store a request's body with the run, and tell the run's owner.
 
         Raises:
             RunNotFound: No such run.
         """
-        owner = await self.ask(run_id, ("HGET", self.keys.run(run_id), "owner"))
-        if owner is None:
-            raise RunNotFound(run_id)
-        await self.link.send(
-            ("SET", self.keys.question(run_id, number), question, "EX", ttl),
-            *self._notes([owner.decode()], "run", run_id, "question", number, "from", asker),
+        owner = await self.query(run_id, ("HGET", self.keys.run(run_id), "owner"))
+        await self.client.send(
+            ("SET", self.keys.request(run_id, number), body, "EX", _REQUEST_TTL),
+            *self._messages([owner.decode()], "run", run_id, "question", number, "from", sender),
         )
 
-    async def take_question(self, run_id: str, number: str) -> bytes:
-        """Return a question, which is gone then.
+    async def pop_request(self, run_id: str, number: str) -> bytes:
+        """Return a request's body and delete it.
 
         Raises:
             RunNotFound: It is not there.
         """
-        question = await self.ask(run_id, ("GETDEL", self.keys.question(run_id, number)))
-        if question is None:
-            raise RunNotFound(run_id)
-        return bytes(question)
+        return bytes(await self.query(run_id, ("GETDEL", self.keys.request(run_id, number))))
 
-    async def answer(self, asker: str, number: str, answer: bytes) -> None:
-        """Send the answer to a question to the replica that asked."""
-        await self.link.send(*self._notes([asker], "answer", number, "text", answer))
+    async def send_reply(self, sender: str, number: str, reply: bytes) -> None:
+        """Send the reply to a request to the replica that sent the request."""
+        await self.client.send(*self._messages([sender], "answer", number, "text", reply))
+
+    async def count(self, name: str, window: int) -> WindowCount:
+        """Count one occurrence; see `SharedState.count`."""
+        ((count, milliseconds),) = await self.client.send(COUNT((self.keys.counter(name, window),), window))
+        return WindowCount(count, milliseconds / 1000)
+
+    async def secret(self) -> bytes:
+        """Return the secret of the service; see `SharedState.secret`."""
+        offered = secrets.token_bytes(SECRET_BYTES)
+        (stored,) = await self.client.send(SECRET((self.keys.secret,), offered, _SECRET_TTL))
+        return bytes(stored)
 
     async def ping(self) -> None:
-        """Write something."""
-        await self.link.send(("SET", self.keys.ping, 1, "EX", 60))
+        """Write a key: a Redis that only answers reads is of no use."""
+        await self.client.send(("SET", self.keys.ping, 1, "EX", _PING_TTL))
 
-    async def ask(self, run_id: str, command: Command) -> Any:
-        """Return the reply to a question about a run.
+    async def query(self, run_id: str, command: Command) -> Any:
+        """Return the reply to a command about one run.
 
         Raises:
-            RunNotFound: There is no such run, or what is there is none.
+            RunNotFound: The reply is nil, or what is stored under the run's keys is not a run.
         """
         try:
-            (reply,) = await self.link.send(command)
+            (reply,) = await self.client.send(command)
         except CorruptLog:
             reply = None
         if reply is None:
             raise RunNotFound(run_id)
         return reply
 
-    def _notes(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
-        """Return commands that leave a note for replicas; for those that are gone, nothing."""
+    def _messages(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
+        """Return commands that add a message to inboxes; the inbox of a dead replica is not created."""
         return [
-            ("XADD", self.keys.control(each), "NOMKSTREAM", "MAXLEN", "~", _CONTROL_NOTES, "*", *fields)
+            ("XADD", self.keys.inbox(each), "NOMKSTREAM", "MAXLEN", "~", _INBOX_MESSAGES, "*", *fields)
             for each in replicas
         ]

@@ -1,49 +1,106 @@
-"""Who in this process watches which run, and what they read together."""
+"""The runs that are watched in this process: one subscription in Redis for all readers of a run.
+
+A subscription is this replica's field in the run's hash of watchers: the number of its readers
+that count towards the limit, so that the limit holds over all replicas. While the field is there,
+whoever appends to the run sends a message to this replica's inbox, and its readers are woken.
+
+Redis is given numbers, not increments, because a command may be executed though its reply is
+lost. Numbers must arrive in order, hence one lock for each run. Readers who come or leave while
+a command is under way are registered together by the next one.
+
+What is known of the field is a state machine over the outcomes of commands, `_TRANSITIONS`.
+Where the outcome is unknown, the number is sent again with the next reader who comes or leaves,
+and at the latest by `Subscriptions.renew`, which the background work calls.
+
+Readers also share what they read: the page that was appended last in this process (no round trip
+at all), reads under way, and pages of history, which do not change.
+"""
 
 import asyncio
+import enum
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from dockrion.backends.pages import PAGE_BYTES, Page, Watch
-from dockrion.backends.redis.client import end
 from dockrion.backends.redis.keys import WATCH, Command
 from dockrion.backends.redis.store import Store
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import BackendError, RunNotFound, ServiceUnavailable, TooManySubscribers
 
 T = TypeVar("T")
 _NO_LIMIT = -1
-_NO_READERS = -1
+_REMOVE = -1
 _CHUNK = 100
 _HISTORY_PAGES = 64
 
 
-class _Watched:
-    """One run: those who watch it here, and the reads that they share."""
+class Registration(enum.Enum):
+    """What is known of this replica's field in a run's hash of watchers."""
+
+    ABSENT = enum.auto()
+    STORED = enum.auto()  # with the number `_Subscription.stored`
+    UNCERTAIN = enum.auto()  # absent, or there with any number that was sent
+
+
+class Outcome(enum.Enum):
+    """What became of a command that changes the field."""
+
+    STORED = enum.auto()
+    REMOVED = enum.auto()
+    REFUSED = enum.auto()  # the run is missing, or has too many readers: nothing was written
+    LOST = enum.auto()  # no reply
+
+
+_TRANSITIONS: dict[Outcome, Registration | None] = {  # to the same state, whatever the one before
+    Outcome.STORED: Registration.STORED,
+    Outcome.REMOVED: Registration.ABSENT,
+    Outcome.REFUSED: None,  # no change
+    Outcome.LOST: Registration.UNCERTAIN,
+}
+
+
+class _Subscription:
+    """One run: its readers in this process, and what they read together."""
 
     def __init__(self) -> None:
         self.watches: set[Watch] = set()
         self.counted: set[Watch] = set()
-        self.waiting: set[Watch] = set()  # to be counted
-        self.armed = False
-        self.told: int | None = None  # what Redis was told last
-        self.untold = False
-        self.arming = asyncio.Lock()  # Redis is told numbers, which must arrive in order
+        self.joining: set[Watch] = set()  # to be counted by the next command
+        self.registration = Registration.ABSENT
+        self.stored = 0
+        self.updating = asyncio.Lock()
         self.reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
         self.newest: tuple[int, Page] | None = None
 
     @property
     def readers(self) -> int:
-        """What Redis is to know: how many are counted, or that nobody watches."""
-        return len(self.counted) if self.watches else _NO_READERS
+        """The number that Redis should have."""
+        return len(self.counted) if self.watches else _REMOVE
 
-    def at_hand(self, after: int) -> Page | None:
-        """Return what is known to follow a position."""
+    @property
+    def dirty(self) -> bool:
+        """Whether Redis may have another number than `readers`."""
+        match self.registration:
+            case Registration.ABSENT:
+                return False  # readers register before they are counted
+            case Registration.STORED:
+                return self.stored != self.readers
+        return True
+
+    def settle(self, readers: int, outcome: Outcome) -> None:
+        """Note what became of a command that sent a number."""
+        self.registration = _TRANSITIONS[outcome] or self.registration
+        if outcome is Outcome.STORED:
+            self.stored = readers
+
+    def peek(self, after: int) -> Page | None:
+        """Return the page after a position, if it is in memory."""
         return self.newest[1] if self.newest is not None and self.newest[0] == after else None
 
     def wake(self, page: Page | None = None) -> None:
-        """Wake all who watch; the page is what is new, if it is known."""
+        """Wake all readers; the page is what was appended, if that is known."""
         self.reads.clear()
         self.newest = None
         if page is not None and sum(len(entry.data) for entry in page.entries) <= PAGE_BYTES:
@@ -52,191 +109,192 @@ class _Watched:
             watch.wake()
 
 
-class Watching:
-    """Wakes readers, and reads once for all that want the same.
+class Subscriptions:
+    """Registers and wakes the readers in this process, and reads once for those who read the same.
 
     Args:
-        store: Where the runs are.
-        replica: Who is to be told of new events.
+        store: What Redis holds.
+        replica: This replica.
     """
 
     def __init__(self, store: Store, replica: str) -> None:
         self._store = store
         self._replica = replica
-        self._watched: dict[str, _Watched] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._tasks = BackgroundTasks()
         self._history: OrderedDict[tuple[str, int, int], Page] = OrderedDict()
 
     @asynccontextmanager
     async def watch(self, run_id: str, limit: int | None) -> AsyncIterator[Watch]:
-        """Arm a watch; see `Backend.watch`."""
-        watched = self._watched.setdefault(run_id, _Watched())
-        watch = Watch(watched.at_hand)
-        watched.watches.add(watch)
+        """Arm a watch; see `RunLog.watch`."""
+        subscription = self._subscriptions.setdefault(run_id, _Subscription())
+        watch = Watch(subscription.peek)
+        subscription.watches.add(watch)
         try:
-            await self._in_the_end(self._arm(run_id, watched, watch, limit))
+            await self._complete(self._join(run_id, subscription, watch, limit))
             yield watch
         finally:
             watch.close()
-            for those in (watched.watches, watched.counted, watched.waiting):
-                those.discard(watch)
-            if limit is not None or not watched.watches:
-                await self._in_the_end(self._disarm(run_id, watched))
+            for group in (subscription.watches, subscription.counted, subscription.joining):
+                group.discard(watch)
+            if limit is not None or not subscription.watches:
+                await self._complete(self._leave(run_id, subscription))
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
-        """Read, together with all who read the same at this moment."""
-        watched = self._watched.get(run_id)
-        if watched is None:
+        """Return the events that follow a position; see `RunLog.read`."""
+        subscription = self._subscriptions.get(run_id)
+        if subscription is None:
             return await self._store.read(run_id, after, limit)
-        page = watched.at_hand(after)
+        page = subscription.peek(after)
         if page is not None and len(page.entries) <= limit:
             return page
-        if (known := self._history.get((run_id, after, limit))) is not None:
-            return known
-        asked = after, limit
-        task = watched.reads.get(asked)
+        if (past := self._history.get((run_id, after, limit))) is not None:
+            return past
+        position = after, limit
+        reads = subscription.reads
+        task = reads.get(position)
         if task is None:
-            task = watched.reads[asked] = self._task(self._read(run_id, after, limit))
-            task.add_done_callback(lambda done: watched.reads.get(asked) is done and watched.reads.pop(asked))
+            task = reads[position] = self._start(self._read(run_id, after, limit))
+            task.add_done_callback(lambda done: reads.get(position) is done and reads.pop(position))
         return await asyncio.shield(task)
 
     def wake(self, run_id: str, page: Page | None = None) -> None:
-        """Wake those who watch a run.
+        """Wake the readers of a run.
 
         Args:
             run_id: The run.
-            page: What is new, if it is known here.
+            page: What was appended, if it is known here.
         """
-        if (watched := self._watched.get(run_id)) is not None:
-            watched.wake(page)
+        if (subscription := self._subscriptions.get(run_id)) is not None:
+            subscription.wake(page)
 
     def wake_all(self) -> None:
-        """Let everybody look again."""
-        for watched in self._watched.values():
-            watched.wake()
+        """Wake all readers, since messages may have been lost."""
+        for subscription in self._subscriptions.values():
+            subscription.wake()
 
     async def renew(self) -> None:
-        """Tell Redis again what is watched here, and what no more.
+        """Send the number of readers of every run again.
 
         Raises:
-            ServiceUnavailable: Redis is away.
+            ServiceUnavailable: Redis does not answer.
         """
-        every = list(self._watched.items())
+        every = list(self._subscriptions.items())
         for start in range(0, len(every), _CHUNK):
             chunk = every[start : start + _CHUNK]
-            async with AsyncExitStack() as arming:
-                for _, watched in chunk:
-                    await arming.enter_async_context(watched.arming)
-                numbers = [watched.readers for _, watched in chunk]
-                await self._store.link.keep_each(
-                    *(
-                        self._command(run_id, readers)
-                        for (run_id, _), readers in zip(chunk, numbers, strict=True)
-                    )
-                )
-                for (run_id, watched), readers in zip(chunk, numbers, strict=True):
-                    watched.told = readers
-                    self._told(run_id, watched)
+            async with AsyncExitStack() as updating:
+                for _, subscription in chunk:
+                    await updating.enter_async_context(subscription.updating)
+                await self._renew(chunk)
 
     async def aclose(self) -> None:
-        """End what is under way."""
-        await end(self._tasks)
+        """Cancel the commands under way."""
+        await self._tasks.cancel_until_done()
 
     async def _read(self, run_id: str, after: int, limit: int) -> Page:
         page = await self._store.read(run_id, after, limit)
-        if page.entries and (page.more or page.closed):  # it will never be another
+        if page.entries and (page.more or page.closed):  # later appends do not change it
             self._history[run_id, after, limit] = page
             if len(self._history) > _HISTORY_PAGES:
                 self._history.popitem(last=False)
         return page
 
-    async def _arm(self, run_id: str, watched: _Watched, watch: Watch, limit: int | None) -> None:
-        """Have Redis know of a watch; those that wait at the same time are told together."""
+    async def _renew(self, chunk: list[tuple[str, _Subscription]]) -> None:
+        numbers = [subscription.readers for _, subscription in chunk]
+        outcomes = [Outcome.LOST] * len(chunk)
+        try:
+            commands = (self._command(run_id, n) for (run_id, _), n in zip(chunk, numbers, strict=True))
+            replies = await self._store.client.send_background_each(*commands)
+            outcomes = [_outcome(reply, n) for reply, n in zip(replies, numbers, strict=True)]
+        finally:
+            for (_, subscription), n, outcome in zip(chunk, numbers, outcomes, strict=True):
+                subscription.settle(n, outcome)
+        for run_id, subscription in chunk:
+            self._forget_unwatched(run_id, subscription)
+
+    async def _join(self, run_id: str, subscription: _Subscription, watch: Watch, limit: int | None) -> None:
+        """Register a reader, and with it all who joined while the lock was held."""
         if limit is not None:
-            watched.waiting.add(watch)
-        async with watched.arming:
+            subscription.joining.add(watch)
+        async with subscription.updating:
             if limit is None:
-                if not watched.armed:
-                    await self._tell(run_id, watched, set(), None)
-            elif watch in watched.waiting:
-                new = set(watched.waiting)
-                watched.waiting.discard(watch)
-                if await self._tell(run_id, watched, new, limit):
+                if subscription.registration is not Registration.STORED:
+                    await self._register(run_id, subscription, set(), None)
+            elif watch in subscription.joining:
+                new = set(subscription.joining)
+                subscription.joining.discard(watch)
+                if await self._register(run_id, subscription, new, limit):
                     return
-                if new == {watch} or not await self._tell(run_id, watched, {watch}, limit):
+                if new == {watch} or not await self._register(run_id, subscription, {watch}, limit):
                     raise TooManySubscribers(
                         f"run {run_id!r} has {limit} subscribers, the most allowed; try again later"
                     )
 
-    async def _tell(self, run_id: str, watched: _Watched, new: set[Watch], limit: int | None) -> bool:
-        """Tell Redis how many readers there are with some new ones; return whether that many may be.
+    async def _register(
+        self, run_id: str, subscription: _Subscription, new: set[Watch], limit: int | None
+    ) -> bool:
+        """Send the number of readers with some new ones; return whether the limit allows it.
 
         Raises:
             RunNotFound: No such run.
         """
-        readers = len(watched.counted) + len(new)
-        watched.untold = True  # until it is known what was stored
-        reply = await self._store.ask(run_id, self._command(run_id, readers, limit))
-        if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
-            reply = await self._store.ask(run_id, self._command(run_id, readers, limit, *dead))
-        watched.untold = False
+        readers, outcome = len(subscription.counted) + len(new), Outcome.LOST
+        try:
+            reply = await self._store.query(run_id, self._command(run_id, readers, limit))
+            if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
+                reply = await self._store.query(run_id, self._command(run_id, readers, limit, *dead))
+            outcome = _outcome(reply, readers)
+        finally:
+            subscription.settle(readers, outcome)
         if reply[0] == b"missing":
             raise RunNotFound(run_id)
-        if reply[0] == b"full":
+        if outcome is Outcome.REFUSED:
             return False
-        watched.armed, watched.told = True, readers
-        watched.waiting -= new
-        watched.counted |= new & watched.watches  # some may have left meanwhile
+        subscription.joining -= new
+        subscription.counted |= new & subscription.watches  # some may have left meanwhile
         return True
 
-    async def _disarm(self, run_id: str, watched: _Watched) -> None:
-        async with watched.arming:
-            if not (watched.armed or watched.untold) or (
-                not watched.untold and watched.told == watched.readers
-            ):
-                self._told(run_id, watched)
-                return
-            watched.untold = True
-            watched.armed = bool(watched.watches) and watched.armed
-            with suppress(ServiceUnavailable, BackendError):  # the keeper tells it later
-                readers = watched.readers
-                await self._store.link.send(self._command(run_id, readers))
-                watched.told = readers
-                self._told(run_id, watched)
+    async def _leave(self, run_id: str, subscription: _Subscription) -> None:
+        """Send the number of readers after some have left, if it has changed."""
+        async with subscription.updating:
+            if subscription.dirty:
+                readers, outcome = subscription.readers, Outcome.LOST
+                with suppress(ServiceUnavailable, BackendError):  # `renew` sends it later
+                    (reply,) = await self._store.client.send(self._command(run_id, readers))
+                    outcome = _outcome(reply, readers)
+                subscription.settle(readers, outcome)
+            if subscription.registration is not Registration.UNCERTAIN:
+                self._forget_unwatched(run_id, subscription)
 
-    def _told(self, run_id: str, watched: _Watched) -> None:
-        """Note that Redis knows the numbers, and forget a run that nobody watches."""
-        watched.untold = False
-        if not watched.watches and self._watched.get(run_id) is watched:
-            del self._watched[run_id]
+    def _forget_unwatched(self, run_id: str, subscription: _Subscription) -> None:
+        if not subscription.watches and self._subscriptions.get(run_id) is subscription:
+            del self._subscriptions[run_id]
 
     def _command(self, run_id: str, readers: int, limit: int | None = None, *dead: bytes) -> Command:
-        keys = self._store.keys
+        keys = self._store.keys.run(run_id), self._store.keys.watchers(run_id)
         most = _NO_LIMIT if limit is None else limit
-        where = keys.run(run_id), keys.watchers(run_id)
-        return WATCH(where, self._replica, readers, most, self._store.live_ttl, *dead)
+        return WATCH(keys, self._replica, readers, most, self._store.live_ttl, *dead)
 
     async def _dead(self, replicas: list[bytes]) -> list[bytes]:
-        """Return which of some replicas are not alive, so that their readers do not count."""
+        """Return those replicas that are dead, so that their readers do not count."""
         if not replicas:
             return []
-        (beats,) = await self._store.link.send(("HMGET", self._store.keys.replicas, *replicas))
+        (beats,) = await self._store.client.send(("HMGET", self._store.keys.replicas, *replicas))
         return [replica for replica, beat in zip(replicas, beats, strict=True) if beat is None]
 
-    async def _in_the_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for something that goes on though whoever waits may leave.
+    async def _complete(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for commands, which go on when their reader is cancelled: cancelling costs a connection."""
+        await asyncio.shield(self._start(work))
 
-        A cancelled command would cost its connection.
-        """
-        await asyncio.shield(self._task(work))
-
-    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start what may outlive all who wait for it, and whose exception nobody sees then."""
+        task = self._tasks.start(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waited may have left
+
+def _outcome(reply: Any, readers: int) -> Outcome:
+    """Return what the script `watch` did: it replies `ok`, or why it wrote nothing."""
+    if isinstance(reply, Exception) or reply[0] != b"ok":
+        return Outcome.REFUSED
+    return Outcome.REMOVED if readers == _REMOVE else Outcome.STORED

@@ -1,0 +1,184 @@
+"""The state of Redis as this process finds it, and what the operator is told when it fails.
+
+Touches no connection: the client reports each failed command here, and the backend's background
+work reports the outcome of each of its rounds.
+
+The background work is what decides how Redis is, because it goes through everything that a
+request may need: a request that fails only sets `failure_seen`, so that the next round starts at
+once. Each kind of failure is logged once per outage (and again after a minute), however many
+requests meet it, with advice on what to do about it.
+"""
+
+import asyncio
+import enum
+import logging
+import time
+from typing import Any
+
+from redis import exceptions
+
+from dockrion.errors import CorruptLog, ServiceUnavailable
+from dockrion.logs import log
+
+_logger = logging.getLogger("dockrion.redis")
+_QUIET_SECONDS = 60.0  # how long a kind of failure is not logged again
+_UNREACHABLE = "UNREACHABLE"
+_UNBLOCKED = "UNBLOCKED"
+_ADVICE = {
+    _UNREACHABLE: "no connection, or no answer; is it running, and is the address right?",
+    "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
+    "MAXCLIENTS": "it accepts no more connections; raise its maxclients",
+    "NOAUTH": "it requires a password; put it into streaming.redis.url",
+    "WRONGPASS": "it refuses the user or the password of streaming.redis.url",
+    "NOPASS": "it has no password, streaming.redis.url has one",
+    "NOPERM": "the user of streaming.redis.url may not use all the commands and keys it needs",
+    "OOM": "its memory is full, so that nothing can be stored",
+    "READONLY": "it is a read-only replica; streaming.redis.url must name the primary",
+    "MISCONF": "it cannot save its data, and accepts no writes",
+    "NOREPLICAS": "it has too few replicas to accept writes",
+    "LOADING": "it is loading its data",
+    "BUSY": "a script keeps it busy",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "CLUSTERDOWN": "its cluster is down",
+    _UNBLOCKED: "it has unblocked a waiting reader",
+    "REFUSED": "it refuses a command",
+}
+# redis-py drops the code of some replies, and turns others into types of exceptions.
+_SIGNS: dict[str, str | type[Exception]] = {
+    "POOL": "No connection available",
+    "MAXCLIENTS": "max number of clients",
+    "NOAUTH": "uthentica",  # required; or, from Redis 7, "unauthenticated multibulk length"
+    "WRONGPASS": "username-password pair",
+    "NOPASS": "without any password",
+    "NOPERM": exceptions.NoPermissionError,
+    "OOM": exceptions.OutOfMemoryError,
+    "READONLY": exceptions.ReadOnlyError,
+    "LOADING": exceptions.BusyLoadingError,
+    "MASTERDOWN": exceptions.MasterDownError,
+    "CLUSTERDOWN": exceptions.ClusterDownError,
+}
+_UNREADABLE = ("WRONGTYPE", "wrong arguments for")
+_STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL"})
+
+
+class Health(enum.Enum):
+    """How Redis was in the last round of background work."""
+
+    HEALTHY = enum.auto()
+    DEGRADED = enum.auto()  # something failed; requests are sent, since they may succeed
+    UNREACHABLE = enum.auto()  # requests are refused at once: they would only wait for a timeout
+
+
+class Finding(enum.Enum):
+    """What a round of background work reports."""
+
+    NO_ANSWER = enum.auto()  # or nothing can be done without an answer of another kind
+    NO_WRITES = enum.auto()
+    FAILED = enum.auto()  # for a reason that says nothing of whether Redis answers
+    WRITTEN = enum.auto()  # the first command of the round, a write, has succeeded
+    COMPLETED = enum.auto()
+
+
+_TRANSITIONS: dict[Health, dict[Finding, Health]] = {
+    Health.HEALTHY: {
+        Finding.NO_ANSWER: Health.UNREACHABLE,
+        Finding.NO_WRITES: Health.DEGRADED,
+        Finding.FAILED: Health.DEGRADED,
+        Finding.WRITTEN: Health.HEALTHY,
+        Finding.COMPLETED: Health.HEALTHY,
+    },
+    Health.DEGRADED: {
+        Finding.NO_ANSWER: Health.UNREACHABLE,
+        Finding.NO_WRITES: Health.DEGRADED,
+        Finding.FAILED: Health.DEGRADED,
+        Finding.WRITTEN: Health.DEGRADED,
+        Finding.COMPLETED: Health.HEALTHY,
+    },
+    Health.UNREACHABLE: {
+        Finding.NO_ANSWER: Health.UNREACHABLE,
+        Finding.NO_WRITES: Health.DEGRADED,
+        Finding.FAILED: Health.UNREACHABLE,
+        Finding.WRITTEN: Health.DEGRADED,
+        Finding.COMPLETED: Health.HEALTHY,
+    },
+}
+
+
+def unavailable() -> ServiceUnavailable:
+    """Return the error of a request that Redis cannot serve at present."""
+    return ServiceUnavailable("the backend cannot be used at present; try again later")
+
+
+class HealthMonitor:
+    """Follows the state of Redis.
+
+    Attributes:
+        state: How it was in the last round of background work.
+        failure_seen: Set by each failed command, so that the next round starts at once.
+    """
+
+    def __init__(self) -> None:
+        self.state = Health.HEALTHY
+        self.failure_seen = asyncio.Event()
+        self._last_kind = ""
+        self._logged_at: dict[str, float] = {}
+
+    def command_failed(self, error: Exception) -> Exception:
+        """Log a failed command unless its kind was logged before, and return what to raise for it."""
+        kind = _kind(error)
+        if kind is None:
+            return CorruptLog(str(error))
+        self._last_kind = kind
+        self.failure_seen.set()
+        # Neither is a failure of its own: while nothing answers, the pool is busy waiting; and a
+        # server that changes its role unblocks the reader.
+        if kind != _UNBLOCKED and not (kind == "POOL" and _UNREACHABLE in self._logged_at):
+            reason = str(error) if kind == _UNREACHABLE else None
+            self._log(kind, f"redis is in trouble: {_ADVICE[kind]}", reason=reason)
+        return unavailable()
+
+    def round_failed(self, error: Exception) -> None:
+        """Note that a round of background work has failed."""
+        finding = Finding.FAILED
+        if isinstance(error, CorruptLog):
+            self._log(
+                "UNREADABLE", "redis holds data of another kind under this service's keys", reason=str(error)
+            )
+        elif isinstance(error, ServiceUnavailable):
+            finding = Finding.NO_WRITES if self._last_kind in _STILL_READABLE else Finding.NO_ANSWER
+        else:
+            self._log("BUG", "background work on redis failed", error=error)
+        self.state = _TRANSITIONS[self.state][finding]
+
+    def written(self) -> bool:
+        """Note that the round's first write has succeeded; return whether Redis was healthy before."""
+        self.failure_seen.clear()
+        self.state = _TRANSITIONS[self.state][Finding.WRITTEN]
+        return self.state is Health.HEALTHY
+
+    def round_completed(self) -> None:
+        """Note that a round of background work has succeeded."""
+        if self.state is not Health.HEALTHY:
+            self._logged_at.clear()
+            log(_logger, logging.INFO, "redis answers")
+        self.state = _TRANSITIONS[self.state][Finding.COMPLETED]
+
+    def _log(self, kind: str, message: str, **fields: Any) -> None:
+        now = time.monotonic()
+        if now - self._logged_at.get(kind, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            self._logged_at[kind] = now
+            log(_logger, logging.ERROR, message, kind=kind, **fields)
+
+
+def _kind(error: Exception) -> str | None:
+    """Return the kind of a failure of the server; None if what is stored is the problem."""
+    text = str(error)
+    for kind, sign in _SIGNS.items():
+        if sign in text if isinstance(sign, str) else isinstance(error, sign):
+            return kind
+    if not isinstance(error, exceptions.ResponseError):
+        return _UNREACHABLE
+    if any(sign in text for sign in _UNREADABLE):
+        return None
+    code = text.partition(" ")[0]
+    return code if code in _ADVICE else "REFUSED"
