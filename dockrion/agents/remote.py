@@ -201,7 +201,7 @@ async def _emit(parts: Iterator[Part], session: RunSession) -> Outcome | None:
         if isinstance(part, Outcome):
             return part
         try:
-            await session.emit_event(part)
+            await session.emit_external(part)
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"the agent process sent an invalid event: {error}") from error
     return None

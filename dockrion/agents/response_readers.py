@@ -4,7 +4,7 @@ A response is one JSON value (the output), Server-Sent Events or JSON lines. The
 by name, events by their `type` field, plain text (tokens), or chunks in the style of OpenAI's API.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from dockrion import events
 from dockrion.errors import AgentDisconnected, AgentFailed
 from dockrion.runs import external_events
+from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Failed, Outcome, of_output
 from dockrion.wire.sse import Decoder
 
@@ -19,7 +20,7 @@ MAX_EVENT_BYTES = 10 * 1024 * 1024
 _OPENAI_DONE = "[DONE]"
 _UNNAMED = "message"  # the type of an SSE event without a name (WHATWG HTML, 9.2.6); also of lines
 _EVENT_TYPES = frozenset({*events.CONFIGURABLE, *events.MANDATORY})
-Part = Mapping[str, Any] | Outcome
+Part = ExternalEvent | Outcome
 
 
 class ProtocolError(Exception):
@@ -152,7 +153,8 @@ class _EventTranslator:
         event = _event(name, value, data)
         if event["type"] != "started":  # sent by an agent that is itself a Dockrion
             try:
-                yield external_events.read(event)
+                parsed = external_events.parse(event)
+                yield parsed.outcome or parsed
             except ValueError as error:
                 raise ProtocolError(f"event {self._count} of the agent process: {error}") from error
 
@@ -172,7 +174,7 @@ class _EventTranslator:
         self._collect(text)
         self._text_complete = self._text_complete or isinstance(reason, str)
         if text or isinstance(reason, str):
-            yield {"type": "token", "content": text, "finish_reason": reason}
+            yield ExternalEvent("token", {"content": text, "finish_reason": reason})
 
     def _collect(self, text: str) -> None:
         self._text += text.encode("utf-8", "replace")

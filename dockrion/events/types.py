@@ -10,6 +10,7 @@ from msgspec import Meta
 
 CUSTOM_PREFIX = "custom:"
 MAX_SEQUENCE = 2**63 - 1
+MAX_REASON_LENGTH = 1000  # characters of the reason of a cancel
 ERROR_CODE = r"[A-Z][A-Z0-9_]{0,63}"
 Utc = Annotated[datetime, Meta(tz=True)]
 CUSTOM_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)

@@ -117,8 +117,17 @@ def from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: A field does not belong to this type.
         json_encoding.NotJSON: A value has no JSON form.
     """
-    event_type = event["type"]
-    values = {name: value for name, value in event.items() if name != "type"}
+    return fields_of(event["type"], {name: value for name, value in event.items() if name != "type"})
+
+
+def fields_of(event_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event of a type that agents may emit.
+
+    Raises:
+        TypeError: A field is missing or has the wrong type.
+        ValueError: A field does not belong to this type.
+        json_encoding.NotJSON: A value has no JSON form.
+    """
     if event_type not in _FIELDS:
         return custom(values)
     known = events.CONFIGURABLE[event_type].__struct_fields__

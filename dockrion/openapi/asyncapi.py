@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dockrion.dockfile import Dockfile
-from dockrion.events import EventFilter
+from dockrion.events import MAX_REASON_LENGTH, EventFilter
 from dockrion.openapi import schemas, security
 from dockrion.openapi.document import info
 from dockrion.openapi.endpoint import Endpoint
@@ -101,7 +101,10 @@ def _operation(
 
 def _heard(dockfile: Dockfile) -> dict[str, Any]:
     """Return what clients may say on a WebSocket."""
-    cancel = {"type": {"const": "cancel"}, "reason": {"type": ["string", "null"], "maxLength": 1000}}
+    cancel = {
+        "type": {"const": "cancel"},
+        "reason": {"type": ["string", "null"], "maxLength": MAX_REASON_LENGTH},
+    }
     given = schemas.inlined(dockfile.io_schema.input, "#/components/messages/Input/payload")
     return {
         "Input": _message("The input of the agent, first of all.", given),

@@ -5,6 +5,7 @@ from typing import Any, get_args
 from dockrion import errors, ids
 from dockrion.backends.run_log import Status
 from dockrion.dockfile import Dockfile
+from dockrion.events import MAX_REASON_LENGTH
 from dockrion.openapi import examples, media
 from dockrion.openapi.error_responses import Kinds
 from dockrion.openapi.operation import Answer, Operation, flag, one, query, whole
@@ -13,7 +14,7 @@ from dockrion.openapi.schemas import ref
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
 _STATUS = {"type": "string", "enum": [*get_args(Status)]}
-_REASON = {"type": "string", "maxLength": 1000}
+_REASON = {"type": "string", "maxLength": MAX_REASON_LENGTH}
 _LOOKUP: Kinds = (errors.RunNotFound, errors.ServiceUnavailable)
 
 

@@ -9,6 +9,7 @@ from dockrion.caller import Caller
 from dockrion.events import EventFilter, validation
 from dockrion.runs.emitter import Emitter, RunCancelled
 from dockrion.runs.event_buffer import EventBuffer
+from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.tool_policy import ToolPolicy
 
 __all__ = ["RunCancelled", "RunSession", "StreamContext", "current_session", "get_current_context"]
@@ -226,8 +227,16 @@ class RunSession:
     def sync_emit_event(self, event: Mapping[str, Any]) -> None:
         self._emitter.sync_emit(validation.type_of(event), validation.from_mapping, event)
 
+    async def emit_external(self, event: ExternalEvent) -> None:
+        """Emit an event of another process that is not terminal.
+
+        Raises:
+            ValueError: A field is wrong.
+        """
+        await self._emitter.emit(event.type, event.fields)
+
     def push(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Publish events of another process, as (type, validated fields)."""
+        """Publish events of another process, as (type, validated fields), whether or not there is room."""
         for event_type, fields in pushed:
             if self._buffer is not None and self.events_filter.allows(event_type):
                 self._buffer.publish(event_type, fields)

@@ -1,98 +1,113 @@
-"""Events that come from other processes, as JSON: read, and checked as far as their type tells."""
+"""Events from other processes: a JSON value becomes a known event, or the outcome of its run."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from dockrion import events
+import msgspec
+
+from dockrion import events, json_encoding
 from dockrion.errors import AgentFailed
 from dockrion.events import validation
-from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, of_output
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 
 _CODE = re.compile(events.ERROR_CODE, re.ASCII)
-_MAX_REASON = 1000
-_SERVICE_S_OWN = ("agent", "framework", "producer_seq")  # of a run's metadata
+_SERVICE_METADATA = ("agent", "framework", "producer_seq")  # set by the service, not by producers
 
 
-def read(value: Any) -> Mapping[str, Any] | Outcome:
-    """Return an event, or, where it is a terminal one, how the run ended.
+class ExternalEvent(msgspec.Struct, frozen=True):
+    """An event that another process sent.
+
+    Attributes:
+        type: A type that agents may emit, or that of a terminal event.
+        values: Its own fields as they were sent.
+        outcome: How the run ended, if the event is terminal.
+    """
+
+    type: str
+    values: dict[str, Any]
+    outcome: Outcome | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Validate the values of an event that is not terminal, and return the fields to publish.
+
+        Apart from `parse`, so that an event which the filter drops costs nothing more.
+
+        Raises:
+            ValueError: A field is wrong.
+        """
+        try:
+            return validation.fields_of(self.type, self.values)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+def parse(value: Any) -> ExternalEvent:
+    """Return the event that a JSON value stands for.
 
     Args:
-        value: The event's fields and its `type`; the fields that every event has on the
-            wire may be there, all of them, and are left out.
+        value: The event's fields and its `type`. The fields common to all events are ignored
+            if all of them are present.
 
     Raises:
-        ValueError: It is no event that an agent may send; the message says why.
+        ValueError: It is not an event that an agent may send; the message says why.
     """
     if not isinstance(value, dict):
         raise ValueError("an event is a JSON object with a `type`")  # noqa: TRY004  a bad value, whatever its type
     event_type = value.get("type")
     if not isinstance(event_type, str):
         raise ValueError("the event has no `type`")  # noqa: TRY004  as above
-    if value.keys() >= set(events.COMMON_FIELDS):
-        value = {name: item for name, item in value.items() if name not in events.COMMON_FIELDS}
-    given = {name: item for name, item in value.items() if name != "type"}
-    if event_type in _ENDS:
-        return _ENDS[event_type](given)
-    event = {"type": event_type, **given}
-    if not validation.is_event(event):
-        known = ", ".join([*events.CONFIGURABLE, "custom:<name>", *_ENDS])
+    ignored = events.COMMON_FIELDS if value.keys() >= set(events.COMMON_FIELDS) else ("type",)
+    values = {name: item for name, item in value.items() if name not in ignored}
+    if event_type in _OUTCOMES:
+        return ExternalEvent(event_type, values, _OUTCOMES[event_type](values))
+    if not validation.is_event(value):
+        known = ", ".join([*events.CONFIGURABLE, "custom:<name>", *_OUTCOMES])
         raise ValueError(f"{event_type!r:.100} is no type that an agent may send; those are {known}")
-    return event
+    return ExternalEvent(validation.type_of(value), values)
 
 
-def checked(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return an event's type and its fields, ready to be published.
-
-    Raises:
-        ValueError: A field is wrong.
-    """
+def _complete(values: dict[str, Any]) -> Completed:
+    _refuse_unknown("complete", values, ("output", "metadata", "latency_seconds"))
+    metadata = values.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise ValueError("a complete event's metadata is an object")  # noqa: TRY004
+    metadata = {name: value for name, value in metadata.items() if name not in _SERVICE_METADATA}
     try:
-        return validation.type_of(event), validation.from_mapping(event)
-    except TypeError as error:
+        json_encoding.encode(metadata, "metadata")
+        return Completed(json_encoding.encode(values.get("output"), "output"), metadata)
+    except json_encoding.NotJSON as error:
         raise ValueError(str(error)) from error
 
 
-def _complete(given: dict[str, Any]) -> Completed:
-    _refuse_others("complete", given, ("output", "metadata", "latency_seconds"))
-    metadata = given.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise ValueError("a complete event's metadata is an object")  # noqa: TRY004
-    metadata = {name: value for name, value in metadata.items() if name not in _SERVICE_S_OWN}
-    if isinstance(unfit := of_output(metadata), Failed):
-        raise ValueError(unfit.error)  # noqa: TRY004  as above
-    result = of_output(given.get("output"), metadata)
-    if not isinstance(result, Completed):
-        raise ValueError(result.error if isinstance(result, Failed) else "output cannot be JSON")  # noqa: TRY004
-    return result
-
-
-def _error(given: dict[str, Any]) -> Failed:
-    _refuse_others("error", given, ("error", "code", "details"))
-    message, code = given.get("error"), given.get("code", AgentFailed.code)
+def _error(values: dict[str, Any]) -> Failed:
+    _refuse_unknown("error", values, ("error", "code", "details"))
+    message, code = values.get("error"), values.get("code", AgentFailed.code)
     if not isinstance(message, str):
         raise ValueError("an error event has an `error`, its message")  # noqa: TRY004
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         raise ValueError(f"an error event's code must match ^{_CODE.pattern}$")
-    return Failed(message, code, given.get("details"))
+    return Failed(message, code, values.get("details"))
 
 
-def _cancelled(given: dict[str, Any]) -> Cancelled:
-    _refuse_others("cancelled", given, ("reason",))
-    reason = given.get("reason")
-    if reason is not None and (not isinstance(reason, str) or len(reason) > _MAX_REASON):
-        raise ValueError(f"a cancelled event's reason is text of at most {_MAX_REASON} characters")
+def _cancelled(values: dict[str, Any]) -> Cancelled:
+    _refuse_unknown("cancelled", values, ("reason",))
+    reason = values.get("reason")
+    if reason is not None and (not isinstance(reason, str) or len(reason) > events.MAX_REASON_LENGTH):
+        raise ValueError(
+            f"a cancelled event's reason is text of at most {events.MAX_REASON_LENGTH} characters"
+        )
     return Cancelled(reason)
 
 
-_ENDS: dict[str, Callable[[dict[str, Any]], Outcome]] = {
+_OUTCOMES: dict[str, Callable[[dict[str, Any]], Outcome]] = {
     "complete": _complete,
     "error": _error,
     "cancelled": _cancelled,
 }
 
 
-def _refuse_others(event_type: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
-    for name in given:
+def _refuse_unknown(event_type: str, values: dict[str, Any], known: tuple[str, ...]) -> None:
+    for name in values:
         if name not in known:
             raise ValueError(f"a {event_type} event has no field {name!r:.100}")

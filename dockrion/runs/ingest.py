@@ -195,11 +195,11 @@ def _check(values: Sequence[Any], most: int) -> _Checked:
                 raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  said as the others are
             if (size := len(msgspec.json.encode(value))) > most - _ENVELOPE_BYTES:
                 raise ValueError(f"the event has {size} bytes; {most - _ENVELOPE_BYTES} is the most")  # noqa: TRY301  as above
-            read = external_events.read(value)
-            if isinstance(read, Outcome):
-                end = read
+            event = external_events.parse(value)
+            if event.outcome is not None:
+                end = event.outcome
             else:
-                checked.append(external_events.checked(read))
+                checked.append((event.type, event.fields()))
         except ValueError as error:
             problems.append({"event": number, "error": str(error)})
     if problems:

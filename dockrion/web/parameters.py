@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from aiohttp import hdrs, web
 
 from dockrion.errors import InvalidRequest, NotAcceptable
-from dockrion.events import MAX_SEQUENCE
+from dockrion.events import MAX_REASON_LENGTH, MAX_SEQUENCE
 from dockrion.web.service import SERVICE
 
-MAX_REASON = 1000
 _INTEGER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 _ANY = "*/*"
@@ -57,8 +56,8 @@ def reason(request: web.Request) -> str | None:
         InvalidRequest: It is too long.
     """
     text = request.query.get("reason")
-    if text is not None and len(text) > MAX_REASON:
-        raise InvalidRequest(f"?reason= has at most {MAX_REASON} characters")
+    if text is not None and len(text) > MAX_REASON_LENGTH:
+        raise InvalidRequest(f"?reason= has at most {MAX_REASON_LENGTH} characters")
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 

@@ -16,9 +16,9 @@ from dockrion.errors import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
+from dockrion.events import MAX_REASON_LENGTH
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
 from dockrion.web.cors import allowed_origins
-from dockrion.web.parameters import MAX_REASON
 from dockrion.web.responses import error_body, to_dockrion_error
 from dockrion.web.streams import Connection, StalledReaderError, time_left
 from dockrion.wire import websocket
@@ -43,7 +43,7 @@ _CODES_OF_STATUSES = {
 
 
 class _Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_LENGTH)] | None = None
 
 
 class _Ping(msgspec.Struct, frozen=True, tag="ping"):
