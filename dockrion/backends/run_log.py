@@ -6,7 +6,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from dockrion.backends.pages import Page, Watch
+from dockrion.backends.fanout import Watch
+from dockrion.backends.pages import Page
 from dockrion.events import Entry, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from dockrion.backends.follow import IDLE, follow
-from dockrion.backends.pages import Page
+from dockrion.backends.follow import follow
+from dockrion.backends.pages import IDLE, Page
 from dockrion.events.control_frames import Gap
 from dockrion.web import parameters
 from dockrion.web.responses import json_response

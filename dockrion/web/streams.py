@@ -1,4 +1,4 @@
-"""The loop that carries a run's events to one reader, whatever the transport."""
+"""The loop that streams a run's events to one reader, over any transport."""
 
 import asyncio
 import logging
@@ -10,8 +10,8 @@ from contextlib import suppress
 from aiohttp import web
 
 from dockrion import events, ids
-from dockrion.backends.follow import IDLE, follow
-from dockrion.backends.pages import Page
+from dockrion.backends.follow import follow
+from dockrion.backends.pages import IDLE, Page
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone, Timeout
@@ -21,32 +21,32 @@ from dockrion.web.service import SERVICE
 from dockrion.wire import Framing
 
 _logger = logging.getLogger(__name__)
-_PIECE_BYTES = 60 * 1024  # less than a transport buffers before it makes its writer wait
+_PIECE_BYTES = 60 * 1024  # below a transport's high-water mark, so that one piece never waits
 
 
 class StalledReaderError(Exception):
-    """The reader took nothing, or did not answer, for too long."""
+    """The reader took nothing, or did not respond to a ping, for too long."""
 
 
 class Connection(ABC):
-    """Writes to one reader and remembers what it has.
+    """Writes a run's events to one reader. Nothing else writes events to its transport.
 
     Args:
-        request: What the reader asked with.
-        framing: How it wants its events.
-        encode: Frames events as they stand on the connection; the same function for all readers
-            who share those bytes.
+        request: The reader's request.
+        framing: The format of the stream.
+        encode: Encodes events as they are on the connection, including what the transport adds (HTTP
+            chunks); the same function for all readers that get the same bytes.
     """
 
     __slots__ = (
-        "_after",
+        "_at_frame_end",
         "_encode",
         "_framing",
         "_opened_at",
+        "_position",
         "_run_id",
         "_service",
         "_transport",
-        "_whole",
         "request",
     )
 
@@ -59,13 +59,13 @@ class Connection(ABC):
         self._service = request.app[SERVICE]
         self._transport = request.transport
         self._run_id = ""
-        self._after = 0
+        self._position = 0
         self._opened_at = 0.0
-        self._whole = True
+        self._at_frame_end = True
 
     @abstractmethod
     async def _open(self) -> None:
-        """Begin the answer, if it has not begun.
+        """Begin the response, if it has not begun.
 
         Raises:
             ConnectionError: The reader left.
@@ -79,32 +79,31 @@ class Connection(ABC):
             ConnectionError: The reader left.
         """
 
-    async def carry(
+    async def stream(
         self,
         run_id: str,
         after: int,
         *,
-        timeout: int | None,  # noqa: ASYNC109  the contract's own timeout: it ends with words
+        timeout: int | None,  # noqa: ASYNC109  the contract's own timeout, which sends a control frame
     ) -> Control | None:
-        """Write a run's events after a position, until the run or the time is over.
+        """Write a run's events after a position until the run's end or the timeout.
 
         Args:
             run_id: The run.
             after: The last sequence the reader has.
-            timeout: Seconds until this ends all the same, None for no such end.
+            timeout: Seconds, None for no timeout.
 
         Returns:
-            What the reader was told at the end that was not the run's, if anything.
+            The control frame that ended the stream before the run's end, if one did.
 
         Raises:
-            RunNotFound: No such run. Nothing was written yet, nor where one of these is raised:
-            TooManySubscribers: It has as many as it may.
-            ServiceUnavailable: The storage is away.
+            RunNotFound: No such run. This and the following are raised before anything is written.
+            TooManySubscribers: The run has as many readers as it may.
+            ServiceUnavailable: The storage cannot be reached.
         """
         service, request = self._service, self.request
         streaming = service.dockfile.streaming
-        self._run_id, self._after = run_id, after
-        said: Control | None = None
+        self._run_id, self._position = run_id, after
         async with follow(
             service.backend,
             run_id,
@@ -114,10 +113,10 @@ class Connection(ABC):
         ) as pages:
             try:
                 await self._open()
-            except ConnectionError:  # the reader left while the backend was asked
+            except ConnectionError:  # the reader left meanwhile
                 return None
             self._opened_at = time.time()
-            pages.take = self._take
+            pages.deliver_to(self._write_now)
             service.metrics.open_streams.inc()
             left, expires = time_left(timeout, request)
             try:
@@ -131,27 +130,27 @@ class Connection(ABC):
                     finally:
                         service.streams.remove(deadline)
             except TimeoutError:
-                said = await self.say(self._last_words(timeout, expires=expires))
+                return await self.send_final(self._deadline_frame(timeout, expires=expires))
             except RunNotFound:
-                said = await self.say(Gone())
-            except ConnectionError:  # the reader left
-                return None
+                return await self.send_final(Gone())
+            except ConnectionError:
+                pass  # the reader left
             except StalledReaderError:
                 self.abort()
-            except Exception as error:  # the answer has begun: all that is left is to cut it
+            except Exception as error:  # the response has begun, so it can only be cut off
                 log(_logger, logging.ERROR, "stream broke", run_id=run_id, error=error)
                 self.abort()
             finally:
                 service.metrics.open_streams.dec()
-            return said
+            return None
 
-    async def say(self, control: Control) -> Control:
-        """Tell the reader why this ends, if it still listens."""
-        await self._tell(self._framing.encode_control(control))
+    async def send_final(self, control: Control) -> Control:
+        """Send the control frame that ends the stream, if the reader still takes it, and return it."""
+        await self._send_last(self._framing.encode_control(control))
         return control
 
     async def send(self, data: bytes) -> None:
-        """Write, and wait until the reader has taken enough of it.
+        """Write frames, and wait until the transport has room again.
 
         Raises:
             ConnectionError: The reader left.
@@ -160,75 +159,76 @@ class Connection(ABC):
         if len(data) <= _PIECE_BYTES:
             await self._send_piece(data)
             return
-        self._whole = False
-        for piece in self._pieces(data, _PIECE_BYTES):  # so that a reader who takes a little is not stuck
+        self._at_frame_end = False
+        for piece in self._pieces(data, _PIECE_BYTES):  # so that each piece a reader takes is progress
             await self._send_piece(piece)
-        self._whole = True
+        self._at_frame_end = True
 
     def abort(self) -> None:
-        """Close without an end of the stream, so that the reader knows to resume."""
+        """Close without an end of the stream, so that the reader resumes."""
         if (transport := self.request.transport) is not None:
             transport.abort()
 
-    async def _tell(self, last_words: bytes) -> None:
-        if not self._whole:  # they would pass for the rest of an event that was cut
+    async def _send_last(self, frames: bytes) -> None:
+        if not self._at_frame_end:  # the reader would take them for the rest of an event that was cut off
             self.abort()
             return
         with suppress(ConnectionError, StalledReaderError):
-            await self.send(last_words)
+            await self.send(frames)
 
     async def _send_page(self, page: Page) -> None:
         if page is IDLE:
-            await self._fill_silence()
+            await self._send_keepalive()
             return
         first = page.entries[0].sequence
-        if first > self._after + 1:
-            await self.send(self._framing.encode_control(Gap(self._after + 1, first)))
-            self._after = first - 1
-        if not self._take(page):
+        if first > self._position + 1:
+            await self.send(self._framing.encode_control(Gap(self._position + 1, first)))
+            self._position = first - 1
+        if not self._write_now(page):
             await self.send(page.encoded(self._framing.encode_events))
-            self._delivered(page)
-        if page.more:  # a write that never waits never yields, and a long replay would hold the loop
+            self._on_delivered(page)
+        if page.more:  # a write that need not wait does not yield either: a long replay would hold the loop
             await asyncio.sleep(0)
 
-    def _take(self, page: Page) -> bool:
-        """Write a page that follows, if that is sure not to wait; return whether it was written.
+    def _write_now(self, page: Page) -> bool:
+        """Write a page if that cannot wait, and return whether it did.
 
-        Past the response's own writer, which frames for each reader what all of them share.
+        `backends/fanout.py` calls this for events that have just been stored. It bypasses the response's
+        writer, which would frame again for each reader what is the same for all.
         """
         transport = self._transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return False
-        if page.entries[0].sequence != self._after + 1:
+        if page.entries[0].sequence != self._position + 1:
             return False
         data = page.encoded(self._encode)
         if len(data) > _PIECE_BYTES:
             return False
         transport.write(data)
-        self._delivered(page)
+        self._on_delivered(page)
         return True
 
-    def _delivered(self, page: Page) -> None:
+    def _on_delivered(self, page: Page) -> None:
         last = page.entries[-1]
-        self._after = last.sequence
+        self._position = last.sequence
         if not page.delivered:
             page.delivered = True
-            if last.emitted_at >= self._opened_at:  # history is not late
+            if last.emitted_at >= self._opened_at:  # the delay of a replayed event says nothing
                 self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
 
-    async def _fill_silence(self) -> None:
+    async def _send_keepalive(self) -> None:
         heartbeat = None
         if self._service.events_filter.allows("heartbeat"):
-            heartbeat = events.encode_heartbeat(self._run_id, self._after, ids.uuid7())
+            heartbeat = events.encode_heartbeat(self._run_id, self._position, ids.uuid7())
         await self.send(self._framing.keepalive(heartbeat))
 
-    def _pieces(self, data: bytes, most: int) -> Iterator[bytes | memoryview]:
-        whole = memoryview(data)
-        return (whole[start : start + most] for start in range(0, len(data), most))
+    def _pieces(self, data: bytes, max_bytes: int) -> Iterator[bytes | memoryview]:
+        view = memoryview(data)
+        return (view[start : start + max_bytes] for start in range(0, len(data), max_bytes))
 
     async def _send_piece(self, piece: bytes | memoryview) -> None:
         if self._transport is not None and not self._transport.get_write_buffer_size():
-            await self._write(piece)  # too little to fill the buffer: this never waits
+            await self._write(piece)  # fits into the empty buffer, so this does not wait
             return
         try:
             async with asyncio.timeout(self._service.write_seconds):
@@ -237,8 +237,8 @@ class Connection(ABC):
         except TimeoutError:
             raise StalledReaderError from None
 
-    def _last_words(self, timeout: int | None, *, expires: bool) -> Control:
-        """Return why a time was over; the clock, which may be set, is not asked again."""
+    def _deadline_frame(self, timeout: int | None, *, expires: bool) -> Control:
+        """Return the frame that says which deadline is over, without asking the clock, which may be set."""
         if self._service.runs.draining:
             return Draining()
         if expires:
@@ -247,7 +247,7 @@ class Connection(ABC):
 
 
 def time_left(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:
-    """Return the seconds until a stream's time is over, and whether what opened it expires then."""
+    """Return a stream's seconds until its deadline, and whether that is its credential's expiry."""
     if EXPIRES_AT not in request:
         return timeout, False
     left = request[EXPIRES_AT] - time.time()

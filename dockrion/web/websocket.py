@@ -125,17 +125,17 @@ class Socket(Connection):
                 finally:
                     streams.remove(deadline)
         except TimeoutError:
-            return await self.say(self._last_words(seconds, expires=expires))
+            return await self.send_final(self._deadline_frame(seconds, expires=expires))
 
     async def converse(
         self,
         run_id: str,
         after: int,
         *,
-        timeout: int | None,  # noqa: ASYNC109  as in `carry`
+        timeout: int | None,  # noqa: ASYNC109  as in `stream`
         may_cancel: bool,
     ) -> Control | None:
-        """Write a run's events as `carry` does, and meanwhile do what the client says.
+        """Write a run's events as `stream` does, and meanwhile do what the client says.
 
         Args:
             run_id: The run.
@@ -147,9 +147,9 @@ class Socket(Connection):
             What the client was told at the end that was not the run's, if anything.
 
         Raises:
-            DockrionError: What `carry` raises; the client said what it should not.
+            DockrionError: What `stream` raises; the client said what it should not.
         """
-        carrying = asyncio.create_task(self.carry(run_id, after, timeout=timeout))
+        carrying = asyncio.create_task(self.stream(run_id, after, timeout=timeout))
         hearing = asyncio.create_task(self._hear(run_id, may_cancel=may_cancel))
         try:
             await asyncio.wait((carrying, hearing), return_when=asyncio.FIRST_COMPLETED)
@@ -171,14 +171,16 @@ class Socket(Connection):
             raise ConnectionResetError
         self._transport.write(piece)
 
-    def _pieces(self, data: bytes, most: int) -> Iterator[bytes | memoryview]:
-        return websocket.split_between_frames(data, most)  # a pong may go between two frames, not into one
+    def _pieces(self, data: bytes, max_bytes: int) -> Iterator[bytes | memoryview]:
+        return websocket.split_between_frames(
+            data, max_bytes
+        )  # a pong may go between two frames, not into one
 
-    async def _fill_silence(self) -> None:
+    async def _send_keepalive(self) -> None:
         if not self._answered:
             raise StalledReaderError
         self._answered = False
-        await super()._fill_silence()
+        await super()._send_keepalive()
 
     async def _hear(self, run_id: str, *, may_cancel: bool) -> None:
         """Do what the client says, until it leaves."""
@@ -220,7 +222,7 @@ class Socket(Connection):
             code = _NOT_ALLOWED
         elif isinstance(failure, ServiceUnavailable) and self._service.runs.draining:
             code = WSCloseCode.GOING_AWAY
-        await self._tell(websocket.text_message(msgspec.json.encode(body)))
+        await self._send_last(websocket.text_message(msgspec.json.encode(body)))
         await self._close(code, failure.code)
 
     async def _close(self, code: int, reason: str) -> None:

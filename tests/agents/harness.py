@@ -14,8 +14,9 @@ import msgspec
 from dockrion import ids
 from dockrion.agents.handler import HandlerAgent
 from dockrion.backends import Backend
-from dockrion.backends.follow import IDLE, follow
+from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.pages import IDLE
 from dockrion.backends.run_log import Run
 from dockrion.events import TERMINAL, EventFilter
 from dockrion.metrics import Metrics

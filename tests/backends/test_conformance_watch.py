@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from dockrion.backends import Backend
-from dockrion.backends.pages import Watch
+from dockrion.backends.fanout import Watch
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import (
     TIMEOUT_SECONDS,

@@ -6,9 +6,9 @@ from contextlib import suppress
 import pytest
 
 from dockrion.backends import Backend
-from dockrion.backends.follow import IDLE, follow
+from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.pages import PAGE_EVENTS, Page
+from dockrion.backends.pages import IDLE, PAGE_EVENTS, Page
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import TIMEOUT_SECONDS, begin, begun, entries, follow_all, moved, sequences
 
@@ -157,7 +157,7 @@ async def test_one_reader_too_many_is_refused_on_entering(backend: Backend) -> N
 
 
 async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.backends.follow._LAST_WORD_SECONDS", 0.05)
+    monkeypatch.setattr("dockrion.backends.follow._RECREATED_SECONDS", 0.05)
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begun(backend, 2)
     async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:

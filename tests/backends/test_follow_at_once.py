@@ -3,9 +3,9 @@
 import asyncio
 
 from dockrion.backends import Backend
-from dockrion.backends.follow import IDLE, Pages, follow
+from dockrion.backends.follow import Pages, follow
 from dockrion.backends.memory import MemoryBackend
-from dockrion.backends.pages import Page
+from dockrion.backends.pages import IDLE, Page
 from tests.backends.conformance import TIMEOUT_SECONDS, Writer, begin, begun, sequences
 from tests.support import wait_until
 
@@ -19,7 +19,7 @@ class Reader:
         self.idle = 0
         self.takes = True
         self.task = asyncio.create_task(self._read(pages))
-        pages.take = self._take
+        pages.deliver_to(self._take)
 
     def _take(self, page: Page) -> bool:
         if self.takes:
@@ -86,7 +86,7 @@ async def test_one_that_fails_to_take_is_woken_and_neither_the_writer_nor_others
         def fail(_page: Page) -> bool:
             raise RuntimeError
 
-        broken.take = fail
+        broken.deliver_to(fail)
         await parked(readers[1], 0)
         await writer.write(2)
         await parked(readers[0], 2)

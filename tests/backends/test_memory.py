@@ -48,8 +48,8 @@ async def looks_again(clock: Clock) -> None:
 
 def assert_empty(backend: MemoryBackend) -> None:
     assert not backend._logs
-    assert not backend._expiring
-    assert backend._expiry is None
+    assert not backend._finished
+    assert backend._expiry_timer is None
 
 
 async def test_a_finished_run_is_there_until_its_time_is_over(backend: MemoryBackend, clock: Clock) -> None:
@@ -106,7 +106,7 @@ async def test_a_watched_run_is_kept_until_the_last_watch_leaves(
         async with backend.watch(writer.run_id, limit=1):
             await writer.finish()
             clock.now += TTL
-            await wait_until(lambda: not backend._expiring)
+            await wait_until(lambda: not backend._finished)
             assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
         assert (await backend.get(writer.run_id)).finished
     with pytest.raises(RunNotFound):
@@ -153,8 +153,8 @@ async def test_closing_lets_go_of_everything(backend: MemoryBackend) -> None:
     await begun(backend, 5)
     await backend.aclose()
     assert not backend._logs
-    assert not backend._expiring
-    assert backend._expiry is None or backend._expiry.cancelled()
+    assert not backend._finished
+    assert backend._expiry_timer is None or backend._expiry_timer.cancelled()
 
 
 async def test_three_thousand_runs_leave_memory_flat(clock: Clock) -> None:
@@ -267,9 +267,9 @@ async def test_no_page_is_held_after_the_last_watch_leaves(backend: MemoryBacken
     writer = await begun(backend, 3)
     async with backend.watch(writer.run_id), backend.watch(writer.run_id):
         await backend.read(writer.run_id, 0, 512)
-    assert backend._logs[writer.run_id]._tail is None
+    assert backend._logs[writer.run_id]._page is None
     await backend.read(writer.run_id, 0, 512)
-    assert backend._logs[writer.run_id]._tail is None
+    assert backend._logs[writer.run_id]._page is None
 
 
 async def test_an_appended_list_may_be_reused_by_the_writer(backend: MemoryBackend) -> None:

@@ -1,8 +1,8 @@
-"""Counting uses in memory, by a clock that the tests move."""
+"""Counting counter in memory, by a clock that the tests move."""
 
 import pytest
 
-from dockrion.backends.memory.window_counter import Uses
+from dockrion.backends.memory.window_counter import WindowCounter
 from dockrion.backends.shared_state import WindowCount
 from tests.backends.test_memory import Clock
 
@@ -13,34 +13,34 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def uses(clock: Clock) -> Uses:
-    return Uses(clock)
+def counter(clock: Clock) -> WindowCounter:
+    return WindowCounter(clock)
 
 
-def test_counts_whose_window_is_over_are_not_kept(uses: Uses, clock: Clock) -> None:
+def test_counts_whose_window_is_over_are_not_kept(counter: WindowCounter, clock: Clock) -> None:
     for number in range(1_000):
-        uses.count(str(number), 1 + number % 3)
+        counter.count(str(number), 1 + number % 3)
     clock.now += 3
-    assert uses.count("0", 1) == WindowCount(1, 1.0)
-    assert len(uses._counts) == len(uses._ends) == 1
+    assert counter.count("0", 1) == WindowCount(1, 1.0)
+    assert len(counter._counts) == len(counter._ends) == 1
 
 
-def test_a_window_is_over_when_its_seconds_are(uses: Uses, clock: Clock) -> None:
-    uses.count("n", 60)
+def test_a_window_is_over_when_its_seconds_are(counter: WindowCounter, clock: Clock) -> None:
+    counter.count("n", 60)
     clock.now += 59.5
-    assert uses.count("n", 60) == WindowCount(2, 0.5)
+    assert counter.count("n", 60) == WindowCount(2, 0.5)
     clock.now += 0.5
-    assert uses.count("n", 60) == WindowCount(1, 60.0)
+    assert counter.count("n", 60) == WindowCount(1, 60.0)
 
 
 def test_of_too_many_names_the_one_whose_window_ends_first_is_forgotten(
-    uses: Uses, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    counter: WindowCounter, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.memory.window_counter._NAMES", 3)
+    monkeypatch.setattr("dockrion.backends.memory.window_counter._MAX_COUNTERS", 3)
     for name, window in (("long", 60), ("short", 10), ("later", 60), ("another", 60)):
-        uses.count(name, window)
+        counter.count(name, window)
         clock.now += 1
-    assert len(uses._counts) == len(uses._ends) == 3
-    assert uses.count("long", 60).count == 2
-    assert uses.count("later", 60).count == 2
-    assert uses.count("short", 10).count == 1
+    assert len(counter._counts) == len(counter._ends) == 3
+    assert counter.count("long", 60).count == 2
+    assert counter.count("later", 60).count == 2
+    assert counter.count("short", 10).count == 1

@@ -1,4 +1,4 @@
-"""The log in this process: the embedded default."""
+"""The backend in the memory of one process: the default. Import `MemoryBackend` from here."""
 
 from dockrion.backends.memory.backend import MemoryBackend
 

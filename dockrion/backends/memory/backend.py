@@ -1,4 +1,4 @@
-"""The log in this process, as a backend."""
+"""The backend in memory."""
 
 import asyncio
 import secrets
@@ -9,11 +9,12 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
+from dockrion.backends.fanout import Watch
 from dockrion.backends.memory.index import Index
-from dockrion.backends.memory.log import Log, Watching
-from dockrion.backends.memory.window_counter import Uses
+from dockrion.backends.memory.log import Log, Subscription
+from dockrion.backends.memory.window_counter import WindowCounter
 from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
-from dockrion.backends.pages import Page, Watch
+from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.errors import RunExists, RunNotFound
@@ -21,11 +22,11 @@ from dockrion.events import Entry
 
 
 class MemoryBackend:
-    """Keeps runs in memory, finished ones for a while.
+    """Stores runs in the memory of this process. Implements `Backend`, whose docstrings apply.
 
     Args:
-        max_events: How many events of a run are kept, the newest.
-        ttl: How long a finished run is kept, in seconds; longer while somebody reads it.
+        max_events: The newest events of a run that are stored.
+        ttl: Seconds that a finished run stays, and longer while it is watched.
         clock: Monotonic seconds.
     """
 
@@ -35,13 +36,13 @@ class MemoryBackend:
         self._clock = clock
         self._logs: dict[str, Log] = {}
         self._index = Index(self._logs)
-        self._uses = Uses(clock)
+        self._counter = WindowCounter(clock)
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._created = 0
-        self._expiring: deque[tuple[float, Log]] = deque()
-        self._expiry: asyncio.TimerHandle | None = None
+        self._finished: deque[tuple[float, Log]] = deque()
+        self._expiry_timer: asyncio.TimerHandle | None = None
         self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
-        self._questions: asyncio.Queue[OwnerRequest] = asyncio.Queue()
+        self._requests: asyncio.Queue[OwnerRequest] = asyncio.Queue()
 
     async def create(self, run: Run) -> None:
         if run.run_id in self._logs:
@@ -70,7 +71,7 @@ class MemoryBackend:
         return self._log(run_id).read(after, limit)
 
     def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
-        return Watching(self._log(run_id), self._forget, limit)
+        return Subscription(self._log(run_id), limit, self._remove)
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
         self._log(run_id)
@@ -80,45 +81,45 @@ class MemoryBackend:
         while True:
             yield await self._cancels.get()
 
-    async def request_owner(self, run_id: str, question: bytes) -> bytes:
+    async def request_owner(self, run_id: str, body: bytes) -> bytes:
         self._log(run_id)
-        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        async def answer(text: bytes) -> None:
-            if not waiting.done():
-                waiting.set_result(text)
+        async def on_reply(body: bytes) -> None:
+            if not reply.done():  # the requester may have given up
+                reply.set_result(body)
 
-        self._questions.put_nowait(OwnerRequest(run_id, question, answer))
-        return await wait_for_reply(waiting)
+        self._requests.put_nowait(OwnerRequest(run_id, body, on_reply))
+        return await wait_for_reply(reply)
 
     async def owner_requests(self) -> AsyncIterator[OwnerRequest]:
         while True:
-            yield await self._questions.get()
+            yield await self._requests.get()
 
     async def lost_runs(self) -> AsyncIterator[str]:
-        """Yield nothing: this process's own memory loses no run."""
+        """Yield nothing: there is no other replica to take a run over."""
         await asyncio.Event().wait()
         yield ""
 
     async def count(self, name: str, window: int) -> WindowCount:
-        return self._uses.count(name, window)
+        return self._counter.count(name, window)
 
     async def secret(self) -> bytes:
         return self._secret
 
     async def ping(self) -> None:
-        """Return: this process's own memory always answers."""
+        """Return: memory is always reachable."""
 
     async def aclose(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiring.clear()
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+        self._finished.clear()
         self._logs.clear()
 
     def _append(self, log: Log, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
         log.append(run, entries, after_gap=after_gap)
         if run.finished:
-            self._expiring.append((self._clock() + self._ttl, log))
+            self._finished.append((self._clock() + self._ttl, log))
             self._schedule_expiry()
 
     def _log(self, run_id: str) -> Log:
@@ -128,21 +129,20 @@ class MemoryBackend:
             raise RunNotFound(run_id) from None
 
     def _schedule_expiry(self) -> None:
-        if self._expiry is None and self._expiring:
-            delay = max(self._expiring[0][0] - self._clock(), 0)
-            self._expiry = asyncio.get_running_loop().call_later(delay, self._expire)
+        if self._expiry_timer is None and self._finished:
+            delay = max(self._finished[0][0] - self._clock(), 0)
+            self._expiry_timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
     def _expire(self) -> None:
-        """Forget what has had its time. The deque is in order, since the time to live is one."""
-        self._expiry = None
-        now = self._clock()
-        while self._expiring and self._expiring[0][0] <= now:
-            _, log = self._expiring.popleft()
+        self._expiry_timer = None
+        now = self._clock()  # the deque is in the order of expiry, since all runs have the same time to live
+        while self._finished and self._finished[0][0] <= now:
+            _, log = self._finished.popleft()
             log.expired = True
             if not log.watches:
-                self._forget(log)
+                self._remove(log)
         self._schedule_expiry()
 
-    def _forget(self, log: Log) -> None:
+    def _remove(self, log: Log) -> None:
         self._logs.pop(log.run.run_id, None)
-        self._index.tidy()
+        self._index.compact()

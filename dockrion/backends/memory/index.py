@@ -1,4 +1,4 @@
-"""Which runs there are, in the order of their creation."""
+"""The runs in memory in the order of their creation."""
 
 from bisect import bisect_left
 
@@ -6,37 +6,33 @@ from dockrion.backends.memory.log import Log
 from dockrion.backends.run_log import MAX_SCANNED, BadCursor, Listing, Run, Status
 
 _CURSOR_DIGITS = 18
-_SLACK = 64  # entries of runs that are gone, which are not worth tidying
+_SLACK = 64  # stale entries that are not worth a compaction
 
 
 class Index:
-    """Lists runs from any place on, without passing by those before it.
+    """Lists runs from any cursor on without scanning those before it.
 
     Args:
-        logs: The runs there are, by id, in the order of their creation.
+        logs: The runs by id, in the order of their creation.
     """
 
     def __init__(self, logs: dict[str, Log]) -> None:
         self._logs = logs
-        self._order: list[tuple[int, str]] = []
+        self._order: list[tuple[int, str]] = []  # also of removed runs, until they are compacted
 
     def add(self, log: Log) -> None:
-        """List a run that is newer than all others."""
+        """Add a run that is newer than all others."""
         self._order.append((log.number, log.run.run_id))
 
-    def tidy(self) -> None:
-        """Drop the entries of runs that are gone, once they are more than the others."""
+    def compact(self) -> None:
+        """Drop the entries of removed runs once they outnumber the others."""
         if len(self._order) > 2 * len(self._logs) + _SLACK:
             self._order = [(log.number, run_id) for run_id, log in self._logs.items()]
 
     def recent(
         self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None
     ) -> Listing[Run]:
-        """Return runs, newest first; see `Backend.recent`.
-
-        Raises:
-            BadCursor: The cursor is malformed.
-        """
+        """Return runs, newest first; see `RunLog.recent`."""
         stop = len(self._order) if cursor is None else bisect_left(self._order, (_cursor_number(cursor),))
         start = max(stop - MAX_SCANNED, 0)
         items: list[Run] = []

@@ -1,21 +1,32 @@
-"""One run as memory holds it."""
+"""The log of one run in memory."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 
-from dockrion.backends.pages import PAGE_BYTES, PAGE_EVENTS, Page, Watch
+from dockrion.backends.fanout import Watch
+from dockrion.backends.pages import PAGE_BYTES, PAGE_EVENTS, Page
 from dockrion.backends.run_log import Run
 from dockrion.errors import RunClosed, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 
-_SLACK = 256  # trimming moves the whole window, so it waits until this many are over
+_SLACK = 256  # events over the window before it is trimmed, since trimming moves all of it
 
 
 class Log:
-    """One run: its record, the window of its events, who watches it."""
+    """A run's record, the window of its newest events, and its watches.
 
-    __slots__ = ("_entries", "_max_events", "_tail", "expired", "number", "run", "subscribers", "watches")
+    Args:
+        run: The record of the new run.
+        number: How many runs were created before it.
+        max_events: The size of the window.
+
+    Attributes:
+        watches: The watches that each append wakes.
+        subscribers: How many of them count towards a limit.
+        expired: The run's time to live is over; it is removed when the last watch closes.
+    """
+
+    __slots__ = ("_entries", "_max_events", "_page", "expired", "number", "run", "subscribers", "watches")
 
     def __init__(self, run: Run, number: int, max_events: int) -> None:
         self.run = run
@@ -25,7 +36,7 @@ class Log:
         self.expired = False
         self._entries: list[Entry] = []
         self._max_events = max_events
-        self._tail: tuple[int, int, Page] | None = None
+        self._page: tuple[int, int, Page] | None = None  # position, limit, and the page read there last
 
     def append(self, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
         if self.run.finished:
@@ -36,44 +47,49 @@ class Log:
         self._entries.extend(entries)
         if len(self._entries) > self._max_events + _SLACK or run.finished:
             del self._entries[: -self._max_events]
-        self._tail = None
+        self._page = None
         self.run = run
         for watch in self.watches:
             watch.wake()
 
-    def read(self, after: int, limit: int) -> Page:
-        """Return a page, the same object to all readers who ask the same between two writes."""
-        if self._tail is not None and self._tail[:2] == (after, limit):
-            return self._tail[2]
+    def read(self, after: int, limit: int = PAGE_EVENTS) -> Page:
+        """Return a page: the same object for equal reads between two appends, while the run is watched."""
+        if self._page is not None and self._page[:2] == (after, limit):
+            return self._page[2]
         last = self.run.last_sequence
         oldest = max(len(self._entries) - self._max_events, 0)
         start = bisect_right(self._entries, after, lo=oldest, key=_sequence)
-        entries = _page(self._entries, start, start + limit)
+        entries = _page_entries(self._entries, start, start + limit)
         reached = entries[-1].sequence if entries else max(after, last)
         page = Page(entries, closed=self.run.finished and reached >= last, more=reached < last)
         if self.watches:
-            self._tail = (after, limit, page)
+            self._page = (after, limit, page)
         return page
 
-    def at_hand(self, after: int) -> Page:
-        """Return what can be read without waiting, which here is everything."""
-        return self.read(after, PAGE_EVENTS)
-
-    def leave(self, watch: Watch) -> None:
+    def unwatch(self, watch: Watch) -> None:
         self.watches.discard(watch)
         if not self.watches:
-            self._tail = None
+            self._page = None
 
 
-class Watching(AbstractAsyncContextManager[Watch]):
-    """One reader's time at a log. A class, since a generator takes more memory than all else of it."""
+class Subscription(Watch):
+    """A watch on a log in memory, registered while it is entered.
 
-    __slots__ = ("_forget", "_limit", "_log", "_watch")
+    Its own context manager, since a generator would take more memory than the rest of it.
 
-    def __init__(self, log: Log, forget: Callable[[Log], None], limit: int | None) -> None:
+    Args:
+        log: The log to watch.
+        limit: As for `RunLog.watch`.
+        on_expired: Called with the log when its last watch closes after its time to live.
+    """
+
+    __slots__ = ("_limit", "_log", "_on_expired")
+
+    def __init__(self, log: Log, limit: int | None, on_expired: Callable[[Log], None]) -> None:
+        super().__init__(log.read)
         self._log = log
-        self._forget = forget
         self._limit = limit
+        self._on_expired = on_expired
 
     async def __aenter__(self) -> Watch:
         if self._limit is not None:
@@ -83,20 +99,20 @@ class Watching(AbstractAsyncContextManager[Watch]):
                     f"run {run_id!r} has {self._limit} subscribers, the most allowed; try again later"
                 )
             self._log.subscribers += 1
-        self._watch = Watch(self._log.at_hand)
-        self._log.watches.add(self._watch)
-        return self._watch
+        self._log.watches.add(self)
+        return self
 
     async def __aexit__(self, *_error: object) -> None:
-        self._watch.close()
-        self._log.leave(self._watch)
+        self.close()
+        self._log.unwatch(self)
         if self._limit is not None:
             self._log.subscribers -= 1
         if self._log.expired and not self._log.watches:
-            self._forget(self._log)
+            self._on_expired(self._log)
 
 
-def _page(entries: list[Entry], start: int, stop: int) -> list[Entry]:
+def _page_entries(entries: list[Entry], start: int, stop: int) -> list[Entry]:
+    """Return consecutive events from an index on, up to `PAGE_BYTES` or a gap."""
     page: list[Entry] = []
     size = 0
     for entry in entries[start:stop]:

@@ -1,16 +1,18 @@
-"""How often what was used."""
+"""Counters in time windows."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
 
 from dockrion.backends.shared_state import WindowCount
 
-_NAMES = 100_000
-_Name = tuple[str, int]
+_MAX_COUNTERS = 100_000
+_Key = tuple[str, int]
 
 
-class Uses:
-    """Counts uses in windows of time that begin with the first. Of too many names some are forgotten.
+class WindowCounter:
+    """Counts in windows that begin with the first increment.
+
+    Holds a bounded number of counters. One too many drops the one whose window ends first.
 
     Args:
         clock: Monotonic seconds.
@@ -18,23 +20,23 @@ class Uses:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._counts: dict[_Name, tuple[float, int]] = {}
-        self._ends: list[tuple[float, _Name]] = []
+        self._counts: dict[_Key, tuple[float, int]] = {}
+        self._ends: list[tuple[float, _Key]] = []  # a heap
 
     def count(self, name: str, window: int) -> WindowCount:
-        """Count one use; see `Backend.count`."""
+        """Increment a counter; see `SharedState.count`."""
         now = self._clock()
         while self._ends and self._ends[0][0] <= now:
-            self._forget_first()
-        end, used = self._counts.get((name, window), (now + window, 0))
-        if not used:
-            if len(self._counts) >= _NAMES:
-                self._forget_first()
-            heappush(self._ends, (end, (name, window)))
-        self._counts[name, window] = end, used + 1
-        return WindowCount(used + 1, end - now)
+            self._drop_first()
+        key = name, window
+        end, count = self._counts.get(key, (now + window, 0))
+        if not count:
+            if len(self._counts) >= _MAX_COUNTERS:
+                self._drop_first()
+            heappush(self._ends, (end, key))
+        self._counts[key] = end, count + 1
+        return WindowCount(count + 1, end - now)
 
-    def _forget_first(self) -> None:
-        """Forget the name whose window ends first."""
-        _, name = heappop(self._ends)
-        del self._counts[name]
+    def _drop_first(self) -> None:
+        _, key = heappop(self._ends)
+        del self._counts[key]

@@ -16,8 +16,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
+from dockrion.backends.fanout import Watch
 from dockrion.backends.owner_messages import OwnerRequest
-from dockrion.backends.pages import Page, Watch
+from dockrion.backends.pages import Page
 from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient
 from dockrion.backends.redis.health import Health, unavailable
 from dockrion.backends.redis.inbox import Inbox

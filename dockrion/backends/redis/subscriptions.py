@@ -23,7 +23,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from dockrion.backends.pages import PAGE_BYTES, Page, Watch
+from dockrion.backends.fanout import Watch
+from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis.keys import WATCH, Command
 from dockrion.backends.redis.store import Store
 from dockrion.background_tasks import BackgroundTasks
