@@ -1,4 +1,9 @@
-"""Dockrion: one AI agent behind HTTP, from one YAML file."""
+"""Dockrion: one AI agent behind HTTP, from one YAML file.
+
+Agent code imports `StreamContext`, `get_current_context`, `RunCancelled` and `ToolDenied` from here.
+Everything else is in the subpackages, each of which imports only from those above it in the table of
+tests/test_imports.py. This module itself imports nothing until a name is used.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,13 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RunCancelled", "StreamContext", "ToolDenied", "get_current_context"]
 __version__ = "0.1.0"
-_TOOLS = ("ToolDenied",)
+_MODULES = dict.fromkeys(__all__, "dockrion.runs.context") | {"ToolDenied": "dockrion.runs.tool_policy"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what agents' code uses when it is used: whoever needs `dockrion.client` alone does without."""
-    if name not in __all__:
+    """Import a public name when it is first used, so that `dockrion.client` does not load the engine."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(
-        import_module("dockrion.runs.tool_policy" if name in _TOOLS else "dockrion.runs.context"), name
-    )
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m dockrion` is `dockrion`."""
+"""`python -m dockrion`, the same as `dockrion`."""
 
 import sys
 

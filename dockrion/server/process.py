@@ -1,4 +1,4 @@
-"""One process that serves: from the first socket to the exit code."""
+"""One serving process: from its first socket to its exit code."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ from dockrion.web.service import SERVICE
 
 _logger = logging.getLogger(__name__)
 GRACE_SECONDS = 30.0
-_CONNECTIONS_END_SECONDS = 1.0  # all work is over by then; what is left are late requests
+_CONNECTIONS_END_SECONDS = 1.0  # all runs and streams are over by then; only late requests are left
 _EXIT_SECONDS = 3.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -37,10 +37,10 @@ def serve(
     """Serve a Dockfile until a signal ends it.
 
     Args:
-        loaded: The Dockfile, checked.
-        address: Where to listen.
-        worker: What this process is; it listens where its supervisor does, then.
-        grace: Seconds that running agents get after the signal.
+        loaded: The Dockfile, validated.
+        address: Where to listen; a worker serves its supervisor's sockets instead.
+        worker: This process as a worker, if it has a supervisor.
+        grace: How long runs may go on after the signal, in seconds.
 
     Raises:
         StartError: The address is taken, or the agent cannot be loaded.
@@ -55,16 +55,16 @@ def serve(
             except BaseException as error:
                 if task.done():
                     raise
-                # Out of an agent's own task or signal handler, or it stopped the loop: that may
-                # end its run, not the service.
+                # An agent's task or signal handler raised this, or stopped the loop. That may end its
+                # run, but not the service.
                 log(_logger, logging.ERROR, "the agent tried to end the service", error=error)
         task.result()
     finally:
-        _leave_behind(loop)
+        _close_loop(loop)
 
 
 def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
-    """Exit soon whatever happens: agents' threads that never end would hold the interpreter.
+    """Exit soon in any case: agent threads that never end would block the interpreter's exit.
 
     Args:
         code: The exit code.
@@ -80,9 +80,10 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
 
 
 async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace: float) -> None:
-    ended = _on_signal()
+    stopped = _stopped_by_signal()
     if worker is not None:
-        worker.watch(partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, ended), grace)
+        stop = partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, stopped)
+        worker.watch_supervisor(stop, grace)
     ignore_malformed_requests()
     app = create_app(loaded)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS)
@@ -90,23 +91,21 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
     listening = AsyncExitStack()
     try:
         service, server = app[SERVICE], cast("web.Server", runner.server)
-        accept = partial(
-            _accept, listening, connection_factory(server, loaded.dockfile.limits, service.write_seconds)
-        )
-        loading = service.loading
+        factory = connection_factory(server, loaded.dockfile.limits, service.write_seconds)
+        accept = partial(_accept, listening, factory)
         if worker is None:
-            await accept(await listening.enter_async_context(address.bound()))
-        elif worker.place.alone:
+            await accept(await listening.enter_async_context(address.listen()))
+        elif worker.slot.first:
             await accept(worker.sockets())
-        await asyncio.wait((ended, loading), return_when=asyncio.FIRST_COMPLETED)
-        if loading.done():
-            loading.result()
-            _collect_less()
+        await asyncio.wait((stopped, service.loading), return_when=asyncio.FIRST_COMPLETED)
+        if service.loading.done():
+            service.loading.result()
+            _tune_garbage_collector()
             if worker is not None:
-                if not worker.place.alone:  # others answer until this one can
+                if not worker.slot.first:  # other workers serve until this one is ready
                     await accept(worker.sockets())
-                worker.ready()
-            await ended
+                worker.report_ready()
+            await stopped
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
         await service.drain(grace)
     finally:
@@ -115,10 +114,10 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
     log(_logger, logging.INFO, "shut down")
 
 
-def _collect_less() -> None:
-    """Let the garbage collector leave alone what is loaded for good, and come less often.
+def _tune_garbage_collector() -> None:
+    """Exclude what is loaded for good from garbage collections, and make them rarer.
 
-    A tenth of the CPU of a short run was its: every run that is kept makes it look at all again.
+    They took a tenth of the CPU time of a short run, because each stored run triggers full collections.
     """
     gc.collect()
     gc.freeze()
@@ -126,30 +125,30 @@ def _collect_less() -> None:
 
 
 async def _accept(
-    listening: AsyncExitStack, protocol: Callable[[], ConnectionHandler], sockets: Iterable[socket.socket]
+    listening: AsyncExitStack, factory: Callable[[], ConnectionHandler], sockets: Iterable[socket.socket]
 ) -> None:
-    """Serve on some sockets, until nothing listens any more."""
+    """Accept connections on sockets until `listening` is closed."""
     loop = asyncio.get_running_loop()
     for each in sockets:
-        server = await loop.create_server(protocol, sock=each, backlog=BACKLOG)
+        server = await loop.create_server(factory, sock=each, backlog=BACKLOG)
         listening.callback(server.close)
 
 
-def _on_signal() -> asyncio.Future[None]:
+def _stopped_by_signal() -> asyncio.Future[None]:
     """Return a future that the first signal completes; a second signal exits at once."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+    stopped: asyncio.Future[None] = loop.create_future()
     signals = itertools.count()
 
-    # Not the loop's own handlers: an agent that blocks the loop would hold those back.
-    def end(signum: int, _frame: FrameType | None) -> None:
+    # Not with loop.add_signal_handler: an agent that blocks the loop would delay its handlers.
+    def handle(signum: int, _frame: FrameType | None) -> None:
         if next(signals):
             os._exit(128 + signum)
-        loop.call_soon_threadsafe(_complete, ended)
+        loop.call_soon_threadsafe(_complete, stopped)
 
     for signum in _SIGNALS:
-        signal.signal(signum, end)
-    return ended
+        signal.signal(signum, handle)
+    return stopped
 
 
 def _complete(future: asyncio.Future[None]) -> None:
@@ -157,8 +156,8 @@ def _complete(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _leave_behind(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the loop without waiting for what agents left on it."""
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop without waiting for tasks that agents left on it."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

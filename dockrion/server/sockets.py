@@ -23,10 +23,10 @@ BACKLOG = 128  # connections that wait to be accepted
 class Address(msgspec.Struct, frozen=True):
     """Where to listen.
 
-    Args:
-        host: On every address of a host.
-        port: 0 for any free port.
-        uds: On a unix socket of this path, instead.
+    Attributes:
+        host: The host; every address it resolves to is used.
+        port: The port, 0 for any free one.
+        uds: The path of a unix socket to listen on instead.
     """
 
     host: str
@@ -34,27 +34,27 @@ class Address(msgspec.Struct, frozen=True):
     uds: Path | None = None
 
     @asynccontextmanager
-    async def bound(self) -> AsyncIterator[list[socket.socket]]:
-        """Listen, until this is left.
+    async def listen(self) -> AsyncIterator[list[socket.socket]]:
+        """Open listening sockets; a unix socket's file is removed at the end.
 
         Raises:
-            StartError: The address is taken, or is none of this machine's.
+            StartError: The address is taken, or not one of this machine's.
         """
         if self.uds is None:
-            yield await _bind(self.host, self.port)
+            yield await _listen_tcp(self.host, self.port)
             return
         path = self.uds.absolute()
-        listening = _bind_uds(path)
-        ours = path.stat().st_ino
+        listening = _listen_unix(path)
+        inode = path.stat().st_ino
         try:
             yield [listening]
         finally:
             with suppress(OSError):
-                if path.stat().st_ino == ours:
+                if path.stat().st_ino == inode:  # else another process has replaced it
                     path.unlink()
 
 
-async def _bind(host: str, port: int) -> list[socket.socket]:
+async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
@@ -67,12 +67,12 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
         raise StartError(
             f"cannot listen on {host}:{port}: {reason}; name others with --host and --port"
         ) from error
-    bound = sockets[0].getsockname()[1]
-    log(_logger, logging.INFO, "listening", host=host, port=bound, version=dockrion.__version__)
+    actual_port = sockets[0].getsockname()[1]
+    log(_logger, logging.INFO, "listening", host=host, port=actual_port, version=dockrion.__version__)
     return sockets
 
 
-def _bind_uds(path: Path) -> socket.socket:
+def _listen_unix(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
@@ -88,10 +88,10 @@ def _bind_uds(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on: its process was killed.
+    """Remove the socket file of a process that was killed.
 
     Raises:
-        OSError: Something else is there, or somebody listens.
+        OSError: The path is no socket, or a process listens on it.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):

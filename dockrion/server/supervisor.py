@@ -1,4 +1,4 @@
-"""Several processes that serve on one port, and one that keeps them going."""
+"""The supervisor of `dockrion run --workers`: starts worker processes on shared sockets and replaces them."""
 
 import asyncio
 import logging
@@ -15,144 +15,146 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from dockrion import metrics
+from dockrion.backoff import Backoff
 from dockrion.errors import StartError
 from dockrion.logs import log
 from dockrion.server.sockets import Address
-from dockrion.server.worker import READY, Place
+from dockrion.server.worker import READY, WorkerSlot
 
 _logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SETTLED_SECONDS = 60.0  # a worker that lived as long is replaced at once
-_FIRST_PAUSE = 0.5  # seconds before a worker that did not is; twice as long each time
-_LONGEST_PAUSE = 30.0
+_STABLE_SECONDS = 60.0  # a worker that lived as long is replaced at once, others after a back-off
+_FIRST_DELAY = 0.5  # seconds
+_LONGEST_DELAY = 30.0
 
 
 def supervise(arguments: Sequence[str], address: Address, *, workers: int) -> int:
-    """Serve with several processes until a signal ends them.
+    """Serve with several worker processes until a signal ends them.
 
     Args:
-        arguments: Those of `dockrion run` in each process.
+        arguments: The arguments of `dockrion run` in each worker.
         address: Where to listen.
         workers: How many.
 
     Returns:
-        The exit code: 0 when all ended as they should.
+        The exit code: 0 if all workers ended with 0.
 
     Raises:
-        StartError: The address is taken, or there is no place for temporary files.
+        StartError: The address is taken, or a temporary directory cannot be made.
     """
     return asyncio.run(_Supervisor(arguments, workers).run(address))
 
 
 class _Supervisor:
-    """Starts workers, replaces those that die, and passes signals on."""
+    """Starts workers, replaces those that die, and passes signals on to them."""
 
     def __init__(self, arguments: Sequence[str], workers: int) -> None:
-        # Modules are found where this process finds them: -m alone adds the working directory.
-        safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
-        self._command = [sys.executable, *safe, "-m", "dockrion", "run"]
+        # A worker imports from where this process does: -m alone would add the working directory.
+        safe_path = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+        self._command = [sys.executable, *safe_path, "-m", "dockrion", "run"]
         self._arguments = arguments
         self._workers = workers
         self._sockets: list[socket.socket] = []
         self._directory = ""
-        self._running: set[Process] = set()
-        self._ready = asyncio.Event()  # a worker is, or was
-        self._ending = asyncio.Event()
+        self._processes: set[Process] = set()
+        self._any_ready = asyncio.Event()  # set for good once a worker has been ready
+        self._shutting_down = asyncio.Event()
 
     async def run(self, address: Address) -> int:
-        """Keep all workers until the end, and return the exit code."""
+        """Keep all workers running until the shutdown, and return the exit code."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._end)
+        for signum in _SIGNALS:
+            loop.add_signal_handler(signum, self._shut_down)
         with _temporary_directory() as self._directory:
-            async with address.bound() as self._sockets:
-                codes = await self._keep_all()
-        if not self._ending.is_set():
-            return 1  # the first worker never was ready, and said why
-        # A worker that has no handlers yet dies of a signal, which is no less clean.
-        failed = (code for code in codes if code not in (0, *(-number for number in _SIGNALS)))
+            async with address.listen() as self._sockets:
+                codes = await self._run_all()
+        if not self._shutting_down.is_set():
+            return 1  # the first worker never became ready, and has logged the reason
+        # A worker that has no signal handlers yet dies of the signal, which is as clean.
+        failed = (code for code in codes if code not in (0, *(-signum for signum in _SIGNALS)))
         return next((code if code > 0 else 128 - code for code in failed), 0)
 
-    async def _keep_all(self) -> list[int]:
-        # One at first: what is wrong with it is wrong with all.
-        first = asyncio.create_task(self._keep(0))
-        ready = asyncio.create_task(self._ready.wait())
+    async def _run_all(self) -> list[int]:
+        # The first one alone, until it is ready: an error at its start would be every worker's.
+        first = asyncio.create_task(self._keep_running(0))
+        ready = asyncio.create_task(self._any_ready.wait())
         await asyncio.wait((first, ready), return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        others = range(1, self._workers) if self._ready.is_set() else ()
-        return await asyncio.gather(first, *map(self._keep, others))
+        others = range(1, self._workers) if self._any_ready.is_set() else ()
+        return await asyncio.gather(first, *map(self._keep_running, others))
 
-    async def _keep(self, number: int) -> int:
-        """Keep one worker until the end, and return the exit code of the last."""
+    async def _keep_running(self, number: int) -> int:
+        """Keep a worker in a slot until the shutdown, and return the exit code of the last."""
         loop = asyncio.get_running_loop()
-        pause = 0.0
-        while not self._ending.is_set():
-            began = loop.time()
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        while not self._shutting_down.is_set():
+            started_at = loop.time()
             try:
-                code = await self._work(number)
-            except OSError as error:  # no memory, no descriptors: it may be better later
+                code = await self._run_worker(number)
+            except OSError as error:  # no memory or no descriptors, which may be temporary
                 log(_logger, logging.ERROR, "worker not started", error=error)
                 code = 1
-            if self._ending.is_set() or not self._ready.is_set():
+            if self._shutting_down.is_set() or not self._any_ready.is_set():
                 return code
-            settled = loop.time() - began >= _SETTLED_SECONDS
-            pause = 0.0 if settled else min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+            if loop.time() - started_at >= _STABLE_SECONDS:
+                backoff.reset()
+                continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._ending.wait()
+                async with asyncio.timeout(backoff.next()):
+                    await self._shutting_down.wait()
         return 0
 
-    async def _work(self, number: int) -> int:
-        """Run a worker, and return its exit code."""
+    async def _run_worker(self, number: int) -> int:
+        """Run one worker, and return its exit code."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
             with theirs:
                 process = await self._start(number, theirs)
-            self._running.add(process)
-            if self._ending.is_set():  # too late for the signal that everybody had
-                _end(process)
-            ready = asyncio.create_task(self._until_ready(ours, process.pid))
+            self._processes.add(process)
+            if self._shutting_down.is_set():  # it has missed the signal that the others got
+                _terminate(process)
+            ready = asyncio.create_task(self._log_ready(ours, process.pid))
             code = await process.wait()
-            self._running.discard(process)
+            self._processes.discard(process)
             ready.cancel()
             await asyncio.wait((ready,))
         metrics.discard_process(self._directory, number)
-        if not self._ending.is_set():
+        if not self._shutting_down.is_set():
             log(_logger, logging.ERROR, "worker died", worker=process.pid, exit_code=code)
         return code
 
     async def _start(self, number: int, lifeline: socket.socket) -> Process:
         listening = [each.fileno() for each in self._sockets]
-        place = Place(number, lifeline.fileno(), listening, self._directory, alone=not self._ready.is_set())
+        first = not self._any_ready.is_set()
+        slot = WorkerSlot(number, lifeline.fileno(), listening, self._directory, first=first)
         return await asyncio.create_subprocess_exec(
             *self._command,
-            f"--place={msgspec.json.encode(place).decode()}",
+            f"--worker-slot={msgspec.json.encode(slot).decode()}",
             *self._arguments,
             stdin=DEVNULL,
-            pass_fds=[place.lifeline, *listening],
-            start_new_session=True,  # a terminal's Ctrl-C would be a second signal to them
+            pass_fds=[slot.lifeline, *listening],
+            start_new_session=True,  # a terminal's Ctrl-C would reach the workers as a second signal
         )
 
-    async def _until_ready(self, lifeline: socket.socket, pid: int) -> None:
-        with suppress(OSError):  # a worker that dies
+    async def _log_ready(self, lifeline: socket.socket, pid: int) -> None:
+        with suppress(OSError):  # the worker has died
             if await asyncio.get_running_loop().sock_recv(lifeline, 1) == READY:
                 log(_logger, logging.INFO, "worker ready", worker=pid)
-                self._ready.set()
+                self._any_ready.set()
 
-    def _end(self) -> None:
-        """Pass a signal on."""
-        self._ending.set()
+    def _shut_down(self) -> None:
+        self._shutting_down.set()
         for each in self._sockets:
             each.close()
-        for process in self._running:
-            _end(process)
+        for process in self._processes:
+            _terminate(process)
 
 
-def _end(process: Process) -> None:
-    """Send SIGTERM, for any signal: while Python starts, SIGINT would print a traceback."""
+def _terminate(process: Process) -> None:
+    """Send SIGTERM, whichever signal came: SIGINT would print a traceback while Python starts."""
     with suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)  # `terminate` can lose the exit code of one that just ended
+        os.kill(process.pid, signal.SIGTERM)  # `Process.terminate` can lose the exit code of one just ended
 
 
 def _temporary_directory() -> TemporaryDirectory[str]:

@@ -1,4 +1,4 @@
-"""One of several processes that serve on the same sockets."""
+"""One of several worker processes that serve the same sockets, as seen by itself."""
 
 import logging
 import os
@@ -15,72 +15,74 @@ from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
 READY = b"r"
-_END_SECONDS = 15.0  # what an end takes beside the grace
+_SHUTDOWN_SECONDS = 15.0  # what a shutdown takes beyond the grace period
 
 
-class Place(msgspec.Struct, frozen=True):
-    """What a supervisor tells a worker.
+class WorkerSlot(msgspec.Struct, frozen=True):
+    """What the supervisor passes to a worker (`--worker-slot`).
 
     Attributes:
-        number: The worker's; one that replaces another has the same.
-        lifeline: File descriptor of a socket whose other end only the supervisor has.
-        listening: Those of the sockets to serve on.
-        directory: Where the workers share what they count.
-        alone: No worker is ready.
+        number: The slot's number; a worker that replaces another takes over its slot.
+        lifeline: File descriptor of a socket whose other end only the supervisor holds.
+        listening: File descriptors of the sockets to serve.
+        directory: Where the workers share their metrics.
+        first: No worker is ready yet, so this one serves while it loads the agent.
     """
 
     number: int
     lifeline: int
     listening: list[int]
     directory: str
-    alone: bool
+    first: bool
 
 
 class Worker:
-    """This process, as one of several.
+    """This process, as a worker.
 
     Args:
-        place: What the supervisor said.
+        slot: What the supervisor passed.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self._lifeline = socket.socket(fileno=place.lifeline)
+    def __init__(self, slot: WorkerSlot) -> None:
+        self.slot = slot
+        self._lifeline = socket.socket(fileno=slot.lifeline)
         self._orphaned = False
-        for descriptor in (place.lifeline, *place.listening):
-            os.set_inheritable(descriptor, False)  # processes that the agent starts would hold it open
+        for descriptor in (slot.lifeline, *slot.listening):
+            os.set_inheritable(descriptor, False)  # the agent's child processes would hold it open
 
     def sockets(self) -> list[socket.socket]:
-        """Return the sockets to serve on."""
-        return [socket.socket(fileno=descriptor) for descriptor in self.place.listening]
+        """Return the sockets to serve."""
+        return [socket.socket(fileno=descriptor) for descriptor in self.slot.listening]
 
-    def ready(self) -> None:
+    def report_ready(self) -> None:
         """Tell the supervisor that the agent is loaded."""
-        with suppress(OSError):  # it is gone, which the watch sees
+        with suppress(OSError):  # the supervisor is gone, which `watch_supervisor` handles
             self._lifeline.send(READY)
 
-    def watch(self, end: Callable[[], object], grace: float) -> None:
+    def watch_supervisor(self, shut_down: Callable[[], object], grace: float) -> None:
         """End this process when its supervisor is gone.
 
         Args:
-            end: Begins the end; called in another thread.
-            grace: Seconds that running agents get then.
+            shut_down: Starts the shutdown; called in another thread.
+            grace: How long runs may go on then, in seconds.
         """
-        # Not on the loop: an agent that blocks it would keep this process for ever.
-        threading.Thread(target=self._watch, args=(end, grace), name="dockrion-lifeline", daemon=True).start()
+        # In a thread: an agent that blocks the event loop would keep this process alive without end.
+        threading.Thread(
+            target=self._watch, args=(shut_down, grace), name="dockrion-lifeline", daemon=True
+        ).start()
 
     def close(self) -> None:
-        """Clean up where the supervisor cannot."""
+        """Remove the shared directory, if the supervisor is not there to do it."""
         if self._orphaned:
-            shutil.rmtree(self.place.directory, ignore_errors=True)
+            shutil.rmtree(self.slot.directory, ignore_errors=True)
 
-    def _watch(self, end: Callable[[], object], grace: float) -> None:
+    def _watch(self, shut_down: Callable[[], object], grace: float) -> None:
         with suppress(OSError):
-            self._lifeline.recv(1)  # nothing is ever sent: this waits for the other end to be closed
+            self._lifeline.recv(1)  # nothing is ever sent: this returns when the other end is closed
         self._orphaned = True
         log(_logger, logging.ERROR, "the supervisor is gone")
-        with suppress(RuntimeError):  # the loop is closed: it ends already
-            end()
-        time.sleep(grace + _END_SECONDS)
+        with suppress(RuntimeError):  # the loop is closed: the process is ending already
+            shut_down()
+        time.sleep(grace + _SHUTDOWN_SECONDS)
         self.close()
         os._exit(1)
