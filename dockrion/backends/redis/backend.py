@@ -69,27 +69,12 @@ class RedisBackend:
         self._client = client = RedisClient(url, pool_size=pool_size)
         keys = Keys(agent)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
-        self._index = Index(client, keys, live_ttl=live_ttl)
-        self._store = Store(client, keys, self._index, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
+        self._index = Index(client, keys)
+        self._store = Store(client, keys, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
-        self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
-        self._lost: asyncio.Queue[str] = asyncio.Queue()
-        self._leases = LeaseKeeper(
-            self._store,
-            self.replica,
-            on_cancel=lambda run_id, reason: self._cancels.put_nowait((run_id, reason)),
-            on_lost=self._lost.put_nowait,
-        )
-        inbox = Inbox(
-            client,
-            keys.inbox(self.replica),
-            on_changed=self._subscriptions.wake,
-            on_cancel=self._leases.cancel,
-            on_request=self._requests.on_request,
-            on_reply=self._requests.on_reply,
-            on_gap=self._subscriptions.wake_all,
-        )
+        self._leases = LeaseKeeper(self._store, self.replica)
+        inbox = Inbox(client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests)
         self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         self._eviction_checked = False
         self._has_inbox = False
@@ -144,7 +129,7 @@ class RedisBackend:
 
     async def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
         while True:
-            yield await self._cancels.get()
+            yield await self._leases.cancels.get()
 
     async def request_owner(self, run_id: str, body: bytes) -> bytes:
         await self._ensure_inbox()
@@ -155,7 +140,7 @@ class RedisBackend:
 
     async def lost_runs(self) -> AsyncIterator[str]:
         while True:
-            yield await self._lost.get()
+            yield await self._leases.lost.get()
 
     async def count(self, name: str, window: int) -> WindowCount:
         return await self._store.count(name, window)

@@ -70,37 +70,22 @@ class Health(enum.Enum):
 
 
 class Finding(enum.Enum):
-    """What a round of background work reports."""
+    """What a round of background work has found."""
 
-    NO_ANSWER = enum.auto()  # or nothing can be done without an answer of another kind
+    NO_ANSWER = enum.auto()  # or only refusals
     NO_WRITES = enum.auto()
-    FAILED = enum.auto()  # for a reason that says nothing of whether Redis answers
-    WRITTEN = enum.auto()  # the first command of the round, a write, has succeeded
+    FAILED = enum.auto()  # for a reason that does not tell whether Redis answers
+    WRITTEN = enum.auto()  # the round's first command, a write, has succeeded
     COMPLETED = enum.auto()
 
 
-_TRANSITIONS: dict[Health, dict[Finding, Health]] = {
-    Health.HEALTHY: {
-        Finding.NO_ANSWER: Health.UNREACHABLE,
-        Finding.NO_WRITES: Health.DEGRADED,
-        Finding.FAILED: Health.DEGRADED,
-        Finding.WRITTEN: Health.HEALTHY,
-        Finding.COMPLETED: Health.HEALTHY,
-    },
-    Health.DEGRADED: {
-        Finding.NO_ANSWER: Health.UNREACHABLE,
-        Finding.NO_WRITES: Health.DEGRADED,
-        Finding.FAILED: Health.DEGRADED,
-        Finding.WRITTEN: Health.DEGRADED,
-        Finding.COMPLETED: Health.HEALTHY,
-    },
-    Health.UNREACHABLE: {
-        Finding.NO_ANSWER: Health.UNREACHABLE,
-        Finding.NO_WRITES: Health.DEGRADED,
-        Finding.FAILED: Health.UNREACHABLE,
-        Finding.WRITTEN: Health.DEGRADED,
-        Finding.COMPLETED: Health.HEALTHY,
-    },
+_HEALTHY, _DEGRADED, _AWAY = Health
+_TRANSITIONS: dict[Finding, dict[Health, Health]] = {
+    Finding.NO_ANSWER: {_HEALTHY: _AWAY, _DEGRADED: _AWAY, _AWAY: _AWAY},
+    Finding.NO_WRITES: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
+    Finding.FAILED: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _AWAY},
+    Finding.WRITTEN: {_HEALTHY: _HEALTHY, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
+    Finding.COMPLETED: {_HEALTHY: _HEALTHY, _DEGRADED: _HEALTHY, _AWAY: _HEALTHY},
 }
 
 
@@ -148,12 +133,12 @@ class HealthMonitor:
             finding = Finding.NO_WRITES if self._last_kind in _STILL_READABLE else Finding.NO_ANSWER
         else:
             self._log("BUG", "background work on redis failed", error=error)
-        self.state = _TRANSITIONS[self.state][finding]
+        self.state = _TRANSITIONS[finding][self.state]
 
     def written(self) -> bool:
         """Note that the round's first write has succeeded; return whether Redis was healthy before."""
         self.failure_seen.clear()
-        self.state = _TRANSITIONS[self.state][Finding.WRITTEN]
+        self.state = _TRANSITIONS[Finding.WRITTEN][self.state]
         return self.state is Health.HEALTHY
 
     def round_completed(self) -> None:
@@ -161,7 +146,7 @@ class HealthMonitor:
         if self.state is not Health.HEALTHY:
             self._logged_at.clear()
             log(_logger, logging.INFO, "redis answers")
-        self.state = _TRANSITIONS[self.state][Finding.COMPLETED]
+        self.state = _TRANSITIONS[Finding.COMPLETED][self.state]
 
     def _log(self, kind: str, message: str, **fields: Any) -> None:
         now = time.monotonic()

@@ -7,8 +7,8 @@ recipient reads them from the log, like history.
 
 Messages are deleted after they were dispatched, and each read starts at the beginning of the
 stream, so that none is lost with a connection; one that is dispatched twice does no harm. Where
-messages may be missing (the connection failed, or the stream was trimmed), `on_gap` is called,
-and its receiver looks at everything that a message could have been about.
+messages may be missing (the connection failed, or the stream was trimmed), all readers look at
+their logs; a lost request to cancel is found by the next renewal of the lease.
 
 Fields of a message, which replicas of other versions read too:
     run                     a watched run has new events
@@ -18,47 +18,42 @@ Fields of a message, which replicas of other versions read too:
 """
 
 import asyncio
-from collections.abc import Callable
 
 from dockrion.backends.redis.client import BLOCK_SECONDS, RETRY_SECONDS, RedisClient
 from dockrion.backends.redis.keys import Command
+from dockrion.backends.redis.leases import LeaseKeeper
 from dockrion.backends.redis.records import decode_reason
+from dockrion.backends.redis.requests import OwnerRequests
+from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.errors import CorruptLog, ServiceUnavailable
 
 _MAX_MESSAGES = 1000
 
 
 class Inbox:
-    """Reads the messages to this replica.
+    """Reads the messages to this replica, and passes them on.
 
     Args:
         client: The connections.
         key: The stream with the messages.
-        on_changed: Called with the id of a run that has new events.
-        on_cancel: Called with the id of a run of this replica, and the reason.
-        on_request: Called with the id of a run of this replica, a request's number and its sender.
-        on_reply: Called with the number of a request of this replica, and the reply.
-        on_gap: Called when messages may have been lost.
+        subscriptions: Gets the ids of runs that have new events.
+        leases: Gets requests to cancel.
+        requests: Gets requests and replies.
     """
 
     def __init__(
         self,
         client: RedisClient,
         key: str,
-        *,
-        on_changed: Callable[[str], None],
-        on_cancel: Callable[[str, str | None], None],
-        on_request: Callable[[str, str, str], None],
-        on_reply: Callable[[str, bytes], None],
-        on_gap: Callable[[], None],
+        subscriptions: Subscriptions,
+        leases: LeaseKeeper,
+        requests: OwnerRequests,
     ) -> None:
         self._client = client
         self._key = key
-        self._on_changed = on_changed
-        self._on_cancel = on_cancel
-        self._on_request = on_request
-        self._on_reply = on_reply
-        self._on_gap = on_gap
+        self._subscriptions = subscriptions
+        self._leases = leases
+        self._requests = requests
 
     async def listen(self) -> None:
         """Read and dispatch messages without end."""
@@ -68,7 +63,7 @@ class Inbox:
                 done = await self._next(done)
             except (ServiceUnavailable, CorruptLog):
                 await asyncio.sleep(RETRY_SECONDS)
-                self._on_gap()
+                self._subscriptions.wake_all()
 
     async def _next(self, done: list[bytes]) -> list[bytes]:
         """Delete messages that are done, wait for others, dispatch them, and return their ids."""
@@ -83,19 +78,19 @@ class Inbox:
         for _, fields in messages:
             self._dispatch(fields)
         if len(messages) == _MAX_MESSAGES:  # so many that the stream may have been trimmed
-            self._on_gap()
+            self._subscriptions.wake_all()
         return [message_id for message_id, _ in messages]
 
     def _dispatch(self, fields: dict[bytes, bytes]) -> None:
         run_id = _text(fields, b"run")
         if b"cancel" in fields:
-            self._on_cancel(run_id, decode_reason(fields[b"cancel"]))
+            self._leases.cancel(run_id, decode_reason(fields[b"cancel"]))
         elif b"question" in fields:
-            self._on_request(run_id, _text(fields, b"question"), _text(fields, b"from"))
+            self._requests.on_request(run_id, _text(fields, b"question"), _text(fields, b"from"))
         elif b"answer" in fields:
-            self._on_reply(_text(fields, b"answer"), fields.get(b"text", b""))
+            self._requests.on_reply(_text(fields, b"answer"), fields.get(b"text", b""))
         else:
-            self._on_changed(run_id)
+            self._subscriptions.wake(run_id)
 
 
 def _text(fields: dict[bytes, bytes], name: bytes) -> str:

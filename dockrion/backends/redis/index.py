@@ -10,7 +10,7 @@ import time
 
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import RedisClient
-from dockrion.backends.redis.keys import REGISTER, Command, Keys
+from dockrion.backends.redis.keys import Command, Keys
 from dockrion.backends.run_log import MAX_SCANNED, Listing, Run, Status
 
 _CHUNK = 100
@@ -18,7 +18,7 @@ _UNCONFIRMED_SECONDS = 60.0  # an entry may be that much older than its run
 _SETTLE_SECONDS = 60  # between the expiry of keys and the check for it
 
 
-def expiry_check(ttl: int) -> float:
+def expiry_check(ttl: float) -> float:
     """Return when to check whether a run has expired that was given a time to live now."""
     return time.time() + ttl + _SETTLE_SECONDS
 
@@ -29,34 +29,16 @@ class Index:
     Args:
         client: The connections.
         keys: The names.
-        live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
 
-    def __init__(self, client: RedisClient, keys: Keys, *, live_ttl: int) -> None:
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._live_ttl = live_ttl
-
-    def registration(self, replica: str, run: Run) -> Command:
-        """Return the command that lists a run and adds it to those a replica owns."""
-        keys = self._keys
-        return REGISTER(
-            (keys.replicas, keys.owned(replica), keys.expiry, *keys.indexes(run.owner)),
-            replica,
-            run.run_id,
-            records.index_entry(run),
-            time.time() + self._live_ttl,
-            self._live_ttl,
-        )
 
     async def recent(
         self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None
     ) -> Listing[Run]:
-        """Return runs, newest first, without their outputs; see `RunLog.recent`.
-
-        Raises:
-            BadCursor: The cursor is malformed.
-        """
+        """Return runs, newest first, without their outputs; see `RunLog.recent`."""
         index = self._keys.indexes(owner)[-1]
         reached = None if cursor is None else records.checked_cursor(cursor)
         matching: list[tuple[str, Run]] = []

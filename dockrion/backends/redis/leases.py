@@ -21,7 +21,7 @@ are left alone, and counting starts again.
 Renewal. With each heartbeat the owner renews the time to live of its runs' keys, and learns what
 has happened to each: a request to cancel whose message was lost; or that the run is missing,
 closed or another's, which is how a paused owner finds out that it was taken for dead. It stops
-its agent then (`on_lost`).
+its agent then (`LeaseKeeper.lost`).
 
 Doubt after a lost connection. A creation without a reply may have been executed, while its
 caller got an error and will not look for the run. It must not begin, and must not stay
@@ -32,9 +32,10 @@ Shutdown. A replica that has ended all its runs deregisters. One that has not le
 registration, so that the others find the runs.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -93,22 +94,17 @@ class LeaseKeeper:
     Args:
         store: What Redis holds.
         replica: This replica.
-        on_cancel: Called with the id of an owned run, and the reason.
-        on_lost: Called with the id of a run that this replica no longer owns.
+
+    Attributes:
+        cancels: Requests to cancel owned runs: id and reason.
+        lost: Ids of runs that this replica no longer owns.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        replica: str,
-        *,
-        on_cancel: Callable[[str, str | None], None],
-        on_lost: Callable[[str], None],
-    ) -> None:
+    def __init__(self, store: Store, replica: str) -> None:
+        self.cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        self.lost: asyncio.Queue[str] = asyncio.Queue()
         self._store = store
         self._replica = replica
-        self._on_cancel = on_cancel
-        self._on_lost = on_lost
         self._owned: dict[str, OwnedRun] = {}
         self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
         self._unconfirmed: dict[str, Run] = {}
@@ -144,7 +140,7 @@ class LeaseKeeper:
         owned = self._owned.get(run_id)
         if owned is not None and not owned.cancelled:
             owned.cancelled = True
-            self._on_cancel(run_id, reason)
+            self.cancels.put_nowait((run_id, reason))
 
     async def beat(self) -> bool:
         """Count a heartbeat of this replica, and see those of the others.
@@ -190,7 +186,7 @@ class LeaseKeeper:
                 state, *reason = [b"unreadable"] if isinstance(reply, CorruptLog) else reply
                 if state != b"mine" and run_id in self._owned:
                     self.release(run_id)
-                    self._on_lost(run_id)
+                    self.lost.put_nowait(run_id)
                 elif reason:
                     self.cancel(run_id, records.decode_reason(reason[0]))
 

@@ -5,14 +5,14 @@ Knows keys, scripts and encodings, and keeps no state: what this process remembe
 """
 
 import secrets
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import RedisClient
-from dockrion.backends.redis.index import Index
-from dockrion.backends.redis.keys import APPEND, CANCEL, COUNT, CREATE, READ, SECRET, Command, Keys
+from dockrion.backends.redis.keys import APPEND, CANCEL, COUNT, CREATE, READ, REGISTER, SECRET, Command, Keys
 from dockrion.backends.run_log import Run
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
@@ -34,31 +34,23 @@ class Store:
     Args:
         client: The connections.
         keys: The names.
-        index: The list of runs.
         max_events: How many events of a run are kept, the newest.
         ttl: Seconds a finished run is kept.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
 
-    def __init__(
-        self, client: RedisClient, keys: Keys, index: Index, *, max_events: int, ttl: int, live_ttl: int
-    ) -> None:
+    def __init__(self, client: RedisClient, keys: Keys, *, max_events: int, ttl: int, live_ttl: int) -> None:
         self.client = client
         self.keys = keys
         self.ttl = ttl
         self.live_ttl = live_ttl
-        self._index = index
         self._max_events = max_events
 
     async def create(self, owner: str, run: Run) -> None:
-        """List a new run, add it to those of its owner, and store it.
-
-        Raises:
-            RunExists: The id is taken.
-        """
+        """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
         entry = records.index_entry(run)
         create = CREATE(self.keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
-        _, created = await self.client.send(self._index.registration(owner, run), create)
+        _, created = await self.client.send(self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
 
@@ -71,7 +63,7 @@ class Store:
         notify: Collection[str] = (),
         after_gap: bool = False,
     ) -> list[str]:
-        """Append a batch and replace the record.
+        """Append a batch and replace the record; see `RunLog.append` and `RunLog.force_close`.
 
         Args:
             owner: The replica that owns the run.
@@ -82,11 +74,6 @@ class Store:
 
         Returns:
             All replicas that watch the run.
-
-        Raises:
-            RunNotFound: No such run.
-            RunClosed: The log has its terminal event.
-            SequenceConflict: The batch does not continue the log, or the run belongs to another replica.
         """
         keys, run_id = self.keys, run.run_id
         append = APPEND(
@@ -102,7 +89,7 @@ class Store:
             int(after_gap),
             records.encode_entries(entries),
         )
-        first = [self._index.registration(owner, run)] if after_gap else []
+        first = [self._registration(owner, run)] if after_gap else []
         replies = await self.client.send(*first, append, *self._messages(notify, "run", run_id))
         reply = replies[len(first)]
         match reply[0]:
@@ -118,22 +105,14 @@ class Store:
                 raise SequenceConflict(run_id)
 
     async def get(self, run_id: str) -> Run:
-        """Return a run's record.
-
-        Raises:
-            RunNotFound: No such run.
-        """
+        """Return a run's record; see `RunLog.get`."""
         record, output = await self.query(run_id, ("HMGET", self.keys.run(run_id), "record", "output"))
         if record is None:
             raise RunNotFound(run_id)
         return records.decode_run(record, output)
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
-        """Return the events that follow a position.
-
-        Raises:
-            RunNotFound: No such run.
-        """
+        """Return the events that follow a position; see `RunLog.read`."""
         reply = await self.query(run_id, READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
         try:
             page = records.decode_page(reply)
@@ -149,11 +128,7 @@ class Store:
             await self.client.send(*self._messages(replicas, "run", run_id))
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
-        """Store a request to cancel in the run, and send it to the owner.
-
-        Raises:
-            RunNotFound: No such run.
-        """
+        """Store a request to cancel in the run, and send it to the owner."""
         encoded = records.encode_reason(reason)
         owner = await self.query(run_id, CANCEL((self.keys.run(run_id),), encoded))
         await self.client.send(*self._messages([owner.decode()], "run", run_id, "cancel", encoded))
@@ -210,6 +185,18 @@ class Store:
         if reply is None:
             raise RunNotFound(run_id)
         return reply
+
+    def _registration(self, owner: str, run: Run) -> Command:
+        """Return the command that lists a run and adds it to those of its owner."""
+        keys = self.keys
+        return REGISTER(
+            (keys.replicas, keys.owned(owner), keys.expiry, *keys.indexes(run.owner)),
+            owner,
+            run.run_id,
+            records.index_entry(run),
+            time.time() + self.live_ttl,
+            self.live_ttl,
+        )
 
     def _messages(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
         """Return commands that add a message to inboxes; the inbox of a dead replica is not created."""
