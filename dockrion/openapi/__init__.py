@@ -1,1 +1,7 @@
-"""The API, described: OpenAPI and AsyncAPI documents from what serves the requests."""
+"""The API description: OpenAPI of the endpoints and AsyncAPI of the event streams, built from a Dockfile.
+
+`document.openapi` and `asyncapi.asyncapi` build the documents. An endpoint is described in
+`operations_invoke` (`/invoke…`), `operations_runs` (`/runs…`) or `operations_service` (all others), an error
+in `error_responses`. `web` imports the documents, `models` (its response bodies) and `endpoint`.
+May import: auth, backends, dockfile, events, runs and wire, for the names, limits and structs it describes.
+"""

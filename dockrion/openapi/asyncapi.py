@@ -1,32 +1,35 @@
-"""A service's streams of events as an AsyncAPI document (AsyncAPI Specification 3.0.0)."""
+"""The event streams of a service as an AsyncAPI document (AsyncAPI Specification 3.0.0)."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from dockrion.dockfile import Dockfile
 from dockrion.events import MAX_REASON_LENGTH, EventFilter
-from dockrion.openapi import schemas, security
+from dockrion.openapi import schemas
 from dockrion.openapi.document import info
-from dockrion.openapi.endpoint import Endpoint
+from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
 
-_CHANNELS = {
-    "GET /runs/{run_id}/events": ("runEvents", "A run's events, from any of them on."),
-    "POST /invoke/stream": ("invokeStream", "The events of a run that its caller watches from the first."),
+# HTTP streams, by endpoint: name of the channel, summary.
+_HTTP_STREAMS = {
+    "GET /runs/{run_id}/events": ("runEvents", "A run's events, from any position."),
+    "POST /invoke/stream": ("invokeStream", "The events of the run that the request starts."),
 }
+# WebSockets, by endpoint: name of the channel, summary, messages that the client may send.
 _SOCKETS = {
     "GET /runs/{run_id}/ws": ("runSocket", "A run's events, over a WebSocket.", ("Cancel", "Ping")),
     "GET /invoke/ws": (
         "invokeSocket",
-        "The input, then the events of its run, over a WebSocket.",
+        "The input, then the events of the run it starts, over a WebSocket.",
         ("Input", "Cancel", "Ping"),
     ),
 }
-_CONTROL = {
-    "gap": ("Gap", "Events that were asked for are no longer kept."),
-    "timeout": ("Notice", "The connection's time is over, though the run goes on."),
-    "auth_expired": ("Notice", "What opened the stream has expired, though the run goes on."),
+# Control frames of HTTP streams, by name: schema, summary.
+_CONTROL_FRAMES = {
+    "gap": ("Gap", "Requested events are no longer stored."),
+    "timeout": ("Notice", "The connection has reached its timeout; the run continues."),
+    "auth_expired": ("Notice", "The credentials of the stream have expired; the run continues."),
     "gone": ("Notice", "The run is no longer stored."),
-    "heartbeat": ("Heartbeat", "Nothing has happened; `sequence` is the last one delivered."),
+    "heartbeat": ("Heartbeat", "No event has occurred; `sequence` is that of the last event delivered."),
 }
 
 
@@ -34,33 +37,33 @@ def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any
     """Return the AsyncAPI document of a service.
 
     Args:
-        dockfile: What the service serves.
-        endpoints: Those that there are.
+        dockfile: The service's Dockfile.
+        endpoints: The endpoints it serves.
     """
-    events = schemas.of_events(EventFilter(dockfile.streaming.events.allowed))
-    events_named = [each["$ref"].rpartition("/")[2] for each in events["Event"]["oneOf"]]
-    messages = {name: _event(name) for name in events_named}
-    used: dict[str, Any] = {}
-    messages |= {f"{name}Frame": _control(name, *about) for name, about in _CONTROL.items()}
-    said = {"ControlMessage": _message("What the connection says of itself.", schemas.ref("Control"))}
-    heard = _heard(dockfile)
+    event_schemas = schemas.event_schemas(EventFilter(dockfile.streaming.events.allowed))
+    event_names = [each["$ref"].rpartition("/")[2] for each in event_schemas["Event"]["oneOf"]]
+    stream_messages = {name: _event_message(name) for name in event_names}
+    stream_messages |= {f"{name}Frame": _frame_message(name, *each) for name, each in _CONTROL_FRAMES.items()}
+    control = {"ControlMessage": _message("A message about the connection.", schemas.ref("Control"))}
+    client_messages = _client_messages(dockfile)
+    messages = dict(stream_messages)
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for endpoint in endpoints:
-        if endpoint.name in _CHANNELS:
-            name, summary = _CHANNELS[endpoint.name]
-            channels[name] = _channel(endpoint, summary, messages)
-            operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, messages)
+        if endpoint.name in _HTTP_STREAMS:
+            name, summary = _HTTP_STREAMS[endpoint.name]
+            channels[name] = _channel(endpoint, summary, stream_messages)
+            operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, stream_messages)
         elif endpoint.name in _SOCKETS:
-            name, summary, hears = _SOCKETS[endpoint.name]
-            tells = [*events_named, *said]
-            channels[name] = _channel(endpoint, summary, [*tells, *hears])
-            operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, tells)
-            operations[f"receive_{name}"] = _operation("receive", name, endpoint, dockfile, hears)
-            used |= said | {each: heard[each] for each in hears}
-    components: dict[str, Any] = {"schemas": events, "messages": messages | used}
-    if needed := security.schemes(dockfile):
-        components["securitySchemes"] = {name: _scheme(scheme) for name, scheme in needed.items()}
+            name, summary, received = _SOCKETS[endpoint.name]
+            sent = [*event_names, *control]
+            channels[name] = _channel(endpoint, summary, [*sent, *received])
+            operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, sent)
+            operations[f"receive_{name}"] = _operation("receive", name, endpoint, dockfile, received)
+            messages |= control | {each: client_messages[each] for each in received}
+    components: dict[str, Any] = {"schemas": event_schemas, "messages": messages}
+    if security := security_schemes(dockfile):
+        components["securitySchemes"] = {name: _scheme(scheme) for name, scheme in security.items()}
     return {
         "asyncapi": "3.0.0",
         "info": info(dockfile),
@@ -79,7 +82,7 @@ def _channel(endpoint: Endpoint, summary: str, messages: Iterable[str]) -> dict[
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
     if "{run_id}" in endpoint.path:
-        channel["parameters"] = {"run_id": {"description": "The run."}}
+        channel["parameters"] = {"run_id": {"description": "The run's id."}}
     return channel
 
 
@@ -92,24 +95,22 @@ def _operation(
         "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages],
         "bindings": {"http": {"method": endpoint.method, "bindingVersion": "0.3.0"}},
     }
-    if needed := security.requirements(endpoint, dockfile):
+    if security := security_requirements(endpoint, dockfile):
         operation["security"] = [
-            {"$ref": f"#/components/securitySchemes/{name}"} for scheme in needed for name in scheme
+            {"$ref": f"#/components/securitySchemes/{name}"} for scheme in security for name in scheme
         ]
     return operation
 
 
-def _heard(dockfile: Dockfile) -> dict[str, Any]:
-    """Return what clients may say on a WebSocket."""
-    cancel = {
-        "type": {"const": "cancel"},
-        "reason": {"type": ["string", "null"], "maxLength": MAX_REASON_LENGTH},
-    }
-    given = schemas.inlined(dockfile.io_schema.input, "#/components/messages/Input/payload")
+def _client_messages(dockfile: Dockfile) -> dict[str, Any]:
+    """Return the messages that clients may send on a WebSocket."""
+    reason = {"type": ["string", "null"], "maxLength": MAX_REASON_LENGTH}
+    cancel = {"type": {"const": "cancel"}, "reason": reason}
+    agent_input = schemas.inlined(dockfile.io_schema.input, "#/components/messages/Input/payload")
     return {
-        "Input": _message("The input of the agent, first of all.", given),
-        "Cancel": _message("Cancel the run.", {"properties": cancel, "required": ["type"]}),
-        "Ping": _message("Answer with a pong.", {"properties": {"type": {"const": "ping"}}}),
+        "Input": _message("The agent's input; the first message.", agent_input),
+        "Cancel": _message("Cancels the run.", {"properties": cancel, "required": ["type"]}),
+        "Ping": _message("Requests a pong.", {"properties": {"type": {"const": "ping"}}}),
     }
 
 
@@ -117,25 +118,16 @@ def _message(summary: str, payload: dict[str, Any]) -> dict[str, Any]:
     return {"summary": summary, "payload": payload}
 
 
-def _event(name: str) -> dict[str, Any]:
+def _event_message(name: str) -> dict[str, Any]:
     kind = "custom:<name>" if name == "Custom" else name.lower()
-    return {
-        "name": kind,
-        "title": name,
-        "summary": f"`event: {kind}`, with an `id:`.",
-        "payload": schemas.ref(name),
-    }
+    return {"name": kind, "title": name} | _message(f"`event: {kind}`, with an `id:`.", schemas.ref(name))
 
 
-def _control(name: str, schema: str, summary: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "title": f"{name}, a control frame",
-        "summary": f"`event: {name}`, without an `id:`. {summary}",
-        "payload": schemas.ref(schema),
-    }
+def _frame_message(name: str, schema: str, summary: str) -> dict[str, Any]:
+    message = _message(f"`event: {name}`, without an `id:`. {summary}", schemas.ref(schema))
+    return {"name": name, "title": f"{name}, a control frame"} | message
 
 
 def _scheme(scheme: dict[str, Any]) -> dict[str, Any]:
-    """Return a security scheme of OpenAPI as AsyncAPI has it: keys in HTTP are `httpApiKey`."""
+    """Return an OpenAPI security scheme as AsyncAPI defines it: API keys in HTTP are `httpApiKey`."""
     return scheme | {"type": "httpApiKey"} if scheme["type"] == "apiKey" else scheme

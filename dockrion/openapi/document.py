@@ -1,4 +1,4 @@
-"""A service's endpoints as an OpenAPI document (OpenAPI Specification 3.1.1)."""
+"""The endpoints of a service as an OpenAPI document (OpenAPI Specification 3.1.1)."""
 
 import re
 from collections.abc import Iterable
@@ -8,51 +8,64 @@ import dockrion
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
-from dockrion.openapi import error_responses, schemas, security
-from dockrion.openapi.endpoint import Endpoint
-from dockrion.openapi.operation import Answer, Operation
-from dockrion.openapi.operations import operations
-from dockrion.openapi.operations_runs import RUN_ID
+from dockrion.openapi import (
+    error_responses,
+    operations_invoke,
+    operations_runs,
+    operations_service,
+    schemas,
+)
+from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
+from dockrion.openapi.operation import Operation, Response
 
-_ALWAYS_ANSWERED = ("/health", "/ready")
+_UNLIMITED = ("/health", "/ready")  # not counted towards limits.max_connections_per_caller
 _TAGS = {
-    "invoke": "The agent, asked.",
-    "runs": "Runs go on by themselves.",
-    "events": "What agents say while they work.",
-    "description": "What the service is.",
-    "service": "How the service does.",
+    "invoke": "Run the agent within one request.",
+    "runs": "Runs in the background.",
+    "events": "The events of runs.",
+    "description": "Information about the service.",
+    "service": "Health, metrics and the web page.",
 }
-_PATH_PARAMETERS = {"run_id": RUN_ID, "file": {"type": "string"}}
+_PATH_PARAMETERS = {"run_id": operations_runs.RUN_ID, "file": {"type": "string"}}
 
 
 def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Return the OpenAPI document of a service.
 
     Args:
-        dockfile: What the service serves.
-        endpoints: Those that there are.
+        dockfile: The service's Dockfile.
+        endpoints: The endpoints it serves.
 
     Raises:
-        KeyError: An endpoint is not described.
+        KeyError: An endpoint has no operation.
     """
     known = operations(dockfile)
-    described = [(endpoint, known[endpoint.name]) for endpoint in endpoints]
+    served = [(endpoint, known[endpoint.name]) for endpoint in endpoints]
     paths: dict[str, dict[str, Any]] = {}
-    for endpoint, operation in described:
+    for endpoint, operation in served:
         methods = paths.setdefault(endpoint.path, {})
         methods[endpoint.method.lower()] = _operation(endpoint, operation, dockfile)
-    used = {operation.tag for _, operation in described}
+    tags = {operation.tag for _, operation in served}
     return {
         "openapi": "3.1.1",
         "info": info(dockfile),
-        "tags": [{"name": name, "description": words} for name, words in _TAGS.items() if name in used],
+        "tags": [{"name": name, "description": words} for name, words in _TAGS.items() if name in tags],
         "paths": paths,
         "components": _components(dockfile),
     }
 
 
+def operations(dockfile: Dockfile) -> dict[str, Operation]:
+    """Return the operations of all endpoints that a service may have, by method and path."""
+    return {
+        **operations_service.operations(dockfile),
+        **operations_invoke.operations(dockfile),
+        **operations_runs.operations(dockfile),
+    }
+
+
 def info(dockfile: Dockfile) -> dict[str, Any]:
-    """Return what a document says of its service."""
+    """Return the info object of the OpenAPI and AsyncAPI documents."""
     agent, metadata = dockfile.agent, dockfile.metadata
     return {
         "title": agent.name,
@@ -67,18 +80,17 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
         "tags": [operation.tag],
         "summary": operation.summary,
     }
-    description = _description(endpoint, operation, dockfile)
-    if description:
+    if description := _description(endpoint, operation, dockfile):
         described["description"] = description
     parameters = [_path_parameter(name) for name in re.findall(r"{(\w+)}", endpoint.path)]
     if parameters := [*parameters, *operation.parameters]:
         described["parameters"] = parameters
     if operation.body:
         described["requestBody"] = {"required": operation.body_required, "content": operation.body}
-    described["responses"] = {str(status): _answer(each) for status, each in operation.answers.items()}
+    described["responses"] = {str(status): _response(each) for status, each in operation.responses.items()}
     described["responses"] |= error_responses.responses(_errors(endpoint, operation, dockfile))
-    if needed := security.requirements(endpoint, dockfile):
-        described["security"] = needed
+    if security := security_requirements(endpoint, dockfile):
+        described["security"] = security
     return described
 
 
@@ -88,29 +100,30 @@ def _operation_id(endpoint: Endpoint) -> str:
 
 
 def _description(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> str:
-    needed = endpoint.permission if dockfile.protected else None
-    return "\n\n".join(filter(None, [operation.description, needed and f"Needs the permission `{needed}`."]))
+    permission = endpoint.permission if dockfile.protected else None
+    required = permission and f"Requires the permission `{permission}`."
+    return "\n\n".join(filter(None, [operation.description, required]))
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.description}
-    if answer.content:
-        described["content"] = answer.content
-    if answer.headers:
+def _response(response: Response) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": response.description}
+    if response.content:
+        described["content"] = response.content
+    if response.headers:
         described["headers"] = {
             name: {"description": words, "schema": {"type": "string"}}
-            for name, words in answer.headers.items()
+            for name, words in response.headers.items()
         }
     return described
 
 
-def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> error_responses.Kinds:
+def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> error_responses.ErrorTypes:
     kinds: set[type[errors.DockrionError]] = {errors.InvalidRequest, errors.DockrionError, *operation.errors}
-    if endpoint.path not in _ALWAYS_ANSWERED:
+    if endpoint.path not in _UNLIMITED:
         kinds.add(errors.TooManyConnections)
     if dockfile.protected and not endpoint.public:
         kinds |= {errors.Unauthorized, errors.Forbidden, errors.ServiceUnavailable}
@@ -118,21 +131,19 @@ def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> err
 
 
 def _components(dockfile: Dockfile) -> dict[str, Any]:
+    events = schemas.event_schemas(EventFilter(dockfile.streaming.events.allowed))
     components: dict[str, Any] = {
-        "schemas": schemas.of_bodies() | schemas.of_events(EventFilter(dockfile.streaming.events.allowed)),
-        "examples": error_responses.examples(error_responses.WHEN),
+        "schemas": schemas.body_schemas() | events,
+        "examples": error_responses.examples(),
     }
     if dockfile.streaming.ingest.enabled:
-        components["schemas"] |= schemas.of_pushed()
+        components["schemas"] |= schemas.pushed_event_schemas()
     if (output := dockfile.io_schema.output) is not None:
-        _tell_output(components["schemas"]["Invoked"], output)
-    if needed := security.schemes(dockfile):
-        components["securitySchemes"] = needed
+        # An output that violates its schema is returned all the same, so the schema alone would be wrong.
+        properties = components["schemas"]["Invoked"]["properties"]
+        pointer = "#/components/schemas/Invoked/properties/output/anyOf/0"
+        invalid = {"description": "An output that violates the schema; see `metadata.output_errors`."}
+        properties["output"]["anyOf"] = [schemas.inlined(output, pointer), invalid]
+    if security := security_schemes(dockfile):
+        components["securitySchemes"] = security
     return components
-
-
-def _tell_output(invoked: dict[str, Any], output: dict[str, Any]) -> None:
-    """Say what an output is like, as a rule: one that breaks its schema is returned all the same."""
-    pointer = "#/components/schemas/Invoked/properties/output/anyOf/0"
-    choices = [schemas.inlined(output, pointer), {"description": "What `metadata.output_errors` is about."}]
-    invoked["properties"]["output"]["anyOf"] = choices

@@ -1,4 +1,4 @@
-"""Every error that callers meet: when, and what the answer looks like."""
+"""Descriptions of the errors that callers receive."""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,66 +6,65 @@ from typing import Any
 from dockrion import errors
 from dockrion.errors import DockrionError
 
-Kinds = Collection[type[DockrionError]]
+ErrorTypes = Collection[type[DockrionError]]
 
-WHEN: dict[type[DockrionError], str] = {
+DESCRIPTIONS: dict[type[DockrionError], str] = {
     errors.InvalidRequest: "The request is malformed; `error` says what is expected.",
-    errors.PolicyViolation: "The body has a phrasing that is refused here.",
-    errors.Unauthorized: "A key or token is missing, wrong or expired.",
-    errors.Forbidden: "The caller may not do this.",
-    errors.NotFound: "Nothing is here.",
-    errors.RunNotFound: "No such run: it never existed, has expired, or is another's.",
+    errors.PolicyViolation: "The input contains a phrasing that a policy rejects.",
+    errors.Unauthorized: "An API key or token is missing, invalid or expired.",
+    errors.Forbidden: "The caller lacks the required permission.",
+    errors.NotFound: "There is no such resource.",
+    errors.RunNotFound: "The run never existed, has expired, or belongs to another caller.",
     errors.Conflict: "An earlier batch of events is missing.",
-    errors.RunExists: "The run id is taken; `details` name the run.",
-    errors.NotAcceptable: "`Accept` takes none of the forms that there are.",
-    errors.Gone: "With `strict=true`: the events asked for are no longer kept.",
+    errors.RunExists: "A run with this id exists; `details` refers to it.",
+    errors.NotAcceptable: "`Accept` matches none of the available media types.",
+    errors.Gone: "With `strict=true`: the requested events are no longer stored.",
     errors.PayloadTooLarge: "The body is too large.",
-    errors.UnsupportedMediaType: "The body is not JSON.",
-    errors.TooManySubscribers: "The run has as many readers as it may.",
+    errors.UnsupportedMediaType: "The body's media type is not supported.",
+    errors.TooManySubscribers: "The run has the maximum number of readers.",
     errors.TooManyRuns: "The queue of waiting runs is full.",
-    errors.RateLimited: "The caller has begun as much as is allowed.",
-    errors.TooManyConnections: "The caller has as many requests and streams as it may.",
-    errors.AgentFailed: "The agent failed; its process may give a code of its own.",
-    errors.AgentPolicyViolation: "The agent did what a policy forbids.",
-    errors.InvalidOutput: "The agent's output cannot be JSON, or is too large.",
-    errors.AgentDisconnected: "The agent's process cannot be reached, or went away.",
-    errors.AgentProtocolError: "The agent's process sent what cannot be understood.",
-    errors.ServiceUnavailable: "Not ready, shutting down, or something that is needed is away.",
-    errors.AgentTimedOut: "The agent took too long and was stopped.",
-    DockrionError: "The service failed; the operator finds the reason in its log.",
+    errors.RateLimited: "The caller has reached its rate limit.",
+    errors.TooManyConnections: "The caller has the maximum number of concurrent requests and streams.",
+    errors.AgentFailed: "The agent failed; an agent process may set its own code.",
+    errors.AgentPolicyViolation: "The agent violated a policy.",
+    errors.InvalidOutput: "The agent's output cannot be encoded as JSON, or is too large.",
+    errors.AgentDisconnected: "The agent process cannot be reached, or closed the connection.",
+    errors.AgentProtocolError: "The agent process sent a malformed response.",
+    errors.ServiceUnavailable: "The service is not ready, is shutting down, or cannot reach a dependency.",
+    errors.AgentTimedOut: "The agent exceeded its time limit and was stopped.",
+    DockrionError: "The service failed; its log contains the reason.",
 }
 _FAILURE = {"$ref": "#/components/schemas/Failure"}
-_RETRY_AFTER = {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}}
-_CHALLENGE = {"description": "How to prove who one is (RFC 9110, 11.6.1).", "schema": {"type": "string"}}
+_RETRY_AFTER = {"description": "Seconds to wait before retrying.", "schema": {"type": "integer"}}
+_CHALLENGE = {"description": "The authentication scheme (RFC 9110, 11.6.1).", "schema": {"type": "string"}}
 
 
-def responses(kinds: Kinds) -> dict[str, Any]:
-    """Return the OpenAPI responses for errors, those of one status together."""
+def responses(kinds: ErrorTypes) -> dict[str, Any]:
+    """Return the OpenAPI response objects of errors, by status."""
     by_status: dict[int, list[type[DockrionError]]] = {}
-    for kind in WHEN:
+    for kind in DESCRIPTIONS:
         if kind in kinds:
             by_status.setdefault(kind.status, []).append(kind)
-    return {str(status): _response(some) for status, some in by_status.items()}
+    return {str(status): _response(same_status) for status, same_status in by_status.items()}
 
 
-def examples(kinds: Kinds) -> dict[str, Any]:
-    """Return an example of each error's answer, by the name that `responses` gives it."""
+def examples() -> dict[str, Any]:
+    """Return an example body of each error, by the component name that `responses` refers to."""
     return {
         kind.__name__: {
-            "summary": WHEN[kind],
-            "value": {"success": False, "error": WHEN[kind], "code": kind.code},
+            "summary": description,
+            "value": {"success": False, "error": description, "code": kind.code},
         }
-        for kind in kinds
+        for kind, description in DESCRIPTIONS.items()
     }
 
 
 def _response(kinds: list[type[DockrionError]]) -> dict[str, Any]:
-    codes = sorted({kind.code for kind in kinds})
-    described = {
-        "description": "\n".join(f"- `{kind.code}`: {WHEN[kind]}" for kind in kinds),
+    described: dict[str, Any] = {
+        "description": "\n".join(f"- `{kind.code}`: {DESCRIPTIONS[kind]}" for kind in kinds),
         "content": {
             "application/json": {
-                "schema": {"allOf": [_FAILURE, {"properties": {"code": _code(kinds, codes)}}]},
+                "schema": {"allOf": [_FAILURE, {"properties": {"code": _code_schema(kinds)}}]},
                 "examples": {
                     kind.__name__: {"$ref": f"#/components/examples/{kind.__name__}"} for kind in kinds
                 },
@@ -80,6 +79,7 @@ def _response(kinds: list[type[DockrionError]]) -> dict[str, Any]:
     return described | ({"headers": headers} if headers else {})
 
 
-def _code(kinds: list[type[DockrionError]], codes: list[str]) -> dict[str, Any]:
-    """Return the schema of `code`; agents' processes have codes of their own."""
+def _code_schema(kinds: list[type[DockrionError]]) -> dict[str, Any]:
+    """Return the schema of `code`: an enumeration, unless agent processes may set their own codes."""
+    codes = sorted({kind.code for kind in kinds})
     return {"type": "string", "examples": codes} if errors.AgentFailed in kinds else {"enum": codes}

@@ -1,4 +1,4 @@
-"""Examples of what is answered, in the words of the service that is described."""
+"""Examples of responses, with the names and settings of the service that is described."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from dockrion.wire import sse
 
 RUN_ID = "0199a3c5-7d1e-7c3a-9f52-6b0d1c2e3f40"
 _AT = datetime(2026, 11, 22, 10, 30, 5, 123456, UTC)
-_TOKEN = "1795343405.5a1f…"  # noqa: S105  no token of anything
+_TOKEN = "1795343405.5a1f…"  # noqa: S105  not a real token
 
 CANCELLED = models.RunCancelled(RUN_ID, "cancelled")
 EVENTS_TOKEN = models.EventsToken(RUN_ID, _TOKEN, LIFETIME_SECONDS)
@@ -60,8 +60,8 @@ def invoked(dockfile: Dockfile) -> models.Invoked:
 def accepted(dockfile: Dockfile) -> models.Accepted:
     if dockfile.expose.streaming == "none":
         return models.Accepted(RUN_ID, "accepted", None, _AT)
-    opened = (_TOKEN, LIFETIME_SECONDS) if dockfile.protected else ()
-    return models.Accepted(RUN_ID, "accepted", f"/runs/{RUN_ID}/events", _AT, *opened)
+    token = (_TOKEN, LIFETIME_SECONDS) if dockfile.protected else ()
+    return models.Accepted(RUN_ID, "accepted", f"/runs/{RUN_ID}/events", _AT, *token)
 
 
 def run(dockfile: Dockfile) -> dict[str, Any]:
@@ -75,26 +75,26 @@ def run(dockfile: Dockfile) -> dict[str, Any]:
         metadata=_metadata(dockfile),
         last_sequence=3,
     )
-    return _plain(record, "owner")
+    return _without(record, "owner")
 
 
 def listing(dockfile: Dockfile) -> dict[str, Any]:
     shown = {name: value for name, value in run(dockfile).items() if name != "output"}
-    return _plain(Listing([shown], None))
+    return _without(Listing([shown], None))
 
 
 def frames(dockfile: Dockfile) -> str:
-    """Return a short stream of events, as it goes over the wire."""
-    said: list[tuple[str, dict[str, Any]]] = [
+    """Return a short event stream, as it is sent."""
+    run_events: list[tuple[str, dict[str, Any]]] = [
         ("started", {"agent_name": dockfile.agent.name, "framework": dockfile.agent.framework or ""}),
         ("token", {"content": "Hello"}),
         ("complete", {"output": _output(dockfile), "latency_seconds": 0.25, "metadata": _metadata(dockfile)}),
     ]
-    passes = EventFilter(dockfile.streaming.events.allowed).allows
-    passing = [(kind, fields) for kind, fields in said if passes(kind)]
+    allows = EventFilter(dockfile.streaming.events.allowed).allows
+    delivered = [(kind, fields) for kind, fields in run_events if allows(kind)]
     return sse.encode_events(
         Entry(number, kind, events.encode(kind, RUN_ID, number, _AT, fields), 0)
-        for number, (kind, fields) in enumerate(passing, 1)
+        for number, (kind, fields) in enumerate(delivered, 1)
     ).decode()
 
 
@@ -103,11 +103,11 @@ def _metadata(dockfile: Dockfile) -> dict[str, Any]:
 
 
 def _output(dockfile: Dockfile) -> Any:
-    """Return the Dockfile's own example of an output, if it has one."""
+    """Return the first example in the output's schema, or a default."""
     examples = (dockfile.io_schema.output or {}).get("examples")
     return examples[0] if isinstance(examples, list) and examples else {"text": "Hello"}
 
 
-def _plain(value: Any, *left_out: str) -> dict[str, Any]:
+def _without(value: Any, *omitted: str) -> dict[str, Any]:
     decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
-    return {name: part for name, part in decoded.items() if name not in left_out}
+    return {name: part for name, part in decoded.items() if name not in omitted}

@@ -1,18 +1,19 @@
-"""The bodies of answers, as they go out and as they are described."""
+"""The bodies of responses, as they are sent and as they are described."""
 
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from dockrion.backends.run_log import Status
+from dockrion.dockfile.annotations import doc
 from dockrion.events import Utc
 
 
 class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"]
     service: str
-    version: Annotated[str, Meta(description="Dockrion's version.")]
+    version: Annotated[str, doc("Dockrion's version.")]
     timestamp: Utc
     agent: str
     framework: str | None
@@ -28,11 +29,9 @@ class Schemas(msgspec.Struct, frozen=True):
     success: Literal[True]
     agent: str
     input_schema: Annotated[
-        dict[str, Any] | None, Meta(description="The JSON Schema of bodies; null: any JSON.")
+        dict[str, Any] | None, doc("JSON Schema of request bodies; null accepts any JSON.")
     ]
-    output_schema: Annotated[
-        dict[str, Any] | None, Meta(description="The JSON Schema of outputs; null: any JSON.")
-    ]
+    output_schema: Annotated[dict[str, Any] | None, doc("JSON Schema of outputs; null accepts any JSON.")]
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -40,43 +39,40 @@ class Agent(msgspec.Struct, frozen=True):
     description: str | None
     framework: str | None
     mode: Literal["handler", "entrypoint", "url"]
-    target: Annotated[str, Meta(description="What is invoked, as the Dockfile names it.")]
+    target: Annotated[str, doc("What is invoked: an import path or a URL.")]
 
 
 class Info(msgspec.Struct, frozen=True):
     success: Literal[True]
     agent: Agent
     auth_enabled: bool
-    version: Annotated[str, Meta(description="Dockrion's version.")]
-    metadata: Annotated[dict[str, Any], Meta(description="The Dockfile's `metadata`.")]
-    endpoints: Annotated[list[str], Meta(description="What can be asked, as `METHOD /path`.")]
+    version: Annotated[str, doc("Dockrion's version.")]
+    metadata: Annotated[dict[str, Any], doc("The Dockfile's `metadata`.")]
+    endpoints: Annotated[list[str], doc("The endpoints, as `METHOD /path`.")]
     heartbeat_interval: Annotated[
-        int, Meta(description="Seconds of silence before a stream gets a heartbeat.")
+        int, doc("Seconds without an event after which a stream sends a heartbeat.")
     ]
 
 
 class Invoked(msgspec.Struct, frozen=True):
     success: Literal[True]
-    output: Annotated[Any, Meta(description="What the agent answered.")]
+    output: Annotated[Any, doc("The agent's output.")]
     metadata: Annotated[
         dict[str, Any],
-        Meta(
-            description="`agent`, `framework` and `latency_seconds`; "
-            "`output_errors` where the output breaks its schema."
-        ),
+        doc("`agent`, `framework` and `latency_seconds`; `output_errors` if the output violates its schema."),
     ]
 
 
 class Accepted(msgspec.Struct, frozen=True):
     run_id: str
     status: Status
-    events_url: Annotated[str | None, Meta(description="Where the run is watched.")]
+    events_url: Annotated[str | None, doc("URL of the run's events.")]
     created_at: Utc
     events_token: Annotated[
         str | UnsetType,
-        Meta(description="Opens `events_url` as `?token=`, where callers have to prove who they are."),
+        doc("Authorizes reading `events_url`, as `?token=`; present if callers must authenticate."),
     ] = UNSET
-    events_token_expires_in: Annotated[int | UnsetType, Meta(description="Seconds.")] = UNSET
+    events_token_expires_in: Annotated[int | UnsetType, doc("Lifetime in seconds.")] = UNSET
 
 
 class RunCancelled(msgspec.Struct, frozen=True):
@@ -86,19 +82,19 @@ class RunCancelled(msgspec.Struct, frozen=True):
 
 class EventsToken(msgspec.Struct, frozen=True):
     run_id: str
-    events_token: Annotated[str, Meta(description="Opens the run's events as `?token=`.")]
-    events_token_expires_in: Annotated[int, Meta(description="Seconds.")]
+    events_token: Annotated[str, doc("Authorizes reading the run's events, as `?token=`.")]
+    events_token_expires_in: Annotated[int, doc("Lifetime in seconds.")]
 
 
 class Pushed(msgspec.Struct, frozen=True):
     success: Literal[True]
     run_id: str
-    accepted: Annotated[int, Meta(description="Events that were taken, those that the filter drops too.")]
-    duplicate: Annotated[bool, Meta(description="Whether the batch had been taken before.")]
+    accepted: Annotated[int, doc("Number of events accepted, including those that the filter drops.")]
+    duplicate: Annotated[bool, doc("Whether the batch had been accepted before.")]
 
 
 class Failure(msgspec.Struct, frozen=True):
     success: Literal[False]
-    error: Annotated[str, Meta(description="What happened, and what can be done about it.")]
+    error: Annotated[str, doc("What happened, and what the caller can do about it.")]
     code: str
-    details: Annotated[Any | UnsetType, Meta(description="More, where there is more.")] = UNSET
+    details: Annotated[Any | UnsetType, doc("Further information, if any.")] = UNSET

@@ -1,21 +1,27 @@
-"""The words that operations are described in."""
+"""The building blocks of the `operations_*` modules: operations, parameters, and the content of bodies."""
 
 from typing import Any
 
 import msgspec
 
-from dockrion.openapi.error_responses import Kinds
-from dockrion.openapi.media import JSON
-from dockrion.openapi.schemas import ref
+from dockrion.dockfile import Dockfile
+from dockrion.openapi import examples
+from dockrion.openapi.error_responses import ErrorTypes
+from dockrion.openapi.schemas import inlined, ref
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+EVENT_STREAM = "text/event-stream"
+TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A response that is no error.
+class Response(msgspec.Struct, frozen=True):
+    """A response other than an error.
 
     Attributes:
-        description: When it comes, and what it means.
-        content: Media types and their OpenAPI media type objects.
-        headers: Names of headers and what they say.
+        description: When it is sent, and what it contains.
+        content: OpenAPI media type objects, by media type.
+        headers: Descriptions of headers, by name.
     """
 
     description: str
@@ -24,51 +30,81 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a route is for.
+    """The description of an endpoint.
 
     Attributes:
-        tag: Its group.
+        tag: The group it is listed in.
         summary: What it does, in a few words.
-        answers: By status.
-        description: More, where more is to be said.
-        parameters: OpenAPI parameter objects; those of the path aside.
-        body: The media types that a body may have, with their media type objects; none for no body.
-        body_required: Whether there has to be one.
-        errors: What can go wrong, beside what can everywhere.
+        responses: Responses other than errors, by status.
+        description: Further information, or the empty string.
+        parameters: OpenAPI parameter objects, without those in the path.
+        body: OpenAPI media type objects of the request body, by media type; empty for no body.
+        body_required: Whether a request must have a body.
+        errors: The errors it can return, besides those of every endpoint.
     """
 
     tag: str
     summary: str
-    answers: dict[int, Answer]
+    responses: dict[int, Response]
     description: str = ""
     parameters: list[dict[str, Any]] = []
     body: dict[str, Any] = {}
     body_required: bool = True
-    errors: Kinds = ()
+    errors: ErrorTypes = ()
 
 
 def query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a query parameter that may be left out."""
+    """Return an optional query parameter."""
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
 def header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a header that may be left out."""
+    """Return an optional header parameter."""
     return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
-def whole(low: int, high: int, default: int | None = None) -> dict[str, Any]:
-    """Return the schema of a whole number."""
+def integer(low: int, high: int, default: int | None = None) -> dict[str, Any]:
+    """Return the schema of an integer."""
     limits: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}
     return limits if default is None else limits | {"default": default}
 
 
 def flag() -> dict[str, Any]:
-    """Return the schema of a `true` or `false` that is false when it is not there."""
+    """Return the schema of a boolean that defaults to false."""
     return {"type": "boolean", "default": False}
 
 
-def one(example: msgspec.Struct, description: str, headers: dict[str, str] | None = None) -> Answer:
-    """Return an answer in JSON whose body is such a struct as the example."""
+def json_response(
+    example: msgspec.Struct, description: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Return a JSON response whose body is a struct of the example's type."""
     media = {"schema": ref(type(example).__name__), "example": msgspec.to_builtins(example)}
-    return Answer(description, {JSON: media}, headers or {})
+    return Response(description, {JSON: media}, headers or {})
+
+
+def input_content(dockfile: Dockfile, path: str) -> dict[str, Any]:
+    """Return the content of a request body that is the agent's input, POSTed to a path."""
+    escaped_path = path.replace("/", "~1")
+    pointer = f"#/paths/{escaped_path}/post/requestBody/content/application~1json/schema"
+    return {JSON: {"schema": inlined(dockfile.io_schema.input, pointer)}}
+
+
+def stream_content(dockfile: Dockfile) -> dict[str, Any]:
+    """Return the content of a response that is an event stream (WHATWG HTML, 9.2).
+
+    The schema is that of one event, which tools expect: OpenAPI 3.1 defines no schema for streams, and 3.2
+    calls such a schema `itemSchema`.
+    """
+    contents = [ref(name) for name in ("Event", "Gap", "Notice", "Heartbeat")]
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": contents}}
+    fields = {
+        "id": {"type": "string", "description": "The event's `sequence`; absent in control frames."},
+        "event": {"type": "string", "description": "The type of the event or control frame."},
+        "data": data,
+    }
+    item = {"type": "object", "properties": fields, "required": ["event", "data"]}
+    line = {"anyOf": [ref("Event"), ref("Control")]}
+    return {
+        EVENT_STREAM: {"schema": item, "example": examples.frames(dockfile)},
+        NDJSON: {"schema": line},
+    }

@@ -1,71 +1,75 @@
-"""What the endpoints are for that ask the agent and wait."""
+"""Descriptions of `/invoke`, `/invoke/stream` and `/invoke/ws`, which run the agent within one request."""
 
 from collections.abc import Iterator
 
 from dockrion import errors
 from dockrion.dockfile import Dockfile
-from dockrion.openapi import examples, media
-from dockrion.openapi.operation import Answer, Operation, one, query
+from dockrion.openapi import examples
+from dockrion.openapi.operation import (
+    Operation,
+    Response,
+    input_content,
+    json_response,
+    query,
+    stream_content,
+)
 
-_RESUME = {"X-Run-Id": "The run.", "Location": "Where the run's events are, to resume."}
+_RESUME_HEADERS = {"X-Run-Id": "The run's id.", "Location": "The run's events, to resume the stream."}
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
-    """Return their operations, by method and path."""
-    on_disconnect = {
+    """Return the operations, by method and path."""
+    choices = {
         "type": "string",
         "enum": ["cancel", "continue"],
         "default": dockfile.streaming.connection.on_disconnect,
     }
-    streamed = Answer(
-        "The run's events as they happen, from the first.",
-        media.stream(dockfile),
-        _RESUME if dockfile.streaming.async_runs else {},
+    on_disconnect = query("on_disconnect", "What happens to the run when the caller disconnects.", choices)
+    events = Response(
+        "The run's events as they occur, from the first.",
+        stream_content(dockfile),
+        _RESUME_HEADERS if dockfile.streaming.async_runs else {},
     )
     return {
         "POST /invoke": Operation(
             tag="invoke",
-            summary="Ask the agent, and wait for its answer",
-            description=about_input(dockfile),
-            body=media.agent_input(dockfile, "/invoke"),
-            answers={200: one(examples.invoked(dockfile), "The agent's output.")},
-            errors=(*starting(dockfile), *_working(dockfile)),
+            summary="Run the agent and wait for its output",
+            description=input_description(dockfile),
+            body=input_content(dockfile, "/invoke"),
+            responses={200: json_response(examples.invoked(dockfile), "The agent's output.")},
+            errors=(*start_errors(dockfile), *_run_errors(dockfile)),
         ),
         "POST /invoke/stream": Operation(
             tag="invoke",
-            summary="Ask the agent, and watch it work",
-            description=about_input(dockfile),
-            parameters=[
-                query("on_disconnect", "What becomes of the run when the caller leaves.", on_disconnect)
-            ],
-            body=media.agent_input(dockfile, "/invoke/stream"),
-            answers={200: streamed},
-            errors=(*starting(dockfile), errors.NotAcceptable),
+            summary="Run the agent and stream its events",
+            description=input_description(dockfile),
+            parameters=[on_disconnect],
+            body=input_content(dockfile, "/invoke/stream"),
+            responses={200: events},
+            errors=(*start_errors(dockfile), errors.NotAcceptable),
         ),
         "GET /invoke/ws": Operation(
             tag="invoke",
-            summary="Ask the agent, and watch it work, over a WebSocket",
-            description="The client's first message is the input. The events are in `/asyncapi.json`.",
-            parameters=[
-                query("on_disconnect", "What becomes of the run when the caller leaves.", on_disconnect)
-            ],
-            answers={101: Answer("The connection is a WebSocket (RFC 6455).")},
+            summary="Run the agent and stream its events over a WebSocket",
+            description="The client's first message is the input. `/asyncapi.json` describes the messages.",
+            parameters=[on_disconnect],
+            responses={101: Response("The connection becomes a WebSocket (RFC 6455).")},
         ),
     }
 
 
-def about_input(dockfile: Dockfile) -> str:
-    """Return what the schema of the input does not say."""
+def input_description(dockfile: Dockfile) -> str:
+    """Return what callers need to know about the input beyond its schema."""
     if not (dockfile.agent.takes_config and dockfile.arguments.allow_request_config):
         return ""
     return (
-        "Beside the input the body may have `_config`, a config of the graph; with its `thread_id`, "
-        '`{"resume": …, "_config": …}` goes on where the thread was interrupted.'
+        "Besides the input, the body may contain `_config`, a config for the graph. With the `thread_id` of "
+        'an interrupted thread in it, `{"resume": …, "_config": …}` resumes that thread.'
     )
 
 
-def starting(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
-    """Yield what can go wrong before the agent works."""
+def start_errors(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
+    """Yield the errors that can occur before the agent runs."""
     policies, auth = dockfile.policies, dockfile.auth
     if policies is not None and policies.safety is not None and policies.safety.block_prompt_injection:
         yield errors.PolicyViolation
@@ -77,8 +81,8 @@ def starting(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
     yield errors.ServiceUnavailable
 
 
-def _working(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
-    """Yield what can go wrong while it does."""
+def _run_errors(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
+    """Yield the errors that can occur while the agent runs."""
     yield errors.AgentFailed
     yield errors.InvalidOutput
     if dockfile.policies is not None:

@@ -1,25 +1,48 @@
-"""What the endpoints of runs are for."""
+"""Descriptions of `/runs` and what is below it: a run, its events, its cancellation and its tokens."""
 
 from typing import Any, get_args
+
+import msgspec
 
 from dockrion import errors, ids
 from dockrion.backends.run_log import Status
 from dockrion.dockfile import Dockfile
-from dockrion.events import MAX_REASON_LENGTH
-from dockrion.openapi import examples, media
-from dockrion.openapi.error_responses import Kinds
-from dockrion.openapi.operation import Answer, Operation, flag, one, query, whole
-from dockrion.openapi.operations_invoke import about_input, starting
+from dockrion.events import MAX_REASON_LENGTH, MAX_SEQUENCE
+from dockrion.openapi import examples
+from dockrion.openapi.error_responses import ErrorTypes
+from dockrion.openapi.operation import (
+    JSON,
+    NDJSON,
+    TEXT,
+    Operation,
+    Response,
+    flag,
+    header,
+    input_content,
+    integer,
+    json_response,
+    query,
+    stream_content,
+)
+from dockrion.openapi.operations_invoke import input_description, start_errors
 from dockrion.openapi.schemas import ref
+from dockrion.runs.ingest import MAX_BATCH
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
 _STATUS = {"type": "string", "enum": [*get_args(Status)]}
 _REASON = {"type": "string", "maxLength": MAX_REASON_LENGTH}
-_LOOKUP: Kinds = (errors.RunNotFound, errors.ServiceUnavailable)
+_LOOKUP_ERRORS: ErrorTypes = (errors.RunNotFound, errors.ServiceUnavailable)
+_EVENT = ref("PushedEvent")
+_BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": MAX_BATCH}
+_TOKEN = {"type": "token", "content": "Hello"}
+_PUSHED: dict[str, Any] = {
+    JSON: {"schema": {"oneOf": [_EVENT, _BATCH]}, "example": _TOKEN},
+    NDJSON: TEXT | {"example": msgspec.json.encode(_TOKEN).decode() + "\n"},
+}
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
-    """Return their operations, by method and path."""
+    """Return the operations, by method and path."""
     listing = {"schema": ref("RunList"), "example": examples.listing(dockfile)}
     run = {"schema": ref("Run"), "example": examples.run(dockfile)}
     return {
@@ -27,63 +50,133 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /runs": Operation(
             tag="runs",
             summary="List runs, newest first",
-            description="Runs come without their outputs. There are more while `next` is not null.",
+            description="Runs are listed without their outputs. The last page has a `next` of null.",
             parameters=[
-                query("status", "Only runs in this status.", _STATUS),
-                query("limit", "How many runs at most.", whole(1, 500, 100)),
-                query("cursor", "The `next` of an earlier answer.", {"type": "string"}),
+                query("status", "Return only runs with this status.", _STATUS),
+                query("limit", "Largest number of runs to return.", integer(1, 500, 100)),
+                query("cursor", "The `next` of the previous page.", {"type": "string"}),
             ],
-            answers={200: Answer("Some runs.", {media.JSON: listing})},
+            responses={200: Response("A page of runs.", {JSON: listing})},
             errors=(errors.ServiceUnavailable,),
         ),
         "GET /runs/{run_id}": Operation(
             tag="runs",
-            summary="Look at a run",
-            answers={200: Answer("The run.", {media.JSON: run})},
-            errors=_LOOKUP,
+            summary="Get a run",
+            responses={200: Response("The run.", {JSON: run})},
+            errors=_LOOKUP_ERRORS,
         ),
         "DELETE /runs/{run_id}": Operation(
             tag="runs",
             summary="Cancel a run",
-            parameters=[query("reason", "Why; readers are told.", _REASON)],
-            answers={200: one(examples.CANCELLED, "The agent has stopped.")},
-            errors=_LOOKUP,
+            parameters=[query("reason", "Reason for the cancellation, sent to readers.", _REASON)],
+            responses={200: json_response(examples.CANCELLED, "The agent has stopped.")},
+            errors=_LOOKUP_ERRORS,
         ),
         "POST /runs/{run_id}/token": Operation(
             tag="runs",
-            summary="Get one more token for the run's events",
-            answers={200: one(examples.EVENTS_TOKEN, "The token.")},
-            errors=_LOOKUP,
+            summary="Create another token for the run's events",
+            responses={200: json_response(examples.EVENTS_TOKEN, "The token.")},
+            errors=_LOOKUP_ERRORS,
         ),
+        **_event_operations(dockfile),
     }
-
-
-def strangers(dockfile: Dockfile) -> Kinds:
-    """Return how those are refused who may not feed runs, where callers need not say who they are."""
-    if dockfile.protected:
-        return ()
-    return (errors.Forbidden,) if dockfile.streaming.ingest.token_env is None else (errors.Unauthorized,)
 
 
 def _start(dockfile: Dockfile) -> Operation:
     streaming = dockfile.streaming
     parameters: list[dict[str, Any]] = []
-    kinds = [*starting(dockfile)]
+    start_failures = [*start_errors(dockfile)]
     if streaming.allow_client_ids:
-        parameters.append(query("run_id", "The run's id, of the caller's choice.", RUN_ID))
+        parameters.append(query("run_id", "Id of the run, chosen by the caller.", RUN_ID))
     if streaming.allow_client_ids or streaming.id_generator.type == "custom":
-        kinds.append(errors.RunExists)
+        start_failures.append(errors.RunExists)
     if streaming.ingest.enabled:
-        parameters.append(query("external", "The run is fed by others; there is no body then.", flag()))
-        kinds += strangers(dockfile)
-    accepted = one(examples.accepted(dockfile), "The run goes on by itself.", {"Location": "The run."})
+        words = "Another process pushes the run's events; the request has no body."
+        parameters.append(query("external", words, flag()))
+        start_failures += _ingest_errors(dockfile)
+    accepted = json_response(
+        examples.accepted(dockfile), "The run continues in the background.", {"Location": "The run."}
+    )
     return Operation(
         tag="runs",
         summary="Start a run",
-        description=about_input(dockfile),
+        description=input_description(dockfile),
         parameters=parameters,
-        body=media.agent_input(dockfile, "/runs"),
+        body=input_content(dockfile, "/runs"),
         body_required=not streaming.ingest.enabled,
-        answers={202: accepted},
-        errors=kinds,
+        responses={202: accepted},
+        errors=start_failures,
     )
+
+
+def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
+    position = [
+        query("from_sequence", "Sequence of the first event to return.", integer(0, MAX_SEQUENCE, 0)),
+        query(
+            "timeout",
+            "Seconds after which the stream ends.",
+            integer(1, 3600, dockfile.streaming.connection.default_timeout),
+        ),
+    ]
+    return {
+        "GET /runs/{run_id}/events": Operation(
+            tag="events",
+            summary="Read a run's events",
+            description="Returns the stored events, then new events as they occur.",
+            parameters=[
+                *position,
+                query("limit", "With `application/json`: largest number of events.", integer(1, 500, 100)),
+                query("wait", "With `application/json`: seconds to wait for an event.", integer(0, 60, 0)),
+                query("strict", "Respond with 410 if requested events are no longer stored.", flag()),
+                header(
+                    "Last-Event-ID",
+                    "Sequence of the last event that the reader has; overrides `from_sequence`.",
+                    integer(0, MAX_SEQUENCE),
+                ),
+            ],
+            responses={
+                200: Response("The events.", stream_content(dockfile) | {JSON: {"schema": ref("Polled")}}),
+                204: Response("The run has ended, and the reader has its last event."),
+            },
+            errors=(
+                errors.RunNotFound,
+                errors.NotAcceptable,
+                errors.Gone,
+                errors.TooManySubscribers,
+                errors.ServiceUnavailable,
+            ),
+        ),
+        "GET /runs/{run_id}/ws": Operation(
+            tag="events",
+            summary="Read a run's events over a WebSocket",
+            description="`/asyncapi.json` describes the messages.",
+            parameters=position,
+            responses={101: Response("The connection becomes a WebSocket (RFC 6455).")},
+        ),
+        "POST /runs/{run_id}/events": Operation(
+            tag="events",
+            summary="Push events into a run",
+            description="The body is one event, an array of events, or one event per line. All are "
+            "stored, or none. `complete`, `error` and `cancelled` end the run; no event may follow them.",
+            parameters=[
+                query("producer_seq", "Number of the batch within the run.", integer(1, MAX_SEQUENCE))
+            ],
+            body=_PUSHED,
+            responses={200: json_response(examples.PUSHED, "All events are stored.")},
+            errors=(
+                errors.RunNotFound,
+                errors.Conflict,
+                errors.PayloadTooLarge,
+                errors.UnsupportedMediaType,
+                errors.ServiceUnavailable,
+                *_ingest_errors(dockfile),
+            ),
+        ),
+    }
+
+
+def _ingest_errors(dockfile: Dockfile) -> ErrorTypes:
+    """Return the errors of clients that may not push events, if the service does not authenticate callers."""
+    if dockfile.protected:
+        return ()
+    return (errors.Forbidden,) if dockfile.streaming.ingest.token_env is None else (errors.Unauthorized,)

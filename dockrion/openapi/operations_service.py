@@ -1,58 +1,59 @@
-"""What the endpoints are for that say what the service is, and how it does."""
+"""Descriptions of the other endpoints, which monitor and describe the service: `/health`, `/info`, etc."""
 
 from typing import Any
 
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples
-from dockrion.openapi.media import JSON, TEXT
-from dockrion.openapi.operation import Answer, Operation, one
+from dockrion.openapi.operation import JSON, TEXT, Operation, Response, json_response
+
+_PAGE = Response("The page.", {"text/html": TEXT})
+_DOCUMENT = Response("The document.", {JSON: {"schema": {"type": "object"}}})
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
-    """Return their operations, by method and path."""
+    """Return the operations, by method and path."""
     return {
-        "GET /": _service("A page for people", _page()),
+        "GET /": _service("Get the web page", _PAGE),
         "GET /assets/{file}": _service(
-            "What that page is made of",
-            Answer("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
+            "Get a file of the web page",
+            Response("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
             errors=(errors.NotFound,),
         ),
-        "GET /health": _service("Whether the process lives", one(examples.health(dockfile), "It does.")),
+        "GET /health": _service(
+            "Check that the process is alive",
+            json_response(examples.health(dockfile), "The process is alive."),
+        ),
         "GET /ready": _service(
-            "Whether the service takes work",
-            one(examples.ready(dockfile), "It does."),
+            "Check that the service accepts runs",
+            json_response(examples.ready(dockfile), "The service accepts runs."),
             errors=(errors.ServiceUnavailable,),
         ),
-        "GET /metrics": _service("Metrics for Prometheus", Answer("The metrics.", {"text/plain": TEXT})),
+        "GET /metrics": _service(
+            "Get metrics for Prometheus", Response("The metrics.", {"text/plain": TEXT})
+        ),
         "GET /schema": _description(
-            "The schemas of input and output", one(examples.schemas(dockfile), "As the Dockfile has them.")
+            "Get the schemas of input and output",
+            json_response(examples.schemas(dockfile), "The JSON Schemas in the Dockfile."),
         ),
         "GET /info": _description(
-            "The agent, and the Dockfile's metadata", one(examples.info(dockfile), "The agent.")
+            "Get information about the agent",
+            json_response(examples.info(dockfile), "The agent, and the Dockfile's `metadata`."),
         ),
-        "GET /openapi.json": _description("This description, as OpenAPI 3.1", _document()),
-        "GET /asyncapi.json": _description("The streams of events, as AsyncAPI 3.0", _document()),
-        "GET /docs": _description("This description, for people", _page()),
+        "GET /openapi.json": _description("Describe the endpoints, as OpenAPI 3.1", _DOCUMENT),
+        "GET /asyncapi.json": _description("Describe the event streams, as AsyncAPI 3.0", _DOCUMENT),
+        "GET /docs": _description("Describe the endpoints, as a web page", _PAGE),
         "GET /docs/{file}": _description(
-            "What the page of the description is made of",
-            Answer("The file.", {"text/css": TEXT, "text/javascript": TEXT}),
+            "Get a file of the description's web page",
+            Response("The file.", {"text/css": TEXT, "text/javascript": TEXT}),
             errors=(errors.NotFound,),
         ),
     }
 
 
-def _service(summary: str, answer: Answer, **more: Any) -> Operation:
-    return Operation(tag="service", summary=summary, answers={200: answer}, **more)
+def _service(summary: str, response: Response, **more: Any) -> Operation:
+    return Operation(tag="service", summary=summary, responses={200: response}, **more)
 
 
-def _description(summary: str, answer: Answer, **more: Any) -> Operation:
-    return Operation(tag="description", summary=summary, answers={200: answer}, **more)
-
-
-def _page() -> Answer:
-    return Answer("The page.", {"text/html": TEXT})
-
-
-def _document() -> Answer:
-    return Answer("The document.", {JSON: {"schema": {"type": "object"}}})
+def _description(summary: str, response: Response, **more: Any) -> Operation:
+    return Operation(tag="description", summary=summary, responses={200: response}, **more)

@@ -1,4 +1,4 @@
-"""The schemas of a description: from the structs that are encoded, and from the Dockfile."""
+"""JSON Schemas for the documents, derived from the structs that are encoded and from the Dockfile."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ _BODIES = (
     models.Failure,
 )
 _CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
-_UNSEEN = {"Run": ["owner"], "RunInList": ["owner", "output"]}
+_INTERNAL_FIELDS = {"Run": ["owner"], "RunInList": ["owner", "output"]}
 
 
 def ref(name: str) -> dict[str, Any]:
@@ -35,32 +35,32 @@ def ref(name: str) -> dict[str, Any]:
     return {"$ref": _REF.format(name=name)}
 
 
-def of_bodies() -> dict[str, Any]:
-    """Return the components for answers in JSON."""
-    found = _of((*_BODIES, Run))
+def body_schemas() -> dict[str, Any]:
+    """Return the component schemas of JSON responses."""
+    found = _struct_schemas((*_BODIES, Run))
     record = found["Run"]
-    for name, unseen in _UNSEEN.items():
-        properties = {key: value for key, value in record["properties"].items() if key not in unseen}
+    for name, internal in _INTERNAL_FIELDS.items():
+        properties = {key: value for key, value in record["properties"].items() if key not in internal}
         found[name] = record | {"title": name, "properties": properties, "required": list(properties)}
     found["RunList"] = {
         "title": "RunList",
         "type": "object",
         "properties": {
             "items": {"type": "array", "items": ref("RunInList")},
-            "next": {"type": ["string", "null"], "description": "The `cursor` that continues."},
+            "next": {"type": ["string", "null"], "description": "The `cursor` of the next page."},
         },
         "required": ["items", "next"],
     }
     return found
 
 
-def of_events(events_filter: EventFilter) -> dict[str, Any]:
-    """Return the components for the events that pass the filter, and for control frames.
+def event_schemas(events_filter: EventFilter) -> dict[str, Any]:
+    """Return the component schemas of the events that a filter passes, and of control frames.
 
-    `Event` is any of the events.
+    `Event` is the union of the events.
     """
     kinds = [kind for name, kind in _named_kinds() if events_filter.allows(name)]
-    found = _of((*kinds, events.Heartbeat)) | _of_controls()
+    found = _struct_schemas((*kinds, events.Heartbeat)) | _control_schemas()
     names = [kind.__name__ for kind in kinds]
     if events_filter.passes_custom:
         found["Custom"] = _custom()
@@ -69,12 +69,13 @@ def of_events(events_filter: EventFilter) -> dict[str, Any]:
     return found
 
 
-def _of_controls() -> dict[str, Any]:
-    """Return the components for what a connection says of itself.
+def _control_schemas() -> dict[str, Any]:
+    """Return the component schemas of control frames, and of a page of events.
 
-    An event stream has it as frames, `Gap` or `Notice`; elsewhere it is a `Control`, by its `type`.
+    In SSE streams a control frame is a `Gap` or a `Notice`, named by `event:`; in NDJSON and on WebSockets it
+    is a `Control`, named by its `type`.
     """
-    found = _of((control_frames.Gap, control_frames.Timeout))
+    found = _struct_schemas((control_frames.Gap, control_frames.Timeout))
     frames = {"Gap": found["Gap"], "Notice": found["Timeout"]}
     for name, frame in frames.items():
         frame["title"] = name
@@ -95,9 +96,9 @@ def _of_controls() -> dict[str, Any]:
                 "events": {"type": "array", "items": ref("Event")},
                 "next_sequence": {
                     "type": "integer",
-                    "description": "What to ask for next: `from_sequence`.",
+                    "description": "The `from_sequence` of the next request.",
                 },
-                "done": {"type": "boolean", "description": "Nothing will follow."},
+                "done": {"type": "boolean", "description": "Whether the run has no further events."},
                 "gap": {"anyOf": [ref("Gap"), {"type": "null"}]},
             },
             "required": ["events", "next_sequence", "done", "gap"],
@@ -105,13 +106,13 @@ def _of_controls() -> dict[str, Any]:
     }
 
 
-def of_pushed() -> dict[str, Any]:
-    """Return the components for events that other processes push; `PushedEvent` is any of them."""
+def pushed_event_schemas() -> dict[str, Any]:
+    """Return the component schemas of pushed events; `PushedEvent` is their union."""
     kinds = {**events.CONFIGURABLE, **{name: events.MANDATORY[name] for name in events.TERMINAL}}
     found: dict[str, Any] = {}
     for name, kind in sorted(kinds.items()):
-        needed = [field for field in _own_fields(kind) if _must_be_given(kind, field)]
-        schema = _of((kind,))[kind.__name__]
+        needed = [field for field in _own_fields(kind) if _is_required(kind, field)]
+        schema = _struct_schemas((kind,))[kind.__name__]
         properties = {field: schema["properties"][field] for field in ("type", *_own_fields(kind))}
         found[f"Pushed{kind.__name__}"] = {
             "title": f"Pushed{kind.__name__}",
@@ -130,14 +131,14 @@ def of_pushed() -> dict[str, Any]:
 
 
 def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
-    """Return a schema of the Dockfile as it stands in a document, its references into itself kept whole.
+    """Return a schema of the Dockfile for inclusion in a document, its internal references adjusted.
 
     Args:
-        schema: The schema, None for one that everything matches.
-        pointer: Where in the document it stands, as a URI fragment (RFC 6901, 6).
+        schema: The schema; None accepts any value.
+        pointer: Its location in the document, as a URI fragment (RFC 6901, 6).
     """
     copy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema or {}))
-    if "$id" not in copy:  # else it is a document of its own
+    if "$id" not in copy:  # with `$id`, references are resolved relative to that
         for _, part in subschemas(copy, ()):
             reference = part.get("$ref")
             if isinstance(reference, str) and re.match(r"#(/|$)", reference):
@@ -149,8 +150,8 @@ def _own_fields(kind: type[Event]) -> list[str]:
     return [name for name in kind.__struct_fields__ if name not in events.COMMON_FIELDS]
 
 
-def _must_be_given(kind: type[Event], name: str) -> bool:
-    """Tell whether an event's producer has to say this; of a result, the service knows the rest."""
+def _is_required(kind: type[Event], name: str) -> bool:
+    """Return whether pushed events must have a field; the service completes `complete` events."""
     if kind is events.Complete:
         return False
     return any(field.name == name and field.required for field in msgspec.structs.fields(kind))
@@ -160,21 +161,21 @@ def _named_kinds() -> list[tuple[str, type[Event]]]:
     return [*events.MANDATORY.items(), *events.CONFIGURABLE.items()]
 
 
-def _of(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
-    """Return the schemas of structs as this service encodes them: with every field that is set."""
+def _struct_schemas(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
+    """Return the schemas of structs as they are encoded: only fields that default to `UNSET` are optional."""
     _, found = msgspec.json.schema_components(kinds, ref_template=_REF)
     for kind in kinds:
         schema = found[kind.__name__]
         schema["required"] = [
             field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
         ]
-        schema.pop("description", None)  # for those who read the code
+        schema.pop("description", None)  # the class's docstring, which is for developers
         for part in schema["properties"].values():
             part.pop("default", None)
     return found
 
 
 def _custom() -> dict[str, Any]:
-    """Return the schema of custom events, which have whatever fields their agent gave."""
-    common: dict[str, Any] = _of((Event,))["Event"]
+    """Return the schema of custom events, which may have any fields."""
+    common: dict[str, Any] = _struct_schemas((Event,))["Event"]
     return {**common, "title": "Custom", "properties": common["properties"] | {"type": _CUSTOM_TYPE}}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dockrion import events
 from dockrion.events import CONFIGURABLE, MANDATORY, PRESETS, Event, EventFilter, control_frames
-from dockrion.openapi.schemas import of_events
+from dockrion.openapi.schemas import event_schemas
 from dockrion.wire import ndjson, sse
 from tests.openapi.services import SERVICES, references, resolved, service, streams
 
@@ -25,7 +25,7 @@ SAID = (
     control_frames.Draining(),
 )
 KINDS = MANDATORY | CONFIGURABLE
-COMPONENTS = {"components": {"schemas": of_events(EventFilter())}}
+COMPONENTS = {"components": {"schemas": event_schemas(EventFilter())}}
 STREAMS = {"GET /runs/{run_id}/events", "POST /invoke/stream", "GET /runs/{run_id}/ws", "GET /invoke/ws"}
 
 
@@ -109,7 +109,7 @@ def test_lines_about_the_connection_match_theirs() -> None:
 @pytest.mark.parametrize("allowed", [*PRESETS, "custom", "custom:mood"])
 def test_only_events_that_pass_are_described(allowed: str) -> None:
     passing = EventFilter(allowed if allowed in PRESETS else [allowed])
-    found = of_events(passing)
+    found = event_schemas(passing)
     described = {each["$ref"].rpartition("/")[2] for each in found["Event"]["oneOf"]}
     expected = {kind.__name__ for name, kind in KINDS.items() if passing.allows(name)}
     assert described - {"Custom"} == expected

@@ -12,8 +12,8 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from dockrion import errors
 from dockrion.errors import DockrionError
 from dockrion.openapi.document import openapi
-from dockrion.openapi.error_responses import WHEN
-from dockrion.openapi.operations import operations as known_operations
+from dockrion.openapi.document import operations as known_operations
+from dockrion.openapi.error_responses import DESCRIPTIONS
 from tests.openapi.services import SERVICES, described, endpoints, operations, references, resolved, service
 from tests.support import dockfile as load
 
@@ -147,7 +147,7 @@ def test_every_error_has_its_words() -> None:
     kinds = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DockrionError)
     }
-    assert WHEN.keys() | {errors.MethodNotAllowed} == kinds  # no route can answer that itself
+    assert DESCRIPTIONS.keys() | {errors.MethodNotAllowed} == kinds  # no route can answer that itself
 
 
 @every_service
@@ -158,10 +158,10 @@ def test_errors_have_the_status_and_the_codes_of_the_code(name: str, tmp_path: P
         for status, answer in operation["responses"].items():
             if int(status) < 400:
                 continue
-            codes = {kind.code for kind in WHEN if kind.status == int(status)}
+            codes = {kind.code for kind in DESCRIPTIONS if kind.status == int(status)}
             for example in answer["content"]["application/json"]["examples"].values():
                 assert resolved(document, example["$ref"])["value"]["code"] in codes
-            waits = {kind for kind in WHEN if str(kind.status) == status and kind.retry_after}
+            waits = {kind for kind in DESCRIPTIONS if str(kind.status) == status and kind.retry_after}
             assert ("Retry-After" in answer.get("headers", {})) == bool(waits)
 
 
