@@ -119,7 +119,7 @@ class EventBuffer:
             if len(data) > self._max_event_bytes:
                 raise self._too_large(data)
             if event_type != _TOKEN:
-                fields = text_filter.fields(event_type, fields)
+                fields = text_filter.mask_fields(event_type, fields)
         with self._lock:
             news = self._publish(event_type, fields, changes, text_filter)
         if isinstance(news, Stop):
@@ -132,7 +132,7 @@ class EventBuffer:
         if self.text_filter is None:
             return
         with self._lock:
-            rest = self.text_filter.rest()
+            rest = self.text_filter.end_tokens()
             if rest and self.text_filter.violation is None and not self._ended:
                 self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
         self._on_loop_soon(self.wake)
@@ -169,7 +169,7 @@ class EventBuffer:
         if self._sequence >= self._max_events and event_type not in events.TERMINAL:
             return _LIMIT
         if text_filter is not None:
-            said = text_filter.token(fields) if event_type == _TOKEN else fields
+            said = text_filter.filter_token(fields) if event_type == _TOKEN else fields
             if text_filter.violation is not None:
                 return Stop("violation", text_filter.violation)
             if said is None:

@@ -29,10 +29,10 @@ def with_violation(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
 
 
 def _masked(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
-    mask = text_filter.value
+    mask = text_filter.mask
     match result:
         case Completed():
-            output = text_filter.output(msgspec.json.decode(result.output))
+            output = text_filter.filter_output(msgspec.json.decode(result.output))
             metadata = mask(msgspec.json.decode(json_encoding.encode(result.metadata)))
             if text_filter.truncated:
                 metadata |= {"truncated": True}

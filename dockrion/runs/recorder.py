@@ -145,7 +145,7 @@ class RunRecorder:
             return result
         errors = self._redactor.mask_value(msgspec.to_builtins(violations))
         if text_filter is not None:
-            errors = text_filter.value(errors)  # they quote numbers, and what stands beside each other
+            errors = text_filter.mask(errors)  # they quote numbers, and what stands beside each other
         self._metrics.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
         result = Completed(result.output, result.metadata | {"output_errors": errors})
@@ -164,7 +164,7 @@ class RunRecorder:
                 fields["error"] = result.raised
             else:
                 raised = "".join(traceback.format_exception(result.raised))
-                fields["traceback"] = text_filter.value(raised.rstrip("\n")[:_MOST_TRACED])
+                fields["traceback"] = text_filter.mask(raised.rstrip("\n")[:_MOST_TRACED])
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)

@@ -165,9 +165,7 @@ def _safety(dockfile: Dockfile) -> SafetySpec | None:
 
 
 def _find_injections() -> Callable[[Any], list[Violation]]:
-    from dockrion.policies.prompt_injection import (  # noqa: PLC0415  patterns: memory and start time
-        find_injections,
-    )
+    from dockrion.policies.prompt_injection import find_injections  # noqa: PLC0415  patterns: memory
 
     return find_injections
 

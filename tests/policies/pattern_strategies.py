@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from dockrion.policies.patterns import MASK, BadPattern, Masking, Patterns
+from dockrion.policies.patterns import MASK, BadPattern, Masker, Patterns
 
 ONE_CHAR = ["a", "b", "[ab]", "[^a]", ".", "(?s:.)", r"\w", r"\W", "(?i:S)", r"(?a:\w)", r"\n", " ", r"\x61"]
 EDGES = ["^", "$", r"\b", r"\B", r"\A", r"\Z", "(?m:^)", "(?m:$)", r"(?a:\b)", r"(?a:\B)"]
@@ -60,5 +60,5 @@ def cuts(text: str, places: Sequence[int]) -> list[str]:
 
 
 def streamed(patterns: Patterns, parts: Sequence[str]) -> str:
-    masking = Masking(patterns)
-    return "".join([masking.feed(part) for part in parts]) + masking.end()
+    masker = Masker(patterns)
+    return "".join([masker.feed(part) for part in parts]) + masker.end()

@@ -33,12 +33,12 @@ def texts(*redact_patterns: str, **spec: Any) -> RunTextFilter:
 
 def said(run: RunTextFilter, parts: list[str], reason: str | None = None) -> str:
     """Return what is said of tokens, to the end."""
-    tokens = [run.token({"content": part, "finish_reason": reason}) for part in parts]
-    return "".join(token["content"] for token in tokens if token is not None) + run.rest()
+    tokens = [run.filter_token({"content": part, "finish_reason": reason}) for part in parts]
+    return "".join(token["content"] for token in tokens if token is not None) + run.end_tokens()
 
 
 def outcome(run: RunTextFilter, result: Outcome) -> Outcome:
-    run.rest()
+    run.end_tokens()
     return filtered(result, run)
 
 
@@ -105,43 +105,49 @@ def test_every_string_of_an_output_is_cut_by_itself(output: Any, most: int) -> N
 def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> None:
     expected = masked(compiled(sources), data)
     raw = msgspec.Raw(msgspec.json.encode(data))
-    fields = texts(*sources).fields("checkpoint", {"name": "n", "data": raw})
+    fields = texts(*sources).mask_fields("checkpoint", {"name": "n", "data": raw})
     assert msgspec.json.decode(fields["data"]) == expected
 
 
 def test_a_token_of_which_nothing_can_be_said_is_none() -> None:
     run = texts(SECRET)
-    assert run.token({"content": "secre", "finish_reason": None}) is None
-    assert run.token({"content": "", "finish_reason": None}) == {"content": "", "finish_reason": None}
-    assert run.token({"content": "t", "finish_reason": "stop"}) == {"content": "", "finish_reason": "stop"}
-    assert run.token({"content": "s", "finish_reason": None}) == {"content": "secret", "finish_reason": None}
+    assert run.filter_token({"content": "secre", "finish_reason": None}) is None
+    assert run.filter_token({"content": "", "finish_reason": None}) == {"content": "", "finish_reason": None}
+    assert run.filter_token({"content": "t", "finish_reason": "stop"}) == {
+        "content": "",
+        "finish_reason": "stop",
+    }
+    assert run.filter_token({"content": "s", "finish_reason": None}) == {
+        "content": "secret",
+        "finish_reason": None,
+    }
 
 
 def test_a_finish_reason_is_a_text_of_its_own_and_ends_nothing() -> None:
     run = texts(SECRET)
-    token = run.token({"content": "my secret-", "finish_reason": "secret-1"})
+    token = run.filter_token({"content": "my secret-", "finish_reason": "secret-1"})
     assert token == {"content": "my ", "finish_reason": MASK}
     assert said(run, ["2!"]) == f"{MASK}!"
 
 
 def test_after_the_rest_nothing_more_is_said() -> None:
     run = texts(SECRET)
-    assert run.token({"content": "secret-", "finish_reason": None}) is None
-    assert run.rest() == "secret-"
-    assert run.token({"content": "1", "finish_reason": "stop"}) is None
-    assert run.rest() == ""
+    assert run.filter_token({"content": "secret-", "finish_reason": None}) is None
+    assert run.end_tokens() == "secret-"
+    assert run.filter_token({"content": "1", "finish_reason": "stop"}) is None
+    assert run.end_tokens() == ""
 
 
 def test_names_of_a_custom_event_s_fields_are_texts_and_others_are_not() -> None:
     run = texts("name", "secret")
-    assert run.fields("custom:name", {"secret": 1}) == {MASK: 1}
-    assert run.fields("checkpoint", {"name": "name", "data": None}) == {"name": MASK, "data": None}
+    assert run.mask_fields("custom:name", {"secret": 1}) == {MASK: 1}
+    assert run.mask_fields("checkpoint", {"name": "name", "data": None}) == {"name": MASK, "data": None}
 
 
 @pytest.mark.parametrize("raw", [b"secret-1", b'"\\ud800"', b'"\xff"', b"1e999", b"[" * DEEP + b"]" * DEEP])
 def test_what_cannot_be_read_is_refused(raw: bytes) -> None:
     with pytest.raises(NotJSON) as caught:
-        texts(SECRET).fields("checkpoint", {"name": "n", "data": msgspec.Raw(raw)})
+        texts(SECRET).mask_fields("checkpoint", {"name": "n", "data": msgspec.Raw(raw)})
     assert "secret" not in str(caught.value)
     result = outcome(texts(SECRET), Completed(raw))
     assert isinstance(result, Failed)
@@ -169,12 +175,12 @@ def test_ends_are_masked() -> None:
 
 
 HALTING: dict[str, Any] = {
-    "a token": lambda run: run.token({"content": "is secret-1 ", "finish_reason": None}),
-    "a finish reason": lambda run: run.token({"content": "", "finish_reason": "secret-1"}),
+    "a token": lambda run: run.filter_token({"content": "is secret-1 ", "finish_reason": None}),
+    "a finish reason": lambda run: run.filter_token({"content": "", "finish_reason": "secret-1"}),
     "tokens": lambda run: said(run, ["sec", "ret", "-", "1"]),
     "the rest": lambda run: said(run, ["secret-1"]),
-    "an event": lambda run: run.fields("custom:a", {"b": msgspec.Raw(b'{"c": ["secret-1"]}')}),
-    "a key": lambda run: run.fields("custom:a", {"b": msgspec.Raw(b'{"secret-1": 1}')}),
+    "an event": lambda run: run.mask_fields("custom:a", {"b": msgspec.Raw(b'{"c": ["secret-1"]}')}),
+    "a key": lambda run: run.mask_fields("custom:a", {"b": msgspec.Raw(b'{"secret-1": 1}')}),
     "too much": lambda run: said(run, ["a" * 60, "a" * 41]),
 }
 

@@ -1,11 +1,13 @@
 """What patterns mask, what they hold back, and which are refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+import dockrion
 from dockrion.policies import patterns as module
-from dockrion.policies.patterns import MASK, MOST_HELD, BadPattern, Masking, Patterns
+from dockrion.policies.patterns import MASK, MAX_HELD, BadPattern, Masker, Patterns
 from tests.policies.pattern_strategies import streamed
 
 EMAIL = r"[\w.+-]+@[\w-]+\.[\w.]+"
@@ -85,18 +87,18 @@ STREAMS: list[tuple[list[str], list[tuple[str, str]], str]] = [
 def test_only_what_may_belong_to_a_match_is_held_back(
     sources: list[str], parts: list[tuple[str, str]], rest: str
 ) -> None:
-    masking = Masking(Patterns(sources))
-    assert [masking.feed(text) for text, _ in parts] == [said for _, said in parts]
-    assert masking.end() == rest
-    assert masking.matched == (MASK in "".join(said for _, said in parts) + rest)
+    masker = Masker(Patterns(sources))
+    assert [masker.feed(text) for text, _ in parts] == [said for _, said in parts]
+    assert masker.end() == rest
+    assert masker.matched == (MASK in "".join(said for _, said in parts) + rest)
 
 
 def test_a_stream_tells_of_a_match_as_soon_as_it_is_masked() -> None:
-    masking = Masking(Patterns(["ab+"]))
-    assert masking.feed("a") == ""
-    assert not masking.matched
-    assert masking.feed("b") == MASK
-    assert masking.matched
+    masker = Masker(Patterns(["ab+"]))
+    assert masker.feed("a") == ""
+    assert not masker.matched
+    assert masker.feed("b") == MASK
+    assert masker.matched
 
 
 def test_the_first_of_several_patterns_counts() -> None:
@@ -107,9 +109,9 @@ def test_the_first_of_several_patterns_counts() -> None:
 def test_a_candidate_at_the_bound_is_masked() -> None:
     patterns = Patterns(["<[^>]*>"])
     for size, expected in [
-        (MOST_HELD - 1, "<" + "a" * (MOST_HELD - 2)),
-        (MOST_HELD, MASK),
-        (MOST_HELD + 2, MASK + "aa"),
+        (MAX_HELD - 1, "<" + "a" * (MAX_HELD - 2)),
+        (MAX_HELD, MASK),
+        (MAX_HELD + 2, MASK + "aa"),
     ]:
         text = "<" + "a" * (size - 1)
         assert patterns.mask(text)[0] == expected
@@ -117,23 +119,23 @@ def test_a_candidate_at_the_bound_is_masked() -> None:
 
 
 def test_a_match_beyond_the_bound_is_masked_to_its_end() -> None:
-    assert Patterns(["<[^>]*>"]).mask("x<" + "a" * 3 * MOST_HELD + ">y") == (f"x{MASK}y", True)
+    assert Patterns(["<[^>]*>"]).mask("x<" + "a" * 3 * MAX_HELD + ">y") == (f"x{MASK}y", True)
 
 
 def test_a_match_that_has_begun_where_another_reaches_the_bound_is_masked_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MOST_HELD", 5)
+    monkeypatch.setattr(module, "MAX_HELD", 5)
     assert Patterns(["a[a-z0-9]*!", r"\d{4}"]).mask("abc1234x?") == (f"{MASK}x?", True)
 
 
 def test_a_long_match_holds_nothing_once_it_is_certain() -> None:
-    masking = Masking(Patterns(["(?s)secret: .*"]))
-    assert masking.feed("secret: ") == MASK
+    masker = Masker(Patterns(["(?s)secret: .*"]))
+    assert masker.feed("secret: ") == MASK
     for _ in range(3):
-        assert masking.feed("x" * MOST_HELD) == ""
-        assert masking._text == ""
-    assert masking.end() == ""
+        assert masker.feed("x" * MAX_HELD) == ""
+        assert masker._text == ""
+    assert masker.end() == ""
 
 
 REFUSED = [
@@ -152,7 +154,7 @@ REFUSED = [
     ("(a)?(?(1)b|c)", "a condition"),
     ("a*", "matches the empty text"),
     ("", "matches the empty text"),
-    (r"\b", "use + in place of *"),
+    (r"\b", "use + instead of *"),
     ("a|", "matches the empty text"),
     ("(?:a?){3}", "matches the empty text"),
     ("(?:ab){3000}", "too large"),
@@ -193,3 +195,13 @@ def test_nothing_repeated_however_often_costs_nothing() -> None:
 @pytest.mark.filterwarnings("error")
 def test_what_re_only_warns_of_is_taken() -> None:
     assert Patterns(["[[a]+"]).mask("[a") == (MASK, True)
+
+
+def test_no_other_module_imports_the_engine() -> None:
+    package = Path(dockrion.__file__).parent
+    importing = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.parent.name != "regex" and "policies.regex" in path.read_text()
+    }
+    assert importing == {"policies/patterns.py"}

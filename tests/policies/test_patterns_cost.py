@@ -1,4 +1,4 @@
-"""That masking takes steps in proportion to the text, and bounded memory, whatever comes."""
+"""That masker takes steps in proportion to the text, and bounded memory, whatever comes."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ from typing import overload
 
 import pytest
 
-from dockrion.policies.patterns import MASK, Masking, Patterns
+from dockrion.policies.patterns import MASK, Masker, Patterns
 from dockrion.policies.regex import automaton
 from dockrion.policies.regex.program import Instruction
 from tests.policies.pattern_strategies import streamed
@@ -83,18 +83,18 @@ def remembered(automaton_: automaton.Automaton) -> int:
     while todo:
         if (state := todo.pop()) not in states:
             states.add(state)
-            todo += [*state.quiet.values(), *(step.target for step in state.steps.values())]
-    return sum(1 + len(state.threads) + len(state.steps) for state in states)
+            todo += [*state.fast.values(), *(step.target for step in state.transitions.values())]
+    return sum(1 + len(state.threads) + len(state.transitions) for state in states)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automaton, "CACHE_LIMIT", 1_000)
     patterns = Patterns(["a[ab]{60}c", r"\w{3}!"])
     random = Random(6)
-    masking = Masking(patterns)
+    masker = Masker(patterns)
     for char in map(chr, range(0x1000, 0x1000 + 1_500)):
-        masking.feed(char + random.choice("ab"))
-        Masking(patterns).feed(char)
+        masker.feed(char + random.choice("ab"))
+        Masker(patterns).feed(char)
         assert remembered(patterns.automaton) < 1_300
 
 
@@ -103,7 +103,7 @@ def test_a_stream_goes_on_when_what_is_remembered_is_dropped(monkeypatch: pytest
     text = "abbbc x abd xx " * 3
     expected = patterns.mask(text)[0]
     monkeypatch.setattr(automaton, "CACHE_LIMIT", 5)
-    first, second = Masking(patterns), Masking(patterns)
+    first, second = Masker(patterns), Masker(patterns)
     said = [(first.feed(char), second.feed(char)) for char in text]
     said.append((first.end(), second.end()))
     for stream in zip(*said, strict=True):

@@ -1,4 +1,4 @@
-"""The laws of masking, over random patterns, texts and cuts."""
+"""The laws of masker, over random patterns, texts and cuts."""
 
 from itertools import product, takewhile
 from unittest import mock
@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dockrion.policies import patterns as module
-from dockrion.policies.patterns import MASK, Masking
+from dockrion.policies.patterns import MASK, Masker
 from tests.policies.pattern_strategies import (
     CHARS,
     alternation,
@@ -46,8 +46,8 @@ FUTURES = ["".join(chars) for length in range(6) for chars in product("abc", rep
 )
 def test_all_that_no_future_can_change_is_said_at_once(sources: list[str], text: str) -> None:
     assume(max(map(len, sources)) < 30)
-    masking, expression = Masking(compiled(sources)), alternation(sources)
-    said = "".join(map(masking.feed, text))
+    masker, expression = Masker(compiled(sources)), alternation(sources)
+    said = "".join(map(masker.feed, text))
     assert said == _common_start([expression.sub(MASK, text + future) for future in FUTURES])
 
 
@@ -71,14 +71,14 @@ def test_a_bound_on_what_is_held_never_hides_less_whatever_the_cuts(
     sources: list[str], text: str, most: int, places: list[int]
 ) -> None:
     found = compiled(sources)
-    with mock.patch.object(module, "MOST_HELD", most):
+    with mock.patch.object(module, "MAX_HELD", most):
         bounded, matched = found.mask(text)
-        masking = Masking(found)
+        masker = Masker(found)
         parts = []
         for part in cuts(text, places):
-            parts.append(masking.feed(part))
-            assert len(masking._text) <= most
-        parts.append(masking.end())
+            parts.append(masker.feed(part))
+            assert len(masker._text) <= most
+        parts.append(masker.end())
     assert "".join(parts) == bounded
-    assert matched == masking.matched == (MASK in bounded)
+    assert matched == masker.matched == (MASK in bounded)
     assert set(bounded.replace(MASK, "")) <= set(masked_by_re(sources, text).replace(MASK, ""))

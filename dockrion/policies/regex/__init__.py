@@ -1,1 +1,1 @@
-"""Regular expressions over streams, in linear time: syntax, parser, program, automaton."""
+"""The linear-time regular-expression engine: parser, program, automaton. Import `patterns` instead."""

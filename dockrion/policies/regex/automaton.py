@@ -1,10 +1,10 @@
-"""A program run over a text: all its threads at once, in the order in which `re` would try them.
+"""A lazily built automaton that runs a program's threads in lockstep over a text.
 
 The threads are those of a Pike VM (R. Cox, "Regular Expression Matching: the Virtual Machine
-Approach", 2009), and sets of them become the states of an automaton that is built where the text
-leads. Beside them a search begins at every character, behind all others; where a match ends, a
-new search begins and what stands behind it is given up. So one pass finds all matches: nothing is
-read twice, whatever the pattern.
+Approach", 2009), in the order in which `re` would try them. Sets of threads are the states of a
+deterministic automaton, whose transitions are computed when a text first needs them and then cached.
+At every character a new search starts with the lowest priority; where a match ends, a new search
+starts and threads of lower priority are dropped. So one pass finds all matches, whatever the pattern.
 """
 
 import re
@@ -12,46 +12,46 @@ import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dockrion.policies.regex.program import Accept, Enter, Fork, Leave, Look, Program, Take
-from dockrion.policies.regex.syntax import Edge
+from dockrion.policies.regex.parser import Assertion
+from dockrion.policies.regex.program import Assert, Consume, EndLoop, EnterLoop, Match, Program, Split
 
-END = ""  # stands for the character after the last
-LAST_NEWLINE = "\n$"  # stands for a newline after which nothing comes
-CACHE_LIMIT = 100_000  # threads and transitions that are remembered
+END = ""  # the pseudo-character after the last
+LAST_NEWLINE = "\n$"  # the pseudo-character for a newline at the very end
+CACHE_LIMIT = 100_000  # cached threads and transitions
 
-# What is known of a character, as far as edges depend on it.
-_NOTHING, _NEWLINE, _LAST_NEWLINE, _WORD, _ASCII_WORD = 1, 2, 4, 8, 16
+# Facts about a character on which assertions depend, as bits.
+_NO_CHAR, _NEWLINE, _LAST_NEWLINE, _WORD, _ASCII_WORD = 1, 2, 4, 8, 16
 _WORD_CHAR = re.compile(r"\w")
 _FACTS = {
-    Edge.TEXT_START: _NOTHING,
-    Edge.LINE_START: _NOTHING | _NEWLINE,
-    Edge.TEXT_END: _NOTHING,
-    Edge.TEXT_END_OR_LAST_NEWLINE: _NOTHING | _LAST_NEWLINE,
-    Edge.LINE_END: _NOTHING | _NEWLINE,
-    Edge.WORD: _WORD,
-    Edge.NO_WORD: _WORD,
-    Edge.ASCII_WORD: _ASCII_WORD,
-    Edge.NO_ASCII_WORD: _ASCII_WORD,
+    Assertion.TEXT_START: _NO_CHAR,
+    Assertion.LINE_START: _NO_CHAR | _NEWLINE,
+    Assertion.TEXT_END: _NO_CHAR,
+    Assertion.TEXT_END_OR_LAST_NEWLINE: _NO_CHAR | _LAST_NEWLINE,
+    Assertion.LINE_END: _NO_CHAR | _NEWLINE,
+    Assertion.WORD_BOUNDARY: _WORD,
+    Assertion.NOT_WORD_BOUNDARY: _WORD,
+    Assertion.ASCII_WORD_BOUNDARY: _ASCII_WORD,
+    Assertion.NOT_ASCII_WORD_BOUNDARY: _ASCII_WORD,
 }
-_STARTS = {Edge.TEXT_START, Edge.LINE_START}
-_ENDS = {Edge.TEXT_END, Edge.TEXT_END_OR_LAST_NEWLINE, Edge.LINE_END}
-_BOUNDARIES = {Edge.WORD, Edge.ASCII_WORD}
+_STARTS = {Assertion.TEXT_START, Assertion.LINE_START}
+_ENDS = {Assertion.TEXT_END, Assertion.TEXT_END_OR_LAST_NEWLINE, Assertion.LINE_END}
+_BOUNDARIES = {Assertion.WORD_BOUNDARY, Assertion.ASCII_WORD_BOUNDARY}
 _FLAG_LETTERS = {"a": re.ASCII, "i": re.IGNORECASE, "s": re.DOTALL}
 _NEVER = "(?!)"
 _NO_LOOPS: frozenset[int] = frozenset()
 
 
 class Thread(NamedTuple):
-    """One way in which the text so far may be the beginning of a match.
+    """One way in which the text so far may be the start of a match.
 
     Attributes:
-        at: The instruction it waits at, for a character or for what comes after an edge.
-        idle: The loops whose turn has not taken a character yet.
-        candidate: Its match's beginning, by number: candidates are in the order of the text.
+        pc: The instruction it waits at, for the next character.
+        empty_loops: The loops whose current iteration has consumed no character yet.
+        candidate: The number of the candidate it belongs to, in the order of the text.
     """
 
-    at: int
-    idle: frozenset[int]
+    pc: int
+    empty_loops: frozenset[int]
     candidate: int
 
 
@@ -59,183 +59,186 @@ class State:
     """What is known after some text.
 
     Attributes:
-        before: The facts of the last character.
-        threads: Those in which a match has begun, the first to be preferred.
-        candidates: How many beginnings they have.
-        quiet: States after characters that neither begin nor end a candidate.
-        steps: What other characters do.
+        threads: The threads, in order of preference.
+        last_facts: The facts about the last character.
+        candidates: The number of open candidates.
+        fast: The next state for characters that neither start, end nor drop a candidate.
+        transitions: The transitions for all characters seen so far.
     """
 
-    __slots__ = ("before", "candidates", "quiet", "steps", "threads")
+    __slots__ = ("candidates", "fast", "last_facts", "threads", "transitions")
 
-    def __init__(self, threads: tuple[Thread, ...], before: int) -> None:
+    def __init__(self, threads: tuple[Thread, ...], last_facts: int) -> None:
         self.threads = threads
-        self.before = before
+        self.last_facts = last_facts
         self.candidates = threads[-1].candidate + 1 if threads else 0
-        self.quiet: dict[str, State] = {}
-        self.steps: dict[str, Step] = {}
+        self.fast: dict[str, State] = {}
+        self.transitions: dict[str, Transition] = {}
 
 
-class Step(NamedTuple):
-    """What one character does. A candidate numbered as many as there are begins with it.
+class Transition(NamedTuple):
+    """The effect of one character. A new candidate, with the next free number, starts at it.
 
     Attributes:
         target: The state after it.
-        kept: The candidates that go on, as numbered before it.
-        ended_before: The candidate that turns out to be a match up to this character, if any.
-        ended_after: The candidate that is a match with this character, if any.
+        still_open: The candidates that stay open, by their numbers before it.
+        match_before: The candidate that turns out to be a match ending before this character, if any.
+        match_after: The candidate that is a match ending with this character, if any.
     """
 
     target: State
-    kept: tuple[int, ...]
-    ended_before: int | None
-    ended_after: int | None
+    still_open: tuple[int, ...]
+    match_before: int | None
+    match_after: int | None
 
 
 class Automaton:
-    """The states of a program, made when they are first reached. For any number of threads.
+    """The states of a program, created when they are first reached. Thread-safe.
 
     Args:
-        program: None of its matches is empty.
+        program: Has no empty matches.
 
     Attributes:
-        start: The state before a text.
-        sees_last_newline: Whether a text's last newline may differ from others.
-        first: Finds a character that may begin a match.
+        start: The state before the text.
+        distinguishes_last_newline: Whether a newline at the end of the text may differ from others.
+        first: An expression of `re` for any character that can start a match.
     """
 
     def __init__(self, program: Program) -> None:
-        edges = program.edges
+        assertions = program.assertions
         self._program = program
         self._lock = threading.Lock()
         self._states: dict[tuple[tuple[Thread, ...], int], State] = {}
         self._size = 0
-        self._facts_before = _union(edges - _ENDS)
-        self.sees_last_newline = Edge.TEXT_END_OR_LAST_NEWLINE in edges
-        self.first = _any_of(program)
-        self.start = self._state((), _NOTHING & self._facts_before)
+        self._last_facts_mask = _union(assertions - _ENDS)
+        self.distinguishes_last_newline = Assertion.TEXT_END_OR_LAST_NEWLINE in assertions
+        self.first = _first_char(program)
+        self.start = self._state((), _NO_CHAR & self._last_facts_mask)
 
-    def step(self, state: State, char: str) -> Step:
-        """Return what a character does in a state; END and LAST_NEWLINE count as one."""
+    def step(self, state: State, char: str) -> Transition:
+        """Return the transition for a character, END or LAST_NEWLINE, and cache it."""
         with self._lock:
             if self._size > CACHE_LIMIT:
-                self._forget()
-            # A state that was forgotten while a text was at it comes back, or its new twin answers.
-            state = self._states.setdefault((state.threads, state.before), state)
-            step = state.steps.get(char)
-            if step is None:
-                step = self._made(state, char)
-                self._size += 1 + len(step.kept)
-                state.steps[char] = step
-                if _is_quiet(state, step):
-                    state.quiet[char] = step.target
-            return step
+                self._clear_cache()
+            # A text may still be at a state that was evicted: it is cached again, unless it has a copy.
+            state = self._states.setdefault((state.threads, state.last_facts), state)
+            transition = state.transitions.get(char)
+            if transition is None:
+                transition = self._compute(state, char)
+                self._size += 1 + len(transition.still_open)
+                state.transitions[char] = transition
+                if _is_fast(state, transition):
+                    state.fast[char] = transition.target
+            return transition
 
-    def _forget(self) -> None:
+    def _clear_cache(self) -> None:
         for state in self._states.values():
-            state.quiet.clear()
-            state.steps.clear()
+            state.fast.clear()
+            state.transitions.clear()
         self._states.clear()
         self._size = 0
 
-    def _state(self, threads: tuple[Thread, ...], before: int) -> State:
-        state = self._states.get((threads, before))
+    def _state(self, threads: tuple[Thread, ...], last_facts: int) -> State:
+        state = self._states.get((threads, last_facts))
         if state is None:
-            state = self._states[threads, before] = State(threads, before)
+            state = self._states[threads, last_facts] = State(threads, last_facts)
             self._size += 1 + len(threads)
         return state
 
-    def _made(self, state: State, char: str) -> Step:
-        ahead, fresh = _facts(char), state.candidates
-        waiting = _Closure(self._program, state.before, ahead)
-        ended_before = waiting.follow(state.threads)
-        waiting.follow([Thread(self._program.entry, _NO_LOOPS, fresh)])
-        reached = _Closure(self._program, ahead, None)
-        ended_after = reached.follow(self._taken(waiting.threads, char))
-        kept = tuple(dict.fromkeys(thread.candidate for thread in reached.threads))
-        target = self._state(_renumbered(reached.threads, kept), ahead & self._facts_before)
-        return Step(target, kept, ended_before, ended_after)
+    def _compute(self, state: State, char: str) -> Transition:
+        facts, new_candidate = _facts(char), state.candidates
+        before = _Closure(self._program, state.last_facts, facts)
+        match_before = before.follow(state.threads)
+        before.follow([Thread(self._program.entry, _NO_LOOPS, new_candidate)])
+        after = _Closure(self._program, facts, None)
+        match_after = after.follow(self._consume(before.threads, char))
+        still_open = tuple(dict.fromkeys(thread.candidate for thread in after.threads))
+        target = self._state(_renumbered(after.threads, still_open), facts & self._last_facts_mask)
+        return Transition(target, still_open, match_before, match_after)
 
-    def _taken(self, threads: Iterable[Thread], char: str) -> Iterable[Thread]:
-        """Yield the threads that a character lets go on."""
+    def _consume(self, threads: Iterable[Thread], char: str) -> Iterable[Thread]:
+        """Yield the threads that accept a character, advanced past it."""
         code, accepted = self._program.code, {}
         for thread in threads:
-            take = code[thread.at]
-            assert isinstance(take, Take)  # noqa: S101  for mypy: nothing else waits when what comes is known
-            if take.chars not in accepted:
-                accepted[take.chars] = char != END and char[0] in take.chars
-            if accepted[take.chars]:
-                yield Thread(take.then, _NO_LOOPS, thread.candidate)
+            consume = code[thread.pc]
+            assert isinstance(consume, Consume)  # noqa: S101  for mypy: with known facts, only these wait
+            if consume.chars not in accepted:
+                accepted[consume.chars] = char != END and char[0] in consume.chars
+            if accepted[consume.chars]:
+                yield Thread(consume.then, _NO_LOOPS, thread.candidate)
 
 
 class _Closure:
-    """Follows threads to where they wait, those to be preferred first.
+    """Advances threads to the instructions at which they wait for a character, in order of preference.
 
     Args:
-        before: The facts of the character before.
-        ahead: Those of the next one; None while it is unknown, so that threads wait for it.
+        program: The program.
+        last_facts: The facts about the last character.
+        next_facts: The facts about the next one; None if it is not known yet, in which case threads
+            wait also at assertions that depend on it.
 
     Attributes:
-        threads: Where they wait; of those at the same place, the first.
+        threads: The waiting threads; of several in the same position only the preferred one.
     """
 
-    def __init__(self, program: Program, before: int, ahead: int | None) -> None:
+    def __init__(self, program: Program, last_facts: int, next_facts: int | None) -> None:
         self.threads: list[Thread] = []
         self._code = program.code
-        self._before = before
-        self._ahead = ahead
-        self._taking: set[int] = set()
+        self._last_facts = last_facts
+        self._next_facts = next_facts
+        self._waiting: set[int] = set()
         self._seen: set[tuple[int, frozenset[int]]] = set()
 
     def follow(self, threads: Iterable[Thread]) -> int | None:
-        """Follow these, up to the first that is a match; return its candidate."""
-        code, taking, seen = self._code, self._taking, self._seen
+        """Advance threads up to the first that is a match; return that one's candidate, if any."""
+        code, waiting, seen = self._code, self._waiting, self._seen
         for thread in threads:
-            todo = [(thread.at, thread.idle)]
-            while todo:
-                at, idle = place = todo.pop()
-                instruction = code[at]
-                if isinstance(instruction, Take):
-                    if at not in taking:
-                        taking.add(at)
-                        self._wait(thread, at, _NO_LOOPS)
+            stack = [(thread.pc, thread.empty_loops)]
+            while stack:
+                pc, loops = position = stack.pop()
+                instruction = code[pc]
+                if isinstance(instruction, Consume):
+                    if pc not in waiting:
+                        waiting.add(pc)
+                        self._wait(thread, pc, _NO_LOOPS)
                     continue
-                if place in seen:
+                if position in seen:
                     continue
-                seen.add(place)
+                seen.add(position)
                 match instruction:
-                    case Fork(branches):
-                        todo += ((branch, idle) for branch in reversed(branches))
-                    case Look(edge, then):
-                        if self._ahead is None and edge not in _STARTS:
-                            self._wait(thread, at, idle)
-                        elif self._is_at(edge):
-                            todo.append((then, idle))
-                    case Enter(loop, then):
-                        todo.append((then, idle | {loop}))
-                    case Leave(loop, then, if_empty):
-                        todo.append((if_empty if loop in idle else then, idle - {loop}))
-                    case Accept():
+                    case Split(branches):
+                        stack += ((branch, loops) for branch in reversed(branches))
+                    case Assert(assertion, then):
+                        if self._next_facts is None and assertion not in _STARTS:
+                            self._wait(thread, pc, loops)
+                        elif self._holds(assertion):
+                            stack.append((then, loops))
+                    case EnterLoop(loop, then):
+                        stack.append((then, loops | {loop}))
+                    case EndLoop(loop, then, if_empty):
+                        stack.append((if_empty if loop in loops else then, loops - {loop}))
+                    case Match():
                         return thread.candidate
         return None
 
-    def _wait(self, thread: Thread, at: int, idle: frozenset[int]) -> None:
-        if thread.at != at or thread.idle != idle:
-            thread = Thread(at, idle, thread.candidate)
+    def _wait(self, thread: Thread, pc: int, empty_loops: frozenset[int]) -> None:
+        if thread.pc != pc or thread.empty_loops != empty_loops:
+            thread = Thread(pc, empty_loops, thread.candidate)
         self.threads.append(thread)
 
-    def _is_at(self, edge: Edge) -> bool:
-        before, ahead = self._before & _FACTS[edge], (self._ahead or 0) & _FACTS[edge]
-        if edge in _STARTS:
-            return bool(before)
-        if edge in _ENDS:
-            return bool(ahead)
-        return (before != ahead) == (edge in _BOUNDARIES)
+    def _holds(self, assertion: Assertion) -> bool:
+        relevant = _FACTS[assertion]
+        last, following = self._last_facts & relevant, (self._next_facts or 0) & relevant
+        if assertion in _STARTS:
+            return bool(last)
+        if assertion in _ENDS:
+            return bool(following)
+        return (last != following) == (assertion in _BOUNDARIES)
 
 
 def _facts(char: str) -> int:
     if char == END:
-        return _NOTHING
+        return _NO_CHAR
     if char == LAST_NEWLINE:
         return _NEWLINE | _LAST_NEWLINE
     if char == "\n":
@@ -245,33 +248,33 @@ def _facts(char: str) -> int:
     return 0
 
 
-def _union(edges: Iterable[Edge]) -> int:
+def _union(assertions: Iterable[Assertion]) -> int:
     facts = 0
-    for edge in edges:
-        facts |= _FACTS[edge]
+    for assertion in assertions:
+        facts |= _FACTS[assertion]
     return facts
 
 
-def _renumbered(threads: list[Thread], kept: tuple[int, ...]) -> tuple[Thread, ...]:
-    """Return threads whose candidates are numbered by their place among those that are kept."""
-    if kept == tuple(range(len(kept))):
+def _renumbered(threads: list[Thread], still_open: tuple[int, ...]) -> tuple[Thread, ...]:
+    """Return threads whose candidates are numbered without gaps."""
+    if still_open == tuple(range(len(still_open))):
         return tuple(threads)
-    numbers = {candidate: number for number, candidate in enumerate(kept)}
-    return tuple(Thread(at, idle, numbers[candidate]) for at, idle, candidate in threads)
+    numbers = {candidate: number for number, candidate in enumerate(still_open)}
+    return tuple(Thread(pc, loops, numbers[candidate]) for pc, loops, candidate in threads)
 
 
-def _is_quiet(state: State, step: Step) -> bool:
-    """Tell whether a step changes no candidate. Where there is none, a search takes its place."""
+def _is_fast(state: State, transition: Transition) -> bool:
+    """Tell whether a transition changes no candidate; without any, `Automaton.first` is faster still."""
     return (
-        step.ended_before is None
-        and step.ended_after is None
-        and len(step.kept) == state.candidates > 0
-        and step.kept[-1] < state.candidates
+        transition.match_before is None
+        and transition.match_after is None
+        and len(transition.still_open) == state.candidates > 0
+        and transition.still_open[-1] < state.candidates
     )
 
 
-def _any_of(program: Program) -> re.Pattern[str]:
-    """Return an expression for any character that a match can begin with."""
+def _first_char(program: Program) -> re.Pattern[str]:
+    """Return an expression for any character that a match can start with."""
     by_flags: dict[int, list[str]] = {}
     for char in program.first_chars():
         by_flags.setdefault(char.flags, []).append(char.source)
