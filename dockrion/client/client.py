@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 import msgspec
 from aiohttp import hdrs
 
-from dockrion.client.connection import INVOKE, NOT_BEGUN, STREAM, Request, Service, Token
 from dockrion.client.errors import ProtocolError
 from dockrion.client.stream import Stream
+from dockrion.client.transport import INVOKE, NOT_BEGUN, STREAM, Request, Service, Token
 from dockrion.ids import RUN_ID_PATTERN
 
 RETRY_TIMEOUT_SECONDS = 60.0

@@ -12,9 +12,9 @@ import msgspec
 from aiohttp import hdrs
 
 from dockrion.client import events
-from dockrion.client.connection import MOST_BYTES, STREAM, Request, Service, release
 from dockrion.client.errors import ClientError, ConnectionLost, EventsGone, ProtocolError, ResponseError
 from dockrion.client.events import Gap
+from dockrion.client.transport import MOST_BYTES, STREAM, Request, Service, release
 from dockrion.events import TERMINAL, Event
 from dockrion.ids import RUN_ID_PATTERN
 from dockrion.wire.sse import Decoder, Message

@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
-from dockrion.client.connection import CONNECT_SECONDS, SILENCE_SECONDS
+from dockrion.client.transport import CONNECT_SECONDS, SILENCE_SECONDS
 from dockrion.load.options import Options
 
 _SLOW_BYTES = 4096

@@ -106,7 +106,7 @@ async def test_a_client_that_is_closed_ends_those_who_still_read(serve: Serve) -
 
 
 async def test_a_cancel_that_nobody_answers_does_not_hold_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.client.connection._ENDING_SECONDS", 0.01)
+    monkeypatch.setattr("dockrion.client.transport._ENDING_SECONDS", 0.01)
     asked = asyncio.Event()
 
     async def stream(request: web.Request) -> web.StreamResponse:

@@ -31,7 +31,7 @@ from dockrion.client import (
     Unauthorized,
     errors,
 )
-from dockrion.client.backoff import LONGEST_PAUSE_SECONDS, Patience
+from dockrion.client.retry import LONGEST_PAUSE_SECONDS, Patience
 from dockrion.errors import DockrionError
 from tests.client.conftest import Connect
 from tests.client.proxies import GAP, HEAD, json, listening, proxy, refused, scripted
@@ -138,7 +138,7 @@ async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pause be longer than the service asks for."""
-    monkeypatch.setattr("dockrion.client.backoff._FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("dockrion.client.retry._FIRST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")

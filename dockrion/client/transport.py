@@ -14,7 +14,6 @@ from aiohttp import hdrs
 from yarl import URL
 
 from dockrion import errors
-from dockrion.client.backoff import Patience
 from dockrion.client.errors import (
     ClientError,
     ConnectionLost,
@@ -23,6 +22,7 @@ from dockrion.client.errors import (
     Unauthorized,
     refusal,
 )
+from dockrion.client.retry import Patience
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 310.0  # more than the longest heartbeat_interval
