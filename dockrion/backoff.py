@@ -20,11 +20,15 @@ class Backoff:
         self._jitter = jitter
         self._delay = first
 
-    def next(self) -> float:
-        """Return how long to wait before the next attempt, in seconds."""
+    def next(self, at_least: float = 0.0) -> float:
+        """Return how long to wait before the next attempt, in seconds.
+
+        Args:
+            at_least: A longer delay that the other side asks for, to which the jitter is added.
+        """
         delay = self._delay
         self._delay = min(delay * 2, self._longest)
-        return delay * (1 + random.uniform(0, self._jitter)) if self._jitter else delay
+        return max(delay, at_least) + delay * random.uniform(0, self._jitter)
 
     def reset(self) -> None:
         """Begin again with the first delay, after an attempt that succeeded."""

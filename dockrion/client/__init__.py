@@ -1,4 +1,9 @@
-"""A client of a service: `async with Client(url) as client: async for event in client.stream(payload)`."""
+"""The asyncio client of a service: `async with Client(url) as client`.
+
+Import the names below from here. The client needs aiohttp and msgspec only, and imports of the service
+`events` (the structs of events), `wire` (the decoder of event streams) and the base modules; `console`
+and `load` build on it.
+"""
 
 from dockrion.client.client import Accepted, Client, InvokeResult, Run
 from dockrion.client.errors import (

@@ -1,4 +1,4 @@
-"""The client."""
+"""The client: requests to a service, and the streams of its runs."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from aiohttp import hdrs
 
 from dockrion.client.errors import ProtocolError
 from dockrion.client.stream import Stream
-from dockrion.client.transport import INVOKE, NOT_BEGUN, STREAM, Request, Service, Token
+from dockrion.client.transport import INVOKE, NOT_STARTED, STREAM, Request, Token, Transport
 from dockrion.ids import RUN_ID_PATTERN
 
 RETRY_TIMEOUT_SECONDS = 60.0
@@ -18,11 +18,11 @@ Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 
 
 class InvokeResult(msgspec.Struct, frozen=True):
-    """What an agent answered.
+    """The result of an invocation.
 
     Attributes:
-        output: Its output.
-        metadata: More about it: `latency_seconds`, and `output_errors` where it breaks the schema.
+        output: The agent's output.
+        metadata: `latency_seconds` and others; `output_errors` if the output breaks the schema.
     """
 
     output: Any
@@ -30,12 +30,12 @@ class InvokeResult(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that was begun.
+    """A run that has been started.
 
     Attributes:
-        events_url: Where its events are, a path; None where the service streams none.
-        events_token: Lets a browser read them (`?token=`); None where nobody is asked for a token.
-        events_token_expires_in: For so many seconds.
+        events_url: The path of its events; None if the service does not stream.
+        events_token: Lets a browser read the events (`?token=`); None if the service needs no credentials.
+        events_token_expires_in: The token's lifetime in seconds.
     """
 
     run_id: str
@@ -47,7 +47,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run. In listings it comes without its output."""
+    """The record of a run. Listings leave out its output."""
 
     run_id: str
     status: Status
@@ -65,26 +65,26 @@ class _Page(msgspec.Struct):
     next: str | None
 
 
-class _Ended(msgspec.Struct):
+class _Cancelled(msgspec.Struct):
     status: Status
 
 
 class Client:
-    """Asks a service and watches its runs: `async with Client(url) as client`.
+    """A client of one service: `async with Client(url) as client`.
 
-    Requests that are safe to repeat are sent again when the service says when (`Retry-After`); one
-    that may have been worked on never is. Streams come back by themselves.
+    Requests that are safe to repeat are sent again when the service says when (`Retry-After`); a request
+    that may have been carried out is never sent twice. Streams reconnect by themselves.
 
     Args:
-        url: http://host:port of the service.
+        url: The service, http://host:port.
         token: Sent as `Authorization: Bearer`. A function, sync or async, is called for each request, and
-            once more when the service does not accept what it gave.
+            again if the service rejects the token.
         api_key: Sent as `X-API-Key`.
-        headers: More headers of each request.
+        headers: More headers for each request.
         retry_timeout: Seconds to keep retrying while the service is unreachable or busy; 0 for no retry.
 
     Raises:
-        ValueError: The URL is none.
+        ValueError: The URL is malformed.
     """
 
     def __init__(
@@ -97,27 +97,26 @@ class Client:
         retry_timeout: float = RETRY_TIMEOUT_SECONDS,
     ) -> None:
         key = {} if api_key is None else {"X-API-Key": api_key}
-        self._service = Service(url, token, {**(headers or {}), **key}, retry_timeout)
+        self._transport = Transport(url, token, [*(headers or {}).items(), *key.items()], retry_timeout)
 
     async def __aenter__(self) -> Self:
-        self._service.open()
+        self._transport.open()
         return self
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        await self._service.aclose()
+        await self._transport.aclose()
 
     def stream(self, payload: Any, *, resume: bool = True) -> Stream:
         """Run the agent and return its events as they are emitted (pattern A).
 
-        Nothing is sent before the first event is asked for. To leave the loop before the run is over is to
-        cancel it.
+        The run starts when iteration does. Leaving the loop before the run is over cancels it.
 
         Args:
-            payload: What the agent gets: anything msgspec makes JSON of.
-            resume: Go on with the run when the connection is lost. Without it such a run is cancelled, which
-                is what a service without `streaming.async_runs` needs: there nobody could go on or cancel.
+            payload: The agent's input: anything that msgspec can encode as JSON.
+            resume: Reconnect when the connection is lost. With False the service cancels such a run; pass it
+                to a service without `streaming.async_runs`, where runs can be neither resumed nor cancelled.
         """
         request = Request(
             method=hdrs.METH_POST,
@@ -125,84 +124,88 @@ class Client:
             query={"on_disconnect": "continue" if resume else "cancel"},
             headers={hdrs.ACCEPT: "text/event-stream"},
             body=msgspec.json.encode(payload),
-            unworked=NOT_BEGUN,
+            retryable=NOT_STARTED,
             timeout=STREAM,
         )
-        return Stream(self._service, begin=request, resume=resume)
+        return Stream(self._transport, start=request, resume=resume)
 
     def events(self, run_id: str, after: int = 0) -> Stream:
-        """Return the events of a run (pattern B), also of one that is long over.
+        """Return the events of a run (pattern B), which may be over already.
 
         Args:
             run_id: The run.
-            after: The last sequence that is not wanted any more.
+            after: Skip the events up to this sequence.
 
         Raises:
             ValueError: The run id is malformed, or the sequence negative.
         """
         if after < 0:
-            raise ValueError("after is the sequence of an event, or 0")
-        return Stream(self._service, run_id=_checked(run_id), after=after)
+            raise ValueError("after is the sequence of an event or 0, not negative")
+        return Stream(self._transport, run_id=_checked(run_id), after=after)
 
     async def invoke(self, payload: Any) -> InvokeResult:
         """Run the agent and wait for its output, at most as long as the service's `arguments.timeout_sec`.
 
         Raises:
             ServerError, AgentTimeout: The agent failed, or took too long.
-            ClientError: Another error.
+            ClientError: Any other error.
         """
         body = msgspec.json.encode(payload)
         request = Request(method=hdrs.METH_POST, path=("invoke",), body=body, timeout=INVOKE)
-        return await self._service.json(request, InvokeResult)
+        return await self._transport.fetch(request, InvokeResult)
 
     async def start(self, payload: Any, run_id: str | None = None) -> Accepted:
-        """Begin a run, and return while it works.
+        """Start a run, and return without waiting for it.
 
         Args:
-            payload: What the agent gets.
-            run_id: What the run shall be called.
+            payload: The agent's input.
+            run_id: The run's id; by default the service generates one.
 
         Raises:
-            Conflict: There is a run of this id.
+            Conflict: A run with this id exists.
             ValueError: The run id is malformed.
-            ClientError: Another error.
+            ClientError: Any other error.
         """
         request = Request(
             method=hdrs.METH_POST,
             path=("runs",),
             query={} if run_id is None else {"run_id": _checked(run_id)},
             body=msgspec.json.encode(payload),
-            unworked=NOT_BEGUN,
+            retryable=NOT_STARTED,
         )
-        return await self._service.json(request, Accepted)
+        return await self._transport.fetch(request, Accepted)
 
     async def get(self, run_id: str) -> Run:
         """Return the record of a run.
 
         Raises:
-            NotFound: There is none.
-            ClientError: Another error.
+            NotFound: No such run.
+            ClientError: Any other error.
         """
-        return await self._service.json(Request(method=hdrs.METH_GET, path=("runs", _checked(run_id))), Run)
+        return await self._transport.fetch(
+            Request(method=hdrs.METH_GET, path=("runs", _checked(run_id))), Run
+        )
 
     async def runs(self, status: Status | None = None) -> AsyncIterator[Run]:
-        """Yield the runs, newest first, without their outputs; pages are fetched as they are wanted.
+        """Yield the runs, newest first, without their outputs. Pages are fetched as needed.
 
         Args:
-            status: Only those in this state.
+            status: Only the runs with this status.
 
         Raises:
-            ClientError: An error.
+            ClientError: Any error.
         """
         query: dict[str, str] = {} if status is None else {"status": status}
         while True:
-            page = await self._service.json(Request(method=hdrs.METH_GET, path=("runs",), query=query), _Page)
+            page = await self._transport.fetch(
+                Request(method=hdrs.METH_GET, path=("runs",), query=query), _Page
+            )
             for run in page.items:
                 yield run
             if page.next is None:
                 return
             if page.next == query.get("cursor"):
-                raise ProtocolError("the list of runs does not go on")
+                raise ProtocolError("the list of runs repeats a page")
             query["cursor"] = page.next
 
     async def cancel(self, run_id: str, reason: str | None = None) -> None:
@@ -210,12 +213,12 @@ class Client:
 
         Raises:
             InvalidRequest: It was over already.
-            NotFound: There is none.
-            ClientError: Another error.
+            NotFound: No such run.
+            ClientError: Any other error.
         """
         query = {} if reason is None else {"reason": reason}
-        await self._service.json(
-            Request(method=hdrs.METH_DELETE, path=("runs", _checked(run_id)), query=query), _Ended
+        await self._transport.fetch(
+            Request(method=hdrs.METH_DELETE, path=("runs", _checked(run_id)), query=query), _Cancelled
         )
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong for whoever asks a service: one tree, below `ClientError`."""
+"""The exceptions of the client: one tree, below `ClientError`."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,21 +7,21 @@ from typing import Any
 
 import msgspec
 
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 
 
 class ClientError(Exception):
-    """What was asked for did not come."""
+    """A request or stream failed."""
 
 
 class ConnectionLost(ClientError):
     """The service cannot be reached, or the connection broke.
 
-    Where a request had been sent that is not safe to repeat, it may have been worked on.
+    A request that is not safe to repeat may have been carried out nevertheless.
 
     Attributes:
-        run_id: The run that was watched, empty for none: `Client.events(run_id, after)` goes on with it.
-        after: The last sequence that was read of it.
+        run_id: The run whose stream was lost, else empty: `Client.events(run_id, after)` continues it.
+        after: The sequence of the last event that was read.
     """
 
     def __init__(self, message: str) -> None:
@@ -31,7 +31,7 @@ class ConnectionLost(ClientError):
 
 
 class ProtocolError(ClientError):
-    """The answer is none of Dockrion's, or breaks what Dockrion promises."""
+    """The response is malformed, or breaks a promise of the event stream."""
 
 
 class EventsGone(ClientError):
@@ -39,14 +39,14 @@ class EventsGone(ClientError):
 
 
 class ResponseError(ClientError):
-    """The service answered with an error.
+    """The service responded with an error status.
 
     Attributes:
         status: The HTTP status.
-        code: What kind of error it is, as the README's table has it; empty where the answer names none.
-        message: What happened, in the service's words.
-        details: More about it, or None.
-        retry_after: Seconds after which the service wants to be asked again, None where it does not say.
+        code: The service's error code, such as `NOT_FOUND`; empty if the response has none.
+        message: The service's error message.
+        details: The service's error details, or None.
+        retry_after: `Retry-After` in seconds, None without that header.
     """
 
     def __init__(
@@ -61,43 +61,43 @@ class ResponseError(ClientError):
 
 
 class InvalidRequest(ResponseError):
-    """What was sent is malformed, breaks the schema or a policy, or makes no sense now."""
+    """400: the request is malformed, breaks the schema or a policy, or does not fit the run's state."""
 
 
 class Unauthorized(ResponseError):
-    """The token or key is missing, wrong or expired."""
+    """401: the token or key is missing, wrong or expired."""
 
 
 class Forbidden(ResponseError):
-    """The caller may not do this."""
+    """403: the caller may not do this."""
 
 
 class NotFound(ResponseError):
-    """No such run, or nothing is there."""
+    """404: no such run or path."""
 
 
 class Conflict(ResponseError):
-    """A run of this id exists."""
+    """409: a run with this id exists."""
 
 
 class PayloadTooLarge(ResponseError):
-    """The payload is larger than the service takes."""
+    """413: the payload is larger than the service accepts."""
 
 
 class TooManyRequests(ResponseError):
-    """A limit of rates, runs, readers or connections; `code` says which."""
+    """429: a limit of rate, runs, readers or connections; `code` says which."""
 
 
 class ServerError(ResponseError):
-    """The agent failed, or the service did; `code` says which."""
+    """500 or 502: the agent failed, or the service; `code` says which."""
 
 
 class ServiceUnavailable(ResponseError):
-    """The service does not take work now."""
+    """503: the service accepts no work at present."""
 
 
 class AgentTimeout(ResponseError):
-    """The agent took too long."""
+    """504: the agent took longer than `arguments.timeout_sec`."""
 
 
 _BY_STATUS: dict[int, type[ResponseError]] = {
@@ -121,28 +121,28 @@ class _Body(msgspec.Struct):
     details: Any = None
 
 
-def refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> ResponseError:
-    """Return the error that an answer is.
+def from_response(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> ResponseError:
+    """Return the exception for an error response.
 
     Args:
         status: Its HTTP status.
-        reason: What its status line says.
+        reason: The reason phrase of its status line.
         headers: Its headers.
         body: The beginning of its body.
     """
     kind = _BY_STATUS.get(status, ResponseError)
-    retry_after = _seconds(headers.get("Retry-After", ""))
+    retry_after = _retry_after(headers.get("Retry-After", ""))
     try:
-        told = msgspec.json.decode(body, type=_Body)
-    except (msgspec.DecodeError, RecursionError):  # of a proxy, not of Dockrion
-        return kind(status, "", reason or "refused", None, retry_after)
-    return kind(status, told.code, told.error, told.details, retry_after)
+        decoded = msgspec.json.decode(body, type=_Body)
+    except (msgspec.DecodeError, RecursionError):  # sent by a proxy
+        return kind(status, "", reason or "error", None, retry_after)
+    return kind(status, decoded.code, decoded.error, decoded.details, retry_after)
 
 
-def _seconds(retry_after: str) -> float | None:
-    """Read a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date."""
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+def _retry_after(header: str) -> float | None:
+    """Return the seconds of a `Retry-After`, which are given as such or as a date (RFC 9110, 10.2.3)."""
+    text = header.strip()
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
         return float(text)
     try:
         date = parsedate_to_datetime(text)

@@ -1,4 +1,4 @@
-"""What comes out of a stream: events, each a struct of its type, and gaps."""
+"""What a stream yields: events, each a struct of its type, and gaps."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from dockrion.wire.sse import Message
 
 
 class Custom(Event, kw_only=True):
-    """An event of the agent's own, or of a type that this client does not know yet.
+    """A custom event, or one of a type that this client does not know yet.
 
     Attributes:
         name: Its name, without the prefix `custom:`.
@@ -22,11 +22,11 @@ class Custom(Event, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """Says that events are lost: the service no longer keeps them. The stream goes on behind them.
+    """Events that the service no longer stores. The stream continues after them.
 
     Attributes:
-        requested: The first that is lost.
-        first_available: The first that is there.
+        requested: The sequence of the first missing event.
+        first_available: The sequence of the next event.
     """
 
     type: Literal["gap"] = "gap"
@@ -34,46 +34,46 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     first_available: int
 
 
-_decoders = {name: msgspec.json.Decoder(kind) for name, kind in (MANDATORY | CONFIGURABLE).items()}
-_gaps = msgspec.json.Decoder(Gap)
-_common = msgspec.json.Decoder(Event)
-_fields = msgspec.json.Decoder(dict[str, Any])
+_event_decoders = {name: msgspec.json.Decoder(type_) for name, type_ in (MANDATORY | CONFIGURABLE).items()}
+_gap_decoder = msgspec.json.Decoder(Gap)
+_common_decoder = msgspec.json.Decoder(Event)
+_fields_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def gap(message: Message) -> Gap:
-    """Return the gap that a control frame tells of.
-
-    Raises:
-        ProtocolError: It tells of none.
-    """
-    try:
-        return _gaps.decode(message.data)
-    except (msgspec.DecodeError, RecursionError):
-        raise ProtocolError("a gap that says not of what") from None
-
-
-def event(message: Message) -> Event:
-    """Return the event that a frame carries.
+def decode(message: Message) -> Event | Gap:
+    """Return the event or gap that a message carries.
 
     Raises:
-        ProtocolError: It carries none, or another than it says.
+        ProtocolError: It is malformed, or carries another event than its `id:` and `event:` lines say.
     """
+    if message.id is None:
+        return decode_gap(message)
     try:
-        found = _decoded(message)
+        event = _decode_event(message)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ProtocolError(
-            f"event {message.id} is not as an event of type {message.event:.50} is: {error}"
-        ) from None
-    if (found.type, str(found.sequence)) != (message.event, message.id):
-        raise ProtocolError(f"event {message.id} carries the data of another")
-    return found
+        raise ProtocolError(f"malformed {message.event:.50} event {message.id}: {error}") from None
+    if (event.type, str(event.sequence)) != (message.event, message.id):
+        raise ProtocolError(f"event {message.id} carries the data of another one")
+    return event
 
 
-def _decoded(message: Message) -> Event:
-    decoder = _decoders.get(message.event)
+def decode_gap(message: Message) -> Gap:
+    """Return the gap that a control frame describes.
+
+    Raises:
+        ProtocolError: It is malformed.
+    """
+    try:
+        return _gap_decoder.decode(message.data)
+    except (msgspec.DecodeError, RecursionError):
+        raise ProtocolError("malformed gap frame") from None
+
+
+def _decode_event(message: Message) -> Event:
+    decoder = _event_decoders.get(message.event)
     if decoder is not None:
         return decoder.decode(message.data)
-    common = msgspec.structs.asdict(_common.decode(message.data))
-    fields = _fields.decode(message.data)
+    common = msgspec.structs.asdict(_common_decoder.decode(message.data))
+    fields = _fields_decoder.decode(message.data)
     own = {name: value for name, value in fields.items() if name not in COMMON_FIELDS}
     return Custom(**common, name=message.event.removeprefix(CUSTOM_PREFIX), data=own)

@@ -1,56 +1,56 @@
-"""How long to wait before trying again, and when to give up."""
+"""When to try again, and when to give up."""
 
-import random
 import time
 
-LONGEST_PAUSE_SECONDS = 30.0
-_SHORTEST_PAUSE_SECONDS = 0.01
-_FIRST_PAUSE_SECONDS = 1.0
-_JITTER = 0.5  # of a pause, so that those who lost a service together do not come back together
-_MOST_DOUBLINGS = 10
+from dockrion.backoff import Backoff
+
+LONGEST_DELAY_SECONDS = 30.0
+_SHORTEST_DELAY_SECONDS = 0.01
+_FIRST_DELAY_SECONDS = 1.0
+_JITTER = 0.5  # spreads the clients that lost a service at the same time
 
 
-class Patience:
-    """The pauses of one who waits for a service that is away or busy.
+class RetrySchedule:
+    """The delays between attempts to reach a service that is away or busy.
 
     Args:
-        seconds: After so many without a sign of life there is no further try.
+        timeout: Seconds of failing attempts after which there is no further one.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._base = _FIRST_PAUSE_SECONDS
-        self._tries = 0
-        self._since: float | None = None
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._first = _FIRST_DELAY_SECONDS
+        self._backoff = Backoff(self._first, LONGEST_DELAY_SECONDS, jitter=_JITTER)
+        self._failing_since: float | None = None
 
-    def wants(self, seconds: float) -> None:
-        """Let the first pause be as long as the service asks for (`retry:`)."""
-        self._base = min(max(seconds, _SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    def set_first_delay(self, seconds: float) -> None:
+        """Start with the delay that the service asks for (`retry:` of an event stream)."""
+        first = min(max(seconds, _SHORTEST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
+        if first != self._first:
+            self._first = first
+            self._backoff = Backoff(first, LONGEST_DELAY_SECONDS, jitter=_JITTER)
 
-    def renew(self) -> None:
-        """Start anew: the service has shown that it is there."""
-        self._tries = 0
-        self._since = None
+    def reset(self) -> None:
+        """Start again with the first delay: the service has responded."""
+        self._backoff.reset()
+        self._failing_since = None
 
-    def pause(self, at_least: float = 0.0) -> float | None:
-        """Return how many seconds to wait before the next try, None to give up.
+    def next_delay(self, at_least: float = 0.0) -> float | None:
+        """Return the seconds to wait before the next attempt, None to give up.
 
         Args:
-            at_least: What the service asked for (`Retry-After`).
+            at_least: The delay that the service asks for (`Retry-After`).
         """
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
-        doubled = self._base * 2 ** min(self._tries, _MOST_DOUBLINGS)
-        usual = min(doubled, LONGEST_PAUSE_SECONDS)
-        seconds = max(usual, at_least) + usual * random.uniform(0, _JITTER)
-        self._tries += 1
-        return seconds if now + seconds - self._since <= self._seconds else None
+        if self._failing_since is None:
+            self._failing_since = now
+        delay = self._backoff.next(at_least)
+        return delay if now + delay - self._failing_since <= self._timeout else None
 
-    def rest(self, lasted: float) -> float:
-        """Return how many seconds to wait after a connection that ended as planned.
+    def delay_after(self, open_seconds: float) -> float:
+        """Return the seconds to wait after a connection that ended as announced.
 
         Args:
-            lasted: The seconds it was open: connections begin no faster than one each first pause.
+            open_seconds: How long it was open: there is at most one such connection per first delay.
         """
-        return max(self._base - lasted, 0.0)
+        return max(self._first - open_seconds, 0.0)

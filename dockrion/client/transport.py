@@ -1,49 +1,39 @@
-"""Requests to one service, and what may be sent twice."""
+"""HTTP requests to one service, and which of them may be sent again."""
 
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
-from dockrion import errors
-from dockrion.client.errors import (
-    ClientError,
-    ConnectionLost,
-    ProtocolError,
-    ResponseError,
-    Unauthorized,
-    refusal,
-)
-from dockrion.client.retry import Patience
+from dockrion.background_tasks import BackgroundTasks
+from dockrion.client import errors
+from dockrion.client.errors import ClientError, ConnectionLost, ProtocolError, ResponseError, Unauthorized
+from dockrion.client.retry import RetrySchedule
+from dockrion.wire import sse
 
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 310.0  # more than the longest heartbeat_interval
-MOST_BYTES = 128 * 1024 * 1024  # of an answer or an event: more than the largest `limits.max_event_bytes`
-_MOST_OF_AN_ERROR = 64 * 1024
-_ANSWER_SECONDS = 120.0
-_LONGEST_INVOKE_SECONDS = 86_400.0 + _ANSWER_SECONDS  # what `arguments.timeout_sec` may be
-_ENDING_SECONDS = 10.0
-BUSY = frozenset(
-    error.code
-    for error in (
-        errors.RateLimited,
-        errors.TooManyRuns,
-        errors.TooManySubscribers,
-        errors.TooManyConnections,
-    )
+_CONNECT_TIMEOUT = 10.0
+_READ_TIMEOUT = 310.0  # of an event stream: more than the longest heartbeat_interval
+_RESPONSE_TIMEOUT = 120.0
+_INVOKE_TIMEOUT = 86_400.0 + _RESPONSE_TIMEOUT  # `arguments.timeout_sec` may be a day
+_CLOSE_TIMEOUT = 10.0
+_MAX_ERROR_BYTES = 64 * 1024
+RESPONSE = aiohttp.ClientTimeout(total=_RESPONSE_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
+INVOKE = aiohttp.ClientTimeout(total=_INVOKE_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
+STREAM = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT)
+# Error codes with which the service rejects a request before it has done any work for it.
+OVERLOADED = frozenset(
+    {"RATE_LIMIT_EXCEEDED", "TOO_MANY_RUNS", "TOO_MANY_SUBSCRIBERS", "TOO_MANY_CONNECTIONS"}
 )
-NOT_BEGUN = BUSY | {errors.ServiceUnavailable.code}
-ANSWER = aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
-INVOKE = aiohttp.ClientTimeout(total=_LONGEST_INVOKE_SECONDS, sock_connect=CONNECT_SECONDS)
-STREAM = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+NOT_STARTED = OVERLOADED | {"SERVICE_UNAVAILABLE"}  # of a request that starts a run
 Token = str | Callable[[], str | Awaitable[str]]
 T = TypeVar("T")
 
@@ -52,8 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
     Attributes:
-        unworked: The codes of refusals that are sure to come before any work, so that the request may
-            be sent again. Of a GET, any may.
+        retryable: The error codes after which it may be sent again. A GET may be after any.
     """
 
     method: str
@@ -61,37 +50,42 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     query: dict[str, str] = {}
     headers: dict[str, str] = {}
     body: bytes | None = None
-    unworked: frozenset[str] = BUSY
-    timeout: aiohttp.ClientTimeout = ANSWER
+    retryable: frozenset[str] = OVERLOADED
+    timeout: aiohttp.ClientTimeout = RESPONSE
+
+    def __str__(self) -> str:
+        return f"{self.method} /{'/'.join(self.path)}"
 
 
 Send = Callable[[Request], Awaitable[aiohttp.ClientResponse]]
 
 
-class Reader(Protocol):
-    """Holds a connection, and lets go of it."""
-
-    def leave(self) -> None: ...
+class Closable(Protocol):
+    def close(self) -> None: ...
 
 
-class Service:
+class Transport:
     """Sends requests to a service, and owns the connections.
 
     Args:
-        url: Where it is.
-        token: What proves who asks, or a function, sync or async, that is called for each request.
+        url: The service's URL.
+        token: The bearer token, or a function, sync or async, that is called for each request.
         headers: More headers of each request.
-        retry_timeout: Seconds to keep retrying while the service is unreachable or busy; 0 for no retry.
+        retry_timeout: Seconds to keep retrying while the service is unreachable or busy.
 
     Attributes:
-        streams: Those that are being read.
+        streams: The event streams that are being read.
 
     Raises:
-        ValueError: The URL is none.
+        ValueError: The URL is malformed.
     """
 
     def __init__(
-        self, url: str, token: Token | None, headers: Mapping[str, str], retry_timeout: float
+        self,
+        url: str,
+        token: Token | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        retry_timeout: float = 0.0,
     ) -> None:
         self._url = URL(url)
         if self._url.scheme not in ("http", "https") or not self._url.host or self._url.query_string:
@@ -100,130 +94,146 @@ class Service:
         self._headers = headers
         self._retry_timeout = retry_timeout
         self._session: aiohttp.ClientSession | None = None
-        self.streams: set[Reader] = set()
-        self._last_words: set[asyncio.Task[None]] = set()
+        self.streams: set[Closable] = set()
+        self._background = BackgroundTasks()
 
-    def open(self) -> None:
-        """Be ready for requests, from now on until `aclose`."""
+    def open(self, connector: aiohttp.BaseConnector | None = None, **session: Any) -> None:
+        """Accept requests until `aclose`.
+
+        Args:
+            connector: How to connect, by default over any number of ordinary connections.
+            session: More arguments of `aiohttp.ClientSession`.
+        """
         if self._session is not None:
-            raise RuntimeError("the client is in use: make one more")
+            raise RuntimeError("the client is in use already; create another one")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            headers={hdrs.ACCEPT_ENCODING: "identity", **self._headers},
+            connector=connector or aiohttp.TCPConnector(limit=0),
+            headers=[(hdrs.ACCEPT_ENCODING, "identity"), *self._headers],
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # nothing compressed was asked for, and a little can become a lot
+            auto_decompress=False,  # compression is not accepted: a small body could expand to a huge one
+            **session,
         )
 
     async def aclose(self) -> None:
-        """Send what is still to be sent, within a few seconds, and close the connections."""
-        for stream in list(self.streams):
-            stream.leave()
+        """Close the streams, wait some seconds for background requests, and close the connections."""
+        for stream in tuple(self.streams):
+            stream.close()
         try:
-            if self._last_words:
-                await asyncio.wait(self._last_words, timeout=_ENDING_SECONDS)
+            if self._background:
+                await asyncio.wait(self._background, timeout=_CLOSE_TIMEOUT)
         finally:
             session, self._session = self._session, None
-            for task in self._last_words:
-                task.cancel()
-            if self._last_words:
-                await asyncio.wait(self._last_words)
+            await self._background.cancel(timeout=_CLOSE_TIMEOUT)
             if session is not None:
                 await session.close()
 
-    def patience(self) -> Patience:
-        return Patience(self._retry_timeout)
+    def retry_schedule(self) -> RetrySchedule:
+        return RetrySchedule(self._retry_timeout)
 
-    def at_last(self, asking: Coroutine[None, None, None]) -> None:
-        """Let something be asked that nobody waits for, by itself or before the service is closed."""
-        task = asyncio.create_task(_in_vain_or_not(asking))
-        self._last_words.add(task)
-        task.add_done_callback(self._last_words.discard)
+    def run_in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Run a request whose result nobody awaits. `aclose` waits for it; its errors are ignored."""
+        self._background.start(_ignore_errors(work))
 
-    async def cancel(self, run_id: str, reason: str) -> None:
-        """Ask for a run to be cancelled.
+    async def cancel_run(self, run_id: str, reason: str) -> None:
+        """Request the cancellation of a run.
 
         Raises:
-            ResponseError, ConnectionLost, ProtocolError: As `once`.
+            ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
         request = Request(method=hdrs.METH_DELETE, path=("runs", run_id), query={"reason": reason})
-        (await self.once(request)).close()
+        (await self.send(request)).close()
 
-    async def json(self, request: Request, kind: type[T]) -> T:
-        """Send a request and return its answer.
+    async def fetch(self, request: Request, type_: type[T]) -> T:
+        """Send a request, with retries, and decode the JSON of its response.
 
         Raises:
-            ResponseError: The service answered with an error.
-            ConnectionLost: It cannot be reached, or the connection broke.
-            ProtocolError: The answer is not what it should be.
+            ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
-        answer = await self.patiently(request)
+        response = await self.send_with_retry(request)
         try:
-            body = await self._body(answer, MOST_BYTES)
-            if len(body) > MOST_BYTES:
-                raise ProtocolError(f"the answer to {_name(request)} is too long")
-            return msgspec.json.decode(body, type=kind)
+            body = await self.read_body(response, sse.MAX_MESSAGE_BYTES)
+            if len(body) > sse.MAX_MESSAGE_BYTES:
+                raise ProtocolError(f"the response to {request} is too long")
+            return msgspec.json.decode(body, type=type_)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise ProtocolError(f"the answer to {_name(request)} is none of Dockrion's: {error}") from None
+            raise ProtocolError(f"the response to {request} is malformed: {error}") from None
         finally:
-            release(answer)
+            release(response)
 
-    async def patiently(self, request: Request, send: Send | None = None) -> aiohttp.ClientResponse:
-        """Send a request, and again as long as the service says when, where that is safe.
+    async def send_with_retry(self, request: Request, send: Send | None = None) -> aiohttp.ClientResponse:
+        """Send a request, and again when the service says when (`Retry-After`) and a retry is safe.
 
         Args:
             request: The request.
-            send: Sends it, `once` unless given.
+            send: Sends it, by default `self.send`.
 
         Raises:
-            ResponseError, ConnectionLost, ProtocolError: As `once`.
+            ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
-        patience = self.patience()
-        send = send or self.once
+        schedule = self.retry_schedule()
+        send = send or self.send
         while True:
             try:
                 return await send(request)
             except ResponseError as error:
-                safe = request.method == hdrs.METH_GET or error.code in request.unworked
+                safe = request.method == hdrs.METH_GET or error.code in request.retryable
                 if error.retry_after is None or not safe:
                     raise
-                pause = patience.pause(error.retry_after)
-                if pause is None:
+                delay = schedule.next_delay(error.retry_after)
+                if delay is None:
                     raise
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
 
-    async def once(self, request: Request) -> aiohttp.ClientResponse:
-        """Send a request; where it is refused for its token, and there is a new one, once more.
+    async def send(self, request: Request) -> aiohttp.ClientResponse:
+        """Send a request, and once more with a new token if the service rejects the token.
 
         Raises:
-            ResponseError: The service answered with an error.
-            ConnectionLost: It cannot be reached, or the connection broke.
-            ProtocolError: The answer is no HTTP.
+            ResponseError: The service responded with an error status.
+            ConnectionLost: The service cannot be reached, or the connection broke.
+            ProtocolError: The response is not HTTP.
         """
         token = await self._current_token()
         try:
-            return await self._send(request, token)
+            return await self._send_once(request, token)
         except Unauthorized:
             renewed = await self._current_token()
             if renewed == token:
                 raise
-        return await self._send(request, renewed)
+        return await self._send_once(request, renewed)
 
-    async def read(self, answer: aiohttp.ClientResponse) -> bytes:
-        """Return what has come of an answer, nothing at its end.
+    async def read(self, response: aiohttp.ClientResponse, limit: int = -1) -> bytes:
+        """Return the bytes of a body that have arrived, at least one; none at its end.
+
+        Args:
+            response: The response.
+            limit: The most bytes to return, -1 for all.
 
         Raises:
             ConnectionLost: The connection broke.
         """
-        with self._connected():
-            return await answer.content.readany()
+        try:
+            return await (response.content.readany() if limit < 0 else response.content.read(limit))
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._translate(error) from error
+
+    async def read_body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        """Return a body, or somewhat more than `limit` bytes of it.
+
+        Raises:
+            ConnectionLost: The connection broke.
+        """
+        body = bytearray()
+        while len(body) <= limit and (chunk := await self.read(response)):
+            body += chunk
+        return bytes(body)
 
     async def _current_token(self) -> str | None:
         if self._token is None or isinstance(self._token, str):
             return self._token
-        given = self._token()
-        return await given if inspect.isawaitable(given) else given
+        token = self._token()
+        return await token if inspect.isawaitable(token) else token
 
-    async def _send(self, request: Request, token: str | None) -> aiohttp.ClientResponse:
+    async def _send_once(self, request: Request, token: str | None) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is closed: use it inside `async with`")
         headers = dict(request.headers)
@@ -231,72 +241,56 @@ class Service:
             headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
         if request.body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
-        with self._connected():
-            answer = await self._session.request(
+        try:
+            response = await self._session.request(
                 request.method,
                 self._url.joinpath(*request.path).with_query(request.query or None),
                 headers=headers,
                 data=request.body,
                 timeout=request.timeout,
-                allow_redirects=False,  # credentials are for this service
+                allow_redirects=False,  # another host must not get the credentials
             )
-        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            return answer
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._translate(error) from error
+        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return response
         try:
-            body = await self._body(answer, _MOST_OF_AN_ERROR)
+            body = await self.read_body(response, _MAX_ERROR_BYTES)
         finally:
-            release(answer)
-        raise refusal(answer.status, answer.reason or "", answer.headers, body)
+            release(response)
+        raise errors.from_response(response.status, response.reason or "", response.headers, body)
 
-    async def _body(self, answer: aiohttp.ClientResponse, most: int) -> bytes:
-        """Read an answer, or somewhat more than the most that is wanted."""
-        read = bytearray()
-        while len(read) <= most and (chunk := await self.read(answer)):
-            read += chunk
-        return bytes(read)
-
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Say in our words what is wrong with a connection.
-
-        Raises:
-            ConnectionLost: It broke, or there is none.
-            ProtocolError: What came over it is no HTTP.
-        """
-        where = self._url.origin()  # without what may be secret
-        try:
-            yield
-        except aiohttp.ClientSSLError as error:
-            raise ConnectionLost(f"cannot reach {where}: its TLS is not to be trusted, or none") from error
-        except aiohttp.ClientConnectorError as error:
-            raise ConnectionLost(f"cannot reach {where}: {_reason(error.os_error)}") from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise ConnectionLost(f"cannot reach {where}: no answer in time") from error
-        except TimeoutError as error:
-            raise ConnectionLost(f"{where} sent nothing for too long") from error
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
-            raise ConnectionLost(f"the connection to {where} broke") from error
-        except aiohttp.ClientError as error:
-            raise ProtocolError(f"what {where} answers is no HTTP") from error
+    def _translate(self, error: Exception) -> ClientError:
+        """Return the client's own error for one of aiohttp's or the system's."""
+        service = self._url.origin()  # without user and password
+        match error:
+            case aiohttp.ClientSSLError():
+                reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else "failed"
+                return ConnectionLost(f"cannot reach {service}: TLS {reason}")
+            case aiohttp.ClientConnectorError():
+                return ConnectionLost(f"cannot reach {service}: {_reason(error.os_error)}")
+            case aiohttp.ConnectionTimeoutError():
+                return ConnectionLost(f"cannot reach {service}: connecting timed out")
+            case TimeoutError():
+                return ConnectionLost(f"{service} sent nothing for too long")
+            case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
+                return ConnectionLost(f"the connection to {service} broke")
+        return ProtocolError(f"the response of {service} is not HTTP")
 
 
-def release(answer: aiohttp.ClientResponse) -> None:
-    """Give a connection back, or close it where more would come."""
-    if answer.content.at_eof():
-        answer.release()
+def release(response: aiohttp.ClientResponse) -> None:
+    """Return a connection to the pool, or close it if there is more to come on it."""
+    if response.content.at_eof():
+        response.release()
     else:
-        answer.close()
+        response.close()
 
 
-async def _in_vain_or_not(asking: Coroutine[None, None, None]) -> None:
+async def _ignore_errors(work: Coroutine[None, None, None]) -> None:
     with suppress(ClientError):
-        await asking
+        await work
 
 
 def _reason(error: OSError) -> str:
-    """Return what the system says of an error; those of names have numbers of their own."""
+    """Return the text of a system error. A failed name resolution has a negative number and its own text."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "no connection"
-
-
-def _name(request: Request) -> str:
-    return f"{request.method} /{'/'.join(request.path)}"

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from dockrion.dockfile.annotations import NonEmpty, Section, doc
+from dockrion.events import MAX_EVENT_BYTES
 
 _MIB = 1024 * 1024
 
@@ -22,7 +23,7 @@ class LimitsSpec(Section, frozen=True):
         int, Meta(ge=1024, le=_MIB), doc("Longest path with its query string, in bytes.")
     ] = 8190
     max_event_bytes: Annotated[
-        int, Meta(ge=1024, le=100 * _MIB), doc("Largest event, and largest output, in bytes of JSON.")
+        int, Meta(ge=1024, le=MAX_EVENT_BYTES), doc("Largest event, and largest output, in bytes of JSON.")
     ] = 10 * _MIB
     max_json_depth: Annotated[
         int, Meta(ge=1, le=500), doc("Deepest nesting of arrays and objects in what callers send.")

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 CUSTOM_PREFIX = "custom:"
+MAX_EVENT_BYTES = 100 * 1024 * 1024  # the highest `limits.max_event_bytes`
 MAX_SEQUENCE = 2**63 - 1
 MAX_REASON_LENGTH = 1000  # characters of the reason of a cancel
 ERROR_CODE = r"[A-Z][A-Z0-9_]{0,63}"

@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
-from dockrion.client.transport import CONNECT_SECONDS, SILENCE_SECONDS
+from dockrion.client.transport import STREAM
 from dockrion.load.options import Options
 
 _SLOW_BYTES = 4096
@@ -50,9 +50,8 @@ class Client:
 @asynccontextmanager
 async def connected(options: Options) -> AsyncIterator[Client]:
     """Make a client whose connections are its own."""
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     common: dict[str, Any] = {
-        "timeout": timeout,
+        "timeout": STREAM,
         "headers": [(hdrs.ACCEPT_ENCODING, "identity"), *options.headers],
         "cookie_jar": aiohttp.DummyCookieJar(),
     }

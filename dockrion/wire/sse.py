@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dockrion.events import Entry
+from dockrion.events import MAX_EVENT_BYTES, Entry
 from dockrion.events.control_frames import Control, Draining
 
 MEDIA_TYPE = "text/event-stream"
+MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + 1024 * 1024  # an output, and the envelope around it
 PREAMBLE = b"retry: 2000\n\n"  # milliseconds after which a disconnected client reconnects
 KEEPALIVE = b": keep-alive\n\n"
 _BOM = b"\xef\xbb\xbf"

@@ -301,10 +301,10 @@ async def test_garbage_is_said_to_be_that(connect: Connect, garbage: bytes) -> N
 async def test_an_event_that_does_not_end_is_not_kept_for_ever(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.client.stream.MOST_BYTES", 100_000)
+    monkeypatch.setattr("dockrion.wire.sse.MAX_MESSAGE_BYTES", 100_000)
     async with scripted(HEAD + b"data: " + b"x" * 200_000) as server:
         client = await connect(server.url)
-        with pytest.raises(ProtocolError, match="does not end"):
+        with pytest.raises(ProtocolError, match="larger than any"):
             _ = [event async for event in client.events("r")]
 
 

@@ -29,7 +29,7 @@ async def test_to_break_out_of_a_stream_is_to_cancel_its_run(serve: Serve, conne
     await until_nobody_reads(served)
     await wait_until(lambda: agent.stopped)
     record = await served.finished(stream.run_id)
-    assert (record["status"], client._service.streams) == ("cancelled", set())
+    assert (record["status"], client._transport.streams) == ("cancelled", set())
 
 
 async def test_so_is_to_raise_inside_and_to_close_the_client(serve: Serve) -> None:
@@ -106,7 +106,7 @@ async def test_a_client_that_is_closed_ends_those_who_still_read(serve: Serve) -
 
 
 async def test_a_cancel_that_nobody_answers_does_not_hold_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.client.transport._ENDING_SECONDS", 0.01)
+    monkeypatch.setattr("dockrion.client.transport._CLOSE_TIMEOUT", 0.01)
     asked = asyncio.Event()
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -184,5 +184,5 @@ async def test_a_client_is_used_inside_its_block() -> None:
         with pytest.raises(RuntimeError, match="async with"):
             await use
     async with client:
-        with pytest.raises(RuntimeError, match="one more"):
+        with pytest.raises(RuntimeError, match="in use already"):
             await client.__aenter__()

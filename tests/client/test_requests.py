@@ -31,7 +31,7 @@ from dockrion.client import (
     Unauthorized,
     errors,
 )
-from dockrion.client.retry import LONGEST_PAUSE_SECONDS, Patience
+from dockrion.client.retry import LONGEST_DELAY_SECONDS, RetrySchedule
 from dockrion.errors import DockrionError
 from tests.client.conftest import Connect
 from tests.client.proxies import GAP, HEAD, json, listening, proxy, refused, scripted
@@ -138,7 +138,7 @@ async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pause be longer than the service asks for."""
-    monkeypatch.setattr("dockrion.client.retry._FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("dockrion.client.retry._FIRST_DELAY_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -310,35 +310,40 @@ async def test_what_is_no_run_id_is_refused_before_it_is_sent(run_id: str) -> No
     [("0", 0), (" 7 ", 7), ("soon", None), ("-1", None), ("9" * 30, None), ("", None), ("1.5", None)],
 )
 def test_retry_after_in_seconds(text: str, seconds: float | None) -> None:
-    assert errors.refusal(503, "", {"Retry-After": text}, b"").retry_after == seconds
+    assert errors.from_response(503, "", {"Retry-After": text}, b"").retry_after == seconds
 
 
 def test_retry_after_as_a_date() -> None:
     for date in (datetime.now(UTC) + timedelta(seconds=90), datetime(1999, 1, 1, tzinfo=UTC)):
         text = format_datetime(date, usegmt=True)
-        left = errors.refusal(503, "", {"Retry-After": text}, b"").retry_after
+        left = errors.from_response(503, "", {"Retry-After": text}, b"").retry_after
         assert left is not None
         assert (80 < left <= 90) if date.year > 1999 else left == 0
-    assert errors.refusal(503, "", {"Retry-After": "Mon, 01 Jan 1999 00:00:00 -0000"}, b"").retry_after == 0
+    assert (
+        errors.from_response(503, "", {"Retry-After": "Mon, 01 Jan 1999 00:00:00 -0000"}, b"").retry_after
+        == 0
+    )
 
 
-def test_pauses_grow_vary_and_end() -> None:
-    patience = Patience(1e9)
-    pauses = [patience.pause() or 0.0 for _ in range(2000)]
-    assert all(low <= pause <= 1.5 * low for pause, low in zip(pauses, (1, 2, 4, 8, 16, 30), strict=False))
-    assert all(LONGEST_PAUSE_SECONDS <= pause <= 1.5 * LONGEST_PAUSE_SECONDS for pause in pauses[5:])
-    assert len(set(pauses)) == len(pauses)
-    patience.renew()
-    patience.wants(0.25)
-    assert 0.25 <= (patience.pause() or 0) <= 0.375
-    assert 40 <= (patience.pause(40) or 0) < 41
-    assert (patience.rest(0.1), patience.rest(5)) == (0.15, 0)
-    patience.wants(0)
-    assert patience.rest(0) > 0
-    patience.wants(10**9)
-    assert (patience.pause() or 0) <= 1.5 * LONGEST_PAUSE_SECONDS
-    assert Patience(10).pause(11) is None
-    assert Patience(0).pause() is None
+def test_delays_grow_vary_and_end() -> None:
+    schedule = RetrySchedule(1e9)
+    delays = [schedule.next_delay() or 0.0 for _ in range(2000)]
+    assert all(low <= delay <= 1.5 * low for delay, low in zip(delays, (1, 2, 4, 8, 16, 30), strict=False))
+    assert all(LONGEST_DELAY_SECONDS <= delay <= 1.5 * LONGEST_DELAY_SECONDS for delay in delays[5:])
+    assert len(set(delays)) == len(delays)
+    schedule.reset()
+    schedule.set_first_delay(0.25)
+    assert 0.25 <= (schedule.next_delay() or 0) <= 0.375
+    schedule.set_first_delay(0.25)  # a stream repeats it on each connection
+    assert 0.5 <= (schedule.next_delay() or 0) <= 0.75
+    assert 40 <= (schedule.next_delay(40) or 0) < 41
+    assert (schedule.delay_after(0.1), schedule.delay_after(5)) == (0.15, 0)
+    schedule.set_first_delay(0)
+    assert schedule.delay_after(0) > 0
+    schedule.set_first_delay(10**9)
+    assert (schedule.next_delay() or 0) <= 1.5 * LONGEST_DELAY_SECONDS
+    assert RetrySchedule(10).next_delay(11) is None
+    assert RetrySchedule(0).next_delay() is None
 
 
 def test_a_client_needs_nothing_of_the_server_s() -> None:
@@ -348,6 +353,8 @@ def test_a_client_needs_nothing_of_the_server_s() -> None:
     ).stdout.split()
     needed = {
         "dockrion",
+        "dockrion.background_tasks",
+        "dockrion.backoff",
         "dockrion.errors",
         "dockrion.events.control_frames",
         "dockrion.events",

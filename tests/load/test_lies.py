@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -182,7 +183,7 @@ async def test_a_server_that_ignores_where_a_reader_was() -> None:
 
 
 async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(client, "STREAM", aiohttp.ClientTimeout(total=None, sock_read=0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         found = await load(f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert found.errors == {"the server sent nothing for too long": 1}
