@@ -1,4 +1,4 @@
-"""Streams that are the answer to a plain HTTP request."""
+"""Streams in the body of an HTTP response: SSE and NDJSON."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -10,28 +10,26 @@ from dockrion.events import Entry
 from dockrion.web.streams import Connection
 from dockrion.wire import HttpFraming, ndjson, sse
 
-# Names as they are looked up: of others, each response would keep a copy.
+# Header names as aiohttp interns them: each response would hold a copy of any other.
 _HEADERS: dict[str, str] = {
     hdrs.CACHE_CONTROL: "no-cache, no-transform",
     hdrs.CONNECTION: "keep-alive",
     hdrs.VARY: "Accept",
-    istr("X-Accel-Buffering"): "no",  # nginx passes the stream on unbuffered
+    istr("X-Accel-Buffering"): "no",  # for nginx
 }
-
-
 MEDIA_TYPES: dict[str, HttpFraming] = {each.MEDIA_TYPE: each for each in (sse, ndjson)}
 
 
 class HttpStream(Connection):
-    """A stream that is an answer's body.
+    """A stream in the body of a response.
 
     Args:
-        request: The request to answer.
+        request: The request.
         framing: The format of the body.
-        headers: More headers.
+        headers: Further headers.
 
     Attributes:
-        response: The answer, begun when a run is carried.
+        response: The response, which `send_run` begins.
     """
 
     __slots__ = ("response",)
@@ -43,7 +41,7 @@ class HttpStream(Connection):
             headers={hdrs.CONTENT_TYPE: framing.MEDIA_TYPE, **_HEADERS, **(headers or {})}
         )
         encode = framing.encode_events
-        if request.version < HttpVersion11:  # only the connection's end can end the answer
+        if request.version < HttpVersion11:  # only closing the connection ends the body
             del self.response.headers[hdrs.CONNECTION]
             self.response.force_close()
         else:
@@ -58,11 +56,15 @@ class HttpStream(Connection):
 
 
 @cache
-def _chunked(frames: Callable[[Sequence[Entry]], bytes]) -> Callable[[Sequence[Entry]], bytes]:
-    """Return what frames events as one chunk (RFC 9112, 7.1), the same for all readers."""
+def _chunked(encode: Callable[[Sequence[Entry]], bytes]) -> Callable[[Sequence[Entry]], bytes]:
+    """Return an encoder that wraps events in one chunk (RFC 9112, 7.1).
 
-    def chunk(entries: Sequence[Entry]) -> bytes:
-        data = frames(entries)
+    aiohttp chunks what goes through the response. `Connection` writes events past it, to encode them
+    once for all readers, so this has to be cached too.
+    """
+
+    def encode_chunk(entries: Sequence[Entry]) -> bytes:
+        data = encode(entries)
         return b"%x\r\n%s\r\n" % (len(data), data)
 
-    return chunk
+    return encode_chunk

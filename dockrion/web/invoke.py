@@ -45,7 +45,7 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
     last_frame = None
     try:
-        last_frame = await stream.stream(run_id, 0, timeout=None)
+        last_frame = await stream.send_run(run_id, 0, timeout=None)
         return stream.response
     finally:
         if cancel_on_disconnect:

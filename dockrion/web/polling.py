@@ -1,4 +1,4 @@
-"""A run's events as one JSON answer, for those who poll."""
+"""Long polling: a run's events as one JSON response."""
 
 import asyncio
 
@@ -18,16 +18,16 @@ _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 
 
 async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
-    """Answer with what follows a position, at once or when there is something.
+    """Respond with the events after a position; with `?wait=`, not before there is one or the run ends.
 
     Args:
-        request: The request to answer.
+        request: The request.
         run_id: The run.
         after: The last sequence the reader has.
 
     Raises:
         RunNotFound: No such run.
-        TooManySubscribers: It has as many waiting readers as it may.
+        TooManySubscribers: The run has as many waiting readers as it may.
     """
     limit = parameters.integer(request, "limit", 100, 1, 500)
     wait = parameters.integer(request, "wait", 0, 0, 60)
@@ -50,10 +50,10 @@ async def poll(request: web.Request, run_id: str, after: int) -> web.Response:
 
 
 async def _next_page(request: web.Request, run_id: str, after: int, wait: int) -> Page:
-    """Wait for a page with events or the run's end, which is a page that is closed."""
+    """Wait for the next page: one with events, a closed one at the run's end, or `IDLE`."""
     service = request.app[SERVICE]
-    most = service.dockfile.streaming.connection.max_subscribers_per_run
-    async with follow(service.backend, run_id, after, idle=wait, limit=most) as pages:
+    limit = service.dockfile.streaming.connection.max_subscribers_per_run
+    async with follow(service.backend, run_id, after, idle=wait, limit=limit) as pages:
         try:
             async with asyncio.timeout(time_left(wait, request)[0]) as deadline:
                 service.streams.add(deadline)

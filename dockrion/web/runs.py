@@ -94,7 +94,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     if run is not None and run.finished and after >= run.last_sequence:
         return web.Response(status=204)  # there are no more events: EventSource stops on this
     stream = HttpStream(request, MEDIA_TYPES[media_type])
-    await stream.stream(run_id, after, timeout=timeout)
+    await stream.send_run(run_id, after, timeout=timeout)
     return stream.response
 
 

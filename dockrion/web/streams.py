@@ -79,7 +79,7 @@ class Connection(ABC):
             ConnectionError: The reader left.
         """
 
-    async def stream(
+    async def send_run(
         self,
         run_id: str,
         after: int,

@@ -1,4 +1,8 @@
-"""One WebSocket: its opening, what its client says, and its end."""
+"""Runs over WebSocket (RFC 6455): pattern A and pattern B, each on one connection.
+
+The server sends events, control frames and pings; the client may cancel the run or ping. The code of
+the closing frame tells how the stream ended.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,20 +22,24 @@ from dockrion.errors import (
 )
 from dockrion.events import MAX_REASON_LENGTH
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
+from dockrion.web import parameters, payloads
+from dockrion.web.access import CALLER
 from dockrion.web.cors import allowed_origins
+from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect, start_run
 from dockrion.web.responses import error_body, to_dockrion_error
+from dockrion.web.service import SERVICE
 from dockrion.web.streams import Connection, StalledReaderError, time_left
 from dockrion.wire import websocket
 
 _INVALID, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 4400, 4404, 4408, 4429
 _NOT_ALLOWED = WSCloseCode.POLICY_VIOLATION
-_CODES_OF_CONTROLS: dict[type[Control], int] = {
+_CODE_OF_CONTROL: dict[type[Control], int] = {
     Timeout: _TIMEOUT,
     AuthExpired: _NOT_ALLOWED,
     Gone: _NOT_FOUND,
     Draining: WSCloseCode.GOING_AWAY,
 }
-_CODES_OF_STATUSES = {
+_CODE_OF_STATUS = {
     400: _INVALID,
     403: _NOT_ALLOWED,
     404: _NOT_FOUND,
@@ -50,43 +58,53 @@ class _Ping(msgspec.Struct, frozen=True, tag="ping"):
     pass
 
 
-_decoder = msgspec.json.Decoder(_Cancel | _Ping)
+_commands = msgspec.json.Decoder(_Cancel | _Ping)
 _PONG = websocket.text_message(b'{"type":"pong"}')
 
 
+async def watch(request: web.Request) -> web.StreamResponse:
+    """Pattern B."""
+    return await Socket(request).serve(_watch)
+
+
+async def invoke(request: web.Request) -> web.StreamResponse:
+    """Pattern A: the first message is the payload."""
+    return await Socket(request).serve(_invoke)
+
+
 class Socket(Connection):
-    """A WebSocket. What it writes goes past the response's own writer, a whole message at a time.
+    """A WebSocket, which bypasses the response's writer to send messages that are encoded already.
 
     Args:
-        request: What asked for it.
+        request: The request to upgrade.
     """
 
-    __slots__ = ("_answered", "_asked_to_cancel", "_response", "_sending")
+    __slots__ = ("_cancel_requested", "_peer_active", "_response", "_send_lock")
 
     def __init__(self, request: web.Request) -> None:
         super().__init__(request, websocket, websocket.encode_events)
         self._response = web.WebSocketResponse(
             timeout=self._service.write_seconds,
-            autoping=False,  # a flood of pings is answered as slowly as it is read
+            autoping=False,  # pongs are sent here, no faster than the peer reads them
             compress=False,
-            max_msg_size=self._service.dockfile.limits.max_body_bytes + 1,  # the first size that is refused
+            max_msg_size=self._service.dockfile.limits.max_body_bytes + 1,  # aiohttp rejects this size
         )
-        self._sending = asyncio.Lock()
-        self._answered = True
-        self._asked_to_cancel = False
+        self._send_lock = asyncio.Lock()
+        self._peer_active = True  # it has sent something since the last keepalive
+        self._cancel_requested = False
 
-    async def serve(self, work: Callable[["Socket"], Awaitable[Control | None]]) -> web.StreamResponse:
-        """Open it, do something with it, and close it with the code that says how that went.
+    async def serve(self, handler: Callable[["Socket"], Awaitable[Control | None]]) -> web.StreamResponse:
+        """Upgrade the connection, run a handler, and close with the code of its outcome.
 
         Args:
-            work: What to do. It returns what the client was told at the end that was not the run's.
+            handler: Serves the socket. Returns the control frame that ended the stream, if one did.
 
         Raises:
-            Forbidden: A page of an origin that is not allowed asks.
-            InvalidRequest: This is no handshake.
+            Forbidden: The request is from a page whose origin is not allowed.
+            InvalidRequest: The request is not a WebSocket handshake.
         """
         request = self.request
-        self._refuse_other_origins()
+        self._check_origin()
         try:
             await self._response.prepare(request)
         except web.HTTPBadRequest:
@@ -94,26 +112,26 @@ class Socket(Connection):
         except ConnectionError:  # the client has left
             return self._response
         try:
-            said = await work(self)
-            code = WSCloseCode.OK if said is None else _CODES_OF_CONTROLS[type(said)]
-            await self._close(code, "" if said is None else said.type)
+            last_frame = await handler(self)
+            code = WSCloseCode.OK if last_frame is None else _CODE_OF_CONTROL[type(last_frame)]
+            await self._close(code, "" if last_frame is None else last_frame.type)
         except (ConnectionError, StalledReaderError):
             self.abort()
-        except Exception as error:  # HTTP can say nothing any more
-            await self._refuse(to_dockrion_error(error, request))
+        except Exception as error:  # too late for an HTTP error response
+            await self._close_refused(to_dockrion_error(error, request))
         return self._response
 
-    async def first_text(self, seconds: int) -> str | Control | None:
+    async def receive_first(self, seconds: int) -> str | Control | None:
         """Wait for the client's first message.
 
         Args:
             seconds: How long.
 
         Returns:
-            The message; what the client was told where none came; None if it left.
+            The message; the control frame that ended the wait; None if the client left.
 
         Raises:
-            UnsupportedMediaType: The message is no text.
+            UnsupportedMediaType: The message is not text.
         """
         streams = self._service.streams
         left, expires = time_left(seconds, self.request)
@@ -121,50 +139,50 @@ class Socket(Connection):
             async with asyncio.timeout(left) as deadline:
                 streams.add(deadline)
                 try:
-                    return await self._next_text()
+                    return await self._receive_text()
                 finally:
                     streams.remove(deadline)
         except TimeoutError:
             return await self.send_final(self._deadline_frame(seconds, expires=expires))
 
-    async def converse(
+    async def serve_run(
         self,
         run_id: str,
         after: int,
         *,
-        timeout: int | None,  # noqa: ASYNC109  as in `stream`
+        timeout: int | None,  # noqa: ASYNC109  as in `send_run`
         may_cancel: bool,
     ) -> Control | None:
-        """Write a run's events as `stream` does, and meanwhile do what the client says.
+        """Stream a run's events, and meanwhile execute the client's commands.
 
         Args:
             run_id: The run.
             after: The last sequence the client has.
-            timeout: Seconds until this ends all the same, None for no such end.
+            timeout: Seconds, None for no timeout.
             may_cancel: Whether the client may cancel the run.
 
         Returns:
-            What the client was told at the end that was not the run's, if anything.
+            The control frame that ended the stream before the run's end, if one did.
 
         Raises:
-            DockrionError: What `stream` raises; the client said what it should not.
+            DockrionError: As for `send_run`; or a command is malformed or not allowed.
         """
-        carrying = asyncio.create_task(self.stream(run_id, after, timeout=timeout))
-        hearing = asyncio.create_task(self._hear(run_id, may_cancel=may_cancel))
+        sender = asyncio.create_task(self.send_run(run_id, after, timeout=timeout))
+        receiver = asyncio.create_task(self._receive_commands(run_id, may_cancel=may_cancel))
         try:
-            await asyncio.wait((carrying, hearing), return_when=asyncio.FIRST_COMPLETED)
-            return carrying.result() if carrying.done() else hearing.result()
+            await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
+            return sender.result() if sender.done() else receiver.result()
         finally:
-            carrying.cancel()
-            hearing.cancel()
-            await asyncio.gather(carrying, hearing, return_exceptions=True)
+            sender.cancel()
+            receiver.cancel()
+            await asyncio.gather(sender, receiver, return_exceptions=True)
 
     async def send(self, data: bytes) -> None:
-        async with self._sending:  # messages do not go into one another
+        async with self._send_lock:  # the streaming and the receiving task both send
             await super().send(data)
 
     async def _open(self) -> None:
-        """Do nothing: it is open before anything is known of the run."""
+        """Do nothing: the upgrade has been the response."""
 
     async def _write(self, piece: bytes | memoryview) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -172,36 +190,35 @@ class Socket(Connection):
         self._transport.write(piece)
 
     def _pieces(self, data: bytes, max_bytes: int) -> Iterator[bytes | memoryview]:
-        return websocket.split_between_frames(
-            data, max_bytes
-        )  # a pong may go between two frames, not into one
+        # Whole frames, since a pong may follow a message that was cut off, but not a part of a frame.
+        return websocket.split_between_frames(data, max_bytes)
 
     async def _send_keepalive(self) -> None:
-        if not self._answered:
+        if not self._peer_active:
             raise StalledReaderError
-        self._answered = False
+        self._peer_active = False
         await super()._send_keepalive()
 
-    async def _hear(self, run_id: str, *, may_cancel: bool) -> None:
-        """Do what the client says, until it leaves."""
-        while (text := await self._next_text()) is not None:
+    async def _receive_commands(self, run_id: str, *, may_cancel: bool) -> None:
+        """Execute the client's commands until it leaves."""
+        while (text := await self._receive_text()) is not None:
             try:
-                said = _decoder.decode(text)
+                command = _commands.decode(text)
             except (ValueError, RecursionError):
                 raise InvalidRequest('send {"type":"cancel","reason":"…"} or {"type":"ping"}') from None
-            if isinstance(said, _Ping):
+            if isinstance(command, _Ping):
                 await self.send(_PONG)
             elif not may_cancel:
                 raise Forbidden("this run may be read here, not cancelled")
-            elif not self._asked_to_cancel:
-                self._asked_to_cancel = True
-                await self._service.backend.request_cancel(run_id, said.reason)
+            elif not self._cancel_requested:
+                self._cancel_requested = True
+                await self._service.backend.request_cancel(run_id, command.reason)
 
-    async def _next_text(self) -> str | None:
-        """Return the client's next message, None when it has left or is closed for what it sent."""
+    async def _receive_text(self) -> str | None:
+        """Return the client's next text message, None once it has left or broken the protocol."""
         while True:
             message = await self._response.receive()
-            self._answered = True
+            self._peer_active = True
             match message.type:
                 case WSMsgType.TEXT:
                     return str(message.data)
@@ -213,11 +230,11 @@ class Socket(Connection):
                     pass
                 case _:
                     return None
-            await asyncio.sleep(0)  # what has come already is read without waiting, however much it is
+            await asyncio.sleep(0)  # receive() does not yield while messages are buffered
 
-    async def _refuse(self, failure: DockrionError) -> None:
+    async def _close_refused(self, failure: DockrionError) -> None:
         body = {"type": "refused", **msgspec.to_builtins(error_body(failure, self._service.redactor))}
-        code = _CODES_OF_STATUSES.get(failure.status, WSCloseCode.INTERNAL_ERROR)
+        code = _CODE_OF_STATUS.get(failure.status, WSCloseCode.INTERNAL_ERROR)
         if isinstance(failure, PolicyViolation):
             code = _NOT_ALLOWED
         elif isinstance(failure, ServiceUnavailable) and self._service.runs.draining:
@@ -226,16 +243,46 @@ class Socket(Connection):
         await self._close(code, failure.code)
 
     async def _close(self, code: int, reason: str) -> None:
-        """Close, and let the client have what was written, if it takes it."""
+        """Close, giving the client time to take what was written."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._service.write_seconds):
                 await self._response.close(code=code, message=reason.encode())
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.abort()
 
-    def _refuse_other_origins(self) -> None:
-        """Return if no page asks, or one that may: no browser asks first, as it does for `fetch`."""
+    def _check_origin(self) -> None:
+        """Raise `Forbidden` for a page of another origin: browsers have no preflight for WebSockets."""
         origin = self.request.headers.get(hdrs.ORIGIN)
         allowed = allowed_origins(self._service.dockfile)
         if origin is not None and origin not in allowed and "*" not in allowed:
             raise Forbidden("pages of this origin may not connect; see expose.cors.origins")
+
+
+async def _watch(socket: Socket) -> Control | None:
+    request = socket.request
+    after = parameters.position(request)
+    timeout = parameters.timeout(request)
+    access = request.app[SERVICE].access
+    run = await access.readable_run(request)
+    caller = request[CALLER]
+    owns = not access.protected or (caller is not None and caller.owner == run.owner)
+    return await socket.serve_run(run.run_id, after, timeout=timeout, may_cancel=owns)
+
+
+async def _invoke(socket: Socket) -> Control | None:
+    request = socket.request
+    request.app[SERVICE].runs.ready_agent()
+    cancel_on_disconnect = cancels_on_disconnect(request)
+    text = await socket.receive_first(request.app[SERVICE].dockfile.limits.body_timeout)
+    if not isinstance(text, str):
+        return text
+    data = text.encode()
+    call = await payloads.validated_call(request, payloads.decode_payload(request, data), len(data))
+    run_id = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    last_frame = None
+    try:
+        last_frame = await socket.serve_run(run_id, 0, timeout=None, may_cancel=True)
+        return last_frame
+    finally:
+        if cancel_on_disconnect:
+            cancel_unless_resumable(request, run_id, last_frame)
