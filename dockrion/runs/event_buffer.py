@@ -1,4 +1,18 @@
-"""What a run's agent says, numbered as it is emitted, until it is stored."""
+"""The events that a run's agent has emitted, numbered and encoded, until they are stored.
+
+A buffer is in one of four states, and never goes back:
+
+    state      what may be published     threads wait for room   left by
+    OPEN       everything                yes                     stop, seal, end
+    STOPPED    everything: async code    no: their next emit     seal, end
+               may emit while it         raises
+               cleans up
+    SEALED     the terminal event        no                      end
+    ENDED      nothing                   no                      -
+
+`stop` is the run's: a cancel, a limit or a shutdown. `seal` is the agent's end, or the end of
+the time it has for that. `end` is the terminal event, or that there will be none.
+"""
 
 import asyncio
 import threading
@@ -6,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,34 +28,59 @@ from dockrion import events
 from dockrion.events import Entry
 from dockrion.runs.outcome import Stop
 
-if TYPE_CHECKING:  # those who have no policies do without
+if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import RunTextFilter
 
 BUFFER_EVENTS = 256
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
+Fields = dict[str, Any]
 _TOKEN = "token"  # noqa: S105  an event's type
 _LIMIT = Stop("limit")
 
 
+class State(Enum):
+    """What a buffer accepts; see the module's docstring."""
+
+    OPEN = auto()
+    STOPPED = auto()
+    SEALED = auto()
+    ENDED = auto()
+
+
+class Signal(Enum):
+    """What changes a buffer's state."""
+
+    STOP = auto()
+    SEAL = auto()
+    END = auto()
+
+
+# Module names, because `publish` runs per event and looks them up faster than members of an enum.
+_OPEN, _STOPPED, _SEALED, _ENDED = State
+_TRANSITIONS: dict[tuple[State, Signal], State] = {  # any other pair changes nothing
+    (_OPEN, Signal.STOP): _STOPPED,
+    (_OPEN, Signal.SEAL): _SEALED,
+    (_OPEN, Signal.END): _ENDED,
+    (_STOPPED, Signal.SEAL): _SEALED,
+    (_STOPPED, Signal.END): _ENDED,
+    (_SEALED, Signal.END): _ENDED,
+}
+
+
 class EventBuffer:
-    """Takes events from any thread, in one order, for whoever stores them.
+    """Takes events from any thread, in one order, for the one writer of the run's log.
 
     Args:
         run_id: The run.
-        loop: The event loop that makes this, and that stores the events.
-        wake: Called when there is something to store.
-        stop: Called when the agent has to stop, since it said too much.
-        batch: The most events that are stored at once, and that wait before agents have to. A
-            part of the backend's window, so that readers who keep up see every event.
-        max_event_bytes: How large an event may be, the terminal one excepted.
-        max_events: How many there may be before the terminal one.
-        text_filter: What the agent's text_filter go through, None for nothing.
-
-    Attributes:
-        run_id: As it was given.
-        text_filter: As it was given.
-        wake: As it was given.
+        loop: The running event loop, on which the events are stored.
+        wake: Called on that loop when there is something to store.
+        stop: Called on that loop when the agent has to stop: it broke a policy or a limit.
+        batch: The most events that are stored at once, and that are buffered before agents have
+            to wait. A part of the backend's window, so that readers who keep up see every event.
+        max_event_bytes: The size limit of an event, the terminal one excepted.
+        max_events: The most events before the terminal one.
+        text_filter: Filters the agent's texts, None for no filter.
     """
 
     def __init__(
@@ -65,120 +105,117 @@ class EventBuffer:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
+        self._state = _OPEN
         self._sequence = 0
         self._pending: deque[Entry] = deque()
-        self._changes: dict[int, dict[str, Any]] = {}  # by the sequence of the event they come with
-        self._closed = False
-        self._ended = False
-        self._stopped = False
+        self._changes: dict[int, Fields] = {}  # of the run's record, by the sequence of their event
         self._room = asyncio.Event()
         self._thread_room: threading.Condition | None = None  # most runs never have a thread wait
 
     @property
     def pending(self) -> bool:
-        """Whether something waits to be stored."""
+        """Whether there are events to store."""
         return bool(self._pending)
 
     @property
     def full(self) -> bool:
-        return len(self._pending) >= self._batch and not self._closed
+        """Whether agents have to wait before they emit more."""
+        return len(self._pending) >= self._batch and not self.closed
 
     @property
     def closed(self) -> bool:
-        """Whether what the agent says is dropped."""
-        return self._closed
+        """Whether no more events of the agent are accepted."""
+        return self._state is _SEALED or self._state is _ENDED
 
     @property
     def ended(self) -> bool:
         """Whether the terminal event was published, or never will be."""
-        return self._ended
+        return self._state is _ENDED
 
     @property
     def on_loop(self) -> bool:
         """Whether the caller runs on the buffer's own event loop."""
         return threading.get_ident() == self._loop_thread
 
-    def publish(self, event_type: str, fields: dict[str, Any], **changes: Any) -> None:
-        """Number, encode and buffer one event. Dropped when the run is over.
+    def publish(self, event_type: str, fields: Fields, **record_changes: Any) -> None:
+        """Number, encode and buffer one event. Dropped if the state does not allow it.
 
         Args:
             event_type: A type that passes the filter.
-            fields: Its own fields, already checked.
-            changes: Fields of the run's record that change with this event.
+            fields: Its own fields, validated.
+            record_changes: What changes in the run's record when this event is stored.
 
         Raises:
-            jsonable.NotJSON: A field has no JSON form; the event takes no number.
-            ValueError: It is larger than an event may be; it takes no number.
+            json_encoding.NotJSON: A field has no JSON form; the event takes no number.
+            ValueError: It exceeds `max_event_bytes`; it takes no number.
         """
         text_filter = self.text_filter
         if text_filter is not None and event_type in events.MANDATORY:
             text_filter = None
         if text_filter is not None:
-            # What is refused was never said; what is masked may be larger than it was.
+            # Refuse before filtering: the filter must not see text that is never emitted, and
+            # a mask may be longer than the text that it replaces.
             data = events.encode(event_type, self.run_id, 0, datetime.now(UTC), fields)
             if len(data) > self._max_event_bytes:
                 raise self._too_large(data)
             if event_type != _TOKEN:
                 fields = text_filter.mask_fields(event_type, fields)
         with self._lock:
-            news = self._publish(event_type, fields, changes, text_filter)
-        if isinstance(news, Stop):
-            self._on_loop_soon(partial(self._stop, news))
-        elif news:
-            self._on_loop_soon(self.wake)
+            wake_or_stop = self._publish(event_type, fields, record_changes, text_filter)
+        if isinstance(wake_or_stop, Stop):
+            self._call_on_loop(partial(self._stop, wake_or_stop))
+        elif wake_or_stop:
+            self._call_on_loop(self.wake)
 
-    def publish_rest(self) -> None:
-        """Publish what was held back of the tokens: there will be no more."""
+    def publish_held_back(self) -> None:
+        """Publish the text that the filter has held back, when there will be no more tokens."""
         if self.text_filter is None:
             return
         with self._lock:
             rest = self.text_filter.end_tokens()
-            if rest and self.text_filter.violation is None and not self._ended:
+            if rest and self.text_filter.violation is None and self._state is not _ENDED:
                 self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
-        self._on_loop_soon(self.wake)
+        self._call_on_loop(self.wake)
 
-    def take(self) -> tuple[list[Entry], dict[str, Any]]:
-        """Return the next events to be stored, and what changes in the run's record with them."""
-        changes: dict[str, Any] = {}
+    def pop_batch(self) -> tuple[list[Entry], Fields]:
+        """Return the next events to store, and what changes in the run's record with them."""
+        record_changes: Fields = {}
         with self._lock:
             pending, was_full = self._pending, self.full
             if len(pending) <= self._batch:
-                taken = list(pending)
+                batch = list(pending)
                 pending.clear()
             else:
-                taken = [pending.popleft() for _ in range(self._batch)]
-            while self._changes and (sequence := next(iter(self._changes))) <= taken[-1].sequence:
-                changes |= self._changes.pop(sequence)
+                batch = [pending.popleft() for _ in range(self._batch)]
+            while self._changes and (sequence := next(iter(self._changes))) <= batch[-1].sequence:
+                record_changes |= self._changes.pop(sequence)
             if was_full:
                 self._release_waiters()
-        return taken, changes
+        return batch, record_changes
 
     def _publish(
-        self,
-        event_type: str,
-        fields: dict[str, Any],
-        changes: dict[str, Any],
-        text_filter: "RunTextFilter | None",
+        self, event_type: str, fields: Fields, changes: Fields, text_filter: "RunTextFilter | None"
     ) -> Stop | bool:
-        """Add an event; tell whether that is news to who stores it, or why the agent has to stop.
+        """Add an event; return whether to wake the writer, or why the agent has to stop.
 
-        Called with the lock.
+        The caller holds the lock.
         """
-        if self._ended or (self._closed and event_type not in events.TERMINAL):
+        terminal = event_type in events.TERMINAL
+        if self._state is not _OPEN and (self._state is _ENDED or (self.closed and not terminal)):
             return False
-        if self._sequence >= self._max_events and event_type not in events.TERMINAL:
+        if self._sequence >= self._max_events and not terminal:
             return _LIMIT
         if text_filter is not None:
-            said = text_filter.filter_token(fields) if event_type == _TOKEN else fields
+            filtered = text_filter.filter_token(fields) if event_type == _TOKEN else fields
             if text_filter.violation is not None:
                 return Stop("violation", text_filter.violation)
-            if said is None:
+            if filtered is None:
                 return False
-            fields = said
+            fields = filtered
         return self._add(event_type, fields, changes)
 
-    def _add(self, event_type: str, fields: dict[str, Any], changes: dict[str, Any]) -> bool:
-        """Add an event to the buffer; tell whether that is news to who stores it. Called with the lock."""
+    def _add(self, event_type: str, fields: Fields, changes: Fields) -> bool:
+        """Append an event; return whether to wake the writer. The caller holds the lock."""
         sequence = self._sequence + 1
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
@@ -190,72 +227,72 @@ class EventBuffer:
         if changes:
             self._changes[sequence] = changes
         if terminal:
-            self._closed = self._ended = True
-            self._release_waiters()
-        return len(self._pending) == 1 or self._closed
+            self._advance(Signal.END)
+        return len(self._pending) == 1 or terminal
 
     def _too_large(self, data: bytes) -> ValueError:
-        most = self._max_event_bytes
-        return ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {most}")
-
-    def seal(self) -> None:
-        """Take no more events but the terminal one, and let go of whoever waits for room."""
-        with self._lock:
-            self._closed = True
-            self._release_waiters()
-
-    def close(self) -> None:
-        """Take no more events at all."""
-        self.seal()
-        self._ended = True
-        self._on_loop_soon(self.wake)
+        limit = self._max_event_bytes
+        return ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {limit}")
 
     def release_threads(self) -> None:
-        """Let threads that wait for room go on: their run is stopped, and they are to notice."""
+        """Wake threads that wait for room: their run is stopped, and their next emit raises."""
         with self._lock:
-            self._stopped = True
-            self._release_waiters()
+            self._advance(Signal.STOP)
+
+    def seal(self) -> None:
+        """Accept only the terminal event, and wake everyone who waits for room."""
+        with self._lock:
+            self._advance(Signal.SEAL)
+
+    def close(self) -> None:
+        """Accept no more events at all."""
+        with self._lock:
+            self._advance(Signal.END)
+        self._call_on_loop(self.wake)
+
+    def _advance(self, signal: Signal) -> None:
+        """Change the state, and wake everyone who waits for room. The caller holds the lock."""
+        self._state = _TRANSITIONS.get((self._state, signal), self._state)
+        self._release_waiters()
 
     async def wait_for_room(self) -> None:
         """Wait while the buffer is full, on any event loop."""
         if self.on_loop:
-            await self._until(lambda: not self.full)
+            await self._wait_until(lambda: not self.full)
         else:
-            waiting = self._until(self._thread_may_go)
+            waiting = self._wait_until(self._threads_may_go)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, self._loop))
 
-    def publish_blocking(self, event_type: str, fields: dict[str, Any]) -> None:
-        """Publish as a thread, which waits while the buffer is full.
+    def publish_blocking(self, event_type: str, fields: Fields) -> None:
+        """Publish an event; block the thread while the buffer is full.
 
         Raises:
-            BufferError: On the event loop itself, which cannot wait, far too much is buffered.
+            BufferError: On the event loop itself, which cannot wait, too many events are buffered.
         """
         if self.on_loop and len(self._pending) >= UNYIELDING_EVENTS:
-            raise BufferError(
-                f"{UNYIELDING_EVENTS} events wait to be stored: use the async emit, with await, here"
-            )
+            raise BufferError(f"{UNYIELDING_EVENTS} events wait to be stored; use the async emit, with await")
         self.publish(event_type, fields)
         if self.full and not self.on_loop:
             with self._lock:
                 if self._thread_room is None:
                     self._thread_room = threading.Condition(self._lock)
-                self._thread_room.wait_for(self._thread_may_go)
+                self._thread_room.wait_for(self._threads_may_go)
 
-    def _thread_may_go(self) -> bool:
-        return self._stopped or not self.full
+    def _threads_may_go(self) -> bool:
+        return self._state is _STOPPED or not self.full
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self._room.clear()
             await self._room.wait()
 
     def _release_waiters(self) -> None:
-        """Make everybody look whether they still have to wait. Called with the lock."""
+        """Make everyone who waits for room check again. The caller holds the lock."""
         if self._thread_room is not None:
             self._thread_room.notify_all()
-        self._on_loop_soon(self._room.set)
+        self._call_on_loop(self._room.set)
 
-    def _on_loop_soon(self, callback: Callable[[], object]) -> None:
+    def _call_on_loop(self, callback: Callable[[], object]) -> None:
         if self.on_loop:
             callback()
         else:

@@ -89,7 +89,7 @@ class LogWriter:
 
     def _take(self) -> bool:
         """Add the next events to what is not stored yet; tell whether there were some."""
-        taken, changes = self._buffer.take()
+        taken, changes = self._buffer.pop_batch()
         if not taken:
             return False
         run, entries = self._batch

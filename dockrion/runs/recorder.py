@@ -117,7 +117,7 @@ class RunRecorder:
             ended_at: When it ended, None for now.
             metadata: What the record says of this run besides.
         """
-        buffer.publish_rest()
+        buffer.publish_held_back()
         result = await self.checked(buffer.run_id, result, buffer.text_filter)
         event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
         ended_at = ended_at or datetime.now(UTC)

@@ -49,7 +49,7 @@ async def publishing(
 
 
 async def ended(bench: Bench) -> list[Entry]:
-    bench.buffer.publish_rest()
+    bench.buffer.publish_held_back()
     return await bench.end()
 
 
@@ -171,7 +171,7 @@ async def test_past_the_limit_of_events_nothing_is_said() -> None:
 async def test_a_token_that_comes_after_the_rest_is_not_said() -> None:
     async with publishing([SECRET]) as bench:
         bench.token("secret-12")
-        bench.buffer.publish_rest()
+        bench.buffer.publish_held_back()
         bench.token("34")
         log = await ended(bench)
     assert contents(log) == ["secret-12"]
