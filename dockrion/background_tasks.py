@@ -1,4 +1,4 @@
-"""Tasks that run beside the code that starts them, and the owner that ends them."""
+"""Background tasks: references to them, and their cancellation."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -9,7 +9,7 @@ _CANCEL_AGAIN_SECONDS = 0.02
 
 
 class BackgroundTasks:
-    """Holds tasks until they are done: the event loop itself keeps only weak references."""
+    """Keeps references to tasks until they are done; the event loop keeps only weak ones."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -21,17 +21,17 @@ class BackgroundTasks:
         return iter(tuple(self._tasks))
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a coroutine in a task of its own."""
+        """Run a coroutine as a task."""
         return self.track(asyncio.create_task(coroutine))
 
     def track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
-        """Hold a task until it is done."""
+        """Keep a reference to a task until it is done."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def cancel(self, timeout: float) -> None:  # noqa: ASYNC109  a bound, not a deadline
-        """Cancel every task, and wait until they are done.
+        """Cancel all tasks and wait for them to finish.
 
         Args:
             timeout: The longest wait, in seconds.

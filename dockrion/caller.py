@@ -1,20 +1,20 @@
-"""Who asks."""
+"""The identity of an authenticated caller."""
 
 import msgspec
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who proved who they are.
+    """An authenticated caller.
 
     Attributes:
-        user_id: Who: the subject of a token, or the name of an API key.
-        name: Their name, or None.
-        email: Their e-mail address, or None.
-        roles: Their roles.
-        permissions: What they may do.
-        scopes: The scopes of their token.
-        tenant_id: Whom they belong to, or None.
-        expires_at: When the proof ends, in seconds since the epoch; None for never.
+        user_id: The subject of the token, or the name of the API key.
+        name: The caller's name, or None.
+        email: The caller's e-mail address, or None.
+        roles: The caller's roles.
+        permissions: What the caller may do.
+        scopes: The scopes of the token.
+        tenant_id: The caller's tenant, or None.
+        expires_at: When the credentials expire, in seconds since the epoch; None for never.
     """
 
     user_id: str
@@ -28,5 +28,5 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def owner(self) -> str:
-        """What a run of theirs is marked with. JSON, so that no two callers share a mark."""
+        """The owner recorded with the caller's runs; JSON, so that no two callers have the same."""
         return msgspec.json.encode([self.tenant_id, self.user_id]).decode()

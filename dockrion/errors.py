@@ -5,7 +5,7 @@ Agents raise none of these: an agent's exception becomes an outcome (see `dockri
 
 from typing import Any, ClassVar
 
-# Codes that stand only in `error` events; `error` events otherwise use the code of an exception below.
+# Error codes that occur only in `error` events. All other codes are those of the exceptions below.
 SHUTDOWN = "SHUTDOWN"
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 PRODUCER_TIMEOUT = "PRODUCER_TIMEOUT"
@@ -13,17 +13,22 @@ WORKER_LOST = "WORKER_LOST"
 
 
 class DockrionError(Exception):
-    """A failure that has an answer for the caller.
+    """A failure that is reported to the caller.
 
     Args:
-        message: What happened and what the caller can do about it.
-        details: Anything JSON that helps the caller, or None.
-        headers: HTTP headers that go with the answer.
+        message: What happened, and what the caller can do about it.
+        details: A JSON value with further information, or None.
+        headers: Headers of the HTTP response.
+
+    Attributes:
+        status: The HTTP status.
+        code: The error code.
+        retry_after: Seconds after which the caller may retry, or None.
     """
 
     status: ClassVar[int] = 500
     code: str = "INTERNAL_ERROR"
-    retry_after: ClassVar[int | None] = None  # seconds
+    retry_after: ClassVar[int | None] = None
 
     def __init__(self, message: str, *, details: Any = None, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -76,8 +81,8 @@ class Conflict(DockrionError):
 
 class RunExists(Conflict):
     def __init__(self, run_id: str) -> None:
-        where = {"run_id": run_id, "events_url": f"/runs/{run_id}/events"}
-        super().__init__(f"run {run_id!r} exists", details=where)
+        details = {"run_id": run_id, "events_url": f"/runs/{run_id}/events"}
+        super().__init__(f"run {run_id!r} exists", details=details)
 
 
 class Gone(DockrionError):
@@ -125,7 +130,7 @@ class InvalidOutput(DockrionError):
 
 
 class AgentPolicyViolation(DockrionError):
-    status, code = 500, "POLICY_VIOLATION"  # by the agent, not by the caller
+    status, code = 500, "POLICY_VIOLATION"  # by the agent; PolicyViolation: by the caller
 
 
 class ServiceUnavailable(DockrionError):
@@ -137,24 +142,24 @@ class AgentTimedOut(DockrionError):
 
 
 class BackendError(Exception):
-    """The log refused a write; the writer, not the caller, has to act."""
+    """A run log operation failed in a way that its caller, not the HTTP client, must handle."""
 
 
 class RunClosed(BackendError):
-    """The run already has its terminal event: nothing may follow it."""
+    """The run already has its terminal event, so nothing can be appended."""
 
 
 class SequenceConflict(BackendError):
-    """The batch does not continue the log: another writer was here."""
+    """The batch does not continue the log: another writer has appended to it."""
 
 
 class CorruptLog(BackendError):
-    """What is stored is nothing that this service has stored."""
+    """Stored data does not have the format that this service writes."""
 
 
 class StartError(Exception):
     """The service cannot start.
 
     Args:
-        message: A line for each thing that is wrong: what, where, and what to do.
+        message: One line per problem: what, where, and what to do about it.
     """

@@ -1,4 +1,4 @@
-"""Run ids: ours, the Dockfile's generator's, or the caller's."""
+"""Run ids: their form, and the generator of default ids."""
 
 import os
 import re
@@ -12,20 +12,20 @@ RUN_ID_HEADER = "X-Run-Id"  # of a response whose stream belongs to a run
 
 
 def validate_run_id(run_id: str) -> str:
-    """Return a run id that came from outside.
+    """Return a run id from a request unchanged.
 
     Raises:
-        InvalidRequest: It is malformed.
+        InvalidRequest: The id is malformed.
     """
     if not RUN_ID_PATTERN.fullmatch(run_id):
         raise InvalidRequest(
-            "bad run id: 1 to 128 letters, digits, '-' and '_', the first a letter or a digit"
+            "invalid run id: expected 1 to 128 letters, digits, '-' and '_', starting with a letter or digit"
         )
     return run_id
 
 
 def uuid7() -> str:
-    """Return a new UUID that sorts by the time it was made (RFC 9562, version 7)."""
+    """Return a new UUID that sorts by creation time (RFC 9562, version 7)."""
     time_ms = f"{time.time_ns() // 1_000_000:012x}"
     random = os.urandom(10).hex()
     variant = "89ab"[int(random[3], 16) & 3]

@@ -1,7 +1,8 @@
-"""Any value an agent may hold, as JSON bytes.
+"""JSON encoding of arbitrary Python values that agents emit and return.
 
-msgspec knows datetimes, dataclasses, sets, bytes, decimals, UUIDs and enums; what it does
-not know is converted here. What cannot be JSON is named by its path.
+msgspec encodes datetimes, dataclasses, sets, bytes, decimals, UUIDs and enums itself; `_convert` adds
+pydantic models, numpy values, LangChain messages and common containers. The error for a value that has no
+JSON form names the path of the innermost part that cannot be encoded.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,15 +12,15 @@ from typing import Any
 
 import msgspec
 
-NOT_ENCODABLE = "it holds what is no JSON, or is nested too deeply"
+NOT_ENCODABLE = "it contains a value that is not JSON, or is nested too deeply"
 
 
 class NotJSON(TypeError):
     """A value that has no JSON form.
 
     Args:
-        path: Where it stands, such as `data.items[2]`.
-        reason: Why it cannot be converted.
+        path: The path of the value, such as `data.items[2]`.
+        reason: Why it cannot be encoded.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -32,46 +33,46 @@ def encode(value: Any, name: str = "value") -> bytes:
     """Encode a value as JSON.
 
     Args:
-        value: Anything. Its own conversions may run, and may do whatever they like.
-        name: What the value is called in an error.
+        value: Any value. Encoding may run its own conversion methods, which may raise anything.
+        name: The value's name in an error.
 
     Returns:
         UTF-8 JSON on one line.
 
     Raises:
-        NotJSON: Some part of the value has no JSON form.
+        NotJSON: A part of the value has no JSON form.
     """
-    failure = _failure(value)
-    if isinstance(failure, bytes):
-        return failure
-    raise _locate(value, name) or NotJSON(name, failure)
+    result = _encode_or_reason(value)
+    if isinstance(result, bytes):
+        return result
+    raise _locate(value, name) or NotJSON(name, result)
 
 
 def safe_str(value: Any) -> str:
-    """Return a value as text, also where its class, code of the agent's, fails to say it."""
+    """Return `str(value)`, or a placeholder if the value's own `__str__` raises."""
     try:
         return str(value)
-    except (Exception, SystemExit) as broken:
-        return f"<{type(value).__name__}, whose text cannot be had: {type(broken).__name__}>"
+    except (Exception, SystemExit) as error:
+        return f"<{type(value).__name__}: __str__ raised {type(error).__name__}>"
 
 
-def _dumped(model: Any) -> Any:
+def _dump_model(model: Any) -> Any:
     try:
         return model.model_dump(mode="json")
-    except Exception:  # this mode refuses what the other leaves to us, such as numpy's values
+    except Exception:  # this mode rejects values that `_convert` handles, such as numpy's
         return model.model_dump()
 
 
 def _convert(value: Any) -> Any:
-    """Turn a value that msgspec does not know into one that it knows."""
-    kind = type(value)  # asked instead of the value, since mocks have every attribute
+    """Convert a value of a type that msgspec does not support."""
+    kind = type(value)  # not the value, as mocks have every attribute
     if hasattr(kind, "model_dump"):  # pydantic models, LangChain messages among them
-        return _dumped(value)
+        return _dump_model(value)
     if hasattr(kind, "dtype") and hasattr(kind, "tolist"):  # numpy scalars and arrays
         return value.tolist()
-    for known in _SUBCLASSED:
-        if isinstance(value, known):
-            return known(value)
+    for base in _BASES:
+        if isinstance(value, base):
+            return base(value)
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, Mapping):
@@ -83,30 +84,30 @@ def _convert(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_SUBCLASSED: tuple[type[Any], ...] = (str, int, float, bytes)  # msgspec takes them, not their subclasses
+_BASES: tuple[type[Any], ...] = (str, int, float, bytes)  # msgspec does not encode their subclasses
 _encoder = msgspec.json.Encoder(enc_hook=_convert)
 _MAX_DEPTH = 64
 
 
-def _failure(value: Any) -> bytes | str:
-    """Return a value's JSON, or why it has none."""
+def _encode_or_reason(value: Any) -> bytes | str:
+    """Return a value's JSON, or the reason why it cannot be encoded."""
     try:
         encoded = _encoder.encode(value)
-        if b"\n" in encoded or b"\r" in encoded:  # from a msgspec.Raw: nothing else leaves them in
+        if b"\n" in encoded or b"\r" in encoded:  # only a `msgspec.Raw` can contain them
             encoded = _encoder.encode(msgspec.json.decode(encoded))
     except RecursionError:
         return "it is nested too deeply, or contains itself"
     except UnicodeEncodeError:
-        return "it holds text that is not valid Unicode"
-    except (Exception, SystemExit) as error:  # a conversion is the agent's code
+        return "it contains text that is not valid Unicode"
+    except (Exception, SystemExit) as error:  # conversion methods are the agent's code
         return safe_str(error) or type(error).__name__
     return encoded
 
 
 def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:
-    """Find the innermost part of a value that cannot be encoded."""
-    failure = _failure(value)
-    if isinstance(failure, bytes):
+    """Return the error of the innermost part that cannot be encoded, or None if the value can be."""
+    result = _encode_or_reason(value)
+    if isinstance(result, bytes):
         return None
     parts: list[tuple[str, Any]] = []
     if depth < _MAX_DEPTH and isinstance(value, Mapping):
@@ -117,6 +118,6 @@ def _locate(value: Any, path: str, depth: int = 0) -> NotJSON | None:
     elif depth < _MAX_DEPTH and isinstance(value, list | tuple):
         parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     for part_path, part in parts:
-        if (found := _locate(part, part_path, depth + 1)) is not None:
-            return found
-    return NotJSON(path, failure)
+        if (error := _locate(part, part_path, depth + 1)) is not None:
+            return error
+    return NotJSON(path, result)

@@ -1,4 +1,4 @@
-"""Values against the JSON Schemas of the Dockfile."""
+"""Validation of values against the Dockfile's JSON Schemas."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ import msgspec
 
 from dockrion.redaction import Redactor
 
-# Listing takes about 12 µs a violation and cannot be interrupted: a hostile body of 10 MiB
-# would hold the event loop for a minute.
-_LIST_ALL_BYTES = 64 * 1024
-_MAX_MESSAGE = 300
+# Collecting violations takes about 12 µs each and cannot be interrupted: for a hostile body of
+# 10 MiB it would block the event loop for a minute.
+_MAX_LISTED_BYTES = 64 * 1024
+_MAX_MESSAGE = 300  # characters
 
 
 def refuse_remote(uri: str) -> Any:
-    """Refuse to load a schema from elsewhere: neither the network nor files are looked at.
+    """Refuse to load a schema from the network or a file.
 
     Args:
-        uri: What a `$ref` points to.
+        uri: The target of a `$ref`.
 
     Raises:
         ValueError: Always.
@@ -26,10 +26,10 @@ def refuse_remote(uri: str) -> Any:
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """One way in which a value breaks a schema.
+    """One violation of a schema.
 
     Attributes:
-        path: Where in the value, such as `$.items[2].name`.
+        path: Its location in the value, such as `$.items[2].name`.
         message: What is wrong there.
     """
 
@@ -38,11 +38,11 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Schema:
-    """A JSON Schema, compiled once. References outside of it are refused, never fetched.
+    """A compiled JSON Schema. External references are refused, never fetched.
 
     Args:
-        schema: The schema; the Dockfile's loading has checked it.
-        redactor: Masks secrets in what is said of values.
+        schema: The schema, checked when the Dockfile was loaded.
+        redactor: Masks secrets in messages that quote values.
     """
 
     def __init__(self, schema: dict[str, Any], redactor: Redactor) -> None:
@@ -50,7 +50,7 @@ class Schema:
         self._validator = jsonschema_rs.validator_for(schema, retriever=refuse_remote)
 
     def violations(self, value: Any, size: int) -> list[Violation]:
-        """Return every way in which a JSON value breaks the schema; of a large value, the first.
+        """Return all violations by a JSON value, or only the first if the value is large.
 
         Args:
             value: The decoded value.
@@ -59,20 +59,20 @@ class Schema:
         try:
             if self._validator.is_valid(value):
                 return []
-            if size <= _LIST_ALL_BYTES:
+            if size <= _MAX_LISTED_BYTES:
                 return [self._violation(error) for error in self._validator.iter_errors(value)]
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
             return [self._violation(error)]
-        except ValueError as error:  # how the validator says that a value is nested too deeply
+        except ValueError as error:  # raised for a value that is nested too deeply
             return [Violation("$", str(error))]
         return []
 
     def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
-        # Masked before it is cut: the beginning of a secret is not recognised.
+        # Masked before it is truncated: the beginning of a secret is not recognised.
         return Violation(json_path(error.instance_path), self._redactor.mask(error.message)[:_MAX_MESSAGE])
 
 
 def json_path(steps: list[str | int]) -> str:
-    """Return where a part of a JSON value is, such as `$.items[2].name`."""
+    """Return the JSONPath of a part of a value, such as `$.items[2].name`."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

@@ -1,4 +1,4 @@
-"""What Prometheus may ask."""
+"""Prometheus metrics."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,42 +15,42 @@ _PREFIX = "dockrion_"
 M = TypeVar("M", Counter, Histogram)
 _OUTCOMES = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 
-# For all metrics of a process; otherwise PROMETHEUS_MULTIPROC_DIR decides it, which may be there for
-# another program: the folder may be missing, or hold the numbers of another process.
+# Ignore PROMETHEUS_MULTIPROC_DIR unless `enable_multiprocess` is called: it may be set for another program,
+# and its directory may be missing or contain that program's files.
 values.ValueClass = values.MutexValue
 
 
 def enable_multiprocess(directory: str, number: int) -> None:
-    """Count together with other processes, from now on.
+    """Share metrics with the other worker processes.
 
     Args:
-        directory: Where each has its files.
-        number: This process's, which differs from the others'; it goes on where one that had the
-            same number ended.
+        directory: The directory of the metrics files.
+        number: The number of this process among the workers; a process that replaces another takes over its
+            number, and its files.
     """
-    Path(directory).mkdir(mode=0o700, exist_ok=True)  # what is old in /tmp may have been swept away
+    Path(directory).mkdir(mode=0o700, exist_ok=True)  # a cleaner of /tmp may have deleted it
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: number)
     Metrics.directory = directory
 
 
 def discard_process(directory: str, number: int) -> None:
-    """Leave out what a process that ended had at work.
+    """Remove the gauges of a process that ended.
 
     Args:
-        directory: Where it had its files.
-        number: The process's.
+        directory: The directory of the metrics files.
+        number: The number of the process.
     """
-    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  one process does without
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  memory: only needed with several processes
 
     mark_process_dead(number, directory)
 
 
 class Metrics:
-    """The service's counters, in a registry of its own.
+    """The metrics of the service.
 
     Attributes:
-        directory: Where processes share what they count, or None.
+        directory: The directory of the metrics files of all processes, or None with one process.
     """
 
     directory: ClassVar[str | None] = None
@@ -60,71 +60,71 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         request = ["method", "route"]
         self.requests = Counter(
-            "dockrion_requests", "HTTP requests answered.", [*request, "status"], registry=registry
+            "dockrion_requests", "HTTP requests completed.", [*request, "status"], registry=registry
         )
         self.request_seconds = Histogram(
             "dockrion_request_seconds",
-            "Seconds from a request to the end of its answer; streams are not counted.",
+            "Seconds from a request to the end of its response, without streams.",
             request,
             registry=registry,
         )
-        self.active_requests = _gauge("dockrion_active_requests", "HTTP requests at work.", registry)
+        self.active_requests = _gauge("dockrion_active_requests", "HTTP requests in progress.", registry)
         self.runs = Counter("dockrion_runs", "Runs that ended, by outcome.", ["outcome"], registry=registry)
-        self.active_runs = _gauge("dockrion_active_runs", "Runs accepted and not over.", registry)
+        self.active_runs = _gauge("dockrion_active_runs", "Runs accepted and not ended.", registry)
         self.output_errors = Counter(
-            "dockrion_output_errors", "Outputs that broke io_schema.output.", registry=registry
+            "dockrion_output_errors", "Outputs that violated io_schema.output.", registry=registry
         )
         self.events = Counter("dockrion_events", "Events stored, by type.", ["type"], registry=registry)
         self.open_streams = _gauge("dockrion_open_streams", "Event streams open.", registry)
         self.delivery_seconds = Histogram(
             "dockrion_event_delivery_seconds",
-            "Seconds from an agent's emit to the write to a reader, the newest event of each write.",
+            "Seconds from an agent's emit to the write to a reader, of the newest event of each write.",
             buckets=_DELIVERY_BUCKETS,
             registry=registry,
         )
 
     def count_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count a request that is over.
+        """Count a completed request.
 
         Args:
-            method: A known method.
+            method: The method; only known ones, as each makes a time series.
             route: The path's pattern.
-            status: As it was answered.
-            seconds: How long the answer took, None for a stream.
+            status: The status of the response.
+            seconds: The duration, or None for a stream.
         """
         self._labelled(self.requests, method, route, str(status)).inc()
         if seconds is not None:
             self._labelled(self.request_seconds, method, route).observe(seconds)
 
     def count_events(self, entries: Sequence[Entry]) -> None:
-        """Count events that are stored, and the end of their run if it is among them."""
+        """Count stored events, and the outcome of their run if one of them is terminal."""
         counts: dict[str, int] = {}
         for entry in entries:
             counts[entry.type] = counts.get(entry.type, 0) + 1
         for event_type, count in counts.items():
-            # Names are the agent's to make up; one label for all of them bounds the series.
+            # Agents choose the names of custom events: one label for all of them bounds the time series.
             label = "custom" if event_type.startswith(CUSTOM_PREFIX) else event_type
             self._labelled(self.events, label).inc(count)
         if entries and (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
             self._labelled(self.runs, outcome).inc()
 
     def _labelled(self, metric: M, *labels: str) -> M:
-        """Return a metric's child; the library's own look-up takes longer than the counting."""
+        """Return a metric's child; cached, as `labels()` takes longer than counting."""
         child = self._children.get((metric, labels))
         if child is None:
             child = self._children[metric, labels] = metric.labels(*labels)
         return child
 
     def exposition(self) -> bytes:
-        """Return all of it in the Prometheus text format."""
-        return generate_latest(self._registry if self.directory is None else _Shared(self.directory))
+        """Return all metrics in the Prometheus text format."""
+        return generate_latest(self._registry if self.directory is None else _AllProcesses(self.directory))
 
 
-class _Shared(Collector):
-    """The sums over all processes, without what agents count."""
+class _AllProcesses(Collector):
+    """The sums over all processes, without metrics that the agent's code defines."""
 
     def __init__(self, directory: str) -> None:
-        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415  as above
+        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415  memory, as above
 
         self._collector = MultiProcessCollector(None, directory)
 

@@ -80,7 +80,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name
         (asyncio.CancelledError("by itself"), "CancelledError: by itself"),
         (TimeoutError("mine"), "TimeoutError: mine"),
         (GeneratorExit(), "GeneratorExit"),
-        (UnspeakableError(), "UnspeakableError: <UnspeakableError, whose text cannot be had: RuntimeError>"),
+        (UnspeakableError(), "UnspeakableError: <UnspeakableError: __str__ raised RuntimeError>"),
         (ValueError("\ud800"), r"ValueError: \ud800"),
     ],
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
