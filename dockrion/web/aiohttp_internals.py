@@ -1,24 +1,34 @@
-"""Everything that relies on how aiohttp and aiohttp-cors work inside, beyond what they document.
+"""Everything on the server's side that relies on undocumented behaviour of aiohttp and aiohttp-cors.
 
 Each use says why it is there. tests/web/test_aiohttp_internals.py has a test for each, which fails
-when a new version of aiohttp changes what it relies on.
+when a new version of aiohttp changes what it relies on. What the HTTP client relies on stands in
+dockrion/http_client.py, by the same rule.
+
+One use is only explained here, because a function call would cost it for each reader of each event:
+`Connection._write_now` and `Socket._write` call `transport.write` on the transport of a response that
+is being streamed. aiohttp encodes a chunk or a WebSocket message again for each response; the bytes of
+an event are encoded once and written to all its readers. This relies on three things: `prepare` has
+sent the response's head; the response's own writer holds nothing back, so that the order of its writes
+and ours is kept; and the bytes are framed as aiohttp would frame them (`chunked`, wire/websocket.py).
 """
 
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import aiohttp_cors
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.log import server_logger
+from multidict import istr
 
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import DockrionError, InvalidRequest
+from dockrion.events import Entry
 from dockrion.redaction import Redactor
 from dockrion.web.responses import SERVER, error_response, internal_error
 
@@ -115,6 +125,29 @@ async def send_continue(request: web.Request) -> None:
     if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+
+
+@cache
+def chunked(encode: Callable[[Sequence[Entry]], bytes]) -> Callable[[Sequence[Entry]], bytes]:
+    """Return an encoder that adds the chunked transfer coding (RFC 9112, 7.1), as `response.write` does.
+
+    It is the same function for all readers of a framing, who thereby share the encoded bytes.
+    """
+
+    def encode_chunk(entries: Sequence[Entry]) -> bytes:
+        data = encode(entries)
+        return b"%x\r\n%s\r\n" % (len(data), data)
+
+    return encode_chunk
+
+
+def shared_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers whose names are not copied into each response that has them.
+
+    multidict keeps a name that is an `istr` as it is, and makes an `istr` of any other: 0.8 KiB for
+    each open stream.
+    """
+    return {istr(name): value for name, value in headers.items()}
 
 
 def take_cors_hooks(

@@ -1,22 +1,22 @@
 """Streams in the body of an HTTP response: SSE and NDJSON."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, hdrs, web
-from multidict import istr
 
-from dockrion.events import Entry
+from dockrion.web.aiohttp_internals import chunked, shared_headers
 from dockrion.web.streams import Connection
 from dockrion.wire import HttpFraming, ndjson, sse
 
-# Header names as aiohttp interns them: each response would hold a copy of any other.
-_HEADERS: dict[str, str] = {
-    hdrs.CACHE_CONTROL: "no-cache, no-transform",
-    hdrs.CONNECTION: "keep-alive",
-    hdrs.VARY: "Accept",
-    istr("X-Accel-Buffering"): "no",  # for nginx
-}
+_HEADERS = shared_headers(
+    {
+        hdrs.CACHE_CONTROL: "no-cache, no-transform",
+        hdrs.CONNECTION: "keep-alive",
+        hdrs.VARY: "Accept",
+        "X-Accel-Buffering": "no",  # nginx sends the stream on without buffering
+    }
+)
+
 MEDIA_TYPES: dict[str, HttpFraming] = {each.MEDIA_TYPE: each for each in (sse, ndjson)}
 
 
@@ -45,7 +45,7 @@ class HttpStream(Connection):
             del self.response.headers[hdrs.CONNECTION]
             self.response.force_close()
         else:
-            encode = _chunked(encode)
+            encode = chunked(encode)
         super().__init__(request, framing, encode)
 
     async def _open(self) -> None:
@@ -53,18 +53,3 @@ class HttpStream(Connection):
 
     async def _write(self, piece: bytes | memoryview) -> None:
         await self.response.write(piece)
-
-
-@cache
-def _chunked(encode: Callable[[Sequence[Entry]], bytes]) -> Callable[[Sequence[Entry]], bytes]:
-    """Return an encoder that wraps events in one chunk (RFC 9112, 7.1).
-
-    aiohttp chunks what goes through the response. `Connection` writes events past it, to encode them
-    once for all readers, so this has to be cached too.
-    """
-
-    def encode_chunk(entries: Sequence[Entry]) -> bytes:
-        data = encode(entries)
-        return b"%x\r\n%s\r\n" % (len(data), data)
-
-    return encode_chunk
