@@ -1,4 +1,4 @@
-"""What the README's examples need of curl, for machines without one that knows `--json`.
+"""What the guide's examples need of curl, for machines without one that knows `--json`.
 
 Tests put this in curl's place; where there is a curl of 7.82 or newer, that is used.
 """

@@ -1,6 +1,5 @@
-"""The README's JavaScript, in a browser."""
+"""The guide's JavaScript, in a browser."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ import pytest
 from dockrion import StreamContext
 from tests.browser.conftest import Visit
 from tests.conftest import Serve
+from tests.guide.pages import PAGES, blocks
 
 KEY = "a-key-that-is-long-enough"
-README = (Path(__file__).parents[2] / "README.md").read_text()
-STREAM, WATCH = re.findall(r"^```js\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+STREAM, WATCH = (block.text for page in PAGES for block in blocks(page, "js"))
 
 
 async def says(payload: dict[str, str], context: StreamContext) -> dict[str, str]:

@@ -1,0 +1,93 @@
+"""The README and the pages of the guide, taken apart: blocks of code, headings, links, tables."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.guide.services import ROOT
+
+GUIDE = ROOT / "dockrion/guide"
+PAGES = [ROOT / "README.md", *sorted(GUIDE.glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code.
+
+    Attributes:
+        language: `sh` is run, `console` starts what keeps running, `python` and `js` are files,
+            `yaml` is a Dockfile or a part of one, `text` after `sh` is what that prints.
+        text: What is in it.
+        output: The `text` block right after it, or nothing.
+    """
+
+    language: str
+    text: str
+    output: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """The name that the first line of a file gives it."""
+        return re.sub(r"^(#|//) ", "", self.text.splitlines()[0])
+
+
+@cache
+def read(page: Path) -> str:
+    return page.read_text()
+
+
+def name_of(page: Path) -> str:
+    return page.name if page.parent == GUIDE else f"/{page.name}"
+
+
+def page(name: str) -> Path:
+    return GUIDE / f"{name}.md"
+
+
+def blocks(page: Path, language: str | None = None) -> list[Block]:
+    """Return a page's blocks, of one language or of all."""
+    found: list[Block] = []
+    end = 0
+    for match in _BLOCK.finditer(read(page)):
+        is_output = match[1] == "text" and found and not read(page)[end : match.start()].strip()
+        if is_output and found[-1].language == "sh":
+            found[-1] = Block("sh", found[-1].text, match[2])
+        else:
+            found.append(Block(match[1], match[2]))
+        end = match.end()
+    return [block for block in found if language in (None, block.language)]
+
+
+def rows(page: Path, *header: str) -> list[list[str]]:
+    """Return the cells of the table with this header."""
+    text = read(page)
+    start = text.index("| " + " | ".join(header) + " |")
+    lines = text[start:].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def names(cell: str) -> list[str]:
+    """Return what a cell has in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def links(page: Path) -> Iterator[str]:
+    """Yield where a page's links lead."""
+    prose = _BLOCK.sub("", read(page))
+    yield from _LINK.findall(prose)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in _HEADING.findall(_BLOCK.sub("", read(page))):
+        text = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower())
+        anchor = text.replace(" ", "-")
+        assert anchor not in found, f"{page}: two headings are called {heading}"
+        found.add(anchor)
+    return found

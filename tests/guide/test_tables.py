@@ -1,0 +1,257 @@
+"""Every table of the guide says what the code says."""
+
+import argparse
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import dockrion.client
+from dockrion import StreamContext, client, errors, events
+from dockrion.auth.authenticator import Roles
+from dockrion.caller import Caller
+from dockrion.cli import _parser
+from dockrion.client import errors as client_errors
+from dockrion.dockfile.limits_structs import LimitsSpec
+from dockrion.dockfile.reference import table
+from dockrion.errors import DockrionError
+from dockrion.events import control_frames
+from dockrion.metrics import Metrics
+from dockrion.web import websocket
+from dockrion.web.app import create_app
+from dockrion.web.routes import routes
+from tests.guide.pages import PAGES, name_of, names, page, read, rows
+from tests.guide.services import ROOT
+from tests.support import dockfile
+
+EVERYTHING = {
+    "streaming": {"ingest": {"enabled": True}},
+    "expose": {"streaming": "websocket"},
+    "auth": {},
+}
+
+
+def first_names(cells: list[list[str]]) -> list[str]:
+    return [names(row[0])[0] for row in cells if names(row[0])]
+
+
+def test_the_fields_of_the_dockfile() -> None:
+    assert table().strip() in read(page("dockfile")), "run `python -m tests.guide`"
+
+
+def test_the_endpoints(tmp_path: Path) -> None:
+    app = create_app(dockfile(tmp_path, EVERYTHING))
+    served = {
+        f"{route.method} {route.resource.canonical}"
+        for route in app.router.routes()
+        if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
+    }
+    assert set(first_names(rows(page("http-api"), "method and path", "there when", "answers"))) == served
+
+
+def test_the_errors() -> None:
+    kinds = {
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DockrionError)
+    }
+    coded = {(str(kind.status), kind.code) for kind in kinds}
+    shown = rows(page("http-api"), "status", "code", "when")
+    assert {(row[0], names(row[1])[0]) for row in shown} == coded
+
+
+def test_the_codes_of_error_events() -> None:
+    only_in_events = {
+        value for name, value in vars(errors).items() if name.isupper() and isinstance(value, str)
+    }
+    assert set(first_names(rows(page("streaming"), "code", "when"))) == only_in_events
+
+
+def test_the_codes_that_troubleshooting_names() -> None:
+    kinds = [value for value in vars(errors).values() if inspect.isclass(value)]
+    too_many = {kind.code for kind in kinds if issubclass(kind, DockrionError) and kind.status == 429}
+    assert set(first_names(rows(page("troubleshooting"), "code", "cause", "to do"))) == too_many
+
+
+def test_the_events() -> None:
+    types = events.MANDATORY | events.CONFIGURABLE
+    own = {
+        name: [field for field in kind.__struct_fields__ if field not in events.COMMON_FIELDS]
+        for name, kind in types.items()
+    }
+    shown = rows(page("streaming"), "type", "fields", "note")
+    assert {names(row[0])[0]: names(row[1]) for row in shown[:-1]} == own
+
+
+def test_the_presets() -> None:
+    shown = rows(page("streaming"), "preset", "passes, beside what always passes")
+    assert {names(row[0])[0]: set(names(row[1])) for row in shown} == events.PRESETS
+
+
+def test_the_presets_that_changed() -> None:
+    shown = {row[0]: row[2] for row in rows(page("coming-from-0.0.3"), "preset", "0.0.3", "today")}
+    assert set(names(shown["`chat`"])) == events.PRESETS["chat"]
+    assert events.PRESETS["all"] - events.PRESETS["debug"] == {"custom"}
+
+
+def test_the_control_frames() -> None:
+    kinds = control_frames.Control.__subclasses__()
+    shown = first_names(rows(page("streaming"), "frame", "meaning"))
+    assert set(shown) == {str(kind.__struct_config__.tag) for kind in kinds}
+
+
+def test_the_close_codes() -> None:
+    shown = " ".join(row[0] for row in rows(page("streaming"), "close code", "when"))
+    codes = {int(code) for code in re.findall(r"\d+", shown)}
+    of_the_protocol = {1000, 1002, 1007, 1011}  # those of aiohttp, and what is no error of ours
+    ours = {*websocket._CODE_OF_CONTROL.values(), *websocket._CODE_OF_STATUS.values()}
+    assert codes == of_the_protocol | {int(code) for code in ours}
+
+
+def test_the_context() -> None:
+    shown = dict(names(row[0] + row[1]) for row in rows(page("agents"), "async", "sync twin"))
+    refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled"}
+    for declared, twin in shown.items():
+        assert declared == signature(StreamContext, declared.partition("(")[0])
+        assert hasattr(StreamContext, twin)
+    emits = {name for name in vars(StreamContext) if name.startswith("emit") or name == "checkpoint"}
+    assert {declared.partition("(")[0] for declared in shown} == emits - refused
+
+
+def signature(kind: type, name: str) -> str:
+    """Return how a method is called, without annotations and without what keeps arguments apart."""
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in inspect.signature(getattr(kind, name)).parameters.values()
+        if parameter.name != "self"
+    ]
+    return name + str(inspect.Signature(parameters))
+
+
+def test_the_metrics() -> None:
+    exposed = set(re.findall(r"^# HELP (\S+)", Metrics().exposition().decode(), re.MULTILINE))
+    created = {name for name in exposed if name.endswith("_created")}
+    assert set(first_names(rows(page("operations"), "metric", "what"))) == exposed - created
+
+
+def test_the_metrics_that_changed() -> None:
+    exposed = Metrics().exposition().decode()
+    for row in rows(page("coming-from-0.0.3"), "0.0.3", "today"):
+        if row[1].startswith("`dockrion_"):
+            assert f"# HELP {names(row[1])[0].partition('{')[0]} " in exposed
+
+
+def test_the_limits() -> None:
+    shown = first_names(rows(page("limits"), "limit", "bounds", "when exceeded"))
+    assert sorted(shown) == sorted(LimitsSpec.__struct_fields__)
+
+
+def test_the_permissions(tmp_path: Path) -> None:
+    served = routes(dockfile(tmp_path, EVERYTHING).dockfile)
+    needed = {route.rule.permission for route in served if route.rule.permission is not None}
+    shown = set(first_names(rows(page("authentication"), "permission", "opens")))
+    assert shown == needed | {"read_logs"}  # which opens the runs of others, on the same paths
+    without_effect = {"deploy", "rollback", "key_manage"}
+    assert Roles([]).permissions(()) == shown - {"read_logs"} | without_effect
+
+
+def test_the_caller() -> None:
+    section = read(page("authentication")).partition("## Caller identity")[2]
+    assert set(Caller.__struct_fields__) - {"expires_at"} <= set(names(section))
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    [action] = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+def options(command: str) -> set[str]:
+    actions = subparsers(_parser(command))[command]._actions
+    shown = [action for action in actions if action.help != argparse.SUPPRESS]
+    return {name for action in shown for name in action.option_strings if name.startswith("--")} - {"--help"}
+
+
+def test_the_commands_and_their_options() -> None:
+    shown = {names(row[0])[0]: set(names(row[2])) for row in rows(page("operations"), *COMMANDS)}
+    commands = {f"dockrion {name}" for name in subparsers(_parser(""))}
+    assert set(shown) == commands
+    for command, listed in shown.items():
+        name = command.removeprefix("dockrion ")
+        assert listed == options(name) or (name, listed) == ("load", set())
+
+
+COMMANDS = ("command", "what it does", "options")
+
+
+def test_the_options_of_the_load_test() -> None:
+    shown = rows(page("load"), "option", "what", "default")
+    assert {option for row in shown for option in names(row[0])} == options("load")
+    given = subparsers(_parser("load"))["load"].parse_args(["http://localhost:8080"])
+    for row in shown:
+        name = names(row[0])[0].removeprefix("--").replace("-", "_")
+        default = getattr(given, name)
+        if row[2] and name != "runs":
+            expected = default.decode() if isinstance(default, bytes) else default
+            assert row[2].strip("`") in (str(expected), f"{expected:g}" if expected == 0 else "")
+
+
+def test_the_methods_of_the_client() -> None:
+    shown = [names(row[0])[0] for row in rows(page("clients"), "method", "what it does")]
+    public = {
+        name for name, value in vars(client.Client).items() if callable(value) and not name.startswith("_")
+    }
+    assert {declared.partition("(")[0] for declared in shown} == public
+    for declared in shown:
+        assert declared == signature(client.Client, declared.partition("(")[0]).replace("*, ", "")
+
+
+def test_the_exceptions_of_the_client() -> None:
+    shown = {names(row[0])[0]: row[1] for row in rows(page("clients"), "exception", "raised for")}
+    kinds = {
+        name
+        for name in dockrion.client.__all__
+        if inspect.isclass(kind := getattr(dockrion.client, name))
+        and issubclass(kind, client.ClientError)
+        and kind is not client.ClientError
+    }
+    assert set(shown) == kinds
+    statuses: dict[str, list[str]] = {}
+    for status, kind in client_errors._BY_STATUS.items():
+        statuses.setdefault(kind.__name__, []).append(str(status))
+    assert {name: " and ".join(found) for name, found in statuses.items()} == {
+        name: shown[name] for name in statuses
+    }
+
+
+def test_the_buttons_of_the_page() -> None:
+    index = (ROOT / "dockrion/web/page/index.html").read_text()
+    submits = re.findall(r'<button type="submit"[^>]*>([^<]*)</button>', index)
+    assert [row[0] for row in rows(page("clients"), "button", "what it does")] == submits
+
+
+def test_the_headers_for_agent_processes() -> None:
+    source = (ROOT / "dockrion/agents/remote.py").read_text()
+    sent = set(re.findall(r'"(X-Dockrion-[\w-]+|traceparent)":', source))
+    about_the_caller = set(re.findall(r"X-Dockrion-[\w-]+", read(page("authentication"))))
+    assert set(first_names(rows(page("sidecar"), "header", "value"))) | about_the_caller == sent
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_fields_that_are_named_in_full_are_there(page: Path) -> None:
+    known = fields()
+    sections = {name for name in known if "." not in name} - {"metadata"}  # runs have some, too
+    prose = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)(?::[^`]*)?`", prose):
+        if name.partition(".")[0] in sections and not name.endswith(".py"):
+            assert name in known, name
+
+
+def fields() -> set[str]:
+    """Return every field and section of the Dockfile, as a path with dots."""
+    found: set[str] = set()
+    section = ""
+    for line in table().splitlines()[2:]:
+        _, first, field, *_ = (cell.strip().strip("`") for cell in line.split("|"))
+        section = first or section
+        parts = [section, *filter(None, field.split("."))]
+        found |= {".".join(parts[: index + 1]) for index in range(len(parts))}
+    return found
