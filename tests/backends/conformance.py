@@ -1,6 +1,6 @@
-"""What the backend tests share: runs, entries and writers, by means of the Backend protocol alone.
+"""Fixtures and helpers of the conformance suite, written against the `Backend` protocol alone.
 
-Whoever adds a backend adds a factory to `BACKENDS`; every test of the suite then runs on it.
+A new backend adds a factory to `BACKENDS`; every test of the suite then runs on it.
 """
 
 import asyncio
@@ -36,21 +36,21 @@ async def _memory(max_events: int) -> AsyncIterator[Backend]:
     await backend.aclose()
 
 
-_FORGET = """
-local eternal = {}
+_DELETE_KEYS = """
+local persistent = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   if redis.call('TTL', key) < 0 then
-    eternal[#eternal + 1] = key
+    persistent[#persistent + 1] = key
   end
   redis.call('DEL', key)
 end
-return eternal
+return persistent
 """
 
 
 @asynccontextmanager
 async def replica(kind: str, agent: str, max_events: int = MAX_EVENTS) -> AsyncIterator[RedisBackend]:
-    """A replica of the service of an agent, on the shared server of a kind."""
+    """One replica of an agent's service, on the shared Redis server of a kind."""
     backend = RedisBackend(shared(kind).url, agent=agent, max_events=max_events, ttl=60, max_run_duration=60)
     try:
         yield backend
@@ -64,14 +64,14 @@ def _redis(kind: str) -> Callable[[int], AbstractAsyncContextManager[Backend]]:
         agent = f"tested-{next(_numbers)}-{os.getpid()}"
         async with replica(kind, agent, max_events) as backend:
             yield backend
-        forget(kind, agent)
+        delete_keys(kind, agent)
 
     return make
 
 
-def forget(kind: str, agent: str) -> None:
-    """Delete what an agent's service has stored, having seen that all of it expires by itself."""
-    assert shared(kind).command("EVAL", _FORGET, 0, f"dockrion:{agent}:*") == []
+def delete_keys(kind: str, agent: str) -> None:
+    """Delete all keys of an agent's service, after asserting that each has a TTL."""
+    assert shared(kind).command("EVAL", _DELETE_KEYS, 0, f"dockrion:{agent}:*") == []
 
 
 BACKENDS: dict[str, Callable[[int], AbstractAsyncContextManager[Backend]]] = {
@@ -87,8 +87,8 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
 
 
 @pytest.fixture(params=sorted(BACKENDS))
-async def roomy(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    """A backend whose window no test overflows."""
+async def unbounded(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    """A backend with a window larger than any test's log."""
     async with BACKENDS[request.param](100_000) as made:
         yield made
 
@@ -105,17 +105,17 @@ def new_run(run_id: str | None = None, status: Status = "accepted", owner: str |
 
 
 def entries(first: int, last: int, kind: str = "token") -> list[Entry]:
-    """Return events with these sequences, each with bytes of its own."""
+    """Return events with these sequences, each with unique bytes."""
     return [Entry(n, kind, b'{"sequence":%d}' % n, 1_000.0 + n) for n in range(first, last + 1)]
 
 
-def moved(run: Run, last: int, status: Status = "running") -> Run:
-    """Return the record as it is after the event `last`."""
+def advanced(run: Run, last: int, status: Status = "running") -> Run:
+    """Return the record after the event `last`."""
     return msgspec.structs.replace(run, status=status, last_sequence=last)
 
 
 class Writer:
-    """Writes one run, in order."""
+    """The writer of one run."""
 
     def __init__(self, backend: Backend, run: Run) -> None:
         self.backend = backend
@@ -126,28 +126,27 @@ class Writer:
         return self.run.run_id
 
     async def write(self, number: int = 1) -> None:
-        """Append so many events in one batch."""
+        """Append events in one batch."""
         first = self.run.last_sequence + 1
-        self.run = moved(self.run, first + number - 1)
+        self.run = advanced(self.run, first + number - 1)
         await self.backend.append(self.run, entries(first, first + number - 1))
 
     async def finish(self, status: Status = "completed") -> None:
         """Append the terminal event."""
         last = self.run.last_sequence + 1
-        self.run = moved(self.run, last, status)
+        self.run = advanced(self.run, last, status)
         await self.backend.append(self.run, entries(last, last, "complete"))
 
 
-async def begin(backend: Backend, run_id: str | None = None, owner: str | None = None) -> Writer:
+async def begin(
+    backend: Backend, run_id: str | None = None, owner: str | None = None, events: int = 0
+) -> Writer:
+    """Create a run and return its writer, which has appended so many events in one batch."""
     run = new_run(run_id, owner=owner)
     await backend.create(run)
-    return Writer(backend, run)
-
-
-async def begun(backend: Backend, events: int) -> Writer:
-    """Begin a run that has so many events, stored in one batch."""
-    writer = await begin(backend)
-    await writer.write(events)
+    writer = Writer(backend, run)
+    if events:
+        await writer.write(events)
     return writer
 
 
@@ -156,7 +155,7 @@ def sequences(found: Page | Sequence[Entry]) -> list[int]:
 
 
 async def read_all(backend: Backend, run_id: str, after: int = 0, limit: int = 7) -> list[Entry]:
-    """Read page by page what is there, asserting that each page continues the one before."""
+    """Read all stored events page by page, asserting that the pages are contiguous."""
     found: list[Entry] = []
     while (page := await backend.read(run_id, after, limit)).entries:
         assert len(page.entries) <= limit
@@ -167,7 +166,7 @@ async def read_all(backend: Backend, run_id: str, after: int = 0, limit: int = 7
 
 
 async def follow_all(backend: Backend, run_id: str, after: int = 0) -> list[Entry]:
-    """Follow a run to its end."""
+    """Follow a run to its end and return its events."""
     found: list[Entry] = []
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
@@ -181,16 +180,16 @@ async def follow_all(backend: Backend, run_id: str, after: int = 0) -> list[Entr
 
 @asynccontextmanager
 async def cancel_requests(backend: Backend) -> AsyncIterator[asyncio.Queue[tuple[str, str | None]]]:
-    """Listen for requests to cancel, as the run manager does: in a task of its own."""
-    heard: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+    """Consume requests to cancel in a task, as the run manager does."""
+    received: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
 
     async def listen() -> None:
         async for request in backend.cancel_requests():
-            heard.put_nowait(request)
+            received.put_nowait(request)
 
     task = asyncio.create_task(listen())
     try:
-        yield heard
+        yield received
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -18,7 +18,7 @@ from tests.backends.conformance import read_all
 from tests.support import TIMEOUT_SECONDS, wait_until
 
 
-class Gated(MemoryBackend):
+class GatedBackend(MemoryBackend):
     """The memory backend with a gate before each append, to hold a batch on its way."""
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class Gated(MemoryBackend):
         await super().append(run, entries)
 
 
-class Bench:
+class BufferBench:
     """A buffer whose writer is at work."""
 
-    def __init__(self, backend: Gated, run: Run, **options: Any) -> None:
+    def __init__(self, backend: GatedBackend, run: Run, **options: Any) -> None:
         self.backend = backend
         self.stored: list[Entry] = []
         self.stops: list[Stop] = []
@@ -83,14 +83,14 @@ def contents(log: list[Entry]) -> list[str]:
     return [msgspec.json.decode(entry.data)["content"] for entry in log if entry.type == "token"]
 
 
-async def hold(bench: Bench) -> None:
+async def hold(bench: BufferBench) -> None:
     """Hold a first event on its way, so that what follows has to wait."""
     bench.backend.gate.clear()
     bench.token("held")
     await wait_until(lambda: bench.backend.on_their_way)
 
 
-async def fill(bench: Bench) -> None:
+async def fill(bench: BufferBench) -> None:
     await hold(bench)
     for number in range(BUFFER_EVENTS):
         bench.token(str(number))
@@ -103,10 +103,10 @@ def in_a_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-async def joined(*threads: threading.Thread) -> None:
+async def join_threads(*threads: threading.Thread) -> None:
     await wait_until(lambda: not any(thread.is_alive() for thread in threads))
 
 
-def waiting_threads(bench: Bench) -> int:
+def waiting_threads(bench: BufferBench) -> int:
     room = bench.buffer._thread_room
     return 0 if room is None else len(room._waiters)  # type: ignore[attr-defined]

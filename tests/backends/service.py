@@ -19,7 +19,7 @@ from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command, Keys
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import ServiceUnavailable
-from tests.backends.conformance import MAX_EVENTS, TIMEOUT_SECONDS, forget
+from tests.backends.conformance import MAX_EVENTS, TIMEOUT_SECONDS, delete_keys
 from tests.servers import KINDS, shared
 from tests.support import wait_until
 
@@ -66,7 +66,7 @@ class Service:
     async def aclose(self) -> None:
         for made in list(self._alive):
             await self.close(made)
-        forget(self.kind, self.agent)
+        delete_keys(self.kind, self.agent)
         self._client.close()
 
     def ask(self, *words: Any) -> Any:
@@ -103,13 +103,13 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let replicas beat often, so that death is soon noticed."""
     _beat_every(monkeypatch, 0.05)
 
 
 @pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
+def single_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let replicas beat once only, so that nothing is found by looking again."""
     _beat_every(monkeypatch, NEVER)
 
@@ -182,11 +182,11 @@ async def following(made: RedisBackend, run_id: str, limit: int | None = None) -
         await tasks.cancel_until_done()
 
 
-def seen(pages: list[Page]) -> list[int]:
+def sequences_of(pages: list[Page]) -> list[int]:
     return [entry.sequence for page in pages for entry in page.entries]
 
 
-def refuser(error: type[Exception], message: str = "") -> Callable[..., Any]:
+def raising(error: type[Exception], message: str = "") -> Callable[..., Any]:
     """Return an async function that raises."""
 
     async def refuse(*_: Any) -> Any:

@@ -11,10 +11,9 @@ from dockrion.events import Entry
 from tests.backends.conformance import (
     MAX_EVENTS,
     START,
+    advanced,
     begin,
-    begun,
     entries,
-    moved,
     new_run,
     read_all,
     sequences,
@@ -53,7 +52,7 @@ async def test_a_new_run_has_no_events(backend: Backend) -> None:
 
 
 async def test_an_id_is_taken_once(backend: Backend) -> None:
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     with pytest.raises(RunExists):
         await backend.create(new_run(writer.run_id))
     assert await backend.get(writer.run_id) == writer.run
@@ -70,7 +69,7 @@ async def test_the_id_of_a_finished_run_is_taken_too(backend: Backend) -> None:
 async def test_append_stores_events_and_record_together(backend: Backend) -> None:
     writer = await begin(backend)
     await writer.write(3)
-    assert await backend.get(writer.run_id) == moved(writer.run, 3)
+    assert await backend.get(writer.run_id) == advanced(writer.run, 3)
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
 
 
@@ -81,7 +80,7 @@ async def test_entries_are_returned_whole(backend: Backend) -> None:
         Entry(2, "custom:a_b", b"{}", 1_000.5),
         Entry(3, "token", b'"' + b"x" * 100_000 + b'"', 1_001.0),
     ]
-    await backend.append(moved(writer.run, 3), given)
+    await backend.append(advanced(writer.run, 3), given)
     found = (await backend.read(writer.run_id, 0, 10)).entries
     assert list(found) == given
 
@@ -90,10 +89,10 @@ async def test_entries_are_returned_whole(backend: Backend) -> None:
 async def test_a_batch_that_does_not_continue_the_log_is_refused_and_changes_nothing(
     backend: Backend, first: int
 ) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     wrong = entries(first, first + 4)
     with pytest.raises(SequenceConflict):
-        await backend.append(moved(writer.run, first + 4), wrong)
+        await backend.append(advanced(writer.run, first + 4), wrong)
     assert await backend.get(writer.run_id) == writer.run
     assert sequences(await backend.read(writer.run_id, 0, 100)) == [1, 2, 3]
 
@@ -102,14 +101,14 @@ async def test_the_first_event_of_a_run_is_number_one(backend: Backend) -> None:
     writer = await begin(backend)
     for first in (0, 2):
         with pytest.raises(SequenceConflict):
-            await backend.append(moved(writer.run, first), entries(first, first))
+            await backend.append(advanced(writer.run, first), entries(first, first))
     assert (await backend.get(writer.run_id)).last_sequence == 0
 
 
 async def test_a_refused_terminal_batch_does_not_close_the_run(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     with pytest.raises(SequenceConflict):
-        await backend.append(moved(writer.run, 5, "completed"), entries(5, 5, "complete"))
+        await backend.append(advanced(writer.run, 5, "completed"), entries(5, 5, "complete"))
     assert not (await backend.read(writer.run_id, 3, 10)).closed
     await writer.write()
     assert (await backend.get(writer.run_id)).status == "running"
@@ -117,12 +116,12 @@ async def test_a_refused_terminal_batch_does_not_close_the_run(backend: Backend)
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 async def test_nothing_follows_the_terminal_event(backend: Backend, status: Status) -> None:
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     await writer.finish(status)
     with pytest.raises(RunClosed):
-        await backend.append(moved(writer.run, 4), entries(4, 4))
+        await backend.append(advanced(writer.run, 4), entries(4, 4))
     with pytest.raises(RunClosed):
-        await backend.append(moved(writer.run, 3, "failed"), entries(3, 3, "error"))
+        await backend.append(advanced(writer.run, 3, "failed"), entries(3, 3, "error"))
     assert (await backend.get(writer.run_id)) == writer.run
     assert sequences(await backend.read(writer.run_id, 0, 100)) == [1, 2, 3]
 
@@ -140,7 +139,7 @@ async def test_an_unknown_run_is_not_found_anywhere(backend: Backend) -> None:
     with pytest.raises(RunNotFound):
         await backend.get("nobody")
     with pytest.raises(RunNotFound):
-        await backend.append(moved(stranger, 1), entries(1, 1))
+        await backend.append(advanced(stranger, 1), entries(1, 1))
     with pytest.raises(RunNotFound):
         await backend.read("nobody", 0, 10)
     with pytest.raises(RunNotFound):
@@ -156,7 +155,7 @@ async def test_an_unknown_run_is_not_found_anywhere(backend: Backend) -> None:
 async def test_a_refused_append_creates_no_run(backend: Backend) -> None:
     stranger = new_run()
     with pytest.raises(RunNotFound):
-        await backend.append(moved(stranger, 1), entries(1, 1))
+        await backend.append(advanced(stranger, 1), entries(1, 1))
     await backend.create(stranger)
     assert sequences(await backend.read(stranger.run_id, 0, 10)) == []
 
@@ -166,7 +165,7 @@ async def test_a_refused_append_creates_no_run(backend: Backend) -> None:
     [(0, [1, 2, 3, 4, 5]), (1, [2, 3, 4, 5]), (3, [4, 5]), (4, [5]), (5, []), (6, []), (10**15, [])],
 )
 async def test_reading_starts_after_the_position(backend: Backend, after: int, expected: list[int]) -> None:
-    writer = await begun(backend, 5)
+    writer = await begin(backend, events=5)
     page = await backend.read(writer.run_id, after, 100)
     assert sequences(page) == expected
     assert not page.closed
@@ -174,7 +173,7 @@ async def test_reading_starts_after_the_position(backend: Backend, after: int, e
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [2]), (2, [2, 3]), (4, [2, 3, 4, 5]), (5, [2, 3, 4, 5])])
 async def test_a_page_holds_at_most_the_limit(backend: Backend, limit: int, expected: list[int]) -> None:
-    writer = await begun(backend, 5)
+    writer = await begin(backend, events=5)
     assert sequences(await backend.read(writer.run_id, 1, limit)) == expected
 
 
@@ -185,14 +184,14 @@ async def test_a_page_holds_at_most_the_limit(backend: Backend, limit: int, expe
 async def test_only_the_page_that_reaches_the_end_of_a_finished_run_is_closed(
     backend: Backend, after: int, limit: int, closed: bool
 ) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     await writer.finish()
     assert (await backend.read(writer.run_id, after, limit)).closed is closed
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 19, 20, 21])
 async def test_pages_of_any_size_join_to_the_whole(backend: Backend, limit: int) -> None:
-    writer = await begun(backend, MAX_EVENTS - 1)
+    writer = await begin(backend, events=MAX_EVENTS - 1)
     await writer.finish()
     assert sequences(await read_all(backend, writer.run_id, 0, limit)) == list(range(1, MAX_EVENTS + 1))
 
@@ -213,13 +212,13 @@ async def test_the_window_keeps_exactly_the_newest(backend: Backend) -> None:
 
 
 async def test_one_batch_larger_than_the_window_leaves_its_newest(backend: Backend) -> None:
-    writer = await begun(backend, 20 * MAX_EVENTS)
+    writer = await begin(backend, events=20 * MAX_EVENTS)
     found = sequences(await backend.read(writer.run_id, 0, 10 * MAX_EVENTS))
     assert found == list(range(19 * MAX_EVENTS + 1, 20 * MAX_EVENTS + 1))
 
 
 async def test_the_window_of_a_finished_run_ends_with_the_terminal_event(backend: Backend) -> None:
-    writer = await begun(backend, 3 * MAX_EVENTS)
+    writer = await begin(backend, events=3 * MAX_EVENTS)
     await writer.finish()
     page = await backend.read(writer.run_id, 0, 10 * MAX_EVENTS)
     assert sequences(page) == list(range(2 * MAX_EVENTS + 2, 3 * MAX_EVENTS + 2))
@@ -232,7 +231,7 @@ async def test_a_position_older_than_the_window_starts_at_the_oldest_held(
     backend: Backend, behind: int
 ) -> None:
     last = 3 * MAX_EVENTS
-    writer = await begun(backend, last)
+    writer = await begin(backend, events=last)
     after = last - behind
     oldest = last - MAX_EVENTS + 1
     assert sequences(await backend.read(writer.run_id, after, 100)) == [
@@ -241,19 +240,19 @@ async def test_a_position_older_than_the_window_starts_at_the_oldest_held(
 
 
 async def test_the_limit_counts_from_the_oldest_held(backend: Backend) -> None:
-    writer = await begun(backend, 2 * MAX_EVENTS)
+    writer = await begin(backend, events=2 * MAX_EVENTS)
     assert sequences(await backend.read(writer.run_id, 1, 3)) == [MAX_EVENTS + n for n in (1, 2, 3)]
 
 
 async def test_runs_do_not_see_each_other(backend: Backend) -> None:
-    one, other = await begun(backend, 3), await begun(backend, 1)
+    one, other = await begin(backend, events=3), await begin(backend, events=1)
     await one.finish()
     assert sequences(await backend.read(other.run_id, 0, 10)) == [1]
     assert not (await backend.get(other.run_id)).finished
 
 
 async def test_a_page_is_not_changed_by_later_appends(backend: Backend) -> None:
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     async with backend.watch(writer.run_id):
         page = await backend.read(writer.run_id, 0, 10)
         await writer.write(2 * MAX_EVENTS)
@@ -261,7 +260,7 @@ async def test_a_page_is_not_changed_by_later_appends(backend: Backend) -> None:
 
 
 async def test_a_page_is_encoded_once_for_each_transport(backend: Backend) -> None:
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     calls = []
 
     def encode(found: object) -> bytes:

@@ -12,11 +12,10 @@ from dockrion.events import Entry
 from tests.backends.conformance import (
     MAX_EVENTS,
     TIMEOUT_SECONDS,
+    advanced,
     begin,
-    begun,
     entries,
     follow_all,
-    moved,
     new_run,
     read_all,
     sequences,
@@ -26,12 +25,12 @@ GAPS = [0, 1, 4, MAX_EVENTS, 10**6, 10**15]
 
 
 def end_of(run: Run, last: int, status: Status = "failed") -> tuple[Run, Entry]:
-    return moved(run, last, status), entries(last, last, "error")[0]
+    return advanced(run, last, status), entries(last, last, "error")[0]
 
 
 @pytest.mark.parametrize("gap", GAPS)
 async def test_a_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     run, last = end_of(writer.run, 4 + gap)
     await backend.force_close(run, last)
     assert await backend.get(run.run_id) == run
@@ -43,7 +42,7 @@ async def test_a_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 async def test_a_run_ends_in_any_status(backend: Backend, status: Status) -> None:
-    writer = await begun(backend, 1)
+    writer = await begin(backend, events=1)
     run, last = end_of(writer.run, 9, status)
     await backend.force_close(run, last)
     assert (await backend.get(run.run_id)).status == status
@@ -74,7 +73,7 @@ async def test_the_id_of_a_run_that_was_created_so_is_taken(backend: Backend) ->
 
 
 async def test_a_page_does_not_span_the_gap(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     await backend.force_close(*end_of(writer.run, 7))
     before = await backend.read(writer.run_id, 0, 100)
     assert sequences(before) == [1, 2, 3]
@@ -84,7 +83,7 @@ async def test_a_page_does_not_span_the_gap(backend: Backend) -> None:
 
 @pytest.mark.parametrize("after", [3, 4, 5, 6])
 async def test_a_position_in_the_gap_continues_after_it(backend: Backend, after: int) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     await backend.force_close(*end_of(writer.run, 7))
     page = await backend.read(writer.run_id, after, 100)
     assert sequences(page) == [7]
@@ -92,7 +91,7 @@ async def test_a_position_in_the_gap_continues_after_it(backend: Backend, after:
 
 
 async def test_nothing_follows(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     run, last = end_of(writer.run, 7)
     await backend.force_close(run, last)
     page = await backend.read(run.run_id, 7, 100)
@@ -100,13 +99,13 @@ async def test_nothing_follows(backend: Backend) -> None:
     assert page.closed
     for first in (4, 7, 8):
         with pytest.raises(RunClosed):
-            await backend.append(moved(run, first), entries(first, first))
+            await backend.append(advanced(run, first), entries(first, first))
     assert await backend.get(run.run_id) == run
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 4, 5, 50])
 async def test_a_run_that_is_over_is_not_ended_again(backend: Backend, sequence: int) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     await writer.finish()
     with pytest.raises(RunClosed):
         await backend.force_close(*end_of(writer.run, sequence))
@@ -116,7 +115,7 @@ async def test_a_run_that_is_over_is_not_ended_again(backend: Backend, sequence:
 
 @pytest.mark.parametrize("sequence", [1, 2, 3])
 async def test_an_event_that_is_there_is_not_replaced(backend: Backend, sequence: int) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     with pytest.raises(SequenceConflict):
         await backend.force_close(*end_of(writer.run, sequence))
     assert await backend.get(writer.run_id) == writer.run
@@ -125,7 +124,7 @@ async def test_an_event_that_is_there_is_not_replaced(backend: Backend, sequence
 
 
 async def test_the_window_holds_no_more_than_before(backend: Backend) -> None:
-    writer = await begun(backend, 2 * MAX_EVENTS)
+    writer = await begin(backend, events=2 * MAX_EVENTS)
     last = 3 * MAX_EVENTS
     await backend.force_close(*end_of(writer.run, last))
     oldest = MAX_EVENTS + 2
@@ -135,7 +134,7 @@ async def test_the_window_holds_no_more_than_before(backend: Backend) -> None:
 
 
 async def test_a_follower_gets_the_end_after_the_gap(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     pages = []
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
@@ -148,7 +147,7 @@ async def test_a_follower_gets_the_end_after_the_gap(backend: Backend) -> None:
 
 
 async def test_followers_at_any_position_get_the_end(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     readers = [asyncio.create_task(follow_all(backend, writer.run_id, after)) for after in range(7)]
     await asyncio.sleep(0)
     await backend.force_close(*end_of(writer.run, 7))
@@ -159,14 +158,14 @@ async def test_followers_at_any_position_get_the_end(backend: Backend) -> None:
 
 
 async def test_a_watch_wakes(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id) as watch:
         await backend.force_close(*end_of(writer.run, 7))
         assert await watch.wait(TIMEOUT_SECONDS)
 
 
 async def test_a_long_gap_costs_no_reader_time(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with follow(backend, writer.run_id, 3, idle=TIMEOUT_SECONDS) as pages:
         reader = asyncio.ensure_future(anext(pages))
         await backend.force_close(*end_of(writer.run, 10**9))
@@ -175,14 +174,14 @@ async def test_a_long_gap_costs_no_reader_time(backend: Backend) -> None:
 
 
 async def test_other_runs_go_on(backend: Backend) -> None:
-    one, other = await begun(backend, 3), await begun(backend, 3)
+    one, other = await begin(backend, events=3), await begin(backend, events=3)
     await backend.force_close(*end_of(one.run, 9))
     await other.write(2)
     assert sequences(await read_all(backend, other.run_id)) == [1, 2, 3, 4, 5]
 
 
 async def test_a_run_that_was_written_off_is_listed(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     run, last = end_of(writer.run, 9)
     await backend.force_close(run, last)
     assert (await backend.recent(status="failed", limit=10, cursor=None)).items == [run]
@@ -194,10 +193,12 @@ async def test_a_run_that_was_gone_is_listed(backend: Backend) -> None:
     assert (await backend.recent(status=None, limit=10, cursor=None)).items == [run]
 
 
-async def test_of_a_writer_and_one_that_gives_up_one_wins(roomy: Backend) -> None:
+async def test_of_a_writer_and_one_that_gives_up_one_wins(unbounded: Backend) -> None:
     for _ in range(20):
-        writer = await begun(roomy, 3)
+        writer = await begin(unbounded, events=3)
         run, last = end_of(writer.run, 4)
-        results = await asyncio.gather(writer.finish(), roomy.force_close(run, last), return_exceptions=True)
+        results = await asyncio.gather(
+            writer.finish(), unbounded.force_close(run, last), return_exceptions=True
+        )
         assert [type(result) for result in results].count(RunClosed) == 1, results
-        assert sequences(await read_all(roomy, run.run_id)) == [1, 2, 3, 4]
+        assert sequences(await read_all(unbounded, run.run_id)) == [1, 2, 3, 4]

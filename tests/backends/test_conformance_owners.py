@@ -7,7 +7,7 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.run_log import FINISHED, Listing, Run, Status
-from tests.backends.conformance import Writer, begin, entries, moved, new_run
+from tests.backends.conformance import Writer, advanced, begin, entries, new_run
 
 STATUSES: tuple[Status, ...] = ("accepted", "running", "completed", "failed", "cancelled")
 OWNERS = (None, "ann", "ben", "", "ann ", "t|\u00e9{x}:*" + "y" * 2_200)
@@ -110,7 +110,7 @@ async def test_a_run_that_is_written_off_stays_its_owners(backend: Backend, gone
     run = new_run(owner="ann")
     if not gone:
         await backend.create(run)
-    ended = moved(run, 5, "failed")
+    ended = advanced(run, 5, "failed")
     await backend.force_close(ended, entries(5, 5, "error")[0])
     assert await backend.get(run.run_id) == ended
     assert await mine(backend, "ann") == [ended]

@@ -7,19 +7,19 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.events import Entry
-from tests.backends.conformance import MAX_EVENTS, begin, begun, follow_all, read_all
+from tests.backends.conformance import MAX_EVENTS, begin, follow_all, read_all
 
 READERS = 20
 
 
-async def test_every_reader_of_a_run_gets_the_same_bytes(roomy: Backend) -> None:
+async def test_every_reader_of_a_run_gets_the_same_bytes(unbounded: Backend) -> None:
     chance = random.Random(7)
-    writer = await begin(roomy)
+    writer = await begin(unbounded)
 
     async def join(events_before: int) -> list[Entry]:
         while writer.run.last_sequence < events_before:
             await asyncio.sleep(0)
-        return await follow_all(roomy, writer.run_id)
+        return await follow_all(unbounded, writer.run_id)
 
     readers = [asyncio.create_task(join(chance.randrange(0, 200))) for _ in range(READERS)]
     while writer.run.last_sequence < 200:
@@ -27,35 +27,35 @@ async def test_every_reader_of_a_run_gets_the_same_bytes(roomy: Backend) -> None
         await asyncio.sleep(0)
     await writer.finish()
     copies = await asyncio.gather(*readers)
-    expected = await read_all(roomy, writer.run_id, 0, 50)
+    expected = await read_all(unbounded, writer.run_id, 0, 50)
     assert [entry.sequence for entry in expected] == list(range(1, writer.run.last_sequence + 1))
     assert copies == [expected] * READERS
 
 
 @pytest.mark.parametrize("after", [0, 1, 10, 11, 12, 500])
-async def test_a_finished_run_is_replayed_from_any_position(roomy: Backend, after: int) -> None:
-    writer = await begun(roomy, 11)
+async def test_a_finished_run_is_replayed_from_any_position(unbounded: Backend, after: int) -> None:
+    writer = await begin(unbounded, events=11)
     await writer.finish()
-    found = await follow_all(roomy, writer.run_id, after)
+    found = await follow_all(unbounded, writer.run_id, after)
     assert [entry.sequence for entry in found] == list(range(after + 1, 13))
 
 
 async def test_readers_of_a_trimmed_run_agree_on_what_is_left(backend: Backend) -> None:
-    writer = await begun(backend, 5 * MAX_EVENTS)
+    writer = await begin(backend, events=5 * MAX_EVENTS)
     await writer.finish()
     copies = await asyncio.gather(*(follow_all(backend, writer.run_id, n) for n in range(READERS)))
     assert copies == [copies[0]] * READERS
     assert len(copies[0]) == MAX_EVENTS
 
 
-async def test_whoever_saw_the_terminal_event_gets_a_finished_record(roomy: Backend) -> None:
+async def test_whoever_saw_the_terminal_event_gets_a_finished_record(unbounded: Backend) -> None:
     async def last_seen_and_status(run_id: str) -> tuple[str, bool, int]:
-        found = await follow_all(roomy, run_id)
-        run = await roomy.get(run_id)
+        found = await follow_all(unbounded, run_id)
+        run = await unbounded.get(run_id)
         return found[-1].type, run.finished, run.last_sequence
 
     for _ in range(200):
-        writer = await begin(roomy)
+        writer = await begin(unbounded)
         readers = [asyncio.create_task(last_seen_and_status(writer.run_id)) for _ in range(READERS)]
         await writer.write(2)
         await asyncio.sleep(0)
@@ -63,10 +63,10 @@ async def test_whoever_saw_the_terminal_event_gets_a_finished_record(roomy: Back
         assert await asyncio.gather(*readers) == [("complete", True, 3)] * READERS
 
 
-async def test_two_writers_of_one_run_never_mix(roomy: Backend) -> None:
-    writer = await begin(roomy)
-    rival = type(writer)(roomy, writer.run)
+async def test_two_writers_of_one_run_never_mix(unbounded: Backend) -> None:
+    writer = await begin(unbounded)
+    rival = type(writer)(unbounded, writer.run)
     results = await asyncio.gather(writer.write(3), rival.write(2), return_exceptions=True)
     assert sorted(result is None for result in results) == [False, True]
-    last = (await roomy.get(writer.run_id)).last_sequence
-    assert [entry.sequence for entry in await read_all(roomy, writer.run_id)] == list(range(1, last + 1))
+    last = (await unbounded.get(writer.run_id)).last_sequence
+    assert [entry.sequence for entry in await read_all(unbounded, writer.run_id)] == list(range(1, last + 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dockrion.backends import Backend
 from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.errors import RunNotFound, ServiceUnavailable
-from tests.backends.conformance import BACKENDS, TIMEOUT_SECONDS, begin, begun, cancel_requests, sequences
+from tests.backends.conformance import BACKENDS, TIMEOUT_SECONDS, begin, cancel_requests, sequences
 
 SOON = 0.05  # how long an answer that must not come is waited for
 Reply = Callable[[OwnerRequest], Awaitable[None]]
@@ -183,7 +183,7 @@ async def test_questions_and_cancels_do_not_mix(backend: Backend) -> None:
 
 
 async def test_a_question_stores_nothing_in_the_run(backend: Backend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with answering(backend, echo):
         await ask(backend, writer.run_id, b"?")
     assert await backend.get(writer.run_id) == writer.run

@@ -64,5 +64,5 @@ async def test_a_secret_stays_what_it_is(backend: Backend, caplog: pytest.LogCap
         assert form not in caplog.text
 
 
-async def test_another_service_has_another_secret(backend: Backend, roomy: Backend) -> None:
-    assert await backend.secret() != await roomy.secret()
+async def test_another_service_has_another_secret(backend: Backend, unbounded: Backend) -> None:
+    assert await backend.secret() != await unbounded.secret()

@@ -9,11 +9,10 @@ from dockrion.backends.fanout import Watch
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import (
     TIMEOUT_SECONDS,
+    advanced,
     begin,
-    begun,
     cancel_requests,
     entries,
-    moved,
     sequences,
 )
 
@@ -58,12 +57,12 @@ async def test_all_watches_of_a_run_wake(backend: Backend) -> None:
         assert await other.wait(TIMEOUT_SECONDS)
 
 
-async def test_a_watch_does_not_wake_for_what_was_there_before(roomy: Backend) -> None:
-    writer = await begun(roomy, 3)
-    async with roomy.watch(writer.run_id) as watch:
+async def test_a_watch_does_not_wake_for_what_was_there_before(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=3)
+    async with unbounded.watch(writer.run_id) as watch:
         # A backend may wake once too often; reading then shows nothing new.
         while await watch.wait(SOON):
-            assert sequences(await roomy.read(writer.run_id, 3, 10)) == []
+            assert sequences(await unbounded.read(writer.run_id, 3, 10)) == []
 
 
 async def test_a_watch_does_not_wake_for_another_run(backend: Backend) -> None:
@@ -102,15 +101,15 @@ async def test_a_cancelled_wait_does_not_swallow_the_wake_up(backend: Backend) -
         assert result is True or await watch.wait(TIMEOUT_SECONDS)
 
 
-async def test_arming_before_reading_loses_nothing(roomy: Backend) -> None:
-    writer = await begin(roomy)
+async def test_arming_before_reading_loses_nothing(unbounded: Backend) -> None:
+    writer = await begin(unbounded)
     last = 300
 
     async def read() -> list[int]:
         got: list[int] = []
-        async with roomy.watch(writer.run_id) as watch:
+        async with unbounded.watch(writer.run_id) as watch:
             while len(got) < last:
-                page = await roomy.read(writer.run_id, len(got), 10)
+                page = await unbounded.read(writer.run_id, len(got), 10)
                 got.extend(sequences(page))
                 if not page.entries:
                     assert await watch.wait(TIMEOUT_SECONDS), f"no wake-up after {len(got)}"
@@ -233,7 +232,7 @@ async def test_cancel_requests_arrive_in_order(backend: Backend) -> None:
 
 
 async def test_a_cancel_request_stores_nothing(backend: Backend) -> None:
-    writer = await begun(backend, 1)
+    writer = await begin(backend, events=1)
     await backend.request_cancel(writer.run_id, "r")
     assert await backend.get(writer.run_id) == writer.run
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1]
@@ -250,10 +249,10 @@ async def test_a_refused_cancel_request_reaches_nobody(backend: Backend) -> None
 
 
 async def test_a_refused_append_leaves_the_log_open_for_the_right_one(backend: Backend) -> None:
-    writer = await begun(backend, 1)
+    writer = await begin(backend, events=1)
     async with backend.watch(writer.run_id) as watch:
         with pytest.raises(Exception, match=writer.run_id):
-            await backend.append(moved(writer.run, 9), entries(9, 9))
+            await backend.append(advanced(writer.run, 9), entries(9, 9))
         await writer.write()
         assert await watch.wait(TIMEOUT_SECONDS)
         assert sequences(await backend.read(writer.run_id, 1, 10)) == [2]

@@ -10,12 +10,12 @@ from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import IDLE, PAGE_EVENTS, Page
 from dockrion.errors import RunNotFound, TooManySubscribers
-from tests.backends.conformance import TIMEOUT_SECONDS, begin, begun, entries, follow_all, moved, sequences
+from tests.backends.conformance import TIMEOUT_SECONDS, advanced, begin, entries, follow_all, sequences
 
 
-async def test_history_comes_before_what_is_live(roomy: Backend) -> None:
-    writer = await begun(roomy, 3)
-    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
+async def test_history_comes_before_what_is_live(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=3)
+    async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         assert sequences(await anext(pages)) == [1, 2, 3]
         await writer.write(2)
         assert sequences(await anext(pages)) == [4, 5]
@@ -26,36 +26,36 @@ async def test_history_comes_before_what_is_live(roomy: Backend) -> None:
         assert [page async for page in pages] == []
 
 
-async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(roomy: Backend) -> None:
-    writer = await begun(roomy, 2)
-    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
+async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=2)
+    async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         await writer.write()
         assert sequences(await anext(pages)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("after", [3, 4, 500])
-async def test_a_finished_run_ends_at_once_where_nothing_is_left(roomy: Backend, after: int) -> None:
-    writer = await begun(roomy, 2)
+async def test_a_finished_run_ends_at_once_where_nothing_is_left(unbounded: Backend, after: int) -> None:
+    writer = await begin(unbounded, events=2)
     await writer.finish()
-    async with asyncio.timeout(1), follow(roomy, writer.run_id, after, idle=TIMEOUT_SECONDS) as pages:
+    async with asyncio.timeout(1), follow(unbounded, writer.run_id, after, idle=TIMEOUT_SECONDS) as pages:
         assert [page async for page in pages] == []
 
 
-async def test_a_long_history_comes_in_pages(roomy: Backend) -> None:
-    writer = await begun(roomy, 2 * PAGE_EVENTS + 1)
+async def test_a_long_history_comes_in_pages(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=2 * PAGE_EVENTS + 1)
     await writer.finish()
-    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
+    async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         found = [page async for page in pages]
     assert [len(page.entries) for page in found] == [PAGE_EVENTS, PAGE_EVENTS, 2]
     assert [page.closed for page in found] == [False, False, True]
 
 
-async def test_no_page_is_empty_but_idle(roomy: Backend) -> None:
-    writer = await begun(roomy, 1)
+async def test_no_page_is_empty_but_idle(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=1)
     seen: list[Page] = []
 
     async def read() -> None:
-        async with follow(roomy, writer.run_id, 0, idle=0.002) as pages:
+        async with follow(unbounded, writer.run_id, 0, idle=0.002) as pages:
             seen.extend([page async for page in pages])
 
     reader = asyncio.create_task(read())
@@ -78,7 +78,7 @@ async def test_idle_comes_again_and_again_while_nothing_happens(backend: Backend
 
 
 async def test_idle_comes_after_its_seconds_and_not_before(backend: Backend) -> None:
-    writer = await begun(backend, 1)
+    writer = await begin(backend, events=1)
     now = asyncio.get_running_loop().time
     async with follow(backend, writer.run_id, 0, idle=0.05) as pages:
         await anext(pages)
@@ -102,8 +102,8 @@ async def test_an_event_puts_idle_off(backend: Backend) -> None:
         assert loop.time() - before >= 0.09
 
 
-async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -> None:
-    writer = await begin(roomy)
+async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(unbounded: Backend) -> None:
+    writer = await begin(unbounded)
     written_enough = asyncio.Event()
 
     async def write() -> None:
@@ -111,7 +111,7 @@ async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -
             await writer.write()
             await asyncio.sleep(0)
 
-    async with follow(roomy, writer.run_id, 10**12, idle=0.05) as pages:
+    async with follow(unbounded, writer.run_id, 10**12, idle=0.05) as pages:
         writing = asyncio.create_task(write())
         async with asyncio.timeout(TIMEOUT_SECONDS):
             for _ in range(3):
@@ -120,9 +120,9 @@ async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(roomy: Backend) -
         await writing
 
 
-async def test_a_cursor_beyond_the_end_shows_what_passes_it(roomy: Backend) -> None:
-    writer = await begun(roomy, 2)
-    async with follow(roomy, writer.run_id, 4, idle=TIMEOUT_SECONDS) as pages:
+async def test_a_cursor_beyond_the_end_shows_what_passes_it(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=2)
+    async with follow(unbounded, writer.run_id, 4, idle=TIMEOUT_SECONDS) as pages:
         await writer.write(2)
         reading = asyncio.ensure_future(anext(pages))
         await asyncio.sleep(0)
@@ -130,11 +130,11 @@ async def test_a_cursor_beyond_the_end_shows_what_passes_it(roomy: Backend) -> N
         assert sequences(await reading) == [5, 6]
 
 
-async def test_a_reader_that_idles_on_a_cursor_beyond_is_ended_by_the_runs_end(roomy: Backend) -> None:
-    writer = await begun(roomy, 2)
+async def test_a_reader_that_idles_on_a_cursor_beyond_is_ended_by_the_runs_end(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=2)
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
-        follow(roomy, writer.run_id, 50, idle=TIMEOUT_SECONDS) as pages,
+        follow(unbounded, writer.run_id, 50, idle=TIMEOUT_SECONDS) as pages,
     ):
         reading = asyncio.create_task(anext(pages, None))
         await asyncio.sleep(0)
@@ -159,7 +159,7 @@ async def test_one_reader_too_many_is_refused_on_entering(backend: Backend) -> N
 async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.backends.follow._RECREATED_SECONDS", 0.05)
     backend = MemoryBackend(max_events=10, ttl=60)
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:
         assert sequences(await anext(pages)) == [1, 2]
         del backend._logs[writer.run_id]
@@ -169,17 +169,17 @@ async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPa
 
 async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
     backend = MemoryBackend(max_events=10, ttl=60)
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:
         assert sequences(await anext(pages)) == [1, 2]
         del backend._logs[writer.run_id]
         assert await anext(pages) is IDLE
-        await backend.force_close(moved(writer.run, 7, "failed"), *entries(7, 7, "error"))
+        await backend.force_close(advanced(writer.run, 7, "failed"), *entries(7, 7, "error"))
         assert [sequences(page) async for page in pages if page is not IDLE] == [[7]]
 
 
 async def test_a_slow_reader_that_the_window_has_passed_goes_on_at_the_oldest(backend: Backend) -> None:
-    writer = await begun(backend, 5)
+    writer = await begin(backend, events=5)
     async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         assert sequences(await anext(pages)) == [1, 2, 3, 4, 5]
         await writer.write(50)
@@ -188,13 +188,13 @@ async def test_a_slow_reader_that_the_window_has_passed_goes_on_at_the_oldest(ba
 
 
 @pytest.mark.parametrize("turns", range(12))
-async def test_a_reader_cancelled_at_any_moment_can_resume_where_it_was(roomy: Backend, turns: int) -> None:
-    writer = await begin(roomy)
+async def test_reader_cancelled_at_any_moment_can_resume(unbounded: Backend, turns: int) -> None:
+    writer = await begin(unbounded)
     got: list[int] = []
 
     async def read() -> None:
         async with follow(
-            roomy, writer.run_id, got[-1] if got else 0, idle=TIMEOUT_SECONDS, limit=1
+            unbounded, writer.run_id, got[-1] if got else 0, idle=TIMEOUT_SECONDS, limit=1
         ) as pages:
             async for page in pages:
                 got.extend(sequences(page))
@@ -214,18 +214,18 @@ async def test_a_reader_cancelled_at_any_moment_can_resume_where_it_was(roomy: B
     assert got == list(range(1, writer.run.last_sequence + 1))
 
 
-async def test_leaving_early_gives_the_place_back(roomy: Backend) -> None:
-    writer = await begun(roomy, 3)
+async def test_leaving_early_gives_the_place_back(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=3)
     for _ in range(3):
-        async with follow(roomy, writer.run_id, 0, idle=1, limit=1) as pages:
+        async with follow(unbounded, writer.run_id, 0, idle=1, limit=1) as pages:
             async for _page in pages:
                 break
 
 
-async def test_a_reader_that_never_reads_leaves_nothing(roomy: Backend) -> None:
-    writer = await begun(roomy, 3)
+async def test_a_reader_that_never_reads_leaves_nothing(unbounded: Backend) -> None:
+    writer = await begin(unbounded, events=3)
     for _ in range(3):
-        async with follow(roomy, writer.run_id, 0, idle=1, limit=1):
+        async with follow(unbounded, writer.run_id, 0, idle=1, limit=1):
             pass
     await writer.finish()
-    assert len(await follow_all(roomy, writer.run_id)) == 4
+    assert len(await follow_all(unbounded, writer.run_id)) == 4

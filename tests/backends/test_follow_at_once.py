@@ -6,7 +6,7 @@ from dockrion.backends import Backend
 from dockrion.backends.follow import Pages, follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import IDLE, Page
-from tests.backends.conformance import TIMEOUT_SECONDS, Writer, begin, begun, sequences
+from tests.backends.conformance import TIMEOUT_SECONDS, Writer, begin, sequences
 from tests.support import wait_until
 
 
@@ -47,7 +47,7 @@ async def ended(reader: Reader, writer: Writer) -> None:
 
 async def test_a_waiting_reader_takes_without_waking_and_history_and_the_end_wake_it() -> None:
     backend = MemoryBackend(max_events=100, ttl=60)
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         reader = Reader(pages)
         await parked(reader, 3)
@@ -59,9 +59,9 @@ async def test_a_waiting_reader_takes_without_waking_and_history_and_the_end_wak
     await backend.aclose()
 
 
-async def test_every_reader_sees_each_event_once_whether_it_takes_or_wakes(roomy: Backend) -> None:
-    writer = await begin(roomy)
-    async with follow(roomy, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
+async def test_every_reader_sees_each_event_once_whether_it_takes_or_wakes(unbounded: Backend) -> None:
+    writer = await begin(unbounded)
+    async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         reader = Reader(pages)
         for number in range(60):
             reader.takes = number % 3 > 0

@@ -10,7 +10,7 @@ import pytest
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import RunNotFound
-from tests.backends.conformance import Writer, begin, begun, entries, follow_all, moved, sequences
+from tests.backends.conformance import Writer, advanced, begin, entries, follow_all, sequences
 from tests.support import wait_until
 
 TTL = 0.01  # real seconds between the backend's looks at its clock, which the tests move by hand
@@ -89,7 +89,7 @@ async def test_the_time_to_live_begins_at_the_end_of_the_run(backend: MemoryBack
 
 
 async def test_a_live_run_never_expires(backend: MemoryBackend, clock: Clock) -> None:
-    live, finished = await begun(backend, 3), await begin(backend)
+    live, finished = await begin(backend, events=3), await begin(backend)
     await finished.finish()
     clock.now += 1_000_000
     await wait_until(lambda: finished.run_id not in backend._logs)
@@ -101,7 +101,7 @@ async def test_a_live_run_never_expires(backend: MemoryBackend, clock: Clock) ->
 async def test_a_watched_run_is_kept_until_the_last_watch_leaves(
     backend: MemoryBackend, clock: Clock
 ) -> None:
-    writer = await begun(backend, 2)
+    writer = await begin(backend, events=2)
     async with backend.watch(writer.run_id):
         async with backend.watch(writer.run_id, limit=1):
             await writer.finish()
@@ -125,7 +125,7 @@ async def test_a_run_whose_watch_left_early_still_expires(backend: MemoryBackend
 
 
 async def test_an_expired_id_can_be_used_again(backend: MemoryBackend, clock: Clock) -> None:
-    writer = await begun(backend, 5)
+    writer = await begin(backend, events=5)
     await writer.finish()
     clock.now += TTL
     await wait_until(lambda: not backend._logs)
@@ -148,9 +148,9 @@ async def test_the_order_of_runs_that_are_gone_is_not_kept(backend: MemoryBacken
 
 
 async def test_closing_lets_go_of_everything(backend: MemoryBackend) -> None:
-    finished = await begun(backend, 5)
+    finished = await begin(backend, events=5)
     await finished.finish()
-    await begun(backend, 5)
+    await begin(backend, events=5)
     await backend.aclose()
     assert not backend._logs
     assert not backend._finished
@@ -163,7 +163,7 @@ async def test_three_thousand_runs_leave_memory_flat(clock: Clock) -> None:
     async def serve(runs: int) -> int:
         """Let runs live, be read, be cancelled in part, and expire; return what is allocated then."""
         for number in range(runs):
-            writer = await begun(backend, 50)
+            writer = await begin(backend, events=50)
             await writer.write(100)
             async with follow(backend, writer.run_id, 0, idle=1, limit=5) as pages:
                 await anext(pages)
@@ -207,7 +207,7 @@ async def test_a_long_run_holds_no_more_than_its_window(clock: Clock) -> None:
 
 
 async def test_readers_at_the_same_position_share_one_page(backend: MemoryBackend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id):
         page = await backend.read(writer.run_id, 1, 512)
         assert await backend.read(writer.run_id, 1, 512) is page
@@ -215,7 +215,7 @@ async def test_readers_at_the_same_position_share_one_page(backend: MemoryBacken
 
 
 async def test_an_append_ends_the_sharing(backend: MemoryBackend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id):
         page = await backend.read(writer.run_id, 0, 512)
         await writer.write()
@@ -225,7 +225,7 @@ async def test_an_append_ends_the_sharing(backend: MemoryBackend) -> None:
 
 
 async def test_the_end_of_a_run_ends_the_sharing(backend: MemoryBackend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id):
         assert not (await backend.read(writer.run_id, 3, 512)).closed
         await writer.finish()
@@ -233,14 +233,14 @@ async def test_the_end_of_a_run_ends_the_sharing(backend: MemoryBackend) -> None
 
 
 async def test_another_limit_is_another_page(backend: MemoryBackend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id):
         assert sequences(await backend.read(writer.run_id, 0, 2)) == [1, 2]
         assert sequences(await backend.read(writer.run_id, 0, 512)) == [1, 2, 3]
 
 
 async def test_following_readers_share_what_was_encoded(backend: MemoryBackend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     calls = 0
 
     def encode(_: object) -> bytes:
@@ -264,7 +264,7 @@ async def test_following_readers_share_what_was_encoded(backend: MemoryBackend) 
 
 
 async def test_no_page_is_held_after_the_last_watch_leaves(backend: MemoryBackend) -> None:
-    writer = await begun(backend, 3)
+    writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id), backend.watch(writer.run_id):
         await backend.read(writer.run_id, 0, 512)
     assert backend._logs[writer.run_id]._page is None
@@ -275,7 +275,7 @@ async def test_no_page_is_held_after_the_last_watch_leaves(backend: MemoryBacken
 async def test_an_appended_list_may_be_reused_by_the_writer(backend: MemoryBackend) -> None:
     writer = await begin(backend)
     batch = entries(1, 3)
-    await backend.append(moved(writer.run, 3), batch)
+    await backend.append(advanced(writer.run, 3), batch)
     batch.clear()
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
 

@@ -7,7 +7,7 @@ import pytest
 from dockrion.backends.redis import index, records
 from dockrion.errors import RunExists, RunNotFound, ServiceUnavailable
 from dockrion.events import Entry
-from tests.backends.conformance import Writer, begin, begun, follow_all, moved, new_run
+from tests.backends.conformance import Writer, advanced, begin, follow_all, new_run
 from tests.backends.service import Service, reply_lost
 from tests.support import wait_until
 
@@ -47,7 +47,7 @@ async def test_everything_expires_at_any_moment(service: Service) -> None:
         assert all_expire(service)
         await writer.finish()
         assert all_expire(service)
-    await one.force_close(moved(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
+    await one.force_close(advanced(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
     await service.kill(one)
     assert all_expire(service)
     await service.close(other)
@@ -56,19 +56,19 @@ async def test_everything_expires_at_any_moment(service: Service) -> None:
 
 async def test_a_finished_run_expires_after_its_time(service: Service) -> None:
     one = await service.replica(ttl=60)
-    writer = await begun(one, 2)
+    writer = await begin(one, events=2)
     run, log = service.keys.log(writer.run_id)
     assert {service.ask("TTL", key) for key in (run, log)} <= {LIVE, LIVE - 1}
     await writer.finish()
     assert {service.ask("TTL", key) for key in (run, log)} <= {60, 59}
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_an_expired_run_is_swept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "_SETTLE_SECONDS", 0)
     one = await service.replica(ttl=1)
-    stays = await begun(one, 1)
-    writers = [await begun(one, 1) for _ in range(5)]
+    stays = await begin(one, events=1)
+    writers = [await begin(one, events=1) for _ in range(5)]
     for writer in writers:
         await writer.finish()
     keys = service.keys
@@ -81,10 +81,10 @@ async def test_an_expired_run_is_swept(service: Service, monkeypatch: pytest.Mon
     assert (await one.recent(status=None, limit=10, cursor=None)).items == [stays.run]
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_an_unfinished_run_is_renewed(service: Service) -> None:
     one = await service.replica()
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     async with one.watch(writer.run_id):
         names = [*service.keys.log(writer.run_id), service.keys.watchers(writer.run_id)]
         for name in names:
@@ -92,17 +92,17 @@ async def test_an_unfinished_run_is_renewed(service: Service) -> None:
         await wait_until(lambda: all(service.ask("TTL", name) > LIVE - 20 for name in names))
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_what_all_replicas_share_is_renewed(service: Service) -> None:
     one = await service.replica()
-    await begun(one, 1)
+    await begin(one, events=1)
     names = [service.keys.replicas, service.keys.owned(one.replica), service.keys.expiry]
     for name in names:
         service.ask("EXPIRE", name, 20)
     await wait_until(lambda: all(service.ask("TTL", name) > LIVE - 20 for name in names))
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_creation_nobody_knows_of_has_an_end(service: Service) -> None:
     one = await service.replica()
     run = new_run()
@@ -118,7 +118,7 @@ async def test_a_creation_nobody_knows_of_has_an_end(service: Service) -> None:
     await wait_until(lambda: not service.ask("EXISTS", service.keys.owned(one.replica)))
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_creation_whose_caller_left_has_an_end(service: Service) -> None:
     one = await service.replica()
     runs = [new_run() for _ in range(20)]
@@ -134,7 +134,7 @@ async def test_a_creation_whose_caller_left_has_an_end(service: Service) -> None
 
 async def test_a_listing_drops_what_is_gone(service: Service) -> None:
     one = await service.replica()
-    writers = [await begun(one, 1) for _ in range(4)]
+    writers = [await begin(one, events=1) for _ in range(4)]
     for writer in writers[:2]:
         service.ask("DEL", *service.keys.log(writer.run_id))
     listed = (await one.recent(status=None, limit=10, cursor=None)).items
@@ -147,7 +147,7 @@ async def test_a_listing_keeps_what_is_just_being_created(
 ) -> None:
     monkeypatch.setattr(index, "_UNCONFIRMED_SECONDS", 10**9)
     one = await service.replica()
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     service.ask("DEL", *service.keys.log(writer.run_id))
     assert (await one.recent(status=None, limit=10, cursor=None)).items == []
     assert service.ask("ZCARD", service.keys.runs) == 1
@@ -162,7 +162,7 @@ async def test_an_event_takes_little_more_than_its_bytes(service: Service, size:
     before = service.ask("INFO", "memory")["used_memory"]
     for first in range(1, number + 1, 50):
         batch = [Entry(n, "token", b"x" * size, 1_700_000_000.123456 + n) for n in range(first, first + 50)]
-        writer.run = moved(writer.run, first + 49)
+        writer.run = advanced(writer.run, first + 49)
         await one.append(writer.run, batch)
     taken = (service.ask("INFO", "memory")["used_memory"] - before) / number
     print(f"{service.kind}: an event of {size} bytes takes {taken:.0f}")

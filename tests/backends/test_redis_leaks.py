@@ -8,7 +8,7 @@ import pytest
 
 from dockrion.backends.follow import follow
 from dockrion.backends.redis import RedisBackend
-from tests.backends.conformance import Writer, begun
+from tests.backends.conformance import Writer, begin
 from tests.backends.service import NEVER, Service
 from tests.support import wait_until
 
@@ -35,7 +35,7 @@ async def read(made: RedisBackend, writer: Writer, limit: int | None) -> None:
 async def test_a_thousand_readers_leave_nothing(service: Service) -> None:
     chance = random.Random(3)
     owner, other = await service.replicas(2)
-    writers = [await begun(owner, 2) for _ in range(10)]
+    writers = [await begin(owner, events=2) for _ in range(10)]
     await asyncio.gather(*(other.get(writer.run_id) for writer in writers * 5))
     before = ours(service)
     for _ in range(READERS // 100):
@@ -66,7 +66,7 @@ async def test_a_thousand_readers_leave_nothing(service: Service) -> None:
 
 async def test_readers_who_stay_to_the_end_leave_nothing(service: Service) -> None:
     owner, other = await service.replicas(2)
-    writer = await begun(owner, 2)
+    writer = await begin(owner, events=2)
     readers = [asyncio.create_task(read(other, writer, 500)) for _ in range(200)]
     await wait_until(lambda: service.readers(writer.run_id) == {other.replica: 200})
     await writer.finish()
@@ -77,7 +77,7 @@ async def test_readers_who_stay_to_the_end_leave_nothing(service: Service) -> No
 
 async def test_many_watched_runs_need_no_more_connections_than_one(service: Service) -> None:
     owner, other = await service.replicas(2)
-    writers = [await begun(owner, 1) for _ in range(300)]
+    writers = [await begin(owner, events=1) for _ in range(300)]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(other.watch(writers[0].run_id))
         before = ours(service)
@@ -90,10 +90,10 @@ async def test_many_watched_runs_need_no_more_connections_than_one(service: Serv
     await nothing_left(other)
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_runs_that_are_over_are_forgotten(service: Service) -> None:
     one = await service.replica()
-    for writer in [await begun(one, 1) for _ in range(50)]:
+    for writer in [await begin(one, events=1) for _ in range(50)]:
         await writer.finish()
     leases = one._leases
     await wait_until(lambda: not (leases._owned or leases._ended or leases._unconfirmed))
@@ -103,7 +103,7 @@ async def test_runs_that_are_over_are_forgotten(service: Service) -> None:
 async def test_a_closed_replica_has_no_connections(service: Service) -> None:
     before = ours(service)
     one = await service.replica()
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     async with one.watch(writer.run_id, limit=3):
         await asyncio.gather(*(one.get(writer.run_id) for _ in range(50)))
         assert ours(service) <= before + POOL + 2

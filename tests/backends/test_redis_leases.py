@@ -22,17 +22,16 @@ from tests.backends.conformance import (
     TIMEOUT_SECONDS,
     Writer,
     begin,
-    begun,
     follow_all,
     new_run,
     read_all,
     sequences,
 )
-from tests.backends.service import Service, following, paused, seen
+from tests.backends.service import Service, following, paused, sequences_of
 from tests.servers import KINDS, RedisServer
 from tests.support import wait_until
 
-pytestmark = pytest.mark.usefixtures("fast")
+pytestmark = pytest.mark.usefixtures("fast_beats")
 
 
 def beats(service: Service, made: RedisBackend) -> int:
@@ -69,15 +68,15 @@ async def test_the_runs_of_a_dead_replica_are_ended_once(
 ) -> None:
     caplog.set_level(logging.WARNING)
     doomed, *survivors = await service.replicas(6)
-    writers = [await begun(doomed, number) for number in range(1, 8)]
+    writers = [await begin(doomed, events=number) for number in range(1, 8)]
     writers += [await begin(doomed)]
-    done = await begun(doomed, 2)
+    done = await begin(doomed, events=2)
     await done.finish()
     async with following(survivors[0], writers[0].run_id) as pages:
         await service.kill(doomed)
         for writer in writers:
             await finished(survivors[0], writer.run_id)
-        await wait_until(lambda: seen(pages) == [1, 2])
+        await wait_until(lambda: sequences_of(pages) == [1, 2])
     await wait_until(lambda: doomed.replica not in service.known())
     for writer in writers:
         last = writer.run.last_sequence + 1
@@ -99,7 +98,7 @@ async def test_the_runs_of_a_dead_replica_are_ended_once(
 
 async def test_whoever_was_taken_for_dead_writes_no_more(service: Service) -> None:
     sleeper, survivor = await service.replicas(2)
-    writer = await begun(sleeper, 2)
+    writer = await begin(sleeper, events=2)
     async with losses(sleeper) as lost:
         async with paused(sleeper):
             await finished(survivor, writer.run_id)
@@ -114,7 +113,7 @@ async def test_whoever_was_taken_for_dead_writes_no_more(service: Service) -> No
 
 async def test_a_lost_run_is_told_once_and_forgotten(service: Service) -> None:
     sleeper, survivor = await service.replicas(2)
-    writer = await begun(sleeper, 2)
+    writer = await begin(sleeper, events=2)
     async with losses(sleeper) as lost:
         async with paused(sleeper):
             await finished(survivor, writer.run_id)
@@ -129,16 +128,16 @@ async def test_whoever_was_taken_for_dead_lives_on(service: Service) -> None:
     async with paused(sleeper):
         await wait_until(lambda: sleeper.replica not in service.known())
     await wait_until(lambda: sleeper.replica in service.known())
-    writer = await begun(sleeper, 2)
+    writer = await begin(sleeper, events=2)
     async with following(survivor, writer.run_id) as pages:
         await some_beats(service, survivor)
         await writer.finish()
-        await wait_until(lambda: seen(pages) == [1, 2, 3])
+        await wait_until(lambda: sequences_of(pages) == [1, 2, 3])
 
 
 async def test_the_runs_of_a_sleeper_that_nobody_ended_go_on(service: Service) -> None:
     sleeper = await service.replica()
-    writer = await begun(sleeper, 2)
+    writer = await begin(sleeper, events=2)
     async with paused(sleeper):
         await writer.write()
     await some_beats(service, sleeper)
@@ -151,7 +150,7 @@ async def test_a_run_that_escaped_its_end_is_found_when_its_owner_dies_indeed(
 ) -> None:
     """The owner writes just when a survivor is about to end its run."""
     sleeper, survivor = await service.replicas(2)
-    writer = await begun(sleeper, 2)
+    writer = await begin(sleeper, events=2)
     get = Store.get
 
     async def slow(store: Store, run_id: str) -> object:
@@ -170,12 +169,12 @@ async def test_a_run_that_escaped_its_end_is_found_when_its_owner_dies_indeed(
 
 async def test_a_refused_twin_does_not_save_the_dead(service: Service) -> None:
     doomed, survivor = await service.replicas(2)
-    twins = [await begun(survivor, 1) for _ in range(5)]
+    twins = [await begin(survivor, events=1) for _ in range(5)]
     async with paused(doomed):
         for twin in twins:
             with pytest.raises(RunExists):
                 await doomed.create(new_run(twin.run_id))
-        writers = [await begun(doomed, 1) for _ in range(5)]
+        writers = [await begin(doomed, events=1) for _ in range(5)]
         await service.kill(doomed)
     await some_beats(service, survivor, 6 * BEATS_TO_DEATH)
     assert [(await survivor.get(writer.run_id)).status for writer in writers] == ["failed"] * 5
@@ -185,7 +184,7 @@ async def test_a_refused_twin_does_not_save_the_dead(service: Service) -> None:
 
 async def test_a_slow_replica_is_not_taken_for_dead(service: Service) -> None:
     slow, survivor = await service.replicas(2)
-    writer = await begun(slow, 1)
+    writer = await begin(slow, events=1)
     for _ in range(4):
         async with paused(slow):
             await some_beats(service, survivor, 2)
@@ -201,7 +200,7 @@ async def test_nobody_dies_while_redis_is_away(kind: str, tmp_path: Path) -> Non
             RedisBackend(server.url, agent="away", max_events=MAX_EVENTS, ttl=60, max_run_duration=60)
             for _ in range(3)
         ]
-        writers = [await begun(each, 1) for each in replicas]
+        writers = [await begin(each, events=1) for each in replicas]
         key = "dockrion:away:{service}:replicas"
         await wait_until(lambda: server.command("HLEN", key) == 3)
         server.kill()
@@ -220,7 +219,7 @@ async def test_nobody_dies_while_redis_is_away(kind: str, tmp_path: Path) -> Non
 
 async def test_a_good_bye_leaves_nothing(service: Service) -> None:
     one, other = await service.replicas(2)
-    writer = await begun(one, 2)
+    writer = await begin(one, events=2)
     await writer.finish()
     async with one.watch(writer.run_id, limit=3):
         pass
@@ -232,7 +231,7 @@ async def test_a_good_bye_leaves_nothing(service: Service) -> None:
 
 async def test_runs_that_were_not_ended_at_the_good_bye_are_found(service: Service) -> None:
     leaver, survivor = await service.replicas(2)
-    writer = await begun(leaver, 2)
+    writer = await begin(leaver, events=2)
     await service.close(leaver)
     await finished(survivor, writer.run_id)
     await wait_until(lambda: service.known() == {survivor.replica})
@@ -240,13 +239,13 @@ async def test_runs_that_were_not_ended_at_the_good_bye_are_found(service: Servi
 
 async def test_they_are_found_by_whoever_comes_later(service: Service) -> None:
     leaver = await service.replica()
-    writer = await begun(leaver, 2)
+    writer = await begin(leaver, events=2)
     await service.kill(leaver)
     late = await service.replica()
     await finished(late, writer.run_id)
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_dies(service: Service) -> None:
     one, other = await service.replicas(2)
     run = new_run()
@@ -259,7 +258,7 @@ async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_d
     assert [event.type for event in await follow_all(other, run.run_id)] == ["error"]
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_creation_that_was_never_sent_does_not_end_the_run_of_that_name(service: Service) -> None:
     one = await service.replica()
     run = new_run()

@@ -13,7 +13,7 @@ from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
-from tests.backends.conformance import Writer, begin, begun, new_run
+from tests.backends.conformance import Writer, begin, new_run
 from tests.backends.service import Service
 from tests.support import wait_until
 
@@ -79,7 +79,7 @@ async def test_what_is_noted_expires_and_is_renewed_with_each_run(service: Servi
         service.ask("EXPIRE", name, 20)
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_what_lists_a_live_run_does_not_expire_before_it(service: Service) -> None:
     one = await service.replica()
     await begin(one, owner="ann")
@@ -89,7 +89,7 @@ async def test_what_lists_a_live_run_does_not_expire_before_it(service: Service)
     await wait_until(lambda: all(service.ask("TTL", name) > LIVE - 20 for name in names))
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_an_owner_who_never_lists_does_not_fill_redis(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +116,7 @@ async def test_what_is_there_is_not_trimmed_with_what_is_gone(service: Service) 
 
 async def test_a_listing_drops_what_is_gone_everywhere(service: Service) -> None:
     one = await service.replica()
-    writers = [await begun_by(one, "ann") for _ in range(4)]
+    writers = [await begin_owned(one, "ann") for _ in range(4)]
     for writer in writers[:3]:
         service.ask("DEL", *service.keys.log(writer.run_id))
     assert await mine(one, "ann") == [writers[3].run]
@@ -124,11 +124,11 @@ async def test_a_listing_drops_what_is_gone_everywhere(service: Service) -> None
         assert service.ask("ZCARD", name) == 1
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_the_runs_of_a_dead_replica_stay_their_owners(service: Service) -> None:
     doomed, survivor = await service.replicas(2)
-    writer = await begun_by(doomed, "ann")
-    await begun(doomed, 1)
+    writer = await begin_owned(doomed, "ann")
+    await begin(doomed, events=1)
     await service.kill(doomed)
     await wait_until(lambda: doomed.replica not in service.known())
     (run,) = await mine(survivor, "ann")
@@ -138,7 +138,7 @@ async def test_the_runs_of_a_dead_replica_stay_their_owners(service: Service) ->
 
 async def test_another_replica_lists_the_same(service: Service) -> None:
     one, other = await service.replicas(2)
-    runs = [(await begun_by(each, "ann")).run for each in (one, other, one)]
+    runs = [(await begin_owned(each, "ann")).run for each in (one, other, one)]
     assert await mine(one, "ann") == await mine(other, "ann") == runs[::-1]
 
 
@@ -162,7 +162,7 @@ async def test_what_is_not_ours_in_the_place_of_a_note_refuses_that_owner_alone(
     assert await mine(one, "ben") == [writer.run]
 
 
-async def begun_by(backend: Backend, owner: str) -> Writer:
+async def begin_owned(backend: Backend, owner: str) -> Writer:
     writer = await begin(backend, owner=owner)
     await writer.write()
     return writer

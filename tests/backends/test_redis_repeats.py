@@ -11,11 +11,10 @@ from tests.backends.conformance import (
     MAX_EVENTS,
     TIMEOUT_SECONDS,
     Writer,
+    advanced,
     begin,
-    begun,
     cancel_requests,
     entries,
-    moved,
     new_run,
     read_all,
     sequences,
@@ -57,7 +56,7 @@ async def test_a_batch_is_stored_once(service: Service, size: int, before: int) 
     writer = await begin(one)
     if before:
         await writer.write(before)
-    run, batch = moved(writer.run, before + size), entries(before + 1, before + size)
+    run, batch = advanced(writer.run, before + size), entries(before + 1, before + size)
     await one.append(run, batch)
     stored = service.ask("DUMP", service.keys.log(run.run_id)[1])
     for _ in range(2):
@@ -69,9 +68,9 @@ async def test_a_batch_is_stored_once(service: Service, size: int, before: int) 
 @pytest.mark.parametrize("size", [1, 4])
 async def test_the_last_batch_is_stored_once(service: Service, size: int) -> None:
     one = await service.replica()
-    writer = await begun(one, 3)
+    writer = await begin(one, events=3)
     output = msgspec.Raw(b'{"a":1}')
-    run = msgspec.structs.replace(moved(writer.run, 3 + size, "completed"), output=output)
+    run = msgspec.structs.replace(advanced(writer.run, 3 + size, "completed"), output=output)
     for _ in range(3):
         await one.append(run, entries(4, 3 + size))
     assert await one.get(run.run_id) == run
@@ -80,8 +79,8 @@ async def test_the_last_batch_is_stored_once(service: Service, size: int) -> Non
 
 async def test_a_run_is_written_off_once(service: Service) -> None:
     one = await service.replica()
-    for writer in (await begun(one, 3), Writer(one, new_run())):
-        run, (last,) = moved(writer.run, 9, "failed"), entries(9, 9, "error")
+    for writer in (await begin(one, events=3), Writer(one, new_run())):
+        run, (last,) = advanced(writer.run, 9, "failed"), entries(9, 9, "error")
         for _ in range(3):
             await one.force_close(run, last)
         assert await one.get(run.run_id) == run
@@ -102,7 +101,7 @@ def rivals(first: int, size: int) -> list[list[Entry]]:
 @pytest.mark.parametrize("size", [1, 4])
 async def test_a_batch_with_other_bytes_is_refused(service: Service, size: int) -> None:
     one = await service.replica()
-    writer = await begun(one, 3)
+    writer = await begin(one, events=3)
     await writer.write(size)
     for rival in rivals(4, size):
         with pytest.raises(SequenceConflict):
@@ -114,8 +113,8 @@ async def test_a_batch_with_other_bytes_is_refused(service: Service, size: int) 
 @pytest.mark.parametrize("size", [1, 4])
 async def test_a_last_batch_with_other_bytes_is_refused(service: Service, size: int) -> None:
     one = await service.replica()
-    writer = await begun(one, 3)
-    run = moved(writer.run, 3 + size, "failed")
+    writer = await begin(one, events=3)
+    run = advanced(writer.run, 3 + size, "failed")
     await one.append(run, entries(4, 3 + size))
     for rival in rivals(4, size):
         with pytest.raises(RunClosed):
@@ -127,7 +126,7 @@ async def test_a_last_batch_with_other_bytes_is_refused(service: Service, size: 
 
 async def test_the_same_batch_is_not_taken_from_another_replica(service: Service) -> None:
     one, other = await service.replicas(2)
-    writer = await begun(one, 3)
+    writer = await begin(one, events=3)
     with pytest.raises(SequenceConflict):
         await other.append(writer.run, entries(1, 3))
     await writer.finish()
@@ -137,18 +136,18 @@ async def test_the_same_batch_is_not_taken_from_another_replica(service: Service
 
 async def test_an_older_batch_is_refused(service: Service) -> None:
     one = await service.replica()
-    writer = await begun(one, 2)
+    writer = await begin(one, events=2)
     await writer.write(2)
     with pytest.raises(SequenceConflict):
-        await one.append(moved(writer.run, 2), entries(1, 2))
+        await one.append(advanced(writer.run, 2), entries(1, 2))
 
 
 async def test_a_writer_whose_replies_are_lost_repeats_itself(service: Service) -> None:
     one = await service.replica()
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     for status in ("running", "running", "completed"):
         sequence = writer.run.last_sequence + 1
-        run, batch = moved(writer.run, sequence, status), entries(sequence, sequence)
+        run, batch = advanced(writer.run, sequence, status), entries(sequence, sequence)
         with reply_lost(), pytest.raises(ServiceUnavailable):
             await one.append(run, batch)
         await one.append(run, batch)
@@ -159,14 +158,14 @@ async def test_a_writer_whose_replies_are_lost_repeats_itself(service: Service) 
 
 async def test_a_run_is_written_off_once_when_the_reply_is_lost(service: Service) -> None:
     one = await service.replica()
-    run, (last,) = moved(new_run(), 9, "failed"), entries(9, 9, "error")
+    run, (last,) = advanced(new_run(), 9, "failed"), entries(9, 9, "error")
     with reply_lost(), pytest.raises(ServiceUnavailable):
         await one.force_close(run, last)
     await one.force_close(run, last)
     assert await read_all(one, run.run_id) == [last]
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_run_that_was_created_at_the_second_call_stays(service: Service) -> None:
     one = await service.replica()
     run = new_run()
@@ -178,10 +177,10 @@ async def test_a_run_that_was_created_at_the_second_call_stays(service: Service)
     assert run.run_id.encode() in service.ask("SMEMBERS", service.keys.owned(one.replica))
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_refused_twin_does_not_take_the_run_from_its_owners_care(service: Service) -> None:
     one = await service.replica()
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     with pytest.raises(RunExists):
         await one.create(new_run(writer.run_id))
     await wait_until(lambda: not one._leases._ended)
@@ -190,14 +189,14 @@ async def test_a_refused_twin_does_not_take_the_run_from_its_owners_care(service
 
 async def test_a_repeated_cancel_is_heard_once(service: Service) -> None:
     one, other = await service.replicas(2)
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     async with cancel_requests(one) as heard:
         with reply_lost(), pytest.raises(ServiceUnavailable):
             await other.request_cancel(writer.run_id, "first")
         for reason in ("first", "second", None):
             await other.request_cancel(writer.run_id, reason)
             await one.request_cancel(writer.run_id, reason)
-        next_writer = await begun(one, 1)
+        next_writer = await begin(one, events=1)
         await other.request_cancel(next_writer.run_id, None)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await heard.get() == (writer.run_id, "first")
@@ -206,7 +205,7 @@ async def test_a_repeated_cancel_is_heard_once(service: Service) -> None:
 
 async def test_a_watch_whose_reply_was_lost_is_not_counted_twice(service: Service) -> None:
     one = await service.replica()
-    writer = await begun(one, 1)
+    writer = await begin(one, events=1)
     with reply_lost(), pytest.raises(ServiceUnavailable):
         async with one.watch(writer.run_id, limit=2):
             pass

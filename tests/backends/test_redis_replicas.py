@@ -13,22 +13,21 @@ from dockrion.errors import RunExists, SequenceConflict, TooManySubscribers
 from tests.backends.conformance import (
     TIMEOUT_SECONDS,
     Writer,
+    advanced,
     begin,
-    begun,
     cancel_requests,
     entries,
     follow_all,
-    moved,
     new_run,
     read_all,
 )
-from tests.backends.service import Service, following, seen
+from tests.backends.service import Service, following, sequences_of
 from tests.support import wait_until
 
 AT_ONCE = 1.0
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_what_one_writes_another_gets_live(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one)
@@ -36,13 +35,13 @@ async def test_what_one_writes_another_gets_live(service: Service) -> None:
         began = time.monotonic()
         for number in range(1, 21):
             await writer.write()
-            await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
+            await wait_until(lambda: len(sequences_of(pages)) == number)  # noqa: B023  awaited at once
         took = time.monotonic() - began
-    assert seen(pages) == list(range(1, 21))
+    assert sequences_of(pages) == list(range(1, 21))
     assert took / 20 < AT_ONCE / 4, took
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_readers_everywhere_see_the_same(service: Service) -> None:
     owner, *others = await service.replicas(4)
     writer = await begin(owner)
@@ -57,7 +56,7 @@ async def test_readers_everywhere_see_the_same(service: Service) -> None:
 
 async def test_a_run_is_the_same_from_everywhere(service: Service) -> None:
     owner, *others = await service.replicas(3)
-    writer = await begun(owner, 3)
+    writer = await begin(owner, events=3)
     await writer.finish()
     for each in (owner, *others):
         assert await each.get(writer.run_id) == writer.run
@@ -65,10 +64,10 @@ async def test_a_run_is_the_same_from_everywhere(service: Service) -> None:
         assert (await each.recent(status="running", limit=5, cursor=None)).items == []
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_a_cancel_reaches_the_owner_from_anywhere_at_once(service: Service) -> None:
     owner, other, third = await service.replicas(3)
-    writer = await begun(owner, 1)
+    writer = await begin(owner, events=1)
     async with cancel_requests(owner) as heard, cancel_requests(other) as not_heard:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await third.request_cancel(writer.run_id, "enough")
@@ -98,19 +97,19 @@ async def test_of_replicas_that_create_the_same_one_wins(service: Service) -> No
 
 async def test_a_second_writer_is_refused(service: Service) -> None:
     owner, other = await service.replicas(2)
-    writer = await begun(owner, 3)
+    writer = await begin(owner, events=3)
     for first in (1, 3, 4, 5):
         with pytest.raises(SequenceConflict):
-            await other.append(moved(writer.run, first), entries(first, first))
+            await other.append(advanced(writer.run, first), entries(first, first))
     with pytest.raises(SequenceConflict):
-        await other.force_close(moved(writer.run, 9, "failed"), entries(9, 9)[0])
+        await other.force_close(advanced(writer.run, 9, "failed"), entries(9, 9)[0])
     assert await owner.get(writer.run_id) == writer.run
     await writer.write()
 
 
 async def test_readers_of_all_replicas_count_together(service: Service) -> None:
     owner, other, third = await service.replicas(3)
-    writer = await begun(owner, 1)
+    writer = await begin(owner, events=1)
     run_id = writer.run_id
     async with owner.watch(run_id, limit=3), other.watch(run_id, limit=3), third.watch(run_id, limit=None):
         async with other.watch(run_id, limit=3):
@@ -126,7 +125,7 @@ async def test_readers_of_all_replicas_count_together(service: Service) -> None:
 
 async def test_many_who_want_to_read_get_no_more_places_than_there_are(service: Service) -> None:
     replicas = await service.replicas(3)
-    writer = await begun(replicas[0], 1)
+    writer = await begin(replicas[0], events=1)
     leave = asyncio.Event()
     inside = 0
 
@@ -149,10 +148,10 @@ async def test_many_who_want_to_read_get_no_more_places_than_there_are(service: 
     assert service.readers(writer.run_id) == {}
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_the_readers_of_a_dead_replica_do_not_count(service: Service) -> None:
     owner, doomed = await service.replicas(2)
-    writer = await begun(owner, 1)
+    writer = await begin(owner, events=1)
     async with doomed.watch(writer.run_id, limit=1):
         with pytest.raises(TooManySubscribers):
             async with owner.watch(writer.run_id, limit=1):
@@ -163,7 +162,7 @@ async def test_the_readers_of_a_dead_replica_do_not_count(service: Service) -> N
             assert service.readers(writer.run_id) == {owner.replica: 1}
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_deleted_stream_of_notes_is_made_up_for(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
@@ -171,10 +170,10 @@ async def test_a_deleted_stream_of_notes_is_made_up_for(service: Service) -> Non
         for number in range(1, 6):
             service.ask("DEL", service.keys.inbox(other.replica))
             await writer.write()
-            await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
+            await wait_until(lambda: len(sequences_of(pages)) == number)  # noqa: B023  awaited at once
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_notes_that_get_lost_are_made_up_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
@@ -183,13 +182,13 @@ async def test_notes_that_get_lost_are_made_up_for(service: Service, monkeypatch
         async with following(other, writer.run_id) as pages:
             for number in range(1, 4):
                 await writer.write()
-                await wait_until(lambda: len(seen(pages)) == number)  # noqa: B023  awaited at once
+                await wait_until(lambda: len(sequences_of(pages)) == number)  # noqa: B023  awaited at once
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
     owner, other = await service.replicas(2)
-    writer = await begun(owner, 1)
+    writer = await begin(owner, events=1)
     async with cancel_requests(owner) as heard:
         with patch.object(Store, "_messages", return_value=[]):
             await other.request_cancel(writer.run_id, "enough")
@@ -200,13 +199,13 @@ async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
         assert heard.empty()
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_watches_that_redis_forgot_are_told_again(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
-    writer = await begun(owner, 1)
+    writer = await begin(owner, events=1)
     async with other.watch(writer.run_id, limit=5):
         service.ask("DEL", service.keys.watchers(writer.run_id))
         await wait_until(lambda: service.readers(writer.run_id) == {other.replica: 1})
@@ -230,12 +229,12 @@ async def _renewing(
     return task, goes_on
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_a_reader_who_left_while_watches_were_renewed_does_not_count(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await service.replica()
-    writer: Writer = await begun(one, 1)
+    writer: Writer = await begin(one, events=1)
     entered, left = asyncio.Event(), asyncio.Event()
 
     async def read() -> None:

@@ -35,7 +35,7 @@ async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
                 await asyncio.sleep(0.01)
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_the_owner_alone_hears_what_any_replica_asks(service: Service) -> None:
     owner, other, third = await service.replicas(3)
     writer = await begin(owner)
@@ -45,7 +45,7 @@ async def test_the_owner_alone_hears_what_any_replica_asks(service: Service) -> 
     assert (len(heard), len(not_heard)) == (3, 0)
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_replicas_ask_each_other_at_once(service: Service) -> None:
     replicas = await service.replicas(3)
     runs = [(await begin(each)).run_id for each in replicas]

@@ -248,7 +248,7 @@ def keys_of(command: Command) -> list[bytes]:
     return words[1:2]
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("fast_beats")
 async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

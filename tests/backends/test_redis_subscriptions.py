@@ -13,7 +13,7 @@ from tests.backends.conformance import begin
 from tests.backends.service import Service
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_readers_who_come_and_go_at_once_cost_few_commands(service: Service) -> None:
     (made,) = await service.replicas(1)
     writer = await begin(made)
@@ -33,7 +33,7 @@ async def test_readers_who_come_and_go_at_once_cost_few_commands(service: Servic
     assert not sum(service.readers(writer.run_id).values())
 
 
-@pytest.mark.usefixtures("still")
+@pytest.mark.usefixtures("single_beat")
 async def test_of_too_many_who_come_at_once_as_many_as_may_get_in(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one)

@@ -8,16 +8,16 @@ import pytest
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.keys import Keys
 from tests.backends.trouble import (
+    CommandedAgent,
+    Logged,
     OnRedis,
-    Told,
-    Works,
+    assert_accepts_runs,
+    assert_complete,
+    assert_loss_reported,
+    assert_run_over,
     following,
-    honest,
-    lost,
     ready,
-    takes_runs,
-    until_ready,
-    whole,
+    wait_ready,
 )
 from tests.servers import RedisServer
 from tests.support import Reader, Served, sequences, wait_until
@@ -81,7 +81,7 @@ async def beats(served: Served, count: int) -> None:
 async def tells_the_truth(served: Served) -> None:
     """Check that a service that is ready takes runs, and one that is not refuses them."""
     if await ready(served):
-        await takes_runs(served)
+        await assert_accepts_runs(served)
         return
     async with served.client.post("/runs", json={}) as answer:
         assert answer.status == 503, await answer.text()
@@ -89,11 +89,11 @@ async def tells_the_truth(served: Served) -> None:
 
 @pytest.mark.parametrize("busy", [True, False])
 async def test_a_run_whose_record_is_deleted_is_ended(
-    server: RedisServer, on_redis: OnRedis, told: Told, busy: bool
+    server: RedisServer, on_redis: OnRedis, logged: Logged, busy: bool
 ) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, _ = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     agent.emit(4)
     async with following(run_id, *replicas) as readers:
@@ -103,18 +103,18 @@ async def test_a_run_whose_record_is_deleted_is_ended(
         if busy:
             agent.emit(4)
         for reader in readers:
-            assert honest(await reader.end()) in ("error", "gone")
+            assert assert_loss_reported(await reader.end()) in ("error", "gone")
     assert agent.stopped == 1
-    assert len(told.fields("run lost")) == 1
+    assert len(logged.fields("run lost")) == 1
     for each in replicas:
-        await lost(each, run_id)
-        await takes_runs(each)
+        await assert_run_over(each, run_id)
+        await assert_accepts_runs(each)
 
 
 async def test_a_run_whose_events_are_deleted_goes_on(server: RedisServer, on_redis: OnRedis) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     agent.emit(4)
     async with following(run_id, *replicas) as readers:
@@ -125,10 +125,10 @@ async def test_a_run_whose_events_are_deleted_goes_on(server: RedisServer, on_re
             agent.emit(4)
             agent.finish()
             for reader in readers:
-                whole(await reader.end(), 10)
+                assert_complete(await reader.end(), 10)
             for reader in late:
                 messages = await reader.end()
-                assert honest(messages) == "complete"
+                assert assert_loss_reported(messages) == "complete"
                 assert sequences(messages) == list(range(6, 11))
     assert (await other.record(run_id))["output"] == {"emitted": 8}
 
@@ -137,7 +137,7 @@ async def test_a_run_whose_events_are_deleted_goes_on(server: RedisServer, on_re
 async def test_a_finished_run_whose_events_are_deleted_has_an_end(
     server: RedisServer, on_redis: OnRedis, after: int
 ) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     agent.emit(4)
     agent.finish()
     served = await on_redis(agent)
@@ -147,17 +147,17 @@ async def test_a_finished_run_whose_events_are_deleted_has_an_end(
     async with served.client.get(f"/runs/{run_id}/events?from_sequence={after}") as answer:
         assert answer.status in (200, 204, 404)
         if answer.status == 200:
-            assert honest(await Reader(answer).all()) in ("complete", "gone")
+            assert assert_loss_reported(await Reader(answer).all()) in ("complete", "gone")
 
 
 @pytest.mark.parametrize("name", OF_THE_SERVICE)
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
 async def test_keys_that_can_be_made_anew_are_missed_by_nobody(
-    server: RedisServer, on_redis: OnRedis, told: Told, name: str
+    server: RedisServer, on_redis: OnRedis, logged: Logged, name: str
 ) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, _ = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     agent.emit(4)
     async with following(run_id, *replicas) as readers:
@@ -169,19 +169,19 @@ async def test_keys_that_can_be_made_anew_are_missed_by_nobody(
             await reader.until(9)
         for each in replicas:
             assert await ready(each)
-            await takes_runs(each)
+            await assert_accepts_runs(each)
         agent.finish()
         for reader in readers:
-            whole(await reader.end(), 10)
-    assert told.fields("replica lost") == told.fields("run lost") == []
-    assert told.tracebacks() == []
+            assert_complete(await reader.end(), 10)
+    assert logged.fields("replica lost") == logged.fields("run lost") == []
+    assert logged.tracebacks() == []
 
 
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
 async def test_a_cancel_is_heard_though_nobody_could_be_told(server: RedisServer, on_redis: OnRedis) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     delete(server, *(KEYS.inbox(replica(each)) for each in replicas), KEYS.watchers(run_id))
     async with other.client.delete(f"/runs/{run_id}") as answer:
@@ -195,11 +195,11 @@ async def test_a_cancel_is_heard_though_nobody_could_be_told(server: RedisServer
     indirect=["server"],
 )
 async def test_a_run_with_a_key_of_another_type_has_an_end(
-    server: RedisServer, on_redis: OnRedis, told: Told, name: str, busy: bool
+    server: RedisServer, on_redis: OnRedis, logged: Logged, name: str, busy: bool
 ) -> None:
-    agent, bystander = Works(), Works()
+    agent, bystander = CommandedAgent(), CommandedAgent()
     replicas = served, _ = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     agent.emit(4)
     served.use(bystander)
@@ -212,26 +212,26 @@ async def test_a_run_with_a_key_of_another_type_has_an_end(
             if busy:
                 agent.emit(4)
             for reader in readers:
-                assert honest(await reader.end()) in ("error", "gone")
+                assert assert_loss_reported(await reader.end()) in ("error", "gone")
         await wait_until(lambda: agent.stopped)
         bystander.emit(3)
         bystander.finish()
         for reader in others:
-            whole(await reader.end(), 5)
+            assert_complete(await reader.end(), 5)
     for each in replicas:
-        await lost(each, run_id)
-        await takes_runs(each)
-    assert len(told.tracebacks()) <= 2
+        await assert_run_over(each, run_id)
+        await assert_accepts_runs(each)
+    assert len(logged.tracebacks()) <= 2
 
 
 @pytest.mark.parametrize("name", OF_THE_SERVICE)
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
 async def test_keys_of_another_type_are_told_once_and_no_reader_hangs(
-    server: RedisServer, on_redis: OnRedis, told: Told, name: str
+    server: RedisServer, on_redis: OnRedis, logged: Logged, name: str
 ) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, _ = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     agent.emit(4)
     async with following(run_id, *replicas) as readers:
@@ -245,8 +245,8 @@ async def test_keys_of_another_type_are_told_once_and_no_reader_hangs(
             await tells_the_truth(each)
         delete(server, *(OF_THE_SERVICE[name](run_id, replica(each)) for each in replicas))
         for reader in readers:
-            assert honest(await reader.end()) in ("complete", "error", "gone")
+            assert assert_loss_reported(await reader.end()) in ("complete", "error", "gone")
     for each in replicas:
-        await until_ready(each)
-        await takes_runs(each)
-    assert len(told.tracebacks()) <= 2
+        await wait_ready(each)
+        await assert_accepts_runs(each)
+    assert len(logged.tracebacks()) <= 2

@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from tests.backends.trouble import (
-    Following,
-    Ticks,
-    Told,
+    EndlessAgent,
+    Logged,
+    RecordingReader,
+    assert_accepts_runs,
+    assert_complete,
+    assert_refuses_runs,
     following,
     ready,
-    refuses_runs,
     serve_on,
-    takes_runs,
-    until_ready,
-    whole,
+    wait_ready,
 )
 from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
@@ -24,7 +24,7 @@ from tests.support import Served, wait_until
 PAUSE_SECONDS = 20.0  # more than a dead replica's beats take
 
 
-def has_emitted(agent: Ticks, count: int) -> bool:
+def has_emitted(agent: EndlessAgent, count: int) -> bool:
     return agent.emitted >= count
 
 
@@ -34,12 +34,12 @@ class Case:
     def __init__(self, server: RedisServer, replicas: list[Served]) -> None:
         self.server = server
         self.replicas = replicas
-        self.agents = [Ticks(0.01) for _ in replicas]
+        self.agents = [EndlessAgent(0.01) for _ in replicas]
         self.run_ids: list[str] = []
-        self.readers: list[Following] = []
+        self.readers: list[RecordingReader] = []
 
     async def start(self, stack: AsyncExitStack) -> None:
-        await until_ready(*self.replicas)
+        await wait_ready(*self.replicas)
         for served, agent in zip(self.replicas, self.agents, strict=True):
             served.use(agent)
             self.run_ids.append(await served.start())
@@ -53,7 +53,7 @@ class Case:
         signs = [reader.count("heartbeat") for reader in self.readers]
         for served in self.replicas:
             assert not await ready(served)
-            await refuses_runs(served)
+            await assert_refuses_runs(served)
         await asyncio.sleep(over - asyncio.get_running_loop().time())
         for reader, before in zip(self.readers, signs, strict=True):
             assert not reader.over
@@ -63,15 +63,15 @@ class Case:
         assert all(agent.emitted < 1000 for agent in self.agents)
 
     async def go_on(self) -> None:
-        await until_ready(*self.replicas)
+        await wait_ready(*self.replicas)
         for agent in self.agents:
             emitted = agent.emitted
             await wait_until(partial(has_emitted, agent, emitted + 20))
             agent.finished = True
         for number, reader in enumerate(self.readers):
-            whole(await reader.end(), self.agents[number // 2].emitted + 2)
+            assert_complete(await reader.end(), self.agents[number // 2].emitted + 2)
         for served in self.replicas:
-            await takes_runs(served)
+            await assert_accepts_runs(served)
             await self.forgets_what_was_refused(served)
 
     async def forgets_what_was_refused(self, served: Served) -> None:
@@ -85,7 +85,7 @@ class Case:
                 await asyncio.sleep(0.05)
 
 
-async def test_what_stood_still_goes_on(tmp_path: Path, serve: Serve, told: Told) -> None:
+async def test_what_stood_still_goes_on(tmp_path: Path, serve: Serve, logged: Logged) -> None:
     async with AsyncExitStack() as stack:
         servers = [stack.enter_context(RedisServer(kind, tmp_path)) for kind in KINDS]
         cases = [Case(each, [await serve_on(serve, each.url) for _ in range(2)]) for each in servers]
@@ -100,7 +100,7 @@ async def test_what_stood_still_goes_on(tmp_path: Path, serve: Serve, told: Told
             await case.go_on()
         for served in (each for case in cases for each in case.replicas):
             await served.client.close()
-    assert told.troubles() == ["UNREACHABLE"] * 4
-    assert len(told.fields("redis answers")) == 4
-    assert told.fields("replica lost") == told.fields("run lost") == []
-    assert told.tracebacks() == []
+    assert logged.troubles() == ["UNREACHABLE"] * 4
+    assert len(logged.fields("redis answers")) == 4
+    assert logged.fields("replica lost") == logged.fields("run lost") == []
+    assert logged.tracebacks() == []

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import pytest
 
 from tests.backends.trouble import (
+    CommandedAgent,
+    EndlessAgent,
+    Logged,
     OnRedis,
-    Ticks,
-    Told,
-    Works,
+    assert_accepts_runs,
+    assert_complete,
+    assert_loss_reported,
+    assert_refuses_runs,
+    assert_run_over,
     following,
-    honest,
-    lost,
     ready,
-    refuses_runs,
     status,
-    takes_runs,
-    until_ready,
-    whole,
+    wait_ready,
 )
 from tests.servers import RedisServer
 from tests.support import wait_until
@@ -68,12 +68,12 @@ TROUBLES = {
 
 @pytest.mark.parametrize("name", TROUBLES)
 async def test_when_it_is_over_nothing_is_lost_and_nothing_doubled(
-    name: str, server: RedisServer, on_redis: OnRedis, told: Told, failures: list[None]
+    name: str, server: RedisServer, on_redis: OnRedis, logged: Logged, failures: list[None]
 ) -> None:
     trouble = TROUBLES[name]
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     agent.emit(4)
     async with following(run_id, served, other) as readers:
@@ -82,9 +82,9 @@ async def test_when_it_is_over_nothing_is_lost_and_nothing_doubled(
 
         trouble.begin(server)
         agent.emit(2 * BUFFERED)
-        await until_ready(*replicas, ready_at_last=False)
-        await refuses_runs(served)
-        await refuses_runs(other)
+        await wait_ready(*replicas, ready_at_last=False)
+        await assert_refuses_runs(served)
+        await assert_refuses_runs(other)
         for each in readers:
             await each.sign_of_life()
         await wait_until(lambda: len(failures) >= 4)
@@ -96,24 +96,26 @@ async def test_when_it_is_over_nothing_is_lost_and_nothing_doubled(
         assert await status(other, f"/runs/{run_id}/events") == 503
 
         trouble.end(server)
-        await until_ready(*replicas)
+        await wait_ready(*replicas)
         agent.finish()
         for each in readers:
-            whole(await each.end(), 2 * BUFFERED + 6)
-    await takes_runs(served)
-    await takes_runs(other)
+            assert_complete(await each.end(), 2 * BUFFERED + 6)
+    await assert_accepts_runs(served)
+    await assert_accepts_runs(other)
     assert (await served.record(run_id))["output"] == {"emitted": 2 * BUFFERED + 4}
-    assert Counter(told.troubles())[trouble.kind] == 2, told.troubles()
-    assert set(told.troubles()) <= {trouble.kind, "LOADING"}
-    assert trouble.advice in told.advice(trouble.kind)
-    assert len(told.fields("redis answers")) == 2
-    assert told.tracebacks() == []
+    assert Counter(logged.troubles())[trouble.kind] == 2, logged.troubles()
+    assert set(logged.troubles()) <= {trouble.kind, "LOADING"}
+    assert trouble.advice in logged.advice(trouble.kind)
+    assert len(logged.fields("redis answers")) == 2
+    assert logged.tracebacks() == []
 
 
-async def test_killed_connections_are_not_noticed(server: RedisServer, on_redis: OnRedis, told: Told) -> None:
-    agent = Ticks()
+async def test_killed_connections_go_unnoticed(
+    server: RedisServer, on_redis: OnRedis, logged: Logged
+) -> None:
+    agent = EndlessAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     async with following(run_id, served, other, served, other) as readers:
         killed = 0
@@ -126,67 +128,67 @@ async def test_killed_connections_are_not_noticed(server: RedisServer, on_redis:
                 assert await ready(replica)
                 assert await status(replica, f"/runs/{run_id}") == 200
         assert killed > 60
-        await takes_runs(served)
+        await assert_accepts_runs(served)
         agent.finished = True
         for each in readers:
-            whole(await each.end(), agent.emitted + 2)
-    assert told.tracebacks() == []
-    assert len(told.troubles()) <= 2
+            assert_complete(await each.end(), agent.emitted + 2)
+    assert logged.tracebacks() == []
+    assert len(logged.troubles()) <= 2
 
 
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
-async def test_each_outage_is_told_once(server: RedisServer, on_redis: OnRedis, told: Told) -> None:
-    agent = Ticks()
+async def test_each_outage_is_told_once(server: RedisServer, on_redis: OnRedis, logged: Logged) -> None:
+    agent = EndlessAgent()
     served = await on_redis(agent)
-    await until_ready(served)
+    await wait_ready(served)
     async with following(await served.start(), served) as (reader,):
         for _ in range(2):
             server.kill()
-            await until_ready(served, ready_at_last=False)
+            await wait_ready(served, ready_at_last=False)
             server.start()
-            await until_ready(served)
+            await wait_ready(served)
         agent.finished = True
-        whole(await reader.end(), agent.emitted + 2)
-    assert told.troubles().count("UNREACHABLE") == 2
+        assert_complete(await reader.end(), agent.emitted + 2)
+    assert logged.troubles().count("UNREACHABLE") == 2
 
 
 @pytest.mark.parametrize(("busy", "noticed"), [(True, True), (False, False)])
 async def test_an_empty_server_ends_the_runs_that_it_has_lost(
-    server: RedisServer, on_redis: OnRedis, told: Told, busy: bool, noticed: bool
+    server: RedisServer, on_redis: OnRedis, logged: Logged, busy: bool, noticed: bool
 ) -> None:
-    agent = Ticks() if busy else Works()
+    agent = EndlessAgent() if busy else CommandedAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     async with following(run_id, served, other) as readers:
         for each in readers:
             await each.until(5 if busy else 1)
         if noticed:
             server.kill()
-            await until_ready(*replicas, ready_at_last=False)
+            await wait_ready(*replicas, ready_at_last=False)
         server.restart_empty()
         for each in readers:
-            assert honest(await each.end()) in ("error", "gone")
-    if isinstance(agent, Works):
+            assert assert_loss_reported(await each.end()) in ("error", "gone")
+    if isinstance(agent, CommandedAgent):
         assert agent.stopped == 1
     for replica in replicas:
-        await until_ready(replica)
-        await lost(replica, run_id)
-        await takes_runs(replica)
-    assert len(told.fields("run lost")) == 1
-    assert told.fields("replica lost") == []
+        await wait_ready(replica)
+        await assert_run_over(replica, run_id)
+        await assert_accepts_runs(replica)
+    assert len(logged.fields("run lost")) == 1
+    assert logged.fields("replica lost") == []
 
 
 async def test_a_server_that_forgets_a_finished_run_forgets_it_for_all(
     server: RedisServer, on_redis: OnRedis
 ) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     agent.finish()
     served = await on_redis(agent)
     run_id = await served.start()
     await served.finished(run_id)
     server.restart_empty()
-    await until_ready(served)
+    await wait_ready(served)
     assert await status(served, f"/runs/{run_id}") == 404
     assert await status(served, f"/runs/{run_id}/events") == 404
 
@@ -195,16 +197,16 @@ async def test_a_server_that_forgets_a_finished_run_forgets_it_for_all(
 async def test_a_request_to_cancel_is_refused_while_redis_is_away_and_works_again(
     server: RedisServer, on_redis: OnRedis
 ) -> None:
-    agent = Works()
+    agent = CommandedAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     run_id = await served.start()
     server.kill()
-    await until_ready(*replicas, ready_at_last=False)
+    await wait_ready(*replicas, ready_at_last=False)
     async with other.client.delete(f"/runs/{run_id}") as answer:
         assert answer.status == 503
     server.start()
-    await until_ready(*replicas)
+    await wait_ready(*replicas)
     async with asyncio.timeout(5), other.client.delete(f"/runs/{run_id}") as answer:
         assert answer.status == 200, await answer.text()
     assert agent.stopped == 1

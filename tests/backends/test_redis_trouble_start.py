@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.trouble import OnRedis, Told, refuses_runs, serve_on, status, takes_runs, until_ready
+from tests.backends.trouble import (
+    Logged,
+    OnRedis,
+    assert_accepts_runs,
+    assert_refuses_runs,
+    serve_on,
+    status,
+    wait_ready,
+)
 from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
 from tests.support import Served, wait_until
@@ -22,32 +30,32 @@ PASSWORDS = {
 
 async def stays_away(served: Served, failures: list[None]) -> None:
     """Check what a service does without Redis, over some attempts to reach it."""
-    await until_ready(served, ready_at_last=False)
-    await refuses_runs(served)
+    await wait_ready(served, ready_at_last=False)
+    await assert_refuses_runs(served)
     assert await status(served, "/runs") == 503
     assert await status(served, "/runs/any") == 503
     await wait_until(lambda: len(failures) >= 2)
 
 
 async def test_a_server_that_comes_up_later_is_waited_for(
-    server: RedisServer, on_redis: OnRedis, told: Told, failures: list[None]
+    server: RedisServer, on_redis: OnRedis, logged: Logged, failures: list[None]
 ) -> None:
     server.kill()
     served = await on_redis()
     await stays_away(served, failures)
-    assert told.troubles() == ["UNREACHABLE"]
-    assert "address" in told.advice("UNREACHABLE")
+    assert logged.troubles() == ["UNREACHABLE"]
+    assert "address" in logged.advice("UNREACHABLE")
     server.start()
-    await until_ready(served)
-    await takes_runs(served)
-    assert told.troubles().count("UNREACHABLE") == 1
-    assert told.fields("redis answers") == [{}]
+    await wait_ready(served)
+    await assert_accepts_runs(served)
+    assert logged.troubles().count("UNREACHABLE") == 1
+    assert logged.fields("redis answers") == [{}]
 
 
 @pytest.mark.parametrize("case", PASSWORDS)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_wrong_password_is_told_until_it_is_right(
-    kind: str, case: str, tmp_path: Path, serve: Serve, told: Told, failures: list[None]
+    kind: str, case: str, tmp_path: Path, serve: Serve, logged: Logged, failures: list[None]
 ) -> None:
     scheme, asked, given, trouble = PASSWORDS[case]
     with RedisServer(kind, tmp_path, password=asked) as server:
@@ -55,36 +63,36 @@ async def test_a_wrong_password_is_told_until_it_is_right(
         url = server.url if scheme == "redis" else server.unix_url
         served = await serve_on(serve, url.replace(before, after, 1))
         await stays_away(served, failures)
-        assert told.troubles() == [trouble]
-        assert "password" in told.advice(trouble)
+        assert logged.troubles() == [trouble]
+        assert "password" in logged.advice(trouble)
         server.command("CONFIG", "SET", "requirepass", given)
-        await until_ready(served)
-        await takes_runs(served)
-        assert told.troubles() == [trouble]
+        await wait_ready(served)
+        await assert_accepts_runs(served)
+        assert logged.troubles() == [trouble]
         await served.client.close()
 
 
 async def test_a_host_that_does_not_exist_is_tried_again_and_again(
-    serve: Serve, told: Told, failures: list[None]
+    serve: Serve, logged: Logged, failures: list[None]
 ) -> None:
     served = await serve_on(serve, "redis://no-such-host.invalid:6379/0")
     await stays_away(served, failures)
-    assert told.troubles() == ["UNREACHABLE"]
+    assert logged.troubles() == ["UNREACHABLE"]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_policy_that_may_drop_live_runs_is_warned_of(
-    kind: str, policy: str, tmp_path: Path, serve: Serve, told: Told
+    kind: str, policy: str, tmp_path: Path, serve: Serve, logged: Logged
 ) -> None:
     options = ("--maxmemory", "100mb", "--maxmemory-policy", policy)
     with RedisServer(kind, tmp_path, *options) as server:
         served = await serve_on(serve, server.url)
         asked = iter(range(10_000))
         await wait_until(lambda: calls_of_info(server) > next(asked))
-        await takes_runs(served)
+        await assert_accepts_runs(served)
         expected = [{"policy": policy, "maxmemory": 100 << 20}] if policy != "noeviction" else []
-        assert told.fields(EVICTS) == expected
+        assert logged.fields(EVICTS) == expected
         await served.client.close()
 
 
@@ -112,7 +120,7 @@ def certificate(tmp_path: Path) -> Path:
 # The wheel's Valkey is built without TLS.
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_tls_needs_a_certificate_that_is_trusted(
-    tmp_path: Path, certificate: Path, serve: Serve, told: Told, failures: list[None], trusted: bool
+    tmp_path: Path, certificate: Path, serve: Serve, logged: Logged, failures: list[None], trusted: bool
 ) -> None:
     keys = ("--tls-cert-file", str(certificate), "--tls-key-file", str(certificate.with_suffix(".key")))
     server = RedisServer("redis", tmp_path, *keys, "--tls-auth-clients", "no")
@@ -123,10 +131,10 @@ async def test_tls_needs_a_certificate_that_is_trusted(
         ca = f"?ssl_ca_certs={certificate}" if trusted else ""
         served = await serve_on(serve, f"rediss://127.0.0.1:{server.port}/0{ca}")
         if trusted:
-            await until_ready(served)
-            await takes_runs(served)
-            assert told.troubles() == []
+            await wait_ready(served)
+            await assert_accepts_runs(served)
+            assert logged.troubles() == []
         else:
             await stays_away(served, failures)
-            assert told.troubles() == ["UNREACHABLE"]
+            assert logged.troubles() == ["UNREACHABLE"]
         await served.client.close()

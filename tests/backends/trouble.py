@@ -37,9 +37,9 @@ def on_redis(server: RedisServer, serve: Serve) -> OnRedis:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> "Told":
+def logged(caplog: pytest.LogCaptureFixture) -> "Logged":
     caplog.set_level(logging.INFO)
-    return Told(caplog)
+    return Logged(caplog)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return counted
 
 
-class Told:
+class Logged:
     """What the services of this process have logged."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -95,7 +95,7 @@ async def serve_on(serve: Serve, url: str, agent: Callable[..., Any] = placehold
     return await serve(agent, streaming=streaming | more)
 
 
-class Works:
+class CommandedAgent:
     """An agent that emits what it is told to, until it is let go."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class Works:
         return {"emitted": self.emitted}
 
 
-class Ticks:
+class EndlessAgent:
     """An agent that emits all the time, until it is let go."""
 
     def __init__(self, pause: float = 0.002) -> None:
@@ -137,7 +137,7 @@ class Ticks:
         return self.emitted
 
 
-class Following:
+class RecordingReader:
     """A reader at work, and what it has read so far."""
 
     def __init__(self, reader: Reader) -> None:
@@ -185,12 +185,12 @@ class Following:
 
 
 @asynccontextmanager
-async def following(run_id: str, *replicas: Served, **query: Any) -> AsyncIterator[list[Following]]:
+async def following(run_id: str, *replicas: Served, **query: Any) -> AsyncIterator[list[RecordingReader]]:
     """Read a run, once on each replica."""
-    readers: list[Following] = []
+    readers: list[RecordingReader] = []
     async with AsyncExitStack() as stack:
         for served in replicas:
-            readers.append(Following(await stack.enter_async_context(served.events(run_id, **query))))
+            readers.append(RecordingReader(await stack.enter_async_context(served.events(run_id, **query))))
             stack.push_async_callback(readers[-1].leave)
         yield readers
 
@@ -208,7 +208,7 @@ async def ready(served: Served) -> bool:
     return found == 200
 
 
-async def until_ready(*replicas: Served, ready_at_last: bool = True, timeout: float = 15.0) -> None:
+async def wait_ready(*replicas: Served, ready_at_last: bool = True, timeout: float = 15.0) -> None:
     """Wait until all are ready, or none is any more."""
     async with asyncio.timeout(timeout):
         for served in replicas:
@@ -216,7 +216,7 @@ async def until_ready(*replicas: Served, ready_at_last: bool = True, timeout: fl
                 await asyncio.sleep(0.02)
 
 
-async def refuses_runs(served: Served) -> None:
+async def assert_refuses_runs(served: Served) -> None:
     """Check that new runs are refused for now."""
     for path in ("/runs", "/invoke/stream"):
         async with served.client.post(path, json={}) as answer:
@@ -225,17 +225,17 @@ async def refuses_runs(served: Served) -> None:
             assert (await answer.json())["code"] == "SERVICE_UNAVAILABLE"
 
 
-async def takes_runs(served: Served) -> None:
+async def assert_accepts_runs(served: Served) -> None:
     """Check that a new run is taken, and can be read to its end, without disturbing those there."""
-    agent = Works()
+    agent = CommandedAgent()
     agent.emit(3)
     agent.finish()
     served.use(agent)
     async with served.events(await served.start()) as reader:
-        whole(await reader.all(), 5)
+        assert_complete(await reader.all(), 5)
 
 
-def whole(messages: list[Message], last: int | None = None) -> None:
+def assert_complete(messages: list[Message], last: int | None = None) -> None:
     """Check that a reader got everything, once, and the terminal event."""
     found = sequences(messages)
     assert found == list(range(1, len(found) + 1))
@@ -244,7 +244,7 @@ def whole(messages: list[Message], last: int | None = None) -> None:
     assert messages[-1].event == "complete"
 
 
-def honest(messages: list[Message]) -> str:
+def assert_loss_reported(messages: list[Message]) -> str:
     """Check that a reader was told that something was lost, and return by what."""
     found = sequences(messages)
     assert found == sorted(set(found))
@@ -262,7 +262,7 @@ def honest(messages: list[Message]) -> str:
     return last
 
 
-async def lost(served: Served, run_id: str) -> None:
+async def assert_run_over(served: Served, run_id: str) -> None:
     """Check that a run is over, or unknown, for whoever asks now."""
     async with served.client.get(f"/runs/{run_id}") as answer:
         assert answer.status in (200, 404), await answer.text()
@@ -271,4 +271,4 @@ async def lost(served: Served, run_id: str) -> None:
     async with served.client.get(f"/runs/{run_id}/events") as answer:
         assert answer.status in (200, 404), await answer.text()
         if answer.status == 200:
-            honest(await Reader(answer).all())
+            assert_loss_reported(await Reader(answer).all())

@@ -9,7 +9,7 @@ import pytest
 from dockrion import ids
 from dockrion.client import Client, Complete, Event, NotFound, Token
 from tests import support
-from tests.backends.conformance import forget
+from tests.backends.conformance import delete_keys
 from tests.client.conftest import Connect
 from tests.client.proxies import Proxy, proxy
 from tests.conftest import Serve
@@ -31,7 +31,7 @@ LAST = 52
 def agent_name() -> Any:
     name = f"replicas-{ids.uuid7()}"
     yield name
-    forget(KINDS[0], name)
+    delete_keys(KINDS[0], name)
 
 
 async def test_a_run_that_is_begun_on_one_is_followed_on_another(

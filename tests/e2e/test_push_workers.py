@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from dockrion import ids
-from tests.backends.conformance import forget
+from tests.backends.conformance import delete_keys
 from tests.e2e.conftest import Start
 from tests.e2e.fleet import MODULE, PID, Fleet
 from tests.e2e.process import TIMEOUT_SECONDS, write_dockfile
@@ -36,7 +36,7 @@ async def workers(start: Start, tmp_path: Path) -> AsyncIterator[Fleet]:
     await fleet.until_logged("worker ready", 3)
     yield fleet
     fleet.end()
-    forget(kind, name)
+    delete_keys(kind, name)
 
 
 async def push(fleet: Fleet, run_id: str, events: Any, **query: Any) -> tuple[int, dict[str, Any]]:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from dockrion import ids
-from tests.backends.conformance import forget
+from tests.backends.conformance import delete_keys
 from tests.e2e.process import command, environment, run, write_dockfile
 from tests.servers import KINDS, shared
 from tests.support import wait_until
@@ -95,7 +95,7 @@ async def test_several_workers_serve_there(tmp_path: Path, kind: str) -> None:
         await wait_until(lambda: process.poll() is not None, 20)
         assert process.returncode == 0
     assert not path.exists()
-    forget(kind, name)
+    delete_keys(kind, name)
 
 
 async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:

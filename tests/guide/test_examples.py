@@ -18,7 +18,7 @@ import yaml
 from dockrion import events
 from dockrion.cli import main
 from dockrion.dockfile import load
-from tests.backends.conformance import forget
+from tests.backends.conformance import delete_keys
 from tests.guide.pages import PAGES, Block, blocks, name_of
 from tests.guide.services import KEY, ROOT, agent_process, free_port, running, shell
 from tests.servers import KINDS
@@ -55,7 +55,7 @@ class Services:
         if dockfile == "config/sidecar.yaml":
             variables["AGENT_URL"] = self.stack.enter_context(agent_process())
         if dockfile == "config/redis.yaml":
-            forget(KINDS[0], "shared-writer")
+            delete_keys(KINDS[0], "shared-writer")
         return running(folder / dockfile, port, folder, **variables)
 
 

@@ -13,17 +13,26 @@ import pytest
 from dockrion.errors import RunClosed, SequenceConflict
 from dockrion.json_encoding import NotJSON
 from dockrion.runs.event_buffer import BUFFER_EVENTS, UNYIELDING_EVENTS
-from tests.backends.conformance import entries, follow_all, moved, new_run, read_all
-from tests.backends.publishing import Bench, Gated, contents, fill, hold, in_a_thread, joined, waiting_threads
+from tests.backends.conformance import advanced, entries, follow_all, new_run, read_all
+from tests.backends.publishing import (
+    BufferBench,
+    GatedBackend,
+    contents,
+    fill,
+    hold,
+    in_a_thread,
+    join_threads,
+    waiting_threads,
+)
 from tests.support import TIMEOUT_SECONDS, wait_until
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    backend = Gated()
+async def bench() -> AsyncIterator[BufferBench]:
+    backend = GatedBackend()
     run = new_run()
     await backend.create(run)
-    bench = Bench(backend, run)
+    bench = BufferBench(backend, run)
     yield bench
     bench.backend.gate.set()
     bench.buffer.close()
@@ -32,7 +41,7 @@ async def bench() -> AsyncIterator[Bench]:
     await backend.aclose()
 
 
-async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
+async def test_an_event_is_stored_as_it_was_encoded(bench: BufferBench) -> None:
     bench.token("a")
     log = await bench.end()
     assert [entry.type for entry in log] == ["token", "cancelled"]
@@ -42,7 +51,7 @@ async def test_an_event_is_stored_as_it_was_encoded(bench: Bench) -> None:
     assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
 
 
-async def test_a_lone_event_goes_at_once(bench: Bench) -> None:
+async def test_a_lone_event_goes_at_once(bench: BufferBench) -> None:
     await asyncio.sleep(0)  # the writer waits
     bench.token("a")
     for _ in range(3):
@@ -50,7 +59,7 @@ async def test_a_lone_event_goes_at_once(bench: Bench) -> None:
     assert contents(bench.stored) == ["a"]
 
 
-async def test_what_comes_during_an_append_is_the_next_batch(bench: Bench) -> None:
+async def test_what_comes_during_an_append_is_the_next_batch(bench: BufferBench) -> None:
     await hold(bench)
     for content in "bcd":
         bench.token(content)
@@ -61,14 +70,14 @@ async def test_what_comes_during_an_append_is_the_next_batch(bench: Bench) -> No
     assert bench.backend.on_their_way == [[1], [2, 3, 4]]
 
 
-async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: Bench) -> None:
+async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: BufferBench) -> None:
     for content in "abc":
         bench.token(content)
     await wait_until(lambda: len(bench.stored) == 3)
     assert bench.backend.on_their_way == [[1, 2, 3]]
 
 
-async def test_the_record_moves_with_the_events(bench: Bench) -> None:
+async def test_the_record_moves_with_the_events(bench: BufferBench) -> None:
     run_id = bench.buffer.run_id
     bench.buffer.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     bench.token("a")
@@ -81,7 +90,7 @@ async def test_the_record_moves_with_the_events(bench: Bench) -> None:
     assert (record.status, record.last_sequence) == ("cancelled", 3)
 
 
-async def test_the_record_does_not_move_before_its_event_is_stored(bench: Bench) -> None:
+async def test_the_record_does_not_move_before_its_event_is_stored(bench: BufferBench) -> None:
     await hold(bench)
     bench.buffer.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     assert bench.log.run.status == "accepted"
@@ -89,7 +98,7 @@ async def test_the_record_does_not_move_before_its_event_is_stored(bench: Bench)
     await wait_until(lambda: bench.log.run.status == "running")
 
 
-async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> None:
+async def test_many_threads_and_the_loop_share_one_numbering(bench: BufferBench) -> None:
     def emit(name: str) -> None:
         for number in range(500):
             bench.token(f"{name}:{number}")
@@ -99,7 +108,7 @@ async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> No
         bench.token(f"loop:{number}")
         if number % 7 == 0:
             await asyncio.sleep(0)
-    await joined(*threads)
+    await join_threads(*threads)
     found = contents(await bench.end())
     assert len(found) == 9 * 500
     for name in [*"abcdefgh", "loop"]:
@@ -107,7 +116,7 @@ async def test_many_threads_and_the_loop_share_one_numbering(bench: Bench) -> No
         assert mine == [f"{name}:{number}" for number in range(500)]
 
 
-async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: Bench) -> None:
+async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: BufferBench) -> None:
     bench.token("a")
     with pytest.raises(NotJSON):
         bench.buffer.publish("checkpoint", {"name": "n", "data": object()}, status="running")
@@ -117,7 +126,7 @@ async def test_an_event_that_cannot_be_encoded_takes_no_number(bench: Bench) -> 
     assert [entry.sequence for entry in log] == [1, 2, 3]
 
 
-async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: Bench) -> None:
+async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: BufferBench) -> None:
     with pytest.raises(NotJSON):
         bench.buffer.publish("checkpoint", {"name": "n", "data": object()}, status="running")
     bench.token("b")
@@ -125,7 +134,7 @@ async def test_an_event_that_cannot_be_encoded_changes_no_record(bench: Bench) -
     assert bench.log.run.status == "accepted"
 
 
-async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
+async def test_nothing_follows_the_terminal_event(bench: BufferBench) -> None:
     bench.token("a")
     bench.finish()
     bench.token("late")
@@ -137,17 +146,17 @@ async def test_nothing_follows_the_terminal_event(bench: Bench) -> None:
     assert bench.log.run.status == "cancelled"
 
 
-async def test_threads_that_emit_past_the_end_are_dropped_and_do_not_wait(bench: Bench) -> None:
+async def test_threads_that_emit_past_the_end_are_dropped_and_do_not_wait(bench: BufferBench) -> None:
     def emit() -> None:
         for _ in range(3 * BUFFER_EVENTS):
             bench.blocking("x")
 
     await bench.end()
-    await joined(in_a_thread(emit))
+    await join_threads(in_a_thread(emit))
     assert not bench.buffer.full
 
 
-async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Bench) -> None:
+async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: BufferBench) -> None:
     await fill(bench)
     waiting = asyncio.create_task(bench.buffer.wait_for_room())
     for _ in range(20):
@@ -159,7 +168,7 @@ async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Be
     assert not bench.buffer.full
 
 
-async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
+async def test_all_who_wait_for_room_are_released(bench: BufferBench) -> None:
     await fill(bench)
     waiting = [asyncio.create_task(bench.buffer.wait_for_room()) for _ in range(10)]
     released = [threading.Event() for _ in range(5)]
@@ -175,10 +184,10 @@ async def test_all_who_wait_for_room_are_released(bench: Bench) -> None:
     bench.backend.gate.set()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*waiting)
-    await joined(*threads)
+    await join_threads(*threads)
 
 
-async def test_a_cancelled_waiter_does_not_hold_the_others(bench: Bench) -> None:
+async def test_a_cancelled_waiter_does_not_hold_the_others(bench: BufferBench) -> None:
     await fill(bench)
     waiting = [asyncio.create_task(bench.buffer.wait_for_room()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -189,17 +198,17 @@ async def test_a_cancelled_waiter_does_not_hold_the_others(bench: Bench) -> None
     assert [type(result) for result in results] == [asyncio.CancelledError, type(None), type(None)]
 
 
-async def test_nobody_waits_while_there_is_room(bench: Bench) -> None:
+async def test_nobody_waits_while_there_is_room(bench: BufferBench) -> None:
     await hold(bench)
     for number in range(BUFFER_EVENTS - 2):
         bench.token(str(number))
     assert not bench.buffer.full
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await bench.buffer.wait_for_room()
-        await joined(in_a_thread(partial(bench.blocking, "blocking")))
+        await join_threads(in_a_thread(partial(bench.blocking, "blocking")))
 
 
-async def test_closing_releases_all_who_wait(bench: Bench) -> None:
+async def test_closing_releases_all_who_wait(bench: BufferBench) -> None:
     await fill(bench)
     waiting = asyncio.create_task(bench.buffer.wait_for_room())
     thread = in_a_thread(partial(bench.blocking, "blocking"))
@@ -208,18 +217,18 @@ async def test_closing_releases_all_who_wait(bench: Bench) -> None:
     bench.buffer.close()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await waiting
-    await joined(thread)
+    await join_threads(thread)
 
 
-async def test_the_terminal_event_releases_threads_that_wait(bench: Bench) -> None:
+async def test_the_terminal_event_releases_threads_that_wait(bench: BufferBench) -> None:
     await fill(bench)
     thread = in_a_thread(partial(bench.blocking, "blocking"))
     await wait_until(lambda: waiting_threads(bench))
     bench.finish()
-    await joined(thread)
+    await join_threads(thread)
 
 
-async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -> None:
+async def test_the_terminal_event_releases_async_code_that_waits(bench: BufferBench) -> None:
     await fill(bench)
     waiting = asyncio.create_task(bench.buffer.wait_for_room())
     await asyncio.sleep(0)
@@ -228,7 +237,7 @@ async def test_the_terminal_event_releases_async_code_that_waits(bench: Bench) -
         await waiting
 
 
-async def test_closing_ends_the_writer(bench: Bench) -> None:
+async def test_closing_ends_the_writer(bench: BufferBench) -> None:
     bench.token("a")
     bench.buffer.close()
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -236,7 +245,7 @@ async def test_closing_ends_the_writer(bench: Bench) -> None:
     assert contents(bench.stored) == ["a"]
 
 
-async def test_another_event_loop_can_emit_and_wait_for_room(bench: Bench) -> None:
+async def test_another_event_loop_can_emit_and_wait_for_room(bench: BufferBench) -> None:
     await fill(bench)
     done, there = threading.Event(), threading.Event()
 
@@ -253,18 +262,18 @@ async def test_another_event_loop_can_emit_and_wait_for_room(bench: Bench) -> No
     )  # this test, the writer, and the wait from elsewhere
     assert not done.is_set()
     bench.backend.gate.set()
-    await joined(thread)
+    await join_threads(thread)
     assert contents(await bench.end())[-1] == "from elsewhere"
 
 
-async def test_sync_code_on_the_loop_does_not_wait_for_what_only_the_loop_can_do(bench: Bench) -> None:
+async def test_sync_code_on_the_loop_does_not_wait_for_what_only_the_loop_can_do(bench: BufferBench) -> None:
     await fill(bench)
     bench.blocking("over")
     bench.backend.gate.set()
     assert contents(await bench.end())[-1] == "over"
 
 
-async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench: Bench) -> None:
+async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench: BufferBench) -> None:
     def emit_without_end() -> None:
         for _ in range(2 * UNYIELDING_EVENTS):
             bench.blocking("x")
@@ -274,9 +283,9 @@ async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench
     assert len(await bench.end()) == UNYIELDING_EVENTS + 1
 
 
-async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Bench) -> None:
+async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: BufferBench) -> None:
     run_id = bench.buffer.run_id
-    await bench.backend.append(moved(bench.log.run, 1), entries(1, 1))
+    await bench.backend.append(advanced(bench.log.run, 1), entries(1, 1))
     bench.token("a")
     with pytest.raises(SequenceConflict):
         await bench.writer
@@ -289,8 +298,8 @@ async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Ben
     assert (await bench.backend.get(run_id)).status == "cancelled"
 
 
-async def test_a_run_that_another_has_ended_takes_nothing(bench: Bench) -> None:
-    await bench.backend.append(moved(bench.log.run, 1, "failed"), entries(1, 1, "error"))
+async def test_a_run_that_another_has_ended_takes_nothing(bench: BufferBench) -> None:
+    await bench.backend.append(advanced(bench.log.run, 1, "failed"), entries(1, 1, "error"))
     bench.token("a")
     bench.finish()
     with pytest.raises(RunClosed):
@@ -300,7 +309,7 @@ async def test_a_run_that_another_has_ended_takes_nothing(bench: Bench) -> None:
     assert bench.stored == []
 
 
-async def test_a_batch_waits_while_the_storage_is_away(bench: Bench) -> None:
+async def test_a_batch_waits_while_the_storage_is_away(bench: BufferBench) -> None:
     bench.backend.away = 3
     for content in "abc":
         bench.token(content)
@@ -308,12 +317,12 @@ async def test_a_batch_waits_while_the_storage_is_away(bench: Bench) -> None:
     assert bench.backend.away == 0
 
 
-async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: Bench) -> None:
+async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: BufferBench) -> None:
     await fill(bench)
     blocked = in_a_thread(partial(bench.blocking, "blocking"))
     elsewhere = in_a_thread(lambda: asyncio.run(bench.buffer.wait_for_room()))
     await wait_until(lambda: waiting_threads(bench))
     await wait_until(lambda: len(asyncio.all_tasks()) == 3)
     bench.buffer.release_threads()
-    await joined(blocked, elsewhere)
+    await join_threads(blocked, elsewhere)
     assert bench.buffer.full

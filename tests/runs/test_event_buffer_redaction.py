@@ -19,7 +19,7 @@ from dockrion.json_encoding import NotJSON
 from dockrion.policies.output_redaction import OutputPolicy
 from dockrion.policies.patterns import MASK
 from tests.backends.conformance import new_run
-from tests.backends.publishing import Bench, Gated, contents, in_a_thread, joined
+from tests.backends.publishing import BufferBench, GatedBackend, contents, in_a_thread, join_threads
 from tests.policies.pattern_strategies import CHARS, compiled, cuts, patterns
 from tests.support import wait_until
 
@@ -29,12 +29,12 @@ SECRET = r"secret-\d{4}"
 @contextlib.asynccontextmanager
 async def publishing(
     sources: Sequence[str], limits: LimitsSpec | None = None, **spec: Any
-) -> AsyncIterator[Bench]:
-    backend, run = Gated(), new_run()
+) -> AsyncIterator[BufferBench]:
+    backend, run = GatedBackend(), new_run()
     await backend.create(run)
     text_filter = OutputPolicy(sources, **spec).new_filter()
     limits = limits or LimitsSpec()
-    bench = Bench(
+    bench = BufferBench(
         backend,
         run,
         text_filter=text_filter,
@@ -48,24 +48,24 @@ async def publishing(
     await backend.aclose()
 
 
-async def ended(bench: Bench) -> list[Entry]:
+async def ended(bench: BufferBench) -> list[Entry]:
     bench.buffer.publish_held_back()
     return await bench.end()
 
 
-def checkpoint(bench: Bench, data: Any) -> None:
+def checkpoint(bench: BufferBench, data: Any) -> None:
     raw = msgspec.Raw(msgspec.json.encode(data))
     bench.buffer.publish("checkpoint", {"name": "n", "data": raw})
 
 
-async def emit(bench: Bench, parts: list[str], others: list[int]) -> None:
+async def emit(bench: BufferBench, parts: list[str], others: list[int]) -> None:
     """Emit tokens from here and from threads in turn, with other events between them."""
     for number, part in enumerate(parts):
         match others[number % len(others)]:
             case 0:
                 bench.token(part)
             case 1:
-                await joined(in_a_thread(partial(bench.blocking, part)))
+                await join_threads(in_a_thread(partial(bench.blocking, part)))
             case 2:
                 bench.token(part)
                 checkpoint(bench, part)
@@ -104,7 +104,7 @@ async def test_from_many_threads_the_text_is_masked_in_the_order_of_the_numbers(
                 bench.blocking(f"z;{name}{number}z")  # a match is made of two tokens
                 bench.buffer.publish("progress", {"step": f"<{name}>", "progress": 0.5, "message": None})
 
-        await joined(*[in_a_thread(partial(say, name)) for name in "abcdef"])
+        await join_threads(*[in_a_thread(partial(say, name)) for name in "abcdef"])
         log = await ended(bench)
     text = "".join(contents(log))
     order = re.findall("[a-f][0-9]+", text)
@@ -205,7 +205,7 @@ async def test_with_halt_nothing_follows_what_breaks_a_policy(how: str, *, in_th
 
         if how == "too much":
             bench.token("e" * 25)
-        await joined(in_a_thread(work)) if in_thread else work()
+        await join_threads(in_a_thread(work)) if in_thread else work()
         await wait_until(lambda: bench.stops)
         assert {stop.kind for stop in bench.stops} == {"violation"}
         log = await ended(bench)

@@ -6,7 +6,7 @@ import pytest
 
 from dockrion import ids
 from tests import support
-from tests.backends.conformance import forget
+from tests.backends.conformance import delete_keys
 from tests.servers import KINDS, shared
 from tests.web.helpers import Stuck
 
@@ -20,7 +20,7 @@ def every_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     agent = f"tested-{ids.uuid7()}"
     monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
     yield
-    forget(request.param, agent)
+    delete_keys(request.param, agent)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from dockrion import ids
 from dockrion.backends.redis import RedisBackend
 from tests import support
-from tests.backends.conformance import forget
+from tests.backends.conformance import delete_keys
 from tests.conftest import Serve
 from tests.servers import KINDS, Server, shared
 from tests.support import Served, wait_until
@@ -29,7 +29,7 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     agent = f"tested-{ids.uuid7()}"
     monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
     yield f"dockrion:{agent}:"
-    forget(request.param, agent)
+    delete_keys(request.param, agent)
 
 
 @pytest.fixture
