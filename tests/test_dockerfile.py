@@ -1,4 +1,4 @@
-"""The container image as far as it can be tried without building it."""
+"""The Dockerfile, as far as it can be tested without building the image."""
 
 import json
 import re
@@ -13,12 +13,12 @@ BUILD, FINAL = TEXT.split("\nFROM ")[1:]
 
 
 def exec_form(instruction: str) -> list[str]:
-    """Return the arguments of the final image's only such instruction."""
+    """Return the arguments of an instruction that occurs once in the final stage."""
     (arguments,) = re.findall(rf"^{instruction} (\[.*\])$", FINAL, re.MULTILINE)
     return list(map(str, json.loads(arguments)))
 
 
-def test_what_is_copied_into_the_build_is_there() -> None:
+def test_files_copied_into_the_build_stage_exist() -> None:
     sources = [
         source for line in re.findall(r"^COPY (.*)$", BUILD, re.MULTILINE) for source in line.split()[:-1]
     ]
@@ -26,14 +26,14 @@ def test_what_is_copied_into_the_build_is_there() -> None:
     assert all((ROOT / source).exists() for source in sources)
 
 
-def test_the_final_image_is_slim_and_without_rights_and_takes_only_what_was_built() -> None:
+def test_the_final_image_is_slim_unprivileged_and_copies_only_the_build() -> None:
     assert FINAL.startswith("python:3.13-slim\n")
     assert re.findall(r"^USER (.*)$", FINAL, re.MULTILINE) == ["10001"]
     assert re.findall(r"^COPY (.*)$", FINAL, re.MULTILINE) == ["--from=build /opt/dockrion /opt/dockrion"]
     assert "apt-get" not in TEXT
 
 
-def test_the_image_serves_what_is_mounted_at_app_and_its_health_check_finds_it() -> None:
+def test_the_image_serves_the_mounted_dockfile_and_its_health_check_passes() -> None:
     assert exec_form("ENTRYPOINT") == ["dockrion"]
     command = exec_form("CMD")
     assert command == ["run", "/app/Dockfile.yaml", "--host", "0.0.0.0", "--port", "8080"]

@@ -1,4 +1,4 @@
-"""A LangChain chain. The model is a fake one: put yours in its place."""
+"""A LangChain chain. The model is a fake; replace it with yours."""
 
 from typing import Any
 

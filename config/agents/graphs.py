@@ -1,4 +1,4 @@
-"""A LangGraph graph with a model and a plain node. The model is a fake one: put yours in its place."""
+"""A LangGraph graph with a model node and a plain node. The model is a fake; replace it with yours."""
 
 from typing import Any, TypedDict
 
@@ -23,7 +23,7 @@ async def write(state: State) -> State:
 
 
 def count(state: State) -> State:
-    """Run in a thread: it may block."""
+    """Sync nodes run in a thread, so they may block."""
     get_stream_writer()({"type": "progress", "step": "count", "progress": 1.0})
     return {"lines": state["text"].split(", ")}
 

@@ -1,4 +1,4 @@
-"""An agent process in plain Python. It knows nothing of Dockrion: it answers with a line of JSON an event."""
+"""An agent process in plain Python, without Dockrion: it responds with one JSON event per line."""
 
 import json
 import sys
@@ -12,11 +12,11 @@ class Speller(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/x-ndjson")
         self.end_headers()
         for number, letter in enumerate(word, 1):
-            self.say(type="token", content=letter)
-            self.say(type="progress", step="spell", progress=number / len(word))
-        self.say(type="complete", output={"spelt": "-".join(word)})
+            self.send_event(type="token", content=letter)
+            self.send_event(type="progress", step="spell", progress=number / len(word))
+        self.send_event(type="complete", output={"spelt": "-".join(word)})
 
-    def say(self, **event: object) -> None:
+    def send_event(self, **event: object) -> None:
         self.wfile.write(json.dumps(event).encode() + b"\n")
 
 

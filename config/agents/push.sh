@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# An agent in a shell script: it opens a run, pushes an event of every type, and ends the run.
+# An agent as a shell script: it creates an external run, pushes events of every type, and completes the run.
 #   config/agents/push.sh http://localhost:8080 my-run
 set -euo pipefail
 service=$1 run=$2
 
-post() { # with the same producer_seq, a batch that is sent twice is taken once
+post() { # retries are safe: a batch with a known producer_seq is not stored again
   curl --silent --show-error --fail-with-body --retry 3 --retry-connrefused --output /dev/null \
     --header 'Content-Type: application/json' --data "$2" "$service$1"
 }

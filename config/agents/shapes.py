@@ -1,4 +1,4 @@
-"""One agent in each shape that a handler may have. All of them spell a word."""
+"""One agent in each supported form: function, generator and entrypoint. All of them spell a word."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from dockrion import StreamContext, get_current_context
 
 
 def sync_function(payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
-    """Runs in a thread: it may block."""
+    """Runs in a thread, so it may block."""
     for letter in payload["word"]:
         time.sleep(0.1)
         context.sync_emit_token(letter)
@@ -17,20 +17,20 @@ def sync_function(payload: dict[str, Any], context: StreamContext) -> dict[str, 
 
 
 async def async_function(payload: dict[str, Any]) -> dict[str, Any]:
-    """Takes no context: anywhere below the handler there is the current one."""
+    """Takes no context: code called by a handler gets it from `get_current_context()`."""
     for letter in payload["word"]:
         await asyncio.sleep(0.1)
-        await _say(letter)
+        await _emit(letter)
     return {"spelt": payload["word"]}
 
 
-async def _say(letter: str) -> None:
+async def _emit(letter: str) -> None:
     if (context := get_current_context()) is not None:
         await context.emit_token(letter)
 
 
 def generator(payload: dict[str, Any]) -> Iterator[str | dict[str, Any]]:
-    """Yields text, events, and last its output."""
+    """Yields text (tokens), events, and last its output."""
     word = payload["word"]
     for number, letter in enumerate(word, start=1):
         time.sleep(0.1)
@@ -48,7 +48,7 @@ async def async_generator(payload: dict[str, Any]) -> AsyncIterator[str | dict[s
 
 
 class Speller:
-    """What an entrypoint's factory returns: an object with `invoke`, and here `stream`."""
+    """The object that an entrypoint returns; `stream` is optional."""
 
     def invoke(self, payload: dict[str, Any]) -> dict[str, Any]:
         return {"spelt": payload["word"]}
@@ -58,5 +58,5 @@ class Speller:
 
 
 def make_speller() -> Speller:
-    """Called once, at the start: the place to load what takes long."""
+    """The entrypoint: called once at startup, so load models and other slow resources here."""
     return Speller()

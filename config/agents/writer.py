@@ -1,4 +1,4 @@
-"""The default sample: an async handler that uses the StreamContext."""
+"""The default sample agent: an async handler that emits events through its StreamContext."""
 
 import asyncio
 import itertools
@@ -13,7 +13,7 @@ SENTENCE = "is a fine thing to write about when there is nothing else to say and
 async def write(payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
     words = payload.get("words", 20)
     pause = payload.get("pause_ms", 100) / 1000
-    began = time.perf_counter()
+    started = time.perf_counter()
 
     await context.emit_progress("plan", 0.0, "thinking of an outline")
     await context.checkpoint("outline", {"topic": payload["topic"], "words": words})
@@ -26,7 +26,7 @@ async def write(payload: dict[str, Any], context: StreamContext) -> dict[str, An
         if number % 10 == 0:
             await context.emit_progress("write", number / words)
 
-    milliseconds = (time.perf_counter() - began) * 1000
+    milliseconds = (time.perf_counter() - started) * 1000
     await context.emit_step("write", milliseconds, input_keys=["topic"], output_keys=["text"])
     return {"text": " ".join(text), "words": words}
 
