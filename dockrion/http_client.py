@@ -17,7 +17,9 @@ def succeeded(status: int) -> bool:
 class _CleanConnections(aiohttp.BaseConnector):
     """Does not reuse a connection on which unsolicited bytes have arrived.
 
-    aiohttp would parse them as the response to the next request, which is another caller's.
+    aiohttp would parse them as the response to the next request, which is another caller's. This relies
+    on `BaseConnector._get` and `should_close`, which are internal: tests/test_http_client.py fails when
+    they change.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The API, described: documents for programs, and a page for people."""
+"""The API description: the OpenAPI and AsyncAPI documents, and the page that shows them."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
@@ -16,7 +16,7 @@ from dockrion.web.access import READ_DOCS
 from dockrion.web.service import SERVICE
 
 _HERE = Path(__file__).parent
-_OWN = {"page.css": "page.css", "page.js": "page.js"}
+_ASSETS = {"page.css": "page.css", "page.js": "page.js"}
 _SWAGGER_UI = {"swagger-ui.css": "swagger_style.css", "swagger-ui.js": "swagger_bundle.js"}
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _POLICY = (
@@ -31,11 +31,11 @@ _HEADERS = {
 
 
 class Description:
-    """The documents of a service, each made when it is first asked for.
+    """The API description of a service; each document is made when it is first requested.
 
     Args:
         loaded: The Dockfile.
-        endpoints: Those that there are.
+        endpoints: The endpoints that it exposes.
     """
 
     def __init__(self, loaded: Loaded, endpoints: Sequence[Endpoint]) -> None:
@@ -46,7 +46,7 @@ class Description:
     @cached_property
     def openapi(self) -> bytes:
         """The endpoints, as OpenAPI 3.1."""
-        from dockrion.openapi.document import openapi  # noqa: PLC0415  few services are asked for it
+        from dockrion.openapi.document import openapi  # noqa: PLC0415  memory: few services are asked
 
         return msgspec.json.encode(self._redactor.mask_value(openapi(self._dockfile, self._endpoints)))
 
@@ -70,22 +70,22 @@ async def asyncapi(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """Show the page to those who may read it, and to a browser one that asks for a key.
+    """Return the page; to a browser without credentials too, as 401, where the page asks for them.
 
-    A browser sends no key when it opens a page. Nothing of the agent is in the page itself.
+    A browser sends no key when it opens a page. The page itself contains nothing about the agent.
     """
     headers = {**_HEADERS, hdrs.VARY: hdrs.ACCEPT}
     try:
         await request.app[SERVICE].access.check(request, READ_DOCS)
-    except Unauthorized as refusal:
+    except Unauthorized as error:
         if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
             raise
-        return _page(401, headers | refusal.headers)
+        return _page(401, headers | error.headers)
     return _page(200, headers)
 
 
 async def file(request: web.Request) -> web.StreamResponse:
-    """Answer with a file of the page. None holds anything of the agent."""
+    """Return one of the page's files, which contain nothing about the agent."""
     path = _files().get(request.match_info["file"])
     if path is None:
         raise NotFound(f"nothing is at {request.path}")
@@ -104,10 +104,10 @@ def _html() -> str:
 
 @cache
 def _files() -> Mapping[str, Path]:
-    """Return the files of the page, by name. Without Swagger UI it still leads to the documents."""
-    found = {name: _HERE / file for name, file in _OWN.items()}
+    """Return the page's files by name; without Swagger UI the page only links to the documents."""
+    files = {name: _HERE / file for name, file in _ASSETS.items()}
     spec = find_spec("offapi")
     if spec is not None and spec.submodule_search_locations:
         folder = Path(spec.submodule_search_locations[0])
-        found |= {name: folder / file for name, file in _SWAGGER_UI.items()}
-    return found
+        files |= {name: folder / file for name, file in _SWAGGER_UI.items()}
+    return files

@@ -1,6 +1,6 @@
-"""The page at `/`: what a person sees who opens the service in a browser.
+"""The page at `/`, on which people try the agent out in a browser.
 
-Its files are the same for every service. What they show they ask for, as any caller does.
+Its files are the same for every service; what it shows it requests from the API like any other client.
 """
 
 import hashlib
@@ -42,11 +42,11 @@ _POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
-    "require-trusted-types-for": "'script'",  # no text becomes HTML, not even by mistake
+    "require-trusted-types-for": "'script'",  # no text is parsed as HTML, not even by mistake
 }
 _HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
-    "Cache-Control": "no-cache",  # kept, but asked for again: an update is seen at once
+    "Cache-Control": "no-cache",  # cached, but revalidated: an update is seen at once
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -58,22 +58,22 @@ class _File(msgspec.Struct, frozen=True):
 
 
 async def index(request: web.Request) -> web.Response:
-    return _answer(request, _INDEX, "text/html")
+    return _response(request, _INDEX, "text/html")
 
 
 async def asset(request: web.Request) -> web.Response:
-    """Answer with one of the page's files: a name that is not in the table is no path to anything."""
+    """Return one of the page's files; only names in the table exist, so no name is used as a path."""
     name = request.match_info["file"]
     if name not in _ASSETS:
         raise NotFound(f"nothing is at {request.path}")
-    return _answer(request, name, _ASSETS[name])
+    return _response(request, name, _ASSETS[name])
 
 
-def _answer(request: web.Request, name: str, content_type: str) -> web.Response:
+def _response(request: web.Request, name: str, content_type: str) -> web.Response:
     file = _file(name)
     response = web.Response(headers=_HEADERS)
     response.etag = file.etag
-    if any(known.value in (file.etag.value, "*") for known in request.if_none_match or ()):
+    if any(tag.value in (file.etag.value, "*") for tag in request.if_none_match or ()):
         response.set_status(304)  # RFC 9110, 13.1.2
         return response
     response.body = file.content

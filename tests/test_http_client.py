@@ -1,0 +1,50 @@
+"""The HTTP client: what it relies on in aiohttp's connector."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from dockrion.http_client import HttpEndpoint
+from tests.support import TIMEOUT_SECONDS
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+@pytest.mark.parametrize(
+    ("unsolicited", "connections"), [(b"", 1), (OK + b"no", 2)], ids=["clean", "unsolicited"]
+)
+async def test_connections_with_unsolicited_bytes_are_not_reused(
+    tmp_path: Path, transport: str, unsolicited: bytes, connections: int
+) -> None:
+    accepted = 0
+    released = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(OK + b"ok")
+                await released.wait()
+                writer.write(unsolicited)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    path = tmp_path / "s"
+    if transport == "tcp":
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    else:
+        server = await asyncio.start_unix_server(serve, path)
+        url = f"unix:{path}:/"
+    endpoint = HttpEndpoint(url, TIMEOUT_SECONDS)
+    for _ in range(2):
+        async with endpoint.request("GET") as response:
+            assert await response.read() == b"ok"
+        released.set()
+        await asyncio.sleep(0.05)  # until the unsolicited bytes have arrived at the idle connection
+    assert accepted == connections
+    await endpoint.aclose()
+    server.close()
