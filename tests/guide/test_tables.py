@@ -10,6 +10,7 @@ import pytest
 import dockrion.client
 from dockrion import StreamContext, client, errors, events
 from dockrion.auth.authenticator import Roles
+from dockrion.backends.redis import health
 from dockrion.caller import Caller
 from dockrion.cli import _parser
 from dockrion.client import errors as client_errors
@@ -47,7 +48,7 @@ def test_the_endpoints(tmp_path: Path) -> None:
         for route in app.router.routes()
         if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
     }
-    assert set(first_names(rows(page("http-api"), "method and path", "there when", "answers"))) == served
+    assert set(first_names(rows(page("http-api"), "method and path", "there when", "response"))) == served
 
 
 def test_the_errors() -> None:
@@ -233,6 +234,25 @@ def test_the_headers_for_agent_processes() -> None:
     sent = set(re.findall(r'"(X-Dockrion-[\w-]+|traceparent)":', source))
     about_the_caller = set(re.findall(r"X-Dockrion-[\w-]+", read(page("authentication"))))
     assert set(first_names(rows(page("sidecar"), "header", "value"))) | about_the_caller == sent
+
+
+def test_the_kinds_of_trouble_with_redis() -> None:
+    shown = {kind for row in rows(page("troubleshooting"), "kind", "what to do") for kind in names(row[0])}
+    assert shown == set(health._ADVICE) - {"UNBLOCKED"}  # which is not logged
+
+
+def test_the_codes_that_differ_from_those_of_0_0_3() -> None:
+    codes = {
+        value.code for value in vars(errors).values() if inspect.isclass(value) and hasattr(value, "code")
+    }
+    shown = [row[2] for row in rows(page("coming-from-0.0.3"), "case", "0.0.3", "today")]
+    assert {code for cell in shown for code in names(cell) if code.isupper()} <= codes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_paths_that_are_named_are_there(page: Path) -> None:
+    for path in re.findall(r"(?<![/\w])(?:dockrion|config|tests)/[\w./-]+[\w/]", read(page)):
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
