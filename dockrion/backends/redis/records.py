@@ -1,4 +1,7 @@
-"""Runs and events as Redis holds them."""
+"""The encodings of what Redis stores: records, events, index entries. Pure.
+
+Replicas of other versions read them too during a rolling update.
+"""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +24,7 @@ _reason_decoder: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | N
 
 
 def encode_run(run: Run) -> bytes:
-    """Return a record without its output, which is kept beside it."""
+    """Return a record without its output, which is stored beside it: listings do not read outputs."""
     if run.output is not None:
         run = msgspec.structs.replace(run, output=None)
     return _encoder.encode(run)
@@ -31,7 +34,7 @@ def decode_run(record: bytes, output: bytes | None = None) -> Run:
     """Return a run.
 
     Raises:
-        CorruptLog: It is none.
+        CorruptLog: The record is malformed.
     """
     try:
         run = _run_decoder.decode(record)
@@ -45,7 +48,7 @@ def encode_reason(reason: str | None) -> bytes:
 
 
 def decode_reason(reason: bytes) -> str | None:
-    """Return the reason of a request to cancel, which counts also when somebody has garbled it."""
+    """Return the reason of a request to cancel; a malformed reason does not invalidate the request."""
     try:
         return _reason_decoder.decode(reason)
     except msgspec.DecodeError:
@@ -53,14 +56,14 @@ def decode_reason(reason: bytes) -> str | None:
 
 
 def encode_entries(entries: Sequence[Entry]) -> bytes:
-    """Return entries in MessagePack, all as text: Redis' decoder knows no binary type."""
+    """Return entries in MessagePack, all as text: the decoder in Redis has no binary type."""
     return _packer.encode(
         [part for entry in entries for part in (entry.type, repr(entry.emitted_at), entry.data.decode())]
     )
 
 
 def decode_page(reply: list[bytes]) -> Page:
-    """Return the page that the script `read` found."""
+    """Return the page in a reply of the script `read`."""
     last, first = int(reply[0]), int(reply[2])
     entries = [
         Entry(first + number, reply[at].decode(), reply[at + 2], float(reply[at + 1]))
@@ -71,12 +74,12 @@ def decode_page(reply: list[bytes]) -> Page:
 
 
 def index_entry(run: Run) -> str:
-    """Return a run's place in the order of creation."""
+    """Return the name of a run in the indexes, which sorts by time of creation."""
     return f"{(run.created_at - _EPOCH) // _MICROSECOND:017d}:{run.run_id}"
 
 
 def index_time(seconds: float) -> str:
-    """Return what is greater than the index entries of all runs created before some time."""
+    """Return a text that sorts after the index entries of all runs created before a time."""
     return f"{int(seconds * 1_000_000):017d}"
 
 
@@ -85,10 +88,10 @@ def run_id_of(entry: str) -> str:
 
 
 def checked_cursor(cursor: str) -> str:
-    """Return a cursor, which is the place of the last run of a listing.
+    """Return a cursor, which is the index entry of the last run of a listing.
 
     Raises:
-        BadCursor: It is none.
+        BadCursor: The cursor is malformed.
     """
     if not _INDEX_ENTRY.fullmatch(cursor):
         raise BadCursor(cursor)
