@@ -1,4 +1,4 @@
-"""A service of several replicas in one process, and what is known of its keys."""
+"""Replicas of one service in one process, and what they store."""
 
 import asyncio
 import os
@@ -13,7 +13,8 @@ from redis import Redis
 
 from dockrion.backends.follow import follow
 from dockrion.backends.pages import Page
-from dockrion.backends.redis import RedisBackend, backend, leases
+from dockrion.backends.redis import RedisBackend, leases
+from dockrion.backends.redis import backend as redis_backend
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command, Keys
@@ -39,33 +40,33 @@ class Service:
         self._client = Redis.from_url(self.server.url)
 
     async def replica(self, *, max_events: int = MAX_EVENTS, ttl: int = 60) -> RedisBackend:
-        """Start a replica and wait until it can be told of news."""
-        made = RedisBackend(
+        """Start a replica and wait until it can receive messages."""
+        backend = RedisBackend(
             self.server.url, agent=self.agent, max_events=max_events, ttl=ttl, max_run_duration=60
         )
-        self._alive.append(made)
-        await wait_until(lambda: self.ask("EXISTS", self.keys.inbox(made.replica)))
-        return made
+        self._alive.append(backend)
+        await wait_until(lambda: self.ask("EXISTS", self.keys.inbox(backend.replica)))
+        return backend
 
     async def replicas(self, number: int) -> list[RedisBackend]:
         return list(await asyncio.gather(*(self.replica() for _ in range(number))))
 
-    async def kill(self, made: RedisBackend) -> None:
-        """End a replica as a crash does: without a good-bye."""
-        self._alive.remove(made)
-        await made._tasks.cancel_until_done()
-        await made._subscriptions.aclose()
-        await made._client.aclose()
-        made._client.health.state = Health.UNREACHABLE  # nothing connects any more
+    async def kill(self, backend: RedisBackend) -> None:
+        """End a replica as a crash does: without deregistering it."""
+        self._alive.remove(backend)
+        await backend._tasks.cancel_until_done()
+        await backend._subscriptions.aclose()
+        await backend._client.aclose()
+        backend._client.health.state = Health.UNREACHABLE  # so that it never connects again
 
-    async def close(self, made: RedisBackend) -> None:
-        """End a replica as it should end."""
-        self._alive.remove(made)
-        await made.aclose()
+    async def close(self, backend: RedisBackend) -> None:
+        """Shut a replica down."""
+        self._alive.remove(backend)
+        await backend.aclose()
 
     async def aclose(self) -> None:
-        for made in list(self._alive):
-            await self.close(made)
+        for backend in list(self._alive):
+            await self.close(backend)
         delete_keys(self.kind, self.agent)
         self._client.close()
 
@@ -78,15 +79,15 @@ class Service:
         return sorted(key.decode() for key in self._client.scan_iter(f"dockrion:{self.agent}:*", 10_000))
 
     def snapshot(self) -> dict[str, tuple[bytes, int]]:
-        """Return all that is stored: key → content and when it expires."""
+        """Return everything stored: key → content and time of expiry."""
         return {
             key: (self.ask("DUMP", key), self.ask("PEXPIRETIME", key))
             for key in self.names()
             if key not in (self.keys.ping, self.keys.replicas)
         }
 
-    def known(self) -> set[str]:
-        """Return the replicas that count as alive."""
+    def alive(self) -> set[str]:
+        """Return the replicas that are registered."""
         return {replica.decode() for replica in self.ask("HKEYS", self.keys.replicas)}
 
     def readers(self, run_id: str) -> dict[str, int]:
@@ -97,50 +98,50 @@ class Service:
 
 @pytest.fixture(params=KINDS)
 async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
-    made = Service(request.param)
-    yield made
-    await made.aclose()
+    created = Service(request.param)
+    yield created
+    await created.aclose()
 
 
 @pytest.fixture
 def fast_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let replicas beat often, so that death is soon noticed."""
+    """Let replicas send heartbeats often, so that a death is soon noticed."""
     _beat_every(monkeypatch, 0.05)
 
 
 @pytest.fixture
 def single_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let replicas beat once only, so that nothing is found by looking again."""
+    """Let replicas send one heartbeat only, so that nothing is found by background work."""
     _beat_every(monkeypatch, NEVER)
 
 
 def _beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (leases, backend):
+    for module in (leases, redis_backend):
         monkeypatch.setattr(module, "BEAT_SECONDS", seconds)
 
 
 @asynccontextmanager
-async def paused(made: RedisBackend) -> AsyncIterator[None]:
-    """Keep a replica from beating, as if its process stood still."""
-    held, goes_on = asyncio.Event(), asyncio.Event()
-    beat = made._leases.beat
+async def paused(backend: RedisBackend) -> AsyncIterator[None]:
+    """Hold a replica's heartbeats, as if its process were paused."""
+    held, resumed = asyncio.Event(), asyncio.Event()
+    beat = backend._leases.beat
 
-    async def late() -> bool:
+    async def held_beat() -> bool:
         held.set()
-        await goes_on.wait()
+        await resumed.wait()
         return await beat()
 
-    with patch.object(made._leases, "beat", late):
+    with patch.object(backend._leases, "beat", held_beat):
         await held.wait()
         try:
             yield
         finally:
-            goes_on.set()
+            resumed.set()
 
 
 @contextmanager
 def reply_lost(times: int = 1) -> Iterator[None]:
-    """Let Redis do what replicas ask for, and then let the reply get lost, so many times."""
+    """Let Redis execute commands, and then lose the reply, so many times."""
     send = RedisClient.send
     left = times
 
@@ -157,16 +158,18 @@ def reply_lost(times: int = 1) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def following(made: RedisBackend, run_id: str, limit: int | None = None) -> AsyncIterator[list[Page]]:
-    """Follow a run from its beginning, without ever looking by oneself."""
+async def following(
+    backend: RedisBackend, run_id: str, limit: int | None = None
+) -> AsyncIterator[list[Page]]:
+    """Follow a run from its beginning, woken by nothing but its watch."""
     pages: list[Page] = []
     entered = asyncio.Event()
 
     async def read() -> None:
-        async with follow(made, run_id, 0, idle=NEVER, limit=limit) as found:
+        async with follow(backend, run_id, 0, idle=NEVER, limit=limit) as found:
             entered.set()
             async for page in found:
-                pages.append(page)  # noqa: PERF401  whoever follows sees each as it comes
+                pages.append(page)  # noqa: PERF401  the test sees each page as it arrives
 
     tasks = BackgroundTasks()
     reader = tasks.start(read())

@@ -1,4 +1,4 @@
-"""What is stored expires by itself, is swept, and takes little room."""
+"""Every key expires, index entries are pruned, and events take little memory."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ def times_to_live(service: Service) -> dict[str, int]:
 
 
 def all_expire(service: Service) -> bool:
-    """Tell whether everything expires, in time; what expired meanwhile has no time at all."""
+    """Return whether every key expires in time; -2 is a key that has just expired."""
     return all(
         0 <= seconds <= (DAY if name == service.keys.secret else LIVE) or seconds == -2
         for name, seconds in times_to_live(service).items()
@@ -64,7 +64,9 @@ async def test_a_finished_run_expires_after_its_time(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_an_expired_run_is_swept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_index_entries_of_expired_runs_are_pruned(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(index, "_SETTLE_SECONDS", 0)
     one = await service.replica(ttl=1)
     stays = await begin(one, events=1)
@@ -93,7 +95,7 @@ async def test_an_unfinished_run_is_renewed(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_what_all_replicas_share_is_renewed(service: Service) -> None:
+async def test_keys_of_the_service_are_renewed(service: Service) -> None:
     one = await service.replica()
     await begin(one, events=1)
     names = [service.keys.replicas, service.keys.owned(one.replica), service.keys.expiry]
@@ -103,7 +105,7 @@ async def test_what_all_replicas_share_is_renewed(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_creation_nobody_knows_of_has_an_end(service: Service) -> None:
+async def test_an_unconfirmed_creation_is_ended(service: Service) -> None:
     one = await service.replica()
     run = new_run()
     with reply_lost(), pytest.raises(ServiceUnavailable):
@@ -119,7 +121,7 @@ async def test_a_creation_nobody_knows_of_has_an_end(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_creation_whose_caller_left_has_an_end(service: Service) -> None:
+async def test_a_creation_whose_caller_left_is_ended(service: Service) -> None:
     one = await service.replica()
     runs = [new_run() for _ in range(20)]
     tasks = [asyncio.create_task(one.create(run)) for run in runs]
@@ -132,7 +134,7 @@ async def test_a_creation_whose_caller_left_has_an_end(service: Service) -> None
             assert [event.type for event in await follow_all(one, run.run_id)] == ["error"]
 
 
-async def test_a_listing_drops_what_is_gone(service: Service) -> None:
+async def test_a_listing_removes_entries_of_expired_runs(service: Service) -> None:
     one = await service.replica()
     writers = [await begin(one, events=1) for _ in range(4)]
     for writer in writers[:2]:
@@ -142,7 +144,7 @@ async def test_a_listing_drops_what_is_gone(service: Service) -> None:
     assert service.ask("ZCARD", service.keys.runs) == 2
 
 
-async def test_a_listing_keeps_what_is_just_being_created(
+async def test_a_listing_keeps_entries_of_runs_that_are_being_created(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "_UNCONFIRMED_SECONDS", 10**9)
@@ -154,7 +156,7 @@ async def test_a_listing_keeps_what_is_just_being_created(
 
 
 @pytest.mark.parametrize("size", [80, 200, 500, 1000, 2000, 4000])
-async def test_an_event_takes_little_more_than_its_bytes(service: Service, size: int) -> None:
+async def test_an_event_takes_little_more_memory_than_its_bytes(service: Service, size: int) -> None:
     one = await service.replica(max_events=10_000)
     writer = Writer(one, new_run())
     await one.create(writer.run)

@@ -1,4 +1,4 @@
-"""Readers that come and go leave nothing behind."""
+"""Readers and runs leave nothing behind, neither in memory nor in Redis nor as connections."""
 
 import asyncio
 import random
@@ -16,18 +16,20 @@ READERS = 1_000
 POOL = 10
 
 
-def ours(service: Service) -> int:
-    """Count the connections that are open to the server, but the test's own."""
+def open_connections(service: Service) -> int:
+    """Count the open connections to the server, except the test's own."""
     service.ask("PING")
     return service.server.clients() - 1
 
 
-async def nothing_left(made: RedisBackend) -> None:
-    await wait_until(lambda: not made._subscriptions._subscriptions and not len(made._subscriptions._tasks))
+async def until_released(backend: RedisBackend) -> None:
+    await wait_until(
+        lambda: not backend._subscriptions._subscriptions and not len(backend._subscriptions._tasks)
+    )
 
 
-async def read(made: RedisBackend, writer: Writer, limit: int | None) -> None:
-    async with follow(made, writer.run_id, 0, idle=NEVER, limit=limit) as pages:
+async def read(backend: RedisBackend, writer: Writer, limit: int | None) -> None:
+    async with follow(backend, writer.run_id, 0, idle=NEVER, limit=limit) as pages:
         async for _ in pages:
             pass
 
@@ -37,7 +39,7 @@ async def test_a_thousand_readers_leave_nothing(service: Service) -> None:
     owner, other = await service.replicas(2)
     writers = [await begin(owner, events=2) for _ in range(10)]
     await asyncio.gather(*(other.get(writer.run_id) for writer in writers * 5))
-    before = ours(service)
+    before = open_connections(service)
     for _ in range(READERS // 100):
         readers = [
             asyncio.create_task(read(other, chance.choice(writers), chance.choice([None, 10_000])))
@@ -52,16 +54,16 @@ async def test_a_thousand_readers_leave_nothing(service: Service) -> None:
                 await chance.choice(writers).write()
             with suppress(asyncio.CancelledError):
                 await leaver
-    await nothing_left(other)
-    await nothing_left(owner)
+    await until_released(other)
+    await until_released(owner)
     for writer in writers:
         assert service.readers(writer.run_id) == {}
         await writer.finish()
     assert not owner._leases._owned
-    assert ours(service) <= before + POOL
+    assert open_connections(service) <= before + POOL
     await service.close(other)
     await service.close(owner)
-    await wait_until(lambda: ours(service) < before)
+    await wait_until(lambda: open_connections(service) < before)
 
 
 async def test_readers_who_stay_to_the_end_leave_nothing(service: Service) -> None:
@@ -71,7 +73,7 @@ async def test_readers_who_stay_to_the_end_leave_nothing(service: Service) -> No
     await wait_until(lambda: service.readers(writer.run_id) == {other.replica: 200})
     await writer.finish()
     await asyncio.gather(*readers)
-    await nothing_left(other)
+    await until_released(other)
     assert service.readers(writer.run_id) == {}
 
 
@@ -80,18 +82,18 @@ async def test_many_watched_runs_need_no_more_connections_than_one(service: Serv
     writers = [await begin(owner, events=1) for _ in range(300)]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(other.watch(writers[0].run_id))
-        before = ours(service)
+        before = open_connections(service)
         watches = [await stack.enter_async_context(other.watch(writer.run_id)) for writer in writers]
-        assert ours(service) == before
+        assert open_connections(service) == before
         for writer in writers:
             await writer.write()
         assert all([await watch.wait(10) for watch in watches])
-        assert ours(service) == before
-    await nothing_left(other)
+        assert open_connections(service) == before
+    await until_released(other)
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_runs_that_are_over_are_forgotten(service: Service) -> None:
+async def test_finished_runs_are_released(service: Service) -> None:
     one = await service.replica()
     for writer in [await begin(one, events=1) for _ in range(50)]:
         await writer.finish()
@@ -101,11 +103,11 @@ async def test_runs_that_are_over_are_forgotten(service: Service) -> None:
 
 
 async def test_a_closed_replica_has_no_connections(service: Service) -> None:
-    before = ours(service)
+    before = open_connections(service)
     one = await service.replica()
     writer = await begin(one, events=1)
     async with one.watch(writer.run_id, limit=3):
         await asyncio.gather(*(one.get(writer.run_id) for _ in range(50)))
-        assert ours(service) <= before + POOL + 2
+        assert open_connections(service) <= before + POOL + 2
     await service.close(one)
-    await wait_until(lambda: ours(service) <= before)
+    await wait_until(lambda: open_connections(service) <= before)

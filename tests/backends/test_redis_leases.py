@@ -1,4 +1,4 @@
-"""Replicas that die, or seem to: their runs are ended once, and nobody else's."""
+"""Leases: the runs of replicas that die, or seem to, are ended once, and no other run is."""
 
 import asyncio
 import logging
@@ -34,36 +34,36 @@ from tests.support import wait_until
 pytestmark = pytest.mark.usefixtures("fast_beats")
 
 
-def beats(service: Service, made: RedisBackend) -> int:
-    return int(service.ask("HGET", service.keys.replicas, made.replica) or 0)
+def beats(service: Service, backend: RedisBackend) -> int:
+    return int(service.ask("HGET", service.keys.replicas, backend.replica) or 0)
 
 
-async def some_beats(service: Service, made: RedisBackend, number: int = 2 * BEATS_TO_DEATH) -> None:
-    last = beats(service, made) + number
-    await wait_until(lambda: beats(service, made) >= last)
+async def some_beats(service: Service, backend: RedisBackend, number: int = 2 * BEATS_TO_DEATH) -> None:
+    last = beats(service, backend) + number
+    await wait_until(lambda: beats(service, backend) >= last)
 
 
-async def finished(made: Backend, run_id: str) -> None:
+async def finished(backend: Backend, run_id: str) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not (await made.get(run_id)).finished:
+        while not (await backend.get(run_id)).finished:
             await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
-async def losses(made: Backend) -> AsyncIterator[list[str]]:
-    heard: list[str] = []
+async def lost_runs(backend: Backend) -> AsyncIterator[list[str]]:
+    received: list[str] = []
 
     async def listen() -> None:
-        async for run_id in made.lost_runs():
-            heard.append(run_id)  # noqa: PERF401  each as it comes
+        async for run_id in backend.lost_runs():
+            received.append(run_id)  # noqa: PERF401  the test sees each as it arrives
 
     tasks = BackgroundTasks()
     tasks.start(listen())
-    yield heard
+    yield received
     await tasks.cancel_until_done()
 
 
-async def test_the_runs_of_a_dead_replica_are_ended_once(
+async def test_the_runs_of_a_dead_replica_are_reaped_once(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -77,7 +77,7 @@ async def test_the_runs_of_a_dead_replica_are_ended_once(
         for writer in writers:
             await finished(survivors[0], writer.run_id)
         await wait_until(lambda: sequences_of(pages) == [1, 2])
-    await wait_until(lambda: doomed.replica not in service.known())
+    await wait_until(lambda: doomed.replica not in service.alive())
     for writer in writers:
         last = writer.run.last_sequence + 1
         run = await survivors[1].get(writer.run_id)
@@ -90,67 +90,67 @@ async def test_the_runs_of_a_dead_replica_are_ended_once(
         data = msgspec.json.decode(log[-1].data)
         assert (data["code"], data["sequence"], data["run_id"]) == ("WORKER_LOST", last, writer.run_id)
     assert await survivors[0].get(done.run_id) == done.run
-    told = Counter(str(record.__dict__) for record in caplog.records if record.getMessage() == "run failed")
-    assert sum(told.values()) == len(writers)
+    logged = Counter(str(record.__dict__) for record in caplog.records if record.getMessage() == "run failed")
+    assert sum(logged.values()) == len(writers)
     assert service.names().count(service.keys.owned(doomed.replica)) == 0
     assert service.names().count(service.keys.inbox(doomed.replica)) == 0
 
 
-async def test_whoever_was_taken_for_dead_writes_no_more(service: Service) -> None:
-    sleeper, survivor = await service.replicas(2)
-    writer = await begin(sleeper, events=2)
-    async with losses(sleeper) as lost:
-        async with paused(sleeper):
+async def test_a_replica_declared_dead_can_no_longer_write(service: Service) -> None:
+    suspect, survivor = await service.replicas(2)
+    writer = await begin(suspect, events=2)
+    async with lost_runs(suspect) as lost:
+        async with paused(suspect):
             await finished(survivor, writer.run_id)
             with pytest.raises(RunClosed):
                 await writer.write()
             with pytest.raises(RunClosed):
-                await Writer(sleeper, writer.run).finish()
+                await Writer(suspect, writer.run).finish()
         await wait_until(lambda: lost)
     assert set(lost) == {writer.run_id}
     assert sequences(await read_all(survivor, writer.run_id)) == [1, 2, 3]
 
 
-async def test_a_lost_run_is_told_once_and_forgotten(service: Service) -> None:
-    sleeper, survivor = await service.replicas(2)
-    writer = await begin(sleeper, events=2)
-    async with losses(sleeper) as lost:
-        async with paused(sleeper):
+async def test_a_lost_run_is_reported_once_and_released(service: Service) -> None:
+    suspect, survivor = await service.replicas(2)
+    writer = await begin(suspect, events=2)
+    async with lost_runs(suspect) as lost:
+        async with paused(suspect):
             await finished(survivor, writer.run_id)
         await wait_until(lambda: lost)
-        await some_beats(service, sleeper)
+        await some_beats(service, suspect)
         assert lost == [writer.run_id]
-    assert sleeper._leases._owned == {}
+    assert suspect._leases._owned == {}
 
 
-async def test_whoever_was_taken_for_dead_lives_on(service: Service) -> None:
-    sleeper, survivor = await service.replicas(2)
-    async with paused(sleeper):
-        await wait_until(lambda: sleeper.replica not in service.known())
-    await wait_until(lambda: sleeper.replica in service.known())
-    writer = await begin(sleeper, events=2)
+async def test_a_replica_declared_dead_continues(service: Service) -> None:
+    suspect, survivor = await service.replicas(2)
+    async with paused(suspect):
+        await wait_until(lambda: suspect.replica not in service.alive())
+    await wait_until(lambda: suspect.replica in service.alive())
+    writer = await begin(suspect, events=2)
     async with following(survivor, writer.run_id) as pages:
         await some_beats(service, survivor)
         await writer.finish()
         await wait_until(lambda: sequences_of(pages) == [1, 2, 3])
 
 
-async def test_the_runs_of_a_sleeper_that_nobody_ended_go_on(service: Service) -> None:
-    sleeper = await service.replica()
-    writer = await begin(sleeper, events=2)
-    async with paused(sleeper):
+async def test_the_runs_of_a_paused_replica_that_nobody_reaped_continue(service: Service) -> None:
+    suspect = await service.replica()
+    writer = await begin(suspect, events=2)
+    async with paused(suspect):
         await writer.write()
-    await some_beats(service, sleeper)
+    await some_beats(service, suspect)
     await writer.finish()
-    assert writer.run == await sleeper.get(writer.run_id)
+    assert writer.run == await suspect.get(writer.run_id)
 
 
-async def test_a_run_that_escaped_its_end_is_found_when_its_owner_dies_indeed(
+async def test_a_run_that_was_not_reaped_is_found_when_its_owner_really_dies(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner writes just when a survivor is about to end its run."""
-    sleeper, survivor = await service.replicas(2)
-    writer = await begin(sleeper, events=2)
+    """The owner writes between a survivor's read of the record and its append."""
+    suspect, survivor = await service.replicas(2)
+    writer = await begin(suspect, events=2)
     get = Store.get
 
     async def slow(store: Store, run_id: str) -> object:
@@ -160,41 +160,41 @@ async def test_a_run_that_escaped_its_end_is_found_when_its_owner_dies_indeed(
         return run
 
     monkeypatch.setattr(Store, "get", slow)
-    async with paused(sleeper):
+    async with paused(suspect):
         await wait_until(lambda: writer.run.last_sequence == 3)
-    await some_beats(service, sleeper)
-    await service.kill(sleeper)
+    await some_beats(service, suspect)
+    await service.kill(suspect)
     await finished(survivor, writer.run_id)
 
 
-async def test_a_refused_twin_does_not_save_the_dead(service: Service) -> None:
+async def test_a_refused_creation_does_not_hide_a_dead_replica(service: Service) -> None:
     doomed, survivor = await service.replicas(2)
-    twins = [await begin(survivor, events=1) for _ in range(5)]
+    existing = [await begin(survivor, events=1) for _ in range(5)]
     async with paused(doomed):
-        for twin in twins:
+        for each in existing:
             with pytest.raises(RunExists):
-                await doomed.create(new_run(twin.run_id))
+                await doomed.create(new_run(each.run_id))
         writers = [await begin(doomed, events=1) for _ in range(5)]
         await service.kill(doomed)
     await some_beats(service, survivor, 6 * BEATS_TO_DEATH)
     assert [(await survivor.get(writer.run_id)).status for writer in writers] == ["failed"] * 5
-    for twin in twins:
-        await twin.finish()
+    for each in existing:
+        await each.finish()
 
 
-async def test_a_slow_replica_is_not_taken_for_dead(service: Service) -> None:
+async def test_a_slow_replica_is_not_declared_dead(service: Service) -> None:
     slow, survivor = await service.replicas(2)
     writer = await begin(slow, events=1)
     for _ in range(4):
         async with paused(slow):
             await some_beats(service, survivor, 2)
-        assert slow.replica in service.known()
+        assert slow.replica in service.alive()
     assert not (await survivor.get(writer.run_id)).finished
     await writer.finish()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_nobody_dies_while_redis_is_away(kind: str, tmp_path: Path) -> None:
+async def test_no_replica_is_declared_dead_while_redis_is_away(kind: str, tmp_path: Path) -> None:
     with RedisServer(kind, tmp_path, aof=True) as server:
         replicas = [
             RedisBackend(server.url, agent="away", max_events=MAX_EVENTS, ttl=60, max_run_duration=60)
@@ -217,27 +217,27 @@ async def test_nobody_dies_while_redis_is_away(kind: str, tmp_path: Path) -> Non
             await each.aclose()
 
 
-async def test_a_good_bye_leaves_nothing(service: Service) -> None:
+async def test_deregistering_leaves_nothing(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one, events=2)
     await writer.finish()
     async with one.watch(writer.run_id, limit=3):
         pass
     await service.close(one)
-    assert service.known() == {other.replica}
+    assert service.alive() == {other.replica}
     assert not [name for name in service.names() if one.replica in name]
     assert service.readers(writer.run_id) == {}
 
 
-async def test_runs_that_were_not_ended_at_the_good_bye_are_found(service: Service) -> None:
+async def test_runs_that_had_not_ended_at_shutdown_are_reaped(service: Service) -> None:
     leaver, survivor = await service.replicas(2)
     writer = await begin(leaver, events=2)
     await service.close(leaver)
     await finished(survivor, writer.run_id)
-    await wait_until(lambda: service.known() == {survivor.replica})
+    await wait_until(lambda: service.alive() == {survivor.replica})
 
 
-async def test_they_are_found_by_whoever_comes_later(service: Service) -> None:
+async def test_a_replica_that_starts_later_reaps_them(service: Service) -> None:
     leaver = await service.replica()
     writer = await begin(leaver, events=2)
     await service.kill(leaver)
@@ -249,7 +249,7 @@ async def test_they_are_found_by_whoever_comes_later(service: Service) -> None:
 async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_dies(service: Service) -> None:
     one, other = await service.replicas(2)
     run = new_run()
-    one._leases.discard(run)  # a beat that is about to say so crosses the creation
+    one._leases.discard(run)  # the next heartbeat removes it from the set
     await one.create(run)
     service.ask("SREM", service.keys.owned(one.replica), run.run_id)
     members = service.keys.owned(one.replica)

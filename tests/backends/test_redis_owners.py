@@ -1,4 +1,4 @@
-"""Whose runs they are, in Redis: what is stored for it, for how long, and what a listing costs."""
+"""The owners of runs in Redis: the indexes of their runs, how long they are kept, what a listing costs."""
 
 import re
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ from tests.support import wait_until
 LIVE = 60 + 60 + 3600
 
 
-def entry_names(runs: Iterable[Run]) -> list[bytes]:
+def index_entries(runs: Iterable[Run]) -> list[bytes]:
     return [records.index_entry(run).encode() for run in runs]
 
 
-def stored(service: Service, owner: str) -> list[bytes]:
-    """Return what is noted of an owner's runs, oldest first."""
+def indexed(service: Service, owner: str) -> list[bytes]:
+    """Return the index entries of an owner's runs, oldest first."""
     found: list[bytes] = service.ask("ZRANGE", service.keys.runs_of(owner), 0, -1)
     return found
 
@@ -34,7 +34,7 @@ async def mine(backend: Backend, owner: str) -> list[Run]:
     return (await backend.recent(status=None, limit=100, cursor=None, owner=owner)).items
 
 
-async def test_a_name_of_a_key_tells_nothing_of_the_owner(service: Service) -> None:
+async def test_key_names_do_not_reveal_the_owner(service: Service) -> None:
     one = await service.replica()
     for owner in ("ann@example.com", "{other}", "x" * 2_200, "\u00e9\r\n\0 *"):
         await begin(one, owner=owner)
@@ -45,7 +45,7 @@ async def test_a_name_of_a_key_tells_nothing_of_the_owner(service: Service) -> N
         assert key_slot(name.encode()) == key_slot(service.keys.runs.encode())
 
 
-async def test_nothing_is_noted_of_runs_that_are_nobodys(service: Service) -> None:
+async def test_runs_without_an_owner_have_no_index_of_their_own(service: Service) -> None:
     one = await service.replica()
     await begin(one)
     assert not [name for name in service.names() if ":runs-of:" in name]
@@ -70,7 +70,7 @@ async def test_runs_of_others_cost_a_listing_nothing(
     assert [command[0] for command in sent] == ["ZREVRANGEBYLEX", "HMGET"]
 
 
-async def test_what_is_noted_expires_and_is_renewed_with_each_run(service: Service) -> None:
+async def test_the_index_of_an_owner_expires_and_is_renewed_with_each_run(service: Service) -> None:
     one = await service.replica()
     name = service.keys.runs_of("ann")
     for _ in range(2):
@@ -80,7 +80,7 @@ async def test_what_is_noted_expires_and_is_renewed_with_each_run(service: Servi
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_what_lists_a_live_run_does_not_expire_before_it(service: Service) -> None:
+async def test_the_indexes_of_a_live_run_do_not_expire_before_it(service: Service) -> None:
     one = await service.replica()
     await begin(one, owner="ann")
     names = service.keys.indexes("ann")
@@ -99,22 +99,22 @@ async def test_an_owner_who_never_lists_does_not_fill_redis(
         await (await begin(one, owner="ann")).finish()
     await wait_until(lambda: service.ask("ZCARD", service.keys.runs) == 0)
     latest = await begin(one, owner="ann")
-    assert stored(service, "ann") == entry_names([latest.run])
+    assert indexed(service, "ann") == index_entries([latest.run])
 
 
-async def test_what_is_there_is_not_trimmed_with_what_is_gone(service: Service) -> None:
+async def test_entries_of_stored_runs_are_not_trimmed_with_expired_ones(service: Service) -> None:
     one = await service.replica()
     gone, live, done = [await begin(one, owner="ann") for _ in range(3)]
     await done.finish()
     service.ask("DEL", *service.keys.log(gone.run_id))
-    service.ask("ZREM", service.keys.runs, *entry_names([gone.run]))
+    service.ask("ZREM", service.keys.runs, *index_entries([gone.run]))
     latest = await begin(one, owner="ann")
     runs = [live.run, done.run, latest.run]
-    assert stored(service, "ann") == entry_names(runs)
+    assert indexed(service, "ann") == index_entries(runs)
     assert await mine(one, "ann") == runs[::-1]
 
 
-async def test_a_listing_drops_what_is_gone_everywhere(service: Service) -> None:
+async def test_a_listing_removes_expired_entries_from_all_indexes(service: Service) -> None:
     one = await service.replica()
     writers = [await begin_owned(one, "ann") for _ in range(4)]
     for writer in writers[:3]:
@@ -125,12 +125,12 @@ async def test_a_listing_drops_what_is_gone_everywhere(service: Service) -> None
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_the_runs_of_a_dead_replica_stay_their_owners(service: Service) -> None:
+async def test_the_runs_of_a_dead_replica_keep_their_owners(service: Service) -> None:
     doomed, survivor = await service.replicas(2)
     writer = await begin_owned(doomed, "ann")
     await begin(doomed, events=1)
     await service.kill(doomed)
-    await wait_until(lambda: doomed.replica not in service.known())
+    await wait_until(lambda: doomed.replica not in service.alive())
     (run,) = await mine(survivor, "ann")
     assert (run.run_id, run.owner, run.status) == (writer.run_id, "ann", "failed")
     assert (await survivor.get(writer.run_id)).owner == "ann"
@@ -142,16 +142,16 @@ async def test_another_replica_lists_the_same(service: Service) -> None:
     assert await mine(one, "ann") == await mine(other, "ann") == runs[::-1]
 
 
-async def test_a_note_that_is_wrong_shows_nobody_a_run_of_another(service: Service) -> None:
+async def test_a_wrong_entry_does_not_list_a_run_of_another_owner(service: Service) -> None:
     one = await service.replica()
     writer = await begin(one, owner="ann")
     await begin(one, owner="ben")
-    service.ask("ZADD", service.keys.runs_of("ben"), 0, *entry_names([writer.run]))
+    service.ask("ZADD", service.keys.runs_of("ben"), 0, *index_entries([writer.run]))
     assert writer.run not in await mine(one, "ben")
     assert await mine(one, "ann") == [writer.run]
 
 
-async def test_what_is_not_ours_in_the_place_of_a_note_refuses_that_owner_alone(service: Service) -> None:
+async def test_an_index_key_of_another_type_affects_its_owner_alone(service: Service) -> None:
     one = await service.replica()
     service.ask("SET", service.keys.runs_of("ann"), "not ours", "EX", 60)
     with pytest.raises(ServiceUnavailable):

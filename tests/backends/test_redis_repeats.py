@@ -1,4 +1,4 @@
-"""What was done already is not done twice, however often it is asked for."""
+"""Every command may be repeated: what was done is not done twice."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ async def test_a_run_is_created_once(service: Service) -> None:
     assert await read_all(one, run.run_id) == []
 
 
-async def test_another_record_is_another_run(service: Service) -> None:
+async def test_a_creation_with_another_record_is_refused(service: Service) -> None:
     one = await service.replica()
     run = new_run()
     await one.create(run)
@@ -41,7 +41,7 @@ async def test_another_record_is_another_run(service: Service) -> None:
     assert await one.get(run.run_id) == run
 
 
-async def test_another_replica_has_not_created_it(service: Service) -> None:
+async def test_a_creation_by_another_replica_is_refused(service: Service) -> None:
     one, other = await service.replicas(2)
     run = new_run()
     await one.create(run)
@@ -77,7 +77,7 @@ async def test_the_last_batch_is_stored_once(service: Service, size: int) -> Non
     assert sequences(await read_all(one, run.run_id)) == list(range(1, 4 + size))
 
 
-async def test_a_run_is_written_off_once(service: Service) -> None:
+async def test_a_run_is_force_closed_once(service: Service) -> None:
     one = await service.replica()
     for writer in (await begin(one, events=3), Writer(one, new_run())):
         run, (last,) = advanced(writer.run, 9, "failed"), entries(9, 9, "error")
@@ -124,7 +124,7 @@ async def test_a_last_batch_with_other_bytes_is_refused(service: Service, size: 
     assert await read_all(one, writer.run_id) == entries(1, 3 + size)
 
 
-async def test_the_same_batch_is_not_taken_from_another_replica(service: Service) -> None:
+async def test_the_same_batch_from_another_replica_is_refused(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one, events=3)
     with pytest.raises(SequenceConflict):
@@ -142,7 +142,7 @@ async def test_an_older_batch_is_refused(service: Service) -> None:
         await one.append(advanced(writer.run, 2), entries(1, 2))
 
 
-async def test_a_writer_whose_replies_are_lost_repeats_itself(service: Service) -> None:
+async def test_a_writer_whose_replies_are_lost_can_repeat_batches(service: Service) -> None:
     one = await service.replica()
     writer = await begin(one, events=1)
     for status in ("running", "running", "completed"):
@@ -156,7 +156,7 @@ async def test_a_writer_whose_replies_are_lost_repeats_itself(service: Service) 
     assert await one.get(writer.run_id) == writer.run
 
 
-async def test_a_run_is_written_off_once_when_the_reply_is_lost(service: Service) -> None:
+async def test_a_run_is_force_closed_once_when_the_reply_is_lost(service: Service) -> None:
     one = await service.replica()
     run, (last,) = advanced(new_run(), 9, "failed"), entries(9, 9, "error")
     with reply_lost(), pytest.raises(ServiceUnavailable):
@@ -166,7 +166,7 @@ async def test_a_run_is_written_off_once_when_the_reply_is_lost(service: Service
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_run_that_was_created_at_the_second_call_stays(service: Service) -> None:
+async def test_a_run_created_by_the_second_attempt_is_kept(service: Service) -> None:
     one = await service.replica()
     run = new_run()
     with reply_lost(), pytest.raises(ServiceUnavailable):
@@ -178,7 +178,7 @@ async def test_a_run_that_was_created_at_the_second_call_stays(service: Service)
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_refused_twin_does_not_take_the_run_from_its_owners_care(service: Service) -> None:
+async def test_a_refused_creation_does_not_release_the_run_of_that_id(service: Service) -> None:
     one = await service.replica()
     writer = await begin(one, events=1)
     with pytest.raises(RunExists):
@@ -187,10 +187,10 @@ async def test_a_refused_twin_does_not_take_the_run_from_its_owners_care(service
     assert service.ask("SMEMBERS", service.keys.owned(one.replica)) == {writer.run_id.encode()}
 
 
-async def test_a_repeated_cancel_is_heard_once(service: Service) -> None:
+async def test_a_repeated_cancel_request_is_passed_on_once(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one, events=1)
-    async with cancel_requests(one) as heard:
+    async with cancel_requests(one) as received:
         with reply_lost(), pytest.raises(ServiceUnavailable):
             await other.request_cancel(writer.run_id, "first")
         for reason in ("first", "second", None):
@@ -199,8 +199,8 @@ async def test_a_repeated_cancel_is_heard_once(service: Service) -> None:
         next_writer = await begin(one, events=1)
         await other.request_cancel(next_writer.run_id, None)
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert await heard.get() == (writer.run_id, "first")
-            assert await heard.get() == (next_writer.run_id, None)
+            assert await received.get() == (writer.run_id, "first")
+            assert await received.get() == (next_writer.run_id, None)
 
 
 async def test_a_watch_whose_reply_was_lost_is_not_counted_twice(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Replicas of one service: what one does, the others see, at once."""
+"""Replicas of one service see at once what another one does."""
 
 import asyncio
 import time
@@ -24,11 +24,11 @@ from tests.backends.conformance import (
 from tests.backends.service import Service, following, sequences_of
 from tests.support import wait_until
 
-AT_ONCE = 1.0
+PROMPT_SECONDS = 1.0
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_what_one_writes_another_gets_live(service: Service) -> None:
+async def test_readers_on_another_replica_get_events_live(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one)
     async with following(other, writer.run_id) as pages:
@@ -38,11 +38,11 @@ async def test_what_one_writes_another_gets_live(service: Service) -> None:
             await wait_until(lambda: len(sequences_of(pages)) == number)  # noqa: B023  awaited at once
         took = time.monotonic() - began
     assert sequences_of(pages) == list(range(1, 21))
-    assert took / 20 < AT_ONCE / 4, took
+    assert took / 20 < PROMPT_SECONDS / 4, took
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_readers_everywhere_see_the_same(service: Service) -> None:
+async def test_readers_on_all_replicas_see_the_same(service: Service) -> None:
     owner, *others = await service.replicas(4)
     writer = await begin(owner)
     readers = [asyncio.create_task(follow_all(each, writer.run_id)) for each in (owner, *others) * 3]
@@ -68,14 +68,14 @@ async def test_a_run_is_the_same_from_everywhere(service: Service) -> None:
 async def test_a_cancel_reaches_the_owner_from_anywhere_at_once(service: Service) -> None:
     owner, other, third = await service.replicas(3)
     writer = await begin(owner, events=1)
-    async with cancel_requests(owner) as heard, cancel_requests(other) as not_heard:
+    async with cancel_requests(owner) as received, cancel_requests(other) as not_received:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await third.request_cancel(writer.run_id, "enough")
-            assert await heard.get() == (writer.run_id, "enough")
-        assert not_heard.empty()
+            assert await received.get() == (writer.run_id, "enough")
+        assert not_received.empty()
 
 
-async def test_a_created_run_is_taken_everywhere(service: Service) -> None:
+async def test_the_id_of_a_run_is_taken_on_every_replica(service: Service) -> None:
     owner, *others = await service.replicas(3)
     writer = await begin(owner)
     for each in others:
@@ -84,7 +84,7 @@ async def test_a_created_run_is_taken_everywhere(service: Service) -> None:
     assert await owner.get(writer.run_id) == writer.run
 
 
-async def test_of_replicas_that_create_the_same_one_wins(service: Service) -> None:
+async def test_one_of_the_replicas_that_create_the_same_run_wins(service: Service) -> None:
     replicas = await service.replicas(5)
     for number in range(10):
         run_ids = [new_run(f"same-{number}") for _ in replicas]
@@ -123,7 +123,7 @@ async def test_readers_of_all_replicas_count_together(service: Service) -> None:
     assert service.readers(run_id) == {}
 
 
-async def test_many_who_want_to_read_get_no_more_places_than_there_are(service: Service) -> None:
+async def test_concurrent_readers_do_not_exceed_the_limit(service: Service) -> None:
     replicas = await service.replicas(3)
     writer = await begin(replicas[0], events=1)
     leave = asyncio.Event()
@@ -157,13 +157,13 @@ async def test_the_readers_of_a_dead_replica_do_not_count(service: Service) -> N
             async with owner.watch(writer.run_id, limit=1):
                 pass
         await service.kill(doomed)
-        await wait_until(lambda: doomed.replica not in service.known())
+        await wait_until(lambda: doomed.replica not in service.alive())
         async with owner.watch(writer.run_id, limit=1):
             assert service.readers(writer.run_id) == {owner.replica: 1}
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_deleted_stream_of_notes_is_made_up_for(service: Service) -> None:
+async def test_readers_recover_from_a_deleted_inbox(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     async with following(other, writer.run_id) as pages:
@@ -174,7 +174,7 @@ async def test_a_deleted_stream_of_notes_is_made_up_for(service: Service) -> Non
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_notes_that_get_lost_are_made_up_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readers_recover_from_lost_messages(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
@@ -186,23 +186,21 @@ async def test_notes_that_get_lost_are_made_up_for(service: Service, monkeypatch
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_cancel_whose_note_is_lost_arrives(service: Service) -> None:
+async def test_a_cancel_request_whose_message_is_lost_arrives(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner, events=1)
-    async with cancel_requests(owner) as heard:
+    async with cancel_requests(owner) as received:
         with patch.object(Store, "_messages", return_value=[]):
             await other.request_cancel(writer.run_id, "enough")
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert await heard.get() == (writer.run_id, "enough")
+            assert await received.get() == (writer.run_id, "enough")
         beats = int(service.ask("HGET", service.keys.replicas, owner.replica))
         await wait_until(lambda: int(service.ask("HGET", service.keys.replicas, owner.replica)) > beats + 3)
-        assert heard.empty()
+        assert received.empty()
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_watches_that_redis_forgot_are_told_again(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_deleted_subscriptions_are_renewed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
     writer = await begin(owner, events=1)
@@ -214,23 +212,23 @@ async def test_watches_that_redis_forgot_are_told_again(
 async def _renewing(
     subscriptions: Subscriptions, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[asyncio.Task[None], asyncio.Event]:
-    """Renew the watches of a replica, with the commands held on their way."""
+    """Start to renew the subscriptions of a replica, and hold the commands."""
     client = subscriptions._store.client
-    send, held, goes_on = client.send_background_each, asyncio.Event(), asyncio.Event()
+    send, held, resumed = client.send_background_each, asyncio.Event(), asyncio.Event()
 
-    async def late(*commands: object) -> object:
+    async def held_send(*commands: object) -> object:
         held.set()
-        await goes_on.wait()
+        await resumed.wait()
         return await send(*commands)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(client, "send_background_each", late)
+    monkeypatch.setattr(client, "send_background_each", held_send)
     task = asyncio.create_task(subscriptions.renew())
     await held.wait()
-    return task, goes_on
+    return task, resumed
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_a_reader_who_left_while_watches_were_renewed_does_not_count(
+async def test_a_reader_who_left_during_a_renewal_does_not_count(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await service.replica()
@@ -244,9 +242,9 @@ async def test_a_reader_who_left_while_watches_were_renewed_does_not_count(
 
     reader = asyncio.create_task(read())
     await entered.wait()
-    renewal, goes_on = await _renewing(one._subscriptions, monkeypatch)
+    renewal, resumed = await _renewing(one._subscriptions, monkeypatch)
     left.set()
     await asyncio.sleep(0)
-    goes_on.set()
+    resumed.set()
     await asyncio.gather(renewal, reader)
     assert service.readers(writer.run_id) == {}

@@ -1,4 +1,4 @@
-"""Questions between replicas: who hears them, what is left in Redis, and what trouble does."""
+"""Requests between replicas: who receives them, what they leave in Redis, what failures do to them."""
 
 import asyncio
 from typing import Any
@@ -21,12 +21,12 @@ def stored_requests(service: Service) -> list[str]:
     return [name for name in service.names() if ":question:" in name]
 
 
-def left(made: RedisBackend) -> dict[str, Any]:
-    return made._requests._replies
+def waiting_for_replies(backend: RedisBackend) -> dict[str, Any]:
+    return backend._requests._replies
 
 
-async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
-    """Ask until there is an answer."""
+async def request_until_reply(backend: Backend, run_id: str, text: bytes) -> bytes:
+    """Repeat a request until there is a reply."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
@@ -36,38 +36,40 @@ async def insist(backend: Backend, run_id: str, text: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_the_owner_alone_hears_what_any_replica_asks(service: Service) -> None:
+async def test_a_request_from_any_replica_reaches_the_owner_alone(service: Service) -> None:
     owner, other, third = await service.replicas(3)
     writer = await begin(owner)
-    async with answering(owner, echo) as heard, answering(other, echo) as not_heard:
+    async with answering(owner, echo) as received, answering(other, echo) as not_received:
         for each in (third, other, owner):
             assert await ask(each, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
-    assert (len(heard), len(not_heard)) == (3, 0)
+    assert (len(received), len(not_received)) == (3, 0)
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_replicas_ask_each_other_at_once(service: Service) -> None:
+async def test_replicas_send_each_other_requests_concurrently(service: Service) -> None:
     replicas = await service.replicas(3)
     runs = [(await begin(each)).run_id for each in replicas]
-    asked = [(each, run_id, b"%d" % number) for number in range(10) for each in replicas for run_id in runs]
+    requests = [
+        (each, run_id, b"%d" % number) for number in range(10) for each in replicas for run_id in runs
+    ]
     async with answering(replicas[0], echo), answering(replicas[1], echo), answering(replicas[2], echo):
-        answers = await asyncio.gather(*(ask(*each) for each in asked))
-    assert answers == [run_id.encode() + b"|" + text for _, run_id, text in asked]
+        replies = await asyncio.gather(*(ask(*each) for each in requests))
+    assert replies == [run_id.encode() + b"|" + text for _, run_id, text in requests]
 
 
-async def test_nothing_is_left_of_a_question_that_was_read(service: Service) -> None:
+async def test_a_handled_request_leaves_nothing(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     async with answering(owner, echo):
         await asyncio.gather(*(ask(other, writer.run_id, b"%d" % n) for n in range(20)))
     assert stored_requests(service) == []
-    assert not left(other)
+    assert not waiting_for_replies(other)
     for each in (owner, other):
         control = service.keys.inbox(each.replica)
         await wait_until(lambda: service.ask("XLEN", control) == 0)  # noqa: B023  awaited at once
 
 
-async def test_a_question_that_nobody_reads_expires(
+async def test_a_request_that_nobody_handles_expires(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.05)
@@ -77,10 +79,10 @@ async def test_a_question_that_nobody_reads_expires(
         await ask(other, writer.run_id, b"?")
     (name,) = stored_requests(service)
     assert 0 < service.ask("TTL", name) <= 60
-    assert not left(other)
+    assert not waiting_for_replies(other)
 
 
-async def test_a_dead_owner_is_unavailable_and_gets_no_stream_of_notes(
+async def test_a_dead_owner_is_unavailable_and_its_inbox_is_not_created(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.05)
@@ -93,22 +95,22 @@ async def test_a_dead_owner_is_unavailable_and_gets_no_stream_of_notes(
     assert not service.ask("EXISTS", service.keys.inbox(owner.replica))
 
 
-async def test_an_answer_to_an_asker_who_died_leaves_nothing(service: Service) -> None:
+async def test_a_reply_to_a_dead_sender_leaves_nothing(service: Service) -> None:
     owner, doomed = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, ignore) as heard:
-        asking = asyncio.create_task(ask(doomed, writer.run_id, b"?"))
-        await wait_until(lambda: heard)
-        asking.cancel()
-        await asyncio.wait((asking,))
+    async with answering(owner, ignore) as received:
+        pending = asyncio.create_task(ask(doomed, writer.run_id, b"?"))
+        await wait_until(lambda: received)
+        pending.cancel()
+        await asyncio.wait((pending,))
         await service.kill(doomed)
         service.ask("DEL", service.keys.inbox(doomed.replica))
-        await heard[0].reply(b"nobody hears this")
+        await received[0].reply(b"nobody receives this")
     assert not service.ask("EXISTS", service.keys.inbox(doomed.replica))
     assert stored_requests(service) == []
 
 
-async def test_a_run_that_is_deleted_has_nobody_to_ask(service: Service) -> None:
+async def test_a_request_about_a_deleted_run_is_refused(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     service.ask("DEL", service.keys.run(writer.run_id))
@@ -117,24 +119,24 @@ async def test_a_run_that_is_deleted_has_nobody_to_ask(service: Service) -> None
     assert stored_requests(service) == []
 
 
-async def test_what_is_no_run_has_nobody_to_ask(service: Service) -> None:
+async def test_a_request_about_a_key_of_another_type_is_refused(service: Service) -> None:
     (other,) = await service.replicas(1)
     service.ask("SET", service.keys.run("odd"), "text", "EX", 60)
     with pytest.raises(RunNotFound):
         await ask(other, "odd", b"?")
 
 
-async def test_a_lost_reply_is_unavailable_and_the_next_question_is_answered(service: Service) -> None:
+async def test_a_lost_reply_is_unavailable_and_the_next_request_succeeds(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     async with answering(owner, echo):
         with reply_lost(), pytest.raises(ServiceUnavailable):
             await ask(other, writer.run_id, b"lost")
         assert await ask(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
-    assert not left(other)
+    assert not waiting_for_replies(other)
 
 
-async def test_questions_that_cannot_be_read_do_not_end_the_hearing(
+async def test_malformed_messages_do_not_end_the_inbox(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.2)
@@ -156,18 +158,18 @@ async def test_questions_that_cannot_be_read_do_not_end_the_hearing(
         assert await ask(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
 
 
-async def test_an_answer_that_cannot_be_sent_says_so(service: Service) -> None:
+async def test_a_reply_that_cannot_be_sent_raises(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, ignore) as heard:
-        asking = asyncio.create_task(ask(other, writer.run_id, b"?"))
-        await wait_until(lambda: heard)
+    async with answering(owner, ignore) as received:
+        pending = asyncio.create_task(ask(other, writer.run_id, b"?"))
+        await wait_until(lambda: received)
         with reply_lost(), pytest.raises(ServiceUnavailable):
-            await heard[0].reply(b"sent all the same")
-        assert await asking == b"sent all the same"
+            await received[0].reply(b"sent all the same")
+        assert await pending == b"sent all the same"
 
 
-async def test_connections_that_are_cut_cost_at_most_the_questions_under_way(
+async def test_cut_connections_fail_at_most_the_requests_under_way(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.5)
@@ -175,27 +177,29 @@ async def test_connections_that_are_cut_cost_at_most_the_questions_under_way(
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
     writer = await begin(owner)
-    async with answering(owner, echo) as heard:
-        asking = [asyncio.create_task(insist(other, writer.run_id, b"%d" % n)) for n in range(20)]
-        await wait_until(lambda: heard)
+    async with answering(owner, echo) as received:
+        pending = [
+            asyncio.create_task(request_until_reply(other, writer.run_id, b"%d" % n)) for n in range(20)
+        ]
+        await wait_until(lambda: received)
         assert server.kill_clients()
-        assert await asyncio.gather(*asking) == [f"{writer.run_id}|{n}".encode() for n in range(20)]
+        assert await asyncio.gather(*pending) == [f"{writer.run_id}|{n}".encode() for n in range(20)]
     for each in (owner, other):
         await each.aclose()
 
 
-async def test_replicas_are_heard_before_their_first_beat(
+async def test_requests_work_before_the_first_heartbeat(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def no_background_work(_: RedisBackend) -> None:
         pass
 
     monkeypatch.setattr(RedisBackend, "_work", no_background_work)
-    owner, asker = (
+    owner, sender = (
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
     writer = await begin(owner)
     async with answering(owner, echo):
-        assert await ask(asker, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
-    for each in (owner, asker):
+        assert await ask(sender, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+    for each in (owner, sender):
         await each.aclose()

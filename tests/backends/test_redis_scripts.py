@@ -1,4 +1,4 @@
-"""The scripts themselves: what they refuse, that they then write nothing, and which keys they touch."""
+"""The Lua scripts: which arguments they refuse, that they write nothing then, which keys they use."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ ME = "me"
 
 @dataclass
 class Shape:
-    """A script, where its numbers are, and which of them it refuses."""
+    """A script, the positions of its numbers, and which numbers it refuses."""
 
     script: Script
     numbers: dict[int, list[str]] = field(default_factory=dict)
@@ -89,7 +89,7 @@ def run_script(service: Service, name: str, keys: list[str], arguments: list[Any
 
 
 def fill(service: Service) -> None:
-    """Make a run with everything that belongs to one."""
+    """Store a run with all its keys."""
     correct = calls(service.keys)
     for name in IN_ORDER[:5]:
         run_script(service, name, *correct[name])
@@ -131,7 +131,7 @@ async def test_wrong_arguments_are_refused_and_change_nothing(
         assert service.snapshot() == before, (keys, arguments)
 
 
-async def test_events_with_a_hole_are_refused_and_change_nothing(service: Service) -> None:
+async def test_events_with_a_nil_part_are_refused_and_change_nothing(service: Service) -> None:
     fill(service)
     before = service.snapshot()
     keys, arguments = calls(service.keys)["append"]
@@ -165,7 +165,7 @@ async def test_correct_calls_are_not_refused(service: Service) -> None:
         ("beat", 0),
     ],
 )
-async def test_what_is_not_ours_stays_as_it_is(service: Service, name: str, place: int) -> None:
+async def test_keys_of_another_type_are_not_changed(service: Service, name: str, place: int) -> None:
     fill(service)
     service.ask("HSET", service.keys.run(RUN), "last", 2)
     keys, arguments = calls(service.keys)[name]
@@ -180,7 +180,7 @@ async def test_what_is_not_ours_stays_as_it_is(service: Service, name: str, plac
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_a_script_touches_no_key_but_those_it_is_given(service: Service, name: str) -> None:
+async def test_a_script_uses_no_key_but_those_it_declares(service: Service, name: str) -> None:
     fill(service)
     keys, arguments = calls(service.keys)[name]
     user = f"only-{service.agent}-{name}"
@@ -199,7 +199,7 @@ async def test_a_script_touches_no_key_but_those_it_is_given(service: Service, n
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_script_makes_no_key_names(name: str) -> None:
+def test_a_script_builds_no_key_names(name: str) -> None:
     text = SHAPES[name].script.text
     code = re.sub(r"--[^\n]*", "", text)
     declared = {f"KEYS[{place}]" for place in "12345n"}
@@ -222,7 +222,7 @@ def test_the_keys_of_a_script_are_in_one_slot(agent: str) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["r", "0", "service", "a_b-C", "x" * 128])
-def test_the_keys_of_a_run_are_in_one_slot_and_their_own(run_id: str) -> None:
+def test_the_keys_of_a_run_are_distinct_and_in_one_slot(run_id: str) -> None:
     keys = names.Keys("agent")
     given = [*keys.log(run_id), keys.watchers(run_id)]
     assert len({key_slot(key.encode()) for key in given}) == 1
@@ -249,7 +249,7 @@ def keys_of(command: Command) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
+async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Command] = []
@@ -262,12 +262,12 @@ async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
     monkeypatch.setattr(client, "_replies", noted)
     one, other = await service.replicas(2)
     writer = await begin(one)
-    async with other.watch(writer.run_id, limit=5) as watch, cancel_requests(one) as heard:
+    async with other.watch(writer.run_id, limit=5) as watch, cancel_requests(one) as received:
         await writer.write(3)
         await watch.wait(10)
         await other.read(writer.run_id, 0, 10)
         await other.request_cancel(writer.run_id, "r")
-        await heard.get()
+        await received.get()
         await wait_until(lambda: any(names.RENEW.digest in command for command in sent))
     await one.recent(status=None, limit=10, cursor=None)
     await one.create(new_run(owner="ann"))
@@ -275,7 +275,7 @@ async def test_no_command_of_a_runs_whole_life_has_keys_in_two_slots(
     await one.count("n", 60)
     await one.secret()
     await service.kill(one)
-    await wait_until(lambda: one.replica not in service.known())
+    await wait_until(lambda: one.replica not in service.alive())
     await service.close(other)
     run = {command[1] for command in sent if command[0] == "EVALSHA"}
     assert run >= {script.digest for script in names.SCRIPTS}

@@ -1,4 +1,4 @@
-"""What replicas count and keep together in Redis: what is stored, and what trouble does."""
+"""Counters and the secret in Redis: what is stored, and what failures do to them."""
 
 import asyncio
 import logging
@@ -19,37 +19,37 @@ from tests.servers import KINDS, RedisServer
 from tests.support import wait_until
 
 DAY = 86_400
-Spoil = Callable[[Service, str], Any]
+Replace = Callable[[Service, str], Any]
 
 
-def in_place(*words: Any) -> Spoil:
-    """Return what puts something in the place of a key, by a command."""
+def replaced_by(*words: Any) -> Replace:
+    """Return a function that replaces a key by what a command stores."""
 
-    def spoil(service: Service, key: str) -> None:
+    def replace(service: Service, key: str) -> None:
         service.ask("DEL", key)
         service.ask(words[0], key, *words[1:])
 
-    return spoil
+    return replace
 
 
-NOT_OURS = {
-    "text": in_place("SET", "garbage"),
-    "nothing": in_place("SET", ""),
-    "too long": in_place("SET", b"\xff" * 33),
-    "too large": in_place("SET", 2**63 - 1),
-    "negative": in_place("SET", -5),
-    "list": in_place("RPUSH", "x"),
-    "hash": in_place("HSET", "owner", "x"),
+INVALID_VALUES = {
+    "text": replaced_by("SET", "garbage"),
+    "nothing": replaced_by("SET", ""),
+    "too long": replaced_by("SET", b"\xff" * 33),
+    "too large": replaced_by("SET", 2**63 - 1),
+    "negative": replaced_by("SET", -5),
+    "list": replaced_by("RPUSH", "x"),
+    "hash": replaced_by("HSET", "owner", "x"),
 }
 
 
-async def test_uses_of_all_replicas_are_counted_together(service: Service) -> None:
+async def test_replicas_share_a_counter(service: Service) -> None:
     replicas = await service.replicas(3)
     uses = await asyncio.gather(*(each.count("n", 60) for each in replicas * 100))
     assert sorted(use.count for use in uses) == list(range(1, 301))
 
 
-async def test_a_count_dies_with_its_window(service: Service) -> None:
+async def test_a_counter_expires_with_its_window(service: Service) -> None:
     one = await service.replica()
     key = service.keys.counter("n", 7)
     await one.count("n", 7)
@@ -58,7 +58,7 @@ async def test_a_count_dies_with_its_window(service: Service) -> None:
     assert 0 < service.ask("TTL", key) <= 3
 
 
-async def test_the_name_of_a_key_does_not_tell_what_is_used(service: Service) -> None:
+async def test_key_names_do_not_reveal_what_is_counted(service: Service) -> None:
     one = await service.replica()
     await one.count("ann@example.com" * 1_000, 60)
     (name,) = [name for name in service.names() if ":uses:" in name]
@@ -66,23 +66,23 @@ async def test_the_name_of_a_key_does_not_tell_what_is_used(service: Service) ->
     assert len(name) < 200
 
 
-async def test_a_count_whose_reply_is_lost_may_count_twice_but_never_less(service: Service) -> None:
+async def test_a_call_whose_reply_is_lost_may_count_twice_but_never_less(service: Service) -> None:
     one = await service.replica()
     with reply_lost(), pytest.raises(ServiceUnavailable):
         await one.count("n", 60)
     assert (await one.count("n", 60)).count == 2
 
 
-@pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
-async def test_what_is_no_count_is_replaced(service: Service, spoil: Spoil) -> None:
+@pytest.mark.parametrize("replace", INVALID_VALUES.values(), ids=INVALID_VALUES)
+async def test_a_value_that_is_not_a_count_is_replaced(service: Service, replace: Replace) -> None:
     one = await service.replica()
-    spoil(service, service.keys.counter("n", 60))
+    replace(service, service.keys.counter("n", 60))
     assert [(await one.count("n", 60)).count for _ in range(2)] == [1, 2]
     assert 0 < service.ask("TTL", service.keys.counter("n", 60)) <= 60
 
 
-@pytest.mark.parametrize("change", [("PERSIST",), ("EXPIRE", 3_000)], ids=["for ever", "too long"])
-async def test_a_count_does_not_outlive_its_window(service: Service, change: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("change", [("PERSIST",), ("EXPIRE", 3_000)], ids=["no expiry", "too long"])
+async def test_a_counter_does_not_outlive_its_window(service: Service, change: tuple[Any, ...]) -> None:
     one = await service.replica()
     key = service.keys.counter("n", 60)
     await one.count("n", 60)
@@ -101,7 +101,7 @@ async def test_replicas_that_start_together_have_one_secret(service: Service) ->
     assert await (await service.replica()).secret() == secrets[0]
 
 
-async def test_each_use_of_the_secret_keeps_it_for_a_day(service: Service) -> None:
+async def test_each_use_of_the_secret_renews_it_for_a_day(service: Service) -> None:
     one = await service.replica()
     await one.secret()
     service.ask("EXPIRE", service.keys.secret, 20)
@@ -109,21 +109,21 @@ async def test_each_use_of_the_secret_keeps_it_for_a_day(service: Service) -> No
     assert DAY - 20 < service.ask("TTL", service.keys.secret) <= DAY
 
 
-async def test_a_secret_whose_reply_is_lost_is_the_secret(service: Service) -> None:
+async def test_a_secret_whose_reply_was_lost_is_kept(service: Service) -> None:
     one = await service.replica()
     with reply_lost(), pytest.raises(ServiceUnavailable):
         await one.secret()
     assert service.ask("GET", service.keys.secret) == await one.secret()
 
 
-@pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
-async def test_what_is_no_secret_is_replaced_by_one_for_all(
-    service: Service, spoil: Spoil, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("replace", INVALID_VALUES.values(), ids=INVALID_VALUES)
+async def test_a_value_that_is_not_a_secret_is_replaced_by_one_for_all(
+    service: Service, replace: Replace, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     one, other = await service.replicas(2)
     before = await one.secret()
-    spoil(service, service.keys.secret)
+    replace(service, service.keys.secret)
     secrets = set(await asyncio.gather(*(each.secret() for each in (one, other) * 5)))
     assert len(secrets) == 1
     (after,) = secrets
@@ -149,7 +149,7 @@ async def test_each_is_one_round_trip(service: Service, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_while_redis_is_away_there_is_neither(
+async def test_neither_is_available_while_redis_is_away(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with RedisServer(kind, tmp_path, aof=True) as server:

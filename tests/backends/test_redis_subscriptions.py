@@ -1,4 +1,4 @@
-"""Watches over Redis: those that come and go together are told together."""
+"""Subscriptions: concurrent readers are registered together, and uncertain registrations are settled."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -7,40 +7,84 @@ from unittest.mock import patch
 
 import pytest
 
+from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.store import Store
-from dockrion.errors import TooManySubscribers
+from dockrion.backends.redis.subscriptions import _TRANSITIONS, Outcome, Registration
+from dockrion.errors import ServiceUnavailable, TooManySubscribers
 from tests.backends.conformance import begin
-from tests.backends.service import Service
+from tests.backends.service import Service, reply_lost
+
+
+def registration(backend: RedisBackend, run_id: str) -> Registration:
+    return backend._subscriptions._subscriptions[run_id].registration
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_readers_who_come_and_go_at_once_cost_few_commands(service: Service) -> None:
-    (made,) = await service.replicas(1)
-    writer = await begin(made)
-    asked: list[Any] = []
-    ask = Store.query
+async def test_concurrent_readers_are_registered_with_few_commands(service: Service) -> None:
+    (backend,) = await service.replicas(1)
+    writer = await begin(backend)
+    sent: list[Any] = []
+    query = Store.query
 
-    async def counted(self: Store, *given: Any) -> Any:
-        asked.append(given)
-        return await ask(self, *given)
+    async def counted(self: Store, *arguments: Any) -> Any:
+        sent.append(arguments)
+        return await query(self, *arguments)
 
     with patch.object(Store, "query", counted):
         async with AsyncExitStack() as stack:
-            watches = (made.watch(writer.run_id, limit=100) for _ in range(50))
+            watches = (backend.watch(writer.run_id, limit=100) for _ in range(50))
             await asyncio.gather(*map(stack.enter_async_context, watches))
             assert sum(service.readers(writer.run_id).values()) == 50
-    assert len(asked) <= 5
+    assert len(sent) <= 5
     assert not sum(service.readers(writer.run_id).values())
 
 
 @pytest.mark.usefixtures("single_beat")
-async def test_of_too_many_who_come_at_once_as_many_as_may_get_in(service: Service) -> None:
+async def test_concurrent_readers_fill_the_limit_and_no_more(service: Service) -> None:
     one, other = await service.replicas(2)
     writer = await begin(one)
     async with AsyncExitStack() as stack:
-        watches = [made.watch(writer.run_id, limit=30) for made in (one, other) for _ in range(25)]
+        watches = [backend.watch(writer.run_id, limit=30) for backend in (one, other) for _ in range(25)]
         came = await asyncio.gather(*map(stack.enter_async_context, watches), return_exceptions=True)
         refused = [each for each in came if isinstance(each, BaseException)]
         assert [type(each) for each in refused] == [TooManySubscribers] * 20
         assert sum(service.readers(writer.run_id).values()) == 30
     assert not sum(service.readers(writer.run_id).values())
+
+
+def test_every_outcome_has_a_transition() -> None:
+    assert set(_TRANSITIONS) == set(Outcome)
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_a_registration_whose_reply_was_lost_is_removed_though_the_next_is_refused(
+    service: Service,
+) -> None:
+    one, other = await service.replicas(2)
+    writer = await begin(one)
+    async with AsyncExitStack() as stack:
+        waiting = one.watch(writer.run_id, limit=1)
+        with patch.object(one._subscriptions, "_leave"), reply_lost(), pytest.raises(ServiceUnavailable):
+            await stack.enter_async_context(waiting)
+        assert registration(one, writer.run_id) is Registration.UNCERTAIN
+        assert service.readers(writer.run_id) == {one.replica: 1}
+        service.ask("HSET", service.keys.watchers(writer.run_id), other.replica, 1)
+        with pytest.raises(TooManySubscribers):
+            await stack.enter_async_context(one.watch(writer.run_id, limit=1))
+    assert service.readers(writer.run_id) == {other.replica: 1}
+    assert not one._subscriptions._subscriptions
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_a_reader_of_an_uncertain_registration_registers_again(service: Service) -> None:
+    (backend,) = await service.replicas(1)
+    writer = await begin(backend)
+    async with backend.watch(writer.run_id):
+        with reply_lost(2), pytest.raises(ServiceUnavailable):
+            async with backend.watch(writer.run_id, limit=5):
+                pass
+        assert registration(backend, writer.run_id) is Registration.UNCERTAIN
+        async with backend.watch(writer.run_id):
+            assert registration(backend, writer.run_id) is Registration.STORED
+            assert service.readers(writer.run_id) == {backend.replica: 0}
+    assert service.readers(writer.run_id) == {}

@@ -1,4 +1,4 @@
-"""Somebody deletes keys under a run, or puts something else in their place."""
+"""Keys of a live run are deleted, or replaced by keys of another type."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from tests.backends.trouble import (
     OnRedis,
     assert_accepts_runs,
     assert_complete,
-    assert_loss_reported,
-    assert_run_over,
+    assert_finished_or_unknown,
+    checked_end,
     following,
     ready,
     wait_ready,
@@ -23,12 +23,12 @@ from tests.servers import RedisServer
 from tests.support import Reader, Served, sequences, wait_until
 
 KEYS = Keys("tested")
-# What a run's readers get by means of: without it, they lose something.
+# Keys whose loss is a loss of events.
 OF_THE_RUN: dict[str, Callable[[str], str]] = {
     "run": KEYS.run,
     "events": lambda run_id: KEYS.log(run_id)[1],
 }
-# What can be made anew.
+# Keys that the service can restore.
 OF_THE_SERVICE: dict[str, Callable[[str, str], str]] = {
     "watchers": lambda run_id, _replica: KEYS.watchers(run_id),
     "control": lambda _run_id, replica: KEYS.inbox(replica),
@@ -51,7 +51,7 @@ def delete(server: RedisServer, *keys: str) -> None:
 
 
 def replace(server: RedisServer, *keys: str) -> None:
-    """Put a type in the place of each key that is none of ours."""
+    """Replace keys by keys of another type."""
     for key in keys:
         server.command("DEL", key)
         server.command("GEOADD", key, 0, 0, "something else")
@@ -59,7 +59,7 @@ def replace(server: RedisServer, *keys: str) -> None:
 
 
 async def beats(served: Served, count: int) -> None:
-    """Make a service's keeper work, and wait until it has, so many times."""
+    """Make a service do so many rounds of background work."""
     backend = served.service.backend
     assert isinstance(backend, RedisBackend)
     done: list[None] = []
@@ -69,22 +69,22 @@ async def beats(served: Served, count: int) -> None:
         done.append(None)
         return await work()
 
-    def kept_at_work() -> bool:
+    def has_worked() -> bool:
         backend._client.health.failure_seen.set()
         return len(done) > count
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend._leases, "beat", counted)
-        await wait_until(kept_at_work)
+        await wait_until(has_worked)
 
 
-async def tells_the_truth(served: Served) -> None:
-    """Check that a service that is ready takes runs, and one that is not refuses them."""
+async def readiness_is_true(served: Served) -> None:
+    """Check that a service that is ready accepts runs, and one that is not refuses them."""
     if await ready(served):
         await assert_accepts_runs(served)
         return
-    async with served.client.post("/runs", json={}) as answer:
-        assert answer.status == 503, await answer.text()
+    async with served.client.post("/runs", json={}) as response:
+        assert response.status == 503, await response.text()
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -103,11 +103,11 @@ async def test_a_run_whose_record_is_deleted_is_ended(
         if busy:
             agent.emit(4)
         for reader in readers:
-            assert assert_loss_reported(await reader.end()) in ("error", "gone")
+            assert checked_end(await reader.end()) in ("error", "gone")
     assert agent.stopped == 1
     assert len(logged.fields("run lost")) == 1
     for each in replicas:
-        await assert_run_over(each, run_id)
+        await assert_finished_or_unknown(each, run_id)
         await assert_accepts_runs(each)
 
 
@@ -128,13 +128,13 @@ async def test_a_run_whose_events_are_deleted_goes_on(server: RedisServer, on_re
                 assert_complete(await reader.end(), 10)
             for reader in late:
                 messages = await reader.end()
-                assert assert_loss_reported(messages) == "complete"
+                assert checked_end(messages) == "complete"
                 assert sequences(messages) == list(range(6, 11))
     assert (await other.record(run_id))["output"] == {"emitted": 8}
 
 
 @pytest.mark.parametrize(("server", "after"), [("redis", 0), ("valkey", 3)], indirect=["server"])
-async def test_a_finished_run_whose_events_are_deleted_has_an_end(
+async def test_a_stream_of_a_finished_run_whose_events_are_deleted_ends(
     server: RedisServer, on_redis: OnRedis, after: int
 ) -> None:
     agent = CommandedAgent()
@@ -144,15 +144,15 @@ async def test_a_finished_run_whose_events_are_deleted_has_an_end(
     run_id = await served.start()
     await served.finished(run_id)
     delete(server, KEYS.log(run_id)[1])
-    async with served.client.get(f"/runs/{run_id}/events?from_sequence={after}") as answer:
-        assert answer.status in (200, 204, 404)
-        if answer.status == 200:
-            assert assert_loss_reported(await Reader(answer).all()) in ("complete", "gone")
+    async with served.client.get(f"/runs/{run_id}/events?from_sequence={after}") as response:
+        assert response.status in (200, 204, 404)
+        if response.status == 200:
+            assert checked_end(await Reader(response).all()) in ("complete", "gone")
 
 
 @pytest.mark.parametrize("name", OF_THE_SERVICE)
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
-async def test_keys_that_can_be_made_anew_are_missed_by_nobody(
+async def test_deleted_keys_of_the_service_are_restored_unnoticed(
     server: RedisServer, on_redis: OnRedis, logged: Logged, name: str
 ) -> None:
     agent = CommandedAgent()
@@ -178,14 +178,16 @@ async def test_keys_that_can_be_made_anew_are_missed_by_nobody(
 
 
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
-async def test_a_cancel_is_heard_though_nobody_could_be_told(server: RedisServer, on_redis: OnRedis) -> None:
+async def test_a_cancel_request_arrives_though_its_message_is_lost(
+    server: RedisServer, on_redis: OnRedis
+) -> None:
     agent = CommandedAgent()
     replicas = served, other = await on_redis(agent), await on_redis()
     await wait_ready(*replicas)
     run_id = await served.start()
     delete(server, *(KEYS.inbox(replica(each)) for each in replicas), KEYS.watchers(run_id))
-    async with other.client.delete(f"/runs/{run_id}") as answer:
-        assert answer.status == 200, await answer.text()
+    async with other.client.delete(f"/runs/{run_id}") as response:
+        assert response.status == 200, await response.text()
     assert agent.stopped == 1
 
 
@@ -194,7 +196,7 @@ async def test_a_cancel_is_heard_though_nobody_could_be_told(server: RedisServer
     [("redis", "run", True), ("valkey", "run", False), ("redis", "events", True), ("valkey", "events", True)],
     indirect=["server"],
 )
-async def test_a_run_with_a_key_of_another_type_has_an_end(
+async def test_a_run_with_a_key_of_another_type_ends(
     server: RedisServer, on_redis: OnRedis, logged: Logged, name: str, busy: bool
 ) -> None:
     agent, bystander = CommandedAgent(), CommandedAgent()
@@ -212,21 +214,21 @@ async def test_a_run_with_a_key_of_another_type_has_an_end(
             if busy:
                 agent.emit(4)
             for reader in readers:
-                assert assert_loss_reported(await reader.end()) in ("error", "gone")
+                assert checked_end(await reader.end()) in ("error", "gone")
         await wait_until(lambda: agent.stopped)
         bystander.emit(3)
         bystander.finish()
         for reader in others:
             assert_complete(await reader.end(), 5)
     for each in replicas:
-        await assert_run_over(each, run_id)
+        await assert_finished_or_unknown(each, run_id)
         await assert_accepts_runs(each)
     assert len(logged.tracebacks()) <= 2
 
 
 @pytest.mark.parametrize("name", OF_THE_SERVICE)
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
-async def test_keys_of_another_type_are_told_once_and_no_reader_hangs(
+async def test_keys_of_another_type_are_logged_once_and_no_reader_hangs(
     server: RedisServer, on_redis: OnRedis, logged: Logged, name: str
 ) -> None:
     agent = CommandedAgent()
@@ -242,10 +244,10 @@ async def test_keys_of_another_type_are_told_once_and_no_reader_hangs(
         agent.finish()
         await asyncio.gather(*(beats(each, 4) for each in replicas))
         for each in replicas:
-            await tells_the_truth(each)
+            await readiness_is_true(each)
         delete(server, *(OF_THE_SERVICE[name](run_id, replica(each)) for each in replicas))
         for reader in readers:
-            assert assert_loss_reported(await reader.end()) in ("complete", "error", "gone")
+            assert checked_end(await reader.end()) in ("complete", "error", "gone")
     for each in replicas:
         await wait_ready(each)
         await assert_accepts_runs(each)

@@ -1,4 +1,4 @@
-"""Redis stands still for long: its connections stay open, and nothing answers."""
+"""Redis is paused for long: its connections stay open, and it does not reply."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -21,14 +21,14 @@ from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
 from tests.support import Served, wait_until
 
-PAUSE_SECONDS = 20.0  # more than a dead replica's beats take
+PAUSE_SECONDS = 20.0  # longer than it takes to declare a replica dead
 
 
 def has_emitted(agent: EndlessAgent, count: int) -> bool:
     return agent.emitted >= count
 
 
-class Case:
+class Deployment:
     """Two replicas on one server, a run on each, and a reader of each run on each."""
 
     def __init__(self, server: RedisServer, replicas: list[Served]) -> None:
@@ -47,22 +47,22 @@ class Case:
         for reader in self.readers:
             await reader.until(10)
 
-    async def sit_out(self, seconds: float) -> None:
-        """Check what everybody sees while nothing answers."""
+    async def check_during_pause(self, seconds: float) -> None:
+        """Check what clients see while Redis does not reply."""
         over = asyncio.get_running_loop().time() + seconds
-        signs = [reader.count("heartbeat") for reader in self.readers]
+        beats = [reader.count("heartbeat") for reader in self.readers]
         for served in self.replicas:
             assert not await ready(served)
             await assert_refuses_runs(served)
         await asyncio.sleep(over - asyncio.get_running_loop().time())
-        for reader, before in zip(self.readers, signs, strict=True):
+        for reader, before in zip(self.readers, beats, strict=True):
             assert not reader.over
             assert reader.count("heartbeat") - before >= seconds / 2
         for served in self.replicas:
             assert not await ready(served)
         assert all(agent.emitted < 1000 for agent in self.agents)
 
-    async def go_on(self) -> None:
+    async def check_afterwards(self) -> None:
         await wait_ready(*self.replicas)
         for agent in self.agents:
             emitted = agent.emitted
@@ -72,33 +72,35 @@ class Case:
             assert_complete(await reader.end(), self.agents[number // 2].emitted + 2)
         for served in self.replicas:
             await assert_accepts_runs(served)
-            await self.forgets_what_was_refused(served)
+            await self.has_no_refused_runs(served)
 
-    async def forgets_what_was_refused(self, served: Served) -> None:
-        """Check that no run is there that its caller was told there is not."""
+    async def has_no_refused_runs(self, served: Served) -> None:
+        """Check that runs whose creation was refused have ended or are not listed."""
         async with asyncio.timeout(10):
             while True:
-                async with served.client.get("/runs") as answer:
-                    runs = (await answer.json())["items"]
+                async with served.client.get("/runs") as response:
+                    runs = (await response.json())["items"]
                 if not any(run["status"] == "accepted" for run in runs):
                     return
                 await asyncio.sleep(0.05)
 
 
-async def test_what_stood_still_goes_on(tmp_path: Path, serve: Serve, logged: Logged) -> None:
+async def test_everything_continues_after_a_pause(tmp_path: Path, serve: Serve, logged: Logged) -> None:
     async with AsyncExitStack() as stack:
         servers = [stack.enter_context(RedisServer(kind, tmp_path)) for kind in KINDS]
-        cases = [Case(each, [await serve_on(serve, each.url) for _ in range(2)]) for each in servers]
-        for case in cases:
-            await case.start(stack)
+        deployments = [
+            Deployment(each, [await serve_on(serve, each.url) for _ in range(2)]) for each in servers
+        ]
+        for deployment in deployments:
+            await deployment.start(stack)
         for server in servers:
             server.pause()
-        await asyncio.gather(*(case.sit_out(PAUSE_SECONDS) for case in cases))
+        await asyncio.gather(*(deployment.check_during_pause(PAUSE_SECONDS) for deployment in deployments))
         for server in servers:
             server.resume()
-        for case in cases:
-            await case.go_on()
-        for served in (each for case in cases for each in case.replicas):
+        for deployment in deployments:
+            await deployment.check_afterwards()
+        for served in (each for deployment in deployments for each in deployment.replicas):
             await served.client.close()
     assert logged.troubles() == ["UNREACHABLE"] * 4
     assert len(logged.fields("redis answers")) == 4

@@ -1,4 +1,4 @@
-"""Redis is not there, or not as it should be, when the service starts."""
+"""Redis is away or misconfigured when the service starts."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.servers import KINDS, RedisServer
 from tests.support import Served, wait_until
 
 EVICTS = "redis may drop live runs when its memory is full; set its maxmemory-policy to noeviction"
-# The scheme, the server's password, the one in the URL, what is told of it.
+# The scheme, the server's password, the one in the URL, the kind of failure that is logged.
 PASSWORDS = {
     "wrong": ("redis", "right", "wrong", "WRONGPASS"),
     "wrong on a socket": ("unix", "right", "wrong", "WRONGPASS"),
@@ -28,21 +28,21 @@ PASSWORDS = {
 }
 
 
-async def stays_away(served: Served, failures: list[None]) -> None:
-    """Check what a service does without Redis, over some attempts to reach it."""
-    await wait_ready(served, ready_at_last=False)
+async def is_unavailable(served: Served, failures: list[None]) -> None:
+    """Check what a service does without Redis, over several attempts to connect."""
+    await wait_ready(served, expected=False)
     await assert_refuses_runs(served)
     assert await status(served, "/runs") == 503
     assert await status(served, "/runs/any") == 503
     await wait_until(lambda: len(failures) >= 2)
 
 
-async def test_a_server_that_comes_up_later_is_waited_for(
+async def test_a_server_that_starts_later_is_used(
     server: RedisServer, on_redis: OnRedis, logged: Logged, failures: list[None]
 ) -> None:
     server.kill()
     served = await on_redis()
-    await stays_away(served, failures)
+    await is_unavailable(served, failures)
     assert logged.troubles() == ["UNREACHABLE"]
     assert "address" in logged.advice("UNREACHABLE")
     server.start()
@@ -54,7 +54,7 @@ async def test_a_server_that_comes_up_later_is_waited_for(
 
 @pytest.mark.parametrize("case", PASSWORDS)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_wrong_password_is_told_until_it_is_right(
+async def test_a_wrong_password_is_logged_until_it_is_right(
     kind: str, case: str, tmp_path: Path, serve: Serve, logged: Logged, failures: list[None]
 ) -> None:
     scheme, asked, given, trouble = PASSWORDS[case]
@@ -62,7 +62,7 @@ async def test_a_wrong_password_is_told_until_it_is_right(
         before, after = (f"//:{password}@" if password else "//" for password in (asked, given))
         url = server.url if scheme == "redis" else server.unix_url
         served = await serve_on(serve, url.replace(before, after, 1))
-        await stays_away(served, failures)
+        await is_unavailable(served, failures)
         assert logged.troubles() == [trouble]
         assert "password" in logged.advice(trouble)
         server.command("CONFIG", "SET", "requirepass", given)
@@ -72,17 +72,15 @@ async def test_a_wrong_password_is_told_until_it_is_right(
         await served.client.close()
 
 
-async def test_a_host_that_does_not_exist_is_tried_again_and_again(
-    serve: Serve, logged: Logged, failures: list[None]
-) -> None:
+async def test_an_unknown_host_is_retried(serve: Serve, logged: Logged, failures: list[None]) -> None:
     served = await serve_on(serve, "redis://no-such-host.invalid:6379/0")
-    await stays_away(served, failures)
+    await is_unavailable(served, failures)
     assert logged.troubles() == ["UNREACHABLE"]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_policy_that_may_drop_live_runs_is_warned_of(
+async def test_an_eviction_policy_that_may_drop_live_runs_is_warned_of(
     kind: str, policy: str, tmp_path: Path, serve: Serve, logged: Logged
 ) -> None:
     options = ("--maxmemory", "100mb", "--maxmemory-policy", policy)
@@ -97,13 +95,13 @@ async def test_a_policy_that_may_drop_live_runs_is_warned_of(
 
 
 def calls_of_info(server: RedisServer) -> int:
-    """Return how often anybody called INFO before."""
+    """Return the number of INFO commands that the server has executed."""
     return int(server.command("INFO", "commandstats").get("cmdstat_info", {"calls": 0})["calls"])
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate of 127.0.0.1 that nobody has signed, its key beside it."""
+    """A self-signed certificate of 127.0.0.1, its key beside it."""
     path = tmp_path / "certificate"
     subprocess.run(
         [
@@ -119,7 +117,7 @@ def certificate(tmp_path: Path) -> Path:
 
 # The wheel's Valkey is built without TLS.
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_tls_needs_a_certificate_that_is_trusted(
+async def test_tls_requires_a_trusted_certificate(
     tmp_path: Path, certificate: Path, serve: Serve, logged: Logged, failures: list[None], trusted: bool
 ) -> None:
     keys = ("--tls-cert-file", str(certificate), "--tls-key-file", str(certificate.with_suffix(".key")))
@@ -135,6 +133,6 @@ async def test_tls_needs_a_certificate_that_is_trusted(
             await assert_accepts_runs(served)
             assert logged.troubles() == []
         else:
-            await stays_away(served, failures)
+            await is_unavailable(served, failures)
             assert logged.troubles() == ["UNREACHABLE"]
         await served.client.close()

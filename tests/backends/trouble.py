@@ -1,4 +1,4 @@
-"""What the tests of trouble with Redis share: services on a server of their own, agents, checks."""
+"""Shared by the tests of failures of Redis: services on a server of their own, agents, checks."""
 
 import asyncio
 import logging
@@ -25,14 +25,14 @@ _TROUBLE = "redis is in trouble: "
 
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that keeps its data on disk."""
+    """A server that persists its data."""
     with RedisServer(request.param, tmp_path, aof=True) as started:
         yield started
 
 
 @pytest.fixture
 def on_redis(server: RedisServer, serve: Serve) -> OnRedis:
-    """Serve an agent on the server: `await on_redis(function)`; more than one are replicas."""
+    """Serve an agent on the server: `await on_redis(function)`; several services are replicas."""
     return partial(serve_on, serve, server.url)
 
 
@@ -44,7 +44,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> "Logged":
 
 @pytest.fixture
 def failures(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Count how often a service has tried, and failed, to keep up with Redis."""
+    """Count the rounds of background work that failed."""
     counted: list[None] = []
     round_failed = HealthMonitor.round_failed
 
@@ -57,7 +57,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 
 class Logged:
-    """What the services of this process have logged."""
+    """The log of the services in this process."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog
@@ -68,12 +68,12 @@ class Logged:
         return [vars(record)["fields"] for record in records]
 
     def troubles(self) -> list[str]:
-        """Return the kind of each trouble that was told."""
+        """Return the kind of each logged failure of Redis."""
         records = self._caplog.records
         return [vars(each)["fields"]["kind"] for each in records if each.getMessage().startswith(_TROUBLE)]
 
     def advice(self, kind: str) -> str:
-        """Return what is said of a kind of trouble."""
+        """Return the advice logged for a kind of failure."""
         (advice,) = {
             record.getMessage().removeprefix(_TROUBLE)
             for record in self._caplog.records
@@ -96,22 +96,22 @@ async def serve_on(serve: Serve, url: str, agent: Callable[..., Any] = placehold
 
 
 class CommandedAgent:
-    """An agent that emits what it is told to, until it is let go."""
+    """An agent that emits as many tokens as the test asks for, until the test finishes it."""
 
     def __init__(self) -> None:
-        self._wanted: asyncio.Queue[int] = asyncio.Queue()
+        self._counts: asyncio.Queue[int] = asyncio.Queue()
         self.emitted = 0
         self.stopped = 0
 
     def emit(self, count: int = 1) -> None:
-        self._wanted.put_nowait(count)
+        self._counts.put_nowait(count)
 
     def finish(self) -> None:
-        self._wanted.put_nowait(0)
+        self._counts.put_nowait(0)
 
     async def __call__(self, _payload: Any, context: StreamContext) -> dict[str, Any]:
         try:
-            while count := await self._wanted.get():
+            while count := await self._counts.get():
                 for _ in range(count):
                     await context.emit_token(str(self.emitted))
                     self.emitted += 1
@@ -122,7 +122,7 @@ class CommandedAgent:
 
 
 class EndlessAgent:
-    """An agent that emits all the time, until it is let go."""
+    """An agent that emits without end, until the test finishes it."""
 
     def __init__(self, pause: float = 0.002) -> None:
         self._pause = pause
@@ -138,7 +138,7 @@ class EndlessAgent:
 
 
 class RecordingReader:
-    """A reader at work, and what it has read so far."""
+    """A reader in a task of its own, and what it has read so far."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -160,7 +160,7 @@ class RecordingReader:
         """Wait for an event."""
         await wait_until(lambda: self.last >= sequence)
 
-    async def sign_of_life(self) -> None:
+    async def until_heartbeat(self) -> None:
         """Wait for the next heartbeat."""
         before = self.count("heartbeat")
         await wait_until(lambda: self.count("heartbeat") > before)
@@ -196,9 +196,9 @@ async def following(run_id: str, *replicas: Served, **query: Any) -> AsyncIterat
 
 
 async def status(served: Served, path: str) -> int:
-    async with served.client.get(path) as answer:
-        await answer.read()
-        return answer.status
+    async with served.client.get(path) as response:
+        await response.read()
+        return response.status
 
 
 async def ready(served: Served) -> bool:
@@ -208,25 +208,25 @@ async def ready(served: Served) -> bool:
     return found == 200
 
 
-async def wait_ready(*replicas: Served, ready_at_last: bool = True, timeout: float = 15.0) -> None:
-    """Wait until all are ready, or none is any more."""
+async def wait_ready(*replicas: Served, expected: bool = True, timeout: float = 15.0) -> None:
+    """Wait until the replicas are ready, or no longer ready."""
     async with asyncio.timeout(timeout):
         for served in replicas:
-            while await ready(served) != ready_at_last:
+            while await ready(served) != expected:
                 await asyncio.sleep(0.02)
 
 
 async def assert_refuses_runs(served: Served) -> None:
-    """Check that new runs are refused for now."""
+    """Check that new runs are refused with 503."""
     for path in ("/runs", "/invoke/stream"):
-        async with served.client.post(path, json={}) as answer:
-            assert answer.status == 503, await answer.text()
-            assert answer.headers["Retry-After"]
-            assert (await answer.json())["code"] == "SERVICE_UNAVAILABLE"
+        async with served.client.post(path, json={}) as response:
+            assert response.status == 503, await response.text()
+            assert response.headers["Retry-After"]
+            assert (await response.json())["code"] == "SERVICE_UNAVAILABLE"
 
 
 async def assert_accepts_runs(served: Served) -> None:
-    """Check that a new run is taken, and can be read to its end, without disturbing those there."""
+    """Check that a new run is accepted, and can be read to its end."""
     agent = CommandedAgent()
     agent.emit(3)
     agent.finish()
@@ -236,7 +236,7 @@ async def assert_accepts_runs(served: Served) -> None:
 
 
 def assert_complete(messages: list[Message], last: int | None = None) -> None:
-    """Check that a reader got everything, once, and the terminal event."""
+    """Check that a reader got every event once, and the terminal event last."""
     found = sequences(messages)
     assert found == list(range(1, len(found) + 1))
     assert last is None or found[-1] == last, found[-1]
@@ -244,8 +244,8 @@ def assert_complete(messages: list[Message], last: int | None = None) -> None:
     assert messages[-1].event == "complete"
 
 
-def assert_loss_reported(messages: list[Message]) -> str:
-    """Check that a reader was told that something was lost, and return by what."""
+def checked_end(messages: list[Message]) -> str:
+    """Check that a stream reports each missing event by a gap, and return the event that ends it."""
     found = sequences(messages)
     assert found == sorted(set(found))
     expected = found[0] if found else 0
@@ -253,22 +253,22 @@ def assert_loss_reported(messages: list[Message]) -> str:
         if message.id is None:
             expected = 0 if message.event == "gap" else expected  # any event may follow
         else:
-            assert expected in (0, int(message.id)), f"{expected} is missing, and no gap was told"
+            assert expected in (0, int(message.id)), f"{expected} is missing, and no gap was reported"
             expected = int(message.id) + 1
-    assert messages, "the stream ended without a word"
+    assert messages, "the stream ended without an event"
     last = messages[-1].event
     assert last in TERMINAL | {"gone"}, [message.event for message in messages]
     assert sum(message.event in TERMINAL | {"gone"} for message in messages) == 1
     return last
 
 
-async def assert_run_over(served: Served, run_id: str) -> None:
-    """Check that a run is over, or unknown, for whoever asks now."""
-    async with served.client.get(f"/runs/{run_id}") as answer:
-        assert answer.status in (200, 404), await answer.text()
-        if answer.status == 200:
-            assert (await answer.json())["status"] in ("completed", "failed", "cancelled")
-    async with served.client.get(f"/runs/{run_id}/events") as answer:
-        assert answer.status in (200, 404), await answer.text()
-        if answer.status == 200:
-            assert_loss_reported(await Reader(answer).all())
+async def assert_finished_or_unknown(served: Served, run_id: str) -> None:
+    """Check that a run is finished, or not found."""
+    async with served.client.get(f"/runs/{run_id}") as response:
+        assert response.status in (200, 404), await response.text()
+        if response.status == 200:
+            assert (await response.json())["status"] in ("completed", "failed", "cancelled")
+    async with served.client.get(f"/runs/{run_id}/events") as response:
+        assert response.status in (200, 404), await response.text()
+        if response.status == 200:
+            checked_end(await Reader(response).all())

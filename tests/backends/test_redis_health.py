@@ -1,0 +1,93 @@
+"""The state of Redis: what each kind of failure makes of it, and what is logged."""
+
+import logging
+
+import pytest
+from redis import exceptions
+
+from dockrion.backends.redis.health import _ADVICE, _TRANSITIONS, Finding, Health, HealthMonitor
+from dockrion.errors import CorruptLog, ServiceUnavailable
+from tests.backends.trouble import Logged
+
+UNREACHABLE = exceptions.ConnectionError("refused")
+OUT_OF_MEMORY = exceptions.OutOfMemoryError("OOM command not allowed")
+WRONG_TYPE = exceptions.ResponseError("WRONGTYPE Operation against a key")
+
+
+def fail(monitor: HealthMonitor, error: Exception) -> Exception:
+    """Let a command of a round fail, and the round with it."""
+    raised = monitor.command_failed(error)
+    monitor.round_failed(raised)
+    return raised
+
+
+def test_every_finding_has_a_transition_from_every_state() -> None:
+    assert set(_TRANSITIONS) == set(Finding)
+    assert all(set(after) == set(Health) for after in _TRANSITIONS.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "after", "raised"),
+    [
+        (UNREACHABLE, [Health.UNREACHABLE] * 3, ServiceUnavailable),
+        (OUT_OF_MEMORY, [Health.DEGRADED] * 3, ServiceUnavailable),
+        (WRONG_TYPE, [Health.DEGRADED, Health.DEGRADED, Health.UNREACHABLE], CorruptLog),
+    ],
+    ids=["unreachable", "out of memory", "wrong type"],
+)
+def test_a_failed_round_changes_the_state(
+    error: Exception, after: list[Health], raised: type[Exception]
+) -> None:
+    for before, expected in zip(Health, after, strict=True):
+        monitor = HealthMonitor()
+        monitor.state = before
+        assert type(fail(monitor, error)) is raised
+        assert monitor.state is expected
+
+
+def test_a_write_makes_redis_reachable_and_a_completed_round_healthy() -> None:
+    monitor = HealthMonitor()
+    fail(monitor, UNREACHABLE)
+    assert monitor.failure_seen.is_set()
+    assert not monitor.written()
+    assert not monitor.failure_seen.is_set()
+    assert monitor.state is Health.DEGRADED
+    monitor.round_completed()
+    assert monitor.written()
+
+
+def test_a_kind_of_failure_is_logged_once_per_outage(logged: Logged) -> None:
+    monitor = HealthMonitor()
+    for _ in range(2):
+        for _ in range(3):
+            fail(monitor, UNREACHABLE)
+            fail(monitor, exceptions.ConnectionError("No connection available."))
+        monitor.round_completed()
+    assert logged.troubles() == ["UNREACHABLE"] * 2
+    assert len(logged.fields("redis answers")) == 2
+
+
+def test_an_unblocked_reader_is_not_logged(logged: Logged) -> None:
+    monitor = HealthMonitor()
+    monitor.command_failed(exceptions.ResponseError("UNBLOCKED force unblock from blocking operation"))
+    assert logged.troubles() == []
+
+
+def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    monitor = HealthMonitor()
+    monitor.round_failed(ZeroDivisionError("bug"))
+    assert monitor.state is Health.DEGRADED
+    (record,) = caplog.records
+    assert vars(record)["fields"]["kind"] == "BUG"
+
+
+@pytest.mark.parametrize("code", sorted({*_ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED"}))
+def test_a_reply_with_a_known_code_has_its_advice(code: str, logged: Logged) -> None:
+    HealthMonitor().command_failed(exceptions.ResponseError(f"{code} some text"))
+    assert logged.troubles() == [code]
+
+
+def test_a_reply_with_another_code_is_a_refusal(logged: Logged) -> None:
+    HealthMonitor().command_failed(exceptions.ResponseError("ERR unknown command"))
+    assert logged.troubles() == ["REFUSED"]
