@@ -1,4 +1,4 @@
-"""A buffer with its writer at work, on a backend that can be held."""
+"""An event buffer with its writer, on a backend whose appends a test can hold."""
 
 import asyncio
 import threading
@@ -19,26 +19,26 @@ from tests.support import TIMEOUT_SECONDS, wait_until
 
 
 class GatedBackend(MemoryBackend):
-    """The memory backend with a gate before each append, to hold a batch on its way."""
+    """The memory backend with a gate before each append, and failures on request."""
 
     def __init__(self) -> None:
         super().__init__(max_events=1_000_000, ttl=60)
         self.gate = asyncio.Event()
         self.gate.set()
-        self.on_their_way: list[list[int]] = []
-        self.away = 0
+        self.in_flight: list[list[int]] = []
+        self.failures = 0
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
-        self.on_their_way.append([entry.sequence for entry in entries])
+        self.in_flight.append([entry.sequence for entry in entries])
         await self.gate.wait()
-        if self.away:
-            self.away -= 1
-            raise ServiceUnavailable("away")
+        if self.failures:
+            self.failures -= 1
+            raise ServiceUnavailable("unreachable")
         await super().append(run, entries)
 
 
 class BufferBench:
-    """A buffer whose writer is at work."""
+    """An event buffer whose writer runs in a task."""
 
     def __init__(self, backend: GatedBackend, run: Run, **options: Any) -> None:
         self.backend = backend
@@ -84,10 +84,10 @@ def contents(log: list[Entry]) -> list[str]:
 
 
 async def hold(bench: BufferBench) -> None:
-    """Hold a first event on its way, so that what follows has to wait."""
+    """Hold the append of a first event, so that later events are buffered."""
     bench.backend.gate.clear()
     bench.token("held")
-    await wait_until(lambda: bench.backend.on_their_way)
+    await wait_until(lambda: bench.backend.in_flight)
 
 
 async def fill(bench: BufferBench) -> None:

@@ -1,4 +1,4 @@
-"""The log itself: what is stored, what is refused, what is read."""
+"""The run log: create, append, read, and what is refused."""
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ from tests.backends.conformance import (
 )
 
 
-async def test_a_created_run_is_returned_as_it_was_given(backend: Backend) -> None:
+async def test_created_run_is_returned_unchanged(backend: Backend) -> None:
     run = new_run()
     await backend.create(run)
     assert await backend.get(run.run_id) == run
@@ -44,14 +44,14 @@ async def test_every_field_of_a_record_is_stored(backend: Backend) -> None:
     assert await backend.get(writer.run_id) == full
 
 
-async def test_a_new_run_has_no_events(backend: Backend) -> None:
+async def test_new_run_has_no_events(backend: Backend) -> None:
     writer = await begin(backend)
     page = await backend.read(writer.run_id, 0, 10)
     assert sequences(page) == []
     assert not page.closed
 
 
-async def test_an_id_is_taken_once(backend: Backend) -> None:
+async def test_second_create_with_an_id_is_refused(backend: Backend) -> None:
     writer = await begin(backend, events=2)
     with pytest.raises(RunExists):
         await backend.create(new_run(writer.run_id))
@@ -59,21 +59,21 @@ async def test_an_id_is_taken_once(backend: Backend) -> None:
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2]
 
 
-async def test_the_id_of_a_finished_run_is_taken_too(backend: Backend) -> None:
+async def test_id_of_a_finished_run_cannot_be_reused(backend: Backend) -> None:
     writer = await begin(backend)
     await writer.finish()
     with pytest.raises(RunExists):
         await backend.create(new_run(writer.run_id))
 
 
-async def test_append_stores_events_and_record_together(backend: Backend) -> None:
+async def test_append_stores_events_and_record(backend: Backend) -> None:
     writer = await begin(backend)
     await writer.write(3)
     assert await backend.get(writer.run_id) == advanced(writer.run, 3)
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
 
 
-async def test_entries_are_returned_whole(backend: Backend) -> None:
+async def test_entries_are_returned_unchanged(backend: Backend) -> None:
     writer = await begin(backend)
     given = [
         Entry(1, "token", b'{"content":"\xe2\x80\xa8 \\n\\u0000 id: 7"}', 1_000.123456),
@@ -86,9 +86,7 @@ async def test_entries_are_returned_whole(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("first", [1, 2, 3, 5, 9], ids=["first", "middle", "last", "gap", "far gap"])
-async def test_a_batch_that_does_not_continue_the_log_is_refused_and_changes_nothing(
-    backend: Backend, first: int
-) -> None:
+async def test_non_contiguous_batch_is_refused_and_changes_nothing(backend: Backend, first: int) -> None:
     writer = await begin(backend, events=3)
     wrong = entries(first, first + 4)
     with pytest.raises(SequenceConflict):
@@ -97,7 +95,7 @@ async def test_a_batch_that_does_not_continue_the_log_is_refused_and_changes_not
     assert sequences(await backend.read(writer.run_id, 0, 100)) == [1, 2, 3]
 
 
-async def test_the_first_event_of_a_run_is_number_one(backend: Backend) -> None:
+async def test_first_sequence_is_one(backend: Backend) -> None:
     writer = await begin(backend)
     for first in (0, 2):
         with pytest.raises(SequenceConflict):
@@ -105,7 +103,7 @@ async def test_the_first_event_of_a_run_is_number_one(backend: Backend) -> None:
     assert (await backend.get(writer.run_id)).last_sequence == 0
 
 
-async def test_a_refused_terminal_batch_does_not_close_the_run(backend: Backend) -> None:
+async def test_refused_terminal_batch_does_not_close_the_run(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     with pytest.raises(SequenceConflict):
         await backend.append(advanced(writer.run, 5, "completed"), entries(5, 5, "complete"))
@@ -115,7 +113,7 @@ async def test_a_refused_terminal_batch_does_not_close_the_run(backend: Backend)
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-async def test_nothing_follows_the_terminal_event(backend: Backend, status: Status) -> None:
+async def test_append_after_the_terminal_event_is_refused(backend: Backend, status: Status) -> None:
     writer = await begin(backend, events=2)
     await writer.finish(status)
     with pytest.raises(RunClosed):
@@ -126,7 +124,7 @@ async def test_nothing_follows_the_terminal_event(backend: Backend, status: Stat
     assert sequences(await backend.read(writer.run_id, 0, 100)) == [1, 2, 3]
 
 
-async def test_a_run_can_end_with_its_first_batch(backend: Backend) -> None:
+async def test_run_can_end_with_its_first_batch(backend: Backend) -> None:
     writer = await begin(backend)
     await writer.finish("failed")
     page = await backend.read(writer.run_id, 0, 10)
@@ -134,7 +132,7 @@ async def test_a_run_can_end_with_its_first_batch(backend: Backend) -> None:
     assert page.closed
 
 
-async def test_an_unknown_run_is_not_found_anywhere(backend: Backend) -> None:
+async def test_every_method_reports_an_unknown_run(backend: Backend) -> None:
     stranger = new_run("nobody")
     with pytest.raises(RunNotFound):
         await backend.get("nobody")
@@ -152,7 +150,7 @@ async def test_an_unknown_run_is_not_found_anywhere(backend: Backend) -> None:
         await backend.request_cancel("nobody", None)
 
 
-async def test_a_refused_append_creates_no_run(backend: Backend) -> None:
+async def test_refused_append_creates_no_run(backend: Backend) -> None:
     stranger = new_run()
     with pytest.raises(RunNotFound):
         await backend.append(advanced(stranger, 1), entries(1, 1))
@@ -172,7 +170,7 @@ async def test_reading_starts_after_the_position(backend: Backend, after: int, e
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [2]), (2, [2, 3]), (4, [2, 3, 4, 5]), (5, [2, 3, 4, 5])])
-async def test_a_page_holds_at_most_the_limit(backend: Backend, limit: int, expected: list[int]) -> None:
+async def test_page_respects_the_limit(backend: Backend, limit: int, expected: list[int]) -> None:
     writer = await begin(backend, events=5)
     assert sequences(await backend.read(writer.run_id, 1, limit)) == expected
 
@@ -190,20 +188,20 @@ async def test_only_the_page_that_reaches_the_end_of_a_finished_run_is_closed(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 19, 20, 21])
-async def test_pages_of_any_size_join_to_the_whole(backend: Backend, limit: int) -> None:
+async def test_pages_of_any_size_concatenate_to_the_log(backend: Backend, limit: int) -> None:
     writer = await begin(backend, events=MAX_EVENTS - 1)
     await writer.finish()
     assert sequences(await read_all(backend, writer.run_id, 0, limit)) == list(range(1, MAX_EVENTS + 1))
 
 
-async def test_batches_of_any_size_join_to_the_whole(backend: Backend) -> None:
+async def test_batches_of_any_size_concatenate_to_the_log(backend: Backend) -> None:
     writer = await begin(backend)
     for size in (1, 5, 2, 1, 7):
         await writer.write(size)
     assert sequences(await read_all(backend, writer.run_id)) == list(range(1, 17))
 
 
-async def test_the_window_keeps_exactly_the_newest(backend: Backend) -> None:
+async def test_window_holds_exactly_the_newest_events(backend: Backend) -> None:
     writer = await begin(backend)
     for last in range(1, 4 * MAX_EVENTS):
         await writer.write()
@@ -211,13 +209,13 @@ async def test_the_window_keeps_exactly_the_newest(backend: Backend) -> None:
         assert held == list(range(max(1, last - MAX_EVENTS + 1), last + 1))
 
 
-async def test_one_batch_larger_than_the_window_leaves_its_newest(backend: Backend) -> None:
+async def test_batch_larger_than_the_window_leaves_its_newest_events(backend: Backend) -> None:
     writer = await begin(backend, events=20 * MAX_EVENTS)
     found = sequences(await backend.read(writer.run_id, 0, 10 * MAX_EVENTS))
     assert found == list(range(19 * MAX_EVENTS + 1, 20 * MAX_EVENTS + 1))
 
 
-async def test_the_window_of_a_finished_run_ends_with_the_terminal_event(backend: Backend) -> None:
+async def test_window_of_a_finished_run_ends_with_the_terminal_event(backend: Backend) -> None:
     writer = await begin(backend, events=3 * MAX_EVENTS)
     await writer.finish()
     page = await backend.read(writer.run_id, 0, 10 * MAX_EVENTS)
@@ -227,9 +225,7 @@ async def test_the_window_of_a_finished_run_ends_with_the_terminal_event(backend
 
 
 @pytest.mark.parametrize("behind", [0, 1, MAX_EVENTS - 1, MAX_EVENTS, MAX_EVENTS + 1, 3 * MAX_EVENTS])
-async def test_a_position_older_than_the_window_starts_at_the_oldest_held(
-    backend: Backend, behind: int
-) -> None:
+async def test_position_before_the_window_reads_from_its_oldest_event(backend: Backend, behind: int) -> None:
     last = 3 * MAX_EVENTS
     writer = await begin(backend, events=last)
     after = last - behind
@@ -239,19 +235,19 @@ async def test_a_position_older_than_the_window_starts_at_the_oldest_held(
     ]
 
 
-async def test_the_limit_counts_from_the_oldest_held(backend: Backend) -> None:
+async def test_limit_counts_from_the_oldest_stored_event(backend: Backend) -> None:
     writer = await begin(backend, events=2 * MAX_EVENTS)
     assert sequences(await backend.read(writer.run_id, 1, 3)) == [MAX_EVENTS + n for n in (1, 2, 3)]
 
 
-async def test_runs_do_not_see_each_other(backend: Backend) -> None:
+async def test_runs_are_independent(backend: Backend) -> None:
     one, other = await begin(backend, events=3), await begin(backend, events=1)
     await one.finish()
     assert sequences(await backend.read(other.run_id, 0, 10)) == [1]
     assert not (await backend.get(other.run_id)).finished
 
 
-async def test_a_page_is_not_changed_by_later_appends(backend: Backend) -> None:
+async def test_page_is_not_changed_by_later_appends(backend: Backend) -> None:
     writer = await begin(backend, events=2)
     async with backend.watch(writer.run_id):
         page = await backend.read(writer.run_id, 0, 10)
@@ -259,7 +255,7 @@ async def test_a_page_is_not_changed_by_later_appends(backend: Backend) -> None:
         assert sequences(page) == [1, 2]
 
 
-async def test_a_page_is_encoded_once_for_each_transport(backend: Backend) -> None:
+async def test_page_is_encoded_once_per_encoder(backend: Backend) -> None:
     writer = await begin(backend, events=2)
     calls = []
 
@@ -273,7 +269,7 @@ async def test_a_page_is_encoded_once_for_each_transport(backend: Backend) -> No
     assert page.encoded(lambda _: b"y") == b"y"
 
 
-async def test_a_page_ends_after_so_many_bytes_and_the_next_goes_on(backend: Backend) -> None:
+async def test_page_is_bounded_in_bytes_and_the_next_continues(backend: Backend) -> None:
     writer = await begin(backend)
     size = PAGE_BYTES // 3
     for number in range(1, 8):
@@ -286,5 +282,5 @@ async def test_a_page_ends_after_so_many_bytes_and_the_next_goes_on(backend: Bac
     assert read == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_an_answering_storage_answers_a_ping(backend: Backend) -> None:
+async def test_ping_succeeds_while_the_storage_responds(backend: Backend) -> None:
     await backend.ping()

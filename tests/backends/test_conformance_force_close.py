@@ -1,4 +1,4 @@
-"""Ending a run whose log has lost events, or is gone."""
+"""`force_close`: ending a run whose log has lost events or is gone."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ def end_of(run: Run, last: int, status: Status = "failed") -> tuple[Run, Entry]:
 
 
 @pytest.mark.parametrize("gap", GAPS)
-async def test_a_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
+async def test_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
     writer = await begin(backend, events=3)
     run, last = end_of(writer.run, 4 + gap)
     await backend.force_close(run, last)
@@ -41,14 +41,14 @@ async def test_a_run_ends_after_a_gap(backend: Backend, gap: int) -> None:
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-async def test_a_run_ends_in_any_status(backend: Backend, status: Status) -> None:
+async def test_run_ends_in_any_status(backend: Backend, status: Status) -> None:
     writer = await begin(backend, events=1)
     run, last = end_of(writer.run, 9, status)
     await backend.force_close(run, last)
     assert (await backend.get(run.run_id)).status == status
 
 
-async def test_a_run_without_events_ends(backend: Backend) -> None:
+async def test_run_without_events_ends(backend: Backend) -> None:
     writer = await begin(backend)
     run, last = end_of(writer.run, 5)
     await backend.force_close(run, last)
@@ -56,7 +56,7 @@ async def test_a_run_without_events_ends(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 500, 10**15])
-async def test_a_run_that_is_gone_is_created(backend: Backend, sequence: int) -> None:
+async def test_run_that_is_gone_is_created_again(backend: Backend, sequence: int) -> None:
     run, last = end_of(new_run(), sequence)
     await backend.force_close(run, last)
     assert await backend.get(run.run_id) == run
@@ -65,14 +65,14 @@ async def test_a_run_that_is_gone_is_created(backend: Backend, sequence: int) ->
     assert page.closed
 
 
-async def test_the_id_of_a_run_that_was_created_so_is_taken(backend: Backend) -> None:
+async def test_id_of_a_run_created_again_cannot_be_reused(backend: Backend) -> None:
     run, last = end_of(new_run(), 5)
     await backend.force_close(run, last)
     with pytest.raises(RunExists):
         await backend.create(new_run(run.run_id))
 
 
-async def test_a_page_does_not_span_the_gap(backend: Backend) -> None:
+async def test_page_does_not_span_the_gap(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     await backend.force_close(*end_of(writer.run, 7))
     before = await backend.read(writer.run_id, 0, 100)
@@ -82,7 +82,7 @@ async def test_a_page_does_not_span_the_gap(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("after", [3, 4, 5, 6])
-async def test_a_position_in_the_gap_continues_after_it(backend: Backend, after: int) -> None:
+async def test_position_in_the_gap_continues_after_it(backend: Backend, after: int) -> None:
     writer = await begin(backend, events=3)
     await backend.force_close(*end_of(writer.run, 7))
     page = await backend.read(writer.run_id, after, 100)
@@ -90,7 +90,7 @@ async def test_a_position_in_the_gap_continues_after_it(backend: Backend, after:
     assert page.closed
 
 
-async def test_nothing_follows(backend: Backend) -> None:
+async def test_append_after_force_close_is_refused(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     run, last = end_of(writer.run, 7)
     await backend.force_close(run, last)
@@ -104,7 +104,7 @@ async def test_nothing_follows(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 4, 5, 50])
-async def test_a_run_that_is_over_is_not_ended_again(backend: Backend, sequence: int) -> None:
+async def test_finished_run_is_not_ended_again(backend: Backend, sequence: int) -> None:
     writer = await begin(backend, events=3)
     await writer.finish()
     with pytest.raises(RunClosed):
@@ -114,7 +114,7 @@ async def test_a_run_that_is_over_is_not_ended_again(backend: Backend, sequence:
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 3])
-async def test_an_event_that_is_there_is_not_replaced(backend: Backend, sequence: int) -> None:
+async def test_existing_event_is_not_replaced(backend: Backend, sequence: int) -> None:
     writer = await begin(backend, events=3)
     with pytest.raises(SequenceConflict):
         await backend.force_close(*end_of(writer.run, sequence))
@@ -123,7 +123,7 @@ async def test_an_event_that_is_there_is_not_replaced(backend: Backend, sequence
     await writer.write()
 
 
-async def test_the_window_holds_no_more_than_before(backend: Backend) -> None:
+async def test_window_does_not_grow(backend: Backend) -> None:
     writer = await begin(backend, events=2 * MAX_EVENTS)
     last = 3 * MAX_EVENTS
     await backend.force_close(*end_of(writer.run, last))
@@ -133,7 +133,7 @@ async def test_the_window_holds_no_more_than_before(backend: Backend) -> None:
     assert sequences(await backend.read(writer.run_id, kept[-1], 100)) == [last]
 
 
-async def test_a_follower_gets_the_end_after_the_gap(backend: Backend) -> None:
+async def test_follower_gets_the_terminal_event_after_the_gap(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     pages = []
     async with (
@@ -146,7 +146,7 @@ async def test_a_follower_gets_the_end_after_the_gap(backend: Backend) -> None:
     assert pages == [[1, 2, 3], [7]]
 
 
-async def test_followers_at_any_position_get_the_end(backend: Backend) -> None:
+async def test_followers_at_any_position_get_the_terminal_event(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     readers = [asyncio.create_task(follow_all(backend, writer.run_id, after)) for after in range(7)]
     await asyncio.sleep(0)
@@ -157,14 +157,14 @@ async def test_followers_at_any_position_get_the_end(backend: Backend) -> None:
     ]  # fmt: skip
 
 
-async def test_a_watch_wakes(backend: Backend) -> None:
+async def test_watch_is_woken(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id) as watch:
         await backend.force_close(*end_of(writer.run, 7))
         assert await watch.wait(TIMEOUT_SECONDS)
 
 
-async def test_a_long_gap_costs_no_reader_time(backend: Backend) -> None:
+async def test_long_gap_is_read_in_constant_time(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     async with follow(backend, writer.run_id, 3, idle=TIMEOUT_SECONDS) as pages:
         reader = asyncio.ensure_future(anext(pages))
@@ -173,27 +173,27 @@ async def test_a_long_gap_costs_no_reader_time(backend: Backend) -> None:
             assert sequences(await reader) == [10**9]
 
 
-async def test_other_runs_go_on(backend: Backend) -> None:
+async def test_other_runs_are_not_affected(backend: Backend) -> None:
     one, other = await begin(backend, events=3), await begin(backend, events=3)
     await backend.force_close(*end_of(one.run, 9))
     await other.write(2)
     assert sequences(await read_all(backend, other.run_id)) == [1, 2, 3, 4, 5]
 
 
-async def test_a_run_that_was_written_off_is_listed(backend: Backend) -> None:
+async def test_force_closed_run_is_listed(backend: Backend) -> None:
     writer = await begin(backend, events=3)
     run, last = end_of(writer.run, 9)
     await backend.force_close(run, last)
     assert (await backend.recent(status="failed", limit=10, cursor=None)).items == [run]
 
 
-async def test_a_run_that_was_gone_is_listed(backend: Backend) -> None:
+async def test_run_created_again_is_listed(backend: Backend) -> None:
     run, last = end_of(new_run(), 9)
     await backend.force_close(run, last)
     assert (await backend.recent(status=None, limit=10, cursor=None)).items == [run]
 
 
-async def test_of_a_writer_and_one_that_gives_up_one_wins(unbounded: Backend) -> None:
+async def test_of_a_concurrent_append_and_force_close_one_wins(unbounded: Backend) -> None:
     for _ in range(20):
         writer = await begin(unbounded, events=3)
         run, last = end_of(writer.run, 4)

@@ -1,4 +1,4 @@
-"""Whose runs they are, and how much one listing looks at, in every backend."""
+"""Owners in listings, and the bound on the runs that one listing examines."""
 
 import random
 
@@ -20,7 +20,7 @@ async def mine(backend: Backend, owner: str, status: Status | None = None) -> li
 
 
 async def made(backend: Backend, number: int) -> list[Run]:
-    """Make runs of all owners, in all statuses, and return them with the newest first."""
+    """Create runs of all owners in all statuses, and return them newest first."""
     chance = random.Random(number)
     runs: list[Run] = []
     for _ in range(number):
@@ -37,7 +37,7 @@ async def made(backend: Backend, number: int) -> list[Run]:
 async def pages(
     backend: Backend, limit: int, status: Status | None = None, owner: str | None = None
 ) -> list[Listing[Run]]:
-    """List everything, page by page."""
+    """List all runs page by page."""
     found: list[Listing[Run]] = []
     cursor = None
     while not found or cursor is not None:
@@ -49,12 +49,12 @@ async def pages(
 
 
 @pytest.fixture
-def looks_at_seven(monkeypatch: pytest.MonkeyPatch) -> None:
+def examine_seven(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("memory", "redis"):
         monkeypatch.setattr(f"dockrion.backends.{kind}.index.MAX_SCANNED", 7)
 
 
-async def test_everybody_finds_what_is_theirs(backend: Backend) -> None:
+async def test_owner_filter_lists_exactly_the_owners_runs(backend: Backend) -> None:
     runs = await made(backend, 60)
     for owner in OWNERS[1:]:
         assert owner is not None
@@ -66,8 +66,8 @@ async def test_everybody_finds_what_is_theirs(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 8, 100])
-@pytest.mark.usefixtures("looks_at_seven")
-async def test_short_pages_lead_to_everything_as_well(backend: Backend, limit: int) -> None:
+@pytest.mark.usefixtures("examine_seven")
+async def test_short_pages_reach_every_run(backend: Backend, limit: int) -> None:
     runs = await made(backend, 40)
     for owner in OWNERS:
         for status in (None, "failed"):
@@ -77,8 +77,8 @@ async def test_short_pages_lead_to_everything_as_well(backend: Backend, limit: i
             ]
 
 
-@pytest.mark.usefixtures("looks_at_seven")
-async def test_a_listing_looks_at_no_more_than_it_may(backend: Backend) -> None:
+@pytest.mark.usefixtures("examine_seven")
+async def test_listing_examines_a_bounded_number_of_runs(backend: Backend) -> None:
     rare = await begin(backend)
     await rare.finish("failed")
     for _ in range(19):
@@ -87,7 +87,7 @@ async def test_a_listing_looks_at_no_more_than_it_may(backend: Backend) -> None:
     assert [page.items for page in found] == [[], [], [rare.run]]
 
 
-async def test_a_cursor_whose_run_is_the_only_one_of_its_kind_still_leads_on(backend: Backend) -> None:
+async def test_cursor_of_the_only_matching_run_continues(backend: Backend) -> None:
     older = [(await begin(backend, owner="ann")).run for _ in range(2)]
     await begin(backend, owner="ben")
     newest = (await begin(backend, owner="ann")).run
@@ -97,7 +97,7 @@ async def test_a_cursor_whose_run_is_the_only_one_of_its_kind_still_leads_on(bac
     assert rest.items == older[::-1]
 
 
-async def test_an_owner_is_kept_through_the_whole_life(backend: Backend) -> None:
+async def test_owner_is_stored_for_the_whole_life_of_a_run(backend: Backend) -> None:
     writer = await begin(backend, owner="ann")
     for move in (writer.write, writer.write, writer.finish):
         await move()
@@ -106,7 +106,7 @@ async def test_an_owner_is_kept_through_the_whole_life(backend: Backend) -> None
 
 
 @pytest.mark.parametrize("gone", [True, False])
-async def test_a_run_that_is_written_off_stays_its_owners(backend: Backend, gone: bool) -> None:
+async def test_force_close_does_not_change_the_owner(backend: Backend, gone: bool) -> None:
     run = new_run(owner="ann")
     if not gone:
         await backend.create(run)
@@ -117,7 +117,7 @@ async def test_a_run_that_is_written_off_stays_its_owners(backend: Backend, gone
     assert await mine(backend, "ben") == []
 
 
-async def test_a_taken_id_is_not_listed_for_whoever_wanted_it(backend: Backend) -> None:
+async def test_refused_create_lists_nothing_for_its_owner(backend: Backend) -> None:
     writer = await begin(backend, owner="ann")
     twin = msgspec.structs.replace(writer.run, owner="ben")
     with pytest.raises(Exception, match="exists"):

@@ -33,14 +33,14 @@ async def test_every_reader_of_a_run_gets_the_same_bytes(unbounded: Backend) -> 
 
 
 @pytest.mark.parametrize("after", [0, 1, 10, 11, 12, 500])
-async def test_a_finished_run_is_replayed_from_any_position(unbounded: Backend, after: int) -> None:
+async def test_finished_run_is_replayed_from_any_position(unbounded: Backend, after: int) -> None:
     writer = await begin(unbounded, events=11)
     await writer.finish()
     found = await follow_all(unbounded, writer.run_id, after)
     assert [entry.sequence for entry in found] == list(range(after + 1, 13))
 
 
-async def test_readers_of_a_trimmed_run_agree_on_what_is_left(backend: Backend) -> None:
+async def test_readers_of_a_trimmed_run_get_the_same_events(backend: Backend) -> None:
     writer = await begin(backend, events=5 * MAX_EVENTS)
     await writer.finish()
     copies = await asyncio.gather(*(follow_all(backend, writer.run_id, n) for n in range(READERS)))
@@ -48,7 +48,7 @@ async def test_readers_of_a_trimmed_run_agree_on_what_is_left(backend: Backend) 
     assert len(copies[0]) == MAX_EVENTS
 
 
-async def test_whoever_saw_the_terminal_event_gets_a_finished_record(unbounded: Backend) -> None:
+async def test_record_is_finished_once_the_terminal_event_was_read(unbounded: Backend) -> None:
     async def last_seen_and_status(run_id: str) -> tuple[str, bool, int]:
         found = await follow_all(unbounded, run_id)
         run = await unbounded.get(run_id)
@@ -63,7 +63,7 @@ async def test_whoever_saw_the_terminal_event_gets_a_finished_record(unbounded: 
         assert await asyncio.gather(*readers) == [("complete", True, 3)] * READERS
 
 
-async def test_two_writers_of_one_run_never_mix(unbounded: Backend) -> None:
+async def test_events_of_two_writers_never_mix(unbounded: Backend) -> None:
     writer = await begin(unbounded)
     rival = type(writer)(unbounded, writer.run)
     results = await asyncio.gather(writer.write(3), rival.write(2), return_exceptions=True)

@@ -19,7 +19,7 @@ async def one_in(backend: Backend, status: Status) -> Writer:
 
 
 async def walk(backend: Backend, limit: int, status: Status | None = None) -> list[Run]:
-    """List everything, page by page."""
+    """List all runs page by page."""
     found: list[Run] = []
     cursor = None
     for _ in range(100):
@@ -33,20 +33,20 @@ async def walk(backend: Backend, limit: int, status: Status | None = None) -> li
     raise AssertionError("the cursors do not end")
 
 
-async def test_no_runs_are_an_empty_listing(backend: Backend) -> None:
+async def test_listing_without_runs_is_empty(backend: Backend) -> None:
     listing = await backend.recent(status=None, limit=10, cursor=None)
     assert listing.items == []
     assert listing.next is None
 
 
-async def test_the_newest_run_comes_first(backend: Backend) -> None:
+async def test_newest_run_comes_first(backend: Backend) -> None:
     made = [(await begin(backend)).run for _ in range(5)]
     listing = await backend.recent(status=None, limit=10, cursor=None)
     assert listing.items == made[::-1]
     assert listing.next is None
 
 
-async def test_a_run_that_moves_on_keeps_its_place(backend: Backend) -> None:
+async def test_updated_run_keeps_its_position(backend: Backend) -> None:
     writers = [await begin(backend) for _ in range(3)]
     await writers[0].write()
     await writers[1].finish()
@@ -55,14 +55,14 @@ async def test_a_run_that_moves_on_keeps_its_place(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_a_status_shows_only_its_runs(backend: Backend, status: Status) -> None:
+async def test_status_filter_lists_only_matching_runs(backend: Backend, status: Status) -> None:
     writers = [await one_in(backend, each) for each in (*STATUSES, *STATUSES)]
     found = await backend.recent(status=status, limit=10, cursor=None)
     assert found.items == [writer.run for writer in reversed(writers) if writer.run.status == status]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
-async def test_cursors_lead_to_the_end_without_loss_or_repeat(backend: Backend, limit: int) -> None:
+async def test_cursors_reach_every_run_exactly_once(backend: Backend, limit: int) -> None:
     made = [(await begin(backend)).run for _ in range(7)]
     assert await walk(backend, limit) == made[::-1]
 
@@ -74,13 +74,13 @@ async def test_cursors_work_with_a_status(backend: Backend, limit: int) -> None:
     assert await walk(backend, limit, "failed") == failed
 
 
-async def test_a_limit_that_fits_exactly_has_no_next(backend: Backend) -> None:
+async def test_exactly_full_last_page_has_no_next(backend: Backend) -> None:
     for _ in range(4):
         await begin(backend)
     assert (await backend.recent(status=None, limit=4, cursor=None)).next is None
 
 
-async def test_runs_made_while_listing_do_not_move_the_cursor(backend: Backend) -> None:
+async def test_runs_created_while_listing_do_not_move_the_cursor(backend: Backend) -> None:
     made = [(await begin(backend)).run for _ in range(4)]
     first = await backend.recent(status=None, limit=2, cursor=None)
     await begin(backend)
@@ -92,7 +92,7 @@ async def test_runs_made_while_listing_do_not_move_the_cursor(backend: Backend) 
     "cursor",
     ["", " ", "garbage", "-1", "1.5", "0x10", "9" * 50, "\u0661", "1\n", "\0", "a/../b"],
 )
-async def test_a_malformed_cursor_is_refused(backend: Backend, cursor: str) -> None:
+async def test_malformed_cursor_is_refused(backend: Backend, cursor: str) -> None:
     await begin(backend)
     with pytest.raises(BadCursor):
         await backend.recent(status=None, limit=10, cursor=cursor)

@@ -1,4 +1,4 @@
-"""Watches, limits and cancel requests of every backend."""
+"""Watches, subscriber limits, and requests to cancel."""
 
 import asyncio
 
@@ -16,16 +16,16 @@ from tests.backends.conformance import (
     sequences,
 )
 
-SOON = 0.05  # how long a wake-up that must not come is waited for
+SOON = 0.05  # seconds to wait for a wake-up that must not come
 
 
 async def quiet(watch: Watch) -> None:
-    """Wait until nothing wakes it: a backend that has just begun may do so once without need."""
+    """Wait until nothing wakes it: a backend that has just started may wake it once without need."""
     while await watch.wait(SOON):
         pass
 
 
-async def test_a_watch_wakes_after_every_later_append(backend: Backend) -> None:
+async def test_watch_is_woken_by_every_later_append(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         for _ in range(5):
@@ -33,14 +33,14 @@ async def test_a_watch_wakes_after_every_later_append(backend: Backend) -> None:
             assert await watch.wait(TIMEOUT_SECONDS)
 
 
-async def test_a_watch_wakes_after_the_terminal_event(backend: Backend) -> None:
+async def test_watch_is_woken_by_the_terminal_event(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         await writer.finish()
         assert await watch.wait(TIMEOUT_SECONDS)
 
 
-async def test_a_wait_already_begun_is_woken(backend: Backend) -> None:
+async def test_append_wakes_a_wait_in_progress(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
@@ -49,7 +49,7 @@ async def test_a_wait_already_begun_is_woken(backend: Backend) -> None:
         assert await waiting
 
 
-async def test_all_watches_of_a_run_wake(backend: Backend) -> None:
+async def test_append_wakes_all_watches_of_the_run(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as one, backend.watch(writer.run_id) as other:
         await writer.write()
@@ -57,7 +57,7 @@ async def test_all_watches_of_a_run_wake(backend: Backend) -> None:
         assert await other.wait(TIMEOUT_SECONDS)
 
 
-async def test_a_watch_does_not_wake_for_what_was_there_before(unbounded: Backend) -> None:
+async def test_watch_is_not_woken_by_earlier_appends(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=3)
     async with unbounded.watch(writer.run_id) as watch:
         # A backend may wake once too often; reading then shows nothing new.
@@ -65,7 +65,7 @@ async def test_a_watch_does_not_wake_for_what_was_there_before(unbounded: Backen
             assert sequences(await unbounded.read(writer.run_id, 3, 10)) == []
 
 
-async def test_a_watch_does_not_wake_for_another_run(backend: Backend) -> None:
+async def test_watch_is_not_woken_by_another_run(backend: Backend) -> None:
     writer, other = await begin(backend), await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         await quiet(watch)
@@ -73,7 +73,7 @@ async def test_a_watch_does_not_wake_for_another_run(backend: Backend) -> None:
         assert not await watch.wait(SOON)
 
 
-async def test_a_wait_without_append_is_over_after_its_seconds(backend: Backend) -> None:
+async def test_wait_without_an_append_times_out(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         await quiet(watch)
@@ -90,7 +90,7 @@ async def test_wake_ups_coalesce() -> None:
     assert not await watch.wait(0)
 
 
-async def test_a_cancelled_wait_does_not_swallow_the_wake_up(backend: Backend) -> None:
+async def test_cancelled_wait_loses_no_wake_up(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id) as watch:
         waiting = asyncio.create_task(watch.wait(TIMEOUT_SECONDS))
@@ -123,7 +123,7 @@ async def test_arming_before_reading_loses_nothing(unbounded: Backend) -> None:
     assert await asyncio.gather(*readers) == [list(range(1, last + 1))] * 20
 
 
-async def test_so_many_limited_watches_and_no_more(backend: Backend) -> None:
+async def test_watch_over_the_limit_is_refused(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id, limit=2), backend.watch(writer.run_id, limit=2):
         with pytest.raises(TooManySubscribers) as refused:
@@ -143,20 +143,20 @@ async def test_unlimited_watches_are_neither_counted_nor_refused(backend: Backen
         await writer.write()
 
 
-async def test_the_limit_is_each_runs_own(backend: Backend) -> None:
+async def test_limit_applies_per_run(backend: Backend) -> None:
     one, other = await begin(backend), await begin(backend)
     async with backend.watch(one.run_id, limit=1), backend.watch(other.run_id, limit=1):
         pass
 
 
-async def test_a_watch_that_is_left_gives_its_place_back(backend: Backend) -> None:
+async def test_closed_watch_no_longer_counts(backend: Backend) -> None:
     writer = await begin(backend)
     for _ in range(3):
         async with backend.watch(writer.run_id, limit=1):
             pass
 
 
-async def test_a_refused_watch_takes_no_place(backend: Backend) -> None:
+async def test_refused_watch_does_not_count(backend: Backend) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id, limit=2):
         for _ in range(3):
@@ -167,7 +167,7 @@ async def test_a_refused_watch_takes_no_place(backend: Backend) -> None:
             pass
 
 
-async def test_an_exception_inside_gives_the_place_back(backend: Backend) -> None:
+async def test_watch_closed_by_an_exception_no_longer_counts(backend: Backend) -> None:
     writer = await begin(backend)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
@@ -175,7 +175,7 @@ async def test_an_exception_inside_gives_the_place_back(backend: Backend) -> Non
                 _ = 1 // 0
 
 
-async def test_a_cancelled_reader_gives_its_place_back(backend: Backend) -> None:
+async def test_watch_of_a_cancelled_reader_no_longer_counts(backend: Backend) -> None:
     writer = await begin(backend)
 
     async def watch(entered: asyncio.Event) -> None:
@@ -191,64 +191,64 @@ async def test_a_cancelled_reader_gives_its_place_back(backend: Backend) -> None
         assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
 
 
-async def test_a_finished_run_can_be_watched(backend: Backend) -> None:
+async def test_finished_run_can_be_watched(backend: Backend) -> None:
     writer = await begin(backend)
     await writer.finish()
     async with backend.watch(writer.run_id, limit=1):
         assert (await backend.read(writer.run_id, 0, 10)).closed
 
 
-async def test_a_cancel_request_arrives_with_its_reason(backend: Backend) -> None:
+async def test_cancel_request_arrives_with_its_reason(backend: Backend) -> None:
     writer = await begin(backend)
-    async with cancel_requests(backend) as heard:
+    async with cancel_requests(backend) as received:
         await backend.request_cancel(writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert await heard.get() == (writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
+            assert await received.get() == (writer.run_id, "because \N{GREEK SMALL LETTER BETA}")
 
 
-async def test_a_cancel_request_without_a_reason_arrives_as_none(backend: Backend) -> None:
+async def test_cancel_request_without_a_reason_arrives_as_none(backend: Backend) -> None:
     writer = await begin(backend)
-    async with cancel_requests(backend) as heard:
+    async with cancel_requests(backend) as received:
         await backend.request_cancel(writer.run_id, None)
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert await heard.get() == (writer.run_id, None)
+            assert await received.get() == (writer.run_id, None)
 
 
-async def test_an_empty_reason_is_not_none(backend: Backend) -> None:
+async def test_empty_cancel_reason_is_not_none(backend: Backend) -> None:
     writer = await begin(backend)
-    async with cancel_requests(backend) as heard:
+    async with cancel_requests(backend) as received:
         await backend.request_cancel(writer.run_id, "")
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert await heard.get() == (writer.run_id, "")
+            assert await received.get() == (writer.run_id, "")
 
 
 async def test_cancel_requests_arrive_in_order(backend: Backend) -> None:
     runs = [(await begin(backend)).run_id for _ in range(5)]
-    async with cancel_requests(backend) as heard:
+    async with cancel_requests(backend) as received:
         for run_id in runs:
             await backend.request_cancel(run_id, run_id)
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert [await heard.get() for _ in runs] == [(run_id, run_id) for run_id in runs]
+            assert [await received.get() for _ in runs] == [(run_id, run_id) for run_id in runs]
 
 
-async def test_a_cancel_request_stores_nothing(backend: Backend) -> None:
+async def test_cancel_request_does_not_change_the_run(backend: Backend) -> None:
     writer = await begin(backend, events=1)
     await backend.request_cancel(writer.run_id, "r")
     assert await backend.get(writer.run_id) == writer.run
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1]
 
 
-async def test_a_refused_cancel_request_reaches_nobody(backend: Backend) -> None:
+async def test_refused_cancel_request_is_not_delivered(backend: Backend) -> None:
     writer = await begin(backend)
-    async with cancel_requests(backend) as heard:
+    async with cancel_requests(backend) as received:
         with pytest.raises(RunNotFound):
             await backend.request_cancel("nobody", "r")
         await backend.request_cancel(writer.run_id, "s")
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            assert await heard.get() == (writer.run_id, "s")
+            assert await received.get() == (writer.run_id, "s")
 
 
-async def test_a_refused_append_leaves_the_log_open_for_the_right_one(backend: Backend) -> None:
+async def test_correct_append_succeeds_after_a_refused_one(backend: Backend) -> None:
     writer = await begin(backend, events=1)
     async with backend.watch(writer.run_id) as watch:
         with pytest.raises(Exception, match=writer.run_id):

@@ -1,4 +1,4 @@
-"""Following a run: history, live, idle, ends, and readers that leave."""
+"""`follow`: history, live events, idle times, the run's end, and readers that leave."""
 
 import asyncio
 from contextlib import suppress
@@ -13,7 +13,7 @@ from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import TIMEOUT_SECONDS, advanced, begin, entries, follow_all, sequences
 
 
-async def test_history_comes_before_what_is_live(unbounded: Backend) -> None:
+async def test_history_precedes_live_events(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=3)
     async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         assert sequences(await anext(pages)) == [1, 2, 3]
@@ -26,7 +26,7 @@ async def test_history_comes_before_what_is_live(unbounded: Backend) -> None:
         assert [page async for page in pages] == []
 
 
-async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(unbounded: Backend) -> None:
+async def test_events_between_entering_and_the_first_page_are_not_lost(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=2)
     async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         await writer.write()
@@ -34,14 +34,14 @@ async def test_what_is_written_between_entering_and_the_first_page_is_not_lost(u
 
 
 @pytest.mark.parametrize("after", [3, 4, 500])
-async def test_a_finished_run_ends_at_once_where_nothing_is_left(unbounded: Backend, after: int) -> None:
+async def test_finished_run_without_further_events_ends_at_once(unbounded: Backend, after: int) -> None:
     writer = await begin(unbounded, events=2)
     await writer.finish()
     async with asyncio.timeout(1), follow(unbounded, writer.run_id, after, idle=TIMEOUT_SECONDS) as pages:
         assert [page async for page in pages] == []
 
 
-async def test_a_long_history_comes_in_pages(unbounded: Backend) -> None:
+async def test_long_history_comes_in_pages(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=2 * PAGE_EVENTS + 1)
     await writer.finish()
     async with follow(unbounded, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
@@ -50,7 +50,7 @@ async def test_a_long_history_comes_in_pages(unbounded: Backend) -> None:
     assert [page.closed for page in found] == [False, False, True]
 
 
-async def test_no_page_is_empty_but_idle(unbounded: Backend) -> None:
+async def test_only_idle_is_an_empty_page(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=1)
     seen: list[Page] = []
 
@@ -68,7 +68,7 @@ async def test_no_page_is_empty_but_idle(unbounded: Backend) -> None:
     assert [n for page in seen for n in sequences(page)] == list(range(1, 23))
 
 
-async def test_idle_comes_again_and_again_while_nothing_happens(backend: Backend) -> None:
+async def test_idle_is_repeated_while_nothing_happens(backend: Backend) -> None:
     writer = await begin(backend)
     async with follow(backend, writer.run_id, 0, idle=0.01) as pages:
         for _ in range(5):
@@ -77,7 +77,7 @@ async def test_idle_comes_again_and_again_while_nothing_happens(backend: Backend
         assert sequences(await anext(pages)) == [1]
 
 
-async def test_idle_comes_after_its_seconds_and_not_before(backend: Backend) -> None:
+async def test_idle_is_yielded_after_its_seconds(backend: Backend) -> None:
     writer = await begin(backend, events=1)
     now = asyncio.get_running_loop().time
     async with follow(backend, writer.run_id, 0, idle=0.05) as pages:
@@ -88,21 +88,21 @@ async def test_idle_comes_after_its_seconds_and_not_before(backend: Backend) -> 
             assert 0.045 <= now() - before < 5
 
 
-async def test_an_event_puts_idle_off(backend: Backend) -> None:
+async def test_event_postpones_idle(backend: Backend) -> None:
     writer = await begin(backend)
     loop = asyncio.get_running_loop()
     async with follow(backend, writer.run_id, 0, idle=0.1) as pages:
         reading = asyncio.ensure_future(anext(pages))
         await asyncio.sleep(0.06)  # most of the idle time is over when the event comes
         await writer.write()
-        if await reading is IDLE:  # a busy machine
+        if await reading is IDLE:  # the machine was busy
             await anext(pages)
         before = loop.time()
         assert await anext(pages) is IDLE
         assert loop.time() - before >= 0.09
 
 
-async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(unbounded: Backend) -> None:
+async def test_wake_ups_without_events_do_not_postpone_idle(unbounded: Backend) -> None:
     writer = await begin(unbounded)
     written_enough = asyncio.Event()
 
@@ -120,7 +120,7 @@ async def test_wake_ups_that_bring_nothing_do_not_put_idle_off(unbounded: Backen
         await writing
 
 
-async def test_a_cursor_beyond_the_end_shows_what_passes_it(unbounded: Backend) -> None:
+async def test_position_beyond_the_end_gets_the_events_after_it(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=2)
     async with follow(unbounded, writer.run_id, 4, idle=TIMEOUT_SECONDS) as pages:
         await writer.write(2)
@@ -130,7 +130,7 @@ async def test_a_cursor_beyond_the_end_shows_what_passes_it(unbounded: Backend) 
         assert sequences(await reading) == [5, 6]
 
 
-async def test_a_reader_that_idles_on_a_cursor_beyond_is_ended_by_the_runs_end(unbounded: Backend) -> None:
+async def test_reader_beyond_the_end_ends_with_the_run(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=2)
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
@@ -142,13 +142,13 @@ async def test_a_reader_that_idles_on_a_cursor_beyond_is_ended_by_the_runs_end(u
         assert await reading is None
 
 
-async def test_an_unknown_run_is_refused_on_entering(backend: Backend) -> None:
+async def test_unknown_run_is_refused_on_entering(backend: Backend) -> None:
     with pytest.raises(RunNotFound):
         async with follow(backend, "nobody", 0, idle=1):
             pass
 
 
-async def test_one_reader_too_many_is_refused_on_entering(backend: Backend) -> None:
+async def test_reader_over_the_limit_is_refused_on_entering(backend: Backend) -> None:
     writer = await begin(backend)
     async with follow(backend, writer.run_id, 0, idle=1, limit=1):
         with pytest.raises(TooManySubscribers):
@@ -156,7 +156,7 @@ async def test_one_reader_too_many_is_refused_on_entering(backend: Backend) -> N
                 pass
 
 
-async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reader_of_a_lost_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.backends.follow._RECREATED_SECONDS", 0.05)
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begin(backend, events=2)
@@ -167,7 +167,7 @@ async def test_a_run_that_vanishes_ends_its_readers(monkeypatch: pytest.MonkeyPa
             assert [page async for page in pages if page is not IDLE] == []
 
 
-async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
+async def test_reader_of_a_lost_run_gets_the_terminal_event_if_it_is_created_again() -> None:
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begin(backend, events=2)
     async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:
@@ -178,7 +178,7 @@ async def test_a_run_that_vanishes_may_have_a_last_word() -> None:
         assert [sequences(page) async for page in pages if page is not IDLE] == [[7]]
 
 
-async def test_a_slow_reader_that_the_window_has_passed_goes_on_at_the_oldest(backend: Backend) -> None:
+async def test_reader_slower_than_the_window_continues_at_its_oldest_event(backend: Backend) -> None:
     writer = await begin(backend, events=5)
     async with follow(backend, writer.run_id, 0, idle=TIMEOUT_SECONDS) as pages:
         assert sequences(await anext(pages)) == [1, 2, 3, 4, 5]
@@ -214,7 +214,7 @@ async def test_reader_cancelled_at_any_moment_can_resume(unbounded: Backend, tur
     assert got == list(range(1, writer.run.last_sequence + 1))
 
 
-async def test_leaving_early_gives_the_place_back(unbounded: Backend) -> None:
+async def test_reader_that_leaves_early_no_longer_counts(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=3)
     for _ in range(3):
         async with follow(unbounded, writer.run_id, 0, idle=1, limit=1) as pages:
@@ -222,7 +222,7 @@ async def test_leaving_early_gives_the_place_back(unbounded: Backend) -> None:
                 break
 
 
-async def test_a_reader_that_never_reads_leaves_nothing(unbounded: Backend) -> None:
+async def test_reader_that_never_reads_no_longer_counts(unbounded: Backend) -> None:
     writer = await begin(unbounded, events=3)
     for _ in range(3):
         async with follow(unbounded, writer.run_id, 0, idle=1, limit=1):

@@ -1,4 +1,4 @@
-"""The law of the log, over random interleavings of a writer and its readers."""
+"""Properties of the log over random interleavings of a writer and its readers."""
 
 import asyncio
 from contextlib import suppress
@@ -163,7 +163,7 @@ def _oldest_held(steps: list[tuple[int, int]], window: int) -> set[int]:
 @pytest.mark.parametrize("name", sorted(BACKENDS))
 @laws
 @given(steps=batches, waits=st.lists(st.integers(0, 20), min_size=1, max_size=8))
-async def test_the_record_never_lags_behind_what_was_read(
+async def test_record_never_lags_behind_what_was_read(
     name: str, steps: list[tuple[int, int]], waits: list[int]
 ) -> None:
     async with BACKENDS[name](100_000) as backend:

@@ -1,4 +1,4 @@
-"""What is the memory backend's own: expiry, shared pages, and that nothing is kept."""
+"""The memory backend alone: expiry, shared pages, and that memory stays flat."""
 
 import asyncio
 import gc
@@ -13,18 +13,18 @@ from dockrion.errors import RunNotFound
 from tests.backends.conformance import Writer, advanced, begin, entries, follow_all, sequences
 from tests.support import wait_until
 
-TTL = 0.01  # real seconds between the backend's looks at its clock, which the tests move by hand
+TTL = 0.01  # real seconds between checks for expiry; the clock they read is moved by the tests
 
 
 class Clock:
-    """A clock that stands still until it is moved. It counts how often it was looked at."""
+    """A clock that stands still until a test moves it, and counts its reads."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.looks = 0
+        self.reads = 0
 
     def __call__(self) -> float:
-        self.looks += 1
+        self.reads += 1
         return self.now
 
 
@@ -40,10 +40,10 @@ async def backend(clock: Clock) -> AsyncIterator[MemoryBackend]:
     await backend.aclose()
 
 
-async def looks_again(clock: Clock) -> None:
-    """Wait until the backend has looked for expired runs."""
-    before = clock.looks
-    await wait_until(lambda: clock.looks >= before + 4)
+async def wait_for_check(clock: Clock) -> None:
+    """Wait until the backend has checked for expired runs."""
+    before = clock.reads
+    await wait_until(lambda: clock.reads >= before + 4)
 
 
 def assert_empty(backend: MemoryBackend) -> None:
@@ -52,16 +52,16 @@ def assert_empty(backend: MemoryBackend) -> None:
     assert backend._expiry_timer is None
 
 
-async def test_a_finished_run_is_there_until_its_time_is_over(backend: MemoryBackend, clock: Clock) -> None:
+async def test_finished_run_is_stored_for_its_time_to_live(backend: MemoryBackend, clock: Clock) -> None:
     writer = await begin(backend)
     await writer.finish()
     clock.now += TTL * 0.99
-    await looks_again(clock)
+    await wait_for_check(clock)
     assert (await backend.get(writer.run_id)).finished
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1]
 
 
-async def test_a_finished_run_is_gone_after_its_time(backend: MemoryBackend, clock: Clock) -> None:
+async def test_finished_run_is_removed_after_its_time_to_live(backend: MemoryBackend, clock: Clock) -> None:
     writer = await begin(backend)
     await writer.finish()
     clock.now += TTL
@@ -74,21 +74,21 @@ async def test_a_finished_run_is_gone_after_its_time(backend: MemoryBackend, clo
     assert_empty(backend)
 
 
-async def test_the_time_to_live_begins_at_the_end_of_the_run(backend: MemoryBackend, clock: Clock) -> None:
+async def test_time_to_live_begins_when_the_run_ends(backend: MemoryBackend, clock: Clock) -> None:
     early, late = await begin(backend), await begin(backend)
     await early.finish()
     clock.now += TTL / 2
     await late.finish()
     clock.now += TTL / 2
     await wait_until(lambda: early.run_id not in backend._logs)
-    await looks_again(clock)
+    await wait_for_check(clock)
     assert late.run_id in backend._logs
     clock.now += TTL / 2
     await wait_until(lambda: not backend._logs)
     assert_empty(backend)
 
 
-async def test_a_live_run_never_expires(backend: MemoryBackend, clock: Clock) -> None:
+async def test_live_run_never_expires(backend: MemoryBackend, clock: Clock) -> None:
     live, finished = await begin(backend, events=3), await begin(backend)
     await finished.finish()
     clock.now += 1_000_000
@@ -98,7 +98,7 @@ async def test_a_live_run_never_expires(backend: MemoryBackend, clock: Clock) ->
     assert (await backend.get(live.run_id)).finished
 
 
-async def test_a_watched_run_is_kept_until_the_last_watch_leaves(
+async def test_watched_run_is_stored_until_the_last_watch_closes(
     backend: MemoryBackend, clock: Clock
 ) -> None:
     writer = await begin(backend, events=2)
@@ -114,7 +114,7 @@ async def test_a_watched_run_is_kept_until_the_last_watch_leaves(
     assert_empty(backend)
 
 
-async def test_a_run_whose_watch_left_early_still_expires(backend: MemoryBackend, clock: Clock) -> None:
+async def test_run_whose_watch_closed_early_still_expires(backend: MemoryBackend, clock: Clock) -> None:
     writer = await begin(backend)
     async with backend.watch(writer.run_id):
         await writer.finish()
@@ -124,7 +124,7 @@ async def test_a_run_whose_watch_left_early_still_expires(backend: MemoryBackend
     assert_empty(backend)
 
 
-async def test_an_expired_id_can_be_used_again(backend: MemoryBackend, clock: Clock) -> None:
+async def test_expired_id_can_be_reused(backend: MemoryBackend, clock: Clock) -> None:
     writer = await begin(backend, events=5)
     await writer.finish()
     clock.now += TTL
@@ -136,7 +136,7 @@ async def test_an_expired_id_can_be_used_again(backend: MemoryBackend, clock: Cl
     assert sequences(await backend.read(again.run_id, 0, 10)) == [1]
 
 
-async def test_the_order_of_runs_that_are_gone_is_not_kept(backend: MemoryBackend, clock: Clock) -> None:
+async def test_index_drops_removed_runs(backend: MemoryBackend, clock: Clock) -> None:
     oldest = await begin(backend, owner="ann")
     for _ in range(1_000):
         await (await begin(backend)).finish()
@@ -147,7 +147,7 @@ async def test_the_order_of_runs_that_are_gone_is_not_kept(backend: MemoryBacken
     assert (await backend.recent(status=None, limit=5, cursor=None)).items == [newest.run, oldest.run]
 
 
-async def test_closing_lets_go_of_everything(backend: MemoryBackend) -> None:
+async def test_close_releases_everything(backend: MemoryBackend) -> None:
     finished = await begin(backend, events=5)
     await finished.finish()
     await begin(backend, events=5)
@@ -161,7 +161,7 @@ async def test_three_thousand_runs_leave_memory_flat(clock: Clock) -> None:
     backend = MemoryBackend(max_events=100, ttl=TTL, clock=clock)
 
     async def serve(runs: int) -> int:
-        """Let runs live, be read, be cancelled in part, and expire; return what is allocated then."""
+        """Write, read, finish and expire runs; return the allocated bytes afterwards."""
         for number in range(runs):
             writer = await begin(backend, events=50)
             await writer.write(100)
@@ -186,7 +186,7 @@ async def test_three_thousand_runs_leave_memory_flat(clock: Clock) -> None:
     assert after - before < 20_000  # less than 10 bytes a run
 
 
-async def test_a_long_run_holds_no_more_than_its_window(clock: Clock) -> None:
+async def test_long_run_holds_only_its_window(clock: Clock) -> None:
     backend = MemoryBackend(max_events=100, ttl=TTL, clock=clock)
     writer = await begin(backend)
 
@@ -214,7 +214,7 @@ async def test_readers_at_the_same_position_share_one_page(backend: MemoryBacken
         assert await backend.read(writer.run_id, 2, 512) is not page
 
 
-async def test_an_append_ends_the_sharing(backend: MemoryBackend) -> None:
+async def test_append_ends_the_sharing_of_a_page(backend: MemoryBackend) -> None:
     writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id):
         page = await backend.read(writer.run_id, 0, 512)
@@ -224,7 +224,7 @@ async def test_an_append_ends_the_sharing(backend: MemoryBackend) -> None:
         assert sequences(fresh) == [1, 2, 3, 4]
 
 
-async def test_the_end_of_a_run_ends_the_sharing(backend: MemoryBackend) -> None:
+async def test_end_of_the_run_ends_the_sharing_of_a_page(backend: MemoryBackend) -> None:
     writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id):
         assert not (await backend.read(writer.run_id, 3, 512)).closed
@@ -239,7 +239,7 @@ async def test_another_limit_is_another_page(backend: MemoryBackend) -> None:
         assert sequences(await backend.read(writer.run_id, 0, 512)) == [1, 2, 3]
 
 
-async def test_following_readers_share_what_was_encoded(backend: MemoryBackend) -> None:
+async def test_followers_share_encoded_pages(backend: MemoryBackend) -> None:
     writer = await begin(backend, events=3)
     calls = 0
 
@@ -263,7 +263,7 @@ async def test_following_readers_share_what_was_encoded(backend: MemoryBackend) 
     assert calls == 1
 
 
-async def test_no_page_is_held_after_the_last_watch_leaves(backend: MemoryBackend) -> None:
+async def test_no_page_is_held_after_the_last_watch_closes(backend: MemoryBackend) -> None:
     writer = await begin(backend, events=3)
     async with backend.watch(writer.run_id), backend.watch(writer.run_id):
         await backend.read(writer.run_id, 0, 512)
@@ -272,7 +272,7 @@ async def test_no_page_is_held_after_the_last_watch_leaves(backend: MemoryBacken
     assert backend._logs[writer.run_id]._page is None
 
 
-async def test_an_appended_list_may_be_reused_by_the_writer(backend: MemoryBackend) -> None:
+async def test_appended_list_may_be_reused_by_the_writer(backend: MemoryBackend) -> None:
     writer = await begin(backend)
     batch = entries(1, 3)
     await backend.append(advanced(writer.run, 3), batch)
@@ -280,7 +280,7 @@ async def test_an_appended_list_may_be_reused_by_the_writer(backend: MemoryBacke
     assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
 
 
-async def test_the_window_of_a_finished_run_holds_no_slack() -> None:
+async def test_window_of_a_finished_run_holds_no_slack() -> None:
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begin(backend)
     await writer.write(100)

@@ -1,4 +1,4 @@
-"""Counting counter in memory, by a clock that the tests move."""
+"""Window counters in memory, on a clock that the tests move."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def counter(clock: Clock) -> WindowCounter:
     return WindowCounter(clock)
 
 
-def test_counts_whose_window_is_over_are_not_kept(counter: WindowCounter, clock: Clock) -> None:
+def test_counters_are_dropped_after_their_window(counter: WindowCounter, clock: Clock) -> None:
     for number in range(1_000):
         counter.count(str(number), 1 + number % 3)
     clock.now += 3
@@ -25,7 +25,7 @@ def test_counts_whose_window_is_over_are_not_kept(counter: WindowCounter, clock:
     assert len(counter._counts) == len(counter._ends) == 1
 
 
-def test_a_window_is_over_when_its_seconds_are(counter: WindowCounter, clock: Clock) -> None:
+def test_window_ends_after_its_seconds(counter: WindowCounter, clock: Clock) -> None:
     counter.count("n", 60)
     clock.now += 59.5
     assert counter.count("n", 60) == WindowCount(2, 0.5)
@@ -33,7 +33,7 @@ def test_a_window_is_over_when_its_seconds_are(counter: WindowCounter, clock: Cl
     assert counter.count("n", 60) == WindowCount(1, 60.0)
 
 
-def test_of_too_many_names_the_one_whose_window_ends_first_is_forgotten(
+def test_over_the_limit_the_counter_whose_window_ends_first_is_dropped(
     counter: WindowCounter, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.backends.memory.window_counter._MAX_COUNTERS", 3)

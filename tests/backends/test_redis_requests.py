@@ -12,7 +12,7 @@ from dockrion.backends.redis.store import Store
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import TIMEOUT_SECONDS, begin
 from tests.backends.service import Service, reply_lost
-from tests.backends.test_conformance_requests import answering, ask, echo, ignore
+from tests.backends.test_conformance_requests import echo, ignore, replying, send
 from tests.servers import RedisServer
 from tests.support import wait_until
 
@@ -39,9 +39,9 @@ async def request_until_reply(backend: Backend, run_id: str, text: bytes) -> byt
 async def test_a_request_from_any_replica_reaches_the_owner_alone(service: Service) -> None:
     owner, other, third = await service.replicas(3)
     writer = await begin(owner)
-    async with answering(owner, echo) as received, answering(other, echo) as not_received:
+    async with replying(owner, echo) as received, replying(other, echo) as not_received:
         for each in (third, other, owner):
-            assert await ask(each, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+            assert await send(each, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
     assert (len(received), len(not_received)) == (3, 0)
 
 
@@ -52,16 +52,16 @@ async def test_replicas_send_each_other_requests_concurrently(service: Service) 
     requests = [
         (each, run_id, b"%d" % number) for number in range(10) for each in replicas for run_id in runs
     ]
-    async with answering(replicas[0], echo), answering(replicas[1], echo), answering(replicas[2], echo):
-        replies = await asyncio.gather(*(ask(*each) for each in requests))
+    async with replying(replicas[0], echo), replying(replicas[1], echo), replying(replicas[2], echo):
+        replies = await asyncio.gather(*(send(*each) for each in requests))
     assert replies == [run_id.encode() + b"|" + text for _, run_id, text in requests]
 
 
 async def test_a_handled_request_leaves_nothing(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, echo):
-        await asyncio.gather(*(ask(other, writer.run_id, b"%d" % n) for n in range(20)))
+    async with replying(owner, echo):
+        await asyncio.gather(*(send(other, writer.run_id, b"%d" % n) for n in range(20)))
     assert stored_requests(service) == []
     assert not waiting_for_replies(other)
     for each in (owner, other):
@@ -76,7 +76,7 @@ async def test_a_request_that_nobody_handles_expires(
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     with pytest.raises(ServiceUnavailable):
-        await ask(other, writer.run_id, b"?")
+        await send(other, writer.run_id, b"?")
     (name,) = stored_requests(service)
     assert 0 < service.ask("TTL", name) <= 60
     assert not waiting_for_replies(other)
@@ -91,15 +91,15 @@ async def test_a_dead_owner_is_unavailable_and_its_inbox_is_not_created(
     await service.kill(owner)
     service.ask("DEL", service.keys.inbox(owner.replica))
     with pytest.raises(ServiceUnavailable):
-        await ask(other, writer.run_id, b"?")
+        await send(other, writer.run_id, b"?")
     assert not service.ask("EXISTS", service.keys.inbox(owner.replica))
 
 
 async def test_a_reply_to_a_dead_sender_leaves_nothing(service: Service) -> None:
     owner, doomed = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, ignore) as received:
-        pending = asyncio.create_task(ask(doomed, writer.run_id, b"?"))
+    async with replying(owner, ignore) as received:
+        pending = asyncio.create_task(send(doomed, writer.run_id, b"?"))
         await wait_until(lambda: received)
         pending.cancel()
         await asyncio.wait((pending,))
@@ -115,7 +115,7 @@ async def test_a_request_about_a_deleted_run_is_refused(service: Service) -> Non
     writer = await begin(owner)
     service.ask("DEL", service.keys.run(writer.run_id))
     with pytest.raises(RunNotFound):
-        await ask(other, writer.run_id, b"?")
+        await send(other, writer.run_id, b"?")
     assert stored_requests(service) == []
 
 
@@ -123,16 +123,16 @@ async def test_a_request_about_a_key_of_another_type_is_refused(service: Service
     (other,) = await service.replicas(1)
     service.ask("SET", service.keys.run("odd"), "text", "EX", 60)
     with pytest.raises(RunNotFound):
-        await ask(other, "odd", b"?")
+        await send(other, "odd", b"?")
 
 
 async def test_a_lost_reply_is_unavailable_and_the_next_request_succeeds(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, echo):
+    async with replying(owner, echo):
         with reply_lost(), pytest.raises(ServiceUnavailable):
-            await ask(other, writer.run_id, b"lost")
-        assert await ask(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
+            await send(other, writer.run_id, b"lost")
+        assert await send(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
     assert not waiting_for_replies(other)
 
 
@@ -142,10 +142,10 @@ async def test_malformed_messages_do_not_end_the_inbox(
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.2)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, echo):
+    async with replying(owner, echo):
         for error in (ServiceUnavailable("away"), RunNotFound("r")):
             with patch.object(Store, "pop_request", side_effect=error), pytest.raises(ServiceUnavailable):
-                await ask(other, writer.run_id, b"unread")
+                await send(other, writer.run_id, b"unread")
         note = ("XADD", service.keys.inbox(owner.replica), "NOMKSTREAM", "*")
         for fields in (
             ("question", "no-such", "run", writer.run_id, "from", other.replica),
@@ -155,14 +155,14 @@ async def test_malformed_messages_do_not_end_the_inbox(
             ("answer", ""),
         ):
             service.ask(*note, *fields)
-        assert await ask(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
+        assert await send(other, writer.run_id, b"next") == writer.run_id.encode() + b"|next"
 
 
 async def test_a_reply_that_cannot_be_sent_raises(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    async with answering(owner, ignore) as received:
-        pending = asyncio.create_task(ask(other, writer.run_id, b"?"))
+    async with replying(owner, ignore) as received:
+        pending = asyncio.create_task(send(other, writer.run_id, b"?"))
         await wait_until(lambda: received)
         with reply_lost(), pytest.raises(ServiceUnavailable):
             await received[0].reply(b"sent all the same")
@@ -177,7 +177,7 @@ async def test_cut_connections_fail_at_most_the_requests_under_way(
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
     writer = await begin(owner)
-    async with answering(owner, echo) as received:
+    async with replying(owner, echo) as received:
         pending = [
             asyncio.create_task(request_until_reply(other, writer.run_id, b"%d" % n)) for n in range(20)
         ]
@@ -199,7 +199,7 @@ async def test_requests_work_before_the_first_heartbeat(
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
     writer = await begin(owner)
-    async with answering(owner, echo):
-        assert await ask(sender, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+    async with replying(owner, echo):
+        assert await send(sender, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
     for each in (owner, sender):
         await each.aclose()

@@ -64,17 +64,17 @@ async def test_what_comes_during_an_append_is_the_next_batch(bench: BufferBench)
     for content in "bcd":
         bench.token(content)
         await asyncio.sleep(0)
-    assert bench.backend.on_their_way == [[1]]
+    assert bench.backend.in_flight == [[1]]
     bench.backend.gate.set()
     await wait_until(lambda: len(bench.stored) == 4)
-    assert bench.backend.on_their_way == [[1], [2, 3, 4]]
+    assert bench.backend.in_flight == [[1], [2, 3, 4]]
 
 
 async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: BufferBench) -> None:
     for content in "abc":
         bench.token(content)
     await wait_until(lambda: len(bench.stored) == 3)
-    assert bench.backend.on_their_way == [[1, 2, 3]]
+    assert bench.backend.in_flight == [[1, 2, 3]]
 
 
 async def test_the_record_moves_with_the_events(bench: BufferBench) -> None:
@@ -310,11 +310,11 @@ async def test_a_run_that_another_has_ended_takes_nothing(bench: BufferBench) ->
 
 
 async def test_a_batch_waits_while_the_storage_is_away(bench: BufferBench) -> None:
-    bench.backend.away = 3
+    bench.backend.failures = 3
     for content in "abc":
         bench.token(content)
     assert contents(await bench.end()) == ["a", "b", "c"]
-    assert bench.backend.away == 0
+    assert bench.backend.failures == 0
 
 
 async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: BufferBench) -> None:
