@@ -12,7 +12,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from dockrion import events
 from dockrion.agents import runnable_config
 from dockrion.agents.chat_messages import Tokens
-from dockrion.agents.daemon_executor import NodeThreads, with_its_threads
+from dockrion.agents.default_executor import NodeThreads, with_its_threads
 from dockrion.agents.output_forwarding import drain_async
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.events import validation

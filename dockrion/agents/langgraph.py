@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from dockrion.agents import runnable_config
 from dockrion.agents.chat_messages import Tokens
-from dockrion.agents.daemon_executor import NodeThreads, with_its_threads
+from dockrion.agents.default_executor import NodeThreads, with_its_threads
 from dockrion.agents.output_forwarding import drain, drain_async
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.errors import AgentFailed
