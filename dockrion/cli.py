@@ -14,7 +14,7 @@ import msgspec
 
 import dockrion
 from dockrion import logs, metrics
-from dockrion.agents.loading import refusals
+from dockrion.agents.loading import load_errors
 from dockrion.auth.factory import create_authenticator
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.dockfile.reference import json_schema
@@ -181,7 +181,7 @@ def _validate(options: argparse.Namespace) -> int:
     if not loaded.credentials.missing:
         warnings += _invalid_keys(loaded)
     os.environ.update(loaded.secrets)
-    warnings += asyncio.run(refusals(loaded.dockfile, loaded.path.parent))
+    warnings += asyncio.run(load_errors(loaded.dockfile, loaded.path.parent))
     for warning in warnings:
         print(redactor.mask(f"warning: {warning}"), file=sys.stderr)
     endpoints = (f"{route.method} {route.path}" for route in routes(loaded.dockfile))

@@ -1,6 +1,6 @@
-"""Running sync code beside the event loop.
+"""Sync code in daemon threads, beside the event loop.
 
-The threads are daemons: code that never ends must not keep the process alive.
+Daemon threads, so that code that never returns cannot keep the process from exiting.
 """
 
 import asyncio
@@ -11,70 +11,70 @@ from contextvars import copy_context
 from typing import Any, NamedTuple
 
 
-class _Ended(NamedTuple):
-    """How a thread's work ended. Data, not the future's own exception: that may be no StopIteration."""
+class _Result(NamedTuple):
+    """A thread's result. A future cannot hold every exception itself: `StopIteration` is refused."""
 
-    result: Any = None
+    returned: Any = None
     error: BaseException | None = None
 
     def value(self) -> Any:
         if self.error is not None:
             raise self.error
-        return self.result
+        return self.returned
 
 
 async def in_thread(function: Callable[[], Any], name: str) -> Any:
-    """Run sync code in a thread of its own; when cancelled, leave it behind.
+    """Run sync code in a new thread; when cancelled, return at once and abandon the thread.
 
     Args:
-        function: What to run, with this task's context variables.
+        function: The code; it runs with a copy of this task's context variables.
         name: The thread's name.
 
     Raises:
-        BaseException: Whatever it raises.
+        BaseException: Whatever the code raises.
     """
     return (await _start(function, name)).value()
 
 
 async def finish_in_thread(function: Callable[[], Any], name: str) -> Any:
-    """Run sync code in a thread of its own; when cancelled, still wait until it is over.
+    """Run sync code in a new thread; when cancelled, return only after the thread is done.
 
     Args:
-        function: What to run, with this task's context variables.
+        function: The code; it runs with a copy of this task's context variables.
         name: The thread's name.
 
     Raises:
-        BaseException: Whatever it raises.
+        BaseException: Whatever the code raises.
     """
-    ended = _start(function, name)
+    future = _start(function, name)
     cancelled: asyncio.CancelledError | None = None
-    while not ended.done():
+    while not future.done():
         try:
-            await asyncio.wait((ended,))
+            await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-    return ended.result().value()
+    return future.result().value()
 
 
-def _start(function: Callable[[], Any], name: str) -> asyncio.Future[_Ended]:
+def _start(function: Callable[[], Any], name: str) -> asyncio.Future[_Result]:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[_Ended] = loop.create_future()
-    values = copy_context()
+    future: asyncio.Future[_Result] = loop.create_future()
+    context = copy_context()
 
     def work() -> None:
         try:
-            ended = _Ended(values.run(function))
-        except BaseException as error:  # SystemExit too is the caller's to judge
-            ended = _Ended(error=error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-            loop.call_soon_threadsafe(_settle, future, ended)
+            result = _Result(context.run(function))
+        except BaseException as error:  # also SystemExit, which the caller handles
+            result = _Result(error=error)
+        with suppress(RuntimeError):  # the loop is closed, so no one waits for the result
+            loop.call_soon_threadsafe(_settle, future, result)
 
     threading.Thread(target=work, name=name, daemon=True).start()
     return future
 
 
-def _settle(future: asyncio.Future[_Ended], ended: _Ended) -> None:
+def _settle(future: asyncio.Future[_Result], result: _Result) -> None:
     if not future.done():
-        future.set_result(ended)
+        future.set_result(result)

@@ -1,7 +1,7 @@
-"""Threads for what LangGraph and LangChain run beside the event loop: sync nodes, tools and chains.
+"""Threads in which LangGraph and LangChain run sync nodes, tools and chains.
 
-They use the loop's default executor, which has few threads, and leave one behind that they no
-longer wait for.
+They use the event loop's default executor. asyncio's own has few threads, and when a run is cancelled
+no one waits for its threads: the one installed here tracks which threads work for which run.
 """
 
 import asyncio
@@ -10,59 +10,57 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-_LEAST = 32
-_NAME = "asyncio"  # as the loop's own are called
-_working: ContextVar[set[Future[Any]] | None] = ContextVar("dockrion_node_threads", default=None)
+_MIN_THREADS = 32
+_THREAD_NAME = "asyncio"  # as asyncio's own default executor names them
+_started: ContextVar[set[Future[Any]] | None] = ContextVar("dockrion_run_threads", default=None)
 
 
-class NodeThreads(ThreadPoolExecutor):
-    """An event loop's default executor, which knows what works for which run.
-
-    Installs itself in the running loop.
+class DefaultExecutor(ThreadPoolExecutor):
+    """The default executor of the running event loop, which it installs itself as.
 
     Args:
         threads: How many runs may work at once.
     """
 
     def __init__(self, threads: int) -> None:
-        super().__init__(max(threads, _LEAST), thread_name_prefix=_NAME)
+        super().__init__(max(threads, _MIN_THREADS), thread_name_prefix=_THREAD_NAME)
         self._loop = asyncio.get_running_loop()
         self._loop.set_default_executor(self)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        # With the context, as `asyncio.to_thread` does and `run_in_executor` does not.
+        # In the caller's context, as `asyncio.to_thread` does and `run_in_executor` does not.
         future = super().submit(copy_context().run, function, *args, **kwargs)
-        if (working := _working.get()) is not None:
-            working.add(future)
-            future.add_done_callback(working.discard)
+        if (started := _started.get()) is not None:
+            started.add(future)
+            future.add_done_callback(started.discard)
         return future
 
     def close(self) -> None:
-        """Leave the loop to another executor, and threads that do not end to themselves."""
-        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=_NAME))
+        """Give the loop another executor, and leave threads that do not end behind."""
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=_THREAD_NAME))
         self.shutdown(wait=False, cancel_futures=True)
 
 
-async def with_its_threads(work: Awaitable[Any]) -> Any:
-    """Await work; when cancelled, still wait until the threads that it began have ended.
+async def run_joining_threads(work: Awaitable[Any]) -> Any:
+    """Await a coroutine; when cancelled, wait until the threads that it has started are done.
 
     Args:
-        work: A coroutine that has not begun.
+        work: A coroutine that has not started.
     """
-    working: set[Future[Any]] = set()
-    token = _working.set(working)
+    started: set[Future[Any]] = set()
+    token = _started.set(started)
     try:
         return await work
     except asyncio.CancelledError:
-        await _ended(working)
+        await _join(started)
         raise
     finally:
-        _working.reset(token)
+        _started.reset(token)
 
 
-async def _ended(working: set[Future[Any]]) -> None:
-    while left := [asyncio.wrap_future(each) for each in tuple(working) if not each.done()]:
+async def _join(started: set[Future[Any]]) -> None:
+    while pending := [asyncio.wrap_future(future) for future in tuple(started) if not future.done()]:
         try:
-            await asyncio.wait(left)
+            await asyncio.wait(pending)
         except asyncio.CancelledError:
-            continue  # it was cancelled already: that it is over is what is waited for
+            continue  # cancelled already; the run is over only when its threads are

@@ -1,4 +1,4 @@
-"""Run ids made by the Dockfile's own generator (`streaming.id_generator.handler`)."""
+"""Run ids from a custom generator (`streaming.id_generator.handler`)."""
 
 import asyncio
 import inspect
@@ -14,12 +14,13 @@ from dockrion.errors import DockrionError
 from dockrion.ids import RUN_ID_PATTERN
 from dockrion.threads import in_thread
 
-_GENERATOR_SECONDS = 5.0
-_MAX_CALLS = 64  # each a thread, which a generator that hangs never gives back
+_TIMEOUT = 5.0
+_MAX_CALLS = 64  # each takes a thread, which a generator that hangs never releases
+_FAILED = "the run id generator failed; name a run id with ?run_id="
 
 
 class IdRequest(msgspec.Struct, frozen=True):
-    """What a custom generator may look at.
+    """The argument of a custom generator.
 
     Attributes:
         agent_name: The agent's name.
@@ -30,15 +31,15 @@ class IdRequest(msgspec.Struct, frozen=True):
     timestamp: datetime
 
 
-class CustomIds:
-    """Asks the Dockfile's own generator, sync or async, for run ids.
+class CustomIdGenerator:
+    """Calls a custom generator of run ids, sync or async.
 
     Args:
-        generator: Called without argument, or with an `IdRequest` if it takes one.
+        generator: Called with an `IdRequest` if it requires an argument, otherwise without.
         agent_name: The agent's name.
 
     Raises:
-        TypeError: It can be called in neither way.
+        TypeError: It requires more than one argument.
     """
 
     def __init__(self, generator: Callable[..., Any], agent_name: str) -> None:
@@ -51,21 +52,21 @@ class CustomIds:
         signature.bind(*([None] if self._takes_request else []))
 
     async def new(self) -> str:
-        """Return a new id.
+        """Return a new run id.
 
         Raises:
-            DockrionError: The generator raised, took too long, or returned no run id.
+            DockrionError: The generator raised, timed out, or returned something else.
         """
         try:
-            async with asyncio.timeout(_GENERATOR_SECONDS):
+            async with asyncio.timeout(_TIMEOUT):
                 run_id = await in_thread(self._call, "dockrion-id")
                 if inspect.isawaitable(run_id):
                     run_id = await run_id
         except (Exception, SystemExit) as error:
-            raise DockrionError("the run id generator failed; name a run id with ?run_id=") from error
+            raise DockrionError(_FAILED) from error
         if not isinstance(run_id, str) or not RUN_ID_PATTERN.fullmatch(run_id):
-            wrong = ValueError(f"the run id generator returned {run_id!r:.200}, which is no run id")
-            raise DockrionError("the run id generator failed; name a run id with ?run_id=") from wrong
+            wrong = ValueError(f"the run id generator returned {run_id!r:.200}, which is not a run id")
+            raise DockrionError(_FAILED) from wrong
         return run_id
 
     def _call(self) -> Any:

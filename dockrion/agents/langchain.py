@@ -1,4 +1,4 @@
-"""LangChain runnables as agents: chains, models, agents, anything with LangChain's interface."""
+"""LangChain runnables as agents: chains, models, agents, anything that is a `Runnable`."""
 
 import sys
 import time
@@ -11,9 +11,9 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from dockrion import events
 from dockrion.agents import runnable_config
-from dockrion.agents.chat_messages import Tokens
-from dockrion.agents.default_executor import NodeThreads, with_its_threads
-from dockrion.agents.output_forwarding import drain_async
+from dockrion.agents.chat_messages import TokenTranslator
+from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
+from dockrion.agents.output_forwarding import forward_parts_async
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.events import validation
 from dockrion.runs.agent import Agent, Call, InProcess
@@ -22,82 +22,82 @@ from dockrion.runs.tool_policy import ToolPolicy
 
 _MODELS = ("chat_model", "llm")
 _STEPS = (*_MODELS, "tool", "retriever")
-_PLUMBING = "Runnable"  # names of what only holds a chain together begin so
+_UNNAMED_CHAIN = "Runnable"  # the default names of composed chains (`RunnableSequence`, …) start with it
 
 
-def agent_of(made: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> Agent:
-    """Return the agent for what a factory made.
+def create_agent(runnable: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> Agent:
+    """Return the agent for what a factory returned.
 
     Args:
-        made: A runnable.
-        config: Its config, checked.
-        tools: Which tools it may call.
+        runnable: What it returned.
+        config: The validated config.
+        tools: Which tools the agent may call.
         threads: How many runs may work at once.
 
     Raises:
-        TypeError: It is no runnable.
+        TypeError: It is not a runnable.
     """
-    pregel = sys.modules.get("langgraph.pregel")  # there, if the factory made a graph
-    if pregel is not None and isinstance(made, pregel.Pregel):
-        from dockrion.agents import langgraph  # noqa: PLC0415  of another extra
+    pregel = sys.modules.get("langgraph.pregel")  # loaded, if the factory returned a graph
+    if pregel is not None and isinstance(runnable, pregel.Pregel):
+        from dockrion.agents import langgraph  # noqa: PLC0415  langgraph: another extra
 
-        return langgraph.agent_of(made, config, tools, threads=threads)
-    if not isinstance(made, Runnable):
+        return langgraph.create_agent(runnable, config, tools, threads=threads)
+    if not isinstance(runnable, Runnable):
         raise TypeError(
-            f"expected a Runnable of LangChain, got {type(made).__name__}; "
+            f"expected a Runnable of LangChain, got {type(runnable).__name__}; "
             "framework: langgraph takes graphs, custom an object with `invoke`"
         )
-    return RunnableAgent(made, config, NodeThreads(threads), ToolGuard(tools))
+    return RunnableAgent(runnable, config, DefaultExecutor(threads), ToolGuard(tools))
 
 
 class RunnableAgent(InProcess):
-    """Streams a runnable's run, or invokes it where nobody can see events.
+    """Streams a runnable's events, or invokes it if no one can see events.
 
-    Steps are models, tools, retrievers, and parts of a chain with a name of their own.
+    Step events are emitted for models, tools, retrievers and the named parts of a chain.
 
     Args:
         runnable: The runnable.
-        config: What each run's config is made of.
-        threads: Where its sync parts run.
-        guard: Stops the calls of tools that it may not call.
+        config: The config that every run starts from.
+        executor: Runs its sync parts.
+        guard: Denies calls of tools.
     """
 
     def __init__(
-        self, runnable: Runnable[Any, Any], config: dict[str, Any], threads: NodeThreads, guard: ToolGuard
+        self,
+        runnable: Runnable[Any, Any],
+        config: dict[str, Any],
+        executor: DefaultExecutor,
+        guard: ToolGuard,
     ) -> None:
         self._runnable = runnable
         self._config = config
-        self._threads = threads
+        self._executor = executor
         self._guard = guard
         self._is_model = _is_model(runnable)
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
-        config: Any = runnable_config.merged(self._config, call.config)
-        config["configurable"] = {
-            **config.get("configurable", {}),
-            runnable_config.STREAM_CONTEXT: session.context,
-        }
-        given = self._input(call.payload)
+        config: Any = runnable_config.for_run(self._config, call, session)
+        value = self._input(call.payload)
         if not (streaming and session.events_filter.passes_any):
-            return await with_its_threads(self._runnable.ainvoke(given, config))
-        told = _Told()
-        parts: Any = self._runnable.astream_events(given, config, version="v2")
-        await with_its_threads(drain_async(parts, told.events, session))
-        return told.output
+            return await run_joining_threads(self._runnable.ainvoke(value, config))
+        translator = _StreamTranslator()
+        parts: Any = self._runnable.astream_events(value, config, version="v2")
+        await run_joining_threads(forward_parts_async(parts, translator.translate, session))
+        return translator.output
 
     async def aclose(self) -> None:
-        self._threads.close()
+        self._executor.close()
         self._guard.close()
 
     def _input(self, payload: Any) -> Any:
-        """Return what a model takes, which is no mapping; anything else takes the payload."""
+        """Return the input: the payload or, for a model, which takes no mapping, the messages in it."""
         if self._is_model and isinstance(payload, dict):
             return payload.get("messages", payload.get("input", payload))
         return payload
 
 
-class _Told:
-    """Understands a runnable's events, without I/O.
+class _StreamTranslator:
+    """Translates the events of `astream_events`, without I/O.
 
     Attributes:
         output: What the runnable returned.
@@ -105,59 +105,59 @@ class _Told:
 
     def __init__(self) -> None:
         self.output: Any = None
-        self._tokens = Tokens()
-        self._began: dict[str, float] = {}
+        self._tokens = TokenTranslator()
+        self._started_at: dict[str, float] = {}
         self._streamed: set[str] = set()
         self._has_model = False
 
-    def events(self, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Yield the events that one of the runnable's makes."""
+    def translate(self, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the events for one event of the runnable."""
         if part["event"] == "on_custom_event":
-            yield _custom(part["name"], part["data"])
+            yield _custom_event(part["name"], part["data"])
             return
-        kind, _, moment = part["event"].removeprefix("on_").rpartition("_")
-        if moment == "start":
-            self._began[part["run_id"]] = time.perf_counter()
+        kind, _, phase = part["event"].removeprefix("on_").rpartition("_")
+        if phase == "start":
+            self._started_at[part["run_id"]] = time.perf_counter()
             self._has_model = self._has_model or kind in _MODELS
-        elif moment == "stream":
-            yield from self._piece(kind, part)
-        elif moment == "end":
-            yield from self._end(kind, part)
+        elif phase == "stream":
+            yield from self._on_chunk(kind, part)
+        elif phase == "end":
+            yield from self._on_end(kind, part)
 
-    def _piece(self, kind: str, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def _on_chunk(self, kind: str, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         chunk, run_id = part["data"]["chunk"], part["run_id"]
         if kind in _MODELS:
             self._streamed.add(run_id)
-            yield from self._said(kind, chunk, run_id)
+            yield from self._model_output(kind, chunk, run_id)
         elif isinstance(chunk, str) and not part["parent_ids"] and not self._has_model:
             yield {"type": "token", "content": chunk}
 
-    def _end(self, kind: str, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def _on_end(self, kind: str, part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         data, run_id = part["data"], part["run_id"]
-        output = _text_of(data["output"]) if kind == "llm" else data["output"]
-        began = self._began.pop(run_id, time.perf_counter())
+        output = _llm_text(data["output"]) if kind == "llm" else data["output"]
+        started_at = self._started_at.pop(run_id, time.perf_counter())
         if kind in _MODELS and run_id not in self._streamed:
-            yield from self._said(kind, output, run_id)
+            yield from self._model_output(kind, output, run_id)
         self._streamed.discard(run_id)
         if not part["parent_ids"]:
             self.output = output
-        elif kind in _STEPS or (kind == "chain" and not part["name"].startswith(_PLUMBING)):
+        elif kind in _STEPS or (kind == "chain" and not part["name"].startswith(_UNNAMED_CHAIN)):
             yield {
                 "type": "step",
                 "node_name": part["name"],
-                "duration_ms": (time.perf_counter() - began) * 1000,
+                "duration_ms": (time.perf_counter() - started_at) * 1000,
                 "input_keys": _keys(data.get("input")),
                 "output_keys": _keys(output),
             }
 
-    def _said(self, kind: str, said: Any, run_id: str) -> Iterator[Mapping[str, Any]]:
+    def _model_output(self, kind: str, output: Any, run_id: str) -> Iterator[Mapping[str, Any]]:
         if kind == "chat_model":
-            yield from self._tokens.of(said, run_id)
-        elif text := _text_of(said):
+            yield from self._tokens.translate(output, run_id)
+        elif text := _llm_text(output):
             yield {"type": "token", "content": text}
 
 
-def _custom(name: str, data: Any) -> Mapping[str, Any]:
+def _custom_event(name: str, data: Any) -> Mapping[str, Any]:
     if validation.is_event(data):
         return data  # type: ignore[no-any-return]
     try:
@@ -171,11 +171,11 @@ def _custom(name: str, data: Any) -> Mapping[str, Any]:
     return {**(data if isinstance(data, Mapping) else {"data": data}), "type": event_type}
 
 
-def _text_of(generated: Any) -> str:
-    """Return the text of a model that speaks no messages, in a piece or whole."""
-    if isinstance(generated, Mapping):
-        generated = generated["generations"][0][0]["text"]
-    return str(getattr(generated, "text", generated))
+def _llm_text(output: Any) -> str:
+    """Return the text of a model that is not a chat model, from a chunk or a whole result."""
+    if isinstance(output, Mapping):
+        output = output["generations"][0][0]["text"]
+    return str(getattr(output, "text", output))
 
 
 def _keys(value: Any) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""From the Dockfile's `module.path:name` to an agent."""
+"""From the Dockfile's `module.path:name` to an agent or a generator of run ids."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,7 @@ import dockrion
 import dockrion.runs.context
 from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
-from dockrion.agents.id_generator import CustomIds
+from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.problems import did_you_mean
 from dockrion.errors import StartError
@@ -24,11 +24,11 @@ from dockrion.threads import in_thread
 
 
 class _Framework(NamedTuple):
-    """A framework that is an extra.
+    """A framework that is an optional dependency.
 
     Attributes:
-        package: What has to be installed.
-        module: What of ours knows it; imported only when it is asked for.
+        package: The framework's package.
+        module: The module of ours that imports it, and so is itself imported only on demand.
     """
 
     package: str
@@ -40,15 +40,15 @@ _FRAMEWORKS = {
     "langchain": _Framework("langchain_core", "dockrion.agents.langchain"),
 }
 _SIGNATURE = "it takes the payload, and may take the context"
-_OURS = str(Path(dockrion.__file__).parent)
+_OWN_DIRECTORY = str(Path(dockrion.__file__).parent)
 
 
 async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
-    """Import the agent's code and make the agent, in a thread: both may take long.
+    """Import the agent's code and create the agent, in a thread, since both may take long.
 
     Args:
-        dockfile: It names the agent.
-        directory: Where the Dockfile is; modules are looked for there first.
+        dockfile: Names the agent.
+        directory: The Dockfile's directory, where modules are searched first.
 
     Raises:
         StartError: The code is missing, broken, or not an agent.
@@ -56,7 +56,7 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     spec = dockfile.agent
     field = f"agent.{spec.mode}"
     if spec.mode == "url":
-        from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  others do without
+        from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  memory: 0.4 MiB
 
         return RemoteAgent(dockfile)
     if spec.takes_config and spec.framework:
@@ -65,49 +65,52 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
     try:
         if spec.mode == "handler":
             return HandlerAgent(function)
-        return ObjectAgent(await _make(field, spec.target, function))
+        return ObjectAgent(await _call_factory(field, spec.target, function))
     except TypeError as error:
         raise StartError(f"{field}: {spec.target} cannot be used: {error}; {_SIGNATURE}") from error
 
 
 async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: _Framework) -> Agent:
     spec = dockfile.agent
-    _refuse_missing(spec.framework)
+    _check_installed(spec.framework)
     try:
-        config = runnable_config.checked(dockfile.arguments.config or {})
+        config = runnable_config.parse(dockfile.arguments.config or {})
     except ValueError as error:
         raise StartError(f"arguments.config: {error}") from error
     function = await _import("agent.entrypoint", spec.target, directory)
-    made = await _make("agent.entrypoint", spec.target, function)
+    product = await _call_factory("agent.entrypoint", spec.target, function)
     try:
         module = await in_thread(lambda: importlib.import_module(framework.module), "dockrion-load")
     except ImportError as error:
-        raise StartError(f"agent.framework: {_said(error)}; {_hint(spec.framework)}") from error
+        raise StartError(f"agent.framework: {_describe(error)}; {_install_hint(spec.framework)}") from error
     try:
-        agent: Agent = module.agent_of(
-            made, config, ToolPolicy(dockfile.allowed_tools), threads=dockfile.streaming.max_concurrent_runs
+        agent: Agent = module.create_agent(
+            product,
+            config,
+            ToolPolicy(dockfile.allowed_tools),
+            threads=dockfile.streaming.max_concurrent_runs,
         )
     except TypeError as error:
-        raise StartError(f"agent.entrypoint: {spec.target}() made what cannot be used: {error}") from error
+        raise StartError(f"agent.entrypoint: {spec.target}() returned an unusable object: {error}") from error
     return agent
 
 
-def _refuse_missing(name: str | None) -> None:
+def _check_installed(name: str | None) -> None:
     framework = _FRAMEWORKS.get(name or "")
     if framework is not None and importlib.util.find_spec(framework.package) is None:
-        raise StartError(f"agent.framework: {name} is not installed; {_hint(name)}")
+        raise StartError(f"agent.framework: {name} is not installed; {_install_hint(name)}")
 
 
-def _hint(framework: str | None) -> str:
+def _install_hint(framework: str | None) -> str:
     return f"pip install 'dockrion[{framework}]'"
 
 
-async def load_ids(dockfile: Dockfile, directory: Path) -> CustomIds | None:
-    """Import the run id generator; None where the service names its runs itself.
+async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGenerator | None:
+    """Import the custom generator of run ids; return None if there is none.
 
     Args:
-        dockfile: It names the generator.
-        directory: Where the Dockfile is.
+        dockfile: Names the generator.
+        directory: The Dockfile's directory, where modules are searched first.
 
     Raises:
         StartError: The code is missing, broken, or cannot be called.
@@ -118,37 +121,37 @@ async def load_ids(dockfile: Dockfile, directory: Path) -> CustomIds | None:
     field = "streaming.id_generator.handler"
     function = await _import(field, generator.handler, directory)
     try:
-        return CustomIds(function, dockfile.agent.name)
+        return CustomIdGenerator(function, dockfile.agent.name)
     except TypeError as error:
-        hint = "it takes nothing, or one argument"
+        hint = "it takes no argument, or one"
         raise StartError(f"{field}: {generator.handler} cannot be used: {error}; {hint}") from error
 
 
-async def refusals(dockfile: Dockfile, directory: Path) -> list[str]:
-    """Return why the agent's code cannot be loaded, as far as can be told without making the agent.
+async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
+    """Return why the agent's code cannot be loaded, without calling a factory.
 
     Args:
-        dockfile: It names the code.
-        directory: Where the Dockfile is.
+        dockfile: Names the code.
+        directory: The Dockfile's directory, where modules are searched first.
     """
     spec = dockfile.agent
-    steps: list[Coroutine[Any, Any, Any]] = [load_ids(dockfile, directory)]
+    steps: list[Coroutine[Any, Any, Any]] = [load_id_generator(dockfile, directory)]
     if spec.mode == "handler":
         steps.append(load_agent(dockfile, directory))
-    lines = []
+    errors = []
     if spec.mode == "entrypoint":
         try:
-            _refuse_missing(spec.framework)
+            _check_installed(spec.framework)
         except StartError as error:
-            lines.append(str(error))
+            errors.append(str(error))
         else:
             steps.append(_import("agent.entrypoint", spec.target, directory))
     for step in steps:
         try:
             await step
         except StartError as error:
-            lines.append(str(error))
-    return lines
+            errors.append(str(error))
+    return errors
 
 
 async def _import(field: str, target: str, directory: Path) -> Callable[..., Any]:
@@ -158,29 +161,26 @@ async def _import(field: str, target: str, directory: Path) -> Callable[..., Any
     return function
 
 
-async def _make(field: str, target: str, factory: Callable[[], Any]) -> Any:
+async def _call_factory(field: str, target: str, factory: Callable[[], Any]) -> Any:
     try:
-        made = await in_thread(factory, "dockrion-load")
-        return await made if inspect.isawaitable(made) else made
+        product = await in_thread(factory, "dockrion-load")
+        return await product if inspect.isawaitable(product) else product
     except (Exception, SystemExit) as error:
-        raise StartError(f"{field}: {target}() raised {_said(error)}") from error
+        raise StartError(f"{field}: {target}() raised {_describe(error)}") from error
 
 
 def import_target(field: str, target: str, directory: Path) -> Callable[..., Any]:
-    """Import what a Dockfile field names.
+    """Import the callable that a Dockfile field names.
 
     Args:
         field: The field, for messages.
         target: `module.path:name`.
-        directory: Looked in first.
-
-    Returns:
-        The callable.
+        directory: Searched first.
 
     Raises:
-        StartError: It cannot be had; the message says why and what to do.
+        StartError: It cannot be imported; the message says why and what to do.
     """
-    _prepare(directory)
+    _prepare_imports(directory)
     module_name, _, name = target.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -191,7 +191,7 @@ def import_target(field: str, target: str, directory: Path) -> Callable[..., Any
             f"{field}: no module {error.name!r} in {directory.resolve()}, in {Path.cwd()}, or installed"
             f"{did_you_mean(error.name, _modules_in(directory))}"
         ) from error
-    except BaseException as error:  # an import runs the agent's code
+    except BaseException as error:  # the agent's code may raise anything
         raise _import_raised(field, module_name, directory, error) from error
     where = getattr(module, "__file__", None) or module_name
     if not hasattr(module, name):
@@ -203,12 +203,12 @@ def import_target(field: str, target: str, directory: Path) -> Callable[..., Any
     return function  # type: ignore[no-any-return]
 
 
-def _prepare(directory: Path) -> None:
-    for place in (str(Path.cwd()), str(directory.resolve())):
-        if place in sys.path:
-            sys.path.remove(place)
-        sys.path.insert(0, place)
-    # Agents written for this import name find the same classes under it.
+def _prepare_imports(directory: Path) -> None:
+    for path in (str(Path.cwd()), str(directory.resolve())):
+        if path in sys.path:
+            sys.path.remove(path)
+        sys.path.insert(0, path)
+    # Agents written for Dockrion 0.0.3 import from this package; it is an alias of ours.
     sys.modules.setdefault("dockrion_events", dockrion)
     sys.modules.setdefault("dockrion_events.context", dockrion.runs.context)
     importlib.invalidate_caches()
@@ -218,23 +218,23 @@ def _import_raised(field: str, module_name: str, directory: Path, error: BaseExc
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = "; install it where dockrion is installed"
-    where = _place(error, directory) or module_name
-    return StartError(f"{field}: importing {module_name!r} failed at {where}: {_said(error)}{hint}")
+    where = _location(error, directory) or module_name
+    return StartError(f"{field}: importing {module_name!r} failed at {where}: {_describe(error)}{hint}")
 
 
-def _place(error: BaseException, directory: Path) -> str | None:
-    """Return the last line of the agent's own code that an exception went through."""
+def _location(error: BaseException, directory: Path) -> str | None:
+    """Return the innermost line of the agent's own code in an exception's traceback."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}"
-    homes = (str(directory.resolve()), str(Path.cwd()))
+    roots = (str(directory.resolve()), str(Path.cwd()))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = frame.filename
-        if path.startswith(homes) and not path.startswith(_OURS) and "site-packages" not in path:
+        if path.startswith(roots) and not path.startswith(_OWN_DIRECTORY) and "site-packages" not in path:
             return f"{path}:{frame.lineno}"
     return None
 
 
-def _said(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """Return an exception's type and message on one line."""
     return " ".join(f"{type(error).__name__}: {safe_str(error)}".split())
 

@@ -1,8 +1,8 @@
-"""Keeps LangChain's tools, which LangGraph's are too, from being called where the policy forbids it.
+"""Enforcement of `policies.tools` on LangChain's tools, which LangGraph uses, too.
 
-Handlers of a run's config would miss what is called without that config: `tool.run(…)`, calls
-with callbacks of their own, threads of the agent's own. So the guard is one of LangChain's
-configure hooks, which every call of a tool goes through, whatever its config.
+Callback handlers in a run's config would miss calls that are made without that config: `tool.run(…)`,
+calls with their own callbacks, threads that the agent started. So the guard is one of LangChain's
+configure hooks, which apply to every call of a tool.
 """
 
 import logging
@@ -18,29 +18,29 @@ from dockrion.runs.context import current_session
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
 _logger = logging.getLogger(__name__)
-_in_force: set[ToolPolicy] = set()
+_active_policies: set[ToolPolicy] = set()
 
 
-class _Handler(BaseCallbackHandler):
+class _ToolCallHandler(BaseCallbackHandler):
     raise_error = True
-    run_inline = False  # beside one that is, LangChain tells no other of a model's start
+    run_inline = False  # LangChain would not pass a model's start on to other handlers
     ignore_llm = ignore_chat_model = ignore_chain = ignore_retriever = True
     ignore_retry = ignore_custom_event = True
 
-    def on_tool_start(self, serialized: dict[str, Any], *_given: Any, **_named: Any) -> None:
-        """Raise where the tool may not be called; LangChain has not called it yet."""
+    def on_tool_start(self, serialized: dict[str, Any], *_args: Any, **_kwargs: Any) -> None:
+        """Raise `ToolDenied`, before LangChain calls the tool, if that is not allowed."""
         name, session = serialized["name"], current_session()
         if session is not None and not session.context.is_tool_allowed(name):
             log(_logger, logging.WARNING, "tool denied", run_id=session.run_id, tool=name)
             session.deny_tool(name)
             raise ToolDenied(name)
-        if session is None and not all(tools.allows(name) for tools in _in_force):
+        if session is None and not all(tools.allows(name) for tools in _active_policies):
             log(_logger, logging.WARNING, "tool denied", tool=name)
             raise ToolDenied(name)
 
 
 class ToolGuard:
-    """Has a policy kept in the whole process, in threads that belong to no known run, too.
+    """Enforces a policy in the whole process, including threads that belong to no run.
 
     Args:
         tools: The policy.
@@ -49,15 +49,15 @@ class ToolGuard:
     def __init__(self, tools: ToolPolicy) -> None:
         self._tools = tools
         if tools.restricted:
-            _install()
-            _in_force.add(tools)
+            _install_handler()
+            _active_policies.add(tools)
 
     def close(self) -> None:
-        """Leave threads that belong to no run to themselves."""
-        _in_force.discard(self._tools)
+        """Stop enforcing the policy in threads that belong to no run."""
+        _active_policies.discard(self._tools)
 
 
 @cache
-def _install() -> None:
-    handler = _Handler()  # as the default, for it is what the variable holds in every thread there is
+def _install_handler() -> None:
+    handler = _ToolCallHandler()  # the variable's default, since only that is visible in every thread
     register_configure_hook(ContextVar("dockrion_tool_guard", default=handler), inheritable=True)

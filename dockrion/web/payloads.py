@@ -79,7 +79,7 @@ def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
     if not allowed:
         raise InvalidRequest(f"this service takes no {_CONFIG}; see arguments.allow_request_config")
     try:
-        return runnable_config.checked(value)
+        return runnable_config.parse(value)
     except ValueError as error:
         raise InvalidRequest(f"{_CONFIG} is not a valid graph config: {error}") from None
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from dockrion import ids
-from dockrion.agents.id_generator import CustomIds
-from dockrion.agents.loading import load_agent, load_ids
+from dockrion.agents.id_generator import CustomIdGenerator
+from dockrion.agents.loading import load_agent, load_id_generator
 from dockrion.auth.factory import create_authenticator
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
@@ -86,13 +86,13 @@ class Service:
 
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
-        self._custom_ids: CustomIds | None = None
+        self._custom_ids: CustomIdGenerator | None = None
         self.loading = asyncio.create_task(self._load(loaded), name="dockrion-load")
 
     async def _load(self, loaded: Loaded) -> None:
         folder = loaded.path.parent
         agent = await load_agent(self.dockfile, folder)
-        self._custom_ids = await load_ids(self.dockfile, folder)
+        self._custom_ids = await load_id_generator(self.dockfile, folder)
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
 

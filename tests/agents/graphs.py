@@ -89,4 +89,4 @@ def one_node(node: Any, **compiled: Any) -> Any:
 
 
 def agent(made: Any, **config: Any) -> GraphAgent:
-    return langgraph.agent_of(made, config, ToolPolicy(), threads=8)
+    return langgraph.create_agent(made, config, ToolPolicy(), threads=8)

@@ -14,8 +14,8 @@ from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
-from dockrion.agents.langchain import agent_of as runnable_agent
-from dockrion.agents.langgraph import agent_of as graph_agent
+from dockrion.agents.langchain import create_agent as runnable_agent
+from dockrion.agents.langgraph import create_agent as graph_agent
 from dockrion.agents.remote import RemoteAgent
 from dockrion.runs.agent import Agent
 from dockrion.runs.tool_policy import ToolPolicy

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from dockrion.agents import id_generator as ids
-from dockrion.agents.id_generator import CustomIds, IdRequest
+from dockrion.agents.id_generator import CustomIdGenerator, IdRequest
 from dockrion.errors import DockrionError
 
 
@@ -63,7 +63,7 @@ class Maker:
     ],
 )
 async def test_every_form_of_generator_is_asked_as_it_wants(generator: Callable[..., Any]) -> None:
-    assert await CustomIds(generator, "made").new() == "made-1"
+    assert await CustomIdGenerator(generator, "made").new() == "made-1"
 
 
 async def test_the_request_says_which_agent_and_when() -> None:
@@ -74,14 +74,14 @@ async def test_the_request_says_which_agent_and_when() -> None:
         return "a"
 
     before = datetime.now(UTC)
-    await CustomIds(generator, "bot").new()
+    await CustomIdGenerator(generator, "bot").new()
     assert asked[0].agent_name == "bot"
     assert before <= asked[0].timestamp <= datetime.now(UTC)
 
 
 async def test_a_generator_is_asked_anew_for_each_run() -> None:
     numbers = iter("abc")
-    generator = CustomIds(lambda: next(numbers), "bot")
+    generator = CustomIdGenerator(lambda: next(numbers), "bot")
     assert [await generator.new() for _ in range(3)] == ["a", "b", "c"]
 
 
@@ -92,7 +92,7 @@ async def test_a_sync_generator_does_not_hold_the_loop() -> None:
         go.wait(10)
         return "a"
 
-    asking = asyncio.create_task(CustomIds(generator, "bot").new())
+    asking = asyncio.create_task(CustomIdGenerator(generator, "bot").new())
     await asyncio.sleep(0)
     go.set()  # not reached, were the loop held
     assert await asking == "a"
@@ -109,7 +109,7 @@ def wants_a_keyword(*, name: str) -> str:
 @pytest.mark.parametrize("generator", [wants_two, wants_a_keyword])
 def test_a_generator_that_wants_more_is_refused_at_start(generator: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
-        CustomIds(generator, "bot")
+        CustomIdGenerator(generator, "bot")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_a_generator_that_wants_more_is_refused_at_start(generator: Callable[...
 )
 async def test_what_is_no_run_id_is_refused(returned: Any) -> None:
     with pytest.raises(DockrionError, match="generator failed") as refused:
-        await CustomIds(lambda: returned, "bot").new()
-    assert "no run id" in str(refused.value.__cause__)  # for the log, not for the caller
+        await CustomIdGenerator(lambda: returned, "bot").new()
+    assert "not a run id" in str(refused.value.__cause__)  # for the log, not for the caller
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_a_generator_that_raises_is_our_failure_and_says_nothing_of_it(
         raise error
 
     try:
-        await CustomIds(async_generator if is_async else generator, "bot").new()
+        await CustomIdGenerator(async_generator if is_async else generator, "bot").new()
     except BaseException as caught:  # SystemExit would end pytest's loop
         raised: BaseException | None = caught
     else:
@@ -148,7 +148,7 @@ async def test_a_generator_that_raises_is_our_failure_and_says_nothing_of_it(
 
 
 async def test_a_generator_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "_GENERATOR_SECONDS", 0.02)
+    monkeypatch.setattr(ids, "_TIMEOUT", 0.02)
     go = threading.Event()
 
     async def never() -> str:
@@ -157,5 +157,5 @@ async def test_a_generator_that_takes_too_long_is_given_up(monkeypatch: pytest.M
 
     for generator in (never, lambda: go.wait(10)):
         with pytest.raises(DockrionError, match="failed"):
-            await CustomIds(generator, "bot").new()
+            await CustomIdGenerator(generator, "bot").new()
     go.set()

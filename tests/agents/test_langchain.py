@@ -21,7 +21,7 @@ from langchain_core.runnables import (
 from langchain_core.tools import tool
 
 from dockrion.agents import langchain
-from dockrion.agents.chat_messages import Tokens
+from dockrion.agents.chat_messages import TokenTranslator
 from dockrion.agents.langgraph import GraphAgent
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.runs.agent import Call
@@ -31,7 +31,7 @@ from tests.agents.harness import Ended, bench
 
 
 def agent(made: Any, **config: Any) -> Any:
-    return langchain.agent_of(made, config, ToolPolicy(), threads=8)
+    return langchain.create_agent(made, config, ToolPolicy(), threads=8)
 
 
 async def ran(made: Any, payload: Any, *, allowed: Any = None) -> Ended:
@@ -166,7 +166,7 @@ async def test_a_graph_is_served_as_a_graph() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload])
 async def test_what_is_no_runnable_is_refused_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langgraph takes graphs"):
-        langchain.agent_of(made, {}, ToolPolicy(), threads=1)
+        langchain.create_agent(made, {}, ToolPolicy(), threads=1)
 
 
 PIECES = st.one_of(
@@ -187,14 +187,14 @@ def safe_str(piece: Any) -> str:
 @settings(max_examples=50)
 @given(pieces=st.lists(PIECES, max_size=8), told_why=st.booleans())
 def test_tokens_together_are_the_text_however_it_is_cut(pieces: list[Any], *, told_why: bool) -> None:
-    tokens = Tokens()
+    tokens = TokenTranslator()
     reason = {"finish_reason": "stop"} if told_why else {}
     chunks = [AIMessageChunk(content=piece, id="m") for piece in pieces]
     chunks += [
         AIMessageChunk(content="", id="m", response_metadata=reason),
         AIMessageChunk(content="", id="m", chunk_position="last"),
     ]
-    said = [token for chunk in chunks for token in tokens.of(chunk)]
+    said = [token for chunk in chunks for token in tokens.translate(chunk)]
     assert "".join(token["content"] for token in said) == "".join(map(safe_str, pieces))
     assert [token["finish_reason"] for token in said if token["finish_reason"]] == ["stop"]
     assert not tokens._messages

@@ -259,4 +259,4 @@ async def test_a_graph_that_is_not_compiled_is_compiled() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload, Model(pieces=[])])
 async def test_what_is_no_graph_is_refused_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langchain takes any Runnable"):
-        langgraph.agent_of(made, {}, ToolPolicy(), threads=1)
+        langgraph.create_agent(made, {}, ToolPolicy(), threads=1)

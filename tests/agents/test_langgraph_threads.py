@@ -234,4 +234,4 @@ async def test_two_hundred_runs_leave_no_thread_s_work_behind() -> None:
             started = [await runs.start({"word": "w"}) for _ in range(20)]
             for run_id in started:
                 await runs.ended(run_id)
-    assert made._threads._work_queue.empty()
+    assert made._executor._work_queue.empty()

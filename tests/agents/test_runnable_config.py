@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.agents.runnable_config import checked, merged
+from dockrion.agents.runnable_config import merge, parse
 
 NAMES = st.text("abcxyz", min_size=1, max_size=3)
 CONFIGS = st.fixed_dictionaries(
@@ -24,7 +24,7 @@ CONFIGS = st.fixed_dictionaries(
 
 @given(CONFIGS)
 def test_what_is_no_default_is_kept(config: dict[str, Any]) -> None:
-    kept = checked(config)
+    kept = parse(config)
     assert kept.items() <= config.items()
     assert not any(config[name] for name in config.keys() - kept.keys())
 
@@ -45,13 +45,13 @@ def test_what_is_no_default_is_kept(config: dict[str, Any]) -> None:
 )
 def test_what_is_no_config_is_refused_with_its_place(config: Any, where: str) -> None:
     with pytest.raises(ValueError, match=r"\w") as refused:
-        checked(config)
+        parse(config)
     assert where in str(refused.value)
 
 
 @given(CONFIGS, CONFIGS)
 def test_the_second_config_wins_name_by_name(first: dict[str, Any], second: dict[str, Any]) -> None:
-    both = merged(first, second)
+    both = merge(first, second)
     assert both.keys() == first.keys() | second.keys()
     for name, value in both.items():
         if isinstance(value, dict):
@@ -62,6 +62,6 @@ def test_the_second_config_wins_name_by_name(first: dict[str, Any], second: dict
 
 def test_merging_changes_neither() -> None:
     first, second = {"configurable": {"a": 1}}, {"configurable": {"b": 2}}
-    merged(first, second)["configurable"]["c"] = 3
+    merge(first, second)["configurable"]["c"] = 3
     assert (first, second) == ({"configurable": {"a": 1}}, {"configurable": {"b": 2}})
-    assert merged(first, None) == first
+    assert merge(first, None) == first

@@ -41,11 +41,11 @@ SAID = "the tool 'erase' is not allowed by policies.tools"
 async def serving(
     made: Any, kind: Any = langgraph, *, tools: ToolPolicy = ONLY_LOOKING
 ) -> AsyncIterator[Bench]:
-    agent = kind.agent_of(made, {}, tools, threads=8)
+    agent = kind.create_agent(made, {}, tools, threads=8)
     async with bench(agent, tools=tools) as runs:
         yield runs
     await agent.aclose()
-    assert not tool_guard._in_force
+    assert not tool_guard._active_policies
 
 
 async def ran(
@@ -248,7 +248,7 @@ async def test_without_a_policy_every_tool_can_be_called() -> None:
 
 
 async def test_the_event_goes_through_the_filter() -> None:
-    agent = langgraph.agent_of(tool_node(Toolbox().both, FORBIDDEN), {}, ONLY_LOOKING, threads=8)
+    agent = langgraph.create_agent(tool_node(Toolbox().both, FORBIDDEN), {}, ONLY_LOOKING, threads=8)
     async with bench(agent, tools=ONLY_LOOKING, allowed="chat") as runs:
         assert (await runs.run({})).own == []
     await agent.aclose()

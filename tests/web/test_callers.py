@@ -13,8 +13,8 @@ from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
 from dockrion.agents.handler import HandlerAgent
-from dockrion.agents.langchain import agent_of as runnable_agent
-from dockrion.agents.langgraph import agent_of as graph_agent
+from dockrion.agents.langchain import create_agent as runnable_agent
+from dockrion.agents.langgraph import create_agent as graph_agent
 from dockrion.runs.agent import Agent
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import State

@@ -19,7 +19,7 @@ def generated_by(name: str) -> dict[str, Any]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give generators little time, and free the thread of one that takes more."""
-    monkeypatch.setattr("dockrion.agents.id_generator._GENERATOR_SECONDS", 0.1)
+    monkeypatch.setattr("dockrion.agents.id_generator._TIMEOUT", 0.1)
     generators.stuck.clear()
     yield
     generators.stuck.set()
