@@ -1,4 +1,4 @@
-"""Write the table of fields into the Dockfile reference again: `python -m tests.guide`."""
+"""Regenerate the table of fields in the Dockfile reference: `python -m tests.guide`."""
 
 from dockrion.dockfile.reference import table
 from tests.guide.pages import page

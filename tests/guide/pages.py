@@ -1,4 +1,4 @@
-"""The README and the pages of the guide, taken apart: blocks of code, headings, links, tables."""
+"""Parse the README and the pages of the guide: code blocks, headings, links, tables."""
 
 import re
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ class Block:
     """A block of code.
 
     Attributes:
-        language: `sh` is run, `console` starts what keeps running, `python` and `js` are files,
-            `yaml` is a Dockfile or a part of one, `text` after `sh` is what that prints.
-        text: What is in it.
-        output: The `text` block right after it, or nothing.
+        language: `sh` is executed, `console` starts services, `python` and `js` are files, `yaml` is a
+            Dockfile or a part of one, `text` after `sh` is its expected output.
+        text: The content.
+        output: The content of the `text` block directly after an `sh` block, or nothing.
     """
 
     language: str
@@ -32,7 +32,7 @@ class Block:
 
     @property
     def file_name(self) -> str:
-        """The name that the first line of a file gives it."""
+        """The file name, from the comment in the first line."""
         return re.sub(r"^(#|//) ", "", self.text.splitlines()[0])
 
 
@@ -72,12 +72,12 @@ def rows(page: Path, *header: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """Return what a cell has in backticks."""
+    """Return the parts of a cell that are in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def links(page: Path) -> Iterator[str]:
-    """Yield where a page's links lead."""
+    """Yield the targets of a page's links."""
     prose = _BLOCK.sub("", read(page))
     yield from _LINK.findall(prose)
 

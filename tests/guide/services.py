@@ -1,4 +1,4 @@
-"""The services and shells that the examples of the guide are run with."""
+"""Run services and shell commands for the examples of the guide."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(dockfile: Path, port: int, folder: Path, **variables: str) -> Iterator[None]:
-    """Run a service in a working directory until the block ends; it has to exit with 0."""
+    """Run a service in a working directory until the block ends, and assert that it exits with 0."""
     command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
     environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url} | variables
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
@@ -63,7 +63,7 @@ async def _until_ready(port: int) -> None:
 
 
 def shell(text: str, folder: Path, **variables: str) -> str:
-    """Run commands, the first failure ending them with this test, and return what they print."""
+    """Run commands and return their output; a command that fails ends the test."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
     done = subprocess.run(

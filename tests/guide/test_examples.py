@@ -1,8 +1,8 @@
-"""Every example of the README and the guide is run as it is written.
+"""Run every example of the README and the guide as written.
 
-A page is worked through from its top, in a folder of its own: its files are written there, the services
-that its `console` blocks start are running, its `sh` blocks are run, and print what the `text` blocks after
-them show.
+A page is processed from top to bottom in a temporary folder: its files are written there, the services that
+its `console` blocks start are running, and its `sh` blocks are executed; their output must match the `text`
+blocks that follow them.
 """
 
 import re
@@ -33,9 +33,9 @@ _SERVES = re.compile(r"^dockrion run (\S+\.yaml) --port (\d+)$", re.MULTILINE)
 
 
 class Services:
-    """The services that the pages call, started when they are first called.
+    """Starts the services that the pages call, each on its first use.
 
-    Those of `config/` serve every page; those of a page's own Dockfile that page alone.
+    Services of `config/` are shared by all pages; a page's own Dockfile is served for that page only.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Services:
         self._ports: dict[str, int] = {}
 
     def start(self, dockfile: str, port: str, folder: Path) -> int:
-        """Return where a service listens that the page starts on a port."""
+        """Start a service unless it runs already, and return the port it really listens on."""
         key = f"{dockfile}:{port}" if dockfile.startswith("config/") else f"{folder}:{port}"
         if key not in self._ports:
             self._ports[key] = free_port()
@@ -67,7 +67,7 @@ def services() -> Iterator[Services]:
 
 
 class Walk:
-    """One page, worked through from its top."""
+    """Executes the blocks of one page in order, and collects the commands and their output."""
 
     def __init__(self, page: Path, folder: Path, services: Services) -> None:
         self.printed: list[tuple[str, str]] = []
@@ -77,9 +77,9 @@ class Walk:
         for name in ("config", "tests"):
             (folder / name).symlink_to(ROOT / name)
         for block in blocks(page):
-            self._take(block)
+            self._process(block)
 
-    def _take(self, block: Block) -> None:
+    def _process(self, block: Block) -> None:
         match block.language:
             case "python":
                 (self._folder / block.file_name).write_text(block.text)
@@ -105,7 +105,7 @@ class Walk:
 
 
 def shows(output: str, expected: str) -> bool:
-    """Tell whether an output has what a page shows of it: `…` is anything, white space does not count."""
+    """Return whether an output contains the expected text; `…` matches anything, white space is ignored."""
     parts = "".join(expected.split()).split("…")
     return re.search(".*".join(map(re.escape, parts)), "".join(output.split()), re.DOTALL) is not None
 
@@ -119,7 +119,7 @@ def types_of(output: str) -> list[str]:
 
 
 def streams(*types: str) -> Callable[[str], bool]:
-    """Return whether an output is a stream of these types and no others between its first and last event."""
+    """Return a check that a stream has exactly these types between `started` and `complete`."""
 
     def check(output: str) -> bool:
         first, *others, last = types_of(output)
@@ -143,7 +143,7 @@ def resumed_behind_6(output: str) -> bool:
     )
 
 
-# What an output has to have besides what the page shows of it, by a part of the commands.
+# More checks of outputs, by a fragment of the commands.
 CHECKS: dict[str, Callable[[str], bool]] = {
     "/invoke/stream --json": has("event: started", "event: complete"),
     "localhost:8087/invoke/stream": streams("token", "progress", "custom:mood"),
@@ -161,24 +161,24 @@ CHECKS: dict[str, Callable[[str], bool]] = {
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
-def test_a_page_s_examples_do_what_it_says(page: Path, tmp_path: Path, services: Services) -> None:
+def test_examples_of_a_page_work_as_written(page: Path, tmp_path: Path, services: Services) -> None:
     for commands, output in Walk(page, tmp_path, services).printed:
         for part, check in CHECKS.items():
             assert part not in commands or check(output), (commands, output)
 
 
-def test_every_check_is_of_an_example() -> None:
+def test_every_check_matches_an_example() -> None:
     commands = [block.text for page in PAGES for block in blocks(page, "sh")]
     assert all(any(part in text for text in commands) for part in CHECKS)
 
 
-def test_each_of_the_two_commands_is_one_line_that_sets_up_all_it_needs() -> None:
+def test_each_of_the_two_setup_commands_is_one_complete_line() -> None:
     assert [block.text for block in blocks(README, "sh")[:2]] == [RUN, TEST]
     assert shlex.split(RUN.strip())[-3:] == [".venv/bin/dockrion", "run", "config/Dockfile.yaml"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_dockfiles_are_sound(page: Path, tmp_path: Path) -> None:
+def test_dockfiles_load_without_warnings(page: Path, tmp_path: Path) -> None:
     whole = yaml.safe_load(blocks(README, "yaml")[0].text)
     for block in blocks(page, "yaml"):
         path = tmp_path / "Dockfile.yaml"
@@ -190,7 +190,7 @@ def test_dockfiles_are_sound(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_that_are_not_run_can_be_given(
+def test_commands_in_console_blocks_parse(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -199,17 +199,17 @@ def test_commands_that_are_not_run_can_be_given(
         for line in block.text.replace("\\\n", " ").splitlines():
             if line.startswith("dockrion "):
                 words = shlex.split(line.partition(" > ")[0])[1:]
-                understood(words, capsys)
+                assert_parses(words, capsys)
 
 
-def understood(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Let the command line take arguments, with a help that ends it before it does anything."""
+def assert_parses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Parse a command line; `--help` ends the program before it does anything."""
     with pytest.raises(SystemExit) as end:
         main([*words, "--help"])
     assert (end.value.code, capsys.readouterr().err) == (0, "")
 
 
-def test_code_is_in_languages_that_are_tested() -> None:
+def test_every_language_of_a_code_block_is_tested() -> None:
     languages = {block.language for page in PAGES for block in blocks(page)}
     assert languages == {"sh", "console", "python", "yaml", "js", "text"}
 
@@ -222,7 +222,7 @@ def test_a_wrong_key_is_refused(tmp_path: Path, services: Services) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: str(path.stem))
-def test_each_dockfile_in_config_runs_as_it_is(path: Path, tmp_path: Path, services: Services) -> None:
+def test_each_dockfile_in_config_works(path: Path, tmp_path: Path, services: Services) -> None:
     (tmp_path / "config").symlink_to(ROOT / "config")
     port = services.start(f"config/{path.name}", PORTS.get(path.stem, "any"), tmp_path)
     body = '{"topic": "Rain", "word": "rain", "words": 2, "pause_ms": 0}'

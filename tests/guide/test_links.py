@@ -1,4 +1,4 @@
-"""Every page is reachable, every link leads somewhere, every page begins with what it is for."""
+"""Check the links between the pages, and how each page opens."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _README_LINES = 300
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_targets_of_links_exist(page: Path) -> None:
     for link in links(page):
         if link.startswith("https://"):
             continue
@@ -23,13 +23,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [ROOT / "README.md", GUIDE / "README.md"], ids=name_of)
-def test_every_page_is_linked_from(start: Path) -> None:
+def test_every_page_is_linked_from_the_index(start: Path) -> None:
     linked = {(start.parent / link.partition("#")[0]).resolve() for link in links(start)}
     assert {page for page in PAGES if page.name != "README.md"} <= linked
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_opens_with_what_it_is_for(page: Path) -> None:
+def test_a_page_opens_with_a_title_and_its_purpose(page: Path) -> None:
     title, blank, opening, *_ = read(page).splitlines()
     assert title.startswith("# ")
     assert not blank
@@ -37,5 +37,5 @@ def test_a_page_opens_with_what_it_is_for(page: Path) -> None:
     assert opening[0].isalpha() or page == GUIDE / "README.md"
 
 
-def test_the_readme_can_be_read_in_one_sitting() -> None:
+def test_the_readme_is_short() -> None:
     assert len(read(ROOT / "README.md").splitlines()) <= _README_LINES

@@ -1,4 +1,4 @@
-"""Every table of the guide says what the code says."""
+"""Compare every table of the guide with the code."""
 
 import argparse
 import inspect
@@ -37,11 +37,11 @@ def first_names(cells: list[list[str]]) -> list[str]:
     return [names(row[0])[0] for row in cells if names(row[0])]
 
 
-def test_the_fields_of_the_dockfile() -> None:
+def test_fields_of_the_dockfile() -> None:
     assert table().strip() in read(page("dockfile")), "run `python -m tests.guide`"
 
 
-def test_the_endpoints(tmp_path: Path) -> None:
+def test_endpoints(tmp_path: Path) -> None:
     app = create_app(dockfile(tmp_path, EVERYTHING))
     served = {
         f"{route.method} {route.resource.canonical}"
@@ -51,7 +51,7 @@ def test_the_endpoints(tmp_path: Path) -> None:
     assert set(first_names(rows(page("http-api"), "method and path", "there when", "response"))) == served
 
 
-def test_the_errors() -> None:
+def test_errors() -> None:
     kinds = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DockrionError)
     }
@@ -60,20 +60,20 @@ def test_the_errors() -> None:
     assert {(row[0], names(row[1])[0]) for row in shown} == coded
 
 
-def test_the_codes_of_error_events() -> None:
+def test_codes_of_error_events() -> None:
     only_in_events = {
         value for name, value in vars(errors).items() if name.isupper() and isinstance(value, str)
     }
     assert set(first_names(rows(page("streaming"), "code", "when"))) == only_in_events
 
 
-def test_the_codes_that_troubleshooting_names() -> None:
+def test_codes_that_troubleshooting_names() -> None:
     kinds = [value for value in vars(errors).values() if inspect.isclass(value)]
     too_many = {kind.code for kind in kinds if issubclass(kind, DockrionError) and kind.status == 429}
     assert set(first_names(rows(page("troubleshooting"), "code", "cause", "to do"))) == too_many
 
 
-def test_the_events() -> None:
+def test_events() -> None:
     types = events.MANDATORY | events.CONFIGURABLE
     own = {
         name: [field for field in kind.__struct_fields__ if field not in events.COMMON_FIELDS]
@@ -83,24 +83,24 @@ def test_the_events() -> None:
     assert {names(row[0])[0]: names(row[1]) for row in shown[:-1]} == own
 
 
-def test_the_presets() -> None:
+def test_presets() -> None:
     shown = rows(page("streaming"), "preset", "passes, beside what always passes")
     assert {names(row[0])[0]: set(names(row[1])) for row in shown} == events.PRESETS
 
 
-def test_the_presets_that_changed() -> None:
+def test_presets_that_changed_since_0_0_3() -> None:
     shown = {row[0]: row[2] for row in rows(page("coming-from-0.0.3"), "preset", "0.0.3", "today")}
     assert set(names(shown["`chat`"])) == events.PRESETS["chat"]
     assert events.PRESETS["all"] - events.PRESETS["debug"] == {"custom"}
 
 
-def test_the_control_frames() -> None:
+def test_control_frames() -> None:
     kinds = control_frames.Control.__subclasses__()
     shown = first_names(rows(page("streaming"), "frame", "meaning"))
     assert set(shown) == {str(kind.__struct_config__.tag) for kind in kinds}
 
 
-def test_the_close_codes() -> None:
+def test_close_codes() -> None:
     shown = " ".join(row[0] for row in rows(page("streaming"), "close code", "when"))
     codes = {int(code) for code in re.findall(r"\d+", shown)}
     of_the_protocol = {1000, 1002, 1007, 1011}  # those of aiohttp, and what is no error of ours
@@ -108,7 +108,7 @@ def test_the_close_codes() -> None:
     assert codes == of_the_protocol | {int(code) for code in ours}
 
 
-def test_the_context() -> None:
+def test_context_methods() -> None:
     shown = dict(names(row[0] + row[1]) for row in rows(page("agents"), "async", "sync twin"))
     refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled"}
     for declared, twin in shown.items():
@@ -119,7 +119,7 @@ def test_the_context() -> None:
 
 
 def signature(kind: type, name: str) -> str:
-    """Return how a method is called, without annotations and without what keeps arguments apart."""
+    """Return a method's name and parameters, without annotations."""
     parameters = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in inspect.signature(getattr(kind, name)).parameters.values()
@@ -128,25 +128,25 @@ def signature(kind: type, name: str) -> str:
     return name + str(inspect.Signature(parameters))
 
 
-def test_the_metrics() -> None:
+def test_metrics() -> None:
     exposed = set(re.findall(r"^# HELP (\S+)", Metrics().exposition().decode(), re.MULTILINE))
     created = {name for name in exposed if name.endswith("_created")}
     assert set(first_names(rows(page("operations"), "metric", "what"))) == exposed - created
 
 
-def test_the_metrics_that_changed() -> None:
+def test_metrics_renamed_since_0_0_3() -> None:
     exposed = Metrics().exposition().decode()
     for row in rows(page("coming-from-0.0.3"), "0.0.3", "today"):
         if row[1].startswith("`dockrion_"):
             assert f"# HELP {names(row[1])[0].partition('{')[0]} " in exposed
 
 
-def test_the_limits() -> None:
+def test_limits() -> None:
     shown = first_names(rows(page("limits"), "limit", "bounds", "when exceeded"))
     assert sorted(shown) == sorted(LimitsSpec.__struct_fields__)
 
 
-def test_the_permissions(tmp_path: Path) -> None:
+def test_permissions(tmp_path: Path) -> None:
     served = routes(dockfile(tmp_path, EVERYTHING).dockfile)
     needed = {route.rule.permission for route in served if route.rule.permission is not None}
     shown = set(first_names(rows(page("authentication"), "permission", "opens")))
@@ -155,7 +155,7 @@ def test_the_permissions(tmp_path: Path) -> None:
     assert Roles([]).permissions(()) == shown - {"read_logs"} | without_effect
 
 
-def test_the_caller() -> None:
+def test_caller_fields() -> None:
     section = read(page("authentication")).partition("## Caller identity")[2]
     assert set(Caller.__struct_fields__) - {"expires_at"} <= set(names(section))
 
@@ -171,7 +171,7 @@ def options(command: str) -> set[str]:
     return {name for action in shown for name in action.option_strings if name.startswith("--")} - {"--help"}
 
 
-def test_the_commands_and_their_options() -> None:
+def test_commands_and_their_options() -> None:
     shown = {names(row[0])[0]: set(names(row[2])) for row in rows(page("operations"), *COMMANDS)}
     commands = {f"dockrion {name}" for name in subparsers(_parser(""))}
     assert set(shown) == commands
@@ -183,7 +183,7 @@ def test_the_commands_and_their_options() -> None:
 COMMANDS = ("command", "what it does", "options")
 
 
-def test_the_options_of_the_load_test() -> None:
+def test_options_of_the_load_test() -> None:
     shown = rows(page("load"), "option", "what", "default")
     assert {option for row in shown for option in names(row[0])} == options("load")
     given = subparsers(_parser("load"))["load"].parse_args(["http://localhost:8080"])
@@ -195,7 +195,7 @@ def test_the_options_of_the_load_test() -> None:
             assert row[2].strip("`") in (str(expected), f"{expected:g}" if expected == 0 else "")
 
 
-def test_the_methods_of_the_client() -> None:
+def test_methods_of_the_client() -> None:
     shown = [names(row[0])[0] for row in rows(page("clients"), "method", "what it does")]
     public = {
         name for name, value in vars(client.Client).items() if callable(value) and not name.startswith("_")
@@ -205,7 +205,7 @@ def test_the_methods_of_the_client() -> None:
         assert declared == signature(client.Client, declared.partition("(")[0]).replace("*, ", "")
 
 
-def test_the_exceptions_of_the_client() -> None:
+def test_exceptions_of_the_client() -> None:
     shown = {names(row[0])[0]: row[1] for row in rows(page("clients"), "exception", "raised for")}
     kinds = {
         name
@@ -223,25 +223,25 @@ def test_the_exceptions_of_the_client() -> None:
     }
 
 
-def test_the_buttons_of_the_page() -> None:
+def test_buttons_of_the_page() -> None:
     index = (ROOT / "dockrion/web/page/index.html").read_text()
     submits = re.findall(r'<button type="submit"[^>]*>([^<]*)</button>', index)
     assert [row[0] for row in rows(page("clients"), "button", "what it does")] == submits
 
 
-def test_the_headers_for_agent_processes() -> None:
+def test_headers_for_agent_processes() -> None:
     source = (ROOT / "dockrion/agents/remote.py").read_text()
     sent = set(re.findall(r'"(X-Dockrion-[\w-]+|traceparent)":', source))
     about_the_caller = set(re.findall(r"X-Dockrion-[\w-]+", read(page("authentication"))))
     assert set(first_names(rows(page("sidecar"), "header", "value"))) | about_the_caller == sent
 
 
-def test_the_kinds_of_trouble_with_redis() -> None:
+def test_kinds_of_redis_failures() -> None:
     shown = {kind for row in rows(page("troubleshooting"), "kind", "what to do") for kind in names(row[0])}
     assert shown == set(health._ADVICE) - {"UNBLOCKED"}  # which is not logged
 
 
-def test_the_codes_that_differ_from_those_of_0_0_3() -> None:
+def test_codes_that_changed_since_0_0_3() -> None:
     codes = {
         value.code for value in vars(errors).values() if inspect.isclass(value) and hasattr(value, "code")
     }
@@ -250,13 +250,13 @@ def test_the_codes_that_differ_from_those_of_0_0_3() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_paths_that_are_named_are_there(page: Path) -> None:
+def test_named_paths_exist(page: Path) -> None:
     for path in re.findall(r"(?<![/\w])(?:dockrion|config|tests)/[\w./-]+[\w/]", read(page)):
         assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_fields_that_are_named_in_full_are_there(page: Path) -> None:
+def test_named_fields_exist(page: Path) -> None:
     known = fields()
     sections = {name for name in known if "." not in name} - {"metadata"}  # runs have some, too
     prose = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
