@@ -1,4 +1,4 @@
-"""Fixtures of all tests, and the check that nothing is left behind."""
+"""Fixtures of all tests, and the check that tests leave no tasks or threads."""
 
 import asyncio
 import sys
@@ -25,13 +25,13 @@ Serve = Callable[..., Awaitable[Served]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--chaos-seconds", type=float, default=30.0, help="how long tests/chaos breaks things")
-    parser.addoption("--chaos-seed", type=int, help="what tests/chaos breaks, as an earlier run printed it")
+    parser.addoption("--chaos-seconds", type=float, default=30.0, help="duration of tests/chaos")
+    parser.addoption("--chaos-seed", type=int, help="seed of tests/chaos, as printed by an earlier run")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a report reach the process that prints it: agents log what has no UTF-8 form."""
+    """Escape lone surrogates, which agents log on purpose: pytest-xdist could not send the report."""
     report = yield
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
@@ -40,8 +40,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(autouse=True)
-async def nothing_left_behind() -> AsyncIterator[None]:
-    """Fail a test that leaves a task or a thread."""
+async def no_tasks_or_threads_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task or a thread behind."""
     before = set(threading.enumerate())
     yield
     try:
@@ -55,7 +55,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Serve an agent in this process: `await serve(function, section={…})`."""
+    """Start a service in this process: `await serve(agent, section={…})`."""
     started: list[Served] = []
     closing = ExitStack()
 
@@ -95,5 +95,5 @@ def _done(runs: RunManager) -> bool:
 
 
 def _default_executor_threads() -> set[threading.Thread]:
-    """Return the threads of `asyncio.to_thread`, which belong to the loop."""
+    """Return the threads of `asyncio.to_thread`, which live as long as the loop."""
     return {thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")}

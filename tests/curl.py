@@ -1,6 +1,6 @@
-"""What the guide's examples need of curl, for machines without one that knows `--json`.
+"""A replacement for curl that supports what the guide's examples use.
 
-Tests put this in curl's place; where there is a curl of 7.82 or newer, that is used.
+Tests use it on machines without curl 7.82 or newer, the first version with `--json`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ _JSON_SINCE = (7, 82)
 
 
 def command() -> list[str]:
-    """Return the command that is curl on this machine."""
+    """Return the command that runs curl, or this replacement."""
     curl = shutil.which("curl")
     if curl is not None:
         version = subprocess.run([curl, "--version"], capture_output=True, text=True, check=True).stdout
@@ -41,8 +41,8 @@ def main() -> int:
         headers = {"Content-Type": "application/json", "Accept": "application/json"} | headers
     request = urllib.request.Request(options.url, body, headers, method=options.request)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            sys.stdout.write(answer.read().decode())
+        with urllib.request.urlopen(request, timeout=30) as response:
+            sys.stdout.write(response.read().decode())
     except urllib.error.HTTPError as error:
         sys.stdout.write(error.read().decode())
         return 22 if options.fail_with_body else 0

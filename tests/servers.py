@@ -1,4 +1,4 @@
-"""Real servers of Redis' protocol, as child processes of the tests."""
+"""Redis and Valkey servers, as child processes of the tests."""
 
 import atexit
 import importlib.util
@@ -23,16 +23,16 @@ from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotAnswering
 from redis.retry import Retry
 
-# Where CI is set both must be there; elsewhere the one that comes with the packages will do.
+# In CI both servers are required; elsewhere Valkey, which is a dependency, is enough.
 _ALSO_REDIS = any(name in os.environ for name in ("CI", "REDIS_URL")) or shutil.which("redis-server")
 KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
-TIMEOUT_SECONDS = 20.0  # a process takes its time to start on a busy machine
-_PORTS = range(10_000, 32_000)  # below those the system gives to clients, which could take a stopped server's
-_random = random.SystemRandom()  # pytest-randomly seeds the common generator
+TIMEOUT_SECONDS = 20.0  # starting a process is slow on a busy machine
+_PORTS = range(10_000, 32_000)  # below the ephemeral ports, one of which could be that of a stopped server
+_random = random.SystemRandom()  # pytest-randomly seeds the default generator
 
 
 def executable(kind: str) -> Path:
-    """Find a server's executable; a machine without it fails the tests."""
+    """Return the path of a server's executable; fail if it is missing."""
     if kind == "redis":
         found = shutil.which("redis-server")
         assert found, "the tests need redis-server on the PATH: install Redis 7 (Debian: redis-server)"
@@ -48,14 +48,14 @@ def executable(kind: str) -> Path:
 
 
 class Server:
-    """A server that runs already, and stays."""
+    """A server that is already running."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.timeout = 5.0
 
     def command(self, *words: str | bytes | float) -> Any:
-        """Send one command on a connection of its own; strings in the answer are bytes."""
+        """Send one command on a new connection; strings in the reply are bytes."""
         timeout, once = self.timeout, Retry(NoBackoff(), 0)
         with Redis.from_url(
             self.url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once
@@ -63,17 +63,17 @@ class Server:
             return client.execute_command(*words)
 
     def clients(self) -> int:
-        """Count the connected clients but the one that asks."""
+        """Count the connected clients, without the one that this call uses."""
         return int(self.command("INFO", "clients")["connected_clients"]) - 1
 
     def kill_clients(self) -> int:
-        """Close the connections of all clients, subscribers too, and count them."""
+        """Close the connections of all clients, including subscribers, and return their number."""
         words = ("CLIENT", "KILL", "SKIPME", "yes", "TYPE")
         return sum(int(self.command(*words, kind)) for kind in ("normal", "pubsub"))
 
 
 class RedisServer(Server):
-    """A server in a process of its own, its files in a folder of its own inside the one given."""
+    """A server process, with its files in a new folder inside the given one."""
 
     def __init__(self, kind: str, folder: Path, *options: str, password: str = "", aof: bool = False) -> None:
         self.kind = kind
@@ -105,9 +105,9 @@ class RedisServer(Server):
         return self.popen is not None and self.popen.poll() is None
 
     def start(self) -> None:
-        """Start the process and wait for its answer."""
+        """Start the process and wait until it accepts commands."""
         assert not self.running(), "started already"
-        command = [*_ending_with_us(), *self._command]
+        command = [*_die_with_parent(), *self._command]
         with self._log.open("ab") as log:
             self.popen = subprocess.Popen(command, env={}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         atexit.register(self.kill)
@@ -119,7 +119,7 @@ class RedisServer(Server):
             time.sleep(0.002)
 
     def stop(self) -> None:
-        """End the process as a service manager does; by force if that takes too long."""
+        """Terminate the process, and kill it if that takes too long."""
         if self.popen is not None and self.running():
             self.popen.terminate()
             self.popen.send_signal(signal.SIGCONT)
@@ -128,7 +128,7 @@ class RedisServer(Server):
         self.kill()
 
     def kill(self) -> None:
-        """End the process as a crash does, a paused one too."""
+        """Kill the process, as a crash would; a paused one, too."""
         if self.popen is not None:
             self.popen.kill()
             self.popen.wait()
@@ -136,21 +136,21 @@ class RedisServer(Server):
         atexit.unregister(self.kill)
 
     def pause(self) -> None:
-        """Stop the process where it is; its connections stay open, and nothing answers."""
+        """Suspend the process: its connections stay open, but it does not reply."""
         pid = self._pid()
         os.kill(pid, signal.SIGSTOP)
-        os.waitpid(pid, os.WUNTRACED)  # the signal takes effect a little later
+        os.waitpid(pid, os.WUNTRACED)  # the signal takes effect asynchronously
 
     def resume(self) -> None:
         os.kill(self._pid(), signal.SIGCONT)
 
     def restart(self) -> None:
-        """Crash and come back, with all data if `aof`, without any if not."""
+        """Kill and start the process; the data is kept with `aof`, and lost without."""
         self.kill()
         self.start()
 
     def restart_empty(self) -> None:
-        """Crash and come back without any data."""
+        """Kill the process, delete its data and start it."""
         self.kill()
         shutil.rmtree(self._data)
         self._data.mkdir()
@@ -165,18 +165,18 @@ class RedisServer(Server):
 
     def _pid(self) -> int:
         assert self.popen is not None, "not started"
-        assert self.running(), f"{self.kind} ended by itself:\n{self.log}"
+        assert self.running(), f"{self.kind} exited unexpectedly:\n{self.log}"
         return self.popen.pid
 
     def _answers(self) -> bool:
-        with suppress(NotConnected, NotAnswering):  # it does not listen yet, or loads its data
-            return bool(Server(self.unix_url).command("PING"))  # at the port may be another server
+        with suppress(NotConnected, NotAnswering):  # it does not listen yet, or is loading its data
+            return bool(Server(self.unix_url).command("PING"))  # another server may use the port
         return False
 
 
 @cache
 def shared(kind: str) -> Server:
-    """Return the server that all tests share: its keys are no test's own, nor are its clients."""
+    """Return the server that all tests share; it has keys and clients of other tests."""
     if kind == "redis" and (url := os.environ.get("REDIS_URL")):
         return Server(url)
     folder = Path(tempfile.mkdtemp(prefix="dockrion-"))
@@ -193,9 +193,9 @@ def _free_port() -> int:
             return int(attempt.getsockname()[1])
 
 
-def _ending_with_us() -> list[str]:
-    """Have the system kill the server when this process dies; `setpriv` becomes the server."""
+def _die_with_parent() -> list[str]:
+    """Return a command prefix that makes the kernel kill the server when this process dies."""
     setpriv = shutil.which("setpriv")
     if setpriv is None or threading.current_thread() is not threading.main_thread():
-        return []  # in another thread it is the thread's end that kills
+        return []  # the signal is sent when the starting thread ends
     return [setpriv, "--pdeathsig", "KILL"]

@@ -1,4 +1,4 @@
-"""What tests share: waiting for conditions, Dockfiles from text, services in this process."""
+"""Test helpers: waiting for conditions, Dockfiles, and services that run in the test's process."""
 
 import asyncio
 import time
@@ -25,23 +25,23 @@ Client = TestClient[Any, Any]
 
 
 async def wait_until(condition: Callable[[], Any], timeout: float = TIMEOUT_SECONDS) -> None:
-    """Wait for a condition, not for the clock; fail when it never comes."""
+    """Wait until a condition holds; fail after the timeout."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"never happened: {condition}"
+        assert time.monotonic() < deadline, f"timed out waiting for {condition}"
         await asyncio.sleep(0.005)
 
 
 def placeholder(payload: Any) -> Any:
-    """Stand in a Dockfile for an agent that a test puts in its place."""
+    """The handler that test Dockfiles name; tests replace the agent after loading."""
     return payload
 
 
-SHARED_REDIS: dict[str, Any] = {}  # where services keep their runs, unless a test says so
+SHARED_REDIS: dict[str, Any] = {}  # if set, `dockfile` uses this server (`url`) and agent name (`agent`)
 
 
 def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
-    """Load a small Dockfile with some sections replaced."""
+    """Write and load a minimal Dockfile, with some sections replaced."""
     content: dict[str, Any] = {
         "version": "1.0",
         "agent": {"name": "tested", "handler": "tests.support:placeholder"},
@@ -64,11 +64,11 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
 
 @dataclass
 class Served:
-    """A service in this process, and a client of it."""
+    """A service in the test's process, with a client."""
 
     client: Client
     service: Service
-    listening: asyncio.Server  # for connections as `dockrion run` makes them; the client's are aiohttp's own
+    listening: asyncio.Server  # with the connection handling of `dockrion run`; the client uses aiohttp's own
 
     @property
     def port(self) -> int:
@@ -80,22 +80,24 @@ class Served:
         return self.service.backend
 
     def use(self, agent: Callable[..., Any]) -> None:
-        """Serve another function from now on."""
+        """Replace the agent."""
         self.service.runs.agent = HandlerAgent(agent)
 
     async def start(self, payload: Any = None, **query: str) -> str:
         """Start a run and return its id."""
-        async with self.client.post("/runs", json={} if payload is None else payload, params=query) as answer:
-            assert answer.status == 202, await answer.text()
-            return str((await answer.json())["run_id"])
+        async with self.client.post(
+            "/runs", json={} if payload is None else payload, params=query
+        ) as response:
+            assert response.status == 202, await response.text()
+            return str((await response.json())["run_id"])
 
     async def record(self, run_id: str) -> dict[str, Any]:
-        async with self.client.get(f"/runs/{run_id}") as answer:
-            assert answer.status == 200, await answer.text()
-            return dict(await answer.json())
+        async with self.client.get(f"/runs/{run_id}") as response:
+            assert response.status == 200, await response.text()
+            return dict(await response.json())
 
     async def finished(self, run_id: str) -> dict[str, Any]:
-        """Wait for a run's end and return its record."""
+        """Wait until a run has ended, and return its record."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while (record := await self.record(run_id))["status"] in ("accepted", "running"):
                 await asyncio.sleep(0.005)
@@ -103,27 +105,27 @@ class Served:
 
     @asynccontextmanager
     async def events(self, run_id: str, **query: Any) -> AsyncIterator["Reader"]:
-        """Open pattern B."""
+        """Open the event stream of a run (pattern B)."""
         headers = {"Last-Event-ID": str(query.pop("last_event_id"))} if "last_event_id" in query else {}
-        async with self.client.get(f"/runs/{run_id}/events", params=query, headers=headers) as answer:
-            assert answer.status == 200, await answer.text()
-            yield Reader(answer)
+        async with self.client.get(f"/runs/{run_id}/events", params=query, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            yield Reader(response)
 
     @asynccontextmanager
     async def stream(self, payload: Any = None, **query: Any) -> AsyncIterator["Reader"]:
-        """Open pattern A."""
+        """Start a run and open its event stream in one request (pattern A)."""
         body = {} if payload is None else payload
-        async with self.client.post("/invoke/stream", json=body, params=query) as answer:
-            assert answer.status == 200, await answer.text()
-            yield Reader(answer)
+        async with self.client.post("/invoke/stream", json=body, params=query) as response:
+            assert response.status == 200, await response.text()
+            yield Reader(response)
 
 
 class Reader:
-    """Reads one stream of events."""
+    """Reads an event stream."""
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self.answer = answer
-        self.run_id = answer.headers.get("X-Run-Id", "")
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.run_id = response.headers.get("X-Run-Id", "")
         self.decoder = Decoder()
         self.raw = b""
         self._unread: deque[Message] = deque()
@@ -133,7 +135,7 @@ class Reader:
             while True:
                 while self._unread:
                     yield self._unread.popleft()
-                data = await self.answer.content.readany()
+                data = await self.response.content.readany()
                 if not data:
                     return
                 self.raw += data
@@ -144,7 +146,7 @@ class Reader:
         return [message async for message in self]
 
     async def until(self, event: str) -> list[Message]:
-        """Read up to the first event of a type, and leave the rest."""
+        """Read up to the first event of a type; the rest remains unread."""
         messages: list[Message] = []
         async for message in self:
             messages.append(message)
@@ -154,10 +156,10 @@ class Reader:
 
 
 def data(message: Message) -> dict[str, Any]:
-    """Return a message's data, decoded."""
+    """Return the decoded data of a message."""
     return dict(msgspec.json.decode(message.data))
 
 
 def sequences(messages: list[Message]) -> list[int]:
-    """Return the sequences of the messages that are events of the log."""
+    """Return the sequences of the messages that have one, which are events and not control frames."""
     return [int(message.id) for message in messages if message.id is not None]

@@ -14,9 +14,9 @@ from redis.exceptions import TimeoutError as NotAnswering
 from tests.servers import KINDS, TIMEOUT_SECONDS, RedisServer, Server, executable, shared
 from tests.support import wait_until
 
-ENDS = [signal.SIGINT]
+SIGNALS = [signal.SIGINT]
 if shutil.which("setpriv"):
-    ENDS += [signal.SIGTERM, signal.SIGKILL]  # these leave no time to clean up
+    SIGNALS += [signal.SIGTERM, signal.SIGKILL]  # processes cannot clean up on these
 
 
 @pytest.fixture(params=KINDS)
@@ -30,7 +30,7 @@ def server(kind: str, tmp_path: Path) -> Iterator[RedisServer]:
         yield started
 
 
-def test_it_is_the_server_it_is_said_to_be(server: RedisServer) -> None:
+def test_it_is_a_server_of_its_kind(server: RedisServer) -> None:
     information = server.command("INFO", "server")
     assert information.get("server_name", "redis") == server.kind
     assert server.popen is not None
@@ -43,7 +43,7 @@ def test_it_listens_on_a_unix_socket(server: RedisServer) -> None:
     assert Server(server.unix_url).command("GET", "key") == b"\xff"
 
 
-def test_a_password_is_needed_where_one_was_given(kind: str, tmp_path: Path) -> None:
+def test_a_password_is_required_if_one_is_set(kind: str, tmp_path: Path) -> None:
     with RedisServer(kind, tmp_path, password="p/w @:1") as server:
         assert server.command("PING")
         assert Server(server.unix_url).command("PING")
@@ -55,19 +55,19 @@ def test_debug_commands_are_allowed(server: RedisServer) -> None:
     assert server.command("DEBUG", "SLEEP", "0")
 
 
-def test_options_are_the_servers(kind: str, tmp_path: Path) -> None:
+def test_options_are_passed_to_the_server(kind: str, tmp_path: Path) -> None:
     with RedisServer(kind, tmp_path, "--maxmemory", "3mb") as server:
         assert int(server.command("INFO", "memory")["maxmemory"]) == 3 << 20
 
 
-def test_a_server_that_cannot_start_says_why(kind: str, tmp_path: Path) -> None:
+def test_a_failed_start_reports_the_reason(kind: str, tmp_path: Path) -> None:
     server = RedisServer(kind, tmp_path, "--no-such-option", "1")
     with pytest.raises(AssertionError, match="no-such-option"):
         server.start()
     assert not server.running()
 
 
-def test_data_outlive_a_crash_only_with_aof(kind: str, tmp_path: Path) -> None:
+def test_data_survives_a_crash_only_with_aof(kind: str, tmp_path: Path) -> None:
     for aof in (True, False):
         with RedisServer(kind, tmp_path, aof=aof) as server:
             url = server.url
@@ -88,7 +88,7 @@ def test_an_empty_restart_removes_the_data(kind: str, tmp_path: Path) -> None:
         assert server.command("DBSIZE") == 1
 
 
-def test_a_paused_server_keeps_its_connections_but_is_silent(server: RedisServer) -> None:
+def test_a_paused_server_keeps_its_connections_but_does_not_reply(server: RedisServer) -> None:
     server.timeout = 0.05
     for _ in range(2):
         server.pause()
@@ -99,7 +99,7 @@ def test_a_paused_server_keeps_its_connections_but_is_silent(server: RedisServer
     assert server.command("PING")
 
 
-def test_nobody_answers_at_a_stopped_server(server: RedisServer) -> None:
+def test_a_stopped_server_refuses_connections(server: RedisServer) -> None:
     for end in (server.stop, server.kill):
         end()
         with pytest.raises(NotConnected):
@@ -107,7 +107,7 @@ def test_nobody_answers_at_a_stopped_server(server: RedisServer) -> None:
         server.start()
 
 
-def test_a_paused_server_can_be_ended(server: RedisServer) -> None:
+def test_a_paused_server_can_be_stopped(server: RedisServer) -> None:
     assert server.popen is not None
     popen = server.popen
     server.pause()
@@ -130,12 +130,12 @@ def test_clients_are_counted_and_killed(server: RedisServer) -> None:
         subscriber.close()
 
 
-def test_the_shared_server_is_one(kind: str) -> None:
+def test_the_shared_server_is_started_once(kind: str) -> None:
     assert shared(kind) is shared(kind)
     assert shared(kind).command("PING")
 
 
-def test_a_given_redis_is_shared_as_it_is(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_given_by_url_is_shared(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", server.url)
     given = shared.__wrapped__("redis")
     assert not isinstance(given, RedisServer)
@@ -143,7 +143,7 @@ def test_a_given_redis_is_shared_as_it_is(server: RedisServer, monkeypatch: pyte
     assert given.command("PING")
 
 
-def test_a_missing_executable_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_executable_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(AssertionError, match="install Redis 7"):
@@ -152,7 +152,7 @@ def test_a_missing_executable_fails_and_says_what_to_install(monkeypatch: pytest
         executable("valkey")
 
 
-@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("number", SIGNALS)
 async def test_no_server_outlives_the_tests(number: int, tmp_path: Path) -> None:
     code = f"""
 import signal
@@ -163,7 +163,7 @@ servers = [RedisServer(kind, Path({str(tmp_path)!r})) for kind in KINDS]
 for server in servers:
     server.start()
 servers[0].pause()
-signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 print(*(server.popen.pid for server in servers), flush=True)
 while True:
     time.sleep(0.01)

@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tests.bench`. They print figures, and assert nothing but that none is lost."""
+"""Benchmarks that print figures: `python -m tests.bench`."""

@@ -1,4 +1,4 @@
-"""Prints how Dockrion compares with a bare aiohttp server in the same run: `python -m tests.bench`."""
+"""Compare Dockrion with a bare aiohttp server, measured in the same run: `python -m tests.bench`."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ _MIB = 1024 * 1024
 
 
 class Bench:
-    """The servers, and how often each scenario is measured."""
+    """The servers under test, and the number of rounds per scenario."""
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
@@ -26,13 +26,15 @@ class Bench:
         self.nchan: Nchan | None = None
 
     async def rates(self, title: str, unit: str, scenario: Callable[[Target], Awaitable[float]]) -> None:
-        """Print medians of rounds that alternate, and their ratio."""
-        ours: list[float] = []
-        limits: list[float] = []
+        """Measure both servers in alternating rounds; print the medians and their ratio."""
+        dockrion: list[float] = []
+        bare: list[float] = []
         for _ in range(self.rounds):
-            limits.append(await scenario(self.bare))
-            ours.append(await scenario(self.dockrion))
-        _print(title, f"{median(ours):,.0f} {unit}", f"{median(limits):,.0f}", median(ours) / median(limits))
+            bare.append(await scenario(self.bare))
+            dockrion.append(await scenario(self.dockrion))
+        _print(
+            title, f"{median(dockrion):,.0f} {unit}", f"{median(bare):,.0f}", median(dockrion) / median(bare)
+        )
 
 
 def _print(title: str, figure: str, other: str = "", ratio: float | None = None) -> None:
@@ -71,11 +73,12 @@ async def requests(bench: Bench) -> None:
 
 
 async def idle(_bench: Bench) -> None:
-    async with servers.client() as session:  # and servers that have no freed memory to use again
+    async with servers.client() as session:
+        # New servers, without freed memory that they could reuse.
         with servers.bare() as bare, servers.dockrion() as dockrion:
-            limit = await scenarios.idle_memory(Bare(bare, session))
-            ours = await scenarios.idle_memory(Dockrion(dockrion, session))
-    _print("500 idle readers, memory each", f"{ours:.1f} KiB", f"{limit:.1f}", ours / limit)
+            bare_kib = await scenarios.idle_memory(Bare(bare, session))
+            kib = await scenarios.idle_memory(Dockrion(dockrion, session))
+    _print("500 idle readers, memory each", f"{kib:.1f} KiB", f"{bare_kib:.1f}", kib / bare_kib)
 
 
 async def start(_bench: Bench) -> None:
@@ -118,7 +121,12 @@ async def measure(names: list[str], rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"some of {', '.join(SCENARIOS)}")
+    parser.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        help=f"scenarios to run, of {', '.join(SCENARIOS)}; default: all",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if unknown := set(options.scenarios) - SCENARIOS.keys():

@@ -1,4 +1,4 @@
-"""The agents of the benchmarks."""
+"""The agent of the benchmarks."""
 
 import asyncio
 import time
@@ -8,11 +8,11 @@ from dockrion import StreamContext
 
 
 async def emit(payload: dict[str, Any], context: StreamContext) -> Any:
-    """Emit tokens as fast as they are taken, or at a pace, and return the payload."""
-    pause, began = payload.get("pause", 0), time.monotonic()
+    """Emit tokens as fast as possible, or one per `pause` seconds, and return the payload."""
+    pause, started = payload.get("pause", 0), time.monotonic()
     for number in range(1, payload.get("tokens", 0) + 1):
         if pause:
-            await asyncio.sleep(max(began + number * pause - time.monotonic(), 0))
+            await asyncio.sleep(max(started + number * pause - time.monotonic(), 0))
         await context.emit_token(f"token {number}")
     if payload.get("wait"):
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The limit of this stack: aiohttp alone, which writes prepared bytes. `python -m tests.bench.bare PORT`."""
+"""A bare aiohttp server that writes prepared bytes, the upper bound: `python -m tests.bench.bare PORT`."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ FRAMES = [frame(number) for number in range(1, 20_001)]
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Write so many events, one by one."""
+    """Write the requested number of events, one by one."""
     count = int(request.query["events"])
     await request.read()
     response = web.StreamResponse(headers=_HEADERS)
@@ -35,28 +35,28 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 class _Paced:
-    """A run of paced events, which begins when all its readers are there."""
+    """A stream of events at a fixed rate, which starts when all readers are connected."""
 
     def __init__(self) -> None:
         self._readers: list[web.StreamResponse] = []
-        self._over = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
-        over, self._readers = self._over, [*self._readers, response]
+        ended, self._readers = self._ended, [*self._readers, response]
         if len(self._readers) == int(request.query["readers"]):
-            readers, self._readers, self._over = self._readers, [], asyncio.Event()
+            readers, self._readers, self._ended = self._readers, [], asyncio.Event()
             await _pace(readers, int(request.query["events"]), float(request.query["pause"]))
-            over.set()
-        await over.wait()
+            ended.set()
+        await ended.wait()
         return response
 
 
 async def _pace(readers: list[web.StreamResponse], count: int, pause: float) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     for number in range(1, count + 1):
-        await asyncio.sleep(max(began + number * pause - time.monotonic(), 0))
+        await asyncio.sleep(max(started + number * pause - time.monotonic(), 0))
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
         written = frame(number, now)
         for each in readers:

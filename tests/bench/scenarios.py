@@ -1,4 +1,4 @@
-"""What is measured. Each scenario returns a rate, a latency or a size, of one server."""
+"""The scenarios. Each returns a rate, a latency or a size of one server."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from tests.bench.bare import frame
-from tests.bench.clients import Listeners, count
+from tests.bench.clients import Readers, count
 from tests.bench.servers import Server
 
 CONNECTIONS = 16
@@ -19,7 +19,7 @@ Session = aiohttp.ClientSession
 
 
 class Dockrion:
-    """Dockrion's endpoints."""
+    """A client of Dockrion."""
 
     def __init__(self, server: Server, session: Session) -> None:
         self.server = server
@@ -41,10 +41,10 @@ class Dockrion:
 
     async def paced(self, tokens: int, pause: float, readers: int) -> list[float]:
         url = await self.start(tokens=tokens, pause=pause)
-        return await _late(url, readers, tokens)
+        return await _delays(url, readers, tokens)
 
     async def idle(self) -> tuple[str, int]:
-        """Return where an idle stream is, and how many events it begins with."""
+        """Return the URL of an idle stream, and the number of events it starts with."""
         return await self.start(tokens=1, wait=True), 2
 
     async def post(self) -> None:
@@ -55,12 +55,12 @@ class Dockrion:
         async with self._session.post(f"{self.server.url}/runs", json={"n": 1}) as response:
             await response.read()
 
-    async def settled(self) -> None:
-        """Wait until no run is waiting or working."""
-        over = False
-        while not over:
+    async def wait_idle(self) -> None:
+        """Wait until no run is queued or running."""
+        idle = False
+        while not idle:
             async with self._session.get(f"{self.server.url}/metrics") as response:
-                over = "\ndockrion_active_runs 0.0\n" in await response.text()
+                idle = "\ndockrion_active_runs 0.0\n" in await response.text()
 
     async def start(self, **payload: Any) -> str:
         async with self._session.post(f"{self.server.url}/runs", json=payload) as response:
@@ -68,7 +68,7 @@ class Dockrion:
 
 
 class Bare:
-    """The bare server's endpoints."""
+    """A client of the bare server."""
 
     def __init__(self, server: Server, session: Session) -> None:
         self.server = server
@@ -84,10 +84,10 @@ class Bare:
 
     async def paced(self, tokens: int, pause: float, readers: int) -> list[float]:
         url = f"{self.server.url}/paced?readers={readers}&events={tokens}&pause={pause}"
-        return await _late(url, readers, tokens)
+        return await _delays(url, readers, tokens)
 
     async def idle(self) -> tuple[str, int]:
-        """Return where an idle stream is, and how many events it begins with."""
+        """Return the URL of an idle stream, and the number of events it starts with."""
         return f"{self.server.url}/idle", 1
 
     async def post(self) -> None:
@@ -97,12 +97,12 @@ class Bare:
     async def post_run(self) -> None:
         await self.post()
 
-    async def settled(self) -> None:
-        """Return: nothing goes on behind an answer."""
+    async def wait_idle(self) -> None:
+        """Return at once: this server works only within requests."""
 
 
 class Nchan:
-    """nginx with nchan; its messages are there before they are read, and publishing is not measured."""
+    """A client of nginx with nchan; messages are published before they are read, which is not measured."""
 
     def __init__(self, server: Server, session: Session) -> None:
         self.server = server
@@ -131,15 +131,15 @@ class Nchan:
 Target = Dockrion | Bare
 
 
-async def _late(url: str, readers: int, tokens: int) -> list[float]:
-    """Return how late events were, without the first half: it may be history to the last readers."""
-    late = await asyncio.to_thread(_read, url, readers, tokens)
-    return [each for stream in late for each in stream[-tokens // 2 :]]
+async def _delays(url: str, readers: int, tokens: int) -> list[float]:
+    """Return the delays of the second half of the events; the first half may be history to some readers."""
+    delays = await asyncio.to_thread(_read, url, readers, tokens)
+    return [each for stream in delays for each in stream[-tokens // 2 :]]
 
 
 def _read(url: str, readers: int, tokens: int) -> list[list[float]]:
-    with closing(Listeners(url, readers)) as listeners:
-        return listeners.read(tokens)
+    with closing(Readers(url, readers)) as connections:
+        return connections.read(tokens)
 
 
 async def one_stream(target: Target) -> float:
@@ -163,10 +163,10 @@ async def nchan_readers(target: Nchan) -> float:
 
 
 async def paced(target: Target) -> tuple[float, float]:
-    """Return p50 and p99 in milliseconds, of a server and a client with a core each."""
-    with target.server.apart():
-        late = quantiles(await target.paced(600, 0.005, 100), n=100)
-    return late[49], late[98]
+    """Return p50 and p99 of the delay in milliseconds, with a core each for server and client."""
+    with target.server.pinned():
+        delays = quantiles(await target.paced(600, 0.005, 100), n=100)
+    return delays[49], delays[98]
 
 
 async def posts(target: Target) -> float:
@@ -174,15 +174,15 @@ async def posts(target: Target) -> float:
 
 
 async def runs(target: Target) -> float:
-    return await _requests(target.post_run, 3000, target.settled)
+    return await _requests(target.post_run, 3000, target.wait_idle)
 
 
 async def idle_memory(target: Target) -> float:
-    """Return KiB for each of 500 idle readers."""
+    """Return the memory per idle reader, in KiB."""
     url, events = await target.idle()
     before = target.server.memory
-    with closing(Listeners(url, _IDLE)) as listeners:
-        await asyncio.to_thread(listeners.wait_for, events)
+    with closing(Readers(url, _IDLE)) as connections:
+        await asyncio.to_thread(connections.wait_for, events)
         return (target.server.memory - before) / _IDLE / 1024
 
 
@@ -191,7 +191,7 @@ async def run_of(target: Dockrion, tokens: int) -> float:
 
 
 async def cpu_of(target: Dockrion, readers: int) -> tuple[float, float]:
-    """Return the server's CPU microseconds for an event, and for a delivered one."""
+    """Return the server's CPU time per emitted and per delivered event, in microseconds."""
     tokens, before = 2000, target.server.cpu_seconds
     delivered = await target.read_together(tokens, readers)
     used = (target.server.cpu_seconds - before) * 1e6
@@ -199,20 +199,20 @@ async def cpu_of(target: Dockrion, readers: int) -> tuple[float, float]:
 
 
 async def _rate(work: Awaitable[int]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     done = await work
-    return done / (time.perf_counter() - began)
+    return done / (time.perf_counter() - started)
 
 
 async def _requests(
-    post: Callable[[], Awaitable[None]], total: int, settled: Callable[[], Awaitable[None]] | None = None
+    post: Callable[[], Awaitable[None]], total: int, wait_idle: Callable[[], Awaitable[None]] | None = None
 ) -> float:
     async def many() -> None:
         for _ in range(total // CONNECTIONS):
             await post()
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*(many() for _ in range(CONNECTIONS)))
-    if settled is not None:
-        await settled()
-    return total // CONNECTIONS * CONNECTIONS / (time.perf_counter() - began)
+    if wait_idle is not None:
+        await wait_idle()
+    return total // CONNECTIONS * CONNECTIONS / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""What the benchmarks measure, each a process of its own."""
+"""The servers that the benchmarks measure, each in a process."""
 
 import os
 import resource
@@ -51,7 +51,7 @@ _MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 @dataclass
 class Server:
-    """A process that listens."""
+    """A server process."""
 
     url: str
     pid: int
@@ -68,8 +68,8 @@ class Server:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Give the server and this process a core each; else who is woken may wait for the waker's."""
+    def pinned(self) -> Iterator[None]:
+        """Pin the server and this process to different cores, so that neither waits for the other's."""
         cores = os.sched_getaffinity(0)
         if len(cores) > 1:
             os.sched_setaffinity(self.pid, {min(cores)})
@@ -93,7 +93,7 @@ def dockrion(backend: str = "memory", redis: str = "redis://localhost") -> Itera
 
 @contextmanager
 def sample() -> Iterator[Server]:
-    """Run the default Dockfile as it is."""
+    """Run the default Dockfile."""
     port = _free_port()
     command = [sys.executable, "-m", "dockrion", "run", "config/Dockfile.yaml", "--port", str(port)]
     with _process(command, port) as server:
@@ -126,20 +126,20 @@ def nchan() -> Iterator[Server | None]:
 
 @contextmanager
 def _process(command: list[str], port: int) -> Iterator[Server]:
-    began = time.perf_counter()
+    started = time.perf_counter()
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
     ) as process:
         try:
             _wait_until_ready(port)
-            yield Server(url, process.pid, time.perf_counter() - began)
+            yield Server(url, process.pid, time.perf_counter() - started)
         finally:
             process.terminate()
 
 
 def _wait_until_ready(port: int) -> None:
-    """Ask again and again, with a plain socket: an HTTP client's own start would be measured, too."""
+    """Poll /ready with a plain socket, as the start-up of an HTTP client would be measured, too."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
@@ -150,7 +150,7 @@ def _wait_until_ready(port: int) -> None:
         except OSError:
             pass
         time.sleep(0.002)
-    raise SystemExit("the server does not get ready")
+    raise SystemExit("the server did not become ready")
 
 
 def client() -> aiohttp.ClientSession:

@@ -151,7 +151,7 @@ async def test_stream_of_the_caller_names_its_run(serve: Serve) -> None:
     async with served.stream() as reader:
         await reader.all()
     assert (await served.record(reader.run_id))["status"] == "completed"
-    assert reader.answer.headers["Location"] == f"/runs/{reader.run_id}/events"
+    assert reader.response.headers["Location"] == f"/runs/{reader.run_id}/events"
 
 
 async def test_every_answer_hides_what_serves_it(serve: Serve) -> None:

@@ -86,8 +86,8 @@ async def test_stream_without_runs_names_no_place_to_resume(serve: Serve) -> Non
     async with served.stream() as reader:
         messages = await reader.all()
     assert [message.event for message in messages] == ["started", "complete"]
-    assert "X-Run-Id" not in reader.answer.headers
-    assert "Location" not in reader.answer.headers
+    assert "X-Run-Id" not in reader.response.headers
+    assert "Location" not in reader.response.headers
 
 
 @pytest.mark.parametrize(
