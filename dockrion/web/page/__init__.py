@@ -14,6 +14,7 @@ from dockrion.errors import NotFound
 
 _INDEX = "index.html"
 _SCRIPTS = (
+    "actions",
     "api",
     "app",
     "curl",
@@ -26,7 +27,6 @@ _SCRIPTS = (
     "schema",
     "stream",
     "timeline",
-    "watching",
 )
 _ASSETS = {
     "icon.svg": "image/svg+xml",

@@ -4,7 +4,7 @@ import { Refused, askJson, compareClocks, credential, forget, onLocked } from ".
 import { byId } from "./dom.js";
 import * as form from "./form.js";
 import * as recent from "./recent.js";
-import * as watching from "./watching.js";
+import * as actions from "./actions.js";
 
 const SOON = 3_000; // milliseconds until the service is asked again whether it is ready
 const LATER = 30_000;
@@ -39,7 +39,7 @@ ask.addEventListener("submit", async (event) => {
   if (body === null || ask.ariaBusy === "true") return;
   ask.ariaBusy = "true";
   try {
-    await watching[event.submitter.value](body);
+    await actions[event.submitter.value](body);
   } catch (error) {
     form.refuse(error.message, error.details);
   }
@@ -51,7 +51,7 @@ byId("skip").addEventListener("click", (event) => {
   byId("run").focus();
 });
 
-byId("cancel").addEventListener("click", watching.cancel);
+byId("cancel").addEventListener("click", actions.cancel);
 
 byId("copy").addEventListener("click", async ({ target }) => {
   getSelection().selectAllChildren(byId("curl"));
@@ -63,8 +63,8 @@ window.addEventListener("popstate", open);
 
 function open() {
   const runId = RUN.exec(location.hash)?.[1];
-  if (runId === undefined) watching.rest();
-  else watching.watch(runId);
+  if (runId === undefined) actions.rest();
+  else actions.watch(runId);
 }
 
 function showKeyButton() {
@@ -93,16 +93,16 @@ async function begin() {
   byId("description").textContent = info.agent.description ?? "";
   byId("version").textContent = info.version;
   if (info.auth_enabled) showKeyButton();
-  watching.learn(info);
+  actions.learn(info);
   for (const button of ask.querySelectorAll("button[type=submit]")) {
-    button.hidden = !watching.offers(ENDPOINTS[button.value]);
+    button.hidden = !actions.offers(ENDPOINTS[button.value]);
   }
   ask.querySelector("button[type=submit]:not([hidden])").classList.add("main");
   await compareClocks();
   const schema = await askJson("GET", "schema").catch((error) => ({ error }));
   form.show(schema.input_schema ?? null);
   if (schema.error) form.refuse(`The form is not known: ${schema.error.message}`);
-  if (watching.offers("GET /runs")) recent.begin(watching.watch);
+  if (actions.offers("GET /runs")) recent.begin(actions.watch);
   open();
 }
 
