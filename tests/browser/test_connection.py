@@ -33,7 +33,7 @@ async def test_a_cut_connection_is_resumed_without_a_gap(serve: Serve, visit: Vi
         await expect(page.locator("#words")).to_have_text("one two three")
         await expect(page.locator("#connection")).to_have_text("The connection was lost and resumed once")
         assert await sequences(page) == [1, 2, 3, 4, 5]
-        said = page.locator("#frames .said")
+        said = page.locator("#frames .connection-note")
         await expect(said).to_have_text(["Connection lost after event 2", "Connection resumed after event 2"])
     assert len(agent.payloads) == 1
 
@@ -95,7 +95,9 @@ async def test_a_run_that_nobody_can_come_back_to_is_lost_with_its_connection(
         agent.say("one")
         await expect(page.locator("#words")).to_have_text("one")
         between.cut()
-        await expect(page.locator("#status")).to_contain_text("The connection is lost, and with it the run.")
+        await expect(page.locator("#status")).to_contain_text(
+            "The connection was lost, and this run cannot be resumed."
+        )
         await wait_until(agent.stopped.is_set)
         await expect(page.locator("#words")).to_have_text("one")
 
@@ -104,7 +106,7 @@ async def test_leaving_cancels_what_nobody_can_come_back_to(serve: Serve, visit:
     agent = Told()
     served = await serve(agent, streaming={"async_runs": False})
     page = await visit(served.port)
-    for button in ("Stream", "Wait for the answer"):
+    for button in ("Stream", "Wait for the output"):
         await press(page, button)
         await wait_until(lambda: agent.payloads)
         agent.payloads.clear()

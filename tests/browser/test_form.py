@@ -37,7 +37,7 @@ SCHEMA: dict[str, Any] = {
 
 
 async def payload(page: Page) -> Any:
-    return json.loads(await page.get_by_label("The body of the request").input_value())
+    return json.loads(await page.get_by_label("Request body").input_value())
 
 
 def echoes(value: Any) -> Any:
@@ -80,7 +80,7 @@ async def test_what_is_filled_in_is_what_is_sent(serve: Serve, visit: Visit) -> 
         "more": [1, {}],
     }
     assert await payload(page) == filled
-    await press(page, "Wait for the answer")
+    await press(page, "Wait for the output")
     await expect(page.locator("#status")).to_have_text("Complete")
     assert json.loads(await page.locator("#outcome pre").inner_text()) == filled
 
@@ -88,8 +88,8 @@ async def test_what_is_filled_in_is_what_is_sent(serve: Serve, visit: Visit) -> 
 async def test_the_json_fills_the_form_and_keeps_what_has_no_field(serve: Serve, visit: Visit) -> None:
     served = await serve(echoes, io_schema={"input": SCHEMA})
     page = await visit(served.port)
-    await page.get_by_text("As JSON").click()
-    editor = page.get_by_label("The body of the request")
+    await page.get_by_text("Edit as JSON").click()
+    editor = page.get_by_label("Request body")
     await editor.fill('{"topic": "Snow", "extra": [1], "author": {"name": "Bob", "pen": 1}, "words": "many"}')
     await expect(page.get_by_label("topic")).to_have_value("Snow")
     await expect(page.get_by_label("name")).to_have_value("Bob")
@@ -103,7 +103,7 @@ async def test_the_json_fills_the_form_and_keeps_what_has_no_field(serve: Serve,
     await editor.fill('{"topic": ')
     await expect(page.locator("#payload-problem")).to_contain_text("This is not valid JSON")
     await press(page, "Stream")
-    await expect(page.locator("#status")).to_have_text("Nothing has been asked yet.")
+    await expect(page.locator("#status")).to_have_text("No run yet.")
 
 
 async def test_what_the_service_refuses_is_shown_where_it_is(serve: Serve, visit: Visit) -> None:
@@ -114,8 +114,8 @@ async def test_what_the_service_refuses_is_shown_where_it_is(serve: Serve, visit
     await expect(page.locator("#problem li")).to_contain_text("$.words 51 is greater than the maximum of 50")
     await expect(page.get_by_label("words")).to_have_attribute("aria-invalid", "true")
     await expect(page.get_by_label("words")).to_be_focused()
-    await expect(page.locator("#status")).to_have_text("Nothing has been asked yet.")
-    await press(page, "Wait for the answer")
+    await expect(page.locator("#status")).to_have_text("No run yet.")
+    await press(page, "Wait for the output")
     await expect(page.locator("#status")).to_have_text("the body does not match io_schema.input")
     await page.get_by_label("words").fill("50")
     await press(page, "Stream")

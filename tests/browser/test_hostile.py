@@ -69,7 +69,7 @@ async def test_nothing_of_an_error_or_an_address_runs(serve: Serve, visit: Visit
     await page.goto(
         f"http://127.0.0.1:{served.port}/#run=../../info?<img src=x onerror='window.__pwned = 5'>"
     )
-    await expect(page.locator("#status")).to_have_text("Nothing has been asked yet.")
+    await expect(page.locator("#status")).to_have_text("No run yet.")
     await nothing_ran(page)
 
 

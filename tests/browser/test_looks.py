@@ -60,7 +60,7 @@ async def test_everything_is_named_for_who_cannot_see_it(serve: Serve, visit: Vi
     assert await page.evaluate(WRONG_IDS) == []
     for landmark in ("body > header", "body > main", "body > footer"):
         await expect(page.locator(landmark)).to_have_count(1)
-    for region in ("Ask", "Recent runs", "Run", "Frames"):
+    for region in ("Request", "Recent runs", "Run", "Frames"):
         await expect(page.get_by_role("region", name=region, exact=True).first).to_be_visible()
     levels = await page.locator("h1, h2, h3").evaluate_all("(all) => all.map((each) => each.tagName)")
     assert levels[0] == "H1"
@@ -85,7 +85,7 @@ async def test_the_keyboard_alone_asks_watches_and_cancels(serve: Serve, visit: 
         walked.append(await focused(page))
     assert walked[0] == "Go to the run"
     assert walked[1].startswith("field-")
-    assert walked[2:] == ["As JSON", "Stream", "Start a run", "Wait for the answer", "Refresh"]
+    assert walked[2:] == ["Edit as JSON", "Stream", "Start a run", "Wait for the output", "Refresh"]
     outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     for _ in range(5):

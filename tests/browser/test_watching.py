@@ -137,8 +137,8 @@ async def test_the_command_to_copy_does_the_same(serve: Serve, visit: Visit) -> 
     told = """it's "one" $HOME `id` \\n & <two>"""
     served = await serve(_echoes)
     page = await visit(served.port)
-    await page.get_by_label("The body of the request").fill('{\n  "told": ' + json.dumps(told) + "\n}")
-    for button in ("Stream", "Start a run", "Wait for the answer"):
+    await page.get_by_label("Request body").fill('{\n  "told": ' + json.dumps(told) + "\n}")
+    for button in ("Stream", "Start a run", "Wait for the output"):
         await press(page, button)
         await expect(page.locator("#status")).to_have_text("Complete")
         command = await page.locator("#curl").inner_text()

@@ -53,6 +53,6 @@ async def test_page_asks_for_a_key_where_one_is_needed(serve: Serve, tmp_path: P
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
     served = await serve(auth={"mode": "api_key"})
     document, _ = await shown(str(served.client.make_url("/docs")), tmp_path / "browser")
-    assert '<form id="ask" data-header="X-API-Key">' in document  # no longer hidden
-    assert "This service asks who you are." in document
+    assert '<form id="sign-in" data-header="X-API-Key">' in document  # no longer hidden
+    assert "This service requires an API key or token." in document
     assert "opblock" not in document

@@ -1,44 +1,44 @@
 "use strict";
 
-// The key stays in this page: it is neither stored nor put into an address.
-const ask = document.getElementById("ask");
+// The key stays in this page: it is neither stored nor put into a URL.
+const form = document.getElementById("sign-in");
 const key = document.getElementById("key");
 const problem = document.getElementById("problem");
 
-function say(text) {
+function showProblem(text) {
   problem.textContent = text;
 }
 
+/** Add the key to headers: in the API key header that the security schemes name, else as a bearer token. */
 function withKey(headers, schemes) {
   if (!key.value) return headers;
-  const own = Object.values(schemes).find((scheme) => scheme.type === "apiKey" && scheme.in === "header");
-  return own ? { ...headers, [own.name]: key.value } : { ...headers, Authorization: `Bearer ${key.value}` };
+  const scheme = Object.values(schemes).find(({ type, in: location }) => type === "apiKey" && location === "header");
+  return scheme ? { ...headers, [scheme.name]: key.value } : { ...headers, Authorization: `Bearer ${key.value}` };
 }
 
 async function load() {
-  let schemes = {};
-  const name = ask.dataset.header;
+  const name = form.dataset.header;
   const guess = name ? { key: { type: "apiKey", in: "header", name } } : {};
-  const answer = await fetch("openapi.json", { headers: withKey({}, guess) });
-  if (answer.status === 401 || answer.status === 403) {
-    ask.hidden = false;
-    const challenge = answer.headers.get("WWW-Authenticate") ?? "";
-    ask.dataset.header = /ApiKey header="([^"]+)"/.exec(challenge)?.[1] ?? "";
-    say(key.value ? (await answer.json()).error : "This service asks who you are.");
+  const response = await fetch("openapi.json", { headers: withKey({}, guess) });
+  if (response.status === 401 || response.status === 403) {
+    form.hidden = false;
+    const challenge = response.headers.get("WWW-Authenticate") ?? "";
+    form.dataset.header = /ApiKey header="([^"]+)"/.exec(challenge)?.[1] ?? "";
+    showProblem(key.value ? (await response.json()).error : "This service requires an API key or token.");
     key.focus();
     return;
   }
-  if (!answer.ok) {
-    say(`The description cannot be had now: ${answer.status}.`);
+  if (!response.ok) {
+    showProblem(`The API description is not available: status ${response.status}.`);
     return;
   }
-  const spec = await answer.json();
-  schemes = spec.components.securitySchemes ?? {};
+  const spec = await response.json();
+  const schemes = spec.components.securitySchemes ?? {};
   document.title = `${spec.info.title}: API`;
-  ask.hidden = true;
-  say("");
+  form.hidden = true;
+  showProblem("");
   if (typeof SwaggerUIBundle === "undefined") {
-    say("The files of the reference are not installed; the documents above are all there is.");
+    showProblem("Swagger UI is not installed; use the documents linked above.");
     return;
   }
   SwaggerUIBundle({
@@ -54,10 +54,10 @@ async function load() {
 }
 
 function show() {
-  load().catch(() => say("The service does not answer."));
+  load().catch(() => showProblem("The service does not respond."));
 }
 
-ask.addEventListener("submit", (event) => {
+form.addEventListener("submit", (event) => {
   event.preventDefault();
   show();
 });

@@ -1,105 +1,105 @@
-// What a person can do: stream, start a run, wait for an answer, look at a run, cancel it.
+// What the user can do: stream, start a run, wait for the output, watch a run, cancel it.
 
-import { ask, askJson } from "./api.js";
+import { request, requestJson } from "./api.js";
 import { curl } from "./curl.js";
 import { byId } from "./dom.js";
-import { refuse } from "./form.js";
+import { showProblem } from "./form.js";
 import * as recent from "./recent.js";
 import * as run from "./run.js";
-import { follow, passes, pause } from "./stream.js";
+import { delay, follow, isTransient } from "./stream.js";
 
-const POLL = 1000; // milliseconds, where there are no events to wait for
-const SILENT_HEARTBEATS = 3; // make a connection a dead one
-const LAST = new Set(["complete", "error", "cancelled"]);
+const POLL = 1000; // milliseconds, where there is no event stream
+const MISSED_HEARTBEATS = 3; // after which a connection counts as dead
+const TERMINAL = new Set(["complete", "error", "cancelled"]);
 const EVENTS = "GET /runs/{run_id}/events";
 const CANCEL = "DELETE /runs/{run_id}";
 
-let offered = new Set();
-let patience = 0;
+let endpoints = new Set();
+let timeout = 0;
 let current = null; // `{runId, controller}` of what is shown
 
-/** Learn what the service offers, from its `/info`. */
-export function learn(info) {
-  offered = new Set(info.endpoints);
-  patience = info.heartbeat_interval * 1000 * SILENT_HEARTBEATS;
+/** Read from the service's `/info` what it offers. */
+export function configure(info) {
+  endpoints = new Set(info.endpoints);
+  timeout = info.heartbeat_interval * 1000 * MISSED_HEARTBEATS;
 }
 
 export function offers(endpoint) {
-  return offered.has(endpoint);
+  return endpoints.has(endpoint);
 }
 
-/** Pattern A. Where the run can be come back to, it goes on without us. */
+/** Pattern A. Where the run can be resumed, it survives a lost connection. */
 export async function stream(body) {
   const path = offers(EVENTS) ? "invoke/stream?on_disconnect=continue" : "invoke/stream";
-  show(curl("POST", path, { body, streams: true }));
+  showCommand(curl("POST", path, { body, streams: true }));
   const controller = new AbortController();
-  const first = await ask("POST", path, { body, signal: controller.signal });
-  read(enter(first.headers.get("X-Run-Id"), "Waiting to start", controller), first);
+  const first = await request("POST", path, { body, signal: controller.signal });
+  followRun(open(first.headers.get("X-Run-Id"), "Waiting to start", controller), first);
 }
 
 /** Pattern B. */
 export async function start(body) {
-  show(curl("POST", "runs", { body }));
-  const { run_id } = await askJson("POST", "runs", { body });
-  read(enter(run_id, "Waiting to start"), null);
+  showCommand(curl("POST", "runs", { body }));
+  const { run_id } = await requestJson("POST", "runs", { body });
+  followRun(open(run_id, "Waiting to start"), null);
 }
 
-/** Ask, and wait for nothing but the answer. */
+/** Invoke the agent, without its events. */
 export async function invoke(body) {
-  show(curl("POST", "invoke", { body }));
-  until(enter(null, "Waiting for the answer"), async (signal) => {
-    const { output } = await askJson("POST", "invoke", { body, signal });
-    run.over("completed", run.ENDS.completed);
+  showCommand(curl("POST", "invoke", { body }));
+  perform(open(null, "Waiting for the output"), async (signal) => {
+    const { output } = await requestJson("POST", "invoke", { body, signal });
+    run.finish("completed", run.ENDS.completed);
     run.outcome("Output", output);
-  }).catch((error) => refuse(error.message, error.details));
+  }).catch((error) => showProblem(error.message, error.details));
 }
 
-/** Show a run that there is, from its beginning. */
+/** Show an existing run from its beginning. */
 export function watch(runId) {
-  if (offers(EVENTS)) show(curl("GET", `runs/${runId}/events`, { streams: true }));
-  const doing = enter(runId, "Waiting to start");
+  if (offers(EVENTS)) showCommand(curl("GET", `runs/${runId}/events`, { streams: true }));
+  const opened = open(runId, "Waiting to start");
   run.replay();
-  return read(doing, null);
+  return followRun(opened, null);
 }
 
-/** End what is shown. */
+/** Cancel the run that is shown. */
 export async function cancel() {
   const { runId, controller } = current;
   if (runId === null || !offers(CANCEL)) {
-    leave(); // which ends it, too
-    run.over("cancelled", run.ENDS.cancelled);
+    close(); // disconnecting cancels the run
+    run.finish("cancelled", run.ENDS.cancelled);
     recent.refresh();
     return;
   }
   const path = `runs/${runId}?reason=cancelled+by+hand`;
-  show(curl("DELETE", path));
+  showCommand(curl("DELETE", path));
   byId("cancel").hidden = true;
   byId("run").focus();
-  await ask("DELETE", path, { signal: controller.signal }).catch((error) => {
+  await request("DELETE", path, { signal: controller.signal }).catch((error) => {
     byId("cancel").hidden = controller.signal.aborted;
     run.connection("lost", `Not cancelled: ${error.message}`);
   });
 }
 
-/** Show nothing. */
-export function rest() {
-  leave();
+/** Show no run. */
+export function reset() {
+  close();
   recent.mark(null);
-  run.begin("Nothing has been asked yet.", "");
+  run.clear("No run yet.", "");
 }
 
-function leave() {
+function close() {
   current?.controller.abort();
   current = null;
   byId("cancel").hidden = true;
 }
 
-function enter(runId, text, controller = new AbortController()) {
-  leave();
+function open(runId, text, controller = new AbortController()) {
+  close();
   current = { runId, controller };
   const hash = runId === null ? "" : `#run=${runId}`;
   if (location.hash !== hash) history.pushState(null, "", location.pathname + hash);
-  run.begin(text);
+  run.clear(text);
   if (runId !== null) run.name(runId);
   recent.mark(runId);
   recent.refresh();
@@ -109,18 +109,19 @@ function enter(runId, text, controller = new AbortController()) {
   return current;
 }
 
-function read(doing, first) {
-  const watched = first !== null || offers(EVENTS);
-  return until(doing, (signal) => (watched ? hear : poll)(doing.runId, signal, first)).catch(() => {}); // it is said
+function followRun(opened, first) {
+  const streamed = first !== null || offers(EVENTS);
+  const work = (signal) => (streamed ? readEvents : poll)(opened.runId, signal, first);
+  return perform(opened, work).catch(() => {}); // the error is shown already
 }
 
-/** Do something to its end, unless it is left before; say why it fails. */
-async function until({ controller: { signal } }, work) {
+/** Do the work of what is shown, unless it is closed before, and show the error if it fails. */
+async function perform({ controller: { signal } }, work) {
   try {
     await work(signal);
   } catch (error) {
     if (signal.aborted) return;
-    run.over("failed", error.message);
+    run.finish("failed", error.message);
     throw error;
   } finally {
     if (!signal.aborted) {
@@ -130,18 +131,18 @@ async function until({ controller: { signal } }, work) {
   }
 }
 
-async function hear(runId, signal, first) {
+async function readEvents(runId, signal, first) {
   let last = null;
-  let open = false;
+  let connected = false;
   let losses = 0;
-  const resume = (after) => ask("GET", `runs/${runId}/events`, {
-    signal, patience, headers: after > 0 ? { "Last-Event-ID": String(after) } : {},
+  const resume = (after) => request("GET", `runs/${runId}/events`, {
+    signal, timeout, headers: after > 0 ? { "Last-Event-ID": String(after) } : {},
   });
   await follow({
-    first, resume: runId !== null && offers(EVENTS) ? resume : null, patience, signal,
-    hear: {
+    first, resume: runId !== null && offers(EVENTS) ? resume : null, timeout, signal,
+    on: {
       opened(after) {
-        open = true;
+        connected = true;
         if (losses === 0) {
           run.connection("live", "Live");
           return;
@@ -151,45 +152,45 @@ async function hear(runId, signal, first) {
       },
       frame(frame) {
         last = frame.event ?? last;
-        run.hear(frame);
+        run.receive(frame);
       },
       lost(after) {
-        const said = `Connection lost after event ${after}`;
-        run.connection("lost", `${said}, trying again`, open ? said : undefined);
-        losses += open ? 1 : 0;
-        open = false;
+        const message = `Connection lost after event ${after}`;
+        run.connection("lost", `${message}, trying again`, connected ? message : undefined);
+        losses += connected ? 1 : 0;
+        connected = false;
       },
     },
   });
   run.connection("", losses === 0 ? "" : `The connection was lost and resumed ${losses === 1 ? "once" : `${losses} times`}`);
-  if (!LAST.has(last)) run.over("failed", "The events of this run are no longer stored");
+  if (!TERMINAL.has(last)) run.finish("failed", "The events of this run are no longer stored");
 }
 
 async function poll(runId, signal) {
   for (;;) {
     try {
-      const record = await askJson("GET", `runs/${runId}`, { signal, patience });
+      const record = await requestJson("GET", `runs/${runId}`, { signal, timeout });
       run.connection("", "");
       if (record.completed_at !== null) {
-        settle(record);
+        showRecord(record);
         return;
       }
       run.state("working", record.status === "accepted" ? "Waiting to start" : "Running");
     } catch (error) {
-      if (signal.aborted || !passes(error)) throw error;
+      if (signal.aborted || !isTransient(error)) throw error;
       run.connection("lost", "Connection lost, trying again");
     }
-    await pause(POLL, signal);
+    await delay(POLL, signal);
   }
 }
 
-function settle({ status, output, error }) {
-  run.over(status, run.ENDS[status]);
+function showRecord({ status, output, error }) {
+  run.finish(status, run.ENDS[status]);
   if (status === "completed") run.outcome("Output", output);
   if (error !== null) run.outcome("Error", error);
 }
 
-function show(command) {
+function showCommand(command) {
   byId("command").hidden = false;
   byId("curl").textContent = command;
   byId("copy").textContent = "Copy";

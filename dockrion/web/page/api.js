@@ -1,10 +1,10 @@
-// Asking the service, with a key or token where it wants one.
+// Requests to the service, with an API key or token where it requires one.
 
-const KEPT = "dockrion.credential"; // in the session storage: of this tab, until it is closed
+const STORAGE_KEY = "dockrion.credential"; // in the session storage, which belongs to this tab until it is closed
 const KEY_HEADER = /ApiKey header="([^"]+)"/;
 
-/** The service's answer was an error. */
-export class Refused extends Error {
+/** An error response of the service. */
+export class HttpError extends Error {
   constructor(status, { error, code, details }) {
     super(error ?? `the service answered ${status}`);
     this.status = status;
@@ -13,51 +13,51 @@ export class Refused extends Error {
   }
 }
 
-/** What is sent to prove who asks: `{header, scheme, secret}`, or null. */
+/** Return the credential to send, `{header, scheme, secret}`, or null. */
 export function credential() {
-  return JSON.parse(sessionStorage.getItem(KEPT));
+  return JSON.parse(sessionStorage.getItem(STORAGE_KEY));
 }
 
-export function forget() {
-  sessionStorage.removeItem(KEPT);
+export function clearCredential() {
+  sessionStorage.removeItem(STORAGE_KEY);
 }
 
-let unlock = null;
-let unlocking = null; // one dialog for all requests that need it
+let promptForKey = null;
+let prompting = null; // one dialog for all requests that wait for a key
 
-/** Set what asks the person for a key: it gets the header and whether one was refused, and returns it. */
-export function onLocked(asking) {
-  unlock = asking;
+/** Set the function that asks the user for a key: it gets the header's name and whether a key was rejected. */
+export function onUnauthorized(prompt) {
+  promptForKey = prompt;
 }
 
 /**
- * Send a request, and return the response.
+ * Send a request, and return the response once its head has arrived.
  *
- * `patience` is how many milliseconds its head may take. Throws `Refused` for an error, and
- * another `Error` where there is no answer.
+ * `timeout` is how many milliseconds that may take. Throws `HttpError` for an error response, and
+ * another `Error` if there is no response.
  */
-export async function ask(method, path, { body, headers = {}, signal, patience } = {}) {
+export async function request(method, path, { body, headers = {}, signal, timeout } = {}) {
   for (;;) {
     const sent = credential();
-    const proof = sent === null ? {} : { [sent.header]: sent.scheme + sent.secret };
+    const authorization = sent === null ? {} : { [sent.header]: sent.scheme + sent.secret };
     const type = body === undefined ? {} : { "Content-Type": "application/json" };
-    const response = await headOf(address(path), patience, signal, {
-      method, body, cache: "no-store", headers: { ...headers, ...type, ...proof },
+    const response = await fetchHead(address(path), timeout, signal, {
+      method, body, cache: "no-store", headers: { ...headers, ...type, ...authorization },
     });
     if (response.ok) return response;
-    const refused = new Refused(response.status, await response.json().catch(() => ({})));
-    if (response.status !== 401) throw refused;
-    await unlocked(response.headers.get("WWW-Authenticate") ?? "", sent);
+    const error = new HttpError(response.status, await response.json().catch(() => ({})));
+    if (response.status !== 401) throw error;
+    await newCredential(response.headers.get("WWW-Authenticate") ?? "", sent);
   }
 }
 
-export async function askJson(method, path, options) {
-  return (await ask(method, path, options)).json();
+export async function requestJson(method, path, options) {
+  return (await request(method, path, options)).json();
 }
 
-async function headOf(url, patience, signal, options) {
+async function fetchHead(url, timeout, signal, options) {
   const late = new AbortController();
-  const timer = patience === undefined ? undefined : setTimeout(() => late.abort(), patience);
+  const timer = timeout === undefined ? undefined : setTimeout(() => late.abort(), timeout);
   try {
     return await fetch(url, { ...options, signal: AbortSignal.any([late.signal, ...(signal ? [signal] : [])]) });
   } catch (error) {
@@ -67,32 +67,32 @@ async function headOf(url, patience, signal, options) {
   }
 }
 
-let ahead = 0;
+let offset = 0;
 
 /** Return by how many milliseconds the service's clock is ahead of this one. */
-export function clockAhead() {
-  return ahead;
+export function clockOffset() {
+  return offset;
 }
 
-/** Compare the clocks: they agree, unless the service answered before it was asked or after its answer was here. */
+/** Measure the offset: it is 0 unless the service's time is before the request or after the response. */
 export async function compareClocks() {
-  const asked = Date.now();
-  const { timestamp } = await askJson("GET", "health");
-  const answered = Date.parse(timestamp);
-  ahead = Math.max(answered - Date.now(), Math.min(0, answered - asked));
+  const sentAt = Date.now();
+  const { timestamp } = await requestJson("GET", "health");
+  const answeredAt = Date.parse(timestamp);
+  offset = Math.max(answeredAt - Date.now(), Math.min(0, answeredAt - sentAt));
 }
 
-/** Return where a path of the service is, whatever it is served under. */
+/** Return the URL of a path of the service, which may be served under a prefix. */
 export function address(path) {
   return new URL(path, document.baseURI.split("#")[0]).href;
 }
 
-async function unlocked(challenge, sent) {
+async function newCredential(challenge, sent) {
   if (credential()?.secret !== sent?.secret) return; // another request has just got one
   const key = KEY_HEADER.exec(challenge);
-  const place = key ? { header: key[1], scheme: "" } : { header: "Authorization", scheme: "Bearer " };
-  unlocking ??= unlock(place.header, sent !== null)
-    .then((secret) => sessionStorage.setItem(KEPT, JSON.stringify({ ...place, secret })))
-    .finally(() => (unlocking = null));
-  await unlocking;
+  const carrier = key ? { header: key[1], scheme: "" } : { header: "Authorization", scheme: "Bearer " };
+  prompting ??= promptForKey(carrier.header, sent !== null)
+    .then((secret) => sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ ...carrier, secret })))
+    .finally(() => (prompting = null));
+  await prompting;
 }

@@ -1,53 +1,53 @@
-// The page: learns what the service is and offers, and connects what is on it.
+// The page: finds out what the service offers, and connects the page's parts.
 
-import { Refused, askJson, compareClocks, credential, forget, onLocked } from "./api.js";
+import { HttpError, clearCredential, compareClocks, credential, onUnauthorized, requestJson } from "./api.js";
+import * as actions from "./actions.js";
 import { byId } from "./dom.js";
 import * as form from "./form.js";
 import * as recent from "./recent.js";
-import * as actions from "./actions.js";
 
-const SOON = 3_000; // milliseconds until the service is asked again whether it is ready
-const LATER = 30_000;
-const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
+const RETRY = 3_000; // milliseconds until readiness is checked again after a failure
+const RECHECK = 30_000;
+const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
 const ENDPOINTS = { stream: "POST /invoke/stream", start: "POST /runs", invoke: "POST /invoke" };
 
-const ask = byId("ask");
-const door = byId("door");
-const keyButton = byId("forget");
+const requestForm = byId("request");
+const signIn = byId("sign-in");
+const keyButton = byId("key-button");
 
-onLocked((header, wasRefused) => new Promise((resolve, reject) => {
-  byId("door-header").textContent = `It is sent as ${header}.`;
-  byId("door-problem").textContent = wasRefused ? "The service does not take this one, or no longer." : "";
+onUnauthorized((header, wasRejected) => new Promise((resolve, reject) => {
+  byId("sign-in-header").textContent = `It is sent in the ${header} header.`;
+  byId("sign-in-problem").textContent = wasRejected ? "The key or token was rejected, or has expired." : "";
   byId("key").value = "";
-  door.returnValue = "";
-  door.addEventListener("close", () => {
-    if (door.returnValue === "enter") resolve(byId("key").value.trim());
-    else reject(new Refused(401, { error: "This needs a key or token.", code: "AUTH_ERROR" }));
+  signIn.returnValue = "";
+  signIn.addEventListener("close", () => {
+    if (signIn.returnValue === "enter") resolve(byId("key").value.trim());
+    else reject(new HttpError(401, { error: "An API key or token is required.", code: "AUTH_ERROR" }));
     showKeyButton();
   }, { once: true });
-  door.showModal();
+  signIn.showModal();
 }));
 
 keyButton.addEventListener("click", () => {
-  forget();
+  clearCredential();
   location.reload();
 });
 
-ask.addEventListener("submit", async (event) => {
+requestForm.addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = form.body();
-  if (body === null || ask.ariaBusy === "true") return;
-  ask.ariaBusy = "true";
+  if (body === null || requestForm.ariaBusy === "true") return;
+  requestForm.ariaBusy = "true";
   try {
     await actions[event.submitter.value](body);
   } catch (error) {
-    form.refuse(error.message, error.details);
+    form.showProblem(error.message, error.details);
   }
-  ask.ariaBusy = "false";
+  requestForm.ariaBusy = "false";
 });
 
 byId("skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address names the run that is shown
+  event.preventDefault(); // the URL's fragment names the run that is shown
   byId("run").focus();
 });
 
@@ -59,11 +59,11 @@ byId("copy").addEventListener("click", async ({ target }) => {
   target.textContent = await copied.then(() => "Copied", () => "Selected: press Ctrl-C");
 });
 
-window.addEventListener("popstate", open);
+window.addEventListener("popstate", showRunInUrl);
 
-function open() {
+function showRunInUrl() {
   const runId = RUN.exec(location.hash)?.[1];
-  if (runId === undefined) actions.rest();
+  if (runId === undefined) actions.reset();
   else actions.watch(runId);
 }
 
@@ -72,39 +72,39 @@ function showKeyButton() {
   keyButton.textContent = credential() === null ? "Enter a key" : "Forget the key";
 }
 
-async function tellReadiness() {
-  const said = byId("readiness");
-  let pause = SOON;
+async function checkReadiness() {
+  const readiness = byId("readiness");
+  let wait = RETRY;
   try {
-    await askJson("GET", "ready");
-    pause = LATER;
-    said.textContent = "Ready";
+    await requestJson("GET", "ready");
+    wait = RECHECK;
+    readiness.textContent = "Ready";
   } catch (error) {
-    said.textContent = error instanceof Refused ? `Not ready: ${error.message}` : "Not reachable";
+    readiness.textContent = error instanceof HttpError ? `Not ready: ${error.message}` : "Not reachable";
   }
-  said.className = pause === LATER ? "ready" : "not-ready";
-  setTimeout(tellReadiness, pause);
+  readiness.className = wait === RECHECK ? "ready" : "not-ready";
+  setTimeout(checkReadiness, wait);
 }
 
-async function begin() {
-  const info = await askJson("GET", "info");
+async function start() {
+  const info = await requestJson("GET", "info");
   document.title = info.agent.name;
   byId("agent").textContent = info.agent.name;
   byId("description").textContent = info.agent.description ?? "";
   byId("version").textContent = info.version;
   if (info.auth_enabled) showKeyButton();
-  actions.learn(info);
-  for (const button of ask.querySelectorAll("button[type=submit]")) {
+  actions.configure(info);
+  for (const button of requestForm.querySelectorAll("button[type=submit]")) {
     button.hidden = !actions.offers(ENDPOINTS[button.value]);
   }
-  ask.querySelector("button[type=submit]:not([hidden])").classList.add("main");
+  requestForm.querySelector("button[type=submit]:not([hidden])").classList.add("main");
   await compareClocks();
-  const schema = await askJson("GET", "schema").catch((error) => ({ error }));
+  const schema = await requestJson("GET", "schema").catch((error) => ({ error }));
   form.show(schema.input_schema ?? null);
-  if (schema.error) form.refuse(`The form is not known: ${schema.error.message}`);
-  if (actions.offers("GET /runs")) recent.begin(actions.watch);
-  open();
+  if (schema.error) form.showProblem(`The form cannot be shown: ${schema.error.message}`);
+  if (actions.offers("GET /runs")) recent.start(actions.watch);
+  showRunInUrl();
 }
 
-tellReadiness();
-begin().catch((error) => form.refuse(error.message));
+checkReadiness();
+start().catch((error) => form.showProblem(error.message));

@@ -1,8 +1,8 @@
-// The same with curl.
+// The equivalent curl command.
 
 import { address, credential } from "./api.js";
 
-/** Return a command for a shell that does what a request does. The key in it is a variable to set. */
+/** Return the shell command for a request. It reads the key from a variable. */
 export function curl(method, path, { body, streams = false } = {}) {
   const words = ["curl --fail-with-body"];
   if (streams) words.push("-N");
@@ -19,7 +19,7 @@ function quoted(text) {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Take the line ends out of JSON, which has none inside its strings. */
+/** Remove line breaks from JSON, whose strings contain none. */
 function onOneLine(json) {
   return json.trim().replace(/\s*\n\s*/g, " ");
 }

@@ -1,6 +1,6 @@
-// Elements. Whatever comes from the service only ever becomes text.
+// DOM helpers. What comes from the service is only ever inserted as text.
 
-const MOST_SHOWN = 100_000; // characters
+const MAX_TEXT = 100_000; // characters
 
 export function byId(id) {
   return document.getElementById(id);
@@ -13,35 +13,35 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Return a value as a person reads it: text as it is, anything else as JSON. */
-export function shown(value) {
+/** Return a value as readable text: strings unchanged, anything else as JSON. */
+export function displayText(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  return text.length <= MOST_SHOWN ? text : `${text.slice(0, MOST_SHOWN)}\n… ${text.length - MOST_SHOWN} more characters`;
+  return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}\n… ${text.length - MAX_TEXT} more characters`;
 }
 
-export function seconds(milliseconds) {
+export function duration(milliseconds) {
   if (milliseconds < 1000) return `${milliseconds.toFixed(0)} ms`;
   return `${(milliseconds / 1000).toFixed(milliseconds < 10_000 ? 2 : 1)} s`;
 }
 
-/** Make something to unfold, whose inside is made when somebody looks at it. */
-export function unfolding(summary, text) {
+/** Make a collapsible element, whose content is made when it is first opened. */
+export function collapsible(summary, text) {
   const details = make("details", {}, make("summary", {}, ...summary));
   details.addEventListener("toggle", () => details.append(make("pre", { textContent: text() })), { once: true });
   return details;
 }
 
-/** A list that keeps the last of what is added, and says so. */
-export class Recent {
+/** A list that keeps the last items, and notes how many there were. */
+export class RollingList {
   #list;
   #note;
-  #most;
+  #limit;
   #count = 0;
 
-  constructor(list, note, most) {
+  constructor(list, note, limit) {
     this.#list = list;
     this.#note = note;
-    this.#most = most;
+    this.#limit = limit;
   }
 
   get items() {
@@ -54,18 +54,18 @@ export class Recent {
     this.#note.hidden = true;
   }
 
-  /** Add what `make` makes of each value, but of none that would be dropped at once. */
-  add(values, make) {
+  /** Add an item for each value, except those that would be dropped at once. */
+  add(values, makeItem) {
     this.#count += values.length;
-    this.#list.append(...values.slice(-this.#most).map(make));
-    while (this.#list.childElementCount > this.#most) this.#list.firstElementChild.remove();
-    this.#note.hidden = this.#count <= this.#most;
-    this.#note.textContent = `The last ${this.#most} of ${this.#count}.`;
+    this.#list.append(...values.slice(-this.#limit).map(makeItem));
+    while (this.#list.childElementCount > this.#limit) this.#list.firstElementChild.remove();
+    this.#note.hidden = this.#count <= this.#limit;
+    this.#note.textContent = `The last ${this.#limit} of ${this.#count}.`;
   }
 }
 
-/** Change a scrolling element, staying at its end if that is what was seen. */
-export function atItsEnd(element, change) {
+/** Change a scrolling element; if it is scrolled to its end, keep it there. */
+export function keepAtEnd(element, change) {
   const wasAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
   change();
   if (wasAtEnd) element.scrollTop = element.scrollHeight;

@@ -1,4 +1,4 @@
-// What is sent: a form made from `io_schema.input` and an editor for its JSON, each kept in step with the other.
+// The request body: a form made from `io_schema.input`, and a JSON editor, kept in sync with each other.
 
 import { byId, make } from "./dom.js";
 import { field } from "./fields.js";
@@ -12,38 +12,38 @@ const NOT_JSON = "This is not valid JSON: ";
 
 let root = null;
 
-/** Make the form of a schema, or of none. */
+/** Make the form for a schema, null for none. */
 export function show(schema) {
-  const begun = schema === null ? {} : initial(schema, schema);
+  const value = schema === null ? {} : initial(schema, schema);
   root = schema === null ? null : field(schema, {
     label: schema.title ?? "Input", path: "$", required: true, root: schema, depth: 0, changed: write,
   });
-  root?.set(begun);
+  root?.set(value);
   fields.replaceChildren(...(root === null ? [] : [root.element]));
-  payload.value = JSON.stringify(begun ?? null, null, 2);
+  payload.value = JSON.stringify(value ?? null, null, 2);
   editor.open = fields.querySelector("input, textarea, select, button") === null;
 }
 
-/** Return the body to send, or null, and say why, where it is not JSON. */
+/** Return the body to send, or null after showing why it is not JSON. */
 export function body() {
-  say([]);
+  showParts([]);
   return read() ? payload.value : null;
 }
 
-/** Say what is wrong: a sentence, and where the service named places, those. */
-export function refuse(message, details) {
-  const places = Array.isArray(details) ? details : [];
-  say([
+/** Show an error and, if the service lists violations in `details`, those. */
+export function showProblem(message, details) {
+  const violations = Array.isArray(details) ? details : [];
+  showParts([
     make("p", { textContent: message }),
-    make("ul", {}, ...places.map(({ path, message }) => make("li", {}, make("code", { textContent: path }), ` ${message}`))),
+    make("ul", {}, ...violations.map(({ path, message }) => make("li", {}, make("code", { textContent: path }), ` ${message}`))),
   ]);
-  const wrong = new Set(places.map(({ path }) => path));
-  const controls = [...fields.querySelectorAll("[data-path]")].filter((control) => wrong.has(control.dataset.path));
+  const invalid = new Set(violations.map(({ path }) => path));
+  const controls = [...fields.querySelectorAll("[data-path]")].filter((control) => invalid.has(control.dataset.path));
   for (const control of controls) control.setAttribute("aria-invalid", "true");
   controls[0]?.focus();
 }
 
-function say(parts) {
+function showParts(parts) {
   problem.replaceChildren(...parts);
   for (const control of fields.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
 }
@@ -53,19 +53,19 @@ function write() {
   read();
 }
 
-/** Read the editor; return whether it is JSON. */
+/** Read the editor, and return whether it contains JSON. */
 function read() {
-  let why = "";
+  let problemText = "";
   try {
     const value = JSON.parse(payload.value);
     if (document.activeElement === payload) root?.set(value);
   } catch (error) {
-    why = NOT_JSON + error.message;
+    problemText = NOT_JSON + error.message;
     editor.open = true;
   }
-  byId("payload-problem").textContent = why;
-  payload.setAttribute("aria-invalid", String(why !== ""));
-  return why === "";
+  byId("payload-problem").textContent = problemText;
+  payload.setAttribute("aria-invalid", String(problemText !== ""));
+  return problemText === "";
 }
 
 payload.addEventListener("input", read);

@@ -1,33 +1,33 @@
-// The raw frames of the stream, beside what is made of them.
+// The list of the stream's raw frames.
 
-import { atItsEnd, byId, make, Recent, unfolding } from "./dom.js";
+import { byId, collapsible, keepAtEnd, make, RollingList } from "./dom.js";
 
-const MOST = 500;
-const MOST_IN_LINE = 200; // characters
-const place = byId("frames").querySelector(".scroll");
-const shownFrames = new Recent(place.querySelector("ol"), byId("frames").querySelector(".count"), MOST);
+const MAX_FRAMES = 500;
+const MAX_LINE = 200; // characters
+const scroller = byId("frames").querySelector(".scroll");
+const shownFrames = new RollingList(scroller.querySelector("ol"), byId("frames").querySelector(".count"), MAX_FRAMES);
 
 export function clear() {
   shownFrames.clear();
 }
 
-/** Add frames, and in their place what happened to the connection: `{said}`. */
+/** Add frames, and between them notes about the connection: `{note}`. */
 export function add(batch) {
-  atItsEnd(place, () => shownFrames.add(batch, row));
+  keepAtEnd(scroller, () => shownFrames.add(batch, row));
 }
 
 function row(frame) {
-  if (frame.said !== undefined) return make("li", { className: "said", textContent: frame.said });
+  if (frame.note !== undefined) return make("li", { className: "connection-note", textContent: frame.note });
   const summary = [
     make("span", { className: "sequence", textContent: frame.id ?? "–" }),
     make("span", { className: "type", textContent: frame.event ?? "" }),
     make("span", { className: "line", textContent: line(frame) }),
   ];
-  return make("li", {}, unfolding(summary, () => frame.raw));
+  return make("li", {}, collapsible(summary, () => frame.raw));
 }
 
 function line(frame) {
-  if (frame.event === null) return frame.raw.slice(0, MOST_IN_LINE);
+  if (frame.event === null) return frame.raw.slice(0, MAX_LINE);
   const { id, type, run_id, sequence, timestamp, ...own } = frame.data ?? {};
-  return JSON.stringify(own).slice(0, MOST_IN_LINE);
+  return JSON.stringify(own).slice(0, MAX_LINE);
 }

@@ -1,23 +1,23 @@
-// The list of recent runs, each to be opened.
+// The list of recent runs, which opens them.
 
-import { askJson } from "./api.js";
+import { requestJson } from "./api.js";
 import { byId, make } from "./dom.js";
 
-const MOST = 20;
+const MAX_RUNS = 20;
 const list = byId("runs");
 
 let open = () => {};
 let current = null;
 
-/** Show the list from now on; `opening` gets the id of a run to open. */
-export function begin(opening) {
-  open = opening;
+/** Show the list; `openRun` gets the id of a run that is chosen. */
+export function start(openRun) {
+  open = openRun;
   byId("recent").hidden = false;
   byId("refresh").addEventListener("click", refresh);
   return refresh();
 }
 
-/** Mark the run that is shown, null for none. */
+/** Mark the run that is displayed, null for none. */
 export function mark(runId) {
   current = runId;
   for (const button of list.querySelectorAll("button")) {
@@ -25,10 +25,10 @@ export function mark(runId) {
   }
 }
 
-/** Ask for the runs there are, where the list is shown; one that cannot be got leaves what there was. */
+/** Reload the list, if it is shown; after an error it stays as it is. */
 export async function refresh() {
   if (byId("recent").hidden) return;
-  const listing = await askJson("GET", `runs?limit=${MOST}`).catch(() => null);
+  const listing = await requestJson("GET", `runs?limit=${MAX_RUNS}`).catch(() => null);
   if (listing === null) return;
   byId("no-runs").hidden = listing.items.length > 0;
   list.replaceChildren(...listing.items.map((run) => make("li", {}, row(run))));

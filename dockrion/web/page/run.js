@@ -1,33 +1,33 @@
-// A run as it is seen. What is heard is drawn in the next animation frame, however much it is.
+// The display of a run. Frames that arrive are drawn in the next animation frame, however many there are.
 
-import { clockAhead } from "./api.js";
-import { atItsEnd, byId, make, Recent, seconds, shown, unfolding } from "./dom.js";
+import { clockOffset } from "./api.js";
+import { byId, collapsible, displayText, duration, keepAtEnd, make, RollingList } from "./dom.js";
 import * as frames from "./frames.js";
 import * as timeline from "./timeline.js";
 
-const MOST_AT_ONCE = 2000; // frames drawn in one animation frame
-const MOST_EVENTS = 200;
-const MOST_BARS = 50;
+const MAX_BATCH = 2000; // frames drawn in one animation frame
+const MAX_EVENTS = 200;
+const MAX_BARS = 50;
 const TICK = 200; // milliseconds
 
-/** How a run that is over is called, by its status. */
+/** The text for a finished run, by its status. */
 export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cancelled" };
 
 const eventsPart = byId("events");
-const events = new Recent(eventsPart.querySelector("ol"), eventsPart.querySelector(".note"), MOST_EVENTS);
+const events = new RollingList(eventsPart.querySelector("ol"), eventsPart.querySelector(".note"), MAX_EVENTS);
 const bars = new Map(); // a progress bar for each step
 
-let waiting = []; // frames heard and not yet drawn
+let pending = []; // frames received and not yet drawn
 let drawing = false;
-let liveFrom = 0; // what happened before is a replay
-let began = null;
-let ticking = null;
+let liveFrom = 0; // earlier events are a replay, whose latency means nothing
+let startedAt = null;
+let ticker = null;
 
-/** Begin with nothing; `text` says what is being done. */
-export function begin(text, kind = "working") {
-  waiting = [];
+/** Clear the display; `text` is the new status. */
+export function clear(text, kind = "working") {
+  pending = [];
   liveFrom = 0;
-  began = null;
+  startedAt = null;
   bars.clear();
   byId("progress").querySelector("ul").replaceChildren();
   byId("words").replaceChildren();
@@ -36,59 +36,59 @@ export function begin(text, kind = "working") {
   frames.clear();
   for (const id of ["facts", "gap", "progress", "text", "events", "outcome"]) byId(id).hidden = true;
   for (const fact of byId("facts").querySelectorAll("dd")) fact.textContent = "–";
-  clearInterval(ticking);
+  clearInterval(ticker);
   state(kind, text);
   connection("", "");
 }
 
-/** Say which run this is. */
+/** Show the run's id. */
 export function name(runId) {
   byId("facts").hidden = false;
   byId("run-id").textContent = runId;
 }
 
-/** Say how the run is. */
+/** Show the run's status. */
 export function state(kind, text) {
   byId("status").className = kind;
   byId("status").textContent = text;
 }
 
-/** Say how the connection is, and beside the frames, when that matters. */
-export function connection(kind, text, said) {
+/** Show the state of the connection, and a note among the frames if there is one. */
+export function connection(kind, text, note) {
   byId("connection").className = kind;
   byId("connection").textContent = text;
-  if (said !== undefined) hear({ said });
+  if (note !== undefined) receive({ note });
 }
 
-/** Take what happened until now for a replay, which is not late. */
+/** Treat events up to now as a replay. */
 export function replay() {
-  liveFrom = Date.now() + clockAhead();
+  liveFrom = Date.now() + clockOffset();
 }
 
-/** Take a frame of the stream. */
-export function hear(frame) {
-  waiting.push({ ...frame, heard: Date.now() + clockAhead() });
+/** Queue a frame of the stream to be drawn. */
+export function receive(frame) {
+  pending.push({ ...frame, receivedAt: Date.now() + clockOffset() });
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(draw);
 }
 
-/** Say that the run is over, after all that was heard of it. */
-export function over(kind, text) {
-  while (waiting.length > 0) draw();
+/** Draw what is pending, then show that the run is over. */
+export function finish(kind, text) {
+  while (pending.length > 0) draw();
   end(kind, text);
 }
 
-/** Show what came of it. */
+/** Show the run's output or error. */
 export function outcome(title, value) {
   byId("outcome").hidden = false;
   byId("outcome-title").textContent = title;
-  byId("outcome").querySelector("pre").textContent = shown(value);
+  byId("outcome").querySelector("pre").textContent = displayText(value);
 }
 
 function draw() {
-  const batch = waiting.splice(0, MOST_AT_ONCE);
-  drawing = waiting.length > 0;
+  const batch = pending.splice(0, MAX_BATCH);
+  drawing = pending.length > 0;
   if (drawing) requestAnimationFrame(draw);
   const of = (...types) => batch.filter(({ id, event }) => id !== null && types.includes(event)).map(({ data }) => data);
 
@@ -98,28 +98,28 @@ function draw() {
   if (sequences.length > 0) measure(sequences.at(-1));
   write(of("token"));
   of("progress").forEach(progress);
-  timeline.add(of("step"), began);
-  unfold(batch.filter(({ event }) => event === "checkpoint" || event?.startsWith("custom:")));
-  batch.filter(({ event }) => event === "gap").forEach(lost);
-  of("complete", "error", "cancelled").forEach(finish);
+  timeline.add(of("step"), startedAt);
+  addEvents(batch.filter(({ event }) => event === "checkpoint" || event?.startsWith("custom:")));
+  batch.filter(({ event }) => event === "gap").forEach(showGap);
+  of("complete", "error", "cancelled").forEach(showOutcome);
 }
 
 function start(started) {
-  began = Date.parse(started.timestamp);
+  startedAt = Date.parse(started.timestamp);
   state("working", "Running");
   tick();
-  ticking = setInterval(tick, TICK);
+  ticker = setInterval(tick, TICK);
 }
 
 function tick() {
-  byId("time").textContent = seconds(Math.max(Date.now() + clockAhead() - began, 0));
+  byId("time").textContent = duration(Math.max(Date.now() + clockOffset() - startedAt, 0));
 }
 
-function measure({ id, data, heard }) {
+function measure({ id, data, receivedAt }) {
   byId("sequence").textContent = id;
-  const sent = Date.parse(data.timestamp);
-  if (sent < liveFrom) return;
-  byId("latency").textContent = seconds(Math.max(heard - sent, 0));
+  const sentAt = Date.parse(data.timestamp);
+  if (sentAt < liveFrom) return;
+  byId("latency").textContent = duration(Math.max(receivedAt - sentAt, 0));
 }
 
 function write(tokens) {
@@ -127,24 +127,24 @@ function write(tokens) {
   const words = byId("words");
   if (byId("text").hidden) {
     byId("text").hidden = false;
-    byId("first-token").textContent = began === null ? "–" : seconds(Date.parse(tokens[0].timestamp) - began);
+    byId("first-token").textContent = startedAt === null ? "–" : duration(Date.parse(tokens[0].timestamp) - startedAt);
   }
-  atItsEnd(words, () => words.append(tokens.map(({ content }) => content).join("")));
+  keepAtEnd(words, () => words.append(tokens.map(({ content }) => content).join("")));
 }
 
 function progress({ step, progress, message }) {
   byId("progress").hidden = false;
   const bar = bars.get(step) ?? newBar(step);
   bar.meter.value = progress;
-  bar.said.textContent = [`${Math.floor(progress * 100)} %`, message].filter(Boolean).join(", ");
+  bar.text.textContent = [`${Math.floor(progress * 100)} %`, message].filter(Boolean).join(", ");
 }
 
 function newBar(step) {
-  const bar = { meter: make("progress", { max: 1, ariaLabel: step }), said: make("span", { className: "note" }) };
-  bar.item = make("li", {}, make("span", { className: "name", textContent: step }), bar.said, bar.meter);
+  const bar = { meter: make("progress", { max: 1, ariaLabel: step }), text: make("span", { className: "note" }) };
+  bar.item = make("li", {}, make("span", { className: "name", textContent: step }), bar.text, bar.meter);
   byId("progress").querySelector("ul").append(bar.item);
   bars.set(step, bar);
-  if (bars.size > MOST_BARS) {
+  if (bars.size > MAX_BARS) {
     const [[oldest, { item }]] = bars;
     bars.delete(oldest);
     item.remove();
@@ -152,7 +152,7 @@ function newBar(step) {
   return bar;
 }
 
-function unfold(batch) {
+function addEvents(batch) {
   if (batch.length === 0) return;
   eventsPart.hidden = false;
   events.add(batch, ({ id, event, data }) => {
@@ -163,30 +163,30 @@ function unfold(batch) {
       make("span", { className: "type", textContent: isCheckpoint ? "checkpoint" : event.slice("custom:".length) }),
       make("span", { className: "line", textContent: isCheckpoint ? own.name : "" }),
     ];
-    return make("li", {}, unfolding(summary, () => shown(isCheckpoint ? own.data : own)));
+    return make("li", {}, collapsible(summary, () => displayText(isCheckpoint ? own.data : own)));
   });
 }
 
-function lost({ data }) {
+function showGap({ data }) {
   byId("gap").hidden = false;
   byId("gap").textContent =
-    `Events ${data.requested} to ${data.first_available - 1} are no longer stored; what is shown goes on at ${data.first_available}.`;
+    `Events ${data.requested} to ${data.first_available - 1} are no longer stored; the display continues at ${data.first_available}.`;
 }
 
-function finish(last) {
+function showOutcome(last) {
   if (last.type === "complete") {
     end("completed", ENDS.completed);
     outcome("Output", last.output);
   } else if (last.type === "error") {
     end("failed", `${ENDS.failed}: ${last.code}`);
-    outcome("Error", last.details == null ? last.error : `${last.error}\n${shown(last.details)}`);
+    outcome("Error", last.details == null ? last.error : `${last.error}\n${displayText(last.details)}`);
   } else {
     end("cancelled", last.reason ? `${ENDS.cancelled}: ${last.reason}` : ENDS.cancelled);
   }
-  if (began !== null) byId("time").textContent = seconds(Date.parse(last.timestamp) - began);
+  if (startedAt !== null) byId("time").textContent = duration(Date.parse(last.timestamp) - startedAt);
 }
 
 function end(kind, text) {
-  clearInterval(ticking);
+  clearInterval(ticker);
   state(kind, text);
 }

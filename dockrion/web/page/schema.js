@@ -1,28 +1,28 @@
-// What a JSON Schema says to who fills in a form.
+// What the form needs of a JSON Schema.
 
-export const MOST_DEEP = 8; // what is nested more deeply is written as JSON
+export const MAX_DEPTH = 8; // deeper levels are edited as JSON
 
-/** Return what a field begins with: its default, or the least there has to be. */
+/** Return the initial value of a field: its default, or the smallest valid shape. */
 export function initial(schema, root, required = true, depth = 0) {
   const { kind, schema: known } = kindOf(schema, root);
   if (known.default !== undefined) return known.default;
-  if (!required || depth > MOST_DEEP) return undefined;
+  if (!required || depth > MAX_DEPTH) return undefined;
   if (kind === "object") {
     const needed = new Set(known.required);
-    const begun = Object.entries(known.properties).map(([name, part]) => [
+    const entries = Object.entries(known.properties).map(([name, part]) => [
       name, initial(part, root, needed.has(name), depth + 1),
     ]);
-    return Object.fromEntries(begun.filter(([, value]) => value !== undefined));
+    return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
   }
   return { string: "", flag: false, array: [] }[kind] ?? known.const;
 }
 
-/** Return what kind of field a schema needs, and the schema with its references followed. */
+/** Return the kind of field for a schema, and the schema with its references resolved. */
 export function kindOf(reference, root, hops = 0) {
   const schema = resolved(reference, root);
-  if (schema === null || typeof schema !== "object" || hops > MOST_DEEP) return { kind: "json", schema: {} };
+  if (schema === null || typeof schema !== "object" || hops > MAX_DEPTH) return { kind: "json", schema: {} };
   const { anyOf, ...rest } = schema;
-  const branches = (anyOf ?? []).filter((branch) => branch.type !== "null"); // a null is what is left out
+  const branches = (anyOf ?? []).filter((branch) => branch.type !== "null"); // null is an omitted value
   if (branches.length === 1) return kindOf({ ...branches[0], ...rest }, root, hops + 1);
   const types = [schema.type].flat().filter((type) => type !== "null");
   const [type] = types;
@@ -37,21 +37,21 @@ export function kindOf(reference, root, hops = 0) {
   return { kind: "json", schema };
 }
 
-/** Follow references inside the whole schema (RFC 6901, "JSON Pointer"); others lead nowhere. */
+/** Follow references inside the whole schema (RFC 6901, "JSON Pointer"); others cannot be resolved. */
 function resolved(schema, root) {
-  let found = schema;
-  for (let hops = 0; typeof found?.$ref === "string" && hops < MOST_DEEP; hops += 1) {
-    const { $ref: reference, ...own } = found;
+  let current = schema;
+  for (let hops = 0; typeof current?.$ref === "string" && hops < MAX_DEPTH; hops += 1) {
+    const { $ref: reference, ...own } = current;
     if (!/^#(\/|$)/.test(reference)) return null;
     const target = decodeURIComponent(reference).split("/").slice(1)
       .reduce((part, key) => part?.[key.replaceAll("~1", "/").replaceAll("~0", "~")], root);
     if (target === null || typeof target !== "object") return null;
-    found = { ...target, ...own };
+    current = { ...target, ...own };
   }
-  return found;
+  return current;
 }
 
-/** Return the description of a schema and its bounds, as sentences. */
+/** Return the description and bounds of a schema as sentences. */
 export function described(schema) {
   const { minimum: low, maximum: high, minLength: short, maxLength: long } = schema;
   const range = (from, to, what) => {

@@ -1,79 +1,79 @@
-// Reading the events of a run (WHATWG HTML, 9.2, "Server-sent events") until the last of them.
+// Reads the events of a run (WHATWG HTML, 9.2, "Server-sent events") up to the last one.
 
-import { Refused } from "./api.js";
+import { HttpError } from "./api.js";
 
-const LAST = new Set(["complete", "error", "cancelled", "gone"]);
-const GOES_ON = new Set(["timeout", "auth_expired"]); // the connection's end, not a loss of it
-const PASSING = new Set([429, 500, 502, 503, 504]);
-const FIRST_PAUSE = 500; // milliseconds, doubled after each failure
-const LONGEST_PAUSE = 15_000;
+const FINAL = new Set(["complete", "error", "cancelled", "gone"]);
+const RECONNECT = new Set(["timeout", "auth_expired"]); // the server ends the connection, and it is not a loss
+const TRANSIENT = new Set([429, 500, 502, 503, 504]);
+const FIRST_DELAY = 500; // milliseconds, doubled after each failure
+const LONGEST_DELAY = 15_000;
 
-/** The connection is lost, and there is no way back to the run. */
-export class Lost extends Error {}
+/** The connection is lost, and the run cannot be resumed. */
+export class ConnectionLost extends Error {}
 
 /**
- * Hear every event of a run once and in order, resuming after what was heard whenever the connection is lost.
+ * Read every event of a run once and in order, resuming after the last one whenever the connection is lost.
  *
- * `first` is a response already there, or null; `resume(after)` asks for what comes after a sequence, null where
- * nothing can. `patience` is how many milliseconds without a byte mean that a connection is dead. `hear` has
- * `opened(after)`, `frame(frame)` and `lost(after)`.
+ * `first` is the response of a stream that is open already, or null; `resume(after)` opens a stream after a
+ * sequence, and is null where nothing can be resumed. `timeout` is how many milliseconds without a byte mean
+ * that a connection is dead. `on` has the callbacks `opened(after)`, `frame(frame)` and `lost(after)`.
  */
-export async function follow({ first, resume, patience, signal, hear }) {
+export async function follow({ first, resume, timeout, signal, on }) {
   let response = first;
   let after = 0;
   let failures = 0;
   for (;;) {
-    let goesOn = false;
+    let reconnect = false;
     try {
       response ??= await resume(after);
-      if (response.status === 204) return; // nothing will ever follow
-      hear.opened(after);
-      for await (const frame of frames(response.body, patience)) {
+      if (response.status === 204) return; // there are no more events
+      on.opened(after);
+      for await (const frame of frames(response.body, timeout)) {
         if (frame.id !== null) {
           after = frame.id;
           failures = 0;
         }
-        hear.frame(frame);
-        if (LAST.has(frame.event)) return;
-        goesOn = GOES_ON.has(frame.event);
+        on.frame(frame);
+        if (FINAL.has(frame.event)) return;
+        reconnect = RECONNECT.has(frame.event);
       }
     } catch (error) {
-      if (signal.aborted || !passes(error)) throw error;
+      if (signal.aborted || !isTransient(error)) throw error;
     }
     signal.throwIfAborted();
-    if (resume === null) throw new Lost("The connection is lost, and with it the run.");
+    if (resume === null) throw new ConnectionLost("The connection was lost, and this run cannot be resumed.");
     response = null;
-    if (goesOn) continue;
-    hear.lost(after);
-    await pause(Math.min(FIRST_PAUSE * 2 ** failures, LONGEST_PAUSE) * (0.5 + Math.random() / 2), signal);
+    if (reconnect) continue;
+    on.lost(after);
+    await delay(Math.min(FIRST_DELAY * 2 ** failures, LONGEST_DELAY) * (0.5 + Math.random() / 2), signal);
     failures += 1;
   }
 }
 
-/** Yield `{id, event, data, raw}` for each frame; a comment has no event, and what has no id moves no position. */
-export async function* frames(body, patience) {
+/** Yield `{id, event, data, raw}` for each frame. A comment has no event, a control frame has no id. */
+export async function* frames(body, timeout) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
-  const leave = () => reader.cancel().catch(() => {}); // it may have failed already
+  const cancel = () => reader.cancel().catch(() => {}); // it may have failed already
   let text = "";
-  let silence;
+  let timer;
   try {
     for (;;) {
-      silence = setTimeout(leave, patience);
+      timer = setTimeout(cancel, timeout);
       const { value, done } = await reader.read();
-      clearTimeout(silence);
+      clearTimeout(timer);
       if (done) return;
       const blocks = (text + decoder.decode(value, { stream: true })).split("\n\n");
       text = blocks.pop();
-      for (const block of blocks) yield parsed(block);
+      for (const block of blocks) yield parse(block);
     }
   } finally {
-    clearTimeout(silence);
-    leave();
+    clearTimeout(timer);
+    cancel();
   }
 }
 
-function parsed(raw) {
+function parse(raw) {
   const frame = { id: null, event: null, data: null, raw };
   for (const line of raw.split("\n")) {
     const [, name, value] = /^([^:]*):? ?(.*)$/s.exec(line);
@@ -84,13 +84,13 @@ function parsed(raw) {
   return frame;
 }
 
-/** Tell whether what failed may succeed later. */
-export function passes(error) {
-  return !(error instanceof Refused) || PASSING.has(error.status);
+/** Return whether what failed may succeed later. */
+export function isTransient(error) {
+  return !(error instanceof HttpError) || TRANSIENT.has(error.status);
 }
 
-/** Wait, but not past the moment when the network is back. */
-export function pause(milliseconds, signal) {
+/** Wait, but no longer than until the network is back. */
+export function delay(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const over = new AbortController();
     const settle = (then) => () => {

@@ -1,49 +1,49 @@
-// The steps of a run, each a bar from when it began to when it was over.
+// The timeline of a run: each step is a bar from its start to its end.
 
-import { byId, make, Recent, seconds } from "./dom.js";
+import { byId, duration, make, RollingList } from "./dom.js";
 
-const MOST = 300;
+const MAX_STEPS = 300;
 const part = byId("steps");
-const shownSteps = new Recent(part.querySelector("ol"), part.querySelector(".note"), MOST);
+const shownSteps = new RollingList(part.querySelector("ol"), part.querySelector(".note"), MAX_STEPS);
 
-let began = 0; // milliseconds since the epoch, as the rest
-let until = 0;
-let times = new WeakMap(); // of each bar: from and to
+let startedAt = 0; // milliseconds since the epoch, like all times here
+let endsAt = 0;
+let times = new WeakMap(); // the start and end of each bar
 
 export function clear() {
-  began = until = 0;
+  startedAt = endsAt = 0;
   times = new WeakMap();
   shownSteps.clear();
   part.hidden = true;
 }
 
-/** Add `step` events; `start` is when the run began. */
+/** Add `step` events; `start` is the time when the run started. */
 export function add(steps, start) {
   if (steps.length === 0) return;
-  began ||= start ?? Infinity; // the beginning may be no longer stored
+  startedAt ||= start ?? Infinity; // the `started` event may no longer be stored
   part.hidden = false;
   shownSteps.add(steps, row);
-  for (const item of shownSteps.items) place(item.querySelector(".bar"));
+  for (const item of shownSteps.items) position(item.querySelector(".bar"));
 }
 
 function row(step) {
   const to = Date.parse(step.timestamp);
   const from = to - (step.duration_ms ?? 0);
-  began = Math.min(began, from);
-  until = Math.max(until, to);
+  startedAt = Math.min(startedAt, from);
+  endsAt = Math.max(endsAt, to);
   const bar = make("span", { className: "bar" });
   times.set(bar, { from, to });
   const keys = [step.input_keys, step.output_keys].map((names) => (names ?? []).join(", "));
   return make("li", {},
     make("span", { className: "name", textContent: step.node_name }),
-    make("span", { className: "duration", textContent: step.duration_ms === null ? "" : seconds(step.duration_ms) }),
+    make("span", { className: "duration", textContent: step.duration_ms === null ? "" : duration(step.duration_ms) }),
     make("span", { className: "track", ariaHidden: "true" }, bar),
     make("span", { className: "note", textContent: keys.some(Boolean) ? keys.join(" → ") : "" }));
 }
 
-function place(bar) {
+function position(bar) {
   const { from, to } = times.get(bar);
-  const percent = (milliseconds) => `${(100 * milliseconds) / Math.max(until - began, 1)}%`;
-  bar.style.setProperty("inset-inline-start", percent(from - began));
+  const percent = (milliseconds) => `${(100 * milliseconds) / Math.max(endsAt - startedAt, 1)}%`;
+  bar.style.setProperty("inset-inline-start", percent(from - startedAt));
   bar.style.setProperty("inline-size", percent(to - from));
 }
