@@ -26,6 +26,7 @@ from tests.guide.pages import PAGES, name_of, names, page, read, rows
 from tests.guide.services import ROOT
 from tests.support import dockfile
 
+README = ROOT / "README.md"
 EVERYTHING = {
     "streaming": {"ingest": {"enabled": True}},
     "expose": {"streaming": "websocket"},
@@ -275,3 +276,11 @@ def fields() -> set[str]:
         parts = [section, *filter(None, field.split("."))]
         found |= {".".join(parts[: index + 1]) for index in range(len(parts))}
     return found
+
+
+def test_figures_of_the_readme() -> None:
+    comparison = read(README).partition("## How it compares")[2].partition("**LangServe**")[0]
+    figures = set(re.findall(r"\d[\d,]*(?:\.\d+)?(?= times| events/s| `POST| complete| KiB)", comparison))
+    speed = read(page("load")).partition("## Speed")[2]
+    assert figures
+    assert {figure for figure in figures if figure not in speed} == set()
