@@ -81,7 +81,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         logs = list(backend._logs.values()) if isinstance(backend, MemoryBackend) else []
         await served.client.close()
         assert not runs._in_flight
-        assert not runs._runs
+        assert not runs._in_flight._by_id
         await wait_until(partial(_done, runs))
         if isinstance(backend, MemoryBackend):
             assert not backend._logs
@@ -91,7 +91,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
 
 def _done(runs: RunManager) -> bool:
-    return not runs._tasks
+    return not runs._in_flight._ending
 
 
 def _default_executor_threads() -> set[threading.Thread]:

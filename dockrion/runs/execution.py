@@ -1,8 +1,21 @@
-"""One agent at work on one payload."""
+"""One agent at work on one call.
+
+An execution is in one of four phases, and never goes back:
+
+    phase      its outcome                  its agent               left when
+    WORKING    not decided                  works                   it is stopped; its agent ends
+    STOPPING   decided: that of the stop    was cancelled, and may  its agent ends; STOP_SECONDS
+                                            clean up and emit       are over
+    ENDED      decided                      has ended               -
+    ABANDONED  decided: that of the stop    does not end; what it   -
+                                            emits is dropped
+"""
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import Enum, auto
 
 from dockrion.logs import log
 from dockrion.redaction import Redactor
@@ -16,21 +29,46 @@ STOP_SECONDS = 5.0
 _TIMEOUT = Stop("timeout")
 
 
+class Phase(Enum):
+    """How far an execution is; see the module's docstring."""
+
+    WORKING = auto()
+    STOPPING = auto()
+    ENDED = auto()
+    ABANDONED = auto()
+
+
+class Signal(Enum):
+    """What changes an execution's phase."""
+
+    STOPPED = auto()
+    AGENT_ENDED = auto()
+    GRACE_OVER = auto()
+
+
+_TRANSITIONS = {  # any other pair changes nothing
+    (Phase.WORKING, Signal.STOPPED): Phase.STOPPING,
+    (Phase.WORKING, Signal.AGENT_ENDED): Phase.ENDED,
+    (Phase.STOPPING, Signal.AGENT_ENDED): Phase.ENDED,
+    (Phase.STOPPING, Signal.GRACE_OVER): Phase.ABANDONED,
+}
+
+
 class Execution:
-    """Runs an agent in a task of its own, from the moment it is made.
+    """Runs an agent in a task of its own, which begins when this is made.
 
     Args:
-        agent: Who works.
-        call: What on.
-        session: The run for which it works.
-        redactor: Cleans what the agent's exceptions say.
-        changed: Set when it is decided how it ends, and when it is over.
+        agent: The agent.
+        call: What it works on.
+        session: The run it works for.
+        redactor: Masks secrets in its exceptions.
+        notify: Called when the outcome is decided, and when the execution is over.
         loop: The running event loop.
-        streaming: Whether anybody can see the events.
+        streaming: Whether anyone can read its events.
 
     Attributes:
         task: Done when the agent has really ended.
-        ended_at: When it was over, None until then.
+        ended_at: When the execution was over, None until then.
     """
 
     def __init__(
@@ -39,89 +77,89 @@ class Execution:
         call: Call,
         session: RunSession,
         redactor: Redactor,
-        changed: asyncio.Event,
+        notify: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
         *,
         streaming: bool,
     ) -> None:
         self._session = session
         self._redactor = redactor
-        self._changed = changed
-        self._stop: Stop | None = None
-        self._given_up = False
-        self.ended_at: datetime | None = None
-        self._seconds: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._notify = notify
         self._loop = loop
-        self._began = loop.time()
+        self._phase = Phase.WORKING
+        self._stop: Stop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = loop.time()
+        self._seconds: float | None = None
+        self.ended_at: datetime | None = None
         self.task = loop.create_task(self._work(agent, call, streaming=streaming))
 
     @property
     def seconds(self) -> float:
-        """How long it has been at work, or was."""
-        return self._loop.time() - self._began if self._seconds is None else self._seconds
+        """How long the agent has worked so far, or did."""
+        return self._loop.time() - self._started if self._seconds is None else self._seconds
 
     @property
     def decided(self) -> bool:
-        """Whether it is known how it ends: the agent has ended, or was told to."""
-        return self._stop is not None or self.task.done()
+        """Whether the outcome is decided."""
+        return self._phase is not Phase.WORKING
 
     @property
     def over(self) -> bool:
-        """Whether the agent has ended, or has had the time to after it was told to."""
-        return self._given_up or self.task.done()
+        """Whether the agent has ended, or has had the time to after a stop."""
+        return self._phase is Phase.ENDED or self._phase is Phase.ABANDONED
 
     async def begin(self, limit: float | None) -> None:
-        """Give the agent its first turn; many are done with that, and the others have a limit.
+        """Give the agent its first turn. Many agents end in it, and need no timer.
 
         Args:
-            limit: The time that it has, in seconds; None for no limit.
+            limit: How long it may work, in seconds; None for no limit.
         """
         await asyncio.sleep(0)
         if limit is not None and not self.decided:
-            self._timer = self._loop.call_at(self._began + limit, self.stop, _TIMEOUT)
+            self._timer = self._loop.call_at(self._started + limit, self.stop, _TIMEOUT)
 
     def outcome(self) -> Outcome:
-        """Return how it ends, once that is decided."""
+        """Return the outcome, once it is decided."""
         if self._stop is not None:
             result = outcome.of_stop(self._stop)
-        elif self.task.cancelled():  # by itself, in its last step
+        elif self.task.cancelled():  # by the agent itself, in its last step
             result = outcome.of_exception(asyncio.CancelledError())
         else:
             result = self.task.result()
         return outcome.with_denied(result, self._session.denied_tools)
 
     def stop(self, stop: Stop) -> None:
-        """Tell the agent to end; too late if it is decided how it ends.
+        """Stop the agent. Does nothing once the outcome is decided.
 
         Args:
-            stop: Why, and so how it ends.
+            stop: The reason, which decides the outcome.
         """
         if self.decided:
             return
         self._stop = stop
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(STOP_SECONDS, self._give_up)
-        self.task.add_done_callback(self._end)  # also of a task that has not begun
+        self._advance(Signal.STOPPED)
+        self._timer = self._loop.call_later(STOP_SECONDS, self._abandon)
+        self.task.add_done_callback(lambda _: self._advance(Signal.AGENT_ENDED))  # if it never began
         self._session.cancel()
-        self._loop.call_soon(self.task.cancel)  # what is cancelled is the agent's, and may raise
-        self._changed.set()
+        self._loop.call_soon(self.task.cancel)  # apart, since awaitables of agents may raise in it
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         log(_logger, logging.WARNING, "agent does not stop", run_id=self._session.run_id)
-        self._given_up = True
-        self._end()
+        self._advance(Signal.GRACE_OVER)
 
-    def _end(self, _task: object = None) -> None:
-        """Note that it is over, whatever the agent still says. The first time counts."""
+    def _advance(self, signal: Signal) -> None:
+        phase = _TRANSITIONS.get((self._phase, signal))
+        if phase is None:
+            return
+        self._phase = phase
         if self._timer is not None:
             self._timer.cancel()
-        if self._seconds is None:
+        if self.over:
             self._seconds = self.seconds
             self.ended_at = datetime.now(UTC)
             self._session.seal()
-        self._changed.set()
+        self._notify()
 
     async def _work(self, agent: Agent, call: Call, *, streaming: bool) -> Outcome:
         self._session.activate()
@@ -130,5 +168,5 @@ class Execution:
             result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)
-        self._end()  # when that is heard, this task is done
+        self._advance(Signal.AGENT_ENDED)  # before anyone is woken by it, this task is done
         return outcome.cleaned(result, self._redactor)

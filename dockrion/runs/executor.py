@@ -1,4 +1,44 @@
-"""Carries out runs, from their first event to the terminal one."""
+"""The life of a run, in the order in which it happens.
+
+`Executor.execute` takes these steps, one method each:
+
+1. `_create`: claim the id and store the record.
+2. `InFlightRun.wait_for_slot`: wait until the agent may work.
+3. `_work`: publish `started`, let the agent work, store what it emits.
+4. `_conclude`: publish the terminal event.
+5. `LogWriter.store_rest`: store it, with all events before it.
+6. `InFlightRuns.release`: forget the run.
+
+What can fail in them, what is logged, and what readers see:
+
+    what fails                      the log                          readers see
+    ------------------------------  -------------------------------  ----------------------------------
+    the record cannot be stored     nothing: `start` raises it       no such run
+    stopped before it has a slot    "run cancelled" or "run failed"  only the terminal event of the stop
+    the agent raises, SystemExit    WARNING "run failed"             `error`: AGENT_EXECUTION_ERROR
+    included
+    its output has no JSON form     WARNING "run failed"             `error`: INVALID_OUTPUT
+    a cancel                        INFO "run cancelled"             `cancelled`
+    a time limit, a shutdown, too   WARNING "run failed"             `error`: TIMEOUT_ERROR, SHUTDOWN,
+    many events, a broken policy                                     LIMIT_EXCEEDED, POLICY_VIOLATION
+    the agent ignores its stop      WARNING "agent does not stop"    the stop's terminal event, after
+                                                                     STOP_SECONDS; nothing later
+    storage is away                 nothing: `LogWriter` retries     keep-alives, then everything
+    storage refuses the log, which  WARNING "run lost"               the end that the other writer gave
+    is closed, gone, or another                                      it; in a log without one, this
+    writer's                                                         run's terminal event
+    a defect of this service        ERROR "run lost"                 the agent's outcome if it can be
+                                                                     stored, else `error`: INTERNAL_ERROR
+    the terminal event cannot be    ERROR "a run's end cannot be     no end, until the lease of the run
+    stored either                   stored"                          expires (Redis)
+    this process is closed while    nothing                          no end, until the lease of the run
+    storage is away                                                  expires (Redis)
+
+In each case the agent is stopped, its slot is released, and there is at most one terminal event.
+
+A run is two tasks, this one and the agent's. Whatever the agent emits in its first turn is stored as
+one batch, and a finished run leaves no reference cycles; both were measured.
+"""
 
 import asyncio
 import logging
@@ -13,140 +53,154 @@ from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.execution import STOP_SECONDS, Execution
-from dockrion.runs.in_flight import InFlightRun
+from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
-_READERS_LAG = 4  # batches that a reader who keeps up may be behind
+_WINDOW_BATCHES = 4  # a reader that keeps up may be so many batches behind and lose nothing
 
 
 class Executor:
-    """Lets agents work on runs whose record is stored, and stores what they say and how they end.
-
-    Made on the event loop.
+    """Executes runs. Must be made on the event loop.
 
     Args:
         settings: What the Dockfile says.
-        backend: Where runs are kept.
-        recorder: How runs begin and end.
-        metrics: Where their events are counted.
-        redactor: Cleans what agents' exceptions say.
+        backend: Stores the runs.
+        in_flight: The runs of this process.
+        recorder: Writes their start and their end.
+        metrics: Counts their events.
+        redactor: Masks secrets in agents' exceptions.
     """
 
     def __init__(
         self,
         settings: RunSettings,
         backend: RunLog,
+        in_flight: InFlightRuns,
         recorder: RunRecorder,
         metrics: Metrics,
         redactor: Redactor,
     ) -> None:
         self._settings = settings
         self._backend = backend
+        self._in_flight = in_flight
         self._recorder = recorder
         self._metrics = metrics
         self._redactor = redactor
-        self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, and so made once
-        self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _READERS_LAG))
+        self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, so not once per run
+        self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _WINDOW_BATCHES))
 
-    async def carry_out(self, agent: Agent, call: Call, in_flight: InFlightRun, run: Run) -> None:
-        """Carry out a run, in a task of its own."""
-        buffer = EventBuffer(
-            run.run_id,
-            self._loop,
-            in_flight.changed.set,
-            in_flight.stop_for,
-            batch=self._batch,
-            max_event_bytes=self._settings.max_event_bytes,
-            max_events=self._settings.max_emitted_events,
-            text_filter=self._recorder.new_text_filter(),
-        )
-        writer = LogWriter(self._backend, run, buffer, self._metrics.count_events)
+    async def execute(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
+        """Execute a run, in a task of its own.
+
+        Args:
+            agent: Works on it.
+            call: What it works on.
+            run: The run, admitted; its `created` is resolved here.
+            record: Its record, not stored yet.
+        """
+        try:
+            if await self._create(run, record):
+                await self._carry_out(agent, call, run, record)
+        finally:
+            self._in_flight.release(run)
+
+    async def _create(self, run: InFlightRun, record: Run) -> bool:
+        """Store the record; return whether that worked. Whoever awaits `created` gets the error."""
+        try:
+            await self._in_flight.claim_id(run)
+            await self._backend.create(record)
+        except Exception as error:
+            run.created.set_exception(error)
+            return False
+        except asyncio.CancelledError:  # this process is closed
+            run.created.cancel()
+            raise
+        run.created.set_result(None)
+        return True
+
+    async def _carry_out(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
+        """Take a run that is created to its terminal event."""
+        buffer = self._new_buffer(run)
+        writer = LogWriter(self._backend, record, buffer, self._metrics.count_events)
         self._recorder.accepted(run.run_id)
         try:
-            await self._carry_out(agent, call, in_flight, buffer, writer)
+            try:
+                if await run.wait_for_slot(None):
+                    await self._work(agent, call, run, writer)
+                result, seconds = await self._conclude(run, buffer)
+                await writer.store_rest()
+                self._recorder.log_end(run.run_id, result, seconds, buffer.text_filter)
+            except (BackendError, RunNotFound) as error:
+                log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=type(error).__name__)
+                await self._close_refused_log(run, writer)
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
-            await self._save(in_flight, buffer, writer)
+            await self._close_after_defect(run, writer)
         finally:
             buffer.close()
             self._recorder.over()
 
-    async def _carry_out(
-        self, agent: Agent, call: Call, in_flight: InFlightRun, buffer: EventBuffer, writer: LogWriter
-    ) -> None:
-        try:
-            await self._work(agent, call, in_flight, buffer, writer)
-            result, seconds = await self._conclude(in_flight, buffer)
-            await writer.store_rest()
-        except (BackendError, RunNotFound) as error:  # another replica has ended it, or nobody can
-            log(_logger, logging.WARNING, "run lost", run_id=in_flight.run_id, reason=type(error).__name__)
-            await _until_stopped(in_flight)
-            if not buffer.ended:
-                await self._conclude(in_flight, buffer)
-            with suppress(BackendError, RunNotFound):
-                await writer.force_close()
-        else:
-            self._recorder.log_end(in_flight.run_id, result, seconds, buffer.text_filter)
-
-    async def _save(self, in_flight: InFlightRun, buffer: EventBuffer, writer: LogWriter) -> None:
-        """End a run that we have failed: nobody may wait for it."""
-        await _until_stopped(in_flight)
-        if not buffer.ended:
-            try:
-                await self._conclude(in_flight, buffer)
-            except Exception:  # has been told: it failed before
-                lost = outcome.of_stop(_LOST)
-                await self._recorder.conclude(buffer, lost, 0.0, None, in_flight.metadata)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await _store_what_can_be(writer)
-        except Exception as error:
-            log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=in_flight.run_id, error=error)
-
-    async def _work(
-        self, agent: Agent, call: Call, in_flight: InFlightRun, buffer: EventBuffer, writer: LogWriter
-    ) -> None:
-        """Let the agent work, and store what it says, until it is over."""
-        if not await in_flight.wait_for_slot(None):
-            return
-        in_flight.session = session = self._recorder.begin(buffer, call.caller)
-        in_flight.execution = execution = Execution(
-            agent,
-            call,
-            session,
-            self._redactor,
-            in_flight.changed,
+    def _new_buffer(self, run: InFlightRun) -> EventBuffer:
+        settings = self._settings
+        return EventBuffer(
+            run.run_id,
             self._loop,
-            streaming=self._settings.streamed,
+            run.changed.set,
+            run.stop_for,
+            batch=self._batch,
+            max_event_bytes=settings.max_event_bytes,
+            max_events=settings.max_emitted_events,
+            text_filter=self._recorder.new_text_filter(),
         )
-        await execution.begin(self._settings.max_run_duration)  # what it says at once is stored together
+
+    async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:
+        """Let the agent work, and store what it emits, until the execution is over."""
+        run.session = session = self._recorder.start(writer.buffer, call.caller)
+        streaming = self._settings.streamed
+        run.execution = execution = Execution(
+            agent, call, session, self._redactor, run.changed.set, self._loop, streaming=streaming
+        )
+        await execution.begin(self._settings.max_run_duration)
         while not execution.over:
-            await in_flight.wait_changed()
+            await run.wait_changed()
             await writer.store()
 
-    async def _conclude(self, in_flight: InFlightRun, buffer: EventBuffer) -> tuple[Outcome, float]:
-        """Publish how the run ends; return that, and the seconds the agent worked."""
-        execution = in_flight.execution
+    async def _conclude(self, run: InFlightRun, buffer: EventBuffer) -> tuple[Outcome, float]:
+        """Publish the terminal event; return the outcome, and the seconds that the agent worked."""
+        execution = run.execution
         if execution is None:  # it was stopped before it had a slot
-            result, seconds, ended_at = outcome.of_stop(in_flight.stop or _LOST), 0.0, None
+            result, seconds, ended_at = outcome.of_stop(run.stop or _LOST), 0.0, None
         else:
             result, seconds, ended_at = execution.outcome(), execution.seconds, execution.ended_at
-        conclude = self._recorder.conclude
-        return await conclude(buffer, result, seconds, ended_at, in_flight.metadata), seconds
+        result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata)
+        return result, seconds
 
+    async def _close_refused_log(self, run: InFlightRun, writer: LogWriter) -> None:
+        """End a run whose log the backend refuses: with its terminal event alone, if that is possible."""
+        await run.wait_until_stopped(_LOST)
+        if not writer.buffer.ended:
+            await self._conclude(run, writer.buffer)
+        with suppress(BackendError, RunNotFound):
+            await writer.force_close()
 
-async def _until_stopped(in_flight: InFlightRun) -> None:
-    in_flight.stop_for(_LOST)
-    while in_flight.execution is not None and not in_flight.execution.over:
-        await in_flight.wait_changed()
-
-
-async def _store_what_can_be(writer: LogWriter) -> None:
-    try:
-        await writer.store_rest()
-    except Exception:  # which the log has already
-        await writer.force_close()
+    async def _close_after_defect(self, run: InFlightRun, writer: LogWriter) -> None:
+        """End a run that failed through a defect of this service, so that no reader waits for it."""
+        await run.wait_until_stopped(_LOST)
+        if not writer.buffer.ended:
+            try:
+                await self._conclude(run, writer.buffer)
+            except Exception:  # the defect, which is logged already
+                lost = outcome.of_stop(_LOST)
+                await self._recorder.conclude(writer.buffer, lost, 0.0, None, run.metadata)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                try:
+                    await writer.store_rest()
+                except Exception:  # as above
+                    await writer.force_close()
+        except Exception as error:
+            log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=run.run_id, error=error)

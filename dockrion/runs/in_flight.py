@@ -1,33 +1,83 @@
-"""One piece of work of this process: what has a slot, or waits for one, until it is over."""
+"""The runs and invocations of this process that are not over, and the slots that their agents work in."""
 
 import asyncio
+from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
 import msgspec
 
+from dockrion.background_tasks import BackgroundTasks
+from dockrion.errors import RunExists, TooManyRuns
 from dockrion.runs.context import RunSession
 from dockrion.runs.execution import Execution
 from dockrion.runs.outcome import Stop
-from dockrion.runs.slots import Slot
+
+Slot = asyncio.Future[None]
+
+
+class Slots:
+    """A bounded number of slots, and a bounded queue of those who wait for one, first come, first served.
+
+    Must be made on the event loop.
+
+    Args:
+        slots: How many may be held at once.
+        queue: How many may wait.
+    """
+
+    def __init__(self, slots: int, queue: int) -> None:
+        self._free = slots
+        self._queue = queue
+        self._waiting: deque[Slot] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._granted: Slot = self._loop.create_future()  # shared by all who do not wait
+        self._granted.set_result(None)
+
+    def reserve(self) -> Slot:
+        """Take a slot, or a position in the queue; the future is done when the slot is granted.
+
+        Either is returned with `release`.
+
+        Raises:
+            TooManyRuns: The queue is full.
+        """
+        if self._free:
+            self._free -= 1
+            return self._granted
+        if len(self._waiting) >= self._queue:
+            raise TooManyRuns(f"{len(self._waiting)} runs are waiting already; try again later")
+        slot: Slot = self._loop.create_future()
+        self._waiting.append(slot)
+        return slot
+
+    def release(self, slot: Slot) -> None:
+        """Return a slot, or a position in the queue."""
+        if not slot.done():
+            self._waiting.remove(slot)
+            slot.cancel()
+        elif self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._free += 1
 
 
 class InFlightRun(msgspec.Struct, eq=False):
-    """A run or an invocation. Made on the event loop.
+    """A run or an invocation, from its admission until it is over. Must be made on the event loop.
 
     Attributes:
-        run_id: What it is called.
-        slot: Done when its agent may begin.
+        run_id: Its id.
+        slot: Done when its agent may start.
         created: Done when its record is stored, or cannot be.
-        changed: Set when whoever carries it out has to look again: at its slot, at its agent, at
-            what was published, at whether it is to stop.
-        stop: Why its agent has to stop, None while it may go on.
-        session: Where its events go, while its agent works.
+        changed: Set when its executor has to check again: its slot, its agent, its buffer, its stop.
+        stop: Why its agent has to stop, None while it may continue.
+        session: The service's side of its context, while its agent works.
         execution: Its agent at work, while it does.
         producer_seq: The number of the last batch that another process pushed.
     """
 
-    PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a run that is over
+    PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a finished run
 
     run_id: str
     slot: Slot
@@ -40,12 +90,12 @@ class InFlightRun(msgspec.Struct, eq=False):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What its record says of it in the end."""
+        """What the record of the finished run says in addition."""
         return {self.PRODUCER_SEQ: self.producer_seq} if self.producer_seq else {}
 
     @property
     def decided(self) -> bool:
-        """Whether it is known how it ends."""
+        """Whether its outcome is decided."""
         return self.stop is not None or (self.execution is not None and self.execution.decided)
 
     def stop_for(self, stop: Stop) -> None:
@@ -57,17 +107,13 @@ class InFlightRun(msgspec.Struct, eq=False):
             self.execution.stop(stop)
         self.changed.set()
 
-    def drop_execution(self) -> None:
-        """Forget its agent, which is over: what refers to each other would wait for the garbage collector."""
-        self.session = self.execution = None
-
     async def wait_changed(self) -> None:
-        """Wait until there is news."""
+        """Wait until something has changed since the last call."""
         await self.changed.wait()
         self.changed.clear()
 
     async def wait_for_slot(self, limit: float | None) -> bool:
-        """Wait for the slot; tell whether it came before a stop and before the limit.
+        """Wait for the slot; return whether it was granted before a stop and before the limit.
 
         Args:
             limit: Seconds, None for no limit.
@@ -79,3 +125,95 @@ class InFlightRun(msgspec.Struct, eq=False):
                     while not self.slot.done() and self.stop is None:
                         await self.wait_changed()
         return self.slot.done() and self.stop is None
+
+    async def wait_until_stopped(self, stop: Stop) -> None:
+        """Stop it, and wait until its agent has ended or has had the time to."""
+        self.stop_for(stop)
+        while self.execution is not None and not self.execution.over:
+            await self.wait_changed()
+
+
+class InFlightRuns:
+    """Every run and invocation of this process that is not over. Must be made on the event loop.
+
+    Args:
+        slots: Where their agents work.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._all: set[InFlightRun] = set()
+        self._by_id: dict[str, InFlightRun] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._loop = asyncio.get_running_loop()
+        self._ending = BackgroundTasks()  # stopped agents that still clean up
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[InFlightRun]:
+        return iter(tuple(self._all))
+
+    def get(self, run_id: str) -> InFlightRun | None:
+        """Return a run that is not over by its id; never an invocation."""
+        return self._by_id.get(run_id)
+
+    def admit(self, run_id: str) -> InFlightRun:
+        """Take a slot, or a position in the queue, for a new run or invocation.
+
+        Raises:
+            TooManyRuns: The queue is full.
+        """
+        run = InFlightRun(run_id, self._slots.reserve(), self._loop.create_future())
+        self._all.add(run)
+        self._idle.clear()
+        return run
+
+    async def claim_id(self, run: InFlightRun) -> None:
+        """Make a run available under its id, before its record is stored and others can cancel it.
+
+        Raises:
+            RunExists: Another run of this process has the id.
+        """
+        while (other := self._by_id.get(run.run_id)) is not None:
+            await asyncio.wait((other.created,))
+            if other.created.exception() is None:
+                raise RunExists(run.run_id)
+        self._by_id[run.run_id] = run
+
+    def release(self, run: InFlightRun) -> None:
+        """Forget what is over. An agent that has not ended holds its slot until it has."""
+        execution = run.execution
+        if execution is None or execution.task.done():
+            self._slots.release(run.slot)
+        else:
+            slot = run.slot
+            self._ending.track(execution.task)
+            execution.task.add_done_callback(lambda _: self._slots.release(slot))
+        run.session = run.execution = None  # they refer to the run: a cycle would wait for the collector
+        if self._by_id.get(run.run_id) is run:
+            del self._by_id[run.run_id]
+        self._all.discard(run)
+        if not self._all:
+            self._idle.set()
+
+    def release_when_over(self, run: InFlightRun) -> None:
+        """Forget an invocation, whose caller does not wait until a stopped agent has cleaned up."""
+        if run.execution is None or run.execution.over:
+            self.release(run)
+        else:
+            self._ending.track(self._loop.create_task(self._release_later(run, run.execution)))
+
+    async def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing is in flight; return whether that was so in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+                return True
+        return False
+
+    async def _release_later(self, run: InFlightRun, execution: Execution) -> None:
+        while not execution.over:
+            await run.wait_changed()
+        self.release(run)

@@ -87,7 +87,7 @@ class RunRecorder:
         """Note that nothing more happens to a run that was accepted."""
         self._metrics.active_runs.dec()
 
-    def begin(self, buffer: EventBuffer, caller: Caller | None) -> RunSession:
+    def start(self, buffer: EventBuffer, caller: Caller | None) -> RunSession:
         """Write that the agent starts, and return what it emits through."""
         run_id = buffer.run_id
         buffer.publish(

@@ -120,7 +120,7 @@ class Bench:
 
     @property
     def free_slots(self) -> int:
-        return self.runs._slots._free
+        return self.runs._in_flight._slots._free
 
 
 async def read(backend: Backend, run_id: str) -> list[dict[str, Any]]:
@@ -185,11 +185,11 @@ async def bench(
     finally:
         await runs.aclose()
         await backend.aclose()
-    await wait_until(lambda: not runs._tasks)
+    await wait_until(lambda: not runs._in_flight._ending)
     assert not runs._in_flight
-    assert not runs._runs
+    assert not runs._in_flight._by_id
     assert made.free_slots == slots
-    assert not runs._slots._waiting
+    assert not runs._in_flight._slots._waiting
     assert made.sample("dockrion_active_runs") == 0
 
 

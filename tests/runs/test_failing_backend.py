@@ -75,7 +75,7 @@ async def test_a_run_that_cannot_be_stored_stops_its_agent_and_leaves_nothing(
         await wait_until(lambda: not made.runs._in_flight)
         await wait_until(lambda: made.free_slots == 1)
         assert stopped == [True]
-        assert not made.runs._runs
+        assert not made.runs._in_flight._by_id
         assert made.sample("dockrion_active_runs") == 0
 
 

@@ -151,7 +151,7 @@ async def test_the_number_of_the_end_is_known_when_the_run_is_over() -> None:
         await run.push(tokens("a"), 1)
         assert await run.push([*tokens("b"), END], 2) == Receipt(2)
         assert (await run.ended()).tokens == ["a", "b"]
-        await wait_until(lambda: not run.bench.runs._runs)
+        await wait_until(lambda: not run.bench.runs._in_flight._by_id)
         for number in (1, 2):
             assert await run.push([END], number) == TAKEN_BEFORE
         for late in (3, 4, None):
@@ -165,7 +165,7 @@ async def test_metadata_of_the_end_does_not_hide_which_numbers_were_taken(pushed
         await run.push([END | {"metadata": {"producer_seq": pushed, "model": "m"}}], 1)
         ended = await run.ended()
         assert ended.run.metadata["model"] == "m"
-        await wait_until(lambda: not run.bench.runs._runs)
+        await wait_until(lambda: not run.bench.runs._in_flight._by_id)
         assert await run.push([END], 1) == TAKEN_BEFORE
         with pytest.raises(InvalidRequest):
             await run.push([END], 2)

@@ -45,7 +45,7 @@ async def test_invokes_and_runs_share_slots_and_queue() -> None:
         first = await made.start("run")
         await wait_until(lambda: gate.began)
         asking = asyncio.create_task(made.invoke("invoke"))
-        await wait_until(lambda: len(made.runs._slots._waiting) == 1)
+        await wait_until(lambda: len(made.runs._in_flight._slots._waiting) == 1)
         last = await made.start("last")
         for _ in range(2):
             with pytest.raises(TooManyRuns) as refused:
@@ -74,7 +74,7 @@ async def test_invoke_that_waits_for_a_slot_too_long_never_reaches_the_agent() -
         await wait_until(lambda: gate.began)
         with pytest.raises(AgentTimedOut):
             await made.invoke("invoke", limit=0.02)
-        assert not made.runs._slots._waiting
+        assert not made.runs._in_flight._slots._waiting
         gate.open.set()
         await made.ended(run_id)
     assert gate.began == ["run"]
@@ -85,10 +85,10 @@ async def test_invoke_whose_caller_left_while_it_waited_gives_its_slot_in_the_qu
     async with bench(gate, slots=1, queue=1) as made:
         run_id = await made.start("run")
         asking = asyncio.create_task(made.invoke("invoke"))
-        await wait_until(lambda: made.runs._slots._waiting)
+        await wait_until(lambda: made.runs._in_flight._slots._waiting)
         asking.cancel()
         await asyncio.wait((asking,))
-        assert not made.runs._slots._waiting
+        assert not made.runs._in_flight._slots._waiting
         gate.open.set()
         await made.ended(run_id)
 

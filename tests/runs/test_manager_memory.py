@@ -21,7 +21,7 @@ async def test_three_thousand_runs_leave_memory_flat() -> None:
             await made.start({"n": number})
             if not number % 50:
                 await wait_until(lambda: not made.runs._in_flight)
-        await wait_until(lambda: not made.runs._tasks)
+        await wait_until(lambda: not made.runs._in_flight._ending)
         await wait_until(lambda: not backend._logs)
         gc.collect()
         return tracemalloc.get_traced_memory()[0]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.errors import TooManyRuns
-from dockrion.runs.slots import Slot, Slots
+from dockrion.runs.in_flight import Slot, Slots
 
 
 def given_out(slots: Slots) -> list[Slot]:

@@ -59,7 +59,7 @@ async def test_cancels_at_once_all_succeed_and_the_first_reason_counts(serve: Se
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
     first = asyncio.create_task(cancel(served, run_id, reason="first"))
-    await wait_until(lambda: served.service.runs._runs[run_id].stop)
+    await wait_until(lambda: served.service.runs._in_flight._by_id[run_id].stop)
     others = [asyncio.create_task(cancel(served, run_id, reason=str(n))) for n in range(5)]
     await wait_until(lambda: len(served.backend._logs[run_id].watches) == 6)
     stuck.go.set()
@@ -94,7 +94,7 @@ async def test_sync_agent_is_stopped_by_its_next_word(serve: Serve, stuck: Stuck
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
     cancelled = asyncio.create_task(cancel(served, run_id))
-    await wait_until(lambda: served.service.runs._runs[run_id].stop)
+    await wait_until(lambda: served.service.runs._in_flight._by_id[run_id].stop)
     assert not cancelled.done()
     stuck.go.set()
     assert (await cancelled)[0] == 200

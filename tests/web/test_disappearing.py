@@ -181,7 +181,7 @@ async def test_caller_who_leaves_a_cancel_does_not_call_it_off(serve: Serve, stu
     await wait_until(stuck.working.is_set)
     async with wire(served) as connection:
         await connection.ask("DELETE", "/runs/r")
-        await wait_until(lambda: served.service.runs._runs["r"].stop)
+        await wait_until(lambda: served.service.runs._in_flight._by_id["r"].stop)
         connection.reset()
     stuck.go.set()
     assert (await served.finished("r"))["status"] == "cancelled"

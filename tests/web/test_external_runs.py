@@ -252,4 +252,4 @@ async def test_many_runs_are_fed_at_once_and_none_gets_what_is_anothers(serve: S
 
 
 def _idle(served: Served) -> bool:
-    return not served.service.runs._runs
+    return not served.service.runs._in_flight._by_id

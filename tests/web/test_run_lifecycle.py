@@ -55,7 +55,7 @@ async def test_run_over_its_time_fails_and_its_agent_is_stopped(serve: Serve) ->
 async def test_sync_agent_over_its_time_is_stopped_at_its_next_word(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck, streaming={"events": {"max_run_duration": 1}})
     run_id = await served.start()
-    await wait_until(lambda: served.service.runs._runs[run_id].stop or late(served, run_id))
+    await wait_until(lambda: served.service.runs._in_flight._by_id[run_id].stop or late(served, run_id))
     stuck.go.set()
     assert (await served.finished(run_id))["error"]["code"] == "TIMEOUT_ERROR"
     assert stuck.stopped.is_set()
@@ -81,7 +81,7 @@ async def test_what_an_agent_says_after_its_end_goes_nowhere(serve: Serve) -> No
     said = asyncio.Event()
 
     async def talk_on(context: StreamContext) -> None:
-        while context.run_id in served.service.runs._runs:
+        while context.run_id in served.service.runs._in_flight._by_id:
             await asyncio.sleep(0)
         await context.emit_token("too late")
         said.set()
