@@ -1,4 +1,4 @@
-"""Those who use a service that breaks all the time."""
+"""The clients of a service under chaos: they create, read and cancel runs."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -20,10 +20,10 @@ class Clients:
     """All the clients.
 
     Args:
-        shared: What they share.
+        shared: What all clients share.
 
     Attributes:
-        runs: Those that exist, as far as they know.
+        runs: The runs that were created, as far as the clients know.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -33,13 +33,13 @@ class Clients:
         self._named = 0
 
     async def run(self, over: asyncio.Event) -> None:
-        """Create runs, and give them readers, until it is over."""
+        """Create runs, and start their readers, until the chaos is over."""
         async with asyncio.TaskGroup() as group:
             for _ in range(_CREATORS):
                 group.create_task(self._create_runs(over))
 
     async def settle(self, timeout: float) -> None:
-        """Wait until everybody has what they wait for."""
+        """Wait until all readers and cancellations are done."""
         _, pending = await asyncio.wait(self._tasks, timeout=timeout)
         for task in pending:
             self._shared.failures.append(f"does not end: {task.get_name()}")
@@ -57,11 +57,11 @@ class Clients:
             if random.random() < 0.2:
                 await self._stream(payload)
             elif (run := await self._post(payload, over)) is not None:
-                self._accompany(Reader(self._shared, run, 0))
+                self._add_clients(Reader(self._shared, run, 0))
             await self._shared.pause(1)
 
     async def _post(self, payload: dict[str, Any], over: asyncio.Event) -> Tracked | None:
-        """Create a run, and again if there is no answer, provided that it has a name."""
+        """Create a run; where it has an id, repeat the request until there is a response."""
         self._named += 1
         name = f"chaos-{self._named}" if self._shared.random.random() < 0.5 else None
         tried: set[Replica] = set()
@@ -73,45 +73,45 @@ class Clients:
             try:
                 async with self._shared.session.post(
                     url, json=payload, params=query, timeout=_POST
-                ) as answer:
-                    body = await answer.json(content_type=None)
+                ) as response:
+                    body = await response.json(content_type=None)
             except TROUBLE:
-                self._shared.counts["posts without an answer"] += 1
+                self._shared.counts["posts without a response"] += 1
                 if name is None:
                     return None
             else:
-                if answer.status == 202:
+                if response.status == 202:
                     return Tracked(body["run_id"], payload["tokens"], accepted=True, owners={replica})
-                if answer.status == 409 and name and again:
-                    self._shared.counts["posts that may have been done before"] += 1
+                if response.status == 409 and name and again:
+                    self._shared.counts["posts that an earlier attempt may have done"] += 1
                     return Tracked(name, payload["tokens"], accepted=False, owners=tried)
-                self._shared.refused(answer)
+                self._shared.refused(response)
             again = True
             await self._shared.pause()
         return None
 
     async def _stream(self, payload: dict[str, Any]) -> None:
-        """Create a run by pattern A, and be its reader from then on."""
+        """Create a run with `POST /invoke/stream`, and read it from then on."""
         replica = self._shared.replica()
         url = f"{replica.process.url}/invoke/stream?on_disconnect=continue"
         reader = None
         try:
-            async with self._shared.session.post(url, json=payload, timeout=STREAM) as answer:
-                if answer.status != 200:
-                    self._shared.refused(answer)
+            async with self._shared.session.post(url, json=payload, timeout=STREAM) as response:
+                if response.status != 200:
+                    self._shared.refused(response)
                     return
-                name = answer.headers["X-Run-Id"]
+                name = response.headers["X-Run-Id"]
                 run = Tracked(name, payload["tokens"], accepted=True, owners={replica})
                 reader = Reader(self._shared, run, 0)
                 with suppress(*TROUBLE):
-                    await reader.take(answer)
+                    await reader.consume(response)
         except TROUBLE:
-            self._shared.counts["posts without an answer"] += 1
+            self._shared.counts["posts without a response"] += 1
         if reader is not None:
-            self._accompany(reader)
+            self._add_clients(reader)
 
-    def _accompany(self, reader: Reader) -> None:
-        """Let a run have its readers, and perhaps somebody who cancels it."""
+    def _add_clients(self, reader: Reader) -> None:
+        """Start the readers of a run, and perhaps a cancellation."""
         run, random = reader.run, self._shared.random
         self._shared.counts["runs"] += 1
         self.runs[run.run_id] = run
@@ -125,12 +125,12 @@ class Clients:
         self._tasks.add(asyncio.create_task(work, name=name))
 
     async def _join(self, run: Tracked) -> None:
-        """Read a run at any time from anywhere, and perhaps lose interest."""
+        """Read a run from a random time and position on, perhaps not to its end."""
         random = self._shared.random
         await asyncio.sleep(random.choice((0.0, random.uniform(0, 2), random.uniform(0, 5))))
         position = random.choice((0, random.randint(0, run.tokens + 5)))
-        interest = random.randint(1, 100) if random.random() < 0.2 else float("inf")
-        await Reader(self._shared, run, position, interest).read()
+        most_events = random.randint(1, 100) if random.random() < 0.2 else float("inf")
+        await Reader(self._shared, run, position, most_events).read()
 
     async def _cancel(self, run: Tracked) -> None:
         shared = self._shared
@@ -140,13 +140,13 @@ class Clients:
         while True:
             url = f"{shared.replica().process.url}/runs/{run.run_id}"
             try:
-                async with shared.session.delete(url, params={"reason": reason}, timeout=_DELETE) as answer:
+                async with shared.session.delete(url, params={"reason": reason}, timeout=_DELETE) as response:
                     pass
             except TROUBLE:
-                shared.counts["cancels without an answer"] += 1
+                shared.counts["cancels without a response"] += 1
                 await shared.pause()
                 continue
-            match answer.status:
+            match response.status:
                 case 200:
                     shared.counts["cancels"] += 1
                     run.cancelled = True
@@ -157,5 +157,5 @@ class Clients:
                 case 404:
                     shared.fail(run, "DELETE: 404")
                     return
-            shared.refused(answer)
+            shared.refused(response)
             await shared.pause()

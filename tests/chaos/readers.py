@@ -1,4 +1,4 @@
-"""What the clients know of the runs, and those who read them."""
+"""The runs as the clients see them, and the readers of their events."""
 
 import asyncio
 from collections import Counter
@@ -20,17 +20,17 @@ STREAM = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=6)
 
 @dataclass(eq=False)
 class Tracked:
-    """What the clients know of a run.
+    """A run as the clients see it.
 
     Attributes:
         run_id: Its id.
-        tokens: How many its agent emits.
-        accepted: Whether the answer said that it exists.
-        owners: The replicas that may run it.
-        log: The events seen by anyone.
-        ends: The positions at which streams said that nothing follows.
-        reasons: Those given by who cancelled.
-        cancelled: Whether the answer said that it is cancelled.
+        tokens: How many tokens its agent emits.
+        accepted: Whether a response confirmed its creation.
+        owners: The replicas that may execute it.
+        log: The events that any reader has received.
+        ends: The positions at which streams have ended for good.
+        reasons: The reasons of the requests to cancel it.
+        cancelled: Whether a response confirmed its cancellation.
     """
 
     run_id: str
@@ -47,10 +47,10 @@ class Shared:
     """What all clients share.
 
     Args:
-        cluster: Whom they ask.
-        session: With what.
-        seed: Decides what they do.
-        counts: Where it is counted.
+        cluster: The replicas.
+        session: Sends the requests.
+        seed: Decides what clients do.
+        counts: Counts what has happened.
 
     Attributes:
         failures: What should not have happened.
@@ -66,8 +66,8 @@ class Shared:
         self._cluster = cluster
 
     def replica(self) -> Replica:
-        """Return any replica: clients do not know which of them live."""
-        return self.random.choice(self._cluster.places)
+        """Return any replica: clients do not know which of them are up."""
+        return self.random.choice(self._cluster.current)
 
     async def pause(self, longest: float = 0.5) -> None:
         await asyncio.sleep(self.random.uniform(0.05, longest))
@@ -75,28 +75,32 @@ class Shared:
     def fail(self, run: Tracked, what: str) -> None:
         self.failures.append(f"{run.run_id}: {what}")
 
-    def refused(self, answer: aiohttp.ClientResponse) -> None:
-        """Note an answer that asks to try again, as none but those may."""
-        self.counts[f"{answer.method} {answer.status}"] += 1
-        if answer.status not in (429, 503) or "Retry-After" not in answer.headers:
-            self.failures.append(f"{answer.method} {answer.url}: {answer.status} {dict(answer.headers)}")
+    def refused(self, response: aiohttp.ClientResponse) -> None:
+        """Count a refusal, which must be one that asks the client to retry."""
+        self.counts[f"{response.method} {response.status}"] += 1
+        if response.status not in (429, 503) or "Retry-After" not in response.headers:
+            self.failures.append(
+                f"{response.method} {response.url}: {response.status} {dict(response.headers)}"
+            )
 
 
 class Reader:
     """Reads a run to its end, on many connections.
 
     Args:
-        shared: What it shares with others.
+        shared: What all clients share.
         run: The run.
-        position: The last sequence it is taken to have.
-        interest: After how many events it leaves for good.
+        position: The sequence after which it reads.
+        most_events: After how many events it stops.
     """
 
-    def __init__(self, shared: Shared, run: Tracked, position: int, interest: float = float("inf")) -> None:
+    def __init__(
+        self, shared: Shared, run: Tracked, position: int, most_events: float = float("inf")
+    ) -> None:
         self.run = run
         self.position = position
         self._shared = shared
-        self._interest = interest
+        self._left = most_events
         self._over = False
         self._done = False
 
@@ -109,16 +113,16 @@ class Reader:
             if not self._done:
                 await self._shared.pause()
 
-    async def take(self, answer: aiohttp.ClientResponse) -> None:
-        """Read what one connection has, or leave it sooner."""
+    async def consume(self, response: aiohttp.ClientResponse) -> None:
+        """Read what one connection carries, or drop it before its end."""
         random, counts = self._shared.random, self._shared.counts
         patience = random.uniform(0, 3) if random.random() < 0.3 else _LONGEST_CONNECTION
         most = random.randint(1, 200) if random.random() < 0.3 else None
         taken, last = 0, ""
         try:
             async with asyncio.timeout(patience):
-                async for message in _messages(answer):
-                    self._take(message)
+                async for message in _messages(response):
+                    self._on_message(message)
                     taken, last = taken + 1, message.event
                     if self._done and not self._over:
                         return
@@ -126,7 +130,7 @@ class Reader:
                         counts["connections that readers dropped"] += 1
                         return
         except aiohttp.ServerTimeoutError:
-            counts["connections that fell silent"] += 1
+            counts["connections that timed out"] += 1
         except TimeoutError:
             counts["connections that readers dropped"] += 1
         else:
@@ -142,10 +146,10 @@ class Reader:
             where["params"] = where.get("params", {}) | {"timeout": "1"}
         self._shared.counts["connections of readers"] += 1
         url = f"{replica.process.url}/runs/{self.run.run_id}/events"
-        async with self._shared.session.get(url, timeout=STREAM, **where) as answer:
-            match answer.status:
+        async with self._shared.session.get(url, timeout=STREAM, **where) as response:
+            match response.status:
                 case 200:
-                    await self.take(answer)
+                    await self.consume(response)
                 case 204:
                     self.run.ends.add(self.position)
                     self._done = True
@@ -153,9 +157,9 @@ class Reader:
                     self._shared.fail(self.run, "GET events: 404")
                     self._done = True
                 case _:
-                    self._shared.refused(answer)
+                    self._shared.refused(response)
 
-    def _take(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         if message.event == "gone" and message.id is None:
             self._shared.fail(self.run, "gone")
             self._done = True
@@ -168,22 +172,22 @@ class Reader:
         if sequence != self.position + 1 or self._over:
             self._fail(f"event {sequence} {message.event} after {self.position}")
             return
-        known = self.run.log.setdefault(sequence, message)
-        if (known.event, known.data) != (message.event, message.data):
-            self._fail(f"event {sequence} is {message.data} and {known.data}")
+        seen = self.run.log.setdefault(sequence, message)
+        if (seen.event, seen.data) != (message.event, message.data):
+            self._fail(f"event {sequence} is {message.data} and {seen.data}")
         self._shared.counts["events read"] += 1
         self.position = sequence
-        self._interest -= 1
+        self._left -= 1
         self._over = message.event in TERMINAL
-        self._done = self._done or self._over or self._interest <= 0
+        self._done = self._done or self._over or self._left <= 0
 
     def _fail(self, what: str) -> None:
         self._shared.fail(self.run, what)
         self._done = True
 
 
-async def _messages(answer: aiohttp.ClientResponse) -> AsyncIterator[Message]:
+async def _messages(response: aiohttp.ClientResponse) -> AsyncIterator[Message]:
     decoder = Decoder()
-    while data := await answer.content.readany():
+    while data := await response.content.readany():
         for message in decoder.feed(data):
             yield message

@@ -1,4 +1,4 @@
-"""Replicas and Redis fail all the time, and nobody sees more of it than delay."""
+"""Replicas and Redis fail all the time; clients see nothing of it but delays."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ async def test_chaos(
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
                 shared = Shared(cluster, session, seed, counts)
                 await cluster.start(_REPLICAS)
-                await _break_and_mend(cluster, shared, seconds, seed)
+                await _run_chaos(cluster, shared, seconds, seed)
         finally:
             cluster.end()
     shown = [f"{count:7} {what}" for what, count in sorted(counts.items())]
@@ -44,19 +44,19 @@ async def test_chaos(
     assert not shared.failures, f"--chaos-seed={seed}, {tmp_path}:\n" + "\n".join(shared.failures[:20])
 
 
-async def _break_and_mend(cluster: Cluster, shared: Shared, seconds: float, seed: int) -> None:
+async def _run_chaos(cluster: Cluster, shared: Shared, seconds: float, seed: int) -> None:
     faults = Faults(cluster, seconds, seed, shared.counts)
     clients = Clients(shared)
     async with asyncio.TaskGroup() as group:
         group.create_task(clients.run(faults.over))
         group.create_task(faults.run())
-    mended_at = time.monotonic()
+    repaired_at = time.monotonic()
     verdict = Verdict(cluster, shared)
     await verdict.until_ready()
     await verdict.until_ended()
-    shared.counts["seconds until all runs had ended"] = round(time.monotonic() - mended_at)
+    shared.counts["seconds until all runs had ended"] = round(time.monotonic() - repaired_at)
     await clients.settle(_SETTLE_SECONDS)
     await verdict.check_runs(clients.runs.values())
     await verdict.until_idle()
-    shared.counts["seconds until nothing was left"] = round(time.monotonic() - mended_at)
+    shared.counts["seconds until nothing was left"] = round(time.monotonic() - repaired_at)
     verdict.check_logs()

@@ -1,4 +1,4 @@
-"""A replica that dies, and nothing else."""
+"""A replica dies, and nothing else fails."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest
         cluster = Cluster(server, tmp_path)
         try:
             await cluster.start(2)
-            await asyncio.sleep(3)  # both have shown that they live
+            await asyncio.sleep(3)  # both have sent heartbeats
             async with aiohttp.ClientSession(timeout=STREAM) as session:
                 seconds = await _die(cluster, session)
         finally:
@@ -31,15 +31,15 @@ async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest
 
 
 async def _die(cluster: Cluster, session: aiohttp.ClientSession) -> float:
-    """Kill a replica that works, and return after how long another one ended its run."""
-    one, other = (replica.process.url for replica in cluster.places)
+    """Kill a replica that executes a run; return after how many seconds another one has ended the run."""
+    one, other = (replica.process.url for replica in cluster.current)
     payload = {"tokens": 1000, "pause": 0.1, "threaded": False}
-    async with session.post(f"{one}/runs?run_id=doomed", json=payload) as answer:
-        assert answer.status == 202
-    async with session.get(f"{other}/runs/doomed/events") as answer:
-        reader = Reader(answer)
+    async with session.post(f"{one}/runs?run_id=doomed", json=payload) as response:
+        assert response.status == 202
+    async with session.get(f"{other}/runs/doomed/events") as response:
+        reader = Reader(response)
         await reader.until("token")
-        cluster.places[0].kill()
+        cluster.current[0].kill()
         died_at = time.monotonic()
         events = [message for message in await reader.all() if message.id]
         seconds = time.monotonic() - died_at
@@ -47,8 +47,8 @@ async def _die(cluster: Cluster, session: aiohttp.ClientSession) -> float:
     assert [message.event for message in events].count("error") == 1
     assert (events[-1].event, end["code"]) == ("error", "WORKER_LOST")
     assert seconds < _LEASE_SECONDS
-    async with session.get(f"{other}/runs/doomed") as answer:
-        record = await answer.json()
+    async with session.get(f"{other}/runs/doomed") as response:
+        record = await response.json()
     assert (record["status"], record["error"]["code"]) == ("failed", "WORKER_LOST")
     assert record["last_sequence"] == end["sequence"]
     return seconds

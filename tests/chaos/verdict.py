@@ -1,4 +1,4 @@
-"""What must be true when everything works again."""
+"""The checks after the chaos, when everything is up again."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 _UNFINISHED = ("accepted", "running")
 _TIMEOUT_SECONDS = 45.0
 _METRICS = ("dockrion_open_streams 0.0", "dockrion_active_runs 0.0")
-# What Redis holds for too long: keys without an end, runs that replicas own, readers of those that live.
+# Keys that should not be there: without expiry, owned runs, readers of registered replicas.
 _LEFT = """
 local left = {}
 local replicas = redis.call('HKEYS', 'dockrion:tested:{service}:replicas')
 for _, key in ipairs(redis.call('KEYS', '*')) do
-  if redis.call('TTL', key) < 0 then left[#left + 1] = key .. ' for ever' end
+  if redis.call('TTL', key) < 0 then left[#left + 1] = key .. ' does not expire' end
   if string.find(key, ':owned:', 1, true) then left[#left + 1] = key end
   if string.find(key, ':watchers$') then
     for _, replica in ipairs(replicas) do
@@ -34,7 +34,7 @@ return left
 
 
 class Verdict:
-    """Looks at everything, and notes what is wrong.
+    """Compares what clients, replicas and Redis say, and records what is wrong.
 
     Args:
         cluster: Its replicas and its Redis are up again.
@@ -46,8 +46,8 @@ class Verdict:
         self._shared = shared
 
     async def until_ready(self) -> None:
-        """Wait until every replica takes work."""
-        for replica in self._cluster.places:
+        """Wait until every replica is ready."""
+        for replica in self._cluster.current:
             deadline = time.monotonic() + _TIMEOUT_SECONDS
             while await self._ask(replica, "/ready") is None:
                 if time.monotonic() > deadline:
@@ -66,7 +66,7 @@ class Verdict:
                 await asyncio.sleep(0.1)
 
     async def check_runs(self, runs: Iterable[Tracked]) -> None:
-        """Compare what the clients saw with what the service says."""
+        """Compare what the clients have seen with the records of the runs."""
         listed = {item["run_id"]: item async for item in self._listed("limit=200")}
         for record in listed.values():
             self._shared.counts[
@@ -79,17 +79,17 @@ class Verdict:
                 self._check_run(run, await self._get(f"/runs/{run.run_id}"), listed[run.run_id])
 
     async def until_idle(self) -> None:
-        """Wait until the replicas and Redis have let go of all that is over."""
+        """Wait until replicas and Redis have released everything that has ended."""
         deadline = time.monotonic() + _TIMEOUT_SECONDS
-        while left := self._cluster.server.command("EVAL", _LEFT, 0) + await self._at_work():
+        while left := self._cluster.server.command("EVAL", _LEFT, 0) + await self._busy():
             if time.monotonic() > deadline:
                 self._wrong("left", left[:5])
                 break
             await asyncio.sleep(0.2)
 
     def check_logs(self) -> None:
-        """Look through all that the replicas, the dead ones too, have written."""
-        for life, replica in enumerate(self._cluster.lives):
+        """Check the logs of all replicas, killed ones included."""
+        for life, replica in enumerate(self._cluster.started):
             if replica.process.err:
                 self._wrong(f"stderr of replica {life}", replica.process.err[:2000])
             if PASSWORD in replica.process.out + replica.process.err:
@@ -117,39 +117,39 @@ class Verdict:
         if kind not in TERMINAL or any(event in TERMINAL for event, _ in events):
             wrong.append("not exactly one terminal event, the last")
         if record["status"] != _STATUS.get(kind) or record["last_sequence"] != last:
-            wrong.append("the record is another's")
+            wrong.append("the record does not match")
         if {**record, "output": None} != {**listed, "output": None}:
-            wrong.append("the listing is another's")
+            wrong.append("the listing does not match")
         if any(position < last for position in run.ends):
             wrong.append(f"streams ended at {run.ends}")
         tokens = [event["content"] for event_type, event in events if event_type == "token"]
         if tokens != [str(number) for number in range(len(tokens))] or len(tokens) != max(len(events) - 1, 0):
-            wrong.append("the tokens are not the agent's")
+            wrong.append("the tokens are wrong")
         match kind:
             case "complete":
                 if record["output"] != end["output"] or end["output"] != {"tokens": run.tokens}:
-                    wrong.append("the output is not the agent's")
+                    wrong.append("the output is wrong")
                 if len(tokens) != run.tokens:
                     wrong.append(f"{len(tokens)} of {run.tokens} tokens")
             case "error":
                 if record["error"]["code"] != end["code"]:
                     wrong.append("the record has another error")
                 if end["code"] != "WORKER_LOST" and (run.accepted or end["code"] != "SERVICE_UNAVAILABLE"):
-                    wrong.append("an error that nobody made")
+                    wrong.append("an unexpected error")
                 if end["code"] == "WORKER_LOST" and not any(owner.may_be_dead for owner in run.owners):
-                    wrong.append("its replica lives")
+                    wrong.append("its replica was alive")
             case "cancelled":
                 if end["reason"] not in run.reasons:
-                    wrong.append("nobody cancelled it")
+                    wrong.append("no client cancelled it")
         if run.cancelled and kind != "cancelled":
-            wrong.append("the cancel was confirmed")
+            wrong.append("its cancellation was confirmed")
         if wrong:
             self._shared.fail(run, f"{'; '.join(wrong)}: {kind} {end}, {record}")
 
-    async def _at_work(self) -> list[str]:
-        """Return what replicas say that they still do."""
+    async def _busy(self) -> list[str]:
+        """Return the metrics of replicas that are not idle."""
         work = []
-        for replica in self._cluster.places:
+        for replica in self._cluster.current:
             metrics = (await self._ask(replica, "/metrics") or b"").decode().splitlines()
             work += [f"{replica.process.url} has no {line}" for line in _METRICS if line not in metrics]
         return work
@@ -166,7 +166,7 @@ class Verdict:
             cursor = f"&cursor={page['next']}"
 
     async def _get(self, path: str) -> dict[str, Any]:
-        """Ask any replica until there is an answer."""
+        """Request a path of any replica until there is a response."""
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         while (body := await self._ask(self._shared.replica(), path)) is None:
             assert time.monotonic() < deadline, path
@@ -175,10 +175,10 @@ class Verdict:
         return decoded
 
     async def _ask(self, replica: Replica, path: str) -> bytes | None:
-        """Return the body of a good answer."""
+        """Return the body of a response with status 200."""
         try:
-            async with self._shared.session.get(replica.process.url + path) as answer:
-                return await answer.read() if answer.status == 200 else None
+            async with self._shared.session.get(replica.process.url + path) as response:
+                return await response.read() if response.status == 200 else None
         except TROUBLE:
             return None
 

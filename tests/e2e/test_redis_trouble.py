@@ -1,4 +1,4 @@
-"""Trouble with Redis as the operator of a process sees it."""
+"""Failures of Redis as the operator of a process sees them."""
 
 import asyncio
 import json
@@ -32,8 +32,8 @@ MALFORMED = {
     "option": f"redis://{LOGIN}h/0?socket_timeout=soon",
     "unknown option": f"redis://{LOGIN}h/0?no_such_option=1",
 }
-# An agent that is careless with the address, or works for ever.
-CARELESS = """
+# An agent that leaks the URL, or never ends.
+LEAKY = """
 import asyncio, logging, os
 
 async def handle(payload, context):
@@ -79,24 +79,24 @@ def test_traceback_of_a_malformed_url_has_no_password(tmp_path: Path) -> None:
     assert not leaked(done.stdout + done.stderr)
 
 
-class Heard:
-    """Everything that a process has answered."""
+class Responses:
+    """All responses of a process."""
 
     def __init__(self, process: Process, session: aiohttp.ClientSession) -> None:
         self.text = ""
         self._url = process.url
         self._session = session
 
-    async def ask(self, method: str, path: str, payload: Any = None) -> int:
-        async with self._session.request(method, self._url + path, json=payload) as answer:
-            self.text += f"{answer.headers}\n{await answer.text()}\n"
-            return answer.status
+    async def request(self, method: str, path: str, payload: Any = None) -> int:
+        async with self._session.request(method, self._url + path, json=payload) as response:
+            self.text += f"{response.headers}\n{await response.text()}\n"
+            return response.status
 
-    async def ask_everything(self) -> None:
+    async def request_everything(self) -> None:
         for path in ("/", "/health", "/ready", "/info", "/schema", "/metrics", "/runs", "/runs/any"):
-            await self.ask("GET", path)
+            await self.request("GET", path)
         for path in ("/runs", "/invoke", "/invoke/stream"):
-            await self.ask("POST", path, {"be": "careless"})
+            await self.request("POST", path, {"be": "leaky"})
 
 
 @pytest.mark.parametrize(("kind", "unix"), [("redis", False), ("valkey", True)])
@@ -105,26 +105,26 @@ async def test_password_is_never_shown(
 ) -> None:
     with RedisServer(kind, tmp_path, password=PASSWORD) as server:
         url = server.unix_url if unix else server.url
-        process = await start(on_redis(tmp_path, CARELESS), REDIS_URL=url)
-        heard = Heard(process, session)
-        await heard.ask_everything()
+        process = await start(on_redis(tmp_path, LEAKY), REDIS_URL=url)
+        responses = Responses(process, session)
+        await responses.request_everything()
         server.command("SET", "dockrion:tested:{any}:run", "of another type")
         server.command("SET", "dockrion:tested:{service}:owned:any", "of another type")
-        await heard.ask_everything()
+        await responses.request_everything()
         server.command("CONFIG", "SET", "requirepass", "another")
         secret = quote(PASSWORD, safe="")
         server.url = server.url.replace(secret, "another")
         server.kill_clients()
         await wait_until(lambda: "redis is in trouble" in process.out)
-        await heard.ask_everything()
+        await responses.request_everything()
         server.kill()
-        await heard.ask_everything()
+        await responses.request_everything()
         process.signal()
         assert await process.exit_code() == 0
-    assert "cannot reach" in heard.text
+    assert "cannot reach" in responses.text
     assert "connecting to" in process.out
     assert "Traceback" in process.out
-    assert not leaked(heard.text)
+    assert not leaked(responses.text)
     assert not leaked(process.out)
     assert not leaked(process.err)
 
@@ -134,12 +134,12 @@ async def test_service_ends_in_bounded_time_while_redis_is_away(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession, working: bool
 ) -> None:
     with RedisServer("redis", tmp_path) as server:
-        path = on_redis(tmp_path, CARELESS, url=server.url)
+        path = on_redis(tmp_path, LEAKY, url=server.url)
         process = await start(path, module="tests.e2e.quick", GRACE="0.2")
         readers: list[Reader] = []
         if working:
-            answer = await session.post(f"{process.url}/invoke/stream", json={})
-            readers.append(Reader(answer))
+            response = await session.post(f"{process.url}/invoke/stream", json={})
+            readers.append(Reader(response))
             await readers[0].until("token")
         server.kill()
         await wait_until(lambda: "UNREACHABLE" in process.out)
