@@ -5,7 +5,7 @@ import logging
 import pytest
 from redis import exceptions
 
-from dockrion.backends.redis.health import _ADVICE, _TRANSITIONS, Finding, Health, HealthMonitor
+from dockrion.backends.redis.health import _ADVICE, _TRANSITIONS, Health, HealthMonitor, RoundEvent
 from dockrion.errors import CorruptLog, ServiceUnavailable
 from tests.backends.trouble import Logged
 
@@ -22,7 +22,7 @@ def fail(monitor: HealthMonitor, error: Exception) -> Exception:
 
 
 def test_every_finding_has_a_transition_from_every_state() -> None:
-    assert set(_TRANSITIONS) == set(Finding)
+    assert set(_TRANSITIONS) == set(RoundEvent)
     assert all(set(after) == set(Health) for after in _TRANSITIONS.values())
 
 
@@ -63,14 +63,14 @@ def test_a_kind_of_failure_is_logged_once_per_outage(logged: Logged) -> None:
             fail(monitor, UNREACHABLE)
             fail(monitor, exceptions.ConnectionError("No connection available."))
         monitor.round_completed()
-    assert logged.troubles() == ["UNREACHABLE"] * 2
-    assert len(logged.fields("redis answers")) == 2
+    assert logged.redis_errors() == ["UNREACHABLE"] * 2
+    assert len(logged.fields("redis has recovered")) == 2
 
 
 def test_an_unblocked_reader_is_not_logged(logged: Logged) -> None:
     monitor = HealthMonitor()
     monitor.command_failed(exceptions.ResponseError("UNBLOCKED force unblock from blocking operation"))
-    assert logged.troubles() == []
+    assert logged.redis_errors() == []
 
 
 def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -85,9 +85,9 @@ def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize("code", sorted({*_ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED"}))
 def test_a_reply_with_a_known_code_has_its_advice(code: str, logged: Logged) -> None:
     HealthMonitor().command_failed(exceptions.ResponseError(f"{code} some text"))
-    assert logged.troubles() == [code]
+    assert logged.redis_errors() == [code]
 
 
 def test_a_reply_with_another_code_is_a_refusal(logged: Logged) -> None:
     HealthMonitor().command_failed(exceptions.ResponseError("ERR unknown command"))
-    assert logged.troubles() == ["REFUSED"]
+    assert logged.redis_errors() == ["REFUSED"]

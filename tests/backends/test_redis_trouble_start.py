@@ -43,13 +43,13 @@ async def test_a_server_that_starts_later_is_used(
     server.kill()
     served = await on_redis()
     await is_unavailable(served, failures)
-    assert logged.troubles() == ["UNREACHABLE"]
+    assert logged.redis_errors() == ["UNREACHABLE"]
     assert "address" in logged.advice("UNREACHABLE")
     server.start()
     await wait_ready(served)
     await assert_accepts_runs(served)
-    assert logged.troubles().count("UNREACHABLE") == 1
-    assert logged.fields("redis answers") == [{}]
+    assert logged.redis_errors().count("UNREACHABLE") == 1
+    assert logged.fields("redis has recovered") == [{}]
 
 
 @pytest.mark.parametrize("case", PASSWORDS)
@@ -63,19 +63,19 @@ async def test_a_wrong_password_is_logged_until_it_is_right(
         url = server.url if scheme == "redis" else server.unix_url
         served = await serve_on(serve, url.replace(before, after, 1))
         await is_unavailable(served, failures)
-        assert logged.troubles() == [trouble]
+        assert logged.redis_errors() == [trouble]
         assert "password" in logged.advice(trouble)
         server.command("CONFIG", "SET", "requirepass", given)
         await wait_ready(served)
         await assert_accepts_runs(served)
-        assert logged.troubles() == [trouble]
+        assert logged.redis_errors() == [trouble]
         await served.client.close()
 
 
 async def test_an_unknown_host_is_retried(serve: Serve, logged: Logged, failures: list[None]) -> None:
     served = await serve_on(serve, "redis://no-such-host.invalid:6379/0")
     await is_unavailable(served, failures)
-    assert logged.troubles() == ["UNREACHABLE"]
+    assert logged.redis_errors() == ["UNREACHABLE"]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
@@ -131,8 +131,8 @@ async def test_tls_requires_a_trusted_certificate(
         if trusted:
             await wait_ready(served)
             await assert_accepts_runs(served)
-            assert logged.troubles() == []
+            assert logged.redis_errors() == []
         else:
             await is_unavailable(served, failures)
-            assert logged.troubles() == ["UNREACHABLE"]
+            assert logged.redis_errors() == ["UNREACHABLE"]
         await served.client.close()

@@ -20,7 +20,7 @@ from tests.servers import KINDS, RedisServer
 from tests.support import TIMEOUT_SECONDS, Reader, Served, placeholder, sequences, wait_until
 
 OnRedis = Callable[..., Awaitable[Served]]
-_TROUBLE = "redis is in trouble: "
+_ERROR = "redis error: "
 
 
 @pytest.fixture(params=KINDS)
@@ -67,15 +67,15 @@ class Logged:
         records = [record for record in self._caplog.records if record.getMessage() == message]
         return [vars(record)["fields"] for record in records]
 
-    def troubles(self) -> list[str]:
+    def redis_errors(self) -> list[str]:
         """Return the kind of each logged failure of Redis."""
         records = self._caplog.records
-        return [vars(each)["fields"]["kind"] for each in records if each.getMessage().startswith(_TROUBLE)]
+        return [vars(each)["fields"]["kind"] for each in records if each.getMessage().startswith(_ERROR)]
 
     def advice(self, kind: str) -> str:
         """Return the advice logged for a kind of failure."""
         (advice,) = {
-            record.getMessage().removeprefix(_TROUBLE)
+            record.getMessage().removeprefix(_ERROR)
             for record in self._caplog.records
             if vars(record).get("fields", {}).get("kind") == kind
         }

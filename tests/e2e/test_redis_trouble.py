@@ -115,7 +115,7 @@ async def test_password_is_never_shown(
         secret = quote(PASSWORD, safe="")
         server.url = server.url.replace(secret, "another")
         server.kill_clients()
-        await wait_until(lambda: "redis is in trouble" in process.out)
+        await wait_until(lambda: "redis error" in process.out)
         await responses.request_everything()
         server.kill()
         await responses.request_everything()

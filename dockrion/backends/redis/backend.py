@@ -1,13 +1,13 @@
-"""The Redis backend: its parts put together, and the background work that keeps them going.
+"""The Redis backend: wires its parts together and runs the background work.
 
-The way of a batch: `append` → `Store.append` → script `append` → messages to the inboxes of the
-replicas with readers → there `Inbox` → `Subscriptions.wake`. Readers of this process are woken at
-once, with the batch itself.
+The path of a batch: `append` → `Store.append` → script `append` → a message to the inbox of each
+replica with readers → there `Inbox` → `Subscriptions.wake`. Readers in this process are woken
+directly, with the batch itself.
 
-The background work is one loop: a heartbeat, renewals, reaping and pruning. It runs every
-`BEAT_SECONDS`, and at once after a command has failed, to find out whether Redis still answers.
-When it does again, and when the inbox was gone, messages may have been lost: the subscriptions
-are renewed, and all readers look at their logs.
+The background work is one loop: heartbeat, renewals, reaping, pruning. It runs every
+`BEAT_SECONDS`, and immediately after a command has failed, to find out whether Redis still
+responds. When Redis has recovered, or the inbox had disappeared, messages may have been lost, so
+the loop renews all subscriptions and wakes all readers, which then read their logs.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class RedisBackend:
     async def force_close(self, run: Run, last: Entry) -> None:
         try:
             await self._append(run, [last], after_gap=True)
-        except BackendError:  # whatever has become of the run, this replica no longer owns it
+        except BackendError:  # in any case this replica does not own the run any more
             self._leases.release(run.run_id)
             raise
 
@@ -155,7 +155,7 @@ class RedisBackend:
             async with asyncio.timeout(_PING_SECONDS):
                 await self._store.ping()
         except TimeoutError:
-            raise ServiceUnavailable("the backend does not answer") from None
+            raise ServiceUnavailable("the backend does not respond") from None
 
     async def aclose(self) -> None:
         await self._tasks.cancel_until_done()
@@ -187,10 +187,10 @@ class RedisBackend:
     async def _ensure_inbox(self) -> None:
         """Create this replica's inbox, without which others can send it neither requests nor replies.
 
-        The first heartbeat creates it; whatever needs the inbox earlier does not wait for that.
+        The first heartbeat creates it, and is sent early where the inbox is needed earlier.
 
         Raises:
-            ServiceUnavailable: Redis does not answer, or accepts no writes.
+            ServiceUnavailable: Redis does not respond, or accepts no writes.
         """
         if self._has_inbox:
             return
@@ -211,7 +211,7 @@ class RedisBackend:
         while True:
             try:
                 await self._work_once()
-            except Exception as error:  # whatever it is, heartbeats must go on
+            except Exception as error:  # heartbeats must go on in any case
                 health.round_failed(error)
             if health.state is Health.UNREACHABLE:
                 await asyncio.sleep(RETRY_SECONDS)

@@ -1,23 +1,21 @@
-"""The connections to Redis: commands go out, replies or this package's own errors come back.
+"""The connections to Redis, and the only module that sends commands.
 
-Nothing else in the package touches redis-py.
+Connections: requests share a pool. The background work (heartbeats, renewals) has a connection of
+its own, because it must not wait behind requests for the pool: peers would declare a busy replica
+dead. The reader of the inbox has one because it blocks.
 
-Three clients. Requests share a pool. The background work (heartbeats, renewals) has a connection
-of its own, so that it never waits behind requests for the pool: a replica that is merely busy
-must not be taken for dead. The reader of the inbox has one too, because it blocks.
+Lost replies: a command without a reply may or may not have been executed. So every command and
+script can be repeated (an append recognizes its own last batch, a creation its own record).
+redis-py retries once on a new connection, since an idle one may have been closed, and callers
+may repeat whatever raised `ServiceUnavailable`. What its caller cannot repeat, because it has
+already answered 503, is settled by the background work (see `leases`).
 
-Doubt after a lost connection. A command without a reply may or may not have been executed.
-Therefore every command and script here may be repeated (an append recognises its own last batch,
-a creation its own record), redis-py retries once on a new connection, since an idle one may have
-been closed, and callers may repeat whatever raised `ServiceUnavailable`. What cannot be repeated,
-because its caller has gone away with a 503, is settled by the background work (see `leases`).
+Outages: while Redis does not respond, requests are refused immediately instead of waiting for a
+timeout (see `health`). Only the background work keeps trying, every `RETRY_SECONDS`. That delay does
+not grow, since an attempt is cheap and every open stream waits for the first that succeeds.
 
-While Redis does not answer, requests are refused at once (see `health`); only the background work
-keeps trying, every `RETRY_SECONDS`. That delay does not grow: one connection attempt costs
-little, and every open stream waits for the first that succeeds.
-
-Scripts are run by their digest. A server that does not have them (it was restarted, or a failover
-has happened) replies NOSCRIPT; all are loaded then, and the commands are sent again.
+Scripts are called by their digest. A server that does not have them, after a restart or a failover,
+replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 """
 
 import logging
@@ -70,14 +68,14 @@ class RedisClient:
             A reply to each.
 
         Raises:
-            ServiceUnavailable: Redis does not answer, or cannot execute the commands now.
+            ServiceUnavailable: Redis does not respond, or cannot execute the commands now.
             CorruptLog: What is stored was not stored by this service.
         """
         self.check_reachable()
         return await self._send(self._requests, commands)
 
     async def send_background(self, *commands: Command) -> list[Any]:
-        """Send commands for the background work, as `send` does, also while Redis does not answer."""
+        """Send commands for the background work, as `send` does, also while Redis is unreachable."""
         return await self._send(self._background, commands)
 
     async def send_background_each(self, *commands: Command) -> list[Any]:
@@ -92,7 +90,7 @@ class RedisClient:
         """Refuse a request that would only wait for a timeout.
 
         Raises:
-            ServiceUnavailable: Redis does not answer at present.
+            ServiceUnavailable: Redis is unreachable at present.
         """
         if self.health.state is Health.UNREACHABLE:
             raise unavailable()

@@ -1,12 +1,12 @@
-"""The state of Redis as this process finds it, and what the operator is told when it fails.
+"""The state of Redis as seen by this process, and the logging of its failures.
 
-Touches no connection: the client reports each failed command here, and the backend's background
-work reports the outcome of each of its rounds.
+Performs no I/O: the client reports each failed command, and the backend's background work reports
+the outcome of each round. Only the background work changes the state, because a round exercises
+everything that requests need; a failed request merely sets `failure_seen`, which starts the next
+round immediately.
 
-The background work is what decides how Redis is, because it goes through everything that a
-request may need: a request that fails only sets `failure_seen`, so that the next round starts at
-once. Each kind of failure is logged once per outage (and again after a minute), however many
-requests meet it, with advice on what to do about it.
+Each kind of failure is logged once per outage, and again after a minute, however many requests run
+into it. The log line says what an operator can do about it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _QUIET_SECONDS = 60.0  # how long a kind of failure is not logged again
 _UNREACHABLE = "UNREACHABLE"
 _UNBLOCKED = "UNBLOCKED"
 _ADVICE = {
-    _UNREACHABLE: "no connection, or no answer; is it running, and is the address right?",
+    _UNREACHABLE: "no connection, or no reply; is it running, and is the address right?",
     "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
     "MAXCLIENTS": "it accepts no more connections; raise its maxclients",
     "NOAUTH": "it requires a password; put it into streaming.redis.url",
@@ -62,30 +62,30 @@ _STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL"}
 
 
 class Health(enum.Enum):
-    """How Redis was in the last round of background work."""
+    """The state of Redis after the last round of background work."""
 
     HEALTHY = enum.auto()
     DEGRADED = enum.auto()  # something failed; requests are sent, since they may succeed
     UNREACHABLE = enum.auto()  # requests are refused at once: they would only wait for a timeout
 
 
-class Finding(enum.Enum):
-    """What a round of background work has found."""
+class RoundEvent(enum.Enum):
+    """The outcome of a round of background work, or of its first write."""
 
-    NO_ANSWER = enum.auto()  # or only refusals
-    NO_WRITES = enum.auto()
-    FAILED = enum.auto()  # for a reason that does not tell whether Redis answers
-    WRITTEN = enum.auto()  # the round's first command, a write, has succeeded
+    UNUSABLE = enum.auto()  # no reply, or a refusal of everything
+    READ_ONLY = enum.auto()
+    FAILED = enum.auto()  # for a reason that does not show whether Redis responds
+    WRITTEN = enum.auto()  # the first command of the round, a write, has succeeded
     COMPLETED = enum.auto()
 
 
 _HEALTHY, _DEGRADED, _AWAY = Health
-_TRANSITIONS: dict[Finding, dict[Health, Health]] = {
-    Finding.NO_ANSWER: {_HEALTHY: _AWAY, _DEGRADED: _AWAY, _AWAY: _AWAY},
-    Finding.NO_WRITES: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
-    Finding.FAILED: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _AWAY},
-    Finding.WRITTEN: {_HEALTHY: _HEALTHY, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
-    Finding.COMPLETED: {_HEALTHY: _HEALTHY, _DEGRADED: _HEALTHY, _AWAY: _HEALTHY},
+_TRANSITIONS: dict[RoundEvent, dict[Health, Health]] = {
+    RoundEvent.UNUSABLE: {_HEALTHY: _AWAY, _DEGRADED: _AWAY, _AWAY: _AWAY},
+    RoundEvent.READ_ONLY: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
+    RoundEvent.FAILED: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _AWAY},
+    RoundEvent.WRITTEN: {_HEALTHY: _HEALTHY, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
+    RoundEvent.COMPLETED: {_HEALTHY: _HEALTHY, _DEGRADED: _HEALTHY, _AWAY: _HEALTHY},
 }
 
 
@@ -95,10 +95,10 @@ def unavailable() -> ServiceUnavailable:
 
 
 class HealthMonitor:
-    """Follows the state of Redis.
+    """Tracks the state of Redis.
 
     Attributes:
-        state: How it was in the last round of background work.
+        state: The state after the last round of background work.
         failure_seen: Set by each failed command, so that the next round starts at once.
     """
 
@@ -115,38 +115,38 @@ class HealthMonitor:
             return CorruptLog(str(error))
         self._last_kind = kind
         self.failure_seen.set()
-        # Neither is a failure of its own: while nothing answers, the pool is busy waiting; and a
-        # server that changes its role unblocks the reader.
+        # These two follow from other failures: requests without replies occupy the pool, and a server
+        # that changes its role unblocks the reader.
         if kind != _UNBLOCKED and not (kind == "POOL" and _UNREACHABLE in self._logged_at):
             reason = str(error) if kind == _UNREACHABLE else None
-            self._log(kind, f"redis is in trouble: {_ADVICE[kind]}", reason=reason)
+            self._log(kind, f"redis error: {_ADVICE[kind]}", reason=reason)
         return unavailable()
 
     def round_failed(self, error: Exception) -> None:
-        """Note that a round of background work has failed."""
-        finding = Finding.FAILED
+        """Record that a round of background work has failed."""
+        event = RoundEvent.FAILED
         if isinstance(error, CorruptLog):
             self._log(
                 "UNREADABLE", "redis holds data of another kind under this service's keys", reason=str(error)
             )
         elif isinstance(error, ServiceUnavailable):
-            finding = Finding.NO_WRITES if self._last_kind in _STILL_READABLE else Finding.NO_ANSWER
+            event = RoundEvent.READ_ONLY if self._last_kind in _STILL_READABLE else RoundEvent.UNUSABLE
         else:
             self._log("BUG", "background work on redis failed", error=error)
-        self.state = _TRANSITIONS[finding][self.state]
+        self.state = _TRANSITIONS[event][self.state]
 
     def written(self) -> bool:
-        """Note that the round's first write has succeeded; return whether Redis was healthy before."""
+        """Record that the first write of a round has succeeded; return whether Redis is healthy."""
         self.failure_seen.clear()
-        self.state = _TRANSITIONS[Finding.WRITTEN][self.state]
+        self.state = _TRANSITIONS[RoundEvent.WRITTEN][self.state]
         return self.state is Health.HEALTHY
 
     def round_completed(self) -> None:
-        """Note that a round of background work has succeeded."""
+        """Record that a round of background work has succeeded."""
         if self.state is not Health.HEALTHY:
             self._logged_at.clear()
-            log(_logger, logging.INFO, "redis answers")
-        self.state = _TRANSITIONS[Finding.COMPLETED][self.state]
+            log(_logger, logging.INFO, "redis has recovered")
+        self.state = _TRANSITIONS[RoundEvent.COMPLETED][self.state]
 
     def _log(self, kind: str, message: str, **fields: Any) -> None:
         now = time.monotonic()

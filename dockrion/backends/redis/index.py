@@ -1,9 +1,8 @@
-"""The list of runs, in order of creation, and its upkeep.
+"""The list of runs in order of creation, kept in sorted sets beside the runs.
 
-Redis has no query over the runs' hashes, so that sorted sets beside them list the runs: all of
-them, those of each caller, and all again by when to check whether they have expired. An entry is
-added before its run is stored and stays when the run expires, so that an entry may be without a
-run, but never a run without an entry; readers skip such entries, and remove them.
+There is one set of all runs, one for each caller, and one ordered by when to check whether a run has
+expired. A run's entry is added before the run is stored, and remains when the run expires. So an
+entry may lack a run, but no run lacks its entry; readers skip such entries and remove them.
 """
 
 import time
@@ -64,7 +63,7 @@ class Index:
         """Remove the entries of runs that have expired.
 
         Raises:
-            ServiceUnavailable: Redis does not answer.
+            ServiceUnavailable: Redis does not respond.
         """
         expiry, send = self._keys.expiry, self._client.send_background
         while True:

@@ -1,35 +1,33 @@
-"""The runs that this replica owns, and those that dead replicas have left behind.
+"""Leases: the runs that this replica owns, and those that dead replicas have left behind.
 
-A lease without clocks. Every `BEAT_SECONDS` a replica increments its own counter in one hash, and
-gets all counters back (script `beat`). A peer whose counter has stood still over `BEATS_TO_DEATH`
-of this replica's own heartbeats is dead. So no clock is compared with another, and a time in
-which Redis itself does not answer counts for nobody: without a heartbeat there is nothing to
-compare. A round that starts early, after a failure, counts no peer's silence. Every replica
-watches all others; which of them acts first does not matter.
+Detecting death without clocks. Every `BEAT_SECONDS` a replica increments its own counter in one hash
+and reads all counters (script `beat`). A peer is dead when its counter has not moved over
+`BEATS_TO_DEATH` of this replica's own heartbeats. No two clocks are compared, and an outage of Redis
+counts against nobody, because this replica then has no heartbeats to count. A round that starts
+early, after a failed command, does not count either. Every replica monitors all others.
 
-Finding the runs. Each replica has a set of the ids of its unfinished runs. A run is added before
-it is created (script `register`), and removed with a heartbeat after it has ended; each renewal
-adds it again. So the set may name too many runs, never too few.
+Finding the runs. A set per replica holds the ids of its unfinished runs. An id is added before its
+run is created (script `register`), removed by a heartbeat after the run has ended, and added again
+by each renewal. The set may hold too many ids, but never too few.
 
-Fencing. Every write is a script that compares the owner, the next sequence and whether the log is
-closed. To reap a run is to append its terminal event, `WORKER_LOST`, in the dead owner's name: one
-atomic step after which the owner, should it only have been paused, can write nothing more. The
-append may be refused for two reasons. The log is closed: somebody else was faster, or the run
-had ended. The sequence is taken: the owner has written meanwhile, so it is alive; its other runs
-are left alone, and counting starts again.
+Fencing. Every write is a script that checks the owner, the next sequence and that the log is open.
+Reaping a run means appending its terminal event, `WORKER_LOST`, in the name of the dead owner. After
+that atomic step the owner cannot write any more, should it only have been paused. The append is
+refused in two cases. If the log is closed, another replica was faster or the run had ended. If the
+sequence is taken, the owner has written and is alive; its remaining runs are left to it, and
+counting starts again.
 
-Renewal. With each heartbeat the owner renews the time to live of its runs' keys, and learns what
-has happened to each: a request to cancel whose message was lost; or that the run is missing,
-closed or another's, which is how a paused owner finds out that it was taken for dead. It stops
-its agent then (`LeaseKeeper.lost`).
+Renewal. With each heartbeat the owner extends the time to live of its runs' keys and learns what has
+happened to them: a request to cancel whose message was lost, or that a run is missing, closed or
+owned by another. That is how a paused replica learns that it was declared dead; it then stops the
+agent (`LeaseKeeper.lost`).
 
-Doubt after a lost connection. A creation without a reply may have been executed, while its
-caller got an error and will not look for the run. It must not begin, and must not stay
-`accepted` for ever: the next round of background work ends it if it is there. Appends need no
-such care, because the writer repeats the same batch until there is a reply.
+Lost replies. A creation without a reply may have been executed, although its caller has reported
+503 and will not start the run. The next round of background work checks whether the run exists and
+ends it. Appends need no such check: the writer repeats a batch until there is a reply.
 
-Shutdown. A replica that has ended all its runs deregisters. One that has not leaves its
-registration, so that the others find the runs.
+Shutdown. A replica without unfinished runs deregisters. Otherwise it stays registered, so that its
+peers find the runs.
 """
 
 import asyncio
@@ -89,7 +87,7 @@ class OwnedRun(msgspec.Struct, eq=False):
 
 
 class LeaseKeeper:
-    """Keeps this replica's runs alive, and ends those of dead replicas.
+    """Renews the leases of this replica's runs, and ends the runs of dead replicas.
 
     Args:
         store: What Redis holds.
@@ -108,7 +106,7 @@ class LeaseKeeper:
         self._owned: dict[str, OwnedRun] = {}
         self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
         self._unconfirmed: dict[str, Run] = {}
-        self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, our beats since it moved
+        self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, and our heartbeats since it moved
         self._counted_at = 0.0
 
     def get(self, run_id: str) -> OwnedRun | None:
@@ -116,22 +114,22 @@ class LeaseKeeper:
         return self._owned.get(run_id)
 
     def track(self, run: Run) -> None:
-        """Note that a run was created here."""
+        """Track a run that was created here."""
         self._unconfirmed.pop(run.run_id, None)
         self._ended.pop(run.run_id, None)
         self._owned[run.run_id] = OwnedRun(records.index_entry(run), self._store.keys.indexes(run.owner))
 
     def discard(self, run: Run) -> None:
-        """Note that a run was registered here, but not created."""
+        """Remove the registration of a run that was not created, with the next heartbeat."""
         if run.run_id not in self._owned:
             self._ended[run.run_id] = records.index_entry(run)
 
     def track_unconfirmed(self, run: Run) -> None:
-        """Note that a run may have been created, and that its caller was told that it was not."""
+        """Track a run whose creation was reported as failed, but may have been executed."""
         self._unconfirmed[run.run_id] = run
 
     def release(self, run_id: str) -> None:
-        """Note that a run of this replica has ended."""
+        """Stop tracking a run; the next heartbeat removes its registration."""
         if (owned := self._owned.pop(run_id, None)) is not None:
             self._ended[run_id] = owned.entry
 
@@ -143,13 +141,13 @@ class LeaseKeeper:
             self.cancels.put_nowait((run_id, reason))
 
     async def beat(self) -> bool:
-        """Count a heartbeat of this replica, and see those of the others.
+        """Send a heartbeat of this replica, and observe those of its peers.
 
         Returns:
-            Whether messages to this replica may have been lost, since its inbox was gone.
+            Whether the inbox had to be created, so that earlier messages may have been lost.
 
         Raises:
-            ServiceUnavailable: Redis does not answer, or accepts no writes.
+            ServiceUnavailable: Redis does not respond, or accepts no writes.
         """
         ended = dict(self._ended)
         keys = self._store.keys
@@ -168,10 +166,10 @@ class LeaseKeeper:
         return bool(reply[0])
 
     async def renew(self) -> None:
-        """Renew the time to live of the owned runs and of what lists them, and see what happened to them.
+        """Extend the time to live of the owned runs and their indexes, and handle what has happened to them.
 
         Raises:
-            ServiceUnavailable: Redis does not answer.
+            ServiceUnavailable: Redis does not respond.
         """
         run_ids = list(self._owned)
         for start in range(0, len(run_ids), _CHUNK):
@@ -179,7 +177,7 @@ class LeaseKeeper:
             owned = [self._owned[run_id] for run_id in chunk if run_id in self._owned]
             indexes = {index for each in owned for index in each.indexes}
             expire = [("EXPIRE", index, self._store.live_ttl) for index in indexes]
-            # The set may have been deleted, and a heartbeat may have crossed a creation that was repeated.
+            # The set may have been deleted, and a heartbeat may have removed a run that was created again.
             add = ("SADD", self._store.keys.owned(self._replica), *chunk)
             replies = await self._store.client.send_background_each(add, *expire, *map(self._renewal, chunk))
             for run_id, reply in zip(chunk, replies[-len(chunk) :], strict=True):
@@ -191,10 +189,10 @@ class LeaseKeeper:
                     self.cancel(run_id, records.decode_reason(reason[0]))
 
     async def reap(self) -> None:
-        """End the runs of dead replicas, and runs created here whose callers were told otherwise.
+        """End the runs of dead replicas, and runs whose creation was reported as failed.
 
         Raises:
-            ServiceUnavailable: Redis does not answer.
+            ServiceUnavailable: Redis does not respond.
         """
         await self._end_unconfirmed()
         for replica, (_, silent) in list(self._peers.items()):
@@ -203,10 +201,10 @@ class LeaseKeeper:
                 del self._peers[replica]
 
     async def deregister(self) -> None:
-        """Remove this replica, so that its peers need not wait for its lease to expire.
+        """Deregister this replica, so that peers need not wait for its lease to expire.
 
         Raises:
-            ServiceUnavailable: Redis does not answer.
+            ServiceUnavailable: Redis does not respond.
         """
         if self._owned or self._unconfirmed:  # peers find these by the registration
             return
@@ -217,7 +215,7 @@ class LeaseKeeper:
         )
 
     def _observe_peers(self, replicas: Iterable[str], counters: Iterable[bytes]) -> None:
-        """Count over how many of our heartbeats each peer's counter has stood still."""
+        """Count for each peer over how many of our heartbeats its counter has not moved."""
         now = time.monotonic()
         regular = now - self._counted_at >= BEAT_SECONDS * 0.9  # not an early round
         peers: dict[str, tuple[bytes, int]] = {}
@@ -259,7 +257,7 @@ class LeaseKeeper:
 
         Raises:
             SequenceConflict: The owner has written meanwhile.
-            ServiceUnavailable: Redis does not answer.
+            ServiceUnavailable: Redis does not respond.
         """
         try:
             run = await self._store.get(run_id)

@@ -1,8 +1,8 @@
-"""Requests to the replica that owns a run, and the replies: a call over two inboxes.
+"""Requests to the replica that owns a run, and their replies: a remote call over two inboxes.
 
-The body of a request is stored in a key with a short life, and only its number is sent to the
-owner's inbox: bodies may be large, and inboxes are trimmed. The reply, which is small, travels in
-the message itself. Nothing is retried: a caller without a reply in time gets `ServiceUnavailable`.
+The body of a request is stored under a key with a short time to live, and only its number is sent to
+the owner's inbox: bodies may be large, and inboxes are trimmed. The reply, which is small, is part
+of its message. Nothing is retried; without a reply in time the caller gets `ServiceUnavailable`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _MAX_QUEUED = 10_000
 
 
 class OwnerRequests:
-    """Sends requests to other replicas, and receives theirs.
+    """Sends requests to the owners of runs, and receives those about runs of this replica.
 
     Args:
         store: What Redis holds.
@@ -48,7 +48,7 @@ class OwnerRequests:
 
     def on_request(self, run_id: str, number: str, sender: str) -> None:
         """Queue a request that has arrived."""
-        with suppress(asyncio.QueueFull):  # nobody handles requests; its sender gets a timeout
+        with suppress(asyncio.QueueFull):  # its sender gets a timeout
             self._received.put_nowait((run_id, number, sender))
 
     def on_reply(self, number: str, body: bytes) -> None:

@@ -1,6 +1,6 @@
-"""What Redis holds, and the commands that read and change it: nearly every method is one round trip.
+"""Commands on what Redis stores: runs, messages, counters, the secret. Most methods are one round trip.
 
-Knows keys, scripts and encodings, and keeps no state: what this process remembers of runs is in
+Combines keys, scripts and encodings, and holds no state: what this process remembers of runs is in
 `leases` and `subscriptions`.
 """
 
@@ -25,7 +25,7 @@ _PING_TTL = 60
 
 
 class NotOwner(SequenceConflict):
-    """The run belongs to another replica."""
+    """Another replica owns the run."""
 
 
 class Store:
@@ -123,7 +123,7 @@ class Store:
         return page
 
     async def notify(self, replicas: Collection[str], run_id: str) -> None:
-        """Tell replicas that watch a run that it has new events."""
+        """Notify replicas that a run they watch has new events."""
         if replicas:
             await self.client.send(*self._messages(replicas, "run", run_id))
 
@@ -134,7 +134,7 @@ class Store:
         await self.client.send(*self._messages([owner.decode()], "run", run_id, "cancel", encoded))
 
     async def send_request(self, run_id: str, number: str, body: bytes, sender: str) -> None:
-        """Store a request's body with the run, and tell the run's owner.
+        """Store the body of a request, and send its number to the run's owner.
 
         Raises:
             RunNotFound: No such run.
@@ -169,7 +169,7 @@ class Store:
         return bytes(stored)
 
     async def ping(self) -> None:
-        """Write a key: a Redis that only answers reads is of no use."""
+        """Write a key: Redis has to accept writes."""
         await self.client.send(("SET", self.keys.ping, 1, "EX", _PING_TTL))
 
     async def query(self, run_id: str, command: Command) -> Any:

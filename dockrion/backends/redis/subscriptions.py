@@ -1,19 +1,19 @@
-"""The runs that are watched in this process: one subscription in Redis for all readers of a run.
+"""Subscriptions: one per watched run, shared by all its readers in this process.
 
-A subscription is this replica's field in the run's hash of watchers: the number of its readers
-that count towards the limit, so that the limit holds over all replicas. While the field is there,
-whoever appends to the run sends a message to this replica's inbox, and its readers are woken.
+A subscription is a field of this replica in the run's hash of watchers. It holds the number of readers
+that count towards the limit, which makes the limit hold over all replicas. While it exists, every
+append to the run sends a message to this replica's inbox, and the readers are woken.
 
-Redis is given numbers, not increments, because a command may be executed though its reply is
-lost. Numbers must arrive in order, hence one lock for each run. Readers who come or leave while
-a command is under way are registered together by the next one.
+The field is set to numbers rather than incremented, because a command may be executed although
+its reply is lost. Numbers have to arrive in order, hence a lock per run; readers who come or leave
+while a command is in flight are covered by the next one.
 
-What is known of the field is a state machine over the outcomes of commands, `_TRANSITIONS`.
-Where the outcome is unknown, the number is sent again with the next reader who comes or leaves,
-and at the latest by `Subscriptions.renew`, which the background work calls.
+What is known of the field follows from the outcome of each command (`_TRANSITIONS`). After a lost
+reply the number is sent again when the next reader comes or leaves, and at the latest by
+`Subscriptions.renew`, which the background work calls.
 
-Readers also share what they read: the page that was appended last in this process (no round trip
-at all), reads under way, and pages of history, which do not change.
+Readers also share what they read: the page appended last in this process, without a round trip; reads
+in flight; and pages of history, which do not change.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ _HISTORY_PAGES = 64
 
 
 class Registration(enum.Enum):
-    """What is known of this replica's field in a run's hash of watchers."""
+    """What this process knows of its field in a run's hash of watchers."""
 
     ABSENT = enum.auto()
     STORED = enum.auto()  # with the number `_Subscription.stored`
-    UNCERTAIN = enum.auto()  # absent, or there with any number that was sent
+    UNCERTAIN = enum.auto()  # absent, or stored with a number whose command had no reply
 
 
 class Outcome(enum.Enum):
-    """What became of a command that changes the field."""
+    """The outcome of a command that sets or removes the field."""
 
     STORED = enum.auto()
     REMOVED = enum.auto()
@@ -54,16 +54,16 @@ class Outcome(enum.Enum):
     LOST = enum.auto()  # no reply
 
 
-_TRANSITIONS: dict[Outcome, Registration | None] = {  # to the same state, whatever the one before
+_TRANSITIONS: dict[Outcome, Registration | None] = {  # the state after a command
     Outcome.STORED: Registration.STORED,
     Outcome.REMOVED: Registration.ABSENT,
-    Outcome.REFUSED: None,  # no change
+    Outcome.REFUSED: None,  # unchanged
     Outcome.LOST: Registration.UNCERTAIN,
 }
 
 
 class _Subscription:
-    """One run: its readers in this process, and what they read together."""
+    """The readers of one run in this process, and the pages that they share."""
 
     def __init__(self) -> None:
         self.watches: set[Watch] = set()
@@ -91,7 +91,7 @@ class _Subscription:
         return True
 
     def settle(self, readers: int, outcome: Outcome) -> None:
-        """Note what became of a command that sent a number."""
+        """Record the outcome of a command that sent a number."""
         self.registration = _TRANSITIONS[outcome] or self.registration
         if outcome is Outcome.STORED:
             self.stored = readers
@@ -111,7 +111,7 @@ class _Subscription:
 
 
 class Subscriptions:
-    """Registers and wakes the readers in this process, and reads once for those who read the same.
+    """Registers the readers in this process, wakes them, and shares their reads.
 
     Args:
         store: What Redis holds.
@@ -160,12 +160,7 @@ class Subscriptions:
         return await asyncio.shield(task)
 
     def wake(self, run_id: str, page: Page | None = None) -> None:
-        """Wake the readers of a run.
-
-        Args:
-            run_id: The run.
-            page: What was appended, if it is known here.
-        """
+        """Wake the readers of a run; the page is what was appended, if that is known."""
         if (subscription := self._subscriptions.get(run_id)) is not None:
             subscription.wake(page)
 
@@ -178,7 +173,7 @@ class Subscriptions:
         """Send the number of readers of every run again.
 
         Raises:
-            ServiceUnavailable: Redis does not answer.
+            ServiceUnavailable: Redis does not respond.
         """
         every = list(self._subscriptions.items())
         for start in range(0, len(every), _CHUNK):
@@ -284,11 +279,11 @@ class Subscriptions:
         return [replica for replica, beat in zip(replicas, beats, strict=True) if beat is None]
 
     async def _complete(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for commands, which go on when their reader is cancelled: cancelling costs a connection."""
+        """Wait for commands; if the reader is cancelled they continue: cancelling costs a connection."""
         await asyncio.shield(self._start(work))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start what may outlive all who wait for it, and whose exception nobody sees then."""
+        """Start a task whose waiters may all be cancelled; its exception is retrieved in any case."""
         task = self._tasks.start(work)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
