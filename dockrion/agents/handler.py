@@ -1,11 +1,23 @@
-"""Agents in plain Python: a handler function, or an object that a factory returns."""
+"""Agents in plain Python: a handler function, or an object that a factory returns.
 
-from collections.abc import Callable
-from typing import Any
+Functions may be sync or async, and return a value or be generators. Sync code runs in a thread, so
+that it never blocks the event loop.
+"""
 
-from dockrion.agents.callables import AgentCallable
+import inspect
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from typing import Any, get_args, get_type_hints
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+from dockrion.agents.output_forwarding import forward_items, forward_items_async
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import RunSession
+from dockrion.runs.context import RunSession, StreamContext
+from dockrion.threads import finish_in_thread
+
+_NOT_ITERATED = (dict, str, type(None))  # common results, recognized without the slower checks
 
 
 class HandlerAgent(InProcess):
@@ -48,6 +60,142 @@ class ObjectAgent(InProcess):
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         return await (self._stream if streaming else self._invoke).call(call.payload, session)
+
+
+class AgentCallable:
+    """A callable of the agent, prepared to be called with a payload.
+
+    The context is passed to a parameter that is named `context` or annotated `StreamContext`.
+
+    Args:
+        function: The callable.
+        streams: Whether to iterate over any iterable that it returns; generators and iterators
+            always are.
+
+    Raises:
+        TypeError: It cannot be called with a payload.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, streams: bool = False) -> None:
+        self._function = function
+        self._streams = streams
+        self._is_async = _is_async(function)
+        self._context_parameter = _context_parameter(function)
+
+    async def call(self, payload: Any, session: RunSession) -> Any:
+        """Call it, forward what it yields, and return its output."""
+        result: Any
+        if self._is_async:
+            result = self._call(payload, session)
+        else:
+            result = await finish_in_thread(
+                lambda: self._call_and_forward(payload, session), f"dockrion-{session.run_id}"
+            )
+        if inspect.isawaitable(result):
+            result = await result
+        if type(result) in _NOT_ITERATED:
+            return result
+        if isinstance(result, AsyncIterable):
+            return await forward_items_async(result, session)
+        if self._is_stream(result):  # returned by an async function
+            return await forward_items_async(_as_async(result), session)
+        return result
+
+    def _call(self, payload: Any, session: RunSession) -> Any:
+        if self._context_parameter is None:
+            return self._function(payload)
+        if isinstance(self._context_parameter, str):
+            return self._function(payload, **{self._context_parameter: session.context})
+        positional = [payload]
+        positional.insert(self._context_parameter, session.context)
+        return self._function(*positional)
+
+    def _call_and_forward(self, payload: Any, session: RunSession) -> Any:
+        result = self._call(payload, session)
+        return forward_items(result, session) if self._is_stream(result) else result
+
+    def _is_stream(self, result: Any) -> bool:
+        if isinstance(result, Iterator):
+            return True
+        is_value = isinstance(result, str | bytes | Mapping)
+        return self._streams and isinstance(result, Iterable) and not is_value
+
+
+async def _as_async(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    for item in items:
+        yield item
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004  to inspect a callable object's method
+    return any(
+        inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate)
+        for candidate in (function, call)
+    )
+
+
+def _context_parameter(function: Callable[..., Any]) -> str | int | None:
+    """Return the name or the position of the parameter for the context, or None.
+
+    Raises:
+        TypeError: The function cannot be called with a payload and, where it takes one, a context.
+    """
+    try:
+        signature = signature_of(function)
+    except ValueError:  # some builtins have none
+        return None
+    hints = _hints(function)
+    for position, parameter in enumerate(signature.parameters.values()):
+        if _takes_context(parameter, hints):
+            return _name_or_position(signature, parameter, position)
+    signature.bind(None)
+    return None
+
+
+def _name_or_position(signature: inspect.Signature, parameter: inspect.Parameter, position: int) -> str | int:
+    if position <= 1 and parameter.kind != parameter.KEYWORD_ONLY:
+        signature.bind(None, None)
+        return position
+    if parameter.kind == parameter.POSITIONAL_ONLY:
+        raise TypeError(f"{parameter.name!r} is neither its first nor its second argument")
+    signature.bind(None, **{parameter.name: None})
+    return parameter.name
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return a signature without evaluating its annotations.
+
+    Raises:
+        ValueError: The function, a builtin, has none.
+    """
+    if sys.version_info >= (3, 14):
+        # Annotations are evaluated lazily there, and may contain names for type checkers only.
+        return inspect.signature(function, annotation_format=annotationlib.Format.STRING)
+    return inspect.signature(function)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the evaluated annotations, if all of them can be evaluated."""
+    function = inspect.unwrap(function)
+    if not inspect.isroutine(function):
+        function = getattr(function, "__call__", function)  # noqa: B004  to inspect its method
+    try:
+        return get_type_hints(function, include_extras=True)
+    except Exception:  # it runs the agent's code; then the unevaluated strings are used
+        return {}
+
+
+def _takes_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    annotation = hints.get(parameter.name, parameter.annotation)
+    return parameter.name == "context" or _is_context_type(annotation)
+
+
+def _is_context_type(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return StreamContext.__name__ in annotation
+    return annotation is StreamContext or any(map(_is_context_type, get_args(annotation)))
 
 
 def _method(instance: Any, name: str) -> Callable[..., Any] | None:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dockrion
 import dockrion.runs.context
@@ -16,29 +16,15 @@ from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.problems import did_you_mean
+from dockrion.dockfile.structs import AgentSpec
 from dockrion.errors import StartError
 from dockrion.json_encoding import safe_str
 from dockrion.runs.agent import Agent
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 
-
-class _Framework(NamedTuple):
-    """A framework that is an optional dependency.
-
-    Attributes:
-        package: The framework's package.
-        module: The module of ours that imports it, and so is itself imported only on demand.
-    """
-
-    package: str
-    module: str
-
-
-_FRAMEWORKS = {
-    "langgraph": _Framework("langgraph", "dockrion.agents.langgraph"),
-    "langchain": _Framework("langchain_core", "dockrion.agents.langchain"),
-}
+_FRAMEWORK_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core"}  # optional dependencies
+_THREAD = "dockrion-load"
 _SIGNATURE = "it takes the payload, and may take the context"
 _OWN_DIRECTORY = str(Path(dockrion.__file__).parent)
 
@@ -60,7 +46,7 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
 
         return RemoteAgent(dockfile)
     if spec.takes_config and spec.framework:
-        return await _load_framework_agent(dockfile, directory, _FRAMEWORKS[spec.framework])
+        return await _load_framework_agent(dockfile, directory, spec.framework)
     function = await _import(field, spec.target, directory)
     try:
         if spec.mode == "handler":
@@ -70,39 +56,24 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
         raise StartError(f"{field}: {spec.target} cannot be used: {error}; {_SIGNATURE}") from error
 
 
-async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: _Framework) -> Agent:
-    spec = dockfile.agent
-    _check_installed(spec.framework)
+async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: str) -> Agent:
+    target = dockfile.agent.target
+    factory = await _import_entrypoint(dockfile.agent, directory)
     try:
         config = runnable_config.parse(dockfile.arguments.config or {})
     except ValueError as error:
         raise StartError(f"arguments.config: {error}") from error
-    function = await _import("agent.entrypoint", spec.target, directory)
-    product = await _call_factory("agent.entrypoint", spec.target, function)
+    product = await _call_factory("agent.entrypoint", target, factory)
+    tools, threads = ToolPolicy(dockfile.allowed_tools), dockfile.streaming.max_concurrent_runs
     try:
-        module = await in_thread(lambda: importlib.import_module(framework.module), "dockrion-load")
+        module = await in_thread(lambda: importlib.import_module(f"dockrion.agents.{framework}"), _THREAD)
+        agent: Agent = module.create_agent(product, config, tools, threads=threads)
     except ImportError as error:
-        raise StartError(f"agent.framework: {_describe(error)}; {_install_hint(spec.framework)}") from error
-    try:
-        agent: Agent = module.create_agent(
-            product,
-            config,
-            ToolPolicy(dockfile.allowed_tools),
-            threads=dockfile.streaming.max_concurrent_runs,
-        )
+        hint = f"pip install 'dockrion[{framework}]'"
+        raise StartError(f"agent.framework: {_describe(error)}; {hint}") from error
     except TypeError as error:
-        raise StartError(f"agent.entrypoint: {spec.target}() returned an unusable object: {error}") from error
+        raise StartError(f"agent.entrypoint: {target}() returned an unusable object: {error}") from error
     return agent
-
-
-def _check_installed(name: str | None) -> None:
-    framework = _FRAMEWORKS.get(name or "")
-    if framework is not None and importlib.util.find_spec(framework.package) is None:
-        raise StartError(f"agent.framework: {name} is not installed; {_install_hint(name)}")
-
-
-def _install_hint(framework: str | None) -> str:
-    return f"pip install 'dockrion[{framework}]'"
 
 
 async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGenerator | None:
@@ -138,14 +109,9 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
     steps: list[Coroutine[Any, Any, Any]] = [load_id_generator(dockfile, directory)]
     if spec.mode == "handler":
         steps.append(load_agent(dockfile, directory))
+    elif spec.mode == "entrypoint":
+        steps.append(_import_entrypoint(spec, directory))
     errors = []
-    if spec.mode == "entrypoint":
-        try:
-            _check_installed(spec.framework)
-        except StartError as error:
-            errors.append(str(error))
-        else:
-            steps.append(_import("agent.entrypoint", spec.target, directory))
     for step in steps:
         try:
             await step
@@ -154,16 +120,22 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
     return errors
 
 
+async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., Any]:
+    package = _FRAMEWORK_PACKAGES.get(spec.framework or "")
+    if package is not None and importlib.util.find_spec(package) is None:
+        hint = f"pip install 'dockrion[{spec.framework}]'"
+        raise StartError(f"agent.framework: {spec.framework} is not installed; {hint}")
+    return await _import("agent.entrypoint", spec.target, directory)
+
+
 async def _import(field: str, target: str, directory: Path) -> Callable[..., Any]:
-    function: Callable[..., Any] = await in_thread(
-        lambda: import_target(field, target, directory), "dockrion-load"
-    )
+    function: Callable[..., Any] = await in_thread(lambda: import_target(field, target, directory), _THREAD)
     return function
 
 
 async def _call_factory(field: str, target: str, factory: Callable[[], Any]) -> Any:
     try:
-        product = await in_thread(factory, "dockrion-load")
+        product = await in_thread(factory, _THREAD)
         return await product if inspect.isawaitable(product) else product
     except (Exception, SystemExit) as error:
         raise StartError(f"{field}: {target}() raised {_describe(error)}") from error
