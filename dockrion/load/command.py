@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from dockrion.load.display import Live, table
-from dockrion.load.figures import Figures, Point, Series
-from dockrion.load.fleet import conduct
+from dockrion.load.html_report import page
+from dockrion.load.measurements import Figures, Point, Series
 from dockrion.load.options import Options, add_arguments, options
-from dockrion.load.page import page
+from dockrion.load.processes import conduct
 from dockrion.load.result import Result, result
 
 __all__ = ["add_arguments", "run"]

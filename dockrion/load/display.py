@@ -5,7 +5,7 @@ import time
 from typing import TextIO
 
 from dockrion.console.terminal import CLEAR_LINE, printable
-from dockrion.load.figures import Figures
+from dockrion.load.measurements import Figures
 from dockrion.load.options import Options
 from dockrion.load.result import Result, duration
 

@@ -9,8 +9,8 @@ import aiohttp
 
 from dockrion.load import errors, frames
 from dockrion.load.client import Client
-from dockrion.load.figures import Figures
-from dockrion.load.verify import Check
+from dockrion.load.measurements import Figures
+from dockrion.load.verifier import Check
 
 _PAUSE = 0.05
 _SLOW_PIECE = 4096

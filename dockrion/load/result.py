@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 from yarl import URL
 
-from dockrion.load.figures import Figures, Histogram, Point
+from dockrion.load.measurements import Figures, Histogram, Point
 from dockrion.load.options import Options
 
 _BUSY = 0.9

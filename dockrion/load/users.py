@@ -9,10 +9,10 @@ import msgspec
 
 from dockrion.load import errors
 from dockrion.load.client import Client, connected
-from dockrion.load.figures import Figures
+from dockrion.load.measurements import Figures
 from dockrion.load.options import Options
 from dockrion.load.readers import Reader
-from dockrion.load.verify import compare
+from dockrion.load.verifier import compare
 
 GRACE_SECONDS = 30.0
 RUN_SECONDS = 7200.0  # twice what the service allows a run by default

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from dockrion.load.figures import Figures
+from dockrion.load.measurements import Figures
 from dockrion.load.options import Options
 from dockrion.load.users import Users
 

@@ -10,7 +10,7 @@ from dockrion.client import Client, ConnectionLost, Token
 from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, scripted
 from tests.conftest import Serve
-from tests.load.liar import serving
+from tests.load.faulty_services import serving
 from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.helpers import Waits, gauge
 

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from dockrion.load import display
-from dockrion.load.figures import Figures, Point
+from dockrion.load.html_report import page
+from dockrion.load.measurements import Figures, Point
 from dockrion.load.options import Options
-from dockrion.load.page import page
 from dockrion.load.result import Result, duration, result
 
 HOSTILE = '<script>alert(1)</script>"&\x1b[2J'

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.load.figures import MOST_EXAMPLES, Figures, Histogram, Point, Series, total
+from dockrion.load.measurements import MOST_EXAMPLES, Figures, Histogram, Point, Series, total
 
 seconds = st.floats(1e-6, 1e6, allow_nan=False)
 any_seconds = st.floats(-10, 1e9, allow_nan=False)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from dockrion.load.figures import Figures
+from dockrion.load.measurements import Figures
 from dockrion.load.options import Options
 from dockrion.load.worker import work
 

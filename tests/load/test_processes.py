@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from dockrion.load import command, fleet
-from dockrion.load.figures import Figures
+from dockrion.load import command
+from dockrion.load import processes as fleet
+from dockrion.load.measurements import Figures
 from dockrion.load.options import Options
 from dockrion.load.result import Result
 from tests.conftest import Serve
@@ -81,7 +82,11 @@ def children() -> list[int]:
     """Return the client processes that run."""
     tasks = Path("/proc/self/task").iterdir()
     pids = " ".join((task / "children").read_text() for task in tasks).split()
-    return [int(pid) for pid in pids if b"dockrion.load.child" in Path("/proc", pid, "cmdline").read_bytes()]
+    return [
+        int(pid)
+        for pid in pids
+        if b"dockrion.load.worker_process" in Path("/proc", pid, "cmdline").read_bytes()
+    ]
 
 
 def test_the_sum_is_shown_when_all_that_work_have_told() -> None:

@@ -18,7 +18,7 @@ from dockrion.load.options import Options
 from dockrion.load.result import Result
 from dockrion.wire import sse
 from tests.e2e.process import run
-from tests.load.liar import (
+from tests.load.faulty_services import (
     Behave,
     answering,
     begins_again,

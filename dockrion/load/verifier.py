@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from dockrion import events
-from dockrion.load.figures import Figures
 from dockrion.load.frames import Batch, Frame
+from dockrion.load.measurements import Figures
 
 TERMINAL = frozenset(name.encode() for name in events.TERMINAL)
 _MOST_MISSING = 1000  # sequences that are remembered, to tell late ones from repeated ones

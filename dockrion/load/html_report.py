@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import pairwise
 
-from dockrion.load.figures import Point
+from dockrion.load.measurements import Point
 from dockrion.load.result import Result, duration
 
 _WIDTH, _HEIGHT = 720, 240

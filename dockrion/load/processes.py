@@ -11,10 +11,10 @@ from typing import cast
 
 import msgspec
 
-from dockrion.load.child import Snapshot
-from dockrion.load.figures import Figures, total
+from dockrion.load.measurements import Figures, total
 from dockrion.load.options import Options
 from dockrion.load.worker import work
+from dockrion.load.worker_process import Snapshot
 
 LAST_WORDS_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # far more than the time between what a process tells
@@ -100,7 +100,7 @@ async def _start() -> Process:
     # Modules are found where this process finds them: -m alone adds the working directory.
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, *safe, "-m", "dockrion.load.child"),
+        *(sys.executable, *safe, "-m", "dockrion.load.worker_process"),
         stdin=PIPE,
         stdout=PIPE,
         limit=_MOST_LINE,

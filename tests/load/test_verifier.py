@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
 from dockrion.load import frames
-from dockrion.load.figures import Figures
-from dockrion.load.verify import Check, compare
+from dockrion.load.measurements import Figures
+from dockrion.load.verifier import Check, compare
 from dockrion.wire import sse
 
 
