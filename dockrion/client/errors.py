@@ -116,8 +116,8 @@ _BY_STATUS: dict[int, type[ResponseError]] = {
 
 
 class _Body(msgspec.Struct):
-    error: str
-    code: str
+    error: str = ""
+    code: str = ""
     details: Any = None
 
 
@@ -136,7 +136,7 @@ def from_response(status: int, reason: str, headers: Mapping[str, str], body: by
         decoded = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, RecursionError):  # sent by a proxy
         return kind(status, "", reason or "error", None, retry_after)
-    return kind(status, decoded.code, decoded.error, decoded.details, retry_after)
+    return kind(status, decoded.code, decoded.error or reason or "error", decoded.details, retry_after)
 
 
 def _retry_after(header: str) -> float | None:

@@ -1,19 +1,19 @@
-"""What is printed: a line while it runs, and a table at the end."""
+"""What is printed: a progress line during the test, and a table at its end."""
 
 import shutil
 import time
 from typing import TextIO
 
 from dockrion.console.terminal import CLEAR_LINE, printable
-from dockrion.load.measurements import Figures
+from dockrion.load.measurements import Measurements
 from dockrion.load.options import Options
-from dockrion.load.result import Result, duration
+from dockrion.load.result import Result, most_frequent_first
 
-PLAIN_SECONDS = 5.0
+PLAIN_INTERVAL = 5.0
 
 
 class Live:
-    """The line that says how far it is: rewritten on a terminal, printed now and then elsewhere.
+    """The progress line, which is rewritten on a terminal and printed every few seconds elsewhere.
 
     Args:
         options: The test.
@@ -27,57 +27,55 @@ class Live:
         self._before = (0.0, 0, 0)
         self._printed = time.monotonic()
 
-    def show(self, figures: Figures) -> None:
-        """Show where it is."""
-        if not self._terminal and time.monotonic() - self._printed < PLAIN_SECONDS:
+    def show(self, measurements: Measurements) -> None:
+        """Show the progress."""
+        if not self._terminal and time.monotonic() - self._printed < PLAIN_INTERVAL:
             return
         self._printed = time.monotonic()
-        line = self._line(figures)
+        line = self._line(measurements)
         if self._terminal:
             line = f"{CLEAR_LINE}{line[: shutil.get_terminal_size().columns - 1]}"
         self._out.write(line if self._terminal else f"{line}\n")
         self._out.flush()
 
     def clear(self) -> None:
-        """Make room for the table."""
+        """Remove the line from a terminal."""
         if self._terminal:
             self._out.write(CLEAR_LINE)
 
-    def _line(self, figures: Figures) -> str:
-        then, runs, events = self._before
-        apart = max(figures.seconds - then, 1e-9)
-        self._before = (figures.seconds, figures.ended, figures.events)
-        broken = f", {count:,} violations" if (count := sum(figures.violations.values())) else ""
+    def _line(self, measurements: Measurements) -> str:
+        before, runs, events = self._before
+        interval = max(measurements.seconds - before, 1e-9)
+        run_rate = (measurements.ended - runs) / interval
+        event_rate = (measurements.events - events) / interval
+        self._before = (measurements.seconds, measurements.ended, measurements.events)
+        violations = f", {count:,} violations" if (count := sum(measurements.violations.values())) else ""
         return (
-            f"{figures.seconds:5.1f} s  {figures.ended:,}{self._of} runs, "
-            f"{(figures.ended - runs) / apart:,.1f}/s, {(figures.events - events) / apart:,.0f} events/s, "
-            f"{figures.open:,} streams open, {sum(figures.errors.values()):,} errors{broken}"
+            f"{measurements.seconds:5.1f} s  {measurements.ended:,}{self._of} runs, "
+            f"{run_rate:,.1f}/s, {event_rate:,.0f} events/s, "
+            f"{measurements.open:,} streams open, {sum(measurements.errors.values()):,} errors{violations}"
         )
 
 
-def table(found: Result) -> str:
-    """Return the table."""
+def table(result: Result) -> str:
     lines = [
-        f"{found.url}, {found.pattern}, {found.concurrency:,} runs at a time, {found.seconds:.1f} s",
+        f"{result.url}, {result.pattern}, {result.concurrency:,} concurrent runs, {result.seconds:.1f} s",
         "",
-        *(f"{name:<20}{count:>16}  {rate}".rstrip() for name, count, rate in found.totals),
+        *(f"{name:<20}{count:>16}  {rate}".rstrip() for name, count, rate in result.totals),
         "",
         f"{'':<20}{'p50':>10}{'p90':>10}{'p99':>10}{'max':>10}{'count':>14}",
     ]
-    for name, spread in found.spreads.items():
-        values = (spread.p50, spread.p90, spread.p99, spread.max)
-        cells = [duration(value) if spread.count else "-" for value in values]
-        lines.append(f"{name:<20}" + "".join(f"{cell:>10}" for cell in cells) + f"{spread.count:>14,}")
-    lines += ["", *_counted("errors", found.errors), *_counted("violations", found.violations)]
-    lines += [f"    {printable(example)}" for example in found.examples]
-    if found.notes:
-        lines += ["", *found.notes]
+    for name, *cells, count in result.spread_rows:
+        lines.append(f"{name:<20}" + "".join(f"{cell:>10}" for cell in cells) + f"{count:>14}")
+    lines += ["", *_counts("errors", result.errors), *_counts("violations", result.violations)]
+    lines += [f"    {printable(example)}" for example in result.examples]
+    if result.notes:
+        lines += ["", *result.notes]
     return "\n".join(lines) + "\n"
 
 
-def _counted(title: str, counts: dict[str, int]) -> list[str]:
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
+def _counts(title: str, counts: dict[str, int]) -> list[str]:
     return [
         f"{title}: {sum(counts.values()):,}",
-        *(f"{count:>10,}  {printable(kind)}" for kind, count in ordered),
+        *(f"{count:>10,}  {printable(kind)}" for kind, count in most_frequent_first(counts)),
     ]

@@ -1,4 +1,4 @@
-"""The result as a page that needs nothing else."""
+"""The result as a self-contained HTML page."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -6,11 +6,11 @@ from html import escape
 from itertools import pairwise
 
 from dockrion.load.measurements import Point
-from dockrion.load.result import Result, duration
+from dockrion.load.result import Result, duration, most_frequent_first
 
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 16, 12, 32
-_LEAST_SECONDS = 0.1  # the rate of less is chance
+_MIN_INTERVAL = 0.1  # over less, a rate is chance
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -41,40 +41,40 @@ svg text { fill: var(--soft); font-size: 12px; }
 """
 
 
-def page(found: Result) -> str:
+def html_report(result: Result) -> str:
     """Return the page."""
-    asked = (
-        f"{found.url.partition('://')[2]}, {found.pattern}, {found.concurrency:,} runs at a time, "
-        f"{found.readers:,} readers each, {found.seconds:.1f} s"
+    test = (
+        f"{result.url.partition('://')[2]}, {result.pattern}, {result.concurrency:,} concurrent runs, "
+        f"{result.readers:,} readers of each, {result.seconds:.1f} s"
     )
-    verdict = "ok" if found.ok else '<span class="bad">not ok</span>'
+    verdict = "ok" if result.ok else '<span class="bad">not ok</span>'
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
         f"<title>dockrion load</title><style>{_STYLE}</style></head><body>",
         f"<h1>dockrion load: {verdict}</h1>",
-        f"<p>{escape(asked)}</p>",
-        _rows(("", "total", "rate"), found.totals),
+        f"<p>{escape(test)}</p>",
+        _rows(("", "total", "rate"), result.totals),
         "<h2>Times</h2>",
-        _times(found),
-        *_plots(found),
-        _counted("Errors", found.errors),
-        _counted("Violations", found.violations),
-        *(f'<p class="bad">{escape(example)}</p>' for example in found.examples),
-        *(f'<p class="note">{escape(note)}</p>' for note in found.notes),
+        _rows(("", "p50", "p90", "p99", "max", "count"), result.spread_rows),
+        *_plots(result),
+        _counts("Errors", result.errors),
+        _counts("Violations", result.violations),
+        *(f'<p class="bad">{escape(example)}</p>' for example in result.examples),
+        *(f'<p class="note">{escape(note)}</p>' for note in result.notes),
         "</body></html>\n",
     ]
     return "\n".join(parts)
 
 
-def _plots(found: Result) -> Iterator[str]:
-    """Draw what there is: `/invoke` has no events."""
-    if found.events:
-        yield _distribution("Emit to receive", "events", found.emit_to_receive_distribution)
-        yield _throughput("Events per second", found.series, lambda point: point.events)
-    yield _distribution("Whole run", "runs", found.whole_run_distribution)
-    yield _throughput("Runs per second", found.series, lambda point: point.ended)
+def _plots(result: Result) -> Iterator[str]:
+    """Draw the plots; `/invoke` has no events."""
+    if result.events:
+        yield _distribution("Emit to receive", "events", result.emit_to_receive_distribution)
+        yield _throughput("Events per second", result.series, lambda point: point.events)
+    yield _distribution("Whole run", "runs", result.whole_run_distribution)
+    yield _throughput("Runs per second", result.series, lambda point: point.ended)
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -83,47 +83,38 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
-def _times(found: Result) -> str:
-    rows = []
-    for name, spread in found.spreads.items():
-        values = (spread.p50, spread.p90, spread.p99, spread.max)
-        cells = [duration(value) if spread.count else "-" for value in values]
-        rows.append((name, *cells, f"{spread.count:,}"))
-    return _rows(("", "p50", "p90", "p99", "max", "count"), rows)
-
-
-def _counted(title: str, counts: dict[str, int]) -> str:
-    rows = [(kind, f"{count:,}") for kind, count in sorted(counts.items(), key=lambda item: -item[1])]
+def _counts(title: str, counts: dict[str, int]) -> str:
+    rows = [(kind, f"{count:,}") for kind, count in most_frequent_first(counts)]
     listed = _rows(("kind", "count"), rows) if rows else "<p>none</p>"
     return f"<h2>{title}</h2>{listed}"
 
 
 def _distribution(title: str, of: str, counts: list[tuple[float, int]]) -> str:
-    """Draw how many took how long, on a logarithmic axis."""
+    """Draw a histogram of durations on a logarithmic axis."""
     if not counts:
         return f"<h2>{title}</h2><p>none</p>"
-    places = [math.log10(max(seconds, 1e-6)) for seconds, _ in counts]
-    low, high = math.floor(min(places)), math.floor(max(places)) + 1
+    powers = [math.log10(max(seconds, 1e-6)) for seconds, _ in counts]
+    low, high = math.floor(min(powers)), math.floor(max(powers)) + 1
     most = max(count for _, count in counts)
     width = max(1.5, math.log10(1.03) * _inner_width() / (high - low))
     bars = []
-    for place, (seconds, count) in zip(places, counts, strict=True):
-        x, y = _x((place - low) / (high - low)), _y(count / most)
+    for power, (seconds, count) in zip(powers, counts, strict=True):
+        x, y = _x((power - low) / (high - low)), _y(count / most)
         hint = f"<title>{duration(seconds)}: {count:,}</title>"
         bars.append(
             f'<rect class="bar" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
             f'height="{_y(0) - y:.1f}">{hint}</rect>'
         )
     labels = [((power - low) / (high - low), duration(10.0**power)) for power in range(low, high + 1)]
-    return _plot(title, f"how many {of} took how long", "".join(bars), labels, f"{most:,}")
+    return _plot(title, f"{of} by duration", "".join(bars), labels, f"{most:,}")
 
 
 def _throughput(title: str, points: list[Point], count: Callable[[Point], int]) -> str:
-    """Draw how many came in each second."""
+    """Draw a rate over time."""
     rates = [
         (before.seconds, after.seconds, (count(after) - count(before)) / (after.seconds - before.seconds))
         for before, after in pairwise(points)
-        if after.seconds - before.seconds > _LEAST_SECONDS
+        if after.seconds - before.seconds > _MIN_INTERVAL
     ]
     if not rates:
         return f"<h2>{title}</h2><p>too short to draw</p>"
@@ -141,8 +132,8 @@ def _throughput(title: str, points: list[Point], count: Callable[[Point], int]) 
 def _plot(title: str, about: str, marks: str, labels: list[tuple[float, str]], most: str) -> str:
     bottom = _y(0)
     texts = "".join(
-        f'<text x="{_x(place):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
-        for place, label in labels
+        f'<text x="{_x(share):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
+        for share, label in labels
     )
     return (
         f"<h2>{title}</h2>"

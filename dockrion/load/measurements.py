@@ -1,4 +1,4 @@
-"""What is measured, in a form that takes the same room however much it is, and can be added up."""
+"""What is measured, in a form whose size does not depend on how much it is, and which can be added up."""
 
 from collections.abc import Sequence
 from math import ceil, exp, log
@@ -6,23 +6,23 @@ from typing import Any
 
 import msgspec
 
-_LEAST = 1e-6
-_MOST = 1e6
+_MIN_SECONDS = 1e-6
+_MAX_SECONDS = 1e6
 _RATIO = 1.03  # of neighbouring buckets: a bucket's middle is within 1.5 % of all in it
 _SCALE = 1 / log(_RATIO)
-_OFFSET = 1 - int(log(_LEAST) * _SCALE)
-_SIZE = int(log(_MOST) * _SCALE) + _OFFSET + 2
-_MOST_KINDS = 50
-MOST_EXAMPLES = 10
+_OFFSET = 1 - int(log(_MIN_SECONDS) * _SCALE)
+_SIZE = int(log(_MAX_SECONDS) * _SCALE) + _OFFSET + 2
+_MAX_KINDS = 50
+MAX_EXAMPLES = 10
 
 
 class Histogram(msgspec.Struct):
-    """Counts of durations, within 1.5 % of each, or a microsecond.
+    """Counts of durations, each within 1.5 % or a microsecond.
 
     Attributes:
-        counts: How many are in each bucket.
-        highest: The longest.
-        negative: How many were below zero.
+        counts: The number of values in each bucket.
+        highest: The longest duration.
+        negative: The number of negative values.
     """
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * _SIZE)
@@ -42,7 +42,7 @@ class Histogram(msgspec.Struct):
         if not values:
             return
         highest = max(values)
-        if highest > _MOST or min(values) <= _LEAST:
+        if highest > _MAX_SECONDS or min(values) <= _MIN_SECONDS:
             for value in values:
                 self.add(value)
             return
@@ -57,7 +57,7 @@ class Histogram(msgspec.Struct):
         self.negative += other.negative
 
     def quantile(self, share: float) -> float:
-        """Return the value that this share of all does not exceed, 0 where there are none."""
+        """Return the value that this share of all values does not exceed, 0 if there are none."""
         rank = max(1, ceil(share * self.total))
         reached = 0
         for number, count in enumerate(self.counts):
@@ -67,42 +67,42 @@ class Histogram(msgspec.Struct):
         return 0.0
 
     def distribution(self) -> list[tuple[float, int]]:
-        """Return the middle of each bucket that has something, and how many it has."""
+        """Return the middle of each bucket that is not empty, and its count."""
         return [(_middle(number), count) for number, count in enumerate(self.counts) if count]
 
 
 def _bucket(seconds: float) -> int:
-    if seconds <= _LEAST:
+    if seconds <= _MIN_SECONDS:
         return 0
-    return int(log(min(seconds, _MOST)) * _SCALE + _OFFSET)
+    return int(log(min(seconds, _MAX_SECONDS)) * _SCALE + _OFFSET)
 
 
 def _middle(number: int) -> float:
     return exp((number + 0.5 - _OFFSET) / _SCALE) if number else 0.0
 
 
-class Figures(msgspec.Struct, kw_only=True):
+class Measurements(msgspec.Struct, kw_only=True):
     """Everything that is measured, by one process or by all of them.
 
     Attributes:
-        started: Runs begun.
-        succeeded: Runs that ended well.
-        ended: Runs that are over, however they ended.
+        started: Runs that were started.
+        succeeded: Runs that completed.
+        ended: Runs that are over, whatever their outcome.
         events: Events received, by all readers.
         received: Bytes received.
-        open: Streams that are open.
-        reconnects: How often readers came back.
-        disconnected: How often the server cut off a reader that is slow on purpose.
-        seconds: How long it took.
-        cpu: The share of a core that the busiest process used.
-        errors: Errors by kind.
-        violations: Broken promises by kind.
-        examples: The first of them, in words.
-        first_event: From the run's request to a reader's first event.
-        late: From an event's timestamp to its arrival.
-        gap: Between a reader's events.
-        whole: From a run's request to its end.
-        lag: How late the client's own event loop was.
+        open: Open streams.
+        reconnects: How often readers reconnected.
+        disconnected: How often the service disconnected a reader that is slow on purpose.
+        seconds: The duration of the test.
+        cpu: The CPU use of the busiest process, 1.0 for a whole core.
+        errors: The number of errors of each kind.
+        violations: The number of broken promises of each kind.
+        examples: Descriptions of the first violations.
+        time_to_first_event: From a run's request to a reader's first event.
+        emit_to_receive: From an event's timestamp to its arrival.
+        between_events: From one event of a reader to its next.
+        whole_run: From a run's request to its end.
+        loop_lag: How late timers of the client's own event loop were.
     """
 
     started: int = 0
@@ -118,21 +118,21 @@ class Figures(msgspec.Struct, kw_only=True):
     errors: dict[str, int] = {}
     violations: dict[str, int] = {}
     examples: list[str] = []
-    first_event: Histogram = msgspec.field(default_factory=Histogram)
-    late: Histogram = msgspec.field(default_factory=Histogram)
-    gap: Histogram = msgspec.field(default_factory=Histogram)
-    whole: Histogram = msgspec.field(default_factory=Histogram)
-    lag: Histogram = msgspec.field(default_factory=Histogram)
+    time_to_first_event: Histogram = msgspec.field(default_factory=Histogram)
+    emit_to_receive: Histogram = msgspec.field(default_factory=Histogram)
+    between_events: Histogram = msgspec.field(default_factory=Histogram)
+    whole_run: Histogram = msgspec.field(default_factory=Histogram)
+    loop_lag: Histogram = msgspec.field(default_factory=Histogram)
 
-    def error(self, kind: str) -> None:
+    def count_error(self, kind: str) -> None:
         _count(self.errors, kind, 1)
 
-    def violation(self, kind: str, words: str) -> None:
+    def count_violation(self, kind: str, description: str) -> None:
         _count(self.violations, kind, 1)
-        if len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(words)
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(description)
 
-    def merge(self, other: "Figures") -> None:
+    def merge(self, other: "Measurements") -> None:
         for name in self.__struct_fields__:
             setattr(self, name, _sum(name, getattr(self, name), getattr(other, name)))
 
@@ -146,26 +146,26 @@ def _sum(name: str, one: Any, other: Any) -> Any:
             _count(one, kind, times)
         return one
     if isinstance(one, list):
-        return [*one, *other][:MOST_EXAMPLES]
+        return [*one, *other][:MAX_EXAMPLES]
     return max(one, other) if name in ("seconds", "cpu") else one + other
 
 
 def _count(counts: dict[str, int], kind: str, times: int) -> None:
-    if kind not in counts and len(counts) >= _MOST_KINDS:
+    if kind not in counts and len(counts) >= _MAX_KINDS:
         kind = "others"
     counts[kind] = counts.get(kind, 0) + times
 
 
-def total(parts: Sequence[Figures]) -> Figures:
-    """Add up."""
-    whole = Figures()
+def total(parts: Sequence[Measurements]) -> Measurements:
+    """Return the sum of the measurements of all processes."""
+    whole = Measurements()
     for part in parts:
         whole.merge(part)
     return whole
 
 
 class Point(msgspec.Struct, frozen=True):
-    """How far it was at a time."""
+    """The progress at one time."""
 
     seconds: float
     ended: int
@@ -174,18 +174,18 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Series:
-    """Points over time: few enough to draw, however long it takes."""
+    """The progress over time, in few enough points to draw, however long the test takes."""
 
-    most = 600
+    max_points = 600
 
     def __init__(self) -> None:
         self.points: list[Point] = []
-        self._apart = 0.0
+        self._interval = 0.0
 
     def add(self, point: Point) -> None:
-        if self.points and point.seconds < self.points[-1].seconds + self._apart:
+        if self.points and point.seconds < self.points[-1].seconds + self._interval:
             return
         self.points.append(point)
-        if len(self.points) > self.most:
+        if len(self.points) > self.max_points:
             del self.points[1::2]
-            self._apart = 1.5 * (self.points[-1].seconds - self.points[0].seconds) / len(self.points)
+            self._interval = 1.5 * (self.points[-1].seconds - self.points[0].seconds) / len(self.points)

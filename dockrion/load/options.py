@@ -1,4 +1,4 @@
-"""What is asked of a load test."""
+"""The options of a load test."""
 
 import argparse
 import math
@@ -12,25 +12,25 @@ from dockrion.console.arguments import header, url
 Pattern = Literal["stream", "runs", "invoke"]
 _PATTERNS: tuple[Pattern, ...] = ("stream", "runs", "invoke")
 _DEFAULT_RUNS = 100
-_MOST = 1_000_000
-_MOST_PROCESSES = 64
+_MAX_COUNT = 1_000_000
+_MAX_PROCESSES = 64
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a load test does, or a process its share of it.
+    """What a load test does, or one process's share of it.
 
     Attributes:
         url: The service.
-        pattern: What a run is asked for with.
+        pattern: How runs are started and read.
         payload: The body of each request.
-        runs: How many runs, None for as many as there is time for.
-        duration: Seconds in which runs are begun, None for no end.
-        concurrency: Runs at a time.
+        runs: The number of runs, None if `duration` limits them.
+        duration: Seconds within which runs are started, None if `runs` limits them.
+        concurrency: Concurrent runs.
         readers: Readers of each run.
-        reconnect: How likely a reader leaves after some events, and comes back.
-        slow_readers: How many of the readers read slowly.
-        headers: More headers of each request.
-        processes: How many processes ask.
+        reconnect: The probability that a reader reconnects after each time it receives events.
+        slow_readers: The number of readers that read slowly.
+        header: More headers for each request.
+        processes: The number of client processes.
     """
 
     url: str
@@ -42,15 +42,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     readers: int = 1
     reconnect: float = 0.0
     slow_readers: int = 0
-    headers: list[tuple[str, str]] = []
+    header: list[tuple[str, str]] = []
     processes: int = 1
 
     def is_slow(self, user: int, reader: int) -> bool:
-        """Whether a user's reader is one of the slow: they are spread over the users."""
+        """Return whether a user's reader is slow: the slow ones are spread over the users."""
         return reader * self.concurrency + user < self.slow_readers
 
     def shares(self) -> list["Options"]:
-        """Split the test over its processes."""
+        """Split the test into one share for each process."""
         shares = []
         for number in range(self.processes):
             runs = None if self.runs is None else _part(self.runs, self.processes, number)
@@ -70,71 +70,80 @@ def _part(whole: int, parts: int, number: int) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what may be asked for."""
-    parser.add_argument("url", type=url, metavar="URL", help="http://host:port of the service")
+    """Add the options to a parser."""
+    parser.add_argument("url", type=url, metavar="URL", help="the service, http://host:port")
     parser.add_argument(
         "--pattern",
         choices=_PATTERNS,
         default="stream",
-        help="POST /invoke/stream (the default); POST /runs and readers of its events; POST /invoke",
+        help="stream (default): POST /invoke/stream; runs: POST /runs and its events; invoke: POST /invoke",
     )
     parser.add_argument(
-        "--payload", type=_payload, default=b"{}", metavar="FILE|JSON", help="the body of each request"
+        "--payload",
+        type=_payload,
+        default=b"{}",
+        metavar="FILE|JSON",
+        help="the body of each request (default {})",
     )
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("--runs", type=_count, metavar="N", help=f"by default {_DEFAULT_RUNS}")
-    end.add_argument("--duration", type=_seconds, metavar="S", help="begin runs for so many seconds instead")
+    end.add_argument("--runs", type=_count, metavar="N", help=f"the number of runs (default {_DEFAULT_RUNS})")
+    end.add_argument("--duration", type=_seconds, metavar="S", help="start runs for S seconds instead")
     parser.add_argument(
-        "--concurrency", type=_count, default=10, metavar="C", help="runs at a time, by default 10"
+        "--concurrency", type=_count, default=10, metavar="C", help="concurrent runs (default 10)"
     )
-    parser.add_argument("--readers", type=_count, default=1, metavar="R", help="of each run")
+    parser.add_argument(
+        "--readers", type=_count, default=1, metavar="R", help="readers of each run (default 1)"
+    )
     parser.add_argument(
         "--reconnect",
         type=_probability,
         default=0.0,
         metavar="P",
-        help="0 to 1: how likely a reader, whenever it gets events, leaves and resumes",
+        help="probability (0 to 1) that a reader reconnects after each time it receives events (default 0)",
     )
     parser.add_argument(
-        "--slow-readers", type=_whole, default=0, metavar="K", help="so many readers read slowly"
+        "--slow-readers",
+        type=_whole,
+        default=0,
+        metavar="K",
+        help="how many of the readers read slowly (default 0)",
     )
     parser.add_argument(
-        "--header", type=header, action="append", default=[], metavar="NAME:VALUE", help="may be repeated"
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="a header for each request; may be repeated",
     )
-    parser.add_argument("--processes", type=_processes, default=1, metavar="N", help="of this client")
+    parser.add_argument(
+        "--processes", type=_processes, default=1, metavar="N", help="client processes (default 1)"
+    )
     parser.add_argument("--json", type=_file, metavar="FILE", help="write the result as JSON")
-    parser.add_argument("--html", type=_file, metavar="FILE", help="write the result as a page")
-    parser.set_defaults(refuse=parser.error)
+    parser.add_argument(
+        "--html", type=_file, metavar="FILE", help="write the result as an HTML page with plots"
+    )
+    parser.set_defaults(usage_error=parser.error)
 
 
-def options(asked: argparse.Namespace) -> Options:
-    """Return the options.
+def options(arguments: argparse.Namespace) -> Options:
+    """Return the options of parsed arguments.
 
     Raises:
-        ValueError: They do not go together.
+        ValueError: They contradict each other.
     """
-    if asked.pattern != "runs" and asked.readers != 1:
+    if arguments.pattern != "runs" and arguments.readers != 1:
         raise ValueError("--readers needs --pattern runs")
-    if asked.pattern == "invoke" and (asked.reconnect or asked.slow_readers):
-        raise ValueError("--reconnect and --slow-readers need a pattern with events")
-    if asked.slow_readers > asked.concurrency * asked.readers:
-        raise ValueError("--slow-readers is more than there are readers at a time")
-    if asked.processes > asked.concurrency:
-        raise ValueError("--processes is more than --concurrency")
-    no_end = asked.runs is None and asked.duration is None
-    return Options(
-        url=asked.url,
-        pattern=asked.pattern,
-        payload=asked.payload,
-        runs=_DEFAULT_RUNS if no_end else asked.runs,
-        duration=asked.duration,
-        concurrency=asked.concurrency,
-        readers=asked.readers,
-        reconnect=asked.reconnect,
-        slow_readers=asked.slow_readers,
-        headers=asked.header,
-        processes=asked.processes,
-    )
+    if arguments.pattern == "invoke" and (arguments.reconnect or arguments.slow_readers):
+        raise ValueError("--reconnect and --slow-readers need --pattern stream or runs")
+    if arguments.slow_readers > arguments.concurrency * arguments.readers:
+        raise ValueError("--slow-readers exceeds the number of concurrent readers")
+    if arguments.processes > arguments.concurrency:
+        raise ValueError("--processes exceeds --concurrency")
+    values = {name: getattr(arguments, name) for name in Options.__struct_fields__}
+    if arguments.runs is None and arguments.duration is None:
+        values["runs"] = _DEFAULT_RUNS
+    return Options(**values)
 
 
 def _payload(text: str) -> bytes:
@@ -150,13 +159,15 @@ def _content(name: str) -> bytes:
         content = Path(name).read_bytes()
         msgspec.json.decode(content)
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"neither JSON nor a file: {name} ({error.strerror})") from error
+        raise argparse.ArgumentTypeError(
+            f"neither JSON nor a readable file: {name} ({error.strerror})"
+        ) from error
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{name} is not JSON: {error}") from error
     return content
 
 
-def _whole(text: str, least: int = 0, most: int = _MOST) -> int:
+def _whole(text: str, least: int = 0, most: int = _MAX_COUNT) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
         raise argparse.ArgumentTypeError(f"expected {least} to {most}, got {text}")
     return int(text)
@@ -167,7 +178,7 @@ def _count(text: str) -> int:
 
 
 def _processes(text: str) -> int:
-    return _whole(text, 1, _MOST_PROCESSES)
+    return _whole(text, 1, _MAX_PROCESSES)
 
 
 def _number(text: str) -> float:
@@ -180,7 +191,7 @@ def _number(text: str) -> float:
 def _seconds(text: str) -> float:
     seconds = _number(text)
     if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"expected seconds, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text}")
     return seconds
 
 
@@ -194,5 +205,5 @@ def _probability(text: str) -> float:
 def _file(text: str) -> Path:
     path = Path(text)
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"cannot write there: {text}")
+        raise argparse.ArgumentTypeError(f"cannot write a file there: {text}")
     return path

@@ -1,4 +1,4 @@
-"""The processes of the client, and what they measure together."""
+"""The processes of the load tester, and the sum of what they measure."""
 
 import asyncio
 import sys
@@ -11,121 +11,122 @@ from typing import cast
 
 import msgspec
 
-from dockrion.load.measurements import Figures, total
+from dockrion.load.measurements import Measurements, total
 from dockrion.load.options import Options
-from dockrion.load.worker import work
-from dockrion.load.worker_process import Snapshot
+from dockrion.load.worker import Snapshot, work
 
-LAST_WORDS_SECONDS = 10.0
-SILENCE_SECONDS = 60.0  # far more than the time between what a process tells
-_MOST_LINE = 16 * 1024 * 1024
+EXIT_TIMEOUT = 10.0
+SNAPSHOT_TIMEOUT = 60.0  # far more than the interval of a process's snapshots
+_MAX_LINE_BYTES = 16 * 1024 * 1024
 
 
-async def conduct(options: Options, show: Callable[[Figures], None], stop: asyncio.Event) -> Figures:
-    """Do the whole test, in this process or in several.
+async def run_test(
+    options: Options, show: Callable[[Measurements], None], stop: asyncio.Event
+) -> Measurements:
+    """Carry out the whole test, in this process or in several.
 
     Args:
         options: The test.
-        show: Called with the figures of all, now and then.
-        stop: Ends it early.
+        show: Called now and then with the measurements of all processes.
+        stop: Ends the test early.
 
     Returns:
-        The figures of all.
+        The measurements of all processes.
     """
     shares = options.shares()
     if len(shares) == 1:
         return await work(shares[0], show, stop)
-    parts = _Parts(len(shares), show)
+    totals = Totals(len(shares), show)
     async with asyncio.TaskGroup() as group:
         for number, share in enumerate(shares):
-            group.create_task(_run(share, number, parts, stop))
-    return parts.total()
+            group.create_task(_run_process(share, number, totals, stop))
+    return totals.total()
 
 
-class _Parts:
-    """What each process has measured so far.
+class Totals:
+    """The latest measurements of each process.
 
     Args:
         processes: How many there are.
-        show: Called once each of those that still work has told more: in between, the sum would go up in
-            jumps that are none of the service's.
+        show: Called when every running process has sent a snapshot since the last call. More often, the
+            rates of the sum would jump though those of the service do not.
     """
 
-    def __init__(self, processes: int, show: Callable[[Figures], None]) -> None:
-        self._figures = [Figures() for _ in range(processes)]
-        self._working = set(range(processes))
-        self._told: set[int] = set()
+    def __init__(self, processes: int, show: Callable[[Measurements], None]) -> None:
+        self._measurements = [Measurements() for _ in range(processes)]
+        self._running = set(range(processes))
+        self._updated: set[int] = set()
         self._show = show
 
-    def tell(self, number: int, figures: Figures) -> None:
-        self._figures[number] = figures
-        self._told.add(number)
-        if self._told >= self._working:
-            self._told.clear()
+    def update(self, number: int, measurements: Measurements) -> None:
+        self._measurements[number] = measurements
+        self._updated.add(number)
+        if self._updated >= self._running:
+            self._updated.clear()
             self._show(self.total())
 
-    def end(self, number: int, *, well: bool) -> None:
-        self._working.discard(number)
-        self._figures[number].open = 0
-        if not well:
-            self._figures[number].error("a client process died")
+    def end(self, number: int, *, succeeded: bool) -> None:
+        self._running.discard(number)
+        self._measurements[number].open = 0
+        if not succeeded:
+            self._measurements[number].count_error("a client process died")
 
-    def total(self) -> Figures:
-        return total(self._figures)
+    def total(self) -> Measurements:
+        return total(self._measurements)
 
 
-async def _run(share: Options, number: int, parts: _Parts, stop: asyncio.Event) -> None:
+async def _run_process(share: Options, number: int, totals: Totals, stop: asyncio.Event) -> None:
     try:
         process = await _start()
     except OSError:
-        parts.end(number, well=False)
+        totals.end(number, succeeded=False)
         return
     stdin, stdout = cast("tuple[StreamWriter, StreamReader]", (process.stdin, process.stdout))
-    reading = asyncio.create_task(_read(stdout, number, parts))
+    reading = asyncio.create_task(_read_snapshots(stdout, number, totals))
     stopped = asyncio.create_task(stop.wait())
     try:
-        stdin.write(msgspec.json.encode(share) + b"\n")  # without a drain: it may never read
+        stdin.write(msgspec.json.encode(share) + b"\n")  # without drain(): a process that hangs never reads
         await asyncio.wait([reading, stopped], return_when=asyncio.FIRST_COMPLETED)
         stdin.close()
-        await asyncio.wait([reading], timeout=LAST_WORDS_SECONDS)
+        await asyncio.wait([reading], timeout=EXIT_TIMEOUT)
     finally:
         stopped.cancel()
         reading.cancel()
         await asyncio.wait([stopped, reading])
-        await _end(process)
-    parts.end(number, well=not reading.cancelled() and reading.result())
+        await _reap(process)
+    totals.end(number, succeeded=not reading.cancelled() and reading.result())
 
 
 async def _start() -> Process:
-    # Modules are found where this process finds them: -m alone adds the working directory.
-    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    # Find modules where this process finds them: -m alone would add the working directory to the path.
+    safe_path = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, *safe, "-m", "dockrion.load.worker_process"),
+        *(sys.executable, *safe_path, "-m", "dockrion.load.worker"),
         stdin=PIPE,
         stdout=PIPE,
-        limit=_MOST_LINE,
-        start_new_session=True,  # Ctrl-C is for the parent, who tells its children
+        limit=_MAX_LINE_BYTES,
+        start_new_session=True,  # Ctrl-C goes to the parent alone, which stops its children
     )
 
 
-async def _read(stdout: StreamReader, number: int, parts: _Parts) -> bool:
-    """Take what it says, and return whether it came to its end."""
+async def _read_snapshots(stdout: StreamReader, number: int, totals: Totals) -> bool:
+    """Read snapshots, and return whether the final one was received."""
     try:
         while True:
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
                 line = await stdout.readline()
             snapshot = msgspec.json.decode(line, type=Snapshot)
-            parts.tell(number, snapshot.figures)
+            totals.update(number, snapshot.measurements)
             if snapshot.final:
                 return True
     except (TimeoutError, msgspec.DecodeError):  # it hangs; it died, perhaps within a line
         return False
 
 
-async def _end(process: Process) -> None:
-    """Wait for a process, and kill one that does not end. A kill also reaps, which the loop wants to do."""
+async def _reap(process: Process) -> None:
+    """Wait for a process to exit, and kill it if it does not."""
     try:
-        async with asyncio.timeout(LAST_WORDS_SECONDS):
+        async with asyncio.timeout(EXIT_TIMEOUT):
             await process.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):

@@ -2,201 +2,223 @@
 
 import asyncio
 import random
+import re
 import time
+from collections.abc import Sequence
+from enum import Enum, auto
 from http import HTTPStatus
+from itertools import groupby
 
 import aiohttp
+from aiohttp import hdrs
 
-from dockrion.load import errors, frames
-from dockrion.load.client import Client
-from dockrion.load.measurements import Figures
-from dockrion.load.verifier import Check
+from dockrion.client.errors import ClientError, ConnectionLost, ResponseError
+from dockrion.client.event_response import EventResponse
+from dockrion.client.transport import STREAM, Request, Transport, release
+from dockrion.load.measurements import Measurements
+from dockrion.load.verifier import Envelope, Verifier, decode_envelopes
+from dockrion.wire.sse import MEDIA_TYPE, Message
 
+_ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,49}", re.ASCII)
+_RUN_PATH = re.compile(r"/runs/[^/]+/events$")
 _PAUSE = 0.05
-_SLOW_PIECE = 4096
-_MOST_IN_VAIN = 5  # connections in a row without a new event, and without a reason
-_FAILURES = (b"error", b"cancelled")
-_DATA = b"\ndata: "
+_SLOW_READ_BYTES = 4096
+_MAX_FRUITLESS = 5  # connections in a row without a new event
+
+
+class LoadError(ClientError):
+    """A run or reader failed; the message is the kind of error that is counted."""
+
+
+class _End(Enum):
+    """Why a connection ended."""
+
+    RUN_OVER = auto()
+    LEFT = auto()  # the reader left, to reconnect
+    EXPIRED = auto()  # the service ended it after its timeout
+    EARLY = auto()  # the service ended it before the run's end
+    BROKEN = auto()
+
+
+async def send(transport: Transport, request: Request) -> aiohttp.ClientResponse:
+    """Send a request.
+
+    Raises:
+        ClientError: It failed; the message is the kind of error.
+    """
+    try:
+        return await transport.send(request)
+    except ResponseError as error:
+        route = _RUN_PATH.sub("/runs/{id}/events", str(request))
+        raise LoadError(f"HTTP {error.status}{code_suffix(error.code)} from {route}") from None
+
+
+def code_suffix(code: str) -> str:
+    """Return an error code after a space; nothing for what is not one, since kinds of errors are few."""
+    return f" {code}" if _ERROR_CODE.fullmatch(code) else ""
 
 
 class Reader:
-    """Reads a run.
+    """Reads the events of a run.
 
     Args:
-        client: Asks the service.
-        figures: Where it is counted.
-        name: Who this is, for words.
-        began: When the run was asked for, by `time.perf_counter`.
-        run_id: The run, empty where there is no coming back.
-        reconnect: How likely it leaves after some events.
+        transport: Sends its requests.
+        measurements: Where its measurements are added.
+        name: Its name in descriptions of violations.
+        run_id: The run; empty if it cannot be resumed.
+        requested: When the run was requested, by `time.perf_counter`.
+        reconnect: The probability that it leaves after each time it receives events.
         slow: Whether it reads slowly.
 
     Attributes:
-        check: What it has seen.
-        failure: The data of the terminal event, where that is none of success.
+        verifier: What it has verified.
     """
 
     def __init__(
         self,
-        client: Client,
-        figures: Figures,
+        transport: Transport,
+        measurements: Measurements,
         name: str,
-        began: float,
         run_id: str,
+        requested: float,
         *,
-        reconnect: float,
-        slow: bool,
+        reconnect: float = 0.0,
+        slow: bool = False,
     ) -> None:
-        self.check = Check(figures, name, slow=slow)
-        self.failure = b""
-        self._client = client
-        self._figures = figures
-        self._began = began
+        self.verifier = Verifier(measurements, name, slow=slow)
+        self._transport = transport
+        self._measurements = measurements
         self._run_id = run_id
-        self._slow = slow
+        self._requested = requested
         self._reconnect = reconnect
-        self._asked_at = 0.0
-        self._last = 0.0
-        self._over = False  # nothing follows
-        self._timed_out = False  # this connection ended because its time was over
-        self._broke = False  # this connection ended before the answer did
+        self._slow = slow
+        self._connected_at = 0.0  # by time.time: events emitted before it are history
+        self._last_received = 0.0  # by time.perf_counter
+        self._expiring = False
 
-    async def read(self, first: aiohttp.ClientResponse | None = None, asked_at: float = 0.0) -> None:
+    async def read(self, response: aiohttp.ClientResponse | None = None, requested_at: float = 0.0) -> None:
         """Read to the end.
 
         Args:
-            first: A connection that is open already.
-            asked_at: When that was asked for, by `time.time`.
+            response: The response that started the run, None for a run that exists.
+            requested_at: When that was requested, by `time.time`.
         """
-        self._asked_at = asked_at
+        self._connected_at = requested_at
         complete = False
         try:
-            await self._connections(first)
+            await self._read_connections(response)
             complete = True
-        except errors.EXPECTED as error:
-            self._figures.error(errors.kind(error))
-        self.check.end(complete=complete)
+        except ClientError as error:
+            self._measurements.count_error(str(error))
+        self.verifier.end(complete=complete)
 
-    async def _connections(self, answer: aiohttp.ClientResponse | None) -> None:
-        in_vain = 0
-        while not self._over and in_vain < _MOST_IN_VAIN:
-            if in_vain:
-                await asyncio.sleep(_PAUSE * in_vain)
-            before = self.check.position
-            await self._connection(answer or await self._open())
-            answer = None
-            in_vain = 0 if self.check.position > before or self._timed_out else in_vain + 1
-        if self._broke and not self._over:
-            raise errors.FailedError("connections break again and again without an event")
-
-    async def _open(self) -> aiohttp.ClientResponse:
-        if not self._run_id:
-            raise errors.FailedError("cannot resume: the answer has no X-Run-Id")
-        if self._asked_at:
-            self._figures.reconnects += 1
-        self._asked_at = time.time()
-        return await self._client.events(self._run_id, self.check.position, slow=self._slow)
-
-    async def _connection(self, answer: aiohttp.ClientResponse) -> None:
-        """Read what one connection has."""
-        self._timed_out = self._broke = False
-        self._figures.open += 1
-        try:
-            if answer.status == HTTPStatus.NO_CONTENT:
-                self._over = True
+    async def _read_connections(self, response: aiohttp.ClientResponse | None) -> None:
+        end, fruitless = _End.EARLY, 0
+        while fruitless < _MAX_FRUITLESS:
+            if fruitless:
+                await asyncio.sleep(_PAUSE * fruitless)
+            before = self.verifier.position
+            end = await self._read_connection(response or await self._connect())
+            if end is _End.RUN_OVER:
                 return
-            if answer.status != HTTPStatus.OK:
-                raise await errors.refused(answer)
-            if answer.content_type != "text/event-stream":
-                raise errors.FailedError("the answer is no text/event-stream")
-            await self._take_all(answer)
-        except errors.BROKEN as error:
+            response = None
+            fruitful = self.verifier.position > before or end is _End.EXPIRED
+            fruitless = 0 if fruitful else fruitless + 1
+        if end is _End.BROKEN:
+            raise LoadError("connections break again and again without an event")
+
+    async def _connect(self) -> aiohttp.ClientResponse:
+        if not self._run_id:
+            raise LoadError("cannot resume: the response has no X-Run-Id")
+        if self._connected_at:
+            self._measurements.reconnects += 1
+        self._connected_at = time.time()
+        headers: dict[str, str] = {hdrs.ACCEPT: MEDIA_TYPE}
+        if self.verifier.position:
+            headers["Last-Event-ID"] = str(self.verifier.position)
+        path = ("runs", self._run_id, "events")
+        return await send(
+            self._transport, Request(method=hdrs.METH_GET, path=path, headers=headers, timeout=STREAM)
+        )
+
+    async def _read_connection(self, response: aiohttp.ClientResponse) -> _End:
+        self._expiring = False
+        self._measurements.open += 1
+        try:
+            if response.status == HTTPStatus.NO_CONTENT:
+                return _End.RUN_OVER
+            return await self._read_events(EventResponse(self._transport, response))
+        except ConnectionLost as error:
             if not self._run_id:
                 raise
-            self._broke = True
-            if self._slow:  # the server has no patience with such readers
-                self._figures.disconnected += 1
+            if self._slow:  # the service disconnects such readers
+                self._measurements.disconnected += 1
             else:
-                self._figures.error(errors.kind(error))
+                self._measurements.count_error(str(error))
+            return _End.BROKEN
         finally:
-            self._figures.open -= 1
-            if answer.content.at_eof():
-                answer.release()
-            else:
-                answer.close()
+            self._measurements.open -= 1
+            release(response)
 
-    async def _take_all(self, answer: aiohttp.ClientResponse) -> None:
-        joined = frames.Frames()
-        content = answer.content
+    async def _read_events(self, response: EventResponse) -> _End:
+        limit = _SLOW_READ_BYTES if self._slow else -1
         while True:
             if self._slow:
                 await asyncio.sleep(_PAUSE)
-                chunk = await content.read(_SLOW_PIECE)
+            messages = await response.read(limit)
+            if messages is None:
+                break
+            self._measurements.received += response.received
+            if self._process(messages) and random.random() < self._reconnect:
+                return _End.LEFT
+        if self.verifier.terminal is not None or not self._run_id:
+            return _End.RUN_OVER
+        return _End.EXPIRED if self._expiring else _End.EARLY
+
+    def _process(self, messages: Sequence[Message]) -> bool:
+        """Verify and measure messages, and return whether there are events among them."""
+        any_events = False
+        for is_event, group in groupby(messages, lambda message: message.id is not None):
+            if is_event:
+                any_events = True
+                self._process_events(list(group))
             else:
-                chunk = await content.readany()
-            if not chunk:
-                if self.check.terminal is not None or not self._run_id:
-                    self._over = True
-                return
-            self._figures.received += len(chunk)
-            if (whole := joined.feed(chunk)) and self._take(whole) and random.random() < self._reconnect:
-                return
+                for message in group:
+                    self._process_control(message)
+        return any_events
 
-    def _take(self, whole: bytes) -> int:
-        """Check whole frames, and return how many events of the log they are."""
-        batch = frames.batch(whole)
-        if batch is None:
-            return sum(map(self._take_frame, frames.parse(whole)))
-        self._measure(batch)
-        self.check.take_all(batch, whole)
-        if batch.types[-1] in _FAILURES:
-            self.failure = whole[whole.rindex(_DATA) + len(_DATA) :]
-        return len(batch.ids)
+    def _process_control(self, message: Message) -> None:
+        match message.event:
+            case "gap":
+                self.verifier.verify_gap(message)
+            case "timeout":
+                self._expiring = True
+            case "gone":
+                raise LoadError("the run's events are no longer stored")
+            case "heartbeat" | "auth_expired":
+                pass
+            case _:
+                self.verifier.report_bad_id(message)
 
-    def _take_frame(self, frame: frames.Frame) -> int:
-        if frame.id is None:
-            self._control(frame)
-            return 0
-        if frame.data is None:
-            return 0
-        if frames.batch(frame.text) is not None:
-            return self._take(frame.text)
-        self._figures.events += 1
-        if not frame.id.isdigit() or len(frame.id) > frames.MOST_DIGITS or frame.id.startswith(b"0"):
-            self.check.unnumbered(frame)
-            return 0
-        self.check.take(int(frame.id), frame.event, frame.text)
-        if frame.event in _FAILURES:
-            self.failure = frame.data
-        return 1
+    def _process_events(self, events: Sequence[Message]) -> None:
+        envelopes = decode_envelopes(events)
+        self._measurements.events += len(events)
+        if not self._slow:  # the delays of a slow reader are its own
+            self._measure(envelopes)
+        self.verifier.verify(events, envelopes)
 
-    def _control(self, frame: frames.Frame) -> None:
-        match frame.event:
-            case b"gap":
-                self.check.gap(frame)
-            case b"timeout":
-                self._timed_out = True
-            case b"gone":
-                raise errors.FailedError("the run's events are gone")
-            case event if event != b"heartbeat" and frame.data is not None:
-                self.check.unnumbered(frame)
-
-    def _measure(self, batch: frames.Batch) -> None:
-        now, figures = time.perf_counter(), self._figures
-        count = len(batch.ids)
-        figures.events += count
-        if self._slow:  # its delays are its own
-            return
-        if self._last:
-            figures.gap.add(now - self._last)
+    def _measure(self, envelopes: Sequence[Envelope]) -> None:
+        now, measurements = time.perf_counter(), self._measurements
+        if self._last_received:
+            measurements.between_events.add(now - self._last_received)
         else:
-            figures.first_event.add(now - self._began)
-        if count > 1:
-            figures.gap.add(0.0, count - 1)
-        self._last = now
-        wall = time.time()
-        ages = frames.ages(batch, wall)
-        longest = wall - self._asked_at  # history is not late
-        if ages and max(ages) > longest:
-            ages = [age for age in ages if age <= longest]
-        figures.late.add_all(ages)
+            measurements.time_to_first_event.add(now - self._requested)
+        if len(envelopes) > 1:
+            measurements.between_events.add(0.0, len(envelopes) - 1)
+        self._last_received = now
+        wall_time = time.time()
+        ages = [wall_time - each.timestamp.timestamp() for each in envelopes if each.timestamp is not None]
+        oldest = wall_time - self._connected_at
+        if ages and max(ages) > oldest:
+            ages = [age for age in ages if age <= oldest]
+        measurements.emit_to_receive.add_all(ages)

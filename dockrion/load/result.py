@@ -1,21 +1,19 @@
-"""What a load test found: what its table, its page and its JSON say."""
+"""The result of a load test, which the table, the HTML report and the JSON file show."""
 
 from collections.abc import Iterator
 
 import msgspec
 from yarl import URL
 
-from dockrion.load.measurements import Figures, Histogram, Point
+from dockrion.load.measurements import Histogram, Measurements, Point
 from dockrion.load.options import Options
 
-_BUSY = 0.9
-_LATE = 0.05
-_MILLISECOND = 1e-3
-_MANY = 1000  # of which three digits would leave some out
+_BUSY_CPU = 0.9  # above it, or with this lag in seconds, the client distorts what it measures
+_BUSY_LAG = 0.05
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How long something took, in seconds."""
+    """The distribution of a duration, in seconds."""
 
     count: int
     p50: float
@@ -28,21 +26,21 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The result.
 
     Attributes:
-        url: The service, without a password.
-        ok: Something succeeded, and nothing failed.
-        ended_early: Whether it was interrupted.
-        seconds: How long it took.
-        client_cpu: The share of a core that the client's busiest process used.
-        client_lag: How late the client's event loops were.
-        time_to_first_event: From the run's request to a reader's first event.
-        emit_to_receive: From an event's timestamp to its arrival, of those emitted to an open connection.
-        between_events: Between a reader's events; those that came together have none.
-        whole_run: From the run's request to its end.
-        emit_to_receive_distribution: How many events took about how long.
-        whole_run_distribution: How many runs took about how long.
-        examples: The first violations, in words.
-        notes: What to know about the figures.
-        series: How far it was over time.
+        url: The service, without user and password.
+        ok: Whether a run succeeded, and there was no error and no violation.
+        ended_early: Whether the test was interrupted.
+        seconds: The duration of the test.
+        client_cpu: The CPU use of the client's busiest process, 1.0 for a whole core.
+        client_lag: How late timers of the client's event loops were.
+        time_to_first_event: From a run's request to a reader's first event.
+        emit_to_receive: From an event's timestamp to its arrival, if its reader was connected at the time.
+        between_events: From one event of a reader to its next, 0 if they were received together.
+        whole_run: From a run's request to its end.
+        emit_to_receive_distribution: Pairs of a duration and how many events took about so long.
+        whole_run_distribution: Pairs of a duration and how many runs took about so long.
+        examples: Descriptions of the first violations.
+        notes: What limits the meaning of the measurements.
+        series: The progress over time.
     """
 
     url: str
@@ -80,7 +78,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """The rows of the table."""
+        """The distributions by their names."""
         return {
             "time to first event": self.time_to_first_event,
             "emit to receive": self.emit_to_receive,
@@ -89,8 +87,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     @property
+    def spread_rows(self) -> list[tuple[str, ...]]:
+        """Rows of a name, p50, p90, p99, the maximum and the count."""
+        rows = []
+        for name, spread in self.spreads.items():
+            values = (spread.p50, spread.p90, spread.p99, spread.max)
+            cells = [duration(value) if spread.count else "-" for value in values]
+            rows.append((name, *cells, f"{spread.count:,}"))
+        return rows
+
+    @property
     def totals(self) -> list[tuple[str, str, str]]:
-        """What there was, how much of it, and how much a second."""
+        """Rows of a name, a total and a rate."""
         return [
             ("runs", f"{self.runs:,}", f"{self.runs_per_second:,.1f}/s"),
             ("succeeded", f"{self.runs_succeeded:,}", ""),
@@ -100,9 +108,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-def result(options: Options, figures: Figures, series: list[Point], *, ended_early: bool) -> Result:
-    """Sum up a test."""
-    seconds = max(figures.seconds, 1e-9)
+def result(options: Options, measurements: Measurements, series: list[Point], *, ended_early: bool) -> Result:
+    """Return the result of a test."""
+    seconds = max(measurements.seconds, 1e-9)
     return Result(
         url=str(URL(options.url).with_user(None)),
         pattern=options.pattern,
@@ -111,30 +119,30 @@ def result(options: Options, figures: Figures, series: list[Point], *, ended_ear
         slow_readers=options.slow_readers,
         reconnect=options.reconnect,
         processes=options.processes,
-        ok=figures.succeeded > 0 and not figures.errors and not figures.violations,
+        ok=measurements.succeeded > 0 and not measurements.errors and not measurements.violations,
         ended_early=ended_early,
-        seconds=figures.seconds,
-        runs=figures.ended,
-        runs_succeeded=figures.succeeded,
-        runs_per_second=figures.ended / seconds,
-        events=figures.events,
-        events_per_second=figures.events / seconds,
-        bytes=figures.received,
-        bytes_per_second=figures.received / seconds,
-        reconnects=figures.reconnects,
-        slow_readers_disconnected=figures.disconnected,
-        client_cpu=figures.cpu,
-        client_lag=_spread(figures.lag),
-        time_to_first_event=_spread(figures.first_event),
-        emit_to_receive=_spread(figures.late),
-        between_events=_spread(figures.gap),
-        whole_run=_spread(figures.whole),
-        emit_to_receive_distribution=figures.late.distribution(),
-        whole_run_distribution=figures.whole.distribution(),
-        errors=figures.errors,
-        violations=figures.violations,
-        examples=figures.examples,
-        notes=list(_notes(options, figures, ended_early=ended_early)),
+        seconds=measurements.seconds,
+        runs=measurements.ended,
+        runs_succeeded=measurements.succeeded,
+        runs_per_second=measurements.ended / seconds,
+        events=measurements.events,
+        events_per_second=measurements.events / seconds,
+        bytes=measurements.received,
+        bytes_per_second=measurements.received / seconds,
+        reconnects=measurements.reconnects,
+        slow_readers_disconnected=measurements.disconnected,
+        client_cpu=measurements.cpu,
+        client_lag=_spread(measurements.loop_lag),
+        time_to_first_event=_spread(measurements.time_to_first_event),
+        emit_to_receive=_spread(measurements.emit_to_receive),
+        between_events=_spread(measurements.between_events),
+        whole_run=_spread(measurements.whole_run),
+        emit_to_receive_distribution=measurements.emit_to_receive.distribution(),
+        whole_run_distribution=measurements.whole_run.distribution(),
+        errors=measurements.errors,
+        violations=measurements.violations,
+        examples=measurements.examples,
+        notes=list(_notes(options, measurements, ended_early=ended_early)),
         series=series,
     )
 
@@ -144,30 +152,35 @@ def _spread(histogram: Histogram) -> Spread:
     return Spread(histogram.total, p50, p90, p99, histogram.highest)
 
 
-def _notes(options: Options, figures: Figures, *, ended_early: bool) -> Iterator[str]:
+def _notes(options: Options, measurements: Measurements, *, ended_early: bool) -> Iterator[str]:
     if ended_early:
-        yield f"ended early: {figures.started - figures.ended} runs were left where they were"
-    lag = figures.lag.quantile(0.9)
-    if figures.cpu > _BUSY or lag > _LATE:
+        yield f"ended early: {measurements.started - measurements.ended} runs were not awaited"
+    lag = measurements.loop_lag.quantile(0.9)
+    if measurements.cpu > _BUSY_CPU or lag > _BUSY_LAG:
         yield (
-            f"the client is the limit (CPU {figures.cpu:.0%}, its event loop {duration(lag)} late): "
+            f"the client is the limit (CPU {measurements.cpu:.0%}, its event loop {duration(lag)} late): "
             "use more --processes, or more machines"
         )
-    if figures.late.total:
-        yield "emit to receive means something only when this machine and the service share a clock"
-    if figures.late.negative:
-        yield f"the clocks differ: {figures.late.negative:,} events came before they were emitted"
+    if measurements.emit_to_receive.total:
+        yield "emit to receive is meaningful only if this machine and the service share a clock"
+    if measurements.emit_to_receive.negative:
+        negative = measurements.emit_to_receive.negative
+        yield f"the clocks differ: {negative:,} events were received before they were emitted"
     if options.slow_readers:
         yield (
-            "readers that are slow on purpose are not in the times of events; "
-            f"the service cut them off {figures.disconnected:,} times"
+            "the times of events leave out readers that are slow on purpose; "
+            f"the service disconnected those {measurements.disconnected:,} times"
         )
 
 
 def duration(seconds: float) -> str:
-    """Write a duration with three digits."""
+    """Format a duration with three significant digits."""
     if seconds >= 1:
-        return f"{seconds:,.0f} s" if seconds >= _MANY else f"{seconds:.3g} s"
-    if seconds >= _MILLISECOND:
+        return f"{seconds:,.0f} s" if seconds >= 1000 else f"{seconds:.3g} s"  # noqa: PLR2004
+    if seconds >= 1e-3:  # noqa: PLR2004
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds * 1e6:.3g} µs"
+
+
+def most_frequent_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])

@@ -1,146 +1,179 @@
-"""What a reader checks of its events, and what the readers of one run check of each other."""
+"""What a reader verifies of its events, and what the readers of one run verify of each other."""
 
 import hashlib
-from typing import Any
+import re
+from collections.abc import Sequence
 
 import msgspec
 
-from dockrion import events
-from dockrion.load.frames import Batch, Frame
-from dockrion.load.measurements import Figures
+from dockrion.events import TERMINAL, Utc
+from dockrion.load.measurements import Measurements
+from dockrion.wire.sse import Message
 
-TERMINAL = frozenset(name.encode() for name in events.TERMINAL)
-_MOST_MISSING = 1000  # sequences that are remembered, to tell late ones from repeated ones
+_SEQUENCE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_MAX_MISSING = 1000  # sequences that are remembered, to tell late events from repeated ones
 
 
-class Check:
-    """Follows the events of one reader over all its connections.
+class Envelope(msgspec.Struct, gc=False):
+    """The common fields of an event's data that are checked; None for one that is absent."""
+
+    sequence: int | None = None
+    timestamp: Utc | None = None
+
+
+class _Sequence(msgspec.Struct):
+    sequence: int | None = None
+
+
+class _Gap(msgspec.Struct):
+    first_available: int
+
+
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+
+
+def decode_envelopes(events: Sequence[Message]) -> list[Envelope]:
+    """Decode the envelope of each event, an empty one for data that has none."""
+    try:
+        envelopes = _envelope_decoder.decode_lines("\n".join([event.data for event in events]))
+    except (msgspec.DecodeError, RecursionError):
+        envelopes = []
+    if len(envelopes) == len(events):  # else an event's data is malformed, or not one line
+        return envelopes
+    return [_decode_envelope(event.data) for event in events]
+
+
+def _decode_envelope(data: str) -> Envelope:
+    try:
+        return _envelope_decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:  # its timestamp may be what is malformed
+        return Envelope(msgspec.json.decode(data, type=_Sequence).sequence)
+    except (msgspec.DecodeError, RecursionError):
+        return Envelope()
+
+
+class Verifier:
+    """Verifies the events of one reader, over all its connections.
 
     Args:
-        figures: Where violations are counted.
-        reader: Its name, for words.
-        slow: Whether it may fall behind.
+        measurements: Where violations are counted.
+        reader: The reader's name in descriptions of violations.
+        slow: Whether the reader is slow on purpose, and may miss events.
 
     Attributes:
-        position: The highest sequence it has seen.
-        terminal: The type of the terminal event, once that came.
+        position: The highest sequence so far.
+        terminal: The terminal event, once it has been received.
     """
 
-    def __init__(self, figures: Figures, reader: str, *, slow: bool = False) -> None:
+    def __init__(self, measurements: Measurements, reader: str, *, slow: bool = False) -> None:
         self.position = 0
-        self.terminal: bytes | None = None
-        self._figures = figures
+        self.terminal: Message | None = None
+        self._measurements = measurements
         self._reader = reader
         self._slow = slow
         self._missing: set[int] = set()
         self._lost = 0
-        self._whole = True
+        self._comparable = True
         self._hash = hashlib.blake2b(digest_size=16)
 
     @property
     def digest(self) -> bytes | None:
-        """The hash of all events, or None where they cannot be compared."""
-        return self._hash.digest() if self._whole and self.terminal is not None else None
+        """The hash of all events, None if they cannot be compared with another reader's."""
+        return self._hash.digest() if self._comparable and self.terminal is not None else None
 
-    def take_all(self, batch: Batch, whole: bytes) -> None:
-        """Check events that came together."""
-        ids = list(map(int, batch.ids))
-        first = self.position + 1
-        in_order = ids == list(range(first, first + len(ids)))
-        if in_order and self.terminal is None and TERMINAL.isdisjoint(batch.types[:-1]):
-            self.position = ids[-1]
-            self._hash.update(whole)
-            if batch.types[-1] in TERMINAL:
-                self.terminal = batch.types[-1]
+    def verify(self, events: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
+        """Verify events that were received together."""
+        expected = range(self.position + 1, self.position + 1 + len(events))
+        in_order = [event.id for event in events] == list(map(str, expected))
+        if in_order and self.terminal is None and TERMINAL.isdisjoint([each.event for each in events[:-1]]):
+            self.position += len(events)
+            if events[-1].event in TERMINAL:
+                self.terminal = events[-1]
         else:
-            self._one_by_one(ids, batch, whole)
-        if batch.sequences != batch.ids:
-            self._compare_sequences(batch)
+            for event in events:
+                self._verify_one(event)
+        if not in_order or [each.sequence for each in envelopes] != list(expected):
+            self._compare_sequences(events, envelopes)
+        text = "".join([f"{event.id}\n{event.event}\n{event.data}\n" for event in events])
+        self._hash.update(text.encode())
 
-    def _one_by_one(self, ids: list[int], batch: Batch, whole: bytes) -> None:
-        start = 0
-        for sequence, kind in zip(ids, batch.types, strict=True):
-            end = whole.index(b"\n\n", start) + 2
-            self.take(sequence, kind, whole[start:end])
-            start = end
-
-    def take(self, sequence: int, kind: bytes, text: bytes) -> None:
-        """Check one event."""
+    def _verify_one(self, event: Message) -> None:
+        if event.id is None or not _SEQUENCE.fullmatch(event.id):
+            self.report_bad_id(event)
+            return
+        sequence = int(event.id)
         if self.terminal is not None:
-            again = kind in TERMINAL
-            what = "second terminal event" if again else "event after the terminal one"
-            self._violation(what, f"{_name(kind)} {sequence} after {_name(self.terminal)} at {self.position}")
-        elif kind in TERMINAL:
-            self.terminal = kind
+            kind = "second terminal event" if event.event in TERMINAL else "event after the terminal one"
+            self._report(kind, f"{event.event:.40} {sequence} after {self.terminal.event} at {self.position}")
+        elif event.event in TERMINAL:
+            self.terminal = event
         if sequence > self.position:
-            self._miss(range(self.position + 1, sequence))
+            self._add_missing(range(self.position + 1, sequence))
             self.position = sequence
         elif sequence in self._missing:
             self._missing.discard(sequence)
-            self._violation("out of order", f"event {sequence} after event {self.position}")
+            self._report("out of order", f"event {sequence} after event {self.position}")
         else:
-            self._violation("repeated", f"event {sequence} once more, after event {self.position}")
-        self._hash.update(text)
+            self._report("repeated", f"event {sequence} again, after event {self.position}")
 
-    def gap(self, frame: Frame) -> None:
-        """Take note that the server no longer has some events."""
+    def _compare_sequences(self, events: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
+        for event, envelope in zip(events, envelopes, strict=True):
+            if envelope.sequence is not None and str(envelope.sequence) != event.id:
+                self._report(
+                    "bad id", f"event {event.id:.40} has the sequence {envelope.sequence} in its data"
+                )
+
+    def verify_gap(self, frame: Message) -> None:
+        """Process a `gap` frame: the service no longer stores some events."""
         try:
-            told: Any = msgspec.json.decode(frame.data or b"")
-            first = int(told["first_available"])
-        except (msgspec.DecodeError, TypeError, KeyError, ValueError):
-            self._violation("gap", "a gap frame that does not say what is gone")
+            first_available = msgspec.json.decode(frame.data, type=_Gap).first_available
+        except (msgspec.DecodeError, RecursionError):
+            self._report("gap", "malformed gap frame")
             return
         if not self._slow:
-            self._violation("gap", f"events {self.position + 1} to {first - 1} are no longer kept")
-        self._whole = False
-        self.position = max(self.position, first - 1)
+            self._report("gap", f"events {self.position + 1} to {first_available - 1} are no longer stored")
+        self._comparable = False
+        self.position = max(self.position, first_available - 1)
 
-    def unnumbered(self, frame: Frame) -> None:
-        """Take note of an event whose id is no sequence."""
-        with_id = "without an id" if frame.id is None else f"with the id {_name(frame.id)}"
-        self._violation("bad id", f"{_name(frame.event)} {with_id}")
+    def report_bad_id(self, event: Message) -> None:
+        """Report an event whose id is not a sequence."""
+        id_ = "without an id" if event.id is None else f"with the id {event.id:.40}"
+        self._report("bad id", f"{event.event:.40} {id_}")
 
     def end(self, *, complete: bool) -> None:
-        """Check what can only be checked at the end.
+        """Report what is certain only at the end.
 
         Args:
-            complete: Whether the server said that nothing follows.
+            complete: Whether the service ended the stream, rather than an error.
         """
         lost = self._lost + len(self._missing)
         if lost:
             first = f", the first of them {min(self._missing)}" if self._missing else ""
-            self._violation("lost", f"{lost} events up to {self.position} never came{first}")
+            self._report("lost", f"{lost} events up to {self.position} were not received{first}")
         if complete and self.terminal is None:
-            self._violation("no terminal event", f"the stream ended after event {self.position}")
+            self._report("no terminal event", f"the stream ended after event {self.position}")
 
-    def differs(self) -> None:
-        self._violation("bytes differ", "its events are not those of the run's other readers")
+    def report_difference(self) -> None:
+        self._report("bytes differ", "its events differ from those of the run's other readers")
 
-    def _compare_sequences(self, batch: Batch) -> None:
-        for number, said in zip(batch.ids, batch.sequences, strict=True):
-            if said and said != number:
-                self._violation("bad id", f"event {_name(number)} says that its sequence is {_name(said)}")
-
-    def _miss(self, sequences: range) -> None:
-        if len(sequences) + len(self._missing) > _MOST_MISSING:
+    def _add_missing(self, sequences: range) -> None:
+        if len(sequences) + len(self._missing) > _MAX_MISSING:
             self._lost += len(sequences)
         else:
             self._missing.update(sequences)
 
-    def _violation(self, kind: str, words: str) -> None:
-        self._whole = False
-        self._figures.violation(kind, f"{self._reader}: {words}")
+    def _report(self, kind: str, description: str) -> None:
+        self._comparable = False
+        self._measurements.count_violation(kind, f"{self._reader}: {description}")
 
 
-def _name(kind: bytes) -> str:
-    return kind[:40].decode(errors="replace")
-
-
-def compare(checks: list[Check]) -> None:
-    """Find readers of one run that saw other bytes than the first."""
+def compare(verifiers: Sequence[Verifier]) -> None:
+    """Report the readers of one run whose events differ from those of the first."""
     first: bytes | None = None
-    for check in checks:
-        digest = check.digest
+    for verifier in verifiers:
+        digest = verifier.digest
         first = digest if first is None else first
         if digest is not None and digest != first:
-            check.differs()
+            verifier.report_difference()

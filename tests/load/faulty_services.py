@@ -1,4 +1,4 @@
-"""A server that breaks what the service promises, one promise at a time."""
+"""Servers that break the promises of a service, one at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,16 +14,16 @@ from dockrion.wire import sse
 Behave = Callable[[web.Request, web.StreamResponse, int], Awaitable[None]]
 
 
-def event(sequence: int, kind: str = "token", said: str = "x") -> bytes:
-    return sse.encode_event(Entry(sequence, kind, f'{{"content":"{said}"}}'.encode(), 0.0))
+def event(sequence: int, type_: str = "token", content: str = "x") -> bytes:
+    return sse.encode_event(Entry(sequence, type_, f'{{"content":"{content}"}}'.encode(), 0.0))
 
 
-def honest(last: int = 5) -> bytes:
+def whole_run(last: int = 5) -> bytes:
     return b"".join(map(event, range(1, last))) + event(last, "complete")
 
 
-def says(stream: bytes) -> Behave:
-    """Tell this, and nothing to those who come back."""
+def sends(stream: bytes) -> Behave:
+    """Send this, and nothing to readers that resume."""
 
     async def behave(request: web.Request, response: web.StreamResponse, _number: int) -> None:
         if "Last-Event-ID" not in request.headers:
@@ -32,56 +32,55 @@ def says(stream: bytes) -> Behave:
     return behave
 
 
-async def begins_again(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
-    """Ignore what a reader has."""
-    await response.write(honest())
+async def ignores_last_event_id(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
+    await response.write(whole_run())
 
 
 async def differs(_request: web.Request, response: web.StreamResponse, number: int) -> None:
-    """Tell each reader something else."""
-    await response.write(event(1, said=f"to {number}") + event(2, "complete"))
+    """Send other events on each connection."""
+    await response.write(event(1, content=f"for {number}") + event(2, "complete"))
 
 
-async def breaks_off_once(request: web.Request, response: web.StreamResponse, number: int) -> None:
-    """Cut the first connection within its third event, and go on where the reader was on the second."""
+async def disconnects_once(request: web.Request, response: web.StreamResponse, number: int) -> None:
+    """Close the first connection within its third event, and resume correctly on the second."""
     if number == 1:
         await response.write(event(1) + event(2) + event(3)[:10])
-        await drop(request)
+        await disconnect(request)
     else:
         after = int(request.headers.get("Last-Event-ID", 0))
         await response.write(b"".join(map(event, range(after + 1, 4))) + event(4, "complete"))
 
 
-async def drop(request: web.Request) -> None:
-    """Close a connection once what was written to it is on its way."""
+async def disconnect(request: web.Request) -> None:
+    """Close a connection once all that was written has been sent."""
     assert request.transport is not None
     while request.transport.get_write_buffer_size():
         await asyncio.sleep(0)
     request.transport.close()
 
 
-async def breaks_off(request: web.Request, response: web.StreamResponse, _number: int) -> None:
-    """Cut the connection within its first frame."""
+async def disconnects(request: web.Request, response: web.StreamResponse, _number: int) -> None:
+    """Close the connection within its first event."""
     await response.write(event(1)[:10])
-    await drop(request)
+    await disconnect(request)
 
 
-async def says_nothing(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
-    """Keep the connection alive, and tell nothing on it."""
+async def sends_keepalives(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
+    """Send keep-alives, and no event."""
     while True:
         await response.write(sse.KEEPALIVE)
         await asyncio.sleep(0.01)
 
 
-async def talks_without_end(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
+async def sends_endless_event(_request: web.Request, response: web.StreamResponse, _number: int) -> None:
     while True:
-        await response.write(b"data: and so on " * 4096 + b"\n")
+        await response.write(b"data: more " * 4096 + b"\n")
         await asyncio.sleep(0)
 
 
 @asynccontextmanager
-async def lying(behave: Behave) -> AsyncIterator[str]:
-    """Serve pattern A and B like this, and return where."""
+async def serving_streams(behave: Behave) -> AsyncIterator[str]:
+    """Serve patterns A and B with this behaviour, and yield the URL."""
     numbers = count(1)
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -102,8 +101,8 @@ async def lying(behave: Behave) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def answering(response: Callable[[], web.Response]) -> AsyncIterator[str]:
-    """Answer everything like this."""
+async def responding(response: Callable[[], web.Response]) -> AsyncIterator[str]:
+    """Send this response to every request, and yield the URL."""
 
     async def answer(_request: web.Request) -> web.Response:
         return response()

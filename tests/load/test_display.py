@@ -1,4 +1,4 @@
-"""What is printed and drawn."""
+"""The progress line, the table, the HTML report and the JSON result."""
 
 import io
 from typing import Any
@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from dockrion.load import display
-from dockrion.load.html_report import page
-from dockrion.load.measurements import Figures, Point
+from dockrion.load.html_report import html_report
+from dockrion.load.measurements import Measurements, Point
 from dockrion.load.options import Options
 from dockrion.load.result import Result, duration, result
 
@@ -20,17 +20,19 @@ class Terminal(io.StringIO):
         return True
 
 
-def found(figures: Figures, **more: Any) -> Result:
+def found(measurements: Measurements, **more: Any) -> Result:
     points = [Point(0.0, 0, 0, 0), Point(1.0, 1, 10, 100), Point(2.0, 2, 40, 400)]
-    return result(Options(url="http://user:s3cret@h:1", **more), figures, points, ended_early=False)
+    return result(Options(url="http://user:s3cret@h:1", **more), measurements, points, ended_early=False)
 
 
-def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_has_one_rewritten_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     out = Terminal()
     live = display.Live(Options(url="http://h", runs=100), out)
     for number in range(1, 4):
-        live.show(Figures(seconds=number, ended=number * 10, events=number * 100, open=7, errors={"x": 2}))
+        live.show(
+            Measurements(seconds=number, ended=number * 10, events=number * 100, open=7, errors={"x": 2})
+        )
     live.clear()
     assert "\n" not in out.getvalue()
     lines = out.getvalue().split("\r\x1b[K")
@@ -39,58 +41,60 @@ def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPat
     assert all(len(line) < 60 for line in lines)
 
 
-def test_elsewhere_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     live = display.Live(Options(url="http://h", duration=1), out)
-    live.show(Figures(seconds=1.0, ended=1))
+    live.show(Measurements(seconds=1.0, ended=1))
     assert out.getvalue() == ""
-    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
-    live.show(Figures(seconds=2.0, ended=4, events=8, errors={"x": 1}, violations={"lost": 2}))
+    monkeypatch.setattr(display, "PLAIN_INTERVAL", 0)
+    live.show(Measurements(seconds=2.0, ended=4, events=8, errors={"x": 1}, violations={"lost": 2}))
     live.clear()
     assert out.getvalue() == ("  2.0 s  4 runs, 2.0/s, 4 events/s, 0 streams open, 1 errors, 2 violations\n")
 
 
-def test_the_limit_is_the_client_s_is_said() -> None:
-    busy = found(Figures(seconds=1, succeeded=1, cpu=0.99))
+def test_a_client_that_is_the_limit_is_reported() -> None:
+    busy = found(Measurements(seconds=1, succeeded=1, cpu=0.99))
     assert "the client is the limit" in display.table(busy)
-    assert "the client is the limit" in page(busy)
-    late = Figures(seconds=1, succeeded=1)
-    late.lag.add(0.2, 100)
+    assert "the client is the limit" in html_report(busy)
+    late = Measurements(seconds=1, succeeded=1)
+    late.loop_lag.add(0.2, 100)
     assert "the client is the limit" in display.table(found(late))
-    assert "the client is the limit" not in display.table(found(Figures(seconds=1, succeeded=1, cpu=0.5)))
+    assert "the client is the limit" not in display.table(
+        found(Measurements(seconds=1, succeeded=1, cpu=0.5))
+    )
 
 
-def test_clocks_that_differ_are_noticed() -> None:
-    figures = Figures(seconds=1, succeeded=1)
-    figures.late.add_all([-3.0, 0.1])
-    assert "the clocks differ: 1 events" in display.table(found(figures))
+def test_clocks_that_differ_are_reported() -> None:
+    measurements = Measurements(seconds=1, succeeded=1)
+    measurements.emit_to_receive.add_all([-3.0, 0.1])
+    assert "the clocks differ: 1 events" in display.table(found(measurements))
 
 
-def test_errors_and_violations_are_listed_the_most_frequent_first() -> None:
-    figures = Figures(
+def test_errors_and_violations_are_listed_by_frequency() -> None:
+    measurements = Measurements(
         seconds=1, errors={"rare": 1, "often": 9}, violations={"lost": 1}, examples=["reader 1: x"]
     )
-    table = display.table(found(figures))
+    table = display.table(found(measurements))
     assert table.index("9  often") < table.index("1  rare")
     assert "violations: 1" in table
     assert "reader 1: x" in table
 
 
-def test_neither_a_password_nor_markup_gets_through() -> None:
-    figures = Figures(seconds=1, errors={HOSTILE: 1}, violations={HOSTILE: 1}, examples=[HOSTILE])
-    hostile = found(figures)
-    for text in (page(hostile), display.table(hostile), msgspec.json.encode(hostile).decode()):
+def test_no_password_markup_or_terminal_code_is_shown() -> None:
+    measurements = Measurements(seconds=1, errors={HOSTILE: 1}, violations={HOSTILE: 1}, examples=[HOSTILE])
+    hostile = found(measurements)
+    for text in (html_report(hostile), display.table(hostile), msgspec.json.encode(hostile).decode()):
         assert "s3cret" not in text
-    assert "<script" not in page(hostile)
+    assert "<script" not in html_report(hostile)
     assert "\x1b" not in display.table(hostile)
 
 
 @pytest.mark.parametrize("values", [[], [0.0], [1e-9], [0.001] * 5, [1e-6, 1e6], [-1.0, 5.0]])
 def test_any_distribution_can_be_drawn(values: list[float]) -> None:
-    figures = Figures(seconds=1, succeeded=1, events=1)
-    figures.late.add_all(values)
-    drawn = page(found(figures))
-    assert drawn.count("<rect") == len(figures.late.distribution())
+    measurements = Measurements(seconds=1, succeeded=1, events=1)
+    measurements.emit_to_receive.add_all(values)
+    drawn = html_report(found(measurements))
+    assert drawn.count("<rect") == len(measurements.emit_to_receive.distribution())
     assert "nan" not in drawn
     assert "inf" not in drawn
 
@@ -110,22 +114,22 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_page_draws_what_there_is() -> None:
-    figures = Figures(seconds=1, succeeded=1)
-    figures.whole.add_all([0.1, 0.2])
-    invoked = page(found(figures, pattern="invoke"))
+def test_the_report_has_the_plots_of_its_pattern() -> None:
+    measurements = Measurements(seconds=1, succeeded=1)
+    measurements.whole_run.add_all([0.1, 0.2])
+    invoked = html_report(found(measurements, pattern="invoke"))
     assert "<h2>Whole run</h2><svg" in invoked
     assert "<h2>Runs per second</h2><svg" in invoked
     assert "Events per second" not in invoked
-    figures.events = 7
-    assert "<h2>Events per second</h2><svg" in page(found(figures))
+    measurements.events = 7
+    assert "<h2>Events per second</h2><svg" in html_report(found(measurements))
 
 
 def test_the_json_has_these_fields() -> None:
     spread = {"count": int, "p50": float, "p90": float, "p99": float, "max": float}
-    figures = Figures(seconds=1.5, ended=1, errors={"x": 1}, violations={"y": 2}, examples=["z"])
-    figures.whole.add(1.0)
-    assert shape(msgspec.json.decode(msgspec.json.encode(found(figures)))) == {
+    measurements = Measurements(seconds=1.5, ended=1, errors={"x": 1}, violations={"y": 2}, examples=["z"])
+    measurements.whole_run.add(1.0)
+    assert shape(msgspec.json.decode(msgspec.json.encode(found(measurements)))) == {
         "url": str,
         "pattern": str,
         **dict.fromkeys(("concurrency", "readers", "slow_readers", "processes"), int),

@@ -34,7 +34,7 @@ def url_of(served: Served) -> str:
 
 async def load(served: Served, **more: Any) -> Result:
     async with asyncio.timeout(60):
-        return await command.test(Options(url=url_of(served), **more))
+        return await command.load(Options(url=url_of(served), **more))
 
 
 @pytest.mark.parametrize(
@@ -153,4 +153,4 @@ async def test_the_command_line_its_files_and_its_exit_codes(serve: Serve, tmp_p
     assert "url(" not in as_html.read_text()
     refused = await asyncio.to_thread(run, "load", "http://127.0.0.1:1", "--runs", "1", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "cannot connect: Connection refused" in refused.stdout
+    assert "cannot reach http://127.0.0.1:1: Connection refused" in refused.stdout

@@ -1,4 +1,4 @@
-"""What may be asked of a load test."""
+"""The options of a load test."""
 
 import argparse
 import resource
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.cli import main
-from dockrion.load.command import allow_files
+from dockrion.load.command import raise_file_limit
 from dockrion.load.options import Options, add_arguments, options
 
 URL = "http://127.0.0.1:1"
@@ -42,7 +42,7 @@ def test_everything() -> None:
         reconnect=0.5,
         slow_readers=2,
         processes=2,
-        headers=[("X-A", "b"), ("Authorization", "Bearer:c")],
+        header=[("X-A", "b"), ("Authorization", "Bearer:c")],
     )
 
 
@@ -126,15 +126,15 @@ def test_a_test_opens_as_many_files_as_it_needs(monkeypatch: pytest.MonkeyPatch)
     allowed: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, 1024))
     monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: allowed.append(limits))
-    allow_files(Options(url=URL, concurrency=10))
+    raise_file_limit(Options(url=URL, concurrency=10))
     assert allowed == []
-    allow_files(Options(url=URL, concurrency=10, readers=40))
+    raise_file_limit(Options(url=URL, concurrency=10, readers=40))
     assert allowed == [(474, 1024)]
     with pytest.raises(
         ValueError, match=r"needs 4,\d\d\d open files in a process, and the system allows 1,024"
     ):
-        allow_files(Options(url=URL, concurrency=10, readers=400))
-    allow_files(Options(url=URL, concurrency=10, readers=400, processes=5))
+        raise_file_limit(Options(url=URL, concurrency=10, readers=400))
+    raise_file_limit(Options(url=URL, concurrency=10, readers=400, processes=5))
 
 
 def test_those_who_serve_import_nothing_of_clients() -> None:

@@ -1,4 +1,4 @@
-"""Several client processes: what they measure together, and what becomes of one that is lost."""
+"""Several client processes: the sum of their measurements, and processes that fail."""
 
 import asyncio
 import os
@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from dockrion.load import command
-from dockrion.load import processes as fleet
-from dockrion.load.measurements import Figures
+from dockrion.load import command, processes
+from dockrion.load.measurements import Measurements
 from dockrion.load.options import Options
 from dockrion.load.result import Result
 from tests.conftest import Serve
@@ -22,7 +21,7 @@ LOST = "a client process died"
 
 async def load(url: str, processes: int = 2, **more: Any) -> Result:
     async with asyncio.timeout(TIMEOUT_SECONDS * 3):
-        return await command.test(Options(url=url, runs=4, concurrency=4, processes=processes, **more))
+        return await command.load(Options(url=url, runs=4, concurrency=4, processes=processes, **more))
 
 
 def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +31,7 @@ def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "executable", str(path))
 
 
-@pytest.mark.parametrize("script", ["exit 3", "echo no figures", "printf '{\"figures\": '"])
+@pytest.mark.parametrize("script", ["exit 3", "echo no snapshot", "printf '{\"measurements\": '"])
 async def test_processes_that_die_are_reported(
     script: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -49,16 +48,16 @@ async def test_processes_that_cannot_start_are_reported(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("script", ["exec sleep 1000", "exec 1>&-\nexec sleep 1000"])
 @pytest.mark.parametrize("size", [2, 1_000_000])
-async def test_processes_that_hang_are_ended(
+async def test_processes_that_hang_are_killed(
     script: str, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     instead_of_python(tmp_path, script, monkeypatch)
-    monkeypatch.setattr(fleet, "SILENCE_SECONDS", 0.1)
-    monkeypatch.setattr(fleet, "LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr(processes, "SNAPSHOT_TIMEOUT", 0.1)
+    monkeypatch.setattr(processes, "EXIT_TIMEOUT", 0.1)
     assert (await load("http://127.0.0.1:1", payload=b"0" * size)).errors == {LOST: 2}
 
 
-async def test_one_that_is_killed_does_not_stop_the_others(serve: Serve) -> None:
+async def test_a_killed_process_does_not_stop_the_others(serve: Serve) -> None:
     working, go = asyncio.Semaphore(0), asyncio.Event()
 
     async def wait(_payload: Any) -> None:
@@ -79,26 +78,22 @@ async def test_one_that_is_killed_does_not_stop_the_others(serve: Serve) -> None
 
 
 def children() -> list[int]:
-    """Return the client processes that run."""
+    """Return the ids of the running client processes."""
     tasks = Path("/proc/self/task").iterdir()
     pids = " ".join((task / "children").read_text() for task in tasks).split()
-    return [
-        int(pid)
-        for pid in pids
-        if b"dockrion.load.worker_process" in Path("/proc", pid, "cmdline").read_bytes()
-    ]
+    return [int(pid) for pid in pids if b"dockrion.load.worker" in Path("/proc", pid, "cmdline").read_bytes()]
 
 
-def test_the_sum_is_shown_when_all_that_work_have_told() -> None:
+def test_the_sum_is_shown_once_every_running_process_has_sent_a_snapshot() -> None:
     shown: list[int] = []
-    parts = fleet._Parts(3, lambda figures: shown.append(figures.events))
+    totals = processes.Totals(3, lambda measurements: shown.append(measurements.events))
     for number in (0, 1, 0, 2, 2, 1, 0):
-        parts.tell(number, Figures(events=10**number))
+        totals.update(number, Measurements(events=10**number))
     assert shown == [111, 111]
-    parts.end(1, well=True)
-    parts.tell(0, Figures(events=5))
-    parts.tell(2, Figures(events=500))
+    totals.end(1, succeeded=True)
+    totals.update(0, Measurements(events=5))
+    totals.update(2, Measurements(events=500))
     assert shown == [111, 111, 515]
-    parts.end(0, well=False)
-    parts.end(2, well=True)
-    assert parts.total().errors == {LOST: 1}
+    totals.end(0, succeeded=False)
+    totals.end(2, succeeded=True)
+    assert totals.total().errors == {LOST: 1}

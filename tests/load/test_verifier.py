@@ -1,67 +1,70 @@
-"""What a reader notices."""
+"""What the verifier reports about the events of one reader, and of the readers of one run."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockrion import events
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
-from dockrion.load import frames
-from dockrion.load.measurements import Figures
-from dockrion.load.verifier import Check, compare
+from dockrion.load.measurements import Measurements
+from dockrion.load.verifier import Envelope, Verifier, compare, decode_envelopes
 from dockrion.wire import sse
+from dockrion.wire.sse import Decoder, Message
+
+NOW = datetime(2026, 11, 23, 10, 30, 5, 123456, tzinfo=UTC)
 
 
-def text(sequence: int, kind: str = "token", said: str = "x") -> bytes:
-    return sse.encode_event(Entry(sequence, kind, f'"{said}"'.encode(), 0.0))
+def frame(sequence: int, type_: str = "token", content: str = "x") -> bytes:
+    return sse.encode_event(Entry(sequence, type_, f'"{content}"'.encode(), 0.0))
 
 
-def feed(check: Check, stream: bytes) -> None:
-    batch = frames.batch(stream)
-    assert batch is not None
-    check.take_all(batch, stream)
+def verify(verifier: Verifier, stream: bytes) -> None:
+    messages = Decoder().feed(stream)
+    verifier.verify(messages, decode_envelopes(messages))
 
 
-def checked(sequences: list[int], *, terminal: bool = True, **more: bool) -> Figures:
-    figures = Figures()
-    check = Check(figures, "a reader", **more)
-    stream = b"".join(map(text, sequences[:-1]))
-    feed(check, stream + text(sequences[-1], "complete" if terminal else "token"))
-    check.end(complete=True)
-    return figures
+def verified(sequences: list[int]) -> Measurements:
+    measurements = Measurements()
+    verifier = Verifier(measurements, "a reader")
+    verify(verifier, b"".join(map(frame, sequences[:-1])) + frame(sequences[-1], "complete"))
+    verifier.end(complete=True)
+    return measurements
 
 
 @given(st.integers(1, 50), st.data())
-def test_a_whole_run_in_any_batches_breaks_nothing(last: int, data: st.DataObject) -> None:
-    figures = Figures()
-    check = Check(figures, "a reader")
-    at = 1
-    while at <= last:
-        end = data.draw(st.integers(at, last))
-        stream = b"".join(text(each, "complete" if each == last else "token") for each in range(at, end + 1))
-        feed(check, stream)
-        at = end + 1
-    check.end(complete=True)
-    assert not figures.violations
-    assert (check.position, check.terminal) == (last, b"complete")
-    assert check.digest is not None
+def test_a_whole_run_in_any_batches_violates_nothing(last: int, data: st.DataObject) -> None:
+    measurements = Measurements()
+    verifier = Verifier(measurements, "a reader")
+    first = 1
+    while first <= last:
+        end = data.draw(st.integers(first, last))
+        types = {last: "complete"}
+        verify(verifier, b"".join(frame(n, types.get(n, "token")) for n in range(first, end + 1)))
+        first = end + 1
+    verifier.end(complete=True)
+    assert not measurements.violations
+    assert verifier.terminal is not None
+    assert (verifier.position, verifier.terminal.event) == (last, "complete")
+    assert verifier.digest is not None
 
 
 @given(st.integers(2, 30).flatmap(lambda last: st.lists(st.integers(1, last), min_size=1)), st.data())
-def test_anything_else_than_one_to_n_breaks_something_however_it_is_cut(
+def test_any_sequences_but_one_to_n_are_a_violation_in_any_batches(
     sequences: list[int], data: st.DataObject
 ) -> None:
-    figures = Figures()
-    check = Check(figures, "a reader")
-    rest = [text(sequence) for sequence in sequences[:-1]] + [text(sequences[-1], "complete")]
+    measurements = Measurements()
+    verifier = Verifier(measurements, "a reader")
+    rest = [frame(sequence) for sequence in sequences[:-1]] + [frame(sequences[-1], "complete")]
     while rest:
         size = data.draw(st.integers(1, len(rest)))
-        feed(check, b"".join(rest[:size]))
+        verify(verifier, b"".join(rest[:size]))
         del rest[:size]
-    check.end(complete=True)
-    assert bool(figures.violations) == (sequences != list(range(1, len(sequences) + 1)))
+    verifier.end(complete=True)
+    assert bool(measurements.violations) == (sequences != list(range(1, len(sequences) + 1)))
 
 
 @pytest.mark.parametrize(
@@ -75,93 +78,134 @@ def test_anything_else_than_one_to_n_breaks_something_however_it_is_cut(
     ],
 )
 def test_sequences_that_are_not_one_to_n(sequences: list[int], violations: dict[str, int]) -> None:
-    assert checked(sequences).violations == violations
+    assert verified(sequences).violations == violations
 
 
-def after_the_end(check: Check) -> None:
-    feed(check, text(1, "complete") + text(2))
+def event_after_the_end(verifier: Verifier) -> None:
+    verify(verifier, frame(1, "complete") + frame(2))
 
 
-def two_ends(check: Check) -> None:
-    feed(check, text(1, "complete"))
-    feed(check, text(2, "error"))
+def two_ends(verifier: Verifier) -> None:
+    verify(verifier, frame(1, "complete"))
+    verify(verifier, frame(2, "error"))
 
 
-def no_end(check: Check) -> None:
-    feed(check, text(1))
+def no_end(verifier: Verifier) -> None:
+    verify(verifier, frame(1))
 
 
-def lost_by_the_service(check: Check) -> None:
-    check.gap(one_frame(sse.encode_control(Gap(1, 5))))
-    feed(check, text(5, "complete"))
+def events_no_longer_stored(verifier: Verifier) -> None:
+    verifier.verify_gap(message(sse.encode_control(Gap(1, 5))))
+    verify(verifier, frame(5, "complete"))
 
 
-def senseless_gap(check: Check) -> None:
-    check.gap(one_frame(b"event: gap\ndata: soon\n\n"))
-    feed(check, text(1, "complete"))
+def malformed_gap(verifier: Verifier) -> None:
+    verifier.verify_gap(message(b"event: gap\ndata: soon\n\n"))
+    verify(verifier, frame(1, "complete"))
 
 
-def no_sequence(check: Check) -> None:
-    check.unnumbered(one_frame(b"id: abc\nevent: token\ndata: 1\n\n"))
-    feed(check, text(1, "complete"))
+def no_sequence(verifier: Verifier) -> None:
+    verify(verifier, b"id: abc\nevent: token\ndata: 1\n\n")
+    verify(verifier, frame(1, "complete"))
 
 
-def one_frame(stream: bytes) -> frames.Frame:
-    (frame,) = frames.parse(stream)
-    return frame
+def no_id(verifier: Verifier) -> None:
+    verifier.report_bad_id(message(b"event: token\ndata: 1\n\n"))
+    verify(verifier, frame(1, "complete"))
+
+
+def leading_zero(verifier: Verifier) -> None:
+    verify(verifier, b"id: 01\nevent: token\ndata: 1\n\n" + frame(1, "complete"))
+
+
+def other_sequence_in_the_data(verifier: Verifier) -> None:
+    verify(verifier, b'id: 1\nevent: complete\ndata: {"sequence":2}\n\n')
+
+
+def message(stream: bytes) -> Message:
+    (decoded,) = Decoder().feed(stream)
+    return decoded
 
 
 @pytest.mark.parametrize(
     ("behave", "kind"),
     [
-        (after_the_end, "event after the terminal one"),
+        (event_after_the_end, "event after the terminal one"),
         (two_ends, "second terminal event"),
         (no_end, "no terminal event"),
-        (lost_by_the_service, "gap"),
-        (senseless_gap, "gap"),
+        (events_no_longer_stored, "gap"),
+        (malformed_gap, "gap"),
         (no_sequence, "bad id"),
+        (no_id, "bad id"),
+        (leading_zero, "bad id"),
+        (other_sequence_in_the_data, "bad id"),
     ],
 )
-def test_each_broken_promise_has_its_name_and_an_example(behave: Callable[[Check], None], kind: str) -> None:
-    figures = Figures()
-    check = Check(figures, "reader 7")
-    behave(check)
-    check.end(complete=True)
-    assert figures.violations == {kind: 1}
-    assert figures.examples[0].startswith("reader 7: ")
+def test_each_violation_has_a_kind_and_an_example(behave: Callable[[Verifier], None], kind: str) -> None:
+    measurements = Measurements()
+    verifier = Verifier(measurements, "reader 7")
+    behave(verifier)
+    verifier.end(complete=True)
+    assert measurements.violations == {kind: 1}
+    assert measurements.examples[0].startswith("reader 7: ")
 
 
-def test_one_that_is_slow_on_purpose_may_fall_behind() -> None:
-    figures = Figures()
-    check = Check(figures, "slow", slow=True)
-    lost_by_the_service(check)
-    check.end(complete=True)
-    assert not figures.violations
-    assert check.digest is None
+def test_a_slow_reader_may_miss_events() -> None:
+    measurements = Measurements()
+    verifier = Verifier(measurements, "slow", slow=True)
+    events_no_longer_stored(verifier)
+    verifier.end(complete=True)
+    assert not measurements.violations
+    assert verifier.digest is None
 
 
-def test_a_connection_that_broke_is_not_said_to_lack_its_end() -> None:
-    figures = Figures()
-    check = Check(figures, "a reader")
-    no_end(check)
-    check.end(complete=False)
-    assert not figures.violations
+def test_a_broken_connection_needs_no_terminal_event() -> None:
+    measurements = Measurements()
+    verifier = Verifier(measurements, "a reader")
+    no_end(verifier)
+    verifier.end(complete=False)
+    assert not measurements.violations
 
 
-def test_readers_of_a_run_are_compared_byte_by_byte() -> None:
-    figures = Figures()
-    checks = [Check(figures, f"reader {number}") for number in range(3)]
-    for check, said in zip(checks, ["same", "same", "other"], strict=True):
-        feed(check, text(1, said=said) + text(2, "complete"))
-    compare(checks)
-    assert figures.violations == {"bytes differ": 1}
-    assert figures.examples == ["reader 2: its events are not those of the run's other readers"]
+@pytest.mark.parametrize(
+    "other",
+    [frame(1, content="other"), frame(1, "custom:x", "same"), b'id: 1\nevent: token\ndata: "same" \n\n'],
+)
+def test_readers_of_one_run_are_compared_byte_by_byte(other: bytes) -> None:
+    measurements = Measurements()
+    verifiers = [Verifier(measurements, f"reader {number}") for number in range(3)]
+    for verifier, first in zip(verifiers, [frame(1, content="same")] * 2 + [other], strict=True):
+        verify(verifier, first + frame(2, "complete"))
+    compare(verifiers)
+    assert measurements.violations == {"bytes differ": 1}
+    assert measurements.examples == ["reader 2: its events differ from those of the run's other readers"]
 
 
-def test_what_is_remembered_of_the_missing_is_bounded() -> None:
-    figures = Figures()
-    check = Check(figures, "a reader")
-    feed(check, text(10**9) + text(10**9 + 1, "complete"))
-    check.end(complete=True)
-    assert figures.violations == {"lost": 1}
-    assert figures.examples == [f"a reader: {10**9 - 1} events up to {10**9 + 1} never came"]
+def test_the_batches_of_readers_make_no_difference() -> None:
+    measurements = Measurements()
+    verifiers = [Verifier(measurements, "a reader") for _ in range(2)]
+    verify(verifiers[0], frame(1) + frame(2, "complete"))
+    verify(verifiers[1], frame(1))
+    verify(verifiers[1], frame(2, "complete"))
+    compare(verifiers)
+    assert not measurements.violations
+
+
+def test_the_memory_for_missing_sequences_is_bounded() -> None:
+    measurements = Measurements()
+    verifier = Verifier(measurements, "a reader")
+    verify(verifier, frame(10**9) + frame(10**9 + 1, "complete"))
+    verifier.end(complete=True)
+    assert measurements.violations == {"lost": 1}
+    assert measurements.examples == [f"a reader: {10**9 - 1} events up to {10**9 + 1} were not received"]
+
+
+def test_envelopes_are_decoded_where_there_are_any() -> None:
+    text = 'a\n\nid: 2\nevent: token\ndata: {"timestamp":"2020-01-01T00:00:00Z"}\n\n'
+    whole = events.encode("token", "r", 1, NOW, {"content": text}).decode()
+    wrong_time = whole.replace("2026-11-23", "2026-99-99")
+    data = [whole, '{"content":"x"}', wrong_time, "no JSON", '"text"', "", '{"sequence":4}\n{}', "[" * 5000]
+    found = decode_envelopes([Message("token", each, "1", "1") for each in data])
+    assert found[0] == Envelope(1, NOW)
+    assert [each.sequence for each in found] == [1, None, 1, *[None] * 5]
+    assert [each.timestamp for each in found[1:]] == [None] * 7
