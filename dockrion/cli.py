@@ -15,14 +15,11 @@ import msgspec
 import dockrion
 from dockrion import logs, metrics
 from dockrion.agents.loading import load_errors
-from dockrion.auth.factory import create_authenticator
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
-from dockrion.dockfile.reference import json_schema
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 from dockrion.server.process import exit_within, serve
 from dockrion.server.sockets import Address
-from dockrion.server.supervisor import supervise
 from dockrion.server.worker import Worker, WorkerSlot
 from dockrion.web.docs import Description
 from dockrion.web.routes import routes
@@ -150,6 +147,8 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
     port = expose.port if options.port is None else options.port
     address = Address(options.host or expose.host, port, options.uds)
     if options.workers > 1:
+        from dockrion.server.supervisor import supervise  # noqa: PLC0415  memory
+
         return supervise(_worker_arguments(options), address, workers=options.workers)
     os.environ.update(loaded.secrets)
     if options.worker_slot is None:
@@ -173,6 +172,8 @@ def _worker_arguments(options: argparse.Namespace) -> list[str]:
 
 def _validate(options: argparse.Namespace) -> int:
     if options.schema:
+        from dockrion.dockfile.reference import json_schema  # noqa: PLC0415  memory
+
         print(msgspec.json.format(msgspec.json.encode(json_schema())).decode())
         return 0
     loaded = _load(options)
@@ -221,6 +222,8 @@ def _unshared_runs(loaded: Loaded, workers: int) -> list[str]:
 
 
 def _invalid_keys(loaded: Loaded) -> list[str]:
+    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
+
     try:
         create_authenticator(loaded.dockfile.auth, loaded.credentials)
     except StartError as error:

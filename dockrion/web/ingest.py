@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from dockrion.agents.external import ExternalAgent
 from dockrion.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from dockrion.events import MAX_SEQUENCE
 from dockrion.openapi import models
@@ -34,6 +35,19 @@ async def push(request: web.Request) -> web.Response:
     batch = Batch(await _events(request), producer_seq)
     receipt = await service.ingest.push(run_id, batch)
     return json_response(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
+
+
+def external_agent(request: web.Request) -> ExternalAgent:
+    """Return the agent of a run whose events other processes push, if the peer may start one.
+
+    Raises:
+        Unauthorized: See `require_ingest_access`.
+        Forbidden: See `require_ingest_access`.
+    """
+    service = request.app[SERVICE]
+    if not service.access.protected:
+        require_ingest_access(request)
+    return ExternalAgent(service.dockfile.streaming.ingest.idle_timeout)
 
 
 def require_ingest_access(request: web.Request) -> None:

@@ -7,7 +7,7 @@ from aiohttp import hdrs
 
 from dockrion.dockfile import Dockfile
 from dockrion.openapi.endpoint import Endpoint
-from dockrion.web import docs, info, ingest, invoke, page, runs, websocket
+from dockrion.web import docs, info, invoke, page, runs
 from dockrion.web.access import (
     AUTHENTICATED,
     INVOKE,
@@ -82,8 +82,12 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         if dockfile.protected:
             yield Route(hdrs.METH_POST, "/runs/{run_id}/token", runs.renew_token, INVOKE)
     if expose.streaming == "websocket":
+        from dockrion.web import websocket  # noqa: PLC0415  memory
+
         yield Route(hdrs.METH_GET, "/invoke/ws", websocket.invoke, INVOKE, streams=True)
         if streaming.async_runs:
             yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websocket.watch, READ_RUN, streams=True)
     if streaming.ingest.enabled:
+        from dockrion.web import ingest  # noqa: PLC0415  memory
+
         yield Route(hdrs.METH_POST, "/runs/{run_id}/events", ingest.push, PUSH_EVENTS)

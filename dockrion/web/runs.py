@@ -4,7 +4,6 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
-from dockrion.agents.external import ExternalAgent
 from dockrion.backends.run_log import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import validate_run_id
@@ -13,7 +12,6 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.web import parameters, payloads, polling
 from dockrion.web.access import CALLER, RUN_ID, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
-from dockrion.web.ingest import require_ingest_access
 from dockrion.web.parameters import preferred_media_type
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE, Service
@@ -102,12 +100,11 @@ def _external_agent(request: web.Request, service: Service) -> Agent | None:
     """Return the agent of a run whose events another process pushes, None for an ordinary run."""
     if not parameters.boolean(request, "external"):
         return None
-    ingest = service.dockfile.streaming.ingest
-    if not ingest.enabled:
+    if not service.dockfile.streaming.ingest.enabled:
         raise InvalidRequest("this service takes no events; see streaming.ingest")
-    if not service.access.protected:
-        require_ingest_access(request)
-    return ExternalAgent(ingest.idle_timeout)
+    from dockrion.web.ingest import external_agent  # noqa: PLC0415  memory
+
+    return external_agent(request)
 
 
 def _client_id(request: web.Request, service: Service) -> str | None:

@@ -10,7 +10,6 @@ from aiohttp import web
 from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.loading import load_agent, load_id_generator
-from dockrion.auth.factory import create_authenticator
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
@@ -21,7 +20,6 @@ from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.execution import STOP_SECONDS
-from dockrion.runs.ingest import Ingest
 from dockrion.runs.manager import RunManager
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
@@ -30,7 +28,9 @@ from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
 
 if TYPE_CHECKING:
+    from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
+    from dockrion.runs.ingest import Ingest
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
@@ -70,16 +70,11 @@ class Service:
 
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
-        self.ingest: Ingest | None = None
-        if self.dockfile.streaming.ingest.enabled:
-            limit = self.dockfile.limits.max_event_bytes
-            self.ingest = Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limit)
+        self.ingest = self._ingest() if self.dockfile.streaming.ingest.enabled else None
 
         auth, safety = self.dockfile.auth, _safety(self.dockfile)
-        authenticator = None
-        if auth is not None and self.dockfile.protected:
-            authenticator = create_authenticator(auth, loaded.credentials)
-        self.access = AccessControl(auth, authenticator, self.backend, loaded.credentials.ingest_token)
+        ingest_token = loaded.credentials.ingest_token
+        self.access = AccessControl(auth, _authenticator(loaded), self.backend, ingest_token)
         self.rate_limiter = RequestRateLimiter(auth, self.backend)
         self.connection_limiter = ConnectionLimiter(self.dockfile.limits.max_connections_per_caller)
         self.find_injections = _find_injections() if safety and safety.block_prompt_injection else None
@@ -138,6 +133,12 @@ class Service:
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)
 
+    def _ingest(self) -> "Ingest":
+        from dockrion.runs.ingest import Ingest  # noqa: PLC0415  memory
+
+        limit = self.dockfile.limits.max_event_bytes
+        return Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limit)
+
     def _run_settings(self) -> RunSettings:
         streaming, io_schema = self.dockfile.streaming, self.dockfile.io_schema
         return RunSettings(
@@ -159,13 +160,24 @@ class Service:
 
 SERVICE = web.AppKey("service", Service)
 
+# What only some Dockfiles use is imported where it is made, to keep it out of the memory of the others.
+
+
+def _authenticator(loaded: Loaded) -> "Authenticator | None":
+    auth = loaded.dockfile.auth
+    if auth is None or not loaded.dockfile.protected:
+        return None
+    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
+
+    return create_authenticator(auth, loaded.credentials)
+
 
 def _safety(dockfile: Dockfile) -> SafetySpec | None:
     return None if dockfile.policies is None else dockfile.policies.safety
 
 
 def _find_injections() -> Callable[[Any], list[Violation]]:
-    from dockrion.policies.prompt_injection import find_injections  # noqa: PLC0415  patterns: memory
+    from dockrion.policies.prompt_injection import find_injections  # noqa: PLC0415  memory
 
     return find_injections
 
@@ -173,7 +185,7 @@ def _find_injections() -> Callable[[Any], list[Violation]]:
 def _output_policy(safety: SafetySpec | None) -> "OutputPolicy | None":
     if safety is None or not (safety.redact_patterns or safety.max_output_chars):
         return None
-    from dockrion.policies.output_redaction import OutputPolicy  # noqa: PLC0415  patterns: memory
+    from dockrion.policies.output_redaction import OutputPolicy  # noqa: PLC0415  memory
 
     return OutputPolicy(
         safety.redact_patterns,
