@@ -91,7 +91,7 @@ class Service:
         return {replica.decode() for replica in self.ask("HKEYS", self.keys.replicas)}
 
     def readers(self, run_id: str) -> dict[str, int]:
-        """Return replica → readers of a run."""
+        """Return the number of a run's readers by replica."""
         counts: dict[bytes, bytes] = self.ask("HGETALL", self.keys.watchers(run_id))
         return {replica.decode(): int(readers) for replica, readers in counts.items()}
 

@@ -63,7 +63,7 @@ class Logged:
         self._caplog = caplog
 
     def fields(self, message: str) -> list[dict[str, Any]]:
-        """Return the fields of each line with a message."""
+        """Return the fields of each record with a message."""
         records = [record for record in self._caplog.records if record.getMessage() == message]
         return [vars(record)["fields"] for record in records]
 
@@ -86,7 +86,7 @@ class Logged:
 
 
 async def serve_on(serve: Serve, url: str, agent: Callable[..., Any] = placeholder, **more: Any) -> Served:
-    """Serve an agent on the server at a URL, with some of the section `streaming` replaced."""
+    """Serve an agent on the server at a URL, with overrides of the `streaming` section."""
     streaming = {
         "backend": "redis",
         "redis": {"url": url, "max_events_per_run": 10_000},
@@ -157,7 +157,7 @@ class RecordingReader:
         return sum(message.event == event for message in self.messages)
 
     async def until(self, sequence: int) -> None:
-        """Wait for an event."""
+        """Wait for the event of a sequence."""
         await wait_until(lambda: self.last >= sequence)
 
     async def until_heartbeat(self) -> None:
@@ -166,7 +166,7 @@ class RecordingReader:
         await wait_until(lambda: self.count("heartbeat") > before)
 
     async def end(self) -> list[Message]:
-        """Wait for the end, and return everything."""
+        """Wait for the end of the stream and return all messages."""
         try:
             await asyncio.wait_for(asyncio.shield(self._task), TIMEOUT_SECONDS)
         except TimeoutError:
@@ -186,7 +186,7 @@ class RecordingReader:
 
 @asynccontextmanager
 async def following(run_id: str, *replicas: Served, **query: Any) -> AsyncIterator[list[RecordingReader]]:
-    """Read a run, once on each replica."""
+    """Read a run on each replica."""
     readers: list[RecordingReader] = []
     async with AsyncExitStack() as stack:
         for served in replicas:

@@ -1,4 +1,4 @@
-"""Clients that disappear: what becomes of the agent, and that nothing is left of them."""
+"""Clients that disconnect: whether the agent stops, and that nothing leaks."""
 
 import asyncio
 from typing import Any
@@ -22,31 +22,31 @@ def leave(connection: Wire, how: str) -> None:
         connection.writer.close()
 
 
-async def ask_for_a_stream(connection: Wire, path: str = "/invoke/stream") -> str:
-    """Ask for pattern A, read up to the agent's first word, and return the run's id."""
+async def open_stream(connection: Wire, path: str = "/invoke/stream") -> str:
+    """Invoke the agent (pattern A), read up to its first token, and return the run's id."""
     await connection.ask("POST", path, body=b"{}")
     _, headers = await connection.head()
     await connection.until(b'"content":"first"')
     return headers["x-run-id"]
 
 
-async def nobody_reads(served: Served, run_id: str) -> None:
+async def wait_without_readers(served: Served, run_id: str) -> None:
     log = served.backend._logs[run_id]
     await wait_until(lambda: not log.watches and not log.subscribers)
     await wait_until(lambda: not served.service.streams._deadlines)
 
 
 @pytest.mark.parametrize("how", LEAVING)
-async def test_caller_of_a_stream_who_leaves_stops_the_agent(serve: Serve, how: str) -> None:
+async def test_disconnected_caller_of_a_stream_stops_the_agent(serve: Serve, how: str) -> None:
     served = await serve(agent := Waits())
     async with wire(served) as connection:
-        run_id = await ask_for_a_stream(connection)
+        run_id = await open_stream(connection)
         leave(connection, how)
         await wait_until(lambda: agent.stopped)
     record = await served.finished(run_id)
     assert record["status"] == "cancelled"
     assert record["metadata"]["reason"] == "the caller disconnected"
-    await nobody_reads(served, run_id)
+    await wait_without_readers(served, run_id)
 
 
 @pytest.mark.parametrize("how", LEAVING)
@@ -55,14 +55,14 @@ async def test_caller_of_a_stream_who_leaves_stops_the_agent(serve: Serve, how: 
     [("/invoke/stream?on_disconnect=continue", {}), ("/invoke/stream", CONTINUE)],
     ids=["query", "Dockfile"],
 )
-async def test_caller_of_a_stream_who_leaves_may_let_the_agent_go_on(
+async def test_disconnected_caller_of_a_stream_may_let_the_agent_continue(
     serve: Serve, how: str, path: str, streaming: dict[str, Any]
 ) -> None:
     served = await serve(agent := Waits(), streaming=streaming)
     async with wire(served) as connection:
-        run_id = await ask_for_a_stream(connection, path)
+        run_id = await open_stream(connection, path)
         leave(connection, how)
-        await nobody_reads(served, run_id)
+        await wait_without_readers(served, run_id)
     agent.go.set()
     assert (await served.finished(run_id))["status"] == "completed"
     assert not agent.stopped
@@ -70,25 +70,25 @@ async def test_caller_of_a_stream_who_leaves_may_let_the_agent_go_on(
         assert [message.event for message in await reader.all()] == ["token", "complete"]
 
 
-async def test_query_wins_over_the_dockfile_when_the_caller_leaves(serve: Serve) -> None:
+async def test_on_disconnect_in_the_query_overrides_the_dockfile(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming=CONTINUE)
     async with wire(served) as connection:
-        run_id = await ask_for_a_stream(connection, "/invoke/stream?on_disconnect=cancel")
+        run_id = await open_stream(connection, "/invoke/stream?on_disconnect=cancel")
         connection.reset()
         await wait_until(lambda: agent.stopped)
     assert (await served.finished(run_id))["status"] == "cancelled"
 
 
-async def test_other_readers_are_told_that_the_caller_left(serve: Serve) -> None:
+async def test_other_readers_get_the_cancelled_event(serve: Serve) -> None:
     served = await serve(Waits())
     async with wire(served) as connection:
-        run_id = await ask_for_a_stream(connection)
+        run_id = await open_stream(connection)
         async with served.events(run_id) as reader:
             connection.reset()
             assert [message.event for message in await reader.all()] == ["started", "token", "cancelled"]
 
 
-async def test_caller_who_leaves_while_waiting_for_a_place_starts_nothing(serve: Serve) -> None:
+async def test_caller_who_disconnects_while_queued_starts_nothing(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
     first = await served.start({"n": 1})
     async with wire(served) as connection:
@@ -101,7 +101,7 @@ async def test_caller_who_leaves_while_waiting_for_a_place_starts_nothing(serve:
     assert agent.payloads == [{"n": 1}]
 
 
-async def test_caller_who_leaves_before_the_run_is_stored_stops_it(
+async def test_caller_who_disconnects_before_the_run_is_stored_stops_it(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = await serve(agent := Waits())
@@ -126,10 +126,10 @@ async def test_caller_who_leaves_before_the_run_is_stored_stops_it(
     assert len(agent.stopped) == len(agent.payloads)
 
 
-async def test_sync_agent_whose_caller_left_is_stopped_at_its_next_word(serve: Serve, stuck: Stuck) -> None:
+async def test_sync_agent_stops_at_its_next_emit_after_a_disconnect(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck)
     async with wire(served) as connection:
-        run_id = await ask_for_a_stream(connection)
+        run_id = await open_stream(connection)
         connection.reset()
         await wait_until(lambda: not connections(served))
         stuck.go.set()
@@ -138,7 +138,7 @@ async def test_sync_agent_whose_caller_left_is_stopped_at_its_next_word(serve: S
 
 
 @pytest.mark.parametrize("how", LEAVING)
-async def test_caller_of_invoke_who_leaves_stops_the_agent(serve: Serve, how: str) -> None:
+async def test_disconnected_caller_of_invoke_stops_the_agent(serve: Serve, how: str) -> None:
     served = await serve(agent := Waits())
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke", body=b"{}")
@@ -148,20 +148,20 @@ async def test_caller_of_invoke_who_leaves_stops_the_agent(serve: Serve, how: st
 
 
 @pytest.mark.parametrize("how", LEAVING)
-async def test_reader_of_a_run_who_leaves_stops_nothing(serve: Serve, how: str) -> None:
+async def test_disconnected_reader_of_a_run_stops_nothing(serve: Serve, how: str) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     async with wire(served) as connection:
         await connection.ask("GET", "/runs/r/events")
         await connection.until(b'"content":"first"')
         leave(connection, how)
-        await nobody_reads(served, "r")
+        await wait_without_readers(served, "r")
     assert (await served.record("r"))["status"] == "running"
     agent.go.set()
     assert (await served.finished("r"))["status"] == "completed"
 
 
-async def test_place_of_a_subscriber_who_left_is_free_again(serve: Serve) -> None:
+async def test_disconnected_subscriber_no_longer_counts(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"connection": {"max_subscribers_per_run": 1}})
     await served.start(run_id="r")
     for _ in range(5):
@@ -169,13 +169,13 @@ async def test_place_of_a_subscriber_who_left_is_free_again(serve: Serve) -> Non
             await connection.ask("GET", "/runs/r/events")
             await connection.until(b'"content":"first"')
             connection.reset()
-            await nobody_reads(served, "r")
+            await wait_without_readers(served, "r")
     agent.go.set()
     async with served.events("r") as reader:
         assert (await reader.all())[-1].event == "complete"
 
 
-async def test_caller_who_leaves_a_cancel_does_not_call_it_off(serve: Serve, stuck: Stuck) -> None:
+async def test_disconnect_does_not_revoke_a_cancel(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck)
     await served.start(run_id="r")
     await wait_until(stuck.working.is_set)
@@ -187,10 +187,10 @@ async def test_caller_who_leaves_a_cancel_does_not_call_it_off(serve: Serve, stu
     assert (await served.finished("r"))["status"] == "cancelled"
 
 
-async def test_gauges_are_back_at_zero_when_everybody_left(serve: Serve) -> None:
+async def test_gauges_return_to_zero_after_all_disconnect(serve: Serve) -> None:
     served = await serve(Waits())
     async with wire(served) as connection:
-        await ask_for_a_stream(connection)
+        await open_stream(connection)
         connection.reset()
     metrics = served.service.metrics
     gauges = (metrics.active_requests, metrics.open_streams, metrics.active_runs)

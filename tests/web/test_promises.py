@@ -1,4 +1,4 @@
-"""The promises about a run's events, over both patterns."""
+"""The contract's promises about a run's events, over both patterns."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ TERMINAL = {"complete", "error", "cancelled"}
 
 
 class Fast:
-    """A fast agent that lets readers in at the moments they chose."""
+    """A fast agent that admits each reader at its own random moment."""
 
     def __init__(self, moments: list[int]) -> None:
         self.open = [asyncio.Event() for _ in moments]
@@ -36,7 +36,7 @@ class Fast:
                     self.open[index].set()
             if number % 10 == 0:
                 await asyncio.sleep(0)
-        for joined in self.joined:  # the end comes when everybody is there
+        for joined in self.joined:  # the run ends once all readers have joined
             await joined.wait()
 
 
@@ -63,7 +63,7 @@ async def test_readers_who_join_at_random_moments_get_the_same_bytes(serve: Serv
     assert raws == [raws[0]] * READERS
 
 
-async def test_caller_of_a_stream_gets_the_bytes_of_every_other_reader(serve: Serve) -> None:
+async def test_caller_of_a_stream_gets_the_same_bytes_as_other_readers(serve: Serve) -> None:
     served = await serve(agent := Waits())
     async with served.stream() as caller, served.events(caller.run_id) as live:
         agent.go.set()
@@ -74,7 +74,7 @@ async def test_caller_of_a_stream_gets_the_bytes_of_every_other_reader(serve: Se
 
 
 async def resume_at_random(served: Served, agent: Fast, index: int) -> list[bytes]:
-    """Read with many connections, each cut somewhere, the cut one's last frame lost or not."""
+    """Read over many connections, each cut at a random event, perhaps within the next one."""
     await agent.open[index].wait()
     agent.joined[index].set()
     got: list[bytes] = []
@@ -131,15 +131,13 @@ async def wait(_payload: Any) -> None:
 @pytest.mark.parametrize(
     ("agent", "terminal"), [(complete, "complete"), (fail, "error"), (wait, "error"), (wait, "cancelled")]
 )
-async def test_there_is_one_terminal_event_and_it_is_the_last(
-    serve: Serve, agent: Any, terminal: str
-) -> None:
+async def test_terminal_event_is_the_only_one_and_the_last(serve: Serve, agent: Any, terminal: str) -> None:
     served = await serve(agent, streaming={"events": {"max_run_duration": 1}})
     run_id = await served.start()
     async with served.events(run_id) as reader:
         if terminal == "cancelled":
-            async with served.client.delete(f"/runs/{run_id}") as answer:
-                assert answer.status == 200
+            async with served.client.delete(f"/runs/{run_id}") as response:
+                assert response.status == 200
         messages = [message.event for message in await reader.all()]
     assert messages == ["started", terminal]
 

@@ -1,4 +1,4 @@
-"""The bytes of a stream, whole, as they stand on the connection."""
+"""The exact bytes of a stream on the connection."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ HEADERS = {
     "vary": "Origin",
     "server": "dockrion",
 }
-NASTY = [
+HOSTILE = [
     "line one\nline two",
     "carriage\rreturn\r\n",
     "line\u2028separator\u2029and\u0085next",
@@ -37,12 +37,12 @@ NASTY = [
 
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every event happen at the same moment, and take no time."""
+    """Give every event the same timestamp and no duration."""
     monkeypatch.setattr("dockrion.runs.event_buffer.datetime", SimpleNamespace(now=lambda _zone: NOW))
     monkeypatch.setattr("dockrion.runs.execution.Execution.seconds", 0.0)
 
 
-async def speak(payload: list[str], context: StreamContext) -> dict[str, Any]:
+async def emit_texts(payload: list[str], context: StreamContext) -> dict[str, Any]:
     for text in payload:
         await context.emit_token(text)
     return {"done": True}
@@ -81,13 +81,13 @@ async def post_stream(served: Served, contents: list[str]) -> tuple[dict[str, st
 
 @pytest.mark.usefixtures("frozen")
 async def test_stream_of_the_caller_byte_for_byte(serve: Serve) -> None:
-    headers, body = await post_stream(await serve(speak), ["Hel", "lo"])
+    headers, body = await post_stream(await serve(emit_texts), ["Hel", "lo"])
     assert body == whole(headers["x-run-id"], ["Hel", "lo"])
 
 
 @pytest.mark.usefixtures("frozen")
 async def test_stream_of_a_run_byte_for_byte(serve: Serve) -> None:
-    served = await serve(speak)
+    served = await serve(emit_texts)
     await served.start(["Hel", "lo"], run_id="r")
     async with wire(served) as connection:
         await connection.ask("GET", "/runs/r/events")
@@ -96,24 +96,24 @@ async def test_stream_of_a_run_byte_for_byte(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-async def test_contents_that_look_like_the_format_stay_in_their_line(serve: Serve) -> None:
-    headers, body = await post_stream(await serve(speak), NASTY)
-    assert body == whole(headers["x-run-id"], NASTY)
+async def test_content_that_looks_like_sse_stays_in_its_line(serve: Serve) -> None:
+    headers, body = await post_stream(await serve(emit_texts), HOSTILE)
+    assert body == whole(headers["x-run-id"], HOSTILE)
     lines = body.split(b"\n\n")[1:-1]
-    assert [block.count(b"\n") for block in lines] == [2] * (len(NASTY) + 2)
+    assert [block.count(b"\n") for block in lines] == [2] * (len(HOSTILE) + 2)
     assert b"\r" not in body
 
 
-async def test_contents_that_look_like_the_format_are_read_as_they_were(serve: Serve) -> None:
-    served = await serve(speak)
-    async with served.stream(NASTY) as reader:
+async def test_content_that_looks_like_sse_is_decoded_unchanged(serve: Serve) -> None:
+    served = await serve(emit_texts)
+    async with served.stream(HOSTILE) as reader:
         messages = await reader.all()
-    assert [msgspec.json.decode(m.data)["content"] for m in messages if m.event == "token"] == NASTY
-    assert len(messages) == len(NASTY) + 2
+    assert [msgspec.json.decode(m.data)["content"] for m in messages if m.event == "token"] == HOSTILE
+    assert len(messages) == len(HOSTILE) + 2
 
 
 async def test_head_of_the_callers_stream(serve: Serve) -> None:
-    headers, _ = await post_stream(await serve(speak), [])
+    headers, _ = await post_stream(await serve(emit_texts), [])
     run_id = headers.pop("x-run-id")
     assert headers.pop("location") == f"/runs/{run_id}/events"
     assert headers.pop("date")
@@ -121,7 +121,7 @@ async def test_head_of_the_callers_stream(serve: Serve) -> None:
 
 
 async def test_head_of_a_runs_stream(serve: Serve) -> None:
-    served = await serve(speak)
+    served = await serve(emit_texts)
     await served.start([], run_id="r")
     async with wire(served) as connection:
         await connection.ask("GET", "/runs/r/events")
@@ -132,9 +132,9 @@ async def test_head_of_a_runs_stream(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_head_and_retry_go_out_before_the_agent_may_even_start(serve: Serve, pattern: str) -> None:
+async def test_head_and_retry_are_sent_before_the_agent_starts(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
-    await served.start()  # takes the only place, so that the next run waits
+    await served.start()  # takes the only slot, so that the next run waits
     async with wire(served) as connection:
         if pattern == "A":
             await connection.ask("POST", "/invoke/stream", body=b"{}")
@@ -149,7 +149,7 @@ async def test_head_and_retry_go_out_before_the_agent_may_even_start(serve: Serv
         await connection.body()
 
 
-async def test_events_arrive_while_the_agent_still_works(serve: Serve) -> None:
+async def test_events_arrive_while_the_agent_runs(serve: Serve) -> None:
     served = await serve(agent := Waits())
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke/stream", body=b"{}")
@@ -162,7 +162,7 @@ async def test_events_arrive_while_the_agent_still_works(serve: Serve) -> None:
 
 
 async def test_connection_serves_the_next_request_after_a_stream(serve: Serve) -> None:
-    served = await serve(speak)
+    served = await serve(emit_texts)
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke/stream", body=b"[]")
         await connection.head()
@@ -175,8 +175,8 @@ async def test_connection_serves_the_next_request_after_a_stream(serve: Serve) -
 
 
 @pytest.mark.usefixtures("frozen")
-async def test_http_1_0_gets_the_stream_unchunked_to_the_close(serve: Serve) -> None:
-    served = await serve(speak)
+async def test_http_1_0_stream_is_unchunked_and_ends_with_the_connection(serve: Serve) -> None:
+    served = await serve(emit_texts)
     await served.start(["Hel", "lo"], run_id="r")
     async with wire(served) as connection:
         await connection.ask("GET", "/runs/r/events", version="1.0")
@@ -187,8 +187,8 @@ async def test_http_1_0_gets_the_stream_unchunked_to_the_close(serve: Serve) -> 
 
 
 @pytest.mark.usefixtures("frozen")
-async def test_caller_who_wants_the_connection_closed_gets_it_closed(serve: Serve) -> None:
-    served = await serve(speak)
+async def test_connection_close_is_respected(serve: Serve) -> None:
+    served = await serve(emit_texts)
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke/stream", {"Connection": "close"}, body=b"[]")
         _, headers = await connection.head()
@@ -198,7 +198,7 @@ async def test_caller_who_wants_the_connection_closed_gets_it_closed(serve: Serv
 
 @pytest.mark.parametrize("path", ["/invoke/stream", "/runs/r/events"])
 async def test_stream_is_never_compressed(serve: Serve, path: str) -> None:
-    served = await serve(speak)
+    served = await serve(emit_texts)
     await served.start([], run_id="r")
     async with wire(served) as connection:
         accept = {"Accept-Encoding": "gzip, deflate, br, zstd"}

@@ -1,4 +1,4 @@
-"""Where a reader starts, and what it is told of what was lost."""
+"""Where a reader starts, and how gaps are reported."""
 
 import asyncio
 from typing import Any
@@ -57,14 +57,14 @@ async def test_empty_last_event_id_is_none(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("last_event_id", ["52", "53", "100000"])
-async def test_eventsource_that_has_everything_is_stopped(serve: Serve, last_event_id: str) -> None:
+async def test_eventsource_with_all_events_is_stopped(serve: Serve, last_event_id: str) -> None:
     served = await finished(serve)
-    async with served.client.get("/runs/r/events", headers={"Last-Event-ID": last_event_id}) as answer:
-        assert answer.status == 204
-        assert await answer.read() == b""
+    async with served.client.get("/runs/r/events", headers={"Last-Event-ID": last_event_id}) as response:
+        assert response.status == 204
+        assert await response.read() == b""
 
 
-async def test_eventsource_that_has_all_so_far_of_a_live_run_gets_what_follows(serve: Serve) -> None:
+async def test_eventsource_that_is_up_to_date_gets_later_events(serve: Serve) -> None:
     served = await serve(agent := Waits())
     run_id = await served.start()
     async with served.events(run_id) as reader:
@@ -77,9 +77,7 @@ async def test_eventsource_that_has_all_so_far_of_a_live_run_gets_what_follows(s
 @pytest.mark.parametrize(
     ("query", "requested"), [({}, 1), ({"from_sequence": 5}, 5), ({"last_event_id": 41}, 42)]
 )
-async def test_late_reader_is_told_what_it_missed(
-    serve: Serve, query: dict[str, int], requested: int
-) -> None:
+async def test_late_reader_gets_a_gap(serve: Serve, query: dict[str, int], requested: int) -> None:
     served = await finished(serve, SMALL)
     async with served.events("r", **query) as reader:
         messages = await reader.all()
@@ -88,13 +86,13 @@ async def test_late_reader_is_told_what_it_missed(
     assert sequences(messages) == list(range(43, 53))
 
 
-async def test_reader_who_missed_nothing_is_told_of_no_gap(serve: Serve) -> None:
+async def test_reader_within_the_window_gets_no_gap(serve: Serve) -> None:
     served = await finished(serve, SMALL)
     async with served.events("r", from_sequence=43) as reader:
         assert [message.event for message in await reader.all()] == [*["token"] * 9, "complete"]
 
 
-async def test_late_reader_of_a_live_run_is_told_what_it_missed(serve: Serve) -> None:
+async def test_late_reader_of_a_live_run_gets_a_gap(serve: Serve) -> None:
     gate = asyncio.Event()
 
     async def agent(payload: object, context: StreamContext) -> None:
@@ -115,7 +113,7 @@ async def test_late_reader_of_a_live_run_is_told_what_it_missed(serve: Serve) ->
     assert sequences(messages) == list(range(42, 53))
 
 
-async def test_live_reader_slower_than_the_window_is_told_what_it_missed(serve: Serve) -> None:
+async def test_live_reader_slower_than_the_window_gets_gaps(serve: Serve) -> None:
     async def agent(_payload: object, context: StreamContext) -> None:
         for _ in range(1000):
             await context.emit_token("x" * 2000)
@@ -132,12 +130,12 @@ async def test_live_reader_slower_than_the_window_is_told_what_it_missed(serve: 
     gaps = [frame for frame in got if frame.startswith(b"event: gap\n")]
     missed = sum(after - before - 1 for before, after in zip([0, *ids], ids, strict=False))
     assert gaps
-    assert missed == sum(lost(frame) for frame in gaps)
+    assert missed == sum(missing(frame) for frame in gaps)
     assert ids == sorted(set(ids))
     assert ids[-1] == 1002
     assert got[-1].split(b"\n")[1] == b"event: complete"
 
 
-def lost(gap: bytes) -> int:
-    said = frame_data(gap)
-    return int(said["first_available"]) - int(said["requested"])
+def missing(gap: bytes) -> int:
+    fields = frame_data(gap)
+    return int(fields["first_available"]) - int(fields["requested"])

@@ -1,4 +1,4 @@
-"""What a connection carries while the agent says nothing, and when its time is over."""
+"""Keepalives of an idle connection, and its timeout."""
 
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ async def past_the_first_token(connection: Wire) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_silence_is_filled_with_a_heartbeat_event_without_an_id(serve: Serve, pattern: str) -> None:
+async def test_idle_connection_sends_heartbeats_without_an_id(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Waits(), streaming=quick())
     await served.start(run_id="r")
     async with wire(served) as connection:
@@ -37,15 +37,15 @@ async def test_silence_is_filled_with_a_heartbeat_event_without_an_id(serve: Ser
         rest = await connection.body()
     assert all(beat.startswith(b"event: heartbeat\ndata: {") for beat in beats)
     assert all(beat.count(b"\n") == 3 for beat in beats)
-    said = [frame_data(beat) for beat in beats]
-    assert all(each["sequence"] == 2 and each["type"] == "heartbeat" for each in said)
-    assert said[0]["id"] != said[1]["id"]
-    assert said[0].keys() == {"id", "type", "run_id", "sequence", "timestamp"}
-    assert datetime.fromisoformat(said[0]["timestamp"]) < datetime.fromisoformat(said[1]["timestamp"])
+    decoded = [frame_data(beat) for beat in beats]
+    assert all(each["sequence"] == 2 and each["type"] == "heartbeat" for each in decoded)
+    assert decoded[0]["id"] != decoded[1]["id"]
+    assert decoded[0].keys() == {"id", "type", "run_id", "sequence", "timestamp"}
+    assert datetime.fromisoformat(decoded[0]["timestamp"]) < datetime.fromisoformat(decoded[1]["timestamp"])
     assert [frame.split(b"\n")[0] for frame in frames(rest)] == [b"id: 3", b"id: 4"]
 
 
-async def test_heartbeat_before_the_first_event_has_the_sequence_asked_for(serve: Serve) -> None:
+async def test_heartbeat_before_the_first_event_has_the_requested_sequence(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming=quick())
     await served.start(run_id="r")
     async with served.events("r", last_event_id=2) as reader:
@@ -55,7 +55,7 @@ async def test_heartbeat_before_the_first_event_has_the_sequence_asked_for(serve
     assert data(beat)["sequence"] == 2
 
 
-async def test_heartbeats_move_no_cursor(serve: Serve) -> None:
+async def test_heartbeats_do_not_move_the_cursor(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming=quick())
     await served.start(run_id="r")
     async with served.events("r") as reader:
@@ -66,7 +66,7 @@ async def test_heartbeats_move_no_cursor(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("allowed", ["minimal", "chat", ["token", "custom"]])
-async def test_silence_is_filled_with_a_comment_where_heartbeats_are_filtered(
+async def test_idle_connection_sends_comments_where_heartbeats_are_filtered(
     serve: Serve, allowed: object
 ) -> None:
     served = await serve(agent := Waits(), streaming=quick(allowed=allowed))
@@ -79,7 +79,7 @@ async def test_silence_is_filled_with_a_comment_where_heartbeats_are_filtered(
         assert b"event: complete\n" in await connection.body()
 
 
-async def test_time_of_a_connection_ends_with_a_frame_that_says_so(serve: Serve) -> None:
+async def test_timeout_ends_the_stream_with_a_frame(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     async with wire(served) as connection:
@@ -95,14 +95,14 @@ async def test_time_of_a_connection_ends_with_a_frame_that_says_so(serve: Serve)
         assert [message.event for message in await reader.all()] == ["token", "complete"]
 
 
-async def test_time_of_a_connection_defaults_to_the_dockfiles(serve: Serve) -> None:
+async def test_timeout_defaults_to_the_dockfile(serve: Serve) -> None:
     served = await serve(Waits(), streaming={"connection": {"default_timeout": 1}})
     await served.start(run_id="r")
     async with served.events("r") as reader:
         assert [message.event for message in await reader.all()] == ["started", "token", "timeout"]
 
 
-async def test_default_time_does_not_cut_the_callers_stream(serve: Serve) -> None:
+async def test_default_timeout_does_not_apply_to_pattern_a(serve: Serve) -> None:
     streaming = quick(allowed=["token", "heartbeat"]) | {"connection": {"default_timeout": 1}}
     served = await serve(agent := Waits(), streaming=streaming)
     async with served.stream() as reader:
@@ -112,7 +112,7 @@ async def test_default_time_does_not_cut_the_callers_stream(serve: Serve) -> Non
         assert [message.event for message in await reader.all()][-1] == "complete"
 
 
-async def test_timeout_of_a_reader_leaves_others_alone(serve: Serve) -> None:
+async def test_timeout_of_a_reader_does_not_affect_others(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     async with served.events("r") as patient, served.events("r", timeout=1) as short:

@@ -1,4 +1,4 @@
-"""Clients that do not read: what they cost, and how they are let go."""
+"""Clients that do not read: what they cost, and when they are disconnected."""
 
 import asyncio
 import socket
@@ -21,10 +21,10 @@ KEEP_ALL = {"redis": {"max_events_per_run": 10_000}}
 
 
 class Flood:
-    """An agent that says far more than a connection holds, then waits to be let go."""
+    """An agent that emits far more than a connection buffers, then waits for `go`."""
 
     def __init__(self) -> None:
-        self.said_all = asyncio.Event()
+        self.emitted_all = asyncio.Event()
         self.go = asyncio.Event()
         self.stopped = asyncio.Event()
 
@@ -32,7 +32,7 @@ class Flood:
         try:
             for _ in range(EVENTS):
                 await context.emit_token(TEXT)
-            self.said_all.set()
+            self.emitted_all.set()
             await self.go.wait()
         except asyncio.CancelledError:
             self.stopped.set()
@@ -65,10 +65,10 @@ def only_run(served: Served) -> str:
 
 
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_reader_who_does_not_read_costs_bounded_memory(serve: Serve, pattern: str) -> None:
+async def test_stalled_reader_costs_bounded_memory(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     async with silent_reader(served, pattern):
-        await agent.said_all.wait()
+        await agent.emitted_all.wait()
         await wait_until(lambda: buffered(served) > 0)
         assert buffered(served) < MAX_BUFFERED
     agent.go.set()
@@ -76,7 +76,7 @@ async def test_reader_who_does_not_read_costs_bounded_memory(serve: Serve, patte
 
 
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, pattern: str) -> None:
+async def test_stalled_reader_is_closed_without_an_end(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
     async with silent_reader(served, pattern) as client:
@@ -88,7 +88,7 @@ async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, p
     assert (await served.finished(only_run(served)))["status"] == "completed"
 
 
-async def test_reader_who_was_closed_can_resume(serve: Serve) -> None:
+async def test_disconnected_reader_can_resume(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
     async with silent_reader(served, "B") as client:
@@ -102,7 +102,7 @@ async def test_reader_who_was_closed_can_resume(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
-async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for_it(
+async def test_stalled_caller_stops_the_agent_however_little_is_buffered(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.web.service._WRITE_SECONDS", 0.5)
@@ -110,7 +110,7 @@ async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for
 
     async def agent(_payload: Any, context: StreamContext) -> None:
         try:
-            await context.emit_token("x" * 30_000)  # the service's own buffers take all of it
+            await context.emit_token("x" * 30_000)  # fits into the service's own buffers
             await asyncio.Event().wait()
         finally:
             stopped.set()
@@ -121,7 +121,7 @@ async def test_caller_who_takes_nothing_stops_the_agent_however_little_waits_for
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
-async def test_an_answer_that_nobody_takes_is_let_go(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_response_that_nobody_reads_is_dropped(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.web.service._WRITE_SECONDS", 0.5)
     served = await serve(lambda _payload: TEXT * EVENTS)
     shrink_buffers(served)
@@ -130,7 +130,7 @@ async def test_an_answer_that_nobody_takes_is_let_go(serve: Serve, monkeypatch: 
         await wait_until(lambda: not buffered(served))
 
 
-async def test_caller_who_does_not_read_stops_the_agent_by_default(serve: Serve) -> None:
+async def test_stalled_caller_stops_the_agent_by_default(serve: Serve) -> None:
     served = await serve(agent := Flood())
     served.service.write_seconds = 0.3
     shrink_buffers(served)
@@ -139,7 +139,7 @@ async def test_caller_who_does_not_read_stops_the_agent_by_default(serve: Serve)
     assert (await served.finished(only_run(served)))["status"] == "cancelled"
 
 
-async def test_readers_who_do_not_read_hold_up_no_other(serve: Serve) -> None:
+async def test_stalled_readers_do_not_delay_others(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     async with silent_reader(served, "B"), silent(served, request_of("B")), silent(served, request_of("B")):
         await wait_until(lambda: len(served.service.streams._deadlines) == 3)
@@ -149,7 +149,7 @@ async def test_readers_who_do_not_read_hold_up_no_other(serve: Serve) -> None:
         assert len(served.service.streams._deadlines) == 3
 
 
-async def test_reader_who_does_not_read_holds_up_no_agent(serve: Serve) -> None:
+async def test_stalled_reader_does_not_delay_the_agent(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     async with silent_reader(served, "B"):
         agent.go.set()
@@ -157,10 +157,10 @@ async def test_reader_who_does_not_read_holds_up_no_agent(serve: Serve) -> None:
         assert served.service.streams._deadlines
 
 
-async def test_reader_who_reads_slowly_is_not_closed(serve: Serve) -> None:
+async def test_slow_reader_is_not_disconnected(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     agent.go.set()
-    served.service.write_seconds = 1.0  # a machine may stand still for a part of it
+    served.service.write_seconds = 1.0  # a busy machine may pause for a part of it
     async with silent_reader(served, "B") as client:
         raw, slow_until = b"", time.monotonic() + 2.0
         while not raw.endswith(b"0\r\n\r\n"):
@@ -173,7 +173,7 @@ async def test_reader_who_reads_slowly_is_not_closed(serve: Serve) -> None:
     assert raw.count(b"event: complete\n") == 1
 
 
-async def test_drain_does_not_wait_for_a_reader_who_does_not_read(
+async def test_drain_does_not_wait_for_a_stalled_reader(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.web.service._STREAM_END_SECONDS", 0.2)
@@ -191,7 +191,7 @@ def ended(served: Served) -> Callable[[], bool]:
     return lambda: not served.service.streams._deadlines
 
 
-async def test_frames_of_a_cut_stream_are_whole_up_to_the_cut(serve: Serve) -> None:
+async def test_frames_before_the_cut_are_complete(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
     async with silent_reader(served, "B") as client:

@@ -1,4 +1,4 @@
-"""Subscribers to runs that can no longer speak: what each gets, and that it ends at once."""
+"""Subscribers to finished, expired and unknown runs: what each gets, and that it ends at once."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ CASES = [
 ]
 
 
-async def ends_as_told(payload: str, context: StreamContext) -> None:
+async def end_as_requested(payload: str, context: StreamContext) -> None:
     await context.emit_token("text")
     if payload == "failed":
         raise ValueError("no")
@@ -55,7 +55,7 @@ async def ends_as_told(payload: str, context: StreamContext) -> None:
 
 
 async def make_run(served: Served, kind: str) -> None:
-    """Make a run called `r` that ended this way."""
+    """Create a run `r` that has ended this way."""
     if kind == "unknown":
         return
     if kind == "timed out":
@@ -64,8 +64,8 @@ async def make_run(served: Served, kind: str) -> None:
     await served.start("completed" if kind == "expired" else kind, run_id="r")
     if kind == "cancelled":
         await wait_until(lambda: served.backend._logs["r"].run.last_sequence == 2)
-        async with served.client.delete("/runs/r") as answer:
-            assert answer.status == 200
+        async with served.client.delete("/runs/r") as response:
+            assert response.status == 200
     await served.finished("r")
     if kind == "expired":
         served.backend._clock = lambda: time.monotonic() + 10_000
@@ -73,7 +73,7 @@ async def make_run(served: Served, kind: str) -> None:
 
 
 async def subscribe(served: Served, how: str, cursor: str | None) -> tuple[int, bytes]:
-    """Return status and body of a subscription, which has a second to end."""
+    """Return the status and body of a subscription that ends within a second."""
     path = "/runs/r/events"
     headers: dict[str, str] = {"Connection": "close"}
     if cursor is not None and how == "query":
@@ -97,7 +97,7 @@ def ids(body: bytes) -> list[int]:
 async def test_subscriber_to_a_finished_run(
     serve: Serve, kind: str, how: str, cursor: str | None, expected: Any
 ) -> None:
-    served = await serve(ends_as_told)
+    served = await serve(end_as_requested)
     await make_run(served, kind)
     status, body = await subscribe(served, how, cursor)
     if isinstance(expected, int):
@@ -111,10 +111,10 @@ async def test_subscriber_to_a_finished_run(
 
 @pytest.mark.parametrize(("how", "cursor", "_expected"), CASES)
 @pytest.mark.parametrize("kind", GONE)
-async def test_subscriber_to_a_run_that_is_not_there(
+async def test_subscriber_to_an_unknown_run(
     serve: Serve, kind: str, how: str, cursor: str | None, _expected: Any
 ) -> None:
-    served = await serve(ends_as_told)
+    served = await serve(end_as_requested)
     await make_run(served, kind)
     status, body = await subscribe(served, how, cursor)
     assert status == (400 if cursor in BAD else 404)
@@ -124,31 +124,31 @@ async def test_subscriber_to_a_run_that_is_not_there(
 @pytest.mark.parametrize(
     ("kind", "code"), [("failed", "AGENT_EXECUTION_ERROR"), ("timed out", "TIMEOUT_ERROR")]
 )
-async def test_end_of_a_failed_run_has_its_code(serve: Serve, kind: str, code: str) -> None:
-    served = await serve(ends_as_told)
+async def test_terminal_event_of_a_failed_run_has_its_code(serve: Serve, kind: str, code: str) -> None:
+    served = await serve(end_as_requested)
     await make_run(served, kind)
     _, body = await subscribe(served, "query", None)
     assert f'"code":"{code}"'.encode() in frames(body)[-1]
 
 
 async def test_subscriber_beyond_the_end_of_a_live_run_ends_with_it(serve: Serve) -> None:
-    served = await serve(ends_as_told)
+    served = await serve(end_as_requested)
     await served.start("wait", run_id="r")
     async with served.events("r", last_event_id=BEYOND) as reader:
-        async with served.client.delete("/runs/r") as answer:
-            assert answer.status == 200
+        async with served.client.delete("/runs/r") as response:
+            assert response.status == 200
         async with asyncio.timeout(1):
             await reader.all()
     assert reader.raw == RETRY
 
 
-async def test_reader_of_a_run_that_expires_meanwhile_gets_its_end(serve: Serve) -> None:
-    served = await serve(ends_as_told)
+async def test_reader_of_a_run_that_expires_meanwhile_gets_its_terminal_event(serve: Serve) -> None:
+    served = await serve(end_as_requested)
     await served.start("wait", run_id="r")
     async with served.events("r") as reader:
         await reader.until("token")
-        async with served.client.delete("/runs/r") as answer:
-            assert answer.status == 200
+        async with served.client.delete("/runs/r") as response:
+            assert response.status == 200
         served.backend._clock = lambda: time.monotonic() + 10_000
         served.backend._expire()
         assert [message.event for message in await reader.all()] == ["cancelled"]

@@ -1,4 +1,4 @@
-"""Which form an answer has."""
+"""Content negotiation: the media type of a stream."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.conftest import Serve
 from tests.web.helpers import error_of
 
 SSE, LINES, JSON = OFFERED = ("text/event-stream", "application/x-ndjson", "application/json")
-LIKED: dict[tuple[str, ...], str] = {
+PREFERRED: dict[tuple[str, ...], str] = {
     (): SSE,
     ("",): SSE,
     ("*/*",): SSE,
@@ -32,7 +32,7 @@ LIKED: dict[tuple[str, ...], str] = {
     (" , ,application/json;Q=1.000,",): JSON,
     ("application/json;q=2, application/x-ndjson;q=0.001",): LINES,
 }
-DISLIKED = [
+NOT_ACCEPTABLE = [
     "text/html",
     "application/json;q=0",
     "*/*;q=0.0",
@@ -43,27 +43,27 @@ DISLIKED = [
 ]
 
 
-def asking_for(*accepts: str) -> Any:
+def accepting(*accepts: str) -> Any:
     return make_mocked_request("GET", "/", headers=CIMultiDict(("Accept", each) for each in accepts))
 
 
-@pytest.mark.parametrize("accepts", LIKED)
-def test_best_liked_form_is_chosen(accepts: tuple[str, ...]) -> None:
-    assert preferred_media_type(asking_for(*accepts), OFFERED) == LIKED[accepts]
+@pytest.mark.parametrize("accepts", PREFERRED)
+def test_preferred_media_type_is_chosen(accepts: tuple[str, ...]) -> None:
+    assert preferred_media_type(accepting(*accepts), OFFERED) == PREFERRED[accepts]
 
 
-@pytest.mark.parametrize("accept", DISLIKED)
-def test_nothing_is_forced_on_anybody(accept: str) -> None:
+@pytest.mark.parametrize("accept", NOT_ACCEPTABLE)
+def test_unacceptable_media_type_is_refused(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="text/event-stream or application/x-ndjson or application/json"):
-        preferred_media_type(asking_for(accept), OFFERED)
+        preferred_media_type(accepting(accept), OFFERED)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from('atexpjson/*;,q=.019 \t"'), max_size=60))
 @example("*/*;q=" + "9" * 5000)
-def test_whatever_is_sent_is_chosen_from_or_refused(accept: str) -> None:
+def test_any_accept_header_is_matched_or_refused(accept: str) -> None:
     try:
-        assert preferred_media_type(asking_for(accept), OFFERED) in OFFERED
+        assert preferred_media_type(accepting(accept), OFFERED) in OFFERED
     except NotAcceptable:
         assert accept.strip()
 
@@ -76,26 +76,26 @@ def test_whatever_is_sent_is_chosen_from_or_refused(accept: str) -> None:
         ("POST", "/invoke/stream", "application/json;q=0, image/*"),
     ],
 )
-async def test_other_forms_are_refused_before_anything_begins(
+async def test_unacceptable_media_type_starts_nothing(
     serve: Serve, method: str, path: str, accept: str
 ) -> None:
     served = await serve()
-    async with served.client.request(method, path, json={}, headers={"Accept": accept}) as answer:
-        await error_of(answer, 406, "NOT_ACCEPTABLE")
+    async with served.client.request(method, path, json={}, headers={"Accept": accept}) as response:
+        await error_of(response, 406, "NOT_ACCEPTABLE")
     assert not served.backend._logs
 
 
-async def test_caller_of_a_stream_who_says_json_as_curl_does_gets_events(serve: Serve) -> None:
+async def test_json_as_curl_accepts_it_gets_events(serve: Serve) -> None:
     served = await serve()
-    async with served.client.post("/invoke/stream", json={}, headers={"Accept": JSON}) as answer:
-        assert answer.content_type == SSE
+    async with served.client.post("/invoke/stream", json={}, headers={"Accept": JSON}) as response:
+        assert response.content_type == SSE
 
 
-@pytest.mark.parametrize("form", OFFERED)
-async def test_answer_says_which_form_it_has_and_what_that_hangs_on(serve: Serve, form: str) -> None:
+@pytest.mark.parametrize("media_type", OFFERED)
+async def test_response_has_its_content_type_and_vary(serve: Serve, media_type: str) -> None:
     served = await serve()
     await served.start(run_id="r")
     await served.finished("r")
-    async with served.client.get("/runs/r/events", headers={"Accept": form}) as answer:
-        assert answer.content_type == form
-        assert "Accept" in answer.headers.getall("Vary")
+    async with served.client.get("/runs/r/events", headers={"Accept": media_type}) as response:
+        assert response.content_type == media_type
+        assert "Accept" in response.headers.getall("Vary")

@@ -1,4 +1,4 @@
-"""Events as pages of JSON, for those who poll."""
+"""Long polling: events as pages of JSON."""
 
 import asyncio
 from typing import Any
@@ -9,16 +9,16 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of
-from tests.web.transports.carriers import JSON
+from tests.web.transports.readers import JSON
 
 SMALL = {"redis": {"max_events_per_run": 10}}
 
 
 async def poll(served: Served, **query: Any) -> dict[str, Any]:
-    async with served.client.get("/runs/r/events", params=query, headers=JSON) as answer:
-        assert answer.status == 200, await answer.text()
-        assert answer.headers["Cache-Control"] == "no-store"
-        page = dict(await answer.json())
+    async with served.client.get("/runs/r/events", params=query, headers=JSON) as response:
+        assert response.status == 200, await response.text()
+        assert response.headers["Cache-Control"] == "no-store"
+        page = dict(await response.json())
     assert page.keys() == {"events", "next_sequence", "done", "gap"}
     return page
 
@@ -27,13 +27,13 @@ def sequences(page: dict[str, Any]) -> list[int]:
     return [event["sequence"] for event in page["events"]]
 
 
-async def say(payload: int, context: StreamContext) -> None:
+async def emit_tokens(payload: int, context: StreamContext) -> None:
     for _ in range(payload):
         await context.emit_token("x")
 
 
 async def finished(serve: Serve, tokens: int, **sections: Any) -> Served:
-    served = await serve(say, **sections)
+    served = await serve(emit_tokens, **sections)
     await served.start(tokens, run_id="r")
     await served.finished("r")
     return served
@@ -42,7 +42,7 @@ async def finished(serve: Serve, tokens: int, **sections: Any) -> Served:
 SCALAR: dict[str, Any] = {"io_schema": {"input": {"type": "integer"}}}
 
 
-async def test_pages_are_as_long_as_asked_for_and_lead_on(serve: Serve) -> None:
+async def test_pages_respect_the_limit_and_continue(serve: Serve) -> None:
     served = await finished(serve, 150, **SCALAR)
     pages = [await poll(served)]
     while not pages[-1]["done"]:
@@ -53,13 +53,13 @@ async def test_pages_are_as_long_as_asked_for_and_lead_on(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("wait", [0, 60])
-async def test_end_of_a_run_that_is_known_is_told_at_once(serve: Serve, wait: int) -> None:
+async def test_end_of_a_finished_run_is_reported_at_once(serve: Serve, wait: int) -> None:
     served = await finished(serve, 1, **SCALAR)
     page = await poll(served, from_sequence=4, wait=wait)
     assert page == {"events": [], "next_sequence": 4, "done": True, "gap": None}
 
 
-async def test_page_of_a_live_run_is_there_at_once_and_not_the_last(serve: Serve) -> None:
+async def test_page_of_a_live_run_is_returned_at_once_and_not_done(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     await wait_until(lambda: served.backend._logs["r"].run.last_sequence == 2)
@@ -70,7 +70,7 @@ async def test_page_of_a_live_run_is_there_at_once_and_not_the_last(serve: Serve
     agent.go.set()
 
 
-async def test_waiting_is_over_as_soon_as_there_is_something(serve: Serve) -> None:
+async def test_wait_ends_with_the_next_event(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     waiting = asyncio.create_task(poll(served, from_sequence=3, wait=60))
@@ -79,7 +79,7 @@ async def test_waiting_is_over_as_soon_as_there_is_something(serve: Serve) -> No
     assert sequences(await waiting)[0] == 3
 
 
-async def test_waiting_is_over_when_nothing_has_come(serve: Serve) -> None:
+async def test_wait_ends_after_its_seconds(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     page = await poll(served, from_sequence=3, wait=1)
@@ -88,7 +88,7 @@ async def test_waiting_is_over_when_nothing_has_come(serve: Serve) -> None:
     agent.go.set()
 
 
-async def test_who_leaves_while_waiting_is_forgotten(serve: Serve) -> None:
+async def test_disconnected_waiter_is_released(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
     waiting = asyncio.create_task(poll(served, from_sequence=3, wait=60))
@@ -98,19 +98,19 @@ async def test_who_leaves_while_waiting_is_forgotten(serve: Serve) -> None:
     agent.go.set()
 
 
-async def test_lost_events_are_named_or_refused(serve: Serve) -> None:
+async def test_gap_is_reported_or_refused(serve: Serve) -> None:
     served = await finished(serve, 50, streaming=SMALL, **SCALAR)
     page = await poll(served, from_sequence=5)
     assert page["gap"] == {"requested": 5, "first_available": 43}
     assert sequences(page) == list(range(43, 53))
     query = {"from_sequence": "5", "strict": "true"}
-    async with served.client.get("/runs/r/events", params=query, headers=JSON) as answer:
-        await error_of(answer, 410, "GONE")
+    async with served.client.get("/runs/r/events", params=query, headers=JSON) as response:
+        await error_of(response, 410, "GONE")
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "wait=-1", "wait=61", "wait=1.5"])
 async def test_bad_query_is_refused(serve: Serve, query: str) -> None:
     served = await serve()
     await served.start(run_id="r")
-    async with served.client.get(f"/runs/r/events?{query}", headers=JSON) as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.get(f"/runs/r/events?{query}", headers=JSON) as response:
+        await error_of(response, 400, "VALIDATION_ERROR")

@@ -1,4 +1,4 @@
-"""WebSockets: what clients may say, how they are let in, and with which codes they are closed."""
+"""WebSockets: commands of clients, admission, and close codes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,22 +14,22 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of
-from tests.web.transports.carriers import WEBSOCKET
+from tests.web.transports.readers import WEBSOCKET
 
 Socket = aiohttp.ClientWebSocketResponse
 KEY = "0123456789abcdef0123"
 ORIGINS = {**WEBSOCKET, "cors": {"origins": ["https://app.example"]}}
 
 
-async def said(socket: Socket) -> dict[str, Any]:
+async def next_message(socket: Socket) -> dict[str, Any]:
     """Return the next message."""
     message = await socket.receive(10)
     assert message.type is WSMsgType.TEXT, message
     return dict(msgspec.json.decode(message.data))
 
 
-async def closed(socket: Socket) -> int:
-    """Read to the end, and return the code."""
+async def close_code(socket: Socket) -> int:
+    """Read to the end and return the close code."""
     while (message := await socket.receive(10)).type is WSMsgType.TEXT:
         pass
     assert message.type is WSMsgType.CLOSE, message
@@ -39,10 +39,10 @@ async def closed(socket: Socket) -> int:
 
 @asynccontextmanager
 async def watching(served: Served, query: str = "") -> AsyncIterator[Socket]:
-    """Watch a live run that has said its first word."""
+    """Watch a live run that has emitted its first token."""
     await served.start(run_id="r")
     async with served.client.ws_connect(f"/runs/r/ws{query}") as socket:
-        assert [(await said(socket))["type"] for _ in range(2)] == ["started", "token"]
+        assert [(await next_message(socket))["type"] for _ in range(2)] == ["started", "token"]
         yield socket
 
 
@@ -53,19 +53,19 @@ async def only_run(served: Served) -> str:
 
 
 @pytest.mark.parametrize("path", ["/runs/r/ws", "/invoke/ws"])
-async def test_client_that_asks_to_cancel_sees_the_end(serve: Serve, path: str) -> None:
+async def test_client_that_cancels_gets_the_terminal_event(serve: Serve, path: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     if path == "/runs/r/ws":
         await served.start(run_id="r")
     async with served.client.ws_connect(path) as socket:
         if path == "/invoke/ws":
             await socket.send_json({"n": 1})
-        assert [(await said(socket))["type"] for _ in range(2)] == ["started", "token"]
+        assert [(await next_message(socket))["type"] for _ in range(2)] == ["started", "token"]
         for _ in range(3):
             await socket.send_json({"type": "cancel", "reason": "enough"})
-        last = await said(socket)
+        last = await next_message(socket)
         assert (last["type"], last["reason"]) == ("cancelled", "enough")
-        assert await closed(socket) == 1000
+        assert await close_code(socket) == 1000
     assert agent.stopped
 
 
@@ -73,9 +73,9 @@ async def test_ping_is_answered(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with watching(served) as socket:
         await socket.send_json({"type": "ping"})
-        assert await said(socket) == {"type": "pong"}
+        assert await next_message(socket) == {"type": "pong"}
         agent.go.set()
-        assert await closed(socket) == 1000
+        assert await close_code(socket) == 1000
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ async def test_ping_is_answered(serve: Serve) -> None:
     ],
     ids=range(10),
 )
-async def test_client_that_says_anything_else_is_closed(serve: Serve, text: str) -> None:
+async def test_any_other_message_closes_the_socket(serve: Serve, text: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with watching(served) as socket:
         await socket.send_str(text)
-        refused = await said(socket)
+        refused = await next_message(socket)
         assert (refused["type"], refused["code"]) == ("refused", "VALIDATION_ERROR")
         assert "sequence" not in refused
-        assert await closed(socket) == 4400
+        assert await close_code(socket) == 4400
     agent.go.set()
     assert (await served.finished("r"))["status"] == "completed"
 
@@ -103,7 +103,7 @@ async def test_binary_message_is_refused(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with watching(served) as socket:
         await socket.send_bytes(b'{"type":"ping"}')
-        assert await closed(socket) == 1003
+        assert await close_code(socket) == 1003
     agent.go.set()
 
 
@@ -129,7 +129,7 @@ async def test_binary_message_is_refused(serve: Serve) -> None:
         ),
     ],
 )
-async def test_payload_that_is_not_taken_is_refused(
+async def test_refused_payload_closes_the_socket(
     serve: Serve, sections: dict[str, Any], payload: str, code: int, reason: str
 ) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET, **sections)
@@ -138,7 +138,7 @@ async def test_payload_that_is_not_taken_is_refused(
     before = len(served.backend._logs)
     async with served.client.ws_connect("/invoke/ws") as socket:
         await socket.send_str(payload)
-        refused = await said(socket)
+        refused = await next_message(socket)
         assert (refused["type"], refused["success"], refused["code"]) == ("refused", False, reason)
         message = await socket.receive(10)
         assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, code, reason)
@@ -156,38 +156,38 @@ async def test_payload_that_is_not_taken_is_refused(
         ("/runs/nobody/ws", 4404),
     ],
 )
-async def test_question_that_cannot_be_answered_is_closed_with_a_code_that_pages_see(
+async def test_invalid_request_is_closed_with_a_code_that_pages_can_read(
     serve: Serve, path: str, code: int
 ) -> None:
     served = await serve(expose=WEBSOCKET)
     async with served.client.ws_connect(path, origin="https://any.example") as socket:
-        assert await closed(socket) == code
+        assert await close_code(socket) == code
 
 
-async def test_caller_who_says_nothing_is_closed(serve: Serve) -> None:
+async def test_silent_caller_is_closed(serve: Serve) -> None:
     served = await serve(expose=WEBSOCKET, limits={"body_timeout": 1})
     async with served.client.ws_connect("/invoke/ws") as socket:
-        assert (await said(socket))["type"] == "timeout"
-        assert await closed(socket) == 4408
+        assert (await next_message(socket))["type"] == "timeout"
+        assert await close_code(socket) == 4408
 
 
-async def test_caller_who_says_nothing_does_not_hold_the_end(serve: Serve) -> None:
+async def test_silent_caller_does_not_delay_shutdown(serve: Serve) -> None:
     served = await serve(expose=WEBSOCKET)
     async with served.client.ws_connect("/invoke/ws") as socket:
         await wait_until(lambda: served.service.streams._deadlines)
         served.service.runs.draining = True
         await served.service.streams.end(0)
-        assert await closed(socket) == 1001
+        assert await close_code(socket) == 1001
     async with served.client.ws_connect("/invoke/ws") as socket:
-        assert await closed(socket) == 1001
+        assert await close_code(socket) == 1001
 
 
 @pytest.mark.parametrize("how", ["closed", "cut", "wrong"])
-async def test_caller_who_leaves_stops_the_agent(serve: Serve, how: str) -> None:
+async def test_disconnected_caller_stops_the_agent(serve: Serve, how: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with served.client.ws_connect("/invoke/ws") as socket:
         await socket.send_json({})
-        await said(socket)
+        await next_message(socket)
         if how == "closed":
             await socket.close()
         elif how == "wrong":
@@ -202,16 +202,16 @@ async def test_caller_who_leaves_stops_the_agent(serve: Serve, how: str) -> None
     assert (record["status"], record["metadata"]["reason"]) == ("cancelled", "the caller disconnected")
 
 
-async def test_caller_who_leaves_may_let_the_agent_go_on(serve: Serve) -> None:
+async def test_disconnected_caller_may_let_the_agent_continue(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with served.client.ws_connect("/invoke/ws?on_disconnect=continue") as socket:
         await socket.send_json({})
-        await said(socket)
+        await next_message(socket)
     agent.go.set()
     assert (await served.finished(await only_run(served)))["status"] == "completed"
 
 
-async def test_watcher_who_leaves_stops_nothing(serve: Serve) -> None:
+async def test_disconnected_watcher_stops_nothing(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     async with watching(served):
         pass
@@ -221,33 +221,33 @@ async def test_watcher_who_leaves_stops_nothing(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("origin", [None, "https://app.example"])
-async def test_who_may_connect_does(serve: Serve, origin: str | None) -> None:
+async def test_allowed_origin_connects(serve: Serve, origin: str | None) -> None:
     served = await serve(agent := Waits(), expose=ORIGINS)
     agent.go.set()
     async with served.client.ws_connect("/invoke/ws", origin=origin) as socket:
         await socket.send_json({})
-        assert await closed(socket) == 1000
+        assert await close_code(socket) == 1000
 
 
 @pytest.mark.parametrize("origin", ["https://other.example", "null", "https://app.example.other", ""])
 @pytest.mark.parametrize("path", ["/runs/r/ws", "/invoke/ws"])
-async def test_pages_of_other_origins_do_not_connect(serve: Serve, path: str, origin: str) -> None:
+async def test_other_origins_are_refused(serve: Serve, path: str, origin: str) -> None:
     served = await serve(expose=ORIGINS)
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": origin}
-    async with served.client.get(path, headers=headers) as answer:
-        await error_of(answer, 403, "FORBIDDEN")
+    async with served.client.get(path, headers=headers) as response:
+        await error_of(response, 403, "FORBIDDEN")
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"Upgrade": "websocket"}, {"Upgrade": "websocket", "Connection": "Upgrade"}]
 )
-async def test_what_is_no_handshake_is_refused(serve: Serve, headers: dict[str, str]) -> None:
+async def test_request_that_is_not_a_handshake_is_refused(serve: Serve, headers: dict[str, str]) -> None:
     served = await serve(expose=WEBSOCKET)
-    async with served.client.get("/invoke/ws", headers=headers) as answer:
-        assert "RFC 6455" in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
+    async with served.client.get("/invoke/ws", headers=headers) as response:
+        assert "RFC 6455" in (await error_of(response, 400, "VALIDATION_ERROR"))["error"]
 
 
-async def test_who_is_not_let_in_is_told_before_the_upgrade(serve: Serve, tmp_path: Path) -> None:
+async def test_unauthenticated_caller_is_refused_before_the_upgrade(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
     served = await serve(Waits(), expose=WEBSOCKET, auth={"mode": "api_key"})
     for path in ("/invoke/ws", "/runs/r/ws", "/runs/r/ws?token=1.2"):
@@ -256,23 +256,23 @@ async def test_who_is_not_let_in_is_told_before_the_upgrade(serve: Serve, tmp_pa
         assert refused.value.status == 401
 
 
-async def test_token_for_reading_a_run_reads_it_and_cancels_nothing(serve: Serve, tmp_path: Path) -> None:
+async def test_events_token_reads_a_run_but_cannot_cancel_it(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
     served = await serve(agent := Waits(), expose=WEBSOCKET, auth={"mode": "api_key"})
-    async with served.client.post("/runs?run_id=r", json={}, headers={"X-API-Key": KEY}) as answer:
-        accepted = await answer.json()
+    async with served.client.post("/runs?run_id=r", json={}, headers={"X-API-Key": KEY}) as response:
+        accepted = await response.json()
         assert accepted["events_url"] == "/runs/r/events"
     async with served.client.ws_connect(f"/runs/r/ws?token={accepted['events_token']}") as socket:
-        assert (await said(socket))["type"] == "started"
+        assert (await next_message(socket))["type"] == "started"
         await socket.send_json({"type": "cancel"})
-        assert await closed(socket) == 1008
+        assert await close_code(socket) == 1008
     async with served.client.ws_connect("/runs/r/ws", headers={"X-API-Key": KEY}) as socket:
         await socket.send_json({"type": "cancel"})
-        assert await closed(socket) == 1000
+        assert await close_code(socket) == 1000
     assert agent.stopped
 
 
-async def test_large_event_arrives_whole_among_pings(serve: Serve) -> None:
+async def test_large_event_arrives_complete_among_pings(serve: Serve) -> None:
     text = "ä" * 300_000
 
     async def agent(_payload: Any, context: StreamContext) -> None:
@@ -283,31 +283,31 @@ async def test_large_event_arrives_whole_among_pings(serve: Serve) -> None:
         await socket.send_json({})
         for _ in range(50):
             await socket.ping()
-        assert (await said(socket))["type"] == "started"
-        assert (await said(socket))["content"] == text
-        assert await closed(socket) == 1000
+        assert (await next_message(socket))["type"] == "started"
+        assert (await next_message(socket))["content"] == text
+        assert await close_code(socket) == 1000
 
 
-async def test_what_is_sent_is_never_compressed(serve: Serve) -> None:
+async def test_messages_are_never_compressed(serve: Serve) -> None:
     served = await serve(expose=WEBSOCKET)
     async with served.client.ws_connect("/invoke/ws", compress=15) as socket:
         assert socket.compress == 0
 
 
-async def test_socket_without_runs_to_resume(serve: Serve) -> None:
+async def test_invoke_works_without_async_runs(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET, streaming={"async_runs": False})
     agent.go.set()
     async with served.client.ws_connect("/invoke/ws") as socket:
         await socket.send_json({})
-        assert await closed(socket) == 1000
+        assert await close_code(socket) == 1000
 
 
-async def test_request_is_logged_and_counted_when_it_is_over(serve: Serve) -> None:
+async def test_request_is_counted_when_it_is_over(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     agent.go.set()
     async with served.client.ws_connect("/invoke/ws") as socket:
         await socket.send_json({})
-        await closed(socket)
+        await close_code(socket)
     line = 'dockrion_requests_total{method="GET",route="/invoke/ws",status="101"} 1.0'
     await wait_until(lambda: line in served.service.metrics.exposition().decode())
     assert 'request_seconds_count{method="GET",route="/invoke/ws"' not in (

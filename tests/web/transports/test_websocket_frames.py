@@ -1,4 +1,4 @@
-"""WebSockets as bytes: fragments, floods, what is malformed, and peers that are silent."""
+"""WebSocket frames: fragments, floods, malformed frames, and silent peers."""
 
 import base64
 import struct
@@ -13,7 +13,7 @@ from tests.conftest import Serve
 from tests.support import Served, sequences, wait_until
 from tests.web.helpers import Waits
 from tests.web.test_slow_readers import KEEP_ALL, MAX_BUFFERED, Flood, buffered
-from tests.web.transports.carriers import LINES, WEBSOCKET
+from tests.web.transports.readers import LINES, WEBSOCKET
 from tests.web.wire import Wire, request, shrink_buffers, silent, wire
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
@@ -27,7 +27,7 @@ UPGRADE = {
 
 
 def frame(first: int, data: bytes = b"") -> bytes:
-    """Frame as clients do: masked, here with nothing."""
+    """Return a frame as clients send it: masked, here with zeros."""
     short = first & CLOSE or len(data) <= 125
     size = struct.pack("!B", 0x80 | len(data)) if short else struct.pack("!BH", 0x80 | 126, len(data))
     return bytes((first,)) + size + b"\0\0\0\0" + data
@@ -69,7 +69,7 @@ async def upgraded(served: Served, path: str = "/invoke/ws") -> AsyncIterator[Fr
         yield Frames(connection)
 
 
-async def test_payload_may_come_in_fragments_with_pings_between_them(serve: Serve) -> None:
+async def test_payload_may_arrive_in_fragments_with_pings_between_them(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     agent.go.set()
     async with upgraded(served) as frames:
@@ -85,7 +85,10 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "half a character": (frame(LAST | TEXT, b'"\xc3'), 1007),
     "too big": (frame(LAST | TEXT, b"x" * 1025), 1009),
     "too big in fragments": (frame(TEXT, b"x" * 1000) + frame(LAST, b"x" * 1000), 1009),
-    "too big by its own word": (bytes((LAST | TEXT, 0x80 | 127)) + b"\x7f" + b"\xff" * 7 + b"\0" * 4, 1009),
+    "too big by its length": (
+        bytes((LAST | TEXT, 0x80 | 127)) + b"\x7f" + b"\xff" * 7 + b"\0" * 4,
+        1009,
+    ),
     "binary": (frame(LAST | BINARY, b"{}"), 1003),
     "a reserved bit": (frame(LAST | 0x40 | TEXT, b"{}"), 1002),
     "an unknown opcode": (frame(LAST | 0x3, b""), 1002),
@@ -99,7 +102,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("path", ["/invoke/ws", "/runs/r/ws"])
-async def test_what_is_malformed_closes_with_its_code(serve: Serve, path: str, name: str) -> None:
+async def test_malformed_frame_closes_with_its_code(serve: Serve, path: str, name: str) -> None:
     data, code = MALFORMED[name]
     served = await serve(agent := Waits(), expose=WEBSOCKET, limits={"max_body_bytes": 1024})
     await served.start(run_id="r")
@@ -112,7 +115,7 @@ async def test_what_is_malformed_closes_with_its_code(serve: Serve, path: str, n
     assert (await served.finished("r"))["status"] == "completed"
 
 
-async def test_payload_of_exactly_the_limit_is_taken(serve: Serve) -> None:
+async def test_payload_of_exactly_the_limit_is_accepted(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET, limits={"max_body_bytes": 1024})
     agent.go.set()
     async with upgraded(served) as frames:
@@ -130,7 +133,7 @@ async def test_closing_handshake_is_answered(serve: Serve) -> None:
     agent.go.set()
 
 
-async def test_flood_of_pings_that_is_read_is_answered_and_hurts_no_stream(serve: Serve) -> None:
+async def test_flood_of_pings_is_answered_while_it_is_read(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     await served.start(run_id="r")
     async with upgraded(served, "/runs/r/ws") as frames:
@@ -142,7 +145,7 @@ async def test_flood_of_pings_that_is_read_is_answered_and_hurts_no_stream(serve
         assert await frames.close_code() == 1000
 
 
-async def test_flood_of_pings_that_is_not_read_costs_bounded_memory_and_is_closed(serve: Serve) -> None:
+async def test_flood_of_pings_whose_pongs_are_not_read_is_closed(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     shrink_buffers(served)
     served.service.write_seconds = 0.3
@@ -159,7 +162,7 @@ async def test_flood_of_pings_that_is_not_read_costs_bounded_memory_and_is_close
     agent.go.set()
 
 
-async def test_peer_that_answers_pings_stays_and_one_that_does_not_is_closed(serve: Serve) -> None:
+async def test_peer_that_stops_answering_pings_is_closed(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET, streaming={"events": {"heartbeat_interval": 1}})
     await served.start(run_id="r")
     async with upgraded(served, "/runs/r/ws") as frames:
@@ -179,7 +182,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("transport", ["websocket", "ndjson"])
-async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, transport: str) -> None:
+async def test_stalled_reader_is_closed_without_an_end(serve: Serve, transport: str) -> None:
     served = await serve(agent := Flood(), expose=WEBSOCKET, streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
     shrink_buffers(served)
@@ -199,9 +202,7 @@ async def test_reader_who_does_not_read_is_closed_without_an_end(serve: Serve, t
 
 
 @pytest.mark.parametrize("transport", SLOW)
-async def test_time_that_is_over_within_an_event_is_not_told_in_the_middle_of_it(
-    serve: Serve, transport: str
-) -> None:
+async def test_timeout_within_an_event_sends_no_frame_into_it(serve: Serve, transport: str) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         await context.emit_token("x" * 8_000_000)
 
@@ -219,7 +220,7 @@ async def test_time_that_is_over_within_an_event_is_not_told_in_the_middle_of_it
     assert b'"type":"complete"' not in raw
 
 
-async def test_frames_of_one_who_left_reach_nobody(serve: Serve) -> None:
+async def test_frames_after_a_disconnect_go_nowhere(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     streams: Any = served.service.streams
     async with upgraded(served) as frames:
