@@ -284,3 +284,11 @@ def test_figures_of_the_readme() -> None:
     speed = read(page("load")).partition("## Speed")[2]
     assert figures
     assert {figure for figure in figures if figure not in speed} == set()
+
+
+def test_messages_in_headings_of_troubleshooting_are_those_of_the_code() -> None:
+    headings = re.findall(r"^### .*?`([a-z ]+) …`", read(page("troubleshooting")), re.MULTILINE)
+    source = "".join(path.read_text() for path in (ROOT / "dockrion").rglob("*.py"))
+    assert headings
+    for message in headings:
+        assert f"{message} " in source, message
