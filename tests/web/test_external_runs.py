@@ -24,7 +24,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Impatient:
     """Return what sets how long runs wait for their producers, less than a Dockfile can."""
 
     def give_up_after(seconds: float) -> None:
-        monkeypatch.setattr("dockrion.web.runs.ExternalAgent", lambda _seconds: ExternalAgent(seconds))
+        monkeypatch.setattr("dockrion.web.ingest.ExternalAgent", lambda _seconds: ExternalAgent(seconds))
 
     return give_up_after
 
