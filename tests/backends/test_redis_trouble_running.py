@@ -152,6 +152,20 @@ async def test_each_outage_is_logged_once(server: RedisServer, on_redis: OnRedis
     assert logged.redis_errors().count("UNREACHABLE") == 2
 
 
+async def test_background_work_pauses_between_failed_rounds(
+    server: RedisServer, on_redis: OnRedis, failures: list[None]
+) -> None:
+    served = await on_redis()
+    await wait_ready(served)
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    await wait_until(lambda: failures)
+    before = len(failures)
+    await asyncio.sleep(1.2)
+    assert 1 <= len(failures) - before <= 3
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    await wait_ready(served)
+
+
 @pytest.mark.parametrize(("busy", "noticed"), [(True, True), (False, False)])
 async def test_runs_that_an_empty_server_has_lost_end(
     server: RedisServer, on_redis: OnRedis, logged: Logged, busy: bool, noticed: bool

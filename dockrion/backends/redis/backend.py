@@ -213,7 +213,6 @@ class RedisBackend:
                 await self._work_once()
             except Exception as error:  # heartbeats must go on in any case
                 health.round_failed(error)
-            if health.state is Health.UNREACHABLE:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             with suppress(TimeoutError):
