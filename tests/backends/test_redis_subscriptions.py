@@ -8,11 +8,13 @@ from unittest.mock import patch
 import pytest
 
 from dockrion.backends.redis import RedisBackend
-from dockrion.backends.redis.store import Store
+from dockrion.backends.redis.client import RedisClient
+from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.subscriptions import _TRANSITIONS, Outcome, Registration
 from dockrion.errors import ServiceUnavailable, TooManySubscribers
 from tests.backends.conformance import begin
 from tests.backends.service import Service, reply_lost
+from tests.support import wait_until
 
 
 def registration(backend: RedisBackend, run_id: str) -> Registration:
@@ -24,19 +26,24 @@ async def test_concurrent_readers_are_registered_with_few_commands(service: Serv
     (backend,) = await service.replicas(1)
     writer = await begin(backend)
     sent: list[Any] = []
-    query = Store.query
+    send = RedisClient.send
+    leave = asyncio.Event()
 
-    async def counted(self: Store, *arguments: Any) -> Any:
-        sent.append(arguments)
-        return await query(self, *arguments)
+    async def counted(client: RedisClient, *commands: Command) -> list[Any]:
+        sent.extend(commands)
+        return await send(client, *commands)
 
-    with patch.object(Store, "query", counted):
-        async with AsyncExitStack() as stack:
-            watches = (backend.watch(writer.run_id, limit=100) for _ in range(50))
-            await asyncio.gather(*map(stack.enter_async_context, watches))
-            assert sum(service.readers(writer.run_id).values()) == 50
+    async def read() -> None:
+        async with backend.watch(writer.run_id, limit=100):
+            await leave.wait()
+
+    with patch.object(RedisClient, "send", counted):
+        readers = [asyncio.create_task(read()) for _ in range(50)]
+        await wait_until(lambda: sum(service.readers(writer.run_id).values()) == 50)
+        leave.set()
+        await asyncio.gather(*readers)
     assert len(sent) <= 5
-    assert not sum(service.readers(writer.run_id).values())
+    assert service.readers(writer.run_id) == {}
 
 
 @pytest.mark.usefixtures("single_beat")

@@ -28,7 +28,7 @@ from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis.keys import WATCH, Command
 from dockrion.backends.redis.store import Store
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import BackendError, RunNotFound, ServiceUnavailable, TooManySubscribers
+from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
 
 T = TypeVar("T")
 _NO_LIMIT = -1
@@ -199,7 +199,7 @@ class Subscriptions:
         numbers = [subscription.readers for _, subscription in chunk]
         outcomes = [Outcome.LOST] * len(chunk)
         try:
-            commands = (self._command(run_id, n) for (run_id, _), n in zip(chunk, numbers, strict=True))
+            commands = (self._command(run_id, n, None) for (run_id, _), n in zip(chunk, numbers, strict=True))
             replies = await self._store.client.send_background_each(*commands)
             outcomes = [_outcome(reply, n) for reply, n in zip(replies, numbers, strict=True)]
         finally:
@@ -234,17 +234,10 @@ class Subscriptions:
         Raises:
             RunNotFound: No such run.
         """
-        readers, outcome = len(subscription.counted) + len(new), Outcome.LOST
-        try:
-            reply = await self._store.query(run_id, self._command(run_id, readers, limit))
-            if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
-                reply = await self._store.query(run_id, self._command(run_id, readers, limit, *dead))
-            outcome = _outcome(reply, readers)
-        finally:
-            subscription.settle(readers, outcome)
-        if reply[0] == b"missing":
+        reply = await self._send(run_id, subscription, len(subscription.counted) + len(new), limit)
+        if reply == b"missing":
             raise RunNotFound(run_id)
-        if outcome is Outcome.REFUSED:
+        if reply != b"ok":
             return False
         subscription.joining -= new
         subscription.counted |= new & subscription.watches  # some may have left meanwhile
@@ -254,19 +247,28 @@ class Subscriptions:
         """Send the number of readers after some have left, if it has changed."""
         async with subscription.updating:
             if subscription.dirty:
-                readers, outcome = subscription.readers, Outcome.LOST
-                with suppress(ServiceUnavailable, BackendError):  # `renew` sends it later
-                    (reply,) = await self._store.client.send(self._command(run_id, readers))
-                    outcome = _outcome(reply, readers)
-                subscription.settle(readers, outcome)
+                with suppress(ServiceUnavailable, RunNotFound):  # `renew` sends it later
+                    await self._send(run_id, subscription, subscription.readers, None)
             if subscription.registration is not Registration.UNCERTAIN:
                 self._forget_unwatched(run_id, subscription)
+
+    async def _send(self, run_id: str, subscription: _Subscription, readers: int, limit: int | None) -> bytes:
+        """Set the field, not counting the readers of dead replicas, and return the script's verdict."""
+        outcome = Outcome.LOST
+        try:
+            reply = await self._store.query(run_id, self._command(run_id, readers, limit))
+            if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
+                reply = await self._store.query(run_id, self._command(run_id, readers, limit, *dead))
+            outcome = _outcome(reply, readers)
+        finally:
+            subscription.settle(readers, outcome)
+        return bytes(reply[0])
 
     def _forget_unwatched(self, run_id: str, subscription: _Subscription) -> None:
         if not subscription.watches and self._subscriptions.get(run_id) is subscription:
             del self._subscriptions[run_id]
 
-    def _command(self, run_id: str, readers: int, limit: int | None = None, *dead: bytes) -> Command:
+    def _command(self, run_id: str, readers: int, limit: int | None, *dead: bytes) -> Command:
         keys = self._store.keys.run(run_id), self._store.keys.watchers(run_id)
         most = _NO_LIMIT if limit is None else limit
         return WATCH(keys, self._replica, readers, most, self._store.live_ttl, *dead)
