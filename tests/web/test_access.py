@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support import Served
-from tests.web.doors import DOORS, MAY, Door, Headers, api_keys
+from tests.web.credentials import DOORS, MAY, Door, Headers, api_keys
 from tests.web.helpers import error_of
 
 OPEN, KNOWN = "open to everybody", "open to whoever is known"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Serve
 from tests.support import Served
-from tests.web.doors import api_keys, bearer, key_of, public_key, token_of
+from tests.web.credentials import api_keys, bearer, key_of, public_key, token_of
 from tests.web.helpers import error_of
 from tests.web.wire import wire
 

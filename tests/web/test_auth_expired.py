@@ -15,7 +15,7 @@ from tests.auth.clock import Clock
 from tests.auth.issuers import issuer
 from tests.conftest import Serve
 from tests.support import Reader, Served, data, wait_until
-from tests.web.doors import DOORS, Door, Headers, api_keys, bearer, public_key
+from tests.web.credentials import DOORS, Door, Headers, api_keys, bearer, public_key
 from tests.web.helpers import Waits
 from tests.web.test_events_tokens import LIFETIME, begun, renewed
 

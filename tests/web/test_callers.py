@@ -21,7 +21,7 @@ from tests.agents.graphs import State
 from tests.auth.issuers import issue_token, issuer
 from tests.conftest import Serve
 from tests.support import Reader, Served, data
-from tests.web.doors import Headers, api_keys, bearer, public_key
+from tests.web.credentials import Headers, api_keys, bearer, public_key
 from tests.web.test_ownership import key
 from tests.web.test_sidecar import process
 

@@ -12,7 +12,7 @@ from tests.auth.clock import Clock
 from tests.conftest import Serve
 from tests.servers import Server
 from tests.support import Reader, Served
-from tests.web.doors import Headers, api_keys
+from tests.web.credentials import Headers, api_keys
 from tests.web.helpers import Waits, error_of
 from tests.web.test_access import endpoints
 from tests.web.test_ownership import key, replicas

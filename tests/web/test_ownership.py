@@ -10,7 +10,7 @@ from tests.auth.issuers import issue_token
 from tests.conftest import Serve
 from tests.servers import KINDS
 from tests.support import Served
-from tests.web.doors import Headers, api_keys, bearer, public_key
+from tests.web.credentials import Headers, api_keys, bearer, public_key
 from tests.web.helpers import Waits, error_of
 
 pytestmark = pytest.mark.usefixtures("every_backend")

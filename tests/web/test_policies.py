@@ -14,7 +14,7 @@ from tests.agents.kinds import EVERY_KIND, SPELL
 from tests.conftest import Serve
 from tests.support import Served, data
 from tests.web.helpers import Waits, error_of
-from tests.web.policed import (
+from tests.web.policy_agents import (
     CHECKPOINTS,
     OUTPUT,
     PATTERN,

@@ -11,7 +11,7 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import TIMEOUT_SECONDS, Served, data
 from tests.web.helpers import error_of
-from tests.web.policed import SECRET, kept, logged, own, safety, text
+from tests.web.policy_agents import SECRET, kept, logged, own, safety, text
 
 HALT = safety(halt_on_violation=True, max_output_chars=40)
 Emit = Callable[[StreamContext], None]

@@ -9,7 +9,7 @@ import pytest
 from dockrion.policies.patterns import MASK
 from tests.conftest import Serve
 from tests.support import wait_until
-from tests.web.policed import SECRET, safety
+from tests.web.policy_agents import SECRET, safety
 
 
 def masking() -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from dockrion.policies.patterns import MASK
 from tests.conftest import Serve
-from tests.web.policed import SECRET, kept, own, safety, text
+from tests.web.policy_agents import SECRET, kept, own, safety, text
 
 
 @pytest.mark.usefixtures("every_backend")

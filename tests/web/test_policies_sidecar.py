@@ -10,7 +10,7 @@ from aiohttp import web
 from dockrion.policies.patterns import MASK
 from tests.conftest import Serve
 from tests.support import data
-from tests.web.policed import SECRET, kept, own, safety, text
+from tests.web.policy_agents import SECRET, kept, own, safety, text
 from tests.web.test_sidecar import process, sidecar
 
 PIECES = ("a sec", "ret", "-12", "34 b", " secret-12")

@@ -10,7 +10,7 @@ import pytest
 from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import wait_until
-from tests.web.doors import api_keys
+from tests.web.credentials import api_keys
 from tests.web.helpers import Waits
 from tests.web.wire import wire
 

@@ -11,7 +11,7 @@ import pytest
 from tests.auth.issuers import issue_token
 from tests.conftest import Serve
 from tests.support import Served
-from tests.web.doors import Door, Headers, api_keys, bearer, public_key
+from tests.web.credentials import Door, Headers, api_keys, bearer, public_key
 from tests.web.helpers import error_of
 from tests.web.test_ownership import key, replicas
 
