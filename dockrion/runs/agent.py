@@ -1,4 +1,4 @@
-"""What the service knows of an agent."""
+"""The interface between the engine and agents."""
 
 from typing import Any, Protocol
 
@@ -9,15 +9,15 @@ from dockrion.runs.context import RunSession
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What a caller wants of an agent.
+    """The input of one run or invocation.
 
     Attributes:
         payload: The request's body.
-        config: What the caller sets for this run alone, checked: `_config` of the body.
-        resume: What the caller says to an interrupted agent, instead of a payload.
+        config: The caller's configuration for this run, validated: `_config` of the body.
+        resume: The caller's reply to an interrupted agent, in place of a payload.
         traceparent: The caller's position in a trace (W3C Trace Context), or None.
-        events_url: Where the run's events are read and may be posted, None where none are kept.
-        caller: Who wants it, None where callers do not say who they are.
+        events_url: Where the run's events are read and pushed, None if they are not stored.
+        caller: The authenticated caller, None without authentication.
     """
 
     payload: Any
@@ -29,42 +29,42 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Agent(Protocol):
-    """Does the work of runs."""
+    """Works on calls."""
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         """Work on a call until there is an output.
 
-        When the task that awaits this is cancelled, the work is to stop, and this returns
-        or raises only when it did.
+        When the task that awaits this is cancelled, stop the work, and return or raise only
+        when it has stopped.
 
         Args:
-            call: What is wanted.
-            session: The run: where events go.
-            streaming: Whether anybody can see events.
+            call: The input.
+            session: The run, which is also the current one: takes the events.
+            streaming: Whether anyone can read events.
 
         Returns:
-            The output, any value; or an `Outcome`, where the agent knows more of its end.
+            The output, any value; or an `Outcome`, if the agent knows more about its end.
 
         Raises:
             BaseException: Whatever the agent raises.
         """
 
     async def check(self) -> None:
-        """Return if the agent can take work.
+        """Return if the agent can accept work.
 
         Raises:
             ServiceUnavailable: It cannot; the message says why.
         """
 
     async def aclose(self) -> None:
-        """Release everything."""
+        """Release all resources."""
 
 
 class InProcess:
-    """What holds for every agent whose code runs in this process."""
+    """The methods that all agents whose code runs in this process share."""
 
     async def check(self) -> None:
-        """Return: once it is loaded, it can take work."""
+        """Return: an agent that is loaded can accept work."""
 
     async def aclose(self) -> None:
-        """Return: it ends with the process."""
+        """Return: the agent ends with the process."""

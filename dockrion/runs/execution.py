@@ -169,4 +169,4 @@ class Execution:
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)
         self._advance(Signal.AGENT_ENDED)  # before anyone is woken by it, this task is done
-        return outcome.cleaned(result, self._redactor)
+        return outcome.redacted(result, self._redactor)

@@ -1,4 +1,9 @@
-"""Events that other processes push into runs, wherever those run."""
+"""Events that other processes push into runs, whichever replica owns those.
+
+A batch is accepted as a whole or not at all. The replica that receives it validates it, so that a
+malformed batch is refused without a message to the run's owner; the owner validates it again,
+which is how it gets the fields to publish.
+"""
 
 import asyncio
 import logging
@@ -10,6 +15,7 @@ import msgspec
 from dockrion.backends import Backend
 from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.run_log import Run
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import Conflict, DockrionError, InvalidRequest, ServiceUnavailable
 from dockrion.logs import log
 from dockrion.redaction import Redactor
@@ -21,16 +27,16 @@ from dockrion.runs.outcome import Outcome, Stop
 _logger = logging.getLogger(__name__)
 MAX_BATCH = 1000
 _ROOM_SECONDS = 5.0
-_ENVELOPE_BYTES = 512  # an event's id, run, number and time, which it gets when it is taken
+_ENVELOPE_BYTES = 512  # reserved for the common fields, which an event gets when it is published
 _MAX_PROBLEMS = 20
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Events that are taken together, or not at all.
+    """Events that are accepted together, or not at all.
 
     Attributes:
         events: As their producer sent them.
-        producer_seq: The batch's number in the run, from 1, if its producer counts.
+        producer_seq: The batch's number in the run, from 1, if its producer numbers batches.
     """
 
     events: list[Any]
@@ -38,45 +44,48 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, tag=True):
-    """What became of a batch.
+    """The result of a push.
 
     Attributes:
-        accepted: How many events were taken; those that the filter drops count as well.
-        duplicate: Whether the batch had been taken before.
+        accepted: How many events were accepted, those that the filter drops included.
+        duplicate: Whether the batch had been accepted before.
     """
 
     accepted: int
     duplicate: bool = False
 
 
-class _Refused(msgspec.Struct, frozen=True, tag=True):
-    """Why the run's owner did not take a batch, on its way to the replica that was asked."""
+class _Refusal(msgspec.Struct, frozen=True, tag=True):
+    """Why the owner did not accept a batch, as its reply."""
 
     kind: str
     message: str
     details: Any = None
 
 
-class _Checked(msgspec.Struct, frozen=True):
-    events: list[tuple[str, dict[str, Any]]]
+class _Events(msgspec.Struct, frozen=True):
+    """A validated batch: events to publish as (type, fields), and the outcome of a terminal one."""
+
+    publishable: list[tuple[str, dict[str, Any]]]
     end: Outcome | None
 
 
 _REFUSALS: dict[str, type[DockrionError]] = {
     kind.__name__: kind for kind in (InvalidRequest, Conflict, ServiceUnavailable)
 }
-_reply_decoder = msgspec.json.Decoder(Receipt | _Refused)
+_UNREACHABLE = _Refusal("ServiceUnavailable", "the run cannot be reached at present; try again later")
+_reply_decoder = msgspec.json.Decoder(Receipt | _Refusal)
 _batch_decoder = msgspec.json.Decoder(Batch)
 
 
 class Ingest:
-    """Takes batches for runs of this process, and passes on those for others.
+    """Accepts batches for runs of this process, and forwards those for others.
 
     Args:
         find: Returns the run of this process that has an id, or None.
-        backend: Where runs are kept.
-        redactor: Cleans what producers say of failures.
-        max_event_bytes: How large an event may be.
+        backend: Stores the runs, and reaches their owners.
+        redactor: Masks secrets in the outcomes that producers push.
+        max_event_bytes: The size limit of an event.
     """
 
     def __init__(
@@ -91,11 +100,11 @@ class Ingest:
         self._backend = backend
         self._redactor = redactor
         self._max_event_bytes = max_event_bytes
-        self._answering: set[asyncio.Task[None]] = set()
+        self._replies = BackgroundTasks()
         self._listener = asyncio.create_task(self._listen())
 
     async def push(self, run_id: str, batch: Batch) -> Receipt:
-        """Take a batch of events for a run, all of it or nothing.
+        """Push a batch of events into a run, all of it or nothing.
 
         Args:
             run_id: The run, on whichever replica.
@@ -103,133 +112,123 @@ class Ingest:
 
         Raises:
             RunNotFound: No such run.
-            InvalidRequest: An event is wrong, with each one's reason, or the run is over.
+            InvalidRequest: Some events are malformed, which `details` lists, or the run is over.
             Conflict: An earlier batch of this producer is missing.
-            ServiceUnavailable: It cannot be taken now.
+            ServiceUnavailable: The batch cannot be accepted now.
         """
-        checked = _check(batch.events, self._max_event_bytes)
-        if (in_flight := self._find(run_id)) is not None:
-            return await self._take(in_flight, batch, checked)
-        run = await self._backend.get(run_id)
-        if run.finished:
-            return _receipt_of_finished(batch, run)
-        answer = await self._backend.request_owner(run_id, msgspec.json.encode(batch))
-        reply: Receipt | _Refused = _reply_decoder.decode(answer)
-        if isinstance(reply, _Refused):
+        validated = _validate(batch.events, self._max_event_bytes)
+        if (run := self._find(run_id)) is not None:
+            return await self._accept(run, batch, validated)
+        record = await self._backend.get(run_id)
+        if record.finished:
+            return _receipt_of_finished(batch, record)
+        body = await self._backend.request_owner(run_id, msgspec.json.encode(batch))
+        reply: Receipt | _Refusal = _reply_decoder.decode(body)
+        if isinstance(reply, _Refusal):
             raise _REFUSALS[reply.kind](reply.message, details=reply.details)
         return reply
 
     async def aclose(self) -> None:
-        """Take nothing more."""
-        tasks = (self._listener, *self._answering)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        """Accept nothing more."""
+        self._listener.cancel()
+        await asyncio.wait((self._listener,), timeout=STOP_SECONDS)
+        await self._replies.cancel(STOP_SECONDS)
 
-    async def _take(self, in_flight: InFlightRun, batch: Batch, checked: _Checked) -> Receipt:
-        session = in_flight.session
+    async def _accept(self, run: InFlightRun, batch: Batch, validated: _Events) -> Receipt:
+        session = run.session
         if session is None:
-            raise ServiceUnavailable("the run waits for its slot; try again later")
+            raise ServiceUnavailable("the run waits for a free slot; try again later")
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
                 await session.wait_for_room()
         except TimeoutError:
             raise ServiceUnavailable("events cannot be stored at present; try again later") from None
-        # From here on nothing waits, so that of two equal batches one is the first.
-        if _is_duplicate(batch, in_flight.producer_seq):
+        # Nothing below awaits, so that of two equal batches exactly one is the first.
+        if _is_duplicate(batch, run.producer_seq):
             return Receipt(0, duplicate=True)
-        if in_flight.decided or session.closed:
-            raise _over(in_flight.run_id)
-        _refuse_missing(batch, in_flight.producer_seq)
-        end = checked.end and outcome.cleaned(checked.end, self._redactor)
-        session.push(checked.events)
-        in_flight.producer_seq = batch.producer_seq or in_flight.producer_seq
+        if run.decided or session.closed:
+            raise _finished(run.run_id)
+        _refuse_gap(batch, run.producer_seq)
+        end = validated.end and outcome.redacted(validated.end, self._redactor)
+        session.push(validated.publishable)
+        run.producer_seq = batch.producer_seq or run.producer_seq
         if end is not None:
             session.ended_elsewhere = True
-            in_flight.stop_for(Stop("ended", outcome=end))
+            run.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 
-    async def _push_here(self, run_id: str, batch: Batch) -> Receipt | _Refused:
-        """Take a batch for a run of this process, also when that has ended on the batch's way here."""
-        if (in_flight := self._find(run_id)) is not None:
-            return await self._take(in_flight, batch, _check(batch.events, self._max_event_bytes))
-        run = await self._backend.get(run_id)
-        return _receipt_of_finished(batch, run) if run.finished else _gone()
-
     async def _listen(self) -> None:
-        async for question in self._backend.owner_requests():
-            task = asyncio.create_task(self._answer(question))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+        async for request in self._backend.owner_requests():
+            self._replies.start(self._reply(request))
 
-    async def _answer(self, question: OwnerRequest) -> None:
-        reply: Receipt | _Refused
+    async def _reply(self, request: OwnerRequest) -> None:
+        reply: Receipt | _Refusal
         try:
-            batch = _batch_decoder.decode(question.body)
-            reply = await self._push_here(question.run_id, batch)
+            reply = await self._handle(request.run_id, _batch_decoder.decode(request.body))
         except tuple(_REFUSALS.values()) as error:
-            reply = _Refused(type(error).__name__, error.message, error.details)
+            reply = _Refusal(type(error).__name__, error.message, error.details)
         except Exception as error:
-            log(_logger, logging.ERROR, "pushed events not taken", run_id=question.run_id, error=error)
-            reply = _gone()
+            log(_logger, logging.ERROR, "pushed events not taken", run_id=request.run_id, error=error)
+            reply = _UNREACHABLE
         try:
-            await question.reply(msgspec.json.encode(reply))
+            await request.reply(msgspec.json.encode(reply))
         except ServiceUnavailable as error:
-            log(_logger, logging.WARNING, "pushed events not answered", run_id=question.run_id, error=error)
+            log(_logger, logging.WARNING, "pushed events not answered", run_id=request.run_id, error=error)
+
+    async def _handle(self, run_id: str, batch: Batch) -> Receipt | _Refusal:
+        """Accept a batch from another replica; the run may have ended since it was sent."""
+        if (run := self._find(run_id)) is not None:
+            return await self._accept(run, batch, _validate(batch.events, self._max_event_bytes))
+        record = await self._backend.get(run_id)
+        return _receipt_of_finished(batch, record) if record.finished else _UNREACHABLE
 
 
-def _check(values: Sequence[Any], most: int) -> _Checked:
-    """Return the events of a batch, ready to be published.
+def _validate(values: Sequence[Any], max_event_bytes: int) -> _Events:
+    """Validate the events of a batch.
 
     Raises:
-        InvalidRequest: Some of them are wrong.
+        InvalidRequest: Some of them are malformed, or the batch has too many or none.
     """
     if not 1 <= len(values) <= MAX_BATCH:
         raise InvalidRequest(f"send from 1 to {MAX_BATCH} events at once, not {len(values)}")
-    checked: list[tuple[str, dict[str, Any]]] = []
+    publishable: list[tuple[str, dict[str, Any]]] = []
     end: Outcome | None = None
     problems: list[dict[str, Any]] = []
-    for number, value in enumerate(values):
+    limit = max_event_bytes - _ENVELOPE_BYTES
+    for index, value in enumerate(values):
         try:
             if end is not None:
-                raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  said as the others are
-            if (size := len(msgspec.json.encode(value))) > most - _ENVELOPE_BYTES:
-                raise ValueError(f"the event has {size} bytes; {most - _ENVELOPE_BYTES} is the most")  # noqa: TRY301  as above
+                raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  reported as the others are
+            if (size := len(msgspec.json.encode(value))) > limit:
+                raise ValueError(f"the event has {size} bytes; {limit} is the most")  # noqa: TRY301  as above
             event = external_events.parse(value)
             if event.outcome is not None:
                 end = event.outcome
             else:
-                checked.append((event.type, event.fields()))
+                publishable.append((event.type, event.fields()))
         except ValueError as error:
-            problems.append({"event": number, "error": str(error)})
+            problems.append({"event": index, "error": str(error)})
     if problems:
-        raise InvalidRequest(
-            f"{len(problems)} of {len(values)} events are wrong, none was taken",
-            details=problems[:_MAX_PROBLEMS],
-        )
-    return _Checked(checked, end)
+        message = f"{len(problems)} of {len(values)} events are wrong, none was taken"
+        raise InvalidRequest(message, details=problems[:_MAX_PROBLEMS])
+    return _Events(publishable, end)
 
 
-def _is_duplicate(batch: Batch, taken: int) -> bool:
-    return batch.producer_seq is not None and batch.producer_seq <= taken
+def _is_duplicate(batch: Batch, accepted: int) -> bool:
+    return batch.producer_seq is not None and batch.producer_seq <= accepted
 
 
-def _refuse_missing(batch: Batch, taken: int) -> None:
-    if batch.producer_seq is not None and batch.producer_seq > taken + 1:
-        raise Conflict(
-            f"batch {batch.producer_seq} came before batch {taken + 1}", details={"expected": taken + 1}
-        )
+def _refuse_gap(batch: Batch, accepted: int) -> None:
+    if batch.producer_seq is not None and batch.producer_seq > accepted + 1:
+        message = f"batch {batch.producer_seq} came before batch {accepted + 1}"
+        raise Conflict(message, details={"expected": accepted + 1})
 
 
-def _receipt_of_finished(batch: Batch, run: Run) -> Receipt:
-    if _is_duplicate(batch, run.metadata.get(InFlightRun.PRODUCER_SEQ, 0)):
+def _receipt_of_finished(batch: Batch, record: Run) -> Receipt:
+    if _is_duplicate(batch, record.metadata.get(InFlightRun.PRODUCER_SEQ, 0)):
         return Receipt(0, duplicate=True)
-    raise _over(run.run_id)
+    raise _finished(record.run_id)
 
 
-def _over(run_id: str) -> InvalidRequest:
+def _finished(run_id: str) -> InvalidRequest:
     return InvalidRequest(f"run {run_id!r} is finished; nothing can follow")
-
-
-def _gone() -> _Refused:
-    return _Refused("ServiceUnavailable", "the run cannot be reached at present; try again later")

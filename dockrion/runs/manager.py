@@ -143,7 +143,7 @@ class RunManager:
         if isinstance(result, Completed):
             return result, seconds
         self._recorder.log_end(run_id, result, seconds, text_filter)
-        raise outcome.as_exception(result)
+        raise outcome.to_exception(result)
 
     async def cancel(self, run_id: str, reason: str | None) -> None:
         """Cancel a run, here or on another replica, and wait until it is over.

@@ -1,6 +1,6 @@
-"""How an agent's work ended: data, decided in one place."""
+"""The outcome of an agent's work, as data: made in one place, published once."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -20,17 +20,20 @@ from dockrion.errors import (
 from dockrion.redaction import Redactor
 from dockrion.runs.tool_policy import ToolDenied
 
-_MAX_MESSAGE = 4000
-_MAX_CLEANED = 64 * 1024  # cleaning megabytes would hold the event loop
+if TYPE_CHECKING:  # a service without an output policy does not load it
+    from dockrion.policies.output_redaction import RunTextFilter
+
+_MAX_MESSAGE = 4000  # characters
+_MAX_REDACTED = 64 * 1024  # characters; redacting megabytes would hold the event loop
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Why an agent is stopped before it is done.
+    """Why an agent is stopped.
 
     Attributes:
-        kind: Who wanted it.
-        reason: What a caller who cancelled gave as reason, or which policy was broken.
-        outcome: How the work has ended elsewhere.
+        kind: What stops it; `ended` is a terminal event that another process pushed.
+        reason: The reason of a cancel, or the policy that was violated.
+        outcome: The outcome that was pushed.
     """
 
     kind: Literal["cancelled", "timeout", "shutdown", "lost", "limit", "violation", "ended"]
@@ -43,7 +46,7 @@ class Completed(msgspec.Struct, frozen=True):
 
     Attributes:
         output: Its output as JSON.
-        metadata: What goes with it.
+        metadata: Additional metadata of the run.
     """
 
     output: bytes
@@ -55,11 +58,11 @@ class Failed(msgspec.Struct, frozen=True):
     """The agent raised, or was stopped by the service.
 
     Attributes:
-        error: A message fit for the caller.
-        code: One of the codes of `error` events.
-        details: More, or None.
-        raised: What the agent raised, for the log.
-        metadata: What goes with it in the run's record.
+        error: A message fit for callers.
+        code: The error code.
+        details: A JSON value with further information, or None.
+        raised: The agent's exception, for the log.
+        metadata: Additional metadata of the run's record.
     """
 
     error: str
@@ -71,11 +74,11 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Somebody cancelled the run.
+    """The run was cancelled.
 
     Attributes:
-        reason: As they gave it, or None.
-        metadata: What goes with it in the run's record.
+        reason: The caller's reason, or None.
+        metadata: Additional metadata of the run's record.
     """
 
     reason: str | None
@@ -90,9 +93,9 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
     AgentTimedOut.code: AgentTimedOut,
     AgentDisconnected.code: AgentDisconnected,
     AgentProtocolError.code: AgentProtocolError,
+    AgentPolicyViolation.code: AgentPolicyViolation,
     DockrionError.code: DockrionError,
     InvalidOutput.code: InvalidOutput,
-    AgentPolicyViolation.code: AgentPolicyViolation,
     SHUTDOWN: ServiceUnavailable,
 }
 
@@ -101,8 +104,8 @@ def of_output(output: Any, metadata: dict[str, Any] | None = None) -> Outcome:
     """Return the outcome of an agent that returned.
 
     Args:
-        output: What it returned.
-        metadata: What goes with it.
+        output: Its output, any value.
+        metadata: Additional metadata of the run.
     """
     try:
         return Completed(json_encoding.encode(output, "output"), metadata or {})
@@ -113,74 +116,18 @@ def of_output(output: Any, metadata: dict[str, Any] | None = None) -> Outcome:
 def of_exception(error: BaseException) -> Failed:
     """Return the outcome of an agent that raised."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
-        error = error.__cause__  # what Python makes of it on its way through a coroutine
+        error = error.__cause__  # a coroutine turns the one into the other (PEP 479)
     while isinstance(error, BaseExceptionGroup) and (len(error.exceptions) == 1 or _only_denials(error)):
-        error = error.exceptions[0]  # a TaskGroup's own message says nothing
+        error = error.exceptions[0]  # the message of a TaskGroup names no cause
     kind = type(error).__name__
-    said = json_encoding.safe_str(error)
+    message = json_encoding.safe_str(error)
     code = AgentPolicyViolation.code if isinstance(error, ToolDenied) else AgentFailed.code
-    return Failed(f"{kind}: {said}" if said else kind, code, {"type": kind}, error)
+    return Failed(f"{kind}: {message}" if message else kind, code, {"type": kind}, error)
 
 
 def _only_denials(group: BaseExceptionGroup[BaseException]) -> bool:
     _, others = group.split(ToolDenied)
     return others is None
-
-
-def with_denied(result: Outcome, tools: list[str]) -> Outcome:
-    """Say in an outcome which tools the agent called and may not.
-
-    Args:
-        result: The outcome.
-        tools: Their names; of none there is nothing to say.
-    """
-    if not tools:
-        return result
-    said = {"denied_tools": tools}
-    if isinstance(result, Failed) and isinstance(result.details, dict | None):  # its event has no metadata
-        result = msgspec.structs.replace(result, details=(result.details or {}) | said)
-    return msgspec.structs.replace(result, metadata=result.metadata | said)
-
-
-def cleaned(result: Outcome, redactor: Redactor) -> Outcome:
-    """Return an outcome fit for callers: what agents say of their ends is masked."""
-    if isinstance(result, Completed):
-        return result
-    if isinstance(result, Cancelled):
-        return msgspec.structs.replace(result, reason=result.reason and redactor.mask(result.reason))
-    message = redactor.sanitize(result.error[:_MAX_CLEANED])
-    try:
-        details = redactor.mask_value(result.details)
-    except RecursionError:
-        details = None
-    return msgspec.structs.replace(result, error=message, details=details)
-
-
-def within(result: Outcome, most: int) -> Outcome:
-    """Return an outcome whose parts are no larger than an event may be, and whose message is cut.
-
-    Args:
-        result: How the agent's work ended, masked: the beginning of what is hidden is not recognised.
-        most: Bytes as JSON.
-    """
-    if isinstance(result, Completed) and (size := size_of(result)) > most:
-        message = f"the output has {size} bytes as JSON; limits.max_event_bytes is {most}"
-        return Failed(message, InvalidOutput.code)
-    if isinstance(result, Failed):
-        details = result.details if size_of(result) <= most else None
-        return msgspec.structs.replace(result, error=result.error[:_MAX_MESSAGE], details=details)
-    return result
-
-
-def size_of(result: Outcome) -> int:
-    """Return how many bytes of JSON an outcome has, apart from its message or reason."""
-    match result:
-        case Completed():
-            return len(result.output) + (len(json_encoding.encode(result.metadata)) if result.metadata else 0)
-        case Failed():
-            return 0 if result.details is None else len(json_encoding.encode(result.details))
-        case Cancelled():
-            return 0
 
 
 def of_stop(stop: Stop) -> Outcome:
@@ -195,35 +142,120 @@ def of_stop(stop: Stop) -> Outcome:
         case "lost":
             return Failed("the run could not be stored", DockrionError.code)
         case "limit":
-            message = "the agent emitted more events than limits.max_events_per_run"
-            return Failed(message, LIMIT_EXCEEDED)
+            return Failed("the agent emitted more events than limits.max_events_per_run", LIMIT_EXCEEDED)
         case "violation":
             return Failed(stop.reason or "a policy was broken", AgentPolicyViolation.code)
         case "ended":
             return stop.outcome or Failed("the run was ended", DockrionError.code)
 
 
-def as_exception(result: Failed | Cancelled) -> DockrionError:
-    """Return what `/invoke` answers where there is no output."""
+def with_denied(result: Outcome, tools: list[str]) -> Outcome:
+    """Return an outcome that names the tools whose calls were denied, if there were any."""
+    if not tools:
+        return result
+    denied = {"denied_tools": tools}
+    if isinstance(result, Failed) and isinstance(result.details, dict | None):
+        # an `error` event has no metadata
+        result = msgspec.structs.replace(result, details=(result.details or {}) | denied)
+    return msgspec.structs.replace(result, metadata=result.metadata | denied)
+
+
+def redacted(result: Outcome, redactor: Redactor) -> Outcome:
+    """Return an outcome whose message, details and reason have no secrets and no server paths."""
+    if isinstance(result, Completed):
+        return result
+    if isinstance(result, Cancelled):
+        return msgspec.structs.replace(result, reason=result.reason and redactor.mask(result.reason))
+    message = redactor.sanitize(result.error[:_MAX_REDACTED])
+    try:
+        details = redactor.mask_value(result.details)
+    except RecursionError:
+        details = None
+    return msgspec.structs.replace(result, error=message, details=details)
+
+
+def filtered(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
+    """Return an outcome whose texts went through the output policy, or the policy's violation.
+
+    Call it after the last token.
+    """
+    try:
+        result = _masked(result, text_filter)
+    except (RecursionError, ValueError):
+        result = Failed(f"the output cannot be JSON: {json_encoding.NOT_ENCODABLE}", InvalidOutput.code)
+    return with_violation(result, text_filter)
+
+
+def with_violation(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
+    """Return the violation that the filter has found, if it has, else the outcome as it is."""
+    if text_filter.violation is not None and not isinstance(result, Cancelled):
+        return Failed(text_filter.violation, AgentPolicyViolation.code)
+    return result
+
+
+def _masked(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
+    mask = text_filter.mask
+    match result:
+        case Completed():
+            output = text_filter.filter_output(msgspec.json.decode(result.output))
+            metadata = mask(msgspec.json.decode(json_encoding.encode(result.metadata)))
+            if text_filter.truncated:
+                metadata |= {"truncated": True}
+            return msgspec.structs.replace(result, output=msgspec.json.encode(output), metadata=metadata)
+        case Failed():
+            return msgspec.structs.replace(result, error=mask(result.error), details=mask(result.details))
+        case Cancelled():
+            return msgspec.structs.replace(result, reason=mask(result.reason))
+
+
+def limited(result: Outcome, max_bytes: int) -> Outcome:
+    """Return an outcome whose output and details keep the size limit, and whose message is cut.
+
+    Args:
+        result: The outcome, masked already: in a text that is cut, the start of a secret is not found.
+        max_bytes: The limit, as JSON.
+    """
+    if isinstance(result, Completed) and (size := size_of(result)) > max_bytes:
+        message = f"the output has {size} bytes as JSON; limits.max_event_bytes is {max_bytes}"
+        return Failed(message, InvalidOutput.code)
+    if isinstance(result, Failed):
+        details = result.details if size_of(result) <= max_bytes else None
+        return msgspec.structs.replace(result, error=result.error[:_MAX_MESSAGE], details=details)
+    return result
+
+
+def size_of(result: Outcome) -> int:
+    """Return the size of an outcome as JSON in bytes, apart from its message or reason."""
+    match result:
+        case Completed():
+            return len(result.output) + (len(json_encoding.encode(result.metadata)) if result.metadata else 0)
+        case Failed():
+            return 0 if result.details is None else len(json_encoding.encode(result.details))
+        case Cancelled():
+            return 0
+
+
+def to_exception(result: Failed | Cancelled) -> DockrionError:
+    """Return the error that `/invoke` reports for an outcome without output."""
     if isinstance(result, Cancelled):
         return ServiceUnavailable("the run was cancelled")
     kind = _EXCEPTIONS.get(result.code)
     if kind is not None:
         return kind(result.error, details=result.details)
     failure = AgentFailed(result.error, details=result.details)
-    failure.code = result.code  # an agent process has codes of its own
+    failure.code = result.code  # agent processes may use codes that the service does not define
     return failure
 
 
-def terminal(
+def terminal_event(
     result: Outcome, seconds: float, metadata: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Return the terminal event of an outcome: its type, its fields, and what changes in the record.
 
     Args:
-        result: How the run ended.
+        result: The outcome.
         seconds: How long the agent worked.
-        metadata: What the record says of every run.
+        metadata: The metadata of every run of this service.
     """
     metadata = result.metadata | metadata
     match result:

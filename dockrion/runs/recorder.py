@@ -1,4 +1,4 @@
-"""What every run goes through: how its agent starts, and how its end is written."""
+"""The start and the end of every run and invocation: events, records, metrics and log lines."""
 
 import logging
 import traceback
@@ -14,37 +14,37 @@ from dockrion.json_schema import Schema
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome, outcome_policy
+from dockrion.runs import outcome
 from dockrion.runs.context import RunSession
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 
-if TYPE_CHECKING:  # those who have no policies do without
+if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
 
 _logger = logging.getLogger("dockrion.runs")
-_MASKED_AT_ONCE = 32 * 1024  # bytes; of more than that the event loop would feel it
-_MOST_TRACED = 64 * 1024  # characters
+_MAX_FILTERED_ON_LOOP = 32 * 1024  # bytes; filtering more would delay the event loop
+_MAX_TRACEBACK = 64 * 1024  # characters
 
 
 class RunSettings(msgspec.Struct, frozen=True):
-    """What the Dockfile says of runs.
+    """What the engine needs of the Dockfile.
 
     Attributes:
         agent_name: The agent's name.
         framework: Its framework.
         events_filter: Which events pass.
-        output_schema: What outputs are checked against, or None.
-        max_run_duration: Seconds an agent may work on a run.
+        output_schema: Validates outputs, or None.
+        max_run_duration: Seconds that an agent may work on a run.
         max_concurrent_runs: How many agents may work at once.
-        max_queued_runs: How many may wait behind them.
-        max_stored_events: How many events of a run are kept.
+        max_queued_runs: How many runs may wait for a slot.
+        max_stored_events: How many events of a run the backend holds.
         streamed: Whether any endpoint shows events.
-        max_event_bytes: How large an event may be, and an output.
-        max_emitted_events: How many events an agent may emit.
-        output_policy: What agents may say, None for anything.
+        max_event_bytes: The size limit of an event, and of an output.
+        max_emitted_events: How many events an agent may emit in a run.
+        output_policy: What agents' texts may contain, None for anything.
         tools: Which tools agents may call.
     """
 
@@ -64,12 +64,15 @@ class RunSettings(msgspec.Struct, frozen=True):
 
 
 class RunRecorder:
-    """Writes how runs begin and end: their first and last events, the metrics, the log lines.
+    """Publishes, logs and counts how runs start and end.
 
     Args:
         settings: What the Dockfile says.
-        metrics: Where runs are counted.
+        metrics: Counts runs.
         redactor: Masks secrets in what is logged.
+
+    Attributes:
+        metadata: The metadata of every run.
     """
 
     def __init__(self, settings: RunSettings, metrics: Metrics, redactor: Redactor) -> None:
@@ -79,25 +82,20 @@ class RunRecorder:
         self._redactor = redactor
 
     def accepted(self, run_id: str) -> None:
-        """Note that a run waits for its slot."""
+        """Log and count that a run was created."""
         self._metrics.active_runs.inc()
         log(_logger, logging.INFO, "run accepted", run_id=run_id)
 
     def over(self) -> None:
-        """Note that nothing more happens to a run that was accepted."""
+        """Count that an accepted run is over."""
         self._metrics.active_runs.dec()
 
     def start(self, buffer: EventBuffer, caller: Caller | None) -> RunSession:
-        """Write that the agent starts, and return what it emits through."""
-        run_id = buffer.run_id
-        buffer.publish(
-            "started",
-            {"agent_name": self._settings.agent_name, "framework": self._settings.framework},
-            status="running",
-            started_at=datetime.now(UTC),
-        )
+        """Publish that the agent starts, and return the session that it works in."""
+        settings, run_id = self._settings, buffer.run_id
+        fields = {"agent_name": settings.agent_name, "framework": settings.framework}
+        buffer.publish("started", fields, status="running", started_at=datetime.now(UTC))
         log(_logger, logging.INFO, "run running", run_id=run_id)
-        settings = self._settings
         return RunSession(run_id, settings.events_filter, buffer, caller, settings.tools)
 
     async def conclude(
@@ -108,35 +106,35 @@ class RunRecorder:
         ended_at: datetime | None,
         metadata: dict[str, Any],
     ) -> Outcome:
-        """Write how the run ended, its terminal event and its record together, and return it.
+        """Publish the terminal event, with the changes of the record, and return the final outcome.
 
         Args:
             buffer: The run's.
-            result: How its agent ended.
-            seconds: How long that worked.
+            result: The agent's outcome.
+            seconds: How long it worked.
             ended_at: When it ended, None for now.
-            metadata: What the record says of this run besides.
+            metadata: Additional metadata of this run.
         """
         buffer.publish_held_back()
         result = await self.checked(buffer.run_id, result, buffer.text_filter)
-        event_type, fields, changes = outcome.terminal(result, seconds, self.metadata | metadata)
+        event_type, fields, changes = outcome.terminal_event(result, seconds, self.metadata | metadata)
         ended_at = ended_at or datetime.now(UTC)
         buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
 
     def new_text_filter(self) -> "RunTextFilter | None":
-        """Return the filter for the texts of one more run, None where nothing is filtered."""
+        """Return the text filter of a new run, None without an output policy."""
         policy = self._settings.output_policy
         return None if policy is None else policy.new_filter()
 
     async def checked(self, run_id: str, result: Outcome, text_filter: "RunTextFilter | None") -> Outcome:
-        """Mask and fail what may not be said, and say what is wrong with an output that breaks its schema.
+        """Apply the output policy, the size limit and the output schema to an outcome.
 
-        The latter is returned all the same.
+        An output that violates the schema is returned all the same, with the violations.
         """
         if text_filter is not None:
-            result = await _masked(result, text_filter, run_id)
-        result = outcome.within(result, self._settings.max_event_bytes)
+            result = await _filtered(result, text_filter, run_id)
+        result = outcome.limited(result, self._settings.max_event_bytes)
         schema = self._settings.output_schema
         if schema is None or not isinstance(result, Completed):
             return result
@@ -145,16 +143,16 @@ class RunRecorder:
             return result
         errors = self._redactor.mask_value(msgspec.to_builtins(violations))
         if text_filter is not None:
-            errors = text_filter.mask(errors)  # they quote numbers, and what stands beside each other
+            errors = text_filter.mask(errors)  # they quote parts of the output
         self._metrics.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
         result = Completed(result.output, result.metadata | {"output_errors": errors})
-        return result if text_filter is None else outcome_policy.with_violation(result, text_filter)
+        return result if text_filter is None else outcome.with_violation(result, text_filter)
 
     def log_end(
         self, run_id: str, result: Outcome, seconds: float, text_filter: "RunTextFilter | None"
     ) -> None:
-        """Log how the agent's work on a run or an invocation ended."""
+        """Log the outcome of a run or an invocation."""
         level = logging.INFO
         fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
         if isinstance(result, Failed):
@@ -164,15 +162,15 @@ class RunRecorder:
                 fields["error"] = result.raised
             else:
                 raised = "".join(traceback.format_exception(result.raised))
-                fields["traceback"] = text_filter.mask(raised.rstrip("\n")[:_MOST_TRACED])
+                fields["traceback"] = text_filter.mask(raised.rstrip("\n")[:_MAX_TRACEBACK])
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)
 
 
-async def _masked(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
-    mask = partial(outcome_policy.filtered, result, text_filter)
-    if outcome.size_of(result) > _MASKED_AT_ONCE:
-        masked: Outcome = await in_thread(mask, f"dockrion-mask-{run_id}")
-        return masked
-    return mask()
+async def _filtered(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
+    apply = partial(outcome.filtered, result, text_filter)
+    if outcome.size_of(result) > _MAX_FILTERED_ON_LOOP:
+        filtered: Outcome = await in_thread(apply, f"dockrion-mask-{run_id}")
+        return filtered
+    return apply()

@@ -19,7 +19,7 @@ METADATA = {"agent": "bot"}
 
 def failure(error: BaseException, redactor: Redactor) -> Failed:
     """Return the outcome of an agent that raised, as callers see it."""
-    result = outcome.within(outcome.cleaned(outcome.of_exception(error), redactor), 10_000_000)
+    result = outcome.limited(outcome.redacted(outcome.of_exception(error), redactor), 10_000_000)
     assert isinstance(result, Failed)
     return result
 
@@ -52,7 +52,7 @@ class NoTextModel:
 
 @pytest.mark.parametrize("output", [None, 1, "a", [1], {"a": {"b": 1}}, msgspec.Raw(b"{}")])
 def test_an_output_is_complete(output: Any) -> None:
-    result = outcome.cleaned(outcome.of_output(output), PLAIN)
+    result = outcome.redacted(outcome.of_output(output), PLAIN)
     assert result == Completed(msgspec.json.encode(output))
     assert result.status == "completed"
 
@@ -64,7 +64,7 @@ def test_an_output_is_complete(output: Any) -> None:
 )
 def test_an_output_that_cannot_be_json_has_failed_and_raises_nothing(output: Any) -> None:
     try:
-        result: Outcome | BaseException = outcome.cleaned(outcome.of_output(output), PLAIN)
+        result: Outcome | BaseException = outcome.redacted(outcome.of_output(output), PLAIN)
     except BaseException as error:  # SystemExit would end pytest's loop
         result = error
     assert isinstance(result, Failed)
@@ -73,7 +73,7 @@ def test_an_output_that_cannot_be_json_has_failed_and_raises_nothing(output: Any
 
 
 def test_what_is_wrong_with_an_output_names_its_path_but_no_secret() -> None:
-    result = outcome.cleaned(outcome.of_output({"a": {"s3cr3t": [object()]}}), SECRET)
+    result = outcome.redacted(outcome.of_output({"a": {"s3cr3t": [object()]}}), SECRET)
     assert isinstance(result, Failed)
     assert result.error == "output.a.***[0] cannot be JSON: object has no JSON form"
 
@@ -150,7 +150,7 @@ def test_a_stop_has_its_outcome(stop: Stop, expected: Outcome) -> None:
 def test_invoke_answers_an_outcome_without_output(
     result: Failed | Cancelled, kind: type[DockrionError], status: int, code: str
 ) -> None:
-    error = outcome.as_exception(result)
+    error = outcome.to_exception(result)
     assert type(error) is kind
     assert (error.status, error.code) == (status, code)
     if isinstance(result, Failed):
@@ -159,7 +159,7 @@ def test_invoke_answers_an_outcome_without_output(
 
 def test_completed_is_a_complete_event_and_a_record_with_the_output() -> None:
     result = Completed(b'{"a":1}', {"output_errors": []})
-    kind, fields, changes = outcome.terminal(result, 1.5, METADATA)
+    kind, fields, changes = outcome.terminal_event(result, 1.5, METADATA)
     everything = {"agent": "bot", "output_errors": []}
     output = msgspec.Raw(b'{"a":1}')
     assert kind == "complete"
@@ -169,7 +169,7 @@ def test_completed_is_a_complete_event_and_a_record_with_the_output() -> None:
 
 
 def test_failed_is_an_error_event_and_the_same_in_the_record() -> None:
-    kind, fields, changes = outcome.terminal(Failed("m", "C", {"x": 1}, ValueError()), 1.5, METADATA)
+    kind, fields, changes = outcome.terminal_event(Failed("m", "C", {"x": 1}, ValueError()), 1.5, METADATA)
     assert kind == "error"
     assert fields == {"error": "m", "code": "C", "details": {"x": 1}}
     assert changes == {"error": fields, "metadata": METADATA}
@@ -177,7 +177,7 @@ def test_failed_is_an_error_event_and_the_same_in_the_record() -> None:
 
 @pytest.mark.parametrize("reason", ["why", None])
 def test_cancelled_is_a_cancelled_event_and_its_reason_in_the_record(reason: str | None) -> None:
-    kind, fields, changes = outcome.terminal(Cancelled(reason), 1.5, METADATA)
+    kind, fields, changes = outcome.terminal_event(Cancelled(reason), 1.5, METADATA)
     assert kind == "cancelled"
     assert fields == {"reason": reason}
     assert changes == {"metadata": {"agent": "bot", "reason": reason}}
@@ -185,7 +185,7 @@ def test_cancelled_is_a_cancelled_event_and_its_reason_in_the_record(reason: str
 
 @pytest.mark.parametrize("result", [Completed(b"1"), Failed("m", "C"), Cancelled(None)])
 def test_every_outcome_ends_with_a_terminal_event_that_can_be_encoded(result: Outcome) -> None:
-    kind, fields, _ = outcome.terminal(result, 1.5, METADATA)
+    kind, fields, _ = outcome.terminal_event(result, 1.5, METADATA)
     assert kind in events.TERMINAL
     now = msgspec.convert("2026-01-01T00:00:00Z", type=events.Event.__annotations__["timestamp"])
     assert msgspec.json.decode(events.encode(kind, "r", 1, now, fields))["type"] == kind
@@ -215,7 +215,7 @@ def test_a_denied_tool_breaks_a_policy_also_when_several_were_called_side_by_sid
 @pytest.mark.parametrize("result", [Completed(b"1", {"a": 1}), Failed("m", "C", {"a": 1}), Cancelled("why")])
 def test_denied_tools_are_said_with_every_end(result: Outcome) -> None:
     assert outcome.with_denied(result, []) is result
-    _, fields, changes = outcome.terminal(outcome.with_denied(result, ["x"]), 1.5, METADATA)
+    _, fields, changes = outcome.terminal_event(outcome.with_denied(result, ["x"]), 1.5, METADATA)
     assert changes["metadata"]["denied_tools"] == ["x"]
     assert changes["metadata"]["agent"] == "bot"
     if isinstance(result, Failed):

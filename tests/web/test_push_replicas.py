@@ -209,4 +209,4 @@ async def test_nothing_is_left_of_what_was_asked(
     await push(owner, run_id, END)
     await owner.finished(run_id)
     assert owner.service.ingest is not None
-    assert not owner.service.ingest._answering
+    assert not owner.service.ingest._replies
