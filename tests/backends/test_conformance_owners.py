@@ -50,8 +50,8 @@ async def pages(
 
 @pytest.fixture
 def examine_seven(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("memory", "redis"):
-        monkeypatch.setattr(f"dockrion.backends.{kind}.index.MAX_SCANNED", 7)
+    for module in ("memory.log", "redis.index"):
+        monkeypatch.setattr(f"dockrion.backends.{module}.MAX_SCANNED", 7)
 
 
 async def test_owner_filter_lists_exactly_the_owners_runs(backend: Backend) -> None:

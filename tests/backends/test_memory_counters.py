@@ -2,7 +2,7 @@
 
 import pytest
 
-from dockrion.backends.memory.window_counter import WindowCounter
+from dockrion.backends.memory.backend import WindowCounter
 from dockrion.backends.shared_state import WindowCount
 from tests.backends.test_memory import Clock
 
@@ -36,7 +36,7 @@ def test_window_ends_after_its_seconds(counter: WindowCounter, clock: Clock) -> 
 def test_over_the_limit_the_counter_whose_window_ends_first_is_dropped(
     counter: WindowCounter, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.memory.window_counter._MAX_COUNTERS", 3)
+    monkeypatch.setattr("dockrion.backends.memory.backend._MAX_COUNTERS", 3)
     for name, window in (("long", 60), ("short", 10), ("later", 60), ("another", 60)):
         counter.count(name, window)
         clock.now += 1
