@@ -1,4 +1,4 @@
-"""Graphs and models for the tests of graphs and runnables."""
+"""Graphs and models for the tests of LangGraph and LangChain agents."""
 
 import operator
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from dockrion.runs.tool_policy import ToolPolicy
 
 
 class Model(BaseChatModel):
-    """Streams the pieces it is given, one list a call."""
+    """Streams the given chunks, one list per call."""
 
     pieces: list[list[AIMessageChunk]]
     streams: bool = True
@@ -55,13 +55,13 @@ class Model(BaseChatModel):
 
 
 def says(*pieces: Any, reason: str = "stop") -> list[AIMessageChunk]:
-    """Return the pieces of a message with some text."""
+    """Return the chunks of a message with some text."""
     chunks = [AIMessageChunk(content=piece) for piece in pieces]
     return [*chunks, AIMessageChunk(content="", response_metadata={"finish_reason": reason})]
 
 
 def calls_tool(name: str, arguments: str) -> list[AIMessageChunk]:
-    """Return the pieces of a message that calls a tool."""
+    """Return the chunks of a message that calls a tool."""
     half = len(arguments) // 2
     first = ToolCallChunk(name=name, args=arguments[:half], id="c1", index=0)
     second = ToolCallChunk(name=None, args=arguments[half:], id=None, index=0)
@@ -73,7 +73,7 @@ def calls_tool(name: str, arguments: str) -> list[AIMessageChunk]:
 
 
 class State(TypedDict, total=False):
-    """What the graphs keep."""
+    """The state of the graphs."""
 
     messages: Annotated[list[Any], operator.add]
     word: str

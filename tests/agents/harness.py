@@ -1,4 +1,4 @@
-"""Runs of one agent in this process, without HTTP, each checked against the promises."""
+"""Runs of one agent in this process, without HTTP; each is checked against the streaming guarantees."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ COMMON = ("id", "type", "run_id", "sequence", "timestamp")
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that is over: its record and all its events."""
+    """A finished run: its record and all its events."""
 
     run: Run
     events: list[dict[str, Any]]
@@ -44,7 +44,7 @@ class Ended:
 
     @property
     def own(self) -> list[dict[str, Any]]:
-        """What the agent emitted: type and own fields."""
+        """The type and the own fields of each event that the agent emitted."""
         return [
             {name: value for name, value in event.items() if name == "type" or name not in COMMON}
             for event in self.events
@@ -81,7 +81,7 @@ class Ended:
 
 @dataclass
 class Bench:
-    """A run manager with its backend and its counters."""
+    """A run manager with its backend and its metrics."""
 
     runs: RunManager
     backend: Backend
@@ -109,13 +109,13 @@ class Bench:
         return (await self.backend.get(run_id)).status
 
     async def emitted(self, run_id: str, count: int) -> None:
-        """Wait until a run has so many events."""
+        """Wait until a run has this many events."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while (await self.backend.get(run_id)).last_sequence < count:
                 await asyncio.sleep(0.002)
 
     def sample(self, name: str, **labels: str) -> float:
-        """Return what a counter stands at."""
+        """Return the value of a counter."""
         return self.metrics._registry.get_sample_value(name, labels) or 0.0
 
     @property
@@ -137,7 +137,7 @@ async def read(backend: Backend, run_id: str) -> list[dict[str, Any]]:
 
 
 def check_promises(run: Run, events: list[dict[str, Any]]) -> None:
-    """Assert what holds for every finished run: promises 1 and 3, and ids that match."""
+    """Assert what holds for every finished run: gapless sequences, one terminal event, matching ids."""
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert [event["id"] for event in events] == [f"{run.run_id}:{n + 1}" for n in range(len(events))]
     assert [n for n, event in enumerate(events) if event["type"] in TERMINAL] == [len(events) - 1]
@@ -158,7 +158,7 @@ async def bench(
     tools: ToolPolicy | None = None,
     backend: Backend | None = None,
 ) -> AsyncIterator[Bench]:
-    """Run an agent; in the end nothing may be left in the manager."""
+    """Serve an agent; at the end the manager must be empty."""
     ready = HandlerAgent(agent) if callable(agent) else agent
     backend = backend or MemoryBackend(max_events=200_000, ttl=3600)
     metrics = Metrics()
@@ -202,7 +202,7 @@ async def ran(agent: Callable[..., Any] | Agent, payload: Any = None, **settings
 async def cancelled(
     agent: Callable[..., Any], payload: Any = None, *, after: int = 2, **settings: Any
 ) -> Ended:
-    """Run an agent and cancel it once it has emitted; `after` counts `started` too."""
+    """Run an agent and cancel it after a number of events, including `started`."""
     async with bench(agent, **settings) as made:
         run_id = await made.start(payload)
         await made.emitted(run_id, after)
@@ -211,7 +211,7 @@ async def cancelled(
 
 
 class Gate:
-    """An agent that waits until it is let go; it notes who began, in order."""
+    """An agent that waits until it is released; it records the payloads in order."""
 
     def __init__(self) -> None:
         self.began: list[Any] = []
@@ -229,7 +229,7 @@ class Gate:
 
 @asynccontextmanager
 async def nothing_unretrieved() -> AsyncIterator[None]:
-    """Fail if the loop has to complain of an exception that nobody looked at."""
+    """Fail if the event loop reports an unhandled exception."""
     complaints: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))

@@ -1,4 +1,4 @@
-"""One agent in every kind: it spells `abc`, breaks, or waits until it is stopped, as its payload says."""
+"""One agent of every kind: its payload tells it to stream `abc`, to raise, or to wait until stopped."""
 
 import asyncio
 import json
@@ -27,12 +27,12 @@ SPELL, BREAK, WAIT = {"do": "spell"}, {"do": "break"}, {"do": "wait"}
 
 
 class BrokenError(Exception):
-    """What the agents raise."""
+    """The exception that the agents raise."""
 
 
 @dataclass
 class Kind:
-    """An agent, and how often it was stopped while it waited."""
+    """An agent, and how often it was cancelled while it waited."""
 
     agent: Agent
     stops: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ Make = Callable[[Path], AbstractAsyncContextManager[Kind]]
 
 
 class _Doings:
-    """The agent's work, sync and async."""
+    """The agent's code, sync and async."""
 
     def __init__(self) -> None:
         self.stops: list[str] = []
@@ -171,7 +171,7 @@ def _runnable(*, sync: bool) -> Make:
 
 
 def _process(content_type: str, *, uds: bool = False) -> Make:
-    """Answer in a process of its own, as far as HTTP tells."""
+    """Respond as an agent process does."""
 
     @asynccontextmanager
     async def make(folder: Path) -> AsyncIterator[Kind]:

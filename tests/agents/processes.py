@@ -1,4 +1,4 @@
-"""Fake agent processes: what stands behind `agent.url`, well-behaved or not."""
+"""Fake agent processes for `agent.url`, well-behaved or not."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ EVENTS_URL = "http://dockrion.test/runs/any/events"
 
 @dataclass(frozen=True)
 class Asked:
-    """One request that a process got."""
+    """One request that a process received."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class Asked:
 
 
 class Wire:
-    """A process's side of one connection, while it answers one request."""
+    """A process's side of one connection, while it handles one request."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -55,29 +55,29 @@ class Wire:
         self.sent += len(data)
 
     async def begin(self, content_type: str, status: str = "200 OK", **headers: str) -> None:
-        """Send a head; the body ends with the connection."""
+        """Send a response head; the body ends with the connection."""
         fields = {"Content-Type": content_type, "Connection": "close"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
         await self.send(_head(status, fields))
 
     async def whole(self, content_type: str | None, body: bytes = b"", status: str = "200 OK") -> None:
-        """Send an answer with its length, and keep the connection."""
+        """Send a response with its length, and keep the connection open."""
         fields = {"Content-Length": str(len(body))}
         if content_type is not None:
             fields["Content-Type"] = content_type
         await self.send(_head(status, fields) + body)
 
     async def chunked(self, content_type: str) -> None:
-        """Send a head; the body comes in chunks."""
+        """Send a response head with chunked encoding."""
         await self.send(_head("200 OK", {"Content-Type": content_type, "Transfer-Encoding": "chunked"}))
 
     async def chunk(self, data: bytes = b"") -> None:
-        """Send a chunk; an empty one is the last."""
+        """Send a chunk; an empty one ends the body."""
         await self.send(b"%x\r\n%s\r\n" % (len(data), data))
 
     async def left(self) -> None:
-        """Wait until the other side has closed the connection."""
+        """Wait until the client has closed the connection."""
         with suppress(ConnectionError):
             while await self._reader.read(65536):
                 pass
@@ -86,7 +86,7 @@ class Wire:
         self._writer.close()
 
     def reset(self) -> None:
-        """Close the connection as a process that is killed does."""
+        """Reset the connection as a process that is killed does."""
         peer = self._writer.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
@@ -102,7 +102,7 @@ def _head(status: str, fields: dict[str, str]) -> bytes:
 
 @dataclass
 class Process:
-    """A listening process; `left` counts callers who went away during an answer."""
+    """A listening process; `left` counts clients that disconnected during a response."""
 
     answer: Answer
     url: str = ""
@@ -163,7 +163,7 @@ class Process:
 async def process(
     answer: Answer, *, uds: Path | None = None, port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Process]:
-    """Run a process that answers each request as a function does."""
+    """Run a process that handles each request with a function."""
     made = Process(answer)
     if uds is not None:
         made.server = await asyncio.start_unix_server(made.serve, uds)
@@ -179,7 +179,7 @@ async def process(
 
 
 def bytes_of(content_type: str, data: bytes, *, status: str = "200 OK") -> Answer:
-    """Answer with these bytes, and close the connection."""
+    """Respond with these bytes, and close the connection."""
 
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(content_type, status)
@@ -191,7 +191,7 @@ def bytes_of(content_type: str, data: bytes, *, status: str = "200 OK") -> Answe
 
 @asynccontextmanager
 async def remote(url: str, *, ingest: float | None = None, **spec: Any) -> AsyncIterator[RemoteAgent]:
-    """Make the agent for a URL, with timeouts of any length."""
+    """Create the agent for a URL, without the Dockfile's limits on timeouts."""
     streaming = StreamingSpec(ingest=IngestSpec(enabled=ingest is not None))
     if ingest is not None:
         given = msgspec.structs.replace(streaming.ingest, idle_timeout=ingest)
@@ -213,14 +213,14 @@ async def remote(url: str, *, ingest: float | None = None, **spec: Any) -> Async
 
 @asynccontextmanager
 async def served(answer: Answer, **spec: Any) -> AsyncIterator[tuple[Bench, Process]]:
-    """Run a process, and a run manager whose agent it is."""
+    """Run a process, and a run manager that uses it as its agent."""
     async with process(answer) as made, remote(made.url, **spec) as agent, bench(agent) as runs:
         yield runs, made
     await wait_until(lambda: made.open == 0)
 
 
 async def answered(answer: Answer, payload: Any = None, **spec: Any) -> Ended:
-    """Run once against a process; it is asked exactly once."""
+    """Run once against a process, which must get exactly one request."""
     async with served(answer, **spec) as (runs, made):
         ended = await runs.run(payload)
         assert made.posts == 1
@@ -228,7 +228,7 @@ async def answered(answer: Answer, payload: Any = None, **spec: Any) -> Ended:
 
 
 async def told(content_type: str, data: bytes, **spec: Any) -> Ended:
-    """Run once against a process that answers with these bytes."""
+    """Run once against a process that responds with these bytes."""
     return await answered(bytes_of(content_type, data), **spec)
 
 

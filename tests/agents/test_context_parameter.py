@@ -1,4 +1,4 @@
-"""Where a handler's signature asks for the context."""
+"""How a handler's signature declares the context."""
 
 import functools
 import typing
@@ -178,7 +178,7 @@ def _name(function: Any) -> str:
 
 
 @pytest.mark.parametrize("agent", WANT, ids=_name)
-async def test_context_is_passed_to_who_asks_for_it(agent: Callable[..., Any]) -> None:
+async def test_context_is_passed_to_its_parameter(agent: Callable[..., Any]) -> None:
     output = (await ran(agent, {"p": 1})).output
     assert output == [True] * len(output)
     assert output
@@ -207,19 +207,19 @@ def stars_named_context(payload: Any, *context: Any) -> Any:
 @pytest.mark.parametrize(
     "agent", [absent, absent_with_a_default, absent_with_another_annotation, only_stars, stars_named_context]
 )
-async def test_nothing_but_the_payload_is_passed_to_who_does_not_ask(agent: Callable[..., Any]) -> None:
+async def test_only_the_payload_is_passed_without_a_context_parameter(agent: Callable[..., Any]) -> None:
     output = (await ran(agent, {"p": 1})).output
     assert output == [True] * len(output)
 
 
-def test_a_context_that_cannot_be_reached_is_refused() -> None:
+def test_unreachable_context_parameter_is_rejected() -> None:
     def handler(payload: Any, extra: Any = None, context: Any = None, /) -> None: ...
 
     with pytest.raises(TypeError):
         HandlerAgent(handler)
 
 
-async def test_postponed_annotations_are_understood() -> None:
+async def test_postponed_annotations_are_evaluated() -> None:
     source = """
 from __future__ import annotations
 from typing import Optional

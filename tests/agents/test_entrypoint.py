@@ -1,4 +1,4 @@
-"""Objects that an entrypoint's factory makes."""
+"""Objects that an entrypoint's factory returns."""
 
 import asyncio
 import itertools
@@ -65,29 +65,29 @@ async def test_streams_serve_runs_and_the_async_method_is_preferred(methods: tup
 
 
 @pytest.mark.parametrize("methods", [("stream",), ("astream",), ("stream", "astream"), ()], ids="+".join)
-def test_object_without_invoke_is_refused_by_name(methods: tuple[str, ...]) -> None:
+def test_object_without_invoke_is_rejected_by_name(methods: tuple[str, ...]) -> None:
     with pytest.raises(TypeError, match="SimpleNamespace has no method `invoke` or `ainvoke`"):
         ObjectAgent(_made(methods))
 
 
-def test_object_whose_invoke_is_no_method_is_refused() -> None:
+def test_object_whose_invoke_is_not_callable_is_rejected() -> None:
     with pytest.raises(TypeError, match="invoke"):
         ObjectAgent(SimpleNamespace(invoke="text"))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_method_that_cannot_take_a_payload_is_refused(name: str) -> None:
+def test_method_that_cannot_take_a_payload_is_rejected(name: str) -> None:
     made = SimpleNamespace(**{"invoke": invoke, name: lambda: None})
     with pytest.raises(TypeError):
         ObjectAgent(made)
 
 
-async def test_a_stream_that_is_none_is_as_if_it_were_not_there() -> None:
+async def test_stream_attribute_that_is_not_callable_is_ignored() -> None:
     made = SimpleNamespace(invoke=invoke, stream=None, astream=None, ainvoke=None)
     assert (await _run(made)).output["by"] == "invoke"
 
 
-async def test_methods_are_given_the_context_they_ask_for() -> None:
+async def test_methods_get_the_context_they_declare() -> None:
     class Made:
         def invoke(self, payload: Any, context: StreamContext) -> Any:
             return [payload, context.run_id != ""]
@@ -103,7 +103,7 @@ async def test_methods_are_given_the_context_they_ask_for() -> None:
         assert await made.invoke(1) == [1, True]
 
 
-async def test_keyword_arguments_of_a_method_are_left_alone() -> None:
+async def test_other_keyword_arguments_of_a_method_keep_their_defaults() -> None:
     class Made:
         def invoke(self, payload: Any, config: Any = None, **keywords: Any) -> Any:
             return [payload, config, keywords]
@@ -111,7 +111,7 @@ async def test_keyword_arguments_of_a_method_are_left_alone() -> None:
     assert (await _run(Made(), 1)).output == [1, None, {}]
 
 
-async def test_a_stream_may_be_a_coroutine_that_returns_an_async_iterator() -> None:
+async def test_stream_may_be_a_coroutine_that_returns_an_async_iterator() -> None:
     async def coroutine(payload: Any) -> Any:
         return astream(payload)
 
@@ -120,14 +120,14 @@ async def test_a_stream_may_be_a_coroutine_that_returns_an_async_iterator() -> N
     assert ended.output["by"] == "astream"
 
 
-async def test_a_stream_may_return_a_list_of_its_pieces() -> None:
+async def test_stream_may_return_a_list_of_items() -> None:
     made = SimpleNamespace(invoke=invoke, stream=lambda _: ["a", {"type": "token", "content": "b"}, {"c": 1}])
     ended = await _run(made)
     assert ended.tokens == ["a", "b"]
     assert ended.output == {"c": 1}
 
 
-async def test_an_async_stream_may_return_a_list_of_its_pieces_too() -> None:
+async def test_async_stream_may_return_a_list_of_items() -> None:
     async def pieces(_payload: Any) -> Any:
         return ["a", {"c": 1}]
 
@@ -137,13 +137,13 @@ async def test_an_async_stream_may_return_a_list_of_its_pieces_too() -> None:
 
 
 @pytest.mark.parametrize("whole", [{"a": 1}, "text"], ids=["dict", "str"])
-async def test_a_stream_method_that_returns_the_whole_answer_is_not_taken_apart(whole: Any) -> None:
+async def test_mapping_returned_by_a_stream_method_is_the_output(whole: Any) -> None:
     ended = await _run(SimpleNamespace(invoke=invoke, stream=lambda _: whole))
     assert ended.output == whole
     assert ended.tokens in ([], [whole])
 
 
-async def test_the_same_object_serves_runs_at_the_same_time() -> None:
+async def test_one_object_serves_concurrent_runs() -> None:
     class Made:
         def __init__(self) -> None:
             self.at_work = 0

@@ -1,4 +1,4 @@
-"""What generators yield, what becomes their output, and their clean-up."""
+"""What generators yield, what their output is, and when they are closed."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ TOKEN = {"type": "token", "content": "t"}
 
 
 async def yielded(items: Sequence[Any], kind: str, **settings: Any) -> Ended:
-    """Run a generator of the kind that yields these items."""
+    """Run a sync or async generator that yields these items."""
 
     def generator(_payload: Any) -> Any:
         yield from items
@@ -59,7 +59,7 @@ async def test_output_of_a_generator(items: list[Any], output: Any, kind: str) -
     assert type(ended.output) is type(output)
 
 
-async def test_what_a_generator_returns_is_its_output() -> None:
+async def test_returned_value_of_a_generator_is_its_output() -> None:
     def generator(_payload: Any) -> Any:
         yield {"yielded": 1}
         yield "text"
@@ -96,7 +96,7 @@ async def test_text_becomes_tokens_and_known_dicts_become_events_in_order(kind: 
 
 
 @both
-async def test_filtered_yields_are_dropped_and_the_text_is_still_the_output(kind: str) -> None:
+async def test_filtered_tokens_still_make_the_output(kind: str) -> None:
     ended = await yielded(["a", TOKEN, {"type": "custom:x"}, "b"], kind, allowed=["custom:y"])
     assert ended.types == ["started", "complete"]
     assert ended.output == "ab"
@@ -123,7 +123,7 @@ MALFORMED: list[tuple[dict[Any, Any], list[str]]] = [
 
 @both
 @pytest.mark.parametrize(("event", "named"), MALFORMED, ids=lambda value: repr(value).partition(" at 0x")[0])
-async def test_malformed_event_fails_the_run_and_says_what_is_wrong(
+async def test_malformed_event_fails_the_run_with_the_reason(
     event: dict[Any, Any], named: list[str], kind: str
 ) -> None:
     ended = await yielded(["before", event, "after"], kind)
@@ -134,7 +134,7 @@ async def test_malformed_event_fails_the_run_and_says_what_is_wrong(
 
 
 def cleaning(log: list[str], kind: str, *, stop_at: str = "") -> Callable[..., Any]:
-    """Return a generator that notes its clean-up, and may raise or wait midway."""
+    """Return a generator that records its clean-up, and may raise or wait."""
 
     def generator(_payload: Any, context: StreamContext) -> Any:
         try:
@@ -188,7 +188,7 @@ async def test_clean_up_runs_when_the_run_is_cancelled(kind: str) -> None:
 
 
 @both
-async def test_clean_up_runs_when_what_was_yielded_is_refused(kind: str) -> None:
+async def test_clean_up_runs_when_an_event_is_rejected(kind: str) -> None:
     log: list[str] = []
 
     def generator(_payload: Any) -> Any:
@@ -210,7 +210,7 @@ async def test_clean_up_runs_when_what_was_yielded_is_refused(kind: str) -> None
 
 
 @both
-async def test_an_endless_generator_is_stopped_by_a_cancel_and_cleans_up(kind: str) -> None:
+async def test_endless_generator_is_stopped_by_a_cancel_and_cleans_up(kind: str) -> None:
     log: list[str] = []
 
     def generator(_payload: Any) -> Any:
@@ -244,7 +244,7 @@ async def test_async_generator_may_emit_in_its_clean_up_when_cancelled() -> None
     assert (await cancelled(agent)).tokens == ["a", "bye"]
 
 
-async def test_each_yield_arrives_before_the_next_is_made() -> None:
+async def test_each_item_is_forwarded_before_the_next_is_produced() -> None:
     gate = threading.Event()
 
     def agent(_payload: Any) -> Any:
@@ -259,7 +259,7 @@ async def test_each_yield_arrives_before_the_next_is_made() -> None:
         assert (await made.ended(run_id)).tokens == ["first", "second"]
 
 
-async def test_a_generator_may_emit_through_its_context_between_yields() -> None:
+async def test_generator_may_emit_through_its_context_between_yields() -> None:
     def agent(_payload: Any, context: StreamContext) -> Any:
         yield "1"
         context.sync_emit_token("2")
@@ -270,7 +270,7 @@ async def test_a_generator_may_emit_through_its_context_between_yields() -> None
     assert ended.output == "13"
 
 
-async def test_a_generator_that_yields_no_events_is_stopped_too() -> None:
+async def test_generator_without_events_is_stopped_too() -> None:
     yielding, closed = threading.Event(), threading.Event()
 
     def agent(_payload: Any) -> Iterator[Any]:
@@ -288,7 +288,7 @@ async def test_a_generator_that_yields_no_events_is_stopped_too() -> None:
         assert closed.is_set()
 
 
-async def test_an_async_generator_that_yields_no_events_lets_others_work() -> None:
+async def test_async_generator_without_events_yields_to_the_event_loop() -> None:
     async def agent(_payload: Any) -> AsyncIterator[Any]:
         while True:
             yield {"n": 1}

@@ -126,7 +126,7 @@ ON_LOOP: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", [*IN_THREAD, *ON_LOOP])
-async def test_handler_of_any_shape_gets_payload_and_context_and_is_run_in_its_place(name: str) -> None:
+async def test_handler_of_any_shape_gets_payload_and_context(name: str) -> None:
     agent = (IN_THREAD | ON_LOOP)[name]
     expected = {"got": "payload", "thread": name in IN_THREAD}
     ended = await ran(agent, "payload")
@@ -145,7 +145,7 @@ async def test_any_json_payload_reaches_the_handler_unchanged(payload: Any) -> N
 
 
 @pytest.mark.parametrize("output", [None, 0, False, "", "text", [], {}, {"type": "token"}], ids=repr)
-async def test_what_a_function_returns_is_the_output_whatever_it_is(output: Any) -> None:
+async def test_any_returned_value_is_the_output(output: Any) -> None:
     async def async_agent(_payload: Any) -> Any:
         return output
 
@@ -155,7 +155,7 @@ async def test_what_a_function_returns_is_the_output_whatever_it_is(output: Any)
         assert ended.types == ["started", "complete"]
 
 
-async def test_a_list_that_a_function_returns_is_not_taken_for_a_stream() -> None:
+async def test_returned_list_is_not_a_stream() -> None:
     ended = await ran(lambda _payload: ["a", {"type": "token", "content": "b"}])
     assert ended.output == ["a", {"type": "token", "content": "b"}]
     assert ended.types == ["started", "complete"]
@@ -174,7 +174,7 @@ async def async_one_by_one(payload: Any) -> Any:
 
 
 class AsyncIterable_:  # noqa: N801
-    """Iterable, not a generator: nothing to close."""
+    """An iterable that is not a generator and cannot be closed."""
 
     def __init__(self, payload: Any) -> None:
         self._payload = payload
@@ -267,7 +267,7 @@ class NoParameter:
     ],
     ids=lambda handler: getattr(handler, "__name__", type(handler).__name__),
 )
-def test_handler_that_cannot_take_a_payload_is_refused(handler: Callable[..., Any]) -> None:
+def test_handler_that_cannot_take_a_payload_is_rejected(handler: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
         HandlerAgent(handler)
 
@@ -277,7 +277,7 @@ async def test_builtin_without_a_signature_is_called_with_the_payload() -> None:
     assert (await ran(str.upper, "a")).output == "A"
 
 
-async def test_sync_handlers_work_at_the_same_time_and_their_events_arrive_at_once() -> None:
+async def test_sync_handlers_run_concurrently_and_stream_at_once() -> None:
     gate = threading.Barrier(6)
 
     def agent(payload: Any, context: StreamContext) -> Any:

@@ -1,4 +1,4 @@
-"""Run ids of a custom generator: how it is called, and what may go wrong."""
+"""Run ids of a custom generator: how it is called, and its failures."""
 
 import asyncio
 import threading
@@ -62,11 +62,11 @@ class Maker:
         lambda: "made-1",
     ],
 )
-async def test_every_form_of_generator_is_asked_as_it_wants(generator: Callable[..., Any]) -> None:
+async def test_generator_of_any_signature_is_called(generator: Callable[..., Any]) -> None:
     assert await CustomIdGenerator(generator, "made").new() == "made-1"
 
 
-async def test_the_request_says_which_agent_and_when() -> None:
+async def test_request_has_agent_name_and_timestamp() -> None:
     asked: list[IdRequest] = []
 
     def generator(request: IdRequest) -> str:
@@ -79,13 +79,13 @@ async def test_the_request_says_which_agent_and_when() -> None:
     assert before <= asked[0].timestamp <= datetime.now(UTC)
 
 
-async def test_a_generator_is_asked_anew_for_each_run() -> None:
+async def test_generator_is_called_for_each_run() -> None:
     numbers = iter("abc")
     generator = CustomIdGenerator(lambda: next(numbers), "bot")
     assert [await generator.new() for _ in range(3)] == ["a", "b", "c"]
 
 
-async def test_a_sync_generator_does_not_hold_the_loop() -> None:
+async def test_sync_generator_does_not_block_the_event_loop() -> None:
     go = threading.Event()
 
     def generator() -> str:
@@ -107,7 +107,7 @@ def wants_a_keyword(*, name: str) -> str:
 
 
 @pytest.mark.parametrize("generator", [wants_two, wants_a_keyword])
-def test_a_generator_that_wants_more_is_refused_at_start(generator: Callable[..., Any]) -> None:
+def test_generator_that_requires_more_arguments_is_rejected(generator: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
         CustomIdGenerator(generator, "bot")
 
@@ -115,7 +115,7 @@ def test_a_generator_that_wants_more_is_refused_at_start(generator: Callable[...
 @pytest.mark.parametrize(
     "returned", ["", "a b", "-a", "a" * 129, "a/b", None, 5, b"a", ["a"], UUID(int=1)], ids=repr
 )
-async def test_what_is_no_run_id_is_refused(returned: Any) -> None:
+async def test_invalid_run_id_is_rejected(returned: Any) -> None:
     with pytest.raises(DockrionError, match="generator failed") as refused:
         await CustomIdGenerator(lambda: returned, "bot").new()
     assert "not a run id" in str(refused.value.__cause__)  # for the log, not for the caller
@@ -127,7 +127,7 @@ async def test_what_is_no_run_id_is_refused(returned: Any) -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_generator_that_raises_is_our_failure_and_says_nothing_of_it(
+async def test_exception_of_a_generator_is_an_internal_error_without_its_text(
     error: BaseException, is_async: bool
 ) -> None:
     def generator() -> str:
@@ -147,7 +147,7 @@ async def test_a_generator_that_raises_is_our_failure_and_says_nothing_of_it(
     assert "secret" not in raised.message
 
 
-async def test_a_generator_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_generator_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ids, "_TIMEOUT", 0.02)
     go = threading.Event()
 

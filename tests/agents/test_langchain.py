@@ -39,7 +39,7 @@ async def ran(made: Any, payload: Any, *, allowed: Any = None) -> Ended:
         return await runs.run(payload)
 
 
-async def test_a_chain_says_its_model_s_text_once() -> None:
+async def test_text_of_a_chain_s_model_is_streamed_once() -> None:
     chain = ChatPromptTemplate.from_template("{word}") | Model(pieces=[says("Hel", "lo")]) | StrOutputParser()
     ended = await ran(chain, {"word": "rain"})
     assert ended.tokens == ["Hel", "lo", ""]
@@ -50,7 +50,7 @@ async def test_a_chain_says_its_model_s_text_once() -> None:
 @pytest.mark.parametrize(
     "payload", ["hi", {"input": "hi"}, {"messages": [{"role": "user", "content": "hi"}]}]
 )
-async def test_a_model_alone_takes_text_and_messages(payload: Any) -> None:
+async def test_model_alone_takes_text_and_messages(payload: Any) -> None:
     model = Model(pieces=[says("Hel", "lo")])
     ended = await ran(model.with_config(run_name="mine"), payload)
     assert ended.tokens == ["Hel", "lo", ""]
@@ -59,31 +59,31 @@ async def test_a_model_alone_takes_text_and_messages(payload: Any) -> None:
         assert (await runs.invoke(payload))["content"] == "Hello"
 
 
-async def test_a_model_that_does_not_stream_makes_one_token() -> None:
+async def test_model_without_streaming_makes_one_token() -> None:
     ended = await ran(Model(pieces=[says("Hello")], streams=False), "hi")
     assert "".join(ended.tokens) == "Hello"
 
 
-async def test_a_model_without_messages_says_its_text() -> None:
+async def test_model_without_messages_streams_its_text() -> None:
     ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
     assert "".join(ended.tokens) == "Hello"
     assert ended.output == "Hello"
 
 
-async def test_models_are_heard_also_where_tools_are_watched() -> None:
+async def test_models_are_streamed_while_tools_are_guarded() -> None:
     guard = ToolGuard(ToolPolicy([]))
     ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
     guard.close()
     assert "".join(ended.tokens) == "Hello"
 
 
-async def test_a_message_that_calls_a_tool_says_nothing() -> None:
+async def test_message_with_a_tool_call_makes_no_token() -> None:
     ended = await ran(Model(pieces=[calls_tool("look", '{"at": 1}')]), "hi")
     assert ended.tokens == []
     assert ended.output["tool_calls"][0]["args"] == {"at": 1}
 
 
-async def test_tools_and_named_parts_are_steps() -> None:
+async def test_tools_and_named_parts_make_steps() -> None:
     @tool
     def add(a: int, b: int) -> int:
         """Add."""
@@ -98,7 +98,7 @@ async def test_tools_and_named_parts_are_steps() -> None:
     assert all(step["duration_ms"] >= 0 for step in steps)
 
 
-async def test_dispatched_events_are_events() -> None:
+async def test_dispatched_custom_events_are_forwarded() -> None:
     async def work(_payload: Any) -> str:
         await adispatch_custom_event("mood", {"happy": True})
         await adispatch_custom_event("mood", {"id": 1})
@@ -116,7 +116,7 @@ async def test_dispatched_events_are_events() -> None:
     assert ended.output == "done"
 
 
-async def test_text_that_a_chain_streams_without_a_model_is_tokens() -> None:
+async def test_text_of_a_chain_without_a_model_makes_tokens() -> None:
     def pieces(given: Iterator[Any]) -> Iterator[str]:
         for _ in given:
             yield from ("Hel", "lo")
@@ -131,24 +131,24 @@ async def test_text_that_a_chain_streams_without_a_model_is_tokens() -> None:
     assert ended.output == "Hello"
 
 
-async def test_parts_side_by_side_have_one_output() -> None:
+async def test_parallel_parts_have_one_output() -> None:
     both: Any = RunnableParallel(one=lambda _payload: 1, two=lambda _payload: {"a": 2})
     assert (await ran(both, {})).output == {"one": 1, "two": {"a": 2}}
 
 
-async def test_where_nothing_passes_it_is_invoked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_runnable_is_invoked_when_no_event_passes_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Runnable, "astream_events")
     assert (await ran(RunnableLambda(lambda _payload: "done"), {}, allowed="minimal")).output == "done"
 
 
-async def test_what_it_raises_is_an_error() -> None:
+async def test_exception_of_a_runnable_is_an_error() -> None:
     def work(_payload: Any) -> None:
         raise LookupError("no such word")
 
     assert (await ran(RunnableLambda(work), {})).error == "LookupError: no such word"
 
 
-async def test_configs_reach_it() -> None:
+async def test_configs_reach_the_runnable() -> None:
     def work(_payload: Any, config: RunnableConfig) -> Any:
         return {name: config["configurable"][name] for name in ("a", "b")}
 
@@ -157,14 +157,14 @@ async def test_configs_reach_it() -> None:
         assert (await runs.ended(run.run_id)).output == {"a": 1, "b": 2}
 
 
-async def test_a_graph_is_served_as_a_graph() -> None:
+async def test_graph_is_served_as_a_graph() -> None:
     made = agent(one_node(lambda _state: {}))
     assert isinstance(made, GraphAgent)
     await made.aclose()
 
 
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload])
-async def test_what_is_no_runnable_is_refused_with_a_hint(made: Any) -> None:
+async def test_other_objects_are_rejected_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langgraph takes graphs"):
         langchain.create_agent(made, {}, ToolPolicy(), threads=1)
 
@@ -186,7 +186,7 @@ def safe_str(piece: Any) -> str:
 
 @settings(max_examples=50)
 @given(pieces=st.lists(PIECES, max_size=8), told_why=st.booleans())
-def test_tokens_together_are_the_text_however_it_is_cut(pieces: list[Any], *, told_why: bool) -> None:
+def test_tokens_are_the_text_for_any_split(pieces: list[Any], *, told_why: bool) -> None:
     tokens = TokenTranslator()
     reason = {"finish_reason": "stop"} if told_why else {}
     chunks = [AIMessageChunk(content=piece, id="m") for piece in pieces]

@@ -1,4 +1,4 @@
-"""LangGraph graphs as agents: what of a graph becomes which event."""
+"""LangGraph graphs as agents: how the parts of a stream become events."""
 
 import dataclasses
 import threading
@@ -33,7 +33,7 @@ def steps(ended: Ended) -> list[str]:
     return [own["node_name"] for own in ended.own if own["type"] == "step"]
 
 
-async def test_text_of_a_model_becomes_tokens_with_a_reason_at_the_last() -> None:
+async def test_model_text_becomes_tokens_with_a_final_reason() -> None:
     model = Model(pieces=[says("Hel", "lo", reason="length")])
 
     async def work(_state: State) -> State:
@@ -44,7 +44,7 @@ async def test_text_of_a_model_becomes_tokens_with_a_reason_at_the_last() -> Non
     assert ended.output["messages"][0]["content"] == "Hello"
 
 
-async def test_blocks_become_their_text() -> None:
+async def test_content_blocks_become_their_text() -> None:
     blocks: list[Any] = [
         [{"type": "text", "text": "Hel"}],
         [{"type": "reasoning", "reasoning": "hm"}],
@@ -59,7 +59,7 @@ async def test_blocks_become_their_text() -> None:
     assert "".join((await ran(one_node(work))).tokens) == "Hello"
 
 
-async def test_a_model_that_does_not_stream_makes_one_token() -> None:
+async def test_model_without_streaming_makes_one_token() -> None:
     model = Model(pieces=[says("Hello")], streams=False)
 
     async def work(_state: State) -> State:
@@ -68,14 +68,14 @@ async def test_a_model_that_does_not_stream_makes_one_token() -> None:
     assert tokens(await ran(one_node(work))) == [("Hello", "stop")]
 
 
-async def test_messages_that_a_node_only_passes_on_are_no_tokens() -> None:
+async def test_messages_that_a_node_passes_on_make_no_tokens() -> None:
     def work(_state: State) -> State:
         return {"messages": [HumanMessage(content="a"), AIMessage(content="hand-made")]}
 
     assert (await ran(one_node(work))).tokens == []
 
 
-async def test_an_agent_with_a_tool_says_only_its_text() -> None:
+async def test_agent_with_a_tool_streams_only_its_text() -> None:
     @tool
     def weather(place: str) -> str:
         """Tell the weather."""
@@ -89,7 +89,7 @@ async def test_an_agent_with_a_tool_says_only_its_text() -> None:
     assert ended.output["messages"][2]["content"] == "rain in Rome"
 
 
-async def test_subgraphs_say_and_step_too() -> None:
+async def test_subgraphs_make_tokens_and_steps() -> None:
     model = Model(pieces=[says("a"), says("b")])
 
     async def work(_state: State) -> State:
@@ -123,7 +123,7 @@ async def test_parallel_branches_lose_no_token() -> None:
     assert sorted(steps(ended)) == ["x", "y", "z"]
 
 
-async def test_a_step_says_what_a_node_read_and_wrote() -> None:
+async def test_step_has_the_keys_a_node_read_and_wrote() -> None:
     def work(_state: State) -> State:
         return {"seen": ["a"], "word": "b"}
 
@@ -134,7 +134,7 @@ async def test_a_step_says_what_a_node_read_and_wrote() -> None:
     assert sorted(step["output_keys"]) == ["seen", "word"]
 
 
-async def test_state_of_a_dataclass_has_its_fields() -> None:
+async def test_keys_of_a_dataclass_state_are_its_fields() -> None:
     @dataclasses.dataclass
     class Own:
         word: str = ""
@@ -147,7 +147,7 @@ async def test_state_of_a_dataclass_has_its_fields() -> None:
     assert ended.output == {"word": "rainrain"}
 
 
-async def test_what_a_node_writes_is_its_event_or_a_custom_one() -> None:
+async def test_stream_writer_makes_events_or_custom_events() -> None:
     def work(_state: State) -> State:
         write = get_stream_writer()
         write({"type": "progress", "step": "a", "progress": 0.5})
@@ -163,7 +163,7 @@ async def test_what_a_node_writes_is_its_event_or_a_custom_one() -> None:
     assert own[3]["data"][1]["content"] == "x"
 
 
-async def test_a_wrong_event_ends_the_run_and_names_the_field() -> None:
+async def test_malformed_event_fails_the_run_and_names_the_field() -> None:
     def work(_state: State) -> State:
         get_stream_writer()({"type": "progress", "step": 1, "progress": 0.5})
         return {}
@@ -174,7 +174,7 @@ async def test_a_wrong_event_ends_the_run_and_names_the_field() -> None:
 
 
 @pytest.mark.parametrize("sync", [True, False])
-async def test_the_context_is_everywhere_in_a_node(*, sync: bool) -> None:
+async def test_context_is_available_everywhere_in_a_node(*, sync: bool) -> None:
     def work(_state: State, config: RunnableConfig) -> State:
         context = get_current_context()
         assert context is config["configurable"]["stream_context"]
@@ -189,7 +189,7 @@ async def test_the_context_is_everywhere_in_a_node(*, sync: bool) -> None:
     assert (spoke["type"], spoke["where"]) == ("custom:spoke", not sync)
 
 
-async def test_a_node_that_raises_is_an_error() -> None:
+async def test_exception_of_a_node_is_an_error() -> None:
     def work(_state: State) -> State:
         raise LookupError("no such word")
 
@@ -198,7 +198,7 @@ async def test_a_node_that_raises_is_an_error() -> None:
     assert steps(ended) == []
 
 
-async def test_an_entrypoint_function_is_a_graph() -> None:
+async def test_entrypoint_function_is_a_graph() -> None:
     @entrypoint()
     async def work(payload: dict[str, Any]) -> str:
         return f"Hello, {payload['word']}"
@@ -218,7 +218,7 @@ async def test_an_entrypoint_function_is_a_graph() -> None:
         (None, ["values", "messages", "tasks", "custom"]),
     ],
 )
-async def test_only_the_modes_that_the_filter_needs_are_asked_for(
+async def test_only_the_stream_modes_that_the_filter_needs_are_requested(
     allowed: Any, modes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
@@ -234,7 +234,7 @@ async def test_only_the_modes_that_the_filter_needs_are_asked_for(
     assert asked == [modes]
 
 
-async def test_an_invocation_asks_for_the_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invocation_requests_the_state_only(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     made = one_node(lambda _state: {"word": "done"})
     stream = made.astream
@@ -249,7 +249,7 @@ async def test_an_invocation_asks_for_the_state_alone(monkeypatch: pytest.Monkey
     assert asked == [["values"]]
 
 
-async def test_a_graph_that_is_not_compiled_is_compiled() -> None:
+async def test_uncompiled_graph_is_compiled() -> None:
     made: Any = StateGraph(State)
     made.add_node("work", lambda _state: {"word": "done"})
     made.add_edge(START, "work")
@@ -257,6 +257,6 @@ async def test_a_graph_that_is_not_compiled_is_compiled() -> None:
 
 
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload, Model(pieces=[])])
-async def test_what_is_no_graph_is_refused_with_a_hint(made: Any) -> None:
+async def test_other_objects_are_rejected_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langchain takes any Runnable"):
         langgraph.create_agent(made, {}, ToolPolicy(), threads=1)

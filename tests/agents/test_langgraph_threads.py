@@ -1,4 +1,4 @@
-"""Graphs over time: threads of conversation, interrupts, configs, cancels, and sync nodes side by side."""
+"""Conversation threads, interrupts, configs and cancellation of graphs, and their sync nodes."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from tests.support import wait_until
 
 
 class SyncSaver(BaseCheckpointSaver[Any]):
-    """A checkpointer without async methods, as that of SQLite is."""
+    """A checkpointer without async methods, like that of SQLite."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def listening(_state: State) -> State:
 
 
 @SAVERS
-async def test_a_thread_continues_and_others_begin_anew(saver: Any) -> None:
+async def test_thread_continues_and_other_threads_start_empty(saver: Any) -> None:
     async with bench(agent(one_node(listening, checkpointer=saver()))) as runs:
         await called(runs, Call({"word": "a"}, thread("t")))
         again = await called(runs, Call({"word": "b"}, thread("t")))
@@ -75,7 +75,7 @@ async def test_a_thread_continues_and_others_begin_anew(saver: Any) -> None:
 
 
 @SAVERS
-async def test_an_interrupt_completes_the_run_and_resuming_goes_on(saver: Any) -> None:
+async def test_interrupt_completes_the_run_and_can_be_resumed(saver: Any) -> None:
     def ask(_state: State) -> State:
         return {"seen": [interrupt({"question": "sure?"})]}
 
@@ -94,7 +94,7 @@ async def test_an_interrupt_completes_the_run_and_resuming_goes_on(saver: Any) -
     assert "nothing to resume" in nothing.error
 
 
-async def test_interrupts_of_parallel_nodes_are_all_told() -> None:
+async def test_interrupts_of_parallel_nodes_are_all_reported() -> None:
     made: Any = StateGraph(State)
     for name in "ab":
         made.add_node(name, lambda _state, name=name: {"seen": [interrupt(name)]})
@@ -106,7 +106,7 @@ async def test_interrupts_of_parallel_nodes_are_all_told() -> None:
     assert metadata["thread_id"] == asked.run.run_id
 
 
-async def test_the_config_of_the_dockfile_and_the_caller_s_reach_the_graph() -> None:
+async def test_configs_of_dockfile_and_caller_reach_the_graph() -> None:
     seen: list[RunnableConfig] = []
 
     def work(_state: State, config: RunnableConfig) -> State:
@@ -120,7 +120,7 @@ async def test_the_config_of_the_dockfile_and_the_caller_s_reach_the_graph() -> 
     assert [each["recursion_limit"] for each in seen] == [7, 5]
 
 
-async def test_a_recursion_limit_ends_a_graph_that_goes_round() -> None:
+async def test_recursion_limit_ends_an_endless_graph() -> None:
     made: Any = StateGraph(State)
     made.add_node("work", lambda _state: {"seen": ["again"]})
     made.add_edge(START, "work")
@@ -129,7 +129,7 @@ async def test_a_recursion_limit_ends_a_graph_that_goes_round() -> None:
         assert "GraphRecursionError" in (await runs.run({"word": "w"})).error
 
 
-async def test_the_context_is_kept_in_no_checkpoint() -> None:
+async def test_context_is_not_stored_in_checkpoints() -> None:
     saver = InMemorySaver()
     async with bench(agent(one_node(listening, checkpointer=saver))) as runs:
         await called(runs, Call({"word": "a"}, thread("t")))
@@ -138,7 +138,7 @@ async def test_the_context_is_kept_in_no_checkpoint() -> None:
     assert not any("stream_context" in each or "StreamContext" in each for each in kept)
 
 
-async def test_a_cancel_in_the_middle_of_a_token_stream_stops_the_model() -> None:
+async def test_cancel_during_a_token_stream_stops_the_model() -> None:
     class Endless(Model):
         def _stream(self, *given: Any, **options: Any) -> Any:
             while True:
@@ -163,7 +163,7 @@ async def test_a_cancel_in_the_middle_of_a_token_stream_stops_the_model() -> Non
     assert ended_threads.is_set()
 
 
-async def test_a_cancel_waits_for_the_threads_of_parallel_nodes() -> None:
+async def test_cancel_waits_for_the_threads_of_parallel_nodes() -> None:
     stopped: list[str] = []
     made: Any = StateGraph(State)
     for name in "abc":
@@ -185,7 +185,7 @@ async def test_a_cancel_waits_for_the_threads_of_parallel_nodes() -> None:
         assert sorted(stopped) == ["a", "b", "c"]
 
 
-async def test_blocking_nodes_of_many_runs_work_side_by_side() -> None:
+async def test_blocking_nodes_of_many_runs_run_concurrently() -> None:
     together = threading.Barrier(20, timeout=10)
 
     def work(_state: State) -> State:
@@ -198,7 +198,7 @@ async def test_blocking_nodes_of_many_runs_work_side_by_side() -> None:
             assert (await runs.ended(run_id)).run.status == "completed"
 
 
-async def test_a_sync_node_does_not_hold_the_event_loop() -> None:
+async def test_sync_node_does_not_block_the_event_loop() -> None:
     began, go = threading.Event(), threading.Event()
 
     def work(_state: State) -> State:
@@ -214,7 +214,7 @@ async def test_a_sync_node_does_not_hold_the_event_loop() -> None:
         assert (await runs.ended(run_id)).run.status == "completed"
 
 
-async def test_a_graph_compiled_at_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_compiling_a_graph_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Own(TypedDict):
         seen: Annotated[list[str], operator.add]
 
@@ -227,7 +227,7 @@ async def test_a_graph_compiled_at_the_start_is_logged(caplog: pytest.LogCapture
     await compiled.aclose()
 
 
-async def test_two_hundred_runs_leave_no_thread_s_work_behind() -> None:
+async def test_two_hundred_runs_leave_no_thread_work_behind() -> None:
     made = agent(one_node(listening))
     async with bench(made) as runs:
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""From a Dockfile's target to an agent, and what is said when that fails."""
+"""From a Dockfile's target to an agent, and the error messages when that fails."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support import dockfile
 
 
 class Folder:
-    """Where a Dockfile and its code are; its module names are nobody else's."""
+    """A directory with a Dockfile and its code, whose module names are unique."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class Folder:
         return await load_agent(loaded.dockfile, self.path)
 
     async def refused(self, target: str = "handle", module: str | None = None, field: str = "handler") -> str:
-        """Return the message that ends the start."""
+        """Return the message of the StartError."""
         try:
             await self.load(target, module, field)
         except StartError as error:
@@ -78,7 +78,7 @@ async def test_handler_in_the_working_directory_is_loaded(
     assert (await folder.run()).output == "cwd"
 
 
-async def test_the_dockfiles_folder_comes_before_the_working_directory(
+async def test_dockfiles_folder_comes_before_the_working_directory(
     folder: Folder, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("cwd")
@@ -88,7 +88,7 @@ async def test_the_dockfiles_folder_comes_before_the_working_directory(
     assert (await folder.run()).output == "beside"
 
 
-async def test_the_dockfiles_folder_is_first_even_if_it_was_on_the_path_already(
+async def test_dockfiles_folder_is_first_even_if_it_was_on_the_path_already(
     folder: Folder, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("path")
@@ -119,7 +119,7 @@ async def handle(payload: dict, emitter: StreamContext) -> dict:
     assert ended.output == {"same": True}
 
 
-async def test_missing_module_names_the_near_one_and_where_it_was_looked_for(folder: Folder) -> None:
+async def test_missing_module_error_has_a_suggestion_and_the_search_path(folder: Folder) -> None:
     folder.write("def handle(payload): ...")
     message = await folder.refused(module=folder.name[:-1] + "_")
     assert f"no module '{folder.name[:-1]}_'" in message
@@ -128,24 +128,24 @@ async def test_missing_module_names_the_near_one_and_where_it_was_looked_for(fol
     assert str(Path.cwd()) in message
 
 
-async def test_missing_module_without_a_near_one_has_no_suggestion(folder: Folder) -> None:
+async def test_missing_module_without_a_similar_one_has_no_suggestion(folder: Folder) -> None:
     message = await folder.refused(module="qqqqqqqq")
     assert "no module 'qqqqqqqq'" in message
     assert "did you mean" not in message
 
 
-async def test_missing_module_within_a_package_is_named_whole(folder: Folder) -> None:
+async def test_missing_module_in_a_package_has_its_full_name(folder: Folder) -> None:
     folder.write("", f"{folder.name}.__init__")
     assert f"no module '{folder.name}.gone'" in await folder.refused(module=f"{folder.name}.gone")
 
 
-async def test_missing_name_says_the_file_and_the_near_name(folder: Folder) -> None:
+async def test_missing_name_error_has_the_file_and_a_suggestion(folder: Folder) -> None:
     path = folder.write("def handel(payload): ...\nvalue = 5")
     message = await folder.refused()
     assert f"{path} has no 'handle', did you mean handel?" in message
 
 
-async def test_name_that_is_not_callable_says_what_it_is(folder: Folder) -> None:
+async def test_not_callable_error_has_the_type(folder: Folder) -> None:
     path = folder.write("handle = {'a': 1}")
     message = await folder.refused()
     assert "'handle'" in message
@@ -153,14 +153,14 @@ async def test_name_that_is_not_callable_says_what_it_is(folder: Folder) -> None
     assert "is of type dict, not callable" in message
 
 
-async def test_import_that_raises_names_file_line_and_error(folder: Folder) -> None:
+async def test_import_error_has_file_line_and_exception(folder: Folder) -> None:
     path = folder.write("import os\n\nraise ValueError('no key')\n")
     message = await folder.refused()
     assert f"{path}:3" in message
     assert "ValueError: no key" in message
 
 
-async def test_import_that_raises_in_a_helper_names_the_helpers_line(folder: Folder) -> None:
+async def test_import_error_in_a_helper_has_its_line(folder: Folder) -> None:
     helper = folder.write("def boom():\n    return 1 / 0\n", f"{folder.name}_helper")
     folder.write(f"from {folder.name}_helper import boom\nboom()\n")
     message = await folder.refused()
@@ -168,21 +168,21 @@ async def test_import_that_raises_in_a_helper_names_the_helpers_line(folder: Fol
     assert "ZeroDivisionError" in message
 
 
-async def test_import_that_raises_inside_a_library_names_the_agents_own_line(folder: Folder) -> None:
+async def test_import_error_inside_a_library_has_the_agents_line(folder: Folder) -> None:
     path = folder.write("import json\n\nSETTINGS = json.loads('{')\n")
     message = await folder.refused()
     assert f"{path}:3" in message
     assert "JSONDecodeError" in message
 
 
-async def test_syntax_error_names_file_and_line(folder: Folder) -> None:
+async def test_syntax_error_has_file_and_line(folder: Folder) -> None:
     path = folder.write("def handle(payload):\n    return {\n")
     message = await folder.refused()
     assert f"{path}:2" in message
     assert "SyntaxError" in message
 
 
-async def test_missing_dependency_is_told_from_a_missing_agent(folder: Folder) -> None:
+async def test_missing_dependency_differs_from_a_missing_agent(folder: Folder) -> None:
     path = folder.write("import qqqq_not_installed\n")
     message = await folder.refused()
     assert f"{path}:1" in message
@@ -190,21 +190,21 @@ async def test_missing_dependency_is_told_from_a_missing_agent(folder: Folder) -
     assert "install it" in message
 
 
-async def test_missing_name_in_a_dependency_is_an_import_error_with_its_line(folder: Folder) -> None:
+async def test_missing_name_in_a_dependency_is_an_import_error(folder: Folder) -> None:
     path = folder.write("\nfrom json import qqqq\n")
     message = await folder.refused()
     assert f"{path}:2" in message
     assert "ImportError: cannot import name 'qqqq'" in message
 
 
-async def test_sys_exit_at_import_does_not_exit_but_is_named(folder: Folder) -> None:
+async def test_sys_exit_at_import_is_reported(folder: Folder) -> None:
     path = folder.write("import sys\nsys.exit(0)\n")
     message = await folder.refused()
     assert f"{path}:2" in message
     assert "SystemExit: 0" in message
 
 
-async def test_handler_that_cannot_take_a_payload_ends_the_start(folder: Folder) -> None:
+async def test_handler_that_cannot_take_a_payload_prevents_the_start(folder: Folder) -> None:
     folder.write("def handle(): ...")
     assert f"{folder.name}:handle" in await folder.refused()
 
@@ -215,7 +215,7 @@ FACTORY = "class Made:\n    def invoke(self, payload): return ['made', payload]\
 @pytest.mark.parametrize(
     "source", ["def make(): return Made()", "async def make(): return Made()", "make = Made"]
 )
-async def test_entrypoints_factory_makes_the_agent(folder: Folder, source: str) -> None:
+async def test_factory_of_an_entrypoint_creates_the_agent(folder: Folder, source: str) -> None:
     folder.write(FACTORY + source)
     assert (await folder.run(1, target="make", field="entrypoint")).output == ["made", 1]
 
@@ -241,7 +241,7 @@ async def test_factory_is_called_once(folder: Folder) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["def", "async def"])
-async def test_factory_that_makes_no_agent_ends_the_start(
+async def test_factory_of_something_else_prevents_the_start(
     folder: Folder, body: str, said: str, kind: str
 ) -> None:
     folder.write(f"{kind} make():\n    {body}\n")
@@ -250,11 +250,11 @@ async def test_factory_that_makes_no_agent_ends_the_start(
     assert said in message
 
 
-async def test_factory_that_needs_arguments_ends_the_start(folder: Folder) -> None:
+async def test_factory_that_requires_arguments_prevents_the_start(folder: Folder) -> None:
     folder.write("def make(settings): ...")
     assert "settings" in await folder.refused("make", field="entrypoint")
 
 
-async def test_a_message_of_many_lines_stays_one_line(folder: Folder) -> None:
+async def test_multiline_exception_is_reported_on_one_line(folder: Folder) -> None:
     folder.write("raise ValueError('first\\nsecond')\n")
     assert "\n" not in await folder.refused()

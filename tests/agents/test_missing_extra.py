@@ -1,4 +1,4 @@
-"""A framework that is not installed is one clear line."""
+"""The error for a framework that is not installed."""
 
 import importlib.util
 from pathlib import Path
@@ -29,7 +29,7 @@ def framework(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     return str(request.param)
 
 
-async def test_the_start_says_what_to_install(framework: str, tmp_path: Path) -> None:
+async def test_start_error_says_what_to_install(framework: str, tmp_path: Path) -> None:
     loaded = load(tmp_path / "Dockfile.yaml", environ={})
     with pytest.raises(StartError) as refused:
         await load_agent(loaded.dockfile, tmp_path)
@@ -37,6 +37,6 @@ async def test_the_start_says_what_to_install(framework: str, tmp_path: Path) ->
     assert str(refused.value) == line
 
 
-def test_validate_warns_of_it(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_warns_about_it(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate"]) == 0
     assert f"pip install 'dockrion[{framework}]'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Whether an agent process is ready, and whom it is trusted to be."""
+"""Health checks and TLS verification of agent processes."""
 
 import ssl
 import subprocess
@@ -15,14 +15,14 @@ async def fine(_asked: Asked, wire: Wire) -> None:
     await wire.whole(JSON, b"1")
 
 
-async def test_a_process_that_can_be_connected_to_is_ready_and_asked_nothing() -> None:
+async def test_process_that_accepts_connections_is_ready_without_a_request() -> None:
     async with process(fine) as made, remote(made.url) as agent:
         await agent.check()
         await agent.check()
     assert made.asked == []
 
 
-async def test_a_unix_socket_that_can_be_connected_to_is_ready(tmp_path: Path) -> None:
+async def test_unix_socket_that_accepts_connections_is_ready(tmp_path: Path) -> None:
     async with process(fine, uds=tmp_path / "a.sock") as made, remote(made.url) as agent:
         await agent.check()
     assert made.asked == []
@@ -42,14 +42,14 @@ async def test_a_unix_socket_that_can_be_connected_to_is_ready(tmp_path: Path) -
     ],
 )
 @pytest.mark.parametrize("health", [True, False], ids=["asked", "connected to"])
-async def test_a_process_that_cannot_be_reached_is_not_ready(url: str, health: bool) -> None:
+async def test_unreachable_process_is_not_ready(url: str, health: bool) -> None:
     async with remote(url, health_url=url if health else None) as agent:
         with pytest.raises(ServiceUnavailable, match="cannot be reached"):
             await agent.check()
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "299 Fine"])
-async def test_a_health_url_that_says_success_is_ready(status: str) -> None:
+async def test_successful_health_url_is_ready(status: str) -> None:
     async def health(_asked: Asked, wire: Wire) -> None:
         await wire.whole(None, status=status)
 
@@ -61,7 +61,7 @@ async def test_a_health_url_that_says_success_is_ready(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 Oops", "503 Busy"])
-async def test_a_health_url_that_says_anything_else_is_not(status: str) -> None:
+async def test_any_other_health_status_is_not_ready(status: str) -> None:
     async def health(_asked: Asked, wire: Wire) -> None:
         await wire.whole("text/plain", b"secret reasons", status)
 
@@ -70,7 +70,7 @@ async def test_a_health_url_that_says_anything_else_is_not(status: str) -> None:
             await agent.check()
 
 
-async def test_a_health_url_that_never_answers_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_url_without_a_response_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.agents.remote._CHECK_TIMEOUT", 0.1)
 
     async def health(_asked: Asked, wire: Wire) -> None:
@@ -81,7 +81,7 @@ async def test_a_health_url_that_never_answers_is_not_ready(monkeypatch: pytest.
             await agent.check()
 
 
-async def test_a_health_url_with_an_endless_body_is_ready() -> None:
+async def test_health_url_with_an_endless_body_is_ready() -> None:
     async def health(_asked: Asked, wire: Wire) -> None:
         await wire.begin("text/plain")
         while True:
@@ -91,7 +91,7 @@ async def test_a_health_url_with_an_endless_body_is_ready() -> None:
         await agent.check()
 
 
-async def test_a_health_url_may_be_a_unix_socket(tmp_path: Path) -> None:
+async def test_health_url_may_be_a_unix_socket(tmp_path: Path) -> None:
     async with process(fine, uds=tmp_path / "h.sock") as made:
         async with remote("http://127.0.0.1:1/", health_url=f"unix:{tmp_path}/h.sock:/healthz") as agent:
             await agent.check()
@@ -112,7 +112,7 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return context
 
 
-async def test_a_certificate_that_nobody_signed_is_not_trusted(self_signed: ssl.SSLContext) -> None:
+async def test_self_signed_certificate_is_not_trusted(self_signed: ssl.SSLContext) -> None:
     async with process(fine, tls=self_signed) as made, remote(made.url) as agent, bench(agent) as runs:
         ended = await runs.run()
         assert ended.code == "AGENT_DISCONNECTED"

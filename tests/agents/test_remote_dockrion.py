@@ -1,4 +1,4 @@
-"""A Dockrion behind a Dockrion: its own stream is one that agent processes may send."""
+"""A Dockrion as the agent process of another one."""
 
 import asyncio
 from typing import Any
@@ -46,13 +46,13 @@ async def test_every_event_and_the_output_arrive(serve: Serve) -> None:
     assert ended.own[5] == {"type": "custom:own", "a": 1}
 
 
-async def test_an_invocation_is_passed_on(serve: Serve) -> None:
+async def test_invocation_is_forwarded(serve: Serve) -> None:
     inner = await serve(everything)
     async with remote(url_of(inner, "/invoke/stream")) as agent, bench(agent) as runs:
         assert await runs.invoke({"a": 1}) == {"a": 1}
 
 
-async def test_a_failure_keeps_its_code_and_its_details(serve: Serve) -> None:
+async def test_failure_keeps_its_code_and_details(serve: Serve) -> None:
     def failing(_payload: Any) -> None:
         raise LookupError("nothing there")
 
@@ -65,14 +65,14 @@ async def test_a_failure_keeps_its_code_and_its_details(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/health"])
-async def test_a_refusal_is_passed_on_with_its_status(serve: Serve, path: str) -> None:
+async def test_error_status_is_forwarded(serve: Serve, path: str) -> None:
     inner = await serve(everything)
     async with remote(url_of(inner, path)) as agent, bench(agent) as runs:
         ended = await runs.run({})
     assert ended.terminal["details"]["status"] in (404, 405)
 
 
-async def test_a_cancel_reaches_the_inner_agent(serve: Serve) -> None:
+async def test_cancel_reaches_the_inner_agent(serve: Serve) -> None:
     stopped = asyncio.Event()
 
     async def endless(_payload: Any, context: StreamContext) -> None:
@@ -91,7 +91,7 @@ async def test_a_cancel_reaches_the_inner_agent(serve: Serve) -> None:
         await asyncio.wait_for(stopped.wait(), 5)
 
 
-async def test_its_health_is_ready(serve: Serve) -> None:
+async def test_health_of_the_inner_service_is_used(serve: Serve) -> None:
     inner = await serve(everything)
     async with remote(url_of(inner, "/invoke/stream"), health_url=url_of(inner, "/ready")) as agent:
         await agent.check()

@@ -1,4 +1,4 @@
-"""Agent processes that answer anything at all."""
+"""Agent processes with arbitrary responses."""
 
 import asyncio
 
@@ -45,7 +45,7 @@ pieces = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(content_type=st.sampled_from((JSON, NDJSON, SSE)), body=pieces.map(b"".join))
-async def test_any_bytes_end_the_run_with_a_reason(content_type: str, body: bytes) -> None:
+async def test_any_response_ends_the_run_with_an_error_code(content_type: str, body: bytes) -> None:
     async with asyncio.timeout(5):
         ended = await told(content_type, body)
     known = ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
@@ -54,7 +54,7 @@ async def test_any_bytes_end_the_run_with_a_reason(content_type: str, body: byte
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.binary(max_size=64), headed=st.booleans())
-async def test_any_bytes_instead_of_http_end_the_run_with_a_reason(data: bytes, headed: bool) -> None:
+async def test_any_bytes_instead_of_http_end_the_run_with_an_error_code(data: bytes, headed: bool) -> None:
     async with asyncio.timeout(5):
         ended = await answered(bare((b"HTTP/1.1 200 OK\r\n" if headed else b"") + data))
     if ended.run.status == "completed":  # a whole head, and no body

@@ -1,4 +1,4 @@
-"""Agent processes that accept a payload and push what comes of it."""
+"""Agent processes that accept a payload (202) and push their events."""
 
 import asyncio
 from typing import Any
@@ -45,7 +45,7 @@ async def fed(runs: Bench, made: Process, *events: Any) -> Ended:
 
 
 @pytest.mark.parametrize(("end", "status"), ENDS)
-async def test_an_accepted_run_is_open_until_its_end_is_pushed(end: dict[str, Any], status: str) -> None:
+async def test_accepted_run_is_open_until_its_end_is_pushed(end: dict[str, Any], status: str) -> None:
     async with served(accept, ingest=10) as (runs, made):
         ended = await fed(runs, made, TOKEN, TOKEN, end)
     assert ended.tokens == ["p", "p"]
@@ -54,7 +54,7 @@ async def test_an_accepted_run_is_open_until_its_end_is_pushed(end: dict[str, An
 
 
 @pytest.mark.parametrize("content_type", [None, JSON, "text/plain", "application/octet-stream"])
-async def test_an_accepted_runs_body_is_not_looked_at(content_type: str | None) -> None:
+async def test_body_of_an_accepted_run_is_ignored(content_type: str | None) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.whole(content_type, b"queued as number 7", "202 Accepted")
 
@@ -62,7 +62,7 @@ async def test_an_accepted_runs_body_is_not_looked_at(content_type: str | None) 
         assert (await fed(runs, made, ENDS[0][0])).output == [1]
 
 
-async def test_an_accepted_run_that_is_not_fed_ends() -> None:
+async def test_accepted_run_without_events_times_out() -> None:
     async with served(accept, ingest=0.1) as (runs, _):
         ended = await runs.ended(await start_kept(runs))
     assert ended.code == "PRODUCER_TIMEOUT"
@@ -86,12 +86,12 @@ async def test_without_ingest_an_accepted_payload_has_no_output() -> None:
     assert (await answered(accept)).output is None
 
 
-async def test_an_invocation_cannot_be_fed_so_its_answer_is_all() -> None:
+async def test_accepted_invocation_ends_with_its_response() -> None:
     async with served(accept, ingest=10) as (runs, _):
         assert await runs.invoke() is None
 
 
-async def test_pushed_events_and_those_of_the_answer_are_all_there() -> None:
+async def test_pushed_and_responded_events_are_all_stored() -> None:
     pushed = asyncio.Event()
 
     async def answer(_asked: Asked, wire: Wire) -> None:
@@ -111,7 +111,7 @@ async def test_pushed_events_and_those_of_the_answer_are_all_there() -> None:
     assert ended.output == 1
 
 
-async def test_an_end_that_is_pushed_closes_the_answer() -> None:
+async def test_pushed_terminal_event_closes_the_response() -> None:
     left = asyncio.Event()
 
     async def answer(_asked: Asked, wire: Wire) -> None:
@@ -125,7 +125,7 @@ async def test_an_end_that_is_pushed_closes_the_answer() -> None:
 
 
 @pytest.mark.parametrize("depth", [480, 600, 900])
-async def test_a_pushed_error_of_any_depth_is_taken_or_refused(depth: int) -> None:
+async def test_pushed_error_of_any_depth_is_stored_or_rejected(depth: int) -> None:
     details: list[Any] = []
     for _ in range(depth):
         details = [details]
@@ -140,7 +140,7 @@ async def test_a_pushed_error_of_any_depth_is_taken_or_refused(depth: int) -> No
 
 
 @pytest.mark.parametrize("way", ["answer", "push"])
-async def test_metadata_of_the_process_does_not_hide_the_services_own(way: str) -> None:
+async def test_metadata_of_the_process_does_not_replace_the_service_s_own(way: str) -> None:
     given = {"agent": "other", "framework": "other", "producer_seq": "x", "model": "small"}
     complete = {"type": "complete", "output": 1, "metadata": given}
     body = b'{"type":"complete","output":1,"metadata":{"agent":"other","producer_seq":"x","model":"small"}}'

@@ -1,4 +1,4 @@
-"""What an agent process is asked, and over which connections."""
+"""Requests to agent processes, and the use of connections."""
 
 import asyncio
 from pathlib import Path
@@ -31,7 +31,7 @@ async def echo(asked: Asked, wire: Wire) -> None:
     await wire.whole(JSON, asked.body)
 
 
-async def test_the_payload_is_posted_with_headers_that_name_the_run() -> None:
+async def test_payload_is_posted_with_headers_that_name_the_run() -> None:
     async with served(echo) as (runs, made):
         run_id = await start_kept(runs, {"a": ["é", None]})
         assert (await runs.ended(run_id)).output == {"a": ["é", None]}
@@ -47,21 +47,21 @@ async def test_the_payload_is_posted_with_headers_that_name_the_run() -> None:
     assert "traceparent" not in asked.headers
 
 
-async def test_the_callers_trace_goes_on() -> None:
+async def test_trace_context_is_forwarded() -> None:
     async with served(echo) as (runs, made):
         call = Call(None, traceparent=TRACE)
         await runs.ended((await runs.runs.start(call, ids.uuid7())).run_id)
     assert made.asked[0].headers["traceparent"] == TRACE
 
 
-async def test_an_invocation_has_no_place_for_events() -> None:
+async def test_invocation_has_no_events_url() -> None:
     async with served(echo) as (runs, made):
         assert await runs.invoke({"a": 1}) == {"a": 1}
     assert "x-dockrion-events-url" not in made.asked[0].headers
     assert made.asked[0].headers["x-dockrion-run-id"]
 
 
-async def test_a_process_behind_a_unix_socket_is_asked_for_its_path(tmp_path: Path) -> None:
+async def test_unix_socket_url_has_a_path(tmp_path: Path) -> None:
     async with (
         process(echo, uds=tmp_path / "a.sock") as made,
         remote(f"unix:{tmp_path}/a.sock:/deep/path") as agent,
@@ -75,7 +75,7 @@ async def test_a_process_behind_a_unix_socket_is_asked_for_its_path(tmp_path: Pa
 
 
 @pytest.mark.parametrize("size", [0, 1000, 3_000_000])
-async def test_a_big_payload_arrives_whole(size: int) -> None:
+async def test_large_payload_arrives_whole(size: int) -> None:
     async with served(echo) as (runs, made):
         assert (await runs.run("x" * size)).output == "x" * size
     assert len(made.asked[0].body) == size + 2
@@ -93,7 +93,7 @@ async def refused(_asked: Asked, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("answer", [echo, as_events, refused], ids=["json", "events", "refusal"])
-async def test_a_connection_is_used_again_by_the_next_run(answer: Any) -> None:
+async def test_connection_is_reused(answer: Any) -> None:
     async with served(answer) as (runs, made):
         for number in range(5):
             await runs.run(number)
@@ -101,7 +101,7 @@ async def test_a_connection_is_used_again_by_the_next_run(answer: Any) -> None:
     assert made.posts == 5
 
 
-async def test_runs_at_the_same_time_have_connections_of_their_own() -> None:
+async def test_concurrent_runs_use_separate_connections() -> None:
     together = asyncio.Barrier(30)
 
     async def answer(asked: Asked, wire: Wire) -> None:
@@ -114,7 +114,7 @@ async def test_runs_at_the_same_time_have_connections_of_their_own() -> None:
         assert made.connections == 30
 
 
-async def test_an_answer_that_nobody_asked_for_is_no_other_runs_answer() -> None:
+async def test_unsolicited_response_is_not_another_run_s() -> None:
     twice = asyncio.Event()
 
     async def answer(asked: Asked, wire: Wire) -> None:
@@ -132,7 +132,7 @@ async def test_an_answer_that_nobody_asked_for_is_no_other_runs_answer() -> None
 
 
 def runs_pool(runs: Any) -> list[Any]:
-    """Return the idle connections of the agent that a manager has."""
+    """Return the idle connections of a manager's agent."""
     pool = runs.runs.agent._agent._session.connector._conns
     return [connection for idle in pool.values() for connection, _ in idle]
 
@@ -159,7 +159,7 @@ async def test_redirects_are_not_followed(status: str) -> None:
     assert ended.terminal["details"]["status"] == int(status[:3])
 
 
-async def test_a_process_that_restarted_is_asked_once_on_a_new_connection() -> None:
+async def test_restarted_process_gets_one_request_on_a_new_connection() -> None:
     async with process(echo) as made, remote(made.url) as agent, bench(agent) as runs:
         assert (await runs.run(1)).output == 1
         port = int(made.url.removesuffix("/run").rpartition(":")[2])
@@ -174,7 +174,7 @@ async def test_a_process_that_restarted_is_asked_once_on_a_new_connection() -> N
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-async def test_a_request_that_meets_a_stale_connection_is_not_sent_again(end: str) -> None:
+async def test_request_on_a_stale_connection_is_not_retried(end: str) -> None:
     async def answer(asked: Asked, wire: Wire) -> None:
         if asked.json == "first":
             await wire.whole(JSON, b"1")
@@ -188,7 +188,7 @@ async def test_a_request_that_meets_a_stale_connection_is_not_sent_again(end: st
         assert made.posts == 2
 
 
-async def test_a_process_that_refuses_before_it_has_read_everything_is_a_clear_error() -> None:
+async def test_early_error_status_is_reported() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")

@@ -1,4 +1,4 @@
-"""Runs that are stopped: the connection is closed, and the process is told."""
+"""Stopped runs: the connection is closed, and the process is asked to stop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +29,7 @@ TOKEN = b'{"type":"token","content":"a"}\n'
 
 
 class Working:
-    """A process that begins an answer, and notes when its caller has left."""
+    """A process that starts a response, and records when its client disconnects."""
 
     def __init__(self, begun: bytes = TOKEN) -> None:
         self.begun = begun
@@ -54,7 +54,7 @@ async def accept(_asked: Asked, wire: Wire) -> None:
 async def stoppable(
     answer: Answer, stop: Answer = accept, *, ingest: float | None = None, duration: float = 60, **spec: Any
 ) -> AsyncIterator[tuple[Bench, Process]]:
-    """Serve a process that another one can be asked to stop: the one that is returned."""
+    """Serve a process together with its cancel URL, and return the process."""
     async with (
         process(answer) as made,
         process(stop) as stopper,
@@ -74,7 +74,7 @@ async def leave(runs: Bench, run_id: str) -> None:
 
 @pytest.mark.parametrize("stop", [cancel, leave])
 @pytest.mark.parametrize("begun", [TOKEN, b""], ids=["in the answer", "before the answer"])
-async def test_a_stopped_run_closes_the_connection_and_tells_the_process_once(
+async def test_stopped_run_closes_the_connection_and_requests_the_stop_once(
     stop: Callable[[Bench, str], Awaitable[None]], begun: bytes
 ) -> None:
     working = Working(begun)
@@ -100,7 +100,7 @@ async def test_without_a_cancel_url_the_connection_is_closed() -> None:
         await asyncio.wait_for(working.left.wait(), 5)
 
 
-async def test_a_caller_of_invoke_who_leaves_stops_the_process() -> None:
+async def test_disconnected_caller_of_invoke_stops_the_process() -> None:
     working = Working()
     async with stoppable(working) as (runs, stopper):
         run_id = ids.uuid7()
@@ -113,7 +113,7 @@ async def test_a_caller_of_invoke_who_leaves_stops_the_process() -> None:
     assert [asked.json for asked in stopper.asked] == [{"run_id": run_id}]
 
 
-async def test_a_time_limit_of_invoke_stops_the_process() -> None:
+async def test_time_limit_of_invoke_stops_the_process() -> None:
     working = Working()
     async with stoppable(working) as (runs, stopper):
         with pytest.raises(AgentTimedOut):
@@ -132,7 +132,7 @@ async def test_every_time_limit_stops_the_process(limit: str) -> None:
     assert [asked.json["run_id"] for asked in stopper.asked] == [ended.run.run_id]
 
 
-async def test_a_shutdown_stops_the_process() -> None:
+async def test_shutdown_stops_the_process() -> None:
     working = Working()
     async with stoppable(working) as (runs, stopper):
         await runs.start()
@@ -151,7 +151,7 @@ async def test_a_shutdown_stops_the_process() -> None:
         b'{"type":"cancelled"}\n',
     ],
 )
-async def test_a_process_that_ends_its_run_is_not_told_to_stop(event: bytes) -> None:
+async def test_process_that_ended_its_run_gets_no_stop_request(event: bytes) -> None:
     async with stoppable(bytes_of(NDJSON, event)) as (runs, stopper):
         await runs.run()
     assert stopper.asked == []
@@ -159,7 +159,7 @@ async def test_a_process_that_ends_its_run_is_not_told_to_stop(event: bytes) -> 
 
 @pytest.mark.parametrize("answer", [accept, Working(b"")], ids=["accepted", "no answer yet"])
 @pytest.mark.parametrize("end", [{"type": "complete", "output": 1}, {"type": "error", "error": "own"}])
-async def test_a_process_that_pushes_the_end_is_not_told_to_stop(
+async def test_process_that_pushed_the_end_gets_no_stop_request(
     answer: Answer, end: dict[str, object]
 ) -> None:
     async with process(accept) as stopper, process(answer) as made:
@@ -172,7 +172,7 @@ async def test_a_process_that_pushes_the_end_is_not_told_to_stop(
         assert stopper.asked == []
 
 
-async def test_a_cancelled_run_that_was_accepted_tells_the_process() -> None:
+async def test_cancel_of_an_accepted_run_requests_the_stop() -> None:
     async with stoppable(accept, ingest=10) as (runs, stopper):
         run_id = await start_kept(runs)
         await runs.emitted(run_id, 1)
@@ -181,7 +181,7 @@ async def test_a_cancelled_run_that_was_accepted_tells_the_process() -> None:
     assert [asked.json for asked in stopper.asked] == [{"run_id": run_id}]
 
 
-async def test_an_accepted_run_that_falls_silent_tells_the_process() -> None:
+async def test_idle_accepted_run_requests_the_stop() -> None:
     async with stoppable(accept, ingest=0.1) as (runs, stopper):
         ended = await runs.ended(await start_kept(runs))
         assert ended.code == "PRODUCER_TIMEOUT"
@@ -201,7 +201,7 @@ async def garble(_asked: Asked, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("stop", [refuse, hang_up, garble])
-async def test_a_cancel_url_that_fails_changes_nothing(stop: Answer) -> None:
+async def test_failing_cancel_url_changes_nothing(stop: Answer) -> None:
     working = Working()
     async with stoppable(working, stop) as (runs, stopper):
         run_id = await runs.start()
@@ -212,7 +212,7 @@ async def test_a_cancel_url_that_fails_changes_nothing(stop: Answer) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://a..b/", "unix:/nowhere.sock:/"])
-async def test_a_cancel_url_that_is_not_there_changes_nothing(url: str) -> None:
+async def test_unreachable_cancel_url_changes_nothing(url: str) -> None:
     working = Working()
     async with process(working) as made, remote(made.url, cancel_url=url) as agent, bench(agent) as runs:
         run_id = await runs.start()
@@ -221,7 +221,7 @@ async def test_a_cancel_url_that_is_not_there_changes_nothing(url: str) -> None:
         assert (await runs.ended(run_id)).run.status == "cancelled"
 
 
-async def test_a_cancel_url_that_never_answers_holds_a_run_up_for_a_moment_only(
+async def test_cancel_url_without_a_response_delays_the_end_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("dockrion.agents.remote._STOP_TIMEOUT", 0.1)

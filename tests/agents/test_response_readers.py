@@ -1,4 +1,4 @@
-"""Answers as events and an outcome, without I/O: what they say, and what they hold meanwhile."""
+"""Readers of responses, without I/O: their results, limits and memory."""
 
 import tracemalloc
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ TYPES = (JSON, NDJSON, SSE)
 
 
 def read(content_type: str, pieces: Iterable[bytes]) -> list[Part]:
-    """Return all that an answer says, up to its outcome."""
+    """Return the parts of a response, up to its outcome."""
     answer = reader_for(content_type)
     said: list[Part] = []
     for parts in (*(answer.feed(piece) for piece in pieces), answer.end()):
@@ -33,7 +33,7 @@ def output(said: list[Part]) -> Any:
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "", "application/octet-stream", "x" * 5000])
-def test_an_unknown_content_type_is_garbled_and_named_shortly(content_type: str) -> None:
+def test_unsupported_content_type_is_a_short_protocol_error(content_type: str) -> None:
     with pytest.raises(
         ProtocolError, match="application/json, text/event-stream or application/x-ndjson"
     ) as error:
@@ -51,20 +51,20 @@ def test_reading_stops_at_the_first_outcome(content_type: str) -> None:
 
 
 @pytest.mark.parametrize("event", [b"started", b"started\ndata: x"])
-def test_started_is_left_out(event: bytes) -> None:
+def test_started_is_skipped(event: bytes) -> None:
     assert len(read(SSE, [b"event: " + event + b"\ndata: {}\n\n"])) == 1
 
 
-def test_a_terminal_event_after_text_has_the_last_word() -> None:
+def test_terminal_event_after_text_determines_the_output() -> None:
     said = read(SSE, [b'data: a\n\nevent: complete\ndata: {"output":"b"}\n\ndata: [DONE]\n\n'])
     assert output(said) == "b"
 
 
-def test_done_after_plain_text_is_the_whole_text() -> None:
+def test_done_after_plain_text_completes_with_the_text() -> None:
     assert output(read(SSE, [b'data: a \n\ndata: "b\\n"\n\ndata: c\n\ndata: [DONE]\n\n'])) == "a b\nc"
 
 
-def test_a_garbled_event_is_counted() -> None:
+def test_protocol_error_has_the_event_s_number() -> None:
     with pytest.raises(ProtocolError, match="event 3 of"):
         read(NDJSON, [b'{"type":"token","content":"a"}\n\n\n', b'{"type":"started"}\n{"type":7}\n'])
 
@@ -75,7 +75,7 @@ def test_a_garbled_event_is_counted() -> None:
      [{"delta": {"content": [1]}}], [{"delta": {"tool_calls": [{}]}}],
      [{"finish_reason": {"a": 1}}]],
 )  # fmt: skip
-def test_chunks_without_text_say_nothing(choices: list[Any]) -> None:
+def test_chunks_without_text_make_no_event(choices: list[Any]) -> None:
     chunk = msgspec.json.encode({"choices": choices})
     said = read(SSE, [b"data: %s\n\ndata: [DONE]\n\n" % chunk])
     assert len(said) == 1
@@ -83,7 +83,7 @@ def test_chunks_without_text_say_nothing(choices: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("content_type", TYPES)
-def test_an_answer_of_nothing_is_an_error(content_type: str) -> None:
+def test_empty_response_is_an_error(content_type: str) -> None:
     if content_type == JSON:
         with pytest.raises(ProtocolError):
             read(content_type, [])
@@ -103,7 +103,7 @@ def test_an_answer_of_nothing_is_an_error(content_type: str) -> None:
         (SSE, b"", b"data: " + b"x" * 992 + b"\n\n", b"data: [DONE]\n\n"),
     ],
 )
-def test_what_is_within_the_limit_is_taken_and_what_is_over_it_is_not(
+def test_size_limit_is_exact(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes, piece: bytes, end: bytes
 ) -> None:
     monkeypatch.setattr(response_readers, "MAX_EVENT_BYTES", 100_000)
@@ -112,7 +112,7 @@ def test_what_is_within_the_limit_is_taken_and_what_is_over_it_is_not(
         read(content_type, [start, *[piece] * 105, end])
 
 
-def test_many_events_may_have_more_than_the_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_events_may_exceed_the_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response_readers, "MAX_EVENT_BYTES", 10_000)
     token = b'{"type":"token","content":"%s"}\n' % (b"x" * 900)
     assert len(read(NDJSON, [token] * 100 + [b'{"type":"complete"}\n'])) == 101
@@ -133,7 +133,7 @@ def test_many_events_may_have_more_than_the_limit_together(monkeypatch: pytest.M
         (SSE, b"data\n\n"),
     ],
 )
-def test_what_has_been_said_takes_no_memory(content_type: str, piece: bytes) -> None:
+def test_forwarded_events_take_no_memory(content_type: str, piece: bytes) -> None:
     answer = reader_for(content_type)
     tracemalloc.start()
     try:
@@ -150,7 +150,7 @@ def test_what_has_been_said_takes_no_memory(content_type: str, piece: bytes) -> 
     assert grown < 20_000
 
 
-def test_short_pieces_of_text_are_kept_in_little_more_than_their_length() -> None:
+def test_short_pieces_of_text_take_little_more_than_their_length() -> None:
     answer = reader_for(SSE)
     tracemalloc.start()
     try:

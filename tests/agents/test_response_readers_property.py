@@ -1,4 +1,4 @@
-"""Answers say the same however their bytes are cut, and whatever they hold."""
+"""Responses read the same for any split of their bytes and any content."""
 
 from contextlib import suppress
 from itertools import pairwise
@@ -108,7 +108,7 @@ ends = st.sampled_from([{"type": "complete", "output": "o"}, {"type": "error", "
 
 @settings(max_examples=150, deadline=None)
 @given(sent=st.lists(good, max_size=5), end=ends, newline=st.sampled_from([b"\n", b"\r\n", b"\r"]), cuts=cuts)
-def test_an_event_stream_says_the_same_however_it_is_cut(
+def test_event_stream_reads_the_same_for_any_split(
     sent: list[dict[str, Any]], end: dict[str, Any] | None, newline: bytes, cuts: list[int]
 ) -> None:
     body = b"".join(framed(event, newline) for event in [*sent, *([end] if end else [])])
@@ -127,7 +127,7 @@ def test_an_event_stream_says_the_same_however_it_is_cut(
     last=st.booleans(),
     cuts=cuts,
 )
-def test_lines_say_the_same_however_they_are_cut(
+def test_lines_read_the_same_for_any_split(
     sent: list[dict[str, Any]], end: dict[str, Any] | None, newline: bytes, last: bool, cuts: list[int]
 ) -> None:
     body = newline.join(map(msgspec.json.encode, [*sent, *([end] if end else [])])) + (
@@ -142,7 +142,7 @@ def test_lines_say_the_same_however_they_are_cut(
 
 @settings(max_examples=100, deadline=None)
 @given(value=values, cuts=cuts)
-def test_json_says_the_same_however_it_is_cut(value: Any, cuts: list[int]) -> None:
+def test_json_reads_the_same_for_any_split(value: Any, cuts: list[int]) -> None:
     body = msgspec.json.encode(value)
     whole = said(JSON, [body])
     assert said(JSON, bytewise(body)) == whole
@@ -154,7 +154,7 @@ tokens = st.lists(texts, min_size=1, max_size=6)
 
 @settings(max_examples=100, deadline=None)
 @given(contents=tokens, cuts=cuts, newline=st.sampled_from([b"\n", b"\r\n", b"\r"]))
-def test_openais_style_says_the_same_however_it_is_cut(
+def test_openai_chunks_read_the_same_for_any_split(
     contents: list[str], cuts: list[int], newline: bytes
 ) -> None:
     chunks = [msgspec.json.encode({"choices": [{"delta": {"content": each}}]}) for each in contents]
@@ -170,7 +170,7 @@ def test_openais_style_says_the_same_however_it_is_cut(
 @given(name=names | texts, value=events | values)
 @example(name="message", value={"error": {"message": None}})
 @example(name="message", value={"choices": [{"delta": {"content": 1}, "finish_reason": []}]})
-def test_any_value_is_an_event_or_garbled(name: str, value: Any) -> None:
+def test_any_value_is_an_event_or_a_protocol_error(name: str, value: Any) -> None:
     data = msgspec.json.encode(value)
     line = name.replace("\r", "").replace("\n", "").encode("utf-8", "replace")
     for content_type, body in (
@@ -183,7 +183,7 @@ def test_any_value_is_an_event_or_garbled(name: str, value: Any) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(content_type=st.sampled_from(TYPES), body=st.binary(max_size=200), cuts=cuts)
-def test_any_bytes_say_the_same_however_they_are_cut(content_type: str, body: bytes, cuts: list[int]) -> None:
+def test_any_bytes_read_the_same_for_any_split(content_type: str, body: bytes, cuts: list[int]) -> None:
     whole = said(content_type, [body])
     assert said(content_type, bytewise(body)) == whole
     assert said(content_type, cut(body, cuts)) == whole
@@ -206,7 +206,7 @@ def test_any_bytes_say_the_same_however_they_are_cut(content_type: str, body: by
     "form", [b"%s", b'{"type":"token","content":%s}', b'{"type":"complete","output":%s}']
 )
 @pytest.mark.parametrize("content_type", TYPES)
-def test_odd_json_is_read_or_garbled(content_type: str, form: bytes, data: bytes) -> None:
+def test_unusual_json_is_read_or_a_protocol_error(content_type: str, form: bytes, data: bytes) -> None:
     body = form % data
     body = b"data: " + body + b"\n\n" if content_type == SSE else body
     with suppress(ProtocolError):

@@ -1,4 +1,4 @@
-"""Configs from outside: what of them is taken, and how two become one."""
+"""Configs of requests and Dockfiles: validation and merging."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 @given(CONFIGS)
-def test_what_is_no_default_is_kept(config: dict[str, Any]) -> None:
+def test_parsed_config_has_the_given_fields_only(config: dict[str, Any]) -> None:
     kept = parse(config)
     assert kept.items() <= config.items()
     assert not any(config[name] for name in config.keys() - kept.keys())
@@ -43,14 +43,14 @@ def test_what_is_no_default_is_kept(config: dict[str, Any]) -> None:
         ({"configurable": {"__pregel_resuming": True}}, "$.configurable.__pregel_resuming"),
     ],
 )
-def test_what_is_no_config_is_refused_with_its_place(config: Any, where: str) -> None:
+def test_invalid_config_is_rejected_with_its_path(config: Any, where: str) -> None:
     with pytest.raises(ValueError, match=r"\w") as refused:
         parse(config)
     assert where in str(refused.value)
 
 
 @given(CONFIGS, CONFIGS)
-def test_the_second_config_wins_name_by_name(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_second_config_takes_precedence_key_by_key(first: dict[str, Any], second: dict[str, Any]) -> None:
     both = merge(first, second)
     assert both.keys() == first.keys() | second.keys()
     for name, value in both.items():
@@ -60,7 +60,7 @@ def test_the_second_config_wins_name_by_name(first: dict[str, Any], second: dict
             assert value == second.get(name, first.get(name))
 
 
-def test_merging_changes_neither() -> None:
+def test_merge_changes_neither_config() -> None:
     first, second = {"configurable": {"a": 1}}, {"configurable": {"b": 2}}
     merge(first, second)["configurable"]["c"] = 3
     assert (first, second) == ({"configurable": {"a": 1}}, {"configurable": {"b": 2}})

@@ -1,4 +1,4 @@
-"""ToolPolicy that are not allowed: whatever way a graph or a chain calls them, their code never runs."""
+"""Tools that are not allowed never run, whatever way a graph or a chain calls them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, State, calls_tool, one_node, says
 from tests.agents.harness import Bench, Ended, bench
 from tests.agents.test_langgraph_threads import SyncSaver
-from tests.agents.tooled import (
+from tests.agents.tool_graphs import (
     ALLOWED,
     ASYNC_WAYS,
     FORBIDDEN,
@@ -56,7 +56,7 @@ async def ran(
 
 
 def check_denied(ended: Ended, *, known: bool = True) -> None:
-    """Assert that a run has ended because of the forbidden tool, and says so everywhere it can."""
+    """Assert that a run failed because of the denied tool, in its events and in its record."""
     assert ended.code == AgentPolicyViolation.code
     assert ended.error == f"ToolDenied: {SAID}"
     denied = {"denied_tools": [FORBIDDEN]} if known else {}
@@ -68,7 +68,7 @@ def check_denied(ended: Ended, *, known: bool = True) -> None:
 
 @pytest.mark.parametrize("with_config", [True, False])
 @pytest.mark.parametrize("way", SYNC_WAYS)
-async def test_a_sync_node_cannot_call_it_in_any_way(way: str, *, with_config: bool) -> None:
+async def test_sync_node_cannot_call_a_denied_tool_in_any_way(way: str, *, with_config: bool) -> None:
     box = Toolbox()
     made = calling(SYNC_WAYS[way], box.make(FORBIDDEN), with_config=with_config)
     check_denied(await ran(made), known=way not in OF_NO_RUN)
@@ -77,14 +77,14 @@ async def test_a_sync_node_cannot_call_it_in_any_way(way: str, *, with_config: b
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize("way", ASYNC_WAYS)
-async def test_an_async_node_cannot_call_it_in_any_way(way: str, *, asynchronous: bool) -> None:
+async def test_async_node_cannot_call_a_denied_tool_in_any_way(way: str, *, asynchronous: bool) -> None:
     box = Toolbox(asynchronous and way not in NEEDS_SYNC)
     check_denied(await ran(calling_async(ASYNC_WAYS[way], box.make(FORBIDDEN))))
     assert box.done == []
 
 
 @pytest.mark.parametrize("way", SYNC_WAYS)
-async def test_an_allowed_tool_can_be_called_in_every_way(way: str) -> None:
+async def test_allowed_tool_can_be_called_in_every_way(way: str) -> None:
     box = Toolbox()
     ended = await ran(calling(SYNC_WAYS[way], box.make(ALLOWED), with_config=False))
     assert ended.run.status == "completed"
@@ -93,7 +93,7 @@ async def test_an_allowed_tool_can_be_called_in_every_way(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ASYNC_WAYS)
-async def test_an_allowed_tool_can_be_awaited_in_every_way(way: str) -> None:
+async def test_allowed_tool_can_be_awaited_in_every_way(way: str) -> None:
     box = Toolbox(way not in NEEDS_SYNC)
     ended = await ran(calling_async(ASYNC_WAYS[way], box.make(ALLOWED)))
     assert ended.run.status == "completed"
@@ -112,7 +112,7 @@ def tool_node(tools: list[BaseTool], *names: str, handles: Any = None, **compile
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-async def test_a_tool_node_ends_the_run(*, asynchronous: bool) -> None:
+async def test_tool_node_ends_the_run(*, asynchronous: bool) -> None:
     box = Toolbox(asynchronous)
     ended = await ran(tool_node(box.both, FORBIDDEN))
     assert (ended.code, ended.error) == (AgentPolicyViolation.code, f"ToolDenied: {SAID}")
@@ -120,7 +120,7 @@ async def test_a_tool_node_ends_the_run(*, asynchronous: bool) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-async def test_of_calls_side_by_side_only_the_allowed_ones_run(*, asynchronous: bool) -> None:
+async def test_only_the_allowed_ones_of_parallel_calls_run(*, asynchronous: bool) -> None:
     box = Toolbox(asynchronous)
     names = [ALLOWED, FORBIDDEN, ALLOWED, FORBIDDEN]
     ended = await ran(tool_node(box.both, *names, handles=True))
@@ -133,7 +133,7 @@ async def test_of_calls_side_by_side_only_the_allowed_ones_run(*, asynchronous: 
     assert denials == [{"type": "custom:tool_denied", "name": FORBIDDEN}] * 2
 
 
-async def test_a_graph_with_a_sync_checkpointer_cannot_call_it_either() -> None:
+async def test_graph_with_a_sync_checkpointer_cannot_call_a_denied_tool() -> None:
     box = Toolbox()
     ended = await ran(tool_node(box.both, FORBIDDEN, checkpointer=SyncSaver()))
     assert ended.code == AgentPolicyViolation.code
@@ -141,14 +141,14 @@ async def test_a_graph_with_a_sync_checkpointer_cannot_call_it_either() -> None:
     assert box.done == []
 
 
-async def test_a_subgraph_cannot_call_it() -> None:
+async def test_subgraph_cannot_call_a_denied_tool() -> None:
     box = Toolbox()
     inner = calling(SYNC_WAYS["invoke"], box.make(FORBIDDEN), with_config=False)
     check_denied(await ran(one_node(one_node(inner))))
     assert box.done == []
 
 
-async def test_a_tool_cannot_call_another_that_is_forbidden() -> None:
+async def test_tool_cannot_call_a_denied_tool() -> None:
     box = Toolbox()
     forbidden = box.make(FORBIDDEN)
 
@@ -163,7 +163,7 @@ async def test_a_tool_cannot_call_another_that_is_forbidden() -> None:
 
 @pytest.mark.parametrize("kind", [langgraph, langchain])
 @pytest.mark.parametrize("asynchronous", [True, False])
-async def test_an_agent_of_langchain_ends_with_it(kind: Any, *, asynchronous: bool) -> None:
+async def test_denied_tool_ends_a_langchain_agent(kind: Any, *, asynchronous: bool) -> None:
     box = Toolbox(asynchronous)
     model = Model(pieces=[calls_tool(FORBIDDEN, '{"at": 1}'), says("Done.")])
     ended = await ran(create_agent(model, box.both), kind, {"messages": []})
@@ -172,7 +172,7 @@ async def test_an_agent_of_langchain_ends_with_it(kind: Any, *, asynchronous: bo
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_chain_ends_with_it(*, streamed: bool) -> None:
+async def test_denied_tool_ends_a_chain(*, streamed: bool) -> None:
     box = Toolbox()
     chain: Any = RunnableLambda(lambda _: GIVEN) | box.make(FORBIDDEN)
     async with serving(chain, langchain) as runs:
@@ -186,13 +186,13 @@ async def test_a_chain_ends_with_it(*, streamed: bool) -> None:
     assert box.done == []
 
 
-async def test_a_tool_alone_is_a_runnable_that_cannot_be_called() -> None:
+async def test_denied_tool_as_the_runnable_cannot_be_called() -> None:
     box = Toolbox()
     check_denied(await ran(box.make(FORBIDDEN), langchain, GIVEN))
     assert box.done == []
 
 
-async def test_a_chain_that_knows_what_to_do_instead_goes_on() -> None:
+async def test_chain_with_a_fallback_continues() -> None:
     box = Toolbox()
     chain = box.make(FORBIDDEN).with_fallbacks([RunnableLambda(lambda _: "kept")])
     ended = await ran(chain, langchain, GIVEN)
@@ -203,7 +203,7 @@ async def test_a_chain_that_knows_what_to_do_instead_goes_on() -> None:
     assert box.done == []
 
 
-async def test_a_run_that_is_cancelled_says_it_in_its_record() -> None:
+async def test_record_of_a_cancelled_run_has_the_denied_tools() -> None:
     box = Toolbox()
     forbidden = box.make(FORBIDDEN)
 
@@ -222,7 +222,7 @@ async def test_a_run_that_is_cancelled_says_it_in_its_record() -> None:
     assert ended.run.metadata["denied_tools"] == [FORBIDDEN]
 
 
-async def test_runs_side_by_side_know_their_own_denials() -> None:
+async def test_concurrent_runs_record_their_own_denials() -> None:
     box = Toolbox()
     tools = {tool.name: tool for tool in box.both}
 
@@ -247,14 +247,14 @@ async def test_without_a_policy_every_tool_can_be_called() -> None:
     assert sorted(box.done) == [FORBIDDEN, ALLOWED]
 
 
-async def test_the_event_goes_through_the_filter() -> None:
+async def test_tool_denied_event_is_filtered() -> None:
     agent = langgraph.create_agent(tool_node(Toolbox().both, FORBIDDEN), {}, ONLY_LOOKING, threads=8)
     async with bench(agent, tools=ONLY_LOOKING, allowed="chat") as runs:
         assert (await runs.run({})).own == []
     await agent.aclose()
 
 
-async def test_a_handler_asks_and_may_raise_by_itself() -> None:
+async def test_handler_can_check_tools_itself() -> None:
     def handle(payload: str) -> bool:
         context = get_current_context()
         assert context is not None

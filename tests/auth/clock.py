@@ -1,10 +1,10 @@
-"""A clock that tests move on."""
+"""A clock that tests can advance."""
 
 import time
 
 
 class Clock:
-    """Stands where a module has `time`."""
+    """Replaces a module's `time`."""
 
     def __init__(self) -> None:
         self.passed = 0.0

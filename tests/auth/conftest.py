@@ -1,4 +1,4 @@
-"""Fixtures of the tests of who is let in."""
+"""Fixtures for the tests of authentication."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ from tests.auth.issuers import IssuerServer, issuer
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock that the package goes by."""
+    """Replace the clock of the whole package."""
     clock = Clock()
     for module in (introspection, jwt_keys, events_tokens):
         monkeypatch.setattr(module, "time", clock)

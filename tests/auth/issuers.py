@@ -1,4 +1,4 @@
-"""Issuers of tokens: their keys, the tokens they sign, and the servers they publish and explain them on."""
+"""A fake token issuer: its keys, the tokens it signs, and its JWKS and introspection endpoints."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from dockrion.auth import issuer as asking
+from dockrion.auth import issuer as issuer_module
 
 ISSUER, AUDIENCE = "https://issuer.test", "dockrion"
 _CURVES: dict[str, ec.EllipticCurve] = {
@@ -26,7 +26,7 @@ _CURVES: dict[str, ec.EllipticCurve] = {
     "ES384": ec.SECP384R1(),
     "ES512": ec.SECP521R1(),
 }
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @cache
@@ -37,7 +37,7 @@ def _private(kind: str, key_id: str, bits: int) -> Any:  # noqa: ARG001  other i
 
 
 class SigningKey:
-    """A key of an issuer; made once for each algorithm and id, by `signing_key`."""
+    """A key of an issuer; `signing_key` makes one for each algorithm and id."""
 
     def __init__(self, algorithm: str, key_id: str, *, bits: int = 2048) -> None:
         self.algorithm = algorithm
@@ -46,13 +46,13 @@ class SigningKey:
 
     @cached_property
     def pem(self) -> str:
-        """The public key, as `auth.jwt.public_key_env` takes it."""
+        """The public key in the format of `auth.jwt.public_key_env`."""
         kind = serialization.PublicFormat.SubjectPublicKeyInfo
         return str(self.private.public_key().public_bytes(serialization.Encoding.PEM, kind).decode())
 
     @cached_property
     def published(self) -> dict[str, Any]:
-        """The public key, as a key set has it."""
+        """The public key as an entry of a key set."""
         described = jwt.get_algorithm_by_name(self.algorithm).to_jwk(self.private.public_key(), as_dict=True)
         return dict(described) | {"kid": self.key_id, "alg": self.algorithm, "use": "sig"}
 
@@ -65,12 +65,12 @@ def signing_key(algorithm: str = "RS256", key_id: str = "first") -> SigningKey:
 def issue_token(
     *, signed_by: SigningKey | str | None = None, headers: dict[str, Any] | None = None, **claims: Any
 ) -> str:
-    """Return a signed token, good for five minutes unless the claims say otherwise.
+    """Return a signed token that is valid for five minutes, unless the claims differ.
 
     Args:
         signed_by: The key, or a secret for HS256; `signing_key()` by default.
-        headers: What differs in its header; what is None is left out.
-        claims: What differs in its claims; what is None is left out.
+        headers: Header parameters that differ from the usual ones; None removes one.
+        claims: Claims that differ from the usual ones; None removes one.
     """
     key = signing_key() if signed_by is None else signed_by
     now = int(time.time())
@@ -90,21 +90,21 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class IssuerServer:
-    """Publishes keys at `jwks_url`, and explains tokens at `introspection_url`.
+    """Publishes keys at `jwks_url`, and answers introspection requests at `introspection_url`.
 
     Attributes:
-        keys: Those it publishes.
-        tokens: What it says of each token; of others, that they are not active.
-        client: The id and the secret that it wants from those who ask about tokens.
-        misbehave: What it answers instead of the truth.
-        asked: How often it was asked.
+        keys: The keys it publishes.
+        tokens: The response for each token; other tokens are not active.
+        client: The id and the secret that introspection requires.
+        handler: Handles all requests, if set.
+        requests: The number of requests so far.
     """
 
     keys: list[SigningKey] = field(default_factory=lambda: [signing_key()])
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     client: tuple[str, str] | None = None
-    misbehave: Answer | None = None
-    asked: int = 0
+    handler: Handler | None = None
+    requests: int = 0
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -116,8 +116,8 @@ class IssuerServer:
     def introspection_url(self) -> str:
         return f"{self.url}/introspect"
 
-    def explain(self, token: str, **claims: Any) -> str:
-        """Make a token active, with claims; what is None is left out. Return it."""
+    def activate(self, token: str, **claims: Any) -> str:
+        """Make a token active, and return it; a claim that is None is removed."""
         usual = {"active": True, "sub": "user-1", "exp": int(time.time()) + 300, "scope": "read write"}
         self.tokens[token] = _given({**usual, **claims})
         return token
@@ -136,23 +136,23 @@ class IssuerServer:
         return web.json_response(self.tokens.get(str(form["token"]), {"active": False}))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse | None:
-        self.asked += 1
+        self.requests += 1
         self.headers.append(dict(request.headers))
-        return None if self.misbehave is None else await self.misbehave(request)
+        return None if self.handler is None else await self.handler(request)
 
 
 def _client(request: web.Request) -> tuple[str, ...]:
-    """Return who asks (RFC 6749, 2.3.1)."""
+    """Return the client's credentials (RFC 6749, 2.3.1)."""
     value = request.headers.get("Authorization", "").removeprefix("Basic ")
     return tuple(unquote_plus(part) for part in b64decode(value).decode().split(":"))
 
 
 @asynccontextmanager
 async def issuer(*keys: SigningKey) -> AsyncIterator[IssuerServer]:
-    """Serve an issuer on this machine.
+    """Run an issuer on this machine.
 
     Args:
-        keys: Those it publishes; `signing_key()` by default.
+        keys: The keys it publishes; `signing_key()` by default.
     """
     served = IssuerServer()
     if keys:
@@ -165,24 +165,24 @@ async def issuer(*keys: SigningKey) -> AsyncIterator[IssuerServer]:
         yield served
 
 
-# What an issuer may do instead of answering.
+# Ways in which an issuer fails.
 
 
-async def away(request: web.Request) -> web.StreamResponse:
-    """Close the connection, as a process that is gone does."""
+async def crashing(request: web.Request) -> web.StreamResponse:
+    """Abort the connection, as a process that crashes does."""
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
 
 
 async def slow(request: web.Request) -> web.StreamResponse:
-    """Never answer; aiohttp cancels it when the other side leaves."""
+    """Never respond; aiohttp cancels the handler when the client disconnects."""
     await asyncio.Event().wait()
     raise AssertionError(request)
 
 
 async def slow_body(request: web.Request) -> web.StreamResponse:
-    """Begin an answer that never ends."""
+    """Start a response that never ends."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     await answer.write(b'{"active": ')
@@ -210,24 +210,25 @@ async def deep_json(request: web.Request) -> web.StreamResponse:
 
 
 async def huge(request: web.Request) -> web.StreamResponse:
-    """Answer the truth in a megabyte."""
+    """Handler correctly, but with a megabyte."""
     return web.json_response({"active": True, "sub": request.path, "keys": [], "more": "x" * 1024 * 1024})
 
 
 async def redirecting(request: web.Request) -> web.StreamResponse:
-    """Send whoever asks back to the same place: were it followed, it would be asked twice."""
+    """Redirect to the same URL: if it were followed, there would be a second request."""
     raise web.HTTPTemporaryRedirect(request.path)
 
 
-WRONG: list[Answer] = [html, failing, listing, broken_json, deep_json, huge, redirecting]
-SILENT: list[Answer] = [slow, slow_body]
-TROUBLE: list[Answer] = [away, *WRONG, *SILENT]
+MALFORMED: list[Handler] = [html, failing, listing, broken_json, deep_json, huge, redirecting]
+SILENT: list[Handler] = [slow, slow_body]
+FAILURES: list[Handler] = [crashing, *MALFORMED, *SILENT]
 
 
 @contextmanager
-def trouble(served: IssuerServer, answer: Answer) -> Iterator[None]:
-    """Let an issuer misbehave for a while; if it is silent, nobody waits for it long."""
-    served.misbehave = answer
-    with patch.object(asking, "_TOTAL_TIMEOUT", 0.1 if answer in SILENT else asking._TOTAL_TIMEOUT):
+def failing_with(served: IssuerServer, answer: Handler) -> Iterator[None]:
+    """Let an issuer fail, with a short timeout if it never responds."""
+    served.handler = answer
+    timeout = 0.1 if answer in SILENT else issuer_module._TOTAL_TIMEOUT
+    with patch.object(issuer_module, "_TOTAL_TIMEOUT", timeout):
         yield
-    served.misbehave = None
+    served.handler = None

@@ -1,4 +1,4 @@
-"""What somebody sees who is not let in."""
+"""What the sender of invalid credentials can observe."""
 
 import pytest
 
@@ -9,7 +9,7 @@ Seen = tuple[int, str, str, str]
 
 
 async def refusal(authenticator: Authenticator, credential: str) -> Seen:
-    """Check that a credential is refused, and return all that its sender learns."""
+    """Check that a credential is refused, and return everything that its sender can observe."""
     with pytest.raises(Unauthorized) as caught:
         await authenticator.authenticate(credential)
     error = caught.value

@@ -17,7 +17,7 @@ from tests.auth.refusals import refusal
 ROLES = Roles([RoleSpec(name="admin", permissions=["invoke", "read_logs"]), RoleSpec(name="nothing")])
 
 
-async def test_a_key_is_its_owner() -> None:
+async def test_key_authenticates_its_owner() -> None:
     keys = ApiKeyAuthenticator([("ann", "a"), ("bob", "b"), ("ann", "new a")], Roles([]))
     ann = Caller(user_id="ann", name="ann", permissions=ALL_PERMISSIONS)
     assert await keys.authenticate("a") == await keys.authenticate("new a") == ann
@@ -25,7 +25,7 @@ async def test_a_key_is_its_owner() -> None:
     await keys.aclose()
 
 
-async def test_a_key_has_the_role_of_its_name() -> None:
+async def test_key_has_the_role_named_like_its_owner() -> None:
     keys = ApiKeyAuthenticator([("admin", "a"), ("nothing", "n"), ("guest", "g")], ROLES)
     admin, nothing, guest = [await keys.authenticate(key) for key in "ang"]
     assert [each.roles for each in (admin, nothing, guest)] == [("admin",), ("nothing",), ()]
@@ -34,31 +34,31 @@ async def test_a_key_has_the_role_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [("ann", "käy,1")]])
-async def test_everything_else_is_refused_with_the_same_words(keys: list[tuple[str, str]]) -> None:
-    known = ApiKeyAuthenticator(keys, Roles([]))
+async def test_every_wrong_key_gets_the_same_error(keys: list[tuple[str, str]]) -> None:
+    authenticator = ApiKeyAuthenticator(keys, Roles([]))
     sent = ["", " ", "käy,", "käy,1 ", " käy,1", "KÄY,1", "kay,1", "k\ud800", "käy,1\0", "x" * 100_000, "ann"]
-    assert {await refusal(known, each) for each in sent} == {await refusal(known, "unknown")}
+    assert {await refusal(authenticator, each) for each in sent} == {await refusal(authenticator, "unknown")}
 
 
 @settings(deadline=None)
 @given(st.lists(st.text(), unique=True), st.text())
-async def test_only_the_keys_open(keys: list[str], sent: str) -> None:
-    known = ApiKeyAuthenticator([(f"owner of {key}", key) for key in keys], Roles([]))
+async def test_only_configured_keys_are_accepted(keys: list[str], sent: str) -> None:
+    authenticator = ApiKeyAuthenticator([(f"owner of {key}", key) for key in keys], Roles([]))
     for key in keys:
-        assert (await known.authenticate(key)).user_id == f"owner of {key}"
+        assert (await authenticator.authenticate(key)).user_id == f"owner of {key}"
     if sent not in keys:
         with pytest.raises(Unauthorized):
-            await known.authenticate(sent)
+            await authenticator.authenticate(sent)
 
 
-def test_a_key_of_two_is_refused() -> None:
+def test_key_of_two_owners_is_rejected() -> None:
     with pytest.raises(ValueError, match="ann and bob have the same key"):
         ApiKeyAuthenticator([("ann", "secret"), ("bob", "secret")], Roles([]))
 
 
 @pytest.mark.parametrize("sent", ["first", "second", "third", "none"])
 async def test_every_key_is_compared_in_constant_time(sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = ApiKeyAuthenticator([("a", "first"), ("b", "second"), ("c", "third")], Roles([]))
+    authenticator = ApiKeyAuthenticator([("a", "first"), ("b", "second"), ("c", "third")], Roles([]))
     compared: list[Any] = []
 
     def compare(one: bytes, other: bytes) -> bool:
@@ -67,7 +67,7 @@ async def test_every_key_is_compared_in_constant_time(sent: str, monkeypatch: py
 
     monkeypatch.setattr(api_keys, "hmac", Mock(compare_digest=compare))
     if sent == "none":
-        await refusal(known, sent)
+        await refusal(authenticator, sent)
     else:
-        await known.authenticate(sent)
+        await authenticator.authenticate(sent)
     assert compared == [(32, 32)] * 3

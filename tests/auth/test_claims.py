@@ -17,7 +17,7 @@ ROLES = Roles(
 )
 
 
-def test_claims_by_their_usual_names() -> None:
+def test_default_claim_names() -> None:
     claims = {
         "sub": "u",
         "email": "u@h",
@@ -42,7 +42,7 @@ def test_claims_by_their_usual_names() -> None:
     )
 
 
-def test_claims_by_paths() -> None:
+def test_claims_at_dotted_paths() -> None:
     where = ClaimsSpec(
         user_id="user.id", roles="realm_access.roles", tenant_id="https://h/tenant.id", name="a.b.c"
     )
@@ -78,7 +78,7 @@ UNFIT = ["", True, 1.5, [], ["u"], {}, "a\r\nb", "nul\0", "\ud800", "x" * 1001, 
 
 
 @pytest.mark.parametrize("value", UNFIT, ids=range(len(UNFIT)))
-def test_whoever_cannot_be_told_apart_is_refused(value: Any) -> None:
+def test_malformed_identity_is_refused(value: Any) -> None:
     where = ClaimsSpec(tenant_id="tenant")
     for claims in ({"sub": value}, {"sub": "u", "tenant": value}):
         with pytest.raises(Unauthorized):
@@ -88,19 +88,19 @@ def test_whoever_cannot_be_told_apart_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("claims", [{}, {"sub": None}, {"user": "u"}])
-def test_nobody_is_refused(claims: dict[str, Any]) -> None:
+def test_missing_user_id_is_refused(claims: dict[str, Any]) -> None:
     with pytest.raises(Unauthorized):
         caller_from_claims(claims, USUAL, ANYBODY)
 
 
 @pytest.mark.parametrize("exp", ["9", True, [], {}, 0, -1, float("nan"), float("-inf")])
-def test_an_end_that_is_none_is_refused(exp: Any) -> None:
+def test_malformed_expiry_is_refused(exp: Any) -> None:
     with pytest.raises(Unauthorized):
         caller_from_claims({"sub": "u", "exp": exp}, USUAL, ANYBODY)
 
 
 @pytest.mark.parametrize("exp", [10**400, float("inf"), 1e300], ids=["int", "inf", "float"])
-def test_the_latest_end_is_one_that_a_date_can_have(exp: Any) -> None:
+def test_expiry_is_capped_at_the_last_date(exp: Any) -> None:
     assert caller_from_claims({"sub": "u", "exp": exp}, USUAL, ANYBODY).expires_at == 253_402_300_799
 
 
@@ -109,7 +109,9 @@ IDS = st.one_of(st.none(), st.text(min_size=1, max_size=4, alphabet='ab",[]\\é'
 
 @settings(deadline=None)
 @given(st.tuples(IDS, IDS), st.tuples(IDS, IDS))
-def test_no_two_callers_share_a_mark(one: tuple[str | None, str], other: tuple[str | None, str]) -> None:
+def test_different_identities_make_different_owners(
+    one: tuple[str | None, str], other: tuple[str | None, str]
+) -> None:
     def owner(of: tuple[str | None, str | None]) -> str:
         return Caller(tenant_id=of[0], user_id=of[1] or "").owner
 

@@ -1,4 +1,4 @@
-"""Tokens of one run: whatever differs makes them worthless."""
+"""Tokens that open one run's events, and all the ways in which they are invalid."""
 
 import time
 
@@ -15,7 +15,7 @@ KEY = bytes(range(32))
 
 @settings(deadline=None)
 @given(KEYS, RUNS)
-def test_a_token_opens_its_run_for_five_minutes(key: bytes, run_id: str) -> None:
+def test_token_is_valid_for_its_run_for_five_minutes(key: bytes, run_id: str) -> None:
     until = expiry(key, run_id, issue(key, run_id))
     assert until is not None
     assert 0 <= time.time() + LIFETIME_SECONDS - until < 10
@@ -23,19 +23,19 @@ def test_a_token_opens_its_run_for_five_minutes(key: bytes, run_id: str) -> None
 
 @settings(deadline=None)
 @given(RUNS, RUNS)
-def test_it_opens_no_other_run(run_id: str, other: str) -> None:
+def test_token_of_another_run_is_invalid(run_id: str, other: str) -> None:
     assert (expiry(KEY, other, issue(KEY, run_id)) is not None) == (run_id == other)
 
 
 @settings(deadline=None)
 @given(KEYS, KEYS)
-def test_it_is_worthless_with_another_key(key: bytes, other: bytes) -> None:
+def test_token_of_another_key_is_invalid(key: bytes, other: bytes) -> None:
     assert (expiry(other, "run", issue(key, "run")) is not None) == (key == other)
 
 
 @settings(deadline=None)
 @given(RUNS, st.data())
-def test_any_other_character_makes_it_worthless(run_id: str, data: st.DataObject) -> None:
+def test_token_with_any_changed_character_is_invalid(run_id: str, data: st.DataObject) -> None:
     token = issue(KEY, run_id)
     place = data.draw(st.integers(0, len(token) - 1))
     other = data.draw(st.characters().filter(lambda char: char != token[place]))
@@ -50,7 +50,7 @@ def test_any_other_character_makes_it_worthless(run_id: str, data: st.DataObject
 
 @settings(deadline=None)
 @given(RUNS, st.text())
-def test_what_somebody_makes_up_is_worthless(run_id: str, text: str) -> None:
+def test_forged_token_is_invalid(run_id: str, text: str) -> None:
     token = issue(KEY, run_id)
     end = token.partition(".")[0]
     for made_up in (text, f"{text}.{text}", f"{end}.{text}", text + token, token + text, token.upper()):
@@ -60,13 +60,13 @@ def test_what_somebody_makes_up_is_worthless(run_id: str, text: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=5), RUNS)
-def test_what_it_says_cannot_move_between_its_end_and_its_run(moved: str, run_id: str) -> None:
+def test_signed_expiry_and_run_cannot_be_shifted(moved: str, run_id: str) -> None:
     end, _, signature = issue(KEY, run_id).partition(".")
     assert expiry(KEY, run_id[1:], f"{end}.{run_id[0]}.{signature}") is None
     assert expiry(KEY, run_id, f"{end}{moved}.{signature}") is None
 
 
-def test_it_ends(clock: Clock) -> None:
+def test_token_expires(clock: Clock) -> None:
     token = issue(KEY, "run")
     clock.passed = LIFETIME_SECONDS - 60
     assert expiry(KEY, "run", token) is not None

@@ -1,4 +1,4 @@
-"""From the Dockfile and its credentials to what tells who callers are."""
+"""From the Dockfile and its credentials to an authenticator."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ OAUTH2 = AuthSpec(mode="oauth2", oauth2=OAuth2Spec(introspection_url=URL))
 
 
 @pytest.mark.parametrize("auth", [None, AuthSpec(mode="none")])
-def test_without_a_mode_everybody_comes_in(auth: AuthSpec | None) -> None:
+def test_no_authenticator_without_a_mode(auth: AuthSpec | None) -> None:
     assert create_authenticator(auth, Credentials(api_keys=[("a", "key")])) is None
 
 
@@ -38,14 +38,14 @@ def test_without_a_mode_everybody_comes_in(auth: AuthSpec | None) -> None:
         (OAUTH2, Credentials(client=("id", "secret")), IntrospectionAuthenticator),
     ],
 )
-async def test_each_mode_has_its_own(auth: AuthSpec, credentials: Credentials, kind: type) -> None:
+async def test_each_mode_has_its_authenticator(auth: AuthSpec, credentials: Credentials, kind: type) -> None:
     opened = create_authenticator(auth, credentials)
     assert opened is not None
     assert type(opened) is kind
     await opened.aclose()
 
 
-async def test_a_key_that_is_given_is_used() -> None:
+async def test_configured_key_is_used() -> None:
     opened = create_authenticator(AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem))
     assert opened is not None
     assert (await opened.authenticate(issue_token(aud=None))).user_id == "user-1"
@@ -73,7 +73,7 @@ NO_KEYS = {
 
 
 @pytest.mark.parametrize("name", NO_KEYS)
-def test_a_key_that_is_none_is_said_with_its_variable(name: str) -> None:
+def test_error_for_an_unusable_key_names_its_variable(name: str) -> None:
     spec, key, said = NO_KEYS[name]
     with pytest.raises(StartError) as caught:
         create_authenticator(AuthSpec(mode="jwt", jwt=spec), Credentials(public_key=key))
@@ -81,18 +81,18 @@ def test_a_key_that_is_none_is_said_with_its_variable(name: str) -> None:
     assert key not in str(caught.value)
 
 
-def test_a_key_of_two_callers_is_said_without_the_key() -> None:
+def test_error_for_a_shared_key_does_not_show_it() -> None:
     with pytest.raises(StartError) as caught:
         create_authenticator(AuthSpec(), Credentials(api_keys=[("ann", "hunter2"), ("bob", "hunter2")]))
     assert str(caught.value) == "auth.api_keys: ann and bob have the same key; give each its own"
 
 
-def test_whatever_is_missing_opens_nothing() -> None:
+def test_missing_credentials_prevent_the_start() -> None:
     with pytest.raises(StartError, match=r"^one\ntwo$"):
         create_authenticator(AuthSpec(), Credentials(missing=["one", "two"]))
 
 
-def test_validate_says_which_keys_run_would_refuse(
+def test_validate_reports_the_keys_that_run_would_reject(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -119,7 +119,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"jwt", "crypto
 """
 
 
-def test_services_without_signed_tokens_do_not_wait_for_what_verifies_them() -> None:
+def test_cryptography_is_imported_for_jwt_only() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADED], env=environment(), capture_output=True, text=True, check=True
     )

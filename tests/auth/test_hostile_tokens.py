@@ -1,4 +1,4 @@
-"""Nothing that a stranger sends does anything but be refused."""
+"""Malformed and hostile tokens are refused, and never cause another exception."""
 
 import base64
 from typing import Any
@@ -25,7 +25,7 @@ HEADERS = st.fixed_dictionaries(
 )
 
 
-def known() -> JwtAuthenticator:
+def authenticator() -> JwtAuthenticator:
     return JwtAuthenticator(JwtSpec(), signing_key().pem, Roles([]))
 
 
@@ -37,7 +37,7 @@ def part(data: bytes) -> str:
 @given(st.text() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape")))
 async def test_any_text(sent: str) -> None:
     with pytest.raises(Unauthorized):
-        await known().authenticate(sent)
+        await authenticator().authenticate(sent)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
@@ -45,7 +45,7 @@ async def test_any_text(sent: str) -> None:
 async def test_any_header_and_claims(header: Any, claims: Any, signature: bytes) -> None:
     said = [msgspec.json.encode(header), msgspec.json.encode(claims), signature]
     with pytest.raises(Unauthorized):
-        await known().authenticate(".".join(map(part, said)))
+        await authenticator().authenticate(".".join(map(part, said)))
 
 
 @settings(deadline=None)
@@ -57,7 +57,7 @@ async def test_any_character_changed(data: st.DataObject) -> None:
     changed = token[:place] + other + token[place + 1 :]
     if changed != token:
         with pytest.raises(Unauthorized):
-            await known().authenticate(changed)
+            await authenticator().authenticate(changed)
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ async def test_any_character_changed(data: st.DataObject) -> None:
     ],
     ids=range(10),
 )
-async def test_headers_made_to_hurt(header: bytes) -> None:
+async def test_hostile_headers(header: bytes) -> None:
     claims = issue_token().split(".")[1:]
-    await refusal(known(), ".".join([part(header), *claims]))
+    await refusal(authenticator(), ".".join([part(header), *claims]))
 
 
 @pytest.mark.parametrize("sent", ["", ".", "..", "...", "a.b.c", "." * 16_000, "=.=.=", "\0.\0.\0", "é.é.é"])
-async def test_texts_that_are_no_tokens(sent: str) -> None:
-    await refusal(known(), sent)
+async def test_malformed_tokens(sent: str) -> None:
+    await refusal(authenticator(), sent)

@@ -1,4 +1,4 @@
-"""Asking an issuer: what it is told, what is believed, and how long is waited."""
+"""Requests to an issuer: what is sent, which responses are accepted, and the limits."""
 
 import asyncio
 import ssl
@@ -11,14 +11,23 @@ from aiohttp.test_utils import TestServer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from dockrion.auth import issuer as asking
+from dockrion.auth import issuer as issuer_module
 from dockrion.auth.issuer import IssuerClient
 from dockrion.errors import ServiceUnavailable
-from tests.auth.issuers import TROUBLE, Answer, IssuerServer, away, issuer, signing_key, slow, trouble
+from tests.auth.issuers import (
+    FAILURES,
+    Handler,
+    IssuerServer,
+    crashing,
+    failing_with,
+    issuer,
+    signing_key,
+    slow,
+)
 from tests.support import wait_until
 
 
-async def test_what_is_asked(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_as_the_issuer_sees_it(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     served.client = ("id: ä", "s+e %:")
@@ -34,50 +43,50 @@ async def test_what_is_asked(served: IssuerServer, monkeypatch: pytest.MonkeyPat
     assert not any("Cookie" in headers for headers in served.headers)
 
 
-async def test_cookies_are_not_kept(served: IssuerServer) -> None:
+async def test_cookies_are_not_stored(served: IssuerServer) -> None:
     async def sets_one(_request: web.Request) -> web.StreamResponse:
         answer = web.json_response({})
         answer.set_cookie("session", "1")
         return answer
 
-    served.misbehave = sets_one
+    served.handler = sets_one
     asked = IssuerClient(served.jwks_url)
     assert await asked.fetch() == await asked.fetch() == {}
     await asked.aclose()
     assert "Cookie" not in served.headers[1]
 
 
-@pytest.mark.parametrize("answer", TROUBLE, ids=lambda answer: str(answer.__name__))
+@pytest.mark.parametrize("answer", FAILURES, ids=lambda answer: str(answer.__name__))
 @pytest.mark.parametrize("form", [None, {"token": "t"}], ids=["get", "post"])
-async def test_whatever_is_no_answer_is_said_alike(
-    answer: Answer, form: dict[str, str] | None, served: IssuerServer
+async def test_every_failure_raises_the_same_error(
+    answer: Handler, form: dict[str, str] | None, served: IssuerServer
 ) -> None:
     asked = IssuerClient(served.jwks_url if form is None else served.introspection_url)
-    with trouble(served, answer), pytest.raises(ServiceUnavailable) as caught:
+    with failing_with(served, answer), pytest.raises(ServiceUnavailable) as caught:
         await asked.fetch(form)
     assert served.url not in caught.value.message
     assert caught.value.message == "the token issuer cannot be reached; try again later"
-    assert served.asked == (2 if answer is away else 1)
+    assert served.requests == (2 if answer is crashing else 1)
     assert await asked.fetch(form)
     await asked.aclose()
 
 
-async def test_a_connection_that_the_issuer_has_closed_meanwhile_is_no_trouble(
+async def test_closed_idle_connection_is_retried(
     served: IssuerServer,
 ) -> None:
     async def away_once(request: web.Request) -> web.StreamResponse:
-        served.misbehave = None
-        return await away(request)
+        served.handler = None
+        return await crashing(request)
 
     asked = IssuerClient(served.introspection_url)
     assert await asked.fetch({"token": "t"})
-    served.misbehave = away_once
+    served.handler = away_once
     assert await asked.fetch({"token": "t"}) == {"active": False}
-    assert served.asked == 3
+    assert served.requests == 3
     await asked.aclose()
 
 
-async def test_nobody_there() -> None:
+async def test_unreachable_issuer() -> None:
     async with issuer() as gone:
         asked = IssuerClient(gone.jwks_url)
     with pytest.raises(ServiceUnavailable):
@@ -85,8 +94,8 @@ async def test_nobody_there() -> None:
     await asked.aclose()
 
 
-async def test_so_many_are_asked_at_once(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MAX_CONCURRENT", 3)
+async def test_concurrent_requests_are_limited(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer_module, "_MAX_CONCURRENT", 3)
     go, working, most = asyncio.Event(), 0, 0
 
     async def answer(_request: web.Request) -> web.StreamResponse:
@@ -97,47 +106,49 @@ async def test_so_many_are_asked_at_once(served: IssuerServer, monkeypatch: pyte
         working -= 1
         return web.json_response({})
 
-    served.misbehave = answer
+    served.handler = answer
     asked = IssuerClient(served.jwks_url)
     waiting = [asyncio.create_task(asked.fetch()) for _ in range(20)]
     await wait_until(lambda: working == 3)
     go.set()
     assert await asyncio.gather(*waiting) == [{}] * 20
-    assert (most, served.asked) == (3, 20)
+    assert (most, served.requests) == (3, 20)
     await asked.aclose()
 
 
-async def test_waiting_to_ask_counts(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MAX_CONCURRENT", 1)
-    served.misbehave = slow
+async def test_waiting_for_a_slot_counts_towards_the_timeout(
+    served: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuer_module, "_MAX_CONCURRENT", 1)
+    served.handler = slow
     asked = IssuerClient(served.jwks_url)
     first = asyncio.create_task(asked.fetch())
-    await wait_until(lambda: served.asked == 1)
-    monkeypatch.setattr(asking, "_TOTAL_TIMEOUT", 0.05)
+    await wait_until(lambda: served.requests == 1)
+    monkeypatch.setattr(issuer_module, "_TOTAL_TIMEOUT", 0.05)
     with pytest.raises(ServiceUnavailable):
         await asked.fetch()
-    assert served.asked == 1
+    assert served.requests == 1
     first.cancel()
     await asyncio.wait((first,))
     await asked.aclose()
 
 
-async def test_whoever_leaves_gives_the_place_back(
+async def test_cancelled_request_releases_its_slot(
     served: IssuerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_MAX_CONCURRENT", 1)
-    served.misbehave = slow
+    monkeypatch.setattr(issuer_module, "_MAX_CONCURRENT", 1)
+    served.handler = slow
     asked = IssuerClient(served.jwks_url)
     leaving = asyncio.create_task(asked.fetch())
-    await wait_until(lambda: served.asked == 1)
+    await wait_until(lambda: served.requests == 1)
     leaving.cancel()
     await asyncio.wait((leaving,))
-    served.misbehave = None
+    served.handler = None
     assert await asked.fetch()
     await asked.aclose()
 
 
-async def test_a_certificate_that_nobody_signed_is_not_trusted(tmp_path: Path) -> None:
+async def test_self_signed_certificate_is_not_trusted(tmp_path: Path) -> None:
     asked_for: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:

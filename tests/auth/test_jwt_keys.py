@@ -1,4 +1,4 @@
-"""Which keys verify what."""
+"""Which keys verify which algorithms."""
 
 import base64
 from typing import Any
@@ -42,14 +42,14 @@ NO_KEYS = {
 
 @pytest.mark.parametrize("name", NO_KEYS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_is_no_key_is_refused(algorithm: str, name: str) -> None:
+def test_unsuitable_key_is_rejected(algorithm: str, name: str) -> None:
     with pytest.raises(ValueError, match=rf"^no key for {algorithm}: expected .* (bytes|bits|curve) ?"):
         load_key(algorithm, NO_KEYS[name])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("made_for", ["RS256", "ES256", "ES384", "ES512"])
-def test_a_public_key_is_good_for_its_own_kind(algorithm: str, made_for: str) -> None:
+def test_public_key_is_accepted_for_its_own_type_only(algorithm: str, made_for: str) -> None:
     pem = signing_key(made_for).pem
     for text in (pem, pem.replace("\n", "\\n"), f"\n{pem}\n"):
         if algorithm == made_for or (algorithm[:2] == "RS" == made_for[:2]):
@@ -60,14 +60,14 @@ def test_a_public_key_is_good_for_its_own_kind(algorithm: str, made_for: str) ->
 
 
 @pytest.mark.parametrize(("algorithm", "length"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
-def test_a_secret_is_as_long_as_its_hash(algorithm: str, length: int) -> None:
+def test_secret_must_be_as_long_as_its_hash(algorithm: str, length: int) -> None:
     assert load_key(algorithm, "x" * length) == b"x" * length
     with pytest.raises(ValueError, match=f"{length} bytes"):
         load_key(algorithm, "x" * (length - 1))
 
 
 @pytest.mark.parametrize("name", ["ssh", "jwk"])
-def test_a_public_key_in_another_form_is_no_secret(name: str) -> None:
+def test_public_key_in_another_format_is_not_a_secret(name: str) -> None:
     encoding, kind = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     ssh = signing_key().private.public_key().public_bytes(encoding, kind).decode()
     text = ssh if name == "ssh" else str(signing_key().published).replace("'", '"')
@@ -79,7 +79,7 @@ def algorithms(*described: Any) -> list[str]:
     return [key.algorithm for key in parse_jwks(list(described))]
 
 
-def test_published_keys_verify_what_they_are_made_for() -> None:
+def test_published_keys_have_their_algorithm() -> None:
     first, second = signing_key(), signing_key("ES384", "second")
     keys = parse_jwks([first.published, second.published])
     assert [(key.key_id, key.algorithm) for key in keys] == [("first", "RS256"), ("second", "ES384")]
@@ -89,7 +89,7 @@ def without(key: SigningKey, *names: str, **more: Any) -> dict[str, Any]:
     return {name: value for name, value in {**key.published, **more}.items() if name not in names}
 
 
-def test_keys_that_do_not_say_what_for_verify_what_their_kind_can() -> None:
+def test_published_keys_without_algorithm_verify_all_of_their_type() -> None:
     assert algorithms(without(signing_key(), "alg", "use", "kid")) == ["RS256", "RS384", "RS512"]
     assert algorithms(without(signing_key("ES512"), "alg")) == ["ES512"]
 
@@ -123,16 +123,16 @@ SECRET = base64.urlsafe_b64encode(b"x" * 64).decode()
     ],
     ids=range(20),
 )
-def test_published_keys_that_verify_nothing_are_left_out(described: Any) -> None:
+def test_published_keys_that_cannot_verify_are_ignored(described: Any) -> None:
     assert algorithms(described, signing_key().published) == ["RS256"]
 
 
 @pytest.mark.parametrize("listed", [None, {}, "keys", 5, {"keys": []}])
-def test_what_is_no_list_has_no_keys(listed: Any) -> None:
+def test_malformed_key_set_has_no_keys(listed: Any) -> None:
     assert parse_jwks(listed) == []
 
 
-def test_so_many_keys_are_looked_at() -> None:
+def test_number_of_parsed_keys_is_limited() -> None:
     assert len(algorithms(*[signing_key().published] * 500)) == 64
 
 
@@ -143,6 +143,6 @@ KINDS = st.sampled_from(["RSA", "EC", "OKP", "oct"])
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON), KINDS, st.sampled_from(["RS256", "ES256"]))
-def test_any_key_is_a_key_or_is_left_out(more: dict[str, Any], kind: str, algorithm: str) -> None:
+def test_any_entry_is_parsed_or_ignored(more: dict[str, Any], kind: str, algorithm: str) -> None:
     for described in ({**more, "kty": kind}, {**signing_key(algorithm).published, **more}):
         assert all(key.algorithm[:2] in ("RS", "ES") for key in parse_jwks([described]))

@@ -5,7 +5,7 @@ from dockrion.auth.introspection import TTLCache
 from tests.auth.clock import Clock
 
 
-def test_values_are_remembered_for_a_time(clock: Clock) -> None:
+def test_values_expire(clock: Clock) -> None:
     values = TTLCache[str](30, 10)
     values.put(b"a", "1")
     clock.passed = 20
@@ -15,7 +15,7 @@ def test_values_are_remembered_for_a_time(clock: Clock) -> None:
     assert (values.get(b"a"), values.get(b"b")) == (None, "2")
 
 
-def test_what_is_put_again_is_new(clock: Clock) -> None:
+def test_put_restarts_the_time_to_live(clock: Clock) -> None:
     values = TTLCache[str](30, 10)
     values.put(b"a", "1")
     clock.passed = 20
@@ -24,7 +24,7 @@ def test_what_is_put_again_is_new(clock: Clock) -> None:
     assert values.get(b"a") == "2"
 
 
-def test_what_is_over_is_not_kept(clock: Clock) -> None:
+def test_expired_values_are_evicted(clock: Clock) -> None:
     values = TTLCache[str](30, 10)
     for key in (b"a", b"b", b"c"):
         values.put(key, "old")
@@ -35,7 +35,7 @@ def test_what_is_over_is_not_kept(clock: Clock) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=1)))
-def test_the_latest_are_kept(keys: list[bytes]) -> None:
+def test_oldest_values_are_evicted_when_full(keys: list[bytes]) -> None:
     values = TTLCache[bytes](30, 3)
     for key in keys:
         values.put(key, key)

@@ -1,4 +1,4 @@
-"""Texts for each phrasing of prompt injection: what must be caught, and what is near it and must pass."""
+"""Texts for each prompt-injection phrasing: those that must be found, and similar ones that must pass."""
 
 CAUGHT: dict[str, list[str]] = {
     "ignore earlier instructions": [

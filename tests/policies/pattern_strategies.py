@@ -1,4 +1,4 @@
-"""Random patterns, texts and cuts, and what `re` makes of them."""
+"""Random patterns, texts and splits, and the results of `re`."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ CHARS = (
 def patterns(
     atoms: Sequence[str] = (*ONE_CHAR, *ONE_CHAR, *EDGES), signs: Sequence[str] = SIGNS, size: int = 8
 ) -> st.SearchStrategy[list[str]]:
-    """Make lists of patterns, among them such as are refused."""
+    """Generate lists of patterns, some of them unsupported."""
     pattern = st.recursive(
         st.sampled_from(atoms),
         lambda inner: (
@@ -38,7 +38,7 @@ def _group(body: str) -> str:
 
 
 def compiled(sources: Sequence[str]) -> Patterns:
-    """Compile patterns, or give up the example where one is refused."""
+    """Compile patterns, or reject the example if one is unsupported."""
     try:
         return Patterns(sources)
     except BadPattern:
@@ -54,7 +54,7 @@ def masked_by_re(sources: Sequence[str], text: str) -> str:
 
 
 def cuts(text: str, places: Sequence[int]) -> list[str]:
-    """Cut a text at some places, also twice at one."""
+    """Split a text at some positions, which may repeat."""
     inside = sorted(place % (len(text) + 1) for place in places)
     return [text[start:end] for start, end in pairwise([0, *inside, len(text)])]
 

@@ -1,4 +1,4 @@
-"""The texts of one run: tokens as one text, other strings each by itself, cuts, violations."""
+"""The texts of one run: tokens as one text, other strings separately, truncation, violations."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def texts(*redact_patterns: str, **spec: Any) -> RunTextFilter:
 
 
 def said(run: RunTextFilter, parts: list[str], reason: str | None = None) -> str:
-    """Return what is said of tokens, to the end."""
+    """Return the filtered text of tokens, to the end."""
     tokens = [run.filter_token({"content": part, "finish_reason": reason}) for part in parts]
     return "".join(token["content"] for token in tokens if token is not None) + run.end_tokens()
 
@@ -71,7 +71,7 @@ def strings(value: Any) -> list[str]:
 
 @settings(deadline=None)
 @given(patterns(), st.text(CHARS, max_size=30), st.lists(st.integers(0, 30), max_size=6), st.integers(1, 40))
-def test_tokens_are_the_masked_text_up_to_the_most(
+def test_tokens_are_the_masked_text_up_to_the_limit(
     sources: list[str], text: str, places: list[int], most: int
 ) -> None:
     whole = compiled(sources).mask(text)[0]
@@ -85,7 +85,7 @@ def test_tokens_are_the_masked_text_up_to_the_most(
 
 @settings(deadline=None)
 @given(patterns(), JSON)
-def test_every_string_of_an_output_is_masked_keys_too(sources: list[str], output: Any) -> None:
+def test_every_string_of_an_output_is_masked_including_keys(sources: list[str], output: Any) -> None:
     patterns, metadata = compiled(sources), {"said": output}
     expected = masked(patterns, output), masked(patterns, metadata)
     assert completed(texts(*sources), output, **metadata) == expected
@@ -93,7 +93,7 @@ def test_every_string_of_an_output_is_masked_keys_too(sources: list[str], output
 
 @settings(deadline=None)
 @given(JSON, st.integers(1, 5))
-def test_every_string_of_an_output_is_cut_by_itself(output: Any, most: int) -> None:
+def test_every_string_of_an_output_is_truncated_separately(output: Any, most: int) -> None:
     cut, metadata = completed(texts(max_output_chars=most), output)
     assert strings(cut) == [text[:most] for text in strings(output)]
     assert metadata == ({"truncated": True} if strings(cut) != strings(output) else {})
@@ -108,7 +108,7 @@ def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> No
     assert msgspec.json.decode(fields["data"]) == expected
 
 
-def test_a_token_of_which_nothing_can_be_said_is_none() -> None:
+def test_token_that_is_held_back_entirely_is_dropped() -> None:
     run = texts(SECRET)
     assert run.filter_token({"content": "secre", "finish_reason": None}) is None
     assert run.filter_token({"content": "", "finish_reason": None}) == {"content": "", "finish_reason": None}
@@ -122,14 +122,14 @@ def test_a_token_of_which_nothing_can_be_said_is_none() -> None:
     }
 
 
-def test_a_finish_reason_is_a_text_of_its_own_and_ends_nothing() -> None:
+def test_finish_reason_is_a_separate_text() -> None:
     run = texts(SECRET)
     token = run.filter_token({"content": "my secret-", "finish_reason": "secret-1"})
     assert token == {"content": "my ", "finish_reason": MASK}
     assert said(run, ["2!"]) == f"{MASK}!"
 
 
-def test_after_the_rest_nothing_more_is_said() -> None:
+def test_tokens_after_the_end_are_dropped() -> None:
     run = texts(SECRET)
     assert run.filter_token({"content": "secret-", "finish_reason": None}) is None
     assert run.end_tokens() == "secret-"
@@ -137,14 +137,14 @@ def test_after_the_rest_nothing_more_is_said() -> None:
     assert run.end_tokens() == ""
 
 
-def test_names_of_a_custom_event_s_fields_are_texts_and_others_are_not() -> None:
+def test_field_names_are_masked_in_custom_events_only() -> None:
     run = texts("name", "secret")
     assert run.mask_fields("custom:name", {"secret": 1}) == {MASK: 1}
     assert run.mask_fields("checkpoint", {"name": "name", "data": None}) == {"name": MASK, "data": None}
 
 
 @pytest.mark.parametrize("raw", [b"secret-1", b'"\\ud800"', b'"\xff"', b"1e999", b"[" * DEEP + b"]" * DEEP])
-def test_what_cannot_be_read_is_refused(raw: bytes) -> None:
+def test_malformed_json_is_rejected(raw: bytes) -> None:
     with pytest.raises(NotJSON) as caught:
         texts(SECRET).mask_fields("checkpoint", {"name": "n", "data": msgspec.Raw(raw)})
     assert "secret" not in str(caught.value)
@@ -154,7 +154,7 @@ def test_what_cannot_be_read_is_refused(raw: bytes) -> None:
     assert "secret" not in result.error
 
 
-def test_metadata_is_masked_as_what_it_becomes() -> None:
+def test_metadata_is_masked_after_encoding() -> None:
     class Stranger:
         def __len__(self) -> int:
             return 1
@@ -166,7 +166,7 @@ def test_metadata_is_masked_as_what_it_becomes() -> None:
     assert metadata == {"strange": [MASK], "raw": {MASK: 3}}
 
 
-def test_ends_are_masked() -> None:
+def test_outcomes_are_masked() -> None:
     failed = outcome(texts(SECRET), Failed("E: secret-1", "CODE", {"secret-2": ["secret-3", 4]}))
     assert failed == Failed(f"E: {MASK}", "CODE", {MASK: [MASK, 4]})
     assert outcome(texts(SECRET), Cancelled("for secret-1")) == Cancelled(f"for {MASK}")
@@ -185,7 +185,7 @@ HALTING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", HALTING)
-def test_a_violation_is_how_the_run_ends_unless_it_was_cancelled(how: str) -> None:
+def test_violation_replaces_every_outcome_but_cancellation(how: str) -> None:
     run = texts(SECRET, max_output_chars=100, halt_on_violation=True)
     HALTING[how](run)
     assert run.violation is not None
@@ -205,12 +205,12 @@ def test_a_violation_is_how_the_run_ends_unless_it_was_cancelled(how: str) -> No
         Failed("e", "C", ["secret-1"]),
     ],
 )
-def test_an_end_can_be_a_violation(result: Outcome) -> None:
+def test_outcome_can_be_a_violation(result: Outcome) -> None:
     run = texts(SECRET, max_output_chars=100, halt_on_violation=True)
     assert outcome(run, result) == Failed(run.violation or "", "POLICY_VIOLATION")
 
 
-def test_what_stays_below_the_most_and_matches_nothing_halts_nothing() -> None:
+def test_harmless_output_halts_nothing() -> None:
     run = texts(SECRET, max_output_chars=100, halt_on_violation=True)
     assert said(run, ["a" * 50, "secret-", "a" * 43]) == "a" * 50 + "secret-" + "a" * 43
     assert completed(run, {"a": "b" * 100, "c": ["d" * 100]}) == ({"a": "b" * 100, "c": ["d" * 100]}, {})

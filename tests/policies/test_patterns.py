@@ -1,4 +1,4 @@
-"""What patterns mask, what they hold back, and which are refused."""
+"""What patterns mask, what is held back, and which patterns are unsupported."""
 
 import re
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_matches_are_masked_in_whole_texts_and_in_streams(pattern: str, text: st
     assert streamed(patterns, ["", text, ""]) == expected
 
 
-# Each part of a stream with what is said once it is there; the last is said at the end.
+# Each part of a stream with what is released after it; the last text is released at the end.
 STREAMS: list[tuple[list[str], list[tuple[str, str]], str]] = [
     ([KEY], [("a s", "a "), ("k", ""), ("-x", ""), (" y", "sk-x y")], ""),
     ([KEY], [("no key here", "no key here"), (" as", " a"), ("h", "sh")], ""),
@@ -84,7 +84,7 @@ STREAMS: list[tuple[list[str], list[tuple[str, str]], str]] = [
 
 
 @pytest.mark.parametrize(("sources", "parts", "rest"), STREAMS)
-def test_only_what_may_belong_to_a_match_is_held_back(
+def test_only_text_that_may_match_is_held_back(
     sources: list[str], parts: list[tuple[str, str]], rest: str
 ) -> None:
     masker = Masker(Patterns(sources))
@@ -93,7 +93,7 @@ def test_only_what_may_belong_to_a_match_is_held_back(
     assert masker.matched == (MASK in "".join(said for _, said in parts) + rest)
 
 
-def test_a_stream_tells_of_a_match_as_soon_as_it_is_masked() -> None:
+def test_match_is_reported_as_soon_as_it_is_masked() -> None:
     masker = Masker(Patterns(["ab+"]))
     assert masker.feed("a") == ""
     assert not masker.matched
@@ -101,12 +101,12 @@ def test_a_stream_tells_of_a_match_as_soon_as_it_is_masked() -> None:
     assert masker.matched
 
 
-def test_the_first_of_several_patterns_counts() -> None:
+def test_first_of_several_patterns_is_preferred() -> None:
     assert Patterns(["ab", "abc"]).mask("abc") == (f"{MASK}c", True)
     assert Patterns(["abc", "ab"]).mask("abc") == (MASK, True)
 
 
-def test_a_candidate_at_the_bound_is_masked() -> None:
+def test_candidate_at_the_bound_is_masked() -> None:
     patterns = Patterns(["<[^>]*>"])
     for size, expected in [
         (MAX_HELD - 1, "<" + "a" * (MAX_HELD - 2)),
@@ -118,18 +118,18 @@ def test_a_candidate_at_the_bound_is_masked() -> None:
         assert streamed(patterns, list(text)) == expected
 
 
-def test_a_match_beyond_the_bound_is_masked_to_its_end() -> None:
+def test_match_beyond_the_bound_is_masked_to_its_end() -> None:
     assert Patterns(["<[^>]*>"]).mask("x<" + "a" * 3 * MAX_HELD + ">y") == (f"x{MASK}y", True)
 
 
-def test_a_match_that_has_begun_where_another_reaches_the_bound_is_masked_too(
+def test_candidate_inside_one_at_the_bound_is_masked_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_HELD", 5)
     assert Patterns(["a[a-z0-9]*!", r"\d{4}"]).mask("abc1234x?") == (f"{MASK}x?", True)
 
 
-def test_a_long_match_holds_nothing_once_it_is_certain() -> None:
+def test_long_match_holds_nothing_back_once_certain() -> None:
     masker = Masker(Patterns(["(?s)secret: .*"]))
     assert masker.feed("secret: ") == MASK
     for _ in range(3):
@@ -166,7 +166,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("pattern", "reason"), REFUSED)
-def test_what_cannot_be_taken_is_refused_with_its_number_and_a_reason(pattern: str, reason: str) -> None:
+def test_unsupported_pattern_is_rejected_with_index_and_reason(pattern: str, reason: str) -> None:
     with pytest.raises(BadPattern, match=re.escape(reason)) as caught:
         Patterns(["fine", pattern])
     assert caught.value.index == 1
@@ -175,14 +175,14 @@ def test_what_cannot_be_taken_is_refused_with_its_number_and_a_reason(pattern: s
     assert isinstance(caught.value, ValueError)
 
 
-def test_patterns_that_are_too_large_in_sum_are_refused() -> None:
+def test_patterns_too_large_together_are_rejected() -> None:
     Patterns(["a{1900}"] * 5)
     with pytest.raises(BadPattern, match="all together") as caught:
         Patterns(["a{1900}"] * 6)
     assert caught.value.index == 5
 
 
-def test_nothing_repeated_however_often_costs_nothing() -> None:
+def test_repeats_of_the_empty_text_cost_nothing() -> None:
     for pattern in (
         r"(?:(?:(?:){65535}){65535}){65535}a",
         r"(?:(?:\b){0}){65535}a",
@@ -193,7 +193,7 @@ def test_nothing_repeated_however_often_costs_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_re_only_warns_of_is_taken() -> None:
+def test_patterns_that_re_warns_about_are_accepted() -> None:
     assert Patterns(["[[a]+"]).mask("[a") == (MASK, True)
 
 

@@ -1,4 +1,4 @@
-"""That masker takes steps in proportion to the text, and bounded memory, whatever comes."""
+"""Masking takes linear time and bounded memory, for any pattern and text."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from tests.policies.pattern_strategies import streamed
 
 
 class Counted(Sequence[Instruction]):
-    """Instructions that count how often one is looked at."""
+    """Instructions that count how often one is read."""
 
     def __init__(self, code: Sequence[Instruction]) -> None:
         self.looks = 0
@@ -37,7 +37,7 @@ class Counted(Sequence[Instruction]):
 
 
 def looks(source: str, text: str) -> int:
-    """Return how many instructions are looked at to mask a text."""
+    """Return how many instructions are executed to mask a text."""
     patterns = Patterns([source])
     program = patterns.automaton._program
     counted = Counted(program.code)
@@ -53,7 +53,7 @@ HOSTILE = [
     (r"(?:\w+\s?)*:", "word ", "!"),
     ("(?:a*)*b", "a", ""),
     ("(?:.*,){3}x", "1,", "\n"),
-    ("(?s)a.*b|a", "a", ""),  # every a is a match, and may begin a longer one
+    ("(?s)a.*b|a", "a", ""),  # every a is a match, and may start a longer one
     ("[ab]*a[ab]{10}c", "aabab", ""),
     (r"[\w.]+@[\w.]+\.\w+", "a.a@", ""),
     (f"(?:{'|'.join('a' * 20)})a{{20}}b", "a", ""),
@@ -62,10 +62,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("source", "part", "last"), HOSTILE)
-def test_a_character_costs_a_bounded_number_of_steps(
+def test_character_costs_a_bounded_number_of_steps(
     source: str, part: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(automaton, "CACHE_LIMIT", 0)  # so that no step is remembered
+    monkeypatch.setattr(automaton, "CACHE_LIMIT", 0)  # so that no transition is cached
     size = len(Patterns([source]).automaton._program.code)
     shorter, longer = (looks(source, part * count + last) for count in (100, 400))
     assert longer <= 400 * len(part) * 6 * size
@@ -73,12 +73,12 @@ def test_a_character_costs_a_bounded_number_of_steps(
 
 
 @pytest.mark.parametrize(("source", "part", "last"), HOSTILE)
-def test_what_repeats_is_remembered(source: str, part: str, last: str) -> None:
+def test_repeating_text_uses_cached_transitions(source: str, part: str, last: str) -> None:
     assert looks(source, part * 20_000 + last) == looks(source, part * 2_000 + last)
 
 
 def remembered(automaton_: automaton.Automaton) -> int:
-    """Return how much is held of threads and transitions, also by states that are no longer used."""
+    """Return the number of cached threads and transitions, including those of evicted states."""
     states, todo = set(), [automaton_.start, *automaton_._states.values()]
     while todo:
         if (state := todo.pop()) not in states:
@@ -87,7 +87,7 @@ def remembered(automaton_: automaton.Automaton) -> int:
     return sum(1 + len(state.threads) + len(state.transitions) for state in states)
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automaton, "CACHE_LIMIT", 1_000)
     patterns = Patterns(["a[ab]{60}c", r"\w{3}!"])
     random = Random(6)
@@ -98,7 +98,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert remembered(patterns.automaton) < 1_300
 
 
-def test_a_stream_goes_on_when_what_is_remembered_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_continues_after_the_cache_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
     patterns = Patterns(["ab+c", r"\bx\b"])
     text = "abbbc x abd xx " * 3
     expected = patterns.mask(text)[0]

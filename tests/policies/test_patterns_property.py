@@ -1,4 +1,4 @@
-"""The laws of masker, over random patterns, texts and cuts."""
+"""Properties of masking, over random patterns, texts and splits."""
 
 from itertools import product, takewhile
 from unittest import mock
@@ -24,7 +24,7 @@ places = st.lists(st.integers(0, 100), max_size=8)
 
 @settings(max_examples=150, deadline=None)
 @given(sources=patterns(), texts=st.lists(texts, min_size=1, max_size=6), places=places)
-def test_every_cut_of_a_text_is_masked_as_re_would_mask_the_whole(
+def test_every_split_of_a_text_is_masked_as_re_masks_the_whole(
     sources: list[str], texts: list[str], places: list[int]
 ) -> None:
     found = compiled(sources)
@@ -35,7 +35,7 @@ def test_every_cut_of_a_text_is_masked_as_re_would_mask_the_whole(
         assert streamed(found, list(text)) == expected
 
 
-# What comes next can be anything of these, where no pattern needs more to be decided.
+# Possible continuations; patterns are so short that none needs a longer one to be decided.
 FUTURES = ["".join(chars) for length in range(6) for chars in product("abc", repeat=length)]
 
 
@@ -44,7 +44,7 @@ FUTURES = ["".join(chars) for length in range(6) for chars in product("abc", rep
     sources=patterns(["a", "b", "[ab]", "[^a]", "."], ["*", "+", "?", "??", "+?"], size=4),
     text=st.text("abc", max_size=6),
 )
-def test_all_that_no_future_can_change_is_said_at_once(sources: list[str], text: str) -> None:
+def test_text_that_no_continuation_can_change_is_released_at_once(sources: list[str], text: str) -> None:
     assume(max(map(len, sources)) < 30)
     masker, expression = Masker(compiled(sources)), alternation(sources)
     said = "".join(map(masker.feed, text))
@@ -56,7 +56,7 @@ def _common_start(texts: list[str]) -> str:
     return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-# Classes in place of characters, so that each character of a text can be told from the others.
+# Classes, not characters, so that each character of a text can be distinct.
 CLASSES = ["[a-m]", "[n-z]", "[a-z]", ".", r"\b", r"\Z", "$"]
 
 
@@ -67,7 +67,7 @@ CLASSES = ["[a-m]", "[n-z]", "[a-z]", ".", r"\b", r"\Z", "$"]
     most=st.integers(1, 6),
     places=places,
 )
-def test_a_bound_on_what_is_held_never_hides_less_whatever_the_cuts(
+def test_bound_never_hides_less_for_any_split(
     sources: list[str], text: str, most: int, places: list[int]
 ) -> None:
     found = compiled(sources)

@@ -1,4 +1,4 @@
-"""Phrasings of prompt injection: what each must catch, and what near it must pass."""
+"""Detection of prompt-injection phrasings, in any disguise and anywhere in a value."""
 
 import importlib
 import unicodedata
@@ -35,12 +35,12 @@ def names(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", CAUGHT)
-def test_a_phrasing_is_caught(name: str) -> None:
+def test_phrasing_is_found(name: str) -> None:
     assert [text for text in CAUGHT[name] if name not in names(text)] == []
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_phrasing_is_caught_in_every_form(form: str) -> None:
+def test_every_phrasing_is_found_in_every_disguise(form: str) -> None:
     missed = [
         (name, text) for name in CAUGHT for text in CAUGHT[name] if name not in names(FORMS[form](text))
     ]
@@ -48,7 +48,7 @@ def test_every_phrasing_is_caught_in_every_form(form: str) -> None:
 
 
 @pytest.mark.parametrize("name", PASSED)
-def test_what_is_near_a_phrasing_passes(name: str) -> None:
+def test_similar_texts_pass(name: str) -> None:
     assert {text: names(text) for text in PASSED[name] if find_injections(text)} == {}
 
 
@@ -65,19 +65,19 @@ def test_no_expression_can_match_a_long_text() -> None:
 
 
 @pytest.mark.parametrize("char", INVISIBLE)
-def test_what_cannot_be_seen_hides_nothing(char: str) -> None:
+def test_invisible_characters_hide_nothing(char: str) -> None:
     assert find_injections(char.join(TEXT))
     assert find_injections([char.join(TEXT), "other"])[0].path == "$[0]"
 
 
 @given(st.lists(st.sampled_from(SPACES), min_size=4))
-def test_white_space_is_one_space(spaces: list[str]) -> None:
+def test_any_white_space_equals_one_space(spaces: list[str]) -> None:
     between = "".join(spaces)
     assert find_injections(TEXT.replace(" ", between))
 
 
 @pytest.mark.parametrize("block", range(0, 0x110000, 0x10000))
-def test_every_character_that_stands_for_ascii_becomes_it(block: int) -> None:
+def test_every_character_with_an_ascii_equivalent_becomes_it(block: int) -> None:
     for char in map(chr, range(block, block + 0x10000)):
         plain = unicodedata.normalize("NFKC", char).casefold()
         if plain.isascii() and plain.isprintable() and plain.strip():
@@ -85,13 +85,13 @@ def test_every_character_that_stands_for_ascii_becomes_it(block: int) -> None:
 
 
 @given(st.text())
-def test_normalizing_twice_changes_nothing(text: str) -> None:
+def test_normalization_is_idempotent(text: str) -> None:
     once = normalize(text)
     assert normalize(once) == once
     assert once.isascii()
 
 
-def test_the_message_names_the_phrasing_and_what_to_do() -> None:
+def test_message_names_the_phrasing_and_the_remedy() -> None:
     [violation] = find_injections({"question": TEXT})
     assert violation.path == "$.question"
     assert (
@@ -113,7 +113,7 @@ def test_the_message_names_the_phrasing_and_what_to_do() -> None:
         ("", []),
     ],
 )
-def test_places_are_json_paths(value: Any, paths: list[str]) -> None:
+def test_violations_have_json_paths(value: Any, paths: list[str]) -> None:
     assert [violation.path for violation in find_injections(value)] == paths
 
 
@@ -126,12 +126,12 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_it_is_found_in_any_place_of_any_value_and_nothing_else_is(value: Any) -> None:
+def test_phrasing_is_found_anywhere_in_any_value(value: Any) -> None:
     assert find_injections(value) == []
     assert [violation.path for violation in find_injections([value, {"k": [value, TEXT]}])] == ["$[1].k[1]"]
 
 
-def test_depth_and_number_have_no_end_but_findings_have() -> None:
+def test_violations_are_limited_but_depth_is_not() -> None:
     deep: Any = TEXT
     for _ in range(5_000):
         deep = [deep]

@@ -11,7 +11,7 @@ from dockrion.dockfile.structs import AgentSpec, Dockfile, ExposeSpec, IoSchemaS
 from dockrion.events import EventFilter
 from dockrion.runs.context import RunSession
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
-from tests.agents.tooled import ALLOWED, FORBIDDEN, Toolbox, wants
+from tests.agents.tool_graphs import ALLOWED, FORBIDDEN, Toolbox, wants
 from tests.conftest import Serve
 from tests.support import Served, data
 from tests.web.helpers import error_of

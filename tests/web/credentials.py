@@ -119,13 +119,13 @@ async def introspection() -> AsyncIterator[Door]:
         yield Door(
             {"mode": "oauth2", "oauth2": {"introspection_url": served.introspection_url}},
             {},
-            lambda user: bearer(served.explain(f"opaque-{user}", sub=user, roles=[user])),
+            lambda user: bearer(served.activate(f"opaque-{user}", sub=user, roles=[user])),
             {
                 "no credential": {},
                 "wrong": bearer("opaque-unknown"),
-                "expired": bearer(served.explain("late", sub="owner", roles=["owner"], exp=1)),
+                "expired": bearer(served.activate("late", sub="owner", roles=["owner"], exp=1)),
                 "wrong audience": bearer(token_of("owner")),
-                "where keys are sent": {"X-API-Key": served.explain("good", sub="owner", roles=["owner"])},
+                "where keys are sent": {"X-API-Key": served.activate("good", sub="owner", roles=["owner"])},
             },
         )
 

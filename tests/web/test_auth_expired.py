@@ -115,8 +115,8 @@ async def test_what_expires_in_a_moment_ends_its_stream_in_a_moment(serve: Serve
     async with issuer() as explains, opened(api_keys, serve, tmp_path):
         auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
         served = await serve(agent := Waits(), auth=auth)
-        short = bearer(explains.explain("short", exp=time.time() + 0.5))
-        later = bearer(explains.explain("later"))
+        short = bearer(explains.activate("short", exp=time.time() + 0.5))
+        later = bearer(explains.activate("later"))
         async with served.client.post("/runs", json={}, headers=later) as answer:
             run_id = (await answer.json())["run_id"]
         async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:

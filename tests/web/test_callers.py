@@ -285,9 +285,9 @@ async def test_what_a_process_cannot_take_is_its_failure_and_nobody_elses(serve:
     async with issuer() as explains, process(heard) as url:
         auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
         served = await serve(agent={"name": "tested", "url": url, "forward_identity": True}, auth=auth)
-        long = explains.explain("long", roles=[f"{number:03}-{'ä' * 100}" for number in range(50)])
+        long = explains.activate("long", roles=[f"{number:03}-{'ä' * 100}" for number in range(50)])
         async with served.client.post("/invoke", json={}, headers=bearer(long)) as answer:
             assert answer.status in (500, 502)
             assert (await answer.json())["code"].startswith("AGENT_")
-        short = explains.explain("short")
+        short = explains.activate("short")
         assert len(await outputs(served, bearer(short))) == 3

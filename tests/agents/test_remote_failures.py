@@ -1,4 +1,4 @@
-"""Agent processes that die, talk nonsense, or never stop talking: a clear error, and quickly."""
+"""Agent processes that crash, send malformed data, or never stop sending."""
 
 import asyncio
 from collections.abc import Callable
@@ -31,7 +31,7 @@ TOKEN = {
 
 
 def raw(data: bytes, *, close: bool = True) -> Answer:
-    """Answer with bytes that need not be HTTP."""
+    """Respond with bytes that need not be HTTP."""
 
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.send(data)
@@ -50,7 +50,7 @@ def head(content_type: str, *fields: str) -> bytes:
 @pytest.mark.parametrize("content_type", TYPES)
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
-async def test_a_process_that_dies_in_its_answer_is_a_disconnect(
+async def test_process_that_dies_during_its_response_is_a_disconnect(
     content_type: str, end: str, framing: str
 ) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
@@ -71,7 +71,7 @@ async def test_a_process_that_dies_in_its_answer_is_a_disconnect(
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-async def test_a_process_that_dies_before_it_answers_is_a_disconnect(end: str) -> None:
+async def test_process_that_dies_before_its_response_is_a_disconnect(end: str) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         getattr(wire, end)()
 
@@ -82,11 +82,11 @@ async def test_a_process_that_dies_before_it_answers_is_a_disconnect(end: str) -
     "body",
     [b'{"type":"complete","out', b'{"type":"token","content":"a"}\n{"type":"compl', b'{"type":"token"'],
 )
-async def test_half_a_last_line_is_a_disconnect(body: bytes) -> None:
+async def test_incomplete_last_line_is_a_disconnect(body: bytes) -> None:
     assert (await told(NDJSON, body)).code == "AGENT_DISCONNECTED"
 
 
-async def test_an_event_without_its_blank_line_is_a_disconnect() -> None:
+async def test_event_without_its_blank_line_is_a_disconnect() -> None:
     assert (await told(SSE, b'event: complete\ndata: {"output":1}\n')).code == "AGENT_DISCONNECTED"
 
 
@@ -107,7 +107,7 @@ async def test_an_event_without_its_blank_line_is_a_disconnect() -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-async def test_what_is_not_http_is_an_error_at_once(data: bytes, close: bool) -> None:
+async def test_other_protocols_are_an_error_at_once(data: bytes, close: bool) -> None:
     ended = await answered(raw(data, close=close), read_timeout=5)
     assert ended.code in ("AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
 
@@ -119,7 +119,7 @@ async def test_what_is_not_http_is_an_error_at_once(data: bytes, close: bool) ->
         b"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-async def test_a_status_that_is_no_success_is_no_output(data: bytes) -> None:
+async def test_error_status_is_not_an_output(data: bytes) -> None:
     ended = await answered(raw(data), read_timeout=5)
     assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR")
 
@@ -133,7 +133,7 @@ async def test_a_status_that_is_no_success_is_no_output(data: bytes) -> None:
     ],
     ids=["status line", "headers", "header"],
 )
-async def test_endless_heads_end(start: bytes, piece: bytes) -> None:
+async def test_endless_response_head_ends(start: bytes, piece: bytes) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         wires.append(wire)
         await wire.send(start)
@@ -156,7 +156,7 @@ async def test_endless_heads_end(start: bytes, piece: bytes) -> None:
     ],
     ids=["chunk size", "chunk extension", "interim answers", "blank lines"],
 )
-async def test_bytes_that_say_nothing_do_not_keep_a_run_open(start: bytes, piece: bytes) -> None:
+async def test_meaningless_bytes_do_not_keep_a_run_open(start: bytes, piece: bytes) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.send(start)
         while True:
@@ -179,7 +179,7 @@ ENDLESS: dict[str, tuple[str, bytes, bytes]] = {
 
 
 @pytest.mark.parametrize(("content_type", "start", "piece"), ENDLESS.values(), ids=ENDLESS)
-async def test_more_than_the_limit_at_once_is_refused(
+async def test_oversized_event_is_rejected(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes, piece: bytes
 ) -> None:
     monkeypatch.setattr(response_readers, "MAX_EVENT_BYTES", 1_000_000)
@@ -228,14 +228,14 @@ async def test_more_than_the_limit_at_once_is_refused(
         ("", b"text"),
     ],
 )
-async def test_what_cannot_be_understood_is_a_protocol_error(content_type: str, body: bytes) -> None:
+async def test_malformed_response_is_a_protocol_error(content_type: str, body: bytes) -> None:
     ended = await told(content_type, body)
     assert ended.code == "AGENT_PROTOCOL_ERROR"
     assert ended.own == []
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
-async def test_a_compressed_answer_is_a_protocol_error(encoding: str) -> None:
+async def test_compressed_response_is_a_protocol_error(encoding: str) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(JSON, Content_Encoding=encoding)
         await wire.send(b"1")
@@ -258,7 +258,7 @@ DEEP: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("form", DEEP.values(), ids=DEEP)
 @pytest.mark.parametrize("depth", [100, 480, 600, 800, 960, 970, 980, 990, 100_000])
-async def test_values_of_any_depth_end_the_run_with_a_reason(
+async def test_values_of_any_depth_end_the_run_with_an_error_code(
     form: Callable[[bytes], bytes], depth: int
 ) -> None:
     ended = await told(NDJSON, form(b"[" * depth + b"]" * depth) + b"\n")
@@ -271,14 +271,14 @@ async def test_values_of_any_depth_end_the_run_with_a_reason(
     "url",
     ["http://127.0.0.1:1/", "unix:/nowhere/at.sock:/", "unix:/" + "a" * 300 + ":/", "http://a..b/"],
 )
-async def test_a_process_that_is_not_there_is_a_disconnect(url: str) -> None:
+async def test_unreachable_process_is_a_disconnect(url: str) -> None:
     async with remote(url) as agent, bench(agent) as runs:
         ended = await runs.run()
     assert ended.code == "AGENT_DISCONNECTED"
     assert "cannot be reached" in ended.error
 
 
-async def test_an_invocation_of_a_process_in_trouble_says_the_same() -> None:
+async def test_invocation_reports_the_same_failure() -> None:
     async with served(bytes_of(NDJSON, b'{"type":"compl')) as (runs, _):
         with pytest.raises(AgentDisconnected):
             await runs.invoke()

@@ -1,4 +1,4 @@
-"""Two tools, one of them forbidden, and the ways in which a node of a graph can call one."""
+"""Two tools, one of them denied, and the ways in which a node of a graph can call one."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ GIVEN = {"at": 1}
 
 @dataclass
 class Toolbox:
-    """ToolPolicy that note what they have done.
+    """Tools that record their calls.
 
     Attributes:
         done: The names of the tools whose own code has run.

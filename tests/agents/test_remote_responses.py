@@ -1,4 +1,4 @@
-"""What becomes of what a well-behaved agent process answers."""
+"""Responses of well-behaved agent processes."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ async def test_each_kind_of_event_arrives_from_lines(content_type: str, end: byt
     assert ended.output == {"done": True}
 
 
-async def test_events_arrive_while_the_process_still_works() -> None:
+async def test_events_arrive_before_the_response_ends() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.chunked(NDJSON)
         for number in range(3):
@@ -98,7 +98,7 @@ async def test_events_arrive_while_the_process_still_works() -> None:
 @pytest.mark.parametrize(
     "name", [b"", b"event: token\n", b"event: message\n"], ids=["no name", "token", "message"]
 )
-async def test_data_that_is_no_object_is_a_tokens_content(name: bytes, data: bytes, content: str) -> None:
+async def test_data_that_is_not_an_object_is_a_token(name: bytes, data: bytes, content: str) -> None:
     ended = await told(SSE, name + b"data: " + data + b"\n\n" + as_sse(COMPLETE))
     assert ended.tokens == [content]
 
@@ -123,7 +123,7 @@ async def test_unknown_names_become_custom_events() -> None:
         (b'data: {"type": "complete", "output": "x"}\n\n', "x"),
     ],
 )
-async def test_complete_carries_the_output(frame: bytes, output: Any) -> None:
+async def test_complete_has_the_output(frame: bytes, output: Any) -> None:
     assert (await told(SSE, frame)).output == output
 
 
@@ -134,7 +134,7 @@ async def test_complete_carries_the_output(frame: bytes, output: Any) -> None:
         ({"error": "no", "code": "OUT_OF_INK2", "details": {"left": 0}}, "no", "OUT_OF_INK2", {"left": 0}),
     ],
 )
-async def test_error_carries_the_failure_and_keeps_its_code(
+async def test_error_keeps_its_message_and_code(
     event: dict[str, Any], error: str, code: str, details: Any
 ) -> None:
     for content_type, form in ((SSE, as_sse), (NDJSON, as_line)):
@@ -150,14 +150,16 @@ async def test_cancelled_ends_the_run_as_cancelled(reason: str | None) -> None:
     assert ended.terminal["reason"] == reason
 
 
-async def test_nothing_after_a_terminal_event_is_looked_at() -> None:
+async def test_nothing_is_read_after_a_terminal_event() -> None:
     ended = await told(NDJSON, as_line(COMPLETE) + b'{"type":"token","content":"late"}\n{"type":7}\n')
     assert ended.types == ["started", "complete"]
 
 
 @pytest.mark.parametrize("form", [as_sse, as_line], ids=["sse", "ndjson"])
 @pytest.mark.parametrize("events", [[], EVENTS[:2]], ids=["empty", "some events"])
-async def test_a_stream_without_an_end_is_a_disconnect(form: Any, events: list[dict[str, Any]]) -> None:
+async def test_stream_without_a_terminal_event_is_a_disconnect(
+    form: Any, events: list[dict[str, Any]]
+) -> None:
     ended = await told(SSE if form is as_sse else NDJSON, b"".join(map(form, events)))
     assert ended.own == events
     assert ended.code == "AGENT_DISCONNECTED"
@@ -171,7 +173,7 @@ def chunk(content: str | None = None, **choice: Any) -> bytes:
 
 
 @pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b""], ids=["done", "finish reason alone"])
-async def test_openais_style_becomes_tokens_and_the_whole_text(end: bytes) -> None:
+async def test_openai_chunks_become_tokens_and_the_text(end: bytes) -> None:
     usage = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
     role = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
     body = role + chunk("Hel") + chunk("lo", finish_reason=None) + chunk(finish_reason="stop") + usage + end
@@ -181,13 +183,13 @@ async def test_openais_style_becomes_tokens_and_the_whole_text(end: bytes) -> No
     assert ended.output == "Hello"
 
 
-async def test_openais_style_that_breaks_off_is_a_disconnect() -> None:
+async def test_truncated_openai_chunks_are_a_disconnect() -> None:
     ended = await told(SSE, chunk("Hel"))
     assert ended.tokens == ["Hel"]
     assert ended.code == "AGENT_DISCONNECTED"
 
 
-async def test_an_error_in_openais_style_is_an_error() -> None:
+async def test_openai_error_is_an_error() -> None:
     ended = await told(
         SSE, chunk("Hel") + b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'
     )
@@ -196,24 +198,24 @@ async def test_an_error_in_openais_style_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "202 Accepted"])
-async def test_an_empty_answer_without_a_content_type_is_null(status: str) -> None:
+async def test_empty_response_without_a_content_type_is_null(status: str) -> None:
     ended = await answered(lambda _, wire: wire.whole(None, status=status))
     assert ended.output is None
 
 
 @pytest.mark.parametrize("status", ["300 Multiple", "302 Found", "404 Not Found", "500 Oops", "599 What"])
-async def test_a_status_of_300_or_more_is_an_error_with_the_body(status: str) -> None:
+async def test_error_status_is_an_error_with_the_body(status: str) -> None:
     ended = await answered(lambda _, wire: wire.whole(JSON, b'{"complete": "never"}', status))
     assert ended.code == "AGENT_EXECUTION_ERROR"
     assert ended.terminal["details"] == {"status": int(status[:3]), "body": '{"complete": "never"}'}
 
 
-async def test_at_most_4_kib_of_a_refusals_body_are_kept() -> None:
+async def test_at_most_4_kib_of_an_error_body_are_kept() -> None:
     ended = await answered(bytes_of("text/plain", b"x" * 50_000, status="500 Oops"))
     assert ended.terminal["details"]["body"] == "x" * 4096
 
 
-async def test_an_endless_refusal_ends() -> None:
+async def test_endless_error_body_ends() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin("text/plain", "503 Busy")
         while True:
@@ -222,7 +224,7 @@ async def test_an_endless_refusal_ends() -> None:
     assert (await answered(answer)).terminal["details"] == {"status": 503, "body": "x" * 4096}
 
 
-async def test_secrets_in_what_a_process_says_of_its_end_are_masked() -> None:
+async def test_secrets_in_an_outcome_of_a_process_are_masked() -> None:
     for event in ({"type": "error", "error": "hush"}, {"type": "cancelled", "reason": "hush"}):
         async with (
             process(bytes_of(NDJSON, as_line(event))) as made,

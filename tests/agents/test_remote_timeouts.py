@@ -1,4 +1,4 @@
-"""How long a process may be silent, take, and be slowed down."""
+"""Timeouts and back-pressure of agent processes."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ COMPLETE = b'{"type":"complete","output":1}\n'
 
 
 class Stalling(MemoryBackend):
-    """Stores nothing but the first batch until it is let go."""
+    """Blocks after the first batch until it is released."""
 
     def __init__(self) -> None:
         super().__init__(max_events=200_000, ttl=3600)
@@ -51,7 +51,7 @@ class Stalling(MemoryBackend):
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", TOKEN])
-async def test_a_process_that_falls_silent_is_given_up(said: bytes) -> None:
+async def test_silent_process_times_out(said: bytes) -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         if said == TOKEN:
             await wire.begin(NDJSON)
@@ -63,7 +63,7 @@ async def test_a_process_that_falls_silent_is_given_up(said: bytes) -> None:
     assert ended.error == "the agent process has sent nothing for 0.1 s"
 
 
-async def test_a_process_that_is_slow_but_not_silent_goes_on() -> None:
+async def test_slow_process_does_not_time_out() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(NDJSON)
         for _ in range(8):
@@ -75,7 +75,7 @@ async def test_a_process_that_is_slow_but_not_silent_goes_on() -> None:
     assert (await answered(answer, read_timeout=0.3)).output == 1
 
 
-async def test_comments_of_an_event_stream_are_signs_of_life() -> None:
+async def test_comments_of_an_event_stream_count_as_activity() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(SSE)
         for _ in range(8):
@@ -87,7 +87,7 @@ async def test_comments_of_an_event_stream_are_signs_of_life() -> None:
     assert (await answered(answer, read_timeout=0.3)).output == 1
 
 
-async def test_an_answer_that_never_ends_is_given_up() -> None:
+async def test_endless_response_times_out() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(NDJSON)
         while True:
@@ -99,7 +99,7 @@ async def test_an_answer_that_never_ends_is_given_up() -> None:
     assert "within 0.2 s" in ended.error
 
 
-async def test_a_refusal_whose_body_stalls_is_still_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_status_with_a_stalled_body_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.agents.remote._ERROR_BODY_TIMEOUT", 0.2)
 
     async def answer(_asked: Asked, wire: Wire) -> None:
@@ -111,7 +111,7 @@ async def test_a_refusal_whose_body_stalls_is_still_a_refusal(monkeypatch: pytes
     assert ended.terminal["details"] == {"status": 500, "body": "so far"}
 
 
-async def test_storage_that_stalls_is_not_the_processes_silence() -> None:
+async def test_stalled_storage_does_not_time_the_process_out() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(NDJSON)
         await wire.send(TOKEN * 2000)
@@ -133,7 +133,7 @@ async def test_storage_that_stalls_is_not_the_processes_silence() -> None:
     assert len(ended.tokens) == 2000
 
 
-async def test_a_process_is_slowed_down_while_events_cannot_be_stored() -> None:
+async def test_stalled_storage_applies_back_pressure_to_the_process() -> None:
     wires: list[Wire] = []
 
     async def answer(_asked: Asked, wire: Wire) -> None:
@@ -157,7 +157,7 @@ async def test_a_process_is_slowed_down_while_events_cannot_be_stored() -> None:
 
 
 @pytest.mark.parametrize(("content_type", "start"), [(JSON, b'"'), (NDJSON, b'"'), (SSE, b"data: ")])
-async def test_an_endless_answer_takes_no_memory(
+async def test_endless_response_takes_no_memory(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes
 ) -> None:
     monkeypatch.setattr("dockrion.agents.response_readers.MAX_EVENT_BYTES", 1_000_000)
@@ -178,7 +178,7 @@ async def test_an_endless_answer_takes_no_memory(
     assert peak < 5_000_000
 
 
-async def test_connecting_takes_no_longer_than_it_may() -> None:
+async def test_connect_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         for _ in range(4):  # the first fill the queue of a process that takes no connection
             caller = waiting.enter_context(socket.socket())
@@ -191,7 +191,7 @@ async def test_connecting_takes_no_longer_than_it_may() -> None:
     assert ended.error == "the agent process cannot be reached"
 
 
-async def test_what_is_pushed_counts_as_heard() -> None:
+async def test_pushed_events_count_as_activity() -> None:
     over = asyncio.Event()
 
     async def answer(_asked: Asked, wire: Wire) -> None:
@@ -210,7 +210,7 @@ async def test_what_is_pushed_counts_as_heard() -> None:
     assert ended.tokens == ["p"] * 10
 
 
-async def test_a_push_does_not_start_the_count_while_nobody_listens() -> None:
+async def test_push_does_not_restart_a_paused_timeout() -> None:
     session = RunSession("run", EventFilter(), None)
     idle = IdleTimeout(session, 0.05)
     async with idle.running():
@@ -220,7 +220,7 @@ async def test_a_push_does_not_start_the_count_while_nobody_listens() -> None:
     assert not idle.expired
 
 
-async def test_our_own_hold_up_is_not_the_processes_silence() -> None:
+async def test_stalled_event_loop_does_not_time_the_process_out() -> None:
     async def answer(_asked: Asked, wire: Wire) -> None:
         await wire.begin(NDJSON)
         await wire.send(TOKEN)
@@ -235,7 +235,7 @@ async def test_our_own_hold_up_is_not_the_processes_silence() -> None:
     assert ended.output == 1
 
 
-async def test_limits_leave_nothing_behind_for_the_next_run() -> None:
+async def test_timeouts_leave_nothing_behind_for_the_next_run() -> None:
     async def answer(asked: Asked, wire: Wire) -> None:
         if asked.json == "silent":
             await wire.left()
