@@ -4,7 +4,7 @@ from dockrion.background_tasks import BackgroundTasks
 from tests.support import wait_until
 
 
-async def test_a_task_is_held_until_it_is_done() -> None:
+async def test_a_task_is_referenced_until_it_is_done() -> None:
     tasks = BackgroundTasks()
     go = asyncio.Event()
     task = tasks.start(go.wait())
@@ -14,7 +14,7 @@ async def test_a_task_is_held_until_it_is_done() -> None:
     assert task.result() is True
 
 
-async def test_cancel_waits_for_what_tasks_clean_up() -> None:
+async def test_cancel_waits_for_the_cleanup_of_tasks() -> None:
     tasks = BackgroundTasks()
     cleaned: list[int] = []
     started = asyncio.Event()
@@ -34,7 +34,7 @@ async def test_cancel_waits_for_what_tasks_clean_up() -> None:
     assert not len(tasks)
 
 
-async def test_cancel_leaves_behind_what_does_not_end() -> None:
+async def test_cancel_returns_after_the_timeout() -> None:
     tasks = BackgroundTasks()
     ended = asyncio.Event()
     started = asyncio.Event()

@@ -14,7 +14,7 @@ def test_delays_double_up_to_the_longest(first: float, more: float, attempts: in
 
 
 @given(SECONDS, st.integers(0, 20))
-def test_a_success_begins_with_the_first_delay_again(first: float, attempts: int) -> None:
+def test_reset_restarts_from_the_first_delay(first: float, attempts: int) -> None:
     backoff = Backoff(first, first * 8)
     for _ in range(attempts):
         backoff.next()
@@ -23,7 +23,7 @@ def test_a_success_begins_with_the_first_delay_again(first: float, attempts: int
 
 
 @given(st.floats(0.01, 1))
-def test_jitter_only_adds_and_never_more_than_its_part(jitter: float) -> None:
+def test_jitter_adds_at_most_its_fraction(jitter: float) -> None:
     delays = [Backoff(1.0, 8.0, jitter=jitter).next() for _ in range(50)]
     assert all(1.0 <= delay <= 1.0 + jitter for delay in delays)
     assert len(set(delays)) > 1

@@ -1,4 +1,4 @@
-"""Packages import one way: each from what stands above it in the table, never from what is below."""
+"""Imports between packages are acyclic: each package imports only from packages above it in the table."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "dockrion"
 BASE = {"errors", "redaction", "json_encoding", "caller", "threads", "backoff", "background_tasks", "ids"}
-ALLOWED: dict[str, set[str]] = {  # package: what it may import besides itself and BASE
+ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides itself and BASE
     "logs": set(),
     "http_client": set(),
     "json_schema": set(),
@@ -31,12 +31,12 @@ ALLOWED: dict[str, set[str]] = {  # package: what it may import besides itself a
     "console": {"client"},
     "load": {"client", "console", "events", "wire"},
 }
-EVERYTHING = {"__init__", "__main__", "cli"}  # the package's own names, and the command line
+EVERYTHING = {"__init__", "__main__", "cli"}  # may import everything
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield the packages of ours that a module imports, wherever in it."""
+    """Yield the packages that a module imports, including imports inside functions."""
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             first, _, rest = node.module.partition(".")
@@ -56,7 +56,7 @@ def test_imports_point_one_way(path: Path) -> None:
     assert not set(imported(path)) - allowed - {"__version__"}
 
 
-def test_the_table_has_no_circles_and_names_what_is_there() -> None:
+def test_the_table_is_acyclic_and_complete() -> None:
     there = {path.parts[0].removesuffix(".py") for path in MODULES} - EVERYTHING
     assert there == BASE | ALLOWED.keys()
     above: set[str] = set()

@@ -1,4 +1,4 @@
-"""Agents' values as JSON: what is converted, and how that which cannot be is named."""
+"""JSON encoding of agents' values: conversions, and the errors for values that have none."""
 
 import enum
 from collections import OrderedDict, UserDict, defaultdict, deque, namedtuple
@@ -39,7 +39,7 @@ class Raw(bytes):
 
 
 class Moment(datetime):
-    """What pandas, pendulum and freezegun give."""
+    """A datetime subclass, as pandas, pendulum and freezegun have."""
 
 
 class Day(date):
@@ -84,7 +84,7 @@ class Struct(msgspec.Struct):
 
 
 class HumanMessage:
-    """Has what a LangChain message has, and what makes it hard: a `dtype`-less `model_dump`."""
+    """A class with `model_dump`, like a LangChain message."""
 
     def __init__(self, content: str) -> None:
         self.content = content
@@ -167,7 +167,7 @@ def test_a_value_is_converted(value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(("value", "_expected"), VALUES.values(), ids=VALUES.keys())
-def test_a_value_deep_inside_is_converted_the_same(value: Any, _expected: Any) -> None:
+def test_a_nested_value_is_converted_likewise(value: Any, _expected: Any) -> None:
     alone = encode(value)
     assert encode({"a": [{"b": value}]}) == b'{"a":[{"b":' + alone + b"}]}"
 
@@ -242,7 +242,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("value", "message"), FAILURES.values(), ids=FAILURES.keys())
-def test_what_cannot_be_json_is_named_by_its_path(value: Any, message: str) -> None:
+def test_an_error_names_the_path_of_the_value(value: Any, message: str) -> None:
     # SystemExit would end pytest's loop too, so that whatever comes out is caught here.
     try:
         encode(value, "data")
@@ -255,7 +255,7 @@ def test_what_cannot_be_json_is_named_by_its_path(value: Any, message: str) -> N
         raise caught
 
 
-def test_the_error_holds_path_and_reason_apart() -> None:
+def test_the_error_has_path_and_reason() -> None:
     with pytest.raises(NotJSON) as caught:
         encode([object()], "output")
     assert (caught.value.path, caught.value.reason) == ("output[0]", "object has no JSON form")
@@ -270,7 +270,7 @@ json_values = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(json_values)
-def test_any_json_value_comes_back_as_it_was(value: Any) -> None:
+def test_json_values_round_trip(value: Any) -> None:
     data = encode(value)
     assert b"\n" not in data
     assert msgspec.json.decode(data) == value
@@ -278,17 +278,17 @@ def test_any_json_value_comes_back_as_it_was(value: Any) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(json_values, st.sampled_from([object(), "\udfff", Raises(ValueError("x"))]))
-def test_an_impossible_part_beside_any_sound_one_is_the_one_named(sound: Any, impossible: Any) -> None:
+def test_an_error_names_the_invalid_part_beside_any_valid_one(sound: Any, impossible: Any) -> None:
     with pytest.raises(NotJSON, match=r"^value\[1\]\.x cannot be JSON"):
         encode([sound, {"a": sound, "x": impossible}])
 
 
-def test_a_mock_is_refused_or_converted_at_once() -> None:
+def test_a_mock_is_encoded_or_rejected_quickly() -> None:
     with pytest.raises(NotJSON, match=r"^data\.a cannot"):
         encode({"a": Mock()}, "data")
     assert encode({"a": MagicMock()}, "data") == b'{"a":[]}'
 
 
-def test_json_given_as_it_is_stays_on_one_line() -> None:
+def test_raw_json_is_encoded_on_one_line() -> None:
     raw = msgspec.Raw(b'{"a":\n 1}\r\n')
     assert encode({"data": raw}) == b'{"data":{"a":1}}'

@@ -1,4 +1,4 @@
-"""JSON Schemas of the Dockfile against values."""
+"""Validation of values against JSON Schemas."""
 
 import re
 import time
@@ -33,7 +33,7 @@ def paths(schema: dict[str, Any], value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("value", [{"name": "ab"}, {"name": "ab", "items": [{"sku": 1}], "more": None}])
-def test_a_value_that_fits_has_no_violations(value: Any) -> None:
+def test_a_valid_value_has_no_violations(value: Any) -> None:
     assert violations(ORDER, value) == []
 
 
@@ -42,7 +42,7 @@ def test_every_violation_is_listed_with_its_path() -> None:
     assert paths(ORDER, value) == ["$.items[0].sku", "$.items[1]", "$.items[2]", "$.name"]
 
 
-def test_a_violation_says_what_is_wrong() -> None:
+def test_a_violation_has_a_message() -> None:
     (violation,) = violations(ORDER, {})
     assert violation == Violation("$", '"name" is a required property')
 
@@ -59,7 +59,7 @@ def test_a_violation_says_what_is_wrong() -> None:
         ("null", None, 0),
     ],
 )
-def test_every_type_is_told_from_the_others(kind: str, fitting: Any, other: Any) -> None:
+def test_types_are_distinguished(kind: str, fitting: Any, other: Any) -> None:
     assert violations({"type": kind}, fitting) == []
     assert paths({"type": kind}, other) == ["$"]
 
@@ -91,7 +91,7 @@ def test_every_keyword_is_applied(keyword: dict[str, Any], value: Any) -> None:
     "uri",
     ["http://127.0.0.1:9/s.json", "https://example.org/s.json", "file:///etc/hostname", "s.json", "urn:a:b"],
 )
-def test_a_reference_outside_is_refused_and_not_fetched(uri: str) -> None:
+def test_an_external_reference_is_refused_and_not_fetched(uri: str) -> None:
     before = time.monotonic()
     with pytest.raises(Exception, match=re.escape(uri)):
         violations({"type": "object", "properties": {"a": {"$ref": uri}}}, {"a": 1})
@@ -105,21 +105,21 @@ def test_a_reference_to_a_readable_file_is_refused(tmp_path: Path) -> None:
         Schema({"$ref": file.as_uri()}, Redactor())
 
 
-def test_a_small_value_has_all_its_violations_listed() -> None:
+def test_a_small_value_gets_all_its_violations() -> None:
     value: dict[str, Any] = {"name": "ab", "items": [{}] * 1_000}
     assert len(violations(ORDER, value)) == 1_000
 
 
-def test_a_large_value_has_its_first_violation_listed_alone() -> None:
+def test_a_large_value_gets_only_its_first_violation() -> None:
     value: dict[str, Any] = {"name": "ab", "items": [{}] * 100_000}
     assert len(violations(ORDER, value)) == 1
 
 
-def test_a_large_value_that_fits_has_none() -> None:
+def test_a_large_valid_value_has_no_violations() -> None:
     assert violations(ORDER, {"name": "ab", "items": [{"sku": 1}] * 20_000}) == []
 
 
-def test_a_hostile_body_of_ten_megabytes_does_not_hold_the_loop() -> None:
+def test_a_hostile_body_of_ten_megabytes_does_not_block_the_loop() -> None:
     value: dict[str, Any] = {"name": 1, "items": [{}] * 3_000_000}
     schema = Schema(ORDER, Redactor())
     before = time.process_time()
@@ -127,13 +127,13 @@ def test_a_hostile_body_of_ten_megabytes_does_not_hold_the_loop() -> None:
     assert time.process_time() - before < 5
 
 
-def test_a_message_is_bounded() -> None:
+def test_messages_are_truncated() -> None:
     (violation,) = violations({"type": "integer"}, "x" * 60_000)
     assert len(violation.message) <= 300
 
 
 @pytest.mark.parametrize("depth", [10, 200, 500, 900])
-def test_deep_nesting_is_a_violation_or_fine_but_never_an_error(depth: int) -> None:
+def test_deep_nesting_never_raises(depth: int) -> None:
     value: Any = 1
     for _ in range(depth):
         value = [value]
@@ -141,7 +141,7 @@ def test_deep_nesting_is_a_violation_or_fine_but_never_an_error(depth: int) -> N
     assert [violation.path for violation in found] in ([], ["$"])
 
 
-def test_recursive_schemas_end_on_deep_values() -> None:
+def test_recursive_schemas_terminate_on_deep_values() -> None:
     schema = {"type": "array", "items": {"$ref": "#"}}
     value: Any = []
     for _ in range(900):
@@ -149,6 +149,6 @@ def test_recursive_schemas_end_on_deep_values() -> None:
     assert isinstance(violations(schema, value), list)
 
 
-def test_keys_of_any_text_stand_in_the_path() -> None:
+def test_paths_contain_keys_of_any_text() -> None:
     schema = {"additionalProperties": {"type": "integer"}}
     assert paths(schema, {"a b": "x", "\u2028": "z"}) == ["$.a b", "$.\u2028"]

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, and no secret in any of it."""
+"""Logs: one JSON object per line, secrets masked."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ SECRET = "s3cr3t-key"
 
 
 class Lines:
-    """A logger whose lines are kept."""
+    """A logger that collects its lines."""
 
     def __init__(self, *secrets: str) -> None:
         self.formatter = JsonFormatter(Redactor(secrets))
@@ -90,7 +90,7 @@ def test_a_field_of_any_kind_is_logged(value: Any, secrets: tuple[str, ...]) -> 
     assert "field" in Lines(*secrets).log(field=value)
 
 
-def test_a_field_without_text_does_not_lose_the_line() -> None:
+def test_a_field_whose_str_raises_does_not_lose_the_line() -> None:
     assert Lines().log("said", field=NoText())["message"] == "said"
 
 
@@ -143,22 +143,22 @@ def test_a_secret_among_the_arguments_of_an_agents_log_is_masked() -> None:
 @pytest.mark.parametrize(
     "extra", [{"user": 1}, {"fields": {"a": 1}}, {"fields": "text"}, {"fields": ["a"]}, {"fields": None}]
 )
-def test_an_agents_own_extras_do_not_break_its_line(extra: dict[str, Any]) -> None:
+def test_extra_attributes_of_agent_logs_do_not_break_the_line(extra: dict[str, Any]) -> None:
     lines = Lines()
     lines.logger.info("mine", extra=extra)
     assert lines.last()["message"] == "mine"
 
 
-def test_the_levels_are_those_of_the_dockfile() -> None:
+def test_levels_have_the_names_of_the_dockfile() -> None:
     assert set(LEVELS) == {"debug", "info", "warn", "error"}
 
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """The root logger, put back as it was."""
+    """The root logger, restored after the test."""
     logger = logging.getLogger()
     handlers, level = logger.handlers[:], logger.level
-    logger.handlers.clear()  # pytest's, which `configure` would close
+    logger.handlers.clear()  # `configure` would close pytest's handlers
     yield logger
     logger.handlers[:] = handlers
     logger.setLevel(level)
@@ -173,7 +173,7 @@ def root() -> Iterator[logging.Logger]:
         ("error", ["error"]),
     ],
 )
-def test_what_is_logged_goes_to_stdout_from_its_level_on(
+def test_records_at_or_above_the_level_go_to_stdout(
     root: logging.Logger, capsys: pytest.CaptureFixture[str], level: str, expected: list[str]
 ) -> None:
     configure(level, Redactor([SECRET]))
@@ -197,7 +197,7 @@ def test_configuring_twice_does_not_log_twice(
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_arguments_that_do_not_fit_the_message_do_not_lose_the_line() -> None:
+def test_arguments_that_do_not_match_the_format_do_not_lose_the_line() -> None:
     lines = Lines(SECRET)
     lines.logger.info("%d items", SECRET)
     assert lines.lines[-1].count("%d items") == 1

@@ -1,4 +1,4 @@
-"""Metrics: their names, and labels that no caller and no agent can multiply."""
+"""Metrics: their names, and labels with a bounded number of values."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +21,7 @@ NAMES = {
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return what Prometheus would read: a value for each name and labels."""
+    """Return the exposed samples: values by name and labels."""
     families = list(text_string_to_metric_families(metrics.exposition().decode()))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -43,7 +43,7 @@ def counted(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def test_the_names_are_these() -> None:
+def test_metric_names() -> None:
     families = {family.name for family in text_string_to_metric_families(Metrics().exposition().decode())}
     assert {name for name in families if not name.endswith("_created")} == NAMES
 
@@ -62,25 +62,25 @@ def test_custom_events_share_one_label() -> None:
 
 
 @pytest.mark.parametrize("event_type", [*events.MANDATORY, *events.CONFIGURABLE])
-def test_every_type_of_the_contract_has_its_label(event_type: str) -> None:
+def test_every_event_type_has_a_label(event_type: str) -> None:
     metrics = Metrics()
     metrics.count_events(entries(event_type))
     assert counted(metrics) == {event_type: 1}
 
 
-def test_no_events_count_nothing() -> None:
+def test_an_empty_batch_counts_nothing() -> None:
     metrics = Metrics()
     metrics.count_events([])
     assert counted(metrics) == {}
 
 
-def test_two_services_in_one_process_count_apart() -> None:
+def test_two_services_in_one_process_count_separately() -> None:
     one, other = Metrics(), Metrics()
     one.count_events(entries("token"))
     assert counted(other) == {}
 
 
-def test_labels_are_route_method_status_outcome_and_type_alone() -> None:
+def test_labels_are_limited_to_route_method_status_outcome_and_type() -> None:
     metrics = Metrics()
     metrics.requests.labels("GET", "/runs/{id}", "200").inc()
     metrics.request_seconds.labels("GET", "/runs/{id}").observe(0.1)

@@ -85,9 +85,7 @@ def main() -> None:
     app.router.add_get("/idle", idle)
     app.router.add_post("/post", post)
     app.router.add_get("/ready", lambda _request: web.Response())  # type: ignore[arg-type,return-value]
-    web.run_app(
-        app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, shutdown_timeout=1
-    )
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, shutdown_timeout=1)
 
 
 if __name__ == "__main__":

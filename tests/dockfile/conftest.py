@@ -1,4 +1,4 @@
-"""Dockfiles for tests: a sound one of four lines, with sections replaced or added behind."""
+"""Dockfiles for tests: a valid one of four lines, with sections replaced or appended."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from dockrion.dockfile import DockfileError, Loaded, load
 
-SOUND = {
+VALID = {
     "version": 'version: "1.0"',
     "agent": "agent: {name: bot, handler: app:handle}",
     "io_schema": "io_schema: {}",
@@ -17,13 +17,13 @@ SOUND = {
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write a Dockfile and return the path a user in its folder would give."""
+    """Write a Dockfile and return its path, relative to the working directory."""
     monkeypatch.chdir(tmp_path)
 
     def write(*sections: str) -> Path:
         texts = {text.partition(":")[0]: text for text in sections}
         path = Path("Dockfile.yaml")
-        path.write_text("\n".join({**SOUND, **texts}.values()) + "\n", encoding="utf-8")
+        path.write_text("\n".join({**VALID, **texts}.values()) + "\n", encoding="utf-8")
         return path
 
     return write
@@ -39,7 +39,7 @@ def loaded(write: Callable[..., Path]) -> Callable[..., Loaded]:
 
 @pytest.fixture
 def errors(write: Callable[..., Path]) -> Callable[..., list[str]]:
-    """Return the lines of a Dockfile's errors, without the file's name."""
+    """Return the error messages of a Dockfile, without the file's name."""
 
     def errors(*sections: str, environ: Mapping[str, str] | None = None) -> list[str]:
         with pytest.raises(DockfileError) as caught:

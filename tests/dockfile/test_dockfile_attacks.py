@@ -1,4 +1,4 @@
-"""Files that are no Dockfiles, by accident or on purpose."""
+"""Malformed and hostile files."""
 
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
         (MERGES.encode(), "Dockfile.yaml:1:1: more than 100000 values, aliases expanded"),
     ],
 )
-def test_unreadable_files(content: bytes, expected: str, write: Callable[..., Path]) -> None:
+def test_malformed_files_are_refused(content: bytes, expected: str, write: Callable[..., Path]) -> None:
     path = write()
     path.write_bytes(content)
     started = time.perf_counter()
@@ -71,13 +71,13 @@ def test_files_that_cannot_be_opened(name: str, reason: str, write: Callable[...
         load(Path(name), environ={})
 
 
-def test_a_byte_order_mark_and_windows_lines_are_fine(write: Callable[..., Path]) -> None:
+def test_a_byte_order_mark_and_crlf_are_accepted(write: Callable[..., Path]) -> None:
     path = write()
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert load(path, environ={}).dockfile.agent.name == "bot"
 
 
-def test_references_to_other_schemas_are_never_followed(
+def test_external_schema_references_are_never_followed(
     errors: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "schema.json").write_text("{}")
@@ -128,7 +128,7 @@ def check(path: Path, content: bytes) -> None:
         load(path, environ={"A": "a"})
     except DockfileError as error:
         problems = error.problems
-        assert problems, "an error without a reason"
+        assert problems, "an error without a problem"
     assert all(str(problem).isprintable() for problem in problems)
 
 
@@ -136,13 +136,13 @@ def check(path: Path, content: bytes) -> None:
     content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
 )
 @settings(max_examples=300, deadline=None)
-def test_arbitrary_bytes_raise_nothing_else(file: Path, content: bytes) -> None:
+def test_arbitrary_bytes_raise_only_dockfile_errors(file: Path, content: bytes) -> None:
     check(file, content)
 
 
 @given(value=st.dictionaries(st.sampled_from(SECTIONS) | st.text(max_size=5), VALUES, max_size=6))
 @settings(max_examples=100, deadline=None)
-def test_arbitrary_values_raise_nothing_else(file: Path, value: object) -> None:
+def test_arbitrary_values_raise_only_dockfile_errors(file: Path, value: object) -> None:
     check(file, yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
@@ -151,7 +151,7 @@ def test_arbitrary_values_raise_nothing_else(file: Path, value: object) -> None:
     text=st.text(alphabet="{}[]:,&*!|>'\"%@`-? \nab<", max_size=30),
 )
 @settings(max_examples=100, deadline=None)
-def test_almost_dockfiles_raise_nothing_else(file: Path, schema: object, text: str) -> None:
+def test_nearly_valid_dockfiles_raise_only_dockfile_errors(file: Path, schema: object, text: str) -> None:
     sound = {
         "version": "1.0",
         "agent": {"name": "a", "handler": "m:f"},

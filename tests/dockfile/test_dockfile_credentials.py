@@ -1,4 +1,4 @@
-"""Keys and tokens that a Dockfile names variables for."""
+"""API keys and tokens from the variables that a Dockfile names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,19 +33,19 @@ def with_keys(variables: dict[str, str], prefix: str | None = None) -> Credentia
         ("same,same", ["same", "same"]),
     ],
 )
-def test_a_variable_holds_one_key_or_several(value: str, keys: list[str]) -> None:
+def test_a_variable_holds_one_or_several_keys(value: str, keys: list[str]) -> None:
     found = with_keys({"DOCKRION_API_KEY": value, "DOCKRION_API_KEY_2": "other", "KEY": "other"})
     assert found.api_keys == [("default", key) for key in keys]
     assert found.missing == []
 
 
 @pytest.mark.parametrize("variables", [{}, {"DOCKRION_API_KEY": ""}, {"DOCKRION_API_KEY": " , ,"}])
-def test_no_key_is_missing_and_lets_nobody_in(variables: dict[str, str]) -> None:
+def test_without_a_key_the_variable_is_reported_missing(variables: dict[str, str]) -> None:
     found = with_keys(variables)
     assert (found.api_keys, found.missing) == ([], [NOT_SET])
 
 
-def test_with_a_prefix_names_are_callers() -> None:
+def test_the_name_after_the_prefix_is_the_caller() -> None:
     found = with_keys(
         {"KEY_ADMIN": "a1,a2", "KEY_Bob": "b", "KEY_": "d", "KEY_EMPTY": "", "key_x": "x", "MY_KEY_Y": "y"},
         prefix="KEY_",
@@ -54,28 +54,28 @@ def test_with_a_prefix_names_are_callers() -> None:
     assert found.missing == []
 
 
-def test_with_a_prefix_the_variable_is_used_where_it_is_set() -> None:
+def test_env_var_is_used_beside_prefix() -> None:
     assert with_keys({"DOCKRION_API_KEY": "one", "KEY_A": "a"}, prefix="KEY_").api_keys == [
         ("a", "a"),
         ("default", "one"),
     ]
 
 
-def test_a_variable_that_has_the_prefix_is_one_key_not_two() -> None:
+def test_env_var_with_the_prefix_is_one_key() -> None:
     assert with_keys({"DOCKRION_API_KEY": "one"}, prefix="DOCKRION_API_").api_keys == [("key", "one")]
 
 
-def test_a_prefix_without_keys_is_said() -> None:
+def test_a_prefix_without_keys_is_reported() -> None:
     assert with_keys({"KEY_A": ""}, prefix="KEY_").missing == [NOT_SET + ", nor is any KEY_…"]
 
 
-def test_a_name_that_is_no_text_is_no_caller() -> None:
+def test_a_variable_name_that_is_not_unicode_is_ignored() -> None:
     assert with_keys({"KEY_\udcff": "x", "KEY_A": "a"}, prefix="KEY_").api_keys == [("a", "a")]
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8).map("KEY_".__add__), st.text(min_size=1, max_size=20)))
-def test_every_key_is_one_that_was_set(variables: dict[str, str]) -> None:
+def test_every_key_comes_from_a_variable(variables: dict[str, str]) -> None:
     found = with_keys(variables, prefix="KEY_")
     assert found.api_keys or found.missing
     for name, key in found.api_keys:
@@ -86,7 +86,7 @@ def test_every_key_is_one_that_was_set(variables: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("source", ["environ", ".env", "env.yaml", "secret"])
-def test_keys_come_from_where_variables_come_from(source: str, write: Callable[..., Path]) -> None:
+def test_keys_are_read_from_every_source_of_variables(source: str, write: Callable[..., Path]) -> None:
     path = write("auth: {mode: api_key}", "secrets: {optional: [{name: DOCKRION_API_KEY, default: secret}]}")
     environ = {"DOCKRION_API_KEY": "environ"} if source == "environ" else {}
     if source != "secret":
@@ -119,7 +119,7 @@ VALUES = {"PUBLIC": "public", "ID": "id", "SECRET": "secret", "PUSH": "push", "D
         ("metadata: {}", Credentials(), []),
     ],
 )
-def test_each_mode_reads_its_own(
+def test_each_mode_reads_its_own_credentials(
     section: str, expected: Credentials, missing: list[str], loaded: Callable[..., Loaded]
 ) -> None:
     assert loaded(section, environ=VALUES).credentials == expected
@@ -127,7 +127,7 @@ def test_each_mode_reads_its_own(
     assert loaded(section, environ=dict.fromkeys(VALUES, "")).credentials.missing == missing
 
 
-def test_all_that_is_missing_is_listed(loaded: Callable[..., Loaded]) -> None:
+def test_every_missing_variable_is_listed(loaded: Callable[..., Loaded]) -> None:
     assert loaded(OAUTH2, INGEST).credentials.missing == [
         "streaming.ingest.token_env: PUSH is not set",
         "auth.oauth2.client_id_env: ID is not set",
@@ -164,6 +164,8 @@ def test_values_are_confidential(loaded: Callable[..., Loaded]) -> None:
         ),
     ],
 )
-def test_what_is_odd_is_warned_of(section: str, warnings: list[str], loaded: Callable[..., Loaded]) -> None:
+def test_weak_and_useless_keys_are_warned_of(
+    section: str, warnings: list[str], loaded: Callable[..., Loaded]
+) -> None:
     result = loaded(section, environ={"DOCKRION_API_KEY": "short", "K_A": LONG, "K_B": LONG + "b"})
     assert [str(each).removeprefix("Dockfile.yaml:") for each in result.warnings] == warnings

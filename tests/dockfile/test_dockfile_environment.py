@@ -7,12 +7,12 @@ from dockrion.dockfile import DockfileError, Loaded, load
 from dockrion.dockfile.environment import substitute
 
 MAINTAINER = "metadata: {maintainer: '${WHO:-nobody}'}"
-# From the strongest to the weakest.
+# By precedence, highest first.
 SOURCES = ["environ", "named.env", ".env", "env.yaml", "env.yml"]
 
 
 @pytest.mark.parametrize("strongest", range(len(SOURCES) + 1))
-def test_the_first_source_that_has_a_variable_wins(strongest: int, write: Callable[..., Path]) -> None:
+def test_the_first_source_takes_precedence(strongest: int, write: Callable[..., Path]) -> None:
     path = write(MAINTAINER)
     Path("named.env").write_text("OTHER=1\n")
     environ = {}
@@ -51,7 +51,7 @@ def test_substitution(text: str, environ: Mapping[str, str], expected: tuple[str
     assert substitute(text, environ) == expected
 
 
-def test_a_substituted_value_takes_the_fields_type(loaded: Callable[..., Loaded]) -> None:
+def test_a_substituted_value_is_converted_to_the_fields_type(loaded: Callable[..., Loaded]) -> None:
     dockfile = loaded(
         "expose: {port: '${PORT:-9000}', rest: '${REST}', streaming: '${KIND}', host: '${HOST}'}",
         "io_schema: {input: {maxLength: '${MAX}', uniqueItems: '${UNIQUE}', const: '${MAX}'}}",
@@ -116,7 +116,7 @@ def test_dotenv_syntax(write: Callable[..., Path]) -> None:
     assert load(path, environ={}).dockfile.metadata.tags == ["1", "two words", "${A}", "unset"]
 
 
-def test_empty_files_beside_the_dockfile_are_fine(write: Callable[..., Path]) -> None:
+def test_empty_environment_files_are_accepted(write: Callable[..., Path]) -> None:
     path = write(MAINTAINER)
     for name in (".env", "env.yaml", "env.yml"):
         Path(name).touch()
@@ -152,7 +152,7 @@ def test_a_named_env_file_must_exist(write: Callable[..., Path]) -> None:
     assert str(caught.value) == "missing.env: cannot be read: No such file or directory"
 
 
-def test_redis_url_is_resolved_when_redis_is_asked_for(loaded: Callable[..., Loaded]) -> None:
+def test_redis_url_is_resolved_with_the_redis_backend(loaded: Callable[..., Loaded]) -> None:
     url = "redis://h/0"
     for text in (
         "streaming: {backend: redis}",

@@ -1,4 +1,4 @@
-"""What readers and editors get: the table, the JSON Schema, the summary."""
+"""The field table, the JSON Schema and the summary of a Dockfile."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin
@@ -11,7 +11,7 @@ from dockrion.dockfile import Dockfile, Loaded, summary, unserved
 from dockrion.dockfile.annotations import allowed_types
 from dockrion.dockfile.reference import json_schema, table
 
-SOUND: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "version": "1.0",
     "agent": {"name": "bot", "handler": "app:handle"},
     "io_schema": {},
@@ -78,7 +78,7 @@ def test_rows_of_the_table() -> None:
     ],
 )
 def test_editors_refuse(section: str, value: Any) -> None:
-    assert not jsonschema_rs.is_valid(json_schema(), {**SOUND, section: value})
+    assert not jsonschema_rs.is_valid(json_schema(), {**VALID, section: value})
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_editors_refuse(section: str, value: Any) -> None:
     ],
 )
 def test_editors_accept(section: str, value: Any) -> None:
-    jsonschema_rs.validate(json_schema(), {**SOUND, section: value})
+    jsonschema_rs.validate(json_schema(), {**VALID, section: value})
 
 
-def test_the_schema_is_a_schema_and_says_what_fields_are_for() -> None:
+def test_the_json_schema_is_valid_and_has_descriptions() -> None:
     schema = json_schema()
     jsonschema_rs.meta.validate(schema)
     port = schema["$defs"]["ExposeSpec"]["properties"]["port"]
@@ -129,7 +129,7 @@ def test_summary_names_the_callers(auth: str, callers: str, loaded: Callable[...
     assert summary(loaded(f"auth: {auth}"), []).splitlines()[-1] == f"callers  {callers}"
 
 
-def test_summary_of_what_is_ignored(loaded: Callable[..., Loaded]) -> None:
+def test_summary_lists_ignored_fields(loaded: Callable[..., Loaded]) -> None:
     result = loaded(
         "agent: {name: bot, handler: a:b, entrypoint: a:c, url: 'http://h'}",
         "expose: {streaming: none}",
@@ -186,13 +186,15 @@ def test_summary_of_what_is_ignored(loaded: Callable[..., Loaded]) -> None:
         ("polices: {safety: {}}", ["polices"]),
     ],
 )
-def test_what_cannot_be_served_is_said(text: str, paths: list[str], loaded: Callable[..., Loaded]) -> None:
+def test_settings_that_cannot_be_enforced_are_listed(
+    text: str, paths: list[str], loaded: Callable[..., Loaded]
+) -> None:
     lines = unserved(loaded(text))
     assert [line.partition(":")[0] for line in lines] == paths
     assert all(": not served by this version: " in line for line in lines)
 
 
-def test_mode_is_the_first_that_is_there(loaded: Callable[..., Loaded]) -> None:
+def test_mode_is_the_first_field_that_is_set(loaded: Callable[..., Loaded]) -> None:
     found = []
     for fields in ("handler: a:b, entrypoint: a:c", "entrypoint: a:c, framework: custom", "url: 'http://h'"):
         agent = loaded(f"agent: {{name: bot, {fields}}}").dockfile.agent

@@ -39,12 +39,12 @@ def test_every_missing_secret_is_listed(loaded: Callable[..., Loaded]) -> None:
         "io_schema: {input: {$schema: '${KEY}'}}",
         "policies: {safety: {redact_patterns: ['[${KEY}']}}",
         "auth: {rate_limits: {default: '${KEY}'}, roles: [{name: '${KEY}'}, {name: '${KEY}'}]}",
-        # Cut in the middle of the secret.
+        # Truncated within the secret.
         f"agent: {{name: '{'x' * 55}${{KEY}}', handler: '{'x' * 57}${{KEY}}'}}",
     ],
 )
 @pytest.mark.parametrize("secret", [SECRET, "hunter2" * 30])
-def test_values_are_never_in_a_message(secret: str, text: str, write: Callable[..., Path]) -> None:
+def test_messages_never_contain_secrets(secret: str, text: str, write: Callable[..., Path]) -> None:
     path = write(text, "secrets: {required: [{name: KEY}, {name: 5}], optional: [3]}")
     with pytest.raises(DockfileError) as caught:
         load(path, environ={"KEY": secret})
@@ -52,6 +52,6 @@ def test_values_are_never_in_a_message(secret: str, text: str, write: Callable[.
     assert "hunte" not in str(caught.value)
 
 
-def test_a_default_in_use_is_a_value(errors: Callable[..., list[str]]) -> None:
+def test_the_default_of_a_secret_is_masked(errors: Callable[..., list[str]]) -> None:
     lines = errors("secrets: {required: [{name: KEY, default: hunter2}]}", "expose: {port: hunter2}")
     assert lines == ['4:16: expose.port: expected an integer, 1\N{EN DASH}65535, got "***"']

@@ -1,8 +1,7 @@
-"""Dockfiles and what comes of them, from the tables beside this file.
+"""Dockfiles and their expected errors, warnings and fields, from the tables beside this file.
 
-A table's blocks are sections that replace, or follow, those of a sound Dockfile of four
-lines (see conftest.py). `>` lines are the errors, or the warnings, of the block; `=` lines
-are fields of the result.
+The blocks of a table are sections that replace, or follow, those of a valid Dockfile (see conftest.py).
+`>` lines are the expected errors or warnings; `=` lines are expected fields.
 """
 
 import json
@@ -34,14 +33,14 @@ def table(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("text", "expected"), table("invalid.txt"))
-def test_every_error_is_named_with_its_place(
+def test_every_error_is_reported_with_its_position(
     text: str, expected: list[str], errors: Callable[..., list[str]]
 ) -> None:
     assert errors(text) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), table("warned.txt"))
-def test_what_is_odd_is_warned_of_and_unknown_fields_are_kept(
+def test_warnings_are_reported_and_unknown_fields_collected(
     text: str, expected: list[str], loaded: Callable[..., Loaded]
 ) -> None:
     result = loaded(text)

@@ -1,4 +1,4 @@
-"""Requests that are almost right, almost wrong, or nothing at all."""
+"""Strategies for valid, nearly valid and malformed HTTP requests."""
 
 import gzip
 from random import Random
@@ -191,8 +191,8 @@ blank = st.sampled_from([b"\r\n"] * 9 + [b""])
 malformed = st.builds(_request, line, st.lists(header, max_size=6), blank, body | chunked)
 
 
-def _sound(method: bytes, path: bytes, query: bytes, headers: list[bytes], data: bytes) -> bytes:
-    """Return a request whose framing is right, so that what it says is looked at."""
+def _valid(method: bytes, path: bytes, query: bytes, headers: list[bytes], data: bytes) -> bytes:
+    """Return a request with valid framing, so that its content is processed."""
     framing = b"Host: tested\r\nConnection: close\r\nContent-Length: %d\r\n" % len(data)
     return b"%b %b%b HTTP/1.1\r\n%b%b\r\n%b" % (method, path, query, b"".join(headers), framing, data)
 
@@ -207,18 +207,18 @@ _FRAMING = (
     b"X\0Y",
     b"",
 )
-sound_header = st.sampled_from([name for name in sorted(HEADERS) if name not in _FRAMING]).flatmap(
+valid_header = st.sampled_from([name for name in sorted(HEADERS) if name not in _FRAMING]).flatmap(
     lambda name: st.sampled_from(HEADERS[name]).map(lambda given: name + b": " + given + b"\r\n")
 )
-sound = st.builds(
-    _sound,
+valid = st.builds(
+    _valid,
     st.sampled_from([b"GET", b"POST", b"DELETE", b"OPTIONS", b"HEAD", b"PUT"]),
     path.filter(lambda path: path.startswith(b"/") and not set(path) & set(b"\r\n\0 \t")),
     query.filter(lambda query: not set(query) & set(b"\r\n\0 \t")),
-    st.lists(sound_header, max_size=3),
+    st.lists(valid_header, max_size=3),
     body,
 )
-sound_chunked = st.builds(
+valid_chunked = st.builds(
     lambda path, data: (
         b"POST %b HTTP/1.1\r\nHost: tested\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%b"
         % (path, data)
@@ -228,8 +228,8 @@ sound_chunked = st.builds(
 )
 
 
-def damaged(data: bytes, random: Random) -> bytes:
-    """Return some bytes with a part of them cut out, doubled, or replaced."""
+def mutate(data: bytes, random: Random) -> bytes:
+    """Return data with a random part removed, duplicated or replaced."""
     start = random.randrange(len(data) + 1)
     end = min(len(data), start + random.choice((0, 1, 1, 2, 8, 64)))
     put = random.choice((b"", data[start:end] * 2, random.choice(ODD_BYTES), random.randbytes(2)))

@@ -1,4 +1,4 @@
-"""Texts that look like frames, and a strict look at what a stream carries."""
+"""Strategies for text that resembles frames, and a strict parser of event streams."""
 
 import re
 from typing import Any
@@ -63,16 +63,16 @@ def json_values(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 
 
 async def read_strictly(served: Served, run_id: str) -> list[dict[str, Any]]:
-    """Return a run's events, read to its end: whole frames of the log, in order, and nothing else."""
+    """Read a run to its end, check that the stream is exactly its log, and return its events."""
     async with wire(served) as connection:
         await connection.ask("GET", f"/runs/{run_id}/events")
         status, _ = await connection.head()
         assert " 200 " in status
-        return await checked(served, run_id, await connection.body())
+        return await parse_stream(served, run_id, await connection.body())
 
 
-async def checked(served: Served, run_id: str, body: bytes) -> list[dict[str, Any]]:
-    """Return the events of a stream's whole body, each of which the log holds."""
+async def parse_stream(served: Served, run_id: str, body: bytes) -> list[dict[str, Any]]:
+    """Return the events of a complete stream, after checking that it consists of exactly the log's events."""
     assert body.startswith(RETRY), body
     events, at = [], len(RETRY)
     while at < len(body):

@@ -1,4 +1,4 @@
-"""Dockfiles that are damaged: an error that says where, or a service."""
+"""Mutated Dockfiles are refused with errors, or served."""
 
 from pathlib import Path
 from random import Random
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dockrion.dockfile import DockfileError, load, summary, unserved
 from dockrion.web.app import create_app
-from tests.fuzz.laws import law
-from tests.fuzz.requests import damaged
+from tests.fuzz.harness import fuzz_settings
+from tests.fuzz.requests import mutate
 
 ROOT = Path(__file__).parents[2]
 EVERY_LIMIT = b"""
@@ -25,7 +25,7 @@ limits:
   body_timeout: 5
   idle_timeout: 10
 """
-SOUND = [path.read_bytes() + EVERY_LIMIT for path in sorted((ROOT / "config").glob("*.yaml"))]
+VALID = [path.read_bytes() + EVERY_LIMIT for path in sorted((ROOT / "config").glob("*.yaml"))]
 ENVIRONMENT = {"REDIS_URL": "redis://127.0.0.1", "AGENT_URL": "http://127.0.0.1:1"}
 
 
@@ -34,14 +34,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "Dockfile.yaml"
 
 
-@law(150)
-@given(content=st.sampled_from(SOUND), seed=st.integers(0, 2**32), times=st.integers(0, 4))
-def test_a_damaged_dockfile_is_refused_with_its_place_or_served(
-    file: Path, content: bytes, seed: int, times: int
-) -> None:
+@fuzz_settings(150)
+@given(content=st.sampled_from(VALID), seed=st.integers(0, 2**32), times=st.integers(0, 4))
+def test_a_mutated_dockfile_is_refused_or_served(file: Path, content: bytes, seed: int, times: int) -> None:
     random = Random(seed)
     for _ in range(times):
-        content = damaged(content, random)
+        content = mutate(content, random)
     file.write_bytes(content)
     try:
         loaded = load(file, environ=ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""Whatever an agent, a producer or a caller says: streams carry the log, frame by frame, and nothing else."""
+"""Whatever agents, producers and callers send, event streams consist of exactly the events in the log."""
 
 import asyncio
 from typing import Any
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from dockrion import StreamContext
 from dockrion.runs.context import current_session
 from tests.conftest import Serve
-from tests.fuzz.laws import law, still_serves
-from tests.fuzz.streams import checked, json_values, read_strictly, text, well_formed
+from tests.fuzz.harness import check_healthy, fuzz_settings
+from tests.fuzz.streams import json_values, parse_stream, read_strictly, text, well_formed
 from tests.support import Served
 from tests.web.wire import Wire, wire
 
@@ -21,7 +21,7 @@ Script = list[tuple[str, tuple[Any, ...]]]
 
 
 class Hostile:
-    """An agent that emits what it is told to, and ends as it is told to."""
+    """An agent that follows a script."""
 
     def __init__(self) -> None:
         self.script: Script = []
@@ -63,9 +63,9 @@ async def hostile(serve: Serve) -> tuple[Served, Hostile]:
     return await serve(agent, streaming=streaming), agent
 
 
-@law(80)
+@fuzz_settings(80)
 @given(script=st.lists(emits, max_size=6), end=ends)
-async def test_streams_carry_what_the_agent_emitted_and_no_frame_of_its_own_making(
+async def test_streams_contain_exactly_the_events_the_agent_emitted(
     hostile: tuple[Served, Hostile], caplog: pytest.LogCaptureFixture, script: Script, end: Any
 ) -> None:
     served, agent = hostile
@@ -73,33 +73,33 @@ async def test_streams_carry_what_the_agent_emitted_and_no_frame_of_its_own_maki
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke/stream", body=b"{}")
         _, headers = await connection.head()
-        events = await checked(served, headers["x-run-id"], await connection.body())
+        events = await parse_stream(served, headers["x-run-id"], await connection.body())
     assert await read_strictly(served, headers["x-run-id"]) == events
     assert len(events) == 1 + len(agent.accepted) + 1
     for (method, arguments), event in zip(agent.accepted, events[1:], strict=False):
         if method == "emit_token":
             assert event["content"] == arguments[0]
-    await still_serves(served, caplog)
+    await check_healthy(served, caplog)
 
 
-@law(40)
+@fuzz_settings(40)
 @given(end=ends)
-async def test_an_answer_to_invoke_is_the_agent_s_or_says_why_there_is_none(
+async def test_invoke_returns_the_output_or_an_error(
     hostile: tuple[Served, Hostile], caplog: pytest.LogCaptureFixture, end: Any
 ) -> None:
     served, agent = hostile
     agent.script, agent.end = [], end
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await answer.json()
+    async with served.client.post("/invoke", json={}) as response:
+        body = await response.json()
     expected = ("AGENT_EXECUTION_ERROR", "INVALID_OUTPUT")
-    assert answer.status == 200 or (answer.status == 500 and body["code"] in expected), body
+    assert response.status == 200 or (response.status == 500 and body["code"] in expected), body
     assert "Traceback" not in str(body)
-    await still_serves(served, caplog)
+    await check_healthy(served, caplog)
 
 
-@law(40)
+@fuzz_settings(40)
 @given(reason=st.binary(max_size=12) | text.map(lambda text: text.encode("utf-8", "surrogatepass")))
-async def test_a_reason_is_said_as_it_was_given_and_frames_nothing(
+async def test_a_reason_is_returned_unchanged_and_injects_no_frame(
     hostile: tuple[Served, Hostile], caplog: pytest.LogCaptureFixture, reason: bytes
 ) -> None:
     served, agent = hostile
@@ -113,7 +113,7 @@ async def test_a_reason_is_said_as_it_was_given_and_frames_nothing(
     assert end["type"] == "cancelled"
     if _is_text(reason):
         assert end["reason"] == reason.decode()
-    await still_serves(served, caplog)
+    await check_healthy(served, caplog)
 
 
 def _is_text(data: bytes) -> bool:
@@ -155,9 +155,9 @@ ended = st.builds(
 batches = st.lists(likely | pushed, max_size=5) | st.lists(likely | pushed | ended, max_size=5)
 
 
-@law(50)
+@fuzz_settings(50)
 @given(batches=st.lists(batches, min_size=1, max_size=3), lines=st.booleans())
-async def test_pushed_events_are_taken_or_refused_whole(
+async def test_batches_of_pushed_events_are_accepted_or_rejected_as_a_whole(
     hostile: tuple[Served, Hostile],
     caplog: pytest.LogCaptureFixture,
     batches: list[list[Any]],
@@ -166,19 +166,19 @@ async def test_pushed_events_are_taken_or_refused_whole(
 ) -> None:
     served, _ = hostile
     run_id = await served.start(external="true")
-    taken: list[Any] = []
+    accepted: list[Any] = []
     async with wire(served) as connection:
         for batch in [*batches, [{"type": "complete"}]]:
-            if await _taken(connection, run_id, batch, lines=lines):
-                taken += batch
+            if await _push(connection, run_id, batch, lines=lines):
+                accepted += batch
     events = await read_strictly(served, run_id)
-    assert len(events) == 1 + len(taken)
-    for sent, event in zip(taken, events[1:], strict=True):
+    assert len(events) == 1 + len(accepted)
+    for sent, event in zip(accepted, events[1:], strict=True):
         assert event["type"] == sent["type"]
-    await still_serves(served, caplog)
+    await check_healthy(served, caplog)
 
 
-async def _taken(connection: Wire, run_id: str, batch: list[Any], *, lines: bool) -> bool:
+async def _push(connection: Wire, run_id: str, batch: list[Any], *, lines: bool) -> bool:
     encode = msgspec.json.Encoder().encode_lines if lines else msgspec.json.encode
     kind = "application/x-ndjson" if lines else "application/json"
     body = encode(batch)

@@ -1,4 +1,4 @@
-"""Dockfiles of every kind, and their descriptions."""
+"""Dockfiles with different endpoints, and their documents."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     "rest": {"expose": {"streaming": "none"}, "streaming": {"async_runs": False}},
     "sockets": {"expose": {"streaming": "websocket"}, "auth": {}},
     "chat": {"streaming": {"events": {"allowed": "chat"}, "allow_client_ids": False}},
-    "fed": {
+    "ingest": {
         "agent": {"name": "tested", "url": _URL},
         "streaming": {"ingest": {"enabled": True}, "events": {"allowed": ["custom:mood"]}},
     },
@@ -36,7 +36,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     },
     "jwt": {
         "auth": {"mode": "jwt", "jwt": {"jwks_url": _URL}},
-        "streaming": {"ingest": {"enabled": True, "token_env": "FEEDER"}},
+        "streaming": {"ingest": {"enabled": True, "token_env": "INGEST_TOKEN"}},
     },
     "oauth2": {
         "auth": {"mode": "oauth2", "oauth2": {"introspection_url": _URL}},
@@ -72,7 +72,7 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def resolved(document: dict[str, Any], reference: str) -> Any:
-    """Return what a reference into a document leads to (RFC 6901)."""
+    """Resolve a reference within a document (RFC 6901)."""
     assert reference.startswith("#/"), reference
     found: Any = document
     for step in reference.removeprefix("#/").split("/"):

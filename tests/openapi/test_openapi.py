@@ -1,4 +1,4 @@
-"""What /openapi.json says: all of it, and nothing that is not so."""
+"""The OpenAPI document is valid, complete and consistent with the code."""
 
 import inspect
 from pathlib import Path
@@ -21,7 +21,7 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def validator(document: dict[str, Any], schema: dict[str, Any]) -> Any:
-    """Return what validates values against a schema that stands in a document."""
+    """Return a validator for a schema within a document."""
     whole = document | {"$defs": {"this": schema}, "$ref": "#/$defs/this"}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
@@ -45,12 +45,12 @@ def test_the_document_is_openapi_3_1(name: str, tmp_path: Path) -> None:
 
 
 @every_service
-def test_every_route_is_described_and_nothing_else(name: str, tmp_path: Path) -> None:
+def test_exactly_the_served_endpoints_are_described(name: str, tmp_path: Path) -> None:
     dockfile = service(tmp_path, name)
     assert operations(described(dockfile)).keys() == {each.name for each in endpoints(dockfile)}
 
 
-def test_every_description_is_of_a_route(tmp_path: Path) -> None:
+def test_every_operation_has_an_endpoint(tmp_path: Path) -> None:
     described_names: set[str] = set()
     names: set[str] = set()
     for name in SERVICES:
@@ -60,7 +60,7 @@ def test_every_description_is_of_a_route(tmp_path: Path) -> None:
     assert described_names == names
 
 
-def test_a_route_without_a_description_is_noticed(tmp_path: Path) -> None:
+def test_an_endpoint_without_an_operation_is_an_error(tmp_path: Path) -> None:
     dockfile = service(tmp_path, "plain")
     unknown = msgspec.structs.replace(endpoints(dockfile)[0], path="/new")
     with pytest.raises(KeyError, match="GET /new"):
@@ -68,21 +68,21 @@ def test_a_route_without_a_description_is_noticed(tmp_path: Path) -> None:
 
 
 @every_service
-def test_every_reference_leads_somewhere(name: str, tmp_path: Path) -> None:
+def test_every_reference_resolves(name: str, tmp_path: Path) -> None:
     document = described(service(tmp_path, name))
     for reference in set(references(document)):
         assert isinstance(resolved(document, reference), dict)
 
 
 @every_service
-def test_every_schema_is_one_and_every_example_matches_its_own(name: str, tmp_path: Path) -> None:
+def test_every_schema_is_valid_and_every_example_matches_its_schema(name: str, tmp_path: Path) -> None:
     document = described(service(tmp_path, name))
     for schema in document["components"]["schemas"].values():
         validator(document, schema)
     for each in media(document):
         check = validator(document, each["schema"])
         if isinstance(each.get("example"), str):
-            continue  # a stream, whose schema is that of an event
+            continue  # a stream; the schema is that of one event
         if "example" in each:
             check.validate(each["example"])
         for example in each.get("examples", {}).values():
@@ -90,7 +90,7 @@ def test_every_schema_is_one_and_every_example_matches_its_own(name: str, tmp_pa
 
 
 @every_service
-def test_parameters_have_schemas_that_their_defaults_match(name: str, tmp_path: Path) -> None:
+def test_defaults_of_parameters_match_their_schemas(name: str, tmp_path: Path) -> None:
     for operation in operations(document := described(service(tmp_path, name))).values():
         for parameter in operation.get("parameters", []):
             check = validator(document, parameter["schema"])
@@ -99,29 +99,29 @@ def test_parameters_have_schemas_that_their_defaults_match(name: str, tmp_path: 
 
 
 @every_service
-def test_operations_are_named_once(name: str, tmp_path: Path) -> None:
+def test_operation_ids_are_unique(name: str, tmp_path: Path) -> None:
     names = [each["operationId"] for each in operations(described(service(tmp_path, name))).values()]
     assert len(set(names)) == len(names)
 
 
 @every_service
-def test_refusals_are_there_where_the_rule_asks(name: str, tmp_path: Path) -> None:
+def test_protected_endpoints_have_401_403_and_security(name: str, tmp_path: Path) -> None:
     dockfile = service(tmp_path, name)
     document = described(dockfile)
     for endpoint in endpoints(dockfile):
         operation = operations(document)[endpoint.name]
-        fed = endpoint.accepts_ingest_token or endpoint.name == "POST /runs"
+        ingest = endpoint.accepts_ingest_token or endpoint.name == "POST /runs"
         if dockfile.protected and not endpoint.public:
             assert {"401", "403"} <= operation["responses"].keys()
             assert operation["security"]
-        elif not fed:
+        elif not ingest:
             assert not {"401", "403"} & operation["responses"].keys()
             assert "security" not in operation
         for requirement in operation.get("security", []):
             assert requirement.keys() <= document["components"]["securitySchemes"].keys()
 
 
-def test_security_schemes_are_those_of_the_dockfile(tmp_path: Path) -> None:
+def test_security_schemes_match_the_dockfile(tmp_path: Path) -> None:
     def schemes(name: str) -> Any:
         return described(service(tmp_path, name))["components"].get("securitySchemes")
 
@@ -136,22 +136,22 @@ def test_security_schemes_are_those_of_the_dockfile(tmp_path: Path) -> None:
     assert schemes("oauth2").keys() == {"bearer"}
 
 
-def test_tokens_open_what_they_are_for(tmp_path: Path) -> None:
+def test_tokens_apply_to_their_endpoints(tmp_path: Path) -> None:
     document = operations(described(service(tmp_path, "jwt")))
     assert document["GET /runs/{run_id}/events"]["security"] == [{"bearer": []}, {"eventsToken": []}]
     assert document["POST /runs/{run_id}/events"]["security"] == [{"bearer": []}, {"producer": []}]
     assert document["GET /runs/{run_id}"]["security"] == [{"bearer": []}]
 
 
-def test_every_error_has_its_words() -> None:
+def test_every_error_has_a_description() -> None:
     kinds = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DockrionError)
     }
-    assert DESCRIPTIONS.keys() | {errors.MethodNotAllowed} == kinds  # no route can answer that itself
+    assert DESCRIPTIONS.keys() | {errors.MethodNotAllowed} == kinds  # returned before routing
 
 
 @every_service
-def test_errors_have_the_status_and_the_codes_of_the_code(name: str, tmp_path: Path) -> None:
+def test_error_responses_have_the_statuses_and_codes_of_the_exceptions(name: str, tmp_path: Path) -> None:
     document = described(service(tmp_path, name))
     for operation in operations(document).values():
         assert {"400", "500"} <= operation["responses"].keys()
@@ -165,7 +165,7 @@ def test_errors_have_the_status_and_the_codes_of_the_code(name: str, tmp_path: P
             assert ("Retry-After" in answer.get("headers", {})) == bool(waits)
 
 
-def test_input_and_output_stand_in_the_document(tmp_path: Path) -> None:
+def test_the_document_contains_the_schemas_of_input_and_output(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     document = described(load(tmp_path, {"io_schema": {"input": schema, "output": schema}}).dockfile)
     for name in ("POST /invoke", "POST /invoke/stream", "POST /runs"):
@@ -176,7 +176,7 @@ def test_input_and_output_stand_in_the_document(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["POST /invoke", "POST /invoke/stream", "POST /runs"])
-def test_references_of_the_input_into_itself_hold(name: str, tmp_path: Path) -> None:
+def test_internal_references_of_the_input_schema_resolve(name: str, tmp_path: Path) -> None:
     document = described(service(tmp_path, "nested"))
     content = operations(document)[name]["requestBody"]["content"]["application/json"]
     check = validator(document, content["schema"])
@@ -184,17 +184,17 @@ def test_references_of_the_input_into_itself_hold(name: str, tmp_path: Path) -> 
     assert not check.is_valid({"tree": [[1]]})
 
 
-def test_what_the_dockfile_forbids_is_not_offered(tmp_path: Path) -> None:
+def test_parameters_that_the_dockfile_disables_are_not_described(tmp_path: Path) -> None:
     def parameters(name: str) -> set[str]:
         operation = operations(described(service(tmp_path, name)))["POST /runs"]
         return {each["name"] for each in operation.get("parameters", [])}
 
     assert parameters("plain") == {"run_id"}
     assert parameters("chat") == set()
-    assert parameters("fed") == {"run_id", "external"}
+    assert parameters("ingest") == {"run_id", "external"}
 
 
-def test_streams_are_described_with_their_events(tmp_path: Path) -> None:
+def test_stream_responses_describe_their_events(tmp_path: Path) -> None:
     document = described(service(tmp_path, "chat"))
     answer = operations(document)["GET /runs/{run_id}/events"]["responses"]["200"]
     assert answer["content"].keys() == {"text/event-stream", "application/x-ndjson", "application/json"}

@@ -1,4 +1,4 @@
-"""How much is tried, and what must hold of every answer, whatever was sent."""
+"""The number of examples, and the checks that every response must pass."""
 
 import asyncio
 import logging
@@ -20,9 +20,16 @@ from tests.support import TIMEOUT_SECONDS, Served
 from tests.web.wire import Wire, wire
 
 T = TypeVar("T")
-TIMES = int(os.environ.get("DOCKRION_FUZZ_TIMES", "1"))  # more than once: others than the last time, too
-_AT_ONCE = 500
-_INSIDES = [b"Traceback", b'File "', b".py", b"site-packages", sys.prefix.encode(), str(Path.cwd()).encode()]
+TIMES = int(os.environ.get("DOCKRION_FUZZ_TIMES", "1"))  # multiplies the examples; above 1, they are random
+_CONCURRENT = 500
+_INTERNALS = [
+    b"Traceback",
+    b'File "',
+    b".py",
+    b"site-packages",
+    sys.prefix.encode(),
+    str(Path.cwd()).encode(),
+]
 _HEADERS = {
     *("allow", "cache-control", "connection", "content-length", "content-security-policy", "content-type"),
     *("date", "location", "retry-after", "server", "transfer-encoding", "vary", "www-authenticate"),
@@ -34,8 +41,8 @@ _HEAD = re.compile(rb"HTTP/\d\.\d (\d{3}) [A-Za-z ]+\r\n((?:[A-Za-z-]+: [ -~]*\r
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)\r\n")
 
 
-def law(examples: int) -> Callable[[T], T]:
-    """Return the settings of a test that tries so many examples, or a multiple."""
+def fuzz_settings(examples: int) -> Callable[[T], T]:
+    """Return Hypothesis settings for a number of examples, or its multiple by DOCKRION_FUZZ_TIMES."""
     return settings(
         max_examples=examples * TIMES,
         deadline=None,
@@ -45,11 +52,11 @@ def law(examples: int) -> Callable[[T], T]:
     )
 
 
-def several(values: st.SearchStrategy[T], count: int) -> list[T]:
-    """Return examples to be sent at once: one after the other they would wait for each other's ends."""
+def draw_examples(values: st.SearchStrategy[T], count: int) -> list[T]:
+    """Draw examples to send concurrently; in sequence each would wait for the previous one."""
     drawn: list[T] = []
 
-    @law(count)
+    @fuzz_settings(count)
     @given(value=values)
     def draw(value: T) -> None:
         drawn.append(value)
@@ -58,38 +65,38 @@ def several(values: st.SearchStrategy[T], count: int) -> list[T]:
     return drawn
 
 
-async def holds_for_each(served: Served, sent: list[bytes]) -> None:
-    """Send each on a connection of its own, and check all answers."""
-    for start in range(0, len(sent), _AT_ONCE):
-        some = sent[start : start + _AT_ONCE]
-        answers = await asyncio.gather(*(_answers(served, each) for each in some))
-        for data, answer in zip(some, answers, strict=True):
-            check_answers(data, answer)
+async def check_each(served: Served, sent: list[bytes]) -> None:
+    """Send each request on its own connection, and check the responses."""
+    for start in range(0, len(sent), _CONCURRENT):
+        batch = sent[start : start + _CONCURRENT]
+        received = await asyncio.gather(*(_exchange(served, each) for each in batch))
+        for data, responses in zip(batch, received, strict=True):
+            check_responses(data, responses)
 
 
-async def _answers(served: Served, data: bytes) -> bytes:
-    """Return all that comes back until the service closes, which it has to."""
+async def _exchange(served: Served, data: bytes) -> bytes:
+    """Send data and return everything received until the service closes the connection."""
     received = bytearray()
     async with wire(served) as connection:
         try:
-            await asyncio.wait_for(_exchange(connection, data, received), TIMEOUT_SECONDS)
+            await asyncio.wait_for(_send_and_receive(connection, data, received), TIMEOUT_SECONDS)
         except TimeoutError:
-            raise AssertionError(f"neither answered nor ended: {data!r}, {received!r}") from None
-        except ConnectionError:  # it was ended before all was read
+            raise AssertionError(f"the connection was not closed: {data!r}, {received!r}") from None
+        except ConnectionError:  # closed before the service read everything
             pass
     return bytes(received)
 
 
-async def _exchange(connection: Wire, data: bytes, received: bytearray) -> None:
+async def _send_and_receive(connection: Wire, data: bytes, received: bytearray) -> None:
     connection.writer.write(data)
-    while some := await connection.reader.read(65536):
-        received += some
+    while chunk := await connection.reader.read(65536):
+        received += chunk
 
 
-def check_answers(sent: bytes, received: bytes) -> None:
-    """Check that what was received is answers, each well formed, that show nothing of our insides."""
-    for inside in _INSIDES:
-        assert inside not in received, (sent, received)
+def check_responses(sent: bytes, received: bytes) -> None:
+    """Check that received data consists of well-formed responses that reveal no internals."""
+    for internal in _INTERNALS:
+        assert internal not in received, (sent, received)
     rest = received
     while rest:
         head = _HEAD.match(rest)
@@ -111,11 +118,11 @@ def check_answers(sent: bytes, received: bytes) -> None:
 
 
 def _body(headers: dict[str, str], rest: bytes) -> tuple[bytes, bytes]:
-    """Return the body at the beginning of some bytes, and what follows."""
+    """Split data into the body it starts with and the rest."""
     if "content-length" in headers:
         size = int(headers["content-length"])
         return rest[:size], rest[size:]
-    if headers.get("transfer-encoding") != "chunked":  # until the end of the connection
+    if headers.get("transfer-encoding") != "chunked":  # the body extends to the end of the connection
         return rest, b""
     body = b""
     while (chunk := _CHUNK.match(rest)) is not None:
@@ -128,14 +135,14 @@ def _body(headers: dict[str, str], rest: bytes) -> tuple[bytes, bytes]:
     return body, rest
 
 
-async def still_serves(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """Check that the service is well, and had no error of its own."""
-    async with served.client.get("/health") as answer:
-        assert answer.status == 200
-    assert [record.getMessage() for record in caplog.records if _is_a_failure(record)] == []
+async def check_healthy(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Check that the service is healthy and has logged no error."""
+    async with served.client.get("/health") as response:
+        assert response.status == 200
+    assert [record.getMessage() for record in caplog.records if _is_failure(record)] == []
 
 
-def _is_a_failure(record: logging.LogRecord) -> bool:
+def _is_failure(record: logging.LogRecord) -> bool:
     malformed: tuple[Any, ...] = (HttpProcessingError, web.RequestPayloadError)
-    said = record.exc_info[1] if record.exc_info else None
-    return record.levelno >= logging.ERROR and not isinstance(said, malformed)
+    error = record.exc_info[1] if record.exc_info else None
+    return record.levelno >= logging.ERROR and not isinstance(error, malformed)

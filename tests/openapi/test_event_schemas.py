@@ -1,4 +1,4 @@
-"""Events as they are encoded match what is said of them."""
+"""Encoded events and control frames match their schemas; the AsyncAPI document refers to them."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from dockrion.wire import ndjson, sse
 from tests.openapi.services import SERVICES, references, resolved, service, streams
 
 every_service = pytest.mark.parametrize("name", SERVICES)
-SAID = (
+CONTROL_FRAMES = (
     control_frames.Gap(1, 5),
     control_frames.Timeout("over"),
     control_frames.AuthExpired(),
@@ -66,7 +66,7 @@ values: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def encoded(draw: st.DrawFn) -> tuple[str, Any]:
-    """Draw an event's type and the event as it goes out."""
+    """Draw an event's type and the encoded event, decoded."""
     name = draw(st.sampled_from(sorted(KINDS)))
     fields = {field: draw(values.get(field, st.text(max_size=9))) for field in own_fields(KINDS[name])}
     data = events.encode(name, "run", draw(st.integers(1, 2**63 - 1)), datetime.now(UTC), fields)
@@ -74,40 +74,40 @@ def encoded(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 @given(encoded())
-def test_an_event_matches_its_own_schema_and_no_other(drawn: tuple[str, Any]) -> None:
+def test_an_event_matches_only_its_own_schema(drawn: tuple[str, Any]) -> None:
     name, event = drawn
     matching = {other for other in KINDS if VALIDATORS[KINDS[other].__name__].is_valid(event)}
     assert matching == {name}
     VALIDATORS["Event"].validate(event)
 
 
-def test_custom_events_match_theirs() -> None:
+def test_custom_events_match_their_schema() -> None:
     event = events.encode("custom:mood", "run", 1, datetime.now(UTC), {"happy": True})
     VALIDATORS["Custom"].validate(msgspec.json.decode(event))
     VALIDATORS["Event"].validate(msgspec.json.decode(event))
     assert not VALIDATORS["Token"].is_valid(msgspec.json.decode(event))
 
 
-def test_control_frames_match_theirs() -> None:
+def test_sse_control_frames_match_their_schemas() -> None:
     decoder = sse.Decoder()
-    frames = b"".join(map(sse.encode_control, SAID)) + sse.keepalive(
+    frames = b"".join(map(sse.encode_control, CONTROL_FRAMES)) + sse.keepalive(
         events.encode_heartbeat("run", 4, "beat")
     )
     named = {"gap": "Gap", "heartbeat": "Heartbeat"}
     messages = decoder.feed(frames)
-    assert len(messages) == len(SAID)  # of draining a comment tells, instead
+    assert len(messages) == len(CONTROL_FRAMES)  # draining is a comment in SSE
     for message in messages:
         VALIDATORS[named.get(message.event, "Notice")].validate(msgspec.json.decode(message.data))
 
 
-def test_lines_about_the_connection_match_theirs() -> None:
-    lines = b"".join(map(ndjson.encode_control, SAID)) + ndjson.keepalive(None)
+def test_ndjson_control_frames_match_their_schema() -> None:
+    lines = b"".join(map(ndjson.encode_control, CONTROL_FRAMES)) + ndjson.keepalive(None)
     for line in lines.splitlines():
         VALIDATORS["Control"].validate(msgspec.json.decode(line))
 
 
 @pytest.mark.parametrize("allowed", [*PRESETS, "custom", "custom:mood"])
-def test_only_events_that_pass_are_described(allowed: str) -> None:
+def test_only_events_that_the_filter_passes_are_described(allowed: str) -> None:
     passing = EventFilter(allowed if allowed in PRESETS else [allowed])
     found = event_schemas(passing)
     described = {each["$ref"].rpartition("/")[2] for each in found["Event"]["oneOf"]}
@@ -117,7 +117,7 @@ def test_only_events_that_pass_are_described(allowed: str) -> None:
 
 
 @every_service
-def test_the_streams_are_asyncapi_3(name: str, tmp_path: Path) -> None:
+def test_the_document_is_asyncapi_3(name: str, tmp_path: Path) -> None:
     dockfile = service(tmp_path, name)
     document = streams(dockfile)
     assert document["asyncapi"] == "3.0.0"
@@ -136,7 +136,7 @@ def test_the_streams_are_asyncapi_3(name: str, tmp_path: Path) -> None:
         assert scheme["type"] in ("http", "httpApiKey")
 
 
-def test_each_message_s_payload_is_the_event_s_schema(tmp_path: Path) -> None:
+def test_message_payloads_refer_to_event_schemas(tmp_path: Path) -> None:
     document = streams(service(tmp_path, "chat"))
     messages = document["components"]["messages"]
     frames = {f"{name}Frame" for name in ("gap", "timeout", "auth_expired", "gone", "heartbeat")}
