@@ -34,7 +34,7 @@ def key(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
 
 
-async def test_a_key_is_asked_for_and_sent_in_the_header_that_takes_it(serve: Serve, visit: Visit) -> None:
+async def test_key_is_requested_and_sent_in_the_configured_header(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent, auth=NAMED)
     page = await visit(served.port)
@@ -53,7 +53,7 @@ async def test_a_key_is_asked_for_and_sent_in_the_header_that_takes_it(serve: Se
     await expect(page.locator("#status")).to_have_text("Complete")
 
 
-async def test_the_key_is_in_the_tab_alone_and_in_nothing_that_is_shown(serve: Serve, visit: Visit) -> None:
+async def test_key_is_stored_in_the_tab_only_and_never_displayed(serve: Serve, visit: Visit) -> None:
     served = await serve(lambda payload: payload, auth=AUTH)
     page = await visit(served.port)
     await enter(page, KEY)
@@ -71,7 +71,7 @@ async def test_the_key_is_in_the_tab_alone_and_in_nothing_that_is_shown(serve: S
     assert await page.evaluate("sessionStorage.length") == 0
 
 
-async def test_who_has_no_key_is_told_and_may_enter_one_later(serve: Serve, visit: Visit) -> None:
+async def test_dismissed_sign_in_shows_a_problem_and_can_be_reopened(serve: Serve, visit: Visit) -> None:
     served = await serve(auth=AUTH)
     page = await visit(served.port)
     await expect(page.get_by_role("dialog")).to_be_visible()
@@ -83,7 +83,7 @@ async def test_who_has_no_key_is_told_and_may_enter_one_later(serve: Serve, visi
     await expect(page.locator("#agent")).to_have_text("tested")
 
 
-async def test_a_token_that_expires_is_asked_for_again_and_nothing_is_lost(
+async def test_expired_token_is_requested_again_and_no_event_is_lost(
     serve: Serve, visit: Visit, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"SHARED_SECRET={SECRET}\n")
@@ -109,7 +109,7 @@ def token(seconds: int) -> str:
     return jwt.encode({"sub": "ann", "exp": int(time.time()) + seconds}, SECRET, algorithm="HS256")
 
 
-async def test_a_role_that_may_not_read_the_schema_still_asks(serve: Serve, visit: Visit) -> None:
+async def test_role_without_read_docs_can_still_invoke(serve: Serve, visit: Visit) -> None:
     roles = [{"name": "default", "permissions": ["invoke"]}]
     served = await serve(lambda payload: payload, auth=AUTH | {"roles": roles})
     page = await visit(served.port)

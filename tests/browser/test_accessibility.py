@@ -34,7 +34,7 @@ async def focused(page: Page) -> str:
     return str(await page.evaluate("document.activeElement.textContent || document.activeElement.id"))
 
 
-async def test_a_run_fits_any_screen(serve: Serve, visit: Visit) -> None:
+async def test_run_fits_any_viewport(serve: Serve, visit: Visit) -> None:
     served = await serve(shows_everything, io_schema={"input": SCHEMA})
     page = await visit(served.port, viewport={"width": 360, "height": 700})
     await page.get_by_label("topic").fill("x" * 100)
@@ -48,7 +48,7 @@ async def test_a_run_fits_any_screen(serve: Serve, visit: Visit) -> None:
         assert not await page.evaluate(WIDER_THAN_IT), width
 
 
-async def test_everything_is_named_for_who_cannot_see_it(serve: Serve, visit: Visit) -> None:
+async def test_every_element_has_an_accessible_name(serve: Serve, visit: Visit) -> None:
     served = await serve(shows_everything, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await page.get_by_label("topic").fill("Rain")
@@ -72,7 +72,7 @@ async def test_everything_is_named_for_who_cannot_see_it(serve: Serve, visit: Vi
     )
 
 
-async def test_the_keyboard_alone_asks_watches_and_cancels(serve: Serve, visit: Visit) -> None:
+async def test_page_is_usable_with_the_keyboard_alone(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(
         agent, io_schema={"input": {"properties": {"topic": {"type": "string", "maxLength": 9}}}}
@@ -111,7 +111,7 @@ async def test_the_keyboard_alone_asks_watches_and_cancels(serve: Serve, visit: 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
+def test_text_contrast_is_sufficient(scheme: str) -> None:
     light, dark = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#\w+)", light if scheme == "light" else dark))
     for behind in ("paper", "card"):

@@ -12,7 +12,7 @@ from tests.support import wait_until
 
 
 @pytest.mark.parametrize("button", ["Stream", "Start a run"])
-async def test_a_cut_connection_is_resumed_without_a_gap(serve: Serve, visit: Visit, button: str) -> None:
+async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: Visit, button: str) -> None:
     agent = Told()
     served = await serve(agent)
     async with proxy(served.port) as between:
@@ -38,7 +38,7 @@ async def test_a_cut_connection_is_resumed_without_a_gap(serve: Serve, visit: Vi
     assert len(agent.payloads) == 1
 
 
-async def test_a_connection_that_shows_no_life_is_lost(serve: Serve, visit: Visit) -> None:
+async def test_silent_connection_counts_as_lost(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent, streaming={"events": {"heartbeat_interval": 1}})
     async with proxy(served.port) as between:
@@ -55,7 +55,7 @@ async def test_a_connection_that_shows_no_life_is_lost(serve: Serve, visit: Visi
         await expect(page.locator("#status")).to_have_text("Complete")
 
 
-async def test_a_stream_whose_time_is_over_goes_on_as_if_nothing_was(serve: Serve, visit: Visit) -> None:
+async def test_timed_out_stream_is_continued_without_a_notice(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent, streaming={"connection": {"default_timeout": 1}})
     page = await visit(served.port)
@@ -69,7 +69,7 @@ async def test_a_stream_whose_time_is_over_goes_on_as_if_nothing_was(serve: Serv
     await expect(page.locator("#connection")).to_have_text("")
 
 
-async def test_what_the_service_no_longer_has_is_said(serve: Serve, visit: Visit) -> None:
+async def test_dropped_events_are_reported(serve: Serve, visit: Visit) -> None:
     agent = Told()
     agent.say(*"x" * 20)
     agent.end()
@@ -82,9 +82,7 @@ async def test_what_the_service_no_longer_has_is_said(serve: Serve, visit: Visit
     assert await sequences(page) == list(range(13, 23))
 
 
-async def test_a_run_that_nobody_can_come_back_to_is_lost_with_its_connection(
-    serve: Serve, visit: Visit
-) -> None:
+async def test_run_that_cannot_be_resumed_fails_with_its_connection(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent, streaming={"async_runs": False})
     async with proxy(served.port) as between:
@@ -102,7 +100,7 @@ async def test_a_run_that_nobody_can_come_back_to_is_lost_with_its_connection(
         await expect(page.locator("#words")).to_have_text("one")
 
 
-async def test_leaving_cancels_what_nobody_can_come_back_to(serve: Serve, visit: Visit) -> None:
+async def test_closing_cancels_a_run_that_cannot_be_resumed(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent, streaming={"async_runs": False})
     page = await visit(served.port)
@@ -116,7 +114,7 @@ async def test_leaving_cancels_what_nobody_can_come_back_to(serve: Serve, visit:
         agent.stopped.clear()
 
 
-async def test_without_streams_a_run_is_asked_for(serve: Serve, visit: Visit) -> None:
+async def test_without_streaming_a_run_is_polled(serve: Serve, visit: Visit) -> None:
     agent = Told()
     served = await serve(agent, expose={"streaming": "none"})
     page = await visit(served.port)

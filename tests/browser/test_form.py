@@ -44,7 +44,7 @@ def echoes(value: Any) -> Any:
     return value
 
 
-async def test_what_is_filled_in_is_what_is_sent(serve: Serve, visit: Visit) -> None:
+async def test_form_values_are_sent(serve: Serve, visit: Visit) -> None:
     served = await serve(echoes, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await expect(page.get_by_label("topic")).to_have_attribute("required", "")
@@ -85,7 +85,9 @@ async def test_what_is_filled_in_is_what_is_sent(serve: Serve, visit: Visit) -> 
     assert json.loads(await page.locator("#outcome pre").inner_text()) == filled
 
 
-async def test_the_json_fills_the_form_and_keeps_what_has_no_field(serve: Serve, visit: Visit) -> None:
+async def test_json_editor_fills_the_form_and_keeps_properties_without_a_field(
+    serve: Serve, visit: Visit
+) -> None:
     served = await serve(echoes, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await page.get_by_text("Edit as JSON").click()
@@ -106,7 +108,7 @@ async def test_the_json_fills_the_form_and_keeps_what_has_no_field(serve: Serve,
     await expect(page.locator("#status")).to_have_text("No run yet.")
 
 
-async def test_what_the_service_refuses_is_shown_where_it_is(serve: Serve, visit: Visit) -> None:
+async def test_violations_are_shown_at_their_fields(serve: Serve, visit: Visit) -> None:
     served = await serve(echoes, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await page.get_by_label("words").fill("51")
@@ -178,8 +180,6 @@ async def page(serve: Serve, visit: Visit) -> Page:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases=st.lists(st.tuples(SCHEMAS, VALUES), min_size=5, max_size=30))
-async def test_what_is_set_and_not_edited_is_kept_whatever_the_schema(
-    page: Page, cases: list[tuple[Any, Any]]
-) -> None:
+async def test_unedited_values_are_kept_for_any_schema(page: Page, cases: list[tuple[Any, Any]]) -> None:
     kept = await page.evaluate(SET_AND_GET, json.dumps(cases))
     assert json.loads(kept) == [value for _, value in cases]

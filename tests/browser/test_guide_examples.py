@@ -20,9 +20,7 @@ async def says(payload: dict[str, str], context: StreamContext) -> dict[str, str
 
 
 @pytest.mark.parametrize("guarded", [False, True])
-async def test_the_examples_do_what_they_say(
-    serve: Serve, visit: Visit, tmp_path: Path, guarded: bool
-) -> None:
+async def test_examples_work_as_described(serve: Serve, visit: Visit, tmp_path: Path, guarded: bool) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
     served = await serve(says, **({"auth": {}} if guarded else {}))
     page = await visit(served.port, "health")

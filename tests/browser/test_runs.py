@@ -107,7 +107,7 @@ async def test_two_tabs_on_one_run_show_the_same(serve: Serve, visit: Visit) -> 
         assert await page.locator(part).inner_text() == await other.locator(part).inner_text()
 
 
-async def test_recent_runs_are_listed_and_replayed_and_gone_back_from(serve: Serve, visit: Visit) -> None:
+async def test_recent_runs_are_listed_replayed_and_left_with_back(serve: Serve, visit: Visit) -> None:
     served = await serve(shows_everything)
     await served.start(run_id="older")
     await served.finished("older")
@@ -133,7 +133,7 @@ def _fails(_payload: Any) -> None:
     raise ValueError("no luck")
 
 
-async def test_the_command_to_copy_does_the_same(serve: Serve, visit: Visit) -> None:
+async def test_curl_command_repeats_the_request(serve: Serve, visit: Visit) -> None:
     told = """it's "one" $HOME `id` \\n & <two>"""
     served = await serve(_echoes)
     page = await visit(served.port)
@@ -154,7 +154,7 @@ def _echoes(payload: Any) -> Any:
     return payload
 
 
-async def test_twenty_thousand_tokens_stay_fluid(serve: Serve, visit: Visit) -> None:
+async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: Visit) -> None:
     served = await serve(_talks, limits={"max_events_per_run": 30_000})
     page = await visit(served.port)
     await press(page, "Stream")

@@ -37,7 +37,7 @@ async def hostile(payload: Any, context: StreamContext) -> Any:
     return {HTML: HTML}
 
 
-async def test_nothing_of_an_agent_runs(serve: Serve, visit: Visit) -> None:
+async def test_content_of_an_agent_is_never_executed(serve: Serve, visit: Visit) -> None:
     agent = {"name": "tested", "description": HTML, "handler": "tests.support:placeholder"}
     served = await serve(hostile, agent=agent, io_schema={"input": SCHEMA})
     page = await visit(served.port)
@@ -58,7 +58,7 @@ async def test_nothing_of_an_agent_runs(serve: Serve, visit: Visit) -> None:
     assert hosts == {f"127.0.0.1:{served.port}"}
 
 
-async def test_nothing_of_an_error_or_an_address_runs(serve: Serve, visit: Visit) -> None:
+async def test_content_of_errors_and_urls_is_never_executed(serve: Serve, visit: Visit) -> None:
     served = await serve(hostile)
     await served.start({"fail": True}, run_id="failed")
     await served.finished("failed")

@@ -91,7 +91,7 @@ UNENFORCEABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[list[str]]]]
 
 
 @pytest.mark.parametrize("name", UNENFORCEABLE)
-def test_what_cannot_be_enforced_refuses_the_start_and_is_named(
+def test_unenforceable_auth_refuses_the_start_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     sections, variables, lines = UNENFORCEABLE[name]
@@ -136,7 +136,7 @@ KEYS: dict[str, tuple[dict[str, Any], dict[str, str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_keys_that_are_none_refuse_the_start(tmp_path: Path, name: str) -> None:
+def test_invalid_keys_refuse_the_start(tmp_path: Path, name: str) -> None:
     auth, variables, parts = KEYS[name]
     write_dockfile(tmp_path, OK, auth=auth)
     done = run("run", "--port", "0", cwd=tmp_path, **variables)
@@ -158,7 +158,7 @@ async def _ask(process: Process, data: bytes) -> str:
     return said.decode("utf-8", "replace")
 
 
-async def test_no_credential_is_logged_or_counted_or_said(
+async def test_credentials_appear_in_no_log_metric_or_response(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     path = write_dockfile(tmp_path, OK, auth=API_KEYS, observability={"log_level": "debug"})

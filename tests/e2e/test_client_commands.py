@@ -58,7 +58,7 @@ async def until(process: Process, text: bytes) -> bytes:
         return await process.stdout.readuntil(text)
 
 
-async def test_text_is_printed_as_it_comes_and_the_output_at_the_end(serve: Serve, ask: Ask) -> None:
+async def test_text_is_printed_as_it_arrives_and_the_output_at_the_end(serve: Serve, ask: Ask) -> None:
     served = await serve(agent := Waits())
     process = await ask(served, "invoke", "-")
     assert process.stdin is not None
@@ -70,7 +70,7 @@ async def test_text_is_printed_as_it_comes_and_the_output_at_the_end(serve: Serv
     assert agent.payloads == [{"n": 1}]
 
 
-async def test_json_is_what_the_service_wrote_and_watch_shows_it_again(serve: Serve, ask: Ask) -> None:
+async def test_json_output_is_the_service_s_and_watch_repeats_it(serve: Serve, ask: Ask) -> None:
     served = await serve()
     code, first, err = await done(await ask(served, "invoke", "--json", '{"n": 1}'))
     assert (code, err) == (0, "")
@@ -80,7 +80,7 @@ async def test_json_is_what_the_service_wrote_and_watch_shows_it_again(serve: Se
     assert await done(await ask(served, "watch", "--json", run_id)) == (0, first, "")
 
 
-async def test_an_interrupt_cancels_the_run_and_says_so(serve: Serve, ask: Ask) -> None:
+async def test_interrupt_cancels_the_run_and_reports_it(serve: Serve, ask: Ask) -> None:
     served = await serve(agent := Waits())
     process = await ask(served, "invoke")
     await until(process, b"first")
@@ -93,7 +93,7 @@ async def test_an_interrupt_cancels_the_run_and_says_so(serve: Serve, ask: Ask) 
     assert agent.stopped
 
 
-async def test_an_interrupt_of_watch_leaves_the_run_alone(serve: Serve, ask: Ask) -> None:
+async def test_interrupt_of_watch_does_not_affect_the_run(serve: Serve, ask: Ask) -> None:
     served = await serve(agent := Waits())
     run_id = await served.start()
     process = await ask(served, "watch", run_id)
@@ -105,7 +105,7 @@ async def test_an_interrupt_of_watch_leaves_the_run_alone(serve: Serve, ask: Ask
     assert (await served.finished(run_id))["status"] == "completed"
 
 
-async def test_a_reader_of_the_output_that_leaves_cancels_the_run(serve: Serve, ask: Ask) -> None:
+async def test_closed_stdout_cancels_the_run(serve: Serve, ask: Ask) -> None:
     async def talk(_payload: Any, context: StreamContext) -> None:
         while True:
             await context.emit_token("word\n")
@@ -121,14 +121,14 @@ async def test_a_reader_of_the_output_that_leaves_cancels_the_run(serve: Serve, 
     await wait_until(lambda: not served.service.runs._in_flight)
 
 
-async def test_an_output_that_takes_nothing_is_said_to_be_that(serve: Serve, ask: Ask) -> None:
+async def test_failing_stdout_is_reported(serve: Serve, ask: Ask) -> None:
     served = await serve()
     with Path("/dev/full").open("wb") as full:
         process = await ask(served, "invoke", "--json", stdout=full.fileno())
         assert await done(process) == (1, "", "cannot write: No space left on device\n")
 
 
-async def test_a_terminal_gets_bars(serve: Serve, ask: Ask) -> None:
+async def test_terminal_gets_progress_bars(serve: Serve, ask: Ask) -> None:
     async def work(_payload: Any, context: StreamContext) -> None:
         await context.emit_progress("work", 0.5, "half")
         await context.emit_token("word")
@@ -146,9 +146,7 @@ async def test_a_terminal_gets_bars(serve: Serve, ask: Ask) -> None:
     assert shown == f"{half}{CLEAR_LINE}word\n{full}\nnull\n"
 
 
-async def test_a_key_comes_from_a_variable_and_is_shown_nowhere(
-    serve: Serve, ask: Ask, tmp_path: Path
-) -> None:
+async def test_key_is_read_from_a_variable_and_never_shown(serve: Serve, ask: Ask, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
     served = await serve(auth={"mode": "api_key"})
     processes = [
@@ -185,6 +183,6 @@ def test_wrong_usage_of_clients_exits_with_two(
     assert "a-secret" not in said
 
 
-def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_service_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invoke", "--url", "http://127.0.0.1:1"]) == 1
     assert capsys.readouterr().err == "cannot reach http://127.0.0.1:1: Connection refused\n"

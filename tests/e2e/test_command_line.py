@@ -52,7 +52,7 @@ def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str], argument
     assert "_port" not in said
 
 
-def test_validate_sums_up_the_default_dockfile(tmp_path: Path) -> None:
+def test_validate_summarizes_the_default_dockfile(tmp_path: Path) -> None:
     result = run("validate", ROOT / "config" / "Dockfile.yaml", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     for part in ("sample-writer (custom)", "handler agents.writer:write", "0.0.0.0:8080", "memory"):
@@ -78,7 +78,7 @@ def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
     assert result.stdout == ""
 
 
-def test_validate_finds_the_dockfile_here(tmp_path: Path) -> None:
+def test_validate_finds_the_dockfile_in_the_working_directory(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK)
     result = run("validate", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
@@ -92,7 +92,7 @@ def test_validate_names_only_endpoints_that_will_exist(tmp_path: Path) -> None:
     assert "/invoke/stream" not in result.stdout
 
 
-def test_validate_names_what_is_ignored(tmp_path: Path) -> None:
+def test_validate_lists_ignored_fields(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, observability={"langfuse": {"on": True}})
     result = run("validate", cwd=tmp_path)
     assert re.search(r"^ignores +observability\.langfuse$", result.stdout, re.MULTILINE)
@@ -106,7 +106,7 @@ def test_validate_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
     assert re.match(r"Dockfile\.yaml:\d+:\d+: expose\.port: ", line)
 
 
-def test_validate_warns_of_a_misspelt_field(tmp_path: Path) -> None:
+def test_validate_warns_about_a_misspelt_field(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, streaming={"events": {"heartbeat_intervall": 3}})
     result = run("validate", cwd=tmp_path)
     assert result.returncode == 0
@@ -116,7 +116,7 @@ def test_validate_warns_of_a_misspelt_field(tmp_path: Path) -> None:
     assert re.search(r"heartbeat_interval\b", line)
 
 
-def test_validate_warns_of_what_run_would_refuse(tmp_path: Path) -> None:
+def test_validate_warns_about_what_run_would_refuse(tmp_path: Path) -> None:
     write_dockfile(tmp_path, "", auth={"mode": "api_key"}, secrets={"required": [{"name": "ONE"}]})
     result = run("validate", cwd=tmp_path)
     assert result.returncode == 0
@@ -133,7 +133,7 @@ def test_validate_prints_the_schema_of_dockfiles(capsys: pytest.CaptureFixture[s
     assert "streaming" in str(schema)
 
 
-def test_validate_takes_variables_from_a_file(tmp_path: Path) -> None:
+def test_validate_reads_variables_from_a_file(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, expose={"port": "${THE_PORT}"})
     (tmp_path / "some.env").write_text("THE_PORT=9123\n")
     result = run("validate", "--env-file", "some.env", cwd=tmp_path)

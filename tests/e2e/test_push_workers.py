@@ -56,7 +56,7 @@ async def read(fleet: Fleet, run_id: str) -> list[dict[str, Any]]:
     return events[1:-1]
 
 
-async def test_pushes_to_whichever_worker_are_all_taken_once(workers: Fleet) -> None:
+async def test_pushes_to_any_worker_are_accepted_exactly_once(workers: Fleet) -> None:
     run_id = (await workers.post("/runs?external=true"))["run_id"]
     end: dict[str, Any] = {"type": "complete", "output": 1}
 
@@ -85,7 +85,7 @@ async def test_pushes_to_whichever_worker_are_all_taken_once(workers: Fleet) -> 
     assert len(served) > 1
 
 
-async def test_the_owner_s_death_is_unavailable_and_then_the_end(workers: Fleet) -> None:
+async def test_dead_owner_is_unavailable_until_its_run_ends(workers: Fleet) -> None:
     run_id = (await workers.post("/runs?external=true"))["run_id"]
     (line,) = [each for each in workers.lines("run running") if each["run_id"] == run_id]
     os.kill(line["worker"], signal.SIGKILL)

@@ -48,7 +48,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_served_is_refused_with_one_line(
+def test_unsupported_feature_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     sections, parts = REFUSED[name]
@@ -58,7 +58,7 @@ def test_what_is_not_served_is_refused_with_one_line(
     assert all(part in said for part in parts), said
 
 
-def test_unserved_features_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsupported_features_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dockfile(
         tmp_path,
         OK,
@@ -72,7 +72,7 @@ def test_unserved_features_have_a_line_each(tmp_path: Path, capsys: pytest.Captu
     assert all(path in line for path, line in zip(paths, lines, strict=True)), lines
 
 
-def test_all_problems_of_a_dockfile_have_a_line_each_with_their_places(
+def test_problems_of_a_dockfile_have_a_line_each_with_positions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "Dockfile.yaml"
@@ -88,17 +88,17 @@ def test_all_problems_of_a_dockfile_have_a_line_each_with_their_places(
     ]
 
 
-def test_missing_dockfile_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_dockfile_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "nowhere.yaml")
     assert len(said.splitlines()) == 1
     assert "nowhere.yaml" in said
 
 
-def test_folder_is_no_dockfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_directory_is_not_a_dockfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(refused(capsys, str(tmp_path)).splitlines()) == 1
 
 
-def test_missing_env_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_env_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dockfile(tmp_path, OK)
     said = refused(capsys, "--env-file", "nowhere.env")
     assert len(said.splitlines()) == 1

@@ -40,7 +40,7 @@ async def curl(*arguments: str) -> list[Message]:
     return list(Decoder().feed(out))
 
 
-async def test_default_dockfile_answers_an_invoke(start: Start) -> None:
+async def test_default_dockfile_serves_invoke(start: Start) -> None:
     process = await start(DEFAULT)
     status, body = await post(process, "/invoke", TEA)
     assert status == 200
@@ -84,7 +84,7 @@ async def test_curl_reads_both_patterns(start: Start) -> None:
     assert reader == caller
 
 
-async def test_events_come_one_by_one_while_the_agent_works(
+async def test_events_arrive_one_by_one_while_the_agent_runs(
     start: Start, session: aiohttp.ClientSession
 ) -> None:
     process = await start(DEFAULT)
@@ -95,7 +95,7 @@ async def test_events_come_one_by_one_while_the_agent_works(
         assert (await get(process, f"/runs/{run_id}"))[1]["status"] == "running"
 
 
-async def test_caller_who_leaves_cancels_the_run(start: Start, session: aiohttp.ClientSession) -> None:
+async def test_disconnected_caller_cancels_the_run(start: Start, session: aiohttp.ClientSession) -> None:
     process = await start(DEFAULT)
     slow = {"topic": "tea", "words": 1000, "pause_ms": 10000}
     async with session.post(f"{process.url}/invoke/stream", json=slow) as answer:

@@ -73,7 +73,7 @@ async def test_idle_service_ends_at_once_with_success(start: Start, tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_agents_that_finish_in_the_grace_finish_their_streams(
+async def test_runs_that_finish_within_the_grace_period_finish_their_streams(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession, signal_file: Path, number: int
 ) -> None:
     process = await start(write_dockfile(tmp_path, WAITS))
@@ -99,7 +99,7 @@ async def test_agents_that_finish_in_the_grace_finish_their_streams(
     assert await process.exit_code(5) == 0
 
 
-async def test_agent_that_outlasts_the_grace_ends_with_an_error(
+async def test_run_that_outlasts_the_grace_period_ends_with_an_error(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     process = await start(write_dockfile(tmp_path, WAITS), module="tests.e2e.quick", GRACE="1")
@@ -119,7 +119,7 @@ async def test_agent_that_outlasts_the_grace_ends_with_an_error(
 
 
 @pytest.mark.parametrize("kind", NEVER)
-async def test_agent_that_never_ends_does_not_hold_the_exit(
+async def test_agent_that_never_returns_does_not_delay_the_exit(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession, kind: str
 ) -> None:
     process = await start(write_dockfile(tmp_path, NEVER[kind]), module="tests.e2e.quick", GRACE="0.2")
@@ -160,7 +160,7 @@ async def test_killed_process_cuts_its_streams_without_an_end(
     assert b"event: error" not in reader.raw
 
 
-async def test_idle_connections_do_not_hold_the_exit(
+async def test_idle_connections_do_not_delay_the_exit(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     process = await start(write_dockfile(tmp_path, WAITS))
@@ -173,7 +173,7 @@ async def test_idle_connections_do_not_hold_the_exit(
         assert await process.exit_code(15) == 0
 
 
-async def test_reader_who_does_not_read_does_not_hold_the_exit(start: Start, tmp_path: Path) -> None:
+async def test_stalled_reader_does_not_delay_the_exit(start: Start, tmp_path: Path) -> None:
     code = "def handle(payload):\n    for _ in range(3000):\n        yield 'x' * 5000\n"
     process = await start(write_dockfile(tmp_path, code, limits={"max_event_bytes": 20_000_000}))
     with socket.socket() as silent:
@@ -187,7 +187,7 @@ async def test_reader_who_does_not_read_does_not_hold_the_exit(start: Start, tmp
         assert time.monotonic() - began < 25
 
 
-async def test_waiting_runs_are_told_too(
+async def test_queued_runs_end_with_shutdown_too(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     dockfile = write_dockfile(tmp_path, WAITS, streaming={"max_concurrent_runs": 1})

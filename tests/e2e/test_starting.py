@@ -52,7 +52,7 @@ def refused(*arguments: str | Path, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_start_that_cannot_be_says_why_in_one_line(tmp_path: Path, name: str) -> None:
+def test_failed_start_is_explained_in_one_line(tmp_path: Path, name: str) -> None:
     code, sections, parts = FAILING[name]
     write_dockfile(tmp_path, code, **sections)
     said = refused(cwd=tmp_path)
@@ -60,7 +60,7 @@ def test_start_that_cannot_be_says_why_in_one_line(tmp_path: Path, name: str) ->
     assert all(part in said for part in parts), said
 
 
-def test_taken_port_is_said(tmp_path: Path) -> None:
+def test_taken_port_is_reported(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -74,7 +74,7 @@ def test_taken_port_is_said(tmp_path: Path) -> None:
     assert "in use" in line
 
 
-def test_impossible_host_is_said(tmp_path: Path) -> None:
+def test_invalid_host_is_reported(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK)
     result = run("run", "--host", "192.0.2.1", "--port", "0", cwd=tmp_path)
     assert result.returncode == 1
@@ -116,7 +116,7 @@ async def test_healthy_but_not_ready_until_the_agent_is_loaded(
     assert (await post(process, "/invoke", {}))[1]["output"] == "loaded"
 
 
-async def test_signal_during_a_slow_import_ends_it(start: Start, tmp_path: Path) -> None:
+async def test_signal_during_a_slow_import_ends_the_process(start: Start, tmp_path: Path) -> None:
     process = await start(write_dockfile(tmp_path, SLOW), ready=False)
     process.signal()
     assert await process.exit_code(10) == 0
@@ -137,7 +137,7 @@ async def test_modules_beside_the_dockfile_are_found_from_anywhere(start: Start,
     assert (await post(process, "/invoke", {"n": 1}))[1]["output"] == {"n": 1}
 
 
-async def test_misspelt_field_is_warned_of_in_the_log(start: Start, tmp_path: Path) -> None:
+async def test_misspelt_field_is_logged_as_a_warning(start: Start, tmp_path: Path) -> None:
     streaming = {"events": {"heartbeat_intervall": 3}}
     process = await start(write_dockfile(tmp_path, OK, streaming=streaming))
     warnings = [line for line in process.out.splitlines() if '"warning"' in line]
@@ -146,6 +146,6 @@ async def test_misspelt_field_is_warned_of_in_the_log(start: Start, tmp_path: Pa
     assert "heartbeat_interval'" in warnings[0] or "heartbeat_interval?" in warnings[0]
 
 
-def test_unserved_feature_ends_the_process_with_one(tmp_path: Path) -> None:
+def test_unsupported_feature_exits_with_one(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, auth={"mode": "api_key"})
     assert "auth" in refused(cwd=tmp_path)

@@ -64,7 +64,7 @@ async def asked(path: Path, address: str, **payload: Any) -> str:
         return await answer.text()
 
 
-async def test_it_serves_there_and_cleans_up(tmp_path: Path) -> None:
+async def test_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     write_dockfile(tmp_path, AGENT)
     path = tmp_path / "d.sock"
     async with listening(tmp_path, path) as process:
@@ -76,7 +76,7 @@ async def test_it_serves_there_and_cleans_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_several_workers_serve_there(tmp_path: Path, kind: str) -> None:
+async def test_several_workers_serve_a_unix_socket(tmp_path: Path, kind: str) -> None:
     name = f"tested-{ids.uuid7()}"
     write_dockfile(
         tmp_path,
@@ -98,7 +98,7 @@ async def test_several_workers_serve_there(tmp_path: Path, kind: str) -> None:
     delete_keys(kind, name)
 
 
-async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+async def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
     write_dockfile(tmp_path, AGENT)
     path = tmp_path / "d.sock"
     async with listening(tmp_path, path):
@@ -113,7 +113,7 @@ async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_live_one_is_n
 @pytest.mark.parametrize(
     ("name", "reason"), [("Dockfile.yaml", "File exists"), ("no/such.sock", "No such file")]
 )
-def test_what_cannot_be_a_socket_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+def test_path_that_cannot_be_a_socket_is_reported_in_one_line(tmp_path: Path, name: str, reason: str) -> None:
     write_dockfile(tmp_path, AGENT)
     refused = run("run", tmp_path / "Dockfile.yaml", "--uds", tmp_path / name, cwd=tmp_path)
     assert refused.returncode == 1
@@ -122,7 +122,7 @@ def test_what_cannot_be_a_socket_is_one_line(tmp_path: Path, name: str, reason: 
     assert (tmp_path / "Dockfile.yaml").read_text()
 
 
-def test_a_path_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+def test_too_long_path_is_reported_in_one_line(tmp_path: Path) -> None:
     write_dockfile(tmp_path, AGENT)
     refused = run("run", tmp_path / "Dockfile.yaml", "--uds", tmp_path / ("x" * 200), cwd=tmp_path)
     assert refused.returncode == 1

@@ -34,21 +34,21 @@ async def answering(fleet: Fleet) -> set[int]:
     return answered
 
 
-async def test_all_workers_answer_on_one_port(fleet: Workers) -> None:
+async def test_all_workers_serve_one_port(fleet: Workers) -> None:
     workers = await fleet(PID, 3)
     assert len(workers.pids) == 3
     assert await answering(workers) == workers.pids
     assert len(workers.lines("listening")) == 1
 
 
-async def test_lines_of_the_log_name_their_worker(fleet: Workers) -> None:
+async def test_log_lines_name_their_worker(fleet: Workers) -> None:
     workers = await fleet(PID)
     await answering(workers)
     assert {line["worker"] for line in workers.lines("request")} == workers.pids
     assert "worker" not in workers.lines("listening")[0]
 
 
-async def test_one_worker_is_the_process_itself(start: Start, tmp_path: Path) -> None:
+async def test_single_worker_has_no_supervisor(start: Start, tmp_path: Path) -> None:
     process = await start(write_dockfile(tmp_path, PID), module=MODULE, WORKERS="1")
     assert (await Fleet(process).post())["output"] == process.popen.pid
     assert '"worker"' not in process.out
@@ -56,7 +56,7 @@ async def test_one_worker_is_the_process_itself(start: Start, tmp_path: Path) ->
     assert await process.exit_code() == 0
 
 
-async def test_killed_worker_is_replaced_and_the_others_answer(fleet: Workers) -> None:
+async def test_killed_worker_is_replaced_while_the_others_serve(fleet: Workers) -> None:
     workers = await fleet(PID, 3)
     before = workers.pids
     killed = min(before)
@@ -70,7 +70,7 @@ async def test_killed_worker_is_replaced_and_the_others_answer(fleet: Workers) -
     assert await answering(workers) == workers.pids
 
 
-async def test_worker_that_dies_leaves_the_queue_of_connections(fleet: Workers) -> None:
+async def test_dying_worker_loses_no_queued_connection(fleet: Workers) -> None:
     workers = await fleet(PID)
     dies, lives = workers.pids
     with workers.only(0), socket.socket() as client:
@@ -83,9 +83,7 @@ async def test_worker_that_dies_leaves_the_queue_of_connections(fleet: Workers) 
         assert b" 200 OK" in await asyncio.to_thread(client.recv, 1000)
 
 
-async def test_replacement_that_cannot_start_is_tried_again_while_the_others_answer(
-    fleet: Workers, tmp_path: Path
-) -> None:
+async def test_failing_replacement_is_retried_while_the_others_serve(fleet: Workers, tmp_path: Path) -> None:
     workers = await fleet(BREAKS)
     dies, lives = workers.pids
     (tmp_path / "broken").touch()
@@ -100,7 +98,7 @@ async def test_replacement_that_cannot_start_is_tried_again_while_the_others_ans
     assert await workers.process.exit_code() == 0
 
 
-async def test_metrics_are_sums(fleet: Workers) -> None:
+async def test_metrics_are_summed_over_workers(fleet: Workers) -> None:
     workers = await fleet(COUNTS)
     one, other = workers.pids
     for pid, runs in ((one, 3), (other, 2)):
@@ -124,7 +122,7 @@ async def test_metrics_are_sums(fleet: Workers) -> None:
         assert await workers.metric("dockrion_active_runs") == 3
 
 
-async def test_files_of_a_dead_worker_are_those_of_its_replacement(fleet: Workers, tmp_path: Path) -> None:
+async def test_replacement_continues_the_metrics_of_a_dead_worker(fleet: Workers, tmp_path: Path) -> None:
     workers = await fleet(PID)
     files = len(list(tmp_path.glob("tmp/*/*.db")))
     os.kill(min(workers.pids), signal.SIGKILL)
@@ -133,7 +131,7 @@ async def test_files_of_a_dead_worker_are_those_of_its_replacement(fleet: Worker
 
 
 @pytest.mark.parametrize("count", [1, 2])
-async def test_prometheus_folder_of_another_program_is_left_alone(
+async def test_prometheus_directory_of_another_program_is_not_used(
     start: Start, tmp_path: Path, count: int
 ) -> None:
     theirs = tmp_path / "theirs"
@@ -148,7 +146,7 @@ async def test_prometheus_folder_of_another_program_is_left_alone(
     assert await process.exit_code() == 0
 
 
-async def test_healthy_but_not_ready_until_one_worker_is(fleet: Workers, tmp_path: Path) -> None:
+async def test_healthy_but_not_ready_until_a_worker_is_ready(fleet: Workers, tmp_path: Path) -> None:
     loads = f"import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n{PID}"
     workers = await fleet(loads, ready=False)
     assert (await get(workers.process, "/health"))[0] == 200
@@ -169,7 +167,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("kind", FAILING)
-def test_agent_that_cannot_be_loaded_ends_all_and_is_said_once(tmp_path: Path, kind: str) -> None:
+def test_agent_that_fails_to_load_is_reported_once(tmp_path: Path, kind: str) -> None:
     code, said = FAILING[kind]
     write_dockfile(tmp_path, code)
     (tmp_path / "tmp").mkdir()
@@ -182,14 +180,14 @@ def test_agent_that_cannot_be_loaded_ends_all_and_is_said_once(tmp_path: Path, k
     assert not list((tmp_path / "tmp").iterdir())
 
 
-def test_wrong_dockfile_ends_it_before_any_worker(tmp_path: Path) -> None:
+def test_invalid_dockfile_starts_no_worker(tmp_path: Path) -> None:
     write_dockfile(tmp_path, PID, expose={"port": 0})
     result = run("run", cwd=tmp_path, module=MODULE, WORKERS="3")
     assert (result.returncode, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_taken_port_is_said_once(tmp_path: Path) -> None:
+def test_taken_port_is_reported_once(tmp_path: Path) -> None:
     write_dockfile(tmp_path, PID)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -200,7 +198,7 @@ def test_taken_port_is_said_once(tmp_path: Path) -> None:
     assert "in use" in line
 
 
-def test_workers_are_refused_where_they_would_split_the_runs(
+def test_workers_are_refused_on_the_memory_backend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -213,9 +211,7 @@ def test_workers_are_refused_where_they_would_split_the_runs(
 
 
 @pytest.mark.parametrize("count", ["0", "65", "-1", "2.5", "two", "", "²"])
-def test_impossible_number_of_workers_is_a_wrong_usage(
-    capsys: pytest.CaptureFixture[str], count: str
-) -> None:
+def test_invalid_number_of_workers_is_wrong_usage(capsys: pytest.CaptureFixture[str], count: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["run", f"--workers={count}"])
     assert ended.value.code == 2

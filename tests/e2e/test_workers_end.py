@@ -58,7 +58,7 @@ async def test_signal_ends_idle_workers_with_success(fleet: Workers, tmp_path: P
 
 
 @pytest.mark.parametrize("how", HOW)
-async def test_agents_that_finish_in_the_grace_are_heard(
+async def test_runs_that_finish_within_the_grace_period_respond(
     fleet: Workers, tmp_path: Path, signal_file: Path, how: str
 ) -> None:
     workers = await fleet(WAITS)
@@ -87,7 +87,7 @@ async def test_second_signal_ends_all_at_once(fleet: Workers, tmp_path: Path) ->
     assert not left(tmp_path)
 
 
-async def test_workers_whose_supervisor_is_killed_end_as_on_a_signal(
+async def test_workers_of_a_killed_supervisor_shut_down(
     fleet: Workers, tmp_path: Path, signal_file: Path
 ) -> None:
     workers = await fleet(WAITS)
@@ -104,7 +104,7 @@ async def test_workers_whose_supervisor_is_killed_end_as_on_a_signal(
     socket.create_server(("127.0.0.1", int(workers.process.url.rpartition(":")[2]))).close()
 
 
-async def test_supervisor_that_is_killed_after_the_signal_leaves_the_grace(
+async def test_killed_supervisor_does_not_shorten_the_grace_period(
     fleet: Workers, tmp_path: Path, signal_file: Path
 ) -> None:
     workers = await fleet(WAITS)
@@ -120,7 +120,9 @@ async def test_supervisor_that_is_killed_after_the_signal_leaves_the_grace(
 
 
 @pytest.mark.parametrize("how", HOW)
-async def test_signal_before_any_worker_runs_ends_it(fleet: Workers, tmp_path: Path, how: str) -> None:
+async def test_signal_before_any_worker_runs_ends_the_supervisor(
+    fleet: Workers, tmp_path: Path, how: str
+) -> None:
     workers = await fleet(PID, ready=False)
     HOW[how](workers)
     assert await workers.process.exit_code() == 0
@@ -128,7 +130,7 @@ async def test_signal_before_any_worker_runs_ends_it(fleet: Workers, tmp_path: P
     assert not left(tmp_path)
 
 
-async def test_signal_while_the_first_agent_loads_ends_it(fleet: Workers, tmp_path: Path) -> None:
+async def test_signal_while_the_first_agent_loads_ends_the_supervisor(fleet: Workers, tmp_path: Path) -> None:
     loads = (
         f"import os, time\nopen('loading', 'w')\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n{PID}"
     )
@@ -139,7 +141,7 @@ async def test_signal_while_the_first_agent_loads_ends_it(fleet: Workers, tmp_pa
     assert workers.process.err == ""
 
 
-async def test_signal_while_a_worker_is_being_replaced_ends_it(fleet: Workers) -> None:
+async def test_signal_during_a_replacement_ends_the_supervisor(fleet: Workers) -> None:
     workers = await fleet(PID)
     pids = workers.pids
     for pid in pids:
@@ -150,7 +152,7 @@ async def test_signal_while_a_worker_is_being_replaced_ends_it(fleet: Workers) -
     assert not workers.lines("shut down")
 
 
-async def test_worker_that_is_told_to_end_is_replaced(fleet: Workers) -> None:
+async def test_worker_that_gets_a_signal_is_replaced(fleet: Workers) -> None:
     workers = await fleet(PID)
     os.kill(min(workers.pids), signal.SIGTERM)
     (line,) = await workers.until_logged("worker died")

@@ -91,12 +91,12 @@ async def ask(
         return answer, await answer.text()
 
 
-async def test_every_route_has_a_rule_here(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_every_route_is_listed_here(serve: Serve, door: Door, tmp_path: Path) -> None:
     served = await guarded(serve, door, tmp_path)
     assert {each.replace("HEAD ", "GET ") for each in endpoints(served)} == RULES.keys()
 
 
-async def test_a_route_that_nobody_gave_a_rule_is_nobodys(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_route_without_a_rule_refuses_everybody(serve: Serve, door: Door, tmp_path: Path) -> None:
     served = await guarded(serve, door, tmp_path)
     served.service.access.rules = {}
     for endpoint in endpoints(served):
@@ -104,7 +104,9 @@ async def test_a_route_that_nobody_gave_a_rule_is_nobodys(serve: Serve, door: Do
         assert answer.status == 403, endpoint
 
 
-async def test_what_proves_nothing_opens_nothing(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_invalid_credentials_are_refused_on_every_route(
+    serve: Serve, door: Door, tmp_path: Path
+) -> None:
     served = await guarded(serve, door, tmp_path)
     for wrong, headers in door.wrong.items():
         said = set()
@@ -120,7 +122,9 @@ async def test_what_proves_nothing_opens_nothing(serve: Serve, door: Door, tmp_p
         assert '"AUTH_ERROR"' in max(text for _, text in said)
 
 
-async def test_every_reason_is_answered_in_the_same_words(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_every_invalid_credential_gets_the_same_response(
+    serve: Serve, door: Door, tmp_path: Path
+) -> None:
     served = await guarded(serve, door, tmp_path)
     said = set()
     for headers in door.wrong.values():
@@ -130,7 +134,7 @@ async def test_every_reason_is_answered_in_the_same_words(serve: Serve, door: Do
     assert len(said) == 1
 
 
-async def test_roles_open_what_they_permit_and_no_more(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_roles_grant_their_permissions_only(serve: Serve, door: Door, tmp_path: Path) -> None:
     served = await guarded(serve, door, tmp_path)
     for user, endpoint in product(MAY, endpoints(served)):
         answer, text = await ask(served, endpoint, door.key(user), "never-was")
@@ -142,7 +146,9 @@ async def test_roles_open_what_they_permit_and_no_more(serve: Serve, door: Door,
             assert answer.method == "HEAD" or ('"FORBIDDEN"' in text and rule(endpoint) in text), asked
 
 
-async def test_what_is_right_opens_everything(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_valid_credentials_are_accepted_on_every_route(
+    serve: Serve, door: Door, tmp_path: Path
+) -> None:
     served = await guarded(serve, door, tmp_path)
     for endpoint in endpoints(served):
         answer, text = await ask(served, endpoint, door.key("owner"))
@@ -150,7 +156,7 @@ async def test_what_is_right_opens_everything(serve: Serve, door: Door, tmp_path
         assert answer.status in ((400,) if finished else (200, 202)), (endpoint, text)
 
 
-async def test_without_roles_whoever_is_let_in_may_do_everything(
+async def test_without_roles_callers_have_the_default_permissions(
     serve: Serve, door: Door, tmp_path: Path
 ) -> None:
     served = await guarded(serve, door, tmp_path, roles=False)
@@ -161,12 +167,14 @@ async def test_without_roles_whoever_is_let_in_may_do_everything(
         assert answer.status == (200 if rule(endpoint) == OPEN else 401), endpoint
 
 
-async def test_without_roles_anothers_run_stays_anothers(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_without_roles_runs_still_belong_to_their_owner(
+    serve: Serve, door: Door, tmp_path: Path
+) -> None:
     served = await guarded(serve, door, tmp_path, roles=False)
     await check_hidden(served, door.key("other"))
 
 
-async def test_anothers_run_is_as_one_that_never_was(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_run_of_another_caller_looks_nonexistent(serve: Serve, door: Door, tmp_path: Path) -> None:
     served = await guarded(serve, door, tmp_path)
     for user in ("other", "worker"):
         await check_hidden(served, door.key(user))
@@ -183,7 +191,7 @@ async def check_hidden(served: Served, headers: Headers) -> None:
         assert answer.headers.keys() == never.headers.keys()
 
 
-async def test_preflights_and_what_has_no_route_are_as_without_auth(
+async def test_preflights_and_unknown_paths_need_no_credentials(
     serve: Serve, door: Door, tmp_path: Path
 ) -> None:
     served = await guarded(serve, door, tmp_path)
@@ -208,7 +216,7 @@ async def test_preflights_and_what_has_no_route_are_as_without_auth(
         assert "NOT_FOUND" in text
 
 
-async def test_what_is_open_tells_nothing_secret(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_public_routes_reveal_nothing(serve: Serve, door: Door, tmp_path: Path) -> None:
     served = await guarded(serve, door, tmp_path)
     secrets = [*door.variables.values(), *door.key("owner").values(), RUN, "introspect", "127.0.0.1"]
     for endpoint in (each for each in endpoints(served) if rule(each) == OPEN):
@@ -216,7 +224,7 @@ async def test_what_is_open_tells_nothing_secret(serve: Serve, door: Door, tmp_p
         assert not [each for each in secrets if each in text or each in str(answer.headers)], endpoint
 
 
-async def test_info_says_that_callers_are_asked(serve: Serve, door: Door, tmp_path: Path) -> None:
+async def test_info_reports_that_auth_is_enabled(serve: Serve, door: Door, tmp_path: Path) -> None:
     served = await guarded(serve, door, tmp_path)
     async with served.client.get("/info", headers=door.key("deployer")) as answer:
         assert (await answer.json())["auth_enabled"] is True
@@ -225,9 +233,7 @@ async def test_info_says_that_callers_are_asked(serve: Serve, door: Door, tmp_pa
         assert (await answer.json())["auth_enabled"] is False
 
 
-async def test_keys_alone_are_asked_for_in_the_header_that_the_dockfile_names(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_challenge_names_the_configured_key_header(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as door:
         keys = {"prefix": "KEY_OF_", "header": "X-My-Key", "allow_bearer": False}
         served = await serve(**door.sections(tmp_path, api_keys=keys))

@@ -83,12 +83,12 @@ SENT: dict[str, tuple[str, list[str | bytes]]] = {
 }
 
 
-async def test_only_one_credential_in_its_own_form_opens(served: Served) -> None:
+async def test_only_one_well_formed_credential_is_accepted(served: Served) -> None:
     for sent, (expected, headers) in SENT.items():
         assert await status(served, "GET /info HTTP/1.1", *headers) == expected, sent
 
 
-async def test_of_two_different_credentials_the_key_says_who_it_is(served: Served) -> None:
+async def test_api_key_takes_precedence_over_a_bearer_token(served: Served) -> None:
     for key, bearer_key, expected in ((KEY, OTHER, "200"), (OTHER, KEY, "403")):
         headers = [f"X-API-Key: {key}", f"Authorization: Bearer {bearer_key}"]
         assert await status(served, "GET /metrics HTTP/1.1", *headers) == expected
@@ -122,13 +122,13 @@ TARGETS: dict[str, list[str]] = {
 }
 
 
-async def test_no_way_to_write_a_path_opens_it(served: Served) -> None:
+async def test_no_spelling_of_a_path_bypasses_auth(served: Served) -> None:
     for expected, targets in TARGETS.items():
         for target in targets:
             assert await status(served, f"GET {target} HTTP/1.1") == expected, target
 
 
-async def test_no_method_opens_a_path(served: Served) -> None:
+async def test_no_method_bypasses_auth(served: Served) -> None:
     for target in (target for targets in TARGETS.values() for target in targets):
         for method in ("HEAD", "POST", "DELETE", "PUT", "TRACE", "CONNECT", "FOO"):
             got = await status(served, f"{method} {target} HTTP/1.1", "Content-Length: 0")
@@ -149,7 +149,7 @@ TRICKS = {
 }
 
 
-async def test_no_header_opens_anything(served: Served) -> None:
+async def test_no_header_bypasses_auth(served: Served) -> None:
     asked = ("GET /info", "HEAD /info", f"GET /runs/{RUN}", f"GET /runs/{RUN}/events", "GET /metrics")
     for trick, headers in TRICKS.items():
         for target in asked:
@@ -159,11 +159,11 @@ async def test_no_header_opens_anything(served: Served) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.0", "0.9"])
-async def test_old_versions_open_nothing(served: Served, version: str) -> None:
+async def test_old_http_versions_bypass_nothing(served: Served, version: str) -> None:
     assert await status(served, f"GET /info HTTP/{version}") in (REFUSED, BAD)
 
 
-async def test_a_connection_stays_a_strangers_after_somebodys_request(served: Served) -> None:
+async def test_connection_does_not_remember_an_authenticated_request(served: Served) -> None:
     async with wire(served) as connection:
         await connection.ask("GET", "/info", {"X-API-Key": KEY})
         await connection.ask("GET", "/info")
@@ -173,7 +173,7 @@ async def test_a_connection_stays_a_strangers_after_somebodys_request(served: Se
             await connection.content(headers)
 
 
-async def test_whoever_is_refused_is_so_before_their_body_is_read(served: Served) -> None:
+async def test_unauthenticated_request_is_refused_before_its_body_is_read(served: Served) -> None:
     async with wire(served) as connection:
         await connection.send(
             b"POST /invoke HTTP/1.1\r\nHost: tested\r\nContent-Type: application/json\r\n"
@@ -184,7 +184,7 @@ async def test_whoever_is_refused_is_so_before_their_body_is_read(served: Served
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
-async def test_no_text_that_is_not_the_key_opens(served: Served, name: str) -> None:
+async def test_no_other_text_passes_for_the_key(served: Served, name: str) -> None:
     texts = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f"), max_size=40)
     examples: list[str] = []
 
@@ -202,7 +202,7 @@ async def test_no_text_that_is_not_the_key_opens(served: Served, name: str) -> N
         assert await status(served, "GET /info HTTP/1.1", sent) in (REFUSED, BAD)
 
 
-async def test_a_signed_token_in_any_other_place_opens_nothing(serve: Serve, tmp_path: Path) -> None:
+async def test_token_outside_the_authorization_header_is_refused(serve: Serve, tmp_path: Path) -> None:
     async with public_key() as door:
         served = await serve(**door.sections(tmp_path))
     token = token_of("owner")

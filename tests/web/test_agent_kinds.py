@@ -45,7 +45,7 @@ async def begun(served: Served, payload: dict[str, Any], **query: str) -> str:
     return run_id
 
 
-async def test_invoke_answers_with_the_output(kind: Kind, serve: Serve) -> None:
+async def test_invoke_returns_the_output(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     async with served.client.post("/invoke", json=SPELL) as answer:
         assert answer.status == 200
@@ -74,7 +74,7 @@ async def test_pattern_b_shows_every_reader_the_same_bytes(kind: Kind, serve: Se
     assert record["output"] == events[-1]["output"]
 
 
-async def test_a_cancel_stops_the_agent(kind: Kind, serve: Serve) -> None:
+async def test_cancel_stops_the_agent(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     run_id = await begun(served, WAIT)
     async with served.client.delete(f"/runs/{run_id}", params={"reason": "enough"}) as answer:
@@ -86,7 +86,7 @@ async def test_a_cancel_stops_the_agent(kind: Kind, serve: Serve) -> None:
     assert (events[-1]["type"], events[-1]["reason"]) == ("cancelled", "enough")
 
 
-async def test_a_caller_that_leaves_stops_the_agent(kind: Kind, serve: Serve) -> None:
+async def test_disconnected_caller_stops_the_agent(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     async with served.stream(WAIT) as reader:
         await reader.until("token")
@@ -95,14 +95,14 @@ async def test_a_caller_that_leaves_stops_the_agent(kind: Kind, serve: Serve) ->
     assert (await served.finished(run_id))["status"] == "cancelled"
 
 
-async def test_invoke_over_its_time_is_504_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
+async def test_timed_out_invoke_is_504_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve, arguments={"timeout_sec": 1})
     async with served.client.post("/invoke", json=WAIT) as answer:
         await error_of(answer, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: kind.stops)
 
 
-async def test_a_run_over_its_time_ends_with_an_error_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
+async def test_timed_out_run_fails_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve, streaming={"events": {"max_run_duration": 1}})
     run_id = await served.start(WAIT)
     record = await served.finished(run_id)
@@ -110,7 +110,7 @@ async def test_a_run_over_its_time_ends_with_an_error_and_stops_the_agent(kind: 
     assert kind.stops
 
 
-async def test_what_the_agent_raises_is_an_error(kind: Kind, serve: Serve) -> None:
+async def test_exception_of_the_agent_is_an_error(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     async with served.client.post("/invoke", json=BREAK) as answer:
         assert "broken on purpose" in (await error_of(answer, 500, "AGENT_EXECUTION_ERROR"))["error"]
@@ -122,7 +122,7 @@ async def test_what_the_agent_raises_is_an_error(kind: Kind, serve: Serve) -> No
     assert events[-1]["code"] == "AGENT_EXECUTION_ERROR"
 
 
-async def test_a_shutdown_stops_the_agent_and_says_so(kind: Kind, serve: Serve) -> None:
+async def test_shutdown_stops_the_agent_and_is_reported(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     async with served.stream(WAIT) as reader:
         await reader.until("token")
@@ -132,7 +132,7 @@ async def test_a_shutdown_stops_the_agent_and_says_so(kind: Kind, serve: Serve) 
     await wait_until(lambda: kind.stops)
 
 
-async def test_many_at_once_do_not_mix(kind: Kind, serve: Serve) -> None:
+async def test_concurrent_runs_do_not_mix(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     runs = await asyncio.gather(*(served.start(SPELL) for _ in range(20)))
     for run_id in runs:

@@ -66,12 +66,12 @@ async def bare() -> AsyncIterator[Bare]:
 
 
 @pytest.mark.parametrize("name", ["handle_error", "connection_made"])
-def test_overridden_methods_have_the_signature_of_aiohttps(name: str) -> None:
+def test_overridden_methods_keep_the_signature(name: str) -> None:
     ours, theirs = (inspect.signature(vars(each)[name]) for each in (ConnectionHandler, web.RequestHandler))
     assert list(ours.parameters) == list(theirs.parameters)
 
 
-async def test_aiohttp_takes_every_argument_that_connections_are_made_with() -> None:
+async def test_aiohttp_accepts_every_connection_setting() -> None:
     async def handler(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response()
 
@@ -82,7 +82,7 @@ async def test_aiohttp_takes_every_argument_that_connections_are_made_with() -> 
     assert made.keepalive_timeout == limits.idle_timeout
 
 
-async def test_an_error_response_follows_an_invited_body(bare: Bare) -> None:
+async def test_error_response_may_follow_100_continue(bare: Bare) -> None:
     async def fail(request: web.Request) -> web.Response:
         assert request.writer.output_size == 0
         raise ValueError
@@ -96,7 +96,7 @@ async def test_an_error_response_follows_an_invited_body(bare: Bare) -> None:
     assert status == "HTTP/1.1 500 Internal Server Error"
 
 
-async def test_aiohttp_takes_written_bytes_for_a_response_that_has_begun(bare: Bare) -> None:
+async def test_written_bytes_count_as_a_begun_response(bare: Bare) -> None:
     async def fail(request: web.Request) -> web.Response:
         request.writer.output_size = 1
         raise ValueError
@@ -146,14 +146,14 @@ async def test_messages_written_past_a_websocket_keep_their_order(bare: Bare) ->
     assert messages[3].type is WSMsgType.CLOSE
 
 
-async def test_a_response_keeps_the_names_of_shared_headers() -> None:
+async def test_response_does_not_copy_shared_header_names() -> None:
     headers = http_streams._HEADERS
     assert all(type(name) is istr for name in headers)
     response = web.StreamResponse(headers=headers)
     assert all(any(name is ours for ours in headers) for name in response.headers)
 
 
-async def test_cors_adds_one_hook_which_can_be_taken() -> None:
+async def test_cors_adds_one_response_hook() -> None:
     app = web.Application()
 
     def set_up() -> aiohttp_cors.CorsConfig:

@@ -43,7 +43,7 @@ async def repeat(payload: Any) -> dict[str, str]:
     return {"text": payload["word"] * int(payload.get("times", 1))}
 
 
-async def test_answers_are_as_described(serve: Serve) -> None:
+async def test_responses_match_the_description(serve: Serve) -> None:
     served = await serve(
         repeat,
         io_schema={"input": INPUT, "output": OUTPUT},

@@ -70,7 +70,7 @@ async def check_resumed(served: Served, run_id: str, headers: Headers, **query: 
 
 
 @BOTH
-async def test_pattern_b_is_told_and_resumes(serve: Serve, tmp_path: Path, making: Making) -> None:
+async def test_pattern_b_is_notified_and_resumes(serve: Serve, tmp_path: Path, making: Making) -> None:
     async with opened(making, serve, tmp_path) as (served, agent, headers):
         async with served.client.post("/runs", json={}, headers=headers) as answer:
             run_id = (await answer.json())["run_id"]
@@ -82,7 +82,9 @@ async def test_pattern_b_is_told_and_resumes(serve: Serve, tmp_path: Path, makin
 
 
 @BOTH
-async def test_pattern_a_is_told_and_its_run_goes_on(serve: Serve, tmp_path: Path, making: Making) -> None:
+async def test_pattern_a_is_notified_and_its_run_continues(
+    serve: Serve, tmp_path: Path, making: Making
+) -> None:
     async with opened(making, serve, tmp_path) as (served, agent, headers):
         async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
             await read_until_expired(served, answer)
@@ -101,7 +103,7 @@ async def test_pattern_a_that_cannot_be_resumed_ends_its_run(serve: Serve, tmp_p
 
 
 @pytest.mark.usefixtures("every_backend")
-async def test_a_browser_is_told_and_resumes_with_another_token(serve: Serve, tmp_path: Path) -> None:
+async def test_browser_is_notified_and_resumes_with_another_token(serve: Serve, tmp_path: Path) -> None:
     async with opened(api_keys, serve, tmp_path) as (served, agent, _):
         run_id, token = await begun(served)
         query = {"token": token, "timeout": "3600"}
@@ -111,7 +113,7 @@ async def test_a_browser_is_told_and_resumes_with_another_token(serve: Serve, tm
         await check_resumed(served, run_id, {}, token=await renewed(served, run_id))
 
 
-async def test_what_expires_in_a_moment_ends_its_stream_in_a_moment(serve: Serve, tmp_path: Path) -> None:
+async def test_stream_ends_when_its_credential_expires(serve: Serve, tmp_path: Path) -> None:
     async with issuer() as explains, opened(api_keys, serve, tmp_path):
         auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
         served = await serve(agent := Waits(), auth=auth)
@@ -132,7 +134,7 @@ async def test_what_expires_in_a_moment_ends_its_stream_in_a_moment(serve: Serve
 
 
 @pytest.mark.parametrize("passed", [-3600.0, 3600.0])
-async def test_a_clock_that_is_set_changes_nothing_for_streams_that_are_open(
+async def test_clock_change_does_not_affect_open_streams(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: float
 ) -> None:
     async with opened(public_key, serve, tmp_path) as (served, agent, headers):
@@ -146,7 +148,7 @@ async def test_a_clock_that_is_set_changes_nothing_for_streams_that_are_open(
         assert agent.stopped == []
 
 
-async def test_a_timeout_before_the_end_of_the_credential_is_a_timeout(serve: Serve, tmp_path: Path) -> None:
+async def test_timeout_before_the_expiry_is_a_timeout(serve: Serve, tmp_path: Path) -> None:
     async with opened(public_key, serve, tmp_path) as (served, _, headers):
         async with served.client.post("/runs", json={}, headers=headers) as answer:
             run_id = (await answer.json())["run_id"]

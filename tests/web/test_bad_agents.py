@@ -68,7 +68,7 @@ def raises_what_has_no_message(_payload: Any) -> None:
         raises_what_has_no_message,
     ],
 )
-async def test_whatever_an_agent_raises_only_fails_its_run(serve: Serve, agent: Callable[[Any], Any]) -> None:
+async def test_any_exception_fails_its_run_only(serve: Serve, agent: Callable[[Any], Any]) -> None:
     served = await serve(agent)
     async with served.stream() as reader:
         last = data((await reader.all())[-1])
@@ -114,7 +114,7 @@ async def yields_async(_payload: Any) -> Any:
 @pytest.mark.parametrize(
     "agent", [emits_async, emits_sync, emits_sync_on_the_loop, yields_sync, yields_async]
 )
-async def test_tokens_in_a_tight_loop_all_arrive_and_starve_nobody(
+async def test_tokens_from_a_tight_loop_arrive_and_delay_nothing_else(
     serve: Serve, agent: Callable[..., Any]
 ) -> None:
     served = await serve(agent, streaming=KEEP_ALL)
@@ -146,7 +146,7 @@ class Endless:
 
 
 @pytest.mark.parametrize("allowed", ["all", "minimal"])
-async def test_endless_emitting_starves_nobody(serve: Serve, allowed: str) -> None:
+async def test_endless_emitting_does_not_starve_other_requests(serve: Serve, allowed: str) -> None:
     served = await serve(agent := Endless(), streaming={"events": {"allowed": allowed}})
     run_id = await served.start()
     await agent.working.wait()
@@ -156,7 +156,7 @@ async def test_endless_emitting_starves_nobody(serve: Serve, allowed: str) -> No
     assert not agent.starved
 
 
-async def test_endless_emitting_in_an_invoke_starves_nobody(serve: Serve) -> None:
+async def test_endless_emitting_in_an_invoke_does_not_starve_other_requests(serve: Serve) -> None:
     served = await serve(agent := Endless())
     asked = asyncio.create_task(served.client.post("/invoke", json={}))
     await agent.working.wait()
@@ -167,7 +167,7 @@ async def test_endless_emitting_in_an_invoke_starves_nobody(serve: Serve) -> Non
 
 
 @pytest.mark.parametrize("path", ["/runs", "/invoke/stream", "/invoke"])
-async def test_sync_agent_that_sleeps_blocks_nobody(serve: Serve, path: str) -> None:
+async def test_sleeping_sync_agent_does_not_block_other_requests(serve: Serve, path: str) -> None:
     woken = threading.Event()
 
     def agent(_payload: Any) -> None:
@@ -184,7 +184,7 @@ async def test_sync_agent_that_sleeps_blocks_nobody(serve: Serve, path: str) -> 
     await wait_until(woken.is_set)
 
 
-async def test_agent_that_never_returns_blocks_nobody(serve: Serve, stuck: Stuck) -> None:
+async def test_agent_that_never_returns_does_not_block_other_requests(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -196,7 +196,7 @@ async def test_agent_that_never_returns_blocks_nobody(serve: Serve, stuck: Stuck
     assert (await served.finished(run_id))["status"] == "completed"
 
 
-async def test_agent_that_never_returns_does_not_hold_the_end(
+async def test_agent_that_never_returns_does_not_delay_shutdown(
     serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
@@ -211,7 +211,7 @@ async def test_agent_that_never_returns_does_not_hold_the_end(
     await wait_until(stuck.stopped.is_set)
 
 
-async def test_failing_runs_do_not_take_their_siblings_along(serve: Serve) -> None:
+async def test_failing_runs_do_not_affect_others(serve: Serve) -> None:
     async def agent(payload: int) -> int:
         await asyncio.sleep(0)
         if payload % 2:
@@ -224,7 +224,7 @@ async def test_failing_runs_do_not_take_their_siblings_along(serve: Serve) -> No
     assert statuses == ["completed", "failed"] * 10
 
 
-async def test_readers_see_a_sync_agents_words_in_real_time(serve: Serve, stuck: Stuck) -> None:
+async def test_events_of_a_sync_agent_arrive_in_real_time(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck)
     async with served.stream() as reader:
         await reader.until("token")

@@ -65,7 +65,7 @@ async def test_body_without_any_header_is_empty(serve: Serve, path: str) -> None
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", "json"]
 )
-async def test_body_that_claims_to_be_something_else_is_unsupported(
+async def test_body_of_another_content_type_is_unsupported(
     serve: Serve, path: str, content_type: str
 ) -> None:
     served = await serve()
@@ -82,7 +82,7 @@ async def test_any_json_type_is_accepted(serve: Serve, content_type: str) -> Non
         assert answer.status == 200
 
 
-async def test_body_that_does_not_say_what_it_is_is_read_as_json(serve: Serve) -> None:
+async def test_body_without_a_content_type_is_read_as_json(serve: Serve) -> None:
     served = await serve()
     async with served.client.post("/invoke", data=b'{"a":1}', skip_auto_headers=["Content-Type"]) as answer:
         assert (await answer.json())["output"] == {"a": 1}
@@ -126,7 +126,7 @@ async def test_compressed_body_is_read(serve: Serve, encoding: str, body: bytes)
         assert (await answer.json())["output"] == {"a": 1}
 
 
-async def test_compressed_body_counts_as_what_it_becomes(serve: Serve) -> None:
+async def test_compressed_body_counts_with_its_decompressed_size(serve: Serve) -> None:
     served = await serve()
     body = gzip.compress(b" " * (MAX_BODY_BYTES + 10))
     async with served.client.post(
@@ -136,7 +136,7 @@ async def test_compressed_body_counts_as_what_it_becomes(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_body_that_is_not_compressed_as_it_says_is_refused(serve: Serve, path: str) -> None:
+async def test_body_that_contradicts_its_content_encoding_is_refused(serve: Serve, path: str) -> None:
     served = await serve()
     async with served.client.post(
         path, data=b'{"a": 1}', headers=JSON | {"Content-Encoding": "gzip"}
@@ -145,7 +145,7 @@ async def test_body_that_is_not_compressed_as_it_says_is_refused(serve: Serve, p
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n"], ids=["size", "end"])
-async def test_request_in_broken_chunks_is_refused(serve: Serve, chunks: bytes) -> None:
+async def test_malformed_chunk_is_refused(serve: Serve, chunks: bytes) -> None:
     served = await serve()
     async with wire(served) as connection:
         await connection.send(CHUNKED + chunks)
@@ -157,7 +157,7 @@ async def test_request_in_broken_chunks_is_refused(serve: Serve, chunks: bytes) 
         assert answer.status == 200
 
 
-async def test_caller_who_leaves_in_the_middle_of_a_body_leaves_nothing(serve: Serve) -> None:
+async def test_disconnect_within_a_body_leaves_nothing_behind(serve: Serve) -> None:
     served = await serve()
     async with wire(served) as connection:
         await connection.send(CHUNKED + b"2\r\n{}\r\n")
@@ -178,7 +178,7 @@ async def test_every_violation_of_the_schema_is_listed_with_its_path(serve: Serv
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true"])
-async def test_schema_without_a_type_wants_an_object(serve: Serve, body: bytes) -> None:
+async def test_schema_without_a_type_requires_an_object(serve: Serve, body: bytes) -> None:
     served = await serve(io_schema={"input": {}})
     async with served.client.post("/invoke", data=body, headers=JSON) as answer:
         assert (await error_of(answer, 400, "VALIDATION_ERROR"))["details"]
@@ -192,7 +192,7 @@ async def test_any_json_is_accepted_without_a_schema(serve: Serve, body: bytes) 
 
 
 @pytest.mark.parametrize("number", ["1" * 100, "-" + "9" * 400, str(2**64), "1.0", "1e2"])
-async def test_extreme_number_is_no_failure_of_the_service(serve: Serve, number: str) -> None:
+async def test_extreme_number_is_not_an_internal_error(serve: Serve, number: str) -> None:
     served = await serve(
         io_schema={"input": {"properties": {"n": {"type": "integer"}, "m": {"type": "number", "maximum": 9}}}}
     )

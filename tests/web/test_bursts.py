@@ -10,9 +10,7 @@ from tests.support import sequences
 
 
 @pytest.mark.parametrize(("window", "tokens"), [(10, 50), (100, 5_000), (1_000, 5_000)])
-async def test_a_reader_who_keeps_up_with_a_tight_loop_gets_every_event(
-    serve: Serve, window: int, tokens: int
-) -> None:
+async def test_reader_of_a_tight_loop_gets_every_event(serve: Serve, window: int, tokens: int) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         for _ in range(tokens):
             await context.emit_token("x")
@@ -24,7 +22,7 @@ async def test_a_reader_who_keeps_up_with_a_tight_loop_gets_every_event(
     assert sequences(messages) == list(range(1, tokens + 3))
 
 
-async def test_a_burst_from_sync_code_on_the_loop_arrives_whole(serve: Serve) -> None:
+async def test_burst_from_sync_code_on_the_loop_arrives_complete(serve: Serve) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         for _ in range(3_000):
             context.sync_emit_token("x")
@@ -34,7 +32,7 @@ async def test_a_burst_from_sync_code_on_the_loop_arrives_whole(serve: Serve) ->
         assert sequences(await reader.all()) == list(range(1, 3_003))
 
 
-async def test_a_thread_that_emits_in_a_tight_loop_is_followed(serve: Serve) -> None:
+async def test_reader_keeps_up_with_a_thread_in_a_tight_loop(serve: Serve) -> None:
     def agent(_payload: Any, context: StreamContext) -> None:
         for _ in range(3_000):
             context.sync_emit_token("x")

@@ -141,7 +141,7 @@ async def asking(serve: Serve, folder: Path, **sections: Any) -> Served:
 
 
 @pytest.mark.parametrize("kind", AGENTS)
-async def test_the_context_knows_the_caller(serve: Serve, tmp_path: Path, kind: str) -> None:
+async def test_context_has_the_caller(serve: Serve, tmp_path: Path, kind: str) -> None:
     served = await asking(serve, tmp_path)
     served.service.runs.agent = AGENTS[kind]()
     told = [caller_in(each) for each in await outputs(served, bearer(issue_token(**CLAIMS)))]
@@ -151,7 +151,7 @@ async def test_the_context_knows_the_caller(serve: Serve, tmp_path: Path, kind: 
     assert other == [nobody_more | {"user_id": "bob", "permissions": KNOWN_AS["permissions"]}] * 3
 
 
-async def test_a_key_is_known_by_its_name_and_its_role(serve: Serve, tmp_path: Path) -> None:
+async def test_api_key_caller_has_its_name_and_role(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as door:
         served = await serve(sync_handler, **door.sections(tmp_path))
     (told, *_) = [caller_in(each) for each in await outputs(served, key("worker"))]
@@ -159,7 +159,7 @@ async def test_a_key_is_known_by_its_name_and_its_role(serve: Serve, tmp_path: P
     assert told == known | {"permissions": ["invoke"], "scopes": []}
 
 
-async def test_where_nobody_is_asked_there_is_no_caller(serve: Serve) -> None:
+async def test_open_service_has_no_caller(serve: Serve) -> None:
     served = await serve(sync_handler)
     headers = {"X-Dockrion-User-Id": "ann", "Authorization": "Bearer any"}
     assert [caller_in(each) for each in await outputs(served, headers)] == [None] * 3
@@ -189,7 +189,7 @@ def credentials_in(headers: Any) -> list[Any]:
     return [each for each in headers if each[0].lower() in ("authorization", "x-api-key", "cookie")]
 
 
-async def test_a_process_learns_who_the_caller_is_and_not_their_token(serve: Serve, tmp_path: Path) -> None:
+async def test_sidecar_gets_the_caller_but_not_its_token(serve: Serve, tmp_path: Path) -> None:
     sent = bearer(issue_token(**CLAIMS))
     told = await forwarded(serve, tmp_path, sent, forward_identity=True)
     assert len(told) == 3
@@ -206,14 +206,14 @@ async def test_a_process_learns_who_the_caller_is_and_not_their_token(serve: Ser
 
 
 @pytest.mark.parametrize("agent", [{}, {"forward_identity": False}])
-async def test_a_process_learns_nothing_that_nobody_asked_for(
+async def test_sidecar_gets_no_unrequested_claims(
     serve: Serve, tmp_path: Path, agent: dict[str, Any]
 ) -> None:
     told = await forwarded(serve, tmp_path, bearer(issue_token(**CLAIMS)), **agent)
     assert told == [[], [], []]
 
 
-async def test_callers_cannot_say_who_they_are(serve: Serve, tmp_path: Path) -> None:
+async def test_callers_cannot_set_identity_headers(serve: Serve, tmp_path: Path) -> None:
     made_up = dict.fromkeys([*FORWARDED, *LISTS], "somebody else")
     sent = bearer(issue_token(sub="ann")) | made_up
     told = await forwarded(serve, tmp_path, sent, forward_identity=True)
@@ -242,7 +242,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_hostile_claims_stay_in_their_headers(serve: Serve, tmp_path: Path, *, lists: bool) -> None:
+async def test_hostile_claims_cannot_leave_their_headers(
+    serve: Serve, tmp_path: Path, *, lists: bool
+) -> None:
     for text in HOSTILE[:-1] if lists else HOSTILE:
         claims: dict[str, Any] = {"sub": text, "name": text, "email": text, "tenant": text}
         if lists:
@@ -261,7 +263,7 @@ async def test_hostile_claims_stay_in_their_headers(serve: Serve, tmp_path: Path
 @pytest.mark.parametrize(
     "text", ["a\r\nX-Dockrion-User-Id: admin", "a\nb", "a\0b", "a\x7fb", "a\x85b", "\ud800", ""]
 )
-async def test_claims_that_could_end_a_header_name_nobody(serve: Serve, tmp_path: Path, text: str) -> None:
+async def test_claims_with_line_breaks_are_refused(serve: Serve, tmp_path: Path, text: str) -> None:
     async with process(heard) as url:
         served = await asking(serve, tmp_path, agent={"name": "tested", "url": url, "forward_identity": True})
         async with served.client.post("/invoke", json={}, headers=bearer(issue_token(sub=text))) as answer:
@@ -281,7 +283,7 @@ async def test_claims_that_could_end_a_header_name_nobody(serve: Serve, tmp_path
     assert "admin" not in str(told)
 
 
-async def test_what_a_process_cannot_take_is_its_failure_and_nobody_elses(serve: Serve) -> None:
+async def test_headers_that_a_sidecar_refuses_fail_that_run_only(serve: Serve) -> None:
     async with issuer() as explains, process(heard) as url:
         auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
         served = await serve(agent={"name": "tested", "url": url, "forward_identity": True}, auth=auth)

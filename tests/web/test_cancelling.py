@@ -16,7 +16,7 @@ async def cancel(served: Served, run_id: str, **query: str) -> tuple[int, dict[s
         return answer.status, await answer.json()
 
 
-async def test_cancelling_stops_the_agent_before_it_answers(serve: Serve) -> None:
+async def test_cancel_responds_once_the_agent_has_stopped(serve: Serve) -> None:
     served = await serve(agent := Waits())
     run_id = await served.start()
     await wait_until(lambda: agent.payloads)
@@ -28,7 +28,7 @@ async def test_cancelling_stops_the_agent_before_it_answers(serve: Serve) -> Non
     assert (record["output"], record["error"]) == (None, None)
 
 
-async def test_reason_reaches_the_readers_and_the_record(serve: Serve) -> None:
+async def test_reason_is_in_the_event_and_the_record(serve: Serve) -> None:
     served = await serve(Waits())
     run_id = await served.start()
     await cancel(served, run_id, reason="changed my mind ✓")
@@ -46,7 +46,7 @@ async def test_reason_is_null_when_there_is_none(serve: Serve) -> None:
         assert data((await reader.all())[-1])["reason"] is None
 
 
-async def test_cancelling_twice_is_refused_the_second_time(serve: Serve) -> None:
+async def test_second_cancel_is_refused(serve: Serve) -> None:
     served = await serve(Waits())
     run_id = await served.start()
     assert (await cancel(served, run_id))[0] == 200
@@ -54,7 +54,7 @@ async def test_cancelling_twice_is_refused_the_second_time(serve: Serve) -> None
         await error_of(answer, 400, "VALIDATION_ERROR")
 
 
-async def test_cancels_at_once_all_succeed_and_the_first_reason_counts(serve: Serve, stuck: Stuck) -> None:
+async def test_concurrent_cancels_succeed_with_the_first_reason(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -71,7 +71,7 @@ async def test_cancels_at_once_all_succeed_and_the_first_reason_counts(serve: Se
     assert data(messages[-1])["reason"] == "first"
 
 
-async def test_async_agent_may_clean_up_and_say_so(serve: Serve) -> None:
+async def test_async_agent_may_emit_while_it_cleans_up(serve: Serve) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         try:
             await asyncio.Event().wait()
@@ -89,7 +89,7 @@ async def test_async_agent_may_clean_up_and_say_so(serve: Serve) -> None:
     assert events == ["started", "token", "cancelled"]
 
 
-async def test_sync_agent_is_stopped_by_its_next_word(serve: Serve, stuck: Stuck) -> None:
+async def test_sync_agent_is_stopped_at_its_next_emit(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -119,7 +119,7 @@ async def test_sync_generator_is_closed(serve: Serve) -> None:
     await asyncio.wait_for(closed.wait(), 5)
 
 
-async def test_agent_that_asks_is_told(serve: Serve) -> None:
+async def test_context_cancelled_is_true_after_a_cancel(serve: Serve) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         def work() -> None:
             while not context.cancelled:
@@ -134,7 +134,7 @@ async def test_agent_that_asks_is_told(serve: Serve) -> None:
     assert (await cancel(served, run_id))[0] == 200
 
 
-async def test_sync_agent_that_never_stops_does_not_hold_its_run(
+async def test_sync_agent_that_never_stops_does_not_delay_the_cancel(
     serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
@@ -152,7 +152,7 @@ async def test_sync_agent_that_never_stops_does_not_hold_its_run(
     assert [message.event for message in before] == ["started", "token", "cancelled"]
 
 
-async def test_async_agent_that_swallows_its_cancellation_does_not_hold_its_run(
+async def test_swallowed_cancellation_does_not_delay_the_cancel(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
@@ -177,7 +177,7 @@ async def test_async_agent_that_swallows_its_cancellation_does_not_hold_its_run(
     assert (record["status"], record["output"], record["last_sequence"]) == ("cancelled", None, 3)
 
 
-async def test_agent_that_raises_while_it_is_stopped_is_cancelled_all_the_same(serve: Serve) -> None:
+async def test_exception_during_a_cancel_does_not_change_the_outcome(serve: Serve) -> None:
     async def agent(_payload: Any) -> None:
         try:
             await asyncio.Event().wait()
@@ -191,7 +191,7 @@ async def test_agent_that_raises_while_it_is_stopped_is_cancelled_all_the_same(s
     assert (await served.record(run_id))["status"] == "cancelled"
 
 
-async def test_cancelling_one_run_leaves_the_others_alone(serve: Serve) -> None:
+async def test_cancel_does_not_affect_other_runs(serve: Serve) -> None:
     served = await serve(agent := Waits())
     runs = [await served.start(n) for n in range(3)]
     await wait_until(lambda: len(agent.payloads) == 3)

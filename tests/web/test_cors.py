@@ -62,7 +62,7 @@ async def with_a_run(serve: Serve, **sections: Any) -> Served:
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
-async def test_any_origin_may_read_every_answer_by_default(
+async def test_any_origin_may_read_every_response_by_default(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     answer = await ask(await with_a_run(serve), method, path, body, Origin=OTHER)
@@ -71,7 +71,7 @@ async def test_any_origin_may_read_every_answer_by_default(
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
-async def test_listed_origin_may_read_every_answer(
+async def test_listed_origin_may_read_every_response(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=ORIGIN)
@@ -80,7 +80,7 @@ async def test_listed_origin_may_read_every_answer(
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
-async def test_other_origin_may_read_no_answer(
+async def test_other_origin_may_read_no_response(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=OTHER)
@@ -90,7 +90,7 @@ async def test_other_origin_may_read_no_answer(
 
 @pytest.mark.parametrize("origin", [None, ORIGIN, OTHER])
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
-async def test_every_answer_varies_by_origin(
+async def test_every_response_varies_by_origin(
     serve: Serve, origin: str | None, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     headers = {"Origin": origin} if origin else {}
@@ -118,7 +118,7 @@ async def test_scripts_may_read_the_headers_of_the_contract(
     assert exposed >= {"Location", "Retry-After", "X-Run-Id"}
 
 
-async def test_answer_without_an_origin_allows_none(serve: Serve) -> None:
+async def test_response_without_an_origin_allows_none(serve: Serve) -> None:
     answer = await ask(await serve(), "GET", "/health")
     assert ALLOW not in answer.headers
 

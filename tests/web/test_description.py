@@ -35,7 +35,7 @@ async def document(served: Served, path: str, **headers: str) -> dict[str, Any]:
         return dict(await answer.json())
 
 
-async def test_documents_are_of_this_service(serve: Serve) -> None:
+async def test_documents_describe_this_service(serve: Serve) -> None:
     served = await serve()
     openapi, asyncapi = [await document(served, path) for path in DOCUMENTS]
     assert openapi["openapi"] == "3.1.1"
@@ -43,7 +43,7 @@ async def test_documents_are_of_this_service(serve: Serve) -> None:
     assert openapi["info"]["title"] == asyncapi["info"]["title"] == "tested"
 
 
-async def test_documents_are_made_once_and_not_before_they_are_asked_for(serve: Serve) -> None:
+async def test_documents_are_made_once_on_first_request(serve: Serve) -> None:
     served = await serve()
     app = served.client.app
     assert app is not None
@@ -77,7 +77,7 @@ async def test_reading_needs_the_permission(guarded: Served, path: str) -> None:
         assert answer.status == 200
 
 
-async def test_browser_that_is_refused_is_shown_where_to_type_a_key(guarded: Served) -> None:
+async def test_unauthenticated_browser_gets_the_sign_in_form(guarded: Served) -> None:
     async with guarded.client.get("/docs", headers=BROWSER) as answer:
         assert answer.status == 401
         assert answer.headers["WWW-Authenticate"]
@@ -89,7 +89,7 @@ async def test_browser_that_is_refused_is_shown_where_to_type_a_key(guarded: Ser
 
 
 @pytest.mark.parametrize("path", ["/docs", *(f"/docs/{name}" for name in FILES)])
-async def test_the_page_asks_no_other_host_and_runs_no_other_code(serve: Serve, path: str) -> None:
+async def test_page_uses_no_other_host_and_no_inline_code(serve: Serve, path: str) -> None:
     served = await serve()
     async with served.client.get(path) as answer:
         assert answer.status == 200
@@ -100,7 +100,7 @@ async def test_the_page_asks_no_other_host_and_runs_no_other_code(serve: Serve, 
     assert set(" ".join(policy.values()).split()) == {"'none'", "'self'", "data:"}
 
 
-async def test_everything_the_page_names_is_there(guarded: Served) -> None:
+async def test_every_file_the_page_links_exists(guarded: Served) -> None:
     async with guarded.client.get("/docs", headers={"X-API-Key": READER}) as answer:
         named = re.findall(r'(?:src|href)="([^":]+)"', await answer.text())
     assert {f"docs/{name}" for name in FILES} <= set(named)
@@ -112,13 +112,13 @@ async def test_everything_the_page_names_is_there(guarded: Served) -> None:
 
 
 @pytest.mark.parametrize("name", ["page.html", "redoc.js", "..%2Fpage.js", "__init__.py", "%2Fetc%2Fpasswd"])
-async def test_no_other_file_is_given_out(serve: Serve, name: str) -> None:
+async def test_no_other_file_is_served(serve: Serve, name: str) -> None:
     served = await serve()
     async with served.client.get(f"/docs/{name}") as answer:
         await error_of(answer, 404, "NOT_FOUND")
 
 
-async def test_without_swagger_ui_the_page_still_leads_to_the_documents(
+async def test_without_swagger_ui_the_page_links_the_documents(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docs._files.cache_clear()
@@ -158,7 +158,7 @@ def sent(schema: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     return [], []
 
 
-async def test_parameters_are_taken_up_to_the_limits_that_are_described(serve: Serve) -> None:
+async def test_parameters_are_accepted_up_to_the_described_limits(serve: Serve) -> None:
     served = await serve(streaming={"ingest": {"enabled": True}})
     await served.start(run_id="known")
     await served.finished("known")

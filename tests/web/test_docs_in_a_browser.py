@@ -49,7 +49,7 @@ async def test_every_operation_is_shown(serve: Serve, tmp_path: Path) -> None:
     assert "CONSOLE" not in logged
 
 
-async def test_page_asks_for_a_key_where_one_is_needed(serve: Serve, tmp_path: Path) -> None:
+async def test_page_requests_a_key_if_one_is_required(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
     served = await serve(auth={"mode": "api_key"})
     document, _ = await shown(str(served.client.make_url("/docs")), tmp_path / "browser")

@@ -84,7 +84,7 @@ async def test_info(serve: Serve) -> None:
     assert body["endpoints"] == sorted(body["endpoints"])
 
 
-async def test_info_names_no_endpoint_that_is_not_there(serve: Serve) -> None:
+async def test_info_lists_existing_endpoints_only(serve: Serve) -> None:
     served = await serve(expose={"streaming": "none"}, streaming={"async_runs": False})
     body = await body_of(served, "/info")
     assert not [name for name in body["endpoints"] if "stream" in name or "runs" in name]
@@ -154,7 +154,7 @@ async def test_stream_of_the_caller_names_its_run(serve: Serve) -> None:
     assert reader.response.headers["Location"] == f"/runs/{reader.run_id}/events"
 
 
-async def test_every_answer_hides_what_serves_it(serve: Serve) -> None:
+async def test_every_response_hides_the_server_versions(serve: Serve) -> None:
     served = await serve()
     for path in ("/health", "/nowhere"):
         async with served.client.get(path) as answer:

@@ -21,7 +21,7 @@ async def many_tokens(_payload: object, context: StreamContext) -> None:
         await context.emit_token(str(number))
 
 
-async def test_run_id_that_exists_is_a_conflict_that_names_its_events(serve: Serve) -> None:
+async def test_existing_run_id_is_a_conflict_with_its_events_url(serve: Serve) -> None:
     served = await serve()
     await served.start(run_id="mine")
     async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as answer:
@@ -29,7 +29,7 @@ async def test_run_id_that_exists_is_a_conflict_that_names_its_events(serve: Ser
     assert body["details"] == {"run_id": "mine", "events_url": "/runs/mine/events"}
 
 
-async def test_conflict_leaves_the_run_that_exists_alone(serve: Serve) -> None:
+async def test_conflict_does_not_affect_the_existing_run(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start({"n": 1}, run_id="mine")
     async with served.client.post("/runs", json={"n": 2}, params={"run_id": "mine"}) as answer:
@@ -39,7 +39,7 @@ async def test_conflict_leaves_the_run_that_exists_alone(serve: Serve) -> None:
     assert agent.ended == [{"n": 1}]
 
 
-async def test_client_id_where_they_are_not_allowed_is_refused(serve: Serve) -> None:
+async def test_client_id_is_refused_where_not_allowed(serve: Serve) -> None:
     served = await serve(streaming={"allow_client_ids": False})
     async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as answer:
         await error_of(answer, 400, "VALIDATION_ERROR")
@@ -49,7 +49,7 @@ async def test_client_id_where_they_are_not_allowed_is_refused(serve: Serve) -> 
 @pytest.mark.parametrize(
     ("asked", "requested"), [({}, 1), ({"from_sequence": "5"}, 5), ({"from_sequence": "42"}, 42)]
 )
-async def test_strict_reader_of_what_is_lost_is_told_that_it_is_gone(
+async def test_strict_reader_of_dropped_events_gets_410(
     serve: Serve, asked: dict[str, str], requested: int
 ) -> None:
     served = await serve(many_tokens, streaming={"redis": {"max_events_per_run": 10}})
@@ -61,7 +61,7 @@ async def test_strict_reader_of_what_is_lost_is_told_that_it_is_gone(
     assert body["details"] == {"requested": requested, "first_available": 43}
 
 
-async def test_strict_reader_of_what_is_there_gets_it(serve: Serve) -> None:
+async def test_strict_reader_of_stored_events_gets_them(serve: Serve) -> None:
     served = await serve(many_tokens, streaming={"redis": {"max_events_per_run": 10}})
     run_id = await served.start()
     await served.finished(run_id)
@@ -69,7 +69,7 @@ async def test_strict_reader_of_what_is_there_gets_it(serve: Serve) -> None:
         assert [int(message.id or 0) for message in await reader.all()] == list(range(43, 53))
 
 
-async def test_one_subscriber_too_many_is_told_to_come_back(serve: Serve) -> None:
+async def test_subscriber_over_the_limit_gets_retry_after(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"connection": {"max_subscribers_per_run": 2}})
     run_id = await served.start()
     async with served.events(run_id) as first, served.events(run_id) as second:
@@ -103,7 +103,7 @@ async def test_full_queue_refuses_new_work(serve: Serve, path: str) -> None:
     assert [(await served.finished(run_id))["status"] for run_id in runs] == ["completed", "completed"]
 
 
-async def test_agent_that_raises_is_an_error_without_paths(serve: Serve) -> None:
+async def test_exception_is_an_error_without_paths(serve: Serve) -> None:
     served = await serve(failing)
     async with served.client.post("/invoke", json={}) as answer:
         body = await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
@@ -111,7 +111,7 @@ async def test_agent_that_raises_is_an_error_without_paths(serve: Serve) -> None
     assert shows_no_inside(str(body))
 
 
-async def test_run_whose_agent_raises_fails_without_paths(serve: Serve) -> None:
+async def test_exception_fails_a_run_without_paths(serve: Serve) -> None:
     served = await serve(failing)
     async with served.stream() as reader:
         last = data((await reader.all())[-1])
@@ -124,7 +124,7 @@ async def test_run_whose_agent_raises_fails_without_paths(serve: Serve) -> None:
     assert record["error"] == {name: last[name] for name in ("error", "code", "details")}
 
 
-async def test_output_that_cannot_be_json_is_the_answer_of_invoke(serve: Serve) -> None:
+async def test_output_that_cannot_be_json_is_an_error_of_invoke(serve: Serve) -> None:
     served = await serve(lambda _payload: {"items": [object()]})
     async with served.client.post("/invoke", json={}) as answer:
         body = await error_of(answer, 500, "INVALID_OUTPUT")
@@ -183,7 +183,7 @@ async def test_not_ready_but_healthy_while_draining(serve: Serve) -> None:
         assert answer.status == 200
 
 
-async def test_invoke_that_a_shutdown_ends_is_told_to_retry(serve: Serve) -> None:
+async def test_invoke_ended_by_shutdown_gets_retry_after(serve: Serve) -> None:
     served = await serve(agent := Waits())
     asked = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
@@ -194,7 +194,7 @@ async def test_invoke_that_a_shutdown_ends_is_told_to_retry(serve: Serve) -> Non
 
 
 @pytest.mark.parametrize("path", ["/runs/r/events", "/invoke/stream"])
-async def test_shutdown_after_the_grace_ends_streams_with_an_error(serve: Serve, path: str) -> None:
+async def test_shutdown_after_the_grace_period_ends_streams_with_an_error(serve: Serve, path: str) -> None:
     served = await serve(agent := Waits())
     stream = served.stream() if path == "/invoke/stream" else None
     if stream is None:
@@ -209,14 +209,14 @@ async def test_shutdown_after_the_grace_ends_streams_with_an_error(serve: Serve,
     assert agent.stopped
 
 
-async def test_invoke_over_its_time_stops_the_agent(serve: Serve) -> None:
+async def test_timed_out_invoke_stops_the_agent(serve: Serve) -> None:
     served = await serve(agent := Waits(), arguments={"timeout_sec": 1})
     async with served.client.post("/invoke", json={}) as answer:
         await error_of(answer, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: agent.stopped)
 
 
-async def test_waiting_for_a_place_counts_towards_the_time_of_invoke(serve: Serve) -> None:
+async def test_queueing_counts_towards_the_timeout_of_invoke(serve: Serve) -> None:
     served = await serve(agent := Waits(), arguments={"timeout_sec": 1}, streaming={"max_concurrent_runs": 1})
     run_id = await served.start({"n": 1})
     async with served.client.post("/invoke", json={"n": 2}) as answer:
@@ -226,7 +226,7 @@ async def test_waiting_for_a_place_counts_towards_the_time_of_invoke(serve: Serv
     assert agent.payloads == [{"n": 1}]
 
 
-async def test_no_limit_for_invoke_when_it_is_zero(serve: Serve) -> None:
+async def test_zero_timeout_means_none(serve: Serve) -> None:
     served = await serve(agent := Waits(), arguments={"timeout_sec": 0})
     asked = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)

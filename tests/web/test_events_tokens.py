@@ -67,7 +67,7 @@ async def status(
         return answer.status
 
 
-async def test_a_token_opens_the_events_of_its_run_on_every_replica(serve: Serve, tmp_path: Path) -> None:
+async def test_token_authorizes_reading_its_run_on_every_replica(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, agent := Waits())
     run_id, token = await begun(here)
     for opened, served in ((token, here), (token, there), (await renewed(there, run_id), here)):
@@ -79,7 +79,7 @@ async def test_a_token_opens_the_events_of_its_run_on_every_replica(serve: Serve
         assert (await Reader(answer).all())[-1].event == "complete"
 
 
-async def test_a_token_opens_nothing_else(serve: Serve, tmp_path: Path) -> None:
+async def test_token_authorizes_nothing_else(serve: Serve, tmp_path: Path) -> None:
     ingest = {"streaming": {"ingest": {"enabled": True}}}
     here, there = await with_keys(serve, tmp_path, agent := Waits(), **ingest)
     run_id, token = await begun(here)
@@ -100,7 +100,7 @@ async def test_a_token_opens_nothing_else(serve: Serve, tmp_path: Path) -> None:
     agent.go.set()
 
 
-async def test_what_is_no_token_of_the_run_opens_nothing(serve: Serve, tmp_path: Path) -> None:
+async def test_other_tokens_are_refused(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
     until, _, signature = token.partition(".")
@@ -122,7 +122,7 @@ async def test_what_is_no_token_of_the_run_opens_nothing(serve: Serve, tmp_path:
             assert answer.status == 401
 
 
-async def test_a_stranger_cannot_tell_which_runs_there_are(serve: Serve, tmp_path: Path) -> None:
+async def test_invalid_token_does_not_reveal_whether_a_run_exists(serve: Serve, tmp_path: Path) -> None:
     here, _ = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
     said = set()
@@ -133,7 +133,7 @@ async def test_a_stranger_cannot_tell_which_runs_there_are(serve: Serve, tmp_pat
     assert len(said) == 1
 
 
-async def test_only_who_may_read_a_run_gets_a_token_for_it(serve: Serve, tmp_path: Path) -> None:
+async def test_only_readers_of_a_run_get_a_token(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
     async with there.client.post(f"/runs/{run_id}/token", headers=key("other")) as answer:
@@ -144,7 +144,7 @@ async def test_only_who_may_read_a_run_gets_a_token_for_it(serve: Serve, tmp_pat
     assert await status(here, f"/runs/{run_id}/events", opened) == 200
 
 
-async def test_a_token_that_is_over_opens_nothing_and_can_be_had_anew(
+async def test_expired_token_is_refused_and_can_be_renewed(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_tokens, "time", clock := Clock())
@@ -158,9 +158,7 @@ async def test_a_token_that_is_over_opens_nothing_and_can_be_had_anew(
     assert await status(here, path, await renewed(there, run_id)) == 200
 
 
-async def test_a_browser_of_another_origin_may_read_the_stream_and_the_refusal(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_stream_and_refusal_can_be_read_across_origins(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
     headers = {"Origin": ORIGIN, "Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -180,7 +178,7 @@ async def test_a_browser_of_another_origin_may_read_the_stream_and_the_refusal(
                     assert events == (["complete"] if last_id else ["started", "complete"])
 
 
-async def test_a_finished_run_stops_the_browser_that_has_all_of_it(serve: Serve, tmp_path: Path) -> None:
+async def test_finished_run_stops_an_up_to_date_browser(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
     assert await status(here, f"/runs/{run_id}/events", token) == 200
@@ -190,7 +188,7 @@ async def test_a_finished_run_stops_the_browser_that_has_all_of_it(serve: Serve,
         assert answer.status == 204
 
 
-async def test_where_nobody_is_asked_there_are_no_tokens(serve: Serve) -> None:
+async def test_open_service_issues_no_tokens(serve: Serve) -> None:
     served = await serve(lambda payload: payload)
     async with served.client.post("/runs", json={}) as answer:
         assert "events_token" not in await answer.json()
@@ -198,9 +196,7 @@ async def test_where_nobody_is_asked_there_are_no_tokens(serve: Serve) -> None:
         assert answer.status in (404, 405)
 
 
-async def test_a_token_does_not_open_a_later_run_of_the_same_id_by_another(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_token_is_not_valid_for_a_later_run_of_the_same_id(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     _, token = await begun(here, "other", run_id="nightly")
     assert await status(here, "/runs/nightly/events", token) == 200

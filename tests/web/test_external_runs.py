@@ -44,7 +44,7 @@ async def last(served: Served, run_id: str) -> dict[str, Any]:
         return data((await reader.all())[-1])
 
 
-async def test_a_run_is_opened_as_any_other(serve: Serve) -> None:
+async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED)
     async with served.client.post("/runs?external=true&run_id=mine", data=b"anything") as answer:
         assert answer.status == 202
@@ -65,7 +65,7 @@ async def test_a_run_is_opened_as_any_other(serve: Serve) -> None:
     assert await own(served, "mine") == []
 
 
-async def test_only_external_true_opens_one(serve: Serve) -> None:
+async def test_only_external_true_creates_an_external_run(serve: Serve) -> None:
     served = await serve(lambda payload: payload, streaming=ENABLED)
     for value in ("1", "True", "yes", ""):
         async with served.client.post("/runs", params={"external": value}, json={}) as answer:
@@ -74,7 +74,7 @@ async def test_only_external_true_opens_one(serve: Serve) -> None:
     assert (await served.finished(run_id))["output"] == {"of": "the agent"}
 
 
-async def test_complete_ends_it_with_output_and_metadata(serve: Serve) -> None:
+async def test_complete_ends_the_run_with_output_and_metadata(serve: Serve) -> None:
     served, run_id = await opened(serve)
     end = {"type": "complete", "output": [1, {"a": None}], "metadata": {"model": "m"}, "latency_seconds": 1e9}
     assert (await push(served, run_id, [*ALL, end]))["accepted"] == len(ALL) + 1
@@ -94,7 +94,7 @@ async def test_complete_may_have_no_output(serve: Serve) -> None:
     assert (await served.finished(run_id))["status"] == "completed"
 
 
-async def test_metadata_cannot_be_mistaken_for_the_services_own(serve: Serve) -> None:
+async def test_pushed_metadata_cannot_override_the_service_s(serve: Serve) -> None:
     served, run_id = await opened(serve)
     forged = {"agent": "other", "framework": "other", "producer_seq": 9, "output_errors": []}
     await push(served, run_id, {"type": "complete", "metadata": forged}, producer_seq=1)
@@ -104,7 +104,7 @@ async def test_metadata_cannot_be_mistaken_for_the_services_own(serve: Serve) ->
     await refused(served, run_id, END, producer_seq=9)
 
 
-async def test_error_ends_it_with_code_and_details(serve: Serve) -> None:
+async def test_error_ends_the_run_with_code_and_details(serve: Serve) -> None:
     served, run_id = await opened(serve)
     said = {"error": "no luck", "code": "MY_CODE", "details": {"at": [1]}}
     await push(served, run_id, {"type": "error", **said})
@@ -113,7 +113,7 @@ async def test_error_ends_it_with_code_and_details(serve: Serve) -> None:
     assert (record["status"], record["error"], record["output"]) == ("failed", said, None)
 
 
-async def test_error_without_a_code_is_an_agents(serve: Serve) -> None:
+async def test_error_without_a_code_is_an_agent_error(serve: Serve) -> None:
     served, run_id = await opened(serve)
     await push(served, run_id, {"type": "error", "error": "at /home/me/secret.py: " + "x" * 10_000})
     error = (await served.finished(run_id))["error"]
@@ -123,7 +123,7 @@ async def test_error_without_a_code_is_an_agents(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("reason", ["enough", None])
-async def test_cancelled_ends_it_with_its_reason(serve: Serve, reason: str | None) -> None:
+async def test_cancelled_ends_the_run_with_its_reason(serve: Serve, reason: str | None) -> None:
     served, run_id = await opened(serve)
     await push(served, run_id, {"type": "cancelled", "reason": reason})
     assert (await last(served, run_id))["reason"] == reason
@@ -131,7 +131,7 @@ async def test_cancelled_ends_it_with_its_reason(serve: Serve, reason: str | Non
     assert (record["status"], record["metadata"]["reason"]) == ("cancelled", reason)
 
 
-async def test_output_that_breaks_its_schema_is_told_beside_the_metadata(serve: Serve) -> None:
+async def test_invalid_output_is_reported_in_the_metadata(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED, io_schema={"output": {"type": "object"}})
     run_id = await served.start(external="true")
     await push(served, run_id, {"type": "complete", "output": 1, "metadata": {"model": "m"}})
@@ -140,7 +140,7 @@ async def test_output_that_breaks_its_schema_is_told_beside_the_metadata(serve: 
     assert metadata.get("model") == "m"
 
 
-async def test_silence_ends_it(serve: Serve, impatient: Impatient) -> None:
+async def test_idle_timeout_ends_the_run(serve: Serve, impatient: Impatient) -> None:
     impatient(0.05)
     served, run_id = await opened(serve)
     event = await last(served, run_id)
@@ -150,7 +150,7 @@ async def test_silence_ends_it(serve: Serve, impatient: Impatient) -> None:
 
 
 @pytest.mark.parametrize("event", [ALL[4], ALL[1]], ids=["heartbeat", "filtered"])
-async def test_whatever_comes_breaks_the_silence(
+async def test_any_event_restarts_the_idle_timeout(
     serve: Serve, impatient: Impatient, event: dict[str, Any]
 ) -> None:
     impatient(0.4)
@@ -163,7 +163,7 @@ async def test_whatever_comes_breaks_the_silence(
     assert (await last(served, run_id))["code"] == "PRODUCER_TIMEOUT"
 
 
-async def test_what_is_refused_does_not_break_the_silence(serve: Serve, impatient: Impatient) -> None:
+async def test_refused_events_do_not_restart_the_idle_timeout(serve: Serve, impatient: Impatient) -> None:
     impatient(0.3)
     served, run_id = await opened(serve)
 
@@ -176,7 +176,7 @@ async def test_what_is_refused_does_not_break_the_silence(serve: Serve, impatien
             pass
 
 
-async def test_cancel_ends_it(serve: Serve) -> None:
+async def test_cancel_ends_the_run(serve: Serve) -> None:
     served, run_id = await opened(serve)
     await push(served, run_id, ALL)
     async with served.client.delete(f"/runs/{run_id}", params={"reason": "enough"}) as answer:
@@ -186,7 +186,7 @@ async def test_cancel_ends_it(serve: Serve) -> None:
     await refused(served, run_id, ALL)
 
 
-async def test_its_time_is_limited(serve: Serve) -> None:
+async def test_duration_of_an_external_run_is_limited(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED)
     executor = served.service.runs._executor
     executor._settings = replace(executor._settings, max_run_duration=0.05)
@@ -194,7 +194,7 @@ async def test_its_time_is_limited(serve: Serve) -> None:
     assert (await last(served, run_id))["code"] == "TIMEOUT_ERROR"
 
 
-async def test_shutdown_lets_producers_end_and_then_ends_the_rest(serve: Serve) -> None:
+async def test_shutdown_grants_producers_the_grace_period(serve: Serve) -> None:
     served, run_id = await opened(serve)
     other = await served.start(external="true")
     draining = asyncio.create_task(served.service.drain(0.3))
@@ -209,7 +209,7 @@ async def test_shutdown_lets_producers_end_and_then_ends_the_rest(serve: Serve) 
     assert (await last(served, other))["code"] == "SHUTDOWN"
 
 
-async def test_it_takes_a_place_and_gives_it_back(serve: Serve) -> None:
+async def test_external_run_occupies_a_slot(serve: Serve) -> None:
     one: dict[str, Any] = {"max_concurrent_runs": 1, "max_queued_runs": 1}
     served = await serve(lambda payload: payload, streaming=ENABLED | one)
     external = await served.start(external="true")
@@ -226,7 +226,7 @@ async def test_it_takes_a_place_and_gives_it_back(serve: Serve) -> None:
     assert await own(served, again) == []
 
 
-async def test_a_run_cancelled_while_it_waits_takes_nothing(serve: Serve) -> None:
+async def test_run_cancelled_while_queued_accepts_no_events(serve: Serve) -> None:
     served, run_id = await opened(serve, max_concurrent_runs=1)
     waiting = await served.start(external="true")
     async with served.client.delete(f"/runs/{waiting}") as answer:
@@ -236,7 +236,7 @@ async def test_a_run_cancelled_while_it_waits_takes_nothing(serve: Serve) -> Non
     await served.finished(run_id)
 
 
-async def test_many_runs_are_fed_at_once_and_none_gets_what_is_anothers(serve: Serve) -> None:
+async def test_concurrent_external_runs_do_not_mix(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED)
 
     async def feed(name: str) -> None:

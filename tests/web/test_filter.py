@@ -39,7 +39,7 @@ async def everything(_payload: object, context: StreamContext) -> None:
     ],
 )
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_only_what_is_allowed_passes_and_takes_a_number(
+async def test_only_allowed_events_pass_and_are_numbered(
     serve: Serve, allowed: object, passing: list[str], pattern: str
 ) -> None:
     served = await serve(everything, streaming={"events": {"allowed": allowed}})

@@ -9,9 +9,7 @@ from tests.web.wire import wire
 
 
 @pytest.mark.parametrize("connection", [{}, {"Connection": "keep-alive"}])
-async def test_a_stream_to_http_1_0_ends_with_the_connection(
-    serve: Serve, connection: dict[str, str]
-) -> None:
+async def test_http_1_0_stream_ends_with_the_connection(serve: Serve, connection: dict[str, str]) -> None:
     served = await serve()
     async with wire(served) as client:
         await client.ask("POST", "/invoke/stream", connection, b"{}", version="1.0")
@@ -22,13 +20,13 @@ async def test_a_stream_to_http_1_0_ends_with_the_connection(
     assert b"event: complete\n" in body
 
 
-async def test_an_unknown_expectation_is_ignored(serve: Serve) -> None:
+async def test_unknown_expectation_is_ignored(serve: Serve) -> None:
     served = await serve()
     async with served.client.post("/invoke", json={"a": 1}, headers={"Expect": "something"}) as answer:
         assert answer.status == 200
 
 
-async def test_a_caller_who_waits_to_be_invited_is_invited(serve: Serve) -> None:
+async def test_expect_100_continue_is_answered(serve: Serve) -> None:
     served = await serve()
     async with wire(served) as client, asyncio.timeout(5):
         head = {"Expect": "100-continue", "Content-Type": "application/json", "Content-Length": "2"}

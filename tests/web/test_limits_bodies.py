@@ -48,9 +48,7 @@ def nested(path: str, depth: int) -> bytes:
 
 
 @pytest.mark.parametrize(("path", "content_type"), EVERYWHERE)
-async def test_body_is_as_large_as_it_may_be_and_no_larger(
-    serve: Serve, path: str, content_type: str
-) -> None:
+async def test_body_size_is_limited_exactly(serve: Serve, path: str, content_type: str) -> None:
     served = await limited(serve, max_body_bytes=100)
     for size in (99, 100):
         async with await post(served, path, padded(path, size), content_type) as answer:
@@ -62,7 +60,7 @@ async def test_body_is_as_large_as_it_may_be_and_no_larger(
 
 
 @pytest.mark.parametrize(("path", "content_type"), EVERYWHERE)
-async def test_body_is_as_deep_as_it_may_be_and_no_deeper(serve: Serve, path: str, content_type: str) -> None:
+async def test_body_depth_is_limited_exactly(serve: Serve, path: str, content_type: str) -> None:
     served = await limited(serve, max_json_depth=9)
     for depth in (8, 9):
         async with await post(served, path, nested(path, depth), content_type) as answer:
@@ -74,7 +72,7 @@ async def test_body_is_as_deep_as_it_may_be_and_no_deeper(serve: Serve, path: st
         assert "nested more than 9 deep" in str(body)
 
 
-async def test_many_brackets_side_by_side_are_not_deep(serve: Serve) -> None:
+async def test_adjacent_brackets_are_not_depth(serve: Serve) -> None:
     served = await limited(serve, max_json_depth=2)
     body = b"[" + b",".join([b'{"[[[[": "{{{{"}'] * 100) + b"]"
     async with await post(served, "/invoke", body) as answer:
@@ -96,7 +94,7 @@ def depth_of(value: Any) -> int:
 
 
 @given(value=VALUES)
-def test_depth_is_that_of_arrays_and_objects(value: Any) -> None:
+def test_depth_counts_arrays_and_objects(value: Any) -> None:
     depth = depth_of(value)
     encoded = msgspec.json.encode(value)
     assert decode_json(encoded, depth) == value
@@ -106,7 +104,7 @@ def test_depth_is_that_of_arrays_and_objects(value: Any) -> None:
 
 
 @pytest.mark.parametrize("trickled", [False, True], ids=["silent", "trickled"])
-async def test_body_that_takes_too_long_is_refused_on_every_path(serve: Serve, *, trickled: bool) -> None:
+async def test_slow_body_is_refused_on_every_path(serve: Serve, *, trickled: bool) -> None:
     served = await limited(serve, body_timeout=1)
     answers = await asyncio.gather(
         *(_slow(served, path, content_type, trickled=trickled) for path, content_type in EVERYWHERE)

@@ -55,7 +55,7 @@ def header_of(size: int) -> bytes:
     return GET.replace(b"Host: tested", b"Host: tested\r\n" + line)
 
 
-async def test_path_is_as_long_as_it_may_be_and_no_longer(serve: Serve) -> None:
+async def test_path_length_is_limited_exactly(serve: Serve) -> None:
     served = await serve(limits={"max_query_bytes": 1024})
     async with wire(served) as connection:
         await answered(connection, path_of(1023))
@@ -64,7 +64,7 @@ async def test_path_is_as_long_as_it_may_be_and_no_longer(serve: Serve) -> None:
         assert "at most 1024" in await refused(served, path_of(size))
 
 
-async def test_header_is_as_long_as_it_may_be_and_no_longer_but_for_its_name(serve: Serve) -> None:
+async def test_header_length_is_limited(serve: Serve) -> None:
     served = await serve(limits={"max_header_bytes": 1024})
     async with wire(served) as connection:
         await answered(connection, header_of(1023))
@@ -74,7 +74,7 @@ async def test_header_is_as_long_as_it_may_be_and_no_longer_but_for_its_name(ser
 
 
 @pytest.mark.parametrize("beginning", [b"GET /", GET[:-2] + b"X-A: "])
-async def test_line_that_never_ends_is_refused(serve: Serve, beginning: bytes) -> None:
+async def test_endless_line_is_refused(serve: Serve, beginning: bytes) -> None:
     served = await serve(limits={"max_query_bytes": 1024, "max_header_bytes": 1024})
     assert "at most 1024" in await refused(served, beginning + b"a" * 2048)
 
@@ -89,12 +89,12 @@ async def test_more_than_128_headers_are_refused(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "garbage", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nbad\r\n\r\n"]
 )
-async def test_what_is_no_http_is_answered_in_json(serve: Serve, garbage: bytes) -> None:
+async def test_malformed_http_gets_a_json_error(serve: Serve, garbage: bytes) -> None:
     assert "HTTP/1.1" in await refused(await serve(), garbage)
 
 
 @pytest.mark.parametrize("first", [b"", GET], ids=["new", "kept alive"])
-async def test_connection_without_a_whole_request_is_closed(serve: Serve, first: bytes) -> None:
+async def test_incomplete_request_is_closed_when_idle(serve: Serve, first: bytes) -> None:
     served = await serve(limits={"idle_timeout": 1})
     silent = [_closed(served, first, half, trickled=b"") for half in HALVES]
     trickled = [_closed(served, first, half, trickled=b"a") for half in HALVES[2:]]
@@ -116,7 +116,7 @@ async def _closed(served: Served, first: bytes, half: bytes, *, trickled: bytes)
         return b""
 
 
-async def test_streams_and_requests_at_work_are_not_idle(serve: Serve) -> None:
+async def test_open_streams_and_requests_are_not_idle(serve: Serve) -> None:
     served = await serve(agent := Waits(), limits={"idle_timeout": 1})
     async with wire(served) as stream, wire(served) as invoked, wire(served) as idle:
         await stream.ask("POST", "/invoke/stream", body=b"{}")
@@ -129,7 +129,7 @@ async def test_streams_and_requests_at_work_are_not_idle(serve: Serve) -> None:
         await answered(invoked, b"")
 
 
-async def test_connection_is_idle_from_its_last_answer(serve: Serve) -> None:
+async def test_idle_time_starts_with_the_last_response(serve: Serve) -> None:
     served = await serve(agent := Waits(), limits={"idle_timeout": 1})
     async with wire(served) as used, wire(served) as idle:
         await used.ask("POST", "/invoke", body=b"{}")
@@ -141,7 +141,7 @@ async def test_connection_is_idle_from_its_last_answer(serve: Serve) -> None:
     await wait_until(lambda: not connections(served))
 
 
-async def test_caller_has_as_many_requests_as_it_may_and_no_more(serve: Serve) -> None:
+async def test_concurrent_requests_of_a_caller_are_limited(serve: Serve) -> None:
     served = await serve(agent := Waits(), limits={"max_connections_per_caller": 2})
     asked = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
@@ -168,7 +168,7 @@ async def test_caller_has_as_many_requests_as_it_may_and_no_more(serve: Serve) -
     await wait_until(lambda: not served.service.connection_limiter._open)
 
 
-async def test_caller_who_leaves_is_not_counted(serve: Serve) -> None:
+async def test_disconnected_caller_is_not_counted(serve: Serve) -> None:
     served = await serve(Waits(), limits={"max_connections_per_caller": 1})
     async with served.stream() as reader:
         await reader.until("token")
@@ -177,7 +177,7 @@ async def test_caller_who_leaves_is_not_counted(serve: Serve) -> None:
         assert answer.status == 200
 
 
-async def test_callers_are_counted_each_for_itself(serve: Serve, tmp_path: Path) -> None:
+async def test_callers_are_counted_separately(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KEY_ONE=one\nKEY_OTHER=other\nKEY_THIRD=third\n")
     served = await serve(
         Waits(), auth={"api_keys": {"prefix": "KEY_"}}, limits={"max_connections_per_caller": 1}
@@ -191,7 +191,7 @@ async def test_callers_are_counted_each_for_itself(serve: Serve, tmp_path: Path)
                 assert answer.status == status
 
 
-async def test_everybody_on_a_unix_socket_is_one_caller(serve: Serve, tmp_path: Path) -> None:
+async def test_callers_on_a_unix_socket_count_as_one(serve: Serve, tmp_path: Path) -> None:
     served = await serve(Waits(), limits={"max_connections_per_caller": 1})
     async with (
         _unix(served, tmp_path / "s") as session,

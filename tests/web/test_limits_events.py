@@ -50,7 +50,7 @@ def in_thread(sizes: list[int], context: StreamContext) -> list[str]:
 
 
 @pytest.mark.parametrize("agent", [in_async, in_thread])
-async def test_event_is_as_large_as_it_may_be_and_no_larger(serve: Serve, agent: Callable[..., Any]) -> None:
+async def test_event_size_is_limited_exactly(serve: Serve, agent: Callable[..., Any]) -> None:
     served = await serve(agent, limits=LIMITS)
     async with served.events(await served.start([0], run_id="a")) as reader:
         room = LIMIT - len((await reader.all())[1].data)
@@ -71,7 +71,7 @@ async def test_agent_that_ignores_the_limit_fails(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1])
-async def test_output_is_as_large_as_an_event_may_be_and_no_larger(serve: Serve, size: int) -> None:
+async def test_output_size_is_limited_exactly(serve: Serve, size: int) -> None:
     served = await serve(lambda _payload: "x" * (size - 2), limits=LIMITS)
     async with served.stream() as reader:
         end = data((await reader.all())[-1])
@@ -103,7 +103,7 @@ PUSHED: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("event", PUSHED, ids=lambda event: str(event["type"]))
 @pytest.mark.parametrize("lines", [False, True], ids=["array", "lines"])
-async def test_pushed_event_is_as_large_as_it_may_be_and_no_larger(
+async def test_pushed_event_size_is_limited_exactly(
     serve: Serve, event: dict[str, Any], *, lines: bool
 ) -> None:
     served = await serve(streaming=INGEST, limits=LIMITS)
@@ -152,7 +152,7 @@ AGENTS = [async_tokens, sync_tokens, async_yields, sync_yields]
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-async def test_run_has_as_many_events_as_it_may(serve: Serve, agent: Callable[..., Any]) -> None:
+async def test_number_of_events_is_limited_exactly(serve: Serve, agent: Callable[..., Any]) -> None:
     served = await serve(agent, limits={"max_events_per_run": 10})
     for count in (8, 9):  # and `started`
         events = await log_of(served, await served.start(count))
@@ -161,7 +161,7 @@ async def test_run_has_as_many_events_as_it_may(serve: Serve, agent: Callable[..
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-async def test_agent_that_says_more_is_stopped(serve: Serve, agent: Callable[..., Any]) -> None:
+async def test_agent_that_emits_more_is_stopped(serve: Serve, agent: Callable[..., Any]) -> None:
     served = await serve(agent, limits={"max_events_per_run": 10})
     run_id = await served.start(10**12)
     events = await log_of(served, run_id)
@@ -172,7 +172,7 @@ async def test_agent_that_says_more_is_stopped(serve: Serve, agent: Callable[...
     assert (record["status"], record["error"]["code"]) == ("failed", "LIMIT_EXCEEDED")
 
 
-async def test_events_that_are_filtered_do_not_count(serve: Serve) -> None:
+async def test_filtered_events_do_not_count(serve: Serve) -> None:
     served = await serve(
         sync_tokens, limits={"max_events_per_run": 1}, streaming={"events": {"allowed": "minimal"}}
     )
@@ -180,7 +180,7 @@ async def test_events_that_are_filtered_do_not_count(serve: Serve) -> None:
     assert [event["type"] for event in events] == ["started", "complete"]
 
 
-async def test_run_that_is_fed_too_much_is_ended(serve: Serve) -> None:
+async def test_external_run_with_too_many_events_is_ended(serve: Serve) -> None:
     served = await serve(streaming=INGEST, limits={"max_events_per_run": 10})
     run_id = await served.start(external="true")
     batch = [{"type": "token", "content": "x"}] * 20

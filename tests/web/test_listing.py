@@ -28,16 +28,16 @@ async def with_runs(serve: Serve, count: int) -> Served:
     return served
 
 
-async def test_newest_come_first(serve: Serve) -> None:
+async def test_newest_runs_come_first(serve: Serve) -> None:
     served = await with_runs(serve, 5)
     assert await page(served) == (["r4", "r3", "r2", "r1", "r0"], None)
 
 
-async def test_no_runs_are_an_empty_list(serve: Serve) -> None:
+async def test_no_runs_give_an_empty_list(serve: Serve) -> None:
     assert await page(await serve()) == ([], None)
 
 
-async def test_pages_hold_everything_once(serve: Serve) -> None:
+async def test_pages_contain_every_run_once(serve: Serve) -> None:
     served = await with_runs(serve, 7)
     first, cursor = await page(served, limit="3")
     second, cursor = await page(served, limit="3", cursor=str(cursor))
@@ -46,19 +46,19 @@ async def test_pages_hold_everything_once(serve: Serve) -> None:
     assert end is None
 
 
-async def test_page_that_just_holds_the_rest_is_the_last(serve: Serve) -> None:
+async def test_page_with_exactly_the_rest_is_the_last(serve: Serve) -> None:
     served = await with_runs(serve, 3)
     assert await page(served, limit="3") == (["r2", "r1", "r0"], None)
 
 
-async def test_runs_that_come_meanwhile_do_not_move_the_pages(serve: Serve) -> None:
+async def test_new_runs_do_not_shift_the_pages(serve: Serve) -> None:
     served = await with_runs(serve, 4)
     _, cursor = await page(served, limit="2")
     await served.start(run_id="new")
     assert await page(served, limit="2", cursor=str(cursor)) == (["r1", "r0"], None)
 
 
-async def test_a_hundred_by_default(serve: Serve) -> None:
+async def test_limit_is_a_hundred_by_default(serve: Serve) -> None:
     served = await serve()
     for number in range(101):
         await served.start(run_id=f"r{number}")
@@ -67,7 +67,7 @@ async def test_a_hundred_by_default(serve: Serve) -> None:
     assert await page(served, cursor=str(cursor)) == (["r0"], None)
 
 
-async def test_only_those_in_a_status(serve: Serve) -> None:
+async def test_runs_are_filtered_by_status(serve: Serve) -> None:
     async def agent(payload: str) -> None:
         if payload == "failed":
             raise ValueError("no")
@@ -100,7 +100,7 @@ async def test_items_are_records_without_their_outputs(serve: Serve) -> None:
     assert item == expected
 
 
-async def test_nobody_is_shown_who_made_a_run(serve: Serve) -> None:
+async def test_owner_is_never_shown(serve: Serve) -> None:
     served = await serve()
     made = Run(run_id="r0", status="accepted", created_at=datetime.now(UTC), owner="tenant|someone")
     await served.service.backend.create(made)
@@ -110,7 +110,7 @@ async def test_nobody_is_shown_who_made_a_run(serve: Serve) -> None:
     assert not any(word in listed for word in ("owner", "someone"))
 
 
-async def test_a_page_may_be_short_and_yet_lead_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_page_may_have_a_successor(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("memory", "redis"):
         monkeypatch.setattr(f"dockrion.backends.{kind}.index.MAX_SCANNED", 3)
     served = await with_runs(serve, 5)

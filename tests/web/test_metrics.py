@@ -63,7 +63,7 @@ async def test_requests_by_method_route_and_status(serve: Serve) -> None:
     assert value(samples, "dockrion_request_seconds_count", method="POST", route="/runs") == 3
 
 
-async def test_paths_and_methods_of_callers_make_no_series(serve: Serve) -> None:
+async def test_unknown_paths_and_methods_create_no_series(serve: Serve) -> None:
     served = await serve()
     async with served.client.get("/nowhere"):
         pass
@@ -95,7 +95,7 @@ async def test_runs_by_outcome(serve: Serve) -> None:
     assert outcomes == {"completed": 2, "failed": 1, "cancelled": 1}
 
 
-async def test_events_by_type_custom_ones_together(serve: Serve) -> None:
+async def test_events_are_counted_by_type_with_custom_ones_together(serve: Serve) -> None:
     served = await serve(agent)
     async with served.stream("go") as reader:
         await reader.all()
@@ -107,14 +107,14 @@ async def test_events_by_type_custom_ones_together(serve: Serve) -> None:
     assert counts == {"started": 1, "token": 3, "custom": 2, "complete": 1, "error": 0}
 
 
-async def test_what_is_filtered_is_not_counted(serve: Serve) -> None:
+async def test_filtered_events_are_not_counted(serve: Serve) -> None:
     served = await serve(agent, streaming={"events": {"allowed": "minimal"}})
     async with served.stream("go") as reader:
         await reader.all()
     assert value(await scrape(served), "dockrion_events_total", type="token") == 0
 
 
-async def test_gauges_follow_what_is_open(serve: Serve) -> None:
+async def test_gauges_count_open_streams_and_runs(serve: Serve) -> None:
     served = await serve(waits := Waits())
     async with served.stream() as caller, served.events(caller.run_id) as reader:
         await served.start()
@@ -132,7 +132,7 @@ async def test_gauges_follow_what_is_open(serve: Serve) -> None:
     assert value(samples, "dockrion_active_requests") == 1
 
 
-async def test_delivery_is_timed_for_live_events_only(serve: Serve) -> None:
+async def test_delivery_time_covers_live_events_only(serve: Serve) -> None:
     served = await serve(waits := Waits())
     async with served.stream("go") as reader:
         await reader.until("started")
@@ -145,7 +145,7 @@ async def test_delivery_is_timed_for_live_events_only(serve: Serve) -> None:
     assert value(await scrape(served), "dockrion_event_delivery_seconds_count") == live
 
 
-async def test_duration_of_streams_is_no_latency(serve: Serve) -> None:
+async def test_streams_are_not_counted_as_latency(serve: Serve) -> None:
     served = await serve(agent)
     async with served.stream("go") as reader:
         await reader.all()

@@ -14,7 +14,7 @@ def wrong(_payload: object) -> dict[str, str]:
     return WRONG
 
 
-async def test_invoke_returns_the_output_and_says_what_is_wrong(serve: Serve) -> None:
+async def test_invoke_returns_an_invalid_output_with_its_errors(serve: Serve) -> None:
     served = await serve(wrong, io_schema={"output": OUTPUT})
     async with served.client.post("/invoke", json={}) as answer:
         assert answer.status == 200
@@ -23,7 +23,7 @@ async def test_invoke_returns_the_output_and_says_what_is_wrong(serve: Serve) ->
     assert body["metadata"]["output_errors"] == ERRORS
 
 
-async def test_run_completes_and_says_what_is_wrong(serve: Serve) -> None:
+async def test_run_completes_with_the_errors_of_its_output(serve: Serve) -> None:
     served = await serve(wrong, io_schema={"output": OUTPUT})
     async with served.stream() as reader:
         last = data((await reader.all())[-1])
@@ -35,7 +35,7 @@ async def test_run_completes_and_says_what_is_wrong(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("io_schema", [{"output": OUTPUT, "strict": False}, {"output": None}])
-async def test_output_is_not_checked_when_not_asked_for(serve: Serve, io_schema: dict[str, object]) -> None:
+async def test_output_is_not_validated_unless_strict(serve: Serve, io_schema: dict[str, object]) -> None:
     served = await serve(wrong, io_schema=io_schema)
     async with served.client.post("/invoke", json={}) as answer:
         body = await answer.json()
@@ -43,13 +43,13 @@ async def test_output_is_not_checked_when_not_asked_for(serve: Serve, io_schema:
     assert "output_errors" not in body["metadata"]
 
 
-async def test_sound_output_has_no_errors(serve: Serve) -> None:
+async def test_valid_output_has_no_errors(serve: Serve) -> None:
     served = await serve(io_schema={"output": OUTPUT})
     async with served.client.post("/invoke", json={"n": 1}) as answer:
         assert "output_errors" not in (await answer.json())["metadata"]
 
 
-async def test_wrong_outputs_are_counted_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_outputs_are_counted_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve(wrong, io_schema={"output": OUTPUT})
     run_id = await served.start()
     await served.finished(run_id)

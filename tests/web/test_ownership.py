@@ -66,9 +66,7 @@ NOT_THERE = [404] * 6
 ALL_OF_IT = [200] * 6
 
 
-async def test_others_see_nothing_of_a_run_and_its_maker_sees_it_on_every_replica(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_run_is_visible_to_its_owner_only_on_every_replica(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, Waits())
     run_id = await made(here, key("owner"))
     for served in (here, there):
@@ -81,7 +79,7 @@ async def test_others_see_nothing_of_a_run_and_its_maker_sees_it_on_every_replic
     assert await listed(here, key("other"), status="cancelled") == []
 
 
-async def test_the_words_about_anothers_run_are_those_about_none(serve: Serve, tmp_path: Path) -> None:
+async def test_response_about_another_s_run_equals_that_about_none(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, Waits())
     run_id = await made(here, key("owner"))
     for served in (here, there):
@@ -95,9 +93,7 @@ async def test_the_words_about_anothers_run_are_those_about_none(serve: Serve, t
             assert said[0] == said[1]
 
 
-async def test_who_may_read_logs_reads_and_lists_all_and_changes_nothing(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_read_logs_grants_reading_of_all_runs_only(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, agent := Waits())
     first, second = await made(here, key("owner")), await made(there, key("other"))
     own = await made(here, key("auditor"))
@@ -110,7 +106,7 @@ async def test_who_may_read_logs_reads_and_lists_all_and_changes_nothing(
     agent.go.set()
 
 
-async def test_several_keys_of_one_name_are_one_caller(serve: Serve, tmp_path: Path) -> None:
+async def test_keys_of_one_name_are_one_caller(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DOCKRION_API_KEY='the old key of all, the new key of all'\n")
     here, there = await replicas(serve, Waits(), auth={}, **INGEST)
     old, new = {"X-API-Key": "the old key of all"}, bearer("the new key of all")
@@ -123,7 +119,7 @@ def member(user: str, tenant: Any = None, **claims: Any) -> Headers:
     return bearer(issue_token(sub=user, tenant=tenant, roles=["owner"], **claims))
 
 
-async def test_the_same_user_of_another_tenant_is_another(serve: Serve, tmp_path: Path) -> None:
+async def test_same_user_id_of_another_tenant_is_another_caller(serve: Serve, tmp_path: Path) -> None:
     async with public_key() as door:
         sections = door.sections(tmp_path)
     sections["auth"]["jwt"]["claims"] = {"tenant_id": "tenant"}
@@ -149,7 +145,7 @@ async def test_the_same_user_of_another_tenant_is_another(serve: Serve, tmp_path
     assert await seen(there, run_id, same_again) == ALL_OF_IT
 
 
-async def test_what_pattern_a_leaves_is_its_callers(serve: Serve, tmp_path: Path) -> None:
+async def test_run_left_by_pattern_a_belongs_to_its_caller(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     async with here.client.post("/invoke/stream", json={}, headers=key("owner")) as answer:
         assert answer.status == 200
@@ -159,7 +155,7 @@ async def test_what_pattern_a_leaves_is_its_callers(serve: Serve, tmp_path: Path
     assert await seen(there, run_id, key("other")) == NOT_THERE
 
 
-async def test_an_id_that_is_taken_stays_taken_and_its_run_anothers(serve: Serve, tmp_path: Path) -> None:
+async def test_taken_run_id_is_a_conflict_for_other_callers(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, agent := Waits())
     await made(here, key("owner"), run_id="mine")
     async with there.client.post("/runs?run_id=mine", json={}, headers=key("other")) as answer:
@@ -168,7 +164,7 @@ async def test_an_id_that_is_taken_stays_taken_and_its_run_anothers(serve: Serve
     agent.go.set()
 
 
-async def test_nobody_is_told_whose_a_run_is(serve: Serve, tmp_path: Path) -> None:
+async def test_owner_of_a_run_is_never_revealed(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id = await made(here, key("owner"))
     async with there.client.get(f"/runs/{run_id}/events", headers=key("auditor")) as answer:
@@ -180,7 +176,7 @@ async def test_nobody_is_told_whose_a_run_is(serve: Serve, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("every_backend", KINDS, indirect=True)  # memory does not outlive its service
-async def test_a_run_of_everybodys_is_nobodys_once_callers_are_asked(serve: Serve, tmp_path: Path) -> None:
+async def test_run_of_an_open_service_is_nobody_s_once_auth_is_enabled(serve: Serve, tmp_path: Path) -> None:
     before = await serve(Waits())
     run_id = await made(before, {})
     async with api_keys() as door:

@@ -18,7 +18,7 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 AGENT = {"name": "quite-secret", "description": "Nobody knows", "handler": "tests.support:placeholder"}
 
 
-async def test_each_file_is_served_as_what_it_is(serve: Serve) -> None:
+async def test_files_are_served_with_their_content_type(serve: Serve) -> None:
     served = await serve()
     for name in FILES:
         async with served.client.get("/" if name == "index.html" else f"/assets/{name}") as answer:
@@ -30,7 +30,7 @@ async def test_each_file_is_served_as_what_it_is(serve: Serve) -> None:
             assert await answer.read() == (FOLDER / name).read_bytes()
 
 
-async def test_the_policy_lets_nothing_in_from_elsewhere(serve: Serve) -> None:
+async def test_content_security_policy_allows_same_origin_only(serve: Serve) -> None:
     served = await serve()
     async with served.client.get("/") as answer:
         policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
@@ -40,7 +40,7 @@ async def test_the_policy_lets_nothing_in_from_elsewhere(serve: Serve) -> None:
     assert policy == dict.fromkeys(("default-src", "base-uri", "form-action", "frame-ancestors"), "'none'")
 
 
-async def test_what_the_browser_has_is_not_sent_again(serve: Serve) -> None:
+async def test_cached_file_is_not_sent_again(serve: Serve) -> None:
     served = await serve()
     async with served.client.get("/assets/app.js") as answer:
         etag = answer.headers["ETag"]
@@ -54,7 +54,7 @@ async def test_what_the_browser_has_is_not_sent_again(serve: Serve) -> None:
             assert answer.status == 200
 
 
-async def test_what_is_not_in_the_table_is_not_there(serve: Serve) -> None:
+async def test_unlisted_files_are_not_found(serve: Serve) -> None:
     served = await serve()
     async with wire(served) as connection:
         for name in (
@@ -74,7 +74,7 @@ async def test_what_is_not_in_the_table_is_not_there(serve: Serve) -> None:
             await connection.content(headers)
 
 
-async def test_the_page_is_open_and_says_nothing_of_the_agent(serve: Serve, tmp_path: Path) -> None:
+async def test_page_is_public_and_reveals_nothing_about_the_agent(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
     served = await serve(agent=AGENT, auth={"mode": "api_key"})
     for path in ("/", *(f"/assets/{name}" for name in ASSETS)):
@@ -86,9 +86,7 @@ async def test_the_page_is_open_and_says_nothing_of_the_agent(serve: Serve, tmp_
         await error_of(answer, 401, "AUTH_ERROR")
 
 
-async def test_who_sends_a_wrong_key_is_told_where_keys_go_as_who_sends_none(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_wrong_key_gets_the_same_challenge_as_none(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
     served = await serve(auth={"mode": "api_key", "api_keys": {"header": "X-Own-Key", "allow_bearer": False}})
     answers = []
@@ -100,7 +98,7 @@ async def test_who_sends_a_wrong_key_is_told_where_keys_go_as_who_sends_none(
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
-def test_nothing_makes_html_or_code_of_text(name: str) -> None:
+def test_no_script_turns_text_into_html_or_code(name: str) -> None:
     text = (FOLDER / name).read_text()
     assert not re.findall(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\(|srcdoc", text
@@ -109,6 +107,6 @@ def test_nothing_makes_html_or_code_of_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_no_file_names_another_host(name: str) -> None:
+def test_no_file_references_another_host(name: str) -> None:
     text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
     assert not re.findall(r"https?://|\burl\(|@import", text)

@@ -56,7 +56,7 @@ async def test_every_string_of_every_event_is_masked(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("every_backend")
-async def test_a_sync_handler_s_texts_are_masked(serve: Serve) -> None:
+async def test_texts_of_a_sync_handler_are_masked(serve: Serve) -> None:
     served = await serve(sync_twin, policies=safety())
     run_id = await served.start({"in": SECRET})
     await served.finished(run_id)
@@ -65,7 +65,7 @@ async def test_a_sync_handler_s_texts_are_masked(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
-async def test_what_every_kind_of_agent_says_is_masked(kind: str, serve: Serve, tmp_path: Path) -> None:
+async def test_events_of_every_kind_of_agent_are_masked(kind: str, serve: Serve, tmp_path: Path) -> None:
     served = await serve(policies=safety(redact_patterns=["a?bc"]))
     async with EVERY_KIND[kind](tmp_path) as made:
         served.service.runs.agent = made.agent
@@ -91,7 +91,7 @@ UNCHANGED: list[Any] = [None, True, 1, 2.5, 2**70, "", [], {}, "secret-123", "ä
         *[(value, value) for value in UNCHANGED],
     ],
 )
-async def test_outputs_of_every_type_keep_their_form(serve: Serve, output: Any, shown: Any) -> None:
+async def test_outputs_of_every_type_keep_their_structure(serve: Serve, output: Any, shown: Any) -> None:
     served = await serve(lambda _payload: output, policies=safety())
     async with served.client.post("/invoke", json={}) as answer:
         assert (await answer.json())["output"] == shown
@@ -99,7 +99,7 @@ async def test_outputs_of_every_type_keep_their_form(serve: Serve, output: Any, 
     assert record["output"] == shown
 
 
-async def test_output_errors_say_nothing_that_is_masked(serve: Serve) -> None:
+async def test_output_errors_are_masked(serve: Serve) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}, "n": {"type": "string"}}}
     served = await serve(
         lambda _payload: {"a": SECRET, "n": 12345678},
@@ -128,7 +128,7 @@ def raises(payload: Any) -> None:
     raise SecretError("x" * payload["before"] + SECRET) from SecretError(f"about {SECRET}")
 
 
-async def test_failures_are_masked_before_they_are_cut_and_in_the_log(serve: Serve) -> None:
+async def test_errors_are_masked_before_truncation_and_in_the_log(serve: Serve) -> None:
     served = await serve(raises, policies=safety())
     with logged() as log:
         for before in (0, 3980, 3985):
@@ -146,7 +146,7 @@ async def test_failures_are_masked_before_they_are_cut_and_in_the_log(serve: Ser
     assert "Traceback" in log.getvalue()
 
 
-async def test_an_agent_that_raises_nothing_hidden_is_logged_as_ever(serve: Serve) -> None:
+async def test_exception_without_a_match_is_logged_unchanged(serve: Serve) -> None:
     def breaks(_payload: Any) -> None:
         raise SecretError("plain")
 
@@ -198,7 +198,7 @@ async def stop(served: Served, run_id: str, kind: Any) -> None:
         ("raise", "failed", "AGENT_EXECUTION_ERROR"),
     ],
 )
-async def test_what_is_held_back_is_said_however_the_run_ends(
+async def test_held_back_text_is_released_however_the_run_ends(
     serve: Serve, how: str, status: str, code: str | None
 ) -> None:
     served = await serve(Holds(), policies=safety())
@@ -223,7 +223,7 @@ async def test_what_is_held_back_is_said_however_the_run_ends(
         assert events[-1]["reason"] == run.metadata["reason"] == f"for {MASK}"
 
 
-async def test_only_what_may_begin_a_match_is_held_back(serve: Serve) -> None:
+async def test_only_a_possible_match_is_held_back(serve: Serve) -> None:
     agent = Waits()
     served = await serve(agent, policies=safety(redact_patterns=["first!", "last!"]))
     run_id = await served.start()
@@ -238,7 +238,7 @@ async def test_only_what_may_begin_a_match_is_held_back(serve: Serve) -> None:
     await cancel(other, run_id)
 
 
-async def test_texts_are_cut_and_the_answer_says_so(serve: Serve) -> None:
+async def test_truncated_texts_are_reported(serve: Serve) -> None:
     async def talks(_payload: Any, context: StreamContext) -> Any:
         for part in ("ab", "c", "def", "gh"):
             await context.emit_token(part)
@@ -259,7 +259,7 @@ async def test_texts_are_cut_and_the_answer_says_so(serve: Serve) -> None:
     assert record["metadata"]["truncated"] is events[-1]["metadata"]["truncated"] is True
 
 
-async def test_what_is_not_cut_is_not_said_to_be(serve: Serve) -> None:
+async def test_untruncated_texts_are_not_reported(serve: Serve) -> None:
     served = await serve(lambda _payload: "abcde", policies={"safety": {"max_output_chars": 5}})
     async with served.client.post("/invoke", json={}) as answer:
         body = await answer.json()

@@ -56,7 +56,7 @@ async def halted(served: Served, run_id: str) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("every_backend")
 @pytest.mark.parametrize("emit", ["tokens", "a checkpoint"])
-async def test_a_violation_stops_async_code(serve: Serve, emit: str) -> None:
+async def test_violation_stops_async_code(serve: Serve, emit: str) -> None:
     stopped = asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> None:
@@ -77,7 +77,7 @@ async def test_a_violation_stops_async_code(serve: Serve, emit: str) -> None:
 
 
 @pytest.mark.parametrize("emit", EMITS)
-async def test_a_violation_stops_a_thread_at_its_next_emit(serve: Serve, emit: str) -> None:
+async def test_violation_stops_a_thread_at_its_next_emit(serve: Serve, emit: str) -> None:
     stopped = threading.Event()
 
     def agent(_payload: Any, context: StreamContext) -> None:
@@ -99,7 +99,7 @@ async def test_a_violation_stops_a_thread_at_its_next_emit(serve: Serve, emit: s
 
 
 @pytest.mark.parametrize("emit", EMITS)
-async def test_a_violation_counts_also_when_the_agent_is_done_at_once(serve: Serve, emit: str) -> None:
+async def test_violation_counts_even_if_the_agent_returns_at_once(serve: Serve, emit: str) -> None:
     async def agent(_payload: Any, context: StreamContext) -> dict[str, bool]:
         EMITS[emit](context)
         return {"done": True}
@@ -127,7 +127,7 @@ async def test_generators_are_stopped(serve: Serve, agent: Any) -> None:
     assert text(events) == "a b "
 
 
-async def test_a_match_that_only_the_end_decides_is_a_violation(serve: Serve) -> None:
+async def test_match_decided_by_the_end_of_the_text_is_a_violation(serve: Serve) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         await context.emit_token("a secret-1")
 
@@ -148,7 +148,7 @@ OUTPUTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-async def test_an_output_can_be_a_violation(serve: Serve, output: str) -> None:
+async def test_output_can_be_a_violation(serve: Serve, output: str) -> None:
     served = await serve(lambda _payload: OUTPUTS[output], policies=HALT)
     with logged() as log:
         await halted(served, await served.start())
@@ -158,7 +158,7 @@ async def test_an_output_can_be_a_violation(serve: Serve, output: str) -> None:
     assert '"code":"POLICY_VIOLATION"' in log.getvalue()
 
 
-async def test_a_failure_can_be_a_violation(serve: Serve) -> None:
+async def test_error_can_be_a_violation(serve: Serve) -> None:
     served = await serve(raising, policies=HALT)
     with logged() as log:
         await halted(served, await served.start())
@@ -167,7 +167,7 @@ async def test_a_failure_can_be_a_violation(serve: Serve) -> None:
     assert SECRET not in log.getvalue()
 
 
-async def test_an_output_error_can_be_a_violation(serve: Serve) -> None:
+async def test_output_error_can_be_a_violation(serve: Serve) -> None:
     served = await serve(
         lambda _payload: {"n": 12345678},
         policies=safety(redact_patterns=[r"\d{8} is not"], halt_on_violation=True),
@@ -178,7 +178,7 @@ async def test_an_output_error_can_be_a_violation(serve: Serve) -> None:
         await error_of(answer, 500, "POLICY_VIOLATION")
 
 
-async def test_what_nobody_can_see_is_no_violation(serve: Serve) -> None:
+async def test_filtered_text_is_not_a_violation(serve: Serve) -> None:
     def agent(_payload: Any, context: StreamContext) -> str:
         context.sync_emit_token(SECRET)
         return "fine"
@@ -210,7 +210,7 @@ async def test_a_cancelled_run_stays_cancelled(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("every_backend")
-async def test_a_pushed_violation_ends_the_run_whatever_its_producer_says(serve: Serve) -> None:
+async def test_pushed_violation_ends_the_run(serve: Serve) -> None:
     served = await serve(policies=HALT, streaming={"ingest": {"enabled": True}})
     for end in ({"type": "complete", "output": 1}, {"type": "cancelled"}, {"type": "heartbeat"}):
         run_id = await served.start(external="true")

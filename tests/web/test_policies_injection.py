@@ -36,7 +36,7 @@ async def refused(served: Served, path: str, body: Any) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("policies", ON)
-async def test_a_phrasing_anywhere_in_the_body_is_refused(serve: Serve, policies: Any, path: str) -> None:
+async def test_phrasing_anywhere_in_the_body_is_refused(serve: Serve, policies: Any, path: str) -> None:
     agent = {
         "name": "tested",
         "entrypoint": "tests.web.test_policies_injection:graph",
@@ -61,7 +61,7 @@ def graph() -> Any:
 
 
 @pytest.mark.parametrize("policies", OFF)
-async def test_where_it_is_not_asked_for_nothing_is_refused(serve: Serve, policies: Any) -> None:
+async def test_nothing_is_refused_unless_enabled(serve: Serve, policies: Any) -> None:
     served = await serve(policies=policies)
     async with served.client.post("/invoke", json={"a": PHRASE}) as answer:
         assert (await answer.json())["output"] == {"a": PHRASE}
@@ -70,7 +70,7 @@ async def test_where_it_is_not_asked_for_nothing_is_refused(serve: Serve, polici
     assert (await served.finished(await served.start({"a": PHRASE})))["output"] == {"a": PHRASE}
 
 
-async def test_a_refused_body_says_nothing_of_its_schema(serve: Serve) -> None:
+async def test_refused_body_is_not_validated_against_the_schema(serve: Serve) -> None:
     served = await serve(policies={"safety": {}}, io_schema={"input": {"required": ["b"]}})
     assert len(await refused(served, "/invoke", {"a": PHRASE})) == 1
     async with served.client.post("/invoke", json={"a": 1}) as answer:

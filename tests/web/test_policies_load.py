@@ -20,7 +20,7 @@ LARGE = "secret " * 80_000
 
 
 @pytest.mark.parametrize("path", ["/invoke", "/runs"])
-async def test_while_a_large_output_is_masked_others_are_answered(serve: Serve, path: str) -> None:
+async def test_masking_a_large_output_does_not_block_other_requests(serve: Serve, path: str) -> None:
     served = await serve(lambda _payload: [LARGE, SECRET], policies=safety())
     request = asyncio.create_task(served.client.post(path, json={}))
     await wait_until(masking)
@@ -34,7 +34,7 @@ async def test_while_a_large_output_is_masked_others_are_answered(serve: Serve, 
     assert body["output"] == [LARGE, MASK]
 
 
-async def test_while_large_details_are_masked_others_are_answered(serve: Serve) -> None:
+async def test_masking_large_details_does_not_block_other_requests(serve: Serve) -> None:
     served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
     run_id = await served.start(external="true")
     end = {"type": "error", "error": "e", "details": [LARGE, SECRET]}
@@ -47,6 +47,6 @@ async def test_while_large_details_are_masked_others_are_answered(serve: Serve) 
 
 
 @pytest.mark.parametrize("policies", [None, {}, {"safety": {}}, {"tools": {"deny_by_default": True}}])
-async def test_without_patterns_and_limits_texts_cost_nothing(serve: Serve, policies: Any) -> None:
+async def test_without_policies_texts_are_not_processed(serve: Serve, policies: Any) -> None:
     served = await serve(policies=policies)
     assert served.service.runs._settings.output_policy is None

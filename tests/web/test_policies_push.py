@@ -10,7 +10,7 @@ from tests.web.policy_agents import SECRET, kept, own, safety, text
 
 
 @pytest.mark.usefixtures("every_backend")
-async def test_what_other_processes_push_is_masked(serve: Serve) -> None:
+async def test_pushed_events_are_masked(serve: Serve) -> None:
     served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
     run_id = await served.start(external="true")
     batch: list[dict[str, Any]] = [{"type": "token", "content": each} for each in ("a secret", "-1", "234!")]
@@ -28,7 +28,7 @@ async def test_what_other_processes_push_is_masked(serve: Serve) -> None:
     assert SECRET not in await kept(served, run_id)
 
 
-async def test_a_pushed_batch_that_masks_enlarge_is_taken_whole(serve: Serve) -> None:
+async def test_batch_enlarged_by_masks_is_accepted_whole(serve: Serve) -> None:
     served = await serve(
         policies=safety(redact_patterns=["x"]),
         streaming={"ingest": {"enabled": True}},
@@ -42,7 +42,7 @@ async def test_a_pushed_batch_that_masks_enlarge_is_taken_whole(serve: Serve) ->
     assert text(await own(served, run_id)) == "a" + MASK * 400
 
 
-async def test_what_may_be_pushed_is_not_too_deep_to_be_masked(serve: Serve) -> None:
+async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
     served = await serve(
         policies=safety(max_output_chars=100),
         streaming={"ingest": {"enabled": True}},

@@ -41,7 +41,7 @@ def answering(body: bytes, content_type: str = "text/event-stream", status: int 
     [NAMED + event("complete", {"output": f"a {SECRET} b secret-12"}), OPENAI],
     ids=["named", "in OpenAI's style"],
 )
-async def test_tokens_of_a_process_are_one_text(serve: Serve, body: bytes) -> None:
+async def test_tokens_of_a_sidecar_are_masked_as_one_text(serve: Serve, body: bytes) -> None:
     async with process(answering(body)) as url:
         served = await sidecar(serve, url, policies=safety())
         async with served.stream() as reader:
@@ -63,7 +63,7 @@ FAILURES: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-async def test_failures_of_a_process_are_masked(serve: Serve, how: str) -> None:
+async def test_errors_of_a_sidecar_are_masked(serve: Serve, how: str) -> None:
     async with process(FAILURES[how]) as url:
         served = await sidecar(serve, url, policies=safety())
         run_id = await served.start()
@@ -75,7 +75,7 @@ async def test_failures_of_a_process_are_masked(serve: Serve, how: str) -> None:
     assert SECRET not in body + await kept(served, run_id)
 
 
-async def test_with_halt_a_process_is_left(serve: Serve) -> None:
+async def test_halt_closes_the_connection_to_a_sidecar(serve: Serve) -> None:
     async with process(answering(NAMED + event("complete", {"output": 1}))) as url:
         served = await sidecar(serve, url, policies=safety(halt_on_violation=True))
         run_id = await served.start()

@@ -68,7 +68,7 @@ FORMS: dict[str, tuple[str | None, bytes]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_every_event_arrives_as_it_was_in_every_form(serve: Serve, form: str) -> None:
+async def test_every_media_type_delivers_events_unchanged(serve: Serve, form: str) -> None:
     content_type, body = FORMS[form]
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
@@ -87,7 +87,7 @@ async def test_every_event_arrives_as_it_was_in_every_form(serve: Serve, form: s
     assert await own(served, run_id) == ALL
 
 
-async def test_a_single_event_is_an_object(serve: Serve) -> None:
+async def test_single_event_may_be_an_object(serve: Serve) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     for event in ALL:
@@ -96,7 +96,7 @@ async def test_a_single_event_is_an_object(serve: Serve) -> None:
     assert await own(served, run_id) == ALL
 
 
-async def test_events_of_another_run_can_be_passed_on_as_they_were_read(serve: Serve) -> None:
+async def test_events_read_from_another_run_can_be_pushed(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming=ENABLED)
     agent.go.set()
     async with served.stream() as reader:
@@ -123,7 +123,7 @@ async def test_all_readers_get_the_same_bytes(serve: Serve) -> None:
     assert await own(served, run_id) == ALL * sum(range(1, 30))
 
 
-async def test_a_retry_changes_nothing_during_the_run_and_after_it(serve: Serve) -> None:
+async def test_retry_changes_nothing_during_and_after_the_run(serve: Serve) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     again = {"success": True, "run_id": run_id, "accepted": 0, "duplicate": True}
@@ -138,7 +138,7 @@ async def test_a_retry_changes_nothing_during_the_run_and_after_it(serve: Serve)
     assert await own(served, run_id) == ALL[:3]
 
 
-async def test_a_skipped_number_is_a_conflict_that_names_the_expected_one(serve: Serve) -> None:
+async def test_skipped_producer_seq_is_a_conflict_with_the_expected_one(serve: Serve) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     for expected, number in ((1, 2), (1, 2**63 - 1)):
@@ -151,7 +151,7 @@ async def test_a_skipped_number_is_a_conflict_that_names_the_expected_one(serve:
     assert await own(served, run_id) == ALL[:1]
 
 
-async def test_a_batch_sent_many_times_at_once_is_taken_once(serve: Serve) -> None:
+async def test_concurrent_duplicates_are_accepted_once(serve: Serve) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     for number in range(1, 6):
@@ -163,7 +163,7 @@ async def test_a_batch_sent_many_times_at_once_is_taken_once(serve: Serve) -> No
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "+1", "x", "1.5", "", " 1", "²", str(2**63)])
-async def test_a_number_that_is_none_is_refused(serve: Serve, number: str) -> None:
+async def test_invalid_producer_seq_is_refused(serve: Serve, number: str) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     assert "producer_seq" in (await refused(served, run_id, ALL, producer_seq=number))["error"]
@@ -171,7 +171,7 @@ async def test_a_number_that_is_none_is_refused(serve: Serve, number: str) -> No
     assert await own(served, run_id) == []
 
 
-async def test_runs_that_take_nothing(serve: Serve) -> None:
+async def test_runs_that_accept_no_events(serve: Serve) -> None:
     served = await serve(streaming={**ENABLED, "max_concurrent_runs": 1})
     run_id = await served.start(external="true")
     waiting = await served.start(external="true")

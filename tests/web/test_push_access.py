@@ -52,7 +52,7 @@ async def tried(served: Served, run_id: str, status: int, code: str, headers: di
         assert [run["run_id"] for run in (await answer.json())["items"]] == [run_id]
 
 
-async def test_service_that_does_not_ask_for_it_takes_nothing(serve: Serve) -> None:
+async def test_push_is_not_found_unless_enabled(serve: Serve) -> None:
     served = await serve()
     run_id = await served.start()
     async with served.client.post(f"/runs/{run_id}/events", json=ALL) as answer:
@@ -63,7 +63,7 @@ async def test_service_that_does_not_ask_for_it_takes_nothing(serve: Serve) -> N
     await served.finished(run_id)
 
 
-async def test_events_can_be_pushed_where_none_can_be_read(serve: Serve) -> None:
+async def test_events_can_be_pushed_without_streaming(serve: Serve) -> None:
     served = await serve(streaming=ENABLED, expose={"streaming": "none"})
     async with served.client.post("/runs?external=true", json={}) as answer:
         run = await answer.json()
@@ -73,7 +73,7 @@ async def test_events_can_be_pushed_where_none_can_be_read(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("name", OF_OTHERS)
-async def test_whoever_may_speak_for_others_is_refused(serve: Serve, name: str) -> None:
+async def test_forwarded_request_is_not_local(serve: Serve, name: str) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     await tried(served, run_id, 403, "FORBIDDEN", {name: OF_OTHERS[name]})
@@ -102,14 +102,14 @@ ADDRESSES: list[tuple[Any, Any, bool]] = [
 
 
 @pytest.mark.parametrize(("ours", "peer", "local"), ADDRESSES)
-def test_local_is_what_comes_from_this_machine(ours: Any, peer: Any, *, local: bool) -> None:
+def test_local_peer_is_detected(ours: Any, peer: Any, *, local: bool) -> None:
     transport = Mock()
     transport.get_extra_info = lambda name, _default=None: {"sockname": ours, "peername": peer}.get(name)
     asked = make_mocked_request("POST", "/runs/r/events", transport=transport)
     assert ingest._is_local(asked) is local
 
 
-async def test_only_the_token_opens(serve: Serve, token: str) -> None:
+async def test_only_the_token_authorizes(serve: Serve, token: str) -> None:
     served = await serve(streaming=GUARDED)
     async with served.client.post("/runs?external=true", json={}, headers={"Authorization": token}) as answer:
         run_id = (await answer.json())["run_id"]
@@ -132,7 +132,7 @@ async def test_only_the_token_opens(serve: Serve, token: str) -> None:
     assert await own(served, run_id) == ALL * 3
 
 
-async def test_a_token_that_is_no_text_is_wrong(serve: Serve, token: str) -> None:
+async def test_token_that_is_not_text_is_refused(serve: Serve, token: str) -> None:
     served = await serve(streaming=GUARDED)
     assert token
     for sent in (b"\xff\xfe", b"\xc3", TOKEN.encode("latin-1", "replace")):
@@ -143,7 +143,7 @@ async def test_a_token_that_is_no_text_is_wrong(serve: Serve, token: str) -> Non
             assert status == "HTTP/1.1 401 Unauthorized"
 
 
-async def test_a_token_of_any_bytes_opens_with_the_same_bytes(serve: Serve, token: str) -> None:
+async def test_token_of_any_bytes_matches_the_same_bytes(serve: Serve, token: str) -> None:
     served = await serve(streaming=GUARDED)
     assert token
     raw = b"raw\xff".decode("utf-8", "surrogateescape")  # as the environment has it
@@ -172,7 +172,7 @@ async def test_tokens_are_compared_in_constant_time(
     assert [{*each} for each in compared] == [{b"sent", TOKEN.encode()}]
 
 
-async def test_the_token_is_shown_nowhere(serve: Serve, token: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_token_is_shown_nowhere(serve: Serve, token: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     served = await serve(streaming=GUARDED)
     headers = {"Authorization": token}
@@ -201,7 +201,7 @@ async def test_the_token_is_shown_nowhere(serve: Serve, token: str, caplog: pyte
 
 @pytest.mark.parametrize("value", [None, ""])
 @pytest.mark.parametrize("enabled", [True, False])
-def test_a_token_that_is_not_set_refuses_the_start(
+def test_unset_token_refuses_the_start(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -19,7 +19,7 @@ PUSHED = END["output"]
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_an_accepted_end_is_the_end_however_close_the_agents_own(turns: int) -> None:
+async def test_accepted_terminal_event_wins_over_the_agent_s_own(turns: int) -> None:
     go = asyncio.Event()
 
     async def agent(_payload: Any) -> str:
@@ -39,7 +39,7 @@ async def test_an_accepted_end_is_the_end_however_close_the_agents_own(turns: in
             assert (ended.output, ended.tokens) == ("own", [])
 
 
-async def test_an_end_pushed_while_a_timed_out_agent_cleans_up_is_refused_or_the_end() -> None:
+async def test_terminal_event_during_a_timeout_is_refused_or_wins() -> None:
     cleaning, cleaned = asyncio.Event(), asyncio.Event()
 
     async def agent(_payload: Any, _context: StreamContext) -> None:
@@ -60,7 +60,7 @@ async def test_an_end_pushed_while_a_timed_out_agent_cleans_up_is_refused_or_the
             assert ended.code == "TIMEOUT_ERROR"
 
 
-async def test_events_stand_among_the_agents_own_and_an_end_stops_it(serve: Serve) -> None:
+async def test_pushed_events_mix_with_the_agent_s_and_a_terminal_one_stops_it(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming=ENABLED)
     async with served.stream("asked") as reader:
         await reader.until("token")
@@ -74,7 +74,7 @@ async def test_events_stand_among_the_agents_own_and_an_end_stops_it(serve: Serv
     assert (await push(served, reader.run_id, END, producer_seq=1))["duplicate"]
 
 
-async def test_the_agents_own_end_is_the_end_where_none_was_pushed(serve: Serve) -> None:
+async def test_agent_s_outcome_counts_if_none_was_pushed(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming=ENABLED)
     run_id = await served.start()
     await push(served, run_id, ALL, producer_seq=1)
@@ -88,7 +88,7 @@ async def test_the_agents_own_end_is_the_end_where_none_was_pushed(serve: Serve)
 
 
 @pytest.mark.parametrize("end", [{"type": "error", "error": "e"}, {"type": "cancelled", "reason": "r"}])
-async def test_a_sync_agent_is_stopped_by_a_pushed_end(serve: Serve, stuck: Stuck, end: Any) -> None:
+async def test_pushed_terminal_event_stops_a_sync_agent(serve: Serve, stuck: Stuck, end: Any) -> None:
     served = await serve(stuck, streaming=ENABLED)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -100,7 +100,7 @@ async def test_a_sync_agent_is_stopped_by_a_pushed_end(serve: Serve, stuck: Stuc
 
 
 @pytest.mark.parametrize("kind", ["error", "cancelled"])
-async def test_secrets_in_a_pushed_end_are_masked(serve: Serve, tmp_path: Path, kind: str) -> None:
+async def test_secrets_in_a_pushed_terminal_event_are_masked(serve: Serve, tmp_path: Path, kind: str) -> None:
     (tmp_path / ".env").write_text("API_KEY=opensesame\n")
     served = await serve(streaming=ENABLED, secrets={"required": [{"name": "API_KEY"}]})
     run_id = await served.start(external="true")
@@ -112,7 +112,7 @@ async def test_secrets_in_a_pushed_end_are_masked(serve: Serve, tmp_path: Path, 
     assert "opensesame" not in reader.raw.decode() + str(await served.finished(run_id))
 
 
-async def test_an_invocation_is_no_run_to_push_into(serve: Serve) -> None:
+async def test_invoke_accepts_no_pushed_events(serve: Serve) -> None:
     ids: list[str] = []
 
     async def agent(_payload: Any, context: StreamContext) -> None:

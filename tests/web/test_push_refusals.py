@@ -65,7 +65,7 @@ async def ends_empty(served: Served, run_id: str) -> None:
     assert await own(served, run_id) == []
 
 
-async def test_wrong_events_are_named_with_their_reason_and_nothing_is_taken(serve: Serve) -> None:
+async def test_invalid_events_are_reported_and_nothing_is_accepted(serve: Serve) -> None:
     served, run_id = await begun(serve)
     for event, reason in WRONG:
         body = await refused(served, run_id, [GOOD, event, GOOD], producer_seq=1)
@@ -77,7 +77,7 @@ async def test_wrong_events_are_named_with_their_reason_and_nothing_is_taken(ser
     await ends_empty(served, run_id)
 
 
-async def test_a_lone_wrong_event_is_number_zero(serve: Serve) -> None:
+async def test_single_invalid_event_has_index_zero(serve: Serve) -> None:
     served, run_id = await begun(serve)
     for event, _ in WRONG:
         if isinstance(event, dict):
@@ -88,14 +88,14 @@ async def test_a_lone_wrong_event_is_number_zero(serve: Serve) -> None:
 
 @pytest.mark.parametrize("follows", [GOOD, END, {"type": "cancelled"}, {"type": "heartbeat"}])
 @pytest.mark.parametrize("end", [END, {"type": "error", "error": "e"}, {"type": "cancelled"}])
-async def test_nothing_may_follow_an_end(serve: Serve, end: Any, follows: Any) -> None:
+async def test_nothing_may_follow_a_terminal_event(serve: Serve, end: Any, follows: Any) -> None:
     served, run_id = await begun(serve)
     body = await refused(served, run_id, [GOOD, end, follows, GOOD], producer_seq=1)
     assert [problem["event"] for problem in body["details"]] == [2, 3]
     await ends_empty(served, run_id)
 
 
-async def test_the_first_problems_of_many_are_named_and_all_are_counted(serve: Serve) -> None:
+async def test_first_problems_are_listed_and_all_are_counted(serve: Serve) -> None:
     served, run_id = await begun(serve)
     body = await refused(served, run_id, [GOOD, *[{"type": "token"}] * 500])
     assert "500 of 501" in body["error"]
@@ -104,13 +104,13 @@ async def test_the_first_problems_of_many_are_named_and_all_are_counted(serve: S
 
 
 @pytest.mark.parametrize("count", [0, 1001])
-async def test_the_size_of_a_batch_is_limited(serve: Serve, count: int) -> None:
+async def test_size_of_a_batch_is_limited(serve: Serve, count: int) -> None:
     served, run_id = await begun(serve)
     assert "1000" in (await refused(served, run_id, [GOOD] * count))["error"]
     await ends_empty(served, run_id)
 
 
-async def test_a_thousand_events_are_no_too_many(serve: Serve) -> None:
+async def test_thousand_events_are_accepted(serve: Serve) -> None:
     served, run_id = await begun(serve)
     assert (await push(served, run_id, [GOOD] * 999 + [END]))["accepted"] == 1000
     assert await own(served, run_id) == [GOOD | {"finish_reason": None}] * 999
@@ -145,7 +145,7 @@ BODIES: dict[str, tuple[str, bytes, int, str]] = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_bodies_that_are_no_events(serve: Serve, name: str) -> None:
+async def test_malformed_bodies_are_refused(serve: Serve, name: str) -> None:
     content_type, body, status, code = BODIES[name]
     served, run_id = await begun(serve)
     headers = {"Content-Type": content_type}
@@ -156,7 +156,7 @@ async def test_bodies_that_are_no_events(serve: Serve, name: str) -> None:
     await ends_empty(served, run_id)
 
 
-async def test_a_line_that_is_no_json_is_named(serve: Serve) -> None:
+async def test_malformed_line_is_named(serve: Serve) -> None:
     served, run_id = await begun(serve)
     body = msgspec.json.encode(GOOD) + b"\n\n{nothing}\n" + msgspec.json.encode(GOOD)
     headers = {"Content-Type": "application/x-ndjson"}
@@ -167,7 +167,7 @@ async def test_a_line_that_is_no_json_is_named(serve: Serve) -> None:
     await ends_empty(served, run_id)
 
 
-async def test_a_line_that_is_an_array_is_no_event(serve: Serve) -> None:
+async def test_line_with_an_array_is_not_an_event(serve: Serve) -> None:
     served, run_id = await begun(serve)
     headers = {"Content-Type": "application/x-ndjson"}
     body = msgspec.json.encode(ALL)
@@ -178,7 +178,7 @@ async def test_a_line_that_is_an_array_is_no_event(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("depth", [200, 900])
-async def test_depths_of_a_pushed_end_are_refused_or_kept(serve: Serve, depth: int) -> None:
+async def test_depth_of_a_pushed_terminal_event_is_limited(serve: Serve, depth: int) -> None:
     served, run_id = await begun(serve)
     deep: Any = []
     for _ in range(depth):

@@ -50,7 +50,7 @@ def stored_requests(kept: str, server: Server) -> list[bytes]:
     return [key for key in server.command("KEYS", f"{kept}*") if b"question" in key]
 
 
-async def test_any_replica_takes_events_and_answers_the_same(pair: Pair) -> None:
+async def test_any_replica_accepts_events_with_the_same_response(pair: Pair) -> None:
     owner, other = pair
     run_id = await owner.start(external="true")
     accepted = {"success": True, "run_id": run_id, "accepted": 2, "duplicate": False}
@@ -96,7 +96,7 @@ async def test_refusals_are_the_same_from_every_replica(pair: Pair) -> None:
     assert await own(other, run_id) == ALL
 
 
-async def test_a_batch_sent_many_times_to_both_at_once_is_taken_once(pair: Pair) -> None:
+async def test_concurrent_duplicates_to_both_replicas_are_accepted_once(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
     for number in range(1, 6):
         answers = await asyncio.gather(
@@ -109,7 +109,7 @@ async def test_a_batch_sent_many_times_to_both_at_once_is_taken_once(pair: Pair)
     assert await own(pair[1], run_id) == ALL * 5
 
 
-async def test_many_producers_over_both_lose_nothing_and_keep_batches_together(pair: Pair) -> None:
+async def test_producers_over_both_replicas_lose_nothing_and_keep_batches_whole(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
 
     async def produce(name: str, through: Served) -> None:
@@ -129,7 +129,7 @@ async def test_many_producers_over_both_lose_nothing_and_keep_batches_together(p
         assert [each[0]["number"] for each in batches if each[0]["of"] == name] == list(range(10))
 
 
-async def test_producers_that_share_numbers_feed_one_run_in_order(pair: Pair) -> None:
+async def test_producers_sharing_producer_seq_write_in_order(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
 
     async def insist(number: int, through: Served) -> None:
@@ -148,7 +148,7 @@ async def test_producers_that_share_numbers_feed_one_run_in_order(pair: Pair) ->
     ]
 
 
-async def test_a_large_batch_arrives_whole(pair: Pair) -> None:
+async def test_large_batch_arrives_complete(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
     large = [{"type": "custom:large", "text": "ä" * 4_000} for _ in range(999)]
     body, headers = BytesIO(msgspec.json.encode([*large, END])), {"Content-Type": "application/json"}
@@ -157,7 +157,7 @@ async def test_a_large_batch_arrives_whole(pair: Pair) -> None:
     assert await own(pair[0], run_id) == large
 
 
-async def test_an_agent_is_stopped_through_another_replica(pair: Pair) -> None:
+async def test_agent_is_stopped_through_another_replica(pair: Pair) -> None:
     owner, other = pair
     owner.use(agent := Waits())
     run_id = await owner.start("asked")
@@ -168,7 +168,7 @@ async def test_an_agent_is_stopped_through_another_replica(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("pair", [{"max_concurrent_runs": 1}], indirect=True)
-async def test_a_run_that_waits_on_another_replica_takes_nothing_yet(pair: Pair) -> None:
+async def test_run_queued_on_another_replica_accepts_no_events_yet(pair: Pair) -> None:
     owner, other = pair
     run_id, waiting = [await owner.start(external="true") for _ in range(2)]
     await refused(other, waiting, ALL, 503, "SERVICE_UNAVAILABLE")
@@ -179,7 +179,7 @@ async def test_a_run_that_waits_on_another_replica_takes_nothing_yet(pair: Pair)
         await other.finished(each)
 
 
-async def test_an_owner_that_does_not_answer_is_unavailable(
+async def test_unresponsive_owner_is_unavailable(
     pair: Pair, kept: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.1)
@@ -196,7 +196,7 @@ async def test_an_owner_that_does_not_answer_is_unavailable(
     assert await own(other, run_id) == []
 
 
-async def test_nothing_is_left_of_what_was_asked(
+async def test_requests_between_replicas_leave_nothing_behind(
     pair: Pair, kept: str, request: pytest.FixtureRequest
 ) -> None:
     owner, other = pair

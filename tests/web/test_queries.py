@@ -78,7 +78,7 @@ async def test_bad_query_of_the_listing_is_refused(serve: Serve, name: str, text
     assert name in body["error"]
 
 
-async def test_too_long_a_reason_is_refused(serve: Serve) -> None:
+async def test_too_long_reason_is_refused(serve: Serve) -> None:
     served = await serve()
     await served.start(run_id="r")
     async with served.client.delete("/runs/r", params={"reason": "x" * 1001}) as answer:

@@ -49,7 +49,7 @@ async def test_waiting_runs_start_in_their_order(serve: Serve) -> None:
     assert agent.most == 1
 
 
-async def test_no_more_agents_work_than_there_are_places(serve: Serve) -> None:
+async def test_no_more_agents_run_than_there_are_slots(serve: Serve) -> None:
     served = await serve(agent := OneByOne(), streaming={"max_concurrent_runs": 3})
     runs = [await served.start(n) for n in range(9)]
     await wait_until(lambda: agent.working == 3)
@@ -75,7 +75,7 @@ async def test_run_cancelled_while_it_waits_never_starts(serve: Serve) -> None:
     assert agent.order == [0, 2]
 
 
-async def test_every_endpoint_shares_the_places(serve: Serve) -> None:
+async def test_every_endpoint_shares_the_slots(serve: Serve) -> None:
     served = await serve(agent := OneByOne(), streaming=ONE)
     run_id = await served.start("run")
     asked = asyncio.create_task(served.client.post("/invoke", json="invoke"))
@@ -92,7 +92,7 @@ async def test_every_endpoint_shares_the_places(serve: Serve) -> None:
     assert agent.most == 1
 
 
-async def test_caller_of_invoke_who_leaves_the_queue_leaves_its_place(serve: Serve) -> None:
+async def test_disconnected_caller_of_invoke_leaves_the_queue(serve: Serve) -> None:
     served = await serve(agent := OneByOne(), streaming={**ONE, "max_queued_runs": 1})
     first = await served.start("first")
     asked = asyncio.create_task(served.client.post("/invoke", json="invoke"))
@@ -107,7 +107,7 @@ async def test_caller_of_invoke_who_leaves_the_queue_leaves_its_place(serve: Ser
     assert agent.order == ["first", "second"]
 
 
-async def test_agent_that_does_not_stop_keeps_its_place(
+async def test_agent_that_does_not_stop_keeps_its_slot(
     serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
@@ -121,7 +121,7 @@ async def test_agent_that_does_not_stop_keeps_its_place(
     assert (await served.finished(second))["status"] == "completed"
 
 
-async def test_places_are_free_again_whatever_happened(serve: Serve) -> None:
+async def test_slots_are_released_after_every_outcome(serve: Serve) -> None:
     async def agent(payload: str) -> None:
         if payload == "raise":
             raise ValueError("no")
@@ -139,7 +139,7 @@ async def test_places_are_free_again_whatever_happened(serve: Serve) -> None:
         assert answer.status == 200
 
 
-async def test_sync_agents_work_at_once_up_to_the_places(serve: Serve) -> None:
+async def test_sync_agents_run_concurrently_up_to_the_slots(serve: Serve) -> None:
     everybody = threading.Barrier(51)
 
     def agent(_payload: Any) -> str:

@@ -39,7 +39,7 @@ async def with_limits(
 
 
 @EVERY_BACKEND
-async def test_exactly_as_many_get_in_as_may_over_all_replicas(serve: Serve, tmp_path: Path) -> None:
+async def test_limit_is_exact_over_all_replicas(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as door:
         here, there = await with_limits(serve, door, tmp_path, {"default": "7/hour"})
     asked = [
@@ -58,7 +58,7 @@ async def test_exactly_as_many_get_in_as_may_over_all_replicas(serve: Serve, tmp
 
 
 @EVERY_BACKEND
-async def test_what_is_left_is_said_with_every_answer_that_counts(serve: Serve, tmp_path: Path) -> None:
+async def test_counted_responses_have_rate_limit_headers(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as door:
         here, there = await with_limits(serve, door, tmp_path, {"owner": "2/m"})
     for served, path, left in ((here, "/runs", "1"), (there, "/invoke/stream", "0")):
@@ -74,7 +74,7 @@ async def test_what_is_left_is_said_with_every_answer_that_counts(serve: Serve, 
     assert body["error"].startswith("2 requests in 60 s are allowed")
 
 
-async def test_what_starts_no_work_does_not_count(serve: Serve, tmp_path: Path) -> None:
+async def test_requests_that_start_no_work_do_not_count(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as door:
         served, _ = await with_limits(
             serve,
@@ -128,9 +128,7 @@ LIMITS = {"default": "1/h", "bronze": "2/h", "silver": "1/m", "gold": "9/s"}
         (["gold", "bronze"], "9"),
     ],
 )
-async def test_the_most_generous_of_a_callers_roles_holds(
-    serve: Serve, tmp_path: Path, roles: list[str], limit: str
-) -> None:
+async def test_most_generous_role_applies(serve: Serve, tmp_path: Path, roles: list[str], limit: str) -> None:
     async with public_key() as door:
         served, _ = await with_limits(serve, door, tmp_path, LIMITS)
         served_all = await serve(echo, **door.sections(tmp_path, roles=False, rate_limits=LIMITS))
@@ -138,7 +136,7 @@ async def test_the_most_generous_of_a_callers_roles_holds(
     assert (await ask(served, headers=member("ann", *roles))).status == 403  # limits are no permissions
 
 
-async def test_without_a_default_whoever_has_no_limit_has_none(serve: Serve, tmp_path: Path) -> None:
+async def test_without_a_default_other_roles_are_unlimited(serve: Serve, tmp_path: Path) -> None:
     async with public_key() as door:
         served = await serve(echo, **door.sections(tmp_path, roles=False, rate_limits={"bronze": "1/h"}))
     for _ in range(5):
@@ -147,9 +145,7 @@ async def test_without_a_default_whoever_has_no_limit_has_none(serve: Serve, tmp
         assert not [name for name in SAID if name in answer.headers]
 
 
-async def test_a_caller_has_one_count_whatever_their_token_and_their_address_are(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_caller_is_counted_over_all_tokens_and_addresses(serve: Serve, tmp_path: Path) -> None:
     async with public_key() as door:
         limits = {"default": "2/h"}
         served = await serve(echo, **door.sections(tmp_path, roles=False, rate_limits=limits))
@@ -163,7 +159,7 @@ async def test_a_caller_has_one_count_whatever_their_token_and_their_address_are
 
 
 @EVERY_BACKEND
-async def test_where_nobody_is_asked_addresses_are_counted(serve: Serve) -> None:
+async def test_open_service_counts_addresses(serve: Serve) -> None:
     auth = {"mode": "none", "rate_limits": {"default": "2/h"}}
     here, there = await replicas(serve, echo, auth=auth)
     sent = [{}, {"X-Forwarded-For": "10.0.0.1"}, {"X-API-Key": "any"}, {"Authorization": "Bearer any"}]
@@ -174,7 +170,7 @@ async def test_where_nobody_is_asked_addresses_are_counted(serve: Serve) -> None
     assert statuses == [200, 200, 429, 429]
 
 
-async def test_scripts_may_read_what_is_left(serve: Serve, tmp_path: Path) -> None:
+async def test_scripts_may_read_the_rate_limit_headers(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as door:
         served, _ = await with_limits(serve, door, tmp_path, {"default": "1/h"})
     for expected in (200, 429):

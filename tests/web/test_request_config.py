@@ -44,7 +44,7 @@ async def invoked(served: Served, body: Any) -> Any:
         return (await answer.json())["output"]
 
 
-async def test_it_reaches_the_agent_and_is_no_part_of_the_payload(serve: Serve) -> None:
+async def test_config_reaches_the_agent_and_is_removed_from_the_payload(serve: Serve) -> None:
     schema = {"input": {"properties": {"word": {"type": "string"}}, "additionalProperties": False}}
     served = await served_graph(serve, io_schema=schema)
     output = await invoked(served, {"word": "rain", "_config": THREAD})
@@ -54,7 +54,7 @@ async def test_it_reaches_the_agent_and_is_no_part_of_the_payload(serve: Serve) 
     assert (await invoked(served, {"word": "rain"}))["config"] is None
 
 
-async def test_resuming_is_no_payload(serve: Serve) -> None:
+async def test_resume_is_not_a_payload(serve: Serve) -> None:
     schema = {"input": {"required": ["word"], "properties": {"word": {}}}}
     served = await served_graph(serve, io_schema=schema)
     assert (await invoked(served, {"resume": "yes", "_config": THREAD}))["resume"] == "yes"
@@ -62,7 +62,7 @@ async def test_resuming_is_no_payload(serve: Serve) -> None:
         await error_of(answer, 400, "VALIDATION_ERROR")
 
 
-async def test_an_input_called_resume_is_a_payload(serve: Serve) -> None:
+async def test_input_property_called_resume_is_a_payload(serve: Serve) -> None:
     served = await served_graph(serve, io_schema={"input": {"properties": {"resume": {"type": "string"}}}})
     output = await invoked(served, {"resume": "mine", "_config": THREAD})
     assert output == {"payload": {"resume": "mine"}, "config": THREAD}
@@ -79,18 +79,18 @@ async def test_an_input_called_resume_is_a_payload(serve: Serve) -> None:
         ({"configurable": {"__pregel_read": 1}}, "__pregel_read"),
     ],
 )
-async def test_what_is_no_config_is_refused(serve: Serve, config: Any, where: str) -> None:
+async def test_malformed_config_is_refused(serve: Serve, config: Any, where: str) -> None:
     served = await served_graph(serve)
     async with served.client.post("/invoke", json={"_config": config}) as answer:
         assert where in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
 
 
-async def test_it_is_refused_where_it_is_not_allowed(serve: Serve) -> None:
+async def test_config_is_refused_where_not_allowed(serve: Serve) -> None:
     served = await served_graph(serve, allowed=False)
     async with served.client.post("/runs", json={"_config": THREAD}) as answer:
         assert "allow_request_config" in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
 
 
-async def test_other_agents_get_it_as_any_other_field(serve: Serve) -> None:
+async def test_other_agents_get_config_as_an_ordinary_field(serve: Serve) -> None:
     served = await serve(lambda payload: payload)
     assert await invoked(served, {"_config": 1}) == {"_config": 1}

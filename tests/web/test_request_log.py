@@ -37,7 +37,7 @@ async def talks(_payload: Any, context: StreamContext) -> None:
         await context.emit_token("text")
 
 
-async def test_request_has_one_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_request_is_logged_in_one_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve()
     async with served.client.post("/invoke?a=secret", json={}, headers={"User-Agent": "tests"}) as answer:
         assert answer.status == 200
@@ -54,7 +54,7 @@ async def test_request_has_one_line(serve: Serve, caplog: pytest.LogCaptureFixtu
     }
 
 
-async def test_lines_name_the_caller_who_is_known(
+async def test_log_lines_name_the_caller(
     serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     async with api_keys() as door:
@@ -69,7 +69,7 @@ async def test_lines_name_the_caller_who_is_known(
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("PUT", "/health", 405), ("POST", "/invoke", 400)],
 )
-async def test_request_that_fails_has_one_line(
+async def test_failed_request_is_logged_in_one_line(
     serve: Serve, caplog: pytest.LogCaptureFixture, method: str, path: str, status: int
 ) -> None:
     served = await serve()
@@ -79,7 +79,7 @@ async def test_request_that_fails_has_one_line(
     assert (line["method"], line["path"], line["status"]) == (method, path, status)
 
 
-async def test_lines_name_the_run(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_lines_name_the_run(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve()
     async with served.stream() as reader:
         await reader.all()
@@ -92,7 +92,7 @@ async def test_lines_name_the_run(serve: Serve, caplog: pytest.LogCaptureFixture
     assert named == {"/invoke/stream": reader.run_id, "/runs": "r", "/runs/r": "r", "/runs/r/events": "r"}
 
 
-async def test_events_have_no_lines(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve(talks)
     async with served.stream() as reader:
         await reader.all()
@@ -100,7 +100,7 @@ async def test_events_have_no_lines(serve: Serve, caplog: pytest.LogCaptureFixtu
     assert len(caplog.records) < 10
 
 
-async def test_each_change_of_a_run_has_a_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_status_changes_of_a_run_are_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve()
     run_id = await served.start()
     await served.finished(run_id)
@@ -130,7 +130,7 @@ async def test_cancel_is_logged_with_its_reason(serve: Serve, caplog: pytest.Log
     assert vars(record)["fields"]["reason"] == "enough"
 
 
-async def test_caller_who_left_has_a_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_disconnected_caller_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve(agent := Waits())
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke", body=b"{}")

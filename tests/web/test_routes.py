@@ -59,9 +59,7 @@ async def test_router_has_the_endpoints_of_the_contract(
 
 
 @pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)
-async def test_the_table_is_what_the_router_has(
-    serve: Serve, rest: bool, streaming: str, async_runs: bool
-) -> None:
+async def test_table_equals_the_router(serve: Serve, rest: bool, streaming: str, async_runs: bool) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
     listed = [
         f"{route.method} {route.path}".replace("{run_id}", "{id}")
@@ -71,7 +69,7 @@ async def test_the_table_is_what_the_router_has(
 
 
 @pytest.mark.parametrize(("rest", "streaming", "async_runs"), COMBINATIONS)
-async def test_what_does_not_exist_is_an_error_in_json(
+async def test_unknown_endpoints_are_json_errors(
     serve: Serve, rest: bool, streaming: str, async_runs: bool
 ) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
@@ -81,7 +79,7 @@ async def test_what_does_not_exist_is_an_error_in_json(
             await error_of(answer, 404, "NOT_FOUND")
 
 
-async def test_stream_without_runs_names_no_place_to_resume(serve: Serve) -> None:
+async def test_stream_without_async_runs_has_no_location(serve: Serve) -> None:
     served = await serve(streaming={"async_runs": False})
     async with served.stream() as reader:
         messages = await reader.all()
@@ -93,7 +91,7 @@ async def test_stream_without_runs_names_no_place_to_resume(serve: Serve) -> Non
 @pytest.mark.parametrize(
     "path", ["/", "/health", "/ready", "/metrics", "/schema", "/info", "/runs", "/runs/r"]
 )
-async def test_head_answers_as_get_without_a_body(serve: Serve, path: str) -> None:
+async def test_head_responds_like_get_without_a_body(serve: Serve, path: str) -> None:
     served = await serve()
     await served.start(run_id="r")
     await served.finished("r")
@@ -126,7 +124,7 @@ async def test_head_of_a_stream_is_not_allowed(serve: Serve, path: str) -> None:
         ("PROPFIND", "/health", {"GET", "HEAD"}),
     ],
 )
-async def test_wrong_method_is_told_the_right_ones(
+async def test_wrong_method_gets_the_allowed_ones(
     serve: Serve, method: str, path: str, allowed: set[str]
 ) -> None:
     served = await serve()

@@ -44,7 +44,7 @@ async def test_ids_are_uuids_that_sort_by_time(serve: Serve) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/runs", "/invoke/stream"])
-async def test_custom_generator_names_the_runs(serve: Serve, name: str, pattern: str, path: str) -> None:
+async def test_custom_generator_makes_the_run_ids(serve: Serve, name: str, pattern: str, path: str) -> None:
     served = await serve(streaming=generated_by(name))
     if path == "/runs":
         run_id = await served.start()
@@ -58,7 +58,7 @@ async def test_custom_generator_names_the_runs(serve: Serve, name: str, pattern:
 
 @pytest.mark.parametrize("path", ["/runs", "/invoke/stream"])
 @pytest.mark.parametrize("name", ["raises", "exits", "not_an_id", "not_text"])
-async def test_broken_generator_is_our_failure(serve: Serve, name: str, path: str) -> None:
+async def test_failing_generator_is_an_internal_error(serve: Serve, name: str, path: str) -> None:
     served = await serve(streaming=generated_by(name))
     async with served.client.post(path, json={}) as answer:
         body = await error_of(answer, 500, "INTERNAL_ERROR")
@@ -68,13 +68,13 @@ async def test_broken_generator_is_our_failure(serve: Serve, name: str, path: st
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_generator_that_never_returns_is_our_failure(serve: Serve) -> None:
+async def test_generator_that_never_returns_is_an_internal_error(serve: Serve) -> None:
     served = await serve(streaming=generated_by("never_returns"))
     async with served.client.post("/runs", json={}) as answer:
         await error_of(answer, 500, "INTERNAL_ERROR")
 
 
-async def test_id_that_a_generator_gives_twice_is_a_conflict(serve: Serve) -> None:
+async def test_duplicate_id_of_a_generator_is_a_conflict(serve: Serve) -> None:
     served = await serve(streaming=generated_by("always_the_same"))
     assert await served.start() == "same"
     async with served.client.post("/runs", json={}) as answer:
@@ -82,7 +82,7 @@ async def test_id_that_a_generator_gives_twice_is_a_conflict(serve: Serve) -> No
     assert body["details"]["events_url"] == "/runs/same/events"
 
 
-async def test_callers_stream_with_an_id_that_exists_is_a_conflict(serve: Serve) -> None:
+async def test_stream_with_an_existing_id_is_a_conflict(serve: Serve) -> None:
     served = await serve(streaming=generated_by("always_the_same"))
     assert await served.start() == "same"
     async with served.client.post("/invoke/stream", json={}) as answer:
@@ -95,6 +95,6 @@ async def test_client_id_wins_over_the_generator(serve: Serve) -> None:
     assert await served.start(run_id="mine") == "mine"
 
 
-async def test_client_id_spares_a_broken_generator(serve: Serve) -> None:
+async def test_client_id_bypasses_a_failing_generator(serve: Serve) -> None:
     served = await serve(streaming=generated_by("raises"))
     assert await served.start(run_id="mine") == "mine"

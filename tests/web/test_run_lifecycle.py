@@ -34,7 +34,7 @@ async def test_record_of_a_running_run(serve: Serve) -> None:
     agent.go.set()
 
 
-async def test_run_goes_on_with_nobody_watching(serve: Serve) -> None:
+async def test_run_continues_without_readers(serve: Serve) -> None:
     served = await serve(agent := Waits())
     run_id = await served.start()
     agent.go.set()
@@ -43,7 +43,7 @@ async def test_run_goes_on_with_nobody_watching(serve: Serve) -> None:
     assert record["last_sequence"] == 4
 
 
-async def test_run_over_its_time_fails_and_its_agent_is_stopped(serve: Serve) -> None:
+async def test_timed_out_run_fails_and_its_agent_is_stopped(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"events": {"max_run_duration": 1}})
     async with served.stream() as reader:
         last = data((await reader.all())[-1])
@@ -52,7 +52,7 @@ async def test_run_over_its_time_fails_and_its_agent_is_stopped(serve: Serve) ->
     assert (await served.record(reader.run_id))["error"]["code"] == "TIMEOUT_ERROR"
 
 
-async def test_sync_agent_over_its_time_is_stopped_at_its_next_word(serve: Serve, stuck: Stuck) -> None:
+async def test_timed_out_sync_agent_is_stopped_at_its_next_emit(serve: Serve, stuck: Stuck) -> None:
     served = await serve(stuck, streaming={"events": {"max_run_duration": 1}})
     run_id = await served.start()
     await wait_until(lambda: served.service.runs._in_flight._by_id[run_id].stop or late(served, run_id))
@@ -67,7 +67,7 @@ def late(served: Any, run_id: str) -> bool:
     return started is not None and time.time() - started.timestamp() > 1.2
 
 
-async def test_time_of_a_run_does_not_count_its_wait_for_a_place(serve: Serve) -> None:
+async def test_queueing_does_not_count_towards_the_duration(serve: Serve) -> None:
     served = await serve(
         agent := Waits(), streaming={"max_concurrent_runs": 1, "events": {"max_run_duration": 1}}
     )
@@ -77,7 +77,7 @@ async def test_time_of_a_run_does_not_count_its_wait_for_a_place(serve: Serve) -
     assert (await served.finished(second))["status"] == "completed"
 
 
-async def test_what_an_agent_says_after_its_end_goes_nowhere(serve: Serve) -> None:
+async def test_events_after_the_end_are_dropped(serve: Serve) -> None:
     said = asyncio.Event()
 
     async def talk_on(context: StreamContext) -> None:
@@ -99,7 +99,7 @@ async def test_what_an_agent_says_after_its_end_goes_nowhere(serve: Serve) -> No
     assert tasks[0].exception() is None
 
 
-async def test_finished_run_is_kept_for_its_time_and_then_gone(serve: Serve) -> None:
+async def test_finished_run_expires_after_its_ttl(serve: Serve) -> None:
     served = await serve(streaming={"redis": {"stream_ttl_seconds": 60}})
     run_id = await served.start()
     await served.finished(run_id)
@@ -115,7 +115,7 @@ async def test_finished_run_is_kept_for_its_time_and_then_gone(serve: Serve) -> 
     assert not served.backend._logs
 
 
-async def test_working_run_never_expires(serve: Serve) -> None:
+async def test_live_run_never_expires(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"redis": {"stream_ttl_seconds": 60}})
     run_id = await served.start()
     served.backend._clock = lambda: time.monotonic() + 100_000

@@ -137,7 +137,7 @@ async def test_log_masks_secrets(serve: Serve, logged: io.StringIO, agent: Any) 
 
 
 @pytest.mark.usefixtures("secret")
-async def test_error_names_of_unknown_paths_mask_secrets(serve: Serve) -> None:
+async def test_errors_about_unknown_paths_mask_secrets(serve: Serve) -> None:
     served = await serve(**DECLARED)
     async with served.client.get(f"/nowhere/{IN_A_URL}") as answer:
         body = await error_of(answer, 404, "NOT_FOUND")
@@ -145,7 +145,7 @@ async def test_error_names_of_unknown_paths_mask_secrets(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("secret")
-async def test_what_an_agent_chooses_to_say_is_its_own(serve: Serve) -> None:
+async def test_emitted_events_are_not_masked(serve: Serve) -> None:
     served = await serve(lambda _payload: SECRET, **DECLARED)
     async with served.client.post("/invoke", json={}) as answer:
         assert (await answer.json())["output"] == SECRET

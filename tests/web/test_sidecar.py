@@ -39,7 +39,7 @@ async def heard(request: web.Request) -> web.Response:
     return web.json_response({"headers": dict(request.headers), "payload": await request.json()})
 
 
-async def test_the_process_learns_whose_run_it_is_and_where_its_events_are(serve: Serve) -> None:
+async def test_sidecar_gets_the_run_id_and_the_events_url(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
         async with served.client.post("/runs", json={"n": 1}, headers={"traceparent": TRACE}) as answer:
@@ -55,7 +55,7 @@ async def test_the_process_learns_whose_run_it_is_and_where_its_events_are(serve
 
 
 @pytest.mark.parametrize("sent", ["", "nonsense", TRACE.upper(), TRACE[:-1]])
-async def test_a_malformed_trace_is_not_passed_on(serve: Serve, sent: str) -> None:
+async def test_malformed_traceparent_is_not_forwarded(serve: Serve, sent: str) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
         async with served.client.post("/invoke", json={}, headers={"traceparent": sent}) as answer:
@@ -63,14 +63,14 @@ async def test_a_malformed_trace_is_not_passed_on(serve: Serve, sent: str) -> No
     assert "traceparent" not in {name.lower() for name in headers}
 
 
-async def test_an_invocation_has_no_events_url(serve: Serve) -> None:
+async def test_invoke_has_no_events_url(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
         async with served.client.post("/invoke", json={}) as answer:
             assert "X-Dockrion-Events-Url" not in (await answer.json())["output"]["headers"]
 
 
-async def test_ready_follows_the_process(serve: Serve) -> None:
+async def test_readiness_follows_the_sidecar(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
         async with served.client.get("/ready") as answer:
@@ -81,7 +81,7 @@ async def test_ready_follows_the_process(serve: Serve) -> None:
         assert answer.status == 200
 
 
-async def test_a_process_that_is_away_is_a_bad_gateway(serve: Serve) -> None:
+async def test_unreachable_sidecar_is_a_bad_gateway(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
     async with served.client.post("/invoke", json={}) as answer:
@@ -89,7 +89,7 @@ async def test_a_process_that_is_away_is_a_bad_gateway(serve: Serve) -> None:
     assert url.rstrip("/").rpartition(":")[2] not in body["error"]
 
 
-async def test_an_error_of_the_process_keeps_its_code(serve: Serve) -> None:
+async def test_error_of_the_sidecar_keeps_its_code(serve: Serve) -> None:
     async def work(_request: web.Request) -> web.Response:
         text = '{"type": "error", "error": "too long", "code": "CONTEXT_LENGTH", "details": {"max": 9}}\n'
         return web.Response(text=text, content_type="application/x-ndjson")
@@ -101,7 +101,7 @@ async def test_an_error_of_the_process_keeps_its_code(serve: Serve) -> None:
     assert (body["error"], body["details"]) == ("too long", {"max": 9})
 
 
-async def test_a_process_that_only_accepts_pushes_what_it_does(serve: Serve) -> None:
+async def test_sidecar_that_accepts_pushes_its_events(serve: Serve) -> None:
     async def work(request: web.Request) -> web.Response:
         events = [
             {"type": "token", "content": "later"},
@@ -123,7 +123,7 @@ async def test_a_process_that_only_accepts_pushes_what_it_does(serve: Serve) -> 
     assert events[-1]["output"] == {"done": True}
 
 
-async def test_a_password_in_the_url_is_shown_nowhere(serve: Serve) -> None:
+async def test_password_in_the_url_is_shown_nowhere(serve: Serve) -> None:
     served = await serve(agent={"name": "tested", "url": "http://user:pass-w0rd@127.0.0.1:1/"})
     async with served.client.get("/info") as answer:
         assert "pass-w0rd" not in await answer.text()
