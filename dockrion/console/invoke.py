@@ -5,7 +5,7 @@ import argparse
 import msgspec
 
 from dockrion.console.arguments import add_common, payload
-from dockrion.console.run_viewer import follow
+from dockrion.console.commands import follow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

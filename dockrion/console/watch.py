@@ -3,7 +3,7 @@
 import argparse
 
 from dockrion.console.arguments import add_common
-from dockrion.console.run_viewer import follow
+from dockrion.console.commands import follow
 from dockrion.ids import RUN_ID_PATTERN
 
 
