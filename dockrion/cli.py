@@ -25,8 +25,8 @@ from dockrion.web.docs import Description
 from dockrion.web.routes import routes
 
 _CLIENT_COMMANDS = {  # imported when they are used: a server does without their memory
-    "invoke": ("dockrion.console.invoke", "invoke the agent and show its events and its output"),
-    "watch": ("dockrion.console.watch", "show the events of a run, from its first one"),
+    "invoke": ("dockrion.console.commands", "invoke the agent and show its events and its output"),
+    "watch": ("dockrion.console.commands", "show the events of a run, from its first one"),
     "load": ("dockrion.load.command", "load-test a service and verify what it delivers"),
 }
 _MAX_PORT = 65535
@@ -95,9 +95,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     for name, (module, purpose) in _CLIENT_COMMANDS.items():
         client = commands.add_parser(name, help=purpose)
         if name == command:
-            implementation = import_module(module)
-            implementation.add_arguments(client)
-            client.set_defaults(command=implementation.run)
+            getattr(import_module(module), f"add_{name}")(client)
     return parser
 
 

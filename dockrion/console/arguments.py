@@ -1,4 +1,4 @@
-"""What commands take that ask a service."""
+"""Arguments that the client commands have in common."""
 
 import argparse
 import os
@@ -9,52 +9,52 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from dockrion.client import Client
+from dockrion.ids import RUN_ID_PATTERN
 
 DEFAULT_URL = "http://localhost:8080"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add which service to ask, as whom, and how to show what it says."""
+    """Add the options for the service, the credentials and the output format."""
     parser.add_argument(
         "--url",
         type=url,
         default=os.environ.get("DOCKRION_URL") or DEFAULT_URL,
-        help=f"http://host:port of the service; by default $DOCKRION_URL, else {DEFAULT_URL}",
+        help=f"the service, http://host:port (default: $DOCKRION_URL, else {DEFAULT_URL})",
     )
     parser.add_argument(
-        "--header", type=header, action="append", default=[], metavar="NAME:VALUE", help="may be repeated"
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="a header for each request; may be repeated",
     )
     parser.add_argument(
         "--token-env",
         type=_token,
         dest="token",
         metavar="NAME",
-        help="the environment variable with the token or key to send",
+        help="the environment variable that holds the token or key",
     )
     parser.add_argument("--json", action="store_true", help="print each event as a line of JSON")
 
 
-def client(options: argparse.Namespace) -> Client:
-    """Return the client that is asked for."""
-    return Client(options.url, token=options.token, headers=dict(options.header))
-
-
 def url(text: str) -> str:
-    """Return the address of a service.
+    """Return the URL of a service.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is malformed.
     """
     try:
         parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        sound = False
+        valid = False
     else:
-        sound = sound and not (parts.query or parts.fragment)
-    if not sound:
+        valid = valid and not (parts.query or parts.fragment)
+    if not valid:
         raise argparse.ArgumentTypeError(f"expected http://host:port, got {text}")
     return text.rstrip("/")
 
@@ -63,19 +63,19 @@ def header(text: str) -> tuple[str, str]:
     """Return a header's name and value.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is malformed.
     """
     name, colon, value = text.partition(":")
     if not (colon and _HEADER_NAME.fullmatch(name)) or not value.isprintable():
-        raise argparse.ArgumentTypeError("expected NAME:VALUE")  # without the value: it may be a secret
+        raise argparse.ArgumentTypeError("expected NAME:VALUE")  # the value may be a secret
     return name, value.strip()
 
 
 def payload(text: str) -> bytes:
-    """Return a body: JSON as it is given, of `@FILE`, or of the standard input for `-`.
+    """Return JSON: the text itself, the content of `@FILE`, or standard input for `-`.
 
     Raises:
-        argparse.ArgumentTypeError: It is no JSON, or cannot be read.
+        argparse.ArgumentTypeError: It is not JSON, or cannot be read.
     """
     try:
         content = _content(text)
@@ -83,8 +83,14 @@ def payload(text: str) -> bytes:
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read {text.removeprefix('@')}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {error}; a file is given as @FILE") from None
+        raise argparse.ArgumentTypeError(f"not JSON: {error}; name a file as @FILE") from None
     return content
+
+
+def run_id(text: str) -> str:
+    if not RUN_ID_PATTERN.fullmatch(text):
+        raise argparse.ArgumentTypeError("expected 1 to 128 letters, digits, '-' and '_'")
+    return text
 
 
 def _content(text: str) -> bytes:
@@ -96,5 +102,5 @@ def _content(text: str) -> bytes:
 def _token(name: str) -> str:
     value = os.environ.get(name, "").strip()
     if not value or not value.isprintable():
-        raise argparse.ArgumentTypeError(f"the variable {name} holds no token")
+        raise argparse.ArgumentTypeError(f"the environment variable {name} holds no token")
     return value

@@ -1,4 +1,4 @@
-"""Showing a run while it goes on, and being interrupted."""
+"""`dockrion invoke` and `dockrion watch`: show a run until it is over, or until the user interrupts."""
 
 import argparse
 import asyncio
@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from dockrion.client import Client, ClientError, ConnectionLost, ResponseError, Stream
-from dockrion.console.arguments import client
+from dockrion.console.arguments import add_common, payload, run_id
 from dockrion.console.display import Display
 
-_MOST_DETAILS = 2_000  # characters
+_MAX_DETAILS_LENGTH = 2_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -22,58 +22,89 @@ class _Line(msgspec.Struct):
     type: str
 
 
-def follow(options: argparse.Namespace, run: Callable[[Client], Stream], *, cancel: bool) -> int:
-    """Show a run to its end, or until the user interrupts.
+def add_invoke(parser: argparse.ArgumentParser) -> None:
+    """Make a parser that of `dockrion invoke`."""
+    parser.add_argument(
+        "payload",
+        type=payload,
+        nargs="?",
+        default="{}",
+        metavar="JSON|@FILE|-",
+        help="the agent's input: JSON, a file, or - for standard input (default {})",
+    )
+    add_common(parser)
+    parser.set_defaults(command=_invoke)
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """Make a parser that of `dockrion watch`."""
+    parser.add_argument(
+        "run_id", type=run_id, metavar="RUN_ID", help="the run, which is shown from its start"
+    )
+    add_common(parser)
+    parser.set_defaults(command=_watch)
+
+
+def _invoke(arguments: argparse.Namespace) -> int:
+    return _show(arguments, lambda client: client.stream(msgspec.Raw(arguments.payload)), cancel=True)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    return _show(arguments, lambda client: client.events(arguments.run_id), cancel=False)
+
+
+def _show(arguments: argparse.Namespace, stream: Callable[[Client], Stream], *, cancel: bool) -> int:
+    """Show a run.
 
     Args:
-        options: Those of `arguments.add_common`.
-        run: Begins the run, or finds it.
-        cancel: Whether to interrupt is to cancel the run; else it is to leave it alone.
+        arguments: Those of `add_common`.
+        stream: Returns the run's stream.
+        cancel: Whether an interrupt cancels the run.
 
     Returns:
-        The exit code: 0 where the run is complete, else 1.
+        The exit code: 0 if the run completed, else 1.
     """
     display = Display(sys.stdout, sys.stderr)
     try:
-        return asyncio.run(_follow(options, run, display, cancel=cancel))
+        return asyncio.run(_show_stream(arguments, stream, display, cancel=cancel))
     except ClientError as error:
-        display.say(_explained(error))
+        display.show_status(_explanation(error))
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # then nobody reads on, which is no error
+        if not isinstance(error, BrokenPipeError):  # the reader of a pipe may leave
             sys.stderr.write(f"cannot write: {error.strerror}\n")
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for what is left to write at the exit
+        # The interpreter flushes stdout at its exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
-async def _follow(
-    options: argparse.Namespace, run: Callable[[Client], Stream], display: Display, *, cancel: bool
+async def _show_stream(
+    arguments: argparse.Namespace, open_stream: Callable[[Client], Stream], display: Display, *, cancel: bool
 ) -> int:
-    async with client(options) as asked:
-        stream = run(asked)
-        reading = asyncio.create_task(_shown(stream, display, as_json=options.json))
+    headers = dict(arguments.header)
+    async with Client(arguments.url, token=arguments.token, headers=headers) as client:
+        stream = open_stream(client)
+        reading = asyncio.create_task(_print_events(stream, display, as_json=arguments.json))
         cancelling: list[asyncio.Task[None]] = []
 
         def interrupt() -> None:
             if cancel and stream.run_id and not cancelling:
-                display.say(f"cancelling run {stream.run_id}")
-                cancelling.append(asyncio.create_task(_cancel(asked, stream.run_id)))
+                display.show_status(f"cancelling run {stream.run_id}")
+                cancelling.append(asyncio.create_task(_cancel(client, stream.run_id)))
             else:
                 reading.cancel()
 
-        with _interrupted_by(interrupt):
+        with _on_signals(interrupt):
             await asyncio.wait([reading])
         for task in cancelling:
             task.cancel()
             await asyncio.wait([task])
         if not reading.cancelled():
             return reading.result()
-        display.say("left" if cancel else f"left; to go on: dockrion watch {stream.run_id}")
+        display.show_status("stopped" if cancel else f"stopped; to continue: dockrion watch {stream.run_id}")
         return 1
 
 
-async def _shown(stream: Stream, display: Display, *, as_json: bool) -> int:
+async def _print_events(stream: Stream, display: Display, *, as_json: bool) -> int:
     last = ""
     if as_json:
         async for line in stream.lines():
@@ -87,16 +118,16 @@ async def _shown(stream: Stream, display: Display, *, as_json: bool) -> int:
     return 0 if last == "complete" else 1
 
 
-async def _cancel(asked: Client, run_id: str) -> None:
-    with suppress(ClientError):  # it was over already, or its stream will say what is wrong
-        await asked.cancel(run_id, "interrupted by who asked")
+async def _cancel(client: Client, run_id: str) -> None:
+    with suppress(ClientError):  # the run may be over; other errors end its stream too
+        await client.cancel(run_id, "interrupted by the caller")
 
 
 @contextmanager
-def _interrupted_by(interrupt: Callable[[], None]) -> Iterator[None]:
+def _on_signals(handler: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, interrupt)
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
@@ -104,11 +135,11 @@ def _interrupted_by(interrupt: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _explained(error: ClientError) -> str:
-    """Say what went wrong, and what can be done."""
+def _explanation(error: ClientError) -> str:
+    """Return an error's message, and what helps the user."""
     match error:
         case ConnectionLost(run_id=run_id) if run_id:
-            return f"{error}; to go on: dockrion watch {run_id}"
+            return f"{error}; to continue: dockrion watch {run_id}"
         case ResponseError(details=details) if details is not None:
-            return f"{error}\n{msgspec.json.encode(details).decode()[:_MOST_DETAILS]}"
+            return f"{error}\n{msgspec.json.encode(details).decode()[:_MAX_DETAILS_LENGTH]}"
     return str(error)

@@ -1,4 +1,4 @@
-"""A run as a person follows it: text as it comes, bars, steps, and the output at the end."""
+"""Shows the events of a run: its text, progress bars, steps, and the output at the end."""
 
 import shutil
 from collections.abc import Mapping
@@ -7,19 +7,31 @@ from typing import Any, TextIO
 import msgspec
 
 from dockrion.client import Cancelled, Checkpoint, Complete, Custom, Error, Event, Gap, Progress, Step, Token
-from dockrion.console.terminal import CLEAR_LINE, printable
 
+CLEAR_LINE = "\r\x1b[K"
 _BAR_CELLS = 20
-_MOST_DATA = 300  # characters of what is shown of a value
+_MAX_VALUE_LENGTH = 300
 _TEXT = "\n\t"
+
+
+def printable(text: str, allowed: str = "") -> str:
+    """Replace what a terminal would interpret in a text that others have sent.
+
+    Args:
+        text: The text.
+        allowed: Characters that are kept though they are not printable.
+    """
+    return "".join(
+        each if each.isprintable() or each in allowed else "\N{REPLACEMENT CHARACTER}" for each in text
+    )
 
 
 class Display:
     """Shows events one by one.
 
     Args:
-        out: Where the text, the steps and the output go.
-        err: Where it says how a run ended that did not end well.
+        out: For the text, the steps and the output.
+        err: For failures and other remarks on the run.
     """
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
@@ -27,10 +39,10 @@ class Display:
         self._err = err
         self._terminal = out.isatty()
         self._within_line = False
-        self._bar = False  # the line that the cursor is in is one
+        self._bar = False  # the cursor is in the line of a progress bar
 
     def show(self, event: Event | Gap) -> None:
-        """Show what an event says."""
+        """Show an event."""
         match event:
             case Token(content=content):
                 self._text(printable(content, _TEXT))
@@ -45,19 +57,19 @@ class Display:
             case Custom(name=name, data=data):
                 self._line(f"* {name}: {_short(data)}")
             case Gap(requested=first, first_available=available):
-                self._line(f"! events {first} to {available - 1} are no longer kept")
+                self._line(f"! events {first} to {available - 1} are no longer stored")
             case Complete(output=output):
                 self._line(msgspec.json.format(msgspec.json.encode(output)).decode())
             case Error(code=code, error=error):
-                self.say(f"failed: {error} ({code})")
+                self.show_status(f"failed: {error} ({code})")
             case Cancelled(reason=reason):
-                self.say(f"cancelled: {reason}" if reason else "cancelled")
+                self.show_status(f"cancelled: {reason}" if reason else "cancelled")
             case _:
                 return
         self._out.flush()
 
-    def say(self, text: str) -> None:
-        """Tell about the run on a line of its own, apart from what the agent said."""
+    def show_status(self, text: str) -> None:
+        """Show a remark on a line of its own, separate from the agent's output."""
         self._end_line()
         self._out.flush()
         self._err.write(f"{printable(text, _TEXT)}\n")
@@ -75,13 +87,13 @@ class Display:
 
     def _progress(self, event: Progress) -> None:
         share = min(max(event.progress, 0.0), 1.0)
-        said = printable(event.step + (f": {event.message}" if event.message else ""))
+        text = printable(event.step + (f": {event.message}" if event.message else ""))
         if not self._terminal:
-            self._line(f"{share:4.0%} {said}")
+            self._line(f"{share:4.0%} {text}")
             return
         self._end_line()
         full = round(share * _BAR_CELLS)
-        line = f"[{'#' * full}{'.' * (_BAR_CELLS - full)}] {share:4.0%} {said}"
+        line = f"[{'#' * full}{'.' * (_BAR_CELLS - full)}] {share:4.0%} {text}"
         self._out.write(line[: shutil.get_terminal_size().columns - 1])
         self._bar = share < 1.0
         if not self._bar:
@@ -103,4 +115,4 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping) and not value:
         return "-"
     text = msgspec.json.encode(value).decode()
-    return text if len(text) <= _MOST_DATA else f"{text[:_MOST_DATA]}…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"

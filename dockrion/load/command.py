@@ -16,11 +16,16 @@ from dockrion.load.options import Options, add_arguments, options
 from dockrion.load.processes import run_test
 from dockrion.load.result import Result, result
 
-__all__ = ["add_arguments", "run"]
 _OTHER_FILES = 64  # of the interpreter, and of connections that are being closed
 
 
-def run(arguments: argparse.Namespace) -> int:
+def add_load(parser: argparse.ArgumentParser) -> None:
+    """Make a parser that of `dockrion load`."""
+    add_arguments(parser)
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     """Run a load test, and print its result.
 
     Returns:

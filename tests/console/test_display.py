@@ -23,8 +23,7 @@ from dockrion.client import (
     Token,
 )
 from dockrion.console.arguments import header, payload, url
-from dockrion.console.display import Display
-from dockrion.console.terminal import CLEAR_LINE
+from dockrion.console.display import CLEAR_LINE, Display
 
 COMMON: dict[str, Any] = {"id": "r:1", "run_id": "r", "sequence": 1, "timestamp": datetime.now(UTC)}
 
@@ -81,7 +80,7 @@ def test_text_flows_and_everything_else_has_its_own_line() -> None:
         "* checkpoint c: [1]",
         '* mood: {"happy":true}',
         "* bare: -",
-        "! events 1 to 4 are no longer kept",
+        "! events 1 to 4 are no longer stored",
         "{",
         '  "a": "b"',
         "}",

@@ -13,7 +13,7 @@ import pytest
 
 from dockrion import StreamContext
 from dockrion.cli import main
-from dockrion.console.terminal import CLEAR_LINE
+from dockrion.console.display import CLEAR_LINE
 from tests.conftest import Serve
 from tests.e2e.process import command, environment
 from tests.support import Served, wait_until
@@ -89,7 +89,7 @@ async def test_interrupt_cancels_the_run_and_reports_it(serve: Serve, ask: Ask) 
     assert (code, out) == (1, "\n")
     said, cancelled = err.splitlines()
     assert said.startswith("cancelling run ")
-    assert cancelled == "cancelled: interrupted by who asked"
+    assert cancelled == "cancelled: interrupted by the caller"
     assert agent.stopped
 
 
@@ -100,7 +100,7 @@ async def test_interrupt_of_watch_does_not_affect_the_run(serve: Serve, ask: Ask
     await until(process, b"first")
     process.send_signal(signal.SIGINT)
     code, _, err = await done(process)
-    assert (code, err) == (1, f"left; to go on: dockrion watch {run_id}\n")
+    assert (code, err) == (1, f"stopped; to continue: dockrion watch {run_id}\n")
     agent.go.set()
     assert (await served.finished(run_id))["status"] == "completed"
 
