@@ -27,7 +27,7 @@ EVENTS_URL = "http://dockrion.test/runs/any/events"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request that a process received."""
 
     method: str
@@ -76,7 +76,7 @@ class Wire:
         """Send a chunk; an empty one ends the body."""
         await self.send(b"%x\r\n%s\r\n" % (len(data), data))
 
-    async def left(self) -> None:
+    async def disconnected(self) -> None:
         """Wait until the client has closed the connection."""
         with suppress(ConnectionError):
             while await self._reader.read(65536):
@@ -92,7 +92,7 @@ class Wire:
         self._writer.transport.abort()
 
 
-Answer = Callable[[Asked, Wire], Awaitable[None]]
+Handler = Callable[[ReceivedRequest, Wire], Awaitable[None]]
 
 
 def _head(status: str, fields: dict[str, str]) -> bytes:
@@ -104,9 +104,9 @@ def _head(status: str, fields: dict[str, str]) -> bytes:
 class Process:
     """A listening process; `left` counts clients that disconnected during a response."""
 
-    answer: Answer
+    answer: Handler
     url: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
     open: int = 0
     left: int = 0
@@ -115,7 +115,7 @@ class Process:
 
     @property
     def posts(self) -> int:
-        return sum(asked.method == "POST" for asked in self.asked)
+        return sum(request.method == "POST" for request in self.requests)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -153,15 +153,15 @@ class Process:
                 name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)
             }
             body = await reader.readexactly(int(headers.get("content-length", 0)))
-            asked = Asked(method, path, headers, body, number)
-            self.asked.append(asked)
-            await self.answer(asked, Wire(reader, writer))
+            request = ReceivedRequest(method, path, headers, body, number)
+            self.requests.append(request)
+            await self.answer(request, Wire(reader, writer))
             await writer.drain()
 
 
 @asynccontextmanager
 async def process(
-    answer: Answer, *, uds: Path | None = None, port: int = 0, tls: ssl.SSLContext | None = None
+    answer: Handler, *, uds: Path | None = None, port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Process]:
     """Run a process that handles each request with a function."""
     made = Process(answer)
@@ -178,10 +178,10 @@ async def process(
         await made.close()
 
 
-def bytes_of(content_type: str, data: bytes, *, status: str = "200 OK") -> Answer:
+def bytes_of(content_type: str, data: bytes, *, status: str = "200 OK") -> Handler:
     """Respond with these bytes, and close the connection."""
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(content_type, status)
         await wire.send(data)
         wire.close()
@@ -212,14 +212,14 @@ async def remote(url: str, *, ingest: float | None = None, **spec: Any) -> Async
 
 
 @asynccontextmanager
-async def served(answer: Answer, **spec: Any) -> AsyncIterator[tuple[Bench, Process]]:
+async def served(answer: Handler, **spec: Any) -> AsyncIterator[tuple[Bench, Process]]:
     """Run a process, and a run manager that uses it as its agent."""
     async with process(answer) as made, remote(made.url, **spec) as agent, bench(agent) as runs:
         yield runs, made
     await wait_until(lambda: made.open == 0)
 
 
-async def answered(answer: Answer, payload: Any = None, **spec: Any) -> Ended:
+async def run_against(answer: Handler, payload: Any = None, **spec: Any) -> Ended:
     """Run once against a process, which must get exactly one request."""
     async with served(answer, **spec) as (runs, made):
         ended = await runs.run(payload)
@@ -227,12 +227,12 @@ async def answered(answer: Answer, payload: Any = None, **spec: Any) -> Ended:
         return ended
 
 
-async def told(content_type: str, data: bytes, **spec: Any) -> Ended:
+async def run_with_response(content_type: str, data: bytes, **spec: Any) -> Ended:
     """Run once against a process that responds with these bytes."""
-    return await answered(bytes_of(content_type, data), **spec)
+    return await run_against(bytes_of(content_type, data), **spec)
 
 
-async def start_kept(runs: Bench, payload: Any = None) -> str:
+async def start_with_events_url(runs: Bench, payload: Any = None) -> str:
     """Start a run whose events can be pushed."""
     call = Call(payload, events_url=EVENTS_URL)
     return (await runs.runs.start(call, ids.uuid7())).run_id

@@ -8,10 +8,10 @@ import pytest
 
 from dockrion.errors import ServiceUnavailable
 from tests.agents.harness import bench
-from tests.agents.processes import JSON, Asked, Wire, process, remote
+from tests.agents.processes import JSON, ReceivedRequest, Wire, process, remote
 
 
-async def fine(_asked: Asked, wire: Wire) -> None:
+async def fine(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.whole(JSON, b"1")
 
 
@@ -19,13 +19,13 @@ async def test_process_that_accepts_connections_is_ready_without_a_request() -> 
     async with process(fine) as made, remote(made.url) as agent:
         await agent.check()
         await agent.check()
-    assert made.asked == []
+    assert made.requests == []
 
 
 async def test_unix_socket_that_accepts_connections_is_ready(tmp_path: Path) -> None:
     async with process(fine, uds=tmp_path / "a.sock") as made, remote(made.url) as agent:
         await agent.check()
-    assert made.asked == []
+    assert made.requests == []
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,19 @@ async def test_unreachable_process_is_not_ready(url: str, health: bool) -> None:
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "299 Fine"])
 async def test_successful_health_url_is_ready(status: str) -> None:
-    async def health(_asked: Asked, wire: Wire) -> None:
+    async def health(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.whole(None, status=status)
 
     async with process(health) as made, remote("http://127.0.0.1:1/", health_url=made.url) as agent:
         await agent.check()
         await agent.check()
-    assert [(asked.method, asked.path) for asked in made.asked] == [("GET", "/run")] * 2
+    assert [(request.method, request.path) for request in made.requests] == [("GET", "/run")] * 2
     assert made.connections == 1
 
 
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 Oops", "503 Busy"])
 async def test_any_other_health_status_is_not_ready(status: str) -> None:
-    async def health(_asked: Asked, wire: Wire) -> None:
+    async def health(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.whole("text/plain", b"secret reasons", status)
 
     async with process(health) as made, remote(made.url, health_url=made.url) as agent:
@@ -73,8 +73,8 @@ async def test_any_other_health_status_is_not_ready(status: str) -> None:
 async def test_health_url_without_a_response_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.agents.remote._CHECK_TIMEOUT", 0.1)
 
-    async def health(_asked: Asked, wire: Wire) -> None:
-        await wire.left()
+    async def health(_request: ReceivedRequest, wire: Wire) -> None:
+        await wire.disconnected()
 
     async with process(health) as made, remote(made.url, health_url=made.url) as agent:
         with pytest.raises(ServiceUnavailable, match="cannot be reached"):
@@ -82,7 +82,7 @@ async def test_health_url_without_a_response_is_not_ready(monkeypatch: pytest.Mo
 
 
 async def test_health_url_with_an_endless_body_is_ready() -> None:
-    async def health(_asked: Asked, wire: Wire) -> None:
+    async def health(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin("text/plain")
         while True:
             await wire.send(b"x" * 1000)
@@ -95,7 +95,7 @@ async def test_health_url_may_be_a_unix_socket(tmp_path: Path) -> None:
     async with process(fine, uds=tmp_path / "h.sock") as made:
         async with remote("http://127.0.0.1:1/", health_url=f"unix:{tmp_path}/h.sock:/healthz") as agent:
             await agent.check()
-        assert made.asked[0].path == "/healthz"
+        assert made.requests[0].path == "/healthz"
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ async def test_self_signed_certificate_is_not_trusted(self_signed: ssl.SSLContex
         ended = await runs.run()
         assert ended.code == "AGENT_DISCONNECTED"
         assert "cannot be reached" in ended.error
-    assert made.asked == []
+    assert made.requests == []
 
 
 async def test_https_to_a_process_without_tls_is_a_disconnect() -> None:
@@ -125,11 +125,11 @@ async def test_https_to_a_process_without_tls_is_a_disconnect() -> None:
         url = made.url.replace("http:", "https:")
         async with remote(url, connect_timeout=0.2) as agent, bench(agent) as runs:
             assert (await runs.run()).code == "AGENT_DISCONNECTED"
-        assert made.asked == []
+        assert made.requests == []
 
 
 async def test_http_to_a_process_with_tls_is_an_error(self_signed: ssl.SSLContext) -> None:
     async with process(fine, tls=self_signed) as made:
         async with remote(made.url.replace("https:", "http:")) as agent, bench(agent) as runs:
             assert (await runs.run()).code in ("AGENT_DISCONNECTED", "AGENT_PROTOCOL_ERROR")
-        assert made.asked == []
+        assert made.requests == []

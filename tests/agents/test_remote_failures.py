@@ -12,14 +12,14 @@ from tests.agents.processes import (
     JSON,
     NDJSON,
     SSE,
-    Answer,
-    Asked,
+    Handler,
+    ReceivedRequest,
     Wire,
-    answered,
     bytes_of,
     remote,
+    run_against,
+    run_with_response,
     served,
-    told,
 )
 
 TYPES = (JSON, NDJSON, SSE)
@@ -30,15 +30,15 @@ TOKEN = {
 }
 
 
-def raw(data: bytes, *, close: bool = True) -> Answer:
+def raw(data: bytes, *, close: bool = True) -> Handler:
     """Respond with bytes that need not be HTTP."""
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.send(data)
         if close:
             wire.close()
         else:
-            await wire.left()
+            await wire.disconnected()
 
     return answer
 
@@ -53,7 +53,7 @@ def head(content_type: str, *fields: str) -> bytes:
 async def test_process_that_dies_during_its_response_is_a_disconnect(
     content_type: str, end: str, framing: str
 ) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.send(head(content_type, framing))
         if "chunked" in framing:
             await wire.chunk(TOKEN[content_type])
@@ -72,10 +72,10 @@ async def test_process_that_dies_during_its_response_is_a_disconnect(
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_process_that_dies_before_its_response_is_a_disconnect(end: str) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         getattr(wire, end)()
 
-    assert (await answered(answer)).code == "AGENT_DISCONNECTED"
+    assert (await run_against(answer)).code == "AGENT_DISCONNECTED"
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,13 @@ async def test_process_that_dies_before_its_response_is_a_disconnect(end: str) -
     [b'{"type":"complete","out', b'{"type":"token","content":"a"}\n{"type":"compl', b'{"type":"token"'],
 )
 async def test_incomplete_last_line_is_a_disconnect(body: bytes) -> None:
-    assert (await told(NDJSON, body)).code == "AGENT_DISCONNECTED"
+    assert (await run_with_response(NDJSON, body)).code == "AGENT_DISCONNECTED"
 
 
 async def test_event_without_its_blank_line_is_a_disconnect() -> None:
-    assert (await told(SSE, b'event: complete\ndata: {"output":1}\n')).code == "AGENT_DISCONNECTED"
+    assert (
+        await run_with_response(SSE, b'event: complete\ndata: {"output":1}\n')
+    ).code == "AGENT_DISCONNECTED"
 
 
 @pytest.mark.parametrize("close", [True, False], ids=["and closes", "and waits"])
@@ -108,7 +110,7 @@ async def test_event_without_its_blank_line_is_a_disconnect() -> None:
     ],
 )
 async def test_other_protocols_are_an_error_at_once(data: bytes, close: bool) -> None:
-    ended = await answered(raw(data, close=close), read_timeout=5)
+    ended = await run_against(raw(data, close=close), read_timeout=5)
     assert ended.code in ("AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
 
 
@@ -120,7 +122,7 @@ async def test_other_protocols_are_an_error_at_once(data: bytes, close: bool) ->
     ],
 )
 async def test_error_status_is_not_an_output(data: bytes) -> None:
-    ended = await answered(raw(data), read_timeout=5)
+    ended = await run_against(raw(data), read_timeout=5)
     assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR")
 
 
@@ -134,14 +136,14 @@ async def test_error_status_is_not_an_output(data: bytes) -> None:
     ids=["status line", "headers", "header"],
 )
 async def test_endless_response_head_ends(start: bytes, piece: bytes) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         wires.append(wire)
         await wire.send(start)
         while True:
             await wire.send(piece)
 
     wires: list[Wire] = []
-    ended = await answered(answer, read_timeout=5)
+    ended = await run_against(answer, read_timeout=5)
     assert ended.code == "AGENT_PROTOCOL_ERROR"
     assert wires[0].sent < 20_000_000
 
@@ -157,13 +159,13 @@ async def test_endless_response_head_ends(start: bytes, piece: bytes) -> None:
     ids=["chunk size", "chunk extension", "interim answers", "blank lines"],
 )
 async def test_meaningless_bytes_do_not_keep_a_run_open(start: bytes, piece: bytes) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.send(start)
         while True:
             await wire.send(piece)
             await asyncio.sleep(0)
 
-    ended = await answered(answer, read_timeout=0.2)
+    ended = await run_against(answer, read_timeout=0.2)
     assert ended.code in ("AGENT_PROTOCOL_ERROR", "TIMEOUT_ERROR")
 
 
@@ -185,14 +187,14 @@ async def test_oversized_event_is_rejected(
     monkeypatch.setattr(response_readers, "MAX_EVENT_BYTES", 1_000_000)
     wires: list[Wire] = []
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         wires.append(wire)
         await wire.begin(content_type)
         await wire.send(start)
         while True:
             await wire.send(piece * (65536 // len(piece)))
 
-    ended = await answered(answer)
+    ended = await run_against(answer)
     assert ended.code == "AGENT_PROTOCOL_ERROR"
     assert "at once" in ended.error
     assert wires[0].sent < 20_000_000
@@ -229,19 +231,19 @@ async def test_oversized_event_is_rejected(
     ],
 )
 async def test_malformed_response_is_a_protocol_error(content_type: str, body: bytes) -> None:
-    ended = await told(content_type, body)
+    ended = await run_with_response(content_type, body)
     assert ended.code == "AGENT_PROTOCOL_ERROR"
     assert ended.own == []
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
 async def test_compressed_response_is_a_protocol_error(encoding: str) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(JSON, Content_Encoding=encoding)
         await wire.send(b"1")
         wire.close()
 
-    ended = await answered(answer)
+    ended = await run_against(answer)
     assert ended.code == "AGENT_PROTOCOL_ERROR"
     assert "compressed" in ended.error
 
@@ -261,7 +263,7 @@ DEEP: dict[str, Callable[[bytes], bytes]] = {
 async def test_values_of_any_depth_end_the_run_with_an_error_code(
     form: Callable[[bytes], bytes], depth: int
 ) -> None:
-    ended = await told(NDJSON, form(b"[" * depth + b"]" * depth) + b"\n")
+    ended = await run_with_response(NDJSON, form(b"[" * depth + b"]" * depth) + b"\n")
     if ended.run.status == "failed":
         assert ended.code in ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
         assert "RecursionError" not in ended.error

@@ -5,11 +5,20 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.agents.processes import JSON, NDJSON, SSE, Answer, Asked, Wire, answered, told
+from tests.agents.processes import (
+    JSON,
+    NDJSON,
+    SSE,
+    Handler,
+    ReceivedRequest,
+    Wire,
+    run_against,
+    run_with_response,
+)
 
 
-def bare(data: bytes) -> Answer:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+def bare(data: bytes) -> Handler:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.send(data)
         wire.close()
 
@@ -47,7 +56,7 @@ pieces = st.lists(
 @given(content_type=st.sampled_from((JSON, NDJSON, SSE)), body=pieces.map(b"".join))
 async def test_any_response_ends_the_run_with_an_error_code(content_type: str, body: bytes) -> None:
     async with asyncio.timeout(5):
-        ended = await told(content_type, body)
+        ended = await run_with_response(content_type, body)
     known = ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
     assert ended.run.status in ("completed", "cancelled") or ended.code in known
 
@@ -56,7 +65,7 @@ async def test_any_response_ends_the_run_with_an_error_code(content_type: str, b
 @given(data=st.binary(max_size=64), headed=st.booleans())
 async def test_any_bytes_instead_of_http_end_the_run_with_an_error_code(data: bytes, headed: bool) -> None:
     async with asyncio.timeout(5):
-        ended = await answered(bare((b"HTTP/1.1 200 OK\r\n" if headed else b"") + data))
+        ended = await run_against(bare((b"HTTP/1.1 200 OK\r\n" if headed else b"") + data))
     if ended.run.status == "completed":  # a whole head, and no body
         assert headed
         assert ended.output is None

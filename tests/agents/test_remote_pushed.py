@@ -11,14 +11,14 @@ from tests.agents.harness import Bench, Ended
 from tests.agents.processes import (
     JSON,
     NDJSON,
-    Asked,
     Process,
+    ReceivedRequest,
     Wire,
-    answered,
     bytes_of,
     pusher,
+    run_against,
     served,
-    start_kept,
+    start_with_events_url,
 )
 from tests.support import wait_until
 
@@ -30,14 +30,14 @@ ENDS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def accept(_asked: Asked, wire: Wire) -> None:
+async def accept(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.whole(None, status="202 Accepted")
 
 
 async def fed(runs: Bench, made: Process, *events: Any) -> Ended:
     """Start a run, and push its events once the process has accepted it."""
     async with pusher(runs) as push:
-        run_id = await start_kept(runs)
+        run_id = await start_with_events_url(runs)
         await wait_until(lambda: made.posts)
         for event in events:
             await push.push(run_id, event)
@@ -55,7 +55,7 @@ async def test_accepted_run_is_open_until_its_end_is_pushed(end: dict[str, Any],
 
 @pytest.mark.parametrize("content_type", [None, JSON, "text/plain", "application/octet-stream"])
 async def test_body_of_an_accepted_run_is_ignored(content_type: str | None) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.whole(content_type, b"queued as number 7", "202 Accepted")
 
     async with served(answer, ingest=10) as (runs, made):
@@ -64,14 +64,14 @@ async def test_body_of_an_accepted_run_is_ignored(content_type: str | None) -> N
 
 async def test_accepted_run_without_events_times_out() -> None:
     async with served(accept, ingest=0.1) as (runs, _):
-        ended = await runs.ended(await start_kept(runs))
+        ended = await runs.ended(await start_with_events_url(runs))
     assert ended.code == "PRODUCER_TIMEOUT"
 
 
 async def test_pushes_keep_an_accepted_run_open() -> None:
     async with served(accept, ingest=0.3, read_timeout=0.1, total_timeout=0.2) as (runs, made):
         async with pusher(runs) as push:
-            run_id = await start_kept(runs)
+            run_id = await start_with_events_url(runs)
             await wait_until(lambda: made.posts)
             for _ in range(8):
                 await push.push(run_id, TOKEN)
@@ -83,7 +83,7 @@ async def test_pushes_keep_an_accepted_run_open() -> None:
 
 
 async def test_without_ingest_an_accepted_payload_has_no_output() -> None:
-    assert (await answered(accept)).output is None
+    assert (await run_against(accept)).output is None
 
 
 async def test_accepted_invocation_ends_with_its_response() -> None:
@@ -94,7 +94,7 @@ async def test_accepted_invocation_ends_with_its_response() -> None:
 async def test_pushed_and_responded_events_are_all_stored() -> None:
     pushed = asyncio.Event()
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
         await wire.send(b'{"type":"token","content":"own"}\n')
         await pushed.wait()
@@ -102,7 +102,7 @@ async def test_pushed_and_responded_events_are_all_stored() -> None:
         wire.close()
 
     async with served(answer, ingest=10) as (runs, _), pusher(runs) as push:
-        run_id = await start_kept(runs)
+        run_id = await start_with_events_url(runs)
         await runs.emitted(run_id, 2)
         await push.push(run_id, TOKEN)
         pushed.set()
@@ -114,9 +114,9 @@ async def test_pushed_and_responded_events_are_all_stored() -> None:
 async def test_pushed_terminal_event_closes_the_response() -> None:
     left = asyncio.Event()
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
-        await wire.left()
+        await wire.disconnected()
         left.set()
 
     async with served(answer, ingest=10) as (runs, made):
@@ -130,7 +130,7 @@ async def test_pushed_error_of_any_depth_is_stored_or_rejected(depth: int) -> No
     for _ in range(depth):
         details = [details]
     async with served(accept, ingest=10) as (runs, made), pusher(runs) as push:
-        run_id = await start_kept(runs)
+        run_id = await start_with_events_url(runs)
         await wait_until(lambda: made.posts)
         try:
             await push.push(run_id, TOKEN, {"type": "error", "error": "own", "details": details})

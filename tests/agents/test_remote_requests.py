@@ -14,51 +14,51 @@ from tests.agents.processes import (
     JSON,
     NDJSON,
     SSE,
-    Asked,
+    ReceivedRequest,
     Wire,
-    answered,
     process,
     remote,
+    run_against,
     served,
-    start_kept,
+    start_with_events_url,
 )
 from tests.support import wait_until
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-async def echo(asked: Asked, wire: Wire) -> None:
-    await wire.whole(JSON, asked.body)
+async def echo(request: ReceivedRequest, wire: Wire) -> None:
+    await wire.whole(JSON, request.body)
 
 
 async def test_payload_is_posted_with_headers_that_name_the_run() -> None:
     async with served(echo) as (runs, made):
-        run_id = await start_kept(runs, {"a": ["é", None]})
+        run_id = await start_with_events_url(runs, {"a": ["é", None]})
         assert (await runs.ended(run_id)).output == {"a": ["é", None]}
-    (asked,) = made.asked
-    assert (asked.method, asked.path, asked.json) == ("POST", "/run", {"a": ["é", None]})
-    assert asked.headers["content-type"] == "application/json"
-    assert asked.headers["x-dockrion-run-id"] == run_id
-    assert asked.headers["x-dockrion-agent"] == "tested"
-    assert asked.headers["x-dockrion-events-url"] == EVENTS_URL
-    assert asked.headers["accept-encoding"] == "identity"
+    (request,) = made.requests
+    assert (request.method, request.path, request.json) == ("POST", "/run", {"a": ["é", None]})
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["x-dockrion-run-id"] == run_id
+    assert request.headers["x-dockrion-agent"] == "tested"
+    assert request.headers["x-dockrion-events-url"] == EVENTS_URL
+    assert request.headers["accept-encoding"] == "identity"
     for content_type in (JSON, SSE, NDJSON):
-        assert content_type in asked.headers["accept"]
-    assert "traceparent" not in asked.headers
+        assert content_type in request.headers["accept"]
+    assert "traceparent" not in request.headers
 
 
 async def test_trace_context_is_forwarded() -> None:
     async with served(echo) as (runs, made):
         call = Call(None, traceparent=TRACE)
         await runs.ended((await runs.runs.start(call, ids.uuid7())).run_id)
-    assert made.asked[0].headers["traceparent"] == TRACE
+    assert made.requests[0].headers["traceparent"] == TRACE
 
 
 async def test_invocation_has_no_events_url() -> None:
     async with served(echo) as (runs, made):
         assert await runs.invoke({"a": 1}) == {"a": 1}
-    assert "x-dockrion-events-url" not in made.asked[0].headers
-    assert made.asked[0].headers["x-dockrion-run-id"]
+    assert "x-dockrion-events-url" not in made.requests[0].headers
+    assert made.requests[0].headers["x-dockrion-run-id"]
 
 
 async def test_unix_socket_url_has_a_path(tmp_path: Path) -> None:
@@ -70,25 +70,25 @@ async def test_unix_socket_url_has_a_path(tmp_path: Path) -> None:
         await agent.check()
         assert (await runs.run([1])).output == [1]
         assert (await runs.run([2])).output == [2]
-    assert {asked.path for asked in made.asked} == {"/deep/path"}
-    assert made.asked[0].headers["host"] == "localhost"
+    assert {request.path for request in made.requests} == {"/deep/path"}
+    assert made.requests[0].headers["host"] == "localhost"
 
 
 @pytest.mark.parametrize("size", [0, 1000, 3_000_000])
 async def test_large_payload_arrives_whole(size: int) -> None:
     async with served(echo) as (runs, made):
         assert (await runs.run("x" * size)).output == "x" * size
-    assert len(made.asked[0].body) == size + 2
+    assert len(made.requests[0].body) == size + 2
 
 
-async def as_events(_asked: Asked, wire: Wire) -> None:
+async def as_events(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.chunked(SSE)
     await wire.chunk(b'event: token\ndata: {"content":"a"}\n\n')
     await wire.chunk(b'event: complete\ndata: {"output":1}\n\n')
     await wire.chunk()
 
 
-async def refused(_asked: Asked, wire: Wire) -> None:
+async def refused(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.whole("text/plain", b"busy", "503 Busy")
 
 
@@ -104,9 +104,9 @@ async def test_connection_is_reused(answer: Any) -> None:
 async def test_concurrent_runs_use_separate_connections() -> None:
     together = asyncio.Barrier(30)
 
-    async def answer(asked: Asked, wire: Wire) -> None:
+    async def answer(request: ReceivedRequest, wire: Wire) -> None:
         await together.wait()
-        await wire.whole(JSON, asked.body)
+        await wire.whole(JSON, request.body)
 
     async with served(answer) as (runs, made):
         ended = await asyncio.gather(*map(runs.run, range(30)))
@@ -117,8 +117,8 @@ async def test_concurrent_runs_use_separate_connections() -> None:
 async def test_unsolicited_response_is_not_another_run_s() -> None:
     twice = asyncio.Event()
 
-    async def answer(asked: Asked, wire: Wire) -> None:
-        await wire.whole(JSON, asked.body)
+    async def answer(request: ReceivedRequest, wire: Wire) -> None:
+        await wire.whole(JSON, request.body)
         await twice.wait()
         await wire.whole(JSON, b'"of the run before"')
 
@@ -138,7 +138,7 @@ def runs_pool(runs: Any) -> list[Any]:
 
 
 async def test_cookies_are_not_sent_back() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.send(
             b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Type: application/json\r\n"
             b"Content-Length: 1\r\n\r\n1"
@@ -147,15 +147,15 @@ async def test_cookies_are_not_sent_back() -> None:
     async with served(answer) as (runs, made):
         for _ in range(2):
             assert (await runs.run()).output == 1
-    assert all("cookie" not in asked.headers for asked in made.asked)
+    assert all("cookie" not in request.headers for request in made.requests)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 Other", "307 Temporary", "308 Permanent"])
 async def test_redirects_are_not_followed(status: str) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.send(f"HTTP/1.1 {status}\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n".encode())
 
-    ended = await answered(answer)
+    ended = await run_against(answer)
     assert ended.terminal["details"]["status"] == int(status[:3])
 
 
@@ -175,8 +175,8 @@ async def test_restarted_process_gets_one_request_on_a_new_connection() -> None:
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_request_on_a_stale_connection_is_not_retried(end: str) -> None:
-    async def answer(asked: Asked, wire: Wire) -> None:
-        if asked.json == "first":
+    async def answer(request: ReceivedRequest, wire: Wire) -> None:
+        if request.json == "first":
             await wire.whole(JSON, b"1")
         else:
             getattr(wire, end)()

@@ -10,14 +10,14 @@ from tests.agents.processes import (
     JSON,
     NDJSON,
     SSE,
-    Asked,
+    ReceivedRequest,
     Wire,
-    answered,
     bytes_of,
     process,
     remote,
+    run_against,
+    run_with_response,
     served,
-    told,
 )
 
 EVENTS: list[dict[str, Any]] = [
@@ -51,14 +51,14 @@ def as_line(event: dict[str, Any]) -> bytes:
 )
 @pytest.mark.parametrize("content_type", [JSON, "application/json; charset=utf-8", "application/ld+json"])
 async def test_json_is_the_output(content_type: str, body: bytes, output: Any) -> None:
-    ended = await told(content_type, body)
+    ended = await run_with_response(content_type, body)
     assert ended.output == output
     assert ended.types == ["started", "complete"]
 
 
 @pytest.mark.parametrize("content_type", [SSE, "text/event-stream; charset=utf-8", "Text/Event-Stream"])
 async def test_each_kind_of_event_arrives_from_an_event_stream(content_type: str) -> None:
-    ended = await told(content_type, b"".join(map(as_sse, [*EVENTS, COMPLETE])))
+    ended = await run_with_response(content_type, b"".join(map(as_sse, [*EVENTS, COMPLETE])))
     assert ended.own == EVENTS
     assert ended.output == {"done": True}
 
@@ -67,13 +67,13 @@ async def test_each_kind_of_event_arrives_from_an_event_stream(content_type: str
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"], ids=["no newline", "newline", "blank line"])
 async def test_each_kind_of_event_arrives_from_lines(content_type: str, end: bytes) -> None:
     body = b"".join(map(as_line, [*EVENTS, COMPLETE])).rstrip(b"\n") + end
-    ended = await told(content_type, body)
+    ended = await run_with_response(content_type, body)
     assert ended.own == EVENTS
     assert ended.output == {"done": True}
 
 
 async def test_events_arrive_before_the_response_ends() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.chunked(NDJSON)
         for number in range(3):
             await wire.chunk(as_line({"type": "token", "content": str(number)}))
@@ -99,13 +99,13 @@ async def test_events_arrive_before_the_response_ends() -> None:
     "name", [b"", b"event: token\n", b"event: message\n"], ids=["no name", "token", "message"]
 )
 async def test_data_that_is_not_an_object_is_a_token(name: bytes, data: bytes, content: str) -> None:
-    ended = await told(SSE, name + b"data: " + data + b"\n\n" + as_sse(COMPLETE))
+    ended = await run_with_response(SSE, name + b"data: " + data + b"\n\n" + as_sse(COMPLETE))
     assert ended.tokens == [content]
 
 
 async def test_unknown_names_become_custom_events() -> None:
     body = b'event: thinking\ndata: {"a":1}\n\nevent: note\ndata: text\n\nevent: custom:b\ndata: {}\n\n'
-    ended = await told(SSE, body + as_sse(COMPLETE))
+    ended = await run_with_response(SSE, body + as_sse(COMPLETE))
     assert ended.own == [
         {"type": "custom:thinking", "a": 1},
         {"type": "custom:note", "data": "text"},
@@ -124,7 +124,7 @@ async def test_unknown_names_become_custom_events() -> None:
     ],
 )
 async def test_complete_has_the_output(frame: bytes, output: Any) -> None:
-    assert (await told(SSE, frame)).output == output
+    assert (await run_with_response(SSE, frame)).output == output
 
 
 @pytest.mark.parametrize(
@@ -138,20 +138,22 @@ async def test_error_keeps_its_message_and_code(
     event: dict[str, Any], error: str, code: str, details: Any
 ) -> None:
     for content_type, form in ((SSE, as_sse), (NDJSON, as_line)):
-        ended = await told(content_type, form({"type": "error", **event}))
+        ended = await run_with_response(content_type, form({"type": "error", **event}))
         assert (ended.error, ended.code) == (error, code)
         assert ended.terminal["details"] == details
 
 
 @pytest.mark.parametrize("reason", [None, "no more"])
 async def test_cancelled_ends_the_run_as_cancelled(reason: str | None) -> None:
-    ended = await told(SSE, as_sse({"type": "cancelled", "reason": reason}))
+    ended = await run_with_response(SSE, as_sse({"type": "cancelled", "reason": reason}))
     assert ended.run.status == "cancelled"
     assert ended.terminal["reason"] == reason
 
 
 async def test_nothing_is_read_after_a_terminal_event() -> None:
-    ended = await told(NDJSON, as_line(COMPLETE) + b'{"type":"token","content":"late"}\n{"type":7}\n')
+    ended = await run_with_response(
+        NDJSON, as_line(COMPLETE) + b'{"type":"token","content":"late"}\n{"type":7}\n'
+    )
     assert ended.types == ["started", "complete"]
 
 
@@ -160,7 +162,7 @@ async def test_nothing_is_read_after_a_terminal_event() -> None:
 async def test_stream_without_a_terminal_event_is_a_disconnect(
     form: Any, events: list[dict[str, Any]]
 ) -> None:
-    ended = await told(SSE if form is as_sse else NDJSON, b"".join(map(form, events)))
+    ended = await run_with_response(SSE if form is as_sse else NDJSON, b"".join(map(form, events)))
     assert ended.own == events
     assert ended.code == "AGENT_DISCONNECTED"
 
@@ -177,20 +179,20 @@ async def test_openai_chunks_become_tokens_and_the_text(end: bytes) -> None:
     usage = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
     role = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
     body = role + chunk("Hel") + chunk("lo", finish_reason=None) + chunk(finish_reason="stop") + usage + end
-    ended = await told(SSE, body)
+    ended = await run_with_response(SSE, body)
     assert "".join(ended.tokens) == "Hello"
     assert [event["finish_reason"] for event in ended.own][-1] == "stop"
     assert ended.output == "Hello"
 
 
 async def test_truncated_openai_chunks_are_a_disconnect() -> None:
-    ended = await told(SSE, chunk("Hel"))
+    ended = await run_with_response(SSE, chunk("Hel"))
     assert ended.tokens == ["Hel"]
     assert ended.code == "AGENT_DISCONNECTED"
 
 
 async def test_openai_error_is_an_error() -> None:
-    ended = await told(
+    ended = await run_with_response(
         SSE, chunk("Hel") + b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'
     )
     assert ended.error == "overloaded"
@@ -199,29 +201,29 @@ async def test_openai_error_is_an_error() -> None:
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "202 Accepted"])
 async def test_empty_response_without_a_content_type_is_null(status: str) -> None:
-    ended = await answered(lambda _, wire: wire.whole(None, status=status))
+    ended = await run_against(lambda _, wire: wire.whole(None, status=status))
     assert ended.output is None
 
 
 @pytest.mark.parametrize("status", ["300 Multiple", "302 Found", "404 Not Found", "500 Oops", "599 What"])
 async def test_error_status_is_an_error_with_the_body(status: str) -> None:
-    ended = await answered(lambda _, wire: wire.whole(JSON, b'{"complete": "never"}', status))
+    ended = await run_against(lambda _, wire: wire.whole(JSON, b'{"complete": "never"}', status))
     assert ended.code == "AGENT_EXECUTION_ERROR"
     assert ended.terminal["details"] == {"status": int(status[:3]), "body": '{"complete": "never"}'}
 
 
 async def test_at_most_4_kib_of_an_error_body_are_kept() -> None:
-    ended = await answered(bytes_of("text/plain", b"x" * 50_000, status="500 Oops"))
+    ended = await run_against(bytes_of("text/plain", b"x" * 50_000, status="500 Oops"))
     assert ended.terminal["details"]["body"] == "x" * 4096
 
 
 async def test_endless_error_body_ends() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin("text/plain", "503 Busy")
         while True:
             await wire.send(b"x" * 1000)
 
-    assert (await answered(answer)).terminal["details"] == {"status": 503, "body": "x" * 4096}
+    assert (await run_against(answer)).terminal["details"] == {"status": 503, "body": "x" * 4096}
 
 
 async def test_secrets_in_an_outcome_of_a_process_are_masked() -> None:

@@ -1,4 +1,4 @@
-"""Stopped runs: the connection is closed, and the process is asked to stop."""
+"""Stopped runs: the connection is closed, and the process is request to stop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,15 +13,15 @@ from dockrion.runs.agent import Call
 from tests.agents.harness import Bench, bench
 from tests.agents.processes import (
     NDJSON,
-    Answer,
-    Asked,
+    Handler,
     Process,
+    ReceivedRequest,
     Wire,
     bytes_of,
     process,
     pusher,
     remote,
-    start_kept,
+    start_with_events_url,
 )
 from tests.support import wait_until
 
@@ -36,23 +36,23 @@ class Working:
         self.at_work = asyncio.Event()
         self.left = asyncio.Event()
 
-    async def __call__(self, _asked: Asked, wire: Wire) -> None:
+    async def __call__(self, _request: ReceivedRequest, wire: Wire) -> None:
         if self.begun:
             await wire.begin(NDJSON)
             await wire.send(self.begun)
         self.at_work.set()
-        await wire.left()
+        await wire.disconnected()
         self.left.set()
         wire.close()
 
 
-async def accept(_asked: Asked, wire: Wire) -> None:
+async def accept(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.whole(None, status="202 Accepted")
 
 
 @asynccontextmanager
 async def stoppable(
-    answer: Answer, stop: Answer = accept, *, ingest: float | None = None, duration: float = 60, **spec: Any
+    answer: Handler, stop: Handler = accept, *, ingest: float | None = None, duration: float = 60, **spec: Any
 ) -> AsyncIterator[tuple[Bench, Process]]:
     """Serve a process together with its cancel URL, and return the process."""
     async with (
@@ -84,10 +84,10 @@ async def test_stopped_run_closes_the_connection_and_requests_the_stop_once(
         await stop(runs, run_id)
         assert (await runs.ended(run_id)).run.status == "cancelled"
         await asyncio.wait_for(working.left.wait(), 5)
-    (asked,) = stopper.asked
-    assert (asked.method, asked.json) == ("POST", {"run_id": run_id})
-    assert asked.headers["x-dockrion-run-id"] == run_id
-    assert asked.headers["content-type"] == "application/json"
+    (request,) = stopper.requests
+    assert (request.method, request.json) == ("POST", {"run_id": run_id})
+    assert request.headers["x-dockrion-run-id"] == run_id
+    assert request.headers["content-type"] == "application/json"
 
 
 async def test_without_a_cancel_url_the_connection_is_closed() -> None:
@@ -110,7 +110,7 @@ async def test_disconnected_caller_of_invoke_stops_the_process() -> None:
         await asyncio.wait((task,))
         await asyncio.wait_for(working.left.wait(), 5)
         await wait_until(lambda: stopper.posts)
-    assert [asked.json for asked in stopper.asked] == [{"run_id": run_id}]
+    assert [request.json for request in stopper.requests] == [{"run_id": run_id}]
 
 
 async def test_time_limit_of_invoke_stops_the_process() -> None:
@@ -129,7 +129,7 @@ async def test_every_time_limit_stops_the_process(limit: str) -> None:
         ended = await runs.run()
         assert ended.code == "TIMEOUT_ERROR"
         await wait_until(lambda: stopper.posts and working.left.is_set())
-    assert [asked.json["run_id"] for asked in stopper.asked] == [ended.run.run_id]
+    assert [request.json["run_id"] for request in stopper.requests] == [ended.run.run_id]
 
 
 async def test_shutdown_stops_the_process() -> None:
@@ -154,54 +154,54 @@ async def test_shutdown_stops_the_process() -> None:
 async def test_process_that_ended_its_run_gets_no_stop_request(event: bytes) -> None:
     async with stoppable(bytes_of(NDJSON, event)) as (runs, stopper):
         await runs.run()
-    assert stopper.asked == []
+    assert stopper.requests == []
 
 
 @pytest.mark.parametrize("answer", [accept, Working(b"")], ids=["accepted", "no answer yet"])
 @pytest.mark.parametrize("end", [{"type": "complete", "output": 1}, {"type": "error", "error": "own"}])
 async def test_process_that_pushed_the_end_gets_no_stop_request(
-    answer: Answer, end: dict[str, object]
+    answer: Handler, end: dict[str, object]
 ) -> None:
     async with process(accept) as stopper, process(answer) as made:
         given = remote(made.url, cancel_url=stopper.url, ingest=10)
         async with given as agent, bench(agent) as runs, pusher(runs) as push:
-            run_id = await start_kept(runs)
+            run_id = await start_with_events_url(runs)
             await wait_until(lambda: made.posts)
             await push.push(run_id, end)
             assert (await runs.ended(run_id)).terminal["type"] == end["type"]
-        assert stopper.asked == []
+        assert stopper.requests == []
 
 
 async def test_cancel_of_an_accepted_run_requests_the_stop() -> None:
     async with stoppable(accept, ingest=10) as (runs, stopper):
-        run_id = await start_kept(runs)
+        run_id = await start_with_events_url(runs)
         await runs.emitted(run_id, 1)
         await runs.runs.cancel(run_id, None)
         assert (await runs.ended(run_id)).run.status == "cancelled"
-    assert [asked.json for asked in stopper.asked] == [{"run_id": run_id}]
+    assert [request.json for request in stopper.requests] == [{"run_id": run_id}]
 
 
 async def test_idle_accepted_run_requests_the_stop() -> None:
     async with stoppable(accept, ingest=0.1) as (runs, stopper):
-        ended = await runs.ended(await start_kept(runs))
+        ended = await runs.ended(await start_with_events_url(runs))
         assert ended.code == "PRODUCER_TIMEOUT"
-    assert [asked.json for asked in stopper.asked] == [{"run_id": ended.run.run_id}]
+    assert [request.json for request in stopper.requests] == [{"run_id": ended.run.run_id}]
 
 
-async def refuse(_asked: Asked, wire: Wire) -> None:
+async def refuse(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.whole("text/plain", b"no", "500 Oops")
 
 
-async def hang_up(_asked: Asked, wire: Wire) -> None:
+async def hang_up(_request: ReceivedRequest, wire: Wire) -> None:
     wire.reset()
 
 
-async def garble(_asked: Asked, wire: Wire) -> None:
+async def garble(_request: ReceivedRequest, wire: Wire) -> None:
     await wire.send(b"what?\r\n\r\n")
 
 
 @pytest.mark.parametrize("stop", [refuse, hang_up, garble])
-async def test_failing_cancel_url_changes_nothing(stop: Answer) -> None:
+async def test_failing_cancel_url_changes_nothing(stop: Handler) -> None:
     working = Working()
     async with stoppable(working, stop) as (runs, stopper):
         run_id = await runs.start()
@@ -226,8 +226,8 @@ async def test_cancel_url_without_a_response_delays_the_end_briefly(
 ) -> None:
     monkeypatch.setattr("dockrion.agents.remote._STOP_TIMEOUT", 0.1)
 
-    async def hang(_asked: Asked, wire: Wire) -> None:
-        await wire.left()
+    async def hang(_request: ReceivedRequest, wire: Wire) -> None:
+        await wire.disconnected()
 
     async with stoppable(Working(), hang) as (runs, stopper):
         run_id = await runs.start()

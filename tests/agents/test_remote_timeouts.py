@@ -20,14 +20,14 @@ from tests.agents.processes import (
     JSON,
     NDJSON,
     SSE,
-    Asked,
+    ReceivedRequest,
     Wire,
-    answered,
     process,
     pusher,
     remote,
+    run_against,
     served,
-    start_kept,
+    start_with_events_url,
 )
 from tests.support import wait_until
 
@@ -41,30 +41,30 @@ class Stalling(MemoryBackend):
     def __init__(self) -> None:
         super().__init__(max_events=200_000, ttl=3600)
         self.go = asyncio.Event()
-        self.asked = 0
+        self.requests = 0
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
-        self.asked += 1
-        if self.asked > 1:
+        self.requests += 1
+        if self.requests > 1:
             await self.go.wait()
         await super().append(run, entries)
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", TOKEN])
 async def test_silent_process_times_out(said: bytes) -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         if said == TOKEN:
             await wire.begin(NDJSON)
         await wire.send(said)
-        await wire.left()
+        await wire.disconnected()
 
-    ended = await answered(answer, read_timeout=0.1)
+    ended = await run_against(answer, read_timeout=0.1)
     assert ended.code == "TIMEOUT_ERROR"
     assert ended.error == "the agent process has sent nothing for 0.1 s"
 
 
 async def test_slow_process_does_not_time_out() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
         for _ in range(8):
             await wire.send(TOKEN)
@@ -72,11 +72,11 @@ async def test_slow_process_does_not_time_out() -> None:
         await wire.send(COMPLETE)
         wire.close()
 
-    assert (await answered(answer, read_timeout=0.3)).output == 1
+    assert (await run_against(answer, read_timeout=0.3)).output == 1
 
 
 async def test_comments_of_an_event_stream_count_as_activity() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(SSE)
         for _ in range(8):
             await wire.send(b": still here\n\n")
@@ -84,17 +84,17 @@ async def test_comments_of_an_event_stream_count_as_activity() -> None:
         await wire.send(b'event: complete\ndata: {"output":1}\n\n')
         wire.close()
 
-    assert (await answered(answer, read_timeout=0.3)).output == 1
+    assert (await run_against(answer, read_timeout=0.3)).output == 1
 
 
 async def test_endless_response_times_out() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
         while True:
             await wire.send(TOKEN)
             await asyncio.sleep(0.01)
 
-    ended = await answered(answer, read_timeout=5, total_timeout=0.2)
+    ended = await run_against(answer, read_timeout=5, total_timeout=0.2)
     assert ended.code == "TIMEOUT_ERROR"
     assert "within 0.2 s" in ended.error
 
@@ -102,17 +102,17 @@ async def test_endless_response_times_out() -> None:
 async def test_error_status_with_a_stalled_body_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.agents.remote._ERROR_BODY_TIMEOUT", 0.2)
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin("text/plain", "500 Oops", Content_Length="100")
         await wire.send(b"so far")
-        await wire.left()
+        await wire.disconnected()
 
-    ended = await answered(answer, read_timeout=0.1)
+    ended = await run_against(answer, read_timeout=0.1)
     assert ended.terminal["details"] == {"status": 500, "body": "so far"}
 
 
 async def test_stalled_storage_does_not_time_the_process_out() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
         await wire.send(TOKEN * 2000)
         await wire.send(COMPLETE)
@@ -125,7 +125,7 @@ async def test_stalled_storage_does_not_time_the_process_out() -> None:
         bench(agent, backend=backend) as runs,
     ):
         run_id = await runs.start()
-        await wait_until(lambda: backend.asked > 1)
+        await wait_until(lambda: backend.requests > 1)
         await asyncio.sleep(0.3)
         backend.go.set()
         ended = await runs.ended(run_id)
@@ -136,7 +136,7 @@ async def test_stalled_storage_does_not_time_the_process_out() -> None:
 async def test_stalled_storage_applies_back_pressure_to_the_process() -> None:
     wires: list[Wire] = []
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         wires.append(wire)
         await wire.begin(NDJSON)
         while True:
@@ -162,7 +162,7 @@ async def test_endless_response_takes_no_memory(
 ) -> None:
     monkeypatch.setattr("dockrion.agents.response_readers.MAX_EVENT_BYTES", 1_000_000)
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(content_type)
         await wire.send(start)
         while True:
@@ -170,7 +170,7 @@ async def test_endless_response_takes_no_memory(
 
     tracemalloc.start()
     try:
-        ended = await answered(answer)
+        ended = await run_against(answer)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -194,12 +194,12 @@ async def test_connect_timeout() -> None:
 async def test_pushed_events_count_as_activity() -> None:
     over = asyncio.Event()
 
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await over.wait()
         await wire.whole(JSON, b"1")
 
     async with served(answer, read_timeout=0.3, ingest=10) as (runs, _), pusher(runs) as push:
-        run_id = await start_kept(runs)
+        run_id = await start_with_events_url(runs)
         await runs.emitted(run_id, 1)
         for _ in range(10):
             await push.push(run_id, {"type": "token", "content": "p"})
@@ -221,7 +221,7 @@ async def test_push_does_not_restart_a_paused_timeout() -> None:
 
 
 async def test_stalled_event_loop_does_not_time_the_process_out() -> None:
-    async def answer(_asked: Asked, wire: Wire) -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
         await wire.send(TOKEN)
         await runs.emitted(run_id, 2)
@@ -236,9 +236,9 @@ async def test_stalled_event_loop_does_not_time_the_process_out() -> None:
 
 
 async def test_timeouts_leave_nothing_behind_for_the_next_run() -> None:
-    async def answer(asked: Asked, wire: Wire) -> None:
-        if asked.json == "silent":
-            await wire.left()
+    async def answer(request: ReceivedRequest, wire: Wire) -> None:
+        if request.json == "silent":
+            await wire.disconnected()
         await wire.whole(JSON, b"1")
 
     async with served(answer, read_timeout=0.1) as (runs, _):

@@ -50,9 +50,9 @@ async def test_cookies_are_not_stored(served: IssuerServer) -> None:
         return answer
 
     served.handler = sets_one
-    asked = IssuerClient(served.jwks_url)
-    assert await asked.fetch() == await asked.fetch() == {}
-    await asked.aclose()
+    client = IssuerClient(served.jwks_url)
+    assert await client.fetch() == await client.fetch() == {}
+    await client.aclose()
     assert "Cookie" not in served.headers[1]
 
 
@@ -61,14 +61,14 @@ async def test_cookies_are_not_stored(served: IssuerServer) -> None:
 async def test_every_failure_raises_the_same_error(
     answer: Handler, form: dict[str, str] | None, served: IssuerServer
 ) -> None:
-    asked = IssuerClient(served.jwks_url if form is None else served.introspection_url)
+    client = IssuerClient(served.jwks_url if form is None else served.introspection_url)
     with failing_with(served, answer), pytest.raises(ServiceUnavailable) as caught:
-        await asked.fetch(form)
+        await client.fetch(form)
     assert served.url not in caught.value.message
     assert caught.value.message == "the token issuer cannot be reached; try again later"
     assert served.requests == (2 if answer is crashing else 1)
-    assert await asked.fetch(form)
-    await asked.aclose()
+    assert await client.fetch(form)
+    await client.aclose()
 
 
 async def test_closed_idle_connection_is_retried(
@@ -78,20 +78,20 @@ async def test_closed_idle_connection_is_retried(
         served.handler = None
         return await crashing(request)
 
-    asked = IssuerClient(served.introspection_url)
-    assert await asked.fetch({"token": "t"})
+    client = IssuerClient(served.introspection_url)
+    assert await client.fetch({"token": "t"})
     served.handler = away_once
-    assert await asked.fetch({"token": "t"}) == {"active": False}
+    assert await client.fetch({"token": "t"}) == {"active": False}
     assert served.requests == 3
-    await asked.aclose()
+    await client.aclose()
 
 
 async def test_unreachable_issuer() -> None:
     async with issuer() as gone:
-        asked = IssuerClient(gone.jwks_url)
+        client = IssuerClient(gone.jwks_url)
     with pytest.raises(ServiceUnavailable):
-        await asked.fetch()
-    await asked.aclose()
+        await client.fetch()
+    await client.aclose()
 
 
 async def test_concurrent_requests_are_limited(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,13 +107,13 @@ async def test_concurrent_requests_are_limited(served: IssuerServer, monkeypatch
         return web.json_response({})
 
     served.handler = answer
-    asked = IssuerClient(served.jwks_url)
-    waiting = [asyncio.create_task(asked.fetch()) for _ in range(20)]
+    client = IssuerClient(served.jwks_url)
+    waiting = [asyncio.create_task(client.fetch()) for _ in range(20)]
     await wait_until(lambda: working == 3)
     go.set()
     assert await asyncio.gather(*waiting) == [{}] * 20
     assert (most, served.requests) == (3, 20)
-    await asked.aclose()
+    await client.aclose()
 
 
 async def test_waiting_for_a_slot_counts_towards_the_timeout(
@@ -121,16 +121,16 @@ async def test_waiting_for_a_slot_counts_towards_the_timeout(
 ) -> None:
     monkeypatch.setattr(issuer_module, "_MAX_CONCURRENT", 1)
     served.handler = slow
-    asked = IssuerClient(served.jwks_url)
-    first = asyncio.create_task(asked.fetch())
+    client = IssuerClient(served.jwks_url)
+    first = asyncio.create_task(client.fetch())
     await wait_until(lambda: served.requests == 1)
     monkeypatch.setattr(issuer_module, "_TOTAL_TIMEOUT", 0.05)
     with pytest.raises(ServiceUnavailable):
-        await asked.fetch()
+        await client.fetch()
     assert served.requests == 1
     first.cancel()
     await asyncio.wait((first,))
-    await asked.aclose()
+    await client.aclose()
 
 
 async def test_cancelled_request_releases_its_slot(
@@ -138,14 +138,14 @@ async def test_cancelled_request_releases_its_slot(
 ) -> None:
     monkeypatch.setattr(issuer_module, "_MAX_CONCURRENT", 1)
     served.handler = slow
-    asked = IssuerClient(served.jwks_url)
-    leaving = asyncio.create_task(asked.fetch())
+    client = IssuerClient(served.jwks_url)
+    leaving = asyncio.create_task(client.fetch())
     await wait_until(lambda: served.requests == 1)
     leaving.cancel()
     await asyncio.wait((leaving,))
     served.handler = None
-    assert await asked.fetch()
-    await asked.aclose()
+    assert await client.fetch()
+    await client.aclose()
 
 
 async def test_self_signed_certificate_is_not_trusted(tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ async def test_self_signed_certificate_is_not_trusted(tmp_path: Path) -> None:
     app.router.add_get("/keys", answer)
     async with TestServer(app, scheme="https") as server:
         await server.start_server(ssl=_self_signed(tmp_path))
-        asked = IssuerClient(str(server.make_url("/keys")))
+        client = IssuerClient(str(server.make_url("/keys")))
         with pytest.raises(ServiceUnavailable):
-            await asked.fetch()
-        await asked.aclose()
+            await client.fetch()
+        await client.aclose()
     assert asked_for == []
 
 

@@ -45,7 +45,7 @@ class Thread(NamedTuple):
     """One way in which the text so far may be the start of a match.
 
     Attributes:
-        pc: The instruction it waits at, for the next character.
+        pc: The instruction at which it waits for the next character (program counter).
         empty_loops: The loops whose current iteration has consumed no character yet.
         candidate: The number of the candidate it belongs to, in the order of the text.
     """
@@ -200,7 +200,7 @@ class _Closure:
                 if isinstance(instruction, Consume):
                     if pc not in waiting:
                         waiting.add(pc)
-                        self._wait(thread, pc, _NO_LOOPS)
+                        self._add(thread, pc, _NO_LOOPS)
                     continue
                 if position in seen:
                     continue
@@ -210,7 +210,7 @@ class _Closure:
                         stack += ((branch, loops) for branch in reversed(branches))
                     case Assert(assertion, then):
                         if self._next_facts is None and assertion not in _STARTS:
-                            self._wait(thread, pc, loops)
+                            self._add(thread, pc, loops)
                         elif self._holds(assertion):
                             stack.append((then, loops))
                     case EnterLoop(loop, then):
@@ -221,7 +221,7 @@ class _Closure:
                         return thread.candidate
         return None
 
-    def _wait(self, thread: Thread, pc: int, empty_loops: frozenset[int]) -> None:
+    def _add(self, thread: Thread, pc: int, empty_loops: frozenset[int]) -> None:
         if thread.pc != pc or thread.empty_loops != empty_loops:
             thread = Thread(pc, empty_loops, thread.candidate)
         self.threads.append(thread)
@@ -237,6 +237,7 @@ class _Closure:
 
 
 def _facts(char: str) -> int:
+    """Return the facts about a character or a pseudo-character."""
     if char == END:
         return _NO_CHAR
     if char == LAST_NEWLINE:
