@@ -1,4 +1,4 @@
-"""Agents whose every word is the test's."""
+"""Agents that the tests control."""
 
 import asyncio
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from dockrion import StreamContext
 
 
-class Told:
-    """An agent that says what it is told to, when it is told to."""
+class ScriptedAgent:
+    """An agent that emits tokens when the test says so."""
 
     def __init__(self) -> None:
         self.payloads: list[Any] = []

@@ -1,4 +1,4 @@
-"""One real Chromium for all tests of a process, each with a fresh profile in it."""
+"""One real Chromium per test process; each test has a profile of its own in it."""
 
 import atexit
 import shutil
@@ -26,7 +26,7 @@ _OPTIONS = (
 
 @cache
 def address() -> str:
-    """Start the browser, once, and return where it is driven from; a machine without it fails the tests."""
+    """Start the browser once, and return its DevTools URL; without Chromium the tests fail."""
     path = shutil.which("chromium")
     assert path, "the tests need chromium on the PATH (Debian: chromium)"
     folder = Path(tempfile.mkdtemp(prefix="dockrion-chromium-"))

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that look at the page in a real browser."""
+"""Fixtures for tests of the page in a real browser."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the tests do with pages."""
+"""Actions on pages that the tests share."""
 
 import asyncio
 import os
@@ -16,13 +16,13 @@ async def press(page: Page, name: str) -> None:
 
 
 async def sequences(page: Page) -> list[int]:
-    """Return the sequences in the list of raw frames, in their order."""
+    """Return the sequences in the list of raw frames, in order."""
     texts = await page.locator("#frames .sequence").all_text_contents()
     return [int(text) for text in texts if text.isdigit()]
 
 
 async def shell(command: str, **variables: str) -> str:
-    """Run a command that the page shows, as it stands, and return what it prints."""
+    """Run a command shown by the page, unchanged, and return its output."""
     define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
     environment = os.environ | variables
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""A TCP proxy between a browser and the service, whose connections can be cut."""
+"""A TCP proxy between a browser and the service, whose connections can be broken."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,37 +6,37 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Proxy:
-    """Passes bytes on, as long as it is whole.
+    """Forwards bytes unless it is broken.
 
     Attributes:
         port: Where it listens.
-        refused: How many connections came while it was not whole.
+        refused: How many connections it refused while broken.
     """
 
     def __init__(self, target: int) -> None:
         self.port = 0
         self.refused = 0
         self._target = target
-        self._whole = True
+        self._intact = True
         self._silent = False
         self._writers: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
-        """Reset every connection, and those to come, until it is mended."""
-        self._whole = False
+        """Reset every connection, and new ones too, until `restore`."""
+        self._intact = False
         for writer in self._writers:
             writer.transport.abort()
 
-    def hush(self) -> None:
-        """Keep every connection, and pass nothing on of what comes to them."""
+    def silence(self) -> None:
+        """Keep every connection open, but forward nothing until `restore`."""
         self._silent = True
 
-    def mend(self) -> None:
-        self._whole = True
+    def restore(self) -> None:
+        self._intact = True
         self._silent = False
 
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._whole:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._intact:
             self.refused += 1
             writer.transport.abort()
             return
@@ -60,9 +60,9 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(target: int) -> AsyncIterator[Proxy]:
-    """Listen before a port of this machine."""
+    """Listen in front of a local port."""
     between = Proxy(target)
-    server = await asyncio.start_server(between.take, "127.0.0.1", 0)
+    server = await asyncio.start_server(between.accept, "127.0.0.1", 0)
     between.port = server.sockets[0].getsockname()[1]
     try:
         yield between

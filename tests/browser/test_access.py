@@ -1,4 +1,4 @@
-"""Services that ask who somebody is."""
+"""Services that require authentication."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,7 @@ import jwt
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.agents import Told
+from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press, shell
 from tests.conftest import Serve
@@ -35,7 +35,7 @@ def key(tmp_path: Path) -> None:
 
 
 async def test_key_is_requested_and_sent_in_the_configured_header(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, auth=NAMED)
     page = await visit(served.port)
     await expect(page.get_by_role("dialog")).to_contain_text("It is sent in the X-Own-Key header.")
@@ -87,7 +87,7 @@ async def test_expired_token_is_requested_again_and_no_event_is_lost(
     serve: Serve, visit: Visit, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"SHARED_SECRET={SECRET}\n")
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, auth=TOKENS)
     lasting = {"Authorization": f"Bearer {token(600)}"}
     async with served.client.post("/runs?run_id=r", json={}, headers=lasting) as answer:

@@ -1,4 +1,4 @@
-"""The page for who has a small screen, a keyboard alone, or somebody who reads it to them."""
+"""The page on small screens, with the keyboard alone, and with a screen reader."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from dockrion.web import page as page_package
-from tests.browser.agents import Told, shows_everything
+from tests.browser.agents import ScriptedAgent, shows_everything
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press
 from tests.browser.test_form import SCHEMA
@@ -68,12 +68,12 @@ async def test_every_element_has_an_accessible_name(serve: Serve, visit: Visit) 
     assert await page.locator("html").get_attribute("lang") == "en"
     live = page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     assert await live.filter(has=page.locator("#words")).count() == 0, (
-        "tokens are not to be read out one by one"
+        "tokens must not be announced one by one"
     )
 
 
 async def test_page_is_usable_with_the_keyboard_alone(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(
         agent, io_schema={"input": {"properties": {"topic": {"type": "string", "maxLength": 9}}}}
     )

@@ -1,9 +1,9 @@
-"""Connections that are lost, and what is seen of that."""
+"""Lost connections, and what the page shows of them."""
 
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.agents import Told
+from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press, sequences
 from tests.browser.proxy import proxy
@@ -13,7 +13,7 @@ from tests.support import wait_until
 
 @pytest.mark.parametrize("button", ["Stream", "Start a run"])
 async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: Visit, button: str) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent)
     async with proxy(served.port) as between:
         page = await visit(between.port)
@@ -24,7 +24,7 @@ async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: 
         await expect(page.locator("#connection")).to_have_text("Connection lost after event 2, trying again")
         agent.say(" two")
         await wait_until(lambda: between.refused > 1)
-        between.mend()
+        between.restore()
         await expect(page.locator("#connection")).to_have_text("Live, resumed after event 2")
         await expect(page.locator("#words")).to_have_text("one two")
         agent.say(" three")
@@ -39,16 +39,16 @@ async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: 
 
 
 async def test_silent_connection_counts_as_lost(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, streaming={"events": {"heartbeat_interval": 1}})
     async with proxy(served.port) as between:
         page = await visit(between.port)
         await press(page, "Start a run")
         agent.say("one")
         await expect(page.locator("#words")).to_have_text("one")
-        between.hush()
+        between.silence()
         await expect(page.locator("#connection")).to_contain_text("Connection lost after event 2")
-        between.mend()
+        between.restore()
         agent.say(" two")
         agent.end()
         await expect(page.locator("#words")).to_have_text("one two")
@@ -56,7 +56,7 @@ async def test_silent_connection_counts_as_lost(serve: Serve, visit: Visit) -> N
 
 
 async def test_timed_out_stream_is_continued_without_a_notice(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, streaming={"connection": {"default_timeout": 1}})
     page = await visit(served.port)
     await press(page, "Start a run")
@@ -70,7 +70,7 @@ async def test_timed_out_stream_is_continued_without_a_notice(serve: Serve, visi
 
 
 async def test_dropped_events_are_reported(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     agent.say(*"x" * 20)
     agent.end()
     served = await serve(agent, streaming={"redis": {"max_events_per_run": 10}})
@@ -83,7 +83,7 @@ async def test_dropped_events_are_reported(serve: Serve, visit: Visit) -> None:
 
 
 async def test_run_that_cannot_be_resumed_fails_with_its_connection(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, streaming={"async_runs": False})
     async with proxy(served.port) as between:
         page = await visit(between.port)
@@ -101,7 +101,7 @@ async def test_run_that_cannot_be_resumed_fails_with_its_connection(serve: Serve
 
 
 async def test_closing_cancels_a_run_that_cannot_be_resumed(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, streaming={"async_runs": False})
     page = await visit(served.port)
     for button in ("Stream", "Wait for the output"):
@@ -115,7 +115,7 @@ async def test_closing_cancels_a_run_that_cannot_be_resumed(serve: Serve, visit:
 
 
 async def test_without_streaming_a_run_is_polled(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent, expose={"streaming": "none"})
     page = await visit(served.port)
     await expect(page.get_by_role("button", name="Stream")).to_be_hidden()

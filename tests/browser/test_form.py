@@ -1,4 +1,4 @@
-"""The form that is made from `io_schema.input`, and the JSON beside it."""
+"""The form made from `io_schema.input`, and its JSON editor."""
 
 import json
 from typing import Any

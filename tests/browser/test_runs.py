@@ -1,4 +1,4 @@
-"""Runs, as a person sees them who starts them and comes back to them."""
+"""Runs as the page shows them: started, watched, cancelled and reopened."""
 
 import json
 import re
@@ -7,14 +7,14 @@ from typing import Any
 from playwright.async_api import expect
 
 from dockrion import StreamContext
-from tests.browser.agents import Told, shows_everything
+from tests.browser.agents import ScriptedAgent, shows_everything
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press, sequences, shell
 from tests.conftest import Serve
 
 
 async def test_tokens_appear_one_after_another(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
     for button in ("Stream", "Start a run"):
@@ -56,7 +56,7 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
 
 
 async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
     for button in ("Stream", "Start a run"):
@@ -72,7 +72,7 @@ async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit) -> None:
 
 
 async def test_reloading_in_the_middle_shows_the_whole_run(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
     for button in ("Stream", "Start a run"):
@@ -90,7 +90,7 @@ async def test_reloading_in_the_middle_shows_the_whole_run(serve: Serve, visit: 
 
 
 async def test_two_tabs_on_one_run_show_the_same(serve: Serve, visit: Visit) -> None:
-    agent = Told()
+    agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
     await press(page, "Start a run")
@@ -163,7 +163,7 @@ async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: 
     await expect(page.locator("#frames .count")).to_have_text("The last 500 of 20003.")
     await expect(page.locator("#frames li")).to_have_count(500)
     drawn = await page.evaluate("document.getElementById('words').childNodes.length")
-    assert drawn < 2_000, "the text is to grow once in an animation frame, not once for a token"
+    assert drawn < 2_000, "the text must grow once per animation frame, not once per token"
 
 
 async def _talks(_payload: Any, context: StreamContext) -> None:

@@ -1,4 +1,4 @@
-"""Agents, and Dockfiles, that try to run code in the page of who looks at them."""
+"""Agents and Dockfiles that try to run code in the page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that start real processes."""
+"""Fixtures for tests that start real processes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ Workers = Callable[..., Awaitable[Fleet]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start a process: `await start(dockfile)`; it listens, and is ready unless asked not to wait."""
+    """Start a process, `await start(dockfile)`, and wait until it listens and, by default, is ready."""
     started: list[Process] = []
 
     async def begin(
@@ -36,7 +36,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def fleet(start: Start, tmp_path: Path) -> AsyncIterator[Workers]:
-    """Start workers: `await fleet(code, count)`; all are ready unless asked not to wait."""
+    """Start workers, `await fleet(code, count)`, and by default wait until all are ready."""
     started: list[Fleet] = []
 
     async def begin(code: str, count: int = 2, *, ready: bool = True) -> Fleet:
@@ -63,5 +63,5 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def signal_file(tmp_path: Path) -> Path:
-    """Return the path of a file whose existence lets an agent go."""
+    """Return the path of a file that makes waiting agents return."""
     return tmp_path / "go"

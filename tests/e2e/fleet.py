@@ -1,4 +1,4 @@
-"""A service of several processes."""
+"""A service with several worker processes."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.e2e.process import TIMEOUT_SECONDS, Process
 from tests.support import wait_until
 
 MODULE = "tests.e2e.split"
-# An agent that works until the file `go` is there, and leaves a file with its process's number.
+# An agent that waits for the file `go`, and leaves a file named by its process id.
 WAITS = """
 import asyncio, os
 
@@ -28,26 +28,26 @@ PID = "import os, time\nasync def handle(payload):\n    time.sleep(0.01)\n    re
 
 
 class Fleet:
-    """A supervisor's process, and what its log says of its workers."""
+    """A supervisor process, and what its log says about its workers."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
 
     def lines(self, message: str) -> list[dict[str, Any]]:
-        """Return the lines of the log with a message."""
+        """Return the log lines with a message."""
         decoded = (
             msgspec.json.decode(line) for line in self.process.out.splitlines(True) if line[-1] == "\n"
         )
         return [line for line in decoded if line["message"] == message]
 
     async def until_logged(self, message: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until so many lines with a message are there, and return them."""
+        """Wait for `count` log lines with a message, and return them."""
         await wait_until(lambda: len(self.lines(message)) >= count, TIMEOUT_SECONDS)
         return self.lines(message)
 
     @property
     def pids(self) -> set[int]:
-        """The workers that are ready."""
+        """The process ids of the ready workers."""
         died = {line["worker"] for line in self.lines("worker died")}
         return {line["worker"] for line in self.lines("worker ready")} - died
 
@@ -57,7 +57,7 @@ class Fleet:
 
     @contextmanager
     def only(self, pid: int) -> Iterator[None]:
-        """Hold all workers but one."""
+        """Stop all workers but one."""
         held = self.pids - {pid}
         for each in held:
             os.kill(each, signal.SIGSTOP)
@@ -68,7 +68,7 @@ class Fleet:
                 os.kill(each, signal.SIGCONT)
 
     async def post(self, path: str = "/invoke") -> Any:
-        """Ask on a connection of its own, and return the answer."""
+        """Send a request on a new connection, and return the response's JSON."""
         async with (
             aiohttp.ClientSession() as session,
             session.post(self.process.url + path, json={}) as answer,
@@ -95,7 +95,7 @@ class Fleet:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process still runs; one whose end nobody has asked for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

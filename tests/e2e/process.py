@@ -1,4 +1,4 @@
-"""Dockrion as a process of its own."""
+"""Dockrion in a real process."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def command(*arguments: str | Path, module: str = "dockrion") -> list[str]:
 def run(
     *arguments: str | Path, cwd: Path, module: str = "dockrion", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
+    """Run a command that exits by itself."""
     return subprocess.run(
         command(*arguments, module=module),
         cwd=cwd,
@@ -42,7 +42,7 @@ def run(
 
 
 def write_dockfile(folder: Path, code: str = "", **sections: Any) -> Path:
-    """Write a Dockfile and, as `agent.py` beside it, its agent."""
+    """Write a Dockfile, and its agent as `agent.py` beside it."""
     content: dict[str, Any] = {
         "version": "1.0",
         "agent": {"name": "tested", "handler": "agent:handle"},
@@ -56,7 +56,7 @@ def write_dockfile(folder: Path, code: str = "", **sections: Any) -> Path:
 
 
 class Process:
-    """A service in a process of its own, its output in files."""
+    """A service in a real process, whose output goes to files."""
 
     def __init__(self, dockfile: Path, folder: Path, module: str, variables: dict[str, str]) -> None:
         self._out, self._err = folder / "out.log", folder / "err.log"
@@ -79,7 +79,7 @@ class Process:
         return self._err.read_text()
 
     def logged(self, message: str) -> dict[str, Any] | None:
-        """Return the first line of the log with a message, if it is there."""
+        """Return the first log line with a message, None if there is none."""
         for line in self.out.splitlines(keepends=True):
             if line.endswith("\n"):
                 fields: dict[str, Any] = msgspec.json.decode(line)

@@ -1,4 +1,4 @@
-"""The command line with little patience: `python -m tests.e2e.quick run …`, `GRACE` in the environment."""
+"""`python -m tests.e2e.quick`: the command line with short timeouts and the grace period `GRACE`."""
 
 import os
 import sys

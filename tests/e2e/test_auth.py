@@ -1,4 +1,4 @@
-"""Services that ask who is there, as processes: how they start, how they do not, and what they log."""
+"""Services with authentication as processes: starts, refused starts, and logs."""
 
 import asyncio
 import socket
@@ -148,7 +148,7 @@ def test_invalid_keys_refuse_the_start(tmp_path: Path, name: str) -> None:
 
 
 async def _ask(process: Process, data: bytes) -> str:
-    """Send bytes that are hardly a request, and return what comes."""
+    """Send bytes that are barely a request, and return the response."""
     host, port = "127.0.0.1", int(process.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection(host, port, family=socket.AF_INET)
     writer.write(data)

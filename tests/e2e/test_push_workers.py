@@ -1,4 +1,4 @@
-"""Pushing to a service of several processes: whichever answers takes it all."""
+"""Pushing events to a service with several workers."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ PARTS = range(3)
 
 @pytest.fixture
 async def workers(start: Start, tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Start workers that share their runs."""
+    """Start workers on one Redis backend."""
     name, kind = f"tested-{ids.uuid7()}", KINDS[-1]
     redis = {"url": shared(kind).url, "max_events_per_run": 10_000}
     path = write_dockfile(
@@ -40,7 +40,7 @@ async def workers(start: Start, tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 async def push(fleet: Fleet, run_id: str, events: Any, **query: Any) -> tuple[int, dict[str, Any]]:
-    """Push on a connection of its own, so that any worker may get it."""
+    """Push on a new connection, which any worker may accept."""
     url = f"{fleet.process.url}/runs/{run_id}/events"
     async with aiohttp.ClientSession() as session, session.post(url, json=events, params=query) as answer:
         return answer.status, await answer.json()

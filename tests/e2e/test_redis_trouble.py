@@ -1,4 +1,4 @@
-"""Failures of Redis as the operator of a process sees them."""
+"""Failures of Redis as an operator sees them."""
 
 import asyncio
 import json

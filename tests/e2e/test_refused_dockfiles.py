@@ -1,4 +1,4 @@
-"""Dockfiles that `run` refuses before it starts anything."""
+"""Dockfiles that `run` refuses."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run what must end with exit code 1, and return what it says on stderr."""
+    """Run a command that must exit with 1, and return its stderr."""
     assert main(["run", *arguments, "--port", "0"]) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""Signals: what ends, when, and what everybody is told."""
+"""Signals: what ends, when, and what readers get."""
 
 import asyncio
 import signal
@@ -49,7 +49,7 @@ async def read(session: aiohttp.ClientSession, url: str, method: str = "GET") ->
 
 
 async def working(process: Process, count: int) -> None:
-    """Wait until so many runs work."""
+    """Wait until `count` runs are running."""
     async with asyncio.timeout(20):
         while len((await get(process, "/runs?status=running"))[1]["items"]) < count:
             await asyncio.sleep(0.02)

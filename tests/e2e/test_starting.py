@@ -1,4 +1,4 @@
-"""Starts that take long, and starts that cannot be."""
+"""Slow starts and failing starts."""
 
 import socket
 from pathlib import Path
@@ -44,7 +44,7 @@ FAILING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
 
 
 def refused(*arguments: str | Path, cwd: Path) -> str:
-    """Run what must end with exit code 1, and return what it says on stderr."""
+    """Run a command that must exit with 1, and return its stderr."""
     result = run("run", *arguments, "--port", "0", cwd=cwd)
     assert result.returncode == 1, result.stdout
     assert "Traceback" not in result.stdout + result.stderr

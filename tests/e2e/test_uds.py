@@ -27,7 +27,7 @@ async def handle(payload, context):
 
 @asynccontextmanager
 async def listening(folder: Path, path: Path, *options: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """Serve on a socket, and wait until somebody can connect to it."""
+    """Serve on a unix socket, and wait until it accepts connections."""
     arguments = command("run", folder / "Dockfile.yaml", "--uds", path, *options)
     with (folder / "out.log").open("wb") as out:
         process = subprocess.Popen(arguments, cwd=folder, env=environment(), stdout=out, stderr=out)

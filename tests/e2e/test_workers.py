@@ -1,4 +1,4 @@
-"""Several processes on one port: who answers, what is counted, and what one's death changes."""
+"""Several workers on one port: requests, metrics, and the death of a worker."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ RUNS = 'dockrion_requests_total{method="POST",route="/runs",status="202"}'
 
 
 async def answering(fleet: Fleet) -> set[int]:
-    """Ask until as many workers as are ready have answered."""
+    """Send requests until every ready worker has responded."""
     answered: set[int] = set()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(answered) < len(fleet.pids):

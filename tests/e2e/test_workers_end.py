@@ -1,4 +1,4 @@
-"""How several processes end: together, in time, and leaving nothing."""
+"""The shutdown of several workers: together, in time, and without leftovers."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.support import wait_until
 
 
 def interrupt(fleet: Fleet) -> None:
-    """Do as a terminal's Ctrl-C."""
+    """Send SIGINT to the process group, as a terminal's Ctrl-C does."""
     os.killpg(fleet.pid, signal.SIGINT)
 
 
@@ -29,7 +29,7 @@ HOW: dict[str, Callable[[Fleet], None]] = {
 
 
 async def work(fleet: Fleet, folder: Path) -> list[asyncio.Task[Any]]:
-    """Have every worker work, and return what waits for it."""
+    """Occupy every worker with a request, and return the tasks that wait for the responses."""
     tasks = []
     for pid in fleet.pids:
         with fleet.only(pid):

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the HTTP side."""
+"""Fixtures for tests of the HTTP API."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,12 @@ from dockrion import ids
 from tests import support
 from tests.backends.conformance import delete_keys
 from tests.servers import KINDS, shared
-from tests.web.helpers import Stuck
+from tests.web.helpers import BlockedAgent
 
 
 @pytest.fixture(params=["memory", *KINDS])
 def every_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run a test with its services on each backend in turn."""
+    """Run a test with its services on each backend."""
     if request.param == "memory":
         yield
         return
@@ -24,8 +24,8 @@ def every_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def stuck() -> Iterator[Stuck]:
-    """Return a sync agent that is stuck, until the test ends at the latest."""
-    agent = Stuck()
+def stuck() -> Iterator[BlockedAgent]:
+    """Return a sync agent that blocks, and release its thread at the end of the test."""
+    agent = BlockedAgent()
     yield agent
     agent.go.set()

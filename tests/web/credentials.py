@@ -1,4 +1,4 @@
-"""Services that ask who is there, and what opens them and what does not, for each mode."""
+"""Valid and invalid credentials for each authentication mode."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,8 +12,8 @@ import jwt
 from tests.auth.issuers import AUDIENCE, ISSUER, issue_token, issuer, signing_key
 
 Headers = dict[str, str]
-# Users are named for their roles. `owner` and `other` may do the same; `wanderer` has a role of no name here.
-MAY: dict[str, list[str]] = {
+# Users are named after their roles; `owner` and `other` share permissions, the role of `wanderer` is unknown.
+PERMISSIONS: dict[str, list[str]] = {
     "owner": ["invoke", "view_metrics", "read_docs"],
     "other": ["invoke", "view_metrics", "read_docs"],
     "auditor": ["invoke", "read_logs"],
@@ -24,19 +24,21 @@ MAY: dict[str, list[str]] = {
     "peeping": ["read_logs"],
     "wanderer": [],
 }
-ROLES = [{"name": name, "permissions": permissions} for name, permissions in MAY.items() if permissions]
-_FOREIGN = signing_key("RS256", "a stranger's")
+ROLES = [
+    {"name": name, "permissions": permissions} for name, permissions in PERMISSIONS.items() if permissions
+]
+_FOREIGN = signing_key("RS256", "another issuer's")
 
 
 @dataclass
-class Door:
-    """A way to prove who one is.
+class AuthMode:
+    """An authentication mode, with credentials for it.
 
     Attributes:
         auth: The Dockfile's section, without roles.
-        variables: What the environment has to hold.
-        key: Returns what a user sends whose only role has their name.
-        wrong: What proves nothing, by what is wrong about it.
+        variables: Environment variables that it needs.
+        key: Returns the headers of a user whose only role is named like the user.
+        wrong: Invalid headers, by what is wrong about them.
     """
 
     auth: dict[str, Any]
@@ -65,10 +67,10 @@ def token_of(user: str, **claims: Any) -> str:
 
 
 @asynccontextmanager
-async def api_keys() -> AsyncIterator[Door]:
-    yield Door(
+async def api_keys() -> AsyncIterator[AuthMode]:
+    yield AuthMode(
         {"mode": "api_key", "api_keys": {"prefix": "KEY_OF_"}},
-        {f"KEY_OF_{user.upper()}": key_of(user) for user in MAY},
+        {f"KEY_OF_{user.upper()}": key_of(user) for user in PERMISSIONS},
         lambda user: {"X-API-Key": key_of(user)},
         {
             "no credential": {},
@@ -87,7 +89,7 @@ def _wrong_tokens() -> dict[str, Headers]:
         "expired": bearer(token_of("owner", exp=int(time.time()) - 60)),
         "wrong audience": bearer(token_of("owner", aud="another")),
         "wrong issuer": bearer(token_of("owner", iss="https://another.test")),
-        "signed by nobody": bearer(none),
+        "unsigned": bearer(none),
         "where keys are sent": {"X-API-Key": token_of("owner")},
     }
 
@@ -97,9 +99,9 @@ def _jwt(**key: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def public_key() -> AsyncIterator[Door]:
+async def public_key() -> AsyncIterator[AuthMode]:
     pem = signing_key().pem.replace("\n", "\\n")
-    yield Door(
+    yield AuthMode(
         _jwt(public_key_env="PUBLIC_KEY"),
         {"PUBLIC_KEY": pem},
         lambda user: bearer(token_of(user)),
@@ -108,15 +110,17 @@ async def public_key() -> AsyncIterator[Door]:
 
 
 @asynccontextmanager
-async def key_set() -> AsyncIterator[Door]:
+async def key_set() -> AsyncIterator[AuthMode]:
     async with issuer() as served:
-        yield Door(_jwt(jwks_url=served.jwks_url), {}, lambda user: bearer(token_of(user)), _wrong_tokens())
+        yield AuthMode(
+            _jwt(jwks_url=served.jwks_url), {}, lambda user: bearer(token_of(user)), _wrong_tokens()
+        )
 
 
 @asynccontextmanager
-async def introspection() -> AsyncIterator[Door]:
+async def introspection() -> AsyncIterator[AuthMode]:
     async with issuer() as served:
-        yield Door(
+        yield AuthMode(
             {"mode": "oauth2", "oauth2": {"introspection_url": served.introspection_url}},
             {},
             lambda user: bearer(served.activate(f"opaque-{user}", sub=user, roles=[user])),
@@ -130,7 +134,7 @@ async def introspection() -> AsyncIterator[Door]:
         )
 
 
-DOORS: dict[str, Callable[[], AbstractAsyncContextManager[Door]]] = {
+AUTH_MODES: dict[str, Callable[[], AbstractAsyncContextManager[AuthMode]]] = {
     "api_key": api_keys,
     "jwt public key": public_key,
     "jwt key set": key_set,

@@ -1,4 +1,4 @@
-"""Run id generators, named by Dockfiles of the tests."""
+"""Run id generators for Dockfiles of the tests."""
 
 import itertools
 import threading

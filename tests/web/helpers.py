@@ -1,4 +1,4 @@
-"""Agents and checks that the tests of the HTTP side share."""
+"""Agents and checks that tests of the HTTP API share."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ _PATHS = re.compile(r"(/[\w.-]+){2,}|Traceback|\.py\b|File \"")
 
 
 class Waits:
-    """An agent that says `first`, waits to be let go, says `last` and is done."""
+    """An agent that emits `first`, waits for `go`, emits `last` and returns."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -36,8 +36,8 @@ class Waits:
         return {"done": True}
 
 
-class Stuck:
-    """A sync agent that does nothing until the test lets its thread go."""
+class BlockedAgent:
+    """A sync agent that blocks its thread until `go`."""
 
     def __init__(self) -> None:
         self.working = threading.Event()
@@ -59,7 +59,7 @@ class Stuck:
 
 
 async def error_of(answer: aiohttp.ClientResponse, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is an error as the contract has it, and return its body."""
+    """Check that a response is an error as in the contract, and return its body."""
     text = await answer.text()
     assert answer.status == status, text
     assert answer.content_type == "application/json"
@@ -79,5 +79,5 @@ def gauge(gauge: Gauge) -> float:
 
 
 def shows_no_inside(text: str) -> bool:
-    """Tell whether a text has no traceback and no path of this machine."""
+    """Return whether a text contains no traceback and no local path."""
     return not _PATHS.search(text)

@@ -1,4 +1,4 @@
-"""What the tests of policies share: agents that say what is hidden, and what is stored of it."""
+"""Agents that emit what policies mask, and what is stored of it."""
 
 import io
 import logging
@@ -25,7 +25,7 @@ def safety(**spec: Any) -> dict[str, Any]:
 
 
 async def kept(served: Served, run_id: str) -> str:
-    """Return all that is kept of a run: its events and its record."""
+    """Return everything stored of a run: its events and its record."""
     backend = served.service.backend
     entries = await read_all(backend, run_id, limit=10_000)
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
@@ -45,7 +45,7 @@ def text(events: list[dict[str, Any]]) -> str:
 
 @contextmanager
 def logged() -> Iterator[io.StringIO]:
-    """Collect what the service logs, formatted as it is on stdout."""
+    """Capture the service's log, formatted as on stdout."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(Redactor()))
@@ -64,7 +64,7 @@ def nested(value: Any) -> dict[str, Any]:
     return {"deep": [{"list": [value, 1, None, True, 2.5]}, value], "raw": {str(value): {"in": value}}}
 
 
-async def says_everything(_payload: Any, context: StreamContext) -> Any:
+async def emits_everything(_payload: Any, context: StreamContext) -> Any:
     for part in ("a sec", "ret", "-12", "34 b", " secret-12"):
         await context.emit_token(part)
         await context.emit_progress(SECRET, 0.5, f"on {SECRET}")

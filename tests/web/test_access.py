@@ -1,4 +1,4 @@
-"""Who gets in where: every route of the router, with every kind of credential."""
+"""Authorization: every route with every kind of credential."""
 
 from collections.abc import AsyncIterator
 from itertools import product
@@ -10,23 +10,23 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support import Served
-from tests.web.credentials import DOORS, MAY, Door, Headers, api_keys
+from tests.web.credentials import AUTH_MODES, PERMISSIONS, AuthMode, Headers, api_keys
 from tests.web.helpers import error_of
 
-OPEN, KNOWN = "open to everybody", "open to whoever is known"
-# Who may ask: nothing is served that is not here.
+PUBLIC, AUTHENTICATED = "public", "any authenticated caller"
+# The permission that each route requires; a route that is missing here fails the tests.
 RULES = {
-    "GET /": OPEN,
-    "GET /assets/{file}": OPEN,
-    "GET /health": OPEN,
-    "GET /ready": OPEN,
+    "GET /": PUBLIC,
+    "GET /assets/{file}": PUBLIC,
+    "GET /health": PUBLIC,
+    "GET /ready": PUBLIC,
     "GET /metrics": "view_metrics",
     "GET /schema": "read_docs",
     "GET /openapi.json": "read_docs",
     "GET /asyncapi.json": "read_docs",
     "GET /docs": "read_docs",
-    "GET /docs/{file}": OPEN,
-    "GET /info": KNOWN,
+    "GET /docs/{file}": PUBLIC,
+    "GET /info": AUTHENTICATED,
     "POST /invoke": "invoke",
     "POST /invoke/stream": "invoke",
     "POST /runs": "invoke",
@@ -41,30 +41,30 @@ RUN = "made-by-owner"
 EVERYTHING: dict[str, Any] = {"streaming": {"ingest": {"enabled": True}}}
 
 
-@pytest.fixture(params=DOORS)
-async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
-    async with DOORS[request.param]() as made:
+@pytest.fixture(params=AUTH_MODES)
+async def mode(request: pytest.FixtureRequest) -> AsyncIterator[AuthMode]:
+    async with AUTH_MODES[request.param]() as made:
         yield made
 
 
-async def guarded(serve: Serve, door: Door, folder: Path, **auth: Any) -> Served:
-    """Serve everything there is, with a finished run of `owner`'s."""
-    served = await serve(**EVERYTHING, **door.sections(folder, **auth))
-    async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=door.key("owner")) as answer:
+async def guarded(serve: Serve, mode: AuthMode, folder: Path, **auth: Any) -> Served:
+    """Serve every route, with a finished run of `owner`."""
+    served = await serve(**EVERYTHING, **mode.sections(folder, **auth))
+    async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=mode.key("owner")) as answer:
         assert answer.status == 202, await answer.text()
-    await ended(served, RUN, door.key("owner"))
+    await ended(served, RUN, mode.key("owner"))
     return served
 
 
 async def ended(served: Served, run_id: str, headers: Headers) -> None:
-    """Wait for a run's end, as its owner."""
+    """Wait for the end of a run, as its owner."""
     async with served.client.get(f"/runs/{run_id}/events", headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         await answer.read()
 
 
 def endpoints(served: Served) -> list[str]:
-    """Return what the router has: method and path of each, HEAD too."""
+    """Return the router's endpoints, HEAD included."""
     app = served.client.app
     assert app is not None
     return sorted(
@@ -77,7 +77,7 @@ def endpoints(served: Served) -> list[str]:
 
 
 def rule(endpoint: str) -> str:
-    """Return who may ask; whatever answers HEAD is held to what GET is."""
+    """Return the rule of an endpoint; HEAD has the rule of GET."""
     return RULES[endpoint.replace("HEAD ", "GET ")]
 
 
@@ -91,29 +91,29 @@ async def ask(
         return answer, await answer.text()
 
 
-async def test_every_route_is_listed_here(serve: Serve, door: Door, tmp_path: Path) -> None:
-    served = await guarded(serve, door, tmp_path)
+async def test_every_route_is_listed_here(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
+    served = await guarded(serve, mode, tmp_path)
     assert {each.replace("HEAD ", "GET ") for each in endpoints(served)} == RULES.keys()
 
 
-async def test_route_without_a_rule_refuses_everybody(serve: Serve, door: Door, tmp_path: Path) -> None:
-    served = await guarded(serve, door, tmp_path)
+async def test_route_without_a_rule_refuses_everybody(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
+    served = await guarded(serve, mode, tmp_path)
     served.service.access.rules = {}
     for endpoint in endpoints(served):
-        answer, _ = await ask(served, endpoint, door.key("owner"))
+        answer, _ = await ask(served, endpoint, mode.key("owner"))
         assert answer.status == 403, endpoint
 
 
 async def test_invalid_credentials_are_refused_on_every_route(
-    serve: Serve, door: Door, tmp_path: Path
+    serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
-    served = await guarded(serve, door, tmp_path)
-    for wrong, headers in door.wrong.items():
+    served = await guarded(serve, mode, tmp_path)
+    for wrong, headers in mode.wrong.items():
         said = set()
         for endpoint in endpoints(served):
             for run_id in (RUN, "never-was"):
                 answer, text = await ask(served, endpoint, headers, run_id)
-                if rule(endpoint) == OPEN:
+                if rule(endpoint) == PUBLIC:
                     assert answer.status == 200, (wrong, endpoint)
                     continue
                 assert answer.status == 401, (wrong, endpoint)
@@ -123,23 +123,23 @@ async def test_invalid_credentials_are_refused_on_every_route(
 
 
 async def test_every_invalid_credential_gets_the_same_response(
-    serve: Serve, door: Door, tmp_path: Path
+    serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
-    served = await guarded(serve, door, tmp_path)
+    served = await guarded(serve, mode, tmp_path)
     said = set()
-    for headers in door.wrong.values():
+    for headers in mode.wrong.values():
         async with served.client.get("/info", headers=headers) as answer:
             body = await error_of(answer, 401, "AUTH_ERROR")
             said.add((body["error"], answer.headers["WWW-Authenticate"]))
     assert len(said) == 1
 
 
-async def test_roles_grant_their_permissions_only(serve: Serve, door: Door, tmp_path: Path) -> None:
-    served = await guarded(serve, door, tmp_path)
-    for user, endpoint in product(MAY, endpoints(served)):
-        answer, text = await ask(served, endpoint, door.key(user), "never-was")
+async def test_roles_grant_their_permissions_only(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
+    served = await guarded(serve, mode, tmp_path)
+    for user, endpoint in product(PERMISSIONS, endpoints(served)):
+        answer, text = await ask(served, endpoint, mode.key(user), "never-was")
         asked = (user, endpoint, text)
-        if rule(endpoint) in (OPEN, KNOWN, *MAY[user]):
+        if rule(endpoint) in (PUBLIC, AUTHENTICATED, *PERMISSIONS[user]):
             assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), asked
         else:
             assert answer.status == 403, asked
@@ -147,37 +147,37 @@ async def test_roles_grant_their_permissions_only(serve: Serve, door: Door, tmp_
 
 
 async def test_valid_credentials_are_accepted_on_every_route(
-    serve: Serve, door: Door, tmp_path: Path
+    serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
-    served = await guarded(serve, door, tmp_path)
+    served = await guarded(serve, mode, tmp_path)
     for endpoint in endpoints(served):
-        answer, text = await ask(served, endpoint, door.key("owner"))
+        answer, text = await ask(served, endpoint, mode.key("owner"))
         finished = endpoint in ("DELETE /runs/{run_id}", "POST /runs/{run_id}/events")
         assert answer.status in ((400,) if finished else (200, 202)), (endpoint, text)
 
 
 async def test_without_roles_callers_have_the_default_permissions(
-    serve: Serve, door: Door, tmp_path: Path
+    serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
-    served = await guarded(serve, door, tmp_path, roles=False)
+    served = await guarded(serve, mode, tmp_path, roles=False)
     for endpoint in endpoints(served):
-        answer, text = await ask(served, endpoint, door.key("wanderer"), "never-was")
+        answer, text = await ask(served, endpoint, mode.key("wanderer"), "never-was")
         assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), text
         answer, _ = await ask(served, endpoint, {})
-        assert answer.status == (200 if rule(endpoint) == OPEN else 401), endpoint
+        assert answer.status == (200 if rule(endpoint) == PUBLIC else 401), endpoint
 
 
 async def test_without_roles_runs_still_belong_to_their_owner(
-    serve: Serve, door: Door, tmp_path: Path
+    serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
-    served = await guarded(serve, door, tmp_path, roles=False)
-    await check_hidden(served, door.key("other"))
+    served = await guarded(serve, mode, tmp_path, roles=False)
+    await check_hidden(served, mode.key("other"))
 
 
-async def test_run_of_another_caller_looks_nonexistent(serve: Serve, door: Door, tmp_path: Path) -> None:
-    served = await guarded(serve, door, tmp_path)
+async def test_run_of_another_caller_looks_nonexistent(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
+    served = await guarded(serve, mode, tmp_path)
     for user in ("other", "worker"):
-        await check_hidden(served, door.key(user))
+        await check_hidden(served, mode.key(user))
 
 
 async def check_hidden(served: Served, headers: Headers) -> None:
@@ -192,9 +192,9 @@ async def check_hidden(served: Served, headers: Headers) -> None:
 
 
 async def test_preflights_and_unknown_paths_need_no_credentials(
-    serve: Serve, door: Door, tmp_path: Path
+    serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
-    served = await guarded(serve, door, tmp_path)
+    served = await guarded(serve, mode, tmp_path)
     preflight = {
         "Origin": "https://app.example",
         "Access-Control-Request-Method": "GET",
@@ -216,17 +216,17 @@ async def test_preflights_and_unknown_paths_need_no_credentials(
         assert "NOT_FOUND" in text
 
 
-async def test_public_routes_reveal_nothing(serve: Serve, door: Door, tmp_path: Path) -> None:
-    served = await guarded(serve, door, tmp_path)
-    secrets = [*door.variables.values(), *door.key("owner").values(), RUN, "introspect", "127.0.0.1"]
-    for endpoint in (each for each in endpoints(served) if rule(each) == OPEN):
+async def test_public_routes_reveal_nothing(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
+    served = await guarded(serve, mode, tmp_path)
+    secrets = [*mode.variables.values(), *mode.key("owner").values(), RUN, "introspect", "127.0.0.1"]
+    for endpoint in (each for each in endpoints(served) if rule(each) == PUBLIC):
         answer, text = await ask(served, endpoint, {})
         assert not [each for each in secrets if each in text or each in str(answer.headers)], endpoint
 
 
-async def test_info_reports_that_auth_is_enabled(serve: Serve, door: Door, tmp_path: Path) -> None:
-    served = await guarded(serve, door, tmp_path)
-    async with served.client.get("/info", headers=door.key("deployer")) as answer:
+async def test_info_reports_that_auth_is_enabled(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
+    served = await guarded(serve, mode, tmp_path)
+    async with served.client.get("/info", headers=mode.key("deployer")) as answer:
         assert (await answer.json())["auth_enabled"] is True
     open_to_all = await serve(auth={"mode": "none"})
     async with open_to_all.client.get("/info") as answer:
@@ -234,10 +234,10 @@ async def test_info_reports_that_auth_is_enabled(serve: Serve, door: Door, tmp_p
 
 
 async def test_challenge_names_the_configured_key_header(serve: Serve, tmp_path: Path) -> None:
-    async with api_keys() as door:
+    async with api_keys() as mode:
         keys = {"prefix": "KEY_OF_", "header": "X-My-Key", "allow_bearer": False}
-        served = await serve(**door.sections(tmp_path, api_keys=keys))
-        key = door.key("owner")["X-API-Key"]
+        served = await serve(**mode.sections(tmp_path, api_keys=keys))
+        key = mode.key("owner")["X-API-Key"]
         for headers, status in (
             ({"X-My-Key": key}, 200),
             ({"x-my-key": key}, 200),

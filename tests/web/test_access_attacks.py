@@ -1,4 +1,4 @@
-"""Requests made to slip past whoever asks for credentials, byte by byte."""
+"""Requests that try to bypass authentication, byte by byte."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -21,23 +21,23 @@ REFUSED, BAD, NOWHERE = "401", "400", "404"
 
 @pytest.fixture
 async def served(serve: Serve, tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve who has a key, with a run of `owner`'s."""
-    async with api_keys() as door:
-        served = await serve(**door.sections(tmp_path))
-        async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=door.key("owner")) as answer:
+    """Serve callers with an API key, with a run of `owner`."""
+    async with api_keys() as mode:
+        served = await serve(**mode.sections(tmp_path))
+        async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=mode.key("owner")) as answer:
             assert answer.status == 202
         yield served
 
 
 async def status(served: Served, line: str, *headers: str | bytes) -> str:
-    """Send a request, and return the status of its answer, which shows nothing of our insides."""
+    """Send a request, and return the status of its response, which must expose no internals."""
     lines = [line, "Host: tested", *headers, "Connection: close", "", ""]
     async with wire(served) as connection:
         await connection.send(
             b"\r\n".join(each if isinstance(each, bytes) else each.encode("latin-1") for each in lines)
         )
         said = (await connection.until(b"\r\n\r\n")).decode()
-        with suppress(ConnectionError):  # what was too long is not read to its end
+        with suppress(ConnectionError):  # a request that is too long is not read to its end
             said += (await connection.rest()).decode("utf-8", "replace")
     assert "Traceback" not in said
     assert KEY not in said
@@ -155,7 +155,7 @@ async def test_no_header_bypasses_auth(served: Served) -> None:
         for target in asked:
             assert await status(served, f"{target} HTTP/1.1", *headers) == REFUSED, (trick, target)
         got = await status(served, "OPTIONS /info HTTP/1.1", *headers)
-        assert got in ("200", "204"), trick  # what may be asked, and no more
+        assert got in ("200", "204"), trick  # public routes only
 
 
 @pytest.mark.parametrize("version", ["1.0", "0.9"])
@@ -203,8 +203,8 @@ async def test_no_other_text_passes_for_the_key(served: Served, name: str) -> No
 
 
 async def test_token_outside_the_authorization_header_is_refused(serve: Serve, tmp_path: Path) -> None:
-    async with public_key() as door:
-        served = await serve(**door.sections(tmp_path))
+    async with public_key() as mode:
+        served = await serve(**mode.sections(tmp_path))
     token = token_of("owner")
     tried: list[tuple[str, dict[str, str]]] = [
         (f"/info?access_token={token}", {}),

@@ -1,4 +1,4 @@
-"""What callers may rely on is the same for every kind of agent."""
+"""The contract holds for every kind of agent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ def tokens(events: list[dict[str, Any]]) -> list[str]:
 
 
 async def begun(served: Served, payload: dict[str, Any], **query: str) -> str:
-    """Start a run, and wait until its agent has spoken."""
+    """Start a run, and wait for its first token."""
     run_id = await served.start(payload, **query)
     async with asyncio.timeout(10):
         while (await served.record(run_id))["last_sequence"] < 2:

@@ -1,4 +1,4 @@
-"""Schemathesis asks every operation of the description, and holds the answers to it."""
+"""Schemathesis sends requests to every described operation, and checks the responses."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.conftest import Serve
 
 KNOWN = "finished"
-EXAMPLES = 8  # of each operation, in each mode
+EXAMPLES = 8  # per operation and mode
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -58,7 +58,7 @@ async def test_responses_match_the_description(serve: Serve) -> None:
 
 
 def ask_every_operation(document: dict[str, Any], url: str) -> None:
-    """Ask every operation what is right, and what is wrong where something can be."""
+    """Send valid requests to every operation, and invalid ones where there are any."""
     for result in schemathesis.openapi.from_dict(document).get_all_operations():
         operation: Any = result.ok()  # type: ignore[union-attr]  # a bad one fails here
         ask(operation, GenerationMode.POSITIVE, url)
@@ -79,9 +79,9 @@ def ask(operation: Any, mode: GenerationMode, url: str) -> None:
     )
     @given(operation.as_strategy(generation_mode=mode), st.booleans())
     def examine(case: Any, of_known_run: bool) -> None:
-        case.query.pop("external", None)  # then it is not the body that counts
+        case.query.pop("external", None)  # else the body is ignored
         if right:
-            case.query.pop("cursor", None)  # one that was given out cannot be made up
+            case.query.pop("cursor", None)  # a valid one cannot be generated
         if right and of_known_run and "run_id" in case.path_parameters:
             case.path_parameters["run_id"] = KNOWN
         verdict = [positive_data_acceptance] if right and is_all_it_takes(case) else []
@@ -94,8 +94,8 @@ def ask(operation: Any, mode: GenerationMode, url: str) -> None:
 
 
 def is_all_it_takes(case: Any) -> bool:
-    """Tell whether a request that matches the description is sure to be taken, whatever there is."""
-    over = KNOWN in case.path_parameters.values()  # nothing follows in this run
-    in_order = not isinstance(case.body, list)  # or an event comes after the run's end
+    """Return whether a request that matches the description is accepted in any state."""
+    over = KNOWN in case.path_parameters.values()  # this run accepts no more events
+    in_order = not isinstance(case.body, list)  # else an event may follow a terminal one
     told = not (case.operation.label == "POST /runs" and case.body is NOT_SET)  # or fed by others
     return not over and in_order and told

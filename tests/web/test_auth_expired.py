@@ -1,4 +1,4 @@
-"""Streams whose credential expires while they are open: told so, and resumed without loss."""
+"""Streams whose credential expires while they are open."""
 
 import asyncio
 import time
@@ -15,25 +15,25 @@ from tests.auth.clock import Clock
 from tests.auth.issuers import issuer
 from tests.conftest import Serve
 from tests.support import Reader, Served, data, wait_until
-from tests.web.credentials import DOORS, Door, Headers, api_keys, bearer, public_key
+from tests.web.credentials import AUTH_MODES, AuthMode, Headers, api_keys, bearer, public_key
 from tests.web.helpers import Waits
 from tests.web.test_events_tokens import LIFETIME, begun, renewed
 
-Making = Callable[[], AbstractAsyncContextManager[Door]]
-BOTH = pytest.mark.parametrize("making", [DOORS["jwt public key"], DOORS["oauth2"]])
+Making = Callable[[], AbstractAsyncContextManager[AuthMode]]
+BOTH = pytest.mark.parametrize("making", [AUTH_MODES["jwt public key"], AUTH_MODES["oauth2"]])
 
 
 @asynccontextmanager
 async def opened(making: Making, serve: Serve, folder: Path, **sections: Any) -> AsyncIterator[Any]:
-    """Serve who has a token, and yield the service, its agent, and the token."""
-    async with making() as door:
-        served = await serve(agent := Waits(), **sections, **door.sections(folder))
-        yield served, agent, door.key("owner")
+    """Serve callers with a token, and yield the service, its agent, and the token."""
+    async with making() as mode:
+        served = await serve(agent := Waits(), **sections, **mode.sections(folder))
+        yield served, agent, mode.key("owner")
         agent.go.set()
 
 
 def expire(served: Served) -> None:
-    """Let what opened the only stream expire now, having seen that it would at the right time."""
+    """Let the credential of the only stream expire now, after checking its deadline."""
     (deadline,) = served.service.streams._deadlines
     now = asyncio.get_running_loop().time()
     end = deadline.when()
@@ -60,7 +60,7 @@ async def read_until_expired(served: Served, answer: Any) -> None:
 
 
 async def check_resumed(served: Served, run_id: str, headers: Headers, **query: str) -> None:
-    """Check that whoever comes back gets what is missing, and nothing twice."""
+    """Check that a resumed reader gets the missing events, and none twice."""
     async with served.client.get(
         f"/runs/{run_id}/events", headers={**headers, "Last-Event-ID": "2"}, params=query
     ) as answer:

@@ -1,4 +1,4 @@
-"""Agents that misbehave: the service answers all the while, and stays whole."""
+"""Misbehaving agents, which must not affect the service."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ import pytest
 from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import TIMEOUT_SECONDS, Served, data, sequences, wait_until
-from tests.web.helpers import Stuck, error_of
+from tests.web.helpers import BlockedAgent, error_of
 
 TOKENS = 20_000
 KEEP_ALL = {"redis": {"max_events_per_run": 100_000}}
@@ -128,7 +128,7 @@ async def test_tokens_from_a_tight_loop_arrive_and_delay_nothing_else(
 
 
 class Endless:
-    """An agent that emits without a pause until somebody was served meanwhile, or far too late."""
+    """An agent that emits without a pause until another request was served, or a time limit."""
 
     def __init__(self) -> None:
         self.working = asyncio.Event()
@@ -184,7 +184,9 @@ async def test_sleeping_sync_agent_does_not_block_other_requests(serve: Serve, p
     await wait_until(woken.is_set)
 
 
-async def test_agent_that_never_returns_does_not_block_other_requests(serve: Serve, stuck: Stuck) -> None:
+async def test_agent_that_never_returns_does_not_block_other_requests(
+    serve: Serve, stuck: BlockedAgent
+) -> None:
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -197,7 +199,7 @@ async def test_agent_that_never_returns_does_not_block_other_requests(serve: Ser
 
 
 async def test_agent_that_never_returns_does_not_delay_shutdown(
-    serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, stuck: BlockedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     served = await serve(stuck)
@@ -224,7 +226,7 @@ async def test_failing_runs_do_not_affect_others(serve: Serve) -> None:
     assert statuses == ["completed", "failed"] * 10
 
 
-async def test_events_of_a_sync_agent_arrive_in_real_time(serve: Serve, stuck: Stuck) -> None:
+async def test_events_of_a_sync_agent_arrive_in_real_time(serve: Serve, stuck: BlockedAgent) -> None:
     served = await serve(stuck)
     async with served.stream() as reader:
         await reader.until("token")

@@ -1,4 +1,4 @@
-"""What callers send as a body, none of it to be trusted."""
+"""Request bodies, which are untrusted."""
 
 import gzip
 import io

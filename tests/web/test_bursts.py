@@ -1,4 +1,4 @@
-"""Bursts of events: who keeps up misses nothing, however small the window."""
+"""Bursts of events: a reader that keeps up misses none, however small the window."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who the caller is, as agents learn it: in their context, and in headers to a process of their own."""
+"""The caller's identity as agents get it: in the context, and in headers to a sidecar."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -57,7 +57,7 @@ LISTS = {
 
 
 def seen() -> dict[str, Any] | None:
-    """Return what agent code sees of its caller, wherever it is."""
+    """Return the caller as agent code sees it."""
     context = get_current_context()
     assert context is not None
     return as_json(context)
@@ -119,7 +119,7 @@ def caller_in(output: dict[str, Any]) -> Any:
 
 
 async def outputs(served: Served, headers: Headers) -> list[Any]:
-    """Return what the agent answers, asked in each way."""
+    """Return the agent's output over each endpoint."""
     async with served.client.post("/invoke", json={}, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         invoked = (await answer.json())["output"]
@@ -133,9 +133,9 @@ async def outputs(served: Served, headers: Headers) -> list[Any]:
 
 
 async def asking(serve: Serve, folder: Path, **sections: Any) -> Served:
-    """Serve who has a token, whose claims name a tenant too."""
-    async with public_key() as door:
-        auth = door.sections(folder, roles=False)
+    """Serve callers with a token that has a tenant claim."""
+    async with public_key() as mode:
+        auth = mode.sections(folder, roles=False)
     auth["auth"]["jwt"]["claims"] = {"tenant_id": "tenant"}
     return await serve(**sections, **auth)
 
@@ -152,8 +152,8 @@ async def test_context_has_the_caller(serve: Serve, tmp_path: Path, kind: str) -
 
 
 async def test_api_key_caller_has_its_name_and_role(serve: Serve, tmp_path: Path) -> None:
-    async with api_keys() as door:
-        served = await serve(sync_handler, **door.sections(tmp_path))
+    async with api_keys() as mode:
+        served = await serve(sync_handler, **mode.sections(tmp_path))
     (told, *_) = [caller_in(each) for each in await outputs(served, key("worker"))]
     known = dict.fromkeys(KNOWN_AS) | {"user_id": "worker", "name": "worker", "roles": ["worker"]}
     assert told == known | {"permissions": ["invoke"], "scopes": []}
@@ -166,14 +166,14 @@ async def test_open_service_has_no_caller(serve: Serve) -> None:
 
 
 async def heard(request: web.Request) -> web.Response:
-    """Answer with the headers that came, every one of them."""
+    """Return every request header."""
     return web.json_response([[name, value] for name, value in request.headers.items()])
 
 
 async def forwarded(
     serve: Serve, folder: Path, headers: Headers, **agent: Any
 ) -> list[list[tuple[str, str]]]:
-    """Return the headers that say who the caller is, for each way to ask."""
+    """Return the identity headers that the sidecar gets, for each endpoint."""
     async with process(heard) as url:
         served = await asking(serve, folder, agent={"name": "tested", "url": url, **agent})
         whole = await outputs(served, headers)

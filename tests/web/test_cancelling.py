@@ -1,4 +1,4 @@
-"""DELETE: the agent really stops, and the answer comes when it is over."""
+"""Cancelling with DELETE: the agent stops, then the response is sent."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, data, wait_until
-from tests.web.helpers import Stuck, Waits, error_of
+from tests.web.helpers import BlockedAgent, Waits, error_of
 
 
 async def cancel(served: Served, run_id: str, **query: str) -> tuple[int, dict[str, Any]]:
@@ -54,7 +54,7 @@ async def test_second_cancel_is_refused(serve: Serve) -> None:
         await error_of(answer, 400, "VALIDATION_ERROR")
 
 
-async def test_concurrent_cancels_succeed_with_the_first_reason(serve: Serve, stuck: Stuck) -> None:
+async def test_concurrent_cancels_succeed_with_the_first_reason(serve: Serve, stuck: BlockedAgent) -> None:
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -89,7 +89,7 @@ async def test_async_agent_may_emit_while_it_cleans_up(serve: Serve) -> None:
     assert events == ["started", "token", "cancelled"]
 
 
-async def test_sync_agent_is_stopped_at_its_next_emit(serve: Serve, stuck: Stuck) -> None:
+async def test_sync_agent_is_stopped_at_its_next_emit(serve: Serve, stuck: BlockedAgent) -> None:
     served = await serve(stuck)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)
@@ -135,7 +135,7 @@ async def test_context_cancelled_is_true_after_a_cancel(serve: Serve) -> None:
 
 
 async def test_sync_agent_that_never_stops_does_not_delay_the_cancel(
-    serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, stuck: BlockedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     served = await serve(stuck)

@@ -1,4 +1,4 @@
-"""Who may call from another origin: the CORS headers of every kind of answer."""
+"""The CORS headers of every kind of response."""
 
 from typing import Any
 

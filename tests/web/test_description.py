@@ -1,4 +1,4 @@
-"""The documents and the page that describe the API."""
+"""The API description: its documents and its page."""
 
 import re
 from pathlib import Path
@@ -145,7 +145,7 @@ OF_POLLS = ("limit", "wait")
 
 
 def sent(schema: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Return values on the edges of a parameter's schema, and values just past them."""
+    """Return values at the bounds of a parameter's schema, and values just beyond."""
     if schema["type"] == "integer":
         low, high = schema["minimum"], schema["maximum"]
         return [low, high], [low - 1, high + 1, "x"]

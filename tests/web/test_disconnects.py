@@ -8,7 +8,7 @@ import pytest
 from dockrion.backends.run_log import Run
 from tests.conftest import Serve
 from tests.support import Served, wait_until
-from tests.web.helpers import Stuck, Waits, gauge
+from tests.web.helpers import BlockedAgent, Waits, gauge
 from tests.web.wire import Wire, connections, wire
 
 LEAVING = ["closed", "reset"]
@@ -126,7 +126,9 @@ async def test_caller_who_disconnects_before_the_run_is_stored_stops_it(
     assert len(agent.stopped) == len(agent.payloads)
 
 
-async def test_sync_agent_stops_at_its_next_emit_after_a_disconnect(serve: Serve, stuck: Stuck) -> None:
+async def test_sync_agent_stops_at_its_next_emit_after_a_disconnect(
+    serve: Serve, stuck: BlockedAgent
+) -> None:
     served = await serve(stuck)
     async with wire(served) as connection:
         run_id = await open_stream(connection)
@@ -175,7 +177,7 @@ async def test_disconnected_subscriber_no_longer_counts(serve: Serve) -> None:
         assert (await reader.all())[-1].event == "complete"
 
 
-async def test_disconnect_does_not_revoke_a_cancel(serve: Serve, stuck: Stuck) -> None:
+async def test_disconnect_does_not_revoke_a_cancel(serve: Serve, stuck: BlockedAgent) -> None:
     served = await serve(stuck)
     await served.start(run_id="r")
     await wait_until(stuck.working.is_set)

@@ -1,4 +1,4 @@
-"""The page of the description in a real Chromium, without any network but this machine."""
+"""The API description's page in a real Chromium, without any other network."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stde
 
 
 async def shown(url: str, folder: Path) -> tuple[str, str]:
-    """Return the document that a browser makes of a page, and what it logged."""
+    """Return the DOM of a page in a browser, and the browser's log."""
     process = await asyncio.create_subprocess_exec(
         "chromium",
         *OPTIONS,

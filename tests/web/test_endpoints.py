@@ -142,7 +142,7 @@ async def test_listing(serve: Serve) -> None:
     assert body["next"] is None
     (item,) = body["items"]
     record = await served.record(run_id)
-    del record["output"]  # left to the run's own record
+    del record["output"]  # only in the record of the run
     assert item == record
 
 

@@ -1,4 +1,4 @@
-"""Errors that depend on the state of the service and of its runs."""
+"""Errors that depend on the state of the service and its runs."""
 
 import asyncio
 

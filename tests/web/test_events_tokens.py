@@ -1,4 +1,4 @@
-"""Tokens for browsers: good for reading one run's events, and for nothing else, on every replica."""
+"""Run tokens for browsers: they authorize reading one run's events, on every replica."""
 
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ LIFETIME = 300
 
 
 async def with_keys(serve: Serve, folder: Path, agent: Any, **sections: Any) -> tuple[Served, Served]:
-    async with api_keys() as door:
-        return await replicas(serve, agent, **sections, **door.sections(folder))
+    async with api_keys() as mode:
+        return await replicas(serve, agent, **sections, **mode.sections(folder))
 
 
 async def begun(served: Served, user: str = "owner", **query: str) -> tuple[str, str]:
@@ -37,7 +37,7 @@ async def begun(served: Served, user: str = "owner", **query: str) -> tuple[str,
 
 
 def forget(served: Served, run_id: str) -> None:
-    """Let a run's time in the backend be over."""
+    """Let a run expire in the backend."""
     if not support.SHARED_REDIS:
         served.backend._remove(served.backend._logs[run_id])
         return
@@ -115,7 +115,7 @@ async def test_other_tokens_are_refused(serve: Serve, tmp_path: Path) -> None:
             path = f"/runs/{run_id}/events"
             async with served.client.get(path, params={"token": each}) as answer:
                 assert "run" not in (await error_of(answer, 401, "AUTH_ERROR"))["error"], each
-            # Nor does a key help where a bad token was sent: what a URL says is not to be overruled.
+            # A key does not override an invalid token in the URL.
             assert await status(served, path, each, key("owner")) == 401
     for query in (f"?token=x&token={token}", "?token=%ff%fe", "?token=%", "?token"):
         async with here.client.get(f"/runs/{run_id}/events{query}") as answer:

@@ -1,4 +1,4 @@
-"""Runs that no agent of the service's works on: opened, fed and ended by others."""
+"""External runs, whose events other processes push."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Impatient = Callable[[float], None]
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Impatient:
-    """Return what sets how long runs wait for their producers, less than a Dockfile can."""
+    """Return a function that sets an idle timeout shorter than a Dockfile allows."""
 
     def give_up_after(seconds: float) -> None:
         monkeypatch.setattr("dockrion.web.ingest.ExternalAgent", lambda _seconds: ExternalAgent(seconds))

@@ -1,4 +1,4 @@
-"""Which events pass is decided before they are numbered."""
+"""The event filter, which is applied before events are numbered."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Clients of HTTP/1.0, and expectations that mean nothing here."""
+"""HTTP/1.0 clients, and the Expect header."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a body may cost: its size, its depth, and the time in which it arrives."""
+"""Limits of a body: size, depth, and arrival time."""
 
 import asyncio
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""What a connection may cost: what it asks with, how long it may be idle, how many one caller has."""
+"""Limits of connections: request size, idle time, and number per caller."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ HALVES = [
 
 
 async def refused(served: Served, request: bytes) -> str:
-    """Send what is refused before it is a request, and return the reason."""
+    """Send bytes that are refused before they become a request, and return the error."""
     async with wire(served) as connection:
         await connection.send(request)
         status, headers = await connection.head()
@@ -102,7 +102,7 @@ async def test_incomplete_request_is_closed_when_idle(serve: Serve, first: bytes
 
 
 async def _closed(served: Served, first: bytes, half: bytes, *, trickled: bytes) -> bytes:
-    """Send a part of a request, then byte by byte more of it, and return what came before the end."""
+    """Send a part of a request, then more byte by byte, and return what is received before the close."""
     async with wire(served) as connection:
         if first:
             await answered(connection, first)
@@ -111,7 +111,7 @@ async def _closed(served: Served, first: bytes, half: bytes, *, trickled: bytes)
         while not closed.done():
             connection.writer.write(trickled)
             await asyncio.wait((closed,), timeout=0.02)
-        with suppress(ConnectionResetError):  # the last byte came too late
+        with suppress(ConnectionResetError):  # the connection was closed before the last byte
             return await closed
         return b""
 

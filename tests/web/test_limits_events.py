@@ -1,4 +1,4 @@
-"""What an agent may cost its readers: how large its events are, and how many there are."""
+"""Limits of events: size and number."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -88,7 +88,7 @@ async def test_output_size_is_limited_exactly(serve: Serve, size: int) -> None:
 
 
 def sized(size: int, **event: Any) -> dict[str, Any]:
-    """Return an event whose JSON has a size; its empty text is filled."""
+    """Return an event padded to a size as JSON."""
     name = next(name for name, value in event.items() if value == "")
     return event | {name: "x" * (size - len(msgspec.json.encode(event)))}
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told after known traffic."""
+"""The metrics after known traffic."""
 
 import asyncio
 from typing import Any

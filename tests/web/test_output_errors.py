@@ -1,4 +1,4 @@
-"""Outputs that break io_schema.output are returned, and said to."""
+"""Outputs that violate io_schema.output are returned with their errors."""
 
 import pytest
 

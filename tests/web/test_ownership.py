@@ -1,4 +1,4 @@
-"""A run is its maker's: to others it is not there, on every replica."""
+"""Runs belong to their callers, on every replica."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ INGEST = {"streaming": {"ingest": {"enabled": True}}}
 
 
 async def replicas(serve: Serve, agent: Any, **sections: Any) -> tuple[Served, Served]:
-    """Serve with two replicas, which are one where runs are kept in memory."""
+    """Serve with two replicas; on the memory backend both are one."""
     first = await serve(agent, **sections)
     return first, await serve(agent, **sections) if support.SHARED_REDIS else first
 
 
 async def with_keys(serve: Serve, folder: Path, agent: Any, **sections: Any) -> tuple[Served, Served]:
-    async with api_keys() as door:
-        return await replicas(serve, agent, **INGEST, **sections, **door.sections(folder))
+    async with api_keys() as mode:
+        return await replicas(serve, agent, **INGEST, **sections, **mode.sections(folder))
 
 
 def key(user: str) -> Headers:
@@ -45,7 +45,7 @@ async def listed(served: Served, headers: Headers, **query: str) -> list[str]:
 
 
 async def seen(served: Served, run_id: str, headers: Headers) -> list[int]:
-    """Return the status of each way to ask for a run, the last of which cancels it."""
+    """Return the status of each request about a run, the last of which cancels it."""
     statuses = []
     path = f"/runs/{run_id}"
     token = {"type": "token", "content": "pushed"}
@@ -120,8 +120,8 @@ def member(user: str, tenant: Any = None, **claims: Any) -> Headers:
 
 
 async def test_same_user_id_of_another_tenant_is_another_caller(serve: Serve, tmp_path: Path) -> None:
-    async with public_key() as door:
-        sections = door.sections(tmp_path)
+    async with public_key() as mode:
+        sections = mode.sections(tmp_path)
     sections["auth"]["jwt"]["claims"] = {"tenant_id": "tenant"}
     here, there = await replicas(serve, Waits(), **sections, **INGEST)
     run_id = await made(here, member("ann", "red"))
@@ -175,12 +175,14 @@ async def test_owner_of_a_run_is_never_revealed(serve: Serve, tmp_path: Path) ->
     assert "owner" not in said
 
 
-@pytest.mark.parametrize("every_backend", KINDS, indirect=True)  # memory does not outlive its service
+@pytest.mark.parametrize(
+    "every_backend", KINDS, indirect=True
+)  # the memory backend does not outlive its service
 async def test_run_of_an_open_service_is_nobody_s_once_auth_is_enabled(serve: Serve, tmp_path: Path) -> None:
     before = await serve(Waits())
     run_id = await made(before, {})
-    async with api_keys() as door:
-        after = await serve(**door.sections(tmp_path), **INGEST)
+    async with api_keys() as mode:
+        after = await serve(**mode.sections(tmp_path), **INGEST)
     assert await seen(after, run_id, key("owner")) == NOT_THERE
     assert await listed(after, key("owner")) == []
     assert await listed(after, key("auditor")) == [run_id]

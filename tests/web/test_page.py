@@ -1,4 +1,4 @@
-"""The page's files: what is served at `/` and `/assets`, and with which headers."""
+"""The page's files at `/` and `/assets`, and their headers."""
 
 import re
 from pathlib import Path

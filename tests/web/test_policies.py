@@ -1,4 +1,4 @@
-"""What agents say is masked and cut, wherever callers can see it."""
+"""Output policies: masking and truncation wherever callers see an agent's texts."""
 
 import asyncio
 from pathlib import Path
@@ -20,11 +20,11 @@ from tests.web.policy_agents import (
     PATTERN,
     SAID,
     SECRET,
+    emits_everything,
     kept,
     logged,
     own,
     safety,
-    says_everything,
     sync_twin,
     text,
 )
@@ -37,7 +37,7 @@ async def listed(served: Served) -> str:
 
 @pytest.mark.usefixtures("every_backend")
 async def test_every_string_of_every_event_is_masked(serve: Serve) -> None:
-    served = await serve(says_everything, policies=safety())
+    served = await serve(emits_everything, policies=safety())
     async with served.stream() as reader:
         events = [data(message) for message in await reader.all()]
     async with served.events(reader.run_id) as again:
@@ -121,7 +121,7 @@ async def test_output_errors_are_masked(serve: Serve) -> None:
 
 
 class SecretError(Exception):
-    """What the agent raises."""
+    """The agent's exception."""
 
 
 def raises(payload: Any) -> None:
@@ -162,7 +162,7 @@ async def test_exception_without_a_match_is_logged_unchanged(serve: Serve) -> No
 
 
 class Holds:
-    """An agent that says half of a match, and then waits for its end."""
+    """An agent that emits half of a match, and then waits."""
 
     async def __call__(self, payload: Any, context: StreamContext) -> Any:
         await context.emit_token("my secret-12")

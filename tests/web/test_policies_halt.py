@@ -1,4 +1,4 @@
-"""With `halt_on_violation` what breaks a policy never gets out, and ends the run."""
+"""With `halt_on_violation` a match is never emitted and ends the run."""
 
 import asyncio
 import threading
@@ -40,7 +40,7 @@ EMITS: dict[str, Emit] = {
 
 
 async def halted(served: Served, run_id: str) -> list[dict[str, Any]]:
-    """Wait for a run's end by a violation, check all there is of it, and return its events."""
+    """Wait until a violation ends a run, check everything stored of it, and return its events."""
     record = await served.finished(run_id)
     events = await own(served, run_id)
     assert record["status"] == "failed"

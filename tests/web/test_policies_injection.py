@@ -1,4 +1,4 @@
-"""Bodies with a well-known phrasing of prompt injection are refused, where that is asked for."""
+"""With `block_prompt_injection` bodies with known phrasings are refused."""
 
 from typing import Any
 

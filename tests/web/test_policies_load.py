@@ -1,4 +1,4 @@
-"""Masking much keeps nobody else waiting, and masking nothing costs nothing."""
+"""Masking large texts does not block other requests, and without policies it costs nothing."""
 
 import asyncio
 import threading

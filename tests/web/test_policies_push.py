@@ -1,4 +1,4 @@
-"""What other processes push is masked and cut as what agents say."""
+"""Output policies apply to pushed events."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an agent process says is masked and cut as what any other agent says."""
+"""Output policies apply to sidecar agents."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pushing events: in which forms they may come, where to, and what is answered."""
+"""Pushing events: media types, targets and responses."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ def lines(events: list[Any], end: bytes = b"\n") -> bytes:
 
 
 async def push(served: Served, run_id: str, events: Any, **query: Any) -> dict[str, Any]:
-    """Push what must be accepted."""
+    """Push events that must be accepted."""
     async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as answer:
         assert answer.status == 200, await answer.text()
         return dict(await answer.json())
@@ -39,7 +39,7 @@ async def push(served: Served, run_id: str, events: Any, **query: Any) -> dict[s
 async def refused(
     served: Served, run_id: str, events: Any, status: int = 400, code: str = "VALIDATION_ERROR", **query: Any
 ) -> dict[str, Any]:
-    """Push what must be refused, and return the answer."""
+    """Push events that must be refused, and return the response."""
     async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as answer:
         return await error_of(answer, status, code)
 

@@ -1,4 +1,4 @@
-"""Who may push: with a token whoever has it, without one this machine's own processes."""
+"""Who may push events: holders of the token, or without one local processes."""
 
 import hmac
 import logging
@@ -35,14 +35,14 @@ OF_OTHERS = {
 
 @pytest.fixture
 def token(tmp_path: Path) -> str:
-    """Set the token, and return the header that shows it."""
+    """Set the token, and return its header."""
     quoted = TOKEN.replace("'", "\\'")
     (tmp_path / ".env").write_text(f"PUSH_TOKEN='{quoted}'\n")
     return f"Bearer {TOKEN}"
 
 
 async def tried(served: Served, run_id: str, status: int, code: str, headers: dict[str, str]) -> None:
-    """Check that nothing can be pushed, nor a run opened, with these headers."""
+    """Check that these headers authorize neither a push nor an external run."""
     for path in (f"/runs/{run_id}/events", "/runs/nobody/events", "/runs?external=true"):
         async with served.client.post(path, json=ALL, headers=headers) as answer:
             await error_of(answer, status, code)

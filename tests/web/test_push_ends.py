@@ -1,4 +1,4 @@
-"""Ends that are pushed into runs whose agents work, or end as well."""
+"""Terminal events that are pushed while the run's agent works or ends."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ from dockrion.runs.ingest import Receipt
 from tests.conftest import Serve
 from tests.runs.test_ingest import fed, outcome_of, tokens
 from tests.support import wait_until
-from tests.web.helpers import Stuck, Waits
+from tests.web.helpers import BlockedAgent, Waits
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
 
 FIRST, LAST = ({"type": "token", "content": each, "finish_reason": None} for each in ("first", "last"))
@@ -88,7 +88,7 @@ async def test_agent_s_outcome_counts_if_none_was_pushed(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("end", [{"type": "error", "error": "e"}, {"type": "cancelled", "reason": "r"}])
-async def test_pushed_terminal_event_stops_a_sync_agent(serve: Serve, stuck: Stuck, end: Any) -> None:
+async def test_pushed_terminal_event_stops_a_sync_agent(serve: Serve, stuck: BlockedAgent, end: Any) -> None:
     served = await serve(stuck, streaming=ENABLED)
     run_id = await served.start()
     await wait_until(stuck.working.is_set)

@@ -1,4 +1,4 @@
-"""Pushed events that are wrong: which, why, and that nothing of their batch is taken."""
+"""Invalid pushed events: how they are reported, and that their batch has no effect."""
 
 from io import BytesIO
 from typing import Any
@@ -60,7 +60,7 @@ async def begun(serve: Serve, **sections: Any) -> tuple[Served, str]:
 
 
 async def ends_empty(served: Served, run_id: str) -> None:
-    """Check that nothing was taken, not even a number."""
+    """Check that nothing was accepted, not even a producer_seq."""
     assert (await push(served, run_id, END, producer_seq=1))["accepted"] == 1
     assert await own(served, run_id) == []
 

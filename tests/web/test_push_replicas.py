@@ -1,4 +1,4 @@
-"""Pushing to one replica what another one's run is to have."""
+"""Pushing events through a replica that does not own the run."""
 
 import asyncio
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ Pair = tuple[Served, Served]
 
 @pytest.fixture(params=KINDS)
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Keep all runs in Redis; return the prefix of the keys."""
+    """Store all runs in Redis, and return the prefix of the keys."""
     agent = f"tested-{ids.uuid7()}"
     monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
     yield f"dockrion:{agent}:"
@@ -34,7 +34,7 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> Pair:
-    """Serve two replicas that can be told of news."""
+    """Serve two replicas."""
     more = getattr(request, "param", {})
     replicas = [await serve(streaming=ENABLED | more) for _ in range(2)]
     server = shared(request.node.callspec.params["kept"])

@@ -1,4 +1,4 @@
-"""Query parameters, run ids and cursors of callers."""
+"""Query parameters, run ids and cursors."""
 
 import pytest
 

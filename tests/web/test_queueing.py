@@ -1,4 +1,4 @@
-"""Places for agents, and the queue behind them."""
+"""Slots for running agents, and the queue behind them."""
 
 import asyncio
 import threading
@@ -8,13 +8,13 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support import TIMEOUT_SECONDS, Served, wait_until
-from tests.web.helpers import Stuck
+from tests.web.helpers import BlockedAgent
 
 ONE: dict[str, Any] = {"max_concurrent_runs": 1}
 
 
 class OneByOne:
-    """An agent whose work the test ends piece by piece."""
+    """An agent whose runs the test ends one by one."""
 
     def __init__(self) -> None:
         self.order: list[Any] = []
@@ -108,7 +108,7 @@ async def test_disconnected_caller_of_invoke_leaves_the_queue(serve: Serve) -> N
 
 
 async def test_agent_that_does_not_stop_keeps_its_slot(
-    serve: Serve, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, stuck: BlockedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.runs.execution.STOP_SECONDS", 0.1)
     served = await serve(stuck, streaming=ONE)

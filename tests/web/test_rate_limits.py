@@ -1,4 +1,4 @@
-"""Rate limits over HTTP: who is counted, what counts, and what is said of it."""
+"""Rate limits over HTTP: who is counted, what counts, and the headers."""
 
 import asyncio
 from collections import Counter
@@ -11,7 +11,7 @@ import pytest
 from tests.auth.issuers import issue_token
 from tests.conftest import Serve
 from tests.support import Served
-from tests.web.credentials import Door, Headers, api_keys, bearer, public_key
+from tests.web.credentials import AuthMode, Headers, api_keys, bearer, public_key
 from tests.web.helpers import error_of
 from tests.web.test_ownership import key, replicas
 
@@ -33,15 +33,15 @@ async def ask(
 
 
 async def with_limits(
-    serve: Serve, door: Door, folder: Path, limits: dict[str, str], **sections: Any
+    serve: Serve, mode: AuthMode, folder: Path, limits: dict[str, str], **sections: Any
 ) -> tuple[Served, Served]:
-    return await replicas(serve, echo, **sections, **door.sections(folder, rate_limits=limits))
+    return await replicas(serve, echo, **sections, **mode.sections(folder, rate_limits=limits))
 
 
 @EVERY_BACKEND
 async def test_limit_is_exact_over_all_replicas(serve: Serve, tmp_path: Path) -> None:
-    async with api_keys() as door:
-        here, there = await with_limits(serve, door, tmp_path, {"default": "7/hour"})
+    async with api_keys() as mode:
+        here, there = await with_limits(serve, mode, tmp_path, {"default": "7/hour"})
     asked = [
         ask(served, path, key("owner"))
         for served in (here, there)
@@ -59,8 +59,8 @@ async def test_limit_is_exact_over_all_replicas(serve: Serve, tmp_path: Path) ->
 
 @EVERY_BACKEND
 async def test_counted_responses_have_rate_limit_headers(serve: Serve, tmp_path: Path) -> None:
-    async with api_keys() as door:
-        here, there = await with_limits(serve, door, tmp_path, {"owner": "2/m"})
+    async with api_keys() as mode:
+        here, there = await with_limits(serve, mode, tmp_path, {"owner": "2/m"})
     for served, path, left in ((here, "/runs", "1"), (there, "/invoke/stream", "0")):
         answer = await ask(served, path, key("owner"))
         assert answer.status in (200, 202)
@@ -75,10 +75,10 @@ async def test_counted_responses_have_rate_limit_headers(serve: Serve, tmp_path:
 
 
 async def test_requests_that_start_no_work_do_not_count(serve: Serve, tmp_path: Path) -> None:
-    async with api_keys() as door:
+    async with api_keys() as mode:
         served, _ = await with_limits(
             serve,
-            door,
+            mode,
             tmp_path,
             {"default": "1/day"},
             io_schema={"input": {"required": ["n"], "properties": {"n": {"type": "integer"}}}},
@@ -129,16 +129,18 @@ LIMITS = {"default": "1/h", "bronze": "2/h", "silver": "1/m", "gold": "9/s"}
     ],
 )
 async def test_most_generous_role_applies(serve: Serve, tmp_path: Path, roles: list[str], limit: str) -> None:
-    async with public_key() as door:
-        served, _ = await with_limits(serve, door, tmp_path, LIMITS)
-        served_all = await serve(echo, **door.sections(tmp_path, roles=False, rate_limits=LIMITS))
+    async with public_key() as mode:
+        served, _ = await with_limits(serve, mode, tmp_path, LIMITS)
+        served_all = await serve(echo, **mode.sections(tmp_path, roles=False, rate_limits=LIMITS))
     assert (await ask(served_all, headers=member("ann", *roles))).headers["RateLimit-Limit"] == limit
-    assert (await ask(served, headers=member("ann", *roles))).status == 403  # limits are no permissions
+    assert (
+        await ask(served, headers=member("ann", *roles))
+    ).status == 403  # rate limits grant no permissions
 
 
 async def test_without_a_default_other_roles_are_unlimited(serve: Serve, tmp_path: Path) -> None:
-    async with public_key() as door:
-        served = await serve(echo, **door.sections(tmp_path, roles=False, rate_limits={"bronze": "1/h"}))
+    async with public_key() as mode:
+        served = await serve(echo, **mode.sections(tmp_path, roles=False, rate_limits={"bronze": "1/h"}))
     for _ in range(5):
         answer = await ask(served, headers=member("ann", "default"))
         assert answer.status == 200
@@ -146,9 +148,9 @@ async def test_without_a_default_other_roles_are_unlimited(serve: Serve, tmp_pat
 
 
 async def test_caller_is_counted_over_all_tokens_and_addresses(serve: Serve, tmp_path: Path) -> None:
-    async with public_key() as door:
+    async with public_key() as mode:
         limits = {"default": "2/h"}
-        served = await serve(echo, **door.sections(tmp_path, roles=False, rate_limits=limits))
+        served = await serve(echo, **mode.sections(tmp_path, roles=False, rate_limits=limits))
     sent = [
         member("ann", jti="1"),
         member("ann", "admin", jti="2") | {"X-Forwarded-For": "10.0.0.1", "Forwarded": "for=10.0.0.2"},
@@ -171,8 +173,8 @@ async def test_open_service_counts_addresses(serve: Serve) -> None:
 
 
 async def test_scripts_may_read_the_rate_limit_headers(serve: Serve, tmp_path: Path) -> None:
-    async with api_keys() as door:
-        served, _ = await with_limits(serve, door, tmp_path, {"default": "1/h"})
+    async with api_keys() as mode:
+        served, _ = await with_limits(serve, mode, tmp_path, {"default": "1/h"})
     for expected in (200, 429):
         answer = await ask(served, headers=key("owner") | {"Origin": "https://app.example"})
         assert answer.status == expected

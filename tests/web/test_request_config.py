@@ -1,4 +1,4 @@
-"""What callers may set for their run alone: `_config` in the body."""
+"""`_config` in the body: settings for one run."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ THREAD = {"configurable": {"thread_id": "t"}}
 
 
 class Echo(InProcess):
-    """Answers with the call it got."""
+    """Returns the call it got."""
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
         resumed = {} if not isinstance(call.resume, str) else {"resume": call.resume}

@@ -1,4 +1,4 @@
-"""One line a request and one a change of a run, none an event."""
+"""The log: one line per request and per status change of a run, none per event."""
 
 import logging
 from pathlib import Path
@@ -57,9 +57,9 @@ async def test_request_is_logged_in_one_line(serve: Serve, caplog: pytest.LogCap
 async def test_log_lines_name_the_caller(
     serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    async with api_keys() as door:
-        served = await serve(**door.sections(tmp_path))
-        for headers in (door.key("owner"), door.wrong["wrong"]):
+    async with api_keys() as mode:
+        served = await serve(**mode.sections(tmp_path))
+        for headers in (mode.key("owner"), mode.wrong["wrong"]):
             async with served.client.get("/runs", headers=headers):
                 pass
     assert [line["caller"] for line in requests(caplog)] == ["owner", None]

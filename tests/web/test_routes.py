@@ -1,4 +1,4 @@
-"""Which endpoints exist with which Dockfile."""
+"""Which endpoints a Dockfile exposes."""
 
 from itertools import product
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ids of runs: ours, the Dockfile's generator's, the caller's."""
+"""Run ids: generated, from the Dockfile's generator, from the caller."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def generated_by(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give generators little time, and free the thread of one that takes more."""
+    """Give generators a short timeout, and release the thread of one that exceeds it."""
     monkeypatch.setattr("dockrion.agents.id_generator._TIMEOUT", 0.1)
     generators.stuck.clear()
     yield

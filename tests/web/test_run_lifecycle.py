@@ -1,4 +1,4 @@
-"""A run from its acceptance to its end, and what is kept of it."""
+"""A run from its acceptance to its expiry."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import pytest
 from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import data, wait_until
-from tests.web.helpers import Stuck, Waits, error_of
+from tests.web.helpers import BlockedAgent, Waits, error_of
 
 
 async def test_statuses_of_a_run_in_their_order(serve: Serve) -> None:
@@ -52,7 +52,7 @@ async def test_timed_out_run_fails_and_its_agent_is_stopped(serve: Serve) -> Non
     assert (await served.record(reader.run_id))["error"]["code"] == "TIMEOUT_ERROR"
 
 
-async def test_timed_out_sync_agent_is_stopped_at_its_next_emit(serve: Serve, stuck: Stuck) -> None:
+async def test_timed_out_sync_agent_is_stopped_at_its_next_emit(serve: Serve, stuck: BlockedAgent) -> None:
     served = await serve(stuck, streaming={"events": {"max_run_duration": 1}})
     run_id = await served.start()
     await wait_until(lambda: served.service.runs._in_flight._by_id[run_id].stop or late(served, run_id))
@@ -62,7 +62,7 @@ async def test_timed_out_sync_agent_is_stopped_at_its_next_emit(serve: Serve, st
 
 
 def late(served: Any, run_id: str) -> bool:
-    """Tell whether the run has had its time."""
+    """Return whether the run has expired."""
     started = served.backend._logs[run_id].run.started_at
     return started is not None and time.time() - started.timestamp() > 1.2
 

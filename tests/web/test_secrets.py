@@ -1,4 +1,4 @@
-"""The values of declared secrets stay inside."""
+"""The values of declared secrets are masked everywhere."""
 
 import html
 import io
@@ -55,7 +55,7 @@ def secret(tmp_path: Path) -> None:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """Collect what the service logs, formatted as it is on stdout."""
+    """Capture the service's log, formatted as on stdout."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(Redactor([SECRET])))

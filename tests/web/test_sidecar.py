@@ -1,4 +1,4 @@
-"""The service beside an agent process, from its callers' side."""
+"""Sidecar mode, from the callers' side."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,7 +35,7 @@ async def sidecar(serve: Serve, url: str, **sections: Any) -> Served:
 
 
 async def heard(request: web.Request) -> web.Response:
-    """Answer with the headers that came, and the payload."""
+    """Return the request's headers and its payload."""
     return web.json_response({"headers": dict(request.headers), "payload": await request.json()})
 
 
