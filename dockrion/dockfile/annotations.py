@@ -20,10 +20,6 @@ _TO = "\N{EN DASH}"
 _ADD_QUOTES = ": write it in quotes"
 
 
-class Section(msgspec.Struct, frozen=True):
-    """A mapping of the Dockfile with known fields."""
-
-
 def doc(description: str) -> Meta:
     """Describe a field, for the field table and the JSON Schema."""
     return Meta(description=description)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 
-from dockrion.dockfile.annotations import EnvVar, NonEmpty, Section, doc, matching
+from dockrion.dockfile.annotations import EnvVar, NonEmpty, doc, matching
 
 WebUrl = Annotated[str, matching(r"https?://[^\s/?#]+\S*", "http://… or https://…")]
 ClaimPath = Annotated[
@@ -24,7 +24,7 @@ Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "HS256
 Permission = Literal["deploy", "rollback", "invoke", "view_metrics", "key_manage", "read_logs", "read_docs"]
 
 
-class ApiKeysSpec(Section, frozen=True):
+class ApiKeysSpec(Struct, frozen=True):
     env_var: Annotated[
         EnvVar, doc("Environment variable that holds the API key, or several separated by commas.")
     ] = "DOCKRION_API_KEY"
@@ -38,7 +38,7 @@ class ApiKeysSpec(Section, frozen=True):
     rotation_days: Annotated[int, Meta(ge=1), doc("Informational; not enforced.")] = 30
 
 
-class ClaimsSpec(Section, frozen=True):
+class ClaimsSpec(Struct, frozen=True):
     user_id: Annotated[ClaimPath, doc("Claim that holds the user's id.")] = "sub"
     email: Annotated[ClaimPath, doc("Claim that holds the e-mail address.")] = "email"
     name: Annotated[ClaimPath, doc("Claim that holds the name.")] = "name"
@@ -48,10 +48,8 @@ class ClaimsSpec(Section, frozen=True):
     tenant_id: Annotated[ClaimPath | None, doc("Claim that holds the tenant's id.")] = None
 
 
-class JwtSpec(Section, frozen=True):
-    jwks_url: Annotated[
-        WebUrl | None, doc("URL of the issuer's key set (JWKS); either this or public_key_env.")
-    ] = None
+class JwtSpec(Struct, frozen=True):
+    jwks_url: Annotated[WebUrl | None, doc("URL of the issuer's JWKS; either this or public_key_env.")] = None
     public_key_env: Annotated[
         EnvVar | None, doc("Environment variable that holds the verification key; either this or jwks_url.")
     ] = None
@@ -60,45 +58,29 @@ class JwtSpec(Section, frozen=True):
     algorithms: Annotated[
         list[Algorithm], doc("Accepted signature algorithms; HS… not together with others or with jwks_url.")
     ] = field(default_factory=lambda: ["RS256"])
-    leeway_seconds: Annotated[
-        int, Meta(ge=0, le=300), doc("Tolerated clock difference to the issuer, in seconds.")
-    ] = 30
-    claims: Annotated[ClaimsSpec, doc("Claims from which the caller's identity is read.")] = field(
-        default_factory=ClaimsSpec
-    )
+    leeway_seconds: Annotated[int, Meta(ge=0, le=300), doc("Tolerated clock difference, in seconds.")] = 30
+    claims: Annotated[ClaimsSpec, doc("Claims that identify the caller.")] = field(default_factory=ClaimsSpec)
 
 
-class OAuth2Spec(Section, frozen=True):
-    introspection_url: Annotated[
-        WebUrl | None, doc("Token introspection endpoint (RFC 7662); required with mode oauth2.")
-    ] = None
-    client_id_env: Annotated[
-        EnvVar | None, doc("Environment variable that holds this service's client id at the issuer.")
-    ] = None
-    client_secret_env: Annotated[
-        EnvVar | None, doc("Environment variable that holds this service's client secret.")
-    ] = None
-    required_scopes: Annotated[list[NonEmpty], doc("Scopes that a token must have.")] = field(
-        default_factory=list
-    )
+class OAuth2Spec(Struct, frozen=True):
+    introspection_url: Annotated[WebUrl | None, doc("RFC 7662 endpoint; required with mode oauth2.")] = None
+    client_id_env: Annotated[EnvVar | None, doc("Environment variable with the client id.")] = None
+    client_secret_env: Annotated[EnvVar | None, doc("Environment variable with the client secret.")] = None
+    required_scopes: Annotated[list[NonEmpty], doc("Scopes that a token must have.")] = []
 
 
-class RoleSpec(Section, frozen=True):
+class RoleSpec(Struct, frozen=True):
     name: Annotated[NonEmpty, doc("Name of the role.")]
-    permissions: Annotated[list[Permission], doc("Permissions that the role grants.")] = field(
-        default_factory=list
-    )
+    permissions: Annotated[list[Permission], doc("Permissions that the role grants.")] = []
 
 
-class AuthSpec(Section, frozen=True):
+class AuthSpec(Struct, frozen=True):
     # An `auth` section asks for protection, so the default is not `none`.
     mode: Annotated[Literal["none", "api_key", "jwt", "oauth2"], doc("How callers authenticate.")] = "api_key"
     api_keys: Annotated[ApiKeysSpec, doc("Settings of mode api_key.")] = field(default_factory=ApiKeysSpec)
     jwt: Annotated[JwtSpec, doc("Settings of mode jwt.")] = field(default_factory=JwtSpec)
     oauth2: Annotated[OAuth2Spec, doc("Settings of mode oauth2.")] = field(default_factory=OAuth2Spec)
-    roles: Annotated[list[RoleSpec], doc("Roles and the permissions they grant.")] = field(
-        default_factory=list
-    )
+    roles: Annotated[list[RoleSpec], doc("Roles and the permissions they grant.")] = []
     rate_limits: Annotated[
         dict[str, RateLimit], doc("Runs a caller may start, by role; `default` applies to all other roles.")
-    ] = field(default_factory=dict)
+    ] = {}

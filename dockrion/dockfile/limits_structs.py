@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import Meta, Struct
 
-from dockrion.dockfile.annotations import NonEmpty, Section, doc
+from dockrion.dockfile.annotations import NonEmpty, doc
 from dockrion.events import MAX_EVENT_BYTES
 
 _MIB = 1024 * 1024
 
 
-class LimitsSpec(Section, frozen=True):
+class LimitsSpec(Struct, frozen=True):
     max_body_bytes: Annotated[
         int, Meta(ge=1, le=1024 * _MIB), doc("Largest request body, in bytes after decompression.")
     ] = 10 * _MIB
@@ -19,15 +19,11 @@ class LimitsSpec(Section, frozen=True):
         Meta(ge=1024, le=_MIB),
         doc("Largest request header field, in bytes; its name may or may not count."),
     ] = 8190
-    max_query_bytes: Annotated[
-        int, Meta(ge=1024, le=_MIB), doc("Longest path with its query string, in bytes.")
-    ] = 8190
+    max_query_bytes: Annotated[int, Meta(ge=1024, le=_MIB), doc("Longest path with query, in bytes.")] = 8190
     max_event_bytes: Annotated[
         int, Meta(ge=1024, le=MAX_EVENT_BYTES), doc("Largest event, and largest output, in bytes of JSON.")
     ] = 10 * _MIB
-    max_json_depth: Annotated[
-        int, Meta(ge=1, le=500), doc("Deepest nesting of arrays and objects in what callers send.")
-    ] = 100
+    max_json_depth: Annotated[int, Meta(ge=1, le=500), doc("Deepest nesting of JSON in requests.")] = 100
     max_events_per_run: Annotated[
         int,
         Meta(ge=1, le=1_000_000_000),
@@ -36,34 +32,26 @@ class LimitsSpec(Section, frozen=True):
     max_connections_per_caller: Annotated[
         int, Meta(ge=1, le=1_000_000), doc("Concurrent requests and streams of one caller, in one process.")
     ] = 10_000
-    body_timeout: Annotated[
-        int, Meta(ge=1, le=3600), doc("Seconds within which a request body must arrive.")
-    ] = 60
-    idle_timeout: Annotated[
-        int, Meta(ge=1, le=3600), doc("Seconds after which a connection without a request is closed.")
-    ] = 75
+    body_timeout: Annotated[int, Meta(ge=1, le=3600), doc("Seconds for a request body to arrive.")] = 60
+    idle_timeout: Annotated[int, Meta(ge=1, le=3600), doc("Seconds until an idle connection is closed.")] = 75
 
 
-class SafetySpec(Section, frozen=True):
+class SafetySpec(Struct, frozen=True):
     redact_patterns: Annotated[
         list[NonEmpty], doc("Regular expressions; their matches in events and outputs are masked.")
-    ] = field(default_factory=list)
+    ] = []
     max_output_chars: Annotated[
         Annotated[int, Meta(ge=1)] | None, doc("Length to which each text of the output is truncated.")
     ] = None
-    halt_on_violation: Annotated[bool, doc("End the run with an error instead of masking or truncating.")] = (
-        False
-    )
-    block_prompt_injection: Annotated[
-        bool, doc("Reject requests that contain well-known injection phrasings.")
-    ] = True
+    halt_on_violation: Annotated[bool, doc("Fail the run instead of masking or truncating.")] = False
+    block_prompt_injection: Annotated[bool, doc("Reject requests with known injection phrasings.")] = True
 
 
-class ToolsSpec(Section, frozen=True):
-    allowed: Annotated[list[NonEmpty], doc("Tools the agent may call.")] = field(default_factory=list)
+class ToolsSpec(Struct, frozen=True):
+    allowed: Annotated[list[NonEmpty], doc("Tools the agent may call.")] = []
     deny_by_default: Annotated[bool, doc("Deny every tool that is not listed in `allowed`.")] = False
 
 
-class PoliciesSpec(Section, frozen=True):
+class PoliciesSpec(Struct, frozen=True):
     safety: Annotated[SafetySpec | None, doc("Rules for the text of requests, events and outputs.")] = None
     tools: Annotated[ToolsSpec | None, doc("Rules for the agent's tool calls.")] = None

@@ -6,9 +6,9 @@ Decoding, error messages, the guide's field table and the editors' JSON Schema a
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 
-from dockrion.dockfile.annotations import EnvVar, NonEmpty, Section, doc, matching
+from dockrion.dockfile.annotations import EnvVar, NonEmpty, doc, matching
 from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.dockfile.limits_structs import LimitsSpec, PoliciesSpec
 
@@ -34,7 +34,7 @@ SecretName = Annotated[
 ]
 
 
-class AgentSpec(Section, frozen=True):
+class AgentSpec(Struct, frozen=True):
     name: Annotated[AgentName, doc("Name of the agent; must not end with a hyphen.")]
     description: Annotated[str | None, doc("What the agent does, for readers.")] = None
     handler: Annotated[
@@ -52,24 +52,20 @@ class AgentSpec(Section, frozen=True):
         Url | None,
         doc("Address of an agent process that already runs; ignored with a handler or an entrypoint."),
     ] = None
-    cancel_url: Annotated[
-        Url | None, doc("URL of the agent process that receives a POST when a run is stopped.")
-    ] = None
+    cancel_url: Annotated[Url | None, doc("URL that receives a POST when a run is stopped.")] = None
     health_url: Annotated[
         Url | None,
         doc("Health endpoint of the agent process, queried by `/ready`; default: test the connection."),
     ] = None
     connect_timeout: Annotated[int, Meta(ge=1, le=300), doc("Seconds to connect to the agent process.")] = 5
     read_timeout: Annotated[
-        int, Meta(ge=1, le=86400), doc("Seconds for which the agent process may send nothing.")
+        int, Meta(ge=1, le=86400), doc("Seconds without data from the agent process.")
     ] = 120
     forward_identity: Annotated[
         bool,
         doc("Send the caller's identity to the agent process, in `X-Dockrion-User-Id` and related headers."),
     ] = False
-    total_timeout: Annotated[
-        int, Meta(ge=1, le=86400), doc("Seconds for one complete response of the agent process.")
-    ] = 3600
+    total_timeout: Annotated[int, Meta(ge=1, le=86400), doc("Seconds for one whole response.")] = 3600
 
     @property
     def mode(self) -> Literal["handler", "entrypoint", "url"]:
@@ -89,22 +85,18 @@ class AgentSpec(Section, frozen=True):
         return self.handler or self.entrypoint or self.url or ""
 
 
-class IoSchemaSpec(Section, frozen=True):
+class IoSchemaSpec(Struct, frozen=True):
     strict: Annotated[bool, doc("Validate the agent's output as well as its input.")] = True
-    input: Annotated[
-        dict[str, Any] | None, doc("JSON Schema of request bodies; `type` defaults to object.")
-    ] = None
+    input: Annotated[dict[str, Any] | None, doc("JSON Schema of the input; default type: object.")] = None
     output: Annotated[dict[str, Any] | None, doc("JSON Schema of the agent's output.")] = None
 
 
-class CorsSpec(Section, frozen=True):
-    origins: Annotated[list[Origin], doc("Origins whose pages may call the service.")] = field(
-        default_factory=lambda: ["*"]
-    )
-    methods: Annotated[list[Method], doc("HTTP methods they may use.")] = field(default_factory=lambda: ["*"])
+class CorsSpec(Struct, frozen=True):
+    origins: Annotated[list[Origin], doc("Allowed origins.")] = field(default_factory=lambda: ["*"])
+    methods: Annotated[list[Method], doc("Allowed HTTP methods.")] = field(default_factory=lambda: ["*"])
 
 
-class ExposeSpec(Section, frozen=True):
+class ExposeSpec(Struct, frozen=True):
     rest: Annotated[bool, doc("Serve the REST endpoints (`/invoke`, `/health`, …).")] = True
     streaming: Annotated[
         Literal["sse", "websocket", "none"], doc("Transport of events; not `none` if `rest` is false.")
@@ -114,14 +106,12 @@ class ExposeSpec(Section, frozen=True):
     cors: Annotated[CorsSpec | None, doc("Cross-origin requests from browsers.")] = None
 
 
-class IdGeneratorSpec(Section, frozen=True):
+class IdGeneratorSpec(Struct, frozen=True):
     type: Annotated[Literal["uuid", "custom"], doc("Source of run ids.")] = "uuid"
-    handler: Annotated[
-        Callable | None, doc("Function that returns a new run id; required with type custom.")
-    ] = None
+    handler: Annotated[Callable | None, doc("Function that returns a run id; required with custom.")] = None
 
 
-class EventsSpec(Section, frozen=True):
+class EventsSpec(Struct, frozen=True):
     allowed: Annotated[
         str | list[str] | None,
         doc("A preset (minimal, chat, debug, all) or a list of event types to deliver; null delivers all."),
@@ -129,15 +119,13 @@ class EventsSpec(Section, frozen=True):
     heartbeat_interval: Annotated[
         int, Meta(ge=1, le=300), doc("Seconds without an event after which a stream sends a heartbeat.")
     ] = 15
-    max_run_duration: Annotated[int, Meta(ge=1, le=86400), doc("Seconds after which a run is stopped.")] = (
-        3600
+    max_run_duration: Annotated[int, Meta(ge=1, le=86400), doc("Seconds until a run is stopped.")] = 3600
+
+
+class ConnectionSpec(Struct, frozen=True):
+    default_timeout: Annotated[int, Meta(ge=1, le=3600), doc("Seconds until an event stream is closed.")] = (
+        300
     )
-
-
-class ConnectionSpec(Section, frozen=True):
-    default_timeout: Annotated[
-        int, Meta(ge=1, le=3600), doc("Seconds after which an event stream of `/runs` is closed.")
-    ] = 300
     max_subscribers_per_run: Annotated[int, Meta(ge=1, le=1000), doc("Concurrent readers of one run.")] = 100
     on_disconnect: Annotated[
         Literal["cancel", "continue"],
@@ -145,10 +133,8 @@ class ConnectionSpec(Section, frozen=True):
     ] = "cancel"
 
 
-class RedisSpec(Section, frozen=True):
-    url: Annotated[NonEmpty, doc("A redis://, rediss:// or unix:// URL; used only with backend redis.")] = (
-        DEFAULT_REDIS_URL
-    )
+class RedisSpec(Struct, frozen=True):
+    url: Annotated[NonEmpty, doc("URL of Redis: redis://, rediss:// or unix://.")] = DEFAULT_REDIS_URL
     stream_ttl_seconds: Annotated[
         int, Meta(ge=60, le=604800), doc("Seconds for which a finished run is stored, with either backend.")
     ] = 3600
@@ -158,7 +144,7 @@ class RedisSpec(Section, frozen=True):
     connection_pool_size: Annotated[int, Meta(ge=1), doc("Connections to Redis.")] = 10
 
 
-class IngestSpec(Section, frozen=True):
+class IngestSpec(Struct, frozen=True):
     enabled: Annotated[bool, doc("Accept events from other processes: `POST /runs/{id}/events`.")] = False
     token_env: Annotated[
         EnvVar | None,
@@ -171,84 +157,64 @@ class IngestSpec(Section, frozen=True):
     ] = 60
 
 
-class StreamingSpec(Section, frozen=True):
+class StreamingSpec(Struct, frozen=True):
     async_runs: Annotated[bool, doc("Serve the `/runs` endpoints.")] = True
     backend: Annotated[Literal["memory", "redis"], doc("Storage of runs and their events.")] = "memory"
     allow_client_ids: Annotated[bool, doc("Let callers choose run ids: `POST /runs?run_id=…`.")] = True
-    max_concurrent_runs: Annotated[
-        int, Meta(ge=1, le=10_000), doc("Runs that execute concurrently in one process.")
-    ] = 100
+    max_concurrent_runs: Annotated[int, Meta(ge=1, le=10_000), doc("Concurrent runs, per process.")] = 100
     max_queued_runs: Annotated[
-        int, Meta(ge=0, le=1_000_000), doc("Runs that may wait for a free slot in one process.")
+        int, Meta(ge=0, le=1_000_000), doc("Runs waiting for a slot, per process.")
     ] = 1000
     id_generator: Annotated[IdGeneratorSpec, doc("Run ids.")] = field(default_factory=IdGeneratorSpec)
     events: Annotated[EventsSpec, doc("Event filter and timing.")] = field(default_factory=EventsSpec)
-    connection: Annotated[ConnectionSpec, doc("Readers' connections.")] = field(
-        default_factory=ConnectionSpec
-    )
-    redis: Annotated[RedisSpec, doc("The Redis backend, and retention of runs.")] = field(
-        default_factory=RedisSpec
-    )
-    ingest: Annotated[IngestSpec, doc("Events pushed by other processes.")] = field(
-        default_factory=IngestSpec
-    )
+    connection: Annotated[ConnectionSpec, doc("Reader connections.")] = field(default_factory=ConnectionSpec)
+    redis: Annotated[RedisSpec, doc("Redis, and retention of runs.")] = field(default_factory=RedisSpec)
+    ingest: Annotated[IngestSpec, doc("Events from other processes.")] = field(default_factory=IngestSpec)
 
 
-class ArgumentsSpec(Section, frozen=True):
-    timeout_sec: Annotated[
-        int, Meta(ge=0, le=86400), doc("Seconds that one `/invoke` may take; 0 disables the limit.")
-    ] = 120
-    config: Annotated[
-        dict[str, Any] | None, doc("Config passed to a LangGraph graph or a LangChain runnable.")
-    ] = None
-    allow_request_config: Annotated[
-        bool, doc("Let callers extend the config with `_config` in the request body.")
-    ] = False
+class ArgumentsSpec(Struct, frozen=True):
+    timeout_sec: Annotated[int, Meta(ge=0, le=86400), doc("Seconds for one `/invoke`; 0 for no limit.")] = 120
+    config: Annotated[dict[str, Any] | None, doc("Config of a LangGraph graph or LangChain runnable.")] = None
+    allow_request_config: Annotated[bool, doc("Let callers extend it with `_config` in the body.")] = False
 
 
-class SecretSpec(Section, frozen=True):
+class SecretSpec(Struct, frozen=True):
     name: Annotated[SecretName, doc("Name of the environment variable.")]
     description: Annotated[str | None, doc("Purpose, for readers.")] = None
     default: Annotated[str | None, doc("Value if the variable is unset or empty.")] = None
 
 
-class SecretsSpec(Section, frozen=True):
-    required: Annotated[list[SecretSpec], doc("Secrets without which the service does not start.")] = field(
-        default_factory=list
-    )
-    optional: Annotated[list[SecretSpec], doc("Secrets that may be missing.")] = field(default_factory=list)
+class SecretsSpec(Struct, frozen=True):
+    required: Annotated[list[SecretSpec], doc("Secrets without which the service does not start.")] = []
+    optional: Annotated[list[SecretSpec], doc("Secrets that may be missing.")] = []
 
 
-class ObservabilitySpec(Section, frozen=True):
-    log_level: Annotated[Literal["debug", "info", "warn", "error"], doc("Lowest level that is logged.")] = (
-        "info"
-    )
+class ObservabilitySpec(Struct, frozen=True):
+    log_level: Annotated[Literal["debug", "info", "warn", "error"], doc("Lowest level logged.")] = "info"
     tracing: Annotated[Any, doc("Accepted and ignored.")] = None
-    metrics: Annotated[Any, doc("Accepted and ignored; `/metrics` is always served with `expose.rest`.")] = (
-        None
-    )
+    metrics: Annotated[Any, doc("Accepted and ignored; `/metrics` is served with `expose.rest`.")] = None
     langfuse: Annotated[Any, doc("Accepted and ignored.")] = None
 
 
-class MetadataSpec(Section, frozen=True):
+class MetadataSpec(Struct, frozen=True):
     maintainer: Annotated[str | None, doc("Shown by `/info`.")] = None
     version: Annotated[str | None, doc("Version of the agent; shown by `/info`.")] = None
-    tags: Annotated[list[str], doc("Shown by `/info`.")] = field(default_factory=list)
+    tags: Annotated[list[str], doc("Shown by `/info`.")] = []
 
 
-class IncludeSpec(Section, frozen=True):
-    directories: Annotated[list[str], doc("Directories.")] = field(default_factory=list)
-    files: Annotated[list[str], doc("Files.")] = field(default_factory=list)
-    patterns: Annotated[list[str], doc("Glob patterns.")] = field(default_factory=list)
+class IncludeSpec(Struct, frozen=True):
+    directories: Annotated[list[str], doc("Directories.")] = []
+    files: Annotated[list[str], doc("Files.")] = []
+    patterns: Annotated[list[str], doc("Glob patterns.")] = []
 
 
-class BuildSpec(Section, frozen=True):
+class BuildSpec(Struct, frozen=True):
     include: Annotated[IncludeSpec, doc("Files to include in an image.")] = field(default_factory=IncludeSpec)
-    exclude: Annotated[list[str], doc("Files to exclude.")] = field(default_factory=list)
+    exclude: Annotated[list[str], doc("Files to exclude.")] = []
     auto_detect_imports: Annotated[bool, doc("Include modules that the agent imports.")] = False
 
 
-class Dockfile(Section, frozen=True):
+class Dockfile(Struct, frozen=True):
     """A whole Dockfile, defaults filled in."""
 
     version: Annotated[Literal["1.0"], doc("Version of the Dockfile format.")]
@@ -256,9 +222,7 @@ class Dockfile(Section, frozen=True):
     io_schema: Annotated[IoSchemaSpec, doc("Schemas of input and output.")]
     expose: Annotated[ExposeSpec, doc("Network interface.")]
     streaming: Annotated[StreamingSpec, doc("Runs and their events.")] = field(default_factory=StreamingSpec)
-    arguments: Annotated[ArgumentsSpec, doc("How the agent is called.")] = field(
-        default_factory=ArgumentsSpec
-    )
+    arguments: Annotated[ArgumentsSpec, doc("Agent invocation.")] = field(default_factory=ArgumentsSpec)
     limits: Annotated[LimitsSpec, doc("Limits on what callers and agents may consume.")] = field(
         default_factory=LimitsSpec
     )
@@ -266,9 +230,7 @@ class Dockfile(Section, frozen=True):
         default_factory=SecretsSpec
     )
     observability: Annotated[ObservabilitySpec, doc("Logging.")] = field(default_factory=ObservabilitySpec)
-    metadata: Annotated[MetadataSpec, doc("Information about the agent.")] = field(
-        default_factory=MetadataSpec
-    )
+    metadata: Annotated[MetadataSpec, doc("About the agent.")] = field(default_factory=MetadataSpec)
     auth: Annotated[AuthSpec | None, doc("Authentication; without this section everybody may call.")] = None
     policies: Annotated[PoliciesSpec | None, doc("Rules for the content of requests and outputs.")] = None
     build: Annotated[BuildSpec | None, doc("Accepted and ignored; no image is built.")] = None
