@@ -183,6 +183,11 @@ class RunSession:
         ended_elsewhere: Whether another process has ended the run.
     """
 
+    __slots__ = (
+        *("_buffer", "_denied_tools", "_emitter"),
+        *("context", "ended_elsewhere", "events_filter", "on_push", "run_id"),
+    )
+
     def __init__(
         self,
         run_id: str,

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from dockrion.logs import log
 from dockrion.redaction import Redactor
@@ -29,7 +29,7 @@ STOP_SECONDS = 5.0
 _TIMEOUT = Stop("timeout")
 
 
-class Phase(Enum):
+class Phase(IntEnum):  # whose members hash faster than those of Enum
     """How far an execution is; see the module's docstring."""
 
     WORKING = auto()
@@ -38,20 +38,11 @@ class Phase(Enum):
     ABANDONED = auto()
 
 
-class Signal(Enum):
-    """What changes an execution's phase."""
-
-    STOPPED = auto()
-    AGENT_ENDED = auto()
-    GRACE_OVER = auto()
-
-
-_TRANSITIONS = {  # any other pair changes nothing
-    (Phase.WORKING, Signal.STOPPED): Phase.STOPPING,
-    (Phase.WORKING, Signal.AGENT_ENDED): Phase.ENDED,
-    (Phase.STOPPING, Signal.AGENT_ENDED): Phase.ENDED,
-    (Phase.STOPPING, Signal.GRACE_OVER): Phase.ABANDONED,
-}
+_WORKING, _STOPPING, _ENDED, _ABANDONED = Phase
+# The transitions, by signal; a phase that a signal does not name stays as it is.
+_STOP = {_WORKING: _STOPPING}
+_AGENT_ENDED = {_WORKING: _ENDED, _STOPPING: _ENDED}
+_GRACE_OVER = {_STOPPING: _ABANDONED}
 
 
 class Execution:
@@ -86,7 +77,7 @@ class Execution:
         self._redactor = redactor
         self._notify = notify
         self._loop = loop
-        self._phase = Phase.WORKING
+        self._phase = _WORKING
         self._stop: Stop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = loop.time()
@@ -102,12 +93,12 @@ class Execution:
     @property
     def decided(self) -> bool:
         """Whether the outcome is decided."""
-        return self._phase is not Phase.WORKING
+        return self._phase is not _WORKING
 
     @property
     def over(self) -> bool:
         """Whether the agent has ended, or has had the time to after a stop."""
-        return self._phase is Phase.ENDED or self._phase is Phase.ABANDONED
+        return self._phase is _ENDED or self._phase is _ABANDONED
 
     async def begin(self, limit: float | None) -> None:
         """Give the agent its first turn. Many agents end in it, and need no timer.
@@ -138,24 +129,24 @@ class Execution:
         if self.decided:
             return
         self._stop = stop
-        self._advance(Signal.STOPPED)
+        self._advance(_STOP)
         self._timer = self._loop.call_later(STOP_SECONDS, self._abandon)
-        self.task.add_done_callback(lambda _: self._advance(Signal.AGENT_ENDED))  # if it never began
+        self.task.add_done_callback(lambda _: self._advance(_AGENT_ENDED))  # if it never began
         self._session.cancel()
         self._loop.call_soon(self.task.cancel)  # apart, since awaitables of agents may raise in it
 
     def _abandon(self) -> None:
         log(_logger, logging.WARNING, "agent does not stop", run_id=self._session.run_id)
-        self._advance(Signal.GRACE_OVER)
+        self._advance(_GRACE_OVER)
 
-    def _advance(self, signal: Signal) -> None:
-        phase = _TRANSITIONS.get((self._phase, signal))
+    def _advance(self, transitions: dict[Phase, Phase]) -> None:
+        phase = transitions.get(self._phase)
         if phase is None:
             return
         self._phase = phase
         if self._timer is not None:
             self._timer.cancel()
-        if self.over:
+        if phase is not _STOPPING:
             self._seconds = self.seconds
             self.ended_at = datetime.now(UTC)
             self._session.seal()
@@ -168,5 +159,5 @@ class Execution:
             result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)
-        self._advance(Signal.AGENT_ENDED)  # before anyone is woken by it, this task is done
+        self._advance(_AGENT_ENDED)  # before anyone is woken by it, this task is done
         return outcome.redacted(result, self._redactor)
