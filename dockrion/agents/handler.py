@@ -77,16 +77,15 @@ class AgentCallable:
     """
 
     def __init__(self, function: Callable[..., Any], *, streams: bool = False) -> None:
-        self._function = function
+        self._function = _with_context(function)
         self._streams = streams
         self._is_async = _is_async(function)
-        self._context_parameter = _context_parameter(function)
 
     async def call(self, payload: Any, session: RunSession) -> Any:
         """Call it, forward what it yields, and return its output."""
         result: Any
         if self._is_async:
-            result = self._call(payload, session)
+            result = self._function(payload, session.context)
         else:
             result = await finish_in_thread(
                 lambda: self._call_and_forward(payload, session), f"dockrion-{session.run_id}"
@@ -101,17 +100,8 @@ class AgentCallable:
             return await forward_items_async(_as_async(result), session)
         return result
 
-    def _call(self, payload: Any, session: RunSession) -> Any:
-        if self._context_parameter is None:
-            return self._function(payload)
-        if isinstance(self._context_parameter, str):
-            return self._function(payload, **{self._context_parameter: session.context})
-        positional = [payload]
-        positional.insert(self._context_parameter, session.context)
-        return self._function(*positional)
-
     def _call_and_forward(self, payload: Any, session: RunSession) -> Any:
-        result = self._call(payload, session)
+        result = self._function(payload, session.context)
         return forward_items(result, session) if self._is_stream(result) else result
 
     def _is_stream(self, result: Any) -> bool:
@@ -134,8 +124,8 @@ def _is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def _context_parameter(function: Callable[..., Any]) -> str | int | None:
-    """Return the name or the position of the parameter for the context, or None.
+def _with_context(function: Callable[..., Any]) -> Callable[[Any, StreamContext], Any]:
+    """Return the function with the signature (payload, context), whether or not it takes the context.
 
     Raises:
         TypeError: The function cannot be called with a payload and, where it takes one, a context.
@@ -143,23 +133,26 @@ def _context_parameter(function: Callable[..., Any]) -> str | int | None:
     try:
         signature = signature_of(function)
     except ValueError:  # some builtins have none
-        return None
+        return lambda payload, _context: function(payload)
     hints = _hints(function)
     for position, parameter in enumerate(signature.parameters.values()):
         if _takes_context(parameter, hints):
-            return _name_or_position(signature, parameter, position)
+            return _passing_context(function, signature, parameter, position)
     signature.bind(None)
-    return None
+    return lambda payload, _context: function(payload)
 
 
-def _name_or_position(signature: inspect.Signature, parameter: inspect.Parameter, position: int) -> str | int:
+def _passing_context(
+    function: Callable[..., Any], signature: inspect.Signature, parameter: inspect.Parameter, position: int
+) -> Callable[[Any, StreamContext], Any]:
     if position <= 1 and parameter.kind != parameter.KEYWORD_ONLY:
         signature.bind(None, None)
-        return position
+        return function if position == 1 else lambda payload, context: function(context, payload)
     if parameter.kind == parameter.POSITIONAL_ONLY:
         raise TypeError(f"{parameter.name!r} is neither its first nor its second argument")
-    signature.bind(None, **{parameter.name: None})
-    return parameter.name
+    name = parameter.name
+    signature.bind(None, **{name: None})
+    return lambda payload, context: function(payload, **{name: context})
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:

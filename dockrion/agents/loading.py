@@ -129,7 +129,7 @@ async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., 
 
 
 async def _import(field: str, target: str, directory: Path) -> Callable[..., Any]:
-    function: Callable[..., Any] = await in_thread(lambda: import_target(field, target, directory), _THREAD)
+    function: Callable[..., Any] = await in_thread(lambda: _import_target(field, target, directory), _THREAD)
     return function
 
 
@@ -141,17 +141,8 @@ async def _call_factory(field: str, target: str, factory: Callable[[], Any]) -> 
         raise StartError(f"{field}: {target}() raised {_describe(error)}") from error
 
 
-def import_target(field: str, target: str, directory: Path) -> Callable[..., Any]:
-    """Import the callable that a Dockfile field names.
-
-    Args:
-        field: The field, for messages.
-        target: `module.path:name`.
-        directory: Searched first.
-
-    Raises:
-        StartError: It cannot be imported; the message says why and what to do.
-    """
+def _import_target(field: str, target: str, directory: Path) -> Callable[..., Any]:
+    """Import the callable that a Dockfile field names as `module.path:name`."""
     _prepare_imports(directory)
     module_name, _, name = target.partition(":")
     try:
@@ -180,7 +171,7 @@ def _prepare_imports(directory: Path) -> None:
         if path in sys.path:
             sys.path.remove(path)
         sys.path.insert(0, path)
-    # Agents written for Dockrion 0.0.3 import from this package; it is an alias of ours.
+    # Agents written for Dockrion 0.0.3 import `dockrion_events`, which is an alias of `dockrion` here.
     sys.modules.setdefault("dockrion_events", dockrion)
     sys.modules.setdefault("dockrion_events.context", dockrion.runs.context)
     importlib.invalidate_caches()

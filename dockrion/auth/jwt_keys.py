@@ -152,7 +152,7 @@ def _parse_jwk(entry: dict[str, Any], algorithm: str) -> Any:
 
 def _expected(algorithm: str) -> str:
     if algorithm.startswith("HS"):
-        return f"a secret of at least {int(algorithm[2:]) // 8} bytes that is no public key"
+        return f"a secret of at least {int(algorithm[2:]) // 8} bytes that is not a public key"
     if algorithm in _CURVES:
         return f"a public key in PEM, on the curve {_CURVES[algorithm]}"
     return "an RSA public key in PEM, of at least 2048 bits"

@@ -1,8 +1,8 @@
 """Detection of well-known prompt-injection phrasings in request bodies.
 
-It stops callers who copy what is published ("Ignore all previous instructions"), also when it is
-disguised by look-alike characters, invisible characters or white space. It does not stop injection as
-such: any rewording, translation or encoding passes, and so does text that the agent reads elsewhere.
+It stops callers who copy a published phrasing ("Ignore all previous instructions"), even if disguised
+by look-alike characters, invisible characters or white space. It does not stop injection as such: any
+rewording, translation or encoding passes, and so does text that the agent reads elsewhere.
 What an agent must never do has to be made impossible for it (see `policies.tools`).
 """
 

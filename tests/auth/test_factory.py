@@ -62,12 +62,12 @@ NO_KEYS = {
     "public": (
         JwtSpec(public_key_env="KEY", algorithms=HS),
         signing_key().pem,
-        "no key for HS256: expected a secret of at least 32 bytes that is no public key",
+        "no key for HS256: expected a secret of at least 32 bytes that is not a public key",
     ),
     "short": (
         JwtSpec(public_key_env="KEY", algorithms=HS),
         "x" * 32,
-        "no key for HS512: expected a secret of at least 64 bytes that is no public key",
+        "no key for HS512: expected a secret of at least 64 bytes that is not a public key",
     ),
 }
 
