@@ -72,6 +72,17 @@ async def test_a_wrong_password_is_logged_until_it_is_right(
         await served.client.close()
 
 
+@pytest.mark.parametrize("forbidden", ["-info", "-@dangerous"])
+async def test_a_user_without_administrative_commands_suffices(
+    server: RedisServer, serve: Serve, logged: Logged, forbidden: str
+) -> None:
+    server.command("ACL", "SETUSER", "limited", "on", ">password", "~*", "+@all", forbidden)
+    served = await serve_on(serve, server.url.replace("//", "//limited:password@", 1))
+    await wait_ready(served)
+    await assert_accepts_runs(served)
+    assert logged.redis_errors() == []
+
+
 async def test_an_unknown_host_is_retried(serve: Serve, logged: Logged, failures: list[None]) -> None:
     served = await serve_on(serve, "redis://no-such-host.invalid:6379/0")
     await is_unavailable(served, failures)

@@ -97,7 +97,12 @@ class RedisClient:
 
     async def check_eviction(self) -> None:
         """Warn if Redis may evict keys of unfinished runs when its memory is full."""
-        (memory,) = await self.send_background(("INFO", "memory"))
+        try:
+            (memory,) = await _replies(self._background, [("INFO", "memory")])
+        except (exceptions.RedisError, OSError) as error:
+            raise self.health.command_failed(error) from error
+        if isinstance(memory, exceptions.ResponseError):  # INFO is optional: ACLs often forbid it
+            return
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         if policy != "noeviction":
             log(
