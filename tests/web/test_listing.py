@@ -111,8 +111,8 @@ async def test_owner_is_never_shown(serve: Serve) -> None:
 
 
 async def test_short_page_may_have_a_successor(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("memory", "redis"):
-        monkeypatch.setattr(f"dockrion.backends.{kind}.index.MAX_SCANNED", 3)
+    for module in ("memory.log", "redis.index"):
+        monkeypatch.setattr(f"dockrion.backends.{module}.MAX_SCANNED", 3)
     served = await with_runs(serve, 5)
     runs, cursor = await page(served)
     assert runs == ["r4", "r3", "r2"]
