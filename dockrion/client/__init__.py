@@ -1,8 +1,8 @@
 """The asyncio client of a service: `async with Client(url) as client`.
 
 Import the names below from here. The client needs aiohttp and msgspec only, and imports of the service
-`events` (the structs of events), `wire` (the decoder of event streams) and the base modules; `console`
-and `load` build on it.
+`events` (the structs of events), `wire` (the decoder of event streams) and the base modules. `load` also uses
+`transport`, `event_response` and `errors`, to read streams without the checks of `Stream`.
 """
 
 from dockrion.client.client import Accepted, Client, InvokeResult, Run

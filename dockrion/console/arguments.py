@@ -23,14 +23,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("DOCKRION_URL") or DEFAULT_URL,
         help=f"the service, http://host:port (default: $DOCKRION_URL, else {DEFAULT_URL})",
     )
-    parser.add_argument(
-        "--header",
-        type=header,
-        action="append",
-        default=[],
-        metavar="NAME:VALUE",
-        help="a header for each request; may be repeated",
-    )
+    add_header(parser)
     parser.add_argument(
         "--token-env",
         type=_token,
@@ -39,6 +32,18 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="the environment variable that holds the token or key",
     )
     parser.add_argument("--json", action="store_true", help="print each event as a line of JSON")
+
+
+def add_header(parser: argparse.ArgumentParser) -> None:
+    """Add the option for additional headers."""
+    parser.add_argument(
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="a header for each request; may be repeated",
+    )
 
 
 def url(text: str) -> str:

@@ -2,12 +2,13 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from dockrion.console.arguments import header, url
+from dockrion.console.arguments import add_header, url
 
 Pattern = Literal["stream", "runs", "invoke"]
 _PATTERNS: tuple[Pattern, ...] = ("stream", "runs", "invoke")
@@ -86,13 +87,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the body of each request (default {})",
     )
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("--runs", type=_count, metavar="N", help=f"the number of runs (default {_DEFAULT_RUNS})")
-    end.add_argument("--duration", type=_seconds, metavar="S", help="start runs for S seconds instead")
-    parser.add_argument(
-        "--concurrency", type=_count, default=10, metavar="C", help="concurrent runs (default 10)"
+    end.add_argument(
+        "--runs", type=_integer(1), metavar="N", help=f"the number of runs (default {_DEFAULT_RUNS})"
+    )
+    end.add_argument(
+        "--duration",
+        type=_seconds,
+        metavar="S",
+        help="start runs for S seconds instead",
     )
     parser.add_argument(
-        "--readers", type=_count, default=1, metavar="R", help="readers of each run (default 1)"
+        "--concurrency", type=_integer(1), default=10, metavar="C", help="concurrent runs (default 10)"
+    )
+    parser.add_argument(
+        "--readers", type=_integer(1), default=1, metavar="R", help="readers of each run (default 1)"
     )
     parser.add_argument(
         "--reconnect",
@@ -103,21 +111,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--slow-readers",
-        type=_whole,
+        type=_integer(0),
         default=0,
         metavar="K",
         help="how many of the readers read slowly (default 0)",
     )
+    add_header(parser)
     parser.add_argument(
-        "--header",
-        type=header,
-        action="append",
-        default=[],
-        metavar="NAME:VALUE",
-        help="a header for each request; may be repeated",
-    )
-    parser.add_argument(
-        "--processes", type=_processes, default=1, metavar="N", help="client processes (default 1)"
+        "--processes",
+        type=_integer(1, _MAX_PROCESSES),
+        default=1,
+        metavar="N",
+        help="client processes (default 1)",
     )
     parser.add_argument("--json", type=_file, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
@@ -150,42 +155,31 @@ def _payload(text: str) -> bytes:
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return _content(text)
+        return _read_payload(text)
     return text.encode()
 
 
-def _content(name: str) -> bytes:
+def _read_payload(path: str) -> bytes:
     try:
-        content = Path(name).read_bytes()
+        content = Path(path).read_bytes()
         msgspec.json.decode(content)
     except OSError as error:
         raise argparse.ArgumentTypeError(
-            f"neither JSON nor a readable file: {name} ({error.strerror})"
+            f"neither JSON nor a readable file: {path} ({error.strerror})"
         ) from error
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{name} is not JSON: {error}") from error
+        raise argparse.ArgumentTypeError(f"{path} is not JSON: {error}") from error
     return content
 
 
-def _whole(text: str, least: int = 0, most: int = _MAX_COUNT) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"expected {least} to {most}, got {text}")
-    return int(text)
+def _integer(least: int, most: int = _MAX_COUNT) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        valid = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+        if not (valid and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"expected {least} to {most}, got {text}")
+        return int(text)
 
-
-def _count(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _processes(text: str) -> int:
-    return _whole(text, 1, _MAX_PROCESSES)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text}") from None
+    return parse
 
 
 def _seconds(text: str) -> float:
@@ -200,6 +194,13 @@ def _probability(text: str) -> float:
     if not 0 <= probability <= 1:
         raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text}")
     return probability
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # which is in no range
 
 
 def _file(text: str) -> Path:

@@ -15,13 +15,13 @@ Connect = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture(autouse=True)
-def services_let_readers_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_reconnect_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "PREAMBLE", b"retry: 1\n\n")
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Make a client: `await connect(served)`, or of a URL."""
+    """Create a client of a service, a proxy or a URL: `await connect(served)`."""
     async with AsyncExitStack() as stack:
 
         async def make(where: Served | Proxy | str, **more: Any) -> Client:
