@@ -1,4 +1,4 @@
-"""What stands between a client and a service and cuts, and servers that answer as they like."""
+"""A proxy that cuts connections, and servers with scripted responses."""
 
 import asyncio
 import socket
@@ -14,15 +14,15 @@ GAP = sse.encode_control(Gap(1, 3))
 
 
 class Proxy:
-    """Passes bytes on, and cuts each connection after so many bytes of the answer.
+    """Forwards bytes, and closes connections within the response.
 
     Args:
-        port: Of the service.
-        cuts: After how many bytes the first connections are cut; those behind are not.
+        port: The service's port.
+        cuts: After how many bytes of the response each of the first connections is closed.
 
     Attributes:
-        service: The port where the next connections are passed on to.
-        requests: What clients sent.
+        service: The port to which new connections are forwarded.
+        requests: What clients have sent.
     """
 
     def __init__(self, port: int, cuts: Iterable[int]) -> None:
@@ -35,14 +35,14 @@ class Proxy:
     def cuts_left(self) -> int:
         return len(self._cuts)
 
-    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._cuts.pop(0) if self._cuts else None
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.service)
         except ConnectionError:
             writer.close()
             return
-        asking = asyncio.create_task(self._ask(reader, up_writer))
+        forwarding = asyncio.create_task(self._forward_requests(reader, up_writer))
         try:
             while data := await up_reader.read(65536):
                 if left is not None and len(data) >= left:
@@ -55,12 +55,12 @@ class Proxy:
         except ConnectionError:  # the client left
             pass
         finally:
-            asking.cancel()
-            await asyncio.wait([asking])
+            forwarding.cancel()
+            await asyncio.wait([forwarding])
             for each in (writer, up_writer):
                 each.close()
 
-    async def _ask(self, reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> None:
+    async def _forward_requests(self, reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 self.requests.append(data)
@@ -71,33 +71,33 @@ class Proxy:
 @asynccontextmanager
 async def proxy(port: int, cuts: Iterable[int]) -> AsyncIterator[Proxy]:
     made = Proxy(port, cuts)
-    async with listening(made.pass_on) as made.port:
+    async with listening(made.forward) as made.port:
         yield made
 
 
 class Scripted:
-    """Answers each connection with the next of some texts, the last one again and again.
+    """Sends the next scripted response on each connection, the last one repeatedly.
 
     Attributes:
-        requests: The heads and bodies of what was asked.
+        requests: The heads and bodies of the requests.
     """
 
-    def __init__(self, answers: Iterable[bytes], *, reset: bool) -> None:
+    def __init__(self, responses: Iterable[bytes], *, reset: bool) -> None:
         self.port = 0
         self.requests: list[bytes] = []
-        self._answers = list(answers)
+        self._responses = list(responses)
         self._reset = reset
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
             self.requests.append(head + await reader.readexactly(int(length or 0)))
-            writer.write(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+            writer.write(self._responses.pop(0) if len(self._responses) > 1 else self._responses[0])
             await writer.drain()
         if self._reset:
             linger = struct.pack("ii", 1, 0)
@@ -106,18 +106,18 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(*answers: bytes, reset: bool = False) -> AsyncIterator[Scripted]:
-    made = Scripted(answers, reset=reset)
-    async with listening(made.answer) as made.port:
+async def scripted(*responses: bytes, reset: bool = False) -> AsyncIterator[Scripted]:
+    made = Scripted(responses, reset=reset)
+    async with listening(made.respond) as made.port:
         yield made
 
 
 @asynccontextmanager
 async def listening(serve: Callable[..., object]) -> AsyncIterator[int]:
-    """Serve connections like this on a port, and end them all."""
+    """Serve connections with this handler, yield the port, and close them all at the end."""
     tasks: set[asyncio.Task[object]] = set()
 
-    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
@@ -128,7 +128,7 @@ async def listening(serve: Callable[..., object]) -> AsyncIterator[int]:
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(keep, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -139,8 +139,8 @@ async def listening(serve: Callable[..., object]) -> AsyncIterator[int]:
             await asyncio.wait(tasks)
 
 
-def refused(status: int, code: str, headers: str = "", message: str = "no") -> bytes:
-    """Return an answer that is an error of Dockrion's."""
+def error_response(status: int, code: str, headers: str = "", message: str = "no") -> bytes:
+    """Return an error response of the service."""
     body = f'{{"success":false,"error":"{message}","code":"{code}"}}'
     return (
         f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\n{headers}"
@@ -148,7 +148,7 @@ def refused(status: int, code: str, headers: str = "", message: str = "no") -> b
     ).encode()
 
 
-def json(body: str, status: int = 200) -> bytes:
+def json_response(body: str, status: int = 200) -> bytes:
     return (
         f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"

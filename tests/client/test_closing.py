@@ -1,4 +1,4 @@
-"""Whoever leaves closes the connection, and leaves no run and no task behind."""
+"""Leaving a stream closes its connection, cancels the run that it started, and leaves no task behind."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from dockrion.client import Client, ConnectionLost, Token
+from dockrion.client.stream import _TRANSITIONS, _Input, _State
 from tests.client.conftest import Connect
 from tests.client.proxies import HEAD, scripted
 from tests.conftest import Serve
@@ -15,24 +16,24 @@ from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.helpers import Waits, gauge
 
 
-async def until_nobody_reads(served: Served) -> None:
+async def until_no_streams_are_open(served: Served) -> None:
     await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
 
 
-async def test_to_break_out_of_a_stream_is_to_cancel_its_run(serve: Serve, connect: Connect) -> None:
+async def test_breaking_out_of_a_stream_cancels_its_run(serve: Serve, connect: Connect) -> None:
     served = await serve(agent := Waits())
     client = await connect(served)
     stream = client.stream({})
     async for event in stream:
         if isinstance(event, Token):
             break
-    await until_nobody_reads(served)
+    await until_no_streams_are_open(served)
     await wait_until(lambda: agent.stopped)
     record = await served.finished(stream.run_id)
     assert (record["status"], client._transport.streams) == ("cancelled", set())
 
 
-async def test_so_is_to_raise_inside_and_to_close_the_client(serve: Serve) -> None:
+async def test_an_exception_in_the_loop_cancels_the_run(serve: Serve) -> None:
     served = await serve(agent := Waits())
 
     async def read() -> None:
@@ -45,10 +46,10 @@ async def test_so_is_to_raise_inside_and_to_close_the_client(serve: Serve) -> No
         await read()
     assert agent.stopped
     assert (await served.record(str(raised.value)))["status"] == "cancelled"
-    await until_nobody_reads(served)
+    await until_no_streams_are_open(served)
 
 
-async def test_so_is_to_cancel_who_reads(serve: Serve, connect: Connect) -> None:
+async def test_cancelling_the_reading_task_cancels_the_run(serve: Serve, connect: Connect) -> None:
     served = await serve(agent := Waits())
     client = await connect(served)
     reading = asyncio.Event()
@@ -64,22 +65,22 @@ async def test_so_is_to_cancel_who_reads(serve: Serve, connect: Connect) -> None
     await asyncio.wait([task])
     assert task.cancelled()
     await wait_until(lambda: agent.stopped)
-    await until_nobody_reads(served)
+    await until_no_streams_are_open(served)
 
 
-async def test_to_leave_a_run_that_others_may_watch_leaves_it_alone(serve: Serve, connect: Connect) -> None:
+async def test_leaving_the_events_of_a_run_does_not_cancel_it(serve: Serve, connect: Connect) -> None:
     served = await serve(agent := Waits())
     client = await connect(served)
     run = await client.start({})
     async for event in client.events(run.run_id):
         if isinstance(event, Token):
             break
-    await until_nobody_reads(served)
+    await until_no_streams_are_open(served)
     agent.go.set()
     assert (await served.finished(run.run_id))["status"] == "completed"
 
 
-async def test_without_resuming_the_service_cancels_by_itself(serve: Serve, connect: Connect) -> None:
+async def test_without_resume_the_service_cancels_the_run(serve: Serve, connect: Connect) -> None:
     served = await serve(agent := Waits(), streaming={"async_runs": False})
     client = await connect(served)
     async for event in client.stream({}, resume=False):
@@ -88,7 +89,7 @@ async def test_without_resuming_the_service_cancels_by_itself(serve: Serve, conn
     await wait_until(lambda: agent.stopped)
 
 
-async def test_a_client_that_is_closed_ends_those_who_still_read(serve: Serve) -> None:
+async def test_closing_the_client_ends_its_streams(serve: Serve) -> None:
     served = await serve(agent := Waits())
     reading = asyncio.Event()
 
@@ -105,9 +106,9 @@ async def test_a_client_that_is_closed_ends_those_who_still_read(serve: Serve) -
     assert agent.stopped
 
 
-async def test_a_cancel_that_nobody_answers_does_not_hold_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_without_a_response_does_not_block_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.client.transport._CLOSE_TIMEOUT", 0.01)
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Run-Id": "r"})
@@ -119,7 +120,7 @@ async def test_a_cancel_that_nobody_answers_does_not_hold_the_exit(monkeypatch: 
         return response
 
     async def never(_request: web.Request) -> web.Response:
-        asked.set()
+        requested.set()
         await asyncio.Event().wait()
         return web.Response()
 
@@ -129,15 +130,15 @@ async def test_a_cancel_that_nobody_answers_does_not_hold_the_exit(monkeypatch: 
     async with serving(app) as url, Client(url) as client:
         async for _ in client.stream({}):
             break
-        await asked.wait()
+        await requested.wait()
 
 
-async def test_a_run_is_not_forgotten_whose_name_comes_after_its_caller_left() -> None:
-    asked, answers, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+async def test_a_run_whose_id_arrives_after_its_caller_left_is_cancelled() -> None:
+    requested, respond, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def stream(request: web.Request) -> web.StreamResponse:
-        asked.set()
-        await answers.wait()
+        requested.set()
+        await respond.wait()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Run-Id": "r"})
         await response.prepare(request)
         return response
@@ -155,11 +156,25 @@ async def test_a_run_is_not_forgotten_whose_name_comes_after_its_caller_left() -
     app.router.add_delete("/runs/r", cancel)
     async with serving(app) as url, Client(url) as client:
         task = asyncio.create_task(read(client))
-        await asked.wait()
+        await requested.wait()
         task.cancel()
         await asyncio.wait([task])
-        answers.set()
+        respond.set()
         await asyncio.wait_for(cancelled.wait(), TIMEOUT_SECONDS)
+
+
+async def test_closing_the_client_between_two_events_ends_the_stream() -> None:
+    async with scripted(HEAD + b'event: gap\ndata: {"requested":1,"first_available":3}\n\n' * 2) as server:
+        async with Client(server.url) as client:
+            stream = aiter(client.events("r"))
+            await anext(stream)
+        with pytest.raises(ConnectionLost, match="the client was closed"):
+            await anext(stream)
+
+
+def test_a_stream_in_any_state_can_be_closed() -> None:
+    assert set(_TRANSITIONS) == set(_State)
+    assert all(_Input.CLOSE in transitions for transitions in _TRANSITIONS.values())
 
 
 async def test_a_stream_is_read_once(connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""A run goes on for its readers when the replica they ask is another one."""
+"""A stream continues on another replica."""
 
 import asyncio
 from pathlib import Path
@@ -34,7 +34,7 @@ def agent_name() -> Any:
     delete_keys(KINDS[0], name)
 
 
-async def test_a_run_that_is_begun_on_one_is_followed_on_another(
+async def test_a_stream_continues_on_another_replica(
     serve: Serve, connect: Connect, agent_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(KINDS[0]).url, "agent": agent_name})
@@ -52,10 +52,10 @@ async def test_a_run_that_is_begun_on_one_is_followed_on_another(
     assert isinstance(events[-1], Complete)
 
 
-async def test_a_run_that_is_gone_with_its_service(serve: Serve, connect: Connect) -> None:
+async def test_a_run_that_is_lost_with_its_service(serve: Serve, connect: Connect) -> None:
     one, other = await serve(agent := Waits()), await serve()
 
-    async def follow(cutting: Proxy) -> None:
+    async def read(cutting: Proxy) -> None:
         async for event in (await connect(cutting)).stream({}):
             if isinstance(event, Token):
                 cutting.service = other.port
@@ -63,12 +63,10 @@ async def test_a_run_that_is_gone_with_its_service(serve: Serve, connect: Connec
 
     async with proxy(one.port, [1000]) as cutting:
         with pytest.raises(NotFound):
-            await follow(cutting)
+            await read(cutting)
 
 
-async def test_a_service_that_is_killed_and_started_again(
-    start: Start, tmp_path: Path, agent_name: str
-) -> None:
+async def test_a_service_that_is_killed_and_restarted(start: Start, tmp_path: Path, agent_name: str) -> None:
     path = write_dockfile(
         tmp_path,
         TALKS,
@@ -78,7 +76,7 @@ async def test_a_service_that_is_killed_and_started_again(
     first = await start(path)
     read: list[int] = []
 
-    async def start_again() -> None:
+    async def restart() -> None:
         first.end()
         cutting.service = _port(await start(path))
 
@@ -93,7 +91,7 @@ async def test_a_service_that_is_killed_and_started_again(
             if len(read) == 5:
                 while (await client.get(stream.run_id)).status != "completed":
                     pass
-                group.create_task(start_again())
+                group.create_task(restart())
     assert read == list(range(1, LAST + 1))
 
 

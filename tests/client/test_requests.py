@@ -1,4 +1,4 @@
-"""What is asked once, what is asked again, and what a refusal becomes."""
+"""Requests, retries, and the exceptions for error responses."""
 
 import asyncio
 import inspect
@@ -34,15 +34,15 @@ from dockrion.client import (
 from dockrion.client.retry import LONGEST_DELAY_SECONDS, RetrySchedule
 from dockrion.errors import DockrionError
 from tests.client.conftest import Connect
-from tests.client.proxies import GAP, HEAD, json, listening, proxy, refused, scripted
+from tests.client.proxies import GAP, HEAD, error_response, json_response, listening, proxy, scripted
 from tests.conftest import Serve
 from tests.web.helpers import Waits
 
-ANSWER = json('{"success":true,"output":{"a":1},"metadata":{"latency_seconds":0.1}}')
-ACCEPTED = json(
+INVOKED = json_response('{"success":true,"output":{"a":1},"metadata":{"latency_seconds":0.1}}')
+ACCEPTED = json_response(
     '{"run_id":"r","status":"accepted","events_url":null,"created_at":"2026-11-22T10:30:05Z"}', status=202
 )
-RUN = json('{"run_id":"r","status":"running","created_at":"2026-11-22T10:30:05Z"}')
+RUN = json_response('{"run_id":"r","status":"running","created_at":"2026-11-22T10:30:05Z"}')
 KEY = "a-key-that-is-long-enough"
 SOON = "Retry-After: 0\r\n"
 
@@ -70,7 +70,7 @@ async def test_all_runs_are_listed_page_by_page(serve: Serve, connect: Connect) 
     made = {(await client.start({})).run_id for _ in range(105)}
     assert {run.run_id async for run in client.runs()} == made
     assert [run async for run in client.runs(status="cancelled")] == []
-    page = json('{"items":[],"next":"again"}')
+    page = json_response('{"items":[],"next":"again"}')
     async with scripted(page) as server:
         client = await connect(server.url)
         with pytest.raises(ProtocolError):
@@ -105,10 +105,10 @@ async def test_a_run_is_cancelled_with_a_reason(serve: Serve, connect: Connect) 
         (307, ResponseError),
     ],
 )
-async def test_each_status_is_an_error_of_its_own(
+async def test_each_status_has_its_exception(
     connect: Connect, status: int, kind: type[ResponseError]
 ) -> None:
-    async with scripted(refused(status, "A_CODE", message="why")) as server:
+    async with scripted(error_response(status, "A_CODE", message="why")) as server:
         client = await connect(server.url)
         with pytest.raises(ResponseError) as raised:
             await client.invoke({})
@@ -118,14 +118,14 @@ async def test_each_status_is_an_error_of_its_own(
     assert str(error) == f"why (HTTP {status} A_CODE)"
 
 
-def test_every_status_of_the_service_has_a_class() -> None:
+def test_every_status_of_the_service_has_an_exception() -> None:
     kinds = [kind for _, kind in inspect.getmembers(served_errors, inspect.isclass)]
     statuses = {kind.status for kind in kinds if issubclass(kind, DockrionError)}
-    unused = {405, 406, 410, 415}  # answers to what this client never asks
+    unused = {405, 406, 410, 415}  # responses to requests that this client does not send
     assert statuses - unused == errors._BY_STATUS.keys()
 
 
-async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
+async def test_an_error_response_of_a_proxy(connect: Connect) -> None:
     for body in (b"<html>", b"[" * 5000, b'{"error":1,"code":2}', b""):
         answer = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n" + body
         async with scripted(answer) as server:
@@ -137,26 +137,26 @@ async def test_an_error_that_is_none_of_dockrion_s(connect: Connect) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no pause be longer than the service asks for."""
+    """Let no delay be longer than the service asks for."""
     monkeypatch.setattr("dockrion.client.retry._FIRST_DELAY_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_refusal_is_waited_for_as_long_as_it_says(connect: Connect) -> None:
-    busy = [refused(503, "SERVICE_UNAVAILABLE", SOON), refused(429, "TOO_MANY_RUNS", SOON)]
-    for ask, answer in ((Client.start, ACCEPTED), (Client.get, RUN)):
-        async with scripted(*busy, answer) as server:
+async def test_a_request_is_retried_after_the_delay_that_the_service_asks_for(connect: Connect) -> None:
+    busy = [error_response(503, "SERVICE_UNAVAILABLE", SOON), error_response(429, "TOO_MANY_RUNS", SOON)]
+    for method, response in ((Client.start, ACCEPTED), (Client.get, RUN)):
+        async with scripted(*busy, response) as server:
             client = await connect(server.url)
-            found: Any = await ask(client, "r")
+            found: Any = await method(client, "r")
             assert found.run_id == "r"
             assert len(server.requests) == 3
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_stream_waits_to_begin_and_to_resume(connect: Connect) -> None:
+async def test_a_stream_waits_to_start_and_to_resume(connect: Connect) -> None:
     gateway = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    busy = refused(503, "SERVICE_UNAVAILABLE", SOON)
-    async with scripted(busy, HEAD + GAP, gateway, busy, refused(404, "NOT_FOUND")) as server:
+    busy = error_response(503, "SERVICE_UNAVAILABLE", SOON)
+    async with scripted(busy, HEAD + GAP, gateway, busy, error_response(404, "NOT_FOUND")) as server:
         client = await connect(server.url)
         with pytest.raises(NotFound):
             _ = [event async for event in client.stream({})]
@@ -171,24 +171,24 @@ async def test_a_stream_waits_to_begin_and_to_resume(connect: Connect) -> None:
     ("answer", "kind"),
     [
         (
-            refused(503, "SERVICE_UNAVAILABLE", SOON),
+            error_response(503, "SERVICE_UNAVAILABLE", SOON),
             ServiceUnavailable,
-        ),  # of /invoke: the agent may have worked
+        ),  # of /invoke: the agent may have run
         (
             b"HTTP/1.1 503 No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             ServiceUnavailable,
         ),
-        (refused(500, "TOO_MANY_RUNS"), ServerError),
-        (refused(429, "RATE_LIMIT_EXCEEDED", "Retry-After: 3600\r\n"), TooManyRequests),
+        (error_response(500, "TOO_MANY_RUNS"), ServerError),
+        (error_response(429, "RATE_LIMIT_EXCEEDED", "Retry-After: 3600\r\n"), TooManyRequests),
         (b"", ConnectionLost),
         (b"HTTP/1.1 200 OK\r\nContent-Len", ConnectionLost),
-        (ANSWER[:-5], ConnectionLost),
-        (json("no JSON"), ProtocolError),
-        (json('{"success":true}'), ProtocolError),
-        (json("[" * 5000), ProtocolError),
+        (INVOKED[:-5], ConnectionLost),
+        (json_response("no JSON"), ProtocolError),
+        (json_response('{"success":true}'), ProtocolError),
+        (json_response("[" * 5000), ProtocolError),
     ],
 )
-async def test_what_may_have_been_worked_on_is_never_sent_twice(
+async def test_a_request_that_may_have_been_carried_out_is_never_sent_twice(
     connect: Connect, answer: bytes, kind: type[ClientError]
 ) -> None:
     async with scripted(answer) as server:
@@ -199,7 +199,7 @@ async def test_what_may_have_been_worked_on_is_never_sent_twice(
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40])
-async def test_nor_is_a_stream_begun_twice(serve: Serve, connect: Connect, cut: int) -> None:
+async def test_no_run_is_started_twice(serve: Serve, connect: Connect, cut: int) -> None:
     served = await serve(Waits())
     async with proxy(served.port, [cut, cut]) as cutting:
         client = await connect(cutting)
@@ -211,15 +211,20 @@ async def test_nor_is_a_stream_begun_twice(serve: Serve, connect: Connect, cut: 
     assert len(cutting.requests) == 2
 
 
-async def test_a_service_that_is_not_there_is_said_at_once(connect: Connect) -> None:
+async def test_an_unreachable_service_is_reported_at_once(connect: Connect) -> None:
     client = await connect("http://127.0.0.1:1")
-    asks: list[Any] = [client.invoke({}), client.get("r"), anext(aiter(client.stream({}))), client.start({})]
-    for ask in asks:
+    requests: list[Any] = [
+        client.invoke({}),
+        client.get("r"),
+        anext(aiter(client.stream({}))),
+        client.start({}),
+    ]
+    for request in requests:
         with pytest.raises(ConnectionLost, match=r"^cannot reach http://127\.0\.0\.1:1: "):
-            await ask
+            await request
 
 
-async def test_silence_has_an_end(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_service_times_out(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     quiet = asyncio.Event()
 
     async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -233,20 +238,20 @@ async def test_silence_has_an_end(connect: Connect, monkeypatch: pytest.MonkeyPa
             _ = [event async for event in client.events("r")]
 
 
-async def test_a_token_is_asked_for_again_when_it_is_refused(connect: Connect) -> None:
+async def test_a_rejected_token_is_renewed(connect: Connect) -> None:
     tokens = iter(["old", "new", "newest"])
 
     async def token() -> str:
         return next(tokens)
 
-    async with scripted(refused(401, "AUTH_ERROR"), ANSWER) as server:
+    async with scripted(error_response(401, "AUTH_ERROR"), INVOKED) as server:
         client = await connect(server.url, token=token)
         assert (await client.invoke({})).output == {"a": 1}
     sent = [head.partition(b"Authorization: ")[2].partition(b"\r\n")[0] for head in server.requests]
     assert sent == [b"Bearer old", b"Bearer new"]
 
 
-async def test_a_key_opens_the_door_and_a_run_comes_with_a_token_for_browsers(
+async def test_an_api_key_is_accepted_and_a_run_has_a_token_for_browsers(
     serve: Serve, connect: Connect, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
@@ -260,8 +265,8 @@ async def test_a_key_opens_the_door_and_a_run_comes_with_a_token_for_browsers(
 
 
 @pytest.mark.parametrize("token", ["a-secret", lambda: "a-secret", None])
-async def test_a_token_that_is_refused_is_sent_once_and_not_shown(connect: Connect, token: Any) -> None:
-    async with scripted(refused(401, "AUTH_ERROR")) as server:
+async def test_a_rejected_token_is_sent_once_and_not_shown(connect: Connect, token: Any) -> None:
+    async with scripted(error_response(401, "AUTH_ERROR")) as server:
         client = await connect(server.url, token=token, api_key="a-secret", headers={"X-More": "a-secret"})
         with pytest.raises(Unauthorized) as raised:
             await client.invoke({})
@@ -270,8 +275,8 @@ async def test_a_token_that_is_refused_is_sent_once_and_not_shown(connect: Conne
     assert "a-secret" not in str(raised.value)
 
 
-async def test_credentials_are_for_the_service_alone(connect: Connect) -> None:
-    async with scripted(ANSWER) as other:
+async def test_a_redirect_does_not_get_the_credentials(connect: Connect) -> None:
+    async with scripted(INVOKED) as other:
         away = f"HTTP/1.1 307 Go\r\nLocation: {other.url}/invoke\r\nContent-Length: 0\r\n\r\n".encode()
         async with scripted(away) as server:
             client = await connect(server.url, api_key="a-secret")
@@ -280,7 +285,7 @@ async def test_credentials_are_for_the_service_alone(connect: Connect) -> None:
         assert other.requests == []
 
 
-async def test_the_password_of_an_address_is_not_shown(connect: Connect) -> None:
+async def test_the_password_of_a_url_is_not_shown(connect: Connect) -> None:
     client = await connect("http://user:a-secret@127.0.0.1:1")
     with pytest.raises(ConnectionLost) as raised:
         await client.invoke({})
@@ -288,13 +293,13 @@ async def test_the_password_of_an_address_is_not_shown(connect: Connect) -> None
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://h", "http://", "http://h/?q=1", "/x"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_a_malformed_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match=r"^the URL of a service is http"):
         Client(url)
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", "a b", "-a", "a" * 129, "é"])
-async def test_what_is_no_run_id_is_refused_before_it_is_sent(run_id: str) -> None:
+async def test_a_malformed_run_id_is_rejected_before_it_is_sent(run_id: str) -> None:
     client = Client("http://127.0.0.1:1")
     with pytest.raises(ValueError, match="run id"):
         client.events(run_id)
@@ -346,7 +351,7 @@ def test_delays_grow_vary_and_end() -> None:
     assert RetrySchedule(0).next_delay() is None
 
 
-def test_a_client_needs_nothing_of_the_server_s() -> None:
+def test_the_client_imports_nothing_of_the_server() -> None:
     code = "import sys, dockrion.client; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Every event once and in order, whatever becomes of the connections."""
+"""A stream yields every event once and in order, over any number of broken connections."""
 
 import asyncio
 import time
@@ -74,7 +74,7 @@ def numbers(events: list[Event | Gap]) -> list[int]:
     return [event.sequence for event in events if isinstance(event, Event)]
 
 
-async def test_events_come_as_structs_of_their_types(serve: Serve, connect: Connect) -> None:
+async def test_events_are_structs_of_their_types(serve: Serve, connect: Connect) -> None:
     client = await connect(await serve(every_kind))
     started, *others, last = [event async for event in client.stream({})]
     assert isinstance(started, Started)
@@ -99,7 +99,7 @@ async def test_lines_are_what_the_service_wrote(serve: Serve, connect: Connect) 
     assert [line async for line in client.events(run_id).lines()] == written
 
 
-async def test_a_run_is_followed_from_any_place(serve: Serve, connect: Connect) -> None:
+async def test_a_run_is_read_from_any_position(serve: Serve, connect: Connect) -> None:
     served = await serve(speak)
     client = await connect(served)
     run = await client.start({}, "r")
@@ -134,7 +134,7 @@ async def test_a_failed_run_ends_with_its_error_and_a_cancelled_one_with_its_rea
 
 
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_cut_connections_lose_nothing_and_repeat_nothing(
+async def test_broken_connections_lose_and_repeat_nothing(
     serve: Serve, connect: Connect, pattern: str
 ) -> None:
     served = await serve(speak)
@@ -153,12 +153,12 @@ async def test_cut_connections_lose_nothing_and_repeat_nothing(
 
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=4))
-def test_wherever_connections_are_cut_the_union_is_the_run(cuts: list[int]) -> None:
-    """The first connection answers the POST, and gets to say at least whose run it is."""
+def test_wherever_connections_break_the_union_is_the_run(cuts: list[int]) -> None:
+    """The first connection is that of the POST, and delivers at least the run's id."""
     stream = HEAD + entry(1, "started", '"agent_name":"a","framework":"custom"')
     whole = [*map(entry, range(2, 30)), complete(30)]
 
-    async def follow() -> list[Event | Gap]:
+    async def read() -> list[Event | Gap]:
         after = 0
         answers: list[bytes] = []
         for cut in cuts:
@@ -173,7 +173,7 @@ def test_wherever_connections_are_cut_the_union_is_the_run(cuts: list[int]) -> N
         async with scripted(*answers) as server, Client(server.url) as client:
             return [event async for event in client.stream({})]
 
-    assert numbers(asyncio.run(follow())) == list(range(1, 31))
+    assert numbers(asyncio.run(read())) == list(range(1, 31))
 
 
 def _last_whole_id(answer: bytes) -> str:
@@ -181,7 +181,7 @@ def _last_whole_id(answer: bytes) -> str:
     return whole.rpartition(b"id: ")[2].partition(b"\n")[0].decode()
 
 
-async def test_what_is_lost_is_said_and_the_stream_goes_on(serve: Serve, connect: Connect) -> None:
+async def test_a_gap_is_reported_and_the_stream_continues(serve: Serve, connect: Connect) -> None:
     served = await serve(speak, streaming=SMALL)
     run_id = await served.start()
     await served.finished(run_id)
@@ -202,9 +202,9 @@ async def test_what_is_lost_is_said_and_the_stream_goes_on(serve: Serve, connect
         b"",
         b"event: heartbeat\ndata: {}\n\n: keep-alive\n\nevent: unknown\ndata: {}\n\n",
     ],
-    ids=["timeout", "auth expired", "draining", "nothing", "signs of life"],
+    ids=["timeout", "auth expired", "draining", "nothing", "keep-alives"],
 )
-async def test_a_connection_that_ends_before_the_run_is_made_again(connect: Connect, end: bytes) -> None:
+async def test_a_connection_that_ends_before_the_run_is_reopened(connect: Connect, end: bytes) -> None:
     async with scripted(HEAD + entry(1) + end, HEAD + entry(2) + end, HEAD + complete(3)) as server:
         client = await connect(server.url)
         assert numbers([event async for event in client.events("r")]) == [1, 2, 3]
@@ -212,7 +212,7 @@ async def test_a_connection_that_ends_before_the_run_is_made_again(connect: Conn
     assert positions == [b"", b"1", b"2"]
 
 
-async def test_a_timeout_of_the_service_s_is_no_end(serve: Serve, connect: Connect) -> None:
+async def test_a_timeout_frame_does_not_end_the_stream(serve: Serve, connect: Connect) -> None:
     served = await serve(agent := Waits(), streaming={"connection": {"default_timeout": 1}})
     client = await connect(served)
     run = await client.start({})
@@ -234,7 +234,7 @@ async def _until_opened_again(streams: Any) -> None:
     await wait_until(lambda: open_streams() == 1)
 
 
-async def test_a_token_that_expires_is_asked_for_again_and_nothing_is_lost(
+async def test_an_expired_token_is_renewed_and_nothing_is_lost(
     serve: Serve, connect: Connect, tmp_path: Path
 ) -> None:
     secret = "s" * 32
@@ -254,7 +254,7 @@ async def test_a_token_that_expires_is_asked_for_again_and_nothing_is_lost(
     assert lifetimes == [60]
 
 
-async def test_a_slow_service_is_read_as_it_comes(connect: Connect) -> None:
+async def test_a_stream_that_arrives_byte_by_byte(connect: Connect) -> None:
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         for byte in HEAD + entry(1) + complete(2):
@@ -269,7 +269,7 @@ async def test_a_slow_service_is_read_as_it_comes(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage",
+    "malformed",
     [
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
         b"HTTP/1.1 nonsense\r\n\r\n",
@@ -289,8 +289,8 @@ async def test_a_slow_service_is_read_as_it_comes(connect: Connect) -> None:
         HEAD.replace(b"X-Run-Id: r", b"X-Run-Id: ../../r") + complete(1),
     ],
 )
-async def test_garbage_is_said_to_be_that(connect: Connect, garbage: bytes) -> None:
-    async with scripted(garbage) as server:
+async def test_a_malformed_stream_is_a_protocol_error(connect: Connect, malformed: bytes) -> None:
+    async with scripted(malformed) as server:
         client = await connect(server.url)
         with pytest.raises(ProtocolError) as raised:
             _ = [event async for event in client.stream({})]
@@ -298,7 +298,7 @@ async def test_garbage_is_said_to_be_that(connect: Connect, garbage: bytes) -> N
     assert len(server.requests) == 1
 
 
-async def test_an_event_that_does_not_end_is_not_kept_for_ever(
+async def test_an_endless_event_is_not_buffered_without_bound(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.wire.sse.MAX_MESSAGE_BYTES", 100_000)
@@ -318,7 +318,7 @@ async def test_a_huge_event_arrives_whole(serve: Serve, connect: Connect) -> Non
     assert token.content == "é" * 4_000_000
 
 
-async def test_a_type_that_nobody_knows_is_an_event_all_the_same(connect: Connect) -> None:
+async def test_an_event_of_an_unknown_type_is_a_custom_event(connect: Connect) -> None:
     async with scripted(HEAD + entry(1, "novel", '"x":1') + complete(2)) as server:
         client = await connect(server.url)
         first, _ = [event async for event in client.events("r")]
@@ -333,7 +333,7 @@ async def test_events_that_are_no_longer_stored(connect: Connect) -> None:
             _ = [event async for event in client.events("r")]
 
 
-async def test_a_service_that_does_not_come_back_is_given_up_with_where_to_go_on(connect: Connect) -> None:
+async def test_a_service_that_stays_away_raises_with_the_position(connect: Connect) -> None:
     async with scripted(HEAD + entry(1) + entry(2), HEAD) as server:
         client = await connect(server.url, retry_timeout=0.05)
         with pytest.raises(ConnectionLost) as raised:
@@ -342,7 +342,7 @@ async def test_a_service_that_does_not_come_back_is_given_up_with_where_to_go_on
     assert not [head for head in server.requests if head.startswith(b"DELETE")]
 
 
-async def test_a_run_that_cannot_be_resumed_is_not(connect: Connect) -> None:
+async def test_a_run_that_cannot_be_resumed(connect: Connect) -> None:
     async with scripted(HEAD.replace(b"X-Run-Id: r\r\n", b"") + entry(1)) as server:
         client = await connect(server.url)
         with pytest.raises(ConnectionLost):
@@ -355,14 +355,14 @@ async def test_a_run_that_cannot_be_resumed_is_not(connect: Connect) -> None:
     ]
 
 
-async def test_a_run_does_not_end_without_a_last_event(connect: Connect) -> None:
+async def test_a_204_after_a_lost_connection_is_a_protocol_error(connect: Connect) -> None:
     async with scripted(HEAD + entry(1), b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n") as server:
         client = await connect(server.url)
         with pytest.raises(ProtocolError):
             _ = [event async for event in client.events("r")]
 
 
-async def test_a_run_that_is_gone_when_the_connection_is_back(serve: Serve, connect: Connect) -> None:
+async def test_a_run_that_does_not_exist(serve: Serve, connect: Connect) -> None:
     client = await connect(await serve())
     with pytest.raises(NotFound) as raised:
         _ = [event async for event in client.events("never")]

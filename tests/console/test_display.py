@@ -1,4 +1,4 @@
-"""What a person sees of a run."""
+"""What is shown of a run, and the arguments of client commands."""
 
 import argparse
 from datetime import UTC, datetime
@@ -53,7 +53,7 @@ def complete(output: Any) -> Complete:
     return Complete(**COMMON, output=output, latency_seconds=0.1, metadata={})
 
 
-def test_text_flows_and_everything_else_has_its_own_line() -> None:
+def test_text_is_continuous_and_all_else_has_its_own_line() -> None:
     out, err = shown(
         Started(**COMMON, agent_name="a", framework="custom"),
         token("Hel"),
@@ -88,18 +88,18 @@ def test_text_flows_and_everything_else_has_its_own_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "said"),
+    ("event", "shown_status"),
     [
         (Error(**COMMON, error="it broke", code="A_CODE"), "failed: it broke (A_CODE)\n"),
         (Cancelled(**COMMON, reason="enough"), "cancelled: enough\n"),
         (Cancelled(**COMMON), "cancelled\n"),
     ],
 )
-def test_what_did_not_end_well_is_told_apart_from_what_was_said(event: Event, said: str) -> None:
-    assert shown(token("x"), event) == ("x\n", said)
+def test_a_failure_is_shown_apart_from_the_output(event: Event, shown_status: str) -> None:
+    assert shown(token("x"), event) == ("x\n", shown_status)
 
 
-def test_a_terminal_has_one_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_has_one_redrawn_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     events = [token("Hi"), progress(0.0), progress(0.5, "half"), token("!"), progress(1.0, "x" * 99)]
     out, _ = shown(*events, out=Terminal())
@@ -109,7 +109,7 @@ def test_a_terminal_has_one_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("out", [StringIO(), Terminal()])
-def test_nothing_that_comes_rules_the_terminal(out: StringIO) -> None:
+def test_no_control_character_reaches_the_terminal(out: StringIO) -> None:
     evil = "\x1b[2J\x1b]0;title\x07\r\x08\x9b1m\u202e"
     events = [
         token(evil),
@@ -124,7 +124,7 @@ def test_nothing_that_comes_rules_the_terminal(out: StringIO) -> None:
         assert not [each for each in text if not each.isprintable() and each != "\n"]
 
 
-def test_a_long_value_is_cut() -> None:
+def test_a_long_value_is_truncated() -> None:
     out, _ = shown(Checkpoint(**COMMON, name="c", data="x" * 10_000))
     assert len(out) < 400
 
@@ -140,7 +140,7 @@ def test_payloads(tmp_path: Path) -> None:
             payload(bad)
 
 
-def test_headers_and_addresses() -> None:
+def test_headers_and_urls() -> None:
     assert header("X-A: b:c ") == ("X-A", "b:c")
     for bad in ("X-A", ": b", "X A: b", "X-A: a\nb"):
         with pytest.raises(argparse.ArgumentTypeError) as raised:

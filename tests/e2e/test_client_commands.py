@@ -20,15 +20,15 @@ from tests.support import Served, wait_until
 from tests.web.helpers import Waits
 
 KEY = "a-key-that-is-long-enough"
-Ask = Callable[..., Awaitable[Process]]
+StartCommand = Callable[..., Awaitable[Process]]
 
 
 @pytest.fixture
-async def ask() -> AsyncIterator[Ask]:
-    """Run a command against a service: `await ask(served, "invoke", …)`."""
-    asked: list[Process] = []
+async def start() -> AsyncIterator[StartCommand]:
+    """Start a command that uses a service: `await start(served, "invoke", …)`."""
+    started: list[Process] = []
 
-    async def begin(served: Served, *arguments: str, stdout: int = PIPE, **variables: str) -> Process:
+    async def start_command(served: Served, *arguments: str, stdout: int = PIPE, **variables: str) -> Process:
         process = await asyncio.create_subprocess_exec(
             *command(*arguments),
             env=environment(DOCKRION_URL=f"http://127.0.0.1:{served.port}", **variables),
@@ -36,11 +36,11 @@ async def ask() -> AsyncIterator[Ask]:
             stdout=stdout,
             stderr=PIPE,
         )
-        asked.append(process)
+        started.append(process)
         return process
 
-    yield begin
-    for process in asked:
+    yield start_command
+    for process in started:
         if process.returncode is None:
             process.kill()
         await process.communicate()
@@ -52,52 +52,54 @@ async def done(process: Process, stdin: bytes | None = None) -> tuple[int | None
     return process.returncode, (out or b"").decode(), err.decode()
 
 
-async def until(process: Process, text: bytes) -> bytes:
+async def read_until(process: Process, text: bytes) -> bytes:
     assert process.stdout is not None
     async with asyncio.timeout(60):
         return await process.stdout.readuntil(text)
 
 
-async def test_text_is_printed_as_it_arrives_and_the_output_at_the_end(serve: Serve, ask: Ask) -> None:
+async def test_text_is_printed_as_it_arrives_and_the_output_at_the_end(
+    serve: Serve, start: StartCommand
+) -> None:
     served = await serve(agent := Waits())
-    process = await ask(served, "invoke", "-")
+    process = await start(served, "invoke", "-")
     assert process.stdin is not None
     process.stdin.write(b'{"n": 1}')
     process.stdin.write_eof()
-    assert await until(process, b"first") == b"first"
+    assert await read_until(process, b"first") == b"first"
     agent.go.set()
     assert await done(process) == (0, 'last\n{\n  "done": true\n}\n', "")
     assert agent.payloads == [{"n": 1}]
 
 
-async def test_json_output_is_the_service_s_and_watch_repeats_it(serve: Serve, ask: Ask) -> None:
+async def test_json_output_is_the_service_s_and_watch_repeats_it(serve: Serve, start: StartCommand) -> None:
     served = await serve()
-    code, first, err = await done(await ask(served, "invoke", "--json", '{"n": 1}'))
+    code, first, err = await done(await start(served, "invoke", "--json", '{"n": 1}'))
     assert (code, err) == (0, "")
     run_id = first.partition('"run_id":"')[2].partition('"')[0]
     async with served.events(run_id) as reader:
         assert first.splitlines() == [message.data for message in await reader.all()]
-    assert await done(await ask(served, "watch", "--json", run_id)) == (0, first, "")
+    assert await done(await start(served, "watch", "--json", run_id)) == (0, first, "")
 
 
-async def test_interrupt_cancels_the_run_and_reports_it(serve: Serve, ask: Ask) -> None:
+async def test_interrupt_cancels_the_run_and_reports_it(serve: Serve, start: StartCommand) -> None:
     served = await serve(agent := Waits())
-    process = await ask(served, "invoke")
-    await until(process, b"first")
+    process = await start(served, "invoke")
+    await read_until(process, b"first")
     process.send_signal(signal.SIGINT)
     code, out, err = await done(process)
     assert (code, out) == (1, "\n")
-    said, cancelled = err.splitlines()
-    assert said.startswith("cancelling run ")
+    cancelling, cancelled = err.splitlines()
+    assert cancelling.startswith("cancelling run ")
     assert cancelled == "cancelled: interrupted by the caller"
     assert agent.stopped
 
 
-async def test_interrupt_of_watch_does_not_affect_the_run(serve: Serve, ask: Ask) -> None:
+async def test_interrupt_of_watch_does_not_affect_the_run(serve: Serve, start: StartCommand) -> None:
     served = await serve(agent := Waits())
     run_id = await served.start()
-    process = await ask(served, "watch", run_id)
-    await until(process, b"first")
+    process = await start(served, "watch", run_id)
+    await read_until(process, b"first")
     process.send_signal(signal.SIGINT)
     code, _, err = await done(process)
     assert (code, err) == (1, f"stopped; to continue: dockrion watch {run_id}\n")
@@ -105,7 +107,7 @@ async def test_interrupt_of_watch_does_not_affect_the_run(serve: Serve, ask: Ask
     assert (await served.finished(run_id))["status"] == "completed"
 
 
-async def test_closed_stdout_cancels_the_run(serve: Serve, ask: Ask) -> None:
+async def test_closed_stdout_cancels_the_run(serve: Serve, start: StartCommand) -> None:
     async def talk(_payload: Any, context: StreamContext) -> None:
         while True:
             await context.emit_token("word\n")
@@ -113,7 +115,7 @@ async def test_closed_stdout_cancels_the_run(serve: Serve, ask: Ask) -> None:
 
     served = await serve(talk)
     reading, writing = os.pipe()
-    process = await ask(served, "invoke", stdout=writing)
+    process = await start(served, "invoke", stdout=writing)
     os.close(writing)
     assert await asyncio.to_thread(os.read, reading, 4) == b"word"
     os.close(reading)
@@ -121,14 +123,14 @@ async def test_closed_stdout_cancels_the_run(serve: Serve, ask: Ask) -> None:
     await wait_until(lambda: not served.service.runs._in_flight)
 
 
-async def test_failing_stdout_is_reported(serve: Serve, ask: Ask) -> None:
+async def test_failing_stdout_is_reported(serve: Serve, start: StartCommand) -> None:
     served = await serve()
     with Path("/dev/full").open("wb") as full:
-        process = await ask(served, "invoke", "--json", stdout=full.fileno())
+        process = await start(served, "invoke", "--json", stdout=full.fileno())
         assert await done(process) == (1, "", "cannot write: No space left on device\n")
 
 
-async def test_terminal_gets_progress_bars(serve: Serve, ask: Ask) -> None:
+async def test_terminal_gets_progress_bars(serve: Serve, start: StartCommand) -> None:
     async def work(_payload: Any, context: StreamContext) -> None:
         await context.emit_progress("work", 0.5, "half")
         await context.emit_token("word")
@@ -136,7 +138,7 @@ async def test_terminal_gets_progress_bars(serve: Serve, ask: Ask) -> None:
 
     served = await serve(work)
     ours, theirs = pty.openpty()
-    process = await ask(served, "invoke", stdout=theirs, COLUMNS="80")
+    process = await start(served, "invoke", stdout=theirs, COLUMNS="80")
     os.close(theirs)
     code, _, err = await done(process)
     assert (code, err) == (0, "")
@@ -146,12 +148,14 @@ async def test_terminal_gets_progress_bars(serve: Serve, ask: Ask) -> None:
     assert shown == f"{half}{CLEAR_LINE}word\n{full}\nnull\n"
 
 
-async def test_key_is_read_from_a_variable_and_never_shown(serve: Serve, ask: Ask, tmp_path: Path) -> None:
+async def test_key_is_read_from_a_variable_and_never_shown(
+    serve: Serve, start: StartCommand, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
     served = await serve(auth={"mode": "api_key"})
     processes = [
-        await ask(served, "invoke", "--token-env", "KEY", KEY=KEY),
-        await ask(served, "invoke", "--header", f"X-API-Key: {KEY}x"),
+        await start(served, "invoke", "--token-env", "KEY", KEY=KEY),
+        await start(served, "invoke", "--header", f"X-API-Key: {KEY}x"),
     ]
     right, wrong = [await done(process) for process in processes]
     assert right == (0, "{}\n", "")
@@ -178,9 +182,9 @@ def test_wrong_usage_of_clients_exits_with_two(
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("usage: dockrion")
-    assert "a-secret" not in said
+    error = capsys.readouterr().err
+    assert error.startswith("usage: dockrion")
+    assert "a-secret" not in error
 
 
 def test_unreachable_service_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

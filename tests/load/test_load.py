@@ -1,4 +1,4 @@
-"""Load on the service itself: it keeps its promises, and what is measured is what there was."""
+"""Load tests of the service itself: it keeps its promises, and the measurements are right."""
 
 import asyncio
 import signal
@@ -121,7 +121,7 @@ async def test_an_interrupt_ends_it_early_with_what_there_is(serve: Serve, proce
 
 
 class Page(HTMLParser):
-    """Looks for anything that another host would be asked for, and for scripts."""
+    """Finds scripts, and anything that would be loaded from elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()

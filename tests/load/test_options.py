@@ -17,22 +17,22 @@ from dockrion.load.options import Options, add_arguments, options
 URL = "http://127.0.0.1:1"
 
 
-def asked(*arguments: str) -> Options:
+def parsed(*arguments: str) -> Options:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return options(parser.parse_args(arguments))
 
 
 def test_defaults() -> None:
-    assert asked(URL + "/") == Options(url=URL, runs=100)
+    assert parsed(URL + "/") == Options(url=URL, runs=100)
 
 
 def test_everything() -> None:
-    given_options = (
+    arguments = (
         "--pattern runs --duration 1.5 --concurrency 4 --readers 3 --reconnect 0.5 --slow-readers 2"
         ' --processes 2 --payload {"a":1} --header X-A:b --header Authorization:Bearer:c'
     )
-    assert asked(URL, *given_options.split()) == Options(
+    assert parsed(URL, *arguments.split()) == Options(
         url=URL,
         pattern="runs",
         payload=b'{"a":1}',
@@ -49,10 +49,10 @@ def test_everything() -> None:
 def test_a_payload_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "payload.json"
     path.write_text('{"from": "a file"}')
-    assert asked(URL, "--payload", str(path)).payload == b'{"from": "a file"}'
+    assert parsed(URL, "--payload", str(path)).payload == b'{"from": "a file"}'
     path.write_text("no JSON")
     with pytest.raises(SystemExit):
-        asked(URL, "--payload", str(path))
+        parsed(URL, "--payload", str(path))
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,16 @@ def test_a_payload_from_a_file(tmp_path: Path) -> None:
         [URL, "--html", "/"],
     ],
 )
-def test_what_makes_no_sense_is_a_usage_error(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_contradictory_or_malformed_options_are_usage_errors(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["load", *wrong])
     assert exit_.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_header_s_value_is_not_repeated_in_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_does_not_show_a_header_value(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["load", URL, "--header", "bad name:s3cret"])
     assert "s3cret" not in capsys.readouterr().err
@@ -103,7 +105,7 @@ def test_a_header_s_value_is_not_repeated_in_an_error(capsys: pytest.CaptureFixt
     st.one_of(st.none(), st.integers(1, 500)),
     st.integers(0, 200),
 )
-def test_shares_are_the_whole(processes: int, concurrency: int, runs: int | None, slow: int) -> None:
+def test_the_shares_sum_up_to_the_test(processes: int, concurrency: int, runs: int | None, slow: int) -> None:
     whole = Options(
         url=URL,
         pattern="runs",
