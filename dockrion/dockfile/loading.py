@@ -82,8 +82,8 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     substitution.redis_url(value)
 
     # Secrets are read before decoding, so that error messages mask them.
-    values = [_secret(environment, name, default) for name, default in _declared_secrets(value)]
-    diagnostics = Diagnostics(str(path), document, Redactor(filter(None, values)))
+    secrets = _read_secrets(value, environment)
+    diagnostics = Diagnostics(str(path), document, Redactor(text for _, text in secrets))
     for keys, message in substitution.errors:
         diagnostics.error(keys, message)
     _convert_schema_keywords(value, substitution.done)
@@ -93,13 +93,14 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     diagnostics.raise_errors()
 
     dockfile = _with_derived_defaults(Dockfile(**sections))
-    secrets, missing = _read_secrets(dockfile, environment)
-    credentials = read_credentials(dockfile, {**environment, **secrets})
+    values = dict(secrets)
+    missing = [each.name for each in dockfile.secrets.required if each.name not in values]
+    credentials = read_credentials(dockfile, {**environment, **values})
     for keys, message in credential_warnings(dockfile.auth, credentials) if dockfile.auth else ():
         diagnostics.warn(keys, message)
     if "auth" in value and dockfile.auth is None:
         diagnostics.warn(("auth",), "the section is empty, so everybody may call, as without it")
-    return Loaded(path, dockfile, diagnostics.warnings, diagnostics.unknown, secrets, missing, credentials)
+    return Loaded(path, dockfile, diagnostics.warnings, diagnostics.unknown, values, missing, credentials)
 
 
 class _Substitution:
@@ -147,17 +148,17 @@ class _Substitution:
         return result
 
 
-def _declared_secrets(value: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return names and defaults of the declared secrets, also of a malformed Dockfile."""
+def _read_secrets(value: dict[str, Any], environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return names and values of the declared secrets that have a value, even of a malformed Dockfile.
+
+    An empty variable counts as not set.
+    """
     secrets = value.get("secrets")
     lists = [secrets.get("required"), secrets.get("optional")] if isinstance(secrets, dict) else []
     items = [item for each in lists if isinstance(each, list) for item in each if isinstance(item, dict)]
-    return [(item["name"], item.get("default")) for item in items if isinstance(item.get("name"), str)]
-
-
-def _secret(environment: Mapping[str, str], name: str, default: Any) -> str:
-    """Return a secret's value; an empty variable counts as not set."""
-    return environment.get(name) or (default if isinstance(default, str) else "")
+    declared = [(item["name"], item.get("default")) for item in items if isinstance(item.get("name"), str)]
+    values = [(name, environment.get(name) or default) for name, default in declared]
+    return [(name, text) for name, text in values if text and isinstance(text, str)]
 
 
 def _convert_schema_keywords(value: dict[str, Any], substituted: set[KeyPath]) -> None:
@@ -176,10 +177,3 @@ def _with_derived_defaults(dockfile: Dockfile) -> Dockfile:
             io_schema, input=with_default_type(io_schema.input), output=with_default_type(io_schema.output)
         ),
     )
-
-
-def _read_secrets(dockfile: Dockfile, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    declared = [*dockfile.secrets.required, *dockfile.secrets.optional]
-    values = {each.name: _secret(environment, each.name, each.default) for each in declared}
-    missing = [each.name for each in dockfile.secrets.required if not values[each.name]]
-    return {name: value for name, value in values.items() if value}, missing

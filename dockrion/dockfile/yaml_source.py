@@ -42,6 +42,16 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+_CONSTRUCTORS: dict[str, Callable[[_Loader, yaml.ScalarNode], Any]] = {
+    "str": lambda _loader, node: node.value,
+    "merge": lambda _loader, node: node.value,
+    "null": lambda _loader, _node: None,
+    "bool": _Loader.construct_yaml_bool,
+    "int": _Loader.construct_yaml_int,
+    "float": _Loader.construct_yaml_float,
+}
+
+
 class InvalidNode(NamedTuple):
     """A construct that YAML allows and a Dockfile does not."""
 
@@ -191,21 +201,11 @@ class Document:
     def _read(self, node: yaml.ScalarNode, keys: KeyPath) -> Any:
         """Return a scalar's value, or `msgspec.UNSET` and an error if it is invalid."""
         kind = node.tag.removeprefix(_CORE)
+        if kind not in _CONSTRUCTORS:
+            self._error(node, keys, "tags are not supported")
+            return UNSET
         try:
-            match kind:
-                case "str" | "merge":
-                    value: Any = node.value
-                case "null":
-                    value = None
-                case "bool":
-                    value = self._loader.construct_yaml_bool(node)
-                case "int":
-                    value = self._loader.construct_yaml_int(node)
-                case "float":
-                    value = self._loader.construct_yaml_float(node)
-                case _:
-                    self._expect_tag(node, "str", keys)
-                    return UNSET
+            value = _CONSTRUCTORS[kind](self._loader, node)
         except (ValueError, LookupError):
             problem = f"not a valid {kind}"
         else:

@@ -8,13 +8,7 @@ import dockrion
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
-from dockrion.openapi import (
-    error_responses,
-    operations_invoke,
-    operations_runs,
-    operations_service,
-    schemas,
-)
+from dockrion.openapi import error_responses, operations_invoke, operations_runs, operations_service, schemas
 from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
 from dockrion.openapi.operation import Operation, Response
 

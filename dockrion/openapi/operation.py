@@ -13,6 +13,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 EVENT_STREAM = "text/event-stream"
 TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+FLAG = {"type": "boolean", "default": False}
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -53,25 +54,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: ErrorTypes = ()
 
 
-def query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return an optional query parameter."""
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
-def header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return an optional header parameter."""
-    return {"name": name, "in": "header", "description": description, "schema": schema}
+def param(name: str, description: str, schema: dict[str, Any], location: str = "query") -> dict[str, Any]:
+    """Return an optional parameter."""
+    return {"name": name, "in": location, "description": description, "schema": schema}
 
 
 def integer(low: int, high: int, default: int | None = None) -> dict[str, Any]:
     """Return the schema of an integer."""
     limits: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}
     return limits if default is None else limits | {"default": default}
-
-
-def flag() -> dict[str, Any]:
-    """Return the schema of a boolean that defaults to false."""
-    return {"type": "boolean", "default": False}
 
 
 def json_response(

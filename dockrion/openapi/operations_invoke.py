@@ -10,7 +10,7 @@ from dockrion.openapi.operation import (
     Response,
     input_content,
     json_response,
-    query,
+    param,
     stream_content,
 )
 
@@ -24,7 +24,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "enum": ["cancel", "continue"],
         "default": dockfile.streaming.connection.on_disconnect,
     }
-    on_disconnect = query("on_disconnect", "What happens to the run when the caller disconnects.", choices)
+    on_disconnect = param("on_disconnect", "What happens to the run when the caller disconnects.", choices)
     events = Response(
         "The run's events as they occur, from the first.",
         stream_content(dockfile),

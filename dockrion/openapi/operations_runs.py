@@ -11,17 +11,16 @@ from dockrion.events import MAX_REASON_LENGTH, MAX_SEQUENCE
 from dockrion.openapi import examples
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.operation import (
+    FLAG,
     JSON,
     NDJSON,
     TEXT,
     Operation,
     Response,
-    flag,
-    header,
     input_content,
     integer,
     json_response,
-    query,
+    param,
     stream_content,
 )
 from dockrion.openapi.operations_invoke import input_description, start_errors
@@ -52,9 +51,9 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="List runs, newest first",
             description="Runs are listed without their outputs. The last page has a `next` of null.",
             parameters=[
-                query("status", "Return only runs with this status.", _STATUS),
-                query("limit", "Largest number of runs to return.", integer(1, 500, 100)),
-                query("cursor", "The `next` of the previous page.", {"type": "string"}),
+                param("status", "Return only runs with this status.", _STATUS),
+                param("limit", "Largest number of runs to return.", integer(1, 500, 100)),
+                param("cursor", "The `next` of the previous page.", {"type": "string"}),
             ],
             responses={200: Response("A page of runs.", {JSON: listing})},
             errors=(errors.ServiceUnavailable,),
@@ -68,7 +67,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "DELETE /runs/{run_id}": Operation(
             tag="runs",
             summary="Cancel a run",
-            parameters=[query("reason", "Reason for the cancellation, sent to readers.", _REASON)],
+            parameters=[param("reason", "Reason for the cancellation, sent to readers.", _REASON)],
             responses={200: json_response(examples.CANCELLED, "The agent has stopped.")},
             errors=_LOOKUP_ERRORS,
         ),
@@ -87,12 +86,12 @@ def _start(dockfile: Dockfile) -> Operation:
     parameters: list[dict[str, Any]] = []
     start_failures = [*start_errors(dockfile)]
     if streaming.allow_client_ids:
-        parameters.append(query("run_id", "Id of the run, chosen by the caller.", RUN_ID))
+        parameters.append(param("run_id", "Id of the run, chosen by the caller.", RUN_ID))
     if streaming.allow_client_ids or streaming.id_generator.type == "custom":
         start_failures.append(errors.RunExists)
     if streaming.ingest.enabled:
         words = "Another process pushes the run's events; the request has no body."
-        parameters.append(query("external", words, flag()))
+        parameters.append(param("external", words, FLAG))
         start_failures += _ingest_errors(dockfile)
     accepted = json_response(
         examples.accepted(dockfile), "The run continues in the background.", {"Location": "The run."}
@@ -111,8 +110,8 @@ def _start(dockfile: Dockfile) -> Operation:
 
 def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
     position = [
-        query("from_sequence", "Sequence of the first event to return.", integer(0, MAX_SEQUENCE, 0)),
-        query(
+        param("from_sequence", "Sequence of the first event to return.", integer(0, MAX_SEQUENCE, 0)),
+        param(
             "timeout",
             "Seconds after which the stream ends.",
             integer(1, 3600, dockfile.streaming.connection.default_timeout),
@@ -125,13 +124,14 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             description="Returns the stored events, then new events as they occur.",
             parameters=[
                 *position,
-                query("limit", "With `application/json`: largest number of events.", integer(1, 500, 100)),
-                query("wait", "With `application/json`: seconds to wait for an event.", integer(0, 60, 0)),
-                query("strict", "Respond with 410 if requested events are no longer stored.", flag()),
-                header(
+                param("limit", "With `application/json`: largest number of events.", integer(1, 500, 100)),
+                param("wait", "With `application/json`: seconds to wait for an event.", integer(0, 60, 0)),
+                param("strict", "Respond with 410 if requested events are no longer stored.", FLAG),
+                param(
                     "Last-Event-ID",
-                    "Sequence of the last event that the reader has; overrides `from_sequence`.",
+                    "Sequence of the last event received; overrides `from_sequence`.",
                     integer(0, MAX_SEQUENCE),
+                    "header",
                 ),
             ],
             responses={
@@ -158,9 +158,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Push events into a run",
             description="The body is one event, an array of events, or one event per line. All are "
             "stored, or none. `complete`, `error` and `cancelled` end the run; no event may follow them.",
-            parameters=[
-                query("producer_seq", "Number of the batch within the run.", integer(1, MAX_SEQUENCE))
-            ],
+            parameters=[param("producer_seq", "Number of the batch in the run.", integer(1, MAX_SEQUENCE))],
             body=_PUSHED,
             responses={200: json_response(examples.PUSHED, "All events are stored.")},
             errors=(

@@ -13,18 +13,9 @@ from dockrion.events import CUSTOM_NAME, CUSTOM_PREFIX, Event, EventFilter, cont
 from dockrion.openapi import models
 
 _REF = "#/components/schemas/{name}"
-_BODIES = (
-    models.Health,
-    models.Ready,
-    models.Schemas,
-    models.Info,
-    models.Agent,
-    models.Invoked,
-    models.Accepted,
-    models.RunCancelled,
-    models.EventsToken,
-    models.Pushed,
-    models.Failure,
+# Every struct in `models` is a component.
+_BODIES = tuple(
+    each for each in vars(models).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)
 )
 _CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
 _INTERNAL_FIELDS = {"Run": ["owner"], "RunInList": ["owner", "output"]}
