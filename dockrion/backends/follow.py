@@ -1,4 +1,4 @@
-"""Follows a run, its history and what comes live, as one loop over any backend."""
+"""Following a run: its stored and its live events, as one loop over any backend."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -79,7 +79,7 @@ class Pages(AsyncIterator[Page]):
     async def _pull(self, after: int, idle: float) -> AsyncGenerator[Page, None]:
         now = asyncio.get_running_loop().time
         watch = self._watch
-        watch.position, watch.idle = after, idle  # the watch has them, since a delivery advances it too
+        watch.position, watch.idle = after, idle  # on the watch, since a delivery advances them too
         watch.restart_idle()
         lost_at = None
         while True:
@@ -87,7 +87,7 @@ class Pages(AsyncIterator[Page]):
             try:
                 page = await self._log.read(self._run_id, watch.position, PAGE_EVENTS)
                 lost_at = None
-            except RunNotFound:  # its owner may still create it again, to end it
+            except RunNotFound:  # the owner may create it again, with a terminal event
                 lost_at = lost_at or now() + _RECREATED_SECONDS
                 if now() >= lost_at:
                     raise

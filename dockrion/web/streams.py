@@ -145,7 +145,7 @@ class Connection(ABC):
             return None
 
     async def send_final(self, control: Control) -> Control:
-        """Send the control frame that ends the stream, if the reader still takes it, and return it."""
+        """Send the control frame that ends the stream, if that is still possible, and return it."""
         await self._send_last(self._framing.encode_control(control))
         return control
 
@@ -160,7 +160,7 @@ class Connection(ABC):
             await self._send_piece(data)
             return
         self._at_frame_end = False
-        for piece in self._pieces(data, _PIECE_BYTES):  # so that each piece a reader takes is progress
+        for piece in self._pieces(data, _PIECE_BYTES):  # each piece has its own timeout
             await self._send_piece(piece)
         self._at_frame_end = True
 
@@ -170,7 +170,7 @@ class Connection(ABC):
             transport.abort()
 
     async def _send_last(self, frames: bytes) -> None:
-        if not self._at_frame_end:  # the reader would take them for the rest of an event that was cut off
+        if not self._at_frame_end:  # the reader would parse them as the rest of the event that was cut off
             self.abort()
             return
         with suppress(ConnectionError, StalledReaderError):
@@ -187,7 +187,7 @@ class Connection(ABC):
         if not self._write_now(page):
             await self.send(page.encoded(self._framing.encode_events))
             self._on_delivered(page)
-        if page.more:  # a write that need not wait does not yield either: a long replay would hold the loop
+        if page.more:  # a write that does not wait does not yield: a long replay would block the loop
             await asyncio.sleep(0)
 
     def _write_now(self, page: Page) -> bool:
@@ -213,7 +213,7 @@ class Connection(ABC):
         self._position = last.sequence
         if not page.delivered:
             page.delivered = True
-            if last.emitted_at >= self._opened_at:  # the delay of a replayed event says nothing
+            if last.emitted_at >= self._opened_at:  # a replayed event has no delay to measure
                 self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
 
     async def _send_keepalive(self) -> None:
@@ -238,7 +238,7 @@ class Connection(ABC):
             raise StalledReaderError from None
 
     def _deadline_frame(self, timeout: int | None, *, expires: bool) -> Control:
-        """Return the frame that says which deadline is over, without asking the clock, which may be set."""
+        """Return the frame for a deadline that is over. Not decided by the clock, which may be adjusted."""
         if self._service.runs.draining:
             return Draining()
         if expires:
