@@ -119,8 +119,8 @@ class Client:
                 to a service without `streaming.async_runs`, where runs can be neither resumed nor cancelled.
         """
         request = Request(
-            method=hdrs.METH_POST,
-            path=("invoke", "stream"),
+            "POST",
+            ("invoke", "stream"),
             query={"on_disconnect": "continue" if resume else "cancel"},
             headers={hdrs.ACCEPT: "text/event-stream"},
             body=msgspec.json.encode(payload),
@@ -151,7 +151,7 @@ class Client:
             ClientError: Any other error.
         """
         body = msgspec.json.encode(payload)
-        request = Request(method=hdrs.METH_POST, path=("invoke",), body=body, timeout=INVOKE)
+        request = Request("POST", ("invoke",), body=body, timeout=INVOKE)
         return await self._transport.fetch(request, InvokeResult)
 
     async def start(self, payload: Any, run_id: str | None = None) -> Accepted:
@@ -167,8 +167,8 @@ class Client:
             ClientError: Any other error.
         """
         request = Request(
-            method=hdrs.METH_POST,
-            path=("runs",),
+            "POST",
+            ("runs",),
             query={} if run_id is None else {"run_id": _checked(run_id)},
             body=msgspec.json.encode(payload),
             retryable=NOT_STARTED,
@@ -182,9 +182,7 @@ class Client:
             NotFound: No such run.
             ClientError: Any other error.
         """
-        return await self._transport.fetch(
-            Request(method=hdrs.METH_GET, path=("runs", _checked(run_id))), Run
-        )
+        return await self._transport.fetch(Request("GET", ("runs", _checked(run_id))), Run)
 
     async def runs(self, status: Status | None = None) -> AsyncIterator[Run]:
         """Yield the runs, newest first, without their outputs. Pages are fetched as needed.
@@ -197,9 +195,7 @@ class Client:
         """
         query: dict[str, str] = {} if status is None else {"status": status}
         while True:
-            page = await self._transport.fetch(
-                Request(method=hdrs.METH_GET, path=("runs",), query=query), _Page
-            )
+            page = await self._transport.fetch(Request("GET", ("runs",), query=query), _Page)
             for run in page.items:
                 yield run
             if page.next is None:
@@ -217,9 +213,7 @@ class Client:
             ClientError: Any other error.
         """
         query = {} if reason is None else {"reason": reason}
-        await self._transport.fetch(
-            Request(method=hdrs.METH_DELETE, path=("runs", _checked(run_id)), query=query), _Cancelled
-        )
+        await self._transport.fetch(Request("DELETE", ("runs", _checked(run_id)), query=query), _Cancelled)
 
 
 def _checked(run_id: str) -> str:

@@ -215,7 +215,7 @@ class Stream:
         if self.after:
             headers["Last-Event-ID"] = str(self.after)
         path = ("runs", self.run_id, "events")
-        return Request(method=hdrs.METH_GET, path=path, headers=headers, timeout=STREAM)
+        return Request("GET", path, headers=headers, timeout=STREAM)
 
     def _adjust_schedule(self, response: EventResponse) -> None:
         if response.reconnect_delay is not None:

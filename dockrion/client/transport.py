@@ -38,7 +38,7 @@ Token = str | Callable[[], str | Awaitable[str]]
 T = TypeVar("T")
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True):
     """One request.
 
     Attributes:
@@ -140,7 +140,7 @@ class Transport:
         Raises:
             ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
-        request = Request(method=hdrs.METH_DELETE, path=("runs", run_id), query={"reason": reason})
+        request = Request("DELETE", ("runs", run_id), query={"reason": reason})
         (await self.send(request)).close()
 
     async def fetch(self, request: Request, type_: type[T]) -> T:
@@ -176,7 +176,7 @@ class Transport:
             try:
                 return await send(request)
             except ResponseError as error:
-                safe = request.method == hdrs.METH_GET or error.code in request.retryable
+                safe = request.method == "GET" or error.code in request.retryable
                 if error.retry_after is None or not safe:
                     raise
                 delay = schedule.next_delay(error.retry_after)

@@ -37,13 +37,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         arguments.usage_error(str(error))  # which exits
         raise
-    found = asyncio.run(load(test))
-    print(table(found), end="")  # noqa: T201  its output
+    outcome = asyncio.run(load(test))
+    print(table(outcome), end="")  # noqa: T201  its output
     written = [
-        _write(arguments.json, msgspec.json.format(msgspec.json.encode(found)) + b"\n"),
-        _write(arguments.html, html_report(found).encode()),
+        _write(arguments.json, msgspec.json.format(msgspec.json.encode(outcome)) + b"\n"),
+        _write(arguments.html, html_report(outcome).encode()),
     ]
-    return 0 if found.ok and all(written) else 1
+    return 0 if outcome.ok and all(written) else 1
 
 
 def raise_file_limit(test: Options) -> None:

@@ -79,55 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="stream",
         help="stream (default): POST /invoke/stream; runs: POST /runs and its events; invoke: POST /invoke",
     )
-    parser.add_argument(
-        "--payload",
-        type=_payload,
-        default=b"{}",
-        metavar="FILE|JSON",
-        help="the body of each request (default {})",
-    )
     end = parser.add_mutually_exclusive_group()
-    end.add_argument(
-        "--runs", type=_integer(1), metavar="N", help=f"the number of runs (default {_DEFAULT_RUNS})"
-    )
-    end.add_argument(
-        "--duration",
-        type=_seconds,
-        metavar="S",
-        help="start runs for S seconds instead",
-    )
-    parser.add_argument(
-        "--concurrency", type=_integer(1), default=10, metavar="C", help="concurrent runs (default 10)"
-    )
-    parser.add_argument(
-        "--readers", type=_integer(1), default=1, metavar="R", help="readers of each run (default 1)"
-    )
-    parser.add_argument(
-        "--reconnect",
-        type=_probability,
-        default=0.0,
-        metavar="P",
-        help="probability (0 to 1) that a reader reconnects after each time it receives events (default 0)",
-    )
-    parser.add_argument(
-        "--slow-readers",
-        type=_integer(0),
-        default=0,
-        metavar="K",
-        help="how many of the readers read slowly (default 0)",
-    )
+    end.add_argument("--runs", type=_integer(1), metavar="N", help=f"runs (default {_DEFAULT_RUNS})")
+    end.add_argument("--duration", type=_seconds, metavar="S", help="start runs for S seconds instead")
+    for option, type_, default, metavar, purpose in _OPTIONS:
+        parser.add_argument(option, type=type_, default=default, metavar=metavar, help=purpose)
     add_header(parser)
-    parser.add_argument(
-        "--processes",
-        type=_integer(1, _MAX_PROCESSES),
-        default=1,
-        metavar="N",
-        help="client processes (default 1)",
-    )
-    parser.add_argument("--json", type=_file, metavar="FILE", help="write the result as JSON")
-    parser.add_argument(
-        "--html", type=_file, metavar="FILE", help="write the result as an HTML page with plots"
-    )
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -208,3 +165,15 @@ def _file(text: str) -> Path:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"cannot write a file there: {text}")
     return path
+
+
+_OPTIONS: tuple[tuple[str, Callable[[str], object], object, str, str], ...] = (
+    ("--payload", _payload, b"{}", "FILE|JSON", "the body of each request (default {})"),
+    ("--concurrency", _integer(1), 10, "C", "concurrent runs (default 10)"),
+    ("--readers", _integer(1), 1, "R", "readers of each run (default 1)"),
+    ("--reconnect", _probability, 0.0, "P", "how likely (0 to 1) a reader reconnects on events (default 0)"),
+    ("--slow-readers", _integer(0), 0, "K", "how many of the readers read slowly (default 0)"),
+    ("--processes", _integer(1, _MAX_PROCESSES), 1, "N", "client processes (default 1)"),
+    ("--json", _file, None, "FILE", "write the result as JSON"),
+    ("--html", _file, None, "FILE", "write the result as an HTML page with plots"),
+)

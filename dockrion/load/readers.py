@@ -137,9 +137,7 @@ class Reader:
         if self.verifier.position:
             headers["Last-Event-ID"] = str(self.verifier.position)
         path = ("runs", self._run_id, "events")
-        return await send(
-            self._transport, Request(method=hdrs.METH_GET, path=path, headers=headers, timeout=STREAM)
-        )
+        return await send(self._transport, Request("GET", path, headers=headers, timeout=STREAM))
 
     async def _read_connection(self, response: aiohttp.ClientResponse) -> _End:
         self._expiring = False

@@ -21,6 +21,11 @@ class Spread(msgspec.Struct, frozen=True):
     p99: float
     max: float
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        values = (self.p50, self.p90, self.p99, self.max)
+        return (*(duration(value) if self.count else "-" for value in values), f"{self.count:,}")
+
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The result.
@@ -77,24 +82,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     series: list[Point]
 
     @property
-    def spreads(self) -> dict[str, Spread]:
-        """The distributions by their names."""
-        return {
-            "time to first event": self.time_to_first_event,
-            "emit to receive": self.emit_to_receive,
-            "between events": self.between_events,
-            "whole run": self.whole_run,
-        }
-
-    @property
     def spread_rows(self) -> list[tuple[str, ...]]:
         """Rows of a name, p50, p90, p99, the maximum and the count."""
-        rows = []
-        for name, spread in self.spreads.items():
-            values = (spread.p50, spread.p90, spread.p99, spread.max)
-            cells = [duration(value) if spread.count else "-" for value in values]
-            rows.append((name, *cells, f"{spread.count:,}"))
-        return rows
+        return [
+            ("time to first event", *self.time_to_first_event.cells),
+            ("emit to receive", *self.emit_to_receive.cells),
+            ("between events", *self.between_events.cells),
+            ("whole run", *self.whole_run.cells),
+        ]
 
     @property
     def totals(self) -> list[tuple[str, str, str]]:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import aiohttp
 import msgspec
-from aiohttp import hdrs
 
 from dockrion.client.errors import ClientError
 from dockrion.client.transport import INVOKE, STREAM, Request, Transport, release
@@ -111,7 +110,7 @@ class Users:
         return False
 
     def _post(self, *path: str, **more: Any) -> Request:
-        return Request(method=hdrs.METH_POST, path=path, body=self._options.payload, **more)
+        return Request("POST", path, body=self._options.payload, **more)
 
     async def _invoke(self) -> None:
         response = await send(self._fast, self._post("invoke", timeout=INVOKE))

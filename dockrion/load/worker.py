@@ -1,7 +1,7 @@
 """What one process of the load tester does.
 
-As a program it is one of several processes: its share of the test comes on stdin, its measurements
-leave on stdout, a line of JSON each.
+As a program it is one of several processes: it reads its share of the test from stdin and writes its
+measurements to stdout, a line of JSON each.
 """
 
 import asyncio
