@@ -43,9 +43,9 @@ class BackgroundTasks:
             await asyncio.wait(tasks, timeout=timeout)
 
     async def cancel_until_done(self) -> None:
-        """Cancel every task again and again until it is done.
+        """Cancel all tasks repeatedly until they are done.
 
-        For tasks inside of a library that may swallow a cancellation, as redis-py does while it connects.
+        For tasks in libraries that may swallow a cancellation, as redis-py does while it connects.
         """
         while pending := set(self._tasks):
             for task in pending:

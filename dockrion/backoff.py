@@ -24,7 +24,7 @@ class Backoff:
         """Return the delay before the next attempt, in seconds.
 
         Args:
-            at_least: Lower bound that the other side asks for; the jitter is added to it.
+            at_least: Lower bound, such as a `Retry-After`; the jitter is added to it.
         """
         delay = self._delay
         self._delay = min(delay * 2, self._longest)

@@ -44,6 +44,8 @@ class InvalidRequest(DockrionError):
 
 
 class PolicyViolation(DockrionError):
+    """The input violates a policy."""
+
     status, code = 400, "POLICY_VIOLATION"
 
 
@@ -130,7 +132,9 @@ class InvalidOutput(DockrionError):
 
 
 class AgentPolicyViolation(DockrionError):
-    status, code = 500, "POLICY_VIOLATION"  # by the agent; PolicyViolation: by the caller
+    """The agent, not the caller, violated a policy."""
+
+    status, code = 500, "POLICY_VIOLATION"
 
 
 class ServiceUnavailable(DockrionError):

@@ -7,8 +7,7 @@ import time
 from dockrion.errors import InvalidRequest
 
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
-
-RUN_ID_HEADER = "X-Run-Id"  # of a response whose stream belongs to a run
+RUN_ID_HEADER = "X-Run-Id"  # response header: the run whose events the response streams
 
 
 def validate_run_id(run_id: str) -> str:

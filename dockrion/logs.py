@@ -87,9 +87,7 @@ def _message(record: logging.LogRecord) -> str:
 
 def _json_fields(fields: Any) -> dict[str, Any]:
     """Convert fields to JSON values; a line must not be lost because one has no JSON form."""
-    if not isinstance(
-        fields, dict
-    ):  # from a logger of the agent's code, which may use this attribute differently
+    if not isinstance(fields, dict):  # the agent's code may use the record's attribute differently
         return {}
     return {str(name): _json_value(value) for name, value in fields.items()}
 

@@ -33,9 +33,8 @@ def read_environment(path: Path, env_file: Path | None, environ: Mapping[str, st
     # A value that is not Unicode cannot be substituted: treat it as not set.
     sources = [{name: value for name, value in environ.items() if is_unicode(value)}]
     files = [(env_file, _read_dotenv)] if env_file else []
-    files += [(each, _read_dotenv) for each in (path.parent / ".env",) if each.is_file()]
-    yaml_files = (path.parent / "env.yaml", path.parent / "env.yml")
-    files += [(each, _read_yaml) for each in yaml_files if each.is_file()]
+    beside = ((".env", _read_dotenv), ("env.yaml", _read_yaml), ("env.yml", _read_yaml))
+    files += [(path.parent / name, read) for name, read in beside if (path.parent / name).is_file()]
     for file, read in files:
         try:
             sources.append(read(file))

@@ -32,14 +32,14 @@ def json_schema() -> dict[str, Any]:
     for section in schema["$defs"].values():
         required = section["required"]
         section["properties"] = {
-            name: _relaxed(field, nullable=name not in required)
+            name: _relax(field, nullable=name not in required)
             for name, field in section["properties"].items()
         }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Dockfile", **schema}
 
 
-def _relaxed(field: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
-    """Return a field's schema, relaxed to accept `${VAR}` for a scalar, and null for a section.
+def _relax(field: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
+    """Relax a field's schema to accept `${VAR}` for a scalar, and null for an optional section.
 
     Args:
         field: The schema; modified.
@@ -50,7 +50,7 @@ def _relaxed(field: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
     }
     for part in ("items", "additionalProperties"):
         if field.get(part):
-            field[part] = _relaxed(field[part], nullable=False)
+            field[part] = _relax(field[part], nullable=False)
     choices = field.get("anyOf", [field])
     if "$ref" in field and nullable:
         choices = [field, {"type": "null"}]

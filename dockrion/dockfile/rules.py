@@ -114,8 +114,8 @@ def _auth(auth: AuthSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
         diagnostics.error((*keys, "api_keys", "enabled"), "false with mode api_key would reject every caller")
     if auth.mode == "oauth2" and auth.oauth2.introspection_url is None:
         diagnostics.error((*keys, "oauth2", "introspection_url"), "required with mode oauth2, but missing")
-    half_named = (auth.oauth2.client_id_env is None) != (auth.oauth2.client_secret_env is None)
-    if auth.mode == "oauth2" and half_named:
+    only_one_named = (auth.oauth2.client_id_env is None) != (auth.oauth2.client_secret_env is None)
+    if auth.mode == "oauth2" and only_one_named:
         diagnostics.error((*keys, "oauth2"), "expected both of client_id_env, client_secret_env, or neither")
     if auth.mode == "jwt" and (auth.jwt.jwks_url is None) == (auth.jwt.public_key_env is None):
         diagnostics.error((*keys, "jwt"), "expected exactly one of jwks_url, public_key_env")

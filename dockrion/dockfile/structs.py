@@ -1,7 +1,7 @@
 """The Dockfile's sections and fields: types, defaults, constraints and descriptions.
 
-Decoding, error messages, the guide's field table and the editors' JSON Schema are all derived from them.
-`auth` is in `auth_structs`; `limits` and `policies` are in `limits_structs`.
+Decoding, error messages, the guide's field table and the editors' JSON Schema are derived from these
+structs. `auth` is in `auth_structs`; `limits` and `policies` are in `limits_structs`.
 """
 
 from typing import Annotated, Any, Literal

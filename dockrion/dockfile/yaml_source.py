@@ -227,19 +227,19 @@ class Document:
         return scalar(keys, value) if isinstance(value, str) else value
 
     def _find(self, keys: KeyPath) -> tuple[yaml.Node, yaml.Node] | None:
-        """Return the nodes of a key and its value."""
+        """Return the nodes of a key and its value, or None if there is no such key."""
         pair: tuple[yaml.Node, yaml.Node] = (self._root, self._root)
         for key in keys:
             node = pair[1]
-            found = None
+            child = None
             if isinstance(node, yaml.MappingNode):
                 # The last one is effective: keys merged in with `<<` precede the mapping's own.
-                found = next((each for each in reversed(_pairs(node)) if each[0].value == key), None)
+                child = next((each for each in reversed(_pairs(node)) if each[0].value == key), None)
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-                found = (node.value[key], node.value[key])
-            if found is None:
+                child = (node.value[key], node.value[key])
+            if child is None:
                 return None
-            pair = found
+            pair = child
         return pair
 
     def _error(self, node: yaml.Node, keys: KeyPath, message: str) -> None:

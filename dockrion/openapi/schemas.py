@@ -28,12 +28,12 @@ def ref(name: str) -> dict[str, Any]:
 
 def body_schemas() -> dict[str, Any]:
     """Return the component schemas of JSON responses."""
-    found = _struct_schemas((*_BODIES, Run))
-    record = found["Run"]
+    components = _struct_schemas((*_BODIES, Run))
+    record = components["Run"]
     for name, internal in _INTERNAL_FIELDS.items():
         properties = {key: value for key, value in record["properties"].items() if key not in internal}
-        found[name] = record | {"title": name, "properties": properties, "required": list(properties)}
-    found["RunList"] = {
+        components[name] = record | {"title": name, "properties": properties, "required": list(properties)}
+    components["RunList"] = {
         "title": "RunList",
         "type": "object",
         "properties": {
@@ -42,7 +42,7 @@ def body_schemas() -> dict[str, Any]:
         },
         "required": ["items", "next"],
     }
-    return found
+    return components
 
 
 def event_schemas(events_filter: EventFilter) -> dict[str, Any]:
@@ -51,13 +51,13 @@ def event_schemas(events_filter: EventFilter) -> dict[str, Any]:
     `Event` is the union of the events.
     """
     kinds = [kind for name, kind in _named_kinds() if events_filter.allows(name)]
-    found = _struct_schemas((*kinds, events.Heartbeat)) | _control_schemas()
+    components = _struct_schemas((*kinds, events.Heartbeat)) | _control_schemas()
     names = [kind.__name__ for kind in kinds]
     if events_filter.passes_custom:
-        found["Custom"] = _custom()
+        components["Custom"] = _custom()
         names.append("Custom")
-    found["Event"] = {"title": "Event", "oneOf": [ref(name) for name in names]}
-    return found
+    components["Event"] = {"title": "Event", "oneOf": [ref(name) for name in names]}
+    return components
 
 
 def _control_schemas() -> dict[str, Any]:
@@ -66,8 +66,8 @@ def _control_schemas() -> dict[str, Any]:
     In SSE streams a control frame is a `Gap` or a `Notice`, named by `event:`; in NDJSON and on WebSockets it
     is a `Control`, named by its `type`.
     """
-    found = _struct_schemas((control_frames.Gap, control_frames.Timeout))
-    frames = {"Gap": found["Gap"], "Notice": found["Timeout"]}
+    components = _struct_schemas((control_frames.Gap, control_frames.Timeout))
+    frames = {"Gap": components["Gap"], "Notice": components["Timeout"]}
     for name, frame in frames.items():
         frame["title"] = name
         del frame["properties"]["type"]
@@ -100,25 +100,25 @@ def _control_schemas() -> dict[str, Any]:
 def pushed_event_schemas() -> dict[str, Any]:
     """Return the component schemas of pushed events; `PushedEvent` is their union."""
     kinds = {**events.CONFIGURABLE, **{name: events.MANDATORY[name] for name in events.TERMINAL}}
-    found: dict[str, Any] = {}
+    components: dict[str, Any] = {}
     for name, kind in sorted(kinds.items()):
         needed = [field for field in _own_fields(kind) if _is_required(kind, field)]
         schema = _struct_schemas((kind,))[kind.__name__]
         properties = {field: schema["properties"][field] for field in ("type", *_own_fields(kind))}
-        found[f"Pushed{kind.__name__}"] = {
+        components[f"Pushed{kind.__name__}"] = {
             "title": f"Pushed{kind.__name__}",
             "type": "object",
             "properties": {**properties, "type": {"const": name}},
             "required": ["type", *needed],
             "additionalProperties": False,
         }
-    found["PushedCustom"] = {
+    components["PushedCustom"] = {
         "title": "PushedCustom",
         "type": "object",
         "properties": {"type": _CUSTOM_TYPE},
         "required": ["type"],
     }
-    return found | {"PushedEvent": {"title": "PushedEvent", "oneOf": [ref(name) for name in found]}}
+    return components | {"PushedEvent": {"title": "PushedEvent", "oneOf": [ref(name) for name in components]}}
 
 
 def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
@@ -154,16 +154,16 @@ def _named_kinds() -> list[tuple[str, type[Event]]]:
 
 def _struct_schemas(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
     """Return the schemas of structs as they are encoded: only fields that default to `UNSET` are optional."""
-    _, found = msgspec.json.schema_components(kinds, ref_template=_REF)
+    _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     for kind in kinds:
-        schema = found[kind.__name__]
+        schema = components[kind.__name__]
         schema["required"] = [
             field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
         ]
         schema.pop("description", None)  # the class's docstring, which is for developers
         for part in schema["properties"].values():
             part.pop("default", None)
-    return found
+    return components
 
 
 def _custom() -> dict[str, Any]:
