@@ -1,8 +1,9 @@
-"""Each method of section 7's table, from each place agent code may call it."""
+"""Each method of `StreamContext`, from each place where agent code may call it."""
 
 import asyncio
 import re
 import threading
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pytest
 
 from dockrion import StreamContext, get_current_context
 from dockrion.events import EventFilter
+from dockrion.runs.context import RunSession
 from tests.agents.harness import COMMON, bench, ran
 
 
@@ -161,7 +163,7 @@ async def test_event_has_exactly_its_fields_from_anywhere(
     assert set(ended.events[1]) == {*COMMON, *call.fields}
 
 
-async def test_common_fields_come_first_and_say_when_and_where() -> None:
+async def test_common_fields_come_first_and_are_correct() -> None:
     before = datetime.now(UTC)
     ended = await ran(in_async_handler(CALLS[0]))
     after = datetime.now(UTC)
@@ -192,7 +194,7 @@ async def test_events_filter_is_the_dockfiles() -> None:
     assert (await ran(agent, allowed=["token", "custom:x"])).output == [True, False, True, True]
 
 
-async def test_cancelled_is_false_while_nobody_stops_the_run() -> None:
+async def test_cancelled_is_false_unless_the_run_is_stopped() -> None:
     kept: list[StreamContext] = []
 
     def agent(_payload: Any, context: StreamContext) -> bool:
@@ -217,7 +219,7 @@ def test_there_is_no_current_context_outside_a_run() -> None:
     assert get_current_context() is None
 
 
-async def test_current_context_does_not_leak_into_who_started_the_run() -> None:
+async def test_current_context_does_not_leak_into_the_caller() -> None:
     async with bench(lambda _payload: get_current_context() is not None) as made:
         assert (await made.run()).output is True
         assert await made.invoke() is True
@@ -280,3 +282,19 @@ async def test_each_of_many_runs_has_its_own_current_context() -> None:
         run_ids = [await made.start(str(n)) for n in range(20)]
         for n, run_id in enumerate(run_ids):
             assert (await made.ended(run_id)).tokens == [f"{n} {run_id}"] * 5
+
+
+def test_agents_see_what_the_contract_promises_and_nothing_else() -> None:
+    emits = {"emit_progress", "emit_token", "emit_step", "checkpoint", "emit", "emit_heartbeat"}
+    refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled"}
+    state = {"run_id", "cancelled", "events_filter", "caller", "raise_if_cancelled", "is_tool_allowed"}
+    twins = {f"sync_{name}" for name in emits}
+    context = RunSession("run", EventFilter(), None).context
+    assert {name for name in dir(context) if not name.startswith("_")} == emits | twins | refused | state
+
+
+def test_a_context_and_its_session_leave_no_reference_cycle() -> None:
+    session = RunSession("run", EventFilter(), None)
+    context = weakref.ref(session.context)
+    del session
+    assert context() is None

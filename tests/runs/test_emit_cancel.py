@@ -14,7 +14,7 @@ from tests.support import wait_until
 
 
 def emit_yielded(_context: StreamContext) -> None:
-    """Emit as the service does for what a generator yields."""
+    """Emit as the service does for an event that a generator yields."""
     session = current_session()
     assert session is not None
     session.sync_emit_event({"type": "token", "content": "late"})
@@ -151,7 +151,7 @@ async def test_async_clean_up_may_emit_under_invoke_too_and_runs_to_its_end() ->
     assert cleaned == ["closed"]
 
 
-async def test_async_code_hears_of_the_cancel_even_while_it_waits_for_room() -> None:
+async def test_async_code_is_cancelled_even_while_it_waits_for_room() -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         while True:
             await context.emit_token("x")
@@ -182,7 +182,7 @@ async def _left_behind(made: Bench, agent_done: Callable[[], bool]) -> Any:
     return ended
 
 
-async def test_what_a_task_emits_after_the_run_completed_goes_nowhere() -> None:
+async def test_events_of_a_task_are_dropped_after_the_run_completed() -> None:
     tasks: list[asyncio.Task[None]] = []
     over = asyncio.Event()
 
@@ -205,7 +205,7 @@ async def test_what_a_task_emits_after_the_run_completed_goes_nowhere() -> None:
     assert after.tokens == ["in time"]
 
 
-async def test_what_a_thread_emits_after_the_run_completed_goes_nowhere() -> None:
+async def test_events_of_a_thread_are_dropped_after_the_run_completed() -> None:
     threads: list[threading.Thread] = []
     over = threading.Event()
 
@@ -267,7 +267,7 @@ async def test_a_plain_thread_of_a_stopped_run_raises_where_it_emits() -> None:
     assert "stopped" in str(errors[0])
 
 
-async def test_the_current_context_says_cancelled_anywhere_below() -> None:
+async def test_the_current_context_is_cancelled_in_threads_too() -> None:
     seen: list[bool] = []
 
     async def agent(_payload: Any) -> None:

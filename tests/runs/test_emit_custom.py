@@ -66,7 +66,7 @@ async def test_bad_custom_name_raises_in_the_agent_filtered_or_not(name: str, al
 
 
 @pytest.mark.parametrize("name", [None, 5, b"found"])
-async def test_custom_name_that_is_no_string_is_refused_with_a_clear_message(name: Any) -> None:
+async def test_custom_name_that_is_not_a_string_is_refused_with_a_clear_message(name: Any) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         await context.emit(name)
 
@@ -94,7 +94,7 @@ async def test_field_that_would_hide_a_common_one_raises_and_is_named(field: str
 
 
 @pytest.mark.parametrize("key", [1, None, ("a",)], ids=str)
-async def test_custom_field_name_that_is_no_string_is_refused(key: Any) -> None:
+async def test_custom_field_name_that_is_not_a_string_is_refused(key: Any) -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         await context.emit("x", {key: 1})
 

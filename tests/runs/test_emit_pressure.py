@@ -1,4 +1,4 @@
-"""Agents that emit as fast as they can: nobody starves, and memory is bounded."""
+"""Agents that emit as fast as they can: no other task starves, and memory is bounded."""
 
 import asyncio
 import threading
@@ -99,7 +99,7 @@ async def test_a_tight_async_generator_does_not_starve_others() -> None:
         assert (await made.invoke())["ticks"] >= OFTEN
 
 
-async def test_a_tight_loop_that_goes_on_after_its_run_ended_does_not_starve_others(
+async def test_a_tight_loop_that_continues_after_its_run_does_not_starve_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(execution, "STOP_SECONDS", 0.02)
@@ -180,7 +180,7 @@ async def test_a_full_buffer_makes_a_thread_wait(foreign_loop: bool) -> None:
         assert len((await made.ended(run_id)).tokens) == 5000
 
 
-async def test_many_threads_that_wait_for_room_all_go_on() -> None:
+async def test_many_threads_that_wait_for_room_all_continue() -> None:
     def agent(_payload: Any, context: StreamContext) -> None:
         def emit_all() -> None:
             for _ in range(1000):
@@ -217,7 +217,7 @@ async def test_sync_emits_on_the_loop_are_bounded_and_what_is_refused_is_not_sen
     assert len(ended.tokens) <= 1001
 
 
-async def test_sync_emits_on_the_loop_go_on_after_the_agent_let_the_loop_work(
+async def test_sync_emits_on_the_loop_continue_after_the_loop_got_a_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_buffer, "UNYIELDING_EVENTS", 1000)
@@ -233,7 +233,7 @@ async def test_sync_emits_on_the_loop_go_on_after_the_agent_let_the_loop_work(
 
 
 @pytest.mark.parametrize("foreign_loop", [False, True])
-async def test_a_thread_that_waits_for_room_goes_on_when_its_run_is_stopped(
+async def test_a_thread_that_waits_for_room_continues_when_its_run_is_stopped(
     monkeypatch: pytest.MonkeyPatch, *, foreign_loop: bool
 ) -> None:
     monkeypatch.setattr(execution, "STOP_SECONDS", 60)

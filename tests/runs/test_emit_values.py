@@ -203,7 +203,7 @@ REFUSED: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("given", "path", "reason"), REFUSED, ids=_id)
-async def test_value_without_json_form_raises_at_the_emit_and_names_its_place(
+async def test_value_without_json_form_raises_at_the_emit_and_is_named_by_its_path(
     given: Any, path: str, reason: str
 ) -> None:
     async def agent(_payload: Any, context: StreamContext) -> list[str]:
@@ -227,7 +227,7 @@ async def test_value_without_json_form_raises_at_the_emit_and_names_its_place(
     for error, name in zip(ended.output, names, strict=True):
         assert error.startswith(f"{name}{path} cannot be JSON: ")
         assert reason in error
-    # What could not be said took no number: `check_promises` saw them contiguous.
+    # What could not be encoded took no number: `check_promises` saw them contiguous.
     assert ended.types == ["started", *["token"] * 5, "complete"]
 
 
@@ -274,7 +274,7 @@ async def test_mistyped_field_raises_in_the_agent_and_is_named(name: str, emit: 
     assert ended.types == ["started", "token", "complete"]
 
 
-async def test_input_keys_given_as_one_string_are_not_taken_letter_by_letter() -> None:
+async def test_input_keys_given_as_one_string_are_refused() -> None:
     def agent(_payload: Any, context: Any) -> None:
         context.sync_emit_step("n", 1, "question")
 

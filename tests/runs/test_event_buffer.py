@@ -1,18 +1,19 @@
-"""The one writer of a run: numbers, batches, back-pressure, and its end."""
+"""The event buffer and its writer: numbers, batches, back-pressure, and the end."""
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
+from itertools import permutations
 
 import msgspec
 import pytest
 
 from dockrion.errors import RunClosed, SequenceConflict
 from dockrion.json_encoding import NotJSON
-from dockrion.runs.event_buffer import BUFFER_EVENTS, UNYIELDING_EVENTS
+from dockrion.runs.event_buffer import BUFFER_EVENTS, UNYIELDING_EVENTS, EventBuffer, State
 from tests.backends.conformance import advanced, entries, follow_all, new_run, read_all
 from tests.backends.publishing import (
     BufferBench,
@@ -51,7 +52,7 @@ async def test_an_event_is_stored_as_it_was_encoded(bench: BufferBench) -> None:
     assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
 
 
-async def test_a_lone_event_goes_at_once(bench: BufferBench) -> None:
+async def test_a_lone_event_is_stored_at_once(bench: BufferBench) -> None:
     await asyncio.sleep(0)  # the writer waits
     bench.token("a")
     for _ in range(3):
@@ -59,7 +60,7 @@ async def test_a_lone_event_goes_at_once(bench: BufferBench) -> None:
     assert contents(bench.stored) == ["a"]
 
 
-async def test_what_comes_during_an_append_is_the_next_batch(bench: BufferBench) -> None:
+async def test_events_that_arrive_during_an_append_are_the_next_batch(bench: BufferBench) -> None:
     await hold(bench)
     for content in "bcd":
         bench.token(content)
@@ -70,14 +71,14 @@ async def test_what_comes_during_an_append_is_the_next_batch(bench: BufferBench)
     assert bench.backend.in_flight == [[1], [2, 3, 4]]
 
 
-async def test_what_is_emitted_in_one_turn_of_the_loop_is_one_batch(bench: BufferBench) -> None:
+async def test_events_of_one_turn_of_the_loop_are_one_batch(bench: BufferBench) -> None:
     for content in "abc":
         bench.token(content)
     await wait_until(lambda: len(bench.stored) == 3)
     assert bench.backend.in_flight == [[1, 2, 3]]
 
 
-async def test_the_record_moves_with_the_events(bench: BufferBench) -> None:
+async def test_the_record_is_updated_with_the_events(bench: BufferBench) -> None:
     run_id = bench.buffer.run_id
     bench.buffer.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     bench.token("a")
@@ -90,7 +91,7 @@ async def test_the_record_moves_with_the_events(bench: BufferBench) -> None:
     assert (record.status, record.last_sequence) == ("cancelled", 3)
 
 
-async def test_the_record_does_not_move_before_its_event_is_stored(bench: BufferBench) -> None:
+async def test_the_record_is_not_updated_before_its_event_is_stored(bench: BufferBench) -> None:
     await hold(bench)
     bench.buffer.publish("started", {"agent_name": "a", "framework": "f"}, status="running")
     assert bench.log.run.status == "accepted"
@@ -109,10 +110,10 @@ async def test_many_threads_and_the_loop_share_one_numbering(bench: BufferBench)
         if number % 7 == 0:
             await asyncio.sleep(0)
     await join_threads(*threads)
-    found = contents(await bench.end())
-    assert len(found) == 9 * 500
+    stored = contents(await bench.end())
+    assert len(stored) == 9 * 500
     for name in [*"abcdefgh", "loop"]:
-        mine = [content for content in found if content.startswith(f"{name}:")]
+        mine = [content for content in stored if content.startswith(f"{name}:")]
         assert mine == [f"{name}:{number}" for number in range(500)]
 
 
@@ -168,7 +169,7 @@ async def test_a_full_buffer_makes_async_code_wait_until_there_is_room(bench: Bu
     assert not bench.buffer.full
 
 
-async def test_all_who_wait_for_room_are_released(bench: BufferBench) -> None:
+async def test_everyone_who_waits_for_room_is_released(bench: BufferBench) -> None:
     await fill(bench)
     waiting = [asyncio.create_task(bench.buffer.wait_for_room()) for _ in range(10)]
     released = [threading.Event() for _ in range(5)]
@@ -187,7 +188,7 @@ async def test_all_who_wait_for_room_are_released(bench: BufferBench) -> None:
     await join_threads(*threads)
 
 
-async def test_a_cancelled_waiter_does_not_hold_the_others(bench: BufferBench) -> None:
+async def test_a_cancelled_waiter_does_not_block_the_others(bench: BufferBench) -> None:
     await fill(bench)
     waiting = [asyncio.create_task(bench.buffer.wait_for_room()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -208,7 +209,7 @@ async def test_nobody_waits_while_there_is_room(bench: BufferBench) -> None:
         await join_threads(in_a_thread(partial(bench.blocking, "blocking")))
 
 
-async def test_closing_releases_all_who_wait(bench: BufferBench) -> None:
+async def test_closing_releases_everyone_who_waits(bench: BufferBench) -> None:
     await fill(bench)
     waiting = asyncio.create_task(bench.buffer.wait_for_room())
     thread = in_a_thread(partial(bench.blocking, "blocking"))
@@ -266,14 +267,14 @@ async def test_another_event_loop_can_emit_and_wait_for_room(bench: BufferBench)
     assert contents(await bench.end())[-1] == "from elsewhere"
 
 
-async def test_sync_code_on_the_loop_does_not_wait_for_what_only_the_loop_can_do(bench: BufferBench) -> None:
+async def test_sync_code_on_the_loop_does_not_wait_for_room(bench: BufferBench) -> None:
     await fill(bench)
     bench.blocking("over")
     bench.backend.gate.set()
     assert contents(await bench.end())[-1] == "over"
 
 
-async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench: BufferBench) -> None:
+async def test_sync_code_on_the_loop_cannot_fill_the_memory(bench: BufferBench) -> None:
     def emit_without_end() -> None:
         for _ in range(2 * UNYIELDING_EVENTS):
             bench.blocking("x")
@@ -283,7 +284,7 @@ async def test_sync_code_on_the_loop_is_stopped_before_it_fills_the_memory(bench
     assert len(await bench.end()) == UNYIELDING_EVENTS + 1
 
 
-async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: BufferBench) -> None:
+async def test_a_log_with_another_writer_accepts_only_the_terminal_event(bench: BufferBench) -> None:
     run_id = bench.buffer.run_id
     await bench.backend.append(advanced(bench.log.run, 1), entries(1, 1))
     bench.token("a")
@@ -293,12 +294,12 @@ async def test_a_log_that_another_writes_to_takes_nothing_but_the_end(bench: Buf
     bench.finish()
     await bench.log.force_close()
     assert [entry.sequence for entry in bench.stored] == [3]
-    found = await follow_all(bench.backend, run_id)
-    assert [(entry.sequence, entry.type) for entry in found] == [(1, "token"), (3, "cancelled")]
+    stored = await follow_all(bench.backend, run_id)
+    assert [(entry.sequence, entry.type) for entry in stored] == [(1, "token"), (3, "cancelled")]
     assert (await bench.backend.get(run_id)).status == "cancelled"
 
 
-async def test_a_run_that_another_has_ended_takes_nothing(bench: BufferBench) -> None:
+async def test_a_run_that_another_writer_has_ended_accepts_nothing(bench: BufferBench) -> None:
     await bench.backend.append(advanced(bench.log.run, 1, "failed"), entries(1, 1, "error"))
     bench.token("a")
     bench.finish()
@@ -317,7 +318,7 @@ async def test_a_batch_waits_while_the_storage_is_away(bench: BufferBench) -> No
     assert bench.backend.failures == 0
 
 
-async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: BufferBench) -> None:
+async def test_a_stop_releases_waiting_threads_and_other_loops(bench: BufferBench) -> None:
     await fill(bench)
     blocked = in_a_thread(partial(bench.blocking, "blocking"))
     elsewhere = in_a_thread(lambda: asyncio.run(bench.buffer.wait_for_room()))
@@ -326,3 +327,37 @@ async def test_a_stop_lets_waiting_threads_and_other_loops_go_on(bench: BufferBe
     bench.buffer.release_threads()
     await join_threads(blocked, elsewhere)
     assert bench.buffer.full
+
+
+SIGNALS: dict[str, Callable[[EventBuffer], None]] = {
+    "stop": EventBuffer.release_threads,
+    "seal": EventBuffer.seal,
+    "end": EventBuffer.close,
+}
+ACCEPTS = {  # state: (events of the agent, the terminal event)
+    State.OPEN: (True, True),
+    State.STOPPED: (True, True),
+    State.SEALED: (False, True),
+    State.ENDED: (False, False),
+}
+REACHED = {"": State.OPEN, "stop": State.STOPPED, "seal": State.SEALED, "end": State.ENDED}
+
+
+@pytest.mark.parametrize("signals", [order for n in range(4) for order in permutations(SIGNALS, n)])
+async def test_the_furthest_signal_decides_what_a_buffer_accepts(signals: tuple[str, ...]) -> None:
+    for event_type, fields in (("heartbeat", {}), ("cancelled", {"reason": None})):
+        buffer = EventBuffer(
+            "r",
+            asyncio.get_running_loop(),
+            lambda: None,
+            lambda _stop: None,
+            max_event_bytes=1000,
+            max_events=10,
+        )
+        for signal in signals:
+            SIGNALS[signal](buffer)
+        state = REACHED[max(signals, key=list(REACHED).index, default="")]
+        buffer.publish(event_type, fields)
+        assert buffer.pending is ACCEPTS[state][event_type == "cancelled"]
+        assert buffer.ended is (state is State.ENDED or (buffer.pending and event_type == "cancelled"))
+        assert buffer.closed is (state in (State.SEALED, State.ENDED) or buffer.ended)

@@ -1,4 +1,4 @@
-"""The one writer of a run with policies: what is stored is what may be said."""
+"""The event buffer with an output policy: only filtered text is stored."""
 
 import asyncio
 import contextlib
@@ -115,7 +115,7 @@ async def test_from_many_threads_the_text_is_masked_in_the_order_of_the_numbers(
     assert not [entry for entry in log if b"<" in entry.data]
 
 
-async def test_a_token_of_which_nothing_can_be_said_takes_no_number() -> None:
+async def test_a_token_that_is_held_back_entirely_takes_no_number() -> None:
     async with publishing([SECRET]) as bench:
         for char in "my secret-1234 and secret-12":
             bench.token(char)
@@ -129,7 +129,7 @@ async def test_a_token_of_which_nothing_can_be_said_takes_no_number() -> None:
 @pytest.mark.parametrize(
     ("bad", "error"), [("\ud800", NotJSON), ("a" * 2000, ValueError), ("secret-1234" + "\udfff", NotJSON)]
 )
-async def test_what_is_refused_was_never_said(bad: str, error: type[Exception]) -> None:
+async def test_the_filter_does_not_see_what_is_refused(bad: str, error: type[Exception]) -> None:
     async with publishing([SECRET], LimitsSpec(max_event_bytes=1024)) as bench:
         bench.token("a secret-12")
         with pytest.raises(error):
@@ -150,7 +150,7 @@ async def test_masks_make_no_event_too_large() -> None:
     assert msgspec.json.decode(log[1].data)["data"] == [MASK] * 200
 
 
-async def test_what_is_held_back_at_the_limit_of_events_is_said() -> None:
+async def test_text_that_is_held_back_at_the_limit_of_events_is_emitted() -> None:
     async with publishing([SECRET], LimitsSpec(max_events_per_run=2)) as bench:
         bench.token("a")
         bench.token("b secret-12")
@@ -159,7 +159,7 @@ async def test_what_is_held_back_at_the_limit_of_events_is_said() -> None:
     assert contents(log) == ["a", "b ", "secret-12"]
 
 
-async def test_past_the_limit_of_events_nothing_is_said() -> None:
+async def test_past_the_limit_of_events_nothing_is_emitted() -> None:
     async with publishing([SECRET], LimitsSpec(max_events_per_run=1)) as bench:
         bench.token("a secret-12")
         bench.token("34")
@@ -168,7 +168,7 @@ async def test_past_the_limit_of_events_nothing_is_said() -> None:
     assert contents(log) == ["a ", "secret-12"]
 
 
-async def test_a_token_that_comes_after_the_rest_is_not_said() -> None:
+async def test_a_token_after_the_held_back_text_is_dropped() -> None:
     async with publishing([SECRET]) as bench:
         bench.token("secret-12")
         bench.buffer.publish_held_back()
@@ -190,7 +190,7 @@ async def test_a_long_match_is_held_in_bounded_memory() -> None:
 
 @pytest.mark.parametrize("in_thread", [False, True])
 @pytest.mark.parametrize("how", ["token", "checkpoint", "too much"])
-async def test_with_halt_nothing_follows_what_breaks_a_policy(how: str, *, in_thread: bool) -> None:
+async def test_with_halt_nothing_follows_a_violation(how: str, *, in_thread: bool) -> None:
     async with publishing([SECRET], max_output_chars=30, halt_on_violation=True) as bench:
 
         def work() -> None:

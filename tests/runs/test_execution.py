@@ -1,4 +1,4 @@
-"""How an agent's work ends: its outcome, and that it really stops."""
+"""One agent at work on one call: its outcome, and that it really stops."""
 
 import asyncio
 import threading
@@ -135,7 +135,7 @@ async def test_no_traceback_reaches_the_caller() -> None:
     assert __file__ not in str(ended.events)
 
 
-async def test_output_that_cannot_be_json_fails_the_run_and_says_where() -> None:
+async def test_output_without_json_form_fails_the_run_and_names_the_path() -> None:
     def agent(_payload: Any) -> Any:
         return {"rows": [1, object()]}
 
@@ -257,7 +257,7 @@ async def test_late_output_of_an_agent_that_swallowed_its_cancel_is_ignored() ->
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_async_agent_that_swallows_its_cancel_ends_its_run_all_the_same() -> None:
+async def test_run_of_an_async_agent_that_swallows_its_cancel_ends_all_the_same() -> None:
     release = asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> str:
@@ -284,7 +284,7 @@ async def test_async_agent_that_swallows_its_cancel_ends_its_run_all_the_same() 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("stop", ["cancel", "timeout"])
-async def test_sync_agent_that_never_looks_keeps_its_slot_until_it_really_ended(stop: str) -> None:
+async def test_sync_agent_that_ignores_its_stop_holds_its_slot_until_it_has_ended(stop: str) -> None:
     release = threading.Event()
 
     def agent(payload: Any, context: StreamContext) -> str:
@@ -310,7 +310,7 @@ async def test_sync_agent_that_never_looks_keeps_its_slot_until_it_really_ended(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_invoke_answers_at_its_limit_whatever_the_agent_does_and_keeps_the_place() -> None:
+async def test_invoke_returns_at_its_limit_and_holds_the_slot_until_the_agent_has_ended() -> None:
     release = threading.Event()
 
     def agent(_payload: Any) -> None:

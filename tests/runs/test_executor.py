@@ -1,4 +1,4 @@
-"""Runs that do not go as they should: whatever happens, each has an end, and takes no other with it."""
+"""Runs that fail in every way: each has an end, and none affects another."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.support import wait_until
 
 
 class Away(MemoryBackend):
-    """A backend that can be away, or fail once as nobody foresaw."""
+    """A backend that can be away, or fail once with an unexpected exception."""
 
     def __init__(self) -> None:
         super().__init__(max_events=1000, ttl=3600)
@@ -39,7 +39,7 @@ class Away(MemoryBackend):
         if self.fails:
             self.fails = False
             await asyncio.sleep(0.01)
-            raise ValueError("nobody foresaw this")
+            raise ValueError("unexpected")
         await super().append(run, entries)
 
 
@@ -70,7 +70,7 @@ def ignore_complaints() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_an_agent_that_cannot_be_cancelled_takes_no_other_with_it() -> None:
+async def test_an_agent_that_cannot_be_cancelled_affects_no_other_run() -> None:
     ignore_complaints()
     stubborn, gate = Stubborn(), Gate()
 
@@ -119,7 +119,7 @@ async def test_an_agent_that_cancels_itself_has_failed() -> None:
             await made.invoke()
 
 
-async def test_time_in_which_the_storage_is_away_is_none_of_the_agent_s() -> None:
+async def test_time_in_which_the_storage_is_away_does_not_count_as_the_agent_s() -> None:
     backend = Away()
 
     async def agent(_payload: Any, context: StreamContext) -> None:
@@ -144,9 +144,7 @@ async def test_time_in_which_the_storage_is_away_is_none_of_the_agent_s() -> Non
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_what_an_agent_says_when_it_had_to_be_over_goes_nowhere_also_while_the_storage_is_away() -> (
-    None
-):
+async def test_events_of_an_abandoned_agent_are_dropped_also_while_the_storage_is_away() -> None:
     backend, release, refused = Away(), asyncio.Event(), asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> None:
@@ -176,7 +174,7 @@ async def test_what_an_agent_says_when_it_had_to_be_over_goes_nowhere_also_while
         assert (await made.ended(run_id)).types == ["started", "token", "cancelled"]
 
 
-async def test_an_output_survives_a_failure_of_ours() -> None:
+async def test_an_output_survives_a_defect_of_the_service() -> None:
     backend = Away()
 
     async def agent(_payload: Any, context: StreamContext) -> str:
@@ -192,7 +190,7 @@ async def test_an_output_survives_a_failure_of_ours() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_an_agent_that_does_not_stop_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_agent_that_does_not_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     release = asyncio.Event()
 
     async def agent(_payload: Any) -> None:
@@ -209,7 +207,7 @@ async def test_an_agent_that_does_not_stop_is_told_of(caplog: pytest.LogCaptureF
         release.set()
 
 
-async def test_a_service_that_ends_while_a_run_is_created_leaves_nothing() -> None:
+async def test_a_process_that_ends_while_a_run_is_created_leaves_nothing() -> None:
     backend = Away()
     backend.creates.clear()
     async with bench(lambda _payload: None, backend=backend) as made:

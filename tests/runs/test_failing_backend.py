@@ -79,7 +79,7 @@ async def test_a_run_that_cannot_be_stored_stops_its_agent_and_leaves_nothing(
         assert made.sample("dockrion_active_runs") == 0
 
 
-async def test_a_run_that_cannot_be_stored_does_not_take_others_with_it() -> None:
+async def test_a_run_that_cannot_be_stored_affects_no_other_run() -> None:
     gate = Gate()
     backend = Failing()
     async with bench(gate, backend=backend) as made:
@@ -93,7 +93,7 @@ async def test_a_run_that_cannot_be_stored_does_not_take_others_with_it() -> Non
         assert (await made.ended(healthy)).output == "healthy"
 
 
-async def test_a_terminal_event_that_cannot_be_stored_still_frees_the_place() -> None:
+async def test_a_terminal_event_that_cannot_be_stored_still_frees_the_slot() -> None:
     backend = Failing()
 
     async def agent(_payload: Any) -> None:

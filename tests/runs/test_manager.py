@@ -27,7 +27,7 @@ async def quiet() -> AsyncIterator[None]:
         yield
 
 
-async def test_runs_wait_for_a_slot_in_the_order_they_came() -> None:
+async def test_runs_wait_for_a_slot_in_the_order_of_arrival() -> None:
     gate = Gate()
     async with bench(gate, slots=2) as made:
         run_ids = [await made.start(n) for n in range(6)]
@@ -80,7 +80,7 @@ async def test_invoke_that_waits_for_a_slot_too_long_never_reaches_the_agent() -
     assert gate.began == ["run"]
 
 
-async def test_invoke_whose_caller_left_while_it_waited_gives_its_slot_in_the_queue_back() -> None:
+async def test_invoke_whose_caller_left_while_it_waited_frees_its_position_in_the_queue() -> None:
     gate = Gate()
     async with bench(gate, slots=1, queue=1) as made:
         run_id = await made.start("run")
@@ -119,7 +119,7 @@ async def test_cancel_returns_when_the_run_is_over_and_the_agent_has_stopped() -
         assert (await made.ended(run_id)).terminal["reason"] is None
 
 
-async def test_two_who_cancel_the_same_run_both_get_it() -> None:
+async def test_two_callers_who_cancel_the_same_run_both_succeed() -> None:
     async with bench(Gate()) as made:
         run_id = await made.start()
         await asyncio.gather(made.runs.cancel(run_id, "a"), made.runs.cancel(run_id, "b"))
@@ -137,14 +137,14 @@ async def test_a_reason_that_is_not_valid_unicode_does_not_lose_the_run() -> Non
 async def test_cancel_of_an_unknown_or_a_finished_run_is_refused() -> None:
     async with bench(lambda _payload: 1) as made:
         with pytest.raises(RunNotFound):
-            await made.runs.cancel("nobody", None)
+            await made.runs.cancel("unknown", None)
         ended = await made.run()
         with pytest.raises(InvalidRequest, match="completed"):
             await made.runs.cancel(ended.run.run_id, None)
         assert await made.ended(ended.run.run_id) == ended
 
 
-async def test_a_run_id_is_used_once_and_a_refused_one_costs_no_place() -> None:
+async def test_a_run_id_is_used_once_and_a_refused_one_costs_no_slot() -> None:
     async with bench(lambda _payload: 1, slots=1) as made:
         await made.ended(await made.start(run_id="mine"))
         with pytest.raises(RunExists):
@@ -160,7 +160,7 @@ async def test_abandoned_run_is_cancelled() -> None:
         ended = await made.ended(run_id)
         assert ended.run.status == "cancelled"
         made.runs.abandon(run_id)
-        made.runs.abandon("nobody")
+        made.runs.abandon("unknown")
         assert await made.ended(run_id) == ended
 
 
@@ -216,7 +216,7 @@ async def test_after_the_grace_period_everything_ends_with_shutdown() -> None:
     assert gate.began == ["run", "invoke"]
 
 
-async def test_drain_waits_for_the_clean_up_of_what_invoke_asked() -> None:
+async def test_drain_waits_for_the_clean_up_of_an_invocation() -> None:
     cleaned: list[str] = []
     working = asyncio.Event()
 
@@ -276,7 +276,7 @@ async def test_500_runs_at_once_each_get_their_own_output_and_events(kind: str) 
         assert made.sample("dockrion_events_total", type="token") == 1500
 
 
-async def test_counters_tell_outcomes_events_and_active_runs() -> None:
+async def test_metrics_count_outcomes_events_and_active_runs() -> None:
     release = asyncio.Event()
 
     async def agent(payload: Any, context: StreamContext) -> None:

@@ -1,4 +1,4 @@
-"""What runs leave in memory: nothing."""
+"""Finished runs leave nothing in memory."""
 
 import gc
 import tracemalloc

@@ -1,4 +1,4 @@
-"""How work ended: each end, its event, its record, and what `/invoke` answers."""
+"""Outcomes: the event, the record and the `/invoke` error of each."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class NoTextModel:
 
 
 @pytest.mark.parametrize("output", [None, 1, "a", [1], {"a": {"b": 1}}, msgspec.Raw(b"{}")])
-def test_an_output_is_complete(output: Any) -> None:
+def test_an_output_is_completed(output: Any) -> None:
     result = outcome.redacted(outcome.of_output(output), PLAIN)
     assert result == Completed(msgspec.json.encode(output))
     assert result.status == "completed"
@@ -62,7 +62,7 @@ def test_an_output_is_complete(output: Any) -> None:
     [object(), {"a": "\ud800"}, {NoTextKey(): 1}, {"m": NoTextModel()}, ExitingModel()],
     ids=["object", "surrogate", "key without text", "error without text", "exit"],
 )
-def test_an_output_that_cannot_be_json_has_failed_and_raises_nothing(output: Any) -> None:
+def test_an_output_without_json_form_is_failed_and_raises_nothing(output: Any) -> None:
     try:
         result: Outcome | BaseException = outcome.redacted(outcome.of_output(output), PLAIN)
     except BaseException as error:  # SystemExit would end pytest's loop
@@ -72,7 +72,7 @@ def test_an_output_that_cannot_be_json_has_failed_and_raises_nothing(output: Any
     assert result.error.startswith("output")
 
 
-def test_what_is_wrong_with_an_output_names_its_path_but_no_secret() -> None:
+def test_a_malformed_output_is_named_by_its_path_without_secrets() -> None:
     result = outcome.redacted(outcome.of_output({"a": {"s3cr3t": [object()]}}), SECRET)
     assert isinstance(result, Failed)
     assert result.error == "output.a.***[0] cannot be JSON: object has no JSON form"
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_an_output_names_its_path_but_no_secret() -> None:
     ],
     ids=repr,
 )
-def test_an_exception_is_told_by_type_and_message(error: BaseException, message: str) -> None:
+def test_an_exception_is_reported_by_type_and_message(error: BaseException, message: str) -> None:
     result = failure(error, SECRET)
     assert result.error == message
     assert result.code == "AGENT_EXECUTION_ERROR"
@@ -104,18 +104,18 @@ def test_an_exception_is_told_by_type_and_message(error: BaseException, message:
 
 
 @pytest.mark.parametrize("error", [NoText(), NoTextAtAll()], ids=["str", "str and repr"])
-def test_an_exception_without_text_is_told_by_its_type(error: Exception) -> None:
+def test_an_exception_without_text_is_reported_by_its_type(error: Exception) -> None:
     result = failure(error, PLAIN)
     assert result.error.startswith(type(error).__name__)
 
 
-def test_a_stop_iteration_is_told_as_what_the_agent_raised() -> None:
+def test_a_stop_iteration_is_reported_as_itself() -> None:
     error = RuntimeError("coroutine raised StopIteration")
     error.__cause__ = StopIteration("spent")
     assert outcome.of_exception(error).error == "StopIteration: spent"
 
 
-def test_a_long_message_is_cut_after_it_was_cleaned() -> None:
+def test_a_long_message_is_cut_after_it_was_redacted() -> None:
     result = failure(ValueError("x" * 3_985 + "s3cr3t" + "y" * 10_000), SECRET)
     assert len(result.error) == 4_000
     assert "s3" not in result.error
@@ -147,7 +147,7 @@ def test_a_stop_has_its_outcome(stop: Stop, expected: Outcome) -> None:
         (Cancelled("r"), ServiceUnavailable, 503, "SERVICE_UNAVAILABLE"),
     ],
 )
-def test_invoke_answers_an_outcome_without_output(
+def test_invoke_reports_an_outcome_without_output(
     result: Failed | Cancelled, kind: type[DockrionError], status: int, code: str
 ) -> None:
     error = outcome.to_exception(result)
@@ -202,7 +202,7 @@ def test_several_failures_of_a_task_group_are_named_as_a_group() -> None:
     assert outcome.of_exception(group).details == {"type": "ExceptionGroup"}
 
 
-def test_a_denied_tool_breaks_a_policy_also_when_several_were_called_side_by_side() -> None:
+def test_a_denied_tool_is_a_violation_also_among_concurrent_calls() -> None:
     both = ExceptionGroup("both", [ToolDenied("a"), ExceptionGroup("inner", [ToolDenied("b")])])
     for error in (ToolDenied("a"), both):
         failed = outcome.of_exception(error)
@@ -213,7 +213,7 @@ def test_a_denied_tool_breaks_a_policy_also_when_several_were_called_side_by_sid
 
 
 @pytest.mark.parametrize("result", [Completed(b"1", {"a": 1}), Failed("m", "C", {"a": 1}), Cancelled("why")])
-def test_denied_tools_are_said_with_every_end(result: Outcome) -> None:
+def test_denied_tools_are_named_in_every_outcome(result: Outcome) -> None:
     assert outcome.with_denied(result, []) is result
     _, fields, changes = outcome.terminal_event(outcome.with_denied(result, ["x"]), 1.5, METADATA)
     assert changes["metadata"]["denied_tools"] == ["x"]
@@ -222,7 +222,7 @@ def test_denied_tools_are_said_with_every_end(result: Outcome) -> None:
         assert fields["details"] == {"a": 1, "denied_tools": ["x"]}
 
 
-def test_details_that_are_no_object_are_left_as_they_are() -> None:
+def test_details_that_are_not_an_object_are_unchanged() -> None:
     result = outcome.with_denied(Failed("m", "C", [1]), ["x"])
     assert result.metadata == {"denied_tools": ["x"]}
     assert isinstance(result, Failed)

@@ -22,7 +22,7 @@ AGENT = {"name": "tested", "entrypoint": "tests.runs.test_tool_policy:make", "fr
 
 
 @given(NAMES, st.text(max_size=5))
-def test_what_is_not_allowed_by_name_is_denied_by_default(allowed: list[str], name: str) -> None:
+def test_tools_that_are_not_allowed_by_name_are_denied(allowed: list[str], name: str) -> None:
     tools = ToolPolicy(allowed)
     assert tools.allows(name) is (name in allowed)
     assert all(map(tools.allows, allowed))
@@ -46,7 +46,7 @@ def test_a_dockfile_restricts_tools_only_where_it_denies_by_default(
     assert ToolPolicy(dockfile.allowed_tools).allows("erase") is (allowed is None)
 
 
-def test_a_denial_is_an_error_of_permission_that_names_the_tool() -> None:
+def test_a_denial_is_a_permission_error_that_names_the_tool() -> None:
     denied = ToolDenied("erase")
     assert isinstance(denied, PermissionError)
     assert (denied.tool, str(denied)) == ("erase", "the tool 'erase' is not allowed by policies.tools")
@@ -89,7 +89,7 @@ async def outputs(served: Served, body: Any) -> list[str]:
         return [message["content"] for message in (await answer.json())["output"]["messages"]]
 
 
-async def test_callers_are_told_what_was_denied(serve: Serve) -> None:
+async def test_callers_see_which_tools_were_denied(serve: Serve) -> None:
     served = await serve(agent=AGENT, policies=POLICY)
     assert await outputs(served, {"word": ALLOWED}) == ["", "look 1"]
     async with served.client.post("/invoke", json={"word": FORBIDDEN}) as answer:

@@ -9,7 +9,7 @@ import pytest
 from dockrion import StreamContext
 from dockrion.runs.ingest import Receipt
 from tests.conftest import Serve
-from tests.runs.test_ingest import fed, outcome_of, tokens
+from tests.runs.test_ingest import outcome_of, pushed_run, tokens
 from tests.support import wait_until
 from tests.web.helpers import BlockedAgent, Waits
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
@@ -26,7 +26,7 @@ async def test_accepted_terminal_event_wins_over_the_agent_s_own(turns: int) -> 
         await go.wait()
         return "own"
 
-    async with fed(agent) as run:
+    async with pushed_run(agent) as run:
         await run.bench.emitted(run.run_id, 1)
         go.set()
         for _ in range(turns):
@@ -49,7 +49,7 @@ async def test_terminal_event_during_a_timeout_is_refused_or_wins() -> None:
             cleaning.set()
             await cleaned.wait()
 
-    async with fed(agent, duration=0.05) as run:
+    async with pushed_run(agent, duration=0.05) as run:
         await cleaning.wait()
         found = await outcome_of(run.push([END]))
         cleaned.set()
