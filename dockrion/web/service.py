@@ -42,9 +42,9 @@ class Service:
     """One agent being served, and everything that its routes share.
 
     `__init__` builds the parts in order of dependency: the storage backend, the run manager on it,
-    what other processes may push, then what is asked of callers. It must run on the event loop that
-    serves. The agent itself is loaded in the background (`loading`), so that `/health` answers meanwhile.
-    `drain` ends the work, `aclose` then closes the parts in reverse order.
+    what accepts pushed events, then authorization and limits. It must run on the event loop that serves.
+    The agent itself is loaded in the background (`loading`), so that `/health` answers meanwhile.
+    `drain` ends the work; `aclose` then closes the parts, users of the backend before it and the agent last.
 
     Args:
         loaded: The Dockfile, validated.

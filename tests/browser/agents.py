@@ -23,15 +23,15 @@ class ScriptedAgent:
 
     async def __call__(self, payload: Any, context: StreamContext) -> dict[str, Any]:
         self.payloads.append(payload)
-        said = []
+        words = []
         try:
             while (word := await self._words.get()) is not None:
-                said.append(word)
+                words.append(word)
                 await context.emit_token(word)
         except asyncio.CancelledError:
             self.stopped.set()
             raise
-        return {"said": said}
+        return {"said": words}
 
 
 async def shows_everything(_payload: Any, context: StreamContext) -> dict[str, Any]:

@@ -33,8 +33,10 @@ async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: 
         await expect(page.locator("#words")).to_have_text("one two three")
         await expect(page.locator("#connection")).to_have_text("The connection was lost and resumed once")
         assert await sequences(page) == [1, 2, 3, 4, 5]
-        said = page.locator("#frames .connection-note")
-        await expect(said).to_have_text(["Connection lost after event 2", "Connection resumed after event 2"])
+        notes = page.locator("#frames .connection-note")
+        await expect(notes).to_have_text(
+            ["Connection lost after event 2", "Connection resumed after event 2"]
+        )
     assert len(agent.payloads) == 1
 
 

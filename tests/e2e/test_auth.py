@@ -14,7 +14,7 @@ from tests.e2e.conftest import Start
 from tests.e2e.process import Process, run, write_dockfile
 
 OK = "def handle(payload):\n    return payload\n"
-KEY = "a key that nobody guesses"
+KEY = "an unguessable key"
 API_KEYS: dict[str, Any] = {"mode": "api_key"}
 # Dockfiles whose rules cannot be enforced: sections, variables, and what each line says.
 UNENFORCEABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[list[str]]]] = {
@@ -66,7 +66,7 @@ UNENFORCEABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[list[str]]]]
         {},
         [["Auth", "looks like auth"], ["polices", "looks like policies"]],
     ),
-    "nobody's algorithm": (
+    "unknown algorithm": (
         {"auth": {"mode": "jwt", "jwt": {"public_key_env": "K", "algorithms": ["none"]}}},
         {"K": KEY},
         [["auth.jwt.algorithms"]],
@@ -103,9 +103,9 @@ def test_unenforceable_auth_refuses_the_start_and_is_named(
     assert main(["run", "--port", "0"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    said = err.splitlines()
-    assert len(said) == len(lines), err
-    for line, parts in zip(said, lines, strict=True):
+    printed = err.splitlines()
+    assert len(printed) == len(lines), err
+    for line, parts in zip(printed, lines, strict=True):
         assert all(part in line for part in parts), line
     assert KEY not in err
     main(["validate"])  # an error where the file itself is wrong, else a warning
@@ -153,9 +153,9 @@ async def _ask(process: Process, data: bytes) -> str:
     reader, writer = await asyncio.open_connection(host, port, family=socket.AF_INET)
     writer.write(data)
     async with asyncio.timeout(10):
-        said = await reader.read(65536)
+        data = await reader.read(65536)
     writer.close()
-    return said.decode("utf-8", "replace")
+    return data.decode("utf-8", "replace")
 
 
 async def test_credentials_appear_in_no_log_metric_or_response(
@@ -169,12 +169,12 @@ async def test_credentials_appear_in_no_log_metric_or_response(
     async with session.post(f"{url}/runs", json={}, headers=key) as answer:
         made = await answer.json()
     run_id, token = made["run_id"], made["events_token"]
-    wrong = "a wrong key that somebody sent"
-    said = []
+    wrong = "a wrong key in a request"
+    texts = []
     for place in ("/events", "", "/nowhere", "/events?timeout=0", "/events?from_sequence=x", "/token"):
         joined = "&" if "?" in place else "?"
         async with session.get(f"{url}/runs/{run_id}{place}{joined}token={token}") as answer:
-            said.append(await answer.text())
+            texts.append(await answer.text())
     async with session.get(f"{url}/info", headers={"Authorization": f"Bearer {wrong}"}) as answer:
         assert answer.status == 401
     target = f"/runs/{run_id}/events?token={token}".encode()
@@ -189,9 +189,9 @@ async def test_credentials_appear_in_no_log_metric_or_response(
         b"GET / HTTP/1.1\r\nHost: t\r\n %b\r\n\r\n" % keyed,
         b"POST /runs HTTP/1.1\r\nHost: t\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n" % (keyed, target),
     ]
-    said += [await _ask(process, data) for data in malformed]
+    texts += [await _ask(process, data) for data in malformed]
     async with session.get(f"{url}/metrics", headers=key) as answer:
-        said.append(await answer.text())
+        texts.append(await answer.text())
     process.signal()
     assert await process.exit_code() == 0
     logged = process.out + process.err
@@ -199,4 +199,4 @@ async def test_credentials_appear_in_no_log_metric_or_response(
     signature = token.partition(".")[2]
     for secret in (KEY, wrong, token, signature, signature[:20]):
         assert secret not in logged
-        assert not [each for each in said if secret in each]
+        assert not [each for each in texts if secret in each]

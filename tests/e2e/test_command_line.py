@@ -47,9 +47,9 @@ def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str], argument
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("usage: dockrion")
-    assert "_port" not in said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("usage: dockrion")
+    assert "_port" not in stderr
 
 
 def test_validate_summarizes_the_default_dockfile(tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def test_unsupported_feature_is_refused_in_one_line(
 ) -> None:
     sections, parts = REFUSED[name]
     write_dockfile(tmp_path, OK, **sections)
-    said = refused(capsys)
-    assert len(said.splitlines()) == 1, said
-    assert all(part in said for part in parts), said
+    stderr = refused(capsys)
+    assert len(stderr.splitlines()) == 1, stderr
+    assert all(part in stderr for part in parts), stderr
 
 
 def test_unsupported_features_have_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,9 +89,9 @@ def test_problems_of_a_dockfile_have_a_line_each_with_positions(
 
 
 def test_missing_dockfile_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(capsys, "nowhere.yaml")
-    assert len(said.splitlines()) == 1
-    assert "nowhere.yaml" in said
+    stderr = refused(capsys, "nowhere.yaml")
+    assert len(stderr.splitlines()) == 1
+    assert "nowhere.yaml" in stderr
 
 
 def test_directory_is_not_a_dockfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +100,6 @@ def test_directory_is_not_a_dockfile(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_missing_env_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dockfile(tmp_path, OK)
-    said = refused(capsys, "--env-file", "nowhere.env")
-    assert len(said.splitlines()) == 1
-    assert "nowhere.env" in said
+    stderr = refused(capsys, "--env-file", "nowhere.env")
+    assert len(stderr.splitlines()) == 1
+    assert "nowhere.env" in stderr

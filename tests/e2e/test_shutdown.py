@@ -83,7 +83,7 @@ async def test_runs_that_finish_within_the_grace_period_finish_their_streams(
         asyncio.create_task(read(session, process.url + accepted["events_url"])),
         asyncio.create_task(read(session, process.url + accepted["events_url"])),
     ]
-    asked = asyncio.create_task(post(process, "/invoke", {}))
+    pending = asyncio.create_task(post(process, "/invoke", {}))
     await working(process, 2)
     await open_streams(process, 3)
     process.signal(number)
@@ -94,7 +94,7 @@ async def test_runs_that_finish_within_the_grace_period_finish_their_streams(
     assert not any(stream.done() for stream in streams)
     signal_file.touch()
     assert await asyncio.gather(*streams) == [["started", "token", "complete"]] * 3
-    status, body = await asked
+    status, body = await pending
     assert (status, body["output"]) == (200, "went")
     assert await process.exit_code(5) == 0
 
@@ -108,12 +108,12 @@ async def test_run_that_outlasts_the_grace_period_ends_with_an_error(
         asyncio.create_task(read(session, f"{process.url}/invoke/stream", "POST")),
         asyncio.create_task(read(session, process.url + accepted["events_url"])),
     ]
-    asked = asyncio.create_task(post(process, "/invoke", {}))
+    pending = asyncio.create_task(post(process, "/invoke", {}))
     await working(process, 2)
     await open_streams(process, 2)
     process.signal()
     assert await asyncio.gather(*streams) == [["started", "token", "error SHUTDOWN"]] * 2
-    status, body = await asked
+    status, body = await pending
     assert (status, body["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert await process.exit_code(5) == 0
 

@@ -55,9 +55,9 @@ def refused(*arguments: str | Path, cwd: Path) -> str:
 def test_failed_start_is_explained_in_one_line(tmp_path: Path, name: str) -> None:
     code, sections, parts = FAILING[name]
     write_dockfile(tmp_path, code, **sections)
-    said = refused(cwd=tmp_path)
-    assert len(said.splitlines()) == 1, said
-    assert all(part in said for part in parts), said
+    stderr = refused(cwd=tmp_path)
+    assert len(stderr.splitlines()) == 1, stderr
+    assert all(part in stderr for part in parts), stderr
 
 
 def test_taken_port_is_reported(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ async def is_ready(path: Path) -> bool:
         return False
 
 
-async def asked(path: Path, address: str, **payload: Any) -> str:
+async def fetch(path: Path, address: str, **payload: Any) -> str:
     connector = aiohttp.UnixConnector(str(path))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
@@ -68,7 +68,7 @@ async def test_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     write_dockfile(tmp_path, AGENT)
     path = tmp_path / "d.sock"
     async with listening(tmp_path, path) as process:
-        assert "event: token" in await asked(path, "/invoke/stream", word="rain")
+        assert "event: token" in await fetch(path, "/invoke/stream", word="rain")
         process.send_signal(signal.SIGTERM)
         await wait_until(lambda: process.poll() is not None, 20)
         assert process.returncode == 0
@@ -89,7 +89,7 @@ async def test_several_workers_serve_a_unix_socket(tmp_path: Path, kind: str) ->
         answered: set[int] = set()
         async with asyncio.timeout(20):
             while len(answered) < 2:
-                answers = await asyncio.gather(*(asked(path, "/invoke") for _ in range(10)))
+                answers = await asyncio.gather(*(fetch(path, "/invoke") for _ in range(10)))
                 answered |= {msgspec.json.decode(each)["output"] for each in answers}
         process.send_signal(signal.SIGTERM)
         await wait_until(lambda: process.poll() is not None, 20)
@@ -107,7 +107,7 @@ async def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) ->
         assert refused.stderr.startswith(f"cannot listen on {path}: Address already in use;")
     assert path.exists()
     async with listening(tmp_path, path):
-        assert await asked(path, "/invoke", word="rain")
+        assert await fetch(path, "/invoke", word="rain")
 
 
 @pytest.mark.parametrize(

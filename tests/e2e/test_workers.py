@@ -158,7 +158,7 @@ async def test_healthy_but_not_ready_until_a_worker_is_ready(fleet: Workers, tmp
     await workers.until_logged("worker ready", 2)
 
 
-# What ends the start: the code, and what is said of it.
+# What ends the start, with its exit code and a part of stderr.
 FAILING = {
     "no handler": ("", "no 'handle'"),
     "import that raises": ("raise ValueError('no way')\n", "ValueError: no way"),
@@ -168,14 +168,14 @@ FAILING = {
 
 @pytest.mark.parametrize("kind", FAILING)
 def test_agent_that_fails_to_load_is_reported_once(tmp_path: Path, kind: str) -> None:
-    code, said = FAILING[kind]
+    code, message = FAILING[kind]
     write_dockfile(tmp_path, code)
     (tmp_path / "tmp").mkdir()
     variables = {"WORKERS": "3", "TMPDIR": str(tmp_path / "tmp")}
     result = run("run", "--port", "0", cwd=tmp_path, module=MODULE, **variables)
     assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == bool(said)
-    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == bool(message)
+    assert message in result.stderr
     assert result.stdout.count("worker died") == 1
     assert not list((tmp_path / "tmp").iterdir())
 

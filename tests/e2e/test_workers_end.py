@@ -63,13 +63,13 @@ async def test_runs_that_finish_within_the_grace_period_respond(
 ) -> None:
     workers = await fleet(WAITS)
     pids = workers.pids
-    asked = await work(workers, tmp_path)
+    pending = await work(workers, tmp_path)
     HOW[how](workers)
     await workers.until_logged("shutting down", 2)
     assert (await get(workers.process, "/ready"))[0] == 503
-    assert not any(task.done() for task in asked)
+    assert not any(task.done() for task in pending)
     signal_file.touch()
-    assert {answer["output"] for answer in await asyncio.gather(*asked)} == pids
+    assert {answer["output"] for answer in await asyncio.gather(*pending)} == pids
     assert await workers.process.exit_code() == 0
     assert workers.process.err == ""
 
@@ -77,13 +77,13 @@ async def test_runs_that_finish_within_the_grace_period_respond(
 async def test_second_signal_ends_all_at_once(fleet: Workers, tmp_path: Path) -> None:
     workers = await fleet(WAITS)
     pids = workers.pids
-    asked = await work(workers, tmp_path)
+    pending = await work(workers, tmp_path)
     workers.process.signal()
     await workers.until_logged("shutting down", 2)
     workers.process.signal()
     assert await workers.process.exit_code() == 128 + signal.SIGTERM
     await workers.until_gone(pids)
-    await asyncio.gather(*asked, return_exceptions=True)
+    await asyncio.gather(*pending, return_exceptions=True)
     assert not left(tmp_path)
 
 
@@ -92,12 +92,12 @@ async def test_workers_of_a_killed_supervisor_shut_down(
 ) -> None:
     workers = await fleet(WAITS)
     pids = workers.pids
-    asked = await work(workers, tmp_path)
+    pending = await work(workers, tmp_path)
     workers.process.signal(signal.SIGKILL)
     await workers.until_logged("the supervisor is gone", 2)
     await workers.until_logged("shutting down", 2)
     signal_file.touch()
-    assert {answer["output"] for answer in await asyncio.gather(*asked)} == pids
+    assert {answer["output"] for answer in await asyncio.gather(*pending)} == pids
     await workers.until_gone(pids)
     assert len(workers.lines("shut down")) == 2
     assert not left(tmp_path)
@@ -109,13 +109,13 @@ async def test_killed_supervisor_does_not_shorten_the_grace_period(
 ) -> None:
     workers = await fleet(WAITS)
     pids = workers.pids
-    asked = await work(workers, tmp_path)
+    pending = await work(workers, tmp_path)
     workers.process.signal()
     await workers.until_logged("shutting down", 2)
     workers.process.signal(signal.SIGKILL)
     await workers.until_logged("the supervisor is gone", 2)
     signal_file.touch()
-    assert {answer["output"] for answer in await asyncio.gather(*asked)} == pids
+    assert {answer["output"] for answer in await asyncio.gather(*pending)} == pids
     await workers.until_gone(pids)
 
 

@@ -24,7 +24,7 @@ def safety(**spec: Any) -> dict[str, Any]:
     return {"safety": {"redact_patterns": [PATTERN], **spec}}
 
 
-async def kept(served: Served, run_id: str) -> str:
+async def stored_text(served: Served, run_id: str) -> str:
     """Return everything stored of a run: its events and its record."""
     backend = served.service.backend
     entries = await read_all(backend, run_id, limit=10_000)
@@ -33,7 +33,7 @@ async def kept(served: Served, run_id: str) -> str:
     return b"\n".join([*(entry.data for entry in entries), record]).decode()
 
 
-async def own(served: Served, run_id: str) -> list[dict[str, Any]]:
+async def stored_events(served: Served, run_id: str) -> list[dict[str, Any]]:
     """Return the events of a run."""
     entries = await read_all(served.service.backend, run_id, limit=10_000)
     return [msgspec.json.decode(entry.data) for entry in entries]

@@ -109,7 +109,7 @@ async def test_invalid_credentials_are_refused_on_every_route(
 ) -> None:
     served = await guarded(serve, mode, tmp_path)
     for wrong, headers in mode.wrong.items():
-        said = set()
+        responses = set()
         for endpoint in endpoints(served):
             for run_id in (RUN, "never-was"):
                 answer, text = await ask(served, endpoint, headers, run_id)
@@ -117,33 +117,33 @@ async def test_invalid_credentials_are_refused_on_every_route(
                     assert answer.status == 200, (wrong, endpoint)
                     continue
                 assert answer.status == 401, (wrong, endpoint)
-                said.add((answer.headers["WWW-Authenticate"], text if answer.method != "HEAD" else ""))
-        assert len(said) == 2, (wrong, said)  # that of HEAD, and one and the same of all others
-        assert '"AUTH_ERROR"' in max(text for _, text in said)
+                responses.add((answer.headers["WWW-Authenticate"], text if answer.method != "HEAD" else ""))
+        assert len(responses) == 2, (wrong, responses)  # one for HEAD, one for all others
+        assert '"AUTH_ERROR"' in max(text for _, text in responses)
 
 
 async def test_every_invalid_credential_gets_the_same_response(
     serve: Serve, mode: AuthMode, tmp_path: Path
 ) -> None:
     served = await guarded(serve, mode, tmp_path)
-    said = set()
+    responses = set()
     for headers in mode.wrong.values():
         async with served.client.get("/info", headers=headers) as answer:
             body = await error_of(answer, 401, "AUTH_ERROR")
-            said.add((body["error"], answer.headers["WWW-Authenticate"]))
-    assert len(said) == 1
+            responses.add((body["error"], answer.headers["WWW-Authenticate"]))
+    assert len(responses) == 1
 
 
 async def test_roles_grant_their_permissions_only(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
     served = await guarded(serve, mode, tmp_path)
     for user, endpoint in product(PERMISSIONS, endpoints(served)):
         answer, text = await ask(served, endpoint, mode.key(user), "never-was")
-        asked = (user, endpoint, text)
+        request = (user, endpoint, text)
         if rule(endpoint) in (PUBLIC, AUTHENTICATED, *PERMISSIONS[user]):
-            assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), asked
+            assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), request
         else:
-            assert answer.status == 403, asked
-            assert answer.method == "HEAD" or ('"FORBIDDEN"' in text and rule(endpoint) in text), asked
+            assert answer.status == 403, request
+            assert answer.method == "HEAD" or ('"FORBIDDEN"' in text and rule(endpoint) in text), request
 
 
 async def test_valid_credentials_are_accepted_on_every_route(
@@ -181,9 +181,9 @@ async def test_run_of_another_caller_looks_nonexistent(serve: Serve, mode: AuthM
 
 
 async def check_hidden(served: Served, headers: Headers) -> None:
-    asked = [each for each in endpoints(served) if "{run_id}" in each]
-    assert len(asked) == 6
-    for endpoint in asked:
+    run_endpoints = [each for each in endpoints(served) if "{run_id}" in each]
+    assert len(run_endpoints) == 6
+    for endpoint in run_endpoints:
         answer, text = await ask(served, endpoint, headers)
         never, never_text = await ask(served, endpoint, headers, "never-was")
         assert answer.status == never.status == 404, endpoint

@@ -25,7 +25,7 @@ async def served_by(kind: Kind, serve: Serve, **sections: Any) -> Served:
     return served
 
 
-async def told(reader: Reader) -> list[dict[str, Any]]:
+async def read_all(reader: Reader) -> list[dict[str, Any]]:
     """Read a stream to its end: its events, without steps, which only graphs and runnables have."""
     messages = await reader.all()
     assert sequences(messages) == list(range(1, len(messages) + 1))
@@ -55,7 +55,7 @@ async def test_invoke_returns_the_output(kind: Kind, serve: Serve) -> None:
 async def test_pattern_a_streams_the_events_and_the_output(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     async with served.stream(SPELL) as reader:
-        events = await told(reader)
+        events = await read_all(reader)
     assert [event["type"] for event in events] == ["started", "token", "token", "token", "complete"]
     assert tokens(events) == ["a", "b", "c"]
     assert events[-1]["output"].items() >= SPELT.items()
@@ -65,7 +65,7 @@ async def test_pattern_b_shows_every_reader_the_same_bytes(kind: Kind, serve: Se
     served = await served_by(kind, serve)
     run_id = await served.start(SPELL)
     async with served.events(run_id) as first, served.events(run_id) as second:
-        events = await told(first)
+        events = await read_all(first)
         await second.all()
     assert tokens(events) == ["a", "b", "c"]
     assert first.raw == second.raw
@@ -81,7 +81,7 @@ async def test_cancel_stops_the_agent(kind: Kind, serve: Serve) -> None:
         assert answer.status == 200
     await wait_until(lambda: kind.stops)
     async with served.events(run_id) as reader:
-        events = await told(reader)
+        events = await read_all(reader)
     assert tokens(events) == ["a"]
     assert (events[-1]["type"], events[-1]["reason"]) == ("cancelled", "enough")
 
@@ -115,7 +115,7 @@ async def test_exception_of_the_agent_is_an_error(kind: Kind, serve: Serve) -> N
     async with served.client.post("/invoke", json=BREAK) as answer:
         assert "broken on purpose" in (await error_of(answer, 500, "AGENT_EXECUTION_ERROR"))["error"]
     async with served.stream(BREAK) as reader:
-        events = await told(reader)
+        events = await read_all(reader)
     assert tokens(events) == ["a"]
     assert events[-1]["type"] == "error"
     assert events[-1]["error"] == "BrokenError: broken on purpose"
@@ -137,4 +137,4 @@ async def test_concurrent_runs_do_not_mix(kind: Kind, serve: Serve) -> None:
     runs = await asyncio.gather(*(served.start(SPELL) for _ in range(20)))
     for run_id in runs:
         async with served.events(run_id) as reader:
-            assert tokens(await told(reader)) == ["a", "b", "c"]
+            assert tokens(await read_all(reader)) == ["a", "b", "c"]

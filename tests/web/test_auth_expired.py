@@ -122,15 +122,15 @@ async def test_stream_ends_when_its_credential_expires(serve: Serve, tmp_path: P
         async with served.client.post("/runs", json={}, headers=later) as answer:
             run_id = (await answer.json())["run_id"]
         async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:
-            told = await Reader(answer).all()
-        assert told[-1].event == "auth_expired"
+            received = await Reader(answer).all()
+        assert received[-1].event == "auth_expired"
         async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:
             assert answer.status == 401
         agent.go.set()
-        resumed = {**later, "Last-Event-ID": told[-1].last_event_id}
+        resumed = {**later, "Last-Event-ID": received[-1].last_event_id}
         async with served.client.get(f"/runs/{run_id}/events", headers=resumed) as answer:
             rest = await Reader(answer).all()
-        assert [each.id for each in told[:-1] + rest] == ["1", "2", "3", "4"]
+        assert [each.id for each in received[:-1] + rest] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize("passed", [-3600.0, 3600.0])

@@ -158,11 +158,11 @@ async def test_endless_emitting_does_not_starve_other_requests(serve: Serve, all
 
 async def test_endless_emitting_in_an_invoke_does_not_starve_other_requests(serve: Serve) -> None:
     served = await serve(agent := Endless())
-    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await agent.working.wait()
     await healthy(served)
     agent.served = True
-    (await asked).release()
+    (await pending).release()
     assert not agent.starved
 
 
@@ -175,11 +175,11 @@ async def test_sleeping_sync_agent_does_not_block_other_requests(serve: Serve, p
         woken.set()
 
     served = await serve(agent)
-    asked = asyncio.create_task(served.client.post(path, json={}))
+    pending = asyncio.create_task(served.client.post(path, json={}))
     await wait_until(lambda: served.service.runs._in_flight)
     await healthy(served)
     assert not woken.is_set()
-    async with await asked as answer:
+    async with await pending as answer:
         await answer.read()
     await wait_until(woken.is_set)
 

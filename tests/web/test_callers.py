@@ -66,8 +66,8 @@ def seen() -> dict[str, Any] | None:
 def as_json(context: StreamContext) -> dict[str, Any] | None:
     if context.caller is None:
         return None
-    told = {name: getattr(context.caller, name) for name in KNOWN_AS}
-    return dict(msgspec.to_builtins(told | {"permissions": sorted(context.caller.permissions)}))
+    received = {name: getattr(context.caller, name) for name in KNOWN_AS}
+    return dict(msgspec.to_builtins(received | {"permissions": sorted(context.caller.permissions)}))
 
 
 def sync_handler(_payload: Any, context: StreamContext) -> Any:
@@ -144,8 +144,8 @@ async def asking(serve: Serve, folder: Path, **sections: Any) -> Served:
 async def test_context_has_the_caller(serve: Serve, tmp_path: Path, kind: str) -> None:
     served = await asking(serve, tmp_path)
     served.service.runs.agent = AGENTS[kind]()
-    told = [caller_in(each) for each in await outputs(served, bearer(issue_token(**CLAIMS)))]
-    assert told == [KNOWN_AS] * 3
+    received = [caller_in(each) for each in await outputs(served, bearer(issue_token(**CLAIMS)))]
+    assert received == [KNOWN_AS] * 3
     other = [caller_in(each) for each in await outputs(served, bearer(issue_token(sub="bob")))]
     nobody_more = dict.fromkeys(KNOWN_AS) | {"roles": [], "scopes": []}
     assert other == [nobody_more | {"user_id": "bob", "permissions": KNOWN_AS["permissions"]}] * 3
@@ -154,9 +154,9 @@ async def test_context_has_the_caller(serve: Serve, tmp_path: Path, kind: str) -
 async def test_api_key_caller_has_its_name_and_role(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as mode:
         served = await serve(sync_handler, **mode.sections(tmp_path))
-    (told, *_) = [caller_in(each) for each in await outputs(served, key("worker"))]
+    (received, *_) = [caller_in(each) for each in await outputs(served, key("worker"))]
     known = dict.fromkeys(KNOWN_AS) | {"user_id": "worker", "name": "worker", "roles": ["worker"]}
-    assert told == known | {"permissions": ["invoke"], "scopes": []}
+    assert received == known | {"permissions": ["invoke"], "scopes": []}
 
 
 async def test_open_service_has_no_caller(serve: Serve) -> None:
@@ -191,9 +191,9 @@ def credentials_in(headers: Any) -> list[Any]:
 
 async def test_sidecar_gets_the_caller_but_not_its_token(serve: Serve, tmp_path: Path) -> None:
     sent = bearer(issue_token(**CLAIMS))
-    told = await forwarded(serve, tmp_path, sent, forward_identity=True)
-    assert len(told) == 3
-    for headers in told:
+    received = await forwarded(serve, tmp_path, sent, forward_identity=True)
+    assert len(received) == 3
+    for headers in received:
         known = dict(headers)
         assert len(known) == len(headers)
         assert known.pop("X-Dockrion-User-Name") == "%C3%84nn %C3%9Cnlaut"
@@ -209,16 +209,16 @@ async def test_sidecar_gets_the_caller_but_not_its_token(serve: Serve, tmp_path:
 async def test_sidecar_gets_no_unrequested_claims(
     serve: Serve, tmp_path: Path, agent: dict[str, Any]
 ) -> None:
-    told = await forwarded(serve, tmp_path, bearer(issue_token(**CLAIMS)), **agent)
-    assert told == [[], [], []]
+    received = await forwarded(serve, tmp_path, bearer(issue_token(**CLAIMS)), **agent)
+    assert received == [[], [], []]
 
 
 async def test_callers_cannot_set_identity_headers(serve: Serve, tmp_path: Path) -> None:
     made_up = dict.fromkeys([*FORWARDED, *LISTS], "somebody else")
     sent = bearer(issue_token(sub="ann")) | made_up
-    told = await forwarded(serve, tmp_path, sent, forward_identity=True)
-    assert len(told) == 3
-    assert "somebody else" not in str(told)
+    received = await forwarded(serve, tmp_path, sent, forward_identity=True)
+    assert len(received) == 3
+    assert "somebody else" not in str(received)
     for agent in ({}, {"forward_identity": True}):
         async with process(heard) as url:
             served = await serve(agent={"name": "tested", "url": url, **agent})
@@ -249,9 +249,9 @@ async def test_hostile_claims_cannot_leave_their_headers(
         claims: dict[str, Any] = {"sub": text, "name": text, "email": text, "tenant": text}
         if lists:
             claims = {"sub": "ann", "roles": [text, "last"], "scope": ["first", text]}
-        told = await forwarded(serve, tmp_path, bearer(issue_token(**claims)), forward_identity=True)
-        assert len(told) == 3, text
-        known = dict(told[0])
+        received = await forwarded(serve, tmp_path, bearer(issue_token(**claims)), forward_identity=True)
+        assert len(received) == 3, text
+        known = dict(received[0])
         if lists:
             assert [unquote(each) for each in known["X-Dockrion-Roles"].split(",")] == [text, "last"]
             assert [unquote(each) for each in known["X-Dockrion-Scopes"].split(",")] == ["first", text]
@@ -275,12 +275,12 @@ async def test_claims_with_line_breaks_are_refused(serve: Serve, tmp_path: Path,
             "roles": [text, "sound"],
             "scope": [text],
         }
-        told = dict((await outputs(served, bearer(issue_token(**claims))))[0])
-    assert told["X-Dockrion-User-Id"] == "ann"
-    assert told["X-Dockrion-Roles"] == "sound"
-    assert told["X-Dockrion-Scopes"] == ""
-    assert "X-Dockrion-User-Name" not in told
-    assert "admin" not in str(told)
+        received = dict((await outputs(served, bearer(issue_token(**claims))))[0])
+    assert received["X-Dockrion-User-Id"] == "ann"
+    assert received["X-Dockrion-Roles"] == "sound"
+    assert received["X-Dockrion-Scopes"] == ""
+    assert "X-Dockrion-User-Name" not in received
+    assert "admin" not in str(received)
 
 
 async def test_headers_that_a_sidecar_refuses_fail_that_run_only(serve: Serve) -> None:

@@ -185,10 +185,10 @@ async def test_not_ready_but_healthy_while_draining(serve: Serve) -> None:
 
 async def test_invoke_ended_by_shutdown_gets_retry_after(serve: Serve) -> None:
     served = await serve(agent := Waits())
-    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
     await served.service.drain(0)
-    async with await asked as answer:
+    async with await pending as answer:
         await error_of(answer, 503, "SERVICE_UNAVAILABLE")
         assert int(answer.headers["Retry-After"]) > 0
 
@@ -228,8 +228,8 @@ async def test_queueing_counts_towards_the_timeout_of_invoke(serve: Serve) -> No
 
 async def test_zero_timeout_means_none(serve: Serve) -> None:
     served = await serve(agent := Waits(), arguments={"timeout_sec": 0})
-    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
     agent.go.set()
-    async with await asked as answer:
+    async with await pending as answer:
         assert answer.status == 200

@@ -90,10 +90,10 @@ async def test_token_authorizes_nothing_else(serve: Serve, tmp_path: Path) -> No
             if path in ("/", "/health", "/ready", "/assets/{file}", "/docs/{file}"):
                 continue
             if (method, path) != ("GET", "/runs/{run_id}/events"):
-                asked = path.replace("{run_id}", run_id)
-                assert await status(served, asked, token, method=method) == 401, endpoint
+                url = path.replace("{run_id}", run_id)
+                assert await status(served, url, token, method=method) == 401, endpoint
                 bearing = {"Authorization": f"Bearer {token}"}
-                assert await status(served, asked, token, bearing, method) == 401, endpoint
+                assert await status(served, url, token, bearing, method) == 401, endpoint
         for path in (f"/runs/{other}/events", "/runs/never-was/events"):
             assert await status(served, path, token) == 401
         assert await status(served, f"/runs/{run_id}/events", "none", {"X-API-Key": token}) == 401
@@ -125,12 +125,12 @@ async def test_other_tokens_are_refused(serve: Serve, tmp_path: Path) -> None:
 async def test_invalid_token_does_not_reveal_whether_a_run_exists(serve: Serve, tmp_path: Path) -> None:
     here, _ = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
-    said = set()
-    for asked in (run_id, "never-was"):
+    responses = set()
+    for each in (run_id, "never-was"):
         for sent in ("1.x", token[:-1] + ("0" if token[-1] != "0" else "1")):
-            async with here.client.get(f"/runs/{asked}/events", params={"token": sent}) as answer:
-                said.add((answer.status, await answer.text(), str(answer.headers["WWW-Authenticate"])))
-    assert len(said) == 1
+            async with here.client.get(f"/runs/{each}/events", params={"token": sent}) as answer:
+                responses.add((answer.status, await answer.text(), str(answer.headers["WWW-Authenticate"])))
+    assert len(responses) == 1
 
 
 async def test_only_readers_of_a_run_get_a_token(serve: Serve, tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ async def test_pushed_metadata_cannot_override_the_service_s(serve: Serve) -> No
 
 async def test_error_ends_the_run_with_code_and_details(serve: Serve) -> None:
     served, run_id = await opened(serve)
-    said = {"error": "no luck", "code": "MY_CODE", "details": {"at": [1]}}
-    await push(served, run_id, {"type": "error", **said})
-    assert (await last(served, run_id)).items() >= said.items()
+    fields = {"error": "no luck", "code": "MY_CODE", "details": {"at": [1]}}
+    await push(served, run_id, {"type": "error", **fields})
+    assert (await last(served, run_id)).items() >= fields.items()
     record = await served.finished(run_id)
-    assert (record["status"], record["error"], record["output"]) == ("failed", said, None)
+    assert (record["status"], record["error"], record["output"]) == ("failed", fields, None)
 
 
 async def test_error_without_a_code_is_an_agent_error(serve: Serve) -> None:

@@ -143,7 +143,7 @@ async def test_idle_time_starts_with_the_last_response(serve: Serve) -> None:
 
 async def test_concurrent_requests_of_a_caller_are_limited(serve: Serve) -> None:
     served = await serve(agent := Waits(), limits={"max_connections_per_caller": 2})
-    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
     async with served.stream() as reader:
         await reader.until("token")
@@ -163,7 +163,7 @@ async def test_concurrent_requests_of_a_caller_are_limited(serve: Serve) -> None
                 assert answer.status == 200
         agent.go.set()
         await reader.all()
-    async with await asked as answer, served.client.get("/runs") as other:
+    async with await pending as answer, served.client.get("/runs") as other:
         assert (answer.status, other.status) == (200, 200)
     await wait_until(lambda: not served.service.connection_limiter._open)
 
@@ -184,8 +184,8 @@ async def test_callers_are_counted_separately(serve: Serve, tmp_path: Path) -> N
     )
     async with AsyncExitStack() as streams:
         for caller in ("one", "other"):
-            asked = served.client.post("/invoke/stream", json={}, headers={"X-API-Key": caller})
-            assert (await streams.enter_async_context(asked)).status == 200
+            pending = served.client.post("/invoke/stream", json={}, headers={"X-API-Key": caller})
+            assert (await streams.enter_async_context(pending)).status == 200
         for caller, status in {"one": 429, "other": 429, "third": 200}.items():
             async with served.client.get("/runs", headers={"X-API-Key": caller}) as answer:
                 assert answer.status == status

@@ -84,13 +84,13 @@ async def test_response_about_another_s_run_equals_that_about_none(serve: Serve,
     run_id = await made(here, key("owner"))
     for served in (here, there):
         for method, end in (("GET", ""), ("GET", "/events"), ("DELETE", ""), ("POST", "/token")):
-            said = []
-            for asked in (run_id, "never-was"):
-                path = f"/runs/{asked}{end}"
+            responses = []
+            for each in (run_id, "never-was"):
+                path = f"/runs/{each}{end}"
                 async with served.client.request(method, path, headers=key("other")) as answer:
                     body = await error_of(answer, 404, "NOT_FOUND")
-                    said.append(str(body).replace(asked, "…"))
-            assert said[0] == said[1]
+                    responses.append(str(body).replace(each, "…"))
+            assert responses[0] == responses[1]
 
 
 async def test_read_logs_grants_reading_of_all_runs_only(serve: Serve, tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ async def test_owner_of_a_run_is_never_revealed(serve: Serve, tmp_path: Path) ->
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id = await made(here, key("owner"))
     async with there.client.get(f"/runs/{run_id}/events", headers=key("auditor")) as answer:
-        said = await answer.text()
+        responses = await answer.text()
     for path in ("/runs", f"/runs/{run_id}"):
         async with there.client.get(path, headers=key("auditor")) as answer:
-            said += await answer.text()
-    assert "owner" not in said
+            responses += await answer.text()
+    assert "owner" not in responses
 
 
 @pytest.mark.parametrize(

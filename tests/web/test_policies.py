@@ -21,10 +21,10 @@ from tests.web.policy_agents import (
     SAID,
     SECRET,
     emits_everything,
-    kept,
     logged,
-    own,
     safety,
+    stored_events,
+    stored_text,
     sync_twin,
     text,
 )
@@ -42,7 +42,7 @@ async def test_every_string_of_every_event_is_masked(serve: Serve) -> None:
         events = [data(message) for message in await reader.all()]
     async with served.events(reader.run_id) as again:
         assert [data(message) for message in await again.all()] == events
-    assert SECRET not in await kept(served, reader.run_id)
+    assert SECRET not in await stored_text(served, reader.run_id)
     assert text(events) == f"a {MASK} b secret-12"
     assert [event["finish_reason"] for event in events if event["type"] == "token"][-2:] == [MASK, None]
     for event in events:
@@ -60,8 +60,8 @@ async def test_texts_of_a_sync_handler_are_masked(serve: Serve) -> None:
     served = await serve(sync_twin, policies=safety())
     run_id = await served.start({"in": SECRET})
     await served.finished(run_id)
-    assert text(await own(served, run_id)) == f"a {MASK} b secret-12"
-    assert SECRET not in await kept(served, run_id)
+    assert text(await stored_events(served, run_id)) == f"a {MASK} b secret-12"
+    assert SECRET not in await stored_text(served, run_id)
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
@@ -76,7 +76,7 @@ async def test_events_of_every_kind_of_agent_are_masked(kind: str, serve: Serve,
     assert text(events) == MASK
     assert events[-1]["output"].items() >= {"text": MASK}.items()
     assert MASK in invoked
-    assert '"abc"' not in invoked + await kept(served, reader.run_id)
+    assert '"abc"' not in invoked + await stored_text(served, reader.run_id)
 
 
 UNCHANGED: list[Any] = [None, True, 1, 2.5, 2**70, "", [], {}, "secret-123", "ä\n\u2028🙂"]
@@ -116,7 +116,7 @@ async def test_output_errors_are_masked(serve: Serve) -> None:
         {"path": "$.n", "message": f'{MASK} is not of type "string"'},
     ]
     assert body["metadata"]["output_errors"] == record["metadata"]["output_errors"] == errors
-    assert SECRET not in await kept(served, run_id) + log.getvalue()
+    assert SECRET not in await stored_text(served, run_id) + log.getvalue()
     assert "12345678 " not in log.getvalue()
 
 
@@ -139,7 +139,7 @@ async def test_errors_are_masked_before_truncation_and_in_the_log(serve: Serve) 
             record = await served.finished(run_id)
             whole = f"SecretError: {'x' * before}{MASK}"
             assert record["error"]["error"] == body["error"] == whole[:4000]
-            shown = await kept(served, run_id) + await listed(served)
+            shown = await stored_text(served, run_id) + await listed(served)
             assert "secret-" not in shown
     assert "secret-" not in log.getvalue()
     assert f"SecretError: about {MASK}" in log.getvalue()
@@ -214,11 +214,11 @@ async def test_held_back_text_is_released_however_the_run_ends(
                 await stop(served, run_id, how)
         await reader.all()
     run = await served.service.backend.get(run_id)
-    events = await own(served, run_id)
+    events = await stored_events(served, run_id)
     assert [event["type"] for event in events[-2:]] == ["token", "cancelled" if code is None else "error"]
     assert text(events) == "my secret-12"
     assert (run.status, (run.error or {}).get("code")) == (status, code)
-    assert SECRET not in await kept(served, run_id)
+    assert SECRET not in await stored_text(served, run_id)
     if how == "cancel":
         assert events[-1]["reason"] == run.metadata["reason"] == f"for {MASK}"
 
@@ -230,7 +230,7 @@ async def test_only_a_possible_match_is_held_back(serve: Serve) -> None:
     async with served.events(run_id) as reader:
         agent.go.set()
         await reader.all()
-    assert text(await own(served, run_id)) == "firstlast"
+    assert text(await stored_events(served, run_id)) == "firstlast"
     other = await serve(Waits(), policies=safety())
     run_id = await other.start()
     async with other.events(run_id) as reader:
@@ -252,7 +252,7 @@ async def test_truncated_texts_are_reported(serve: Serve) -> None:
     assert (body["output"], body["metadata"]["truncated"]) == (cut, True)
     run_id = await served.start()
     record = await served.finished(run_id)
-    events = await own(served, run_id)
+    events = await stored_events(served, run_id)
     assert [event["content"] for event in events if event["type"] == "token"] == ["ab", "c", "de"]
     assert events[-2]["data"] == "x" * 20
     assert record["output"] == events[-1]["output"] == cut

@@ -11,7 +11,7 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import TIMEOUT_SECONDS, Served, data
 from tests.web.helpers import error_of
-from tests.web.policy_agents import SECRET, kept, logged, own, safety, text
+from tests.web.policy_agents import SECRET, logged, safety, stored_events, stored_text, text
 
 HALT = safety(halt_on_violation=True, max_output_chars=40)
 Emit = Callable[[StreamContext], None]
@@ -42,14 +42,14 @@ EMITS: dict[str, Emit] = {
 async def halted(served: Served, run_id: str) -> list[dict[str, Any]]:
     """Wait until a violation ends a run, check everything stored of it, and return its events."""
     record = await served.finished(run_id)
-    events = await own(served, run_id)
+    events = await stored_events(served, run_id)
     assert record["status"] == "failed"
     assert record["error"]["code"] == events[-1]["code"] == "POLICY_VIOLATION"
     assert "policies.safety" in events[-1]["error"]
     assert [event["type"] for event in events if event["type"] in ("complete", "error", "cancelled")] == [
         "error"
     ]
-    whole = await kept(served, run_id)
+    whole = await stored_text(served, run_id)
     assert not [part for part in ("secret-1", "later", "d" * 21) if part in whole]
     return events
 
@@ -205,8 +205,8 @@ async def test_a_cancelled_run_stays_cancelled(serve: Serve) -> None:
             assert await answer.json() == {"run_id": run_id, "status": "cancelled"}
         events = [data(message) for message in await reader.all()]
     assert [event["type"] for event in events] == ["cancelled"]
-    assert text(await own(served, run_id)) == "a "
-    assert SECRET not in await kept(served, run_id)
+    assert text(await stored_events(served, run_id)) == "a "
+    assert SECRET not in await stored_text(served, run_id)
 
 
 @pytest.mark.usefixtures("every_backend")

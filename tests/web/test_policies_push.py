@@ -6,7 +6,7 @@ import pytest
 
 from dockrion.policies.patterns import MASK
 from tests.conftest import Serve
-from tests.web.policy_agents import SECRET, kept, own, safety, text
+from tests.web.policy_agents import SECRET, safety, stored_events, stored_text, text
 
 
 @pytest.mark.usefixtures("every_backend")
@@ -24,8 +24,8 @@ async def test_pushed_events_are_masked(serve: Serve) -> None:
             assert answer.status == 200, await answer.text()
     record = await served.finished(run_id)
     assert (record["output"], record["metadata"][MASK]) == ({"o": MASK}, [MASK])
-    assert text(await own(served, run_id)) == f"a {MASK}!secret-"
-    assert SECRET not in await kept(served, run_id)
+    assert text(await stored_events(served, run_id)) == f"a {MASK}!secret-"
+    assert SECRET not in await stored_text(served, run_id)
 
 
 async def test_batch_enlarged_by_masks_is_accepted_whole(serve: Serve) -> None:
@@ -39,7 +39,7 @@ async def test_batch_enlarged_by_masks_is_accepted_whole(serve: Serve) -> None:
     async with served.client.post(f"/runs/{run_id}/events", json=[*events, {"type": "complete"}]) as answer:
         assert (await answer.json())["accepted"] == 3
     assert (await served.finished(run_id))["status"] == "completed"
-    assert text(await own(served, run_id)) == "a" + MASK * 400
+    assert text(await stored_events(served, run_id)) == "a" + MASK * 400
 
 
 async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
@@ -56,6 +56,6 @@ async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
     async with served.client.post(f"/runs/{run_id}/events", json=events) as answer:
         assert (await answer.json())["accepted"] == 2
     assert (await served.finished(run_id))["status"] == "completed"
-    whole = await kept(served, run_id)
+    whole = await stored_text(served, run_id)
     assert SECRET not in whole
     assert whole.count(MASK) == 3

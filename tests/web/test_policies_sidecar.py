@@ -10,7 +10,7 @@ from aiohttp import web
 from dockrion.policies.patterns import MASK
 from tests.conftest import Serve
 from tests.support import data
-from tests.web.policy_agents import SECRET, kept, own, safety, text
+from tests.web.policy_agents import SECRET, safety, stored_events, stored_text, text
 from tests.web.test_sidecar import process, sidecar
 
 PIECES = ("a sec", "ret", "-12", "34 b", " secret-12")
@@ -49,7 +49,7 @@ async def test_tokens_of_a_sidecar_are_masked_as_one_text(serve: Serve, body: by
         async with served.client.post("/invoke", json={}) as answer:
             assert (await answer.json())["output"] == f"a {MASK} b secret-12"
     assert text(events) == events[-1]["output"] == f"a {MASK} b secret-12"
-    assert SECRET not in await kept(served, reader.run_id)
+    assert SECRET not in await stored_text(served, reader.run_id)
 
 
 FAILURES: dict[str, Callable[..., Any]] = {
@@ -72,7 +72,7 @@ async def test_errors_of_a_sidecar_are_masked(serve: Serve, how: str) -> None:
             body = await answer.text()
             assert answer.status >= 500
     assert MASK in str(error)
-    assert SECRET not in body + await kept(served, run_id)
+    assert SECRET not in body + await stored_text(served, run_id)
 
 
 async def test_halt_closes_the_connection_to_a_sidecar(serve: Serve) -> None:
@@ -80,7 +80,7 @@ async def test_halt_closes_the_connection_to_a_sidecar(serve: Serve) -> None:
         served = await sidecar(serve, url, policies=safety(halt_on_violation=True))
         run_id = await served.start()
         record = await served.finished(run_id)
-        events = await own(served, run_id)
+        events = await stored_events(served, run_id)
     assert record["error"]["code"] == "POLICY_VIOLATION"
     assert text(events) == "a "
     assert [event["type"] for event in events] == ["started", "token", "error"]

@@ -176,7 +176,7 @@ async def test_token_is_shown_nowhere(serve: Serve, token: str, caplog: pytest.L
     caplog.set_level(logging.DEBUG)
     served = await serve(streaming=GUARDED)
     headers = {"Authorization": token}
-    said: list[str] = []
+    texts: list[str] = []
     async with served.client.post("/runs?external=true", json={}, headers=headers) as answer:
         run_id = (await answer.json())["run_id"]
     pushed: list[Any] = [
@@ -188,15 +188,15 @@ async def test_token_is_shown_nowhere(serve: Serve, token: str, caplog: pytest.L
     ]
     for event in pushed:
         async with served.client.post(f"/runs/{run_id}/events", json=event, headers=headers) as answer:
-            said.append(await answer.text())
+            texts.append(await answer.text())
     await served.finished(run_id)
     for path in ("/", "/info", "/metrics", "/schema", "/runs", f"/runs/{run_id}", f"/runs/{run_id}/events"):
         async with served.client.get(path, headers=headers | {"User-Agent": token.encode().hex()}) as answer:
-            said.append(await answer.text())
+            texts.append(await answer.text())
     formatter = JsonFormatter(Redactor())
-    said += [formatter.format(record) for record in caplog.records]
+    texts += [formatter.format(record) for record in caplog.records]
     for form in (TOKEN, repr(TOKEN)[1:-1], TOKEN.replace('"', '\\"')):
-        assert not [each for each in said if form in each]
+        assert not [each for each in texts if form in each]
 
 
 @pytest.mark.parametrize("value", [None, ""])

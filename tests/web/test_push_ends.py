@@ -120,8 +120,8 @@ async def test_invoke_accepts_no_pushed_events(serve: Serve) -> None:
         await asyncio.Event().wait()
 
     served = await serve(agent, streaming=ENABLED)
-    asked = asyncio.create_task(served.client.post("/invoke", json={}))
+    pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: ids)
     await refused(served, ids[0], ALL, 404, "NOT_FOUND")
-    asked.cancel()
-    await asyncio.wait((asked,))
+    pending.cancel()
+    await asyncio.wait((pending,))

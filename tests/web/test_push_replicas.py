@@ -24,7 +24,7 @@ Pair = tuple[Served, Served]
 
 
 @pytest.fixture(params=KINDS)
-def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def prefix(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Store all runs in Redis, and return the prefix of the keys."""
     agent = f"tested-{ids.uuid7()}"
     monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
@@ -33,21 +33,21 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-async def pair(serve: Serve, kept: str, request: pytest.FixtureRequest) -> Pair:
+async def pair(serve: Serve, prefix: str, request: pytest.FixtureRequest) -> Pair:
     """Serve two replicas."""
     more = getattr(request, "param", {})
     replicas = [await serve(streaming=ENABLED | more) for _ in range(2)]
-    server = shared(request.node.callspec.params["kept"])
+    server = shared(request.node.callspec.params["prefix"])
     for each in replicas:
         backend = each.service.backend
         assert isinstance(backend, RedisBackend)
-        control = f"{kept}{{service}}:control:{backend.replica}"
+        control = f"{prefix}{{service}}:control:{backend.replica}"
         await wait_until(partial(server.command, "EXISTS", control))
     return replicas[0], replicas[1]
 
 
-def stored_requests(kept: str, server: Server) -> list[bytes]:
-    return [key for key in server.command("KEYS", f"{kept}*") if b"question" in key]
+def stored_requests(prefix: str, server: Server) -> list[bytes]:
+    return [key for key in server.command("KEYS", f"{prefix}*") if b"question" in key]
 
 
 async def test_any_replica_accepts_events_with_the_same_response(pair: Pair) -> None:
@@ -180,7 +180,7 @@ async def test_run_queued_on_another_replica_accepts_no_events_yet(pair: Pair) -
 
 
 async def test_unresponsive_owner_is_unavailable(
-    pair: Pair, kept: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    pair: Pair, prefix: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.1)
     owner, other = pair
@@ -190,20 +190,20 @@ async def test_unresponsive_owner_is_unavailable(
     async with other.client.post(f"/runs/{run_id}/events", json=ALL) as answer:
         await error_of(answer, 503, "SERVICE_UNAVAILABLE")
         assert answer.headers["Retry-After"]
-    server = shared(request.node.callspec.params["kept"])
-    assert all(0 < server.command("TTL", key) <= 60 for key in stored_requests(kept, server))
+    server = shared(request.node.callspec.params["prefix"])
+    assert all(0 < server.command("TTL", key) <= 60 for key in stored_requests(prefix, server))
     await push(owner, run_id, END)
     assert await own(other, run_id) == []
 
 
 async def test_requests_between_replicas_leave_nothing_behind(
-    pair: Pair, kept: str, request: pytest.FixtureRequest
+    pair: Pair, prefix: str, request: pytest.FixtureRequest
 ) -> None:
     owner, other = pair
     run_id = await owner.start(external="true")
     await asyncio.gather(*(push(other, run_id, ALL) for _ in range(20)))
     await refused(other, run_id, {"type": "odd"})
-    assert stored_requests(kept, shared(request.node.callspec.params["kept"])) == []
+    assert stored_requests(prefix, shared(request.node.callspec.params["prefix"])) == []
     assert isinstance(other.service.backend, RedisBackend)
     assert not other.service.backend._requests._replies
     await push(owner, run_id, END)

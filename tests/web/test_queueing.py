@@ -78,14 +78,14 @@ async def test_run_cancelled_while_it_waits_never_starts(serve: Serve) -> None:
 async def test_every_endpoint_shares_the_slots(serve: Serve) -> None:
     served = await serve(agent := OneByOne(), streaming=ONE)
     run_id = await served.start("run")
-    asked = asyncio.create_task(served.client.post("/invoke", json="invoke"))
+    pending = asyncio.create_task(served.client.post("/invoke", json="invoke"))
     await wait_until(lambda: len(served.service.runs._in_flight) == 2)
     async with served.stream("stream") as reader:
         assert agent.order == ["run"]
         for _ in range(3):
             agent.next.release()
         await reader.all()
-    async with await asked as answer:
+    async with await pending as answer:
         assert (await answer.json())["output"] == "invoke"
     await served.finished(run_id)
     assert agent.order == ["run", "invoke", "stream"]
@@ -95,9 +95,9 @@ async def test_every_endpoint_shares_the_slots(serve: Serve) -> None:
 async def test_disconnected_caller_of_invoke_leaves_the_queue(serve: Serve) -> None:
     served = await serve(agent := OneByOne(), streaming={**ONE, "max_queued_runs": 1})
     first = await served.start("first")
-    asked = asyncio.create_task(served.client.post("/invoke", json="invoke"))
+    pending = asyncio.create_task(served.client.post("/invoke", json="invoke"))
     await wait_until(lambda: len(served.service.runs._in_flight) == 2)
-    asked.cancel()
+    pending.cancel()
     await wait_until(lambda: len(served.service.runs._in_flight) == 1)
     second = await served.start("second")
     agent.next.release()

@@ -42,15 +42,15 @@ async def with_limits(
 async def test_limit_is_exact_over_all_replicas(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as mode:
         here, there = await with_limits(serve, mode, tmp_path, {"default": "7/hour"})
-    asked = [
+    pending = [
         ask(served, path, key("owner"))
         for served in (here, there)
         for path in ("/invoke", "/invoke/stream", "/runs")
         for _ in range(6)
     ]
-    answers = await asyncio.gather(*asked)
+    answers = await asyncio.gather(*pending)
     statuses = Counter(answer.status for answer in answers)
-    assert statuses[429] == len(asked) - 7
+    assert statuses[429] == len(pending) - 7
     assert statuses[200] + statuses[202] == 7
     admitted = [each for each in answers if each.status != 429]
     assert sorted(int(each.headers["RateLimit-Remaining"]) for each in admitted) == list(range(7))

@@ -78,13 +78,13 @@ async def test_queueing_does_not_count_towards_the_duration(serve: Serve) -> Non
 
 
 async def test_events_after_the_end_are_dropped(serve: Serve) -> None:
-    said = asyncio.Event()
+    emitted = asyncio.Event()
 
     async def talk_on(context: StreamContext) -> None:
         while context.run_id in served.service.runs._in_flight._by_id:
             await asyncio.sleep(0)
         await context.emit_token("too late")
-        said.set()
+        emitted.set()
 
     tasks: list[asyncio.Task[None]] = []
 
@@ -93,7 +93,7 @@ async def test_events_after_the_end_are_dropped(serve: Serve) -> None:
 
     served = await serve(agent)
     run_id = await served.start()
-    await said.wait()
+    await emitted.wait()
     async with served.events(run_id) as reader:
         assert [message.event for message in await reader.all()] == ["started", "complete"]
     assert tasks[0].exception() is None
