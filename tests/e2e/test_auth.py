@@ -64,7 +64,7 @@ UNENFORCEABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[list[str]]]]
     "misspelt sections": (
         {"Auth": {"mode": "jwt"}, "polices": {}},
         {},
-        [["Auth", "looks like auth"], ["polices", "looks like policies"]],
+        [["Auth", "resembles auth"], ["polices", "resembles policies"]],
     ),
     "unknown algorithm": (
         {"auth": {"mode": "jwt", "jwt": {"public_key_env": "K", "algorithms": ["none"]}}},
