@@ -133,29 +133,29 @@ async def test_run_can_end_with_its_first_batch(backend: Backend) -> None:
 
 
 async def test_every_method_reports_an_unknown_run(backend: Backend) -> None:
-    stranger = new_run("nobody")
+    unknown = new_run("unknown")
     with pytest.raises(RunNotFound):
-        await backend.get("nobody")
+        await backend.get("unknown")
     with pytest.raises(RunNotFound):
-        await backend.append(advanced(stranger, 1), entries(1, 1))
+        await backend.append(advanced(unknown, 1), entries(1, 1))
     with pytest.raises(RunNotFound):
-        await backend.read("nobody", 0, 10)
+        await backend.read("unknown", 0, 10)
     with pytest.raises(RunNotFound):
-        async with backend.watch("nobody"):
+        async with backend.watch("unknown"):
             pass
     with pytest.raises(RunNotFound):
-        async with backend.watch("nobody", limit=5):
+        async with backend.watch("unknown", limit=5):
             pass
     with pytest.raises(RunNotFound):
-        await backend.request_cancel("nobody", None)
+        await backend.request_cancel("unknown", None)
 
 
 async def test_refused_append_creates_no_run(backend: Backend) -> None:
-    stranger = new_run()
+    unknown = new_run()
     with pytest.raises(RunNotFound):
-        await backend.append(advanced(stranger, 1), entries(1, 1))
-    await backend.create(stranger)
-    assert sequences(await backend.read(stranger.run_id, 0, 10)) == []
+        await backend.append(advanced(unknown, 1), entries(1, 1))
+    await backend.create(unknown)
+    assert sequences(await backend.read(unknown.run_id, 0, 10)) == []
 
 
 @pytest.mark.parametrize(

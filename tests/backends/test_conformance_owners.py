@@ -62,7 +62,7 @@ async def test_owner_filter_lists_exactly_the_owners_runs(backend: Backend) -> N
         for status in STATUSES:
             theirs = [run for run in runs if (run.owner, run.status) == (owner, status)]
             assert await mine(backend, owner, status) == theirs
-    assert await mine(backend, "nobody") == []
+    assert await mine(backend, "unknown") == []
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 8, 100])

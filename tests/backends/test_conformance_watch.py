@@ -242,7 +242,7 @@ async def test_refused_cancel_request_is_not_delivered(backend: Backend) -> None
     writer = await begin(backend)
     async with cancel_requests(backend) as received:
         with pytest.raises(RunNotFound):
-            await backend.request_cancel("nobody", "r")
+            await backend.request_cancel("unknown", "r")
         await backend.request_cancel(writer.run_id, "s")
         async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await received.get() == (writer.run_id, "s")

@@ -144,7 +144,7 @@ async def test_reader_beyond_the_end_ends_with_the_run(unbounded: Backend) -> No
 
 async def test_unknown_run_is_refused_on_entering(backend: Backend) -> None:
     with pytest.raises(RunNotFound):
-        async with follow(backend, "nobody", 0, idle=1):
+        async with follow(backend, "unknown", 0, idle=1):
             pass
 
 

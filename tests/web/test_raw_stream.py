@@ -59,7 +59,7 @@ def event(run_id: str, sequence: int, kind: str, fields: bytes) -> bytes:
     )
 
 
-def whole(run_id: str, contents: list[str]) -> bytes:
+def expected_stream(run_id: str, contents: list[str]) -> bytes:
     started = event(run_id, 1, "started", b',"agent_name":"tested","framework":"custom"')
     tokens = [
         event(run_id, n, "token", b',"content":' + msgspec.json.encode(text) + b',"finish_reason":null')
@@ -82,7 +82,7 @@ async def post_stream(served: Served, contents: list[str]) -> tuple[dict[str, st
 @pytest.mark.usefixtures("frozen")
 async def test_stream_of_the_caller_byte_for_byte(serve: Serve) -> None:
     headers, body = await post_stream(await serve(emit_texts), ["Hel", "lo"])
-    assert body == whole(headers["x-run-id"], ["Hel", "lo"])
+    assert body == expected_stream(headers["x-run-id"], ["Hel", "lo"])
 
 
 @pytest.mark.usefixtures("frozen")
@@ -92,13 +92,13 @@ async def test_stream_of_a_run_byte_for_byte(serve: Serve) -> None:
     async with wire(served) as connection:
         await connection.ask("GET", "/runs/r/events")
         await connection.head()
-        assert await connection.body() == whole("r", ["Hel", "lo"])
+        assert await connection.body() == expected_stream("r", ["Hel", "lo"])
 
 
 @pytest.mark.usefixtures("frozen")
 async def test_content_that_looks_like_sse_stays_in_its_line(serve: Serve) -> None:
     headers, body = await post_stream(await serve(emit_texts), HOSTILE)
-    assert body == whole(headers["x-run-id"], HOSTILE)
+    assert body == expected_stream(headers["x-run-id"], HOSTILE)
     lines = body.split(b"\n\n")[1:-1]
     assert [block.count(b"\n") for block in lines] == [2] * (len(HOSTILE) + 2)
     assert b"\r" not in body
@@ -183,7 +183,7 @@ async def test_http_1_0_stream_is_unchunked_and_ends_with_the_connection(serve: 
         status, headers = await connection.head()
         assert status.split()[1] == "200"
         assert "transfer-encoding" not in headers
-        assert await connection.rest() == whole("r", ["Hel", "lo"])
+        assert await connection.rest() == expected_stream("r", ["Hel", "lo"])
 
 
 @pytest.mark.usefixtures("frozen")
@@ -192,7 +192,7 @@ async def test_connection_close_is_respected(serve: Serve) -> None:
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke/stream", {"Connection": "close"}, body=b"[]")
         _, headers = await connection.head()
-        assert await connection.body() == whole(headers["x-run-id"], [])
+        assert await connection.body() == expected_stream(headers["x-run-id"], [])
         assert await connection.rest() == b""
 
 

@@ -46,7 +46,7 @@ def request_of(pattern: str) -> bytes:
 
 
 @asynccontextmanager
-async def silent_reader(served: Served, pattern: str) -> AsyncIterator[Silent]:
+async def stalled_reader(served: Served, pattern: str) -> AsyncIterator[Silent]:
     shrink_buffers(served)
     if pattern == "B":
         await served.start(run_id="r")
@@ -67,7 +67,7 @@ def only_run(served: Served) -> str:
 @pytest.mark.parametrize("pattern", ["A", "B"])
 async def test_stalled_reader_costs_bounded_memory(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
-    async with silent_reader(served, pattern):
+    async with stalled_reader(served, pattern):
         await agent.emitted_all.wait()
         await wait_until(lambda: buffered(served) > 0)
         assert buffered(served) < MAX_BUFFERED
@@ -79,7 +79,7 @@ async def test_stalled_reader_costs_bounded_memory(serve: Serve, pattern: str) -
 async def test_stalled_reader_is_closed_without_an_end(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
-    async with silent_reader(served, pattern) as client:
+    async with stalled_reader(served, pattern) as client:
         await wait_until(ended(served))
         raw, _ = await client.rest()
     assert b"event: complete" not in raw
@@ -91,7 +91,7 @@ async def test_stalled_reader_is_closed_without_an_end(serve: Serve, pattern: st
 async def test_disconnected_reader_can_resume(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
-    async with silent_reader(served, "B") as client:
+    async with stalled_reader(served, "B") as client:
         await wait_until(ended(served))
         raw, _ = await client.rest()
     last = raw.rfind(b"\nid: ")
@@ -141,7 +141,7 @@ async def test_stalled_caller_stops_the_agent_by_default(serve: Serve) -> None:
 
 async def test_stalled_readers_do_not_delay_others(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
-    async with silent_reader(served, "B"), silent(served, request_of("B")), silent(served, request_of("B")):
+    async with stalled_reader(served, "B"), silent(served, request_of("B")), silent(served, request_of("B")):
         await wait_until(lambda: len(served.service.streams._deadlines) == 3)
         async with served.events("r") as reader:
             agent.go.set()
@@ -151,7 +151,7 @@ async def test_stalled_readers_do_not_delay_others(serve: Serve) -> None:
 
 async def test_stalled_reader_does_not_delay_the_agent(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
-    async with silent_reader(served, "B"):
+    async with stalled_reader(served, "B"):
         agent.go.set()
         assert (await served.finished("r"))["status"] == "completed"
         assert served.service.streams._deadlines
@@ -161,7 +161,7 @@ async def test_slow_reader_is_not_disconnected(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     agent.go.set()
     served.service.write_seconds = 1.0  # a busy machine may pause for a part of it
-    async with silent_reader(served, "B") as client:
+    async with stalled_reader(served, "B") as client:
         raw, slow_until = b"", time.monotonic() + 2.0
         while not raw.endswith(b"0\r\n\r\n"):
             data = await client.read(16 * 1024)
@@ -180,7 +180,7 @@ async def test_drain_does_not_wait_for_a_stalled_reader(
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.2
     agent.go.set()
-    async with silent_reader(served, "B"):
+    async with stalled_reader(served, "B"):
         await served.finished("r")
         async with asyncio.timeout(2):
             await served.service.drain(1)
@@ -194,11 +194,11 @@ def ended(served: Served) -> Callable[[], bool]:
 async def test_frames_before_the_cut_are_complete(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     served.service.write_seconds = 0.3
-    async with silent_reader(served, "B") as client:
+    async with stalled_reader(served, "B") as client:
         await wait_until(ended(served))
         raw, _ = await client.rest()
     agent.go.set()
     body = raw[: raw.rfind(b"\n\n") + 2]
-    whole = [frame for frame in frames(body) if b"\nevent: token\n" in frame]
-    assert whole
+    complete = [frame for frame in frames(body) if b"\nevent: token\n" in frame]
+    assert complete
     await served.finished("r")

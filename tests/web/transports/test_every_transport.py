@@ -156,7 +156,7 @@ async def test_reader_with_all_events_of_a_finished_run_gets_its_end(serve: Serv
 async def test_unknown_run_is_not_found(serve: Serve, transport: str) -> None:
     served = await serve(expose=WEBSOCKET)
     with pytest.raises(Refused) as refused:
-        async with TRANSPORTS[transport](served, "nobody") as stream:
+        async with TRANSPORTS[transport](served, "unknown") as stream:
             await all_of(stream)
     assert refused.value.code == (4404 if transport == "websocket" else 404)
 

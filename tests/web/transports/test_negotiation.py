@@ -71,7 +71,7 @@ def test_any_accept_header_is_matched_or_refused(accept: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "accept"),
     [
-        ("GET", "/runs/nobody/events", "text/html"),
+        ("GET", "/runs/unknown/events", "text/html"),
         ("POST", "/invoke/stream", "text/html"),
         ("POST", "/invoke/stream", "application/json;q=0, image/*"),
     ],

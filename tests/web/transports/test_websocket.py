@@ -153,7 +153,7 @@ async def test_refused_payload_closes_the_socket(
         ("/runs/r/ws?timeout=0", 4400),
         ("/runs/-/ws", 4400),
         ("/invoke/ws?on_disconnect=stay", 4400),
-        ("/runs/nobody/ws", 4404),
+        ("/runs/unknown/ws", 4404),
     ],
 )
 async def test_invalid_request_is_closed_with_a_code_that_pages_can_read(
