@@ -12,7 +12,8 @@ from dockrion.events import validation
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 
 _CODE = re.compile(events.ERROR_CODE, re.ASCII)
-_SERVICE_METADATA = ("agent", "framework", "producer_seq")  # set by the service, not by producers
+PRODUCER_SEQ = "producer_seq"  # in the metadata of a finished run: the number of its last batch
+_SERVICE_METADATA = ("agent", "framework", PRODUCER_SEQ)  # set by the service, not by producers
 
 
 class ExternalEvent(msgspec.Struct, frozen=True):
@@ -56,14 +57,14 @@ def parse(value: Any) -> ExternalEvent:
         raise ValueError("an event is a JSON object with a `type`")  # noqa: TRY004  a bad value, whatever its type
     event_type = value.get("type")
     if not isinstance(event_type, str):
-        raise ValueError("the event has no `type`")  # noqa: TRY004  as above
+        raise ValueError("an event has a `type`, a string")  # noqa: TRY004  as above
     ignored = events.COMMON_FIELDS if value.keys() >= set(events.COMMON_FIELDS) else ("type",)
     values = {name: item for name, item in value.items() if name not in ignored}
     if event_type in _OUTCOMES:
         return ExternalEvent(event_type, values, _OUTCOMES[event_type](values))
     if not validation.is_event(value):
         known = ", ".join([*events.CONFIGURABLE, "custom:<name>", *_OUTCOMES])
-        raise ValueError(f"{event_type!r:.100} is no type that an agent may send; those are {known}")
+        raise ValueError(f"{event_type!r:.100} is not a type that agents may send; those are {known}")
     return ExternalEvent(validation.type_of(value), values)
 
 

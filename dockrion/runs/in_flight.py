@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -12,6 +12,7 @@ from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunExists, TooManyRuns
 from dockrion.runs.context import RunSession
 from dockrion.runs.execution import Execution
+from dockrion.runs.external_events import PRODUCER_SEQ
 from dockrion.runs.outcome import Stop
 
 Slot = asyncio.Future[None]
@@ -77,8 +78,6 @@ class InFlightRun(msgspec.Struct, eq=False):
         producer_seq: The number of the last batch that another process pushed.
     """
 
-    PRODUCER_SEQ: ClassVar[str] = "producer_seq"  # in the metadata of a finished run
-
     run_id: str
     slot: Slot
     created: asyncio.Future[None]
@@ -91,7 +90,7 @@ class InFlightRun(msgspec.Struct, eq=False):
     @property
     def metadata(self) -> dict[str, Any]:
         """What the record of the finished run says in addition."""
-        return {self.PRODUCER_SEQ: self.producer_seq} if self.producer_seq else {}
+        return {PRODUCER_SEQ: self.producer_seq} if self.producer_seq else {}
 
     @property
     def decided(self) -> bool:

@@ -168,12 +168,12 @@ class Ingest:
         except tuple(_REFUSALS.values()) as error:
             reply = _Refusal(type(error).__name__, error.message, error.details)
         except Exception as error:
-            log(_logger, logging.ERROR, "pushed events not taken", run_id=request.run_id, error=error)
+            log(_logger, logging.ERROR, "pushed events not accepted", run_id=request.run_id, error=error)
             reply = _UNREACHABLE
         try:
             await request.reply(msgspec.json.encode(reply))
         except ServiceUnavailable as error:
-            log(_logger, logging.WARNING, "pushed events not answered", run_id=request.run_id, error=error)
+            log(_logger, logging.WARNING, "no reply to pushed events", run_id=request.run_id, error=error)
 
     async def _handle(self, run_id: str, batch: Batch) -> Receipt | _Refusal:
         """Accept a batch from another replica; the run may have ended since it was sent."""
@@ -209,7 +209,7 @@ def _validate(values: Sequence[Any], max_event_bytes: int) -> _Events:
         except ValueError as error:
             problems.append({"event": index, "error": str(error)})
     if problems:
-        message = f"{len(problems)} of {len(values)} events are wrong, none was taken"
+        message = f"{len(problems)} of {len(values)} events are malformed; none was accepted"
         raise InvalidRequest(message, details=problems[:_MAX_PROBLEMS])
     return _Events(publishable, end)
 
@@ -225,7 +225,7 @@ def _refuse_gap(batch: Batch, accepted: int) -> None:
 
 
 def _receipt_of_finished(batch: Batch, record: Run) -> Receipt:
-    if _is_duplicate(batch, record.metadata.get(InFlightRun.PRODUCER_SEQ, 0)):
+    if _is_duplicate(batch, record.metadata.get(external_events.PRODUCER_SEQ, 0)):
         return Receipt(0, duplicate=True)
     raise _finished(record.run_id)
 

@@ -136,7 +136,7 @@ def of_stop(stop: Stop) -> Outcome:
         case "cancelled":
             return Cancelled(stop.reason)
         case "timeout":
-            return Failed("the agent took longer than it may", AgentTimedOut.code)
+            return Failed("the agent exceeded its time limit", AgentTimedOut.code)
         case "shutdown":
             return Failed("the service is shutting down", SHUTDOWN)
         case "lost":
@@ -144,9 +144,9 @@ def of_stop(stop: Stop) -> Outcome:
         case "limit":
             return Failed("the agent emitted more events than limits.max_events_per_run", LIMIT_EXCEEDED)
         case "violation":
-            return Failed(stop.reason or "a policy was broken", AgentPolicyViolation.code)
+            return Failed(stop.reason or "a policy was violated", AgentPolicyViolation.code)
         case "ended":
-            return stop.outcome or Failed("the run was ended", DockrionError.code)
+            return stop.outcome or Failed("the run was ended by another process", DockrionError.code)
 
 
 def with_denied(result: Outcome, tools: list[str]) -> Outcome:

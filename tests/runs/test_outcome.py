@@ -124,7 +124,7 @@ def test_a_long_message_is_cut_after_it_was_redacted() -> None:
 STOPS: list[tuple[Stop, Outcome]] = [
     (Stop("cancelled", "why"), Cancelled("why")),
     (Stop("cancelled"), Cancelled(None)),
-    (Stop("timeout"), Failed("the agent took longer than it may", "TIMEOUT_ERROR")),
+    (Stop("timeout"), Failed("the agent exceeded its time limit", "TIMEOUT_ERROR")),
     (Stop("shutdown"), Failed("the service is shutting down", "SHUTDOWN")),
     (Stop("lost"), Failed("the run could not be stored", "INTERNAL_ERROR")),
 ]
