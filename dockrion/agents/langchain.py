@@ -26,28 +26,13 @@ _UNNAMED_CHAIN = "Runnable"  # the default names of composed chains (`RunnableSe
 
 
 def create_agent(runnable: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> Agent:
-    """Return the agent for what a factory returned.
-
-    Args:
-        runnable: What it returned.
-        config: The validated config.
-        tools: Which tools the agent may call.
-        threads: How many runs may work at once.
-
-    Raises:
-        TypeError: It is not a runnable.
-    """
+    """Return the agent for what a factory returned: a `GraphAgent` for a graph, else a `RunnableAgent`."""
     pregel = sys.modules.get("langgraph.pregel")  # loaded, if the factory returned a graph
     if pregel is not None and isinstance(runnable, pregel.Pregel):
         from dockrion.agents import langgraph  # noqa: PLC0415  langgraph: another extra
 
-        return langgraph.create_agent(runnable, config, tools, threads=threads)
-    if not isinstance(runnable, Runnable):
-        raise TypeError(
-            f"expected a Runnable of LangChain, got {type(runnable).__name__}; "
-            "framework: langgraph takes graphs, custom an object with `invoke`"
-        )
-    return RunnableAgent(runnable, config, DefaultExecutor(threads), ToolGuard(tools))
+        return langgraph.GraphAgent(runnable, config, tools, threads=threads)
+    return RunnableAgent(runnable, config, tools, threads=threads)
 
 
 class RunnableAgent(InProcess):
@@ -57,22 +42,24 @@ class RunnableAgent(InProcess):
 
     Args:
         runnable: The runnable.
-        config: The config that every run starts from.
-        executor: Runs its sync parts.
-        guard: Denies calls of tools.
+        config: The validated config that every run starts from.
+        tools: Which tools the agent may call.
+        threads: How many runs may work at once.
+
+    Raises:
+        TypeError: It is not a runnable.
     """
 
-    def __init__(
-        self,
-        runnable: Runnable[Any, Any],
-        config: dict[str, Any],
-        executor: DefaultExecutor,
-        guard: ToolGuard,
-    ) -> None:
-        self._runnable = runnable
+    def __init__(self, runnable: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> None:
+        if not isinstance(runnable, Runnable):
+            raise TypeError(
+                f"expected a Runnable of LangChain, got {type(runnable).__name__}; "
+                "framework: langgraph takes graphs, custom an object with `invoke`"
+            )
+        self._runnable: Runnable[Any, Any] = runnable
         self._config = config
-        self._executor = executor
-        self._guard = guard
+        self._executor = DefaultExecutor(threads)
+        self._guard = ToolGuard(tools)
         self._is_model = _is_model(runnable)
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
