@@ -97,7 +97,7 @@ class Socket(Connection):
         """Upgrade the connection, run a handler, and close with the code of its outcome.
 
         Args:
-            handler: Serves the socket. Returns the control frame that ended the stream, if one did.
+            handler: Serves the socket; returns the control frame that ended the stream, if one did.
 
         Raises:
             Forbidden: The request is from a page whose origin is not allowed.
@@ -153,16 +153,7 @@ class Socket(Connection):
         timeout: int | None,  # noqa: ASYNC109  as in `send_run`
         may_cancel: bool,
     ) -> Control | None:
-        """Stream a run's events, and meanwhile execute the client's commands.
-
-        Args:
-            run_id: The run.
-            after: The last sequence the client has.
-            timeout: Seconds, None for no timeout.
-            may_cancel: Whether the client may cancel the run.
-
-        Returns:
-            The control frame that ended the stream before the run's end, if one did.
+        """Stream a run's events as `send_run` does, and meanwhile execute the client's commands.
 
         Raises:
             DockrionError: As for `send_run`; or a command is malformed or not allowed.
