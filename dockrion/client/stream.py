@@ -21,7 +21,7 @@ from dockrion.client.event_response import EventResponse
 from dockrion.client.events import Gap
 from dockrion.client.transport import STREAM, Request, Transport, release
 from dockrion.events import TERMINAL, Event
-from dockrion.ids import RUN_ID_PATTERN
+from dockrion.ids import RUN_ID_HEADER, RUN_ID_PATTERN
 from dockrion.wire import sse
 
 _CANCEL_REASON = "the caller left"
@@ -278,7 +278,7 @@ class Stream:
 
 
 def _run_id(response: aiohttp.ClientResponse) -> str:
-    run_id = response.headers.get("X-Run-Id", "")
+    run_id = response.headers.get(RUN_ID_HEADER, "")
     if run_id and not RUN_ID_PATTERN.fullmatch(run_id):
         raise ProtocolError("the service sent a malformed run id")
     return run_id

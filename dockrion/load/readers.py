@@ -15,6 +15,7 @@ from aiohttp import hdrs
 from dockrion.client.errors import ClientError, ConnectionLost, ResponseError
 from dockrion.client.event_response import EventResponse
 from dockrion.client.transport import STREAM, Request, Transport, release
+from dockrion.ids import RUN_ID_HEADER
 from dockrion.load.measurements import Measurements
 from dockrion.load.verifier import Envelope, Verifier, decode_envelopes
 from dockrion.wire.sse import MEDIA_TYPE, Message
@@ -129,7 +130,7 @@ class Reader:
 
     async def _connect(self) -> aiohttp.ClientResponse:
         if not self._run_id:
-            raise LoadError("cannot resume: the response has no X-Run-Id")
+            raise LoadError(f"cannot resume: the response has no {RUN_ID_HEADER}")
         if self._connected_at:
             self._measurements.reconnects += 1
         self._connected_at = time.time()

@@ -11,6 +11,7 @@ import msgspec
 
 from dockrion.client.errors import ClientError
 from dockrion.client.transport import INVOKE, STREAM, Request, Transport, release
+from dockrion.ids import RUN_ID_HEADER
 from dockrion.load.measurements import Measurements
 from dockrion.load.options import Options
 from dockrion.load.readers import LoadError, Reader, code_suffix, send
@@ -129,7 +130,7 @@ class Users:
         request = self._post("invoke", "stream", query=query, timeout=STREAM)
         requested_at = time.time()
         response = await send(self._slow if slow else self._fast, request)
-        run_id = response.headers.get("X-Run-Id", "")
+        run_id = response.headers.get(RUN_ID_HEADER, "")
         reader = self._reader(f"run {run_id}", run_id if resumes else "", requested, slow=slow)
         await reader.read(response, requested_at)
         return reader

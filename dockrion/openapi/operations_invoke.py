@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from dockrion import errors
 from dockrion.dockfile import Dockfile
+from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi import examples
 from dockrion.openapi.operation import (
     Operation,
@@ -14,7 +15,7 @@ from dockrion.openapi.operation import (
     stream_content,
 )
 
-_RESUME_HEADERS = {"X-Run-Id": "The run's id.", "Location": "The run's events, to resume the stream."}
+_RESUME_HEADERS = {RUN_ID_HEADER: "The run's id.", "Location": "The run's events, to resume the stream."}
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:

@@ -13,10 +13,11 @@ from dockrion.backends.pages import Page
 from dockrion.backends.run_log import BadCursor, Run
 from dockrion.errors import CorruptLog
 from dockrion.events import Entry
+from dockrion.ids import RUN_ID_PATTERN
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INDEX_ENTRY = re.compile(r"[0-9]{17}:[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+_INDEX_ENTRY = re.compile(rf"[0-9]{{17}}:{RUN_ID_PATTERN.pattern}", re.ASCII)
 _encoder = msgspec.json.Encoder()
 _packer = msgspec.msgpack.Encoder()
 _run_decoder = msgspec.json.Decoder(Run)
