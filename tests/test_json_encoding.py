@@ -235,7 +235,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
     "model_dump that returns itself": ({"m": Endless()}, r"^data\.m .*nested too deeply"),
     "key without text": ({"a": {Unspeakable(): 1}}, r"^data\.a.* cannot be JSON"),
     "huge nesting": (nested(1_000_000), r"^data.*nested too deeply"),
-    "an object behind a deep sound part": ({"a": nested(100), "b": object()}, r"^data\.b cannot"),
+    "an object behind a deep valid part": ({"a": nested(100), "b": object()}, r"^data\.b cannot"),
     "an object in a model": ({"p": Point(1, object())}, r"^data\.p"),  # type: ignore[arg-type]
     "an object in a set": ({"s": {object()}}, r"^data\.s"),
 }
@@ -278,9 +278,9 @@ def test_json_values_round_trip(value: Any) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(json_values, st.sampled_from([object(), "\udfff", Raises(ValueError("x"))]))
-def test_an_error_names_the_invalid_part_beside_any_valid_one(sound: Any, impossible: Any) -> None:
+def test_an_error_names_the_invalid_part_beside_any_valid_one(valid: Any, impossible: Any) -> None:
     with pytest.raises(NotJSON, match=r"^value\[1\]\.x cannot be JSON"):
-        encode([sound, {"a": sound, "x": impossible}])
+        encode([valid, {"a": valid, "x": impossible}])
 
 
 def test_a_mock_is_encoded_or_rejected_quickly() -> None:

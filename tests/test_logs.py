@@ -91,7 +91,7 @@ def test_a_field_of_any_kind_is_logged(value: Any, secrets: tuple[str, ...]) -> 
 
 
 def test_a_field_whose_str_raises_does_not_lose_the_line() -> None:
-    assert Lines().log("said", field=NoText())["message"] == "said"
+    assert Lines().log("message", field=NoText())["message"] == "message"
 
 
 def test_an_exception_is_logged_with_its_traceback() -> None:
@@ -179,11 +179,11 @@ def test_records_at_or_above_the_level_go_to_stdout(
     configure(level, Redactor([SECRET]))
     logger = logging.getLogger("agent.own")
     for each in (logger.debug, logger.info, logger.warning, logger.error):
-        each("said %s", SECRET)
+        each("got %s", SECRET)
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["level"] for line in lines] == expected
-    assert {line["message"] for line in lines} == {"said ***"}
+    assert {line["message"] for line in lines} == {"got ***"}
     assert err == ""
     assert len(root.handlers) == 1
 

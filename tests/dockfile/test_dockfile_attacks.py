@@ -152,10 +152,10 @@ def test_arbitrary_values_raise_only_dockfile_errors(file: Path, value: object) 
 )
 @settings(max_examples=100, deadline=None)
 def test_nearly_valid_dockfiles_raise_only_dockfile_errors(file: Path, schema: object, text: str) -> None:
-    sound = {
+    valid = {
         "version": "1.0",
         "agent": {"name": "a", "handler": "m:f"},
         "io_schema": {"input": schema},
         "expose": {},
     }
-    check(file, yaml.safe_dump(sound).encode() + b"metadata: " + text.encode())
+    check(file, yaml.safe_dump(valid).encode() + b"metadata: " + text.encode())

@@ -187,6 +187,6 @@ async def _push(connection: Wire, run_id: str, batch: list[Any], *, lines: bool)
         % (run_id.encode(), kind.encode(), len(body), body)
     )
     status, headers = await connection.head()
-    answer = msgspec.json.decode(await connection.content(headers))
-    assert " 200 " in status or answer["code"] == "VALIDATION_ERROR", answer
+    response = msgspec.json.decode(await connection.content(headers))
+    assert " 200 " in status or response["code"] == "VALIDATION_ERROR", response
     return " 200 " in status

@@ -18,7 +18,7 @@ STREAMING: dict[str, Any] = {"streaming": {"ingest": {"enabled": True, "idle_tim
 
 @pytest.fixture
 async def served(serve: Serve) -> Served:
-    served = await serve(lambda payload: {"said": payload}, **QUICK, **STREAMING)
+    served = await serve(lambda payload: {"received": payload}, **QUICK, **STREAMING)
     await served.finished(await served.start(run_id="done"))
     return served
 

@@ -31,7 +31,7 @@ def media(document: dict[str, Any]) -> list[dict[str, Any]]:
     contents = []
     for operation in operations(document).values():
         contents.append(operation.get("requestBody", {}).get("content", {}))
-        contents += [answer.get("content", {}) for answer in operation["responses"].values()]
+        contents += [response.get("content", {}) for response in operation["responses"].values()]
     return list(
         {msgspec.json.encode(each): each for content in contents for each in content.values()}.values()
     )
@@ -155,14 +155,14 @@ def test_error_responses_have_the_statuses_and_codes_of_the_exceptions(name: str
     document = described(service(tmp_path, name))
     for operation in operations(document).values():
         assert {"400", "500"} <= operation["responses"].keys()
-        for status, answer in operation["responses"].items():
+        for status, response in operation["responses"].items():
             if int(status) < 400:
                 continue
             codes = {kind.code for kind in DESCRIPTIONS if kind.status == int(status)}
-            for example in answer["content"]["application/json"]["examples"].values():
+            for example in response["content"]["application/json"]["examples"].values():
                 assert resolved(document, example["$ref"])["value"]["code"] in codes
             waits = {kind for kind in DESCRIPTIONS if str(kind.status) == status and kind.retry_after}
-            assert ("Retry-After" in answer.get("headers", {})) == bool(waits)
+            assert ("Retry-After" in response.get("headers", {})) == bool(waits)
 
 
 def test_the_document_contains_the_schemas_of_input_and_output(tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ def test_parameters_that_the_dockfile_disables_are_not_described(tmp_path: Path)
 
 def test_stream_responses_describe_their_events(tmp_path: Path) -> None:
     document = described(service(tmp_path, "chat"))
-    answer = operations(document)["GET /runs/{run_id}/events"]["responses"]["200"]
-    assert answer["content"].keys() == {"text/event-stream", "application/x-ndjson", "application/json"}
-    stream = answer["content"]["text/event-stream"]
+    response = operations(document)["GET /runs/{run_id}/events"]["responses"]["200"]
+    assert response["content"].keys() == {"text/event-stream", "application/x-ndjson", "application/json"}
+    stream = response["content"]["text/event-stream"]
     assert "event: token\ndata: {" in stream["example"]
     items = stream["schema"]["properties"]["data"]["contentSchema"]["anyOf"]
     assert {"$ref": "#/components/schemas/Event"} in items
