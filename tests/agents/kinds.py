@@ -41,7 +41,7 @@ class Kind:
 Make = Callable[[Path], AbstractAsyncContextManager[Kind]]
 
 
-class _Doings:
+class _Work:
     """The agent's code, sync and async."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def _current() -> StreamContext:
 def _handler(shape: str) -> Make:
     @asynccontextmanager
     async def make(_folder: Path) -> AsyncIterator[Kind]:
-        doings = _Doings()
+        doings = _Work()
         yield Kind(HandlerAgent(getattr(doings, shape)), doings.stops)
 
     return make
@@ -113,7 +113,7 @@ def _handler(shape: str) -> Make:
 
 @asynccontextmanager
 async def _object(_folder: Path) -> AsyncIterator[Kind]:
-    doings = _Doings()
+    doings = _Work()
 
     class Made:
         def invoke(self, payload: dict[str, Any], context: StreamContext) -> Any:
@@ -133,7 +133,7 @@ class _State(TypedDict, total=False):
 def _graph(*, sync: bool) -> Make:
     @asynccontextmanager
     async def make(_folder: Path) -> AsyncIterator[Kind]:
-        doings = _Doings()
+        doings = _Work()
 
         def node(state: _State) -> Any:
             return doings.sync(dict(state), _current())
@@ -154,7 +154,7 @@ def _graph(*, sync: bool) -> Make:
 def _runnable(*, sync: bool) -> Make:
     @asynccontextmanager
     async def make(_folder: Path) -> AsyncIterator[Kind]:
-        doings = _Doings()
+        doings = _Work()
 
         def work(payload: dict[str, Any]) -> Any:
             return doings.sync(payload, _current())
