@@ -95,13 +95,7 @@ class AccessControl:
         return self._authenticator is not None
 
     async def authorize(self, request: web.Request) -> None:
-        """Apply the route's access rule to a request, and record its caller.
-
-        Raises:
-            Unauthorized: The credentials are missing or invalid.
-            Forbidden: The caller lacks the permission.
-            ServiceUnavailable: The identity provider does not respond.
-        """
+        """Apply the route's access rule to a request, as `check` does."""
         if self._authenticator is None or not _has_handler(request):
             return
         rule = self.rules.get(request.match_info.handler)

@@ -12,27 +12,10 @@ from aiohttp import ETag, hdrs, web
 
 from dockrion.errors import NotFound
 
+_FOLDER = Path(__file__).parent
 _INDEX = "index.html"
-_SCRIPTS = (
-    "actions",
-    "api",
-    "app",
-    "curl",
-    "dom",
-    "fields",
-    "form",
-    "frames",
-    "recent",
-    "run",
-    "schema",
-    "stream",
-    "timeline",
-)
-_ASSETS = {
-    "icon.svg": "image/svg+xml",
-    "style.css": "text/css",
-    **{f"{name}.js": "text/javascript" for name in _SCRIPTS},
-}
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_ASSETS = {path.name: _TYPES[path.suffix] for path in _FOLDER.iterdir() if path.suffix in _TYPES}
 _POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
     "default-src": "'none'",
     "script-src": "'self'",
@@ -62,7 +45,7 @@ async def index(request: web.Request) -> web.Response:
 
 
 async def asset(request: web.Request) -> web.Response:
-    """Return one of the page's files; only names in the table exist, so no name is used as a path."""
+    """Return one of the page's files; a name that is not in the table is not used as a path."""
     name = request.match_info["file"]
     if name not in _ASSETS:
         raise NotFound(f"nothing is at {request.path}")
@@ -83,5 +66,5 @@ def _response(request: web.Request, name: str, content_type: str) -> web.Respons
 
 @cache
 def _file(name: str) -> _File:
-    content = Path(__file__).with_name(name).read_bytes()
+    content = (_FOLDER / name).read_bytes()
     return _File(content, ETag(hashlib.sha256(content).hexdigest()[:32]))
