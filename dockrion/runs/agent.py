@@ -39,11 +39,11 @@ class Agent(Protocol):
 
         Args:
             call: The input.
-            session: The run, which is also the current one: takes the events.
+            session: The run, which is also the current one. Emits its events.
             streaming: Whether anyone can read events.
 
         Returns:
-            The output, any value; or an `Outcome`, if the agent knows more about its end.
+            The output, any value; or an `Outcome`, if the agent determines more than its output.
 
         Raises:
             BaseException: Whatever the agent raises.

@@ -43,27 +43,27 @@ class Emitter:
         if self.cancelled:
             raise RunCancelled(f"run {self.run_id} was stopped")
 
-    async def emit(self, event_type: str, build: Fields, *given: Any) -> None:
+    async def emit(self, event_type: str, build: Fields, *arguments: Any) -> None:
         """Emit an event from async code; wait while the buffer is full.
 
         Args:
             event_type: Its type.
-            build: Makes the event's fields of what was given, if the event passes the filter.
-            given: The arguments of `build`.
+            build: Makes the event's fields of `arguments`, if the event passes the filter.
+            arguments: The arguments of `build`.
         """
         self._since_yield += 1
         if self._since_yield >= BUFFER_EVENTS:  # a tight loop must not hold the event loop
             self._since_yield = 0
             await asyncio.sleep(0)
         if self._passes(event_type) and (buffer := self.buffer) is not None:
-            buffer.publish(event_type, build(*given))
+            buffer.publish(event_type, build(*arguments))
             if buffer.full:
                 await buffer.wait_for_room()
 
-    def sync_emit(self, event_type: str, build: Fields, *given: Any) -> None:
+    def sync_emit(self, event_type: str, build: Fields, *arguments: Any) -> None:
         """Emit an event from sync code; block the thread while the buffer is full."""
         if self._passes(event_type) and self.buffer is not None:
-            self.buffer.publish_blocking(event_type, build(*given))
+            self.buffer.publish_blocking(event_type, build(*arguments))
 
     def _passes(self, event_type: str) -> bool:
         if self.cancelled and self._must_raise():

@@ -46,7 +46,7 @@ _GRACE_OVER = {_STOPPING: _ABANDONED}
 
 
 class Execution:
-    """Runs an agent in a task of its own, which begins when this is made.
+    """Runs an agent in its own task, from the moment this is made.
 
     Args:
         agent: The agent.

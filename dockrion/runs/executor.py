@@ -94,7 +94,7 @@ class Executor:
         self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _WINDOW_BATCHES))
 
     async def execute(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
-        """Execute a run, in a task of its own.
+        """Execute a run. Runs in its own task.
 
         Args:
             agent: Works on it.
@@ -104,12 +104,12 @@ class Executor:
         """
         try:
             if await self._create(run, record):
-                await self._carry_out(agent, call, run, record)
+                await self._run_to_end(agent, call, run, record)
         finally:
             self._in_flight.release(run)
 
     async def _create(self, run: InFlightRun, record: Run) -> bool:
-        """Store the record; return whether that worked. Whoever awaits `created` gets the error."""
+        """Store the record; return whether that worked. `RunManager.start` raises the error."""
         try:
             await self._in_flight.claim_id(run)
             await self._backend.create(record)
@@ -122,7 +122,7 @@ class Executor:
         run.created.set_result(None)
         return True
 
-    async def _carry_out(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
+    async def _run_to_end(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
         """Take a run that is created to its terminal event."""
         buffer = self._new_buffer(run)
         writer = LogWriter(self._backend, record, buffer, self._metrics.count_events)

@@ -209,7 +209,7 @@ def _masked(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
 
 
 def limited(result: Outcome, max_bytes: int) -> Outcome:
-    """Return an outcome whose output and details keep the size limit, and whose message is cut.
+    """Return an outcome whose output and details are within the size limit, and whose message is cut.
 
     Args:
         result: The outcome, masked already: in a text that is cut, the start of a secret is not found.

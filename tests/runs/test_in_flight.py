@@ -1,4 +1,4 @@
-"""Slots: first come, first served, and none is lost."""
+"""Slots for in-flight runs: first come, first served, and none is lost."""
 
 import pytest
 from hypothesis import given, settings
