@@ -79,19 +79,19 @@ class Pages(AsyncIterator[Page]):
     async def _pull(self, after: int, idle: float) -> AsyncGenerator[Page, None]:
         now = asyncio.get_running_loop().time
         watch = self._watch
-        watch.position, watch.idle = after, idle  # on the watch, since a delivery advances them too
+        watch.position, watch.idle = after, idle  # a delivery advances the position too
         watch.restart_idle()
-        lost_at = None
+        give_up_at = None
         while True:
             at_most = idle
             try:
                 page = await self._log.read(self._run_id, watch.position, PAGE_EVENTS)
-                lost_at = None
+                give_up_at = None
             except RunNotFound:  # the owner may create it again, with a terminal event
-                lost_at = lost_at or now() + _RECREATED_SECONDS
-                if now() >= lost_at:
+                give_up_at = give_up_at or now() + _RECREATED_SECONDS
+                if now() >= give_up_at:
                     raise
-                page, at_most = IDLE, lost_at - now()
+                page, at_most = IDLE, give_up_at - now()
             except ServiceUnavailable:  # the watch is woken when the storage is back
                 page, at_most = IDLE, _RETRY_SECONDS
             if page.entries:
