@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from dockrion.load.display import Live, table
+from dockrion.load.display import ProgressLine, table
 from dockrion.load.html_report import html_report
 from dockrion.load.measurements import Measurements, Point, Series
 from dockrion.load.options import Options, add_arguments, options
@@ -70,16 +70,16 @@ async def load(test: Options) -> Result:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    live, series = Live(test, sys.stdout), Series()
+    line, series = ProgressLine(test, sys.stdout), Series()
 
     def show(measurements: Measurements) -> None:
         series.add(_point(measurements))
-        live.show(measurements)
+        line.show(measurements)
 
     try:
         measurements = await run_test(test, show, stop)
     finally:
-        live.clear()
+        line.clear()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
     series.add(_point(measurements))

@@ -12,8 +12,8 @@ from dockrion.load.result import Result, most_frequent_first
 PLAIN_INTERVAL = 5.0
 
 
-class Live:
-    """The progress line, which is rewritten on a terminal and printed every few seconds elsewhere.
+class ProgressLine:
+    """A line with the progress, rewritten on a terminal and printed every few seconds elsewhere.
 
     Args:
         options: The test.
@@ -24,7 +24,7 @@ class Live:
         self._out = out
         self._of = f" of {options.runs:,}" if options.runs is not None else ""
         self._terminal = out.isatty()
-        self._before = (0.0, 0, 0)
+        self._previous = (0.0, 0, 0)
         self._printed = time.monotonic()
 
     def show(self, measurements: Measurements) -> None:
@@ -44,11 +44,11 @@ class Live:
             self._out.write(CLEAR_LINE)
 
     def _line(self, measurements: Measurements) -> str:
-        before, runs, events = self._before
-        interval = max(measurements.seconds - before, 1e-9)
+        seconds, runs, events = self._previous
+        interval = max(measurements.seconds - seconds, 1e-9)
         run_rate = (measurements.ended - runs) / interval
         event_rate = (measurements.events - events) / interval
-        self._before = (measurements.seconds, measurements.ended, measurements.events)
+        self._previous = (measurements.seconds, measurements.ended, measurements.events)
         violations = f", {count:,} violations" if (count := sum(measurements.violations.values())) else ""
         return (
             f"{measurements.seconds:5.1f} s  {measurements.ended:,}{self._of} runs, "

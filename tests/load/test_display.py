@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def found(measurements: Measurements, **more: Any) -> Result:
+def result_of(measurements: Measurements, **more: Any) -> Result:
     points = [Point(0.0, 0, 0, 0), Point(1.0, 1, 10, 100), Point(2.0, 2, 40, 400)]
     return result(Options(url="http://user:s3cret@h:1", **more), measurements, points, ended_early=False)
 
@@ -28,12 +28,12 @@ def found(measurements: Measurements, **more: Any) -> Result:
 def test_a_terminal_has_one_rewritten_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     out = Terminal()
-    live = display.Live(Options(url="http://h", runs=100), out)
+    progress = display.ProgressLine(Options(url="http://h", runs=100), out)
     for number in range(1, 4):
-        live.show(
+        progress.show(
             Measurements(seconds=number, ended=number * 10, events=number * 100, open=7, errors={"x": 2})
         )
-    live.clear()
+    progress.clear()
     assert "\n" not in out.getvalue()
     lines = out.getvalue().split("\r\x1b[K")
     assert lines[-1] == ""
@@ -43,38 +43,38 @@ def test_a_terminal_has_one_rewritten_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    live = display.Live(Options(url="http://h", duration=1), out)
-    live.show(Measurements(seconds=1.0, ended=1))
+    progress = display.ProgressLine(Options(url="http://h", duration=1), out)
+    progress.show(Measurements(seconds=1.0, ended=1))
     assert out.getvalue() == ""
     monkeypatch.setattr(display, "PLAIN_INTERVAL", 0)
-    live.show(Measurements(seconds=2.0, ended=4, events=8, errors={"x": 1}, violations={"lost": 2}))
-    live.clear()
+    progress.show(Measurements(seconds=2.0, ended=4, events=8, errors={"x": 1}, violations={"lost": 2}))
+    progress.clear()
     assert out.getvalue() == ("  2.0 s  4 runs, 2.0/s, 4 events/s, 0 streams open, 1 errors, 2 violations\n")
 
 
 def test_a_client_that_is_the_limit_is_reported() -> None:
-    busy = found(Measurements(seconds=1, succeeded=1, cpu=0.99))
+    busy = result_of(Measurements(seconds=1, succeeded=1, cpu=0.99))
     assert "the client is the limit" in display.table(busy)
     assert "the client is the limit" in html_report(busy)
     late = Measurements(seconds=1, succeeded=1)
     late.loop_lag.add(0.2, 100)
-    assert "the client is the limit" in display.table(found(late))
+    assert "the client is the limit" in display.table(result_of(late))
     assert "the client is the limit" not in display.table(
-        found(Measurements(seconds=1, succeeded=1, cpu=0.5))
+        result_of(Measurements(seconds=1, succeeded=1, cpu=0.5))
     )
 
 
 def test_clocks_that_differ_are_reported() -> None:
     measurements = Measurements(seconds=1, succeeded=1)
     measurements.emit_to_receive.add_all([-3.0, 0.1])
-    assert "the clocks differ: 1 events" in display.table(found(measurements))
+    assert "the clocks differ: 1 events" in display.table(result_of(measurements))
 
 
 def test_errors_and_violations_are_listed_by_frequency() -> None:
     measurements = Measurements(
         seconds=1, errors={"rare": 1, "often": 9}, violations={"lost": 1}, examples=["reader 1: x"]
     )
-    table = display.table(found(measurements))
+    table = display.table(result_of(measurements))
     assert table.index("9  often") < table.index("1  rare")
     assert "violations: 1" in table
     assert "reader 1: x" in table
@@ -82,7 +82,7 @@ def test_errors_and_violations_are_listed_by_frequency() -> None:
 
 def test_no_password_markup_or_terminal_code_is_shown() -> None:
     measurements = Measurements(seconds=1, errors={HOSTILE: 1}, violations={HOSTILE: 1}, examples=[HOSTILE])
-    hostile = found(measurements)
+    hostile = result_of(measurements)
     for text in (html_report(hostile), display.table(hostile), msgspec.json.encode(hostile).decode()):
         assert "s3cret" not in text
     assert "<script" not in html_report(hostile)
@@ -93,7 +93,7 @@ def test_no_password_markup_or_terminal_code_is_shown() -> None:
 def test_any_distribution_can_be_drawn(values: list[float]) -> None:
     measurements = Measurements(seconds=1, succeeded=1, events=1)
     measurements.emit_to_receive.add_all(values)
-    drawn = html_report(found(measurements))
+    drawn = html_report(result_of(measurements))
     assert drawn.count("<rect") == len(measurements.emit_to_receive.distribution())
     assert "nan" not in drawn
     assert "inf" not in drawn
@@ -117,19 +117,19 @@ def test_durations(seconds: float, text: str) -> None:
 def test_the_report_has_the_plots_of_its_pattern() -> None:
     measurements = Measurements(seconds=1, succeeded=1)
     measurements.whole_run.add_all([0.1, 0.2])
-    invoked = html_report(found(measurements, pattern="invoke"))
+    invoked = html_report(result_of(measurements, pattern="invoke"))
     assert "<h2>Whole run</h2><svg" in invoked
     assert "<h2>Runs per second</h2><svg" in invoked
     assert "Events per second" not in invoked
     measurements.events = 7
-    assert "<h2>Events per second</h2><svg" in html_report(found(measurements))
+    assert "<h2>Events per second</h2><svg" in html_report(result_of(measurements))
 
 
 def test_the_json_has_these_fields() -> None:
     spread = {"count": int, "p50": float, "p90": float, "p99": float, "max": float}
     measurements = Measurements(seconds=1.5, ended=1, errors={"x": 1}, violations={"y": 2}, examples=["z"])
     measurements.whole_run.add(1.0)
-    assert shape(msgspec.json.decode(msgspec.json.encode(found(measurements)))) == {
+    assert shape(msgspec.json.decode(msgspec.json.encode(result_of(measurements)))) == {
         "url": str,
         "pattern": str,
         **dict.fromkeys(("concurrency", "readers", "slow_readers", "processes"), int),

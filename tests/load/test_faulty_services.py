@@ -75,25 +75,25 @@ async def load(url: str, **more: Any) -> Result:
 async def test_a_broken_promise_is_reported(name: str, pattern: Any) -> None:
     behave, violations = VIOLATIONS[name]
     async with serving_streams(behave) as url:
-        found = await load(url, pattern=pattern)
-    assert found.violations == violations
-    assert found.examples
-    assert not found.ok
+        result = await load(url, pattern=pattern)
+    assert result.violations == violations
+    assert result.examples
+    assert not result.ok
 
 
 @pytest.mark.parametrize("pattern", ["stream", "runs"])
 async def test_a_correct_service_has_no_violation(pattern: Any) -> None:
     async with serving_streams(sends(sse.PREAMBLE + sse.KEEPALIVE + whole_run())) as url:
-        found = await load(url, pattern=pattern)
-    assert (found.violations, found.errors) == ({}, {})
-    assert found.ok
-    assert (found.runs, found.events) == (1, 5)
+        result = await load(url, pattern=pattern)
+    assert (result.violations, result.errors) == ({}, {})
+    assert result.ok
+    assert (result.runs, result.events) == (1, 5)
 
 
 async def test_readers_that_receive_different_events() -> None:
     async with serving_streams(differs) as url:
-        found = await load(url, pattern="runs", readers=3)
-    assert found.violations == {"bytes differ": 2}
+        result = await load(url, pattern="runs", readers=3)
+    assert result.violations == {"bytes differ": 2}
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -135,9 +135,9 @@ def page() -> web.Response:
 )
 async def test_a_wrong_response_is_an_error_of_its_kind(response: Any, pattern: Any, kind: str) -> None:
     async with responding(response) as url:
-        found = await load(url, pattern=pattern)
-    assert found.errors == {kind: 1}
-    assert not found.ok
+        result = await load(url, pattern=pattern)
+    assert result.errors == {kind: 1}
+    assert not result.ok
 
 
 @pytest.mark.parametrize(
@@ -145,87 +145,87 @@ async def test_a_wrong_response_is_an_error_of_its_kind(response: Any, pattern: 
 )
 async def test_a_response_that_names_no_run(body: str) -> None:
     async with responding(lambda: web.Response(status=202, text=body)) as url:
-        found = await load(url, pattern="runs")
-    assert found.errors == {"the response to POST /runs names no run": 1}
+        result = await load(url, pattern="runs")
+    assert result.errors == {"the response to POST /runs names no run": 1}
 
 
 async def test_a_stream_that_breaks_within_an_event() -> None:
     async with serving_streams(disconnects) as url:
-        found = await load(url)
-    assert (found.errors, found.violations) == ({f"the connection to {url} broke": 1}, {})
-    assert not found.ok
+        result = await load(url)
+    assert (result.errors, result.violations) == ({f"the connection to {url} broke": 1}, {})
+    assert not result.ok
 
 
 async def test_a_stream_that_always_breaks() -> None:
     async with serving_streams(disconnects) as url:
-        found = await load(url, pattern="runs")
-    assert found.errors == {
+        result = await load(url, pattern="runs")
+    assert result.errors == {
         f"the connection to {url} broke": 5,
         "connections break again and again without an event": 1,
     }
-    assert not found.ok
+    assert not result.ok
 
 
 async def test_a_stream_that_breaks_once_is_resumed() -> None:
     async with serving_streams(disconnects_once) as url:
-        found = await load(url, pattern="runs")
-    assert (found.errors, found.violations) == ({f"the connection to {url} broke": 1}, {})
-    assert (found.runs_succeeded, found.events, found.reconnects) == (1, 4, 1)
+        result = await load(url, pattern="runs")
+    assert (result.errors, result.violations) == ({f"the connection to {url} broke": 1}, {})
+    assert (result.runs_succeeded, result.events, result.reconnects) == (1, 4, 1)
 
 
 async def test_a_slow_reader_may_be_disconnected() -> None:
     async with serving_streams(disconnects_once) as url:
-        found = await load(url, pattern="runs", slow_readers=1)
-    assert found.ok
-    assert (found.events, found.slow_readers_disconnected) == (4, 1)
+        result = await load(url, pattern="runs", slow_readers=1)
+    assert result.ok
+    assert (result.events, result.slow_readers_disconnected) == (4, 1)
 
 
 async def test_a_service_that_ignores_last_event_id() -> None:
     async with serving_streams(ignores_last_event_id) as url:
-        found = await load(url, pattern="runs", reconnect=1.0)
-    assert found.violations["repeated"] > 0
-    assert not found.ok
+        result = await load(url, pattern="runs", reconnect=1.0)
+    assert result.violations["repeated"] > 0
+    assert not result.ok
 
 
 async def test_a_service_that_never_responds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users, "STREAM", aiohttp.ClientTimeout(total=None, sock_read=0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        found = await load(url)
-    assert found.errors == {f"{url} sent nothing for too long": 1}
-    assert not found.ok
+        result = await load(url)
+    assert result.errors == {f"{url} sent nothing for too long": 1}
+    assert not result.ok
 
 
 @pytest.mark.parametrize("pattern", ["stream", "runs"])
 async def test_a_run_that_does_not_end(monkeypatch: pytest.MonkeyPatch, pattern: Any) -> None:
     monkeypatch.setattr(users, "RUN_TIMEOUT", 0.1)
     async with serving_streams(sends_keepalives) as url:
-        found = await load(url, pattern=pattern)
-    assert found.errors == {"a run is not over after 0.1 s": 1}
+        result = await load(url, pattern=pattern)
+    assert result.errors == {"a run is not over after 0.1 s": 1}
 
 
 async def test_a_run_that_does_not_end_in_time_after_the_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users, "GRACE_SECONDS", 0.1)
     async with serving_streams(sends_keepalives) as url:
-        found = await load(url, duration=0.1)
-    assert found.errors == {"not finished 0.1 s after --duration": 1}
+        result = await load(url, duration=0.1)
+    assert result.errors == {"not finished 0.1 s after --duration": 1}
 
 
 async def test_a_service_without_tls() -> None:
     async with serving_streams(sends(whole_run())) as url:
-        found = await load(https := url.replace("http:", "https:"))
-    ((kind, _),) = found.errors.items()
+        result = await load(https := url.replace("http:", "https:"))
+    ((kind, _),) = result.errors.items()
     assert kind.startswith(f"cannot reach {https}: TLS ")
 
 
 async def test_an_endless_event_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_MESSAGE_BYTES", 1_000_000)
     async with serving_streams(sends_endless_event) as url:
-        found = await load(url)
-    assert found.errors == {"an event is larger than any that a service sends": 1}
+        result = await load(url)
+    assert result.errors == {"an event is larger than any that a service sends": 1}
 
 
 async def test_a_service_that_is_not_there() -> None:
-    found = await load("http://127.0.0.1:1")
-    assert found.errors == {"cannot reach http://127.0.0.1:1: Connection refused": 1}
-    assert not found.ok
+    result = await load("http://127.0.0.1:1")
+    assert result.errors == {"cannot reach http://127.0.0.1:1: Connection refused": 1}
+    assert not result.ok

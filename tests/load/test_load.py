@@ -53,33 +53,33 @@ async def load(served: Served, **more: Any) -> Result:
 )
 async def test_every_reader_of_every_run_gets_every_event(serve: Serve, more: dict[str, Any]) -> None:
     served = await serve(speak)
-    found = await load(served, runs=8, concurrency=4, **more)
-    assert (found.errors, found.violations) == ({}, {})
-    assert found.ok
+    result = await load(served, runs=8, concurrency=4, **more)
+    assert (result.errors, result.violations) == ({}, {})
+    assert result.ok
     readers = more.get("readers", 1)
-    assert (found.runs, found.runs_succeeded, found.events) == (8, 8, 8 * EVENTS * readers)
-    assert found.bytes > found.events * 100
+    assert (result.runs, result.runs_succeeded, result.events) == (8, 8, 8 * EVENTS * readers)
+    assert result.bytes > result.events * 100
     slow = more.get("slow_readers", 0)
     if not slow:
-        assert found.time_to_first_event.count == 8 * readers
-        assert found.between_events.count == found.events - 8 * readers
-    assert found.whole_run.count == 8
-    assert 0 < found.whole_run.p50 <= found.whole_run.p90 <= found.whole_run.p99 <= found.whole_run.max
-    assert found.series[-1].events == found.events
-    assert bool(found.reconnects) == ("reconnect" in more)
+        assert result.time_to_first_event.count == 8 * readers
+        assert result.between_events.count == result.events - 8 * readers
+    assert result.whole_run.count == 8
+    assert 0 < result.whole_run.p50 <= result.whole_run.p90 <= result.whole_run.p99 <= result.whole_run.max
+    assert result.series[-1].events == result.events
+    assert bool(result.reconnects) == ("reconnect" in more)
 
 
 async def test_invocations(serve: Serve) -> None:
-    found = await load(await serve(), pattern="invoke", runs=50, payload=b'{"n": 1}')
-    assert found.ok
-    assert (found.runs_succeeded, found.events, found.whole_run.count) == (50, 0, 50)
+    result = await load(await serve(), pattern="invoke", runs=50, payload=b'{"n": 1}')
+    assert result.ok
+    assert (result.runs_succeeded, result.events, result.whole_run.count) == (50, 0, 50)
 
 
 async def test_a_duration_bounds_the_beginning_of_runs(serve: Serve) -> None:
-    found = await load(await serve(speak), duration=0.3)
-    assert found.ok
-    assert found.runs == found.runs_succeeded > 0
-    assert found.seconds >= 0.3
+    result = await load(await serve(speak), duration=0.3)
+    assert result.ok
+    assert result.runs == result.runs_succeeded > 0
+    assert result.seconds >= 0.3
 
 
 async def test_runs_that_fail_are_errors_by_code(serve: Serve) -> None:
@@ -87,11 +87,11 @@ async def test_runs_that_fail_are_errors_by_code(serve: Serve) -> None:
         raise ValueError("no")
 
     served = await serve(fail)
-    found = await load(served, runs=3)
-    assert found.errors == {"a run ended with error AGENT_EXECUTION_ERROR": 3}
-    assert (found.runs, found.runs_succeeded, found.violations) == (3, 0, {})
-    found = await load(served, runs=3, pattern="invoke")
-    assert found.errors == {"HTTP 500 AGENT_EXECUTION_ERROR from POST /invoke": 3}
+    result = await load(served, runs=3)
+    assert result.errors == {"a run ended with error AGENT_EXECUTION_ERROR": 3}
+    assert (result.runs, result.runs_succeeded, result.violations) == (3, 0, {})
+    result = await load(served, runs=3, pattern="invoke")
+    assert result.errors == {"HTTP 500 AGENT_EXECUTION_ERROR from POST /invoke": 3}
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -141,12 +141,12 @@ async def test_the_command_line_its_files_and_its_exit_codes(serve: Serve, tmp_p
     assert (done.returncode, done.stderr) == (0, "")
     for line in ("runs ", "events ", "time to first event", "emit to receive", "errors: 0", "violations: 0"):
         assert f"\n{line}" in done.stdout
-    found = msgspec.json.decode(as_json.read_bytes(), type=Result)
-    assert (found.ok, found.runs, found.events) == (True, 5, 5 * EVENTS)
+    result = msgspec.json.decode(as_json.read_bytes(), type=Result)
+    assert (result.ok, result.runs, result.events) == (True, 5, 5 * EVENTS)
     page = Page()
     page.feed(as_html.read_text())
     assert page.tags >= {"svg", "rect", "polyline", "table", "style"} - (
-        {"polyline"} if found.seconds < 0.1 else set()
+        {"polyline"} if result.seconds < 0.1 else set()
     )
     assert not page.tags & {"script", "link", "img", "iframe"}
     assert page.addresses == []

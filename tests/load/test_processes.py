@@ -36,9 +36,9 @@ async def test_processes_that_die_are_reported(
     script: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     instead_of_python(tmp_path, script, monkeypatch)
-    found = await load("http://127.0.0.1:1")
-    assert found.errors == {LOST: 2}
-    assert not found.ok
+    result = await load("http://127.0.0.1:1")
+    assert result.errors == {LOST: 2}
+    assert not result.ok
 
 
 async def test_processes_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +72,9 @@ async def test_a_killed_process_does_not_stop_the_others(serve: Serve) -> None:
     os.kill(children()[0], signal.SIGKILL)
     await wait_until(lambda: len(children()) == 1)
     go.set()
-    found = await loading
-    assert found.errors == {LOST: 1}
-    assert found.runs_succeeded == 2
+    result = await loading
+    assert result.errors == {LOST: 1}
+    assert result.runs_succeeded == 2
 
 
 def children() -> list[int]:

@@ -205,7 +205,7 @@ def test_envelopes_are_decoded_where_there_are_any() -> None:
     whole = events.encode("token", "r", 1, NOW, {"content": text}).decode()
     wrong_time = whole.replace("2026-11-23", "2026-99-99")
     data = [whole, '{"content":"x"}', wrong_time, "no JSON", '"text"', "", '{"sequence":4}\n{}', "[" * 5000]
-    found = decode_envelopes([Message("token", each, "1", "1") for each in data])
-    assert found[0] == Envelope(1, NOW)
-    assert [each.sequence for each in found] == [1, None, 1, *[None] * 5]
-    assert [each.timestamp for each in found[1:]] == [None] * 7
+    envelopes = decode_envelopes([Message("token", each, "1", "1") for each in data])
+    assert envelopes[0] == Envelope(1, NOW)
+    assert [each.sequence for each in envelopes] == [1, None, 1, *[None] * 5]
+    assert [each.timestamp for each in envelopes[1:]] == [None] * 7
