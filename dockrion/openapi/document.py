@@ -10,7 +10,7 @@ from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
 from dockrion.openapi import error_responses, operations_invoke, operations_runs, operations_service, schemas
 from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
-from dockrion.openapi.operation import Operation, Response
+from dockrion.openapi.operation import Operation
 
 _UNLIMITED = ("/health", "/ready")  # not counted towards limits.max_connections_per_caller
 _TAGS = {
@@ -76,12 +76,15 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
     }
     if description := _description(endpoint, operation, dockfile):
         described["description"] = description
-    parameters = [_path_parameter(name) for name in re.findall(r"{(\w+)}", endpoint.path)]
-    if parameters := [*parameters, *operation.parameters]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    if parameters := [*in_path, *operation.parameters]:
         described["parameters"] = parameters
     if operation.body:
         described["requestBody"] = {"required": operation.body_required, "content": operation.body}
-    described["responses"] = {str(status): _response(each) for status, each in operation.responses.items()}
+    described["responses"] = {str(status): each for status, each in operation.responses.items()}
     described["responses"] |= error_responses.responses(_errors(endpoint, operation, dockfile))
     if security := security_requirements(endpoint, dockfile):
         described["security"] = security
@@ -97,22 +100,6 @@ def _description(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -
     permission = endpoint.permission if dockfile.protected else None
     required = permission and f"Requires the permission `{permission}`."
     return "\n\n".join(filter(None, [operation.description, required]))
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
-
-
-def _response(response: Response) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": response.description}
-    if response.content:
-        described["content"] = response.content
-    if response.headers:
-        described["headers"] = {
-            name: {"description": words, "schema": {"type": "string"}}
-            for name, words in response.headers.items()
-        }
-    return described
 
 
 def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> error_responses.ErrorTypes:

@@ -16,27 +16,13 @@ TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 FLAG = {"type": "boolean", "default": False}
 
 
-class Response(msgspec.Struct, frozen=True):
-    """A response other than an error.
-
-    Attributes:
-        description: When it is sent, and what it contains.
-        content: OpenAPI media type objects, by media type.
-        headers: Descriptions of headers, by name.
-    """
-
-    description: str
-    content: dict[str, Any] = {}
-    headers: dict[str, str] = {}
-
-
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The description of an endpoint.
 
     Attributes:
         tag: The group it is listed in.
         summary: What it does, in a few words.
-        responses: Responses other than errors, by status.
+        responses: OpenAPI response objects, by status, without errors.
         description: Further information, or the empty string.
         parameters: OpenAPI parameter objects, without those in the path.
         body: OpenAPI media type objects of the request body, by media type; empty for no body.
@@ -46,7 +32,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     tag: str
     summary: str
-    responses: dict[int, Response]
+    responses: dict[int, dict[str, Any]]
     description: str = ""
     parameters: list[dict[str, Any]] = []
     body: dict[str, Any] = {}
@@ -65,12 +51,33 @@ def integer(low: int, high: int, default: int | None = None) -> dict[str, Any]:
     return limits if default is None else limits | {"default": default}
 
 
+def response(
+    description: str, content: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a response object.
+
+    Args:
+        description: When the response is sent, and what it contains.
+        content: Media type objects, by media type.
+        headers: Descriptions of headers, by name.
+    """
+    described: dict[str, Any] = {"description": description}
+    if content:
+        described["content"] = content
+    if headers:
+        text = {"type": "string"}
+        described["headers"] = {
+            name: {"description": words, "schema": text} for name, words in headers.items()
+        }
+    return described
+
+
 def json_response(
     example: msgspec.Struct, description: str, headers: dict[str, str] | None = None
-) -> Response:
+) -> dict[str, Any]:
     """Return a JSON response whose body is a struct of the example's type."""
     media = {"schema": ref(type(example).__name__), "example": msgspec.to_builtins(example)}
-    return Response(description, {JSON: media}, headers or {})
+    return response(description, {JSON: media}, headers)
 
 
 def input_content(dockfile: Dockfile, path: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi import examples
 from dockrion.openapi.operation import (
     Operation,
-    Response,
     input_content,
     json_response,
     param,
+    response,
     stream_content,
 )
 
@@ -26,7 +26,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "default": dockfile.streaming.connection.on_disconnect,
     }
     on_disconnect = param("on_disconnect", "What happens to the run when the caller disconnects.", choices)
-    events = Response(
+    events = response(
         "The run's events as they occur, from the first.",
         stream_content(dockfile),
         _RESUME_HEADERS if dockfile.streaming.async_runs else {},
@@ -54,7 +54,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Run the agent and stream its events over a WebSocket",
             description="The client's first message is the input. `/asyncapi.json` describes the messages.",
             parameters=[on_disconnect],
-            responses={101: Response("The connection becomes a WebSocket (RFC 6455).")},
+            responses={101: response("The connection becomes a WebSocket (RFC 6455).")},
         ),
     }
 

@@ -16,11 +16,11 @@ from dockrion.openapi.operation import (
     NDJSON,
     TEXT,
     Operation,
-    Response,
     input_content,
     integer,
     json_response,
     param,
+    response,
     stream_content,
 )
 from dockrion.openapi.operations_invoke import input_description, start_errors
@@ -55,13 +55,13 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
                 param("limit", "Largest number of runs to return.", integer(1, 500, 100)),
                 param("cursor", "The `next` of the previous page.", {"type": "string"}),
             ],
-            responses={200: Response("A page of runs.", {JSON: listing})},
+            responses={200: response("A page of runs.", {JSON: listing})},
             errors=(errors.ServiceUnavailable,),
         ),
         "GET /runs/{run_id}": Operation(
             tag="runs",
             summary="Get a run",
-            responses={200: Response("The run.", {JSON: run})},
+            responses={200: response("The run.", {JSON: run})},
             errors=_LOOKUP_ERRORS,
         ),
         "DELETE /runs/{run_id}": Operation(
@@ -135,8 +135,8 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
                 ),
             ],
             responses={
-                200: Response("The events.", stream_content(dockfile) | {JSON: {"schema": ref("Polled")}}),
-                204: Response("The run has ended, and the reader has its last event."),
+                200: response("The events.", stream_content(dockfile) | {JSON: {"schema": ref("Polled")}}),
+                204: response("The run has ended, and the reader has its last event."),
             },
             errors=(
                 errors.RunNotFound,
@@ -151,7 +151,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Read a run's events over a WebSocket",
             description="`/asyncapi.json` describes the messages.",
             parameters=position,
-            responses={101: Response("The connection becomes a WebSocket (RFC 6455).")},
+            responses={101: response("The connection becomes a WebSocket (RFC 6455).")},
         ),
         "POST /runs/{run_id}/events": Operation(
             tag="events",

@@ -5,10 +5,10 @@ from typing import Any
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples
-from dockrion.openapi.operation import JSON, TEXT, Operation, Response, json_response
+from dockrion.openapi.operation import JSON, TEXT, Operation, json_response, response
 
-_PAGE = Response("The page.", {"text/html": TEXT})
-_DOCUMENT = Response("The document.", {JSON: {"schema": {"type": "object"}}})
+_PAGE = response("The page.", {"text/html": TEXT})
+_DOCUMENT = response("The document.", {JSON: {"schema": {"type": "object"}}})
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
@@ -17,7 +17,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /": _service("Get the web page", _PAGE),
         "GET /assets/{file}": _service(
             "Get a file of the web page",
-            Response("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
+            response("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
             errors=(errors.NotFound,),
         ),
         "GET /health": _service(
@@ -30,7 +30,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             errors=(errors.ServiceUnavailable,),
         ),
         "GET /metrics": _service(
-            "Get metrics for Prometheus", Response("The metrics.", {"text/plain": TEXT})
+            "Get metrics for Prometheus", response("The metrics.", {"text/plain": TEXT})
         ),
         "GET /schema": _description(
             "Get the schemas of input and output",
@@ -45,15 +45,15 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /docs": _description("Describe the endpoints, as a web page", _PAGE),
         "GET /docs/{file}": _description(
             "Get a file of the description's web page",
-            Response("The file.", {"text/css": TEXT, "text/javascript": TEXT}),
+            response("The file.", {"text/css": TEXT, "text/javascript": TEXT}),
             errors=(errors.NotFound,),
         ),
     }
 
 
-def _service(summary: str, response: Response, **more: Any) -> Operation:
-    return Operation(tag="service", summary=summary, responses={200: response}, **more)
+def _service(summary: str, ok: dict[str, Any], **more: Any) -> Operation:
+    return Operation(tag="service", summary=summary, responses={200: ok}, **more)
 
 
-def _description(summary: str, response: Response, **more: Any) -> Operation:
-    return Operation(tag="description", summary=summary, responses={200: response}, **more)
+def _description(summary: str, ok: dict[str, Any], **more: Any) -> Operation:
+    return Operation(tag="description", summary=summary, responses={200: ok}, **more)
