@@ -10,6 +10,8 @@ from dockrion.load.options import Options
 
 _BUSY_CPU = 0.9  # above it, or with this lag in seconds, the client distorts what it measures
 _BUSY_LAG = 0.05
+_MILLISECOND = 1e-3
+_FOUR_DIGITS = 1000
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -169,10 +171,12 @@ def _notes(options: Options, measurements: Measurements, *, ended_early: bool) -
 
 
 def duration(seconds: float) -> str:
-    """Format a duration with three significant digits."""
+    """Format a duration with three significant digits, or all of its seconds."""
+    if seconds >= _FOUR_DIGITS:
+        return f"{seconds:,.0f} s"
     if seconds >= 1:
-        return f"{seconds:,.0f} s" if seconds >= 1000 else f"{seconds:.3g} s"  # noqa: PLR2004
-    if seconds >= 1e-3:  # noqa: PLR2004
+        return f"{seconds:.3g} s"
+    if seconds >= _MILLISECOND:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds * 1e6:.3g} µs"
 
