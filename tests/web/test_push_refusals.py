@@ -12,7 +12,7 @@ from tests.web.helpers import error_of
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
 
 GOOD: dict[str, Any] = {"type": "token", "content": "good"}
-# What is no event, and a part of the reason.
+# Invalid events, each with a part of the error.
 WRONG: list[tuple[Any, str]] = [
     (1, "object"),
     (None, "object"),
@@ -21,11 +21,11 @@ WRONG: list[tuple[Any, str]] = [
     ({}, "type"),
     ({"type": None}, "type"),
     ({"type": ["token"]}, "type"),
-    ({"type": ""}, "no type"),
-    ({"type": "Token", "content": "x"}, "no type"),
-    ({"type": "started", "agent_name": "a", "framework": "f"}, "no type"),
-    ({"type": "gap"}, "no type"),
-    ({"type": "custom"}, "no type"),
+    ({"type": ""}, "not a type"),
+    ({"type": "Token", "content": "x"}, "not a type"),
+    ({"type": "started", "agent_name": "a", "framework": "f"}, "not a type"),
+    ({"type": "gap"}, "not a type"),
+    ({"type": "custom"}, "not a type"),
     ({"type": "custom:"}, "custom event name"),
     ({"type": "custom:a-b"}, "custom event name"),
     ({"type": "custom:a", "sequence": 1}, "sequence"),
