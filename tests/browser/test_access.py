@@ -90,8 +90,8 @@ async def test_expired_token_is_requested_again_and_no_event_is_lost(
     agent = ScriptedAgent()
     served = await serve(agent, auth=TOKENS)
     lasting = {"Authorization": f"Bearer {token(600)}"}
-    async with served.client.post("/runs?run_id=r", json={}, headers=lasting) as answer:
-        assert answer.status == 202
+    async with served.client.post("/runs?run_id=r", json={}, headers=lasting) as response:
+        assert response.status == 202
     agent.say("one")
     page = await visit(served.port, "#run=r")
     await expect(page.get_by_role("dialog")).to_contain_text("It is sent in the Authorization header.")

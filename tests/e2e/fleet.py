@@ -71,16 +71,16 @@ class Fleet:
         """Send a request on a new connection, and return the response's JSON."""
         async with (
             aiohttp.ClientSession() as session,
-            session.post(self.process.url + path, json={}) as answer,
+            session.post(self.process.url + path, json={}) as response,
         ):
-            assert answer.status in (200, 202), await answer.text()
-            return await answer.json()
+            assert response.status in (200, 202), await response.text()
+            return await response.json()
 
     async def metric(self, line: str) -> float:
         """Return the value of a line of `/metrics`."""
-        async with aiohttp.ClientSession() as session, session.get(self.process.url + "/metrics") as answer:
-            text = await answer.text()
-            assert answer.status == 200, text
+        async with aiohttp.ClientSession() as session, session.get(self.process.url + "/metrics") as response:
+            text = await response.text()
+            assert response.status == 200, text
         assert "mine" not in text
         return next((float(each.split()[-1]) for each in text.splitlines() if each.startswith(line)), 0.0)
 

@@ -110,13 +110,13 @@ class Process:
 
 
 async def get(process: Process, path: str) -> tuple[int, Any]:
-    async with aiohttp.ClientSession() as session, session.get(process.url + path) as answer:
-        return answer.status, await answer.json()
+    async with aiohttp.ClientSession() as session, session.get(process.url + path) as response:
+        return response.status, await response.json()
 
 
 async def post(process: Process, path: str, payload: Any) -> tuple[int, Any]:
     async with (
         aiohttp.ClientSession() as session,
-        session.post(process.url + path, json=payload) as answer,
+        session.post(process.url + path, json=payload) as response,
     ):
-        return answer.status, await answer.json()
+        return response.status, await response.json()

@@ -164,19 +164,19 @@ async def test_credentials_appear_in_no_log_metric_or_response(
     path = write_dockfile(tmp_path, OK, auth=API_KEYS, observability={"log_level": "debug"})
     process = await start(path, DOCKRION_API_KEY=KEY, PYTHONASYNCIODEBUG="1")
     key, url = {"X-API-Key": KEY}, process.url
-    async with session.get(f"{url}/info", headers=key) as answer:
-        assert (await answer.json())["auth_enabled"] is True
-    async with session.post(f"{url}/runs", json={}, headers=key) as answer:
-        made = await answer.json()
+    async with session.get(f"{url}/info", headers=key) as response:
+        assert (await response.json())["auth_enabled"] is True
+    async with session.post(f"{url}/runs", json={}, headers=key) as response:
+        made = await response.json()
     run_id, token = made["run_id"], made["events_token"]
     wrong = "a wrong key in a request"
     texts = []
     for place in ("/events", "", "/nowhere", "/events?timeout=0", "/events?from_sequence=x", "/token"):
         joined = "&" if "?" in place else "?"
-        async with session.get(f"{url}/runs/{run_id}{place}{joined}token={token}") as answer:
-            texts.append(await answer.text())
-    async with session.get(f"{url}/info", headers={"Authorization": f"Bearer {wrong}"}) as answer:
-        assert answer.status == 401
+        async with session.get(f"{url}/runs/{run_id}{place}{joined}token={token}") as response:
+            texts.append(await response.text())
+    async with session.get(f"{url}/info", headers={"Authorization": f"Bearer {wrong}"}) as response:
+        assert response.status == 401
     target = f"/runs/{run_id}/events?token={token}".encode()
     keyed = b"X-API-Key: " + KEY.encode()
     malformed = [
@@ -190,8 +190,8 @@ async def test_credentials_appear_in_no_log_metric_or_response(
         b"POST /runs HTTP/1.1\r\nHost: t\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n" % (keyed, target),
     ]
     texts += [await _ask(process, data) for data in malformed]
-    async with session.get(f"{url}/metrics", headers=key) as answer:
-        texts.append(await answer.text())
+    async with session.get(f"{url}/metrics", headers=key) as response:
+        texts.append(await response.text())
     process.signal()
     assert await process.exit_code() == 0
     logged = process.out + process.err

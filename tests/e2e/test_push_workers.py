@@ -42,15 +42,15 @@ async def workers(start: Start, tmp_path: Path) -> AsyncIterator[Fleet]:
 async def push(fleet: Fleet, run_id: str, events: Any, **query: Any) -> tuple[int, dict[str, Any]]:
     """Push on a new connection, which any worker may accept."""
     url = f"{fleet.process.url}/runs/{run_id}/events"
-    async with aiohttp.ClientSession() as session, session.post(url, json=events, params=query) as answer:
-        return answer.status, await answer.json()
+    async with aiohttp.ClientSession() as session, session.post(url, json=events, params=query) as response:
+        return response.status, await response.json()
 
 
 async def read(fleet: Fleet, run_id: str) -> list[dict[str, Any]]:
     url = f"{fleet.process.url}/runs/{run_id}/events"
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        assert answer.status == 200, await answer.text()
-        events = [data(each) for each in await Reader(answer).all()]
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert response.status == 200, await response.text()
+        events = [data(each) for each in await Reader(response).all()]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert [event["type"] for event in events if event["type"] != "custom:x"] == ["started", "complete"]
     return events[1:-1]

@@ -50,8 +50,8 @@ async def test_default_dockfile_serves_invoke(start: Start) -> None:
 
 async def test_default_dockfile_streams_to_its_caller(start: Start, session: aiohttp.ClientSession) -> None:
     process = await start(DEFAULT)
-    async with session.post(f"{process.url}/invoke/stream", json=TEA) as answer:
-        messages = await Reader(answer).all()
+    async with session.post(f"{process.url}/invoke/stream", json=TEA) as response:
+        messages = await Reader(response).all()
     kinds = [message.event for message in messages]
     assert kinds[:3] == ["started", "progress", "checkpoint"]
     assert kinds.count("token") == 12
@@ -64,8 +64,8 @@ async def test_default_dockfile_streams_a_run_to_many(start: Start, session: aio
     _, accepted = await post(process, "/runs", TEA)
 
     async def read() -> bytes:
-        async with session.get(process.url + accepted["events_url"]) as answer:
-            reader = Reader(answer)
+        async with session.get(process.url + accepted["events_url"]) as response:
+            reader = Reader(response)
             await reader.all()
             return reader.raw
 
@@ -89,8 +89,8 @@ async def test_events_arrive_one_by_one_while_the_agent_runs(
 ) -> None:
     process = await start(DEFAULT)
     slow = {"topic": "tea", "words": 1000, "pause_ms": 10000}
-    async with session.post(f"{process.url}/invoke/stream", json=slow) as answer:
-        messages = await Reader(answer).until("checkpoint")
+    async with session.post(f"{process.url}/invoke/stream", json=slow) as response:
+        messages = await Reader(response).until("checkpoint")
         run_id = data(messages[0])["run_id"]
         assert (await get(process, f"/runs/{run_id}"))[1]["status"] == "running"
 
@@ -98,9 +98,9 @@ async def test_events_arrive_one_by_one_while_the_agent_runs(
 async def test_disconnected_caller_cancels_the_run(start: Start, session: aiohttp.ClientSession) -> None:
     process = await start(DEFAULT)
     slow = {"topic": "tea", "words": 1000, "pause_ms": 10000}
-    async with session.post(f"{process.url}/invoke/stream", json=slow) as answer:
-        await Reader(answer).until("checkpoint")
-        answer.close()
+    async with session.post(f"{process.url}/invoke/stream", json=slow) as response:
+        await Reader(response).until("checkpoint")
+        response.close()
     line = await process.until_logged("run cancelled")
     assert line["reason"] == "the caller disconnected"
 

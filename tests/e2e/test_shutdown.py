@@ -42,9 +42,9 @@ NEVER = {
 
 async def read(session: aiohttp.ClientSession, url: str, method: str = "GET") -> list[str]:
     """Read a stream to its end and return its last two events, with their codes."""
-    async with session.request(method, url, json={} if method == "POST" else None) as answer:
-        assert answer.status == 200
-        messages = await Reader(answer).all()
+    async with session.request(method, url, json={} if method == "POST" else None) as response:
+        assert response.status == 200
+        messages = await Reader(response).all()
     return [f"{message.event} {data(message).get('code', '')}".strip() for message in messages]
 
 
@@ -58,8 +58,8 @@ async def working(process: Process, count: int) -> None:
 async def open_streams(process: Process, count: int) -> None:
     async with asyncio.timeout(20), aiohttp.ClientSession() as session:
         while True:
-            async with session.get(f"{process.url}/metrics") as answer:
-                if f"dockrion_open_streams {float(count)}" in await answer.text():
+            async with session.get(f"{process.url}/metrics") as response:
+                if f"dockrion_open_streams {float(count)}" in await response.text():
                     return
             await asyncio.sleep(0.02)
 
@@ -150,8 +150,8 @@ async def test_killed_process_cuts_its_streams_without_an_end(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     process = await start(write_dockfile(tmp_path, WAITS))
-    async with session.post(f"{process.url}/invoke/stream", json={}) as answer:
-        reader = Reader(answer)
+    async with session.post(f"{process.url}/invoke/stream", json={}) as response:
+        reader = Reader(response)
         await reader.until("token")
         process.signal(signal.SIGKILL)
         assert await process.exit_code(5) == -signal.SIGKILL
@@ -164,8 +164,8 @@ async def test_idle_connections_do_not_delay_the_exit(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     process = await start(write_dockfile(tmp_path, WAITS))
-    async with session.get(f"{process.url}/health") as answer:
-        assert answer.status == 200
+    async with session.get(f"{process.url}/health") as response:
+        assert response.status == 200
     with socket.create_connection(("127.0.0.1", int(process.url.rpartition(":")[2]))) as half:
         half.sendall(b"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         await asyncio.sleep(0)

@@ -47,9 +47,9 @@ async def is_ready(path: Path) -> bool:
     try:
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.get("http://localhost/ready") as answer,
+            session.get("http://localhost/ready") as response,
         ):
-            return answer.ok
+            return response.ok
     except aiohttp.ClientConnectionError:
         return False
 
@@ -58,10 +58,10 @@ async def fetch(path: Path, address: str, **payload: Any) -> str:
     connector = aiohttp.UnixConnector(str(path))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.post(f"http://localhost{address}", json=payload) as answer,
+        session.post(f"http://localhost{address}", json=payload) as response,
     ):
-        assert answer.ok
-        return await answer.text()
+        assert response.ok
+        return await response.text()
 
 
 async def test_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ async def test_several_workers_serve_a_unix_socket(tmp_path: Path, kind: str) ->
         answered: set[int] = set()
         async with asyncio.timeout(20):
             while len(answered) < 2:
-                answers = await asyncio.gather(*(fetch(path, "/invoke") for _ in range(10)))
-                answered |= {msgspec.json.decode(each)["output"] for each in answers}
+                responses = await asyncio.gather(*(fetch(path, "/invoke") for _ in range(10)))
+                answered |= {msgspec.json.decode(each)["output"] for each in responses}
         process.send_signal(signal.SIGTERM)
         await wait_until(lambda: process.poll() is not None, 20)
         assert process.returncode == 0

@@ -29,8 +29,8 @@ async def answering(fleet: Fleet) -> set[int]:
     answered: set[int] = set()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(answered) < len(fleet.pids):
-            answers = await asyncio.gather(*(fleet.post() for _ in range(10)))
-            answered |= {answer["output"] for answer in answers}
+            responses = await asyncio.gather(*(fleet.post() for _ in range(10)))
+            answered |= {response["output"] for response in responses}
     return answered
 
 

@@ -69,7 +69,7 @@ async def test_runs_that_finish_within_the_grace_period_respond(
     assert (await get(workers.process, "/ready"))[0] == 503
     assert not any(task.done() for task in pending)
     signal_file.touch()
-    assert {answer["output"] for answer in await asyncio.gather(*pending)} == pids
+    assert {response["output"] for response in await asyncio.gather(*pending)} == pids
     assert await workers.process.exit_code() == 0
     assert workers.process.err == ""
 
@@ -97,7 +97,7 @@ async def test_workers_of_a_killed_supervisor_shut_down(
     await workers.until_logged("the supervisor is gone", 2)
     await workers.until_logged("shutting down", 2)
     signal_file.touch()
-    assert {answer["output"] for answer in await asyncio.gather(*pending)} == pids
+    assert {response["output"] for response in await asyncio.gather(*pending)} == pids
     await workers.until_gone(pids)
     assert len(workers.lines("shut down")) == 2
     assert not left(tmp_path)
@@ -115,7 +115,7 @@ async def test_killed_supervisor_does_not_shorten_the_grace_period(
     workers.process.signal(signal.SIGKILL)
     await workers.until_logged("the supervisor is gone", 2)
     signal_file.touch()
-    assert {answer["output"] for answer in await asyncio.gather(*pending)} == pids
+    assert {response["output"] for response in await asyncio.gather(*pending)} == pids
     await workers.until_gone(pids)
 
 

@@ -58,12 +58,12 @@ class BlockedAgent:
         return {"done": payload}
 
 
-async def error_of(answer: aiohttp.ClientResponse, status: int, code: str) -> dict[str, Any]:
+async def error_of(response: aiohttp.ClientResponse, status: int, code: str) -> dict[str, Any]:
     """Check that a response is an error as in the contract, and return its body."""
-    text = await answer.text()
-    assert answer.status == status, text
-    assert answer.content_type == "application/json"
-    body = await answer.json()
+    text = await response.text()
+    assert response.status == status, text
+    assert response.content_type == "application/json"
+    body = await response.json()
     assert {"success", "error", "code"} <= body.keys() <= {"success", "error", "code", "details"}
     assert body["success"] is False
     assert body["code"] == code

@@ -50,17 +50,17 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[AuthMode]:
 async def guarded(serve: Serve, mode: AuthMode, folder: Path, **auth: Any) -> Served:
     """Serve every route, with a finished run of `owner`."""
     served = await serve(**EVERYTHING, **mode.sections(folder, **auth))
-    async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=mode.key("owner")) as answer:
-        assert answer.status == 202, await answer.text()
+    async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=mode.key("owner")) as response:
+        assert response.status == 202, await response.text()
     await ended(served, RUN, mode.key("owner"))
     return served
 
 
 async def ended(served: Served, run_id: str, headers: Headers) -> None:
     """Wait for the end of a run, as its owner."""
-    async with served.client.get(f"/runs/{run_id}/events", headers=headers) as answer:
-        assert answer.status == 200, await answer.text()
-        await answer.read()
+    async with served.client.get(f"/runs/{run_id}/events", headers=headers) as response:
+        assert response.status == 200, await response.text()
+        await response.read()
 
 
 def endpoints(served: Served) -> list[str]:
@@ -87,8 +87,8 @@ async def ask(
     file = "style.css" if "assets" in endpoint else "page.css"
     method, path = endpoint.replace("{run_id}", run_id).replace("{file}", file).split()
     body: dict[str, Any] = {"json": {}} if method == "POST" else {}
-    async with served.client.request(method, path, headers=headers, **body) as answer:
-        return answer, await answer.text()
+    async with served.client.request(method, path, headers=headers, **body) as response:
+        return response, await response.text()
 
 
 async def test_every_route_is_listed_here(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ async def test_route_without_a_rule_refuses_everybody(serve: Serve, mode: AuthMo
     served = await guarded(serve, mode, tmp_path)
     served.service.access.rules = {}
     for endpoint in endpoints(served):
-        answer, _ = await ask(served, endpoint, mode.key("owner"))
-        assert answer.status == 403, endpoint
+        response, _ = await ask(served, endpoint, mode.key("owner"))
+        assert response.status == 403, endpoint
 
 
 async def test_invalid_credentials_are_refused_on_every_route(
@@ -112,12 +112,14 @@ async def test_invalid_credentials_are_refused_on_every_route(
         responses = set()
         for endpoint in endpoints(served):
             for run_id in (RUN, "never-was"):
-                answer, text = await ask(served, endpoint, headers, run_id)
+                response, text = await ask(served, endpoint, headers, run_id)
                 if rule(endpoint) == PUBLIC:
-                    assert answer.status == 200, (wrong, endpoint)
+                    assert response.status == 200, (wrong, endpoint)
                     continue
-                assert answer.status == 401, (wrong, endpoint)
-                responses.add((answer.headers["WWW-Authenticate"], text if answer.method != "HEAD" else ""))
+                assert response.status == 401, (wrong, endpoint)
+                responses.add(
+                    (response.headers["WWW-Authenticate"], text if response.method != "HEAD" else "")
+                )
         assert len(responses) == 2, (wrong, responses)  # one for HEAD, one for all others
         assert '"AUTH_ERROR"' in max(text for _, text in responses)
 
@@ -128,22 +130,24 @@ async def test_every_invalid_credential_gets_the_same_response(
     served = await guarded(serve, mode, tmp_path)
     responses = set()
     for headers in mode.wrong.values():
-        async with served.client.get("/info", headers=headers) as answer:
-            body = await error_of(answer, 401, "AUTH_ERROR")
-            responses.add((body["error"], answer.headers["WWW-Authenticate"]))
+        async with served.client.get("/info", headers=headers) as response:
+            body = await error_of(response, 401, "AUTH_ERROR")
+            responses.add((body["error"], response.headers["WWW-Authenticate"]))
     assert len(responses) == 1
 
 
 async def test_roles_grant_their_permissions_only(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
     served = await guarded(serve, mode, tmp_path)
     for user, endpoint in product(PERMISSIONS, endpoints(served)):
-        answer, text = await ask(served, endpoint, mode.key(user), "never-was")
+        response, text = await ask(served, endpoint, mode.key(user), "never-was")
         request = (user, endpoint, text)
         if rule(endpoint) in (PUBLIC, AUTHENTICATED, *PERMISSIONS[user]):
-            assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), request
+            assert response.status in (200, 202) or ("{run_id}" in endpoint and response.status == 404), (
+                request
+            )
         else:
-            assert answer.status == 403, request
-            assert answer.method == "HEAD" or ('"FORBIDDEN"' in text and rule(endpoint) in text), request
+            assert response.status == 403, request
+            assert response.method == "HEAD" or ('"FORBIDDEN"' in text and rule(endpoint) in text), request
 
 
 async def test_valid_credentials_are_accepted_on_every_route(
@@ -151,9 +155,9 @@ async def test_valid_credentials_are_accepted_on_every_route(
 ) -> None:
     served = await guarded(serve, mode, tmp_path)
     for endpoint in endpoints(served):
-        answer, text = await ask(served, endpoint, mode.key("owner"))
+        response, text = await ask(served, endpoint, mode.key("owner"))
         finished = endpoint in ("DELETE /runs/{run_id}", "POST /runs/{run_id}/events")
-        assert answer.status in ((400,) if finished else (200, 202)), (endpoint, text)
+        assert response.status in ((400,) if finished else (200, 202)), (endpoint, text)
 
 
 async def test_without_roles_callers_have_the_default_permissions(
@@ -161,10 +165,10 @@ async def test_without_roles_callers_have_the_default_permissions(
 ) -> None:
     served = await guarded(serve, mode, tmp_path, roles=False)
     for endpoint in endpoints(served):
-        answer, text = await ask(served, endpoint, mode.key("wanderer"), "never-was")
-        assert answer.status in (200, 202) or ("{run_id}" in endpoint and answer.status == 404), text
-        answer, _ = await ask(served, endpoint, {})
-        assert answer.status == (200 if rule(endpoint) == PUBLIC else 401), endpoint
+        response, text = await ask(served, endpoint, mode.key("wanderer"), "never-was")
+        assert response.status in (200, 202) or ("{run_id}" in endpoint and response.status == 404), text
+        response, _ = await ask(served, endpoint, {})
+        assert response.status == (200 if rule(endpoint) == PUBLIC else 401), endpoint
 
 
 async def test_without_roles_runs_still_belong_to_their_owner(
@@ -184,11 +188,11 @@ async def check_hidden(served: Served, headers: Headers) -> None:
     run_endpoints = [each for each in endpoints(served) if "{run_id}" in each]
     assert len(run_endpoints) == 6
     for endpoint in run_endpoints:
-        answer, text = await ask(served, endpoint, headers)
+        response, text = await ask(served, endpoint, headers)
         never, never_text = await ask(served, endpoint, headers, "never-was")
-        assert answer.status == never.status == 404, endpoint
+        assert response.status == never.status == 404, endpoint
         assert text.replace(RUN, "never-was") == never_text
-        assert answer.headers.keys() == never.headers.keys()
+        assert response.headers.keys() == never.headers.keys()
 
 
 async def test_preflights_and_unknown_paths_need_no_credentials(
@@ -201,18 +205,18 @@ async def test_preflights_and_unknown_paths_need_no_credentials(
         "Access-Control-Request-Headers": "authorization,x-api-key",
     }
     for path in {each.split()[1] for each in endpoints(served)}:
-        answer, _ = await ask(served, f"OPTIONS {path}", preflight)
+        response, _ = await ask(served, f"OPTIONS {path}", preflight)
         if f"GET {path}" in RULES:
-            assert answer.status == 200, path
-            assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
-        answer, text = await ask(served, f"OPTIONS {path}", {})
-        assert (answer.status, text) == (204, ""), path
-        answer, text = await ask(served, f"PUT {path}", {})
-        assert answer.status == 405
+            assert response.status == 200, path
+            assert "authorization" in response.headers["Access-Control-Allow-Headers"].lower()
+        response, text = await ask(served, f"OPTIONS {path}", {})
+        assert (response.status, text) == (204, ""), path
+        response, text = await ask(served, f"PUT {path}", {})
+        assert response.status == 405
         assert "METHOD_NOT_ALLOWED" in text
     for path in ("/nowhere", "/runs/", f"/runs/{RUN}/nothing", "/METRICS"):
-        answer, text = await ask(served, f"GET {path}", {})
-        assert answer.status == 404
+        response, text = await ask(served, f"GET {path}", {})
+        assert response.status == 404
         assert "NOT_FOUND" in text
 
 
@@ -220,17 +224,17 @@ async def test_public_routes_reveal_nothing(serve: Serve, mode: AuthMode, tmp_pa
     served = await guarded(serve, mode, tmp_path)
     secrets = [*mode.variables.values(), *mode.key("owner").values(), RUN, "introspect", "127.0.0.1"]
     for endpoint in (each for each in endpoints(served) if rule(each) == PUBLIC):
-        answer, text = await ask(served, endpoint, {})
-        assert not [each for each in secrets if each in text or each in str(answer.headers)], endpoint
+        response, text = await ask(served, endpoint, {})
+        assert not [each for each in secrets if each in text or each in str(response.headers)], endpoint
 
 
 async def test_info_reports_that_auth_is_enabled(serve: Serve, mode: AuthMode, tmp_path: Path) -> None:
     served = await guarded(serve, mode, tmp_path)
-    async with served.client.get("/info", headers=mode.key("deployer")) as answer:
-        assert (await answer.json())["auth_enabled"] is True
+    async with served.client.get("/info", headers=mode.key("deployer")) as response:
+        assert (await response.json())["auth_enabled"] is True
     open_to_all = await serve(auth={"mode": "none"})
-    async with open_to_all.client.get("/info") as answer:
-        assert (await answer.json())["auth_enabled"] is False
+    async with open_to_all.client.get("/info") as response:
+        assert (await response.json())["auth_enabled"] is False
 
 
 async def test_challenge_names_the_configured_key_header(serve: Serve, tmp_path: Path) -> None:
@@ -245,7 +249,7 @@ async def test_challenge_names_the_configured_key_header(serve: Serve, tmp_path:
             ({"Authorization": f"Bearer {key}"}, 401),
             ({"X-My-Key": "wrong", "Authorization": f"Bearer {key}"}, 401),
         ):
-            async with served.client.get("/info", headers=headers) as answer:
-                assert answer.status == status, headers
+            async with served.client.get("/info", headers=headers) as response:
+                assert response.status == status, headers
                 if status == 401:
-                    assert answer.headers["WWW-Authenticate"] == 'ApiKey header="X-My-Key"'
+                    assert response.headers["WWW-Authenticate"] == 'ApiKey header="X-My-Key"'

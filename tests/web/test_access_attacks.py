@@ -24,8 +24,8 @@ async def served(serve: Serve, tmp_path: Path) -> AsyncIterator[Served]:
     """Serve callers with an API key, with a run of `owner`."""
     async with api_keys() as mode:
         served = await serve(**mode.sections(tmp_path))
-        async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=mode.key("owner")) as answer:
-            assert answer.status == 202
+        async with served.client.post(f"/runs?run_id={RUN}", json={}, headers=mode.key("owner")) as response:
+            assert response.status == 202
         yield served
 
 
@@ -218,7 +218,7 @@ async def test_token_outside_the_authorization_header_is_refused(serve: Serve, t
         ("/info", {"Authorization": f"Bearer {token} "[:-2]}),
     ]
     for path, headers in tried:
-        async with served.client.get(path, headers=headers) as answer:
-            await error_of(answer, 401, "AUTH_ERROR")
-    async with served.client.get("/info", headers=bearer(token)) as answer:
-        assert answer.status == 200
+        async with served.client.get(path, headers=headers) as response:
+            await error_of(response, 401, "AUTH_ERROR")
+    async with served.client.get("/info", headers=bearer(token)) as response:
+        assert response.status == 200

@@ -47,9 +47,9 @@ async def begun(served: Served, payload: dict[str, Any], **query: str) -> str:
 
 async def test_invoke_returns_the_output(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
-    async with served.client.post("/invoke", json=SPELL) as answer:
-        assert answer.status == 200
-        assert (await answer.json())["output"].items() >= SPELT.items()
+    async with served.client.post("/invoke", json=SPELL) as response:
+        assert response.status == 200
+        assert (await response.json())["output"].items() >= SPELT.items()
 
 
 async def test_pattern_a_streams_the_events_and_the_output(kind: Kind, serve: Serve) -> None:
@@ -77,8 +77,8 @@ async def test_pattern_b_shows_every_reader_the_same_bytes(kind: Kind, serve: Se
 async def test_cancel_stops_the_agent(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
     run_id = await begun(served, WAIT)
-    async with served.client.delete(f"/runs/{run_id}", params={"reason": "enough"}) as answer:
-        assert answer.status == 200
+    async with served.client.delete(f"/runs/{run_id}", params={"reason": "enough"}) as response:
+        assert response.status == 200
     await wait_until(lambda: kind.stops)
     async with served.events(run_id) as reader:
         events = await read_all(reader)
@@ -97,8 +97,8 @@ async def test_disconnected_caller_stops_the_agent(kind: Kind, serve: Serve) -> 
 
 async def test_timed_out_invoke_is_504_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve, arguments={"timeout_sec": 1})
-    async with served.client.post("/invoke", json=WAIT) as answer:
-        await error_of(answer, 504, "TIMEOUT_ERROR")
+    async with served.client.post("/invoke", json=WAIT) as response:
+        await error_of(response, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: kind.stops)
 
 
@@ -112,8 +112,8 @@ async def test_timed_out_run_fails_and_stops_the_agent(kind: Kind, serve: Serve)
 
 async def test_exception_of_the_agent_is_an_error(kind: Kind, serve: Serve) -> None:
     served = await served_by(kind, serve)
-    async with served.client.post("/invoke", json=BREAK) as answer:
-        assert "broken on purpose" in (await error_of(answer, 500, "AGENT_EXECUTION_ERROR"))["error"]
+    async with served.client.post("/invoke", json=BREAK) as response:
+        assert "broken on purpose" in (await error_of(response, 500, "AGENT_EXECUTION_ERROR"))["error"]
     async with served.stream(BREAK) as reader:
         events = await read_all(reader)
     assert tokens(events) == ["a"]

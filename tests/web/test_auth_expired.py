@@ -51,9 +51,9 @@ def check_told(messages: list[Message]) -> None:
     assert data(last).keys() == {"message"}
 
 
-async def read_until_expired(served: Served, answer: Any) -> None:
-    assert answer.status == 200, await answer.text()
-    reader = Reader(answer)
+async def read_until_expired(served: Served, response: Any) -> None:
+    assert response.status == 200, await response.text()
+    reader = Reader(response)
     messages = await reader.until("token")
     expire(served)
     check_told(messages + await reader.all())
@@ -63,19 +63,19 @@ async def check_resumed(served: Served, run_id: str, headers: Headers, **query: 
     """Check that a resumed reader gets the missing events, and none twice."""
     async with served.client.get(
         f"/runs/{run_id}/events", headers={**headers, "Last-Event-ID": "2"}, params=query
-    ) as answer:
-        assert answer.status == 200, await answer.text()
-        messages = await Reader(answer).all()
+    ) as response:
+        assert response.status == 200, await response.text()
+        messages = await Reader(response).all()
     assert [(each.id, each.event) for each in messages] == [("3", "token"), ("4", "complete")]
 
 
 @BOTH
 async def test_pattern_b_is_notified_and_resumes(serve: Serve, tmp_path: Path, making: Making) -> None:
     async with opened(making, serve, tmp_path) as (served, agent, headers):
-        async with served.client.post("/runs", json={}, headers=headers) as answer:
-            run_id = (await answer.json())["run_id"]
-        async with served.client.get(f"/runs/{run_id}/events?timeout=3600", headers=headers) as answer:
-            await read_until_expired(served, answer)
+        async with served.client.post("/runs", json={}, headers=headers) as response:
+            run_id = (await response.json())["run_id"]
+        async with served.client.get(f"/runs/{run_id}/events?timeout=3600", headers=headers) as response:
+            await read_until_expired(served, response)
         agent.go.set()
         await check_resumed(served, run_id, headers)
         assert agent.stopped == []
@@ -86,9 +86,9 @@ async def test_pattern_a_is_notified_and_its_run_continues(
     serve: Serve, tmp_path: Path, making: Making
 ) -> None:
     async with opened(making, serve, tmp_path) as (served, agent, headers):
-        async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
-            await read_until_expired(served, answer)
-            run_id = answer.headers["X-Run-Id"]
+        async with served.client.post("/invoke/stream", json={}, headers=headers) as response:
+            await read_until_expired(served, response)
+            run_id = response.headers["X-Run-Id"]
         assert agent.stopped == []
         agent.go.set()
         await check_resumed(served, run_id, headers)
@@ -97,8 +97,8 @@ async def test_pattern_a_is_notified_and_its_run_continues(
 async def test_pattern_a_that_cannot_be_resumed_ends_its_run(serve: Serve, tmp_path: Path) -> None:
     sections = {"streaming": {"async_runs": False}}
     async with opened(public_key, serve, tmp_path, **sections) as (served, agent, headers):
-        async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
-            await read_until_expired(served, answer)
+        async with served.client.post("/invoke/stream", json={}, headers=headers) as response:
+            await read_until_expired(served, response)
         await wait_until(lambda: agent.stopped)
 
 
@@ -107,8 +107,8 @@ async def test_browser_is_notified_and_resumes_with_another_token(serve: Serve, 
     async with opened(api_keys, serve, tmp_path) as (served, agent, _):
         run_id, token = await begun(served)
         query = {"token": token, "timeout": "3600"}
-        async with served.client.get(f"/runs/{run_id}/events", params=query) as answer:
-            await read_until_expired(served, answer)
+        async with served.client.get(f"/runs/{run_id}/events", params=query) as response:
+            await read_until_expired(served, response)
         agent.go.set()
         await check_resumed(served, run_id, {}, token=await renewed(served, run_id))
 
@@ -119,17 +119,17 @@ async def test_stream_ends_when_its_credential_expires(serve: Serve, tmp_path: P
         served = await serve(agent := Waits(), auth=auth)
         short = bearer(explains.activate("short", exp=time.time() + 0.5))
         later = bearer(explains.activate("later"))
-        async with served.client.post("/runs", json={}, headers=later) as answer:
-            run_id = (await answer.json())["run_id"]
-        async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:
-            received = await Reader(answer).all()
+        async with served.client.post("/runs", json={}, headers=later) as response:
+            run_id = (await response.json())["run_id"]
+        async with served.client.get(f"/runs/{run_id}/events", headers=short) as response:
+            received = await Reader(response).all()
         assert received[-1].event == "auth_expired"
-        async with served.client.get(f"/runs/{run_id}/events", headers=short) as answer:
-            assert answer.status == 401
+        async with served.client.get(f"/runs/{run_id}/events", headers=short) as response:
+            assert response.status == 401
         agent.go.set()
         resumed = {**later, "Last-Event-ID": received[-1].last_event_id}
-        async with served.client.get(f"/runs/{run_id}/events", headers=resumed) as answer:
-            rest = await Reader(answer).all()
+        async with served.client.get(f"/runs/{run_id}/events", headers=resumed) as response:
+            rest = await Reader(response).all()
         assert [each.id for each in received[:-1] + rest] == ["1", "2", "3", "4"]
 
 
@@ -138,8 +138,8 @@ async def test_clock_change_does_not_affect_open_streams(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: float
 ) -> None:
     async with opened(public_key, serve, tmp_path) as (served, agent, headers):
-        async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
-            reader = Reader(answer)
+        async with served.client.post("/invoke/stream", json={}, headers=headers) as response:
+            reader = Reader(response)
             messages = await reader.until("token")
             monkeypatch.setattr(streams, "time", clock := Clock())
             clock.passed = passed
@@ -150,18 +150,18 @@ async def test_clock_change_does_not_affect_open_streams(
 
 async def test_timeout_before_the_expiry_is_a_timeout(serve: Serve, tmp_path: Path) -> None:
     async with opened(public_key, serve, tmp_path) as (served, _, headers):
-        async with served.client.post("/runs", json={}, headers=headers) as answer:
-            run_id = (await answer.json())["run_id"]
-        async with served.client.get(f"/runs/{run_id}/events?timeout=1", headers=headers) as answer:
-            assert (await Reader(answer).all())[-1].event == "timeout"
+        async with served.client.post("/runs", json={}, headers=headers) as response:
+            run_id = (await response.json())["run_id"]
+        async with served.client.get(f"/runs/{run_id}/events?timeout=1", headers=headers) as response:
+            assert (await Reader(response).all())[-1].event == "timeout"
 
 
 async def test_keys_do_not_expire(serve: Serve, tmp_path: Path) -> None:
     async with (
         opened(api_keys, serve, tmp_path) as (served, agent, headers),
-        served.client.post("/invoke/stream", json={}, headers=headers) as answer,
+        served.client.post("/invoke/stream", json={}, headers=headers) as response,
     ):
-        reader = Reader(answer)
+        reader = Reader(response)
         await reader.until("token")
         (deadline,) = served.service.streams._deadlines
         assert deadline.when() is None

@@ -18,8 +18,8 @@ KEEP_ALL = {"redis": {"max_events_per_run": 100_000}}
 
 
 async def healthy(served: Served) -> None:
-    async with asyncio.timeout(TIMEOUT_SECONDS), served.client.get("/health") as answer:
-        assert answer.status == 200
+    async with asyncio.timeout(TIMEOUT_SECONDS), served.client.get("/health") as response:
+        assert response.status == 200
 
 
 async def exits_async(_payload: Any) -> None:
@@ -73,8 +73,8 @@ async def test_any_exception_fails_its_run_only(serve: Serve, agent: Callable[[A
     async with served.stream() as reader:
         last = data((await reader.all())[-1])
     assert (last["type"], last["code"]) == ("error", "AGENT_EXECUTION_ERROR")
-    async with served.client.post("/invoke", json={}) as answer:
-        await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
+    async with served.client.post("/invoke", json={}) as response:
+        await error_of(response, 500, "AGENT_EXECUTION_ERROR")
     await healthy(served)
 
 
@@ -179,8 +179,8 @@ async def test_sleeping_sync_agent_does_not_block_other_requests(serve: Serve, p
     await wait_until(lambda: served.service.runs._in_flight)
     await healthy(served)
     assert not woken.is_set()
-    async with await pending as answer:
-        await answer.read()
+    async with await pending as response:
+        await response.read()
     await wait_until(woken.is_set)
 
 

@@ -49,16 +49,16 @@ SCHEMA = {
 @pytest.mark.parametrize("name", BAD_BODIES)
 async def test_bad_body_is_refused(serve: Serve, path: str, name: str) -> None:
     served = await serve()
-    async with served.client.post(path, data=BAD_BODIES[name], headers=JSON) as answer:
-        body = await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post(path, data=BAD_BODIES[name], headers=JSON) as response:
+        body = await error_of(response, 400, "VALIDATION_ERROR")
     assert shows_no_inside(body["error"])
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_body_without_any_header_is_empty(serve: Serve, path: str) -> None:
     served = await serve()
-    async with served.client.post(path, skip_auto_headers=["Content-Type"]) as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post(path, skip_auto_headers=["Content-Type"]) as response:
+        await error_of(response, 400, "VALIDATION_ERROR")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -69,8 +69,8 @@ async def test_body_of_another_content_type_is_unsupported(
     serve: Serve, path: str, content_type: str
 ) -> None:
     served = await serve()
-    async with served.client.post(path, data=b"{}", headers={"Content-Type": content_type}) as answer:
-        await error_of(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+    async with served.client.post(path, data=b"{}", headers={"Content-Type": content_type}) as response:
+        await error_of(response, 415, "UNSUPPORTED_MEDIA_TYPE")
 
 
 @pytest.mark.parametrize(
@@ -78,22 +78,22 @@ async def test_body_of_another_content_type_is_unsupported(
 )
 async def test_any_json_type_is_accepted(serve: Serve, content_type: str) -> None:
     served = await serve()
-    async with served.client.post("/invoke", data=b"{}", headers={"Content-Type": content_type}) as answer:
-        assert answer.status == 200
+    async with served.client.post("/invoke", data=b"{}", headers={"Content-Type": content_type}) as response:
+        assert response.status == 200
 
 
 async def test_body_without_a_content_type_is_read_as_json(serve: Serve) -> None:
     served = await serve()
-    async with served.client.post("/invoke", data=b'{"a":1}', skip_auto_headers=["Content-Type"]) as answer:
-        assert (await answer.json())["output"] == {"a": 1}
+    async with served.client.post("/invoke", data=b'{"a":1}', skip_auto_headers=["Content-Type"]) as response:
+        assert (await response.json())["output"] == {"a": 1}
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_body_over_the_limit_is_too_large(serve: Serve, path: str) -> None:
     served = await serve()
     body = b'"' + b"a" * (MAX_BODY_BYTES - 1) + b'"'
-    async with served.client.post(path, data=io.BytesIO(body), headers=JSON) as answer:
-        await error_of(answer, 413, "PAYLOAD_TOO_LARGE")
+    async with served.client.post(path, data=io.BytesIO(body), headers=JSON) as response:
+        await error_of(response, 413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_body_over_the_limit_in_chunks_is_too_large(serve: Serve) -> None:
@@ -102,15 +102,15 @@ async def test_body_over_the_limit_in_chunks_is_too_large(serve: Serve) -> None:
             yield b"a" * 2**20
 
     served = await serve()
-    async with served.client.post("/invoke", data=body(), headers=JSON) as answer:
-        await error_of(answer, 413, "PAYLOAD_TOO_LARGE")
+    async with served.client.post("/invoke", data=body(), headers=JSON) as response:
+        await error_of(response, 413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_body_of_exactly_the_limit_is_accepted(serve: Serve) -> None:
     served = await serve(len)
     body = b'"' + b"a" * (MAX_BODY_BYTES - 2) + b'"'
-    async with served.client.post("/invoke", data=io.BytesIO(body), headers=JSON) as answer:
-        assert (await answer.json())["output"] == MAX_BODY_BYTES - 2
+    async with served.client.post("/invoke", data=io.BytesIO(body), headers=JSON) as response:
+        assert (await response.json())["output"] == MAX_BODY_BYTES - 2
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ async def test_compressed_body_is_read(serve: Serve, encoding: str, body: bytes)
     served = await serve()
     async with served.client.post(
         "/invoke", data=body, headers=JSON | {"Content-Encoding": encoding}
-    ) as answer:
-        assert (await answer.json())["output"] == {"a": 1}
+    ) as response:
+        assert (await response.json())["output"] == {"a": 1}
 
 
 async def test_compressed_body_counts_with_its_decompressed_size(serve: Serve) -> None:
@@ -131,8 +131,8 @@ async def test_compressed_body_counts_with_its_decompressed_size(serve: Serve) -
     body = gzip.compress(b" " * (MAX_BODY_BYTES + 10))
     async with served.client.post(
         "/invoke", data=body, headers=JSON | {"Content-Encoding": "gzip"}
-    ) as answer:
-        await error_of(answer, 413, "PAYLOAD_TOO_LARGE")
+    ) as response:
+        await error_of(response, 413, "PAYLOAD_TOO_LARGE")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -140,8 +140,8 @@ async def test_body_that_contradicts_its_content_encoding_is_refused(serve: Serv
     served = await serve()
     async with served.client.post(
         path, data=b'{"a": 1}', headers=JSON | {"Content-Encoding": "gzip"}
-    ) as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    ) as response:
+        await error_of(response, 400, "VALIDATION_ERROR")
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n"], ids=["size", "end"])
@@ -153,8 +153,8 @@ async def test_malformed_chunk_is_refused(serve: Serve, chunks: bytes) -> None:
         body = await connection.content(headers)
     assert " 400 " in status
     assert shows_no_inside(body.decode())
-    async with served.client.get("/health") as answer:
-        assert answer.status == 200
+    async with served.client.get("/health") as response:
+        assert response.status == 200
 
 
 async def test_disconnect_within_a_body_leaves_nothing_behind(serve: Serve) -> None:
@@ -169,8 +169,8 @@ async def test_disconnect_within_a_body_leaves_nothing_behind(serve: Serve) -> N
 async def test_every_violation_of_the_schema_is_listed_with_its_path(serve: Serve, path: str) -> None:
     served = await serve(io_schema={"input": SCHEMA})
     wrong = {"items": [{"n": 1}, {"n": "x"}, 3]}
-    async with served.client.post(path, json=wrong) as answer:
-        body = await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post(path, json=wrong) as response:
+        body = await error_of(response, 400, "VALIDATION_ERROR")
     assert all(violation.keys() == {"path", "message"} for violation in body["details"])
     assert sorted(violation["path"] for violation in body["details"]) == ["$", "$.items[1].n", "$.items[2]"]
     (missing,) = (each["message"] for each in body["details"] if each["path"] == "$")
@@ -180,15 +180,15 @@ async def test_every_violation_of_the_schema_is_listed_with_its_path(serve: Serv
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true"])
 async def test_schema_without_a_type_requires_an_object(serve: Serve, body: bytes) -> None:
     served = await serve(io_schema={"input": {}})
-    async with served.client.post("/invoke", data=body, headers=JSON) as answer:
-        assert (await error_of(answer, 400, "VALIDATION_ERROR"))["details"]
+    async with served.client.post("/invoke", data=body, headers=JSON) as response:
+        assert (await error_of(response, 400, "VALIDATION_ERROR"))["details"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"false", b"{}"])
 async def test_any_json_is_accepted_without_a_schema(serve: Serve, body: bytes) -> None:
     served = await serve(lambda payload: [payload])
-    async with served.client.post("/invoke", data=body, headers=JSON) as answer:
-        assert f"[{body.decode()}]" in await answer.text()
+    async with served.client.post("/invoke", data=body, headers=JSON) as response:
+        assert f"[{body.decode()}]" in await response.text()
 
 
 @pytest.mark.parametrize("number", ["1" * 100, "-" + "9" * 400, str(2**64), "1.0", "1e2"])
@@ -198,5 +198,5 @@ async def test_extreme_number_is_not_an_internal_error(serve: Serve, number: str
     )
     for name in "nm":
         body = f'{{"{name}": {number}}}'.encode()
-        async with served.client.post("/invoke", data=body, headers=JSON) as answer:
-            assert answer.status in (200, 400), await answer.text()
+        async with served.client.post("/invoke", data=body, headers=JSON) as response:
+            assert response.status in (200, 400), await response.text()

@@ -120,15 +120,15 @@ def caller_in(output: dict[str, Any]) -> Any:
 
 async def outputs(served: Served, headers: Headers) -> list[Any]:
     """Return the agent's output over each endpoint."""
-    async with served.client.post("/invoke", json={}, headers=headers) as answer:
-        assert answer.status == 200, await answer.text()
-        invoked = (await answer.json())["output"]
-    async with served.client.post("/invoke/stream", json={}, headers=headers) as answer:
-        streamed = data((await Reader(answer).all())[-1])["output"]
-    async with served.client.post("/runs", json={}, headers=headers) as answer:
-        path = (await answer.json())["events_url"]
-    async with served.client.get(path, headers=headers) as answer:
-        watched = data((await Reader(answer).all())[-1])["output"]
+    async with served.client.post("/invoke", json={}, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        invoked = (await response.json())["output"]
+    async with served.client.post("/invoke/stream", json={}, headers=headers) as response:
+        streamed = data((await Reader(response).all())[-1])["output"]
+    async with served.client.post("/runs", json={}, headers=headers) as response:
+        path = (await response.json())["events_url"]
+    async with served.client.get(path, headers=headers) as response:
+        watched = data((await Reader(response).all())[-1])["output"]
     return [invoked, streamed, watched]
 
 
@@ -266,8 +266,8 @@ async def test_hostile_claims_cannot_leave_their_headers(
 async def test_claims_with_line_breaks_are_refused(serve: Serve, tmp_path: Path, text: str) -> None:
     async with process(heard) as url:
         served = await asking(serve, tmp_path, agent={"name": "tested", "url": url, "forward_identity": True})
-        async with served.client.post("/invoke", json={}, headers=bearer(issue_token(sub=text))) as answer:
-            assert answer.status == 401
+        async with served.client.post("/invoke", json={}, headers=bearer(issue_token(sub=text))) as response:
+            assert response.status == 401
         claims: dict[str, Any] = {
             "sub": "ann",
             "name": text,
@@ -288,8 +288,8 @@ async def test_headers_that_a_sidecar_refuses_fail_that_run_only(serve: Serve) -
         auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
         served = await serve(agent={"name": "tested", "url": url, "forward_identity": True}, auth=auth)
         long = explains.activate("long", roles=[f"{number:03}-{'ä' * 100}" for number in range(50)])
-        async with served.client.post("/invoke", json={}, headers=bearer(long)) as answer:
-            assert answer.status in (500, 502)
-            assert (await answer.json())["code"].startswith("AGENT_")
+        async with served.client.post("/invoke", json={}, headers=bearer(long)) as response:
+            assert response.status in (500, 502)
+            assert (await response.json())["code"].startswith("AGENT_")
         short = explains.activate("short")
         assert len(await outputs(served, bearer(short))) == 3

@@ -12,8 +12,8 @@ from tests.web.helpers import BlockedAgent, Waits, error_of
 
 
 async def cancel(served: Served, run_id: str, **query: str) -> tuple[int, dict[str, Any]]:
-    async with served.client.delete(f"/runs/{run_id}", params=query) as answer:
-        return answer.status, await answer.json()
+    async with served.client.delete(f"/runs/{run_id}", params=query) as response:
+        return response.status, await response.json()
 
 
 async def test_cancel_responds_once_the_agent_has_stopped(serve: Serve) -> None:
@@ -50,8 +50,8 @@ async def test_second_cancel_is_refused(serve: Serve) -> None:
     served = await serve(Waits())
     run_id = await served.start()
     assert (await cancel(served, run_id))[0] == 200
-    async with served.client.delete(f"/runs/{run_id}") as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.delete(f"/runs/{run_id}") as response:
+        await error_of(response, 400, "VALIDATION_ERROR")
 
 
 async def test_concurrent_cancels_succeed_with_the_first_reason(serve: Serve, stuck: BlockedAgent) -> None:
@@ -63,8 +63,8 @@ async def test_concurrent_cancels_succeed_with_the_first_reason(serve: Serve, st
     others = [asyncio.create_task(cancel(served, run_id, reason=str(n))) for n in range(5)]
     await wait_until(lambda: len(served.backend._logs[run_id].watches) == 6)
     stuck.go.set()
-    answers = await asyncio.gather(first, *others)
-    assert [status for status, _ in answers] == [200] * 6
+    responses = await asyncio.gather(first, *others)
+    assert [status for status, _ in responses] == [200] * 6
     async with served.events(run_id) as reader:
         messages = await reader.all()
     assert [message.event for message in messages][-1] == "cancelled"

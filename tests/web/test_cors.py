@@ -40,18 +40,18 @@ async def ask(
 ) -> aiohttp.ClientResponse:
     if body is not None:
         headers["Content-Type"] = "application/json"
-    async with served.client.request(method, path, data=body, headers=headers) as answer:
-        await answer.read()
-        return answer
+    async with served.client.request(method, path, data=body, headers=headers) as response:
+        await response.read()
+        return response
 
 
 async def preflight(
     served: Served, path: str, origin: str, method: str, **more: str
 ) -> aiohttp.ClientResponse:
     headers = {"Origin": origin, "Access-Control-Request-Method": method, **more}
-    async with served.client.options(path, headers=headers) as answer:
-        await answer.read()
-        return answer
+    async with served.client.options(path, headers=headers) as response:
+        await response.read()
+        return response
 
 
 async def with_a_run(serve: Serve, **sections: Any) -> Served:
@@ -65,27 +65,27 @@ async def with_a_run(serve: Serve, **sections: Any) -> Served:
 async def test_any_origin_may_read_every_response_by_default(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
-    answer = await ask(await with_a_run(serve), method, path, body, Origin=OTHER)
-    assert answer.status == status
-    assert answer.headers.getall(ALLOW) in ([OTHER], ["*"])
+    response = await ask(await with_a_run(serve), method, path, body, Origin=OTHER)
+    assert response.status == status
+    assert response.headers.getall(ALLOW) in ([OTHER], ["*"])
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
 async def test_listed_origin_may_read_every_response(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
-    answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=ORIGIN)
-    assert answer.status == status
-    assert answer.headers.getall(ALLOW) == [ORIGIN]
+    response = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=ORIGIN)
+    assert response.status == status
+    assert response.headers.getall(ALLOW) == [ORIGIN]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
 async def test_other_origin_may_read_no_response(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
-    answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=OTHER)
-    assert answer.status == status
-    assert ALLOW not in answer.headers
+    response = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, Origin=OTHER)
+    assert response.status == status
+    assert ALLOW not in response.headers
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN, OTHER])
@@ -94,41 +94,41 @@ async def test_every_response_varies_by_origin(
     serve: Serve, origin: str | None, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     headers = {"Origin": origin} if origin else {}
-    answer = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, **headers)
-    assert answer.status == status
-    assert [each for each in answer.headers.getall("Vary") if each != "Accept"] == ["Origin"]
+    response = await ask(await with_a_run(serve, **RESTRICTED), method, path, body, **headers)
+    assert response.status == status
+    assert [each for each in response.headers.getall("Vary") if each != "Accept"] == ["Origin"]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
 async def test_credentials_are_never_allowed(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
-    answer = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN, Cookie="a=b")
-    assert answer.status == status
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+    response = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN, Cookie="a=b")
+    assert response.status == status
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
 async def test_scripts_may_read_the_headers_of_the_contract(
     serve: Serve, method: str, path: str, body: bytes | None, status: int
 ) -> None:
-    answer = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN)
-    assert answer.status == status
-    exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
+    response = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN)
+    assert response.status == status
+    exposed = {name.strip() for name in response.headers["Access-Control-Expose-Headers"].split(",")}
     assert exposed >= {"Location", "Retry-After", "X-Run-Id"}
 
 
 async def test_response_without_an_origin_allows_none(serve: Serve) -> None:
-    answer = await ask(await serve(), "GET", "/health")
-    assert ALLOW not in answer.headers
+    response = await ask(await serve(), "GET", "/health")
+    assert ALLOW not in response.headers
 
 
 async def test_too_many_requests_may_be_read(serve: Serve) -> None:
     served = await serve(Waits(), streaming={"max_concurrent_runs": 1, "max_queued_runs": 0})
     await served.start()
-    answer = await ask(served, "POST", "/invoke", b"{}", Origin=ORIGIN)
-    assert answer.status == 429
-    assert answer.headers[ALLOW] in (ORIGIN, "*")
+    response = await ask(served, "POST", "/invoke", b"{}", Origin=ORIGIN)
+    assert response.status == 429
+    assert response.headers[ALLOW] in (ORIGIN, "*")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -136,27 +136,27 @@ async def test_preflight_is_allowed_by_default(serve: Serve, path: str) -> None:
     served = await serve()
     method = "POST" if path in ("/invoke", "/invoke/stream") else "GET"
     headers = {"Access-Control-Request-Headers": "content-type, last-event-id, x-own"}
-    answer = await preflight(served, path, OTHER, method, **headers)
-    assert answer.status == 200
-    assert answer.headers[ALLOW] in (OTHER, "*")
-    assert method in answer.headers["Access-Control-Allow-Methods"]
-    allowed = answer.headers["Access-Control-Allow-Headers"].lower()
+    response = await preflight(served, path, OTHER, method, **headers)
+    assert response.status == 200
+    assert response.headers[ALLOW] in (OTHER, "*")
+    assert method in response.headers["Access-Control-Allow-Methods"]
+    allowed = response.headers["Access-Control-Allow-Headers"].lower()
     assert allowed == "*" or {"content-type", "last-event-id", "x-own"} <= set(allowed.split(","))
-    assert "Origin" in answer.headers["Vary"]
+    assert "Origin" in response.headers["Vary"]
 
 
 async def test_preflight_of_a_cancel_is_allowed_by_default(serve: Serve) -> None:
-    answer = await preflight(await serve(), "/runs/r", OTHER, "DELETE")
-    assert answer.status == 200
-    assert "DELETE" in answer.headers["Access-Control-Allow-Methods"]
+    response = await preflight(await serve(), "/runs/r", OTHER, "DELETE")
+    assert response.status == 200
+    assert "DELETE" in response.headers["Access-Control-Allow-Methods"]
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_preflight_of_a_listed_origin_is_allowed(serve: Serve, path: str) -> None:
     method = "POST" if path in ("/invoke", "/invoke/stream") else "GET"
-    answer = await preflight(await serve(**RESTRICTED), path, ORIGIN, method)
-    assert answer.status == 200
-    assert answer.headers[ALLOW] == ORIGIN
+    response = await preflight(await serve(**RESTRICTED), path, ORIGIN, method)
+    assert response.status == 200
+    assert response.headers[ALLOW] == ORIGIN
 
 
 @pytest.mark.parametrize(
@@ -167,32 +167,32 @@ async def test_preflight_of_a_listed_origin_is_allowed(serve: Serve, path: str) 
 async def test_preflight_is_refused(serve: Serve, path: str, origin: str, method: str) -> None:
     served = await serve(**RESTRICTED)
     headers = {"Origin": origin, "Access-Control-Request-Method": method}
-    async with served.client.options(path, headers=headers) as answer:
-        await error_of(answer, 403, "FORBIDDEN")
-        assert "Access-Control-Allow-Methods" not in answer.headers
+    async with served.client.options(path, headers=headers) as response:
+        await error_of(response, 403, "FORBIDDEN")
+        assert "Access-Control-Allow-Methods" not in response.headers
 
 
 async def test_preflight_of_an_unknown_path_is_not_found(serve: Serve) -> None:
-    answer = await preflight(await serve(), "/nowhere", ORIGIN, "GET")
-    assert answer.status == 404
-    assert answer.headers[ALLOW] in (ORIGIN, "*")
+    response = await preflight(await serve(), "/nowhere", ORIGIN, "GET")
+    assert response.status == 404
+    assert response.headers[ALLOW] in (ORIGIN, "*")
 
 
 async def test_listed_methods_of_a_star_mean_all(serve: Serve) -> None:
     served = await serve(expose={"cors": {"origins": [ORIGIN], "methods": ["*"]}})
-    answer = await preflight(served, "/runs/r", ORIGIN, "DELETE")
-    assert answer.status == 200
+    response = await preflight(served, "/runs/r", ORIGIN, "DELETE")
+    assert response.status == 200
 
 
 async def test_options_without_an_origin_names_the_methods(serve: Serve) -> None:
     served = await serve()
-    async with served.client.options("/runs") as answer:
-        assert answer.status == 204
-        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
-        assert answer.headers.getall("Vary") == ["Origin"]
+    async with served.client.options("/runs") as response:
+        assert response.status == 204
+        assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
+        assert response.headers.getall("Vary") == ["Origin"]
 
 
 async def test_options_of_an_unknown_path_is_not_found(serve: Serve) -> None:
     served = await serve()
-    async with served.client.options("/nowhere") as answer:
-        await error_of(answer, 404, "NOT_FOUND")
+    async with served.client.options("/nowhere") as response:
+        await error_of(response, 404, "NOT_FOUND")

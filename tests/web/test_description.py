@@ -29,10 +29,10 @@ async def guarded(serve: Serve, tmp_path: Path) -> Served:
 
 
 async def document(served: Served, path: str, **headers: str) -> dict[str, Any]:
-    async with served.client.get(path, headers=headers) as answer:
-        assert answer.status == 200, await answer.text()
-        assert answer.headers["Content-Type"] == "application/json"
-        return dict(await answer.json())
+    async with served.client.get(path, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        assert response.headers["Content-Type"] == "application/json"
+        return dict(await response.json())
 
 
 async def test_documents_describe_this_service(serve: Serve) -> None:
@@ -60,29 +60,29 @@ async def test_secrets_are_masked_in_documents(serve: Serve, tmp_path: Path) -> 
     (tmp_path / ".env").write_text(f"SECRET={secret}\n")
     schema = {"type": "object", "description": "never ${SECRET}"}
     served = await serve(io_schema={"input": schema}, secrets={"required": [{"name": "SECRET"}]})
-    async with served.client.get("/openapi.json") as answer:
-        text = await answer.text()
+    async with served.client.get("/openapi.json") as response:
+        text = await response.text()
     assert "never" in text
     assert secret not in text
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, "/docs"])
 async def test_reading_needs_the_permission(guarded: Served, path: str) -> None:
-    async with guarded.client.get(path) as answer:
-        await error_of(answer, 401, "AUTH_ERROR")
-        assert "X-API-Key" in answer.headers["WWW-Authenticate"]
-    async with guarded.client.get(path, headers={"X-API-Key": ASKER, **BROWSER}) as answer:
-        await error_of(answer, 403, "FORBIDDEN")
-    async with guarded.client.get(path, headers={"X-API-Key": READER}) as answer:
-        assert answer.status == 200
+    async with guarded.client.get(path) as response:
+        await error_of(response, 401, "AUTH_ERROR")
+        assert "X-API-Key" in response.headers["WWW-Authenticate"]
+    async with guarded.client.get(path, headers={"X-API-Key": ASKER, **BROWSER}) as response:
+        await error_of(response, 403, "FORBIDDEN")
+    async with guarded.client.get(path, headers={"X-API-Key": READER}) as response:
+        assert response.status == 200
 
 
 async def test_unauthenticated_browser_gets_the_sign_in_form(guarded: Served) -> None:
-    async with guarded.client.get("/docs", headers=BROWSER) as answer:
-        assert answer.status == 401
-        assert answer.headers["WWW-Authenticate"]
-        assert answer.content_type == "text/html"
-        text = await answer.text()
+    async with guarded.client.get("/docs", headers=BROWSER) as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"]
+        assert response.content_type == "text/html"
+        text = await response.text()
     assert '<input id="key" type="password"' in text
     for inside in (DESCRIPTION, "tested", "/invoke"):
         assert inside not in text
@@ -91,31 +91,31 @@ async def test_unauthenticated_browser_gets_the_sign_in_form(guarded: Served) ->
 @pytest.mark.parametrize("path", ["/docs", *(f"/docs/{name}" for name in FILES)])
 async def test_page_uses_no_other_host_and_no_inline_code(serve: Serve, path: str) -> None:
     served = await serve()
-    async with served.client.get(path) as answer:
-        assert answer.status == 200
-        policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    async with served.client.get(path) as response:
+        assert response.status == 200
+        policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == policy["style-src"] == "'self'"
     assert set(" ".join(policy.values()).split()) == {"'none'", "'self'", "data:"}
 
 
 async def test_every_file_the_page_links_exists(guarded: Served) -> None:
-    async with guarded.client.get("/docs", headers={"X-API-Key": READER}) as answer:
-        named = re.findall(r'(?:src|href)="([^":]+)"', await answer.text())
+    async with guarded.client.get("/docs", headers={"X-API-Key": READER}) as response:
+        named = re.findall(r'(?:src|href)="([^":]+)"', await response.text())
     assert {f"docs/{name}" for name in FILES} <= set(named)
     for path in named:
         headers = {} if path.startswith("docs/") else {"X-API-Key": READER}
-        async with guarded.client.get(f"/{path}", headers=headers) as answer:
-            assert answer.status == 200
-            assert len(await answer.read()) > 100
+        async with guarded.client.get(f"/{path}", headers=headers) as response:
+            assert response.status == 200
+            assert len(await response.read()) > 100
 
 
 @pytest.mark.parametrize("name", ["page.html", "redoc.js", "..%2Fpage.js", "__init__.py", "%2Fetc%2Fpasswd"])
 async def test_no_other_file_is_served(serve: Serve, name: str) -> None:
     served = await serve()
-    async with served.client.get(f"/docs/{name}") as answer:
-        await error_of(answer, 404, "NOT_FOUND")
+    async with served.client.get(f"/docs/{name}") as response:
+        await error_of(response, 404, "NOT_FOUND")
 
 
 async def test_without_swagger_ui_the_page_links_the_documents(
@@ -124,10 +124,10 @@ async def test_without_swagger_ui_the_page_links_the_documents(
     docs._files.cache_clear()
     monkeypatch.setattr(docs, "find_spec", lambda _name: None)
     served = await serve()
-    async with served.client.get("/docs/swagger-ui.js") as answer:
-        await error_of(answer, 404, "NOT_FOUND")
-    async with served.client.get("/docs") as answer:
-        assert 'href="openapi.json"' in await answer.text()
+    async with served.client.get("/docs/swagger-ui.js") as response:
+        await error_of(response, 404, "NOT_FOUND")
+    async with served.client.get("/docs") as response:
+        assert 'href="openapi.json"' in await response.text()
     docs._files.cache_clear()
 
 
@@ -172,6 +172,10 @@ async def test_parameters_are_accepted_up_to_the_described_limits(serve: Serve) 
             headers = {"Accept": "application/json"} if parameter in OF_POLLS else {}
             params = {parameter: str(value)}
             asked = served.client.request(method, path, params=params, json=body, headers=headers)
-            async with asked as answer:
-                text = "" if answer.status == 200 and "stream" in answer.content_type else await answer.text()
-            assert (f"?{parameter}=" in text) != is_taken, (name, parameter, value, answer.status, text)
+            async with asked as response:
+                text = (
+                    ""
+                    if response.status == 200 and "stream" in response.content_type
+                    else await response.text()
+                )
+            assert (f"?{parameter}=" in text) != is_taken, (name, parameter, value, response.status, text)

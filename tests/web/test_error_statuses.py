@@ -24,16 +24,16 @@ async def many_tokens(_payload: object, context: StreamContext) -> None:
 async def test_existing_run_id_is_a_conflict_with_its_events_url(serve: Serve) -> None:
     served = await serve()
     await served.start(run_id="mine")
-    async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as answer:
-        body = await error_of(answer, 409, "CONFLICT")
+    async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as response:
+        body = await error_of(response, 409, "CONFLICT")
     assert body["details"] == {"run_id": "mine", "events_url": "/runs/mine/events"}
 
 
 async def test_conflict_does_not_affect_the_existing_run(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start({"n": 1}, run_id="mine")
-    async with served.client.post("/runs", json={"n": 2}, params={"run_id": "mine"}) as answer:
-        assert answer.status == 409
+    async with served.client.post("/runs", json={"n": 2}, params={"run_id": "mine"}) as response:
+        assert response.status == 409
     agent.go.set()
     assert (await served.finished("mine"))["status"] == "completed"
     assert agent.ended == [{"n": 1}]
@@ -41,8 +41,8 @@ async def test_conflict_does_not_affect_the_existing_run(serve: Serve) -> None:
 
 async def test_client_id_is_refused_where_not_allowed(serve: Serve) -> None:
     served = await serve(streaming={"allow_client_ids": False})
-    async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as response:
+        await error_of(response, 400, "VALIDATION_ERROR")
     assert await served.start()
 
 
@@ -56,8 +56,8 @@ async def test_strict_reader_of_dropped_events_gets_410(
     run_id = await served.start()
     await served.finished(run_id)
     query = {"strict": "true", **asked}
-    async with served.client.get(f"/runs/{run_id}/events", params=query) as answer:
-        body = await error_of(answer, 410, "GONE")
+    async with served.client.get(f"/runs/{run_id}/events", params=query) as response:
+        body = await error_of(response, 410, "GONE")
     assert body["details"] == {"requested": requested, "first_available": 43}
 
 
@@ -73,9 +73,9 @@ async def test_subscriber_over_the_limit_gets_retry_after(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"connection": {"max_subscribers_per_run": 2}})
     run_id = await served.start()
     async with served.events(run_id) as first, served.events(run_id) as second:
-        async with served.client.get(f"/runs/{run_id}/events") as answer:
-            await error_of(answer, 429, "TOO_MANY_SUBSCRIBERS")
-            assert int(answer.headers["Retry-After"]) > 0
+        async with served.client.get(f"/runs/{run_id}/events") as response:
+            await error_of(response, 429, "TOO_MANY_SUBSCRIBERS")
+            assert int(response.headers["Retry-After"]) > 0
         agent.go.set()
         assert await first.all() == await second.all()
     async with served.events(run_id) as third:
@@ -86,8 +86,8 @@ async def test_caller_of_a_stream_counts_as_a_subscriber(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"connection": {"max_subscribers_per_run": 1}})
     async with served.stream() as caller:
         await caller.until("token")
-        async with served.client.get(f"/runs/{caller.run_id}/events") as answer:
-            await error_of(answer, 429, "TOO_MANY_SUBSCRIBERS")
+        async with served.client.get(f"/runs/{caller.run_id}/events") as response:
+            await error_of(response, 429, "TOO_MANY_SUBSCRIBERS")
         agent.go.set()
         assert (await caller.all())[-1].event == "complete"
 
@@ -96,17 +96,17 @@ async def test_caller_of_a_stream_counts_as_a_subscriber(serve: Serve) -> None:
 async def test_full_queue_refuses_new_work(serve: Serve, path: str) -> None:
     served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1, "max_queued_runs": 1})
     runs = [await served.start(), await served.start()]
-    async with served.client.post(path, json={}) as answer:
-        await error_of(answer, 429, "TOO_MANY_RUNS")
-        assert int(answer.headers["Retry-After"]) > 0
+    async with served.client.post(path, json={}) as response:
+        await error_of(response, 429, "TOO_MANY_RUNS")
+        assert int(response.headers["Retry-After"]) > 0
     agent.go.set()
     assert [(await served.finished(run_id))["status"] for run_id in runs] == ["completed", "completed"]
 
 
 async def test_exception_is_an_error_without_paths(serve: Serve) -> None:
     served = await serve(failing)
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
+    async with served.client.post("/invoke", json={}) as response:
+        body = await error_of(response, 500, "AGENT_EXECUTION_ERROR")
     assert body["error"].startswith("ValueError: cannot open")
     assert shows_no_inside(str(body))
 
@@ -126,8 +126,8 @@ async def test_exception_fails_a_run_without_paths(serve: Serve) -> None:
 
 async def test_output_that_cannot_be_json_is_an_error_of_invoke(serve: Serve) -> None:
     served = await serve(lambda _payload: {"items": [object()]})
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await error_of(answer, 500, "INVALID_OUTPUT")
+    async with served.client.post("/invoke", json={}) as response:
+        body = await error_of(response, 500, "INVALID_OUTPUT")
     assert "output.items[0]" in body["error"]
 
 
@@ -142,20 +142,20 @@ async def test_output_that_cannot_be_json_fails_the_run(serve: Serve) -> None:
 async def test_new_work_waits_for_the_agent_to_be_loaded(serve: Serve, path: str) -> None:
     served = await serve()
     served.service.runs.agent = None
-    async with served.client.post(path, json={}) as answer:
-        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert int(answer.headers["Retry-After"]) > 0
+    async with served.client.post(path, json={}) as response:
+        await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert int(response.headers["Retry-After"]) > 0
 
 
 async def test_not_ready_but_healthy_until_the_agent_is_loaded(serve: Serve) -> None:
     served = await serve()
     served.service.runs.agent = None
-    async with served.client.get("/ready") as answer:
-        body = await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert int(answer.headers["Retry-After"]) > 0
+    async with served.client.get("/ready") as response:
+        body = await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert int(response.headers["Retry-After"]) > 0
     assert "load" in body["error"]
-    async with served.client.get("/health") as answer:
-        assert answer.status == 200
+    async with served.client.get("/health") as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("path", NEW_WORK)
@@ -164,9 +164,9 @@ async def test_new_work_is_refused_while_draining(serve: Serve, path: str) -> No
     run_id = await served.start()
     drained = asyncio.create_task(served.service.drain(10))
     await wait_until(lambda: served.service.runs.draining)
-    async with served.client.post(path, json={}) as answer:
-        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert int(answer.headers["Retry-After"]) > 0
+    async with served.client.post(path, json={}) as response:
+        await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert int(response.headers["Retry-After"]) > 0
     agent.go.set()
     await drained
     assert (await served.record(run_id))["status"] == "completed"
@@ -175,12 +175,12 @@ async def test_new_work_is_refused_while_draining(serve: Serve, path: str) -> No
 async def test_not_ready_but_healthy_while_draining(serve: Serve) -> None:
     served = await serve()
     await served.service.drain(0)
-    async with served.client.get("/ready") as answer:
-        body = await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert int(answer.headers["Retry-After"]) > 0
+    async with served.client.get("/ready") as response:
+        body = await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert int(response.headers["Retry-After"]) > 0
     assert "shutting down" in body["error"]
-    async with served.client.get("/health") as answer:
-        assert answer.status == 200
+    async with served.client.get("/health") as response:
+        assert response.status == 200
 
 
 async def test_invoke_ended_by_shutdown_gets_retry_after(serve: Serve) -> None:
@@ -188,9 +188,9 @@ async def test_invoke_ended_by_shutdown_gets_retry_after(serve: Serve) -> None:
     pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
     await served.service.drain(0)
-    async with await pending as answer:
-        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert int(answer.headers["Retry-After"]) > 0
+    async with await pending as response:
+        await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert int(response.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("path", ["/runs/r/events", "/invoke/stream"])
@@ -211,16 +211,16 @@ async def test_shutdown_after_the_grace_period_ends_streams_with_an_error(serve:
 
 async def test_timed_out_invoke_stops_the_agent(serve: Serve) -> None:
     served = await serve(agent := Waits(), arguments={"timeout_sec": 1})
-    async with served.client.post("/invoke", json={}) as answer:
-        await error_of(answer, 504, "TIMEOUT_ERROR")
+    async with served.client.post("/invoke", json={}) as response:
+        await error_of(response, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: agent.stopped)
 
 
 async def test_queueing_counts_towards_the_timeout_of_invoke(serve: Serve) -> None:
     served = await serve(agent := Waits(), arguments={"timeout_sec": 1}, streaming={"max_concurrent_runs": 1})
     run_id = await served.start({"n": 1})
-    async with served.client.post("/invoke", json={"n": 2}) as answer:
-        await error_of(answer, 504, "TIMEOUT_ERROR")
+    async with served.client.post("/invoke", json={"n": 2}) as response:
+        await error_of(response, 504, "TIMEOUT_ERROR")
     agent.go.set()
     assert (await served.finished(run_id))["status"] == "completed"
     assert agent.payloads == [{"n": 1}]
@@ -231,5 +231,5 @@ async def test_zero_timeout_means_none(serve: Serve) -> None:
     pending = asyncio.create_task(served.client.post("/invoke", json={}))
     await wait_until(lambda: agent.payloads)
     agent.go.set()
-    async with await pending as answer:
-        assert answer.status == 200
+    async with await pending as response:
+        assert response.status == 200

@@ -29,9 +29,9 @@ async def with_keys(serve: Serve, folder: Path, agent: Any, **sections: Any) -> 
 
 async def begun(served: Served, user: str = "owner", **query: str) -> tuple[str, str]:
     """Start a run, and return its id and its token."""
-    async with served.client.post("/runs", json={}, headers=key(user), params=query) as answer:
-        body = await answer.json()
-        assert answer.status == 202, body
+    async with served.client.post("/runs", json={}, headers=key(user), params=query) as response:
+        body = await response.json()
+        assert response.status == 202, body
         assert body["events_token_expires_in"] == LIFETIME
         return body["run_id"], body["events_token"]
 
@@ -46,9 +46,9 @@ def forget(served: Served, run_id: str) -> None:
 
 
 async def renewed(served: Served, run_id: str, user: str = "owner") -> str:
-    async with served.client.post(f"/runs/{run_id}/token", headers=key(user)) as answer:
-        body = await answer.json()
-        assert answer.status == 200, body
+    async with served.client.post(f"/runs/{run_id}/token", headers=key(user)) as response:
+        body = await response.json()
+        assert response.status == 200, body
         assert body.keys() == {"run_id", "events_token", "events_token_expires_in"}
         return str(body["events_token"])
 
@@ -59,24 +59,24 @@ async def status(
     body: dict[str, Any] | None = {} if method == "POST" else None
     async with served.client.request(
         method, path, params={"token": token}, headers=headers, json=body
-    ) as answer:
-        if answer.status == 401:
+    ) as response:
+        if response.status == 401:
             assert (
-                '"the credentials are missing, wrong or expired"' in await answer.text() or method == "HEAD"
+                '"the credentials are missing, wrong or expired"' in await response.text() or method == "HEAD"
             )
-        return answer.status
+        return response.status
 
 
 async def test_token_authorizes_reading_its_run_on_every_replica(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, agent := Waits())
     run_id, token = await begun(here)
     for opened, served in ((token, here), (token, there), (await renewed(there, run_id), here)):
-        async with served.client.get(f"/runs/{run_id}/events", params={"token": opened}) as answer:
-            assert answer.status == 200
-            assert [each.event for each in await Reader(answer).until("token")] == ["started", "token"]
+        async with served.client.get(f"/runs/{run_id}/events", params={"token": opened}) as response:
+            assert response.status == 200
+            assert [each.event for each in await Reader(response).until("token")] == ["started", "token"]
     agent.go.set()
-    async with there.client.get(f"/runs/{run_id}/events", params={"token": token}) as answer:
-        assert (await Reader(answer).all())[-1].event == "complete"
+    async with there.client.get(f"/runs/{run_id}/events", params={"token": token}) as response:
+        assert (await Reader(response).all())[-1].event == "complete"
 
 
 async def test_token_authorizes_nothing_else(serve: Serve, tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ async def test_other_tokens_are_refused(serve: Serve, tmp_path: Path) -> None:
     for served in (here, there):
         for each in made_up:
             path = f"/runs/{run_id}/events"
-            async with served.client.get(path, params={"token": each}) as answer:
-                assert "run" not in (await error_of(answer, 401, "AUTH_ERROR"))["error"], each
+            async with served.client.get(path, params={"token": each}) as response:
+                assert "run" not in (await error_of(response, 401, "AUTH_ERROR"))["error"], each
             # A key does not override an invalid token in the URL.
             assert await status(served, path, each, key("owner")) == 401
     for query in (f"?token=x&token={token}", "?token=%ff%fe", "?token=%", "?token"):
-        async with here.client.get(f"/runs/{run_id}/events{query}") as answer:
-            assert answer.status == 401
+        async with here.client.get(f"/runs/{run_id}/events{query}") as response:
+            assert response.status == 401
 
 
 async def test_invalid_token_does_not_reveal_whether_a_run_exists(serve: Serve, tmp_path: Path) -> None:
@@ -128,18 +128,20 @@ async def test_invalid_token_does_not_reveal_whether_a_run_exists(serve: Serve, 
     responses = set()
     for each in (run_id, "never-was"):
         for sent in ("1.x", token[:-1] + ("0" if token[-1] != "0" else "1")):
-            async with here.client.get(f"/runs/{each}/events", params={"token": sent}) as answer:
-                responses.add((answer.status, await answer.text(), str(answer.headers["WWW-Authenticate"])))
+            async with here.client.get(f"/runs/{each}/events", params={"token": sent}) as response:
+                responses.add(
+                    (response.status, await response.text(), str(response.headers["WWW-Authenticate"]))
+                )
     assert len(responses) == 1
 
 
 async def test_only_readers_of_a_run_get_a_token(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
-    async with there.client.post(f"/runs/{run_id}/token", headers=key("other")) as answer:
-        await error_of(answer, 404, "NOT_FOUND")
-    async with there.client.post(f"/runs/{run_id}/token?token={token}") as answer:
-        await error_of(answer, 401, "AUTH_ERROR")
+    async with there.client.post(f"/runs/{run_id}/token", headers=key("other")) as response:
+        await error_of(response, 404, "NOT_FOUND")
+    async with there.client.post(f"/runs/{run_id}/token?token={token}") as response:
+        await error_of(response, 401, "AUTH_ERROR")
     opened = await renewed(there, run_id, "auditor")
     assert await status(here, f"/runs/{run_id}/events", opened) == 200
 
@@ -168,13 +170,13 @@ async def test_stream_and_refusal_can_be_read_across_origins(serve: Serve, tmp_p
                 f"/runs/{run_id}/events",
                 params={"token": sent},
                 headers=headers | ({"Last-Event-ID": last_id} if last_id else {}),
-            ) as answer:
-                assert answer.status == expected
-                assert answer.headers["Access-Control-Allow-Origin"] in (ORIGIN, "*")
-                assert "Origin" in answer.headers.getall("Vary")
+            ) as response:
+                assert response.status == expected
+                assert response.headers["Access-Control-Allow-Origin"] in (ORIGIN, "*")
+                assert "Origin" in response.headers.getall("Vary")
                 if expected == 200:
-                    assert answer.content_type == "text/event-stream"
-                    events = [each.event for each in await Reader(answer).all()]
+                    assert response.content_type == "text/event-stream"
+                    events = [each.event for each in await Reader(response).all()]
                     assert events == (["complete"] if last_id else ["started", "complete"])
 
 
@@ -184,16 +186,16 @@ async def test_finished_run_stops_an_up_to_date_browser(serve: Serve, tmp_path: 
     assert await status(here, f"/runs/{run_id}/events", token) == 200
     async with there.client.get(
         f"/runs/{run_id}/events", params={"token": token}, headers={"Last-Event-ID": "2"}
-    ) as answer:
-        assert answer.status == 204
+    ) as response:
+        assert response.status == 204
 
 
 async def test_open_service_issues_no_tokens(serve: Serve) -> None:
     served = await serve(lambda payload: payload)
-    async with served.client.post("/runs", json={}) as answer:
-        assert "events_token" not in await answer.json()
-    async with served.client.post("/runs/some/token") as answer:
-        assert answer.status in (404, 405)
+    async with served.client.post("/runs", json={}) as response:
+        assert "events_token" not in await response.json()
+    async with served.client.post("/runs/some/token") as response:
+        assert response.status in (404, 405)
 
 
 async def test_token_is_not_valid_for_a_later_run_of_the_same_id(serve: Serve, tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ async def last(served: Served, run_id: str) -> dict[str, Any]:
 
 async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED)
-    async with served.client.post("/runs?external=true&run_id=mine", data=b"anything") as answer:
-        assert answer.status == 202
-        assert answer.headers["Location"] == "/runs/mine"
-        assert (await answer.json())["events_url"] == "/runs/mine/events"
+    async with served.client.post("/runs?external=true&run_id=mine", data=b"anything") as response:
+        assert response.status == 202
+        assert response.headers["Location"] == "/runs/mine"
+        assert (await response.json())["events_url"] == "/runs/mine/events"
     async with served.events("mine") as reader:
         (started,) = await reader.until("started")
         assert (started.id, data(started)["agent_name"]) == (
@@ -57,10 +57,10 @@ async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
             (await served.record("mine"))["metadata"]["agent"],
         )
     assert (await served.record("mine"))["status"] == "running"
-    async with served.client.get("/runs?status=running") as answer:
-        assert [run["run_id"] for run in (await answer.json())["items"]] == ["mine"]
-    async with served.client.post("/runs?external=true&run_id=mine") as answer:
-        await error_of(answer, 409, "CONFLICT")
+    async with served.client.get("/runs?status=running") as response:
+        assert [run["run_id"] for run in (await response.json())["items"]] == ["mine"]
+    async with served.client.post("/runs?external=true&run_id=mine") as response:
+        await error_of(response, 409, "CONFLICT")
     await push(served, "mine", END)
     assert await own(served, "mine") == []
 
@@ -68,8 +68,8 @@ async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
 async def test_only_external_true_creates_an_external_run(serve: Serve) -> None:
     served = await serve(lambda payload: payload, streaming=ENABLED)
     for value in ("1", "True", "yes", ""):
-        async with served.client.post("/runs", params={"external": value}, json={}) as answer:
-            assert "external" in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
+        async with served.client.post("/runs", params={"external": value}, json={}) as response:
+            assert "external" in (await error_of(response, 400, "VALIDATION_ERROR"))["error"]
     run_id = await served.start({"of": "the agent"}, external="false")
     assert (await served.finished(run_id))["output"] == {"of": "the agent"}
 
@@ -179,8 +179,8 @@ async def test_refused_events_do_not_restart_the_idle_timeout(serve: Serve, impa
 async def test_cancel_ends_the_run(serve: Serve) -> None:
     served, run_id = await opened(serve)
     await push(served, run_id, ALL)
-    async with served.client.delete(f"/runs/{run_id}", params={"reason": "enough"}) as answer:
-        assert answer.status == 200
+    async with served.client.delete(f"/runs/{run_id}", params={"reason": "enough"}) as response:
+        assert response.status == 200
     assert (await last(served, run_id)).items() >= {"type": "cancelled", "reason": "enough"}.items()
     assert await own(served, run_id) == ALL
     await refused(served, run_id, ALL)
@@ -200,9 +200,9 @@ async def test_shutdown_grants_producers_the_grace_period(serve: Serve) -> None:
     draining = asyncio.create_task(served.service.drain(0.3))
     await wait_until(lambda: served.service.runs.draining)
     for query in ("?external=true", ""):
-        async with served.client.post(f"/runs{query}", json={}) as answer:
-            await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-            assert answer.headers["Retry-After"]
+        async with served.client.post(f"/runs{query}", json={}) as response:
+            await error_of(response, 503, "SERVICE_UNAVAILABLE")
+            assert response.headers["Retry-After"]
     await push(served, run_id, [*ALL, END])
     await draining
     assert await own(served, run_id) == ALL
@@ -215,8 +215,8 @@ async def test_external_run_occupies_a_slot(serve: Serve) -> None:
     external = await served.start(external="true")
     ordinary = await served.start("next")
     for query in ("?external=true", ""):
-        async with served.client.post(f"/runs{query}", json={}) as answer:
-            await error_of(answer, 429, "TOO_MANY_RUNS")
+        async with served.client.post(f"/runs{query}", json={}) as response:
+            await error_of(response, 429, "TOO_MANY_RUNS")
     assert (await served.record(ordinary))["status"] == "accepted"
     await push(served, external, END)
     assert (await served.finished(ordinary))["output"] == "next"
@@ -229,8 +229,8 @@ async def test_external_run_occupies_a_slot(serve: Serve) -> None:
 async def test_run_cancelled_while_queued_accepts_no_events(serve: Serve) -> None:
     served, run_id = await opened(serve, max_concurrent_runs=1)
     waiting = await served.start(external="true")
-    async with served.client.delete(f"/runs/{waiting}") as answer:
-        assert answer.status == 200
+    async with served.client.delete(f"/runs/{waiting}") as response:
+        assert response.status == 200
     await refused(served, waiting, ALL)
     await push(served, run_id, END)
     await served.finished(run_id)

@@ -22,8 +22,8 @@ async def test_http_1_0_stream_ends_with_the_connection(serve: Serve, connection
 
 async def test_unknown_expectation_is_ignored(serve: Serve) -> None:
     served = await serve()
-    async with served.client.post("/invoke", json={"a": 1}, headers={"Expect": "something"}) as answer:
-        assert answer.status == 200
+    async with served.client.post("/invoke", json={"a": 1}, headers={"Expect": "something"}) as response:
+        assert response.status == 200
 
 
 async def test_expect_100_continue_is_answered(serve: Serve) -> None:

@@ -51,11 +51,11 @@ def nested(path: str, depth: int) -> bytes:
 async def test_body_size_is_limited_exactly(serve: Serve, path: str, content_type: str) -> None:
     served = await limited(serve, max_body_bytes=100)
     for size in (99, 100):
-        async with await post(served, path, padded(path, size), content_type) as answer:
-            assert answer.status in ACCEPTED, await answer.text()
-            await answer.read()
-    async with await post(served, path, padded(path, 101), content_type) as answer:
-        body = await error_of(answer, 413, "PAYLOAD_TOO_LARGE")
+        async with await post(served, path, padded(path, size), content_type) as response:
+            assert response.status in ACCEPTED, await response.text()
+            await response.read()
+    async with await post(served, path, padded(path, 101), content_type) as response:
+        body = await error_of(response, 413, "PAYLOAD_TOO_LARGE")
     assert "100 bytes" in body["error"]
 
 
@@ -63,20 +63,20 @@ async def test_body_size_is_limited_exactly(serve: Serve, path: str, content_typ
 async def test_body_depth_is_limited_exactly(serve: Serve, path: str, content_type: str) -> None:
     served = await limited(serve, max_json_depth=9)
     for depth in (8, 9):
-        async with await post(served, path, nested(path, depth), content_type) as answer:
-            assert answer.status in ACCEPTED, await answer.text()
-            await answer.read()
+        async with await post(served, path, nested(path, depth), content_type) as response:
+            assert response.status in ACCEPTED, await response.text()
+            await response.read()
     for depth in (10, 500, 100_000):
-        async with await post(served, path, nested(path, depth), content_type) as answer:
-            body = await error_of(answer, 400, "VALIDATION_ERROR")
+        async with await post(served, path, nested(path, depth), content_type) as response:
+            body = await error_of(response, 400, "VALIDATION_ERROR")
         assert "nested more than 9 deep" in str(body)
 
 
 async def test_adjacent_brackets_are_not_depth(serve: Serve) -> None:
     served = await limited(serve, max_json_depth=2)
     body = b"[" + b",".join([b'{"[[[[": "{{{{"}'] * 100) + b"]"
-    async with await post(served, "/invoke", body) as answer:
-        assert answer.status == 200
+    async with await post(served, "/invoke", body) as response:
+        assert response.status == 200
 
 
 VALUES = st.recursive(
@@ -106,10 +106,10 @@ def test_depth_counts_arrays_and_objects(value: Any) -> None:
 @pytest.mark.parametrize("trickled", [False, True], ids=["silent", "trickled"])
 async def test_slow_body_is_refused_on_every_path(serve: Serve, *, trickled: bool) -> None:
     served = await limited(serve, body_timeout=1)
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(_slow(served, path, content_type, trickled=trickled) for path, content_type in EVERYWHERE)
     )
-    for status, body in answers:
+    for status, body in responses:
         assert " 400 " in status
         assert body["code"] == "VALIDATION_ERROR"
         assert "within 1 s" in body["error"]
@@ -122,8 +122,8 @@ async def _slow(served: Served, path: str, content_type: str, *, trickled: bool)
         await connection.send(b"[")
         answered = asyncio.create_task(connection.head())
         await (_trickle(connection, answered) if trickled else asyncio.wait((answered,)))
-        status, answer = await answered
-        return status, msgspec.json.decode(await connection.content(answer))
+        status, response = await answered
+        return status, msgspec.json.decode(await connection.content(response))
 
 
 async def _trickle(connection: Wire, answered: asyncio.Task[Any]) -> None:

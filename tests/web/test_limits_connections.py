@@ -155,16 +155,16 @@ async def test_concurrent_requests_of_a_caller_are_limited(serve: Serve) -> None
             ("GET", f"/runs/{reader.run_id}/events"),
             ("GET", "/nothing"),
         ]:
-            async with served.client.request(method, path) as answer:
-                await error_of(answer, 429, "TOO_MANY_CONNECTIONS")
-                assert int(answer.headers["Retry-After"]) > 0
+            async with served.client.request(method, path) as response:
+                await error_of(response, 429, "TOO_MANY_CONNECTIONS")
+                assert int(response.headers["Retry-After"]) > 0
         for path in ("/health", "/ready"):
-            async with served.client.get(path) as answer:
-                assert answer.status == 200
+            async with served.client.get(path) as response:
+                assert response.status == 200
         agent.go.set()
         await reader.all()
-    async with await pending as answer, served.client.get("/runs") as other:
-        assert (answer.status, other.status) == (200, 200)
+    async with await pending as response, served.client.get("/runs") as other:
+        assert (response.status, other.status) == (200, 200)
     await wait_until(lambda: not served.service.connection_limiter._open)
 
 
@@ -173,8 +173,8 @@ async def test_disconnected_caller_is_not_counted(serve: Serve) -> None:
     async with served.stream() as reader:
         await reader.until("token")
     await wait_until(lambda: not served.service.connection_limiter._open)
-    async with served.client.get("/runs") as answer:
-        assert answer.status == 200
+    async with served.client.get("/runs") as response:
+        assert response.status == 200
 
 
 async def test_callers_are_counted_separately(serve: Serve, tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ async def test_callers_are_counted_separately(serve: Serve, tmp_path: Path) -> N
             pending = served.client.post("/invoke/stream", json={}, headers={"X-API-Key": caller})
             assert (await streams.enter_async_context(pending)).status == 200
         for caller, status in {"one": 429, "other": 429, "third": 200}.items():
-            async with served.client.get("/runs", headers={"X-API-Key": caller}) as answer:
-                assert answer.status == status
+            async with served.client.get("/runs", headers={"X-API-Key": caller}) as response:
+                assert response.status == status
 
 
 async def test_callers_on_a_unix_socket_count_as_one(serve: Serve, tmp_path: Path) -> None:
@@ -198,8 +198,8 @@ async def test_callers_on_a_unix_socket_count_as_one(serve: Serve, tmp_path: Pat
         session.post("http://tested/invoke/stream", json={}) as stream,
     ):
         assert stream.status == 200
-        async with session.get("http://tested/runs") as answer, served.client.get("/runs") as other:
-            await error_of(answer, 429, "TOO_MANY_CONNECTIONS")
+        async with session.get("http://tested/runs") as response, served.client.get("/runs") as other:
+            await error_of(response, 429, "TOO_MANY_CONNECTIONS")
             assert other.status == 200
 
 

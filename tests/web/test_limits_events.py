@@ -76,12 +76,12 @@ async def test_output_size_is_limited_exactly(serve: Serve, size: int) -> None:
     async with served.stream() as reader:
         end = data((await reader.all())[-1])
     record = await served.record(reader.run_id)
-    async with served.client.post("/invoke", json={}) as answer:
+    async with served.client.post("/invoke", json={}) as response:
         if size <= LIMIT:
-            assert (end["type"], record["status"], answer.status) == ("complete", "completed", 200)
-            assert (await answer.json())["output"] == end["output"] == record["output"]
+            assert (end["type"], record["status"], response.status) == ("complete", "completed", 200)
+            assert (await response.json())["output"] == end["output"] == record["output"]
             return
-        body = await error_of(answer, 500, "INVALID_OUTPUT")
+        body = await error_of(response, 500, "INVALID_OUTPUT")
     assert (end["type"], end["code"], record["status"]) == ("error", "INVALID_OUTPUT", "failed")
     assert body["error"] == end["error"]
     assert f"{size} bytes" in body["error"]
@@ -112,19 +112,19 @@ async def test_pushed_event_size_is_limited_exactly(
     encode = msgspec.json.Encoder().encode_lines if lines else msgspec.json.encode
     for size, status in ((PUSHED_LIMIT + 1, 400), (PUSHED_LIMIT - 1, 200), (PUSHED_LIMIT, 200)):
         batch = encode([{"type": "heartbeat"}, sized(size, **event)])
-        async with served.client.post(f"/runs/{run_id}/events", data=batch, headers=headers) as answer:
+        async with served.client.post(f"/runs/{run_id}/events", data=batch, headers=headers) as response:
             if status == 400:
-                (problem,) = (await error_of(answer, 400, "VALIDATION_ERROR"))["details"]
+                (problem,) = (await error_of(response, 400, "VALIDATION_ERROR"))["details"]
                 assert problem["event"] == 1
                 assert f"{PUSHED_LIMIT} is the most" in problem["error"]
                 continue
-            assert answer.status == 200, await answer.text()
+            assert response.status == 200, await response.text()
         if event["type"] in ("complete", "error"):
             break
     else:
         await refused(served, run_id, [sized(PUSHED_LIMIT + 1, **event)])
-        async with served.client.post(f"/runs/{run_id}/events", json={"type": "complete"}) as answer:
-            assert answer.status == 200
+        async with served.client.post(f"/runs/{run_id}/events", json={"type": "complete"}) as response:
+            assert response.status == 200
     assert (await log_of(served, run_id))[0]["type"] == "started"
 
 
@@ -184,8 +184,8 @@ async def test_external_run_with_too_many_events_is_ended(serve: Serve) -> None:
     served = await serve(streaming=INGEST, limits={"max_events_per_run": 10})
     run_id = await served.start(external="true")
     batch = [{"type": "token", "content": "x"}] * 20
-    async with served.client.post(f"/runs/{run_id}/events", json=batch) as answer:
-        assert answer.status == 200
+    async with served.client.post(f"/runs/{run_id}/events", json=batch) as response:
+        assert response.status == 200
     events = await log_of(served, run_id)
     assert (len(events), events[-1]["code"]) == (11, "LIMIT_EXCEEDED")
     assert "finished" in (await refused(served, run_id, batch))["error"]

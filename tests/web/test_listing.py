@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("every_backend")
 
 
 async def page(served: Served, **query: str) -> tuple[list[str], str | None]:
-    async with served.client.get("/runs", params=query) as answer:
-        assert answer.status == 200
-        body = await answer.json()
+    async with served.client.get("/runs", params=query) as response:
+        assert response.status == 200
+        body = await response.json()
     return [item["run_id"] for item in body["items"]], body["next"]
 
 
@@ -78,8 +78,8 @@ async def test_runs_are_filtered_by_status(serve: Serve) -> None:
     for status in ("completed", "failed", "cancelled"):
         await served.start(status, run_id=status)
         if status == "cancelled":
-            async with served.client.delete("/runs/cancelled") as answer:
-                assert answer.status == 200
+            async with served.client.delete("/runs/cancelled") as response:
+                assert response.status == 200
         await served.finished(status)
     for number in range(3):
         await served.start("running", run_id=f"running{number}")
@@ -93,8 +93,8 @@ async def test_runs_are_filtered_by_status(serve: Serve) -> None:
 
 async def test_items_are_records_without_their_outputs(serve: Serve) -> None:
     served = await with_runs(serve, 1)
-    async with served.client.get("/runs") as answer:
-        (item,) = (await answer.json())["items"]
+    async with served.client.get("/runs") as response:
+        (item,) = (await response.json())["items"]
     expected: dict[str, Any] = await served.record("r0")
     del expected["output"]
     assert item == expected
@@ -104,8 +104,8 @@ async def test_owner_is_never_shown(serve: Serve) -> None:
     served = await serve()
     made = Run(run_id="r0", status="accepted", created_at=datetime.now(UTC), owner="tenant|someone")
     await served.service.backend.create(made)
-    async with served.client.get("/runs") as answer:
-        assert "r0" in (listed := await answer.text())
+    async with served.client.get("/runs") as response:
+        assert "r0" in (listed := await response.text())
     assert "owner" not in await served.record("r0")
     assert not any(word in listed for word in ("owner", "someone"))
 

@@ -14,8 +14,8 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 async def scrape(served: Served) -> Samples:
-    async with served.client.get("/metrics") as answer:
-        text = await answer.text()
+    async with served.client.get("/metrics") as response:
+        text = await response.text()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

@@ -16,9 +16,9 @@ def wrong(_payload: object) -> dict[str, str]:
 
 async def test_invoke_returns_an_invalid_output_with_its_errors(serve: Serve) -> None:
     served = await serve(wrong, io_schema={"output": OUTPUT})
-    async with served.client.post("/invoke", json={}) as answer:
-        assert answer.status == 200
-        body = await answer.json()
+    async with served.client.post("/invoke", json={}) as response:
+        assert response.status == 200
+        body = await response.json()
     assert body["output"] == WRONG
     assert body["metadata"]["output_errors"] == ERRORS
 
@@ -37,24 +37,24 @@ async def test_run_completes_with_the_errors_of_its_output(serve: Serve) -> None
 @pytest.mark.parametrize("io_schema", [{"output": OUTPUT, "strict": False}, {"output": None}])
 async def test_output_is_not_validated_unless_strict(serve: Serve, io_schema: dict[str, object]) -> None:
     served = await serve(wrong, io_schema=io_schema)
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await answer.json()
+    async with served.client.post("/invoke", json={}) as response:
+        body = await response.json()
     assert body["output"] == WRONG
     assert "output_errors" not in body["metadata"]
 
 
 async def test_valid_output_has_no_errors(serve: Serve) -> None:
     served = await serve(io_schema={"output": OUTPUT})
-    async with served.client.post("/invoke", json={"n": 1}) as answer:
-        assert "output_errors" not in (await answer.json())["metadata"]
+    async with served.client.post("/invoke", json={"n": 1}) as response:
+        assert "output_errors" not in (await response.json())["metadata"]
 
 
 async def test_invalid_outputs_are_counted_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve(wrong, io_schema={"output": OUTPUT})
     run_id = await served.start()
     await served.finished(run_id)
-    async with served.client.get("/metrics") as answer:
-        assert "dockrion_output_errors_total 1.0" in await answer.text()
+    async with served.client.get("/metrics") as response:
+        assert "dockrion_output_errors_total 1.0" in await response.text()
     (record,) = (record for record in caplog.records if "io_schema.output" in record.getMessage())
     assert record.levelname == "WARNING"
     assert vars(record)["fields"] == {"run_id": run_id, "output_errors": ERRORS}

@@ -33,15 +33,15 @@ def key(user: str) -> Headers:
 
 
 async def made(served: Served, headers: Headers, **query: str) -> str:
-    async with served.client.post("/runs", json={}, headers=headers, params=query) as answer:
-        assert answer.status == 202, await answer.text()
-        return str((await answer.json())["run_id"])
+    async with served.client.post("/runs", json={}, headers=headers, params=query) as response:
+        assert response.status == 202, await response.text()
+        return str((await response.json())["run_id"])
 
 
 async def listed(served: Served, headers: Headers, **query: str) -> list[str]:
-    async with served.client.get("/runs", headers=headers, params=query) as answer:
-        assert answer.status == 200, await answer.text()
-        return [run["run_id"] for run in (await answer.json())["items"]]
+    async with served.client.get("/runs", headers=headers, params=query) as response:
+        assert response.status == 200, await response.text()
+        return [run["run_id"] for run in (await response.json())["items"]]
 
 
 async def seen(served: Served, run_id: str, headers: Headers) -> list[int]:
@@ -57,8 +57,8 @@ async def seen(served: Served, run_id: str, headers: Headers) -> list[int]:
         ("POST", f"{path}/events", token),
         ("DELETE", path, None),
     ):
-        async with served.client.request(method, place, json=body, headers=headers) as answer:
-            statuses.append(answer.status)
+        async with served.client.request(method, place, json=body, headers=headers) as response:
+            statuses.append(response.status)
     return statuses
 
 
@@ -87,8 +87,8 @@ async def test_response_about_another_s_run_equals_that_about_none(serve: Serve,
             responses = []
             for each in (run_id, "never-was"):
                 path = f"/runs/{each}{end}"
-                async with served.client.request(method, path, headers=key("other")) as answer:
-                    body = await error_of(answer, 404, "NOT_FOUND")
+                async with served.client.request(method, path, headers=key("other")) as response:
+                    body = await error_of(response, 404, "NOT_FOUND")
                     responses.append(str(body).replace(each, "…"))
             assert responses[0] == responses[1]
 
@@ -99,10 +99,10 @@ async def test_read_logs_grants_reading_of_all_runs_only(serve: Serve, tmp_path:
     own = await made(here, key("auditor"))
     assert set(await listed(there, key("auditor"))) == {first, second, own}
     assert await seen(there, first, key("auditor")) == [200, 200, 200, 200, 403, 403]
-    async with there.client.delete(f"/runs/{first}", headers=key("auditor")) as answer:
-        await error_of(answer, 403, "FORBIDDEN")
-    async with there.client.delete(f"/runs/{own}", headers=key("auditor")) as answer:
-        assert answer.status == 200
+    async with there.client.delete(f"/runs/{first}", headers=key("auditor")) as response:
+        await error_of(response, 403, "FORBIDDEN")
+    async with there.client.delete(f"/runs/{own}", headers=key("auditor")) as response:
+        assert response.status == 200
     agent.go.set()
 
 
@@ -139,18 +139,18 @@ async def test_same_user_id_of_another_tenant_is_another_caller(serve: Serve, tm
         assert await seen(there, run_id, headers) == NOT_THERE
         assert await listed(there, headers) == []
     for tenant in ({"name": "red"}, ["red"], "", "re\nd", "red" * 1000):
-        async with there.client.get(f"/runs/{run_id}", headers=member("ann", tenant)) as answer:
-            await error_of(answer, 401, "AUTH_ERROR")
+        async with there.client.get(f"/runs/{run_id}", headers=member("ann", tenant)) as response:
+            await error_of(response, 401, "AUTH_ERROR")
     same_again = member("ann", "red", email="other@example", jti="another token")
     assert await seen(there, run_id, same_again) == ALL_OF_IT
 
 
 async def test_run_left_by_pattern_a_belongs_to_its_caller(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
-    async with here.client.post("/invoke/stream", json={}, headers=key("owner")) as answer:
-        assert answer.status == 200
-        run_id = answer.headers["X-Run-Id"]
-        await answer.read()
+    async with here.client.post("/invoke/stream", json={}, headers=key("owner")) as response:
+        assert response.status == 200
+        run_id = response.headers["X-Run-Id"]
+        await response.read()
     assert (await seen(there, run_id, key("owner")))[:4] == [200] * 4
     assert await seen(there, run_id, key("other")) == NOT_THERE
 
@@ -158,8 +158,8 @@ async def test_run_left_by_pattern_a_belongs_to_its_caller(serve: Serve, tmp_pat
 async def test_taken_run_id_is_a_conflict_for_other_callers(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, agent := Waits())
     await made(here, key("owner"), run_id="mine")
-    async with there.client.post("/runs?run_id=mine", json={}, headers=key("other")) as answer:
-        assert "owner" not in str(await error_of(answer, 409, "CONFLICT"))
+    async with there.client.post("/runs?run_id=mine", json={}, headers=key("other")) as response:
+        assert "owner" not in str(await error_of(response, 409, "CONFLICT"))
     assert await seen(there, "mine", key("other")) == NOT_THERE
     agent.go.set()
 
@@ -167,11 +167,11 @@ async def test_taken_run_id_is_a_conflict_for_other_callers(serve: Serve, tmp_pa
 async def test_owner_of_a_run_is_never_revealed(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id = await made(here, key("owner"))
-    async with there.client.get(f"/runs/{run_id}/events", headers=key("auditor")) as answer:
-        responses = await answer.text()
+    async with there.client.get(f"/runs/{run_id}/events", headers=key("auditor")) as response:
+        responses = await response.text()
     for path in ("/runs", f"/runs/{run_id}"):
-        async with there.client.get(path, headers=key("auditor")) as answer:
-            responses += await answer.text()
+        async with there.client.get(path, headers=key("auditor")) as response:
+            responses += await response.text()
     assert "owner" not in responses
 
 

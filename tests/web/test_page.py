@@ -21,19 +21,19 @@ AGENT = {"name": "quite-secret", "description": "Nobody knows", "handler": "test
 async def test_files_are_served_with_their_content_type(serve: Serve) -> None:
     served = await serve()
     for name in FILES:
-        async with served.client.get("/" if name == "index.html" else f"/assets/{name}") as answer:
-            assert answer.status == 200
-            assert answer.content_type == TYPES[Path(name).suffix]
-            assert answer.charset == "utf-8"
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] == "no-cache"
-            assert await answer.read() == (FOLDER / name).read_bytes()
+        async with served.client.get("/" if name == "index.html" else f"/assets/{name}") as response:
+            assert response.status == 200
+            assert response.content_type == TYPES[Path(name).suffix]
+            assert response.charset == "utf-8"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Cache-Control"] == "no-cache"
+            assert await response.read() == (FOLDER / name).read_bytes()
 
 
 async def test_content_security_policy_allows_same_origin_only(serve: Serve) -> None:
     served = await serve()
-    async with served.client.get("/") as answer:
-        policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    async with served.client.get("/") as response:
+        policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
     assert policy.pop("img-src") == "'self' data:"
     assert policy.pop("require-trusted-types-for") == "'script'"
     assert {policy.pop(name) for name in ("script-src", "style-src", "connect-src")} == {"'self'"}
@@ -42,16 +42,16 @@ async def test_content_security_policy_allows_same_origin_only(serve: Serve) -> 
 
 async def test_cached_file_is_not_sent_again(serve: Serve) -> None:
     served = await serve()
-    async with served.client.get("/assets/app.js") as answer:
-        etag = answer.headers["ETag"]
+    async with served.client.get("/assets/app.js") as response:
+        etag = response.headers["ETag"]
     for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
-        async with served.client.get("/assets/app.js", headers={"If-None-Match": known}) as answer:
-            assert answer.status == 304
-            assert answer.headers["ETag"] == etag
-            assert await answer.read() == b""
+        async with served.client.get("/assets/app.js", headers={"If-None-Match": known}) as response:
+            assert response.status == 304
+            assert response.headers["ETag"] == etag
+            assert await response.read() == b""
     for other in ('"other"', "no tag"):
-        async with served.client.get("/assets/app.js", headers={"If-None-Match": other}) as answer:
-            assert answer.status == 200
+        async with served.client.get("/assets/app.js", headers={"If-None-Match": other}) as response:
+            assert response.status == 200
 
 
 async def test_unlisted_files_are_not_found(serve: Serve) -> None:
@@ -78,23 +78,25 @@ async def test_page_is_public_and_reveals_nothing_about_the_agent(serve: Serve, 
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
     served = await serve(agent=AGENT, auth={"mode": "api_key"})
     for path in ("/", *(f"/assets/{name}" for name in ASSETS)):
-        async with served.client.get(path) as answer:
-            assert answer.status == 200
-            text = await answer.text()
+        async with served.client.get(path) as response:
+            assert response.status == 200
+            text = await response.text()
         assert not [word for word in (AGENT["name"], AGENT["description"], "long-enough") if word in text]
-    async with served.client.get("/info") as answer:
-        await error_of(answer, 401, "AUTH_ERROR")
+    async with served.client.get("/info") as response:
+        await error_of(response, 401, "AUTH_ERROR")
 
 
 async def test_wrong_key_gets_the_same_challenge_as_none(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
     served = await serve(auth={"mode": "api_key", "api_keys": {"header": "X-Own-Key", "allow_bearer": False}})
-    answers = []
+    responses = []
     for headers in ({}, {"X-Own-Key": "wrong"}):
-        async with served.client.get("/info", headers=headers) as answer:
-            answers.append((answer.headers["WWW-Authenticate"], await error_of(answer, 401, "AUTH_ERROR")))
-    assert answers[0] == answers[1]
-    assert answers[0][0] == 'ApiKey header="X-Own-Key"'
+        async with served.client.get("/info", headers=headers) as response:
+            responses.append(
+                (response.headers["WWW-Authenticate"], await error_of(response, 401, "AUTH_ERROR"))
+            )
+    assert responses[0] == responses[1]
+    assert responses[0][0] == 'ApiKey header="X-Own-Key"'
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])

@@ -31,8 +31,8 @@ from tests.web.policy_agents import (
 
 
 async def listed(served: Served) -> str:
-    async with served.client.get("/runs") as answer:
-        return await answer.text()
+    async with served.client.get("/runs") as response:
+        return await response.text()
 
 
 @pytest.mark.usefixtures("every_backend")
@@ -71,8 +71,8 @@ async def test_events_of_every_kind_of_agent_are_masked(kind: str, serve: Serve,
         served.service.runs.agent = made.agent
         async with served.stream(SPELL) as reader:
             events = [data(message) for message in await reader.all()]
-        async with served.client.post("/invoke", json=SPELL) as answer:
-            invoked = await answer.text()
+        async with served.client.post("/invoke", json=SPELL) as response:
+            invoked = await response.text()
     assert text(events) == MASK
     assert events[-1]["output"].items() >= {"text": MASK}.items()
     assert MASK in invoked
@@ -93,8 +93,8 @@ UNCHANGED: list[Any] = [None, True, 1, 2.5, 2**70, "", [], {}, "secret-123", "ä
 )
 async def test_outputs_of_every_type_keep_their_structure(serve: Serve, output: Any, shown: Any) -> None:
     served = await serve(lambda _payload: output, policies=safety())
-    async with served.client.post("/invoke", json={}) as answer:
-        assert (await answer.json())["output"] == shown
+    async with served.client.post("/invoke", json={}) as response:
+        assert (await response.json())["output"] == shown
     record = await served.finished(await served.start())
     assert record["output"] == shown
 
@@ -107,8 +107,8 @@ async def test_output_errors_are_masked(serve: Serve) -> None:
         io_schema={"output": schema},
     )
     with logged() as log:
-        async with served.client.post("/invoke", json={}) as answer:
-            body = await answer.json()
+        async with served.client.post("/invoke", json={}) as response:
+            body = await response.json()
         run_id = await served.start()
         record = await served.finished(run_id)
     errors = [
@@ -133,8 +133,8 @@ async def test_errors_are_masked_before_truncation_and_in_the_log(serve: Serve) 
     with logged() as log:
         for before in (0, 3980, 3985):
             payload = {"before": before}
-            async with served.client.post("/invoke", json=payload) as answer:
-                body = await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
+            async with served.client.post("/invoke", json=payload) as response:
+                body = await error_of(response, 500, "AGENT_EXECUTION_ERROR")
             run_id = await served.start(payload)
             record = await served.finished(run_id)
             whole = f"SecretError: {'x' * before}{MASK}"
@@ -154,8 +154,8 @@ async def test_exception_without_a_match_is_logged_unchanged(serve: Serve) -> No
     for policies in (None, safety()):
         served = await serve(breaks, policies=policies)
         with logged() as log:
-            async with served.client.post("/invoke", json={}) as answer:
-                await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
+            async with served.client.post("/invoke", json={}) as response:
+                await error_of(response, 500, "AGENT_EXECUTION_ERROR")
         (line,) = [line for line in log.getvalue().splitlines() if "traceback" in line]
         logs.append(line.partition('"traceback":')[2])
     assert logs[0] == logs[1]
@@ -173,8 +173,8 @@ class Holds:
 
 
 async def cancel(served: Served, run_id: str) -> None:
-    async with served.client.delete(f"/runs/{run_id}", params={"reason": f"for {SECRET}"}) as answer:
-        assert answer.status == 200
+    async with served.client.delete(f"/runs/{run_id}", params={"reason": f"for {SECRET}"}) as response:
+        assert response.status == 200
 
 
 async def shut_down(served: Served, _run_id: str) -> None:
@@ -247,8 +247,8 @@ async def test_truncated_texts_are_reported(serve: Serve) -> None:
 
     served = await serve(talks, policies={"safety": {"max_output_chars": 5}})
     cut = {"long": "ééééé", "short": "b", "n": 10**20, "list": ["🙂" * 5]}
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await answer.json()
+    async with served.client.post("/invoke", json={}) as response:
+        body = await response.json()
     assert (body["output"], body["metadata"]["truncated"]) == (cut, True)
     run_id = await served.start()
     record = await served.finished(run_id)
@@ -261,7 +261,7 @@ async def test_truncated_texts_are_reported(serve: Serve) -> None:
 
 async def test_untruncated_texts_are_not_reported(serve: Serve) -> None:
     served = await serve(lambda _payload: "abcde", policies={"safety": {"max_output_chars": 5}})
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await answer.json()
+    async with served.client.post("/invoke", json={}) as response:
+        body = await response.json()
     assert body["output"] == "abcde"
     assert "truncated" not in body["metadata"]

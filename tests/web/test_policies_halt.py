@@ -152,8 +152,8 @@ async def test_output_can_be_a_violation(serve: Serve, output: str) -> None:
     served = await serve(lambda _payload: OUTPUTS[output], policies=HALT)
     with logged() as log:
         await halted(served, await served.start())
-        async with served.client.post("/invoke", json={}) as answer:
-            body = await error_of(answer, 500, "POLICY_VIOLATION")
+        async with served.client.post("/invoke", json={}) as response:
+            body = await error_of(response, 500, "POLICY_VIOLATION")
     assert "secret" not in str(body) + log.getvalue()
     assert '"code":"POLICY_VIOLATION"' in log.getvalue()
 
@@ -162,8 +162,8 @@ async def test_error_can_be_a_violation(serve: Serve) -> None:
     served = await serve(raising, policies=HALT)
     with logged() as log:
         await halted(served, await served.start())
-        async with served.client.post("/invoke", json={}) as answer:
-            await error_of(answer, 500, "POLICY_VIOLATION")
+        async with served.client.post("/invoke", json={}) as response:
+            await error_of(response, 500, "POLICY_VIOLATION")
     assert SECRET not in log.getvalue()
 
 
@@ -174,8 +174,8 @@ async def test_output_error_can_be_a_violation(serve: Serve) -> None:
         io_schema={"output": {"properties": {"n": {"type": "string"}}}},
     )
     await halted(served, await served.start())
-    async with served.client.post("/invoke", json={}) as answer:
-        await error_of(answer, 500, "POLICY_VIOLATION")
+    async with served.client.post("/invoke", json={}) as response:
+        await error_of(response, 500, "POLICY_VIOLATION")
 
 
 async def test_filtered_text_is_not_a_violation(serve: Serve) -> None:
@@ -185,8 +185,8 @@ async def test_filtered_text_is_not_a_violation(serve: Serve) -> None:
 
     served = await serve(agent, policies=HALT, streaming={"events": {"allowed": "minimal"}})
     assert (await served.finished(await served.start()))["output"] == "fine"
-    async with served.client.post("/invoke", json={}) as answer:
-        assert (await answer.json())["output"] == "fine"
+    async with served.client.post("/invoke", json={}) as response:
+        assert (await response.json())["output"] == "fine"
 
 
 async def test_a_cancelled_run_stays_cancelled(serve: Serve) -> None:
@@ -201,8 +201,8 @@ async def test_a_cancelled_run_stays_cancelled(serve: Serve) -> None:
     run_id = await served.start()
     async with served.events(run_id) as reader:
         await reader.until("token")
-        async with served.client.delete(f"/runs/{run_id}", params={"reason": SECRET}) as answer:
-            assert await answer.json() == {"run_id": run_id, "status": "cancelled"}
+        async with served.client.delete(f"/runs/{run_id}", params={"reason": SECRET}) as response:
+            assert await response.json() == {"run_id": run_id, "status": "cancelled"}
         events = [data(message) for message in await reader.all()]
     assert [event["type"] for event in events] == ["cancelled"]
     assert text(await stored_events(served, run_id)) == "a "
@@ -215,6 +215,6 @@ async def test_pushed_violation_ends_the_run(serve: Serve) -> None:
     for end in ({"type": "complete", "output": 1}, {"type": "cancelled"}, {"type": "heartbeat"}):
         run_id = await served.start(external="true")
         events = [{"type": "token", "content": "a"}, {"type": "custom:x", "y": SECRET}, end]
-        async with served.client.post(f"/runs/{run_id}/events", json=events) as answer:
-            assert answer.status == 200, await answer.text()
+        async with served.client.post(f"/runs/{run_id}/events", json=events) as response:
+            assert response.status == 200, await response.text()
         assert text(await halted(served, run_id)) == "a"

@@ -29,8 +29,8 @@ BODIES: dict[str, Any] = {
 
 
 async def refused(served: Served, path: str, body: Any) -> list[dict[str, str]]:
-    async with served.client.post(path, json=body) as answer:
-        details = (await error_of(answer, 400, "POLICY_VIOLATION"))["details"]
+    async with served.client.post(path, json=body) as response:
+        details = (await error_of(response, 400, "POLICY_VIOLATION"))["details"]
     return list(details)
 
 
@@ -50,8 +50,8 @@ async def test_phrasing_anywhere_in_the_body_is_refused(serve: Serve, policies: 
         assert [violation["path"] for violation in details] == [where]
         assert PHRASE not in details[0]["message"]
     assert calls == []
-    async with served.client.get("/runs") as answer:
-        assert (await answer.json())["items"] == []
+    async with served.client.get("/runs") as response:
+        assert (await response.json())["items"] == []
 
 
 def graph() -> Any:
@@ -63,8 +63,8 @@ def graph() -> Any:
 @pytest.mark.parametrize("policies", OFF)
 async def test_nothing_is_refused_unless_enabled(serve: Serve, policies: Any) -> None:
     served = await serve(policies=policies)
-    async with served.client.post("/invoke", json={"a": PHRASE}) as answer:
-        assert (await answer.json())["output"] == {"a": PHRASE}
+    async with served.client.post("/invoke", json={"a": PHRASE}) as response:
+        assert (await response.json())["output"] == {"a": PHRASE}
     async with served.stream({"a": PHRASE}) as reader:
         assert (await reader.all())[-1].event == "complete"
     assert (await served.finished(await served.start({"a": PHRASE})))["output"] == {"a": PHRASE}
@@ -73,5 +73,5 @@ async def test_nothing_is_refused_unless_enabled(serve: Serve, policies: Any) ->
 async def test_refused_body_is_not_validated_against_the_schema(serve: Serve) -> None:
     served = await serve(policies={"safety": {}}, io_schema={"input": {"required": ["b"]}})
     assert len(await refused(served, "/invoke", {"a": PHRASE})) == 1
-    async with served.client.post("/invoke", json={"a": 1}) as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post("/invoke", json={"a": 1}) as response:
+        await error_of(response, 400, "VALIDATION_ERROR")

@@ -24,11 +24,11 @@ async def test_masking_a_large_output_does_not_block_other_requests(serve: Serve
     served = await serve(lambda _payload: [LARGE, SECRET], policies=safety())
     request = asyncio.create_task(served.client.post(path, json={}))
     await wait_until(masking)
-    async with served.client.get("/health") as answer:
-        assert answer.status == 200
+    async with served.client.get("/health") as response:
+        assert response.status == 200
     assert masking()
-    async with await request as answer:
-        body = await answer.json()
+    async with await request as response:
+        body = await response.json()
     if path == "/runs":
         body = await served.finished(body["run_id"])
     assert body["output"] == [LARGE, MASK]
@@ -38,8 +38,8 @@ async def test_masking_large_details_does_not_block_other_requests(serve: Serve)
     served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
     run_id = await served.start(external="true")
     end = {"type": "error", "error": "e", "details": [LARGE, SECRET]}
-    async with served.client.post(f"/runs/{run_id}/events", json=end) as answer:
-        assert answer.status == 200
+    async with served.client.post(f"/runs/{run_id}/events", json=end) as response:
+        assert response.status == 200
     await wait_until(masking)
     assert (await served.record(run_id))["status"] == "running"
     assert masking()

@@ -20,8 +20,8 @@ async def test_pushed_events_are_masked(serve: Serve) -> None:
         {"type": "complete", "output": {"o": SECRET}, "metadata": {SECRET: [SECRET]}},
     ]
     for events in (batch[:2], batch[2:]):
-        async with served.client.post(f"/runs/{run_id}/events", json=events) as answer:
-            assert answer.status == 200, await answer.text()
+        async with served.client.post(f"/runs/{run_id}/events", json=events) as response:
+            assert response.status == 200, await response.text()
     record = await served.finished(run_id)
     assert (record["output"], record["metadata"][MASK]) == ({"o": MASK}, [MASK])
     assert text(await stored_events(served, run_id)) == f"a {MASK}!secret-"
@@ -36,8 +36,8 @@ async def test_batch_enlarged_by_masks_is_accepted_whole(serve: Serve) -> None:
     )
     run_id = await served.start(external="true")
     events = [{"type": "token", "content": "a"}, {"type": "token", "content": "x" * 400}]
-    async with served.client.post(f"/runs/{run_id}/events", json=[*events, {"type": "complete"}]) as answer:
-        assert (await answer.json())["accepted"] == 3
+    async with served.client.post(f"/runs/{run_id}/events", json=[*events, {"type": "complete"}]) as response:
+        assert (await response.json())["accepted"] == 3
     assert (await served.finished(run_id))["status"] == "completed"
     assert text(await stored_events(served, run_id)) == "a" + MASK * 400
 
@@ -53,8 +53,8 @@ async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
     for _ in range(247):
         deep = {"a": [deep]}
     events = [{"type": "custom:deep", "data": deep}, {"type": "complete", "output": deep}]
-    async with served.client.post(f"/runs/{run_id}/events", json=events) as answer:
-        assert (await answer.json())["accepted"] == 2
+    async with served.client.post(f"/runs/{run_id}/events", json=events) as response:
+        assert (await response.json())["accepted"] == 2
     assert (await served.finished(run_id))["status"] == "completed"
     whole = await stored_text(served, run_id)
     assert SECRET not in whole

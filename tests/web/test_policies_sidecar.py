@@ -46,8 +46,8 @@ async def test_tokens_of_a_sidecar_are_masked_as_one_text(serve: Serve, body: by
         served = await sidecar(serve, url, policies=safety())
         async with served.stream() as reader:
             events = [data(message) for message in await reader.all()]
-        async with served.client.post("/invoke", json={}) as answer:
-            assert (await answer.json())["output"] == f"a {MASK} b secret-12"
+        async with served.client.post("/invoke", json={}) as response:
+            assert (await response.json())["output"] == f"a {MASK} b secret-12"
     assert text(events) == events[-1]["output"] == f"a {MASK} b secret-12"
     assert SECRET not in await stored_text(served, reader.run_id)
 
@@ -68,9 +68,9 @@ async def test_errors_of_a_sidecar_are_masked(serve: Serve, how: str) -> None:
         served = await sidecar(serve, url, policies=safety())
         run_id = await served.start()
         error = (await served.finished(run_id))["error"]
-        async with served.client.post("/invoke", json={}) as answer:
-            body = await answer.text()
-            assert answer.status >= 500
+        async with served.client.post("/invoke", json={}) as response:
+            body = await response.text()
+            assert response.status >= 500
     assert MASK in str(error)
     assert SECRET not in body + await stored_text(served, run_id)
 

@@ -31,17 +31,17 @@ def lines(events: list[Any], end: bytes = b"\n") -> bytes:
 
 async def push(served: Served, run_id: str, events: Any, **query: Any) -> dict[str, Any]:
     """Push events that must be accepted."""
-    async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as answer:
-        assert answer.status == 200, await answer.text()
-        return dict(await answer.json())
+    async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as response:
+        assert response.status == 200, await response.text()
+        return dict(await response.json())
 
 
 async def refused(
     served: Served, run_id: str, events: Any, status: int = 400, code: str = "VALIDATION_ERROR", **query: Any
 ) -> dict[str, Any]:
     """Push events that must be refused, and return the response."""
-    async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as answer:
-        return await error_of(answer, status, code)
+    async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as response:
+        return await error_of(response, status, code)
 
 
 async def own(served: Served, run_id: str) -> list[dict[str, Any]]:
@@ -76,8 +76,8 @@ async def test_every_media_type_delivers_events_unchanged(serve: Serve, form: st
     skip = ["Content-Type"]
     async with served.client.post(
         f"/runs/{run_id}/events", data=body, headers=headers, skip_auto_headers=skip
-    ) as answer:
-        assert await answer.json() == {
+    ) as response:
+        assert await response.json() == {
             "success": True,
             "run_id": run_id,
             "accepted": len(ALL),
@@ -155,9 +155,9 @@ async def test_concurrent_duplicates_are_accepted_once(serve: Serve) -> None:
     served = await serve(streaming=ENABLED)
     run_id = await served.start(external="true")
     for number in range(1, 6):
-        answers = await asyncio.gather(*(push(served, run_id, ALL, producer_seq=number) for _ in range(20)))
-        assert sorted(answer["accepted"] for answer in answers) == [0] * 19 + [len(ALL)]
-        assert sum(answer["duplicate"] for answer in answers) == 19
+        responses = await asyncio.gather(*(push(served, run_id, ALL, producer_seq=number) for _ in range(20)))
+        assert sorted(response["accepted"] for response in responses) == [0] * 19 + [len(ALL)]
+        assert sum(response["duplicate"] for response in responses) == 19
     await push(served, run_id, END, producer_seq=6)
     assert await own(served, run_id) == ALL * 5
 
@@ -175,9 +175,9 @@ async def test_runs_that_accept_no_events(serve: Serve) -> None:
     served = await serve(streaming={**ENABLED, "max_concurrent_runs": 1})
     run_id = await served.start(external="true")
     waiting = await served.start(external="true")
-    async with served.client.post(f"/runs/{waiting}/events", json=ALL) as answer:
-        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert answer.headers["Retry-After"]
+    async with served.client.post(f"/runs/{waiting}/events", json=ALL) as response:
+        await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert response.headers["Retry-After"]
     await push(served, run_id, END)
     await served.finished(run_id)
     assert "finished" in (await refused(served, run_id, ALL))["error"]

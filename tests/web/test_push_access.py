@@ -44,29 +44,29 @@ def token(tmp_path: Path) -> str:
 async def tried(served: Served, run_id: str, status: int, code: str, headers: dict[str, str]) -> None:
     """Check that these headers authorize neither a push nor an external run."""
     for path in (f"/runs/{run_id}/events", "/runs/nobody/events", "/runs?external=true"):
-        async with served.client.post(path, json=ALL, headers=headers) as answer:
-            await error_of(answer, status, code)
+        async with served.client.post(path, json=ALL, headers=headers) as response:
+            await error_of(response, status, code)
             if status == 401:
-                assert answer.headers["WWW-Authenticate"] == "Bearer"
-    async with served.client.get("/runs") as answer:
-        assert [run["run_id"] for run in (await answer.json())["items"]] == [run_id]
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+    async with served.client.get("/runs") as response:
+        assert [run["run_id"] for run in (await response.json())["items"]] == [run_id]
 
 
 async def test_push_is_not_found_unless_enabled(serve: Serve) -> None:
     served = await serve()
     run_id = await served.start()
-    async with served.client.post(f"/runs/{run_id}/events", json=ALL) as answer:
-        await error_of(answer, 405, "METHOD_NOT_ALLOWED")
-        assert "POST" not in answer.headers["Allow"]
-    async with served.client.post("/runs?external=true", json={}) as answer:
-        assert "streaming.ingest" in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
+    async with served.client.post(f"/runs/{run_id}/events", json=ALL) as response:
+        await error_of(response, 405, "METHOD_NOT_ALLOWED")
+        assert "POST" not in response.headers["Allow"]
+    async with served.client.post("/runs?external=true", json={}) as response:
+        assert "streaming.ingest" in (await error_of(response, 400, "VALIDATION_ERROR"))["error"]
     await served.finished(run_id)
 
 
 async def test_events_can_be_pushed_without_streaming(serve: Serve) -> None:
     served = await serve(streaming=ENABLED, expose={"streaming": "none"})
-    async with served.client.post("/runs?external=true", json={}) as answer:
-        run = await answer.json()
+    async with served.client.post("/runs?external=true", json={}) as response:
+        run = await response.json()
     assert run["events_url"] is None
     await push(served, run["run_id"], [*ALL, END])
     assert (await served.finished(run["run_id"]))["output"] == END["output"]
@@ -111,8 +111,10 @@ def test_local_peer_is_detected(ours: Any, peer: Any, *, local: bool) -> None:
 
 async def test_only_the_token_authorizes(serve: Serve, token: str) -> None:
     served = await serve(streaming=GUARDED)
-    async with served.client.post("/runs?external=true", json={}, headers={"Authorization": token}) as answer:
-        run_id = (await answer.json())["run_id"]
+    async with served.client.post(
+        "/runs?external=true", json={}, headers={"Authorization": token}
+    ) as response:
+        run_id = (await response.json())["run_id"]
     wrong = [
         *("", "Bearer", "Bearer ", "Bearer other", TOKEN, f"Basic {TOKEN}", f"Bearer{TOKEN}"),
         *(f"{token}x", token[:-1], f"Bearer Bearer {TOKEN}", token.upper(), f"Bearer {TOKEN.encode()!r}"),
@@ -123,12 +125,12 @@ async def test_only_the_token_authorizes(serve: Serve, token: str) -> None:
     for value in (token, f"bearer {TOKEN}", f"BEARER   {TOKEN}"):
         async with served.client.post(
             f"/runs/{run_id}/events", json=ALL, headers={"Authorization": value}
-        ) as answer:
-            assert answer.status == 200
+        ) as response:
+            assert response.status == 200
     async with served.client.post(
         f"/runs/{run_id}/events", json=END, headers={**OF_OTHERS, "Authorization": token}
-    ) as answer:
-        assert answer.status == 200
+    ) as response:
+        assert response.status == 200
     assert await own(served, run_id) == ALL * 3
 
 
@@ -167,8 +169,8 @@ async def test_tokens_are_compared_in_constant_time(
     monkeypatch.setattr(access, "hmac", Mock(compare_digest=compare))
     served = await serve(streaming=GUARDED)
     assert token
-    async with served.client.post("/runs/r/events", headers={"Authorization": "Bearer sent"}) as answer:
-        assert answer.status == 401
+    async with served.client.post("/runs/r/events", headers={"Authorization": "Bearer sent"}) as response:
+        assert response.status == 401
     assert [{*each} for each in compared] == [{b"sent", TOKEN.encode()}]
 
 
@@ -177,8 +179,8 @@ async def test_token_is_shown_nowhere(serve: Serve, token: str, caplog: pytest.L
     served = await serve(streaming=GUARDED)
     headers = {"Authorization": token}
     texts: list[str] = []
-    async with served.client.post("/runs?external=true", json={}, headers=headers) as answer:
-        run_id = (await answer.json())["run_id"]
+    async with served.client.post("/runs?external=true", json={}, headers=headers) as response:
+        run_id = (await response.json())["run_id"]
     pushed: list[Any] = [
         {"type": TOKEN},
         {"type": "token", TOKEN: 1},
@@ -187,12 +189,14 @@ async def test_token_is_shown_nowhere(serve: Serve, token: str, caplog: pytest.L
         {"type": "error", "error": f"refused {TOKEN!r}", "details": {TOKEN: [TOKEN]}},
     ]
     for event in pushed:
-        async with served.client.post(f"/runs/{run_id}/events", json=event, headers=headers) as answer:
-            texts.append(await answer.text())
+        async with served.client.post(f"/runs/{run_id}/events", json=event, headers=headers) as response:
+            texts.append(await response.text())
     await served.finished(run_id)
     for path in ("/", "/info", "/metrics", "/schema", "/runs", f"/runs/{run_id}", f"/runs/{run_id}/events"):
-        async with served.client.get(path, headers=headers | {"User-Agent": token.encode().hex()}) as answer:
-            texts.append(await answer.text())
+        async with served.client.get(
+            path, headers=headers | {"User-Agent": token.encode().hex()}
+        ) as response:
+            texts.append(await response.text())
     formatter = JsonFormatter(Redactor())
     texts += [formatter.format(record) for record in caplog.records]
     for form in (TOKEN, repr(TOKEN)[1:-1], TOKEN.replace('"', '\\"')):

@@ -151,8 +151,8 @@ async def test_malformed_bodies_are_refused(serve: Serve, name: str) -> None:
     headers = {"Content-Type": content_type}
     async with served.client.post(
         f"/runs/{run_id}/events?producer_seq=1", data=BytesIO(body), headers=headers
-    ) as answer:
-        await error_of(answer, status, code)
+    ) as response:
+        await error_of(response, status, code)
     await ends_empty(served, run_id)
 
 
@@ -160,8 +160,8 @@ async def test_malformed_line_is_named(serve: Serve) -> None:
     served, run_id = await begun(serve)
     body = msgspec.json.encode(GOOD) + b"\n\n{nothing}\n" + msgspec.json.encode(GOOD)
     headers = {"Content-Type": "application/x-ndjson"}
-    async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as answer:
-        (problem,) = (await error_of(answer, 400, "VALIDATION_ERROR"))["details"]
+    async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as response:
+        (problem,) = (await error_of(response, 400, "VALIDATION_ERROR"))["details"]
     assert problem["line"] == 3
     assert problem["error"].startswith("not valid JSON")
     await ends_empty(served, run_id)
@@ -171,8 +171,8 @@ async def test_line_with_an_array_is_not_an_event(serve: Serve) -> None:
     served, run_id = await begun(serve)
     headers = {"Content-Type": "application/x-ndjson"}
     body = msgspec.json.encode(ALL)
-    async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as answer:
-        (problem,) = (await error_of(answer, 400, "VALIDATION_ERROR"))["details"]
+    async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as response:
+        (problem,) = (await error_of(response, 400, "VALIDATION_ERROR"))["details"]
     assert problem["event"] == 0
     await ends_empty(served, run_id)
 
@@ -186,9 +186,9 @@ async def test_depth_of_a_pushed_terminal_event_is_limited(serve: Serve, depth: 
     end = {"type": "complete", "output": 1, "metadata": {"deep": deep}}
     body = msgspec.json.encode([GOOD, end])
     headers = {"Content-Type": "application/json"}
-    async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as answer:
-        assert answer.status in (200, 400), await answer.text()
-        accepted = answer.status == 200
+    async with served.client.post(f"/runs/{run_id}/events", data=body, headers=headers) as response:
+        assert response.status in (200, 400), await response.text()
+        accepted = response.status == 200
     if not accepted:
         await ends_empty(served, run_id)
     else:

@@ -79,18 +79,18 @@ async def test_refusals_are_the_same_from_every_replica(pair: Pair) -> None:
         ([{}] * 30, {"producer_seq": 2}),
     ]
 
-    async def answers(served: Served) -> list[tuple[int, Any]]:
+    async def responses(served: Served) -> list[tuple[int, Any]]:
         found = []
         for events, query in asked:
-            async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as answer:
-                assert answer.status in (400, 409)
-                found.append((answer.status, await answer.json()))
+            async with served.client.post(f"/runs/{run_id}/events", json=events, params=query) as response:
+                assert response.status in (400, 409)
+                found.append((response.status, await response.json()))
         return found
 
-    assert await answers(owner) == await answers(other)
+    assert await responses(owner) == await responses(other)
     await push(other, run_id, END)
     await owner.finished(run_id)
-    assert await answers(owner) == await answers(other)
+    assert await responses(owner) == await responses(other)
     for each in pair:
         await refused(each, "nobody", ALL, 404, "NOT_FOUND")
     assert await own(other, run_id) == ALL
@@ -99,10 +99,10 @@ async def test_refusals_are_the_same_from_every_replica(pair: Pair) -> None:
 async def test_concurrent_duplicates_to_both_replicas_are_accepted_once(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
     for number in range(1, 6):
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(push(each, run_id, ALL, producer_seq=number) for each in pair for _ in range(10))
         )
-        assert sorted(answer["accepted"] for answer in answers) == [0] * 19 + [len(ALL)]
+        assert sorted(response["accepted"] for response in responses) == [0] * 19 + [len(ALL)]
     async with asyncio.TaskGroup() as group:
         for each in (*pair,) * 10:
             group.create_task(push(each, run_id, END, producer_seq=6))
@@ -136,10 +136,10 @@ async def test_producers_sharing_producer_seq_write_in_order(pair: Pair) -> None
         query = {"producer_seq": number}
         batch = [{"type": "custom:x", "number": number}] * 3
         while True:
-            async with through.client.post(f"/runs/{run_id}/events", json=batch, params=query) as answer:
-                if answer.status == 200:
+            async with through.client.post(f"/runs/{run_id}/events", json=batch, params=query) as response:
+                if response.status == 200:
                     return
-                await error_of(answer, 409, "CONFLICT")
+                await error_of(response, 409, "CONFLICT")
 
     await asyncio.gather(*(insist(number, each) for number in range(12, 0, -1) for each in pair))
     await push(pair[1], run_id, END, producer_seq=13)
@@ -152,8 +152,8 @@ async def test_large_batch_arrives_complete(pair: Pair) -> None:
     run_id = await pair[0].start(external="true")
     large = [{"type": "custom:large", "text": "ä" * 4_000} for _ in range(999)]
     body, headers = BytesIO(msgspec.json.encode([*large, END])), {"Content-Type": "application/json"}
-    async with pair[1].client.post(f"/runs/{run_id}/events", data=body, headers=headers) as answer:
-        assert (await answer.json())["accepted"] == 1000
+    async with pair[1].client.post(f"/runs/{run_id}/events", data=body, headers=headers) as response:
+        assert (await response.json())["accepted"] == 1000
     assert await own(pair[0], run_id) == large
 
 
@@ -187,9 +187,9 @@ async def test_unresponsive_owner_is_unavailable(
     run_id = await owner.start(external="true")
     assert owner.service.ingest is not None
     await owner.service.ingest.aclose()
-    async with other.client.post(f"/runs/{run_id}/events", json=ALL) as answer:
-        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-        assert answer.headers["Retry-After"]
+    async with other.client.post(f"/runs/{run_id}/events", json=ALL) as response:
+        await error_of(response, 503, "SERVICE_UNAVAILABLE")
+        assert response.headers["Retry-After"]
     server = shared(request.node.callspec.params["prefix"])
     assert all(0 < server.command("TTL", key) <= 60 for key in stored_requests(prefix, server))
     await push(owner, run_id, END)

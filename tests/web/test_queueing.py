@@ -34,8 +34,8 @@ class OneByOne:
 
 
 async def cancel(served: Served, run_id: str) -> int:
-    async with served.client.delete(f"/runs/{run_id}") as answer:
-        return answer.status
+    async with served.client.delete(f"/runs/{run_id}") as response:
+        return response.status
 
 
 async def test_waiting_runs_start_in_their_order(serve: Serve) -> None:
@@ -85,8 +85,8 @@ async def test_every_endpoint_shares_the_slots(serve: Serve) -> None:
         for _ in range(3):
             agent.next.release()
         await reader.all()
-    async with await pending as answer:
-        assert (await answer.json())["output"] == "invoke"
+    async with await pending as response:
+        assert (await response.json())["output"] == "invoke"
     await served.finished(run_id)
     assert agent.order == ["run", "invoke", "stream"]
     assert agent.most == 1
@@ -135,8 +135,8 @@ async def test_slots_are_released_after_every_outcome(serve: Serve) -> None:
             assert await cancel(served, run_id) == 200
         await served.finished(run_id)
         await wait_until(lambda: not served.service.runs._in_flight)
-    async with served.client.post("/invoke", json="return") as answer:
-        assert answer.status == 200
+    async with served.client.post("/invoke", json="return") as response:
+        assert response.status == 200
 
 
 async def test_sync_agents_run_concurrently_up_to_the_slots(serve: Serve) -> None:

@@ -27,9 +27,9 @@ async def ask(
     served: Served, path: str = "/invoke", headers: Headers | None = None, method: str = "POST", **body: Any
 ) -> aiohttp.ClientResponse:
     given = body or ({"json": {}} if method == "POST" else {})
-    async with served.client.request(method, path, headers=headers, **given) as answer:
-        await answer.read()
-        return answer
+    async with served.client.request(method, path, headers=headers, **given) as response:
+        await response.read()
+        return response
 
 
 async def with_limits(
@@ -48,11 +48,11 @@ async def test_limit_is_exact_over_all_replicas(serve: Serve, tmp_path: Path) ->
         for path in ("/invoke", "/invoke/stream", "/runs")
         for _ in range(6)
     ]
-    answers = await asyncio.gather(*pending)
-    statuses = Counter(answer.status for answer in answers)
+    responses = await asyncio.gather(*pending)
+    statuses = Counter(response.status for response in responses)
     assert statuses[429] == len(pending) - 7
     assert statuses[200] + statuses[202] == 7
-    admitted = [each for each in answers if each.status != 429]
+    admitted = [each for each in responses if each.status != 429]
     assert sorted(int(each.headers["RateLimit-Remaining"]) for each in admitted) == list(range(7))
     assert (await ask(there, headers=key("other"))).status == 200
 
@@ -62,10 +62,10 @@ async def test_counted_responses_have_rate_limit_headers(serve: Serve, tmp_path:
     async with api_keys() as mode:
         here, there = await with_limits(serve, mode, tmp_path, {"owner": "2/m"})
     for served, path, left in ((here, "/runs", "1"), (there, "/invoke/stream", "0")):
-        answer = await ask(served, path, key("owner"))
-        assert answer.status in (200, 202)
-        assert (answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"]) == ("2", left)
-        assert 1 <= int(answer.headers["RateLimit-Reset"]) <= 60
+        response = await ask(served, path, key("owner"))
+        assert response.status in (200, 202)
+        assert (response.headers["RateLimit-Limit"], response.headers["RateLimit-Remaining"]) == ("2", left)
+        assert 1 <= int(response.headers["RateLimit-Reset"]) <= 60
     async with there.client.post("/invoke", json={}, headers=key("owner")) as refused:
         body = await error_of(refused, 429, "RATE_LIMIT_EXCEEDED")
     assert [refused.headers[name] for name in SAID[:2]] == ["2", "0"]
@@ -98,9 +98,9 @@ async def test_requests_that_start_no_work_do_not_count(serve: Serve, tmp_path: 
         headers = key("owner") | body.pop("headers", {"Content-Type": "application/json"})
         if "json" in body:
             headers.pop("Content-Type")
-        async with served.client.request(method, path, headers=headers, **body) as answer:
-            assert answer.status != 429
-            assert not [name for name in SAID if name in answer.headers], path
+        async with served.client.request(method, path, headers=headers, **body) as response:
+            assert response.status != 429
+            assert not [name for name in SAID if name in response.headers], path
     for headers in ({}, {"X-API-Key": "wrong"}, key("deployer")):
         assert (await ask(served, headers=headers, json={"n": 1})).status in (401, 403)
     assert (await ask(served, headers=key("owner"), json={"n": 1})).status == 200
@@ -142,9 +142,9 @@ async def test_without_a_default_other_roles_are_unlimited(serve: Serve, tmp_pat
     async with public_key() as mode:
         served = await serve(echo, **mode.sections(tmp_path, roles=False, rate_limits={"bronze": "1/h"}))
     for _ in range(5):
-        answer = await ask(served, headers=member("ann", "default"))
-        assert answer.status == 200
-        assert not [name for name in SAID if name in answer.headers]
+        response = await ask(served, headers=member("ann", "default"))
+        assert response.status == 200
+        assert not [name for name in SAID if name in response.headers]
 
 
 async def test_caller_is_counted_over_all_tokens_and_addresses(serve: Serve, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ async def test_scripts_may_read_the_rate_limit_headers(serve: Serve, tmp_path: P
     async with api_keys() as mode:
         served, _ = await with_limits(serve, mode, tmp_path, {"default": "1/h"})
     for expected in (200, 429):
-        answer = await ask(served, headers=key("owner") | {"Origin": "https://app.example"})
-        assert answer.status == expected
-        exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
+        response = await ask(served, headers=key("owner") | {"Origin": "https://app.example"})
+        assert response.status == expected
+        exposed = {name.strip() for name in response.headers["Access-Control-Expose-Headers"].split(",")}
         assert exposed >= {*SAID, "Retry-After"}

@@ -39,9 +39,9 @@ def make() -> Any:
 
 
 async def invoked(served: Served, body: Any) -> Any:
-    async with served.client.post("/invoke", json=body) as answer:
-        assert answer.status == 200, await answer.text()
-        return (await answer.json())["output"]
+    async with served.client.post("/invoke", json=body) as response:
+        assert response.status == 200, await response.text()
+        return (await response.json())["output"]
 
 
 async def test_config_reaches_the_agent_and_is_removed_from_the_payload(serve: Serve) -> None:
@@ -58,8 +58,8 @@ async def test_resume_is_not_a_payload(serve: Serve) -> None:
     schema = {"input": {"required": ["word"], "properties": {"word": {}}}}
     served = await served_graph(serve, io_schema=schema)
     assert (await invoked(served, {"resume": "yes", "_config": THREAD}))["resume"] == "yes"
-    async with served.client.post("/invoke", json={"resume": "yes"}) as answer:
-        await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post("/invoke", json={"resume": "yes"}) as response:
+        await error_of(response, 400, "VALIDATION_ERROR")
 
 
 async def test_input_property_called_resume_is_a_payload(serve: Serve) -> None:
@@ -81,14 +81,14 @@ async def test_input_property_called_resume_is_a_payload(serve: Serve) -> None:
 )
 async def test_malformed_config_is_refused(serve: Serve, config: Any, where: str) -> None:
     served = await served_graph(serve)
-    async with served.client.post("/invoke", json={"_config": config}) as answer:
-        assert where in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
+    async with served.client.post("/invoke", json={"_config": config}) as response:
+        assert where in (await error_of(response, 400, "VALIDATION_ERROR"))["error"]
 
 
 async def test_config_is_refused_where_not_allowed(serve: Serve) -> None:
     served = await served_graph(serve, allowed=False)
-    async with served.client.post("/runs", json={"_config": THREAD}) as answer:
-        assert "allow_request_config" in (await error_of(answer, 400, "VALIDATION_ERROR"))["error"]
+    async with served.client.post("/runs", json={"_config": THREAD}) as response:
+        assert "allow_request_config" in (await error_of(response, 400, "VALIDATION_ERROR"))["error"]
 
 
 async def test_other_agents_get_config_as_an_ordinary_field(serve: Serve) -> None:

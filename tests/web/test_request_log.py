@@ -39,8 +39,8 @@ async def talks(_payload: Any, context: StreamContext) -> None:
 
 async def test_request_is_logged_in_one_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve()
-    async with served.client.post("/invoke?a=secret", json={}, headers={"User-Agent": "tests"}) as answer:
-        assert answer.status == 200
+    async with served.client.post("/invoke?a=secret", json={}, headers={"User-Agent": "tests"}) as response:
+        assert response.status == 200
     (line,) = requests(caplog)
     assert 0 <= line.pop("seconds") < 5
     assert UUID(line.pop("run_id")).version == 7
@@ -73,8 +73,8 @@ async def test_failed_request_is_logged_in_one_line(
     serve: Serve, caplog: pytest.LogCaptureFixture, method: str, path: str, status: int
 ) -> None:
     served = await serve()
-    async with served.client.request(method, path, skip_auto_headers=["Content-Type"]) as answer:
-        assert answer.status == status
+    async with served.client.request(method, path, skip_auto_headers=["Content-Type"]) as response:
+        assert response.status == status
     (line,) = requests(caplog)
     assert (line["method"], line["path"], line["status"]) == (method, path, status)
 

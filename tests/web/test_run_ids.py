@@ -60,8 +60,8 @@ async def test_custom_generator_makes_the_run_ids(serve: Serve, name: str, patte
 @pytest.mark.parametrize("name", ["raises", "exits", "not_an_id", "not_text"])
 async def test_failing_generator_is_an_internal_error(serve: Serve, name: str, path: str) -> None:
     served = await serve(streaming=generated_by(name))
-    async with served.client.post(path, json={}) as answer:
-        body = await error_of(answer, 500, "INTERNAL_ERROR")
+    async with served.client.post(path, json={}) as response:
+        body = await error_of(response, 500, "INTERNAL_ERROR")
     assert "generator" in body["error"]
     assert shows_no_inside(str(body))
     assert not served.backend._logs
@@ -70,23 +70,23 @@ async def test_failing_generator_is_an_internal_error(serve: Serve, name: str, p
 @pytest.mark.usefixtures("impatient")
 async def test_generator_that_never_returns_is_an_internal_error(serve: Serve) -> None:
     served = await serve(streaming=generated_by("never_returns"))
-    async with served.client.post("/runs", json={}) as answer:
-        await error_of(answer, 500, "INTERNAL_ERROR")
+    async with served.client.post("/runs", json={}) as response:
+        await error_of(response, 500, "INTERNAL_ERROR")
 
 
 async def test_duplicate_id_of_a_generator_is_a_conflict(serve: Serve) -> None:
     served = await serve(streaming=generated_by("always_the_same"))
     assert await served.start() == "same"
-    async with served.client.post("/runs", json={}) as answer:
-        body = await error_of(answer, 409, "CONFLICT")
+    async with served.client.post("/runs", json={}) as response:
+        body = await error_of(response, 409, "CONFLICT")
     assert body["details"]["events_url"] == "/runs/same/events"
 
 
 async def test_stream_with_an_existing_id_is_a_conflict(serve: Serve) -> None:
     served = await serve(streaming=generated_by("always_the_same"))
     assert await served.start() == "same"
-    async with served.client.post("/invoke/stream", json={}) as answer:
-        body = await error_of(answer, 409, "CONFLICT")
+    async with served.client.post("/invoke/stream", json={}) as response:
+        body = await error_of(response, 409, "CONFLICT")
     assert body["details"]["events_url"] == "/runs/same/events"
 
 

@@ -110,8 +110,8 @@ async def test_finished_run_expires_after_its_ttl(serve: Serve) -> None:
     served.backend._clock = lambda: now + 61
     served.backend._expire()
     for path in (f"/runs/{run_id}", f"/runs/{run_id}/events"):
-        async with served.client.get(path) as answer:
-            await error_of(answer, 404, "NOT_FOUND")
+        async with served.client.get(path) as response:
+            await error_of(response, 404, "NOT_FOUND")
     assert not served.backend._logs
 
 
@@ -137,11 +137,11 @@ async def test_nothing_leaves_a_terminal_status(serve: Serve, status: str) -> No
     served = await serve(agent)
     run_id = await served.start(status)
     if status == "cancelled":
-        async with served.client.delete(f"/runs/{run_id}") as answer:
-            assert answer.status == 200
+        async with served.client.delete(f"/runs/{run_id}") as response:
+            assert response.status == 200
     before = await served.finished(run_id)
-    async with served.client.delete(f"/runs/{run_id}") as answer:
-        body = await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.delete(f"/runs/{run_id}") as response:
+        body = await error_of(response, 400, "VALIDATION_ERROR")
     assert status in body["error"]
     assert before["status"] == status
     assert await served.record(run_id) == before

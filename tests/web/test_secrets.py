@@ -73,9 +73,9 @@ def leaked(text: str) -> list[str]:
 
 
 async def safe_str(served: Served, path: str) -> str:
-    async with served.client.get(path) as answer:
-        assert answer.status == 200
-        return await answer.text()
+    async with served.client.get(path) as response:
+        assert response.status == 200
+        return await response.text()
 
 
 @pytest.mark.usefixtures("secret")
@@ -98,8 +98,8 @@ async def test_other_descriptions_mask_secrets(serve: Serve, path: str) -> None:
 @pytest.mark.parametrize("agent", [raises, raises_from])
 async def test_error_of_invoke_masks_secrets(serve: Serve, agent: Any) -> None:
     served = await serve(agent, **DECLARED)
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await error_of(answer, 500, "AGENT_EXECUTION_ERROR")
+    async with served.client.post("/invoke", json={}) as response:
+        body = await error_of(response, 500, "AGENT_EXECUTION_ERROR")
     assert not leaked(str(body))
     assert "***" in body["error"]
 
@@ -119,8 +119,8 @@ async def test_error_of_a_run_masks_secrets(serve: Serve, agent: Any) -> None:
 @pytest.mark.usefixtures("secret")
 async def test_details_of_a_refused_body_mask_secrets(serve: Serve) -> None:
     served = await serve(**DECLARED, io_schema={"input": {"properties": {"n": {"type": "integer"}}}})
-    async with served.client.post("/invoke", json={"n": SECRET}) as answer:
-        body = await error_of(answer, 400, "VALIDATION_ERROR")
+    async with served.client.post("/invoke", json={"n": SECRET}) as response:
+        body = await error_of(response, 400, "VALIDATION_ERROR")
     assert not leaked(str(body))
 
 
@@ -139,13 +139,13 @@ async def test_log_masks_secrets(serve: Serve, logged: io.StringIO, agent: Any) 
 @pytest.mark.usefixtures("secret")
 async def test_errors_about_unknown_paths_mask_secrets(serve: Serve) -> None:
     served = await serve(**DECLARED)
-    async with served.client.get(f"/nowhere/{IN_A_URL}") as answer:
-        body = await error_of(answer, 404, "NOT_FOUND")
+    async with served.client.get(f"/nowhere/{IN_A_URL}") as response:
+        body = await error_of(response, 404, "NOT_FOUND")
     assert not leaked(str(body))
 
 
 @pytest.mark.usefixtures("secret")
 async def test_emitted_events_are_not_masked(serve: Serve) -> None:
     served = await serve(lambda _payload: SECRET, **DECLARED)
-    async with served.client.post("/invoke", json={}) as answer:
-        assert (await answer.json())["output"] == SECRET
+    async with served.client.post("/invoke", json={}) as response:
+        assert (await response.json())["output"] == SECRET

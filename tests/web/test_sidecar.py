@@ -42,8 +42,8 @@ async def heard(request: web.Request) -> web.Response:
 async def test_sidecar_gets_the_run_id_and_the_events_url(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
-        async with served.client.post("/runs", json={"n": 1}, headers={"traceparent": TRACE}) as answer:
-            run_id = (await answer.json())["run_id"]
+        async with served.client.post("/runs", json={"n": 1}, headers={"traceparent": TRACE}) as response:
+            run_id = (await response.json())["run_id"]
         output = (await served.finished(run_id))["output"]
         assert output["payload"] == {"n": 1}
         assert output["headers"]["X-Dockrion-Run-Id"] == run_id
@@ -58,34 +58,34 @@ async def test_sidecar_gets_the_run_id_and_the_events_url(serve: Serve) -> None:
 async def test_malformed_traceparent_is_not_forwarded(serve: Serve, sent: str) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
-        async with served.client.post("/invoke", json={}, headers={"traceparent": sent}) as answer:
-            headers = (await answer.json())["output"]["headers"]
+        async with served.client.post("/invoke", json={}, headers={"traceparent": sent}) as response:
+            headers = (await response.json())["output"]["headers"]
     assert "traceparent" not in {name.lower() for name in headers}
 
 
 async def test_invoke_has_no_events_url(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
-        async with served.client.post("/invoke", json={}) as answer:
-            assert "X-Dockrion-Events-Url" not in (await answer.json())["output"]["headers"]
+        async with served.client.post("/invoke", json={}) as response:
+            assert "X-Dockrion-Events-Url" not in (await response.json())["output"]["headers"]
 
 
 async def test_readiness_follows_the_sidecar(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
-        async with served.client.get("/ready") as answer:
-            assert answer.status == 200
-    async with served.client.get("/ready") as answer:
-        await error_of(answer, 503, "SERVICE_UNAVAILABLE")
-    async with served.client.get("/health") as answer:
-        assert answer.status == 200
+        async with served.client.get("/ready") as response:
+            assert response.status == 200
+    async with served.client.get("/ready") as response:
+        await error_of(response, 503, "SERVICE_UNAVAILABLE")
+    async with served.client.get("/health") as response:
+        assert response.status == 200
 
 
 async def test_unreachable_sidecar_is_a_bad_gateway(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
-    async with served.client.post("/invoke", json={}) as answer:
-        body = await error_of(answer, 502, "AGENT_DISCONNECTED")
+    async with served.client.post("/invoke", json={}) as response:
+        body = await error_of(response, 502, "AGENT_DISCONNECTED")
     assert url.rstrip("/").rpartition(":")[2] not in body["error"]
 
 
@@ -96,8 +96,8 @@ async def test_error_of_the_sidecar_keeps_its_code(serve: Serve) -> None:
 
     async with process(work) as url:
         served = await sidecar(serve, url)
-        async with served.client.post("/invoke", json={}) as answer:
-            body = await error_of(answer, 500, "CONTEXT_LENGTH")
+        async with served.client.post("/invoke", json={}) as response:
+            body = await error_of(response, 500, "CONTEXT_LENGTH")
     assert (body["error"], body["details"]) == ("too long", {"max": 9})
 
 
@@ -110,8 +110,8 @@ async def test_sidecar_that_accepts_pushes_its_events(serve: Serve) -> None:
         async with aiohttp.ClientSession() as session:
             for number, event in enumerate(events, 1):
                 url = f"{request.headers['X-Dockrion-Events-Url']}?producer_seq={number}"
-                async with session.post(url, json=event) as answer:
-                    assert answer.status == 200, await answer.text()
+                async with session.post(url, json=event) as response:
+                    assert response.status == 200, await response.text()
         return web.Response(status=202)
 
     streaming = {"ingest": {"enabled": True}}
@@ -125,7 +125,7 @@ async def test_sidecar_that_accepts_pushes_its_events(serve: Serve) -> None:
 
 async def test_password_in_the_url_is_shown_nowhere(serve: Serve) -> None:
     served = await serve(agent={"name": "tested", "url": "http://user:pass-w0rd@127.0.0.1:1/"})
-    async with served.client.get("/info") as answer:
-        assert "pass-w0rd" not in await answer.text()
-    async with served.client.post("/invoke", json={}) as answer:
-        assert "pass-w0rd" not in await answer.text()
+    async with served.client.get("/info") as response:
+        assert "pass-w0rd" not in await response.text()
+    async with served.client.post("/invoke", json={}) as response:
+        assert "pass-w0rd" not in await response.text()
