@@ -186,8 +186,9 @@ class RunManager:
     async def aclose(self) -> None:
         """Stop everything without a grace period."""
         await self.drain(0)
-        await self._listeners.cancel(STOP_SECONDS)
-        await self._run_tasks.cancel(STOP_SECONDS)  # those whose storage is away
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listeners.cancel(STOP_SECONDS))
+            group.create_task(self._run_tasks.cancel(STOP_SECONDS))  # those whose storage is away
 
     async def _invoke(
         self, agent: Agent, call: Call, run: InFlightRun, limit: float | None
