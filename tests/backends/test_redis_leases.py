@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.health import Health
+from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.leases import BEATS_TO_DEATH
 from dockrion.backends.redis.store import Store
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import RunClosed, RunExists
+from dockrion.errors import RunClosed, RunExists, ServiceUnavailable
 from tests.backends.conformance import (
     MAX_EVENTS,
     TIMEOUT_SECONDS,
@@ -180,6 +183,45 @@ async def test_a_refused_creation_does_not_hide_a_dead_replica(service: Service)
     assert [(await survivor.get(writer.run_id)).status for writer in writers] == ["failed"] * 5
     for each in existing:
         await each.finish()
+
+
+async def test_a_creation_refused_during_a_heartbeat_is_removed_by_the_next(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, other = await service.replicas(2)
+    existing = await begin(other)
+    owned = service.keys.owned(replica.replica)
+    removed, reply = asyncio.Event(), asyncio.Event()
+    send_background = RedisClient.send_background
+
+    async def delay_reply(client: RedisClient, *commands: Command) -> list[Any]:
+        replies = await send_background(client, *commands)
+        if any(owned in command and existing.run_id in command for command in commands):
+            removed.set()
+            await reply.wait()
+        return replies
+
+    async def refused() -> None:
+        with pytest.raises(RunExists):
+            await replica.create(new_run(existing.run_id))
+
+    monkeypatch.setattr(RedisClient, "send_background", delay_reply)
+    await refused()
+    await removed.wait()
+    await refused()
+    assert service.ask("SMEMBERS", owned) == {existing.run_id.encode()}
+    reply.set()
+    await wait_until(lambda: not service.ask("SMEMBERS", owned))
+    await existing.finish()
+
+
+async def test_a_creation_that_meets_a_key_of_another_type_leaves_no_registration(service: Service) -> None:
+    replica = await service.replica()
+    run = new_run()
+    service.ask("SET", service.keys.log(run.run_id)[0], "of another type", "EX", 60)
+    with pytest.raises(ServiceUnavailable):
+        await replica.create(run)
+    await wait_until(lambda: not service.ask("SMEMBERS", service.keys.owned(replica.replica)))
 
 
 async def test_a_slow_replica_is_not_declared_dead(service: Service) -> None:

@@ -94,6 +94,7 @@ class RedisBackend:
             self._leases.track_unconfirmed(run)
             raise
         except CorruptLog as error:
+            self._leases.discard(run)
             raise unavailable() from error
         self._leases.track(run)
 

@@ -149,7 +149,7 @@ class LeaseKeeper:
         Raises:
             ServiceUnavailable: Redis does not respond, or accepts no writes.
         """
-        ended = dict(self._ended)
+        ended, self._ended = self._ended, {}  # what is added meanwhile is for the next heartbeat
         keys = self._store.keys
         beat = BEAT(
             (keys.replicas, keys.owned(self._replica), keys.inbox(self._replica), keys.expiry),
@@ -159,9 +159,12 @@ class LeaseKeeper:
             expiry_check(self._store.ttl),
             *(text for item in ended.items() for text in item),
         )
-        (reply,) = await self._store.client.send_background(beat)
-        for run_id in ended:
-            self._ended.pop(run_id, None)
+        try:
+            (reply,) = await self._store.client.send_background(beat)
+        except BaseException:
+            unsent = {run_id: entry for run_id, entry in ended.items() if run_id not in self._owned}
+            self._ended = unsent | self._ended
+            raise
         self._observe_peers([part.decode() for part in reply[1::2]], reply[2::2])
         return bool(reply[0])
 
