@@ -8,7 +8,7 @@ import msgspec
 
 from dockrion import events, json_encoding
 
-Fields = Callable[..., dict[str, Any]]
+BuildFields = Callable[..., dict[str, Any]]
 
 
 def is_event(value: Any) -> bool:
@@ -90,7 +90,7 @@ def _json(name: str, value: Any) -> msgspec.Raw:
     return msgspec.Raw(json_encoding.encode(value, name))
 
 
-_FIELDS: dict[str, Fields] = {
+_BUILDERS: dict[str, BuildFields] = {
     "progress": progress,
     "token": token,
     "step": step,
@@ -106,7 +106,7 @@ def type_of(event: Mapping[str, Any]) -> str:
         ValueError: The name of a custom event is malformed.
     """
     event_type: str = event["type"]
-    return event_type if event_type in _FIELDS else events.custom_type(event_type)
+    return event_type if event_type in _BUILDERS else events.custom_type(event_type)
 
 
 def from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,13 +128,13 @@ def fields_of(event_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: A field does not belong to this type.
         json_encoding.NotJSON: A value has no JSON form.
     """
-    if event_type not in _FIELDS:
+    if event_type not in _BUILDERS:
         return custom(values)
     known = events.CONFIGURABLE[event_type].__struct_fields__
     for name in values:
         if name not in known or name in events.COMMON_FIELDS:
             raise ValueError(f"a {event_type} event has no field {name!r}")
     try:
-        return _FIELDS[event_type](**values)
+        return _BUILDERS[event_type](**values)
     except TypeError as error:
         raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from dockrion.events import EventFilter
-from dockrion.events.validation import Fields
+from dockrion.events.validation import BuildFields
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 
 
@@ -43,7 +43,7 @@ class Emitter:
         if self.cancelled:
             raise RunCancelled(f"run {self.run_id} was stopped")
 
-    async def emit(self, event_type: str, build: Fields, *arguments: Any) -> None:
+    async def emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
         """Emit an event from async code; wait while the buffer is full.
 
         Args:
@@ -60,7 +60,7 @@ class Emitter:
             if buffer.full:
                 await buffer.wait_for_room()
 
-    def sync_emit(self, event_type: str, build: Fields, *arguments: Any) -> None:
+    def sync_emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
         """Emit an event from sync code; block the thread while the buffer is full."""
         if self._passes(event_type) and self.buffer is not None:
             self.buffer.publish_blocking(event_type, build(*arguments))
