@@ -184,8 +184,14 @@ class RunSession:
     """
 
     __slots__ = (
-        *("_buffer", "_denied_tools", "_emitter"),
-        *("context", "ended_elsewhere", "events_filter", "on_push", "run_id"),
+        "_buffer",
+        "_denied_tools",
+        "_emitter",
+        "context",
+        "ended_elsewhere",
+        "events_filter",
+        "on_push",
+        "run_id",
     )
 
     def __init__(
@@ -213,7 +219,7 @@ class RunSession:
         """Mark the run as stopped, and wake the threads that wait for room in the buffer."""
         self._emitter.cancelled = True
         if self._buffer is not None:
-            self._buffer.release_threads()
+            self._buffer.stop()
 
     def seal(self) -> None:
         """Accept no more events from the agent."""

@@ -10,8 +10,8 @@ A buffer is in one of four states, and never goes back:
     SEALED     the terminal event        no                      end
     ENDED      nothing                   no                      -
 
-`stop` is the run's: a cancel, a limit or a shutdown. `seal` is the agent's end, or the end of
-the time it has for that. `end` is the terminal event, or that there will be none.
+`stop` is called when the run is stopped: a cancel, a limit or a shutdown. `seal` is called when the
+agent has ended, or has had the time to. `end` is the terminal event, or `close` without one.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class EventBuffer:
         run_id: The run.
         loop: The running event loop, on which the events are stored.
         wake: Called on that loop when there is something to store.
-        stop: Called on that loop when the agent has to stop: it broke a policy or a limit.
+        stop_agent: Called on that loop when the agent has to stop: it broke a policy or a limit.
         batch: The most events that are stored at once, and that are buffered before agents have
             to wait. A part of the backend's window, so that readers who keep up see every event.
         max_event_bytes: The size limit of an event, the terminal one excepted.
@@ -75,7 +75,7 @@ class EventBuffer:
         run_id: str,
         loop: asyncio.AbstractEventLoop,
         wake: Callable[[], None],
-        stop: Callable[[Stop], None],
+        stop_agent: Callable[[Stop], None],
         *,
         batch: int = BUFFER_EVENTS,
         max_event_bytes: int,
@@ -85,7 +85,7 @@ class EventBuffer:
         self.run_id = run_id
         self.wake = wake
         self.text_filter = text_filter
-        self._stop = stop
+        self._stop_agent = stop_agent
         self._batch = batch
         self._max_event_bytes = max_event_bytes
         self._max_events = max_events
@@ -150,7 +150,7 @@ class EventBuffer:
         with self._lock:
             wake_or_stop = self._publish(event_type, fields, record_changes, text_filter)
         if isinstance(wake_or_stop, Stop):
-            self._call_on_loop(partial(self._stop, wake_or_stop))
+            self._call_on_loop(partial(self._stop_agent, wake_or_stop))
         elif wake_or_stop:
             self._call_on_loop(self.wake)
 
@@ -221,8 +221,8 @@ class EventBuffer:
         limit = self._max_event_bytes
         return ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {limit}")
 
-    def release_threads(self) -> None:
-        """Wake threads that wait for room: their run is stopped, and their next emit raises."""
+    def stop(self) -> None:
+        """Wake the threads that wait for room: the run is stopped, and their next emit raises."""
         with self._lock:
             self._advance(_STOP)
 

@@ -324,13 +324,13 @@ async def test_a_stop_releases_waiting_threads_and_other_loops(bench: BufferBenc
     elsewhere = in_a_thread(lambda: asyncio.run(bench.buffer.wait_for_room()))
     await wait_until(lambda: waiting_threads(bench))
     await wait_until(lambda: len(asyncio.all_tasks()) == 3)
-    bench.buffer.release_threads()
+    bench.buffer.stop()
     await join_threads(blocked, elsewhere)
     assert bench.buffer.full
 
 
 SIGNALS: dict[str, Callable[[EventBuffer], None]] = {
-    "stop": EventBuffer.release_threads,
+    "stop": EventBuffer.stop,
     "seal": EventBuffer.seal,
     "end": EventBuffer.close,
 }
