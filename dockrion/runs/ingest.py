@@ -100,8 +100,8 @@ class Ingest:
         self._backend = backend
         self._redactor = redactor
         self._max_event_bytes = max_event_bytes
-        self._replies = BackgroundTasks()
-        self._listener = asyncio.create_task(self._listen())
+        self._tasks = BackgroundTasks()  # the listener, and a reply to each request
+        self._tasks.start(self._listen())
 
     async def push(self, run_id: str, batch: Batch) -> Receipt:
         """Push a batch of events into a run, all of it or nothing.
@@ -130,9 +130,7 @@ class Ingest:
 
     async def aclose(self) -> None:
         """Accept nothing more."""
-        self._listener.cancel()
-        await asyncio.wait((self._listener,), timeout=STOP_SECONDS)
-        await self._replies.cancel(STOP_SECONDS)
+        await self._tasks.cancel(STOP_SECONDS)
 
     async def _accept(self, run: InFlightRun, batch: Batch, validated: _Events) -> Receipt:
         session = run.session
@@ -159,7 +157,7 @@ class Ingest:
 
     async def _listen(self) -> None:
         async for request in self._backend.owner_requests():
-            self._replies.start(self._reply(request))
+            self._tasks.start(self._reply(request))
 
     async def _reply(self, request: OwnerRequest) -> None:
         reply: Receipt | _Refusal
