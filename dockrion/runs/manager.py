@@ -21,7 +21,7 @@ from dockrion.runs.outcome import Completed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
 
 _NO_EVENTS = EventFilter([])
-_CALLER_LEFT = Stop("cancelled", "the caller disconnected")
+_DISCONNECTED = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
 
 
@@ -74,14 +74,14 @@ class RunManager:
         return self._in_flight.get(run_id)
 
     async def start(
-        self, call: Call, run_id: str, *, abandon: bool = False, agent: Agent | None = None
+        self, call: Call, run_id: str, *, cancel_on_disconnect: bool = False, agent: Agent | None = None
     ) -> Run:
         """Start a run. It continues whatever happens to the caller.
 
         Args:
             call: The request, validated.
             run_id: Its id, validated.
-            abandon: Cancel the run if the caller leaves before this returns.
+            cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
             agent: Works on it; the service's agent if None.
 
         Returns:
@@ -105,8 +105,8 @@ class RunManager:
         try:
             await asyncio.shield(run.created)
         except asyncio.CancelledError:
-            if abandon:
-                run.stop_for(_CALLER_LEFT)
+            if cancel_on_disconnect:
+                run.stop_for(_DISCONNECTED)
             raise
         return record
 
@@ -134,7 +134,7 @@ class RunManager:
             result, seconds = await self._invoke(agent, call, run, limit)
         except asyncio.CancelledError:  # the caller left, and nobody else can get the output
             if run.execution is not None:
-                run.execution.stop(_CALLER_LEFT)
+                run.execution.stop(_DISCONNECTED)
             raise
         finally:
             self._in_flight.release_when_over(run)
@@ -165,9 +165,9 @@ class RunManager:
         if run.status != "cancelled":
             raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
 
-    def abandon(self, run_id: str) -> None:
-        """Cancel a run of this process whose only reader has left."""
-        self._stop(run_id, _CALLER_LEFT)
+    def cancel_disconnected(self, run_id: str) -> None:
+        """Cancel a run of this process whose caller, its only reader, has disconnected."""
+        self._stop(run_id, _DISCONNECTED)
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give running agents some time, then stop them.

@@ -79,7 +79,7 @@ async def start_run(request: web.Request, call: Call, *, cancel_on_disconnect: b
     await service.rate_limiter.count(request)
     request[RUN_ID] = run_id = await service.new_run_id()
     call = payloads.with_events_url(call, request, run_id)
-    await service.runs.start(call, run_id, abandon=cancel_on_disconnect)
+    await service.runs.start(call, run_id, cancel_on_disconnect=cancel_on_disconnect)
     return run_id
 
 
@@ -93,4 +93,4 @@ def cancel_unless_resumable(request: web.Request, run_id: str, last_frame: Contr
     """
     service = request.app[SERVICE]
     if not (isinstance(last_frame, AuthExpired) and service.dockfile.streaming.async_runs):
-        service.runs.abandon(run_id)
+        service.runs.cancel_disconnected(run_id)

@@ -69,7 +69,7 @@ async def cancel(runs: Bench, run_id: str) -> None:
 
 
 async def leave(runs: Bench, run_id: str) -> None:
-    runs.runs.abandon(run_id)
+    runs.runs.cancel_disconnected(run_id)
 
 
 @pytest.mark.parametrize("stop", [cancel, leave])

@@ -259,7 +259,7 @@ async def test_a_thread_that_waits_for_room_continues_when_its_run_is_stopped(
         try:
             async with ticker() as ticks:
                 await wait_until(lambda: ticks[0] > 1000)
-            made.runs.abandon(run_id)
+            made.runs.cancel_disconnected(run_id)
             await wait_until(lambda: ends, timeout=2)
         finally:
             backend.gate.set()

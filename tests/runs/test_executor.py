@@ -166,7 +166,7 @@ async def test_events_of_an_abandoned_agent_are_dropped_also_while_the_storage_i
         active = made.runs.find(run_id)
         assert active is not None
         assert active.execution is not None
-        made.runs.abandon(run_id)
+        made.runs.cancel_disconnected(run_id)
         await wait_until(lambda: active.execution is not None and active.execution.over)
         release.set()
         await refused.wait()

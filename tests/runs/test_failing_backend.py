@@ -117,13 +117,13 @@ async def test_a_failed_create_frees_the_slot_and_reaches_the_caller() -> None:
         assert (await made.run()).output == 1
 
 
-@pytest.mark.parametrize("abandon", [False, True])
-async def test_a_caller_that_leaves_during_start_leaves_a_run_that_ends(*, abandon: bool) -> None:
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_a_caller_that_leaves_during_start_leaves_a_run_that_ends(*, cancel: bool) -> None:
     gate = Gate()
     backend = Failing()
     backend.may_create.clear()
     async with bench(gate, backend=backend) as made:
-        asking = asyncio.create_task(made.runs.start(Call(1), "left", abandon=abandon))
+        asking = asyncio.create_task(made.runs.start(Call(1), "left", cancel_on_disconnect=cancel))
         await backend.creating.wait()
         asking.cancel()
         await asyncio.wait((asking,))
@@ -131,7 +131,7 @@ async def test_a_caller_that_leaves_during_start_leaves_a_run_that_ends(*, aband
         gate.open.set()
         backend.may_create.set()
         await wait_until(lambda: "left" in backend._logs)
-        assert (await made.ended("left")).run.status == ("cancelled" if abandon else "completed")
+        assert (await made.ended("left")).run.status == ("cancelled" if cancel else "completed")
 
 
 async def test_a_caller_that_leaves_during_a_start_that_fails_leaves_nothing() -> None:

@@ -153,14 +153,14 @@ async def test_a_run_id_is_used_once_and_a_refused_one_costs_no_slot() -> None:
         assert not made.runs._in_flight
 
 
-async def test_abandoned_run_is_cancelled() -> None:
+async def test_a_run_whose_caller_has_disconnected_is_cancelled() -> None:
     async with bench(Gate()) as made:
         run_id = await made.start()
-        made.runs.abandon(run_id)
+        made.runs.cancel_disconnected(run_id)
         ended = await made.ended(run_id)
         assert ended.run.status == "cancelled"
-        made.runs.abandon(run_id)
-        made.runs.abandon("unknown")
+        made.runs.cancel_disconnected(run_id)
+        made.runs.cancel_disconnected("unknown")
         assert await made.ended(run_id) == ended
 
 
