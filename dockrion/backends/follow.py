@@ -44,17 +44,17 @@ def follow(log: RunLog, run_id: str, after: int, *, idle: float, limit: int | No
 class Pages(AsyncIterator[Page]):
     """The iterator that `follow` returns."""
 
-    __slots__ = ("_log", "_pages", "_run_id", "_subscription", "_watch")
+    __slots__ = ("_log", "_pages", "_run_id", "_watch", "_watching")
 
     def __init__(self, log: RunLog, run_id: str, after: int, idle: float, limit: int | None) -> None:
         self._log = log
         self._run_id = run_id
-        self._subscription = log.watch(run_id, limit=limit)
+        self._watching = log.watch(run_id, limit=limit)
         self._watch: Watch
         self._pages = self._pull(after, idle)
 
     async def __aenter__(self) -> Self:
-        self._watch = await self._subscription.__aenter__()
+        self._watch = await self._watching.__aenter__()
         return self
 
     async def __aexit__(
@@ -63,7 +63,7 @@ class Pages(AsyncIterator[Page]):
         try:
             await self._pages.aclose()
         finally:
-            await self._subscription.__aexit__(kind, error, trace)
+            await self._watching.__aexit__(kind, error, trace)
 
     def __anext__(self) -> Awaitable[Page]:
         return self._pages.__anext__()

@@ -10,7 +10,7 @@ import pytest
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import Command
-from dockrion.backends.redis.subscriptions import _TRANSITIONS, Outcome, Registration
+from dockrion.backends.redis.subscriptions import _TRANSITIONS, CommandResult, Registration
 from dockrion.errors import ServiceUnavailable, TooManySubscribers
 from tests.backends.conformance import begin
 from tests.backends.service import Service, reply_lost
@@ -60,7 +60,7 @@ async def test_concurrent_readers_fill_the_limit_and_no_more(service: Service) -
 
 
 def test_every_outcome_has_a_transition() -> None:
-    assert set(_TRANSITIONS) == set(Outcome)
+    assert set(_TRANSITIONS) == set(CommandResult)
 
 
 @pytest.mark.usefixtures("single_beat")

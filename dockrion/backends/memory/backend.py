@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 import msgspec
 
 from dockrion.backends.fanout import Watch
-from dockrion.backends.memory.log import Index, Log, Subscription
+from dockrion.backends.memory.log import Index, Log, LogWatch
 from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Listing, Run, Status
@@ -27,7 +27,7 @@ class MemoryBackend:
     """Stores runs in the memory of this process. Implements `Backend`, whose docstrings apply.
 
     Args:
-        max_events: The newest events of a run that are stored.
+        max_events: How many of a run's newest events are stored.
         ttl: Seconds that a finished run stays, and longer while it is watched.
         clock: Monotonic seconds.
     """
@@ -73,7 +73,7 @@ class MemoryBackend:
         return self._log(run_id).read(after, limit)
 
     def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
-        return Subscription(self._log(run_id), limit, self._remove)
+        return LogWatch(self._log(run_id), limit, self._remove)
 
     async def request_cancel(self, run_id: str, reason: str | None) -> None:
         self._log(run_id)

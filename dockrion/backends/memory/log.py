@@ -74,7 +74,7 @@ class Log:
             self._page = None
 
 
-class Subscription(Watch):
+class LogWatch(Watch):
     """A watch on a log in memory, registered while it is entered.
 
     Its own context manager, since a generator would take more memory than the rest of it.

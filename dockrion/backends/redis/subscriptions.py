@@ -8,7 +8,7 @@ The field is set to numbers rather than incremented, because a command may be ex
 its reply is lost. Numbers have to arrive in order, hence a lock per run; readers who come or leave
 while a command is in flight are covered by the next one.
 
-What is known of the field follows from the outcome of each command (`_TRANSITIONS`). After a lost
+What is known of the field follows from the result of each command (`_TRANSITIONS`). After a lost
 reply the number is sent again when the next reader comes or leaves, and at the latest by
 `Subscriptions.renew`, which the background work calls.
 
@@ -45,8 +45,8 @@ class Registration(enum.Enum):
     UNCERTAIN = enum.auto()  # absent, or stored with a number whose command had no reply
 
 
-class Outcome(enum.Enum):
-    """The outcome of a command that sets or removes the field."""
+class CommandResult(enum.Enum):
+    """What a command that sets or removes the field has done."""
 
     STORED = enum.auto()
     REMOVED = enum.auto()
@@ -54,11 +54,11 @@ class Outcome(enum.Enum):
     LOST = enum.auto()  # no reply
 
 
-_TRANSITIONS: dict[Outcome, Registration | None] = {  # the state after a command
-    Outcome.STORED: Registration.STORED,
-    Outcome.REMOVED: Registration.ABSENT,
-    Outcome.REFUSED: None,  # unchanged
-    Outcome.LOST: Registration.UNCERTAIN,
+_TRANSITIONS: dict[CommandResult, Registration | None] = {  # the state after a command
+    CommandResult.STORED: Registration.STORED,
+    CommandResult.REMOVED: Registration.ABSENT,
+    CommandResult.REFUSED: None,  # unchanged
+    CommandResult.LOST: Registration.UNCERTAIN,
 }
 
 
@@ -90,10 +90,10 @@ class _Subscription:
                 return self.stored != self.readers
         return True
 
-    def settle(self, readers: int, outcome: Outcome) -> None:
-        """Record the outcome of a command that sent a number."""
-        self.registration = _TRANSITIONS[outcome] or self.registration
-        if outcome is Outcome.STORED:
+    def settle(self, readers: int, result: CommandResult) -> None:
+        """Record the result of a command that sent a number."""
+        self.registration = _TRANSITIONS[result] or self.registration
+        if result is CommandResult.STORED:
             self.stored = readers
 
     def peek(self, after: int) -> Page | None:
@@ -197,14 +197,14 @@ class Subscriptions:
 
     async def _renew(self, chunk: list[tuple[str, _Subscription]]) -> None:
         numbers = [subscription.readers for _, subscription in chunk]
-        outcomes = [Outcome.LOST] * len(chunk)
+        results = [CommandResult.LOST] * len(chunk)
         try:
             commands = (self._command(run_id, n, None) for (run_id, _), n in zip(chunk, numbers, strict=True))
             replies = await self._store.client.send_background_each(*commands)
-            outcomes = [_outcome(reply, n) for reply, n in zip(replies, numbers, strict=True)]
+            results = [_result(reply, n) for reply, n in zip(replies, numbers, strict=True)]
         finally:
-            for (_, subscription), n, outcome in zip(chunk, numbers, outcomes, strict=True):
-                subscription.settle(n, outcome)
+            for (_, subscription), n, result in zip(chunk, numbers, results, strict=True):
+                subscription.settle(n, result)
         for run_id, subscription in chunk:
             self._forget_unwatched(run_id, subscription)
 
@@ -254,14 +254,14 @@ class Subscriptions:
 
     async def _send(self, run_id: str, subscription: _Subscription, readers: int, limit: int | None) -> bytes:
         """Set the field, not counting the readers of dead replicas, and return the script's verdict."""
-        outcome = Outcome.LOST
+        result = CommandResult.LOST
         try:
             reply = await self._store.query(run_id, self._command(run_id, readers, limit))
             if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
                 reply = await self._store.query(run_id, self._command(run_id, readers, limit, *dead))
-            outcome = _outcome(reply, readers)
+            result = _result(reply, readers)
         finally:
-            subscription.settle(readers, outcome)
+            subscription.settle(readers, result)
         return bytes(reply[0])
 
     def _forget_unwatched(self, run_id: str, subscription: _Subscription) -> None:
@@ -291,8 +291,8 @@ class Subscriptions:
         return task
 
 
-def _outcome(reply: Any, readers: int) -> Outcome:
+def _result(reply: Any, readers: int) -> CommandResult:
     """Return what the script `watch` did: it replies `ok`, or why it wrote nothing."""
     if isinstance(reply, Exception) or reply[0] != b"ok":
-        return Outcome.REFUSED
-    return Outcome.REMOVED if readers == _REMOVE else Outcome.STORED
+        return CommandResult.REFUSED
+    return CommandResult.REMOVED if readers == _REMOVE else CommandResult.STORED
