@@ -20,7 +20,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The record of a run. Immutable: each change stores a new one.
 
     Attributes:
-        owner: The caller who created it, as text that backends do not interpret. Never shown.
+        owner: The API caller who created it, as text that backends do not interpret; not the replica that
+            owns the run. Never shown.
     """
 
     run_id: str
@@ -63,7 +64,7 @@ class RunLog(Protocol):
     """
 
     async def create(self, run: Run) -> None:
-        """Store a new run without events. The caller becomes its owner.
+        """Store a new run without events. This replica becomes its owner, which alone writes its log.
 
         Raises:
             RunExists: There is a run with this id.

@@ -23,7 +23,7 @@ What can fail in them, what is logged, and what readers see:
     many events, a broken policy                                     LIMIT_EXCEEDED, POLICY_VIOLATION
     the agent ignores its stop      WARNING "agent does not stop"    the stop's terminal event, after
                                                                      STOP_SECONDS; nothing later
-    storage is away                 nothing: `LogWriter` retries     keep-alives, then everything
+    storage is unreachable          nothing: `LogWriter` retries     keep-alives, then everything
     storage refuses the log, which  WARNING "run lost"               the end that the other writer gave
     is closed, gone, or another                                      it; in a log without one, this
     writer's                                                         run's terminal event
@@ -32,7 +32,7 @@ What can fail in them, what is logged, and what readers see:
     the terminal event cannot be    ERROR "a run's end cannot be     no end, until the lease of the run
     stored either                   stored"                          expires (Redis)
     this process is closed while    nothing                          no end, until the lease of the run
-    storage is away                                                  expires (Redis)
+    storage is unreachable                                           expires (Redis)
 
 In each case the agent is stopped, its slot is released, and there is at most one terminal event.
 

@@ -20,7 +20,7 @@ class LogWriter:
     """Moves the events of a buffer to the backend.
 
     Events that arrive while a batch is being stored form the next batch; a lone event is stored
-    at once. While the storage is away, a batch waits for it.
+    at once. While the storage is unreachable, a batch waits for it.
 
     Args:
         backend: Where the run was created.
@@ -53,7 +53,7 @@ class LogWriter:
         run, entries = self._batch
         if not entries:
             return
-        await _retry_while_away(lambda: self._backend.append(run, entries))
+        await _retry_while_unreachable(lambda: self._backend.append(run, entries))
         self.run = run
         self._batch = run, []
         self._on_stored(entries)
@@ -82,7 +82,7 @@ class LogWriter:
             pass
         run, entries = self._batch
         if entries and entries[-1].type in events.TERMINAL:
-            await _retry_while_away(lambda: self._backend.force_close(run, entries[-1]))
+            await _retry_while_unreachable(lambda: self._backend.force_close(run, entries[-1]))
             self._on_stored(entries[-1:])
 
     def _extend_batch(self) -> bool:
@@ -96,7 +96,7 @@ class LogWriter:
         return True
 
 
-async def _retry_while_away(store: Callable[[], Awaitable[None]]) -> None:
+async def _retry_while_unreachable(store: Callable[[], Awaitable[None]]) -> None:
     backoff: Backoff | None = None  # made when it is needed, since this runs per batch
     while True:
         try:

@@ -37,7 +37,7 @@ from dockrion.events import Entry
 _RENEW_SUBSCRIPTIONS_SECONDS = 30.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
-_SPARE_SECONDS = 3600  # how long Redis may be away before an unfinished run's keys expire
+_SPARE_SECONDS = 3600  # how long Redis may be unreachable before an unfinished run's keys expire
 
 
 class RedisBackend:
@@ -46,8 +46,8 @@ class RedisBackend:
     Args:
         url: A redis://, rediss:// or unix:// URL.
         agent: The agent's name; replicas with the same name are one service.
-        max_events: How many events of a run are kept, the newest.
-        ttl: How long a finished run is kept, in seconds.
+        max_events: How many of a run's newest events are stored.
+        ttl: Seconds that a finished run stays.
         max_run_duration: How long a run may take, in seconds.
         pool_size: The maximum number of connections for requests.
 

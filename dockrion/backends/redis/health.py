@@ -22,10 +22,10 @@ from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
 _QUIET_SECONDS = 60.0  # how long a kind of failure is not logged again
-_UNREACHABLE = "UNREACHABLE"
+_NO_REPLY = "UNREACHABLE"
 _UNBLOCKED = "UNBLOCKED"
 _ADVICE = {
-    _UNREACHABLE: "no connection, or no reply; is it running, and is the address right?",
+    _NO_REPLY: "no connection, or no reply; is it running, and is the address right?",
     "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
     "MAXCLIENTS": "it accepts no more connections; raise its maxclients",
     "NOAUTH": "it requires a password; put it into streaming.redis.url",
@@ -79,13 +79,13 @@ class RoundEvent(enum.Enum):
     COMPLETED = enum.auto()
 
 
-_HEALTHY, _DEGRADED, _AWAY = Health
+_HEALTHY, _DEGRADED, _UNREACHABLE = Health
 _TRANSITIONS: dict[RoundEvent, dict[Health, Health]] = {
-    RoundEvent.UNUSABLE: {_HEALTHY: _AWAY, _DEGRADED: _AWAY, _AWAY: _AWAY},
-    RoundEvent.READ_ONLY: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
-    RoundEvent.FAILED: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _AWAY: _AWAY},
-    RoundEvent.WRITTEN: {_HEALTHY: _HEALTHY, _DEGRADED: _DEGRADED, _AWAY: _DEGRADED},
-    RoundEvent.COMPLETED: {_HEALTHY: _HEALTHY, _DEGRADED: _HEALTHY, _AWAY: _HEALTHY},
+    RoundEvent.UNUSABLE: {_HEALTHY: _UNREACHABLE, _DEGRADED: _UNREACHABLE, _UNREACHABLE: _UNREACHABLE},
+    RoundEvent.READ_ONLY: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _UNREACHABLE: _DEGRADED},
+    RoundEvent.FAILED: {_HEALTHY: _DEGRADED, _DEGRADED: _DEGRADED, _UNREACHABLE: _UNREACHABLE},
+    RoundEvent.WRITTEN: {_HEALTHY: _HEALTHY, _DEGRADED: _DEGRADED, _UNREACHABLE: _DEGRADED},
+    RoundEvent.COMPLETED: {_HEALTHY: _HEALTHY, _DEGRADED: _HEALTHY, _UNREACHABLE: _HEALTHY},
 }
 
 
@@ -117,8 +117,8 @@ class HealthMonitor:
         self.failure_seen.set()
         # These two follow from other failures: requests without replies occupy the pool, and a server
         # that changes its role unblocks the reader.
-        if kind != _UNBLOCKED and not (kind == "POOL" and _UNREACHABLE in self._logged_at):
-            reason = str(error) if kind == _UNREACHABLE else None
+        if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
+            reason = str(error) if kind == _NO_REPLY else None
             self._log(kind, f"redis error: {_ADVICE[kind]}", reason=reason)
         return unavailable()
 
@@ -162,7 +162,7 @@ def _kind(error: Exception) -> str | None:
         if sign in text if isinstance(sign, str) else isinstance(error, sign):
             return kind
     if not isinstance(error, exceptions.ResponseError):
-        return _UNREACHABLE
+        return _NO_REPLY
     if any(sign in text for sign in _UNREADABLE):
         return None
     code = text.partition(" ")[0]

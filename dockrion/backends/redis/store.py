@@ -34,7 +34,7 @@ class Store:
     Args:
         client: The connections.
         keys: The names.
-        max_events: How many events of a run are kept, the newest.
+        max_events: How many of a run's newest events are stored.
         ttl: Seconds a finished run is kept.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
