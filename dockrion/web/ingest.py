@@ -27,7 +27,7 @@ async def push(request: web.Request) -> web.Response:
     if service.ingest is None:
         raise NotFound("this service takes no events; see streaming.ingest")
     if not service.access.protected:
-        require_ingest_access(request)
+        _require_ingest_access(request)
     elif not service.access.has_valid_ingest_token(request):
         await service.access.require_owner(request)
     run_id = path_run_id(request)
@@ -41,16 +41,16 @@ def external_agent(request: web.Request) -> ExternalAgent:
     """Return the agent of a run whose events other processes push, if the peer may start one.
 
     Raises:
-        Unauthorized: See `require_ingest_access`.
-        Forbidden: See `require_ingest_access`.
+        Unauthorized: See `_require_ingest_access`.
+        Forbidden: See `_require_ingest_access`.
     """
     service = request.app[SERVICE]
     if not service.access.protected:
-        require_ingest_access(request)
+        _require_ingest_access(request)
     return ExternalAgent(service.dockfile.streaming.ingest.idle_timeout)
 
 
-def require_ingest_access(request: web.Request) -> None:
+def _require_ingest_access(request: web.Request) -> None:
     """Refuse a peer that may not push events, where callers do not authenticate.
 
     Raises:

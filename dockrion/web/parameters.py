@@ -112,7 +112,7 @@ def preferred_media_type(request: web.Request, offered: Sequence[str]) -> str:
         ranges[name] = max(quality, ranges.get(name, 0.0))
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     if not _quality(best, ranges):
-        raise NotAcceptable(f"this is answered as {' or '.join(offered)}; send such an Accept header")
+        raise NotAcceptable(f"the response can be {' or '.join(offered)}; send such an Accept header")
     return best
 
 

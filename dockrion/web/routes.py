@@ -56,7 +56,7 @@ class Route(msgspec.Struct, frozen=True):
 def routes(dockfile: Dockfile) -> Iterator[Route]:
     """Yield the routes that a Dockfile exposes."""
     expose, streaming = dockfile.expose, dockfile.streaming
-    sse = expose.streaming != "none"
+    streamed = expose.streaming != "none"
     if expose.rest:
         yield Route(hdrs.METH_GET, "/", page.index, PUBLIC)
         yield Route(hdrs.METH_GET, "/assets/{file}", page.asset, PUBLIC)
@@ -70,14 +70,14 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         yield Route(hdrs.METH_GET, "/docs/{file}", docs.file, PUBLIC)
         yield Route(hdrs.METH_GET, "/info", info.info, AUTHENTICATED)
         yield Route(hdrs.METH_POST, "/invoke", invoke.invoke, INVOKE)
-    if sse:
+    if streamed:
         yield Route(hdrs.METH_POST, "/invoke/stream", invoke.invoke_stream, INVOKE, streams=True)
     if streaming.async_runs:
         yield Route(hdrs.METH_POST, "/runs", runs.create, INVOKE)
         yield Route(hdrs.METH_GET, "/runs", runs.recent, INVOKE)
         yield Route(hdrs.METH_GET, "/runs/{run_id}", runs.get, INVOKE)
         yield Route(hdrs.METH_DELETE, "/runs/{run_id}", runs.cancel, INVOKE)
-    if streaming.async_runs and sse:
+    if streaming.async_runs and streamed:
         yield Route(hdrs.METH_GET, "/runs/{run_id}/events", runs.events, READ_RUN, streams=True)
         if dockfile.protected:
             yield Route(hdrs.METH_POST, "/runs/{run_id}/token", runs.renew_token, INVOKE)

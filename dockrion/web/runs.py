@@ -12,7 +12,6 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.web import parameters, payloads, polling
 from dockrion.web.access import CALLER, RUN_ID, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
-from dockrion.web.parameters import preferred_media_type
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE, Service
 
@@ -52,7 +51,7 @@ async def recent(request: web.Request) -> web.Response:
             owner=owner_filter(request),
         )
     except BadCursor:
-        raise InvalidRequest("?cursor= is the `next` of an earlier answer") from None
+        raise InvalidRequest("?cursor= is the `next` of an earlier response") from None
     return json_response(Listing([_visible(run, "output") for run in listing.items], listing.next))
 
 
@@ -78,7 +77,7 @@ async def cancel(request: web.Request) -> web.Response:
 async def events(request: web.Request) -> web.StreamResponse:
     """Stream or poll a run's events (pattern B), in the media type that the caller prefers."""
     service = request.app[SERVICE]
-    media_type = preferred_media_type(request, _OFFERED)
+    media_type = parameters.preferred_media_type(request, _OFFERED)
     after = parameters.position(request)
     timeout = parameters.timeout(request)
     strict = parameters.boolean(request, "strict")
