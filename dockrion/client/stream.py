@@ -70,7 +70,12 @@ _TRANSITIONS: dict[_State, dict[_Input, _State]] = {
         _Input.CLOSE: _State.CLOSED,
     },
     _State.COMPLETE: {_Input.CLOSE: _State.COMPLETE},
-    _State.CLOSED: {_Input.CONNECTED: _State.CLOSED, _Input.CLOSE: _State.CLOSED},
+    # The response to a request under way may still arrive.
+    _State.CLOSED: {
+        _Input.CONNECTED: _State.CLOSED,
+        _Input.NO_EVENTS: _State.COMPLETE,
+        _Input.CLOSE: _State.CLOSED,
+    },
 }
 
 

@@ -172,6 +172,26 @@ async def test_closing_the_client_between_two_events_ends_the_stream() -> None:
             await anext(stream)
 
 
+async def test_a_stream_closed_while_it_opens_ends_if_there_are_no_events() -> None:
+    requested, respond = asyncio.Event(), asyncio.Event()
+
+    async def no_events(_request: web.Request) -> web.Response:
+        requested.set()
+        await respond.wait()
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_get("/runs/r/events", no_events)
+    async with serving(app) as url, Client(url) as client:
+        stream = client.events("r", after=3)
+        reading = asyncio.create_task(anext(aiter(stream)))
+        await requested.wait()
+        stream.close()
+        respond.set()
+        with pytest.raises(StopAsyncIteration):
+            await reading
+
+
 def test_a_stream_in_any_state_can_be_closed() -> None:
     assert set(_TRANSITIONS) == set(_State)
     assert all(_Input.CLOSE in transitions for transitions in _TRANSITIONS.values())
