@@ -7,6 +7,7 @@ import time
 from dockrion.errors import InvalidRequest
 
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+RUN_ID_FORM = "1 to 128 letters, digits, '-' and '_', starting with a letter or digit"  # for messages
 RUN_ID_HEADER = "X-Run-Id"  # response header: the run whose events the response streams
 
 
@@ -17,9 +18,7 @@ def validate_run_id(run_id: str) -> str:
         InvalidRequest: The id is malformed.
     """
     if not RUN_ID_PATTERN.fullmatch(run_id):
-        raise InvalidRequest(
-            "invalid run id: expected 1 to 128 letters, digits, '-' and '_', starting with a letter or digit"
-        )
+        raise InvalidRequest(f"invalid run id: expected {RUN_ID_FORM}")
     return run_id
 
 

@@ -69,7 +69,7 @@ class Schema:
         return []
 
     def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
-        # Masked before it is truncated: the beginning of a secret is not recognised.
+        # Masked before it is truncated: the beginning of a secret is not recognized.
         return Violation(json_path(error.instance_path), self._redactor.mask(error.message)[:_MAX_MESSAGE])
 
 

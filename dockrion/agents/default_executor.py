@@ -16,7 +16,7 @@ _started: ContextVar[set[Future[Any]] | None] = ContextVar("dockrion_run_threads
 
 
 class DefaultExecutor(ThreadPoolExecutor):
-    """The default executor of the running event loop, which it installs itself as.
+    """Installs itself as the default executor of the running event loop.
 
     Args:
         threads: How many runs may work at once.

@@ -83,7 +83,7 @@ class RemoteAgent:
             return _connection_failure(error)
 
     async def check(self) -> None:
-        """Return if the process answers its health URL or, without one, accepts connections.
+        """Return if the process's health URL reports success or, without one, accepts connections.
 
         Raises:
             ServiceUnavailable: It does not.
@@ -208,7 +208,7 @@ async def _emit(parts: Iterator[Part], session: RunSession) -> Outcome | None:
 
 
 async def _error_status(response: aiohttp.ClientResponse) -> Failed:
-    """Return the outcome of a request that was answered with an error status."""
+    """Return the outcome of a request whose response has an error status."""
     body = b""
     with suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
@@ -216,7 +216,7 @@ async def _error_status(response: aiohttp.ClientResponse) -> Failed:
                 body += data
     text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
     details = {"status": response.status, "body": text}
-    return Failed(f"the agent process answered with status {response.status}", AgentFailed.code, details)
+    return Failed(f"the agent process responded with status {response.status}", AgentFailed.code, details)
 
 
 def _connection_failure(error: Exception) -> Failed:

@@ -63,7 +63,7 @@ def reader_for(content_type: str) -> ResponseReader:
     if is_supported(content_type):
         return _READERS.get(content_type, _JsonReader)()
     raise ProtocolError(
-        f"the agent process answered {content_type!r:.100}, not application/json, text/event-stream "
+        f"the agent process sent {content_type!r:.100}, not application/json, text/event-stream "
         "or application/x-ndjson"
     )
 

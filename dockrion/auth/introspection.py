@@ -54,7 +54,7 @@ class TTLCache(Generic[T]):
 
 
 class IntrospectionAuthenticator:
-    """Authenticates callers by asking the issuer about each token, with a cache.
+    """Authenticates callers by an introspection request for each token, with a cache.
 
     Args:
         spec: The introspection endpoint, and the scopes that a token must have.

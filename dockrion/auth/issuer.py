@@ -39,7 +39,7 @@ class IssuerClient:
         self._endpoint: HttpEndpoint | None = None  # created on the event loop that uses it
 
     async def fetch(self, form: dict[str, str] | None = None) -> dict[str, Any]:
-        """Return the JSON object that the issuer answers with.
+        """Return the JSON object in the issuer's response.
 
         Args:
             form: Sent with POST; without one, the request is a GET.

@@ -11,7 +11,7 @@ from aiohttp import hdrs
 from dockrion.client.errors import ProtocolError
 from dockrion.client.stream import Stream
 from dockrion.client.transport import INVOKE, NOT_STARTED, STREAM, Request, Token, Transport
-from dockrion.ids import RUN_ID_PATTERN
+from dockrion.ids import RUN_ID_FORM, RUN_ID_PATTERN
 
 RETRY_TIMEOUT_SECONDS = 60.0
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
@@ -218,5 +218,5 @@ class Client:
 
 def _checked(run_id: str) -> str:
     if not RUN_ID_PATTERN.fullmatch(run_id):
-        raise ValueError("a run id is 1 to 128 letters, digits, '-' and '_', the first a letter or a digit")
+        raise ValueError(f"invalid run id: expected {RUN_ID_FORM}")
     return run_id

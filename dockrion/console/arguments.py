@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from dockrion.ids import RUN_ID_PATTERN
+from dockrion.ids import RUN_ID_FORM, RUN_ID_PATTERN
 
 DEFAULT_URL = "http://localhost:8080"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -94,7 +94,7 @@ def payload(text: str) -> bytes:
 
 def run_id(text: str) -> str:
     if not RUN_ID_PATTERN.fullmatch(text):
-        raise argparse.ArgumentTypeError("expected 1 to 128 letters, digits, '-' and '_'")
+        raise argparse.ArgumentTypeError(f"expected {RUN_ID_FORM}")
     return text
 
 

@@ -23,7 +23,7 @@ class _Line(msgspec.Struct):
 
 
 def add_invoke(parser: argparse.ArgumentParser) -> None:
-    """Make a parser that of `dockrion invoke`."""
+    """Define the arguments of `dockrion invoke`."""
     parser.add_argument(
         "payload",
         type=payload,
@@ -37,7 +37,7 @@ def add_invoke(parser: argparse.ArgumentParser) -> None:
 
 
 def add_watch(parser: argparse.ArgumentParser) -> None:
-    """Make a parser that of `dockrion watch`."""
+    """Define the arguments of `dockrion watch`."""
     parser.add_argument(
         "run_id", type=run_id, metavar="RUN_ID", help="the run, which is shown from its start"
     )

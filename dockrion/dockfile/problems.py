@@ -67,7 +67,7 @@ def dotted(keys: KeyPath) -> str:
 
 def format_value(value: Any, redactor: Redactor) -> str:
     """Return a value for an error message: as JSON, secrets masked, on one short line."""
-    # Masked before it is truncated: the beginning of a secret is not recognised.
+    # Masked before it is truncated: the beginning of a secret is not recognized.
     text = redactor.mask(json.dumps(redactor.mask_value(value), ensure_ascii=False, default=str))
     return truncate(one_line(text))
 

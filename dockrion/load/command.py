@@ -20,7 +20,7 @@ _OTHER_FILES = 64  # of the interpreter, and of connections that are being close
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:
-    """Make a parser that of `dockrion load`."""
+    """Define the arguments of `dockrion load`."""
     add_arguments(parser)
     parser.set_defaults(command=_run)
 

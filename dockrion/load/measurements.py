@@ -1,4 +1,4 @@
-"""What is measured, in a form whose size does not depend on how much it is, and which can be added up."""
+"""Measurements of a fixed size, which can be added up over processes."""
 
 from collections.abc import Sequence
 from math import ceil, exp, log
@@ -8,7 +8,7 @@ import msgspec
 
 _MIN_SECONDS = 1e-6
 _MAX_SECONDS = 1e6
-_RATIO = 1.03  # of neighbouring buckets: a bucket's middle is within 1.5 % of all in it
+_RATIO = 1.03  # of neighboring buckets: a bucket's middle is within 1.5 % of all in it
 _SCALE = 1 / log(_RATIO)
 _OFFSET = 1 - int(log(_MIN_SECONDS) * _SCALE)
 _SIZE = int(log(_MAX_SECONDS) * _SCALE) + _OFFSET + 2

@@ -27,7 +27,7 @@ class AccessRule(msgspec.Struct, frozen=True):
         public: No authentication is needed.
         accepts_run_token: A token for the run in the path (`?token=`) authorizes too.
         accepts_ingest_token: The token for pushing events authorizes too.
-        checked_by_handler: The handler calls `check` itself, to answer refused callers in its own way.
+        checked_by_handler: The handler calls `check` itself, to respond to refused callers in its own way.
     """
 
     permission: Permission | None = None
@@ -100,7 +100,7 @@ class AccessControl:
             return
         rule = self.rules.get(request.match_info.handler)
         if rule is None:
-            raise Forbidden("this route is open to nobody")
+            raise Forbidden("this route has no access rule")
         if not rule.checked_by_handler:
             await self.check(request, rule)
 

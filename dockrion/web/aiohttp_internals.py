@@ -1,4 +1,4 @@
-"""Everything on the server's side that relies on undocumented behaviour of aiohttp and aiohttp-cors.
+"""Everything on the server's side that relies on undocumented behavior of aiohttp and aiohttp-cors.
 
 Each use says why it is there. tests/web/test_aiohttp_internals.py has a test for each, which fails
 when a new version of aiohttp changes what it relies on. What the HTTP client relies on stands in
