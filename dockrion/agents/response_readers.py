@@ -16,7 +16,7 @@ from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Failed, Outcome, of_output
 from dockrion.wire.sse import Decoder
 
-MAX_EVENT_BYTES = 10 * 1024 * 1024
+MAX_PART_BYTES = 10 * 1024 * 1024
 _OPENAI_DONE = "[DONE]"
 _UNNAMED = "message"  # the type of an SSE event without a name (WHATWG HTML, 9.2.6); also of lines
 _EVENT_TYPES = frozenset({*events.CONFIGURABLE, *events.MANDATORY})
@@ -224,8 +224,8 @@ def _parse_json(text: str) -> Any:
 
 
 def _check_size(size: int) -> None:
-    if size > MAX_EVENT_BYTES:
-        raise ProtocolError(f"the agent process sent more than {MAX_EVENT_BYTES // 1024**2} MiB at once")
+    if size > MAX_PART_BYTES:
+        raise ProtocolError(f"the agent process sent more than {MAX_PART_BYTES // 1024**2} MiB at once")
 
 
 _READERS: dict[str, type[ResponseReader]] = {
