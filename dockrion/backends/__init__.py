@@ -3,7 +3,8 @@
 A `Backend` is three protocols: `run_log` (runs and their events), `owner_messages` (requests to the
 replica that executes a run) and `shared_state` (counters and a secret that all replicas share).
 Consumers take the narrowest one they need, and read events with `follow`. `memory` and `redis` are
-the implementations; a new one has to pass the conformance suite in `tests/backends`. Imports events.
+the implementations; a new one has to pass the conformance suite in `tests/backends`. Imports `events`
+and `logs`.
 """
 
 from typing import Protocol

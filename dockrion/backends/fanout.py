@@ -83,7 +83,7 @@ class Watch:
         self._resume()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until an append wakes the task, at most so many seconds since the last delivery.
+        """Wait until an append wakes the task, or for so many seconds, which a delivery extends to `idle_at`.
 
         Returns:
             Whether an append has woken it, now or since the last wait.

@@ -139,7 +139,7 @@ class RunManager:
         finally:
             self._in_flight.release_when_over(run)
         text_filter = self._recorder.new_text_filter()
-        result = await self._recorder.checked(run_id, result, text_filter)
+        result = await self._recorder.finalize(run_id, result, text_filter)
         if isinstance(result, Completed):
             return result, seconds
         self._recorder.log_end(run_id, result, seconds, text_filter)

@@ -116,7 +116,7 @@ class RunRecorder:
             metadata: Additional metadata of this run.
         """
         buffer.publish_held_back()
-        result = await self.checked(buffer.run_id, result, buffer.text_filter)
+        result = await self.finalize(buffer.run_id, result, buffer.text_filter)
         event_type, fields, changes = outcome.terminal_event(result, seconds, self.metadata | metadata)
         ended_at = ended_at or datetime.now(UTC)
         buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
@@ -127,7 +127,7 @@ class RunRecorder:
         policy = self._settings.output_policy
         return None if policy is None else policy.new_filter()
 
-    async def checked(self, run_id: str, result: Outcome, text_filter: "RunTextFilter | None") -> Outcome:
+    async def finalize(self, run_id: str, result: Outcome, text_filter: "RunTextFilter | None") -> Outcome:
         """Apply the output policy, the size limit and the output schema to an outcome.
 
         An output that violates the schema is returned all the same, with the violations.
