@@ -174,6 +174,7 @@ def _prepare_imports(directory: Path) -> None:
     # Agents written for Dockrion 0.0.3 import `dockrion_events`, which is an alias of `dockrion` here.
     sys.modules.setdefault("dockrion_events", dockrion)
     sys.modules.setdefault("dockrion_events.context", dockrion.runs.context)
+    dockrion.context = dockrion.runs.context  # what `import dockrion_events.context` binds
     importlib.invalidate_caches()
 
 

@@ -119,6 +119,22 @@ async def handle(payload: dict, emitter: StreamContext) -> dict:
     assert ended.output == {"same": True}
 
 
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("from dockrion_events.context import StreamContext", "StreamContext"),
+        ("from dockrion_events import context", "context.StreamContext"),
+        ("import dockrion_events.context", "dockrion_events.context.StreamContext"),
+        ("import dockrion_events.context as events", "events.StreamContext"),
+    ],
+)
+async def test_every_import_of_the_context_module_of_dockrion_events_works(
+    folder: Folder, statement: str, name: str
+) -> None:
+    folder.write(f"{statement}\ndef handle(payload, emitter: {name}): return emitter.run_id")
+    assert (await folder.run()).output
+
+
 async def test_missing_module_error_has_a_suggestion_and_the_search_path(folder: Folder) -> None:
     folder.write("def handle(payload): ...")
     message = await folder.refused(module=folder.name[:-1] + "_")
