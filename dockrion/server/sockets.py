@@ -65,7 +65,7 @@ async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StartError(
-            f"cannot listen on {host}:{port}: {reason}; name others with --host and --port"
+            f"cannot listen on {host}:{port}: {reason}; choose others with --host and --port"
         ) from error
     actual_port = sockets[0].getsockname()[1]
     log(_logger, logging.INFO, "listening", host=host, port=actual_port, version=dockrion.__version__)

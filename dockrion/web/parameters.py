@@ -33,7 +33,7 @@ def boolean(request: web.Request, name: str) -> bool:
     """
     text = request.query.get(name, "false")
     if text not in _BOOLEANS:
-        raise InvalidRequest(f"?{name}= is true or false")
+        raise InvalidRequest(f"?{name}= must be true or false")
     return _BOOLEANS[text]
 
 
@@ -45,7 +45,7 @@ def choice(request: web.Request, name: str, choices: tuple[str, ...]) -> str | N
     """
     text = request.query.get(name)
     if text is not None and text not in choices:
-        raise InvalidRequest(f"?{name}= is one of {', '.join(choices)}")
+        raise InvalidRequest(f"?{name}= must be one of {', '.join(choices)}")
     return text
 
 
@@ -57,7 +57,7 @@ def reason(request: web.Request) -> str | None:
     """
     text = request.query.get("reason")
     if text is not None and len(text) > MAX_REASON_LENGTH:
-        raise InvalidRequest(f"?reason= has at most {MAX_REASON_LENGTH} characters")
+        raise InvalidRequest(f"?reason= must have at most {MAX_REASON_LENGTH} characters")
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 
@@ -90,7 +90,7 @@ def position(request: web.Request) -> int:
 def _integer(source: str, text: str, low: int, high: int) -> int:
     if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
         expected = f"from {low} to {high}" if high < MAX_SEQUENCE else f"of at least {low}"
-        raise InvalidRequest(f"{source} is a whole number {expected}")
+        raise InvalidRequest(f"{source} must be a whole number {expected}")
     return int(text)
 
 

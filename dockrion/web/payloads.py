@@ -77,7 +77,7 @@ def _traceparent(request: web.Request) -> str | None:
 
 def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
     if not allowed:
-        raise InvalidRequest(f"this service takes no {_CONFIG}; see arguments.allow_request_config")
+        raise InvalidRequest(f"this service does not accept {_CONFIG}; see arguments.allow_request_config")
     try:
         return runnable_config.parse(value)
     except ValueError as error:

@@ -82,10 +82,10 @@ def to_dockrion_error(error: Exception, request: web.Request) -> DockrionError:
 def _from_http_exception(error: web.HTTPException, request: web.Request) -> DockrionError:
     kind = _BY_STATUS.get(error.status, DockrionError)
     if isinstance(error, web.HTTPNotFound):
-        return kind(f"nothing is at {request.path}")
+        return kind(f"no such path: {request.path}")
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        return kind(f"{request.method} is not allowed here, {allowed} is", headers={hdrs.ALLOW: allowed})
+        return kind(f"{request.method} is not allowed; allowed: {allowed}", headers={hdrs.ALLOW: allowed})
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         limit = request.app[SERVICE].dockfile.limits.max_body_bytes
         return kind(f"the body is too large, {limit} bytes is the most")

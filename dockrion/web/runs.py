@@ -51,7 +51,7 @@ async def recent(request: web.Request) -> web.Response:
             owner=owner_filter(request),
         )
     except BadCursor:
-        raise InvalidRequest("?cursor= is the `next` of an earlier response") from None
+        raise InvalidRequest("?cursor= must be the `next` of an earlier response") from None
     return json_response(Listing([_visible(run, "output") for run in listing.items], listing.next))
 
 
@@ -100,7 +100,7 @@ def _external_agent(request: web.Request, service: Service) -> Agent | None:
     if not parameters.boolean(request, "external"):
         return None
     if not service.dockfile.streaming.ingest.enabled:
-        raise InvalidRequest("this service takes no events; see streaming.ingest")
+        raise InvalidRequest("this service accepts no pushed events; see streaming.ingest")
     from dockrion.web.ingest import external_agent  # noqa: PLC0415  memory
 
     return external_agent(request)

@@ -88,7 +88,7 @@ async def file(request: web.Request) -> web.StreamResponse:
     """Return one of the page's files, which contain nothing about the agent."""
     path = _files().get(request.match_info["file"])
     if path is None:
-        raise NotFound(f"nothing is at {request.path}")
+        raise NotFound(f"no such path: {request.path}")
     headers = {hdrs.CONTENT_TYPE: _TYPES[path.suffix], hdrs.CACHE_CONTROL: "no-cache"}
     return web.FileResponse(path, headers=_HEADERS | headers)
 

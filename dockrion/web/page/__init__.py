@@ -48,7 +48,7 @@ async def asset(request: web.Request) -> web.Response:
     """Return one of the page's files; a name that is not in the table is not used as a path."""
     name = request.match_info["file"]
     if name not in _ASSETS:
-        raise NotFound(f"nothing is at {request.path}")
+        raise NotFound(f"no such path: {request.path}")
     return _response(request, name, _ASSETS[name])
 
 
