@@ -43,8 +43,8 @@ class Batch(msgspec.Struct, frozen=True):
     producer_seq: int | None = None
 
 
-class Receipt(msgspec.Struct, frozen=True, tag=True):
-    """The result of a push.
+class Receipt(msgspec.Struct, frozen=True, tag="Receipt"):
+    """The result of a push, and its owner's reply. Replicas of other versions read the tag too.
 
     Attributes:
         accepted: How many events were accepted, those that the filter drops included.
@@ -55,7 +55,7 @@ class Receipt(msgspec.Struct, frozen=True, tag=True):
     duplicate: bool = False
 
 
-class _Refusal(msgspec.Struct, frozen=True, tag=True):
+class _Refusal(msgspec.Struct, frozen=True, tag="_Refused"):
     """Why the owner did not accept a batch, as its reply."""
 
     kind: str

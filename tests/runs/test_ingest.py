@@ -285,3 +285,29 @@ async def test_equal_batches_that_wait_for_room_are_accepted_once() -> None:
         result = await asyncio.gather(*waiting)
         assert sorted(result, key=lambda receipt: receipt.accepted) == [DUPLICATE] * 9 + [Receipt(1)]
         assert (await run.end()).tokens == [*map(str, range(500)), "same"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (b'{"type":"Receipt","accepted":1,"duplicate":false}', Receipt(1)),
+        (b'{"type":"_Refused","kind":"Conflict","message":"late","details":{"expected":2}}', Conflict),
+    ],
+)
+async def test_replies_have_the_form_that_replicas_of_other_versions_use(
+    monkeypatch: pytest.MonkeyPatch, reply: bytes, expected: Receipt | type[DockrionError]
+) -> None:
+    async def request_owner(*_request: Any) -> bytes:
+        return reply
+
+    backend = MemoryBackend(max_events=10, ttl=60)
+    run = new_run()
+    await backend.create(run)
+    monkeypatch.setattr(backend, "request_owner", request_owner)
+    receiver = Ingest(lambda _: None, backend, Redactor(()), max_event_bytes=2**20)
+    try:
+        outcome = await outcome_of(receiver.push(run.run_id, Batch([END])))
+        assert outcome == expected or type(outcome) is expected
+    finally:
+        await receiver.aclose()
+        await backend.aclose()
