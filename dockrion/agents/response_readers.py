@@ -14,7 +14,7 @@ from dockrion.errors import AgentDisconnected, AgentFailed
 from dockrion.runs import external_events
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Failed, Outcome, of_output
-from dockrion.wire.sse import Decoder
+from dockrion.wire import ndjson, sse
 
 MAX_PART_BYTES = 10 * 1024 * 1024
 _OPENAI_DONE = "[DONE]"
@@ -90,7 +90,7 @@ class _SseReader:
     """Reads Server-Sent Events (WHATWG HTML, 9.2)."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder()
+        self._decoder = sse.Decoder()
         self._translator = _EventTranslator()
 
     def feed(self, data: bytes) -> Iterator[Part]:
@@ -230,7 +230,7 @@ def _check_size(size: int) -> None:
 
 _READERS: dict[str, type[ResponseReader]] = {
     "application/json": _JsonReader,
-    "text/event-stream": _SseReader,
-    "application/x-ndjson": _LinesReader,
+    sse.MEDIA_TYPE: _SseReader,
+    ndjson.MEDIA_TYPE: _LinesReader,
     "application/jsonl": _LinesReader,
 }

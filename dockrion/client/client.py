@@ -12,6 +12,7 @@ from dockrion.client.errors import ProtocolError
 from dockrion.client.stream import Stream
 from dockrion.client.transport import INVOKE, NOT_STARTED, STREAM, Request, Token, Transport
 from dockrion.ids import RUN_ID_FORM, RUN_ID_PATTERN
+from dockrion.wire import sse
 
 RETRY_TIMEOUT_SECONDS = 60.0
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
@@ -122,7 +123,7 @@ class Client:
             "POST",
             ("invoke", "stream"),
             query={"on_disconnect": "continue" if resume else "cancel"},
-            headers={hdrs.ACCEPT: "text/event-stream"},
+            headers={hdrs.ACCEPT: sse.MEDIA_TYPE},
             body=msgspec.json.encode(payload),
             retryable=NOT_STARTED,
             timeout=STREAM,

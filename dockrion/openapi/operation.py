@@ -8,10 +8,10 @@ from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.schemas import inlined, ref
+from dockrion.wire import ndjson, sse
 
 JSON = "application/json"
-NDJSON = "application/x-ndjson"
-EVENT_STREAM = "text/event-stream"
+NDJSON = ndjson.MEDIA_TYPE
 TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 FLAG = {"type": "boolean", "default": False}
 
@@ -103,6 +103,6 @@ def stream_content(dockfile: Dockfile) -> dict[str, Any]:
     item = {"type": "object", "properties": fields, "required": ["event", "data"]}
     line = {"anyOf": [ref("Event"), ref("Control")]}
     return {
-        EVENT_STREAM: {"schema": item, "example": examples.frames(dockfile)},
+        sse.MEDIA_TYPE: {"schema": item, "example": examples.frames(dockfile)},
         NDJSON: {"schema": line},
     }

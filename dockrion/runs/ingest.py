@@ -198,7 +198,7 @@ def _validate(values: Sequence[Any], max_event_bytes: int) -> _Events:
             if end is not None:
                 raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  reported as the others are
             if (size := len(msgspec.json.encode(value))) > limit:
-                raise ValueError(f"the event has {size} bytes; {limit} is the most")  # noqa: TRY301  as above
+                raise ValueError(f"the event has {size} bytes, more than the limit of {limit}")  # noqa: TRY301  as above
             event = external_events.parse(value)
             if event.outcome is not None:
                 end = event.outcome

@@ -15,8 +15,9 @@ from dockrion.web import parameters, payloads
 from dockrion.web.access import path_run_id
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE
+from dockrion.wire import ndjson
 
-_JSON_LINES = ("application/x-ndjson", "application/jsonl")
+_JSON_LINES = (ndjson.MEDIA_TYPE, "application/jsonl")
 # A browser page or a proxy that forwards for others would otherwise count as a local process.
 _FORWARDING = (hdrs.ORIGIN, hdrs.FORWARDED, hdrs.X_FORWARDED_FOR, "X-Real-IP", "Via")
 

@@ -88,5 +88,5 @@ def _from_http_exception(error: web.HTTPException, request: web.Request) -> Dock
         return kind(f"{request.method} is not allowed; allowed: {allowed}", headers={hdrs.ALLOW: allowed})
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         limit = request.app[SERVICE].dockfile.limits.max_body_bytes
-        return kind(f"the body is too large, {limit} bytes is the most")
+        return kind(f"the body is larger than the limit of {limit} bytes")
     return kind(error.text or error.reason)

@@ -16,7 +16,7 @@ from tests.e2e.process import Process, run, write_dockfile
 OK = "def handle(payload):\n    return payload\n"
 KEY = "an unguessable key"
 API_KEYS: dict[str, Any] = {"mode": "api_key"}
-# Dockfiles whose rules cannot be enforced: sections, variables, and what each line says.
+# Dockfiles whose rules cannot be enforced: sections, variables, and the expected parts of each error.
 UNENFORCEABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[list[str]]]] = {
     "no key": ({"auth": {}}, {}, [["auth.api_keys.env_var", "DOCKRION_API_KEY is not set"]]),
     "an empty key": (
@@ -115,7 +115,7 @@ def test_unenforceable_auth_refuses_the_start_and_is_named(
     assert KEY not in warned.err + warned.out
 
 
-# Keys that are none: sections, variables, and what the line says.
+# Invalid keys: sections, variables, and the expected text of the error.
 KEYS: dict[str, tuple[dict[str, Any], dict[str, str], list[str]]] = {
     "no PEM": (
         {"mode": "jwt", "jwt": {"public_key_env": "PUBLIC_KEY"}},

@@ -10,7 +10,7 @@ from tests.e2e.process import write_dockfile
 
 OK = "def handle(payload):\n    return payload\n"
 ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
-# What is not served: sections, and what the line says.
+# Dockfiles that are refused: sections, and the expected parts of the error.
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "redis url": ({"streaming": {"backend": "redis", "redis": {"url": "http://h"}}}, ["streaming.redis.url"]),
     "auth": (

@@ -19,8 +19,8 @@ def handle(payload):
     return "loaded"
 """
 ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
-# Starts that fail: the code, sections, and what the line says. More of them, without a process, are in
-# tests/agents/test_loading.py.
+# Starts that fail: the code, sections, and the expected parts of the error. More of them, without a process,
+# are in tests/agents/test_loading.py.
 FAILING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "missing module": (
         OK,

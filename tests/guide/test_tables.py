@@ -104,7 +104,7 @@ def test_control_frames() -> None:
 def test_close_codes() -> None:
     shown = " ".join(row[0] for row in rows(page("streaming"), "close code", "when"))
     codes = {int(code) for code in re.findall(r"\d+", shown)}
-    of_the_protocol = {1000, 1002, 1007, 1011}  # those of aiohttp, and what is no error of ours
+    of_the_protocol = {1000, 1002, 1007, 1011}  # set by aiohttp, or not for an error of the service
     ours = {*websocket._CODE_OF_CONTROL.values(), *websocket._CODE_OF_STATUS.values()}
     assert codes == of_the_protocol | {int(code) for code in ours}
 

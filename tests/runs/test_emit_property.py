@@ -1,4 +1,4 @@
-"""Whatever is emitted from wherever: every reader gets exactly the allowed events, in order."""
+"""Whatever is emitted, from any thread or task: every reader gets exactly the allowed events, in order."""
 
 import asyncio
 import threading

@@ -21,7 +21,7 @@ from tests.agents.harness import ran
 
 
 def _id(value: Any) -> str:
-    """Name a case alike in every process: an object's address is no name."""
+    """Return the same name for a case in every process, so without an object's address."""
     return type(value).__name__ if " at 0x" in repr(value) else ascii(value)[:24].replace("\\", "")
 
 

@@ -116,7 +116,7 @@ async def test_pushed_event_size_is_limited_exactly(
             if status == 400:
                 (problem,) = (await error_of(response, 400, "VALIDATION_ERROR"))["details"]
                 assert problem["event"] == 1
-                assert f"{PUSHED_LIMIT} is the most" in problem["error"]
+                assert f"more than the limit of {PUSHED_LIMIT}" in problem["error"]
                 continue
             assert response.status == 200, await response.text()
         if event["type"] in ("complete", "error"):
