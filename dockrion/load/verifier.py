@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import msgspec
 
@@ -100,7 +101,7 @@ class Verifier:
         self._hash.update(text.encode())
 
     def _verify_one(self, event: Message) -> None:
-        if event.id is None or not _SEQUENCE.fullmatch(event.id):
+        if not _is_sequence(event.id):
             self.report_bad_id(event)
             return
         sequence = int(event.id)
@@ -120,7 +121,8 @@ class Verifier:
 
     def _compare_sequences(self, events: Sequence[Message], envelopes: Sequence[Envelope]) -> None:
         for event, envelope in zip(events, envelopes, strict=True):
-            if envelope.sequence is not None and str(envelope.sequence) != event.id:
+            differs = envelope.sequence is not None and str(envelope.sequence) != event.id
+            if differs and _is_sequence(event.id):  # other ids have been reported
                 self._report(
                     "bad id", f"event {event.id:.40} has the sequence {envelope.sequence} in its data"
                 )
@@ -167,6 +169,10 @@ class Verifier:
     def _report(self, kind: str, description: str) -> None:
         self._comparable = False
         self._measurements.count_violation(kind, f"{self._reader}: {description}")
+
+
+def _is_sequence(id_: str | None) -> TypeGuard[str]:
+    return id_ is not None and _SEQUENCE.fullmatch(id_) is not None
 
 
 def compare(verifiers: Sequence[Verifier]) -> None:

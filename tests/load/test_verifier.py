@@ -118,6 +118,11 @@ def leading_zero(verifier: Verifier) -> None:
     verify(verifier, b"id: 01\nevent: token\ndata: 1\n\n" + frame(1, "complete"))
 
 
+def no_sequence_despite_one_in_the_data(verifier: Verifier) -> None:
+    verify(verifier, b'id: abc\nevent: token\ndata: {"sequence":1}\n\n')
+    verify(verifier, frame(1, "complete"))
+
+
 def other_sequence_in_the_data(verifier: Verifier) -> None:
     verify(verifier, b'id: 1\nevent: complete\ndata: {"sequence":2}\n\n')
 
@@ -136,6 +141,7 @@ def message(stream: bytes) -> Message:
         (events_no_longer_stored, "gap"),
         (malformed_gap, "gap"),
         (no_sequence, "bad id"),
+        (no_sequence_despite_one_in_the_data, "bad id"),
         (no_id, "bad id"),
         (leading_zero, "bad id"),
         (other_sequence_in_the_data, "bad id"),
