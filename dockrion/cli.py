@@ -213,8 +213,8 @@ def _unshared_runs(loaded: Loaded, workers: int) -> list[str]:
     if workers == 1 or loaded.dockfile.streaming.backend != "memory":
         return []
     line = (
-        f"{loaded.path}: streaming.backend: memory keeps runs in one process, where --workers {workers} "
-        "would not find each other's; use redis, or one worker"
+        f"{loaded.path}: streaming.backend: memory keeps runs in one process, so --workers {workers} cannot "
+        "share them; use redis, or one worker"
     )
     return [line]
 
