@@ -7,8 +7,8 @@ from typing import Any
 
 from dockrion.errors import PRODUCER_TIMEOUT
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Failed, Outcome
+from dockrion.runs.session import RunSession
 
 _GRACE_SECONDS = 0.05
 

@@ -14,7 +14,8 @@ if sys.version_info >= (3, 14):
 
 from dockrion.agents.output_forwarding import forward_items, forward_items_async
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import RunSession, StreamContext
+from dockrion.runs.context import StreamContext
+from dockrion.runs.session import RunSession
 from dockrion.threads import finish_in_thread
 
 _NOT_ITERATED = (dict, str, type(None))  # common results, recognized without the slower checks

@@ -17,7 +17,7 @@ from dockrion.agents.output_forwarding import forward_parts_async
 from dockrion.agents.tool_guard import ToolGuard
 from dockrion.events import validation
 from dockrion.runs.agent import Agent, Call, InProcess
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolPolicy
 
 _MODELS = ("chat_model", "llm")

@@ -26,8 +26,8 @@ from dockrion.json_encoding import encode
 from dockrion.logs import log
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Failed, Outcome
+from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 

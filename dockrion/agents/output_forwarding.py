@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, aclosing, closing
 from typing import Any
 
 from dockrion.events.validation import is_event
-from dockrion.runs.context import RunSession
 from dockrion.runs.event_buffer import BUFFER_EVENTS
+from dockrion.runs.session import RunSession
 
 Translate = Callable[[Any], Iterator[Mapping[str, Any]]]
 

@@ -25,8 +25,8 @@ from dockrion.errors import (
 from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
-from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Completed, Failed, Outcome
+from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
 _ACCEPT = "text/event-stream, application/x-ndjson, application/json"

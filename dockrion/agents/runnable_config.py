@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from dockrion.runs.agent import Call
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 
 _STREAM_CONTEXT = "stream_context"  # under `configurable`; holds the run's context
 _RESERVED_PREFIX = "__"  # of LangGraph's and LangChain's internal names

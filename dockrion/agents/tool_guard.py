@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
 from dockrion.logs import log
-from dockrion.runs.context import current_session
+from dockrion.runs.session import current_session
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
 _logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dockrion.caller import Caller
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 
 
 class Call(msgspec.Struct, frozen=True):

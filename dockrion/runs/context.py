@@ -1,19 +1,87 @@
-"""The context of a run: what agent code sees of it, and what the service does with it."""
+"""What agent code sees of its run: the context, which emits events from any thread or event loop."""
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+import threading
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Never
 
 from dockrion import events
 from dockrion.caller import Caller
 from dockrion.events import EventFilter, validation
-from dockrion.runs.emitter import Emitter, RunCancelled
-from dockrion.runs.event_buffer import EventBuffer
-from dockrion.runs.external_events import ExternalEvent
+from dockrion.events.validation import BuildFields
+from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.tool_policy import ToolPolicy
 
-__all__ = ["RunCancelled", "RunSession", "StreamContext", "current_session", "get_current_context"]
-_MAX_DENIED_TOOLS = 100
+
+class RunCancelled(asyncio.CancelledError):
+    """Raised in sync agent code whose run was stopped. `except Exception` does not catch it."""
+
+
+class Emitter:
+    """The state that a run's `StreamContext` and its `RunSession` share.
+
+    It refers to neither of them, so that a finished run leaves no reference cycle to the
+    garbage collector.
+
+    Args:
+        run_id: The run.
+        events_filter: Which events pass.
+        buffer: Takes the events; None where no one can read them.
+
+    Attributes:
+        cancelled: Whether the run was stopped.
+    """
+
+    __slots__ = ("_loop_thread", "_since_yield", "buffer", "cancelled", "events_filter", "run_id")
+
+    def __init__(self, run_id: str, events_filter: EventFilter, buffer: EventBuffer | None) -> None:
+        self.run_id = run_id
+        self.events_filter = events_filter
+        self.buffer = buffer
+        self.cancelled = False
+        self._since_yield = 0
+        self._loop_thread = threading.get_ident()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `RunCancelled` if the run was stopped."""
+        if self.cancelled:
+            raise RunCancelled(f"run {self.run_id} was stopped")
+
+    async def emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
+        """Emit an event from async code; wait while the buffer is full.
+
+        Args:
+            event_type: Its type.
+            build: Makes the event's fields of `arguments`, if the event passes the filter.
+            arguments: The arguments of `build`.
+        """
+        self._since_yield += 1
+        if self._since_yield >= BUFFER_EVENTS:  # a tight loop must not hold the event loop
+            self._since_yield = 0
+            await asyncio.sleep(0)
+        if self._passes(event_type) and (buffer := self.buffer) is not None:
+            buffer.publish(event_type, build(*arguments))
+            if buffer.full:
+                await buffer.wait_for_room()
+
+    def sync_emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
+        """Emit an event from sync code; block the thread while the buffer is full."""
+        if self._passes(event_type) and self.buffer is not None:
+            self.buffer.publish_blocking(event_type, build(*arguments))
+
+    def _passes(self, event_type: str) -> bool:
+        if self.cancelled and self._must_raise():
+            self.raise_if_cancelled()
+        return self.events_filter.allows(event_type)
+
+    def _must_raise(self) -> bool:
+        """Return whether an emit of a stopped run raises.
+
+        Async code has its cancellation already, and may emit while it cleans up.
+        """
+        in_thread = threading.get_ident() != self._loop_thread
+        return in_thread or (self.buffer is not None and self.buffer.closed)
 
 
 class StreamContext:
@@ -167,122 +235,17 @@ class StreamContext:
         _refuse("cancelled", "the run is cancelled")
 
 
-class RunSession:
-    """The service's side of a run's context.
-
-    Args:
-        run_id: The run.
-        events_filter: Which events pass.
-        buffer: Takes the events; None where no one can read them.
-        caller: The authenticated caller, or None.
-        tools: Which tools the agent may call, every one by default.
-
-    Attributes:
-        context: The same run for agent code.
-        on_push: Called when another process has pushed events into the run.
-        ended_elsewhere: Whether another process has ended the run.
-    """
-
-    __slots__ = (
-        "_buffer",
-        "_denied_tools",
-        "_emitter",
-        "context",
-        "ended_elsewhere",
-        "events_filter",
-        "on_push",
-        "run_id",
-    )
-
-    def __init__(
-        self,
-        run_id: str,
-        events_filter: EventFilter,
-        buffer: EventBuffer | None,
-        caller: Caller | None = None,
-        tools: ToolPolicy | None = None,
-    ) -> None:
-        self.run_id = run_id
-        self.events_filter = events_filter
-        self.on_push: Callable[[], None] | None = None
-        self.ended_elsewhere = False
-        self._buffer = buffer
-        self._emitter = Emitter(run_id, events_filter, buffer)
-        self._denied_tools: dict[str, None] = {}  # an ordered set
-        self.context = StreamContext(self._emitter, caller, tools or ToolPolicy())
-
-    def activate(self) -> None:
-        """Make this the current run of this task, and of all tasks and threads that it starts."""
-        _current.set(self)
-
-    def cancel(self) -> None:
-        """Mark the run as stopped, and wake the threads that wait for room in the buffer."""
-        self._emitter.cancelled = True
-        if self._buffer is not None:
-            self._buffer.stop()
-
-    def seal(self) -> None:
-        """Accept no more events from the agent."""
-        if self._buffer is not None:
-            self._buffer.seal()
-
-    @property
-    def closed(self) -> bool:
-        """Whether no more events are accepted."""
-        return self._buffer is not None and self._buffer.closed
-
-    async def emit_event(self, event: Mapping[str, Any]) -> None:
-        """Emit an event that a generator yielded: a mapping with a `type`, see `validation.is_event`."""
-        await self._emitter.emit(validation.type_of(event), validation.from_mapping, event)
-
-    def sync_emit_event(self, event: Mapping[str, Any]) -> None:
-        self._emitter.sync_emit(validation.type_of(event), validation.from_mapping, event)
-
-    async def emit_external(self, event: ExternalEvent) -> None:
-        """Emit an event of another process that is not terminal.
-
-        Raises:
-            ValueError: A field is wrong.
-        """
-        await self._emitter.emit(event.type, event.fields)
-
-    def push(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Publish events of another process, as (type, validated fields), whether or not there is room."""
-        for event_type, fields in pushed:
-            if self._buffer is not None and self.events_filter.allows(event_type):
-                self._buffer.publish(event_type, fields)
-        if self.on_push is not None:
-            self.on_push()
-
-    async def wait_for_room(self) -> None:
-        """Wait until the buffer has room for pushed events."""
-        if self._buffer is not None and self._buffer.full:
-            await self._buffer.wait_for_room()
-
-    @property
-    def denied_tools(self) -> list[str]:
-        """The first of the tools whose calls were denied."""
-        return list(self._denied_tools)
-
-    def deny_tool(self, name: str) -> None:
-        """Record that a call of a tool was denied, and emit an event for it."""
-        if len(self._denied_tools) < _MAX_DENIED_TOOLS:
-            self._denied_tools[name] = None
-        self.context.sync_emit("tool_denied", name=name)
-
-
-_current: ContextVar[RunSession | None] = ContextVar("dockrion_run", default=None)
-
-
-def current_session() -> RunSession | None:
-    """Return the run that this code works for, or None outside a run. For the service."""
-    return _current.get()
+_current: ContextVar[StreamContext | None] = ContextVar("dockrion_context", default=None)
 
 
 def get_current_context() -> StreamContext | None:
     """Return the context of the run that this code works for, or None outside a run."""
-    session = _current.get()
-    return None if session is None else session.context
+    return _current.get()
+
+
+def set_current_context(context: StreamContext) -> None:
+    """Make a context that of this task, and of all tasks and threads that it starts."""
+    _current.set(context)
 
 
 def _refuse(event_type: str, moment: str) -> Never:

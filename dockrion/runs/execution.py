@@ -21,8 +21,8 @@ from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
-from dockrion.runs.context import RunSession
 from dockrion.runs.outcome import Outcome, Stop
+from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger("dockrion.runs")
 STOP_SECONDS = 5.0

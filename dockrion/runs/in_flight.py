@@ -10,10 +10,10 @@ import msgspec
 
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunExists, TooManyRuns
-from dockrion.runs.context import RunSession
 from dockrion.runs.execution import Execution
 from dockrion.runs.external_events import PRODUCER_SEQ
 from dockrion.runs.outcome import Stop
+from dockrion.runs.session import RunSession
 
 Slot = asyncio.Future[None]
 

@@ -13,12 +13,12 @@ from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
-from dockrion.runs.context import RunSession
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.executor import Executor
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slots
 from dockrion.runs.outcome import Completed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.session import RunSession
 
 _NO_EVENTS = EventFilter([])
 _DISCONNECTED = Stop("cancelled", "the caller disconnected")

@@ -15,9 +15,9 @@ from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
-from dockrion.runs.context import RunSession
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
+from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 

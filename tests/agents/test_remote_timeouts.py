@@ -14,7 +14,7 @@ from dockrion.agents.external import IdleTimeout
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry, EventFilter
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 from tests.agents.harness import bench
 from tests.agents.processes import (
     JSON,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion import StreamContext
-from dockrion.runs.context import current_session
+from dockrion.runs.session import current_session
 from tests.conftest import Serve
 from tests.fuzz.harness import check_healthy, fuzz_settings
 from tests.fuzz.streams import json_values, parse_stream, read_strictly, text, well_formed

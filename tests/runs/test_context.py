@@ -12,7 +12,7 @@ import pytest
 
 from dockrion import StreamContext, get_current_context
 from dockrion.events import EventFilter
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 from tests.agents.harness import COMMON, bench, ran
 
 

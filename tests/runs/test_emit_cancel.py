@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dockrion import RunCancelled, StreamContext, get_current_context
-from dockrion.runs.context import current_session
+from dockrion.runs.session import current_session
 from tests.agents.harness import Bench, bench, cancelled, spin
 from tests.support import wait_until
 

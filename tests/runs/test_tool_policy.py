@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dockrion.dockfile.limits_structs import PoliciesSpec, ToolsSpec
 from dockrion.dockfile.structs import AgentSpec, Dockfile, ExposeSpec, IoSchemaSpec
 from dockrion.events import EventFilter
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 from tests.agents.tool_graphs import ALLOWED, FORBIDDEN, Toolbox, wants
 from tests.conftest import Serve

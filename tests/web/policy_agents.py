@@ -12,7 +12,7 @@ from dockrion import StreamContext
 from dockrion.logs import JsonFormatter
 from dockrion.policies.patterns import MASK
 from dockrion.redaction import Redactor
-from dockrion.runs.context import current_session
+from dockrion.runs.session import current_session
 from tests.backends.conformance import read_all
 from tests.support import Served
 

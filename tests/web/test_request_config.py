@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dockrion.runs.agent import Agent, Call, InProcess
-from dockrion.runs.context import RunSession
+from dockrion.runs.session import RunSession
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of

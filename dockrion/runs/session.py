@@ -1,0 +1,127 @@
+"""What the service does with a run while its agent works: the side of the context that agents do not see."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from dockrion.caller import Caller
+from dockrion.events import EventFilter, validation
+from dockrion.runs.context import Emitter, StreamContext, set_current_context
+from dockrion.runs.event_buffer import EventBuffer
+from dockrion.runs.external_events import ExternalEvent
+from dockrion.runs.tool_policy import ToolPolicy
+
+_MAX_DENIED_TOOLS = 100
+
+
+class RunSession:
+    """The service's side of a run's context.
+
+    Args:
+        run_id: The run.
+        events_filter: Which events pass.
+        buffer: Takes the events; None where no one can read them.
+        caller: The authenticated caller, or None.
+        tools: Which tools the agent may call, every one by default.
+
+    Attributes:
+        context: The same run for agent code.
+        on_push: Called when another process has pushed events into the run.
+        ended_elsewhere: Whether another process has ended the run.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_denied_tools",
+        "_emitter",
+        "context",
+        "ended_elsewhere",
+        "events_filter",
+        "on_push",
+        "run_id",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        events_filter: EventFilter,
+        buffer: EventBuffer | None,
+        caller: Caller | None = None,
+        tools: ToolPolicy | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.events_filter = events_filter
+        self.on_push: Callable[[], None] | None = None
+        self.ended_elsewhere = False
+        self._buffer = buffer
+        self._emitter = Emitter(run_id, events_filter, buffer)
+        self._denied_tools: dict[str, None] = {}  # an ordered set
+        self.context = StreamContext(self._emitter, caller, tools or ToolPolicy())
+
+    def activate(self) -> None:
+        """Make this the current run of this task, and of all tasks and threads that it starts."""
+        _current.set(self)
+        set_current_context(self.context)
+
+    def cancel(self) -> None:
+        """Mark the run as stopped, and wake the threads that wait for room in the buffer."""
+        self._emitter.cancelled = True
+        if self._buffer is not None:
+            self._buffer.stop()
+
+    def seal(self) -> None:
+        """Accept no more events from the agent."""
+        if self._buffer is not None:
+            self._buffer.seal()
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more events are accepted."""
+        return self._buffer is not None and self._buffer.closed
+
+    async def emit_event(self, event: Mapping[str, Any]) -> None:
+        """Emit an event that a generator yielded: a mapping with a `type`, see `validation.is_event`."""
+        await self._emitter.emit(validation.type_of(event), validation.from_mapping, event)
+
+    def sync_emit_event(self, event: Mapping[str, Any]) -> None:
+        self._emitter.sync_emit(validation.type_of(event), validation.from_mapping, event)
+
+    async def emit_external(self, event: ExternalEvent) -> None:
+        """Emit an event of another process that is not terminal.
+
+        Raises:
+            ValueError: A field is wrong.
+        """
+        await self._emitter.emit(event.type, event.fields)
+
+    def push(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Publish events of another process, as (type, validated fields), whether or not there is room."""
+        for event_type, fields in pushed:
+            if self._buffer is not None and self.events_filter.allows(event_type):
+                self._buffer.publish(event_type, fields)
+        if self.on_push is not None:
+            self.on_push()
+
+    async def wait_for_room(self) -> None:
+        """Wait until the buffer has room for pushed events."""
+        if self._buffer is not None and self._buffer.full:
+            await self._buffer.wait_for_room()
+
+    @property
+    def denied_tools(self) -> list[str]:
+        """The first of the tools whose calls were denied."""
+        return list(self._denied_tools)
+
+    def deny_tool(self, name: str) -> None:
+        """Record that a call of a tool was denied, and emit an event for it."""
+        if len(self._denied_tools) < _MAX_DENIED_TOOLS:
+            self._denied_tools[name] = None
+        self.context.sync_emit("tool_denied", name=name)
+
+
+_current: ContextVar[RunSession | None] = ContextVar("dockrion_run", default=None)
+
+
+def current_session() -> RunSession | None:
+    """Return the run that this code works for, or None outside a run."""
+    return _current.get()
