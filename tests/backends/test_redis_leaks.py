@@ -99,7 +99,7 @@ async def test_finished_runs_are_released(service: Service) -> None:
         await writer.finish()
     leases = one._leases
     await wait_until(lambda: not (leases._owned or leases._ended or leases._unconfirmed))
-    assert service.ask("EXISTS", service.keys.owned(one.replica)) == 0
+    await wait_until(lambda: not service.ask("EXISTS", service.keys.owned(one.replica)))
 
 
 async def test_a_closed_replica_has_no_connections(service: Service) -> None:
