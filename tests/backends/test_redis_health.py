@@ -16,7 +16,7 @@ WRONG_TYPE = exceptions.ResponseError("WRONGTYPE Operation against a key")
 
 def fail(monitor: HealthMonitor, error: Exception) -> Exception:
     """Let a command of a round fail, and the round with it."""
-    raised = monitor.command_failed(error)
+    raised = monitor.command_failed(error, monitor.recoveries)
     monitor.round_failed(raised)
     return raised
 
@@ -67,9 +67,21 @@ def test_a_kind_of_failure_is_logged_once_per_outage(logged: Logged) -> None:
     assert len(logged.fields("redis has recovered")) == 2
 
 
+def test_a_failure_of_an_earlier_outage_is_not_logged_as_one_of_now(logged: Logged) -> None:
+    monitor = HealthMonitor()
+    fail(monitor, OUT_OF_MEMORY)
+    monitor.round_completed()
+    assert isinstance(monitor.command_failed(OUT_OF_MEMORY, 0), ServiceUnavailable)
+    assert logged.redis_errors() == ["OOM"]
+    assert monitor.failure_seen.is_set()
+    assert monitor.state is Health.HEALTHY
+    fail(monitor, OUT_OF_MEMORY)
+    assert logged.redis_errors() == ["OOM", "OOM"]
+
+
 def test_an_unblocked_reader_is_not_logged(logged: Logged) -> None:
     monitor = HealthMonitor()
-    monitor.command_failed(exceptions.ResponseError("UNBLOCKED force unblock from blocking operation"))
+    monitor.command_failed(exceptions.ResponseError("UNBLOCKED force unblock from blocking operation"), 0)
     assert logged.redis_errors() == []
 
 
@@ -84,10 +96,10 @@ def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.parametrize("code", sorted({*_ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED"}))
 def test_a_reply_with_a_known_code_has_its_advice(code: str, logged: Logged) -> None:
-    HealthMonitor().command_failed(exceptions.ResponseError(f"{code} some text"))
+    HealthMonitor().command_failed(exceptions.ResponseError(f"{code} some text"), 0)
     assert logged.redis_errors() == [code]
 
 
 def test_a_reply_with_another_code_is_a_refusal(logged: Logged) -> None:
-    HealthMonitor().command_failed(exceptions.ResponseError("ERR unknown command"))
+    HealthMonitor().command_failed(exceptions.ResponseError("ERR unknown command"), 0)
     assert logged.redis_errors() == ["REFUSED"]

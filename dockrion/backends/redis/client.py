@@ -100,7 +100,7 @@ class RedisClient:
         try:
             (memory,) = await _replies(self._background, [("INFO", "memory")])
         except (exceptions.RedisError, OSError) as error:
-            raise self.health.command_failed(error) from error
+            raise self.health.command_failed(error, self.health.recoveries) from error
         if isinstance(memory, exceptions.ResponseError):  # INFO is optional: ACLs often forbid it
             return
         policy = str(memory.get("maxmemory_policy", "noeviction"))
@@ -121,16 +121,17 @@ class RedisClient:
     async def _send(
         self, client: Redis, commands: Sequence[Command], *, unreadable_as_reply: bool = False
     ) -> list[Any]:
+        recoveries = self.health.recoveries
         try:
             replies = await _replies(client, commands)
             if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
                 await _replies(client, [("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
                 replies = await _replies(client, commands)
         except (exceptions.RedisError, OSError) as error:
-            raise self.health.command_failed(error) from error
+            raise self.health.command_failed(error, recoveries) from error
         for number, reply in enumerate(replies):
             if isinstance(reply, Exception):
-                failure = self.health.command_failed(reply)
+                failure = self.health.command_failed(reply, recoveries)
                 if not (unreadable_as_reply and isinstance(failure, CorruptLog)):
                     raise failure from reply
                 replies[number] = failure

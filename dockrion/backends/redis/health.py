@@ -100,21 +100,31 @@ class HealthMonitor:
     Attributes:
         state: The state after the last round of background work.
         failure_seen: Set by each failed command, so that the next round starts at once.
+        recoveries: How often Redis has recovered.
     """
 
     def __init__(self) -> None:
         self.state = Health.HEALTHY
         self.failure_seen = asyncio.Event()
+        self.recoveries = 0
         self._last_kind = ""
         self._logged_at: dict[str, float] = {}
 
-    def command_failed(self, error: Exception) -> Exception:
-        """Log a failed command unless its kind was logged before, and return what to raise for it."""
+    def command_failed(self, error: Exception, recoveries: int) -> Exception:
+        """Log a failed command unless its kind was logged before, and return what to raise for it.
+
+        Args:
+            error: The failure.
+            recoveries: The number of recoveries when the command was sent. A reader's command blocks
+                for seconds, and may report a failure of an outage that is over.
+        """
         kind = _kind(error)
         if kind is None:
             return CorruptLog(str(error))
-        self._last_kind = kind
         self.failure_seen.set()
+        if recoveries != self.recoveries:
+            return unavailable()
+        self._last_kind = kind
         # These two follow from other failures: requests without replies occupy the pool, and a server
         # that changes its role unblocks the reader.
         if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
@@ -145,6 +155,7 @@ class HealthMonitor:
         """Record that a round of background work has succeeded."""
         if self.state is not Health.HEALTHY:
             self._logged_at.clear()
+            self.recoveries += 1
             log(_logger, logging.INFO, "redis has recovered")
         self.state = _TRANSITIONS[RoundEvent.COMPLETED][self.state]
 
