@@ -1,8 +1,8 @@
 """Events that other processes push into runs, whichever replica owns those.
 
-A batch is accepted as a whole or not at all. The replica that receives it validates it, so that a
-malformed batch is refused without a message to the run's owner; the owner validates it again,
-which is how it gets the fields to publish.
+A batch is accepted as a whole or not at all. The run's owner validates it, once: other replicas
+forward what they receive. Each event is encoded once, when it is published; only a batch that may
+hold an event over the size limit is encoded before that too, to measure its events.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ MAX_BATCH = 1000
 _ROOM_SECONDS = 5.0
 _ENVELOPE_BYTES = 512  # reserved for the common fields, which an event gets when it is published
 _MAX_PROBLEMS = 20
+_MAX_GROWTH = 4  # JSON that is decoded and encoded again grows at most this much: 1e15 to 1000000000000000.0
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -103,22 +104,25 @@ class Ingest:
         self._tasks = BackgroundTasks()  # the listener, and a reply to each request
         self._tasks.start(self._listen())
 
-    async def push(self, run_id: str, batch: Batch) -> Receipt:
+    async def push(self, run_id: str, batch: Batch, size: int) -> Receipt:
         """Push a batch of events into a run, all of it or nothing.
 
         Args:
             run_id: The run, on whichever replica.
             batch: The events.
+            size: The size of the body that the batch came in, in bytes.
 
         Raises:
             RunNotFound: No such run.
-            InvalidRequest: Some events are malformed, which `details` lists, or the run is over.
+            InvalidRequest: Some events are malformed, which `details` lists, there are too many or
+                none, or the run is over.
             Conflict: An earlier batch of this producer is missing.
             ServiceUnavailable: The batch cannot be accepted now.
         """
-        validated = _validate(batch.events, self._max_event_bytes)
+        if not 1 <= len(batch.events) <= MAX_BATCH:
+            raise InvalidRequest(f"send from 1 to {MAX_BATCH} events at once, not {len(batch.events)}")
         if (run := self._find(run_id)) is not None:
-            return await self._accept(run, batch, validated)
+            return await self._accept(run, batch, size)
         record = await self._backend.get(run_id)
         if record.finished:
             return _receipt_of_finished(batch, record)
@@ -132,7 +136,8 @@ class Ingest:
         """Accept nothing more."""
         await self._tasks.cancel(STOP_SECONDS)
 
-    async def _accept(self, run: InFlightRun, batch: Batch, validated: _Events) -> Receipt:
+    async def _accept(self, run: InFlightRun, batch: Batch, size: int) -> Receipt:
+        validated = self._validate(batch.events, size)
         session = run.session
         if session is None:
             raise ServiceUnavailable("the run waits for a free slot; try again later")
@@ -162,7 +167,7 @@ class Ingest:
     async def _reply(self, request: OwnerRequest) -> None:
         reply: Receipt | _Refusal
         try:
-            reply = await self._handle(request.run_id, _batch_decoder.decode(request.body))
+            reply = await self._handle(request)
         except tuple(_REFUSALS.values()) as error:
             reply = _Refusal(type(error).__name__, error.message, error.details)
         except Exception as error:
@@ -173,43 +178,42 @@ class Ingest:
         except ServiceUnavailable as error:
             log(_logger, logging.WARNING, "no reply to pushed events", run_id=request.run_id, error=error)
 
-    async def _handle(self, run_id: str, batch: Batch) -> Receipt | _Refusal:
+    async def _handle(self, request: OwnerRequest) -> Receipt | _Refusal:
         """Accept a batch from another replica; the run may have ended since it was sent."""
-        if (run := self._find(run_id)) is not None:
-            return await self._accept(run, batch, _validate(batch.events, self._max_event_bytes))
-        record = await self._backend.get(run_id)
+        batch = _batch_decoder.decode(request.body)
+        if (run := self._find(request.run_id)) is not None:
+            return await self._accept(run, batch, len(request.body))
+        record = await self._backend.get(request.run_id)
         return _receipt_of_finished(batch, record) if record.finished else _UNREACHABLE
 
+    def _validate(self, values: Sequence[Any], size: int) -> _Events:
+        """Validate the events of a batch, all of which have `size` bytes as they were sent.
 
-def _validate(values: Sequence[Any], max_event_bytes: int) -> _Events:
-    """Validate the events of a batch.
-
-    Raises:
-        InvalidRequest: Some of them are malformed, or the batch has too many or none.
-    """
-    if not 1 <= len(values) <= MAX_BATCH:
-        raise InvalidRequest(f"send from 1 to {MAX_BATCH} events at once, not {len(values)}")
-    publishable: list[tuple[str, dict[str, Any]]] = []
-    end: Outcome | None = None
-    problems: list[dict[str, Any]] = []
-    limit = max_event_bytes - _ENVELOPE_BYTES
-    for index, value in enumerate(values):
-        try:
-            if end is not None:
-                raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  reported as the others are
-            if (size := len(msgspec.json.encode(value))) > limit:
-                raise ValueError(f"the event has {size} bytes, more than the limit of {limit}")  # noqa: TRY301  as above
-            event = external_events.parse(value)
-            if event.outcome is not None:
-                end = event.outcome
-            else:
-                publishable.append((event.type, event.fields()))
-        except ValueError as error:
-            problems.append({"event": index, "error": str(error)})
-    if problems:
-        message = f"{len(problems)} of {len(values)} events are malformed; none was accepted"
-        raise InvalidRequest(message, details=problems[:_MAX_PROBLEMS])
-    return _Events(publishable, end)
+        Raises:
+            InvalidRequest: Some of them are malformed.
+        """
+        publishable: list[tuple[str, dict[str, Any]]] = []
+        end: Outcome | None = None
+        problems: list[dict[str, Any]] = []
+        limit = self._max_event_bytes - _ENVELOPE_BYTES
+        may_be_too_large = size * _MAX_GROWTH > limit
+        for index, value in enumerate(values):
+            try:
+                if end is not None:
+                    raise ValueError("nothing can follow a terminal event")  # noqa: TRY301  reported as the others are
+                if may_be_too_large and (length := len(msgspec.json.encode(value))) > limit:
+                    raise ValueError(f"the event has {length} bytes, more than the limit of {limit}")  # noqa: TRY301  as above
+                event = external_events.parse(value)
+                if event.outcome is not None:
+                    end = event.outcome
+                else:
+                    publishable.append((event.type, event.fields()))
+            except ValueError as error:
+                problems.append({"event": index, "error": str(error)})
+        if problems:
+            message = f"{len(problems)} of {len(values)} events are malformed; none was accepted"
+            raise InvalidRequest(message, details=problems[:_MAX_PROBLEMS])
+        return _Events(publishable, end)
 
 
 def _is_duplicate(batch: Batch, accepted: int) -> bool:

@@ -33,8 +33,8 @@ async def push(request: web.Request) -> web.Response:
         await service.access.require_owner(request)
     run_id = path_run_id(request)
     producer_seq = parameters.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
-    batch = Batch(await _events(request), producer_seq)
-    receipt = await service.ingest.push(run_id, batch)
+    events, size = await _events(request)
+    receipt = await service.ingest.push(run_id, Batch(events, producer_seq), size)
     return json_response(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
 
 
@@ -78,13 +78,15 @@ def _is_local(request: web.Request) -> bool:
     return address.is_loopback or peer[0] == ours[0]
 
 
-async def _events(request: web.Request) -> list[Any]:
+async def _events(request: web.Request) -> tuple[list[Any], int]:
+    """Return the events in the request's body, and its length in bytes."""
     if request.content_type not in _JSON_LINES:
-        value, _ = await payloads.read_json(request)
-        return value if isinstance(value, list) else [value]
-    lines = (await payloads.read_body(request)).split(b"\n")
+        value, size = await payloads.read_json(request)
+        return value if isinstance(value, list) else [value], size
+    body = await payloads.read_body(request)
     max_depth = request.app[SERVICE].dockfile.limits.max_json_depth
-    return [_decode_line(line, number, max_depth) for number, line in enumerate(lines) if line.strip()]
+    lines = enumerate(body.split(b"\n"))
+    return [_decode_line(line, number, max_depth) for number, line in lines if line.strip()], len(body)
 
 
 def _decode_line(line: bytes, number: int, max_depth: int) -> Any:

@@ -245,7 +245,7 @@ class Pusher:
     ingest: Ingest
 
     async def push(self, run_id: str, *events: Any) -> Receipt:
-        return await self.ingest.push(run_id, Batch(list(events)))
+        return await self.ingest.push(run_id, Batch(list(events)), len(msgspec.json.encode(events)))
 
 
 @asynccontextmanager

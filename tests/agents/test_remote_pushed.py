@@ -152,4 +152,4 @@ async def test_metadata_of_the_process_does_not_replace_the_service_s_own(way: s
         await wait_until(lambda: runs.runs.find(ended.run.run_id) is None)
         async with pusher(runs) as push:
             with pytest.raises(InvalidRequest, match="finished"):
-                await push.ingest.push(ended.run.run_id, Batch([TOKEN], 1))
+                await push.ingest.push(ended.run.run_id, Batch([TOKEN], 1), size=100)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,10 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
+async def push(receiver: Ingest, run_id: str, events: list[Any], producer_seq: int | None = None) -> Receipt:
+    return await receiver.push(run_id, Batch(events, producer_seq), len(msgspec.json.encode(events)))
+
+
 @dataclass(frozen=True)
 class PushedRun:
     """A run, and the ingest that pushes into it."""
@@ -49,7 +54,11 @@ class PushedRun:
     run_id: str
 
     async def push(self, events: list[Any], producer_seq: int | None = None) -> Receipt:
-        return await self.ingest.push(self.run_id, Batch(events, producer_seq))
+        return await push(self.ingest, self.run_id, events, producer_seq)
+
+    async def push_json(self, body: bytes) -> Receipt:
+        """Push a batch as it was sent, in whatever notation."""
+        return await self.ingest.push(self.run_id, Batch(msgspec.json.decode(body)), len(body))
 
     async def ended(self) -> Ended:
         return await self.bench.ended(self.run_id)
@@ -215,10 +224,43 @@ async def test_deep_details_of_an_error_do_not_split_a_batch(depth: int) -> None
             assert (await run.end()).tokens == []
 
 
+numbers = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.builds("{}e{}".format, st.integers(-99, 99), st.integers(-300, 300)),
+    st.just("1e15"),
+)
+json_texts = st.recursive(
+    st.one_of(numbers, st.text().map(lambda text: msgspec.json.encode(text).decode())),
+    lambda inner: st.lists(inner, min_size=1).map(lambda items: f"[{','.join(items)}]"),
+)
+
+
+@law
+@given(json_texts)
+def test_json_grows_no_more_than_the_size_check_assumes(text: str) -> None:
+    sent = f'{{"a":{text}}}'.encode()
+    assert len(msgspec.json.encode(msgspec.json.decode(sent))) <= ingest._MAX_GROWTH * len(sent)
+
+
+@pytest.mark.parametrize("count", [1, 20_000, 50_000, 60_000, 100_000])
+async def test_an_event_that_grows_when_it_is_encoded_spoils_its_batch_only_as_a_whole(count: int) -> None:
+    grows = b'{"type":"custom:numbers","values":[' + b",".join([b"1e15"] * count) + b"]}"
+    async with pushed_run() as run:
+        result = await outcome_of(run.push_json(b'[{"type":"token","content":"a"},' + grows + b"]"))
+        ended = await run.end()
+        if count * len("1000000000000000.0,") < 2**20 - 1000:
+            assert (result, ended.tokens) == (Receipt(2), ["a"])
+        else:
+            assert isinstance(result, InvalidRequest)
+            assert [problem["event"] for problem in result.details] == [1]
+            assert ended.tokens == []
+
+
 async def test_unknown_run_is_not_found() -> None:
     async with pushed_run() as run:
         with pytest.raises(RunNotFound):
-            await run.ingest.push("unknown", Batch(tokens("a")))
+            await push(run.ingest, "unknown", tokens("a"))
         await run.end()
 
 
@@ -226,10 +268,10 @@ async def test_a_run_that_waits_for_its_slot_accepts_nothing_yet() -> None:
     async with pushed_run(slots=1) as run:
         second = await run.bench.start()
         with pytest.raises(ServiceUnavailable, match="slot"):
-            await run.ingest.push(second, Batch(tokens("early"), 1))
+            await push(run.ingest, second, tokens("early"), 1)
         await run.end()
         await run.bench.emitted(second, 1)
-        await run.ingest.push(second, Batch([*tokens("late"), END], 1))
+        await push(run.ingest, second, [*tokens("late"), END], 1)
         assert (await run.bench.ended(second)).tokens == ["late"]
 
 
@@ -237,7 +279,7 @@ async def test_a_run_without_an_owner_is_unavailable() -> None:
     async with pushed_run() as run:
         await run.bench.backend.create(new_run("orphan"))
         with pytest.raises(ServiceUnavailable):
-            await run.ingest.push("orphan", Batch(tokens("a")))
+            await push(run.ingest, "orphan", tokens("a"))
         await run.end()
 
 
@@ -306,7 +348,7 @@ async def test_replies_have_the_form_that_replicas_of_other_versions_use(
     monkeypatch.setattr(backend, "request_owner", request_owner)
     receiver = Ingest(lambda _: None, backend, Redactor(()), max_event_bytes=2**20)
     try:
-        outcome = await outcome_of(receiver.push(run.run_id, Batch([END])))
+        outcome = await outcome_of(push(receiver, run.run_id, [END]))
         assert outcome == expected or type(outcome) is expected
     finally:
         await receiver.aclose()
