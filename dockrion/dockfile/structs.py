@@ -217,8 +217,10 @@ class Dockfile(Struct, frozen=True):
 
     version: Annotated[Literal["1.0"], doc("Version of the Dockfile format.")]
     agent: Annotated[AgentSpec, doc("The agent; needs at least one of handler, entrypoint and url.")]
-    io_schema: Annotated[IoSchemaSpec, doc("Schemas of input and output.")]
-    expose: Annotated[ExposeSpec, doc("Network interface.")]
+    io_schema: Annotated[IoSchemaSpec, doc("Schemas of input and output; without them, any JSON.")] = field(
+        default_factory=IoSchemaSpec
+    )
+    expose: Annotated[ExposeSpec, doc("Network interface.")] = field(default_factory=ExposeSpec)
     streaming: Annotated[StreamingSpec, doc("Runs and their events.")] = field(default_factory=StreamingSpec)
     arguments: Annotated[ArgumentsSpec, doc("Agent invocation.")] = field(default_factory=ArgumentsSpec)
     limits: Annotated[LimitsSpec, doc("Limits on what callers and agents may consume.")] = field(

@@ -13,7 +13,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from dockrion.dockfile import Loaded
+from dockrion.dockfile import Dockfile, Loaded, load
 from dockrion.dockfile.reference import json_schema
 from dockrion.dockfile.yaml_source import Document, read_text
 
@@ -60,6 +60,25 @@ def test_fields_and_defaults(text: str, expected: list[str], loaded: Callable[..
         for key in path.split("."):
             field = field[int(key) if isinstance(field, list) else key]
         assert field == json.loads(value), path
+
+
+@pytest.mark.parametrize("section", msgspec.structs.fields(Dockfile), ids=lambda field: field.name)
+def test_a_section_that_is_omitted_or_empty_has_its_defaults(
+    section: msgspec.structs.FieldInfo, tmp_path: Path
+) -> None:
+    path = tmp_path / "Dockfile.yaml"
+
+    def with_section(text: str) -> Dockfile:
+        path.write_text('version: "1.0"\nagent: {name: bot, handler: app:handle}\n' + text)
+        return load(path, environ={}).dockfile
+
+    if section.name not in ("version", "agent"):
+        default = getattr(with_section(""), section.name)
+        assert getattr(with_section(f"{section.name}:\n"), section.name) == default
+        empty = getattr(with_section(f"{section.name}: {{}}\n"), section.name)
+        assert empty == (default if default is not None else type(empty)())
+    else:
+        assert section.required
 
 
 @pytest.mark.parametrize(("text", "_expected"), table("valid.txt"))
