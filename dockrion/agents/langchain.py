@@ -14,25 +14,23 @@ from dockrion.agents import runnable_config
 from dockrion.agents.chat_messages import TokenTranslator
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.output_forwarding import forward_parts_async
-from dockrion.agents.tool_guard import ToolGuard
 from dockrion.events import validation
 from dockrion.runs.agent import Agent, Call, InProcess
 from dockrion.runs.session import RunSession
-from dockrion.runs.tool_policy import ToolPolicy
 
 _MODELS = ("chat_model", "llm")
 _STEPS = (*_MODELS, "tool", "retriever")
 _UNNAMED_CHAIN = "Runnable"  # the default names of composed chains (`RunnableSequence`, …) start with it
 
 
-def create_agent(runnable: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> Agent:
+def create_agent(runnable: Any, config: dict[str, Any], *, threads: int) -> Agent:
     """Return the agent for what a factory returned: a `GraphAgent` for a graph, else a `RunnableAgent`."""
     pregel = sys.modules.get("langgraph.pregel")  # loaded, if the factory returned a graph
     if pregel is not None and isinstance(runnable, pregel.Pregel):
         from dockrion.agents import langgraph  # noqa: PLC0415  langgraph: another extra
 
-        return langgraph.GraphAgent(runnable, config, tools, threads=threads)
-    return RunnableAgent(runnable, config, tools, threads=threads)
+        return langgraph.GraphAgent(runnable, config, threads=threads)
+    return RunnableAgent(runnable, config, threads=threads)
 
 
 class RunnableAgent(InProcess):
@@ -43,14 +41,13 @@ class RunnableAgent(InProcess):
     Args:
         runnable: The runnable.
         config: The validated config that every run starts from.
-        tools: Which tools the agent may call.
         threads: How many runs may work at once.
 
     Raises:
         TypeError: It is not a runnable.
     """
 
-    def __init__(self, runnable: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> None:
+    def __init__(self, runnable: Any, config: dict[str, Any], *, threads: int) -> None:
         if not isinstance(runnable, Runnable):
             raise TypeError(
                 f"expected a Runnable of LangChain, got {type(runnable).__name__}; "
@@ -59,7 +56,6 @@ class RunnableAgent(InProcess):
         self._runnable: Runnable[Any, Any] = runnable
         self._config = config
         self._executor = DefaultExecutor(threads)
-        self._guard = ToolGuard(tools)
         self._is_model = _is_model(runnable)
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
@@ -74,7 +70,6 @@ class RunnableAgent(InProcess):
 
     async def aclose(self) -> None:
         self._executor.close()
-        self._guard.close()
 
     def _input(self, payload: Any) -> Any:
         """Return the input: the payload or, for a model, which takes no mapping, the messages in it."""

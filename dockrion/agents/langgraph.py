@@ -18,7 +18,6 @@ from dockrion.agents import runnable_config
 from dockrion.agents.chat_messages import TokenTranslator
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.output_forwarding import forward_parts, forward_parts_async
-from dockrion.agents.tool_guard import ToolGuard
 from dockrion.errors import AgentFailed
 from dockrion.events import UNTYPED_WRITES, EventFilter
 from dockrion.events.validation import is_event
@@ -28,7 +27,6 @@ from dockrion.runs import outcome
 from dockrion.runs.agent import Call, InProcess
 from dockrion.runs.outcome import Failed, Outcome
 from dockrion.runs.session import RunSession
-from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
 _logger = logging.getLogger(__name__)
@@ -42,14 +40,13 @@ class GraphAgent(InProcess):
     Args:
         graph: The graph, compiled or not.
         config: The validated config that every run starts from.
-        tools: Which tools the agent may call.
         threads: How many runs may work at once.
 
     Raises:
         TypeError: It is not a graph.
     """
 
-    def __init__(self, graph: Any, config: dict[str, Any], tools: ToolPolicy, *, threads: int) -> None:
+    def __init__(self, graph: Any, config: dict[str, Any], *, threads: int) -> None:
         if isinstance(graph, StateGraph):
             log(_logger, logging.INFO, "graph compiled", nodes=sorted(graph.nodes))
             graph = graph.compile()
@@ -61,7 +58,6 @@ class GraphAgent(InProcess):
         self._graph: Any = graph
         self._config = config
         self._executor = DefaultExecutor(threads)
-        self._guard = ToolGuard(tools)
         saver = graph.checkpointer
         # The async methods of the base class raise NotImplementedError.
         self._sync_only = (
@@ -92,7 +88,6 @@ class GraphAgent(InProcess):
 
     async def aclose(self) -> None:
         self._executor.close()
-        self._guard.close()
 
     async def _is_interrupted(self, config: dict[str, Any]) -> bool:
         if self._sync_only:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dockrion
 import dockrion.runs.context
@@ -22,6 +22,9 @@ from dockrion.json_encoding import safe_str
 from dockrion.runs.agent import Agent
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
+
+if TYPE_CHECKING:
+    from dockrion.agents.tool_guard import ToolGuard
 
 _FRAMEWORK_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core"}  # optional dependencies
 _THREAD = "dockrion-load"
@@ -64,16 +67,40 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
     except ValueError as error:
         raise StartError(f"arguments.config: {error}") from error
     product = await _call_factory("agent.entrypoint", target, factory)
-    tools, threads = ToolPolicy(dockfile.allowed_tools), dockfile.streaming.max_concurrent_runs
+    threads = dockfile.streaming.max_concurrent_runs
     try:
         module = await in_thread(lambda: importlib.import_module(f"dockrion.agents.{framework}"), _THREAD)
-        agent: Agent = module.create_agent(product, config, tools, threads=threads)
+        agent: Agent = module.create_agent(product, config, threads=threads)
     except ImportError as error:
         hint = f"pip install 'dockrion[{framework}]'"
         raise StartError(f"agent.framework: {_describe(error)}; {hint}") from error
     except TypeError as error:
         raise StartError(f"agent.entrypoint: {target}() returned an unusable object: {error}") from error
     return agent
+
+
+async def load_tool_guard(dockfile: Dockfile, directory: Path) -> "ToolGuard | None":
+    """Guard LangChain's tools against all code of this process; return None if there is nothing to guard.
+
+    Args:
+        dockfile: Which tools the agent may call.
+        directory: The Dockfile's directory, where modules are searched first.
+
+    Raises:
+        StartError: LangChain is installed and broken.
+    """
+    tools = ToolPolicy(dockfile.allowed_tools)
+    _prepare_imports(directory)
+    if not tools.restricted or importlib.util.find_spec(_FRAMEWORK_PACKAGES["langchain"]) is None:
+        return None
+    try:
+        module = await in_thread(lambda: importlib.import_module("dockrion.agents.tool_guard"), _THREAD)
+    except ImportError as error:
+        raise StartError(
+            f"policies.tools: the tools of LangChain cannot be guarded: {_describe(error)}"
+        ) from error
+    guard: ToolGuard = module.ToolGuard(tools)
+    return guard
 
 
 async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGenerator | None:

@@ -49,7 +49,7 @@ class SafetySpec(Struct, frozen=True):
 
 class ToolsSpec(Struct, frozen=True):
     allowed: Annotated[list[NonEmpty], doc("Tools the agent may call.")] = []
-    deny_by_default: Annotated[bool, doc("Deny every tool that is not listed in `allowed`.")] = False
+    deny_by_default: Annotated[bool, doc("Deny every tool that is not listed in `allowed`.")] = True
 
 
 class PoliciesSpec(Struct, frozen=True):

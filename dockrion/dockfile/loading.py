@@ -15,7 +15,7 @@ from dockrion.dockfile.credentials import Credentials, credential_warnings, read
 from dockrion.dockfile.decode import Decoder, Diagnostics
 from dockrion.dockfile.environment import read_environment, substitute
 from dockrion.dockfile.problems import KeyPath, Problem
-from dockrion.dockfile.rules import check_rules
+from dockrion.dockfile.rules import check_policies, check_rules
 from dockrion.dockfile.schemas import convert_keywords, with_default_type
 from dockrion.dockfile.structs import DEFAULT_REDIS_URL, Dockfile
 from dockrion.dockfile.yaml_source import Document, read_text
@@ -98,8 +98,7 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     credentials = read_credentials(dockfile, {**environment, **values})
     for keys, message in credential_warnings(dockfile.auth, credentials) if dockfile.auth else ():
         diagnostics.warn(keys, message)
-    if "auth" in value and dockfile.auth is None:
-        diagnostics.warn(("auth",), "the section is empty, so everybody may call, as without it")
+    check_policies(dockfile, value, diagnostics)
     return Loaded(path, dockfile, diagnostics.warnings, diagnostics.unknown, values, missing, credentials)
 
 

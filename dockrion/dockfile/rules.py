@@ -12,7 +12,14 @@ from dockrion.dockfile.decode import Diagnostics
 from dockrion.dockfile.limits_structs import ToolsSpec
 from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.schemas import check_schema
-from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IdGeneratorSpec, SecretsSpec, StreamingSpec
+from dockrion.dockfile.structs import (
+    AgentSpec,
+    Dockfile,
+    ExposeSpec,
+    IdGeneratorSpec,
+    SecretsSpec,
+    StreamingSpec,
+)
 from dockrion.events import EventFilter
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -28,6 +35,37 @@ def check_rules(decoded: dict[KeyPath, Any], diagnostics: Diagnostics) -> None:
     for keys, rule in _RULES.items():
         if decoded.get(keys) is not None and not diagnostics.failed(keys):
             rule(decoded[keys], keys, diagnostics)
+
+
+def check_policies(dockfile: Dockfile, value: dict[str, Any], diagnostics: Diagnostics) -> None:
+    """Warn where a valid Dockfile protects less than it seems to.
+
+    Args:
+        dockfile: The Dockfile.
+        value: What it was decoded from.
+        diagnostics: Receives the warnings.
+    """
+    for (*parents, name), consequence in _EMPTY_SECTIONS.items():
+        section: Any = value
+        for parent in parents:
+            section = section.get(parent) or {}
+        if name in section and section[name] is None:
+            diagnostics.warn((*parents, name), f"the section is empty, so {consequence}, as without it")
+    agent = dockfile.agent
+    if dockfile.allowed_tools is not None and agent.mode != "url" and not agent.takes_config:
+        diagnostics.warn(
+            ("policies", "tools"),
+            "only tools of LangChain are denied; before any other one, the agent has to call "
+            "context.is_tool_allowed",
+        )
+
+
+_EMPTY_SECTIONS: dict[KeyPath, str] = {
+    ("auth",): "everybody may call",
+    ("policies",): "no policy applies",
+    ("policies", "safety"): "nothing is redacted or refused",
+    ("policies", "tools"): "the agent may call every tool",
+}
 
 
 def _agent(agent: AgentSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
@@ -160,7 +198,7 @@ def _patterns(patterns: list[str], keys: KeyPath, diagnostics: Diagnostics) -> N
 
 def _tools(tools: ToolsSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if tools.allowed and not tools.deny_by_default:
-        diagnostics.warn((*keys, "allowed"), "no effect without deny_by_default: true; every tool is allowed")
+        diagnostics.warn((*keys, "allowed"), "no effect with deny_by_default: false; every tool is allowed")
 
 
 _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {

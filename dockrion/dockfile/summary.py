@@ -48,7 +48,8 @@ def _callers(auth: AuthSpec | None) -> str:
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:
     dockfile = loaded.dockfile
     if dockfile.agent.mode == "url" and dockfile.allowed_tools is not None:
-        yield "policies.tools", "the tool calls of a separate agent process cannot be intercepted"
+        reason = "the tool calls of a separate agent process cannot be intercepted; enforce the list there"
+        yield "policies.tools", f"{reason}, and remove the section here"
     for path in loaded.unknown:
         for section in ("auth", "policies"):
             if path.startswith(f"{section}."):

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
-from dockrion.agents.loading import load_agent, load_id_generator
+from dockrion.agents.loading import load_agent, load_id_generator, load_tool_guard
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
@@ -28,6 +28,7 @@ from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
 
 if TYPE_CHECKING:
+    from dockrion.agents.tool_guard import ToolGuard
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
@@ -82,10 +83,12 @@ class Service:
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
+        self._tool_guard: ToolGuard | None = None
         self.loading = asyncio.create_task(self._load(loaded), name="dockrion-load")
 
     async def _load(self, loaded: Loaded) -> None:
         folder = loaded.path.parent
+        self._tool_guard = await load_tool_guard(self.dockfile, folder)
         agent = await load_agent(self.dockfile, folder)
         self._custom_ids = await load_id_generator(self.dockfile, folder)
         self.runs.agent = agent
@@ -129,6 +132,8 @@ class Service:
         await self.backend.aclose()
         if self.runs.agent is not None:
             await self.runs.agent.aclose()
+        if self._tool_guard is not None:
+            self._tool_guard.close()
 
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)

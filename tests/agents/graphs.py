@@ -11,7 +11,6 @@ from langgraph.graph import START, StateGraph
 
 from dockrion.agents import langgraph
 from dockrion.agents.langgraph import GraphAgent
-from dockrion.runs.tool_policy import ToolPolicy
 
 
 class Model(BaseChatModel):
@@ -89,4 +88,4 @@ def one_node(node: Any, **compiled: Any) -> Any:
 
 
 def agent(made: Any, **config: Any) -> GraphAgent:
-    return langgraph.create_agent(made, config, ToolPolicy(), threads=8)
+    return langgraph.create_agent(made, config, threads=8)

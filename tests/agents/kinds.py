@@ -18,7 +18,6 @@ from dockrion.agents.langchain import create_agent as runnable_agent
 from dockrion.agents.langgraph import create_agent as graph_agent
 from dockrion.agents.remote import RemoteAgent
 from dockrion.runs.agent import Agent
-from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import spin
 from tests.support import dockfile
 
@@ -144,7 +143,7 @@ def _graph(*, sync: bool) -> Make:
         made: Any = StateGraph(_State)
         made.add_node("work", node if sync else async_node)
         made.add_edge(START, "work")
-        agent = graph_agent(made.compile(), {}, ToolPolicy(), threads=4)
+        agent = graph_agent(made.compile(), {}, threads=4)
         yield Kind(agent, doings.stops)
         await agent.aclose()
 
@@ -163,7 +162,7 @@ def _runnable(*, sync: bool) -> Make:
             return await doings.awaited(payload, _current())
 
         made: Any = RunnableLambda(work if sync else async_work)
-        agent = runnable_agent(made, {}, ToolPolicy(), threads=4)
+        agent = runnable_agent(made, {}, threads=4)
         yield Kind(agent, doings.stops)
         await agent.aclose()
 

@@ -31,7 +31,7 @@ from tests.agents.harness import Ended, bench
 
 
 def agent(made: Any, **config: Any) -> Any:
-    return langchain.create_agent(made, config, ToolPolicy(), threads=8)
+    return langchain.create_agent(made, config, threads=8)
 
 
 async def ran(made: Any, payload: Any, *, allowed: Any = None) -> Ended:
@@ -166,7 +166,7 @@ async def test_graph_is_served_as_a_graph() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload])
 async def test_other_objects_are_rejected_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langgraph takes graphs"):
-        langchain.create_agent(made, {}, ToolPolicy(), threads=1)
+        langchain.create_agent(made, {}, threads=1)
 
 
 PIECES = st.one_of(

@@ -15,7 +15,6 @@ from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
 from dockrion.agents import langgraph
-from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, State, agent, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
@@ -259,4 +258,4 @@ async def test_uncompiled_graph_is_compiled() -> None:
 @pytest.mark.parametrize("made", [None, dict, lambda payload: payload, Model(pieces=[])])
 async def test_other_objects_are_rejected_with_a_hint(made: Any) -> None:
     with pytest.raises(TypeError, match="langchain takes any Runnable"):
-        langgraph.create_agent(made, {}, ToolPolicy(), threads=1)
+        langgraph.create_agent(made, {}, threads=1)

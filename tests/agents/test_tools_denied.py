@@ -39,12 +39,16 @@ SAID = "the tool 'erase' is not allowed by policies.tools"
 
 @asynccontextmanager
 async def serving(
-    made: Any, kind: Any = langgraph, *, tools: ToolPolicy = ONLY_LOOKING
+    made: Any, kind: Any = langgraph, *, tools: ToolPolicy = ONLY_LOOKING, allowed: Any = None
 ) -> AsyncIterator[Bench]:
-    agent = kind.create_agent(made, {}, tools, threads=8)
-    async with bench(agent, tools=tools) as runs:
+    """Serve what a factory made for a framework or, if that is None, a handler."""
+    agent = made if kind is None else kind.create_agent(made, {}, threads=8)
+    guard = tool_guard.ToolGuard(tools)
+    async with bench(agent, tools=tools, allowed=allowed) as runs:
         yield runs
-    await agent.aclose()
+    if kind is not None:
+        await agent.aclose()
+    guard.close()
     assert not tool_guard._active_policies
 
 
@@ -248,10 +252,32 @@ async def test_without_a_policy_every_tool_can_be_called() -> None:
 
 
 async def test_tool_denied_event_is_filtered() -> None:
-    agent = langgraph.create_agent(tool_node(Toolbox().both, FORBIDDEN), {}, ONLY_LOOKING, threads=8)
-    async with bench(agent, tools=ONLY_LOOKING, allowed="chat") as runs:
+    async with serving(tool_node(Toolbox().both, FORBIDDEN), allowed="chat") as runs:
         assert (await runs.run({})).own == []
-    await agent.aclose()
+
+
+@pytest.mark.parametrize("way", SYNC_WAYS)
+async def test_handler_cannot_call_a_denied_tool_of_langchain(way: str) -> None:
+    box = Toolbox()
+    forbidden = box.make(FORBIDDEN)
+
+    def handle(_payload: Any) -> None:
+        SYNC_WAYS[way](forbidden)
+
+    check_denied(await ran(handle, None), known=way not in OF_NO_RUN)
+    assert box.done == []
+
+
+@pytest.mark.parametrize("way", ASYNC_WAYS.keys() - {"a task of a graph"})
+async def test_async_handler_cannot_call_a_denied_tool_of_langchain(way: str) -> None:
+    box = Toolbox()
+    forbidden = box.make(FORBIDDEN)
+
+    async def handle(_payload: Any) -> None:
+        await ASYNC_WAYS[way](forbidden)
+
+    check_denied(await ran(handle, None), known=way != "the loop's executor")
+    assert box.done == []
 
 
 async def test_handler_can_check_tools_itself() -> None:

@@ -21,9 +21,9 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a policy for another process": (
         {
             "agent": {"name": "tested", "url": "http://127.0.0.1:9"},
-            "policies": {"tools": {"deny_by_default": True}},
+            "policies": {"tools": {"allowed": ["look"]}},
         },
-        ["policies.tools"],
+        ["policies.tools", "cannot be intercepted", "remove the section"],
     ),
     "secrets": (
         {"secrets": {"required": [{"name": "ONE"}, {"name": "TWO", "default": "2"}, {"name": "THREE"}]}},

@@ -17,7 +17,7 @@ from tests.support import Served, data
 from tests.web.helpers import error_of
 
 NAMES = st.lists(st.text(max_size=5))
-POLICY = {"tools": {"allowed": [ALLOWED], "deny_by_default": True}}
+POLICY = {"tools": {"allowed": [ALLOWED]}}
 AGENT = {"name": "tested", "entrypoint": "tests.runs.test_tool_policy:make", "framework": "langgraph"}
 
 
@@ -33,12 +33,12 @@ def test_tools_that_are_not_allowed_by_name_are_denied(allowed: list[str], name:
     [
         (None, None),
         (PoliciesSpec(), None),
-        (PoliciesSpec(tools=ToolsSpec()), None),
-        (PoliciesSpec(tools=ToolsSpec(allowed=["look"])), None),
-        (PoliciesSpec(tools=ToolsSpec(allowed=["look"], deny_by_default=True)), ["look"]),
+        (PoliciesSpec(tools=ToolsSpec()), []),
+        (PoliciesSpec(tools=ToolsSpec(allowed=["look"])), ["look"]),
+        (PoliciesSpec(tools=ToolsSpec(allowed=["look"], deny_by_default=False)), None),
     ],
 )
-def test_a_dockfile_restricts_tools_only_where_it_denies_by_default(
+def test_a_dockfile_restricts_tools_unless_it_says_otherwise(
     policies: PoliciesSpec | None, allowed: list[str] | None
 ) -> None:
     dockfile = Dockfile("1.0", AgentSpec("a", handler="a:b"), IoSchemaSpec(), ExposeSpec(), policies=policies)
@@ -81,6 +81,30 @@ def make() -> Any:
     made.add_edge(START, "ask")
     made.add_edge("ask", "tools")
     return made
+
+
+def erase(_payload: Any) -> Any:
+    return Toolbox().make(FORBIDDEN).invoke({"at": 1})
+
+
+class Eraser:
+    """An agent that is not a graph, and calls a tool all the same."""
+
+    invoke = staticmethod(erase)
+
+
+HANDLER = {"name": "tested", "handler": "tests.runs.test_tool_policy:erase"}
+OBJECT = {"name": "tested", "entrypoint": "tests.runs.test_tool_policy:Eraser", "framework": "custom"}
+
+
+@pytest.mark.parametrize("agent", [HANDLER, OBJECT])
+async def test_tools_of_langchain_are_denied_to_every_kind_of_agent(serve: Serve, agent: Any) -> None:
+    served = await serve(agent=agent, policies=POLICY)
+    async with served.client.post("/invoke", json={}) as answer:
+        error = await error_of(answer, 500, "POLICY_VIOLATION")
+    assert error["details"]["denied_tools"] == [FORBIDDEN]
+    run_id = await served.start()
+    assert (await served.finished(run_id))["metadata"]["denied_tools"] == [FORBIDDEN]
 
 
 async def outputs(served: Served, body: Any) -> list[str]:

@@ -16,7 +16,6 @@ from dockrion.agents.handler import HandlerAgent
 from dockrion.agents.langchain import create_agent as runnable_agent
 from dockrion.agents.langgraph import create_agent as graph_agent
 from dockrion.runs.agent import Agent
-from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import State
 from tests.auth.issuers import issue_token, issuer
 from tests.conftest import Serve
@@ -96,12 +95,12 @@ def _graph() -> Agent:
     made: Any = StateGraph(State)
     made.add_node("work", _node)
     made.add_edge(START, "work")
-    return graph_agent(made.compile(), {}, ToolPolicy(), threads=2)
+    return graph_agent(made.compile(), {}, threads=2)
 
 
 def _chain() -> Agent:
     chain: Any = RunnableLambda(lambda _payload: {"caller": seen()})
-    return runnable_agent(chain, {}, ToolPolicy(), threads=2)
+    return runnable_agent(chain, {}, threads=2)
 
 
 AGENTS: dict[str, Any] = {
