@@ -18,6 +18,7 @@ from dockrion.agents.loading import load_errors
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
+from dockrion.server.acceptor import raise_descriptor_limit
 from dockrion.server.process import exit_within, serve
 from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker, WorkerSlot
@@ -141,6 +142,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
+    raise_descriptor_limit()
     expose = loaded.dockfile.expose
     port = expose.port if options.port is None else options.port
     address = Address(options.host or expose.host, port, options.uds)

@@ -18,7 +18,8 @@ from aiohttp import web
 
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
-from dockrion.server.sockets import BACKLOG, Address
+from dockrion.server.acceptor import Acceptor
+from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker
 from dockrion.web.aiohttp_internals import ConnectionHandler, connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
@@ -94,16 +95,16 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
         factory = connection_factory(server, loaded.dockfile.limits, service.write_seconds)
         accept = partial(_accept, listening, factory)
         if worker is None:
-            await accept(await listening.enter_async_context(address.listen()))
+            accept(await listening.enter_async_context(address.listen()))
         elif worker.slot.first:
-            await accept(worker.sockets())
+            accept(worker.sockets())
         await asyncio.wait((stopped, service.loading), return_when=asyncio.FIRST_COMPLETED)
         if service.loading.done():
             service.loading.result()
             _tune_garbage_collector()
             if worker is not None:
                 if not worker.slot.first:  # other workers serve until this one is ready
-                    await accept(worker.sockets())
+                    accept(worker.sockets())
                 worker.report_ready()
             await stopped
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
@@ -124,14 +125,12 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-async def _accept(
+def _accept(
     listening: AsyncExitStack, factory: Callable[[], ConnectionHandler], sockets: Iterable[socket.socket]
 ) -> None:
     """Accept connections on sockets until `listening` is closed."""
-    loop = asyncio.get_running_loop()
     for each in sockets:
-        server = await loop.create_server(factory, sock=each, backlog=BACKLOG)
-        listening.callback(server.close)
+        listening.callback(Acceptor(each, factory).close)
 
 
 def _stopped_by_signal() -> asyncio.Future[None]:

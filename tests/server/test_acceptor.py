@@ -1,0 +1,135 @@
+"""Accepting connections, also when the kernel refuses to."""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dockrion.server import acceptor
+from dockrion.server.acceptor import Acceptor, raise_descriptor_limit
+from tests.support import wait_until
+
+MESSAGE = "cannot accept connections at present"
+
+
+class Listening(socket.socket):
+    """A listening socket whose `accept` fails as often as it is told."""
+
+    failures: list[int]
+    attempts = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.attempts += 1
+        if self.failures:
+            raise OSError(self.failures.pop(), "refused")
+        return super().accept()
+
+
+class Greeting(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(b"hello")
+        transport.close()
+
+
+@pytest.fixture
+async def listening(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Listening]:
+    monkeypatch.setattr(acceptor, "_PAUSE_SECONDS", 0.02)
+    with Listening() as made:
+        made.failures = []
+        made.bind(("127.0.0.1", 0))
+        made.listen()
+        accepts = Acceptor(made, Greeting)
+        yield made
+        accepts.close()
+
+
+@contextmanager
+def connected(listening: Listening) -> Iterator[socket.socket]:
+    with socket.create_connection(listening.getsockname()) as client:
+        client.setblocking(False)
+        yield client
+
+
+async def receive(client: socket.socket) -> bytes:
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 100), 10)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM])
+async def test_connection_is_accepted_when_the_kernel_no_longer_refuses(
+    listening: Listening, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    listening.failures = [number] * 5
+    with connected(listening) as client:
+        assert await receive(client) == b"hello"
+    assert 6 <= listening.attempts <= 8
+    assert [record.message for record in caplog.records] == [MESSAGE]
+
+
+async def test_failure_is_logged_again_after_a_while(
+    listening: Listening, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "_QUIET_SECONDS", 0.0)
+    listening.failures = [errno.EMFILE] * 3
+    with connected(listening) as client:
+        assert await receive(client) == b"hello"
+    assert [record.message for record in caplog.records] == [MESSAGE] * 3
+
+
+async def test_peer_that_has_left_already_delays_nobody(
+    listening: Listening, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening.failures = [errno.ECONNABORTED]
+    with connected(listening) as client:
+        assert await receive(client) == b"hello"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, None])
+async def test_closed_acceptor_uses_its_socket_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int | None
+) -> None:
+    monkeypatch.setattr(acceptor, "_PAUSE_SECONDS", 0.0)
+    caplog.set_level(logging.DEBUG)
+    made = Listening()
+    made.failures = [number] if number else []
+    made.bind(("127.0.0.1", 0))
+    made.listen()
+    accepts = Acceptor(made, Greeting)
+    with connected(made):
+        await wait_until(lambda: made.attempts)
+        accepts.close()
+        attempts = made.attempts
+        resumed = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.01, resumed.set)
+        await resumed.wait()
+    assert made.attempts == attempts
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"),
+    [(1024, 4096, 4096), (1024, 10**9, 65_536), (100_000, 10**9, None), (256, 256, None)],
+)
+def test_limit_of_descriptors_is_raised_as_far_as_allowed(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: int | None
+) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limit: limits.append(limit))
+    raise_descriptor_limit()
+    assert limits == ([] if raised is None else [(raised, hard)])
+
+
+def test_unlimited_descriptors_need_no_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1024, unlimited))
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limit: limits.append(limit))
+    raise_descriptor_limit()
+    assert limits == [(65_536, unlimited)]
