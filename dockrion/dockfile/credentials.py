@@ -7,7 +7,7 @@ import msgspec
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
 from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.structs import Dockfile
-from dockrion.dockfile.yaml_source import is_unicode
+from dockrion.dockfile.yaml_scalars import is_unicode
 
 DEFAULT_CALLER = "default"
 _MIN_KEY_LENGTH = 16  # characters; a shorter key may be found by guessing

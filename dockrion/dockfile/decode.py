@@ -22,6 +22,7 @@ from dockrion.dockfile.problems import (
     format_value,
     one_line,
 )
+from dockrion.dockfile.yaml_scalars import legacy_boolean
 from dockrion.dockfile.yaml_source import Document
 from dockrion.redaction import Redactor
 
@@ -66,6 +67,22 @@ class Diagnostics:
         """Record an unknown field and add a warning that names the known field it resembles."""
         self.unknown[dotted(keys)] = value
         self.warn(keys, "unknown field" + did_you_mean(str(keys[-1]), known))
+
+    def legacy_boolean(self, keys: KeyPath, value: Any, *, substituted: bool) -> bool | None:
+        """Return the boolean that a value is in YAML 1.1 but not in 1.2, with a warning, else None.
+
+        Args:
+            keys: Where a boolean is expected.
+            value: What is there.
+            substituted: Whether it comes from `${VAR}`. Otherwise text in quotes is no boolean.
+        """
+        if not isinstance(value, str) or not (substituted or self._document.is_plain(keys)):
+            return None
+        boolean = legacy_boolean(value)
+        if boolean is not None:
+            taken = "true" if boolean else "false"
+            self.warn(keys, f"{value} is text in YAML 1.2, but taken as {taken} here; write {taken}")
+        return boolean
 
     def format_value(self, value: Any) -> str:
         """Return a value for a message, secrets masked."""
@@ -157,6 +174,11 @@ class Decoder:
                 return msgspec.convert(value, annotation, strict=strict)
             except msgspec.ValidationError:
                 continue
+        if _single_type(annotation) is bool:
+            substituted = keys in self._substituted
+            boolean = self._diagnostics.legacy_boolean(keys, value, substituted=substituted)
+            if boolean is not None:
+                return boolean
         self._diagnostics.error(keys, describe_mismatch(annotation, value, self._diagnostics.redactor))
         return UNSET
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from dockrion.dockfile.problems import DockfileError, Problem, dotted
-from dockrion.dockfile.yaml_source import Document, is_unicode, read_text
+from dockrion.dockfile.yaml_scalars import is_unicode
+from dockrion.dockfile.yaml_source import Document, read_text
 
 _OPENING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(\}|:-)")
 

@@ -86,7 +86,7 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     diagnostics = Diagnostics(str(path), document, Redactor(text for _, text in secrets))
     for keys, message in substitution.errors:
         diagnostics.error(keys, message)
-    _convert_schema_keywords(value, substitution.done)
+    _convert_schema_keywords(value, substitution.done, diagnostics)
     decoder = Decoder(diagnostics, substitution.done)
     sections = decoder.fields(Dockfile, value, ())
     check_rules(decoder.decoded, diagnostics)
@@ -160,10 +160,13 @@ def _read_secrets(value: dict[str, Any], environment: Mapping[str, str]) -> list
     return [(name, text) for name, text in values if text and isinstance(text, str)]
 
 
-def _convert_schema_keywords(value: dict[str, Any], substituted: set[KeyPath]) -> None:
+def _convert_schema_keywords(
+    value: dict[str, Any], substituted: set[KeyPath], diagnostics: Diagnostics
+) -> None:
     io_schema = value.get("io_schema")
-    for name in ("input", "output") if isinstance(io_schema, dict) else ():
-        convert_keywords(value["io_schema"].get(name), ("io_schema", name), substituted)
+    if isinstance(io_schema, dict):
+        for name in ("input", "output"):
+            convert_keywords(io_schema.get(name), ("io_schema", name), substituted, diagnostics)
 
 
 def _with_derived_defaults(dockfile: Dockfile) -> Dockfile:

@@ -1,6 +1,7 @@
 """The JSON Schemas of `io_schema`: that they are valid and self-contained, and their keywords known."""
 
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from typing import Any
 
 import jsonschema_rs
@@ -48,22 +49,26 @@ def with_default_type(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"type": "object", **schema}
 
 
-def convert_keywords(schema: Any, keys: KeyPath, substituted: Container[KeyPath]) -> None:
-    """Convert substituted text to the type that its keyword takes, as in `maxLength: ${MAX}`.
+def convert_keywords(
+    schema: Any, keys: KeyPath, substituted: Container[KeyPath], diagnostics: Diagnostics
+) -> None:
+    """Convert text to the type that its keyword takes: substituted, as in `maxLength: ${MAX}`, or `yes`.
 
     Args:
         schema: A schema, or an invalid value in its place; modified.
         keys: Its key path.
         substituted: Key paths of strings that come from `${VAR}`.
+        diagnostics: Receives warnings.
     """
     for part_keys, part in subschemas(schema, keys):
         for name, value in part.items():
-            value_type = _value_type(name)
-            if value_type is not None and (*part_keys, name) in substituted:
-                try:
+            value_type, value_keys = _value_type(name), (*part_keys, name)
+            if value_type is not None and value_keys in substituted:
+                with suppress(msgspec.ValidationError):  # validating the schema reports it
                     part[name] = msgspec.convert(value, value_type, strict=False)
-                except msgspec.ValidationError:
-                    continue  # validating the schema reports it
+            if value_type is bool:
+                boolean = diagnostics.legacy_boolean(value_keys, value, substituted=value_keys in substituted)
+                part[name] = part[name] if boolean is None else boolean
 
 
 def check_schema(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics) -> None:

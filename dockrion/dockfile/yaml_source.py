@@ -14,7 +14,7 @@ A document passes three stages:
    tags) are collected in `Document.errors`, scalars are read, and merge keys (`<<`) are resolved. The
    document can still be built, so that errors in its fields are reported together with these.
 
-Scalars follow YAML 1.1, except that dates and a plain `=` stay strings.
+Scalars follow YAML 1.2, see `yaml_scalars`; merge keys are an addition from YAML 1.1.
 """
 
 from collections.abc import Callable
@@ -25,31 +25,12 @@ import yaml
 from msgspec import UNSET
 
 from dockrion.dockfile.problems import DockfileError, KeyPath, Problem, one_line
+from dockrion.dockfile.yaml_scalars import CORE, Loader, is_unicode, read_scalar
 
 _MAX_BYTES = 1024 * 1024
 _MAX_NODES = 100_000
 _MAX_DEPTH = 100
-_MAX_BITS = 64
-_CORE = "tag:yaml.org,2002:"
-_KEPT_AS_STRINGS = {f"{_CORE}timestamp", f"{_CORE}value"}  # dates, and a plain `=`
 _TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
-
-
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = {  # noqa: RUF012  declared so by PyYAML
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _KEPT_AS_STRINGS]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_CONSTRUCTORS: dict[str, Callable[[_Loader, yaml.ScalarNode], Any]] = {
-    "str": lambda _loader, node: node.value,
-    "merge": lambda _loader, node: node.value,
-    "null": lambda _loader, _node: None,
-    "bool": _Loader.construct_yaml_bool,
-    "int": _Loader.construct_yaml_int,
-    "float": _Loader.construct_yaml_float,
-}
 
 
 class InvalidNode(NamedTuple):
@@ -98,6 +79,11 @@ class Document:
         pair = self._find(keys)
         return pair[1].value if pair and isinstance(pair[1], yaml.ScalarNode) else None
 
+    def is_plain(self, keys: KeyPath) -> bool:
+        """Return whether there is a scalar without quotes at the key path."""
+        pair = self._find(keys)
+        return pair is not None and isinstance(pair[1], yaml.ScalarNode) and pair[1].style is None
+
     def position(self, keys: KeyPath) -> tuple[int, int]:
         """Return line and column of a value, or of its innermost parent that exists."""
         while keys:
@@ -111,9 +97,9 @@ class Document:
         pair = self._find(keys)
         return _position(pair[0]) if pair else self.position(keys)
 
-    def _compose(self, text: str) -> tuple[_Loader, yaml.Node | None]:
+    def _compose(self, text: str) -> tuple[Loader, yaml.Node | None]:
         try:
-            loader = _Loader(text)
+            loader = Loader(text)
         except yaml.reader.ReaderError as error:
             line, column = _end_position(text[: error.position])
             message = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
@@ -182,9 +168,9 @@ class Document:
     def _check_keys(self, node: yaml.MappingNode, keys: KeyPath) -> None:
         lines: dict[str, int] = {}
         for key, _ in node.value:
-            if key.tag == f"{_CORE}merge":
+            if key.tag == f"{CORE}merge":
                 continue
-            if key.tag != f"{_CORE}str" or not isinstance(key, yaml.ScalarNode):
+            if key.tag != f"{CORE}str" or not isinstance(key, yaml.ScalarNode):
                 self._error(key, keys, "a key must be a string: write it in quotes")
             elif not is_unicode(key.value):
                 self._error(key, keys, "a key is not valid Unicode")
@@ -195,28 +181,16 @@ class Document:
                 lines[key.value] = _position(key)[0]
 
     def _expect_tag(self, node: yaml.Node, name: str, keys: KeyPath) -> None:
-        if node.tag != _CORE + name:
+        if node.tag != CORE + name:
             self._error(node, keys, "tags are not supported")
 
     def _read(self, node: yaml.ScalarNode, keys: KeyPath) -> Any:
         """Return a scalar's value, or `msgspec.UNSET` and an error if it is invalid."""
-        kind = node.tag.removeprefix(_CORE)
-        if kind not in _CONSTRUCTORS:
-            self._error(node, keys, "tags are not supported")
-            return UNSET
         try:
-            value = _CONSTRUCTORS[kind](self._loader, node)
-        except (ValueError, LookupError):
-            problem = f"not a valid {kind}"
-        else:
-            if isinstance(value, int) and value.bit_length() >= _MAX_BITS:
-                problem = f"integer of more than {_MAX_BITS} bits"
-            elif isinstance(value, str) and not is_unicode(value):
-                problem = "not valid Unicode"
-            else:
-                return value
-        self._error(node, keys, problem)
-        return UNSET
+            return read_scalar(node)
+        except ValueError as error:
+            self._error(node, keys, str(error))
+            return UNSET
 
     def _build(self, node: yaml.Node, keys: KeyPath, scalar: Callable[[KeyPath, str], Any]) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -278,7 +252,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
-    return [(key, value) for key, value in node.value if key.tag == f"{_CORE}str" and is_unicode(key.value)]
+    return [(key, value) for key, value in node.value if key.tag == f"{CORE}str" and is_unicode(key.value)]
 
 
 def _position(node: yaml.Node) -> tuple[int, int]:
@@ -288,12 +262,3 @@ def _position(node: yaml.Node) -> tuple[int, int]:
 def _end_position(text: str) -> tuple[int, int]:
     """Return line and column of the character after the text."""
     return text.count("\n") + 1, len(text) - text.rfind("\n")
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether text has no lone surrogates, which escapes and undecodable bytes can produce."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -92,7 +92,10 @@ def test_undecodable_variables_count_as_not_set(loaded: Callable[..., Loaded]) -
 @pytest.mark.parametrize(
     ("written", "value"),
     [
-        ("yes", "true"),
+        ("yes", "yes"),
+        ("TRUE", "true"),
+        ("010", "010"),
+        ("12:30", "12:30"),
         ("False", "false"),
         ("1.10", "1.10"),
         ("0x1F", "0x1F"),
