@@ -10,8 +10,10 @@ from dockrion.events.control_frames import Control, Draining
 
 MEDIA_TYPE = "text/event-stream"
 MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + 1024 * 1024  # an output, and the envelope around it
-PREAMBLE = b"retry: 2000\n\n"  # milliseconds after which a disconnected client reconnects
-KEEPALIVE = b": keep-alive\n\n"
+# What has no `data:` is a line of the block that follows, and never a block of its own: several clients
+# (httpx-sse, fetch-event-source) hand a block without data to the application as an empty message.
+PREAMBLE = b"retry: 2000\n"  # milliseconds after which a disconnected client reconnects
+KEEPALIVE = b": keep-alive\n"
 _BOM = b"\xef\xbb\xbf"
 # An event as `encode_event` writes it, else one line. Matching whole events makes decoding five times as
 # fast as decoding their four lines one by one. Each line is scanned a bounded number of times.
@@ -30,7 +32,7 @@ def encode_events(entries: Iterable[Entry]) -> bytes:
 
 def encode_control(control: Control) -> bytes:
     if isinstance(control, Draining):  # a comment: EventSource reconnects without a listener for it
-        return b": %s\n\n" % control.message.encode()
+        return b": %s\n" % control.message.encode()
     return _without_id(control.type, msgspec.json.encode(msgspec.structs.asdict(control)))
 
 

@@ -16,7 +16,7 @@ Connect = Callable[..., Awaitable[Client]]
 
 @pytest.fixture(autouse=True)
 def short_reconnect_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "PREAMBLE", b"retry: 1\n\n")
+    monkeypatch.setattr(sse, "PREAMBLE", b"retry: 1\n")
 
 
 @pytest.fixture

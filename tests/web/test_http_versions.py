@@ -16,7 +16,7 @@ async def test_http_1_0_stream_ends_with_the_connection(serve: Serve, connection
         raw = await client.rest()
     head, _, body = raw.partition(b"\r\n\r\n")
     assert b"keep-alive" not in head.lower()
-    assert body.startswith(b"retry: 2000\n\n")
+    assert body.startswith(b"retry: 2000\nid: 1\n")
     assert b"event: complete\n" in body
 
 

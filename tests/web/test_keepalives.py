@@ -74,7 +74,7 @@ async def test_idle_connection_sends_comments_where_heartbeats_are_filtered(
     async with wire(served) as connection:
         await connection.ask("GET", "/runs/r/events")
         await connection.head()
-        await connection.until(b": keep-alive\n\n\r\n")
+        await connection.until(b": keep-alive\n\r\n")
         agent.go.set()
         assert b"event: complete\n" in await connection.body()
 

@@ -88,7 +88,7 @@ async def subscribe(served: Served, how: str, cursor: str | None) -> tuple[int, 
 
 
 def ids(body: bytes) -> list[int]:
-    firsts = [frame.split(b"\n")[0] for frame in frames(body.removeprefix(RETRY))]
+    firsts = [frame.split(b"\n")[0] for frame in frames(body)]
     return [int(first.removeprefix(b"id: ")) for first in firsts]
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from tests.support import TIMEOUT_SECONDS, Served
 
-RETRY = b"retry: 2000\n\n"
+RETRY = b"retry: 2000\n"  # the beginning of the first block
 
 
 class Wire:
@@ -147,7 +147,8 @@ def connections(served: Served) -> list[asyncio.Transport]:
 
 
 def frames(raw: bytes) -> list[bytes]:
-    """Cut the bytes of a stream into frames, the blank lines included."""
+    """Cut the bytes of a stream, or of its end, into frames, the blank lines included."""
+    raw = raw.removeprefix(RETRY)
     assert raw.endswith(b"\n\n") or not raw
     return [frame + b"\n\n" for frame in raw.split(b"\n\n")[:-1]]
 

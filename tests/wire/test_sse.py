@@ -109,6 +109,7 @@ VECTORS: dict[str, tuple[bytes, list[Message]]] = {
         [msg(data="a\u2028b\x85c\x0bd")],
     ),
 }
+CONTROLS = [Gap(1, 2), Timeout("over"), AuthExpired(), Gone(), Draining()]
 vectors = pytest.mark.parametrize(("stream", "expected"), VECTORS.values(), ids=VECTORS.keys())
 
 
@@ -198,30 +199,35 @@ def test_bytes_of_a_data_frame() -> None:
 
 
 def test_bytes_of_control_frames_have_no_id() -> None:
-    assert sse.PREAMBLE == b"retry: 2000\n\n"
+    assert sse.PREAMBLE == b"retry: 2000\n"
     assert sse.encode_control(Gap(3, 9)) == b'event: gap\ndata: {"requested":3,"first_available":9}\n\n'
     assert sse.keepalive(b"{}") == b"event: heartbeat\ndata: {}\n\n"
-    assert sse.keepalive(None) == sse.KEEPALIVE == b": keep-alive\n\n"
-    assert sse.encode_control(Draining()) == b": the server is going away, connect again\n\n"
+    assert sse.keepalive(None) == sse.KEEPALIVE == b": keep-alive\n"
+    assert sse.encode_control(Draining()) == b": the server is going away, connect again\n"
     assert sse.encode_control(Timeout("over")) == b'event: timeout\ndata: {"message":"over"}\n\n'
 
 
 @pytest.mark.parametrize(
     "framed",
-    [
-        *(
-            sse.encode_control(each)
-            for each in (Gap(1, 2), Timeout("over"), AuthExpired(), Gone(), Draining())
-        ),
-        sse.keepalive(b"{}"),
-        sse.KEEPALIVE,
-        sse.PREAMBLE,
-    ],
+    [*map(sse.encode_control, CONTROLS), sse.keepalive(b"{}"), sse.KEEPALIVE, sse.PREAMBLE],
 )
 def test_control_frames_do_not_move_the_cursor(framed: bytes) -> None:
     messages, decoder = feed([sse.encode_event(entry(5, "a")), framed, sse.encode_event(entry(6, "b"))[:-1]])
     assert decoder.last_event_id == "5"
     assert all(message.id is None for message in messages[1:])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    parts=st.lists(
+        st.builds(lambda text: sse.encode_event(entry(1, text)), st.text())
+        | st.sampled_from([sse.KEEPALIVE, sse.keepalive(b"{}"), *map(sse.encode_control, CONTROLS)])
+    )
+)
+def test_every_block_has_data_so_that_no_client_dispatches_an_empty_message(parts: list[bytes]) -> None:
+    *blocks, rest = (sse.PREAMBLE + b"".join(parts)).split(b"\n\n")
+    assert all(block.count(b"\ndata: ") == 1 for block in blocks)
+    assert not any(line.startswith(b"data") for line in rest.split(b"\n"))
 
 
 @pytest.mark.parametrize("text", TEXTS)

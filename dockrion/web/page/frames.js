@@ -20,14 +20,13 @@ function row(frame) {
   if (frame.note !== undefined) return make("li", { className: "connection-note", textContent: frame.note });
   const summary = [
     make("span", { className: "sequence", textContent: frame.id ?? "–" }),
-    make("span", { className: "type", textContent: frame.event ?? "" }),
+    make("span", { className: "type", textContent: frame.event }),
     make("span", { className: "line", textContent: line(frame) }),
   ];
   return make("li", {}, collapsible(summary, () => frame.raw));
 }
 
 function line(frame) {
-  if (frame.event === null) return frame.raw.slice(0, MAX_LINE);
-  const { id, type, run_id, sequence, timestamp, ...own } = frame.data ?? {};
+  const { id, type, run_id, sequence, timestamp, ...own } = frame.data;
   return JSON.stringify(own).slice(0, MAX_LINE);
 }

@@ -50,7 +50,7 @@ export async function follow({ first, resume, timeout, signal, on }) {
   }
 }
 
-/** Yield `{id, event, data, raw}` for each frame. A comment has no event, a control frame has no id. */
+/** Yield `{id, event, data, raw}` for each frame. A control frame has no id. */
 export async function* frames(body, timeout) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
