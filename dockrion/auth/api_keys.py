@@ -6,6 +6,9 @@ from hashlib import sha256
 
 from dockrion.auth.authenticator import Roles, invalid_credentials
 from dockrion.caller import Caller
+from dockrion.dockfile.credentials import DEFAULT_CALLER
+
+_DEFAULT_PERMISSIONS = ("invoke", "view_metrics", "read_docs")  # of the default caller, without a role
 
 
 class ApiKeyAuthenticator:
@@ -13,7 +16,8 @@ class ApiKeyAuthenticator:
 
     Args:
         keys: Pairs of owner name and key; an owner may have several keys.
-        roles: The Dockfile's roles; a key has the role named like its owner, if there is one.
+        roles: The Dockfile's roles; a key has the role named like its owner, if there is one. Without one
+            the default caller may invoke the agent, view metrics and read the documentation.
 
     Raises:
         ValueError: Two owners have the same key.
@@ -26,6 +30,11 @@ class ApiKeyAuthenticator:
             if (other := callers.setdefault(_digest(key), caller)) != caller:
                 raise ValueError(f"{other.user_id} and {name} have the same key")
         self._callers = list(callers.items())
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """What the callers may do, all together."""
+        return frozenset[str]().union(*(caller.permissions for _, caller in self._callers))
 
     async def authenticate(self, credential: str) -> Caller:
         """Return the owner of a key; see `Authenticator`.
@@ -46,7 +55,8 @@ class ApiKeyAuthenticator:
 
 def _caller(name: str, roles: Roles) -> Caller:
     own_roles = (name,) if name in roles else ()
-    return Caller(user_id=name, name=name, roles=own_roles, permissions=roles.permissions(own_roles))
+    granted = _DEFAULT_PERMISSIONS if name == DEFAULT_CALLER and not own_roles else ()
+    return Caller(user_id=name, name=name, roles=own_roles, permissions=roles.permissions(own_roles, granted))
 
 
 def _digest(key: str) -> bytes:

@@ -13,6 +13,10 @@ ClaimPath = Annotated[
 HeaderName = Annotated[
     str, matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", "a header name of at most 64 characters")
 ]
+Scope = Annotated[  # RFC 6749, 3.3; a comma separates scopes, as a space does
+    str,
+    matching(r"[!#-+\--\[\]-~]+", "one scope, without spaces, commas, double quotes and backslashes"),
+]
 RateLimit = Annotated[
     str,
     matching(
@@ -66,7 +70,7 @@ class OAuth2Spec(Struct, frozen=True):
     introspection_url: Annotated[WebUrl | None, doc("RFC 7662 endpoint; required with mode oauth2.")] = None
     client_id_env: Annotated[EnvVar | None, doc("Environment variable with the client id.")] = None
     client_secret_env: Annotated[EnvVar | None, doc("Environment variable with the client secret.")] = None
-    required_scopes: Annotated[list[NonEmpty], doc("Scopes that a token must have.")] = []
+    required_scopes: Annotated[list[Scope], doc("Scopes that a token must have.")] = []
 
 
 class RoleSpec(Struct, frozen=True):

@@ -48,7 +48,7 @@ def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Creden
     auth = dockfile.auth or AuthSpec(mode="none")
     reader = _Reader(variables)
     return Credentials(
-        ingest_token=reader.value("streaming.ingest.token_env", dockfile.streaming.ingest.token_env),
+        ingest_token=reader.token("streaming.ingest.token_env", dockfile.streaming.ingest.token_env),
         api_keys=reader.api_keys(auth.api_keys) if auth.mode == "api_key" else [],
         public_key=reader.value("auth.jwt.public_key_env", auth.jwt.public_key_env)
         if auth.mode == "jwt"
@@ -66,7 +66,7 @@ def credential_warnings(auth: AuthSpec, credentials: Credentials) -> Iterator[tu
             message = f"a key of {name} has fewer than {_MIN_KEY_LENGTH} characters and may be guessed"
             yield ("auth", "api_keys"), message
     for name in dict.fromkeys(name for name, _ in credentials.api_keys):
-        if roles and name not in roles:
+        if roles and name not in roles and name != DEFAULT_CALLER:
             yield ("auth", "roles"), f"no role is named {name}: the API key of that name has no permissions"
 
 
@@ -77,23 +77,29 @@ class _Reader:
         self.missing: list[str] = []
         self._variables = variables
 
+    def token(self, field: str, variable: str | None) -> str | None:
+        """Return a value as `value` does, without the line break with which a file may have ended."""
+        value = self.value(field, variable)
+        return None if value is None else value.strip()
+
     def value(self, field: str, variable: str | None) -> str | None:
         """Return the value of the variable that a field names, and record it if it is not set."""
         if variable is None:
             return None
         value = self._variables.get(variable, "")
+        value = value if value.strip() else ""
         if not value:
             self.missing.append(f"{field}: {variable} is not set")
         return value
 
     def client(self, spec: OAuth2Spec) -> tuple[str, str] | None:
-        client_id = self.value("auth.oauth2.client_id_env", spec.client_id_env)
-        secret = self.value("auth.oauth2.client_secret_env", spec.client_secret_env)
+        client_id = self.token("auth.oauth2.client_id_env", spec.client_id_env)
+        secret = self.token("auth.oauth2.client_secret_env", spec.client_secret_env)
         return None if client_id is None or secret is None else (client_id, secret)
 
     def api_keys(self, spec: ApiKeysSpec) -> list[tuple[str, str]]:
         callers = {} if spec.prefix is None else self._callers_by_variable(spec.prefix)
-        callers.setdefault(spec.env_var, DEFAULT_CALLER)
+        callers[spec.env_var] = DEFAULT_CALLER
         keys = [
             (caller, key.strip())
             for variable, caller in callers.items()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, RoleSpec
+from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, JwtSpec, RoleSpec
+from dockrion.dockfile.credentials import DEFAULT_CALLER
 from dockrion.dockfile.decode import Diagnostics
 from dockrion.dockfile.limits_structs import ToolsSpec
 from dockrion.dockfile.problems import KeyPath
@@ -157,6 +158,27 @@ def _auth(auth: AuthSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
         diagnostics.error((*keys, "oauth2"), "expected both of client_id_env, client_secret_env, or neither")
     if auth.mode == "jwt" and (auth.jwt.jwks_url is None) == (auth.jwt.public_key_env is None):
         diagnostics.error((*keys, "jwt"), "expected exactly one of jwks_url, public_key_env")
+
+    for index, role in enumerate(auth.roles):
+        if auth.mode == "api_key" and (reason := _unattainable(role.name, auth.api_keys)):
+            diagnostics.warn((*keys, "roles", index, "name"), f"nobody can have this role: {reason}")
+    if auth.mode in ("jwt", "oauth2") and auth.roles and not _any_grants_invoke(auth.roles):
+        claim = auth.jwt.claims.permissions
+        message = f"no role grants invoke, so only tokens whose claim {claim} has it can invoke the agent"
+        diagnostics.warn((*keys, "roles"), message)
+
+
+def _unattainable(role: str, api_keys: ApiKeysSpec) -> str | None:
+    """Return why no API key can have a role, if that is certain."""
+    if role == DEFAULT_CALLER:
+        return None
+    if api_keys.prefix is None:
+        return f"without api_keys.prefix, every key is named {DEFAULT_CALLER}"
+    return "the names of keys are in lower case" if role != role.lower() else None
+
+
+def _any_grants_invoke(roles: list[RoleSpec]) -> bool:
+    return any("invoke" in role.permissions for role in roles)
 
 
 def _jwt(jwt: JwtSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:

@@ -33,6 +33,17 @@ async def test_key_has_the_role_named_like_its_owner() -> None:
     assert nothing.permissions == guest.permissions == frozenset()
 
 
+async def test_default_key_has_its_own_permissions_unless_its_role_says_otherwise() -> None:
+    keys = [("default", "d"), ("guest", "g")]
+    default = await ApiKeyAuthenticator(keys, ROLES).authenticate("d")
+    assert (default.roles, default.permissions) == ((), frozenset(("invoke", "view_metrics", "read_docs")))
+    for permissions in ([], ["read_docs"]):
+        roles = Roles([RoleSpec(name="default", permissions=permissions)])  # type: ignore[arg-type]
+        default = await ApiKeyAuthenticator(keys, roles).authenticate("d")
+        assert (default.roles, default.permissions) == (("default",), frozenset(permissions))
+    assert (await ApiKeyAuthenticator(keys, Roles([])).authenticate("d")).permissions == ALL_PERMISSIONS
+
+
 @pytest.mark.parametrize("keys", [[], [("ann", "käy,1")]])
 async def test_every_wrong_key_gets_the_same_error(keys: list[tuple[str, str]]) -> None:
     authenticator = ApiKeyAuthenticator(keys, Roles([]))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockrion.auth.api_keys import ApiKeyAuthenticator
@@ -13,7 +14,7 @@ from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.cli import main
 from dockrion.dockfile import Credentials
-from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, OAuth2Spec
+from dockrion.dockfile.auth_structs import AuthSpec, JwtSpec, OAuth2Spec, Permission, RoleSpec
 from dockrion.errors import StartError
 from tests.auth.issuers import issue_token, signing_key
 from tests.e2e.process import environment, write_dockfile
@@ -49,6 +50,57 @@ async def test_configured_key_is_used() -> None:
     opened = create_authenticator(AuthSpec(mode="jwt"), Credentials(public_key=signing_key().pem))
     assert opened is not None
     assert (await opened.authenticate(issue_token(aud=None))).user_id == "user-1"
+
+
+def roles(**permissions: list[Permission]) -> list[RoleSpec]:
+    return [RoleSpec(name=name, permissions=granted) for name, granted in permissions.items()]
+
+
+@pytest.mark.parametrize(
+    ("names", "granted"),
+    [
+        (["default"], roles(default=[])),
+        (["default"], roles(default=["read_docs", "read_logs", "deploy"])),
+        (["default"], roles(default=["view_metrics"], admin=["invoke"])),
+        (["alice"], roles(Alice=["invoke"])),
+        (["alice", "bob"], roles(alice=["read_docs"], default=["invoke"])),
+    ],
+)
+def test_service_that_no_key_could_use_is_refused(names: list[str], granted: list[RoleSpec]) -> None:
+    credentials = Credentials(api_keys=[(name, f"key of {name}") for name in names])
+    with pytest.raises(StartError) as caught:
+        create_authenticator(AuthSpec(roles=granted), credentials)
+    assert str(caught.value).startswith("auth.roles: no API key has the permission invoke")
+    assert str(caught.value).endswith(f"named like one of the keys: {', '.join(names)}")
+
+
+@pytest.mark.parametrize(
+    ("names", "granted"),
+    [
+        (["default"], roles()),
+        (["default"], roles(admin=["invoke"])),
+        (["default", "alice"], roles(alice=["read_docs"])),
+        (["alice", "bob"], roles(bob=["invoke"])),
+    ],
+)
+async def test_service_that_one_key_can_use_is_served(names: list[str], granted: list[RoleSpec]) -> None:
+    credentials = Credentials(api_keys=[(name, f"key of {name}") for name in names])
+    assert create_authenticator(AuthSpec(roles=granted), credentials) is not None
+
+
+@pytest.mark.parametrize("auth", [AuthSpec(mode="jwt", jwt=JwtSpec(jwks_url=URL)), OAUTH2])
+async def test_tokens_that_grant_permissions_themselves_need_no_role(auth: AuthSpec) -> None:
+    opened = create_authenticator(msgspec.structs.replace(auth, roles=roles(a=["read_docs"])), NONE)
+    assert opened is not None
+    await opened.aclose()
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\0", "\x1f", "\x7f"])
+def test_key_that_no_header_can_carry_is_refused(character: str) -> None:
+    credentials = Credentials(api_keys=[("a", "usable"), ("b", f"one{character}two")])
+    with pytest.raises(StartError, match=r"^auth.api_keys: a key of b contains a line break") as caught:
+        create_authenticator(AuthSpec(), credentials)
+    assert "two" not in str(caught.value)
 
 
 HS: Any = ["HS256", "HS512"]

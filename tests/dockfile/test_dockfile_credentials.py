@@ -54,15 +54,16 @@ def test_the_name_after_the_prefix_is_the_caller() -> None:
     assert found.missing == []
 
 
+def test_key_of_env_var_is_the_default_callers_whatever_the_prefix() -> None:
+    for prefix in (None, "KEY_", "DOCKRION_", "DOCKRION_API_", "DOCKRION_API_KEY"):
+        assert with_keys({"DOCKRION_API_KEY": "one"}, prefix).api_keys == [("default", "one")]
+
+
 def test_env_var_is_used_beside_prefix() -> None:
     assert with_keys({"DOCKRION_API_KEY": "one", "KEY_A": "a"}, prefix="KEY_").api_keys == [
         ("a", "a"),
         ("default", "one"),
     ]
-
-
-def test_env_var_with_the_prefix_is_one_key() -> None:
-    assert with_keys({"DOCKRION_API_KEY": "one"}, prefix="DOCKRION_API_").api_keys == [("key", "one")]
 
 
 def test_a_prefix_without_keys_is_reported() -> None:
@@ -127,6 +128,14 @@ def test_each_mode_reads_its_own_credentials(
     assert loaded(section, environ=dict.fromkeys(VALUES, "")).credentials.missing == missing
 
 
+def test_white_space_around_tokens_is_not_part_of_them(loaded: Callable[..., Loaded]) -> None:
+    padded = {name: f" {value}\r\n" for name, value in VALUES.items()}
+    for section in (OAUTH2, INGEST, "auth: {}"):
+        assert loaded(section, environ=padded).credentials == loaded(section, environ=VALUES).credentials
+        blank = loaded(section, environ=dict.fromkeys(VALUES, " \n")).credentials
+        assert blank.missing == loaded(section).credentials.missing
+
+
 def test_every_missing_variable_is_listed(loaded: Callable[..., Loaded]) -> None:
     assert loaded(OAUTH2, INGEST).credentials.missing == [
         "streaming.ingest.token_env: PUSH is not set",
@@ -159,7 +168,6 @@ def test_values_are_confidential(loaded: Callable[..., Loaded]) -> None:
             [
                 "5:8: auth.api_keys: a key of default has fewer than 16 characters and may be guessed",
                 "5:32: auth.roles: no role is named b: the API key of that name has no permissions",
-                "5:32: auth.roles: no role is named default: the API key of that name has no permissions",
             ],
         ),
     ],

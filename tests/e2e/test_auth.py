@@ -132,6 +132,16 @@ KEYS: dict[str, tuple[dict[str, Any], dict[str, str], list[str]]] = {
         {"KEY_OF_ANN": KEY, "KEY_OF_BOB": f"{KEY}, {KEY} more"},
         ["auth.api_keys: ann and bob have the same key"],
     ),
+    "none that may invoke": (
+        {"mode": "api_key", "roles": [{"name": "default", "permissions": ["read_docs"]}]},
+        {"DOCKRION_API_KEY": KEY},
+        ["auth.roles: no API key has the permission invoke", "named like one of the keys: default"],
+    ),
+    "over two lines": (
+        {"mode": "api_key"},
+        {"DOCKRION_API_KEY": f"{KEY}\n{KEY} more"},
+        ["auth.api_keys: a key of default contains a line break"],
+    ),
 }
 
 

@@ -253,3 +253,20 @@ async def test_challenge_names_the_configured_key_header(serve: Serve, tmp_path:
                 assert response.status == status, headers
                 if status == 401:
                     assert response.headers["WWW-Authenticate"] == 'ApiKey header="X-My-Key"'
+
+
+@pytest.mark.parametrize("own", [None, ["invoke"], ["invoke", "read_logs"]])
+async def test_single_key_can_use_the_service_whatever_the_roles(
+    serve: Serve, tmp_path: Path, own: list[str] | None
+) -> None:
+    (tmp_path / ".env").write_text("MY_KEY='a key that nobody guesses'\n")
+    roles = [{"name": "admin", "permissions": ["deploy", "read_logs"]}]
+    roles += [] if own is None else [{"name": "default", "permissions": own}]
+    served = await serve(
+        **EVERYTHING, auth={"mode": "api_key", "api_keys": {"env_var": "MY_KEY"}, "roles": roles}
+    )
+    granted = {*(own or ["invoke", "view_metrics", "read_docs"]), PUBLIC, AUTHENTICATED}
+    for endpoint in endpoints(served):
+        response, text = await ask(served, endpoint, {"X-API-Key": "a key that nobody guesses"}, "never-was")
+        assert (response.status != 403) is (rule(endpoint) in granted), (endpoint, text)
+        assert response.status in (200, 202, 403, 404)
