@@ -167,6 +167,7 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
 def _worker_arguments(options: argparse.Namespace) -> list[str]:
     """Return the arguments of `dockrion run` in a worker, except its slot."""
     arguments = [f"--env-file={options.env_file}"] if options.env_file else []
+    arguments += [f"--host={options.host}"] if options.host else []
     return [*arguments, *(["--verbose"] if options.verbose else []), "--", str(options.dockfile)]
 
 

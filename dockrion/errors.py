@@ -99,6 +99,12 @@ class UnsupportedMediaType(DockrionError):
     status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
 
 
+class MisdirectedRequest(DockrionError):
+    """The request is for a host that this service is not (RFC 9110, 15.5.20)."""
+
+    status, code = 421, "MISDIRECTED_REQUEST"
+
+
 class TooManySubscribers(DockrionError):
     status, code, retry_after = 429, "TOO_MANY_SUBSCRIBERS", 5
 

@@ -92,8 +92,12 @@ class IoSchemaSpec(Struct, frozen=True):
 
 
 class CorsSpec(Struct, frozen=True):
-    origins: Annotated[list[Origin], doc("Allowed origins.")] = field(default_factory=lambda: ["*"])
-    methods: Annotated[list[Method], doc("Allowed HTTP methods.")] = field(default_factory=lambda: ["*"])
+    origins: Annotated[list[Origin], doc("Origins whose pages may call.")] = field(
+        default_factory=lambda: ["*"]
+    )
+    methods: Annotated[list[Method], doc("HTTP methods that they may use.")] = field(
+        default_factory=lambda: ["*"]
+    )
 
 
 class ExposeSpec(Struct, frozen=True):

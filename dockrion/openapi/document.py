@@ -106,9 +106,16 @@ def _errors(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> err
     kinds: set[type[errors.DockrionError]] = {errors.InvalidRequest, errors.DockrionError, *operation.errors}
     if endpoint.path not in _UNLIMITED:
         kinds.add(errors.TooManyConnections)
+    if endpoint.changes_state and _refuses_pages(dockfile):
+        kinds.add(errors.Forbidden)
     if dockfile.protected and not endpoint.public:
         kinds |= {errors.Unauthorized, errors.Forbidden, errors.ServiceUnavailable}
     return kinds
+
+
+def _refuses_pages(dockfile: Dockfile) -> bool:
+    cors = dockfile.expose.cors
+    return cors is not None and not ("*" in cors.origins and "*" in cors.methods)
 
 
 def _components(dockfile: Dockfile) -> dict[str, Any]:

@@ -33,6 +33,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     accepts_ingest_token: bool
 
     @property
+    def changes_state(self) -> bool:
+        """Whether requests make something happen; a WebSocket's messages may."""
+        return self.method != "GET" or self.path.endswith("/ws")
+
+    @property
     def name(self) -> str:
         """The key of its description: `METHOD /path`."""
         return f"{self.method} {self.path}"

@@ -12,7 +12,7 @@ DESCRIPTIONS: dict[type[DockrionError], str] = {
     errors.InvalidRequest: "The request is malformed; `error` says what is expected.",
     errors.PolicyViolation: "The input contains a phrasing that a policy rejects.",
     errors.Unauthorized: "An API key or token is missing, invalid or expired.",
-    errors.Forbidden: "The caller lacks the required permission.",
+    errors.Forbidden: "The caller lacks the required permission, or its web page's origin is not allowed.",
     errors.NotFound: "There is no such resource.",
     errors.RunNotFound: "The run never existed, has expired, or belongs to another caller.",
     errors.Conflict: "An earlier batch of events is missing.",

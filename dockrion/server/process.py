@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import FrameType
@@ -19,9 +18,9 @@ from aiohttp import web
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.server.acceptor import Acceptor
-from dockrion.server.sockets import Address
+from dockrion.server.sockets import Address, ip_addresses
 from dockrion.server.worker import Worker
-from dockrion.web.aiohttp_internals import ConnectionHandler, connection_factory, ignore_malformed_requests
+from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
 
@@ -93,7 +92,12 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
     try:
         service, server = app[SERVICE], cast("web.Server", runner.server)
         factory = connection_factory(server, loaded.dockfile.limits, service.write_seconds)
-        accept = partial(_accept, listening, factory)
+
+        def accept(sockets: list[socket.socket]) -> None:
+            service.cross_origin.listen_on(address.host, ip_addresses(sockets))
+            for each in sockets:
+                listening.callback(Acceptor(each, factory).close)
+
         if worker is None:
             accept(await listening.enter_async_context(address.listen()))
         elif worker.slot.first:
@@ -123,14 +127,6 @@ def _tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-
-
-def _accept(
-    listening: AsyncExitStack, factory: Callable[[], ConnectionHandler], sockets: Iterable[socket.socket]
-) -> None:
-    """Accept connections on sockets until `listening` is closed."""
-    for each in sockets:
-        listening.callback(Acceptor(each, factory).close)
 
 
 def _stopped_by_signal() -> asyncio.Future[None]:

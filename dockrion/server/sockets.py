@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class Address(msgspec.Struct, frozen=True):
             with suppress(OSError):
                 if path.stat().st_ino == inode:  # else another process has replaced it
                     path.unlink()
+
+
+def ip_addresses(sockets: Iterable[socket.socket]) -> list[str]:
+    """Return the addresses that sockets are bound to; a unix socket has none."""
+    return [each.getsockname()[0] for each in sockets if each.family != socket.AF_UNIX]
 
 
 async def _listen_tcp(host: str, port: int) -> list[socket.socket]:

@@ -69,7 +69,7 @@ async def _drain(app: web.Application) -> None:
 
 @web.middleware
 async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Authorize, limit and handle a request, turn exceptions into error responses, then log and count it.
+    """Check, authorize, limit and handle a request, turn exceptions into responses, then log and count it.
 
     This is one middleware because each one takes memory as long as a stream is open.
     """
@@ -81,6 +81,7 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics.active_requests.inc()
     request[CALLER] = None  # until it is authenticated: looking up an absent key is slower
     try:
+        service.cross_origin.check(request)
         if access.protected:
             await access.authorize(request)
         limiter_key = limiter.acquire(request)

@@ -8,6 +8,7 @@ import aiohttp_cors
 from aiohttp import hdrs, web
 
 from dockrion.dockfile import Dockfile
+from dockrion.dockfile.structs import CorsSpec
 from dockrion.ids import RUN_ID_HEADER
 from dockrion.web.aiohttp_internals import ResponseHook, take_cors_hooks
 from dockrion.web.limits import RATE_LIMIT_HEADERS
@@ -18,30 +19,23 @@ _MAX_AGE_SECONDS = 600
 
 def enable_cors(app: web.Application, dockfile: Dockfile) -> None:
     """Apply `expose.cors` to every route that an application has by now."""
-    cors, origins = dockfile.expose.cors, allowed_origins(dockfile)
-    methods = cors.methods if cors else ["*"]
+    cors = dockfile.expose.cors or CorsSpec()
     options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
         allow_credentials=False,
         expose_headers=_EXPOSED,
         allow_headers="*",
-        allow_methods="*" if "*" in methods else methods,
+        allow_methods="*" if "*" in cors.methods else cors.methods,
         max_age=_MAX_AGE_SECONDS,
     )
 
     def set_up() -> aiohttp_cors.CorsConfig:
-        config = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
+        config = aiohttp_cors.setup(app, defaults=dict.fromkeys(cors.origins, options))
         for resource in list(app.router.resources()):
             config.add(resource)  # not its routes: those would be allowed whatever the methods say
         return config
 
     hooks = take_cors_hooks(app, set_up)
-    app.on_response_prepare.append(_add_headers(frozenset(origins), hooks))
-
-
-def allowed_origins(dockfile: Dockfile) -> list[str]:
-    """Return the origins whose pages may call the service; `*` allows every origin."""
-    cors = dockfile.expose.cors
-    return cors.origins if cors else ["*"]
+    app.on_response_prepare.append(_add_headers(frozenset(cors.origins), hooks))
 
 
 def _add_headers(origins: frozenset[str], hooks: list[ResponseHook]) -> ResponseHook:

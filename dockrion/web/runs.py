@@ -103,6 +103,7 @@ def _external_agent(request: web.Request, service: Service) -> Agent | None:
         raise InvalidRequest("this service accepts no pushed events; see streaming.ingest")
     from dockrion.web.ingest import external_agent  # noqa: PLC0415  memory
 
+    payloads.require_json(request)
     return external_agent(request)
 
 

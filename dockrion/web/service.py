@@ -24,6 +24,7 @@ from dockrion.runs.manager import RunManager
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.access import AccessControl
+from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
 
@@ -75,6 +76,7 @@ class Service:
 
         auth, safety = self.dockfile.auth, _safety(self.dockfile)
         ingest_token = loaded.credentials.ingest_token
+        self.cross_origin = CrossOriginProtection(self.dockfile.expose)
         self.access = AccessControl(auth, _authenticator(loaded), self.backend, ingest_token)
         self.rate_limiter = RequestRateLimiter(auth, self.backend)
         self.connection_limiter = ConnectionLimiter(self.dockfile.limits.max_connections_per_caller)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Annotated
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from dockrion.errors import (
     DockrionError,
@@ -24,7 +24,6 @@ from dockrion.events import MAX_REASON_LENGTH
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
 from dockrion.web import parameters, payloads
 from dockrion.web.access import CALLER
-from dockrion.web.cors import allowed_origins
 from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect, start_run
 from dockrion.web.responses import error_body, to_dockrion_error
 from dockrion.web.service import SERVICE
@@ -104,7 +103,7 @@ class Socket(Connection):
             InvalidRequest: The request is not a WebSocket handshake.
         """
         request = self.request
-        self._check_origin()
+        self._service.cross_origin.check_page(request)  # browsers have no preflight for WebSockets
         try:
             await self._response.prepare(request)
         except web.HTTPBadRequest:
@@ -240,13 +239,6 @@ class Socket(Connection):
                 await self._response.close(code=code, message=reason.encode())
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.abort()
-
-    def _check_origin(self) -> None:
-        """Raise `Forbidden` for a page of another origin: browsers have no preflight for WebSockets."""
-        origin = self.request.headers.get(hdrs.ORIGIN)
-        allowed = allowed_origins(self._service.dockfile)
-        if origin is not None and origin not in allowed and "*" not in allowed:
-            raise Forbidden("pages of this origin may not connect; see expose.cors.origins")
 
 
 async def _watch(socket: Socket) -> Control | None:

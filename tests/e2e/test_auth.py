@@ -190,14 +190,15 @@ async def test_credentials_appear_in_no_log_metric_or_response(
     target = f"/runs/{run_id}/events?token={token}".encode()
     keyed = b"X-API-Key: " + KEY.encode()
     malformed = [
-        b"GET %b HTTP/9.9\r\nHost: t\r\n\r\n" % target,
-        b"GET %b%b HTTP/1.1\r\nHost: t\r\n\r\n" % (target, b"x" * 9000),
+        b"GET %b HTTP/9.9\r\nHost: localhost\r\n\r\n" % target,
+        b"GET %b%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (target, b"x" * 9000),
         b"GET %b HTTP/1.1\r\nHost t\r\n\r\n" % target,
-        b"G\0T %b HTTP/1.1\r\nHost: t\r\n\r\n" % target,
-        b"GET / HTTP/1.1\r\nHost: t\r\n%b%b\r\n\r\n" % (keyed, b"x" * 9000),
-        b"GET / HTTP/1.1\r\nHost: t\r\n%b\0\r\n\r\n" % keyed,
-        b"GET / HTTP/1.1\r\nHost: t\r\n %b\r\n\r\n" % keyed,
-        b"POST /runs HTTP/1.1\r\nHost: t\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n" % (keyed, target),
+        b"G\0T %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % target,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n%b%b\r\n\r\n" % (keyed, b"x" * 9000),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n%b\0\r\n\r\n" % keyed,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n %b\r\n\r\n" % keyed,
+        b"POST /runs HTTP/1.1\r\nHost: localhost\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n"
+        % (keyed, target),
     ]
     texts += [await _ask(process, data) for data in malformed]
     async with session.get(f"{url}/metrics", headers=key) as response:

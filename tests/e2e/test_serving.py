@@ -48,6 +48,18 @@ async def test_default_dockfile_serves_invoke(start: Start) -> None:
     assert body["output"]["text"].startswith("tea is a fine thing")
 
 
+async def test_name_rebound_to_loopback_is_refused(start: Start, session: aiohttp.ClientSession) -> None:
+    process = await start(DEFAULT)
+    for host, status in (
+        ("evil.example", 421),
+        ("evil.example:8080", 421),
+        ("localhost", 200),
+        ("[::1]:1", 200),
+    ):
+        async with session.post(f"{process.url}/invoke", json=TEA, headers={"Host": host}) as response:
+            assert response.status == status
+
+
 async def test_default_dockfile_streams_to_its_caller(start: Start, session: aiohttp.ClientSession) -> None:
     process = await start(DEFAULT)
     async with session.post(f"{process.url}/invoke/stream", json=TEA) as response:

@@ -167,7 +167,7 @@ async def test_idle_connections_do_not_delay_the_exit(
     async with session.get(f"{process.url}/health") as response:
         assert response.status == 200
     with socket.create_connection(("127.0.0.1", int(process.url.rpartition(":")[2]))) as half:
-        half.sendall(b"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        half.sendall(b"POST /invoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         await asyncio.sleep(0)
         process.signal()
         assert await process.exit_code(15) == 0

@@ -54,11 +54,11 @@ async def is_ready(path: Path) -> bool:
         return False
 
 
-async def fetch(path: Path, address: str, **payload: Any) -> str:
+async def fetch(path: Path, address: str, host: str = "localhost", **payload: Any) -> str:
     connector = aiohttp.UnixConnector(str(path))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.post(f"http://localhost{address}", json=payload) as response,
+        session.post(f"http://{host}{address}", json=payload) as response,
     ):
         assert response.ok
         return await response.text()
@@ -68,6 +68,7 @@ async def test_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     write_dockfile(tmp_path, AGENT)
     path = tmp_path / "d.sock"
     async with listening(tmp_path, path) as process:
+        assert await fetch(path, "/invoke", host="any.example", word="rain")
         assert "event: token" in await fetch(path, "/invoke/stream", word="rain")
         process.send_signal(signal.SIGTERM)
         await wait_until(lambda: process.poll() is not None, 20)

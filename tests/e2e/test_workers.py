@@ -6,6 +6,7 @@ import signal
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from dockrion.cli import main
@@ -39,6 +40,22 @@ async def test_all_workers_serve_one_port(fleet: Workers) -> None:
     assert len(workers.pids) == 3
     assert await answering(workers) == workers.pids
     assert len(workers.lines("listening")) == 1
+
+
+async def test_no_worker_serves_a_name_that_is_rebound_to_loopback(fleet: Workers) -> None:
+    workers = await fleet(PID, 2)
+    await answering(workers)
+
+    async def status(host: str) -> int:
+        url = f"{workers.process.url}/invoke"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, json={}, headers={"Host": host}) as response,
+        ):
+            return response.status
+
+    asked = (status(host) for host in ["evil.example", "localhost"] * 10)
+    assert await asyncio.gather(*asked) == [421, 200] * 10
 
 
 async def test_log_lines_name_their_worker(fleet: Workers) -> None:

@@ -193,7 +193,7 @@ malformed = st.builds(_request, line, st.lists(header, max_size=6), blank, body 
 
 def _valid(method: bytes, path: bytes, query: bytes, headers: list[bytes], data: bytes) -> bytes:
     """Return a request with valid framing, so that its content is processed."""
-    framing = b"Host: tested\r\nConnection: close\r\nContent-Length: %d\r\n" % len(data)
+    framing = b"Host: localhost\r\nConnection: close\r\nContent-Length: %d\r\n" % len(data)
     return b"%b %b%b HTTP/1.1\r\n%b%b\r\n%b" % (method, path, query, b"".join(headers), framing, data)
 
 
@@ -220,7 +220,7 @@ valid = st.builds(
 )
 valid_chunked = st.builds(
     lambda path, data: (
-        b"POST %b HTTP/1.1\r\nHost: tested\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%b"
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%b"
         % (path, data)
     ),
     st.sampled_from([b"/invoke", b"/invoke/stream", b"/runs", b"/runs/done/events"]),

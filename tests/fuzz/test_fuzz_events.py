@@ -183,7 +183,8 @@ async def _push(connection: Wire, run_id: str, batch: list[Any], *, lines: bool)
     kind = "application/x-ndjson" if lines else "application/json"
     body = encode(batch)
     await connection.send(
-        b"POST /runs/%b/events HTTP/1.1\r\nHost: tested\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+        b"POST /runs/%b/events HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
         % (run_id.encode(), kind.encode(), len(body), body)
     )
     status, headers = await connection.head()

@@ -35,7 +35,10 @@ BAD_BODIES = {
     "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "form": b"a=1&b=2",
 }
-CHUNKED = b"POST /invoke HTTP/1.1\r\nHost: tested\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = (
+    b"POST /invoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
 SCHEMA = {
     "properties": {
         "topic": {"type": "string", "minLength": 1},
@@ -82,10 +85,12 @@ async def test_any_json_type_is_accepted(serve: Serve, content_type: str) -> Non
         assert response.status == 200
 
 
-async def test_body_without_a_content_type_is_read_as_json(serve: Serve) -> None:
+@pytest.mark.parametrize("path", PATHS)
+async def test_body_without_a_content_type_is_unsupported(serve: Serve, path: str) -> None:
     served = await serve()
-    async with served.client.post("/invoke", data=b'{"a":1}', skip_auto_headers=["Content-Type"]) as response:
-        assert (await response.json())["output"] == {"a": 1}
+    async with served.client.post(path, data=b'{"a":1}', skip_auto_headers=["Content-Type"]) as response:
+        body = await error_of(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "Content-Type: application/json" in body["error"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -82,7 +82,7 @@ def request(
     body: bytes | None = None,
     version: str = "1.1",
 ) -> bytes:
-    lines = [f"{method} {path} HTTP/{version}", "Host: tested"]
+    lines = [f"{method} {path} HTTP/{version}", "Host: localhost"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
