@@ -77,8 +77,8 @@ class Step(Event, kw_only=True):
     type: Literal["step"] = "step"
     node_name: str
     duration_ms: float | None = None
-    input_keys: list[str] | None = None
-    output_keys: list[str] | None = None
+    input_keys: list[str] = []
+    output_keys: list[str] = []
 
 
 class Checkpoint(Event, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 from dockrion import events, json_encoding
 
 BuildFields = Callable[..., dict[str, Any]]
+_MAX_EXACT = 2**53  # below it a float represents every integer
 
 
 def is_event(value: Any) -> bool:
@@ -36,10 +37,16 @@ def _number(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
 
 
-def _names(name: str, values: Iterable[str] | None) -> list[str] | None:
+def _duration(name: str, value: Any) -> float:
+    """Return a number, as an integer if it is whole: `12` is shorter and clearer than `12.0`."""
+    number = _number(name, value)
+    return int(number) if number.is_integer() and abs(number) < _MAX_EXACT else number
+
+
+def _names(name: str, values: Iterable[str] | None) -> list[str]:
     if isinstance(values, str):
         raise TypeError(f"{name} must be a list of strings, not a string")
-    return None if values is None else [_text(name, value) for value in values]
+    return [] if values is None else [_text(name, value) for value in values]
 
 
 def progress(step: str, progress: float, message: str | None = None) -> dict[str, Any]:
@@ -68,7 +75,7 @@ def step(
 ) -> dict[str, Any]:
     return {
         "node_name": _text("node_name", node_name),
-        "duration_ms": None if duration_ms is None else _number("duration_ms", duration_ms),
+        "duration_ms": None if duration_ms is None else _duration("duration_ms", duration_ms),
         "input_keys": _names("input_keys", input_keys),
         "output_keys": _names("output_keys", output_keys),
     }

@@ -195,12 +195,12 @@ class StreamContext:
     def sync_checkpoint(self, name: str, data: Any) -> None:
         self._emitter.sync_emit("checkpoint", validation.checkpoint, name, data)
 
-    async def emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
+    async def emit(self, /, event_type: str, data: Any = None, **fields: Any) -> None:
         """Emit a custom event.
 
         Args:
             event_type: Its name, with or without `custom:` before it.
-            data: A mapping of fields; anything else becomes the field `data`.
+            data: A mapping of fields, of any names; anything else becomes the field `data`.
             fields: More fields.
 
         Raises:
@@ -208,7 +208,7 @@ class StreamContext:
         """
         await self._emitter.emit(events.custom_type(event_type), validation.custom, data, fields)
 
-    def sync_emit(self, event_type: str, data: Any = None, /, **fields: Any) -> None:
+    def sync_emit(self, /, event_type: str, data: Any = None, **fields: Any) -> None:
         self._emitter.sync_emit(events.custom_type(event_type), validation.custom, data, fields)
 
     async def emit_heartbeat(self) -> None:

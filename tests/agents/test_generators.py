@@ -87,7 +87,7 @@ async def test_text_becomes_tokens_and_known_dicts_become_events_in_order(kind: 
         {"type": "token", "content": "Hel", "finish_reason": None},
         {"type": "progress", "step": "x", "progress": 1.0, "message": None},
         {"type": "token", "content": "lo", "finish_reason": "stop"},
-        {"type": "step", "node_name": "n", "duration_ms": None, "input_keys": ["a"], "output_keys": None},
+        {"type": "step", "node_name": "n", "duration_ms": None, "input_keys": ["a"], "output_keys": []},
         {"type": "checkpoint", "name": "c", "data": [1]},
         {"type": "heartbeat"},
         {"type": "custom:found", "rank": 1},

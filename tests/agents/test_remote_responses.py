@@ -23,7 +23,7 @@ from tests.agents.processes import (
 EVENTS: list[dict[str, Any]] = [
     {"type": "progress", "step": "read", "progress": 0.5, "message": None},
     {"type": "token", "content": "Hé", "finish_reason": None},
-    {"type": "step", "node_name": "n", "duration_ms": 1.5, "input_keys": ["a"], "output_keys": None},
+    {"type": "step", "node_name": "n", "duration_ms": 1.5, "input_keys": ["a"], "output_keys": []},
     {"type": "checkpoint", "name": "c", "data": {"deep": [1, None]}},
     {"type": "heartbeat"},
     {"type": "custom:seen", "what": ["x"]},

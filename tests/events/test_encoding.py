@@ -28,7 +28,7 @@ OPTIONAL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "cancelled": ({}, {"reason": None}),
     "progress": ({"step": "s", "progress": 1.0}, {"message": None}),
     "token": ({"content": "c"}, {"finish_reason": None}),
-    "step": ({"node_name": "n"}, {"duration_ms": None, "input_keys": None, "output_keys": None}),
+    "step": ({"node_name": "n"}, {"duration_ms": None, "input_keys": [], "output_keys": []}),
 }
 
 

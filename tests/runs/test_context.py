@@ -36,7 +36,7 @@ class Call(NamedTuple):
         return {"type": self.type, **self.fields}
 
 
-STEP = {"node_name": "plan", "duration_ms": None, "input_keys": None, "output_keys": None}
+STEP: dict[str, Any] = {"node_name": "plan", "duration_ms": None, "input_keys": [], "output_keys": []}
 CALLS = [
     Call("emit_progress", ("load", 0.5), {}, "progress", {"step": "load", "progress": 0.5, "message": None}),
     Call(
@@ -67,7 +67,7 @@ CALLS = [
         (),
         {"node_name": "plan", "output_keys": [], "duration_ms": 3, "input_keys": {"a": 1, "b": 2}.keys()},
         "step",
-        {"node_name": "plan", "duration_ms": 3.0, "input_keys": ["a", "b"], "output_keys": []},
+        {"node_name": "plan", "duration_ms": 3, "input_keys": ["a", "b"], "output_keys": []},
     ),
     Call("checkpoint", ("draft", {"text": "…"}), {}, "checkpoint", {"name": "draft", "data": {"text": "…"}}),
     Call("checkpoint", (), {"name": "none", "data": None}, "checkpoint", {"name": "none", "data": None}),

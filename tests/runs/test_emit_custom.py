@@ -21,8 +21,12 @@ GIVEN: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
     (([1, 2],), {}, {"data": [1, 2]}),
     (("text",), {"a": 1}, {"data": "text", "a": 1}),
     ((0,), {}, {"data": 0}),
-    ((), {"data": {"a": 1}}, {"data": {"a": 1}}),
-    ((), {"event_type": 1, "self": 2, "name": 3}, {"event_type": 1, "self": 2, "name": 3}),
+    ((), {"data": {"a": 1}}, {"a": 1}),
+    ((), {"data": {"a": 1}, "b": 2}, {"a": 1, "b": 2}),
+    ((), {"data": [1, 2], "a": 1}, {"data": [1, 2], "a": 1}),
+    ((), {"data": None}, {}),
+    (({"data": {"a": 1}, "event_type": 2},), {}, {"data": {"a": 1}, "event_type": 2}),
+    ((), {"self": 2, "name": 3, "build": 4}, {"self": 2, "name": 3, "build": 4}),
     (({"content": 1, "agent_name": 2},), {}, {"content": 1, "agent_name": 2}),
 ]
 
@@ -35,8 +39,11 @@ async def test_custom_event_has_the_fields_given(
     async def agent(_payload: Any, context: StreamContext) -> None:
         await context.emit(name, *data, **fields)
         context.sync_emit(name, *data, **fields)
+        by_keyword = dict(zip(("data",), data, strict=False)) | fields
+        await context.emit(event_type=name, **by_keyword)
+        context.sync_emit(event_type=name, **by_keyword)
 
-    assert (await ran(agent)).own == [{"type": "custom:found", **expected}] * 2
+    assert (await ran(agent)).own == [{"type": "custom:found", **expected}] * 4
 
 
 @pytest.mark.parametrize("name", ["_", "a", "A9_z", "token", "complete", "custom"])

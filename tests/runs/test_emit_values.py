@@ -279,3 +279,32 @@ async def test_input_keys_given_as_one_string_are_refused() -> None:
         context.sync_emit_step("n", 1, "question")
 
     assert "input_keys" in (await ran(agent)).error
+
+
+@pytest.mark.parametrize(
+    ("given", "decoded"),
+    [
+        *[(12, 12), (12.0, 12), (np.float64(12), 12), (decimal.Decimal("12.0"), 12), (True, 1), (-0.0, 0)],
+        *[(12.5, 12.5), (2**53 - 1, 2**53 - 1), (1e300, 1e300)],
+        *[(10**400, None), (float("nan"), None), (None, None)],
+    ],
+)
+async def test_whole_duration_is_written_as_an_integer(given: Any, decoded: float | None) -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        await context.emit_step("n", given)
+
+    duration = (await ran(agent)).own[0]["duration_ms"]
+    assert (duration, type(duration)) == (decoded, type(decoded))
+
+
+@pytest.mark.parametrize("keys", [{}, {"input_keys": None, "output_keys": None}, {"input_keys": ()}])
+async def test_step_without_keys_has_empty_lists(keys: dict[str, Any]) -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        await context.emit_step("n", **keys)
+
+    async def generator(_payload: Any) -> Any:
+        yield {"type": "step", "node_name": "n", **keys}
+
+    for each in (agent, generator):
+        step = (await ran(each)).own[0]
+        assert (step["input_keys"], step["output_keys"]) == ([], [])

@@ -18,7 +18,7 @@ END: dict[str, Any] = {"type": "complete", "output": {"done": True}}
 ALL: list[dict[str, Any]] = [
     {"type": "progress", "step": "s", "progress": 0.5, "message": None},
     {"type": "token", "content": "ä\n\u2028", "finish_reason": "stop"},
-    {"type": "step", "node_name": "n", "duration_ms": 1.5, "input_keys": ["a"], "output_keys": None},
+    {"type": "step", "node_name": "n", "duration_ms": 1.5, "input_keys": ["a"], "output_keys": []},
     {"type": "checkpoint", "name": "c", "data": {"deep": [1, 2.5, None, "x", 2**70]}},
     {"type": "heartbeat"},
     {"type": "custom:mine", "anything": {"at": ["all"]}},
