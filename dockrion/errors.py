@@ -163,6 +163,10 @@ class SequenceConflict(BackendError):
     """The batch does not continue the log: another writer has appended to it."""
 
 
+class AppendRefused(BackendError):
+    """The storage works, but refuses to store these events however often it is asked: they are too large."""
+
+
 class CorruptLog(BackendError):
     """Stored data does not have the format that this service writes."""
 

@@ -27,6 +27,11 @@ class Page:
         self.delivered = False
         self._encoded: dict[Callable[[Sequence[Entry]], bytes], bytes] = {}
 
+    @property
+    def size(self) -> int:
+        """How many bytes the events have."""
+        return sum(len(entry.data) for entry in self.entries)
+
     def encoded(self, encode: Callable[[Sequence[Entry]], bytes]) -> bytes:
         """Return the entries as a transport writes them, encoded once for all its readers."""
         data = self._encoded.get(encode)

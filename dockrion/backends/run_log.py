@@ -81,6 +81,7 @@ class RunLog(Protocol):
             RunNotFound: No such run.
             RunClosed: The log ends with a terminal event.
             SequenceConflict: The first entry is not the log's next, or another replica owns the run.
+            AppendRefused: The storage does not take events that large.
         """
 
     async def force_close(self, run: Run, last: Entry) -> None:
@@ -93,6 +94,7 @@ class RunLog(Protocol):
         Raises:
             RunClosed: The log ends with a terminal event.
             SequenceConflict: Another replica owns the run, or the log has an event of that sequence.
+            AppendRefused: The storage does not take an event that large.
         """
 
     async def get(self, run_id: str) -> Run:

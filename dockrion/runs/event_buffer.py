@@ -32,8 +32,10 @@ if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import RunTextFilter
 
 BUFFER_EVENTS = 256
+BUFFER_BYTES = 256 * 1024  # far below what any storage takes at once; a larger event is a batch alone
 # Sync code on the event loop cannot wait for room, since nothing would make room meanwhile.
 UNYIELDING_EVENTS = 100_000
+UNYIELDING_BYTES = 64 * 1024 * 1024
 Fields = dict[str, Any]
 _TOKEN = "token"  # noqa: S105  an event's type
 _LIMIT = Stop("limit")
@@ -65,6 +67,7 @@ class EventBuffer:
         stop_agent: Called on that loop when the agent has to stop: it broke a policy or a limit.
         batch: The most events that are stored at once, and that are buffered before agents have
             to wait. A part of the backend's window, so that readers who keep up see every event.
+            `BUFFER_BYTES` bounds the same in bytes.
         max_event_bytes: The size limit of an event, the terminal one excepted.
         max_events: The most events before the terminal one.
         text_filter: Filters the agent's texts, None for no filter.
@@ -95,6 +98,7 @@ class EventBuffer:
         self._state = _OPEN
         self._sequence = 0
         self._pending: deque[Entry] = deque()
+        self._pending_bytes = 0
         self._changes: dict[int, Fields] = {}  # of the run's record, by the sequence of their event
         self._room = asyncio.Event()
         self._thread_room: threading.Condition | None = None  # most runs never have a thread wait
@@ -107,7 +111,8 @@ class EventBuffer:
     @property
     def full(self) -> bool:
         """Whether agents have to wait before they emit more."""
-        return len(self._pending) >= self._batch and not self.closed
+        too_much = len(self._pending) >= self._batch or self._pending_bytes >= BUFFER_BYTES
+        return too_much and not self.closed
 
     @property
     def closed(self) -> bool:
@@ -169,11 +174,17 @@ class EventBuffer:
         record_changes: Fields = {}
         with self._lock:
             pending, was_full = self._pending, self.full
-            if len(pending) <= self._batch:
+            if len(pending) <= self._batch and self._pending_bytes <= BUFFER_BYTES:
                 batch = list(pending)
                 pending.clear()
+                self._pending_bytes = 0
             else:
-                batch = [pending.popleft() for _ in range(self._batch)]
+                batch = [pending.popleft()]
+                size = len(batch[0].data)
+                while pending and len(batch) < self._batch and size + len(pending[0].data) <= BUFFER_BYTES:
+                    size += len(pending[0].data)
+                    batch.append(pending.popleft())
+                self._pending_bytes -= size
             while self._changes and (sequence := next(iter(self._changes))) <= batch[-1].sequence:
                 record_changes |= self._changes.pop(sequence)
             if was_full:
@@ -211,6 +222,7 @@ class EventBuffer:
             raise self._too_large(data)
         self._sequence = sequence
         self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
+        self._pending_bytes += len(data)
         if changes:
             self._changes[sequence] = changes
         if terminal:
@@ -256,8 +268,9 @@ class EventBuffer:
         Raises:
             BufferError: On the event loop itself, which cannot wait, too many events are buffered.
         """
-        if self.on_loop and len(self._pending) >= UNYIELDING_EVENTS:
-            raise BufferError(f"{UNYIELDING_EVENTS} events wait to be stored; use the async emit, with await")
+        waiting = len(self._pending)
+        if self.on_loop and (waiting >= UNYIELDING_EVENTS or self._pending_bytes >= UNYIELDING_BYTES):
+            raise BufferError(f"{waiting} events wait to be stored; use the async emit, with await")
         self.publish(event_type, fields)
         if self.full and not self.on_loop:
             with self._lock:

@@ -24,6 +24,8 @@ What can fail in them, what is logged, and what readers see:
     the agent ignores its stop      WARNING "agent does not stop"    the stop's terminal event, after
                                                                      STOP_SECONDS; nothing later
     storage is unreachable          nothing: `LogWriter` retries     keep-alives, then everything
+    storage does not take an event  WARNING "run lost"               `error`: LIMIT_EXCEEDED, after a gap
+    that large
     storage refuses the log, which  WARNING "run lost"               the end that the other writer gave
     is closed, gone, or another                                      it; in a log without one, this
     writer's                                                         run's terminal event
@@ -45,7 +47,7 @@ import logging
 from contextlib import suppress
 
 from dockrion.backends.run_log import Run, RunLog
-from dockrion.errors import BackendError, RunNotFound
+from dockrion.errors import AppendRefused, BackendError, RunNotFound
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -135,8 +137,9 @@ class Executor:
                 await writer.store_rest()
                 self._recorder.log_end(run.run_id, result, seconds, buffer.text_filter)
             except (BackendError, RunNotFound) as error:
-                log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=type(error).__name__)
-                await self._close_refused_log(run, writer)
+                reason = str(error) if isinstance(error, AppendRefused) else type(error).__name__
+                log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=reason)
+                await self._close_refused_log(run, writer, error)
         except Exception as error:
             log(_logger, logging.ERROR, "run lost", run_id=run.run_id, error=error)
             await self._close_after_defect(run, writer)
@@ -179,13 +182,14 @@ class Executor:
         result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata)
         return result, seconds
 
-    async def _close_refused_log(self, run: InFlightRun, writer: LogWriter) -> None:
+    async def _close_refused_log(self, run: InFlightRun, writer: LogWriter, error: Exception) -> None:
         """End a run whose log the backend refuses: with its terminal event alone, if that is possible."""
-        await run.wait_until_stopped(_LOST)
+        failure = outcome.of_refusal(error) if isinstance(error, AppendRefused) else None
+        await run.wait_until_stopped(_LOST if failure is None else Stop("refused", outcome=failure))
         if not writer.buffer.ended:
             await self._conclude(run, writer.buffer)
         with suppress(BackendError, RunNotFound):
-            await writer.force_close()
+            await writer.force_close(failure)
 
     async def _close_after_defect(self, run: InFlightRun, writer: LogWriter) -> None:
         """End a run that failed through a defect of this service, so that no reader waits for it."""

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
 from dockrion import events
 from dockrion.backends.run_log import Run, RunLog
 from dockrion.backoff import Backoff
-from dockrion.errors import ServiceUnavailable
+from dockrion.errors import AppendRefused, ServiceUnavailable
 from dockrion.events import Entry
+from dockrion.runs import outcome
 from dockrion.runs.event_buffer import EventBuffer
+from dockrion.runs.outcome import Failed
 
 _FIRST_RETRY_SECONDS = 0.05
 _LONGEST_RETRY_SECONDS = 1.0
@@ -46,7 +49,7 @@ class LogWriter:
         """Store the next batch, if there is one.
 
         Raises:
-            BackendError: The log is closed, or another writer's.
+            BackendError: The log is closed, or another writer's, or the storage refuses the batch.
             RunNotFound: The log is gone.
         """
         self._extend_batch()
@@ -71,8 +74,11 @@ class LogWriter:
         while self.buffer.pending or self._batch[1]:
             await self.store()
 
-    async def force_close(self) -> None:
+    async def force_close(self, failure: Failed | None = None) -> None:
         """Store the terminal event alone, in a log that may have lost all others.
+
+        Args:
+            failure: Takes the place of the terminal event, except that of a cancel.
 
         Raises:
             BackendError: The log is closed, or another writer's.
@@ -82,8 +88,17 @@ class LogWriter:
             pass
         run, entries = self._batch
         if entries and entries[-1].type in events.TERMINAL:
-            await _retry_while_unreachable(lambda: self._backend.force_close(run, entries[-1]))
-            self._on_stored(entries[-1:])
+            last = entries[-1]
+            if failure is not None and last.type != "cancelled":
+                run, last = _replaced(run, last, failure)
+            try:
+                await _retry_while_unreachable(lambda: self._backend.force_close(run, last))
+            except AppendRefused as error:
+                if failure is not None:
+                    raise
+                await self.force_close(outcome.of_refusal(error))
+            else:
+                self._on_stored([last])
 
     def _extend_batch(self) -> bool:
         """Add the next events of the buffer to the batch; return whether there were any."""
@@ -94,6 +109,15 @@ class LogWriter:
         run = msgspec.structs.replace(run, last_sequence=new[-1].sequence, **changes)
         self._batch = run, entries + new
         return True
+
+
+def _replaced(run: Run, last: Entry, failure: Failed) -> tuple[Run, Entry]:
+    """Return the record and the terminal event of a run that fails in place of how it ended."""
+    kind, fields, changes = outcome.terminal_event(failure, 0.0, run.metadata)
+    emitted_at = datetime.fromtimestamp(last.emitted_at, UTC)
+    data = events.encode(kind, run.run_id, last.sequence, emitted_at, fields)
+    run = msgspec.structs.replace(run, status=failure.status, output=None, **changes)
+    return run, Entry(last.sequence, kind, data, last.emitted_at)
 
 
 async def _retry_while_unreachable(store: Callable[[], Awaitable[None]]) -> None:

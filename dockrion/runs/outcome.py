@@ -13,6 +13,7 @@ from dockrion.errors import (
     AgentPolicyViolation,
     AgentProtocolError,
     AgentTimedOut,
+    AppendRefused,
     DockrionError,
     InvalidOutput,
     ServiceUnavailable,
@@ -31,12 +32,13 @@ class Stop(msgspec.Struct, frozen=True):
     """Why an agent is stopped.
 
     Attributes:
-        kind: What stops it; `ended` is a terminal event that another process pushed.
+        kind: What stops it; `ended` is a terminal event that another process pushed, `refused` are events
+            that the storage does not take.
         reason: The reason of a cancel, or the policy that was violated.
-        outcome: The outcome that was pushed.
+        outcome: The outcome that was pushed, or that of a refusal.
     """
 
-    kind: Literal["cancelled", "timeout", "shutdown", "lost", "limit", "violation", "ended"]
+    kind: Literal["cancelled", "timeout", "shutdown", "lost", "limit", "violation", "ended", "refused"]
     reason: str | None = None
     outcome: "Outcome | None" = None
 
@@ -130,6 +132,11 @@ def _only_denials(group: BaseExceptionGroup[BaseException]) -> bool:
     return others is None
 
 
+def of_refusal(error: AppendRefused) -> Failed:
+    """Return the outcome of a run that emitted what the storage does not take."""
+    return Failed(str(error), LIMIT_EXCEEDED)
+
+
 def of_stop(stop: Stop) -> Outcome:
     """Return the outcome of an agent that was stopped."""
     match stop.kind:
@@ -145,7 +152,7 @@ def of_stop(stop: Stop) -> Outcome:
             return Failed("the agent emitted more events than limits.max_events_per_run", LIMIT_EXCEEDED)
         case "violation":
             return Failed(stop.reason or "a policy was violated", AgentPolicyViolation.code)
-        case "ended":
+        case "ended" | "refused":
             return stop.outcome or Failed("the run was ended by another process", DockrionError.code)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
-from dockrion.errors import ServiceUnavailable
+from dockrion.errors import AppendRefused, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.log_writer import LogWriter
@@ -27,6 +27,7 @@ class GatedBackend(MemoryBackend):
         self.gate.set()
         self.in_flight: list[list[int]] = []
         self.failures = 0
+        self.refused: int | None = None  # the size from which on an event is refused
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         self.in_flight.append([entry.sequence for entry in entries])
@@ -34,7 +35,16 @@ class GatedBackend(MemoryBackend):
         if self.failures:
             self.failures -= 1
             raise ServiceUnavailable("unreachable")
+        self._refuse(entries)
         await super().append(run, entries)
+
+    async def force_close(self, run: Run, last: Entry) -> None:
+        self._refuse([last])
+        await super().force_close(run, last)
+
+    def _refuse(self, entries: Sequence[Entry]) -> None:
+        if self.refused is not None and any(len(entry.data) >= self.refused for entry in entries):
+            raise AppendRefused("too large")
 
 
 class BufferBench:

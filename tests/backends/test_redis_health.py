@@ -94,7 +94,9 @@ def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) ->
     assert vars(record)["fields"]["kind"] == "BUG"
 
 
-@pytest.mark.parametrize("code", sorted({*_ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED"}))
+@pytest.mark.parametrize(
+    "code", sorted({*_ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED", "LARGE"})
+)
 def test_a_reply_with_a_known_code_has_its_advice(code: str, logged: Logged) -> None:
     HealthMonitor().command_failed(exceptions.ResponseError(f"{code} some text"), 0)
     assert logged.redis_errors() == [code]

@@ -6,14 +6,23 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
-from itertools import permutations
+from itertools import pairwise, permutations, product
+from typing import Any
 
 import msgspec
 import pytest
 
-from dockrion.errors import RunClosed, SequenceConflict
+from dockrion.errors import AppendRefused, RunClosed, SequenceConflict
 from dockrion.json_encoding import NotJSON
-from dockrion.runs.event_buffer import BUFFER_EVENTS, UNYIELDING_EVENTS, EventBuffer, State
+from dockrion.runs.event_buffer import (
+    BUFFER_BYTES,
+    BUFFER_EVENTS,
+    UNYIELDING_BYTES,
+    UNYIELDING_EVENTS,
+    EventBuffer,
+    State,
+)
+from dockrion.runs.outcome import of_refusal
 from tests.backends.conformance import advanced, entries, follow_all, new_run, read_all
 from tests.backends.publishing import (
     BufferBench,
@@ -37,7 +46,7 @@ async def bench() -> AsyncIterator[BufferBench]:
     yield bench
     bench.backend.gate.set()
     bench.buffer.close()
-    with contextlib.suppress(SequenceConflict, RunClosed):
+    with contextlib.suppress(AppendRefused, SequenceConflict, RunClosed):
         await bench.writer
     await backend.aclose()
 
@@ -282,6 +291,100 @@ async def test_sync_code_on_the_loop_cannot_fill_the_memory(bench: BufferBench) 
     with pytest.raises(BufferError, match="await"):
         emit_without_end()
     assert len(await bench.end()) == UNYIELDING_EVENTS + 1
+
+
+@pytest.mark.parametrize("size", [100, 40_000, BUFFER_BYTES // 2 + 1, 600_000])
+async def test_a_batch_is_bounded_in_bytes_and_never_empty(bench: BufferBench, size: int) -> None:
+    await hold(bench)
+    for number in range(20):
+        bench.token("x" * (size if number % 2 else 10))
+    bench.backend.gate.set()
+    log = await bench.end()
+    sizes = {entry.sequence: len(entry.data) for entry in log}
+    assert [number for batch in bench.backend.in_flight for number in batch] == list(sizes)
+    for batch in bench.backend.in_flight:
+        assert len(batch) == 1 or sum(sizes[number] for number in batch) <= BUFFER_BYTES
+    for one, following in pairwise(bench.backend.in_flight[1:]):
+        assert sum(sizes[number] for number in [*one, following[0]]) > BUFFER_BYTES
+
+
+async def test_agents_wait_while_many_bytes_are_buffered(bench: BufferBench) -> None:
+    await hold(bench)
+    bench.token("x" * BUFFER_BYTES)
+    assert bench.buffer.full
+    thread = in_a_thread(partial(bench.blocking, "blocking"))
+    await wait_until(lambda: waiting_threads(bench))
+    bench.backend.gate.set()
+    await join_threads(thread)
+    assert contents(await bench.end())[-1] == "blocking"
+
+
+async def test_sync_code_on_the_loop_cannot_fill_the_memory_with_few_events(bench: BufferBench) -> None:
+    size = 2**19
+    most = UNYIELDING_BYTES // size
+
+    def emit_without_end() -> None:
+        for _ in range(2 * most):
+            bench.blocking("x" * size)
+
+    with pytest.raises(BufferError, match="await"):
+        emit_without_end()
+    assert most - 1 <= len(await bench.end()) <= most + 1
+
+
+def publish_end(bench: BufferBench, end: str, size: int) -> None:
+    text = "x" * size
+    match end:
+        case "complete":
+            fields: dict[str, Any] = {"output": text, "latency_seconds": 1.0, "metadata": {}}
+            output = msgspec.Raw(msgspec.json.encode(text))
+            bench.buffer.publish(end, fields, status="completed", output=output)
+        case "error":
+            bench.buffer.publish(end, {"error": "e", "code": "C", "details": text}, status="failed")
+        case "cancelled":
+            bench.buffer.publish(end, {"reason": text}, status="cancelled")
+
+
+@pytest.mark.parametrize(
+    ("end", "refused"),
+    [("complete", "end"), ("error", "end"), *product(("complete", "error", "cancelled"), ["event"])],
+)
+async def test_a_run_whose_storage_refuses_an_event_ends_with_an_error_after_a_gap(
+    bench: BufferBench, end: str, refused: str
+) -> None:
+    bench.token("a")
+    await wait_until(lambda: bench.stored)
+    bench.backend.refused = 100_000
+    if refused == "event":
+        bench.token("x" * 200_000)
+    publish_end(bench, end, 200_000 if refused == "end" else 1)
+    with pytest.raises(AppendRefused) as error:
+        await bench.writer
+    await bench.log.force_close(of_refusal(error.value))
+    run = await bench.backend.get(bench.buffer.run_id)
+    log = await follow_all(bench.backend, run.run_id)
+    assert log == bench.stored
+    assert log[-1].sequence == run.last_sequence == (3 if refused == "event" else 2)
+    if end == "cancelled":
+        assert (log[-1].type, run.status) == ("cancelled", "cancelled")
+        return
+    assert (log[-1].type, run.status, run.output) == ("error", "failed", None)
+    assert run.error == {"error": "too large", "code": "LIMIT_EXCEEDED", "details": None}
+    assert msgspec.json.decode(log[-1].data).items() >= run.error.items()
+
+
+async def test_a_log_that_is_closed_by_force_with_what_the_storage_refuses_ends_with_an_error(
+    bench: BufferBench,
+) -> None:
+    await bench.backend.append(advanced(bench.log.run, 1), entries(1, 1))
+    bench.token("a")
+    with pytest.raises(SequenceConflict):
+        await bench.writer
+    bench.backend.refused = 100_000
+    publish_end(bench, "complete", 200_000)
+    await bench.log.force_close()
+    assert [(entry.sequence, entry.type) for entry in bench.stored] == [(2, "error")]
+    assert (await bench.backend.get(bench.buffer.run_id)).status == "failed"
 
 
 async def test_a_log_with_another_writer_accepts_only_the_terminal_event(bench: BufferBench) -> None:

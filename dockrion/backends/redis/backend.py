@@ -19,8 +19,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dockrion.backends.fanout import Watch
 from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.pages import Page
-from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient
-from dockrion.backends.redis.health import Health, unavailable
+from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient, TransferFailed
+from dockrion.backends.redis.health import Health, Refusals, unavailable
 from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
@@ -31,7 +31,7 @@ from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import WindowCount
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import BackendError, CorruptLog, RunExists, ServiceUnavailable
+from dockrion.errors import AppendRefused, BackendError, CorruptLog, RunExists, ServiceUnavailable
 from dockrion.events import Entry
 
 _RENEW_SUBSCRIPTIONS_SECONDS = 30.0
@@ -71,6 +71,7 @@ class RedisBackend:
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._index = Index(client, keys)
         self._store = Store(client, keys, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
+        self._refusals = Refusals(client.health)
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
         self._leases = LeaseKeeper(self._store, self.replica)
@@ -104,7 +105,9 @@ class RedisBackend:
     async def force_close(self, run: Run, last: Entry) -> None:
         try:
             await self._append(run, [last], after_gap=True)
-        except BackendError:  # in any case this replica does not own the run any more
+        except AppendRefused:
+            raise
+        except BackendError:  # this replica does not own the run any more
             self._leases.release(run.run_id)
             raise
 
@@ -175,9 +178,21 @@ class RedisBackend:
         """
         owned = self._leases.get(run.run_id)
         notified = owned.watchers if owned is not None else set()
-        watchers = set(
-            await self._store.append(self.replica, run, entries, notify=notified, after_gap=after_gap)
-        ) - {self.replica}
+        try:
+            watching = await self._store.append(
+                self.replica, run, entries, notify=notified, after_gap=after_gap
+            )
+        except TransferFailed:
+            if self._refusals.failed(run.run_id):
+                self._refusals.clear(run.run_id)
+                size = max(len(entry.data) for entry in entries)
+                raise AppendRefused(f"an event of {size} bytes is too large for the storage") from None
+            raise
+        except BackendError:
+            self._refusals.clear(run.run_id)
+            raise
+        self._refusals.clear(run.run_id)
+        watchers = set(watching) - {self.replica}
         await self._store.notify(watchers - notified, run.run_id)
         if owned is not None:
             owned.watchers = watchers
@@ -214,6 +229,8 @@ class RedisBackend:
                 await self._work_once()
             except Exception as error:  # heartbeats must go on in any case
                 health.round_failed(error)
+                if health.state is Health.UNREACHABLE:
+                    self._client.abort_transfers()
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             with suppress(TimeoutError):

@@ -1,6 +1,8 @@
 """The connections to Redis, and the only module that sends commands.
 
-Connections: requests share a pool. The background work (heartbeats, renewals) has a connection of
+Connections: requests share a pool. What carries more than `LARGE_BYTES` has connections of its own, so
+that it neither delays others nor costs them theirs when Redis closes the connection over it, and its
+timeout grows with its size. The background work (heartbeats, renewals) has a connection of
 its own, because it must not wait behind requests for the pool: peers would declare a busy replica
 dead. The reader of the inbox has one because it blocks.
 
@@ -18,6 +20,7 @@ Scripts are called by their digest. A server that does not have them, after a re
 replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -28,9 +31,10 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from dockrion.backends.pages import PAGE_BYTES
 from dockrion.backends.redis.health import Health, HealthMonitor, unavailable
 from dockrion.backends.redis.keys import SCRIPTS, Command
-from dockrion.errors import CorruptLog, StartError
+from dockrion.errors import CorruptLog, ServiceUnavailable, StartError
 from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
@@ -39,6 +43,14 @@ RETRY_SECONDS = 0.5
 _REPLY_SECONDS = 3.0
 _CONNECT_SECONDS = 5.0
 _POOL_SECONDS = 5.0
+LARGE_BYTES = PAGE_BYTES
+_LARGE_CONNECTIONS = 4
+_LARGE_SECONDS = 600.0  # bounds even what swallows a cancellation, as redis-py does while it connects
+_SLOWEST_BYTES_PER_SECOND = 128 * 1024
+
+
+class TransferFailed(ServiceUnavailable):
+    """A large command has failed."""
 
 
 class RedisClient:
@@ -57,6 +69,9 @@ class RedisClient:
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self._requests = _connect(url, pool_size, _REPLY_SECONDS)
+        self._large = _connect(url, _LARGE_CONNECTIONS, _LARGE_SECONDS)
+        self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
+        self._transfers: set[asyncio.Timeout] = set()
         self._background = _connect(url, 1, _REPLY_SECONDS)
         self._blocking = _connect(url, 1, BLOCK_SECONDS + _REPLY_SECONDS)
         self.health = HealthMonitor()
@@ -73,6 +88,34 @@ class RedisClient:
         """
         self.check_reachable()
         return await self._send(self._requests, commands)
+
+    async def send_large(self, *commands: Command, size: int) -> list[Any]:
+        """Send commands as `send` does that carry so many bytes, or whose replies do.
+
+        Raises:
+            TransferFailed: As `ServiceUnavailable`, once they were sent.
+        """
+        async with self._large_turns:
+            self.check_reachable()
+            recoveries = self.health.recoveries
+            limit = asyncio.timeout(_REPLY_SECONDS + size / _SLOWEST_BYTES_PER_SECOND)
+            try:
+                async with limit:
+                    self._transfers.add(limit)
+                    return await self._send(self._large, commands, large=True)
+            except TimeoutError as error:
+                self.health.command_failed(error, recoveries, large=True)
+                raise TransferFailed(unavailable().message) from error
+            except ServiceUnavailable as error:
+                raise TransferFailed(error.message) from error
+            finally:
+                self._transfers.discard(limit)
+
+    def abort_transfers(self) -> None:
+        """Let large commands fail that have been sent to a Redis that is unreachable now."""
+        for limit in self._transfers:
+            if not limit.expired():
+                limit.reschedule(0)
 
     async def send_background(self, *commands: Command) -> list[Any]:
         """Send commands for the background work, as `send` does, also while Redis is unreachable."""
@@ -115,11 +158,16 @@ class RedisClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for client in (self._requests, self._background, self._blocking):
+        for client in (self._requests, self._large, self._background, self._blocking):
             await client.aclose()
 
     async def _send(
-        self, client: Redis, commands: Sequence[Command], *, unreadable_as_reply: bool = False
+        self,
+        client: Redis,
+        commands: Sequence[Command],
+        *,
+        unreadable_as_reply: bool = False,
+        large: bool = False,
     ) -> list[Any]:
         recoveries = self.health.recoveries
         try:
@@ -128,10 +176,10 @@ class RedisClient:
                 await _replies(client, [("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
                 replies = await _replies(client, commands)
         except (exceptions.RedisError, OSError) as error:
-            raise self.health.command_failed(error, recoveries) from error
+            raise self.health.command_failed(error, recoveries, large=large) from error
         for number, reply in enumerate(replies):
             if isinstance(reply, Exception):
-                failure = self.health.command_failed(reply, recoveries)
+                failure = self.health.command_failed(reply, recoveries, large=large)
                 if not (unreadable_as_reply and isinstance(failure, CorruptLog)):
                     raise failure from reply
                 replies[number] = failure

@@ -15,6 +15,7 @@ import logging
 import time
 from typing import Any
 
+import msgspec
 from redis import exceptions
 
 from dockrion.errors import CorruptLog, ServiceUnavailable
@@ -22,8 +23,12 @@ from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
 _QUIET_SECONDS = 60.0  # how long a kind of failure is not logged again
+_REFUSED_TIMES = 4
+REFUSED_SECONDS = 5.0
 _NO_REPLY = "UNREACHABLE"
 _UNBLOCKED = "UNBLOCKED"
+_REFUSED = "REFUSED"
+_LARGE = "LARGE"
 _ADVICE = {
     _NO_REPLY: "no connection, or no reply; is it running, and is the address right?",
     "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
@@ -41,7 +46,9 @@ _ADVICE = {
     "MASTERDOWN": "it is a replica that has lost its primary",
     "CLUSTERDOWN": "its cluster is down",
     _UNBLOCKED: "it has unblocked a waiting reader",
-    "REFUSED": "it refuses a command",
+    _REFUSED: "it refuses a command",
+    _LARGE: "it does not take so much at once, or not in time; how fast is the connection, and how high are "
+    "its proto-max-bulk-len, client-query-buffer-limit and maxmemory?",
 }
 # redis-py drops the code of some replies, and turns others into types of exceptions.
 _SIGNS: dict[str, str | type[Exception]] = {
@@ -101,34 +108,40 @@ class HealthMonitor:
         state: The state after the last round of background work.
         failure_seen: Set by each failed command, so that the next round starts at once.
         recoveries: How often Redis has recovered.
+        rounds: How many rounds of background work have succeeded.
     """
 
     def __init__(self) -> None:
         self.state = Health.HEALTHY
         self.failure_seen = asyncio.Event()
         self.recoveries = 0
+        self.rounds = 0
         self._last_kind = ""
         self._logged_at: dict[str, float] = {}
 
-    def command_failed(self, error: Exception, recoveries: int) -> Exception:
+    def command_failed(self, error: Exception, recoveries: int, *, large: bool = False) -> Exception:
         """Log a failed command unless its kind was logged before, and return what to raise for it.
 
         Args:
             error: The failure.
             recoveries: The number of recoveries when the command was sent. A reader's command blocks
                 for seconds, and may report a failure of an outage that is over.
+            large: The command carried much, which may be why it failed.
         """
         kind = _kind(error)
+        if large and kind in (_NO_REPLY, _REFUSED):
+            kind = _LARGE
         if kind is None:
             return CorruptLog(str(error))
         self.failure_seen.set()
         if recoveries != self.recoveries:
             return unavailable()
-        self._last_kind = kind
+        if not large:
+            self._last_kind = kind
         # These two follow from other failures: requests without replies occupy the pool, and a server
         # that changes its role unblocks the reader.
         if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
-            reason = str(error) if kind == _NO_REPLY else None
+            reason = str(error) if kind in (_NO_REPLY, _LARGE) else None
             self._log(kind, f"redis error: {_ADVICE[kind]}", reason=reason)
         return unavailable()
 
@@ -153,6 +166,7 @@ class HealthMonitor:
 
     def round_completed(self) -> None:
         """Record that a round of background work has succeeded."""
+        self.rounds += 1
         if self.state is not Health.HEALTHY:
             self._logged_at.clear()
             self.recoveries += 1
@@ -166,6 +180,41 @@ class HealthMonitor:
             log(_logger, logging.ERROR, message, kind=kind, **fields)
 
 
+class Refusals:
+    """Distinguishes batches that Redis will never take from those that meet an outage.
+
+    A batch is refused for good if it has failed again and again, and after each time a round of
+    background work has succeeded.
+
+    Args:
+        health: The state of Redis.
+    """
+
+    def __init__(self, health: HealthMonitor) -> None:
+        self._health = health
+        self._failing: dict[str, _Failing] = {}
+
+    def failed(self, run_id: str) -> bool:
+        """Record that a run's batch has failed; return whether it is refused for good."""
+        failing = self._failing.setdefault(run_id, _Failing(time.monotonic()))
+        if failing.rounds != self._health.rounds:
+            failing.rounds = self._health.rounds
+            failing.times += 1
+        return failing.times >= _REFUSED_TIMES and time.monotonic() - failing.since >= REFUSED_SECONDS
+
+    def clear(self, run_id: str) -> None:
+        """Forget a run's failures: its batch is stored, or nobody repeats it."""
+        self._failing.pop(run_id, None)
+
+
+class _Failing(msgspec.Struct, eq=False):
+    """Since when a batch fails, how often, and the number of rounds when it failed last."""
+
+    since: float
+    times: int = 0
+    rounds: int = -1
+
+
 def _kind(error: Exception) -> str | None:
     """Return the kind of a failure of the server; None if what is stored is the problem."""
     text = str(error)
@@ -177,4 +226,4 @@ def _kind(error: Exception) -> str | None:
     if any(sign in text for sign in _UNREADABLE):
         return None
     code = text.partition(" ")[0]
-    return code if code in _ADVICE else "REFUSED"
+    return code if code in _ADVICE else _REFUSED

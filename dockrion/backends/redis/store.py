@@ -11,8 +11,19 @@ from typing import Any
 
 from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis import records
-from dockrion.backends.redis.client import RedisClient
-from dockrion.backends.redis.keys import APPEND, CANCEL, COUNT, CREATE, READ, REGISTER, SECRET, Command, Keys
+from dockrion.backends.redis.client import LARGE_BYTES, RedisClient
+from dockrion.backends.redis.keys import (
+    APPEND,
+    CANCEL,
+    COUNT,
+    CREATE,
+    GET,
+    READ,
+    REGISTER,
+    SECRET,
+    Command,
+    Keys,
+)
 from dockrion.backends.run_log import Run
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
@@ -76,6 +87,8 @@ class Store:
             All replicas that watch the run.
         """
         keys, run_id = self.keys, run.run_id
+        output = b"" if run.output is None else bytes(run.output)
+        packed = records.encode_entries(entries)
         append = APPEND(
             (*keys.log(run_id), keys.watchers(run_id)),
             owner,
@@ -84,13 +97,14 @@ class Store:
             self._max_events,
             self.ttl if run.finished else self.live_ttl,
             records.encode_run(run),
-            b"" if run.output is None else bytes(run.output),
+            output,
             int(run.finished),
             int(after_gap),
-            records.encode_entries(entries),
+            packed,
         )
         first = [self._registration(owner, run)] if after_gap else []
-        replies = await self.client.send(*first, append, *self._messages(notify, "run", run_id))
+        size = len(packed) + len(output)
+        replies = await self._send(size, *first, append, *self._messages(notify, "run", run_id))
         reply = replies[len(first)]
         match reply[0]:
             case b"ok":
@@ -106,14 +120,21 @@ class Store:
 
     async def get(self, run_id: str) -> Run:
         """Return a run's record; see `RunLog.get`."""
-        record, output = await self.query(run_id, ("HMGET", self.keys.run(run_id), "record", "output"))
-        if record is None:
+        key = self.keys.run(run_id)
+        reply = await self.query(run_id, GET((key,), LARGE_BYTES))
+        if isinstance(reply, int):
+            reply = await self.query(run_id, ("HMGET", key, "record", "output"), size=reply)
+        record, output = reply
+        if record is None:  # it has expired meanwhile
             raise RunNotFound(run_id)
         return records.decode_run(record, output)
 
     async def read(self, run_id: str, after: int, limit: int) -> Page:
         """Return the events that follow a position; see `RunLog.read`."""
-        reply = await self.query(run_id, READ(self.keys.log(run_id), after, limit, PAGE_BYTES))
+        log = self.keys.log(run_id)
+        reply = await self.query(run_id, READ(log, after, limit, PAGE_BYTES))
+        while isinstance(reply, int):  # the next event alone is larger
+            reply = await self.query(run_id, READ(log, after, 1, reply), size=reply)
         try:
             page = records.decode_page(reply)
         except (ValueError, TypeError) as error:
@@ -172,19 +193,29 @@ class Store:
         """Write a key: Redis has to accept writes."""
         await self.client.send(("SET", self.keys.ping, 1, "EX", _PING_TTL))
 
-    async def query(self, run_id: str, command: Command) -> Any:
+    async def query(self, run_id: str, command: Command, *, size: int = 0) -> Any:
         """Return the reply to a command about one run.
+
+        Args:
+            run_id: The run.
+            command: The command.
+            size: How many bytes it carries, or its reply does, as far as is known.
 
         Raises:
             RunNotFound: The reply is nil, or what is stored under the run's keys is not a run.
         """
         try:
-            (reply,) = await self.client.send(command)
+            (reply,) = await self._send(size, command)
         except CorruptLog:
             reply = None
         if reply is None:
             raise RunNotFound(run_id)
         return reply
+
+    async def _send(self, size: int, *commands: Command) -> list[Any]:
+        if size > LARGE_BYTES:
+            return await self.client.send_large(*commands, size=size)
+        return await self.client.send(*commands)
 
     def _registration(self, owner: str, run: Run) -> Command:
         """Return the command that lists a run and adds it to those of its owner."""

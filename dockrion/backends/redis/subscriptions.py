@@ -104,7 +104,7 @@ class _Subscription:
         """Wake all readers; the page is what was appended, if that is known."""
         self.reads.clear()
         self.newest = None
-        if page is not None and sum(len(entry.data) for entry in page.entries) <= PAGE_BYTES:
+        if page is not None and page.size <= PAGE_BYTES:
             self.newest = page.entries[0].sequence - 1, page
         for watch in self.watches:
             watch.wake()
@@ -189,7 +189,8 @@ class Subscriptions:
 
     async def _read(self, run_id: str, after: int, limit: int) -> Page:
         page = await self._store.read(run_id, after, limit)
-        if page.entries and (page.more or page.closed):  # later appends do not change it
+        unchanging = page.entries and (page.more or page.closed)  # later appends do not change it
+        if unchanging and page.size <= PAGE_BYTES:
             self._history[run_id, after, limit] = page
             if len(self._history) > _HISTORY_PAGES:
                 self._history.popitem(last=False)

@@ -1,8 +1,8 @@
 -- Reads the events after a position, up to the first gap between them.
 -- KEYS run, events
--- ARGV position, maximum number of events, number of bytes after which no event is added
--- Returns nil when there is no such run; else last sequence, 1 if closed, sequence of the first event
--- read, then type, time and data of each.
+-- ARGV position, maximum number of events, maximum number of bytes of their data
+-- Returns nil when there is no such run; the size of the first event if it is over that maximum; else last
+-- sequence, 1 if closed, sequence of the first event read, then type, time and data of each.
 local run, events = KEYS[1], KEYS[2]
 local after, limit, bytes = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 if #KEYS ~= 2 or #ARGV ~= 3 or not after or not limit or limit < 1 or not bytes then
@@ -15,8 +15,8 @@ if not last then
 end
 local page = {stored[1], stored[2] and 1 or 0, 0}
 local sequence, size, count = after, 0, 0
-local chunk = 32
-while count < limit and size < bytes and sequence < last do
+local chunk = 1  -- doubled, so that it reads little more than it returns, however large the events are
+while count < limit and sequence < last do
   local entries = redis.call(
     'XRANGE', events, string.format('%.0f-0', sequence + 1), '+', 'COUNT', math.min(chunk, limit - count))
   if #entries == 0 then
@@ -24,19 +24,21 @@ while count < limit and size < bytes and sequence < last do
   end
   for _, entry in ipairs(entries) do
     local number = tonumber(string.match(entry[1], '^%d+'))
+    local data = entry[2][6]
+    size = size + #data
     if count == 0 then
+      if size > bytes then
+        return size
+      end
       page[3] = string.format('%.0f', number)
-    elseif number ~= sequence + 1 then
+    elseif size > bytes or number ~= sequence + 1 then
       return page
     end
     local fields = entry[2]
     local at = 3 + count * 3
-    page[at + 1], page[at + 2], page[at + 3] = fields[2], fields[4], fields[6]
-    sequence, count, size = number, count + 1, size + #fields[6]
-    if size >= bytes then
-      return page
-    end
+    page[at + 1], page[at + 2], page[at + 3] = fields[2], fields[4], data
+    sequence, count = number, count + 1
   end
-  chunk = 256
+  chunk = math.min(chunk * 2, 256)
 end
 return page

@@ -1,0 +1,17 @@
+-- Reads a run's record and output.
+-- KEYS run
+-- ARGV maximum number of bytes
+-- Returns nil when there is no such run; else record and output, or their size if it is over the maximum.
+local bytes = whole(ARGV[1])
+if #KEYS ~= 1 or #ARGV ~= 1 or not bytes then
+  return redis.error_reply('ERR wrong arguments for get')
+end
+local size = redis.call('HSTRLEN', KEYS[1], 'record')
+if size == 0 then
+  return false
+end
+size = size + redis.call('HSTRLEN', KEYS[1], 'output')
+if size > bytes then
+  return size
+end
+return redis.call('HMGET', KEYS[1], 'record', 'output')
