@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -81,14 +81,16 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
 
 async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace: float) -> None:
     stopped = _stopped_by_signal()
+    accepting = ExitStack()
     if worker is not None:
-        stop = partial(asyncio.get_running_loop().call_soon_threadsafe, _complete, stopped)
-        worker.watch_supervisor(stop, grace)
+        orphaned = partial(_on_orphaned, worker, accepting, stopped)
+        worker.watch_supervisor(partial(asyncio.get_running_loop().call_soon_threadsafe, orphaned), grace)
     ignore_malformed_requests()
     app = create_app(loaded)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS)
     await runner.setup()
     listening = AsyncExitStack()
+    listening.enter_context(accepting)
     try:
         service, server = app[SERVICE], cast("web.Server", runner.server)
         factory = connection_factory(server, loaded.dockfile.limits, service.write_seconds)
@@ -96,19 +98,19 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
         def accept(sockets: list[socket.socket]) -> None:
             service.cross_origin.listen_on(address.host, ip_addresses(sockets))
             for each in sockets:
-                listening.callback(Acceptor(each, factory).close)
+                accepting.callback(Acceptor(each, factory).close)
 
         if worker is None:
             accept(await listening.enter_async_context(address.listen()))
         elif worker.slot.first:
-            accept(worker.sockets())
+            accept(worker.sockets)
         await asyncio.wait((stopped, service.loading), return_when=asyncio.FIRST_COMPLETED)
         if service.loading.done():
             service.loading.result()
             _tune_garbage_collector()
-            if worker is not None:
+            if worker is not None and not stopped.done():
                 if not worker.slot.first:  # other workers serve until this one is ready
-                    accept(worker.sockets())
+                    accept(worker.sockets)
                 worker.report_ready()
             await stopped
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
@@ -117,6 +119,13 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
         await listening.aclose()
         await runner.cleanup()
     log(_logger, logging.INFO, "shut down")
+
+
+def _on_orphaned(worker: Worker, accepting: ExitStack, stopped: asyncio.Future[None]) -> None:
+    """Shut down a worker without a supervisor; another supervisor can listen on the address at once."""
+    accepting.close()
+    worker.close_sockets()
+    _complete(stopped)
 
 
 def _tune_garbage_collector() -> None:

@@ -26,6 +26,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STABLE_SECONDS = 60.0  # a worker that lived as long is replaced at once, others after a back-off
 _FIRST_DELAY = 0.5  # seconds
 _LONGEST_DELAY = 30.0
+_FAILED_STARTS = 10  # of each worker, while none is ready; then the service is left to what started it
 
 
 def supervise(arguments: Sequence[str], address: Address, *, workers: int) -> int:
@@ -37,7 +38,7 @@ def supervise(arguments: Sequence[str], address: Address, *, workers: int) -> in
         workers: How many.
 
     Returns:
-        The exit code: 0 if all workers ended with 0.
+        The exit code: 0 if all workers ended with 0; 1 if no worker could be started.
 
     Raises:
         StartError: The address is taken, or a temporary directory cannot be made.
@@ -58,6 +59,8 @@ class _Supervisor:
         self._directory = ""
         self._processes: set[Process] = set()
         self._any_ready = asyncio.Event()  # set for good once a worker has been ready
+        self._ready: set[int] = set()  # process ids
+        self._failed_starts = 0  # since a worker was ready
         self._shutting_down = asyncio.Event()
 
     async def run(self, address: Address) -> int:
@@ -68,6 +71,9 @@ class _Supervisor:
         with _temporary_directory() as self._directory:
             async with address.listen() as self._sockets:
                 codes = await self._run_all()
+        if self._hopeless:
+            log(_logger, logging.ERROR, "no worker can be started", failed_starts=self._failed_starts)
+            return 1
         if not self._shutting_down.is_set():
             return 1  # the first worker never became ready, and has logged the reason
         # A worker that has no signal handlers yet dies of the signal, which is as clean.
@@ -92,7 +98,8 @@ class _Supervisor:
             try:
                 code = await self._run_worker(number)
             except OSError as error:  # no memory or no descriptors, which may be temporary
-                log(_logger, logging.ERROR, "worker not started", error=error)
+                log(_logger, logging.ERROR, "worker not started", reason=str(error))
+                self._count_failed_start()
                 code = 1
             if self._shutting_down.is_set() or not self._any_ready.is_set():
                 return code
@@ -119,6 +126,10 @@ class _Supervisor:
             self._processes.discard(process)
             ready.cancel()
             await asyncio.wait((ready,))
+        if process.pid in self._ready:
+            self._ready.discard(process.pid)
+        else:
+            self._count_failed_start()
         metrics.discard_process(self._directory, number)
         if not self._shutting_down.is_set():
             log(_logger, logging.ERROR, "worker died", worker=process.pid, exit_code=code)
@@ -141,7 +152,21 @@ class _Supervisor:
         with suppress(OSError):  # the worker has died
             if await asyncio.get_running_loop().sock_recv(lifeline, 1) == READY:
                 log(_logger, logging.INFO, "worker ready", worker=pid)
+                self._ready.add(pid)
+                self._failed_starts = 0
                 self._any_ready.set()
+
+    def _count_failed_start(self) -> None:
+        """Shut down if this was one of too many in a row; while a worker serves, there are never too many."""
+        if self._ready or self._shutting_down.is_set():
+            return
+        self._failed_starts += 1
+        if self._hopeless:
+            self._shut_down()
+
+    @property
+    def _hopeless(self) -> bool:
+        return self._failed_starts >= _FAILED_STARTS * self._workers
 
     def _shut_down(self) -> None:
         self._shutting_down.set()

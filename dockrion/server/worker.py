@@ -41,18 +41,23 @@ class Worker:
 
     Args:
         slot: What the supervisor passed.
+
+    Attributes:
+        sockets: The sockets to serve.
     """
 
     def __init__(self, slot: WorkerSlot) -> None:
         self.slot = slot
+        self.sockets = [socket.socket(fileno=descriptor) for descriptor in slot.listening]
         self._lifeline = socket.socket(fileno=slot.lifeline)
         self._orphaned = False
         for descriptor in (slot.lifeline, *slot.listening):
             os.set_inheritable(descriptor, False)  # the agent's child processes would hold it open
 
-    def sockets(self) -> list[socket.socket]:
-        """Return the sockets to serve."""
-        return [socket.socket(fileno=descriptor) for descriptor in self.slot.listening]
+    def close_sockets(self) -> None:
+        """Stop listening, so that another supervisor can listen on the same address."""
+        for each in self.sockets:
+            each.close()
 
     def report_ready(self) -> None:
         """Tell the supervisor that the agent is loaded."""

@@ -39,11 +39,12 @@ async def fleet(start: Start, tmp_path: Path) -> AsyncIterator[Workers]:
     """Start workers, `await fleet(code, count)`, and by default wait until all are ready."""
     started: list[Fleet] = []
 
-    async def begin(code: str, count: int = 2, *, ready: bool = True) -> Fleet:
+    async def begin(code: str, count: int = 2, *, ready: bool = True, **variables: str) -> Fleet:
         path = write_dockfile(tmp_path, code)
         temporary = tmp_path / "tmp"
         temporary.mkdir()
-        process = await start(path, module=MODULE, ready=False, WORKERS=str(count), TMPDIR=str(temporary))
+        variables |= {"WORKERS": str(count), "TMPDIR": str(temporary)}
+        process = await start(path, module=MODULE, ready=False, **variables)
         fleet = Fleet(process)
         started.append(fleet)
         if ready:
