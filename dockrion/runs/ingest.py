@@ -75,6 +75,13 @@ _REFUSALS: dict[str, type[DockrionError]] = {
     kind.__name__: kind for kind in (InvalidRequest, Conflict, ServiceUnavailable)
 }
 _UNREACHABLE = _Refusal("ServiceUnavailable", "the run cannot be reached at present; try again later")
+# The reply of a replica without `streaming.ingest`. Not "unavailable": the producer need not try again.
+NOT_ENABLED = msgspec.json.encode(
+    _Refusal(
+        InvalidRequest.__name__,
+        "the replica that executes this run accepts no pushed events; see streaming.ingest",
+    )
+)
 _reply_decoder = msgspec.json.Decoder(Receipt | _Refusal)
 _batch_decoder = msgspec.json.Decoder(Batch)
 

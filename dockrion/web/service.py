@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -12,8 +13,10 @@ from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.loading import load_agent, load_id_generator, load_tool_guard
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.limits_structs import SafetySpec
+from dockrion.errors import ServiceUnavailable
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
@@ -73,6 +76,9 @@ class Service:
         self.backend: Backend = _backend(self.dockfile)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.ingest = self._ingest() if self.dockfile.streaming.ingest.enabled else None
+        self._tasks = BackgroundTasks()
+        if self.ingest is None:
+            self._tasks.start(_refuse_pushes(self.backend))
 
         auth, safety = self.dockfile.auth, _safety(self.dockfile)
         ingest_token = loaded.credentials.ingest_token
@@ -130,6 +136,7 @@ class Service:
         await self.runs.aclose()
         if self.ingest is not None:
             await self.ingest.aclose()
+        await self._tasks.cancel(STOP_SECONDS)
         await self.access.aclose()
         await self.backend.aclose()
         if self.runs.agent is not None:
@@ -177,6 +184,15 @@ def _authenticator(loaded: Loaded) -> "Authenticator | None":
     from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
 
     return create_authenticator(auth, loaded.credentials)
+
+
+async def _refuse_pushes(backend: Backend) -> None:
+    """Reply to replicas that accept pushed events, and forward those for runs of this one, which does not."""
+    async for request in backend.owner_requests():
+        from dockrion.runs.ingest import NOT_ENABLED  # noqa: PLC0415  memory
+
+        with suppress(ServiceUnavailable):
+            await request.reply(NOT_ENABLED)
 
 
 def _safety(dockfile: Dockfile) -> SafetySpec | None:

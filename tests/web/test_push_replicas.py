@@ -196,6 +196,20 @@ async def test_unresponsive_owner_is_unavailable(
     assert await own(other, run_id) == []
 
 
+async def test_owner_without_ingest_refuses_at_once(
+    serve: Serve, prefix: str, request: pytest.FixtureRequest
+) -> None:
+    owner, other = await serve(agent := Waits()), await serve(streaming=ENABLED)
+    run_id = await owner.start()
+    for _ in range(3):
+        body = await refused(other, run_id, ALL)
+        assert "streaming.ingest" in body["error"]
+    assert stored_requests(prefix, shared(request.node.callspec.params["prefix"])) == []
+    agent.go.set()
+    record = await other.finished(run_id)
+    assert (record["status"], record["output"]) == ("completed", {"done": True})
+
+
 async def test_requests_between_replicas_leave_nothing_behind(
     pair: Pair, prefix: str, request: pytest.FixtureRequest
 ) -> None:
