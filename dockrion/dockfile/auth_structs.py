@@ -27,6 +27,8 @@ RateLimit = Annotated[
 Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512"]
 Permission = Literal["deploy", "rollback", "invoke", "view_metrics", "key_manage", "read_logs", "read_docs"]
 
+PublicEndpoints = Literal["metrics", "schema", "info", "docs"]
+
 
 class ApiKeysSpec(Struct, frozen=True):
     env_var: Annotated[
@@ -85,6 +87,13 @@ class AuthSpec(Struct, frozen=True):
     jwt: Annotated[JwtSpec, doc("Settings of mode jwt.")] = field(default_factory=JwtSpec)
     oauth2: Annotated[OAuth2Spec, doc("Settings of mode oauth2.")] = field(default_factory=OAuth2Spec)
     roles: Annotated[list[RoleSpec], doc("Roles and the permissions they grant.")] = []
+    public: Annotated[
+        list[PublicEndpoints],
+        doc(
+            "Endpoints open to everybody: `/metrics`, `/schema`, `/info`; `docs` opens `/docs` and the "
+            "documents it shows."
+        ),
+    ] = []
     rate_limits: Annotated[
         dict[str, RateLimit], doc("Runs a caller may start, by role; `default` applies to all other roles.")
     ] = {}

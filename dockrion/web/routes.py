@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import hdrs
 
 from dockrion.dockfile import Dockfile
+from dockrion.dockfile.auth_structs import PublicEndpoints
 from dockrion.openapi.endpoint import Endpoint
 from dockrion.web import docs, info, invoke, page, runs
 from dockrion.web.access import (
@@ -56,19 +57,24 @@ class Route(msgspec.Struct, frozen=True):
 def routes(dockfile: Dockfile) -> Iterator[Route]:
     """Yield the routes that a Dockfile exposes."""
     expose, streaming = dockfile.expose, dockfile.streaming
+    public = () if dockfile.auth is None else dockfile.auth.public
+
+    def unless_public(name: PublicEndpoints, rule: AccessRule) -> AccessRule:
+        return PUBLIC if name in public else rule
+
     streamed = expose.streaming != "none"
     if expose.rest:
         yield Route(hdrs.METH_GET, "/", page.index, PUBLIC)
         yield Route(hdrs.METH_GET, "/assets/{file}", page.asset, PUBLIC)
         yield Route(hdrs.METH_GET, "/health", info.health, PUBLIC)
         yield Route(hdrs.METH_GET, "/ready", info.ready, PUBLIC)
-        yield Route(hdrs.METH_GET, "/metrics", info.metrics, VIEW_METRICS)
-        yield Route(hdrs.METH_GET, "/schema", info.schema, READ_DOCS)
-        yield Route(hdrs.METH_GET, "/openapi.json", docs.openapi, READ_DOCS)
-        yield Route(hdrs.METH_GET, "/asyncapi.json", docs.asyncapi, READ_DOCS)
-        yield Route(hdrs.METH_GET, "/docs", docs.page, READ_DOCS_PAGE)
+        yield Route(hdrs.METH_GET, "/metrics", info.metrics, unless_public("metrics", VIEW_METRICS))
+        yield Route(hdrs.METH_GET, "/schema", info.schema, unless_public("schema", READ_DOCS))
+        yield Route(hdrs.METH_GET, "/openapi.json", docs.openapi, unless_public("docs", READ_DOCS))
+        yield Route(hdrs.METH_GET, "/asyncapi.json", docs.asyncapi, unless_public("docs", READ_DOCS))
+        yield Route(hdrs.METH_GET, "/docs", docs.page, unless_public("docs", READ_DOCS_PAGE))
         yield Route(hdrs.METH_GET, "/docs/{file}", docs.file, PUBLIC)
-        yield Route(hdrs.METH_GET, "/info", info.info, AUTHENTICATED)
+        yield Route(hdrs.METH_GET, "/info", info.info, unless_public("info", AUTHENTICATED))
         yield Route(hdrs.METH_POST, "/invoke", invoke.invoke, INVOKE)
     if streamed:
         yield Route(hdrs.METH_POST, "/invoke/stream", invoke.invoke_stream, INVOKE, streams=True)

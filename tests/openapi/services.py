@@ -30,6 +30,7 @@ SERVICES: dict[str, dict[str, Any]] = {
         "streaming": {"ingest": {"enabled": True}, "events": {"allowed": ["custom:mood"]}},
     },
     "keys": {"auth": {"mode": "api_key", "rate_limits": {"default": "9/day"}}, "policies": _SAFETY},
+    "public": {"auth": {"public": ["metrics", "schema", "info", "docs"]}},
     "header": {
         "auth": {"api_keys": {"header": "X-Mine", "allow_bearer": False}},
         "expose": {"streaming": "none"},

@@ -12,7 +12,6 @@ from dockrion.dockfile import Loaded
 from dockrion.errors import NotFound, Unauthorized
 from dockrion.openapi.endpoint import Endpoint
 from dockrion.redaction import Redactor
-from dockrion.web.access import READ_DOCS
 from dockrion.web.service import SERVICE
 
 _HERE = Path(__file__).parent
@@ -75,8 +74,9 @@ async def page(request: web.Request) -> web.Response:
     A browser sends no key when it opens a page. The page itself contains nothing about the agent.
     """
     headers = {**_HEADERS, hdrs.VARY: hdrs.ACCEPT}
+    access = request.app[SERVICE].access
     try:
-        await request.app[SERVICE].access.check(request, READ_DOCS)
+        await access.check(request, access.rules[page])
     except Unauthorized as error:
         if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
             raise
