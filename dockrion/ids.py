@@ -1,4 +1,4 @@
-"""Run ids: their form, and the generator of default ids."""
+"""Run ids: their form, and the generators of default ids and of incarnations."""
 
 import os
 import re
@@ -9,6 +9,8 @@ from dockrion.errors import InvalidRequest
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 RUN_ID_FORM = "1 to 128 letters, digits, '-' and '_', starting with a letter or digit"  # for messages
 RUN_ID_HEADER = "X-Run-Id"  # response header: the run whose events the response streams
+INCARNATION_HEADER = "X-Run-Incarnation"  # response header: which of the runs that have had the id
+INCARNATION_PATTERN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 def validate_run_id(run_id: str) -> str:
@@ -20,6 +22,11 @@ def validate_run_id(run_id: str) -> str:
     if not RUN_ID_PATTERN.fullmatch(run_id):
         raise InvalidRequest(f"invalid run id: expected {RUN_ID_FORM}")
     return run_id
+
+
+def new_incarnation() -> str:
+    """Return a random token for a new run: its id may have been another run's, and may be so again."""
+    return os.urandom(8).hex()
 
 
 def uuid7() -> str:

@@ -45,6 +45,7 @@ class Watch:
 
     Attributes:
         deliver: Writes a page at once and returns True, or returns False. None: always wake the task.
+        incarnation: The run's incarnation, once the watch is entered.
         idle: Seconds without events after which the reader has to send a keepalive.
         idle_at: When that time is over, on the event loop's clock.
         position: The sequence of the last event that the reader has.
@@ -60,11 +61,13 @@ class Watch:
         "deliver",
         "idle",
         "idle_at",
+        "incarnation",
         "position",
     )
 
     def __init__(self, peek: Callable[[int], Page | None]) -> None:
         self.deliver: Callable[[Page], bool] | None = None
+        self.incarnation = ""
         self.idle = 0.0
         self.idle_at = 0.0
         self.position = 0

@@ -14,16 +14,25 @@ _RETRY_SECONDS = 1.0
 _RECREATED_SECONDS = 5.0
 
 
-def follow(log: RunLog, run_id: str, after: int, *, idle: float, limit: int | None = None) -> "Pages":
+def follow(
+    log: RunLog,
+    run_id: str,
+    after: int,
+    incarnation: str | None = None,
+    *,
+    idle: float,
+    limit: int | None = None,
+) -> "Pages":
     """Read a run's events after a position, and those that follow as they are stored, to the run's end.
 
     The watch is armed on entering, before the first read, so that no event falls between history
-    and live.
+    and live. All pages are of one incarnation of the run, that which the watch found.
 
     Args:
         log: Where the run is stored.
         run_id: The run.
         after: The last sequence the reader has, 0 for none.
+        incarnation: The run's incarnation, None for the run that has the id now.
         idle: Seconds without events after which `IDLE` is yielded, repeatedly.
         limit: The most subscribers that the run may have; None not to count as one.
 
@@ -38,7 +47,7 @@ def follow(log: RunLog, run_id: str, after: int, *, idle: float, limit: int | No
         ServiceUnavailable: On entering: the storage cannot be reached. While iterating, this waits
             until it can be.
     """
-    return Pages(log, run_id, after, idle, limit)
+    return Pages(log, run_id, after, incarnation, idle, limit)
 
 
 class Pages(AsyncIterator[Page]):
@@ -46,10 +55,12 @@ class Pages(AsyncIterator[Page]):
 
     __slots__ = ("_log", "_pages", "_run_id", "_watch", "_watching")
 
-    def __init__(self, log: RunLog, run_id: str, after: int, idle: float, limit: int | None) -> None:
+    def __init__(
+        self, log: RunLog, run_id: str, after: int, incarnation: str | None, idle: float, limit: int | None
+    ) -> None:
         self._log = log
         self._run_id = run_id
-        self._watching = log.watch(run_id, limit=limit)
+        self._watching = log.watch(run_id, incarnation, limit=limit)
         self._watch: Watch
         self._pages = self._pull(after, idle)
 
@@ -68,6 +79,11 @@ class Pages(AsyncIterator[Page]):
     def __anext__(self) -> Awaitable[Page]:
         return self._pages.__anext__()
 
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of the run that this follows, once it is entered."""
+        return self._watch.incarnation
+
     def deliver_to(self, deliver: Callable[[Page], bool]) -> None:
         """Offer pages to a function while this waits, as `fanout.py` explains.
 
@@ -85,7 +101,7 @@ class Pages(AsyncIterator[Page]):
         while True:
             at_most = idle
             try:
-                page = await self._log.read(self._run_id, watch.position, PAGE_EVENTS)
+                page = await self._log.read(self._run_id, watch.position, PAGE_EVENTS, watch.incarnation)
                 give_up_at = None
             except RunNotFound:  # the owner may create it again, with a terminal event
                 give_up_at = give_up_at or now() + _RECREATED_SECONDS

@@ -11,16 +11,37 @@ from dockrion.errors import ServiceUnavailable
 _REPLY_SECONDS = 10.0
 
 
-class OwnerRequest(msgspec.Struct, frozen=True):
+class RunRef(msgspec.Struct, frozen=True):
+    """Which run a message is about.
+
+    Attributes:
+        run_id: Its id.
+        incarnation: Its incarnation; None if the sender is of an earlier version, and means the run that has
+            the id at the moment.
+    """
+
+    run_id: str
+    incarnation: str | None
+
+
+class CancelRequest(RunRef, frozen=True):
+    """A request to cancel a run.
+
+    Attributes:
+        reason: Why, for the run's readers.
+    """
+
+    reason: str | None
+
+
+class OwnerRequest(RunRef, frozen=True):
     """A request from any replica to the owner of a run.
 
     Attributes:
-        run_id: The run.
         body: The request; backends do not interpret it.
         reply: Sends the reply. Raises `ServiceUnavailable` if it cannot be sent.
     """
 
-    run_id: str
     body: bytes
     reply: Callable[[bytes], Awaitable[None]]
 
@@ -32,18 +53,28 @@ class OwnerMessages(Protocol):
     in the order of arrival, and never ends.
     """
 
-    async def request_cancel(self, run_id: str, reason: str | None) -> None:
+    async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
         """Ask the owner to cancel a run. Returns when the request is stored, not when it is handled.
+
+        Args:
+            run_id: The run.
+            reason: Why, for the run's readers.
+            incarnation: The run's incarnation, None for the run that has the id at the moment.
 
         Raises:
             RunNotFound: No such run.
         """
 
-    def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
-        """Yield (run id, reason) for each request to cancel a run that this replica owns."""
+    def cancel_requests(self) -> AsyncIterator[CancelRequest]:
+        """Yield each request to cancel a run that this replica owns."""
 
-    async def request_owner(self, run_id: str, body: bytes) -> bytes:
+    async def request_owner(self, run_id: str, body: bytes, incarnation: str | None = None) -> bytes:
         """Send a request to the owner of a run and return its reply.
+
+        Args:
+            run_id: The run.
+            body: The request.
+            incarnation: As for `request_cancel`.
 
         Raises:
             RunNotFound: No such run.
@@ -53,8 +84,8 @@ class OwnerMessages(Protocol):
     def owner_requests(self) -> AsyncIterator[OwnerRequest]:
         """Yield each request about a run that this replica owns."""
 
-    def lost_runs(self) -> AsyncIterator[str]:
-        """Yield the id of each run that another replica has taken over from this one."""
+    def lost_runs(self) -> AsyncIterator[RunRef]:
+        """Yield each run that another replica has taken over from this one."""
 
 
 async def wait_for_reply(reply: asyncio.Future[bytes]) -> bytes:

@@ -22,6 +22,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         owner: The API caller who created it, as text that backends do not interpret; not the replica that
             owns the run. Never shown.
+        incarnation: A token that no other run has. An id is free again once its run is forgotten, so
+            whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
+            earlier version of this service created the run.
     """
 
     run_id: str
@@ -34,6 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: dict[str, Any] = {}
     last_sequence: int = 0
     owner: str | None = None
+    incarnation: str = ""
 
     @property
     def finished(self) -> bool:
@@ -61,6 +65,9 @@ class RunLog(Protocol):
 
     Guarantees: what a reader has seen is stored; a write that returned is seen by every later read;
     two calls that race for the same sequence or id cannot both succeed.
+
+    Where a method takes an incarnation, it means that run alone: another run with the same id is as good
+    as none. None means the run that has the id at the moment.
     """
 
     async def create(self, run: Run) -> None:
@@ -80,7 +87,8 @@ class RunLog(Protocol):
         Raises:
             RunNotFound: No such run.
             RunClosed: The log ends with a terminal event.
-            SequenceConflict: The first entry is not the log's next, or another replica owns the run.
+            SequenceConflict: The first entry is not the log's next, another replica owns the run, or another
+                run has the id.
             AppendRefused: The storage does not take events that large.
         """
 
@@ -93,7 +101,8 @@ class RunLog(Protocol):
 
         Raises:
             RunClosed: The log ends with a terminal event.
-            SequenceConflict: Another replica owns the run, or the log has an event of that sequence.
+            SequenceConflict: Another replica owns the run, another run has the id, or the log has an event of
+                that sequence.
             AppendRefused: The storage does not take an event that large.
         """
 
@@ -122,7 +131,7 @@ class RunLog(Protocol):
             BadCursor: The cursor is malformed.
         """
 
-    async def read(self, run_id: str, after: int, limit: int) -> Page:
+    async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
         """Return the events after a position without waiting; the page is empty if there are none.
 
         If the window has dropped some of them, the page starts at the oldest event that is stored.
@@ -132,16 +141,20 @@ class RunLog(Protocol):
             run_id: The run.
             after: The last sequence the reader has, 0 for none.
             limit: The most events to return.
+            incarnation: The run's incarnation.
 
         Raises:
             RunNotFound: No such run.
         """
 
-    def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
+    def watch(
+        self, run_id: str, incarnation: str | None = None, *, limit: int | None = None
+    ) -> AbstractAsyncContextManager[Watch]:
         """Watch a run: from entering on, the watch is woken after every append.
 
         Args:
             run_id: The run.
+            incarnation: The run's incarnation.
             limit: The most watches with a limit that the run may have, over all replicas.
                 None: this watch is neither counted nor refused.
 

@@ -10,6 +10,7 @@ import msgspec
 
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunExists, TooManyRuns
+from dockrion.ids import new_incarnation
 from dockrion.runs.execution import Execution
 from dockrion.runs.external_events import PRODUCER_SEQ
 from dockrion.runs.outcome import Stop
@@ -69,6 +70,7 @@ class InFlightRun(msgspec.Struct, eq=False):
 
     Attributes:
         run_id: Its id.
+        incarnation: Tells it from other runs with its id.
         slot: Done when its agent may start.
         created: Done when its record is stored, or cannot be.
         changed: Set when its executor has to check again: its slot, its agent, its buffer, its stop.
@@ -79,6 +81,7 @@ class InFlightRun(msgspec.Struct, eq=False):
     """
 
     run_id: str
+    incarnation: str
     slot: Slot
     created: asyncio.Future[None]
     changed: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
@@ -154,9 +157,15 @@ class InFlightRuns:
     def __iter__(self) -> Iterator[InFlightRun]:
         return iter(tuple(self._all))
 
-    def get(self, run_id: str) -> InFlightRun | None:
-        """Return a run that is not over by its id; never an invocation."""
-        return self._by_id.get(run_id)
+    def get(self, run_id: str, incarnation: str | None = None) -> InFlightRun | None:
+        """Return a run that is not over by its id; never an invocation.
+
+        Args:
+            run_id: Its id.
+            incarnation: Its incarnation, None for any.
+        """
+        run = self._by_id.get(run_id)
+        return run if run is not None and incarnation in (None, run.incarnation) else None
 
     def admit(self, run_id: str) -> InFlightRun:
         """Take a slot, or a position in the queue, for a new run or invocation.
@@ -164,7 +173,7 @@ class InFlightRuns:
         Raises:
             TooManyRuns: The queue is full.
         """
-        run = InFlightRun(run_id, self._slots.reserve(), self._loop.create_future())
+        run = InFlightRun(run_id, new_incarnation(), self._slots.reserve(), self._loop.create_future())
         self._all.add(run)
         self._idle.clear()
         return run

@@ -16,7 +16,7 @@ from dockrion.backends import Backend
 from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import Conflict, DockrionError, InvalidRequest, ServiceUnavailable
+from dockrion.errors import Conflict, DockrionError, InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import external_events, outcome
@@ -90,7 +90,7 @@ class Ingest:
     """Accepts batches for runs of this process, and forwards those for others.
 
     Args:
-        find: Returns the run of this process that has an id, or None.
+        find: Returns the run of this process that has an id and an incarnation, or None.
         backend: Stores the runs, and reaches their owners.
         redactor: Masks secrets in the outcomes that producers push.
         max_event_bytes: The size limit of an event.
@@ -98,7 +98,7 @@ class Ingest:
 
     def __init__(
         self,
-        find: Callable[[str], InFlightRun | None],
+        find: Callable[[str, str | None], InFlightRun | None],
         backend: Backend,
         redactor: Redactor,
         *,
@@ -111,13 +111,14 @@ class Ingest:
         self._tasks = BackgroundTasks()  # the listener, and a reply to each request
         self._tasks.start(self._listen())
 
-    async def push(self, run_id: str, batch: Batch, size: int) -> Receipt:
+    async def push(self, run_id: str, batch: Batch, size: int, incarnation: str | None = None) -> Receipt:
         """Push a batch of events into a run, all of it or nothing.
 
         Args:
             run_id: The run, on whichever replica.
             batch: The events.
             size: The size of the body that the batch came in, in bytes.
+            incarnation: The run's incarnation, None for the run that has the id now.
 
         Raises:
             RunNotFound: No such run.
@@ -128,12 +129,14 @@ class Ingest:
         """
         if not 1 <= len(batch.events) <= MAX_BATCH:
             raise InvalidRequest(f"send from 1 to {MAX_BATCH} events at once, not {len(batch.events)}")
-        if (run := self._find(run_id)) is not None:
+        if (run := self._find(run_id, incarnation)) is not None:
             return await self._accept(run, batch, size)
         record = await self._backend.get(run_id)
+        if incarnation not in (None, record.incarnation):
+            raise RunNotFound(run_id)
         if record.finished:
             return _receipt_of_finished(batch, record)
-        body = await self._backend.request_owner(run_id, msgspec.json.encode(batch))
+        body = await self._backend.request_owner(run_id, msgspec.json.encode(batch), record.incarnation)
         reply: Receipt | _Refusal = _reply_decoder.decode(body)
         if isinstance(reply, _Refusal):
             raise _REFUSALS[reply.kind](reply.message, details=reply.details)
@@ -188,10 +191,12 @@ class Ingest:
     async def _handle(self, request: OwnerRequest) -> Receipt | _Refusal:
         """Accept a batch from another replica; the run may have ended since it was sent."""
         batch = _batch_decoder.decode(request.body)
-        if (run := self._find(request.run_id)) is not None:
+        if (run := self._find(request.run_id, request.incarnation)) is not None:
             return await self._accept(run, batch, len(request.body))
         record = await self._backend.get(request.run_id)
-        return _receipt_of_finished(batch, record) if record.finished else _UNREACHABLE
+        if record.finished and request.incarnation in (None, record.incarnation):
+            return _receipt_of_finished(batch, record)
+        return _UNREACHABLE
 
     def _validate(self, values: Sequence[Any], size: int) -> _Events:
         """Validate the events of a batch, all of which have `size` bytes as they were sent.

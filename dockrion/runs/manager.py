@@ -5,9 +5,10 @@ import time
 from datetime import UTC, datetime
 
 from dockrion.backends import Backend
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import InvalidRequest, ServiceUnavailable
+from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.events import EventFilter
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -69,9 +70,9 @@ class RunManager:
             raise ServiceUnavailable("the agent is being loaded")
         return self.agent
 
-    def find(self, run_id: str) -> InFlightRun | None:
-        """Return a run of this process that is not over."""
-        return self._in_flight.get(run_id)
+    def find(self, run_id: str, incarnation: str | None = None) -> InFlightRun | None:
+        """Return a run of this process that is not over, None for any incarnation."""
+        return self._in_flight.get(run_id, incarnation)
 
     async def start(
         self, call: Call, run_id: str, *, cancel_on_disconnect: bool = False, agent: Agent | None = None
@@ -95,6 +96,7 @@ class RunManager:
         agent, run = agent or self.ready_agent(), self._in_flight.admit(run_id)
         record = Run(
             run_id=run_id,
+            incarnation=run.incarnation,
             status="accepted",
             created_at=datetime.now(UTC),
             metadata=self._recorder.metadata,
@@ -145,8 +147,13 @@ class RunManager:
         self._recorder.log_end(run_id, result, seconds, text_filter)
         raise outcome.to_exception(result)
 
-    async def cancel(self, run_id: str, reason: str | None) -> None:
+    async def cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
         """Cancel a run, here or on another replica, and wait until it is over.
+
+        Args:
+            run_id: The run.
+            reason: Why, for its readers.
+            incarnation: The run's incarnation, None for the run that has the id now.
 
         Raises:
             RunNotFound: No such run.
@@ -154,20 +161,20 @@ class RunManager:
             ServiceUnavailable: Its owner has not ended it in time.
         """
         deadline = time.monotonic() + _CANCEL_SECONDS
-        async with self._backend.watch(run_id) as watch:
-            run = await self._backend.get(run_id)
+        async with self._backend.watch(run_id, incarnation) as watch:
+            run = await self._record(run_id, watch.incarnation)
             if run.finished:
                 raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
-            await self._backend.request_cancel(run_id, reason)
-            while not (run := await self._backend.get(run_id)).finished:
+            await self._backend.request_cancel(run_id, reason, watch.incarnation)
+            while not (run := await self._record(run_id, watch.incarnation)).finished:
                 if not await watch.wait(max(deadline - time.monotonic(), 0)):
                     raise ServiceUnavailable("the cancel was passed on, but the run has not ended yet")
         if run.status != "cancelled":
             raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
 
-    def cancel_disconnected(self, run_id: str) -> None:
+    def cancel_disconnected(self, run_id: str, incarnation: str | None = None) -> None:
         """Cancel a run of this process whose caller, its only reader, has disconnected."""
-        self._stop(run_id, _DISCONNECTED)
+        self._stop(RunRef(run_id, incarnation), _DISCONNECTED)
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give running agents some time, then stop them.
@@ -206,15 +213,22 @@ class RunManager:
         return execution.outcome(), execution.seconds
 
     async def _listen_for_losses(self) -> None:
-        async for run_id in self._backend.lost_runs():
-            self._stop(run_id, Stop("lost"))
+        async for run in self._backend.lost_runs():
+            self._stop(run, Stop("lost"))
 
     async def _listen_for_cancels(self) -> None:
-        async for run_id, reason in self._backend.cancel_requests():
-            self._stop(run_id, Stop("cancelled", reason and self._redactor.mask(reason)))
+        async for request in self._backend.cancel_requests():
+            reason = request.reason and self._redactor.mask(request.reason)
+            self._stop(request, Stop("cancelled", reason))
 
-    def _stop(self, run_id: str, stop: Stop) -> None:
-        if (run := self._in_flight.get(run_id)) is not None:
+    async def _record(self, run_id: str, incarnation: str) -> Run:
+        run = await self._backend.get(run_id)
+        if run.incarnation != incarnation:
+            raise RunNotFound(run_id)
+        return run
+
+    def _stop(self, which: RunRef, stop: Stop) -> None:
+        if (run := self._in_flight.get(which.run_id, which.incarnation)) is not None:
             run.stop_for(stop)
 
 

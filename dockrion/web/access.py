@@ -13,8 +13,8 @@ from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, Permission
-from dockrion.errors import Forbidden, RunNotFound, Unauthorized
-from dockrion.ids import validate_run_id
+from dockrion.errors import Forbidden, InvalidRequest, RunNotFound, Unauthorized
+from dockrion.ids import INCARNATION_HEADER, INCARNATION_PATTERN, validate_run_id
 
 _BEARER = "bearer"
 
@@ -48,6 +48,7 @@ READ_DOCS_PAGE = AccessRule("read_docs", checked_by_handler=True)
 
 CALLER = web.RequestKey[Caller | None]("caller")
 EXPIRES_AT = web.RequestKey("expires_at", float)  # of the credential, in seconds since the epoch
+_TOKEN_RUN = web.RequestKey("token_run", Run)  # the run that the caller's token is for
 RUN_ID = web.RequestKey("run_id", str)  # for the request's log line
 
 
@@ -60,6 +61,18 @@ def path_run_id(request: web.Request) -> str:
     run_id = validate_run_id(request.match_info["run_id"])
     request[RUN_ID] = run_id
     return run_id
+
+
+def query_incarnation(request: web.Request) -> str | None:
+    """Return the incarnation that a caller means of the run in the path, None for the current one.
+
+    Raises:
+        InvalidRequest: It is malformed.
+    """
+    text = request.query.get("incarnation")
+    if text is not None and not INCARNATION_PATTERN.fullmatch(text):
+        raise InvalidRequest(f"?incarnation= must be the {INCARNATION_HEADER} of an earlier response")
+    return text
 
 
 class AccessControl:
@@ -127,22 +140,26 @@ class AccessControl:
         Raises:
             RunNotFound: There is no such run, or it belongs to another caller.
         """
-        run = await self._backend.get(path_run_id(request))
+        run_id, incarnation = path_run_id(request), query_incarnation(request)
+        run = request.get(_TOKEN_RUN) or await self._backend.get(run_id)
         caller = request[CALLER]  # None: the service is open, or a token for this very run was sent
         if caller is not None and run.owner != caller.owner and not _reads_all_runs(caller):
-            raise RunNotFound(run.run_id)
+            raise RunNotFound(run_id)
+        if incarnation not in (None, run.incarnation):
+            raise RunNotFound(run_id)
         return run
 
-    async def require_owner(self, request: web.Request) -> None:
-        """Refuse a caller who may not change the run in the path.
+    async def owned_run(self, request: web.Request) -> Run:
+        """Return the run in the path, if the caller may change it.
 
         Raises:
             RunNotFound: There is no such run, or it belongs to another caller.
             Forbidden: It belongs to another caller, and this one may only read it.
         """
-        caller = request[CALLER]
-        if caller is not None and (await self.readable_run(request)).owner != caller.owner:
+        caller, run = request[CALLER], await self.readable_run(request)
+        if caller is not None and run.owner != caller.owner:
             raise Forbidden("this run belongs to another caller; your role lets you read it, not change it")
+        return run
 
     @property
     def has_ingest_token(self) -> bool:
@@ -158,7 +175,7 @@ class AccessControl:
         """Return the response fields with a new token for reading a run; none if the service is open."""
         if not self.protected:
             return {}
-        token = events_tokens.issue(await self._backend.secret(), _incarnation(run))
+        token = events_tokens.issue(await self._backend.secret(), _signed_name(run))
         return {"events_token": token, "events_token_expires_in": events_tokens.LIFETIME_SECONDS}
 
     async def aclose(self) -> None:
@@ -170,7 +187,7 @@ class AccessControl:
         if rule.public or (rule.accepts_ingest_token and self.has_valid_ingest_token(request)):
             return
         if rule.accepts_run_token and "token" in request.query:
-            request[EXPIRES_AT] = await self._run_token_expiry(request)
+            await self._check_run_token(request)
             return
         caller = await authenticator.authenticate(self._credential(request))
         if rule.permission is not None and rule.permission not in caller.permissions:
@@ -179,17 +196,17 @@ class AccessControl:
         if caller.expires_at is not None:
             request[EXPIRES_AT] = caller.expires_at
 
-    async def _run_token_expiry(self, request: web.Request) -> float:
+    async def _check_run_token(self, request: web.Request) -> None:
         run_id = validate_run_id(request.match_info["run_id"])
         secret = await self._backend.secret()
         try:
             run = await self._backend.get(run_id)
         except RunNotFound:  # unauthenticated callers must not learn which runs exist
             raise invalid_credentials() from None
-        expires_at = events_tokens.expiry(secret, _incarnation(run), request.query["token"])
+        expires_at = events_tokens.expiry(secret, _signed_name(run), request.query["token"])
         if expires_at is None:
             raise invalid_credentials()
-        return expires_at
+        request[EXPIRES_AT], request[_TOKEN_RUN] = expires_at, run
 
     def _credential(self, request: web.Request) -> str:
         """Return the caller's API key or token.
@@ -220,9 +237,10 @@ def _has_handler(request: web.Request) -> bool:
     return request.match_info.http_exception is None and request.method != hdrs.METH_OPTIONS
 
 
-def _incarnation(run: Run) -> str:
-    """Return a name that no later run shares: an id is free again once its run has expired."""
-    return f"{run.run_id} {run.created_at.isoformat()}"
+def _signed_name(run: Run) -> str:
+    """Return what tokens for reading a run sign: a name that no later run with its id shares."""
+    # Runs of an earlier version have no incarnation, and that version signs the time of their creation.
+    return f"{run.run_id} {run.incarnation or run.created_at.isoformat()}"
 
 
 def _bearer(request: web.Request) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from dockrion.ids import INCARNATION_HEADER
 from dockrion.web.aiohttp_internals import chunked, shared_headers
 from dockrion.web.streams import Connection
 from dockrion.wire import HttpFraming, ndjson, sse
@@ -48,7 +49,8 @@ class HttpStream(Connection):
             encode = chunked(encode)
         super().__init__(request, framing, encode)
 
-    async def _open(self) -> None:
+    async def _open(self, incarnation: str) -> None:
+        self.response.headers[INCARNATION_HEADER] = incarnation
         await self.response.prepare(self.request)
 
     async def _write(self, piece: bytes | memoryview) -> None:

@@ -12,7 +12,7 @@ from dockrion.events import MAX_SEQUENCE
 from dockrion.openapi import models
 from dockrion.runs.ingest import Batch
 from dockrion.web import parameters, payloads
-from dockrion.web.access import path_run_id
+from dockrion.web.access import path_run_id, query_incarnation
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE
 from dockrion.wire import ndjson
@@ -27,14 +27,14 @@ async def push(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     if service.ingest is None:
         raise NotFound("this service takes no events; see streaming.ingest")
+    run_id, incarnation = path_run_id(request), query_incarnation(request)
     if not service.access.protected:
         _require_ingest_access(request)
     elif not service.access.has_valid_ingest_token(request):
-        await service.access.require_owner(request)
-    run_id = path_run_id(request)
+        incarnation = (await service.access.owned_run(request)).incarnation
     producer_seq = parameters.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
     events, size = await _events(request)
-    receipt = await service.ingest.push(run_id, Batch(events, producer_seq), size)
+    receipt = await service.ingest.push(run_id, Batch(events, producer_seq), size, incarnation)
     return json_response(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
 
 

@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from dockrion import ids
+from dockrion.backends.run_log import Run
 from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
 from dockrion.runs.agent import Call
@@ -38,18 +39,18 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     media_type = parameters.preferred_media_type(request, (*MEDIA_TYPES, _JSON))
     cancel_on_disconnect = cancels_on_disconnect(request)
     call = await payloads.read_call(request)
-    run_id = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    run = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
     headers = None
     if request.app[SERVICE].dockfile.streaming.async_runs:
-        headers = {ids.RUN_ID_HEADER: run_id, hdrs.LOCATION: f"/runs/{run_id}/events"}
+        headers = {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
     stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
     last_frame = None
     try:
-        last_frame = await stream.send_run(run_id, 0, timeout=None)
+        last_frame = await stream.send_run(run.run_id, run, 0, timeout=None)
         return stream.response
     finally:
         if cancel_on_disconnect:
-            cancel_unless_resumable(request, run_id, last_frame)
+            cancel_unless_resumable(request, run, last_frame)
 
 
 def cancels_on_disconnect(request: web.Request) -> bool:
@@ -62,8 +63,8 @@ def cancels_on_disconnect(request: web.Request) -> bool:
     return (choice or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
 
 
-async def start_run(request: web.Request, call: Call, *, cancel_on_disconnect: bool) -> str:
-    """Start a run for the caller who is its first reader, and return its id.
+async def start_run(request: web.Request, call: Call, *, cancel_on_disconnect: bool) -> Run:
+    """Start a run for the caller who is its first reader, and return its record.
 
     Args:
         request: The caller's request.
@@ -79,18 +80,17 @@ async def start_run(request: web.Request, call: Call, *, cancel_on_disconnect: b
     await service.rate_limiter.count(request)
     request[RUN_ID] = run_id = await service.new_run_id()
     call = payloads.with_events_url(call, request, run_id)
-    await service.runs.start(call, run_id, cancel_on_disconnect=cancel_on_disconnect)
-    return run_id
+    return await service.runs.start(call, run_id, cancel_on_disconnect=cancel_on_disconnect)
 
 
-def cancel_unless_resumable(request: web.Request, run_id: str, last_frame: Control | None) -> None:
+def cancel_unless_resumable(request: web.Request, run: Run, last_frame: Control | None) -> None:
     """Cancel a run whose caller has disconnected. Does nothing to a finished run.
 
     Args:
         request: The caller's request.
-        run_id: The run.
+        run: The run.
         last_frame: The control frame that ended the stream; after `auth_expired` the caller may resume.
     """
     service = request.app[SERVICE]
     if not (isinstance(last_frame, AuthExpired) and service.dockfile.streaming.async_runs):
-        service.runs.cancel_disconnected(run_id)
+        service.runs.cancel_disconnected(run.run_id, run.incarnation)

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 from dockrion.backends.run_log import BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
-from dockrion.ids import validate_run_id
+from dockrion.ids import INCARNATION_HEADER, validate_run_id
 from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
 from dockrion.web import parameters, payloads, polling
@@ -14,6 +14,7 @@ from dockrion.web.access import CALLER, RUN_ID, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE, Service
+from dockrion.web.streams import first_position
 
 _OFFERED = (*MEDIA_TYPES, polling.MEDIA_TYPE)
 
@@ -36,7 +37,8 @@ async def create(request: web.Request) -> web.Response:
         created_at=run.created_at,
         **(await service.access.run_token(run) if streamed else {}),
     )
-    return json_response(accepted, status=202, headers={hdrs.LOCATION: f"/runs/{run_id}"})
+    headers = {hdrs.LOCATION: f"/runs/{run_id}", INCARNATION_HEADER: run.incarnation}
+    return json_response(accepted, status=202, headers=headers)
 
 
 async def recent(request: web.Request) -> web.Response:
@@ -56,7 +58,8 @@ async def recent(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.Response:
-    return json_response(_visible(await request.app[SERVICE].access.readable_run(request)))
+    run = await request.app[SERVICE].access.readable_run(request)
+    return json_response(_visible(run), headers={INCARNATION_HEADER: run.incarnation})
 
 
 async def renew_token(request: web.Request) -> web.Response:
@@ -68,10 +71,9 @@ async def renew_token(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    await service.access.require_owner(request)
-    run_id = path_run_id(request)
-    await service.runs.cancel(run_id, parameters.reason(request))
-    return json_response(models.RunCancelled(run_id, "cancelled"))
+    run = await service.access.owned_run(request)
+    await service.runs.cancel(run.run_id, parameters.reason(request), run.incarnation)
+    return json_response(models.RunCancelled(run.run_id, "cancelled"))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -82,16 +84,19 @@ async def events(request: web.Request) -> web.StreamResponse:
     timeout = parameters.timeout(request)
     strict = parameters.boolean(request, "strict")
     run_id = path_run_id(request)
-    # An open run that is read from its beginning needs no look-up: its stream finds out whether it exists.
-    run = await service.access.readable_run(request) if after or service.access.protected else None
-    if strict:
-        await _refuse_gap(service, run_id, after)
-    if media_type == polling.MEDIA_TYPE:
-        return await polling.poll(request, run_id, after)
-    if run is not None and run.finished and after >= run.last_sequence:
-        return web.Response(status=204)  # there are no more events: EventSource stops on this
+    polled = media_type == polling.MEDIA_TYPE
+    run = None
+    # An open run that is streamed from its beginning needs no look-up: its stream finds out if it exists.
+    if after or strict or polled or service.access.protected or "incarnation" in request.query:
+        run = await service.access.readable_run(request)
+        if strict:
+            await _refuse_gap(service, run, after)
+        if polled:
+            return await polling.poll(request, run, after)
+        if run.finished and after == run.last_sequence:
+            return web.Response(status=204)  # there are no more events: EventSource stops on this
     stream = HttpStream(request, MEDIA_TYPES[media_type])
-    await stream.send_run(run_id, after, timeout=timeout)
+    await stream.send_run(run_id, run, after, timeout=timeout)
     return stream.response
 
 
@@ -116,15 +121,17 @@ def _client_id(request: web.Request, service: Service) -> str | None:
     return validate_run_id(run_id)
 
 
-async def _refuse_gap(service: Service, run_id: str, after: int) -> None:
-    page = await service.backend.read(run_id, after, 1)
-    if page.entries and page.entries[0].sequence > after + 1:
-        first = page.entries[0].sequence
+async def _refuse_gap(service: Service, run: Run, after: int) -> None:
+    start = first_position(run, after)
+    page = await service.backend.read(run.run_id, start, 1, run.incarnation)
+    first = page.entries[0].sequence if page.entries else start + 1
+    if first != after + 1:
         raise Gone(
             f"events before {first} are gone", details={"requested": after + 1, "first_available": first}
         )
 
 
 def _visible(run: Run, *omitted: str) -> dict[str, object]:
-    """Return the fields of a run that callers see, which exclude its owner."""
-    return {name: getattr(run, name) for name in Run.__struct_fields__ if name not in {"owner", *omitted}}
+    """Return the fields of a run that the body of a response shows."""
+    hidden = {"owner", "incarnation", *omitted}
+    return {name: getattr(run, name) for name in Run.__struct_fields__ if name not in hidden}

@@ -12,6 +12,7 @@ from aiohttp import web
 from dockrion import events, ids
 from dockrion.backends.follow import follow
 from dockrion.backends.pages import IDLE, Page
+from dockrion.backends.run_log import Run
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone, Timeout
@@ -64,8 +65,11 @@ class Connection(ABC):
         self._at_frame_end = True
 
     @abstractmethod
-    async def _open(self) -> None:
+    async def _open(self, incarnation: str) -> None:
         """Begin the response, if it has not begun.
+
+        Args:
+            incarnation: Of the run that is streamed.
 
         Raises:
             ConnectionError: The reader left.
@@ -82,6 +86,7 @@ class Connection(ABC):
     async def send_run(
         self,
         run_id: str,
+        run: Run | None,
         after: int,
         *,
         timeout: int | None,  # noqa: ASYNC109  the contract's own timeout, which sends a control frame
@@ -90,6 +95,7 @@ class Connection(ABC):
 
         Args:
             run_id: The run.
+            run: Its record, None to stream the run that has the id now.
             after: The last sequence the reader has.
             timeout: Seconds, None for no timeout.
 
@@ -107,12 +113,13 @@ class Connection(ABC):
         async with follow(
             service.backend,
             run_id,
-            after,
+            after if run is None else first_position(run, after),
+            None if run is None else run.incarnation,
             idle=streaming.events.heartbeat_interval,
             limit=streaming.connection.max_subscribers_per_run,
         ) as pages:
             try:
-                await self._open()
+                await self._open(pages.incarnation)
             except ConnectionError:  # the reader left meanwhile
                 return None
             self._opened_at = time.time()
@@ -181,7 +188,7 @@ class Connection(ABC):
             await self._send_keepalive()
             return
         first = page.entries[0].sequence
-        if first > self._position + 1:
+        if first != self._position + 1:
             await self.send(self._framing.encode_control(Gap(self._position + 1, first)))
             self._position = first - 1
         if not self._write_now(page):
@@ -244,6 +251,17 @@ class Connection(ABC):
         if expires:
             return AuthExpired()
         return Timeout(f"{timeout or 0} s are over; connect again to go on")
+
+
+def first_position(run: Run, after: int) -> int:
+    """Return the position from which a reader is sent a run's events.
+
+    Args:
+        run: The run's record.
+        after: The last sequence the reader has. If the run's log has never been that long, the reader has
+            events of another run with the id, and starts over.
+    """
+    return 0 if after > run.last_sequence else after
 
 
 def time_left(timeout: int | None, request: web.Request) -> tuple[float | None, bool]:

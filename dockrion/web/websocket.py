@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from dockrion.backends.run_log import Run
 from dockrion.errors import (
     DockrionError,
     Forbidden,
@@ -146,7 +147,7 @@ class Socket(Connection):
 
     async def serve_run(
         self,
-        run_id: str,
+        run: Run,
         after: int,
         *,
         timeout: int | None,  # noqa: ASYNC109  as in `send_run`
@@ -157,8 +158,8 @@ class Socket(Connection):
         Raises:
             DockrionError: As for `send_run`; or a command is malformed or not allowed.
         """
-        sender = asyncio.create_task(self.send_run(run_id, after, timeout=timeout))
-        receiver = asyncio.create_task(self._receive_commands(run_id, may_cancel=may_cancel))
+        sender = asyncio.create_task(self.send_run(run.run_id, run, after, timeout=timeout))
+        receiver = asyncio.create_task(self._receive_commands(run, may_cancel=may_cancel))
         try:
             await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
             return sender.result() if sender.done() else receiver.result()
@@ -171,7 +172,7 @@ class Socket(Connection):
         async with self._send_lock:  # the streaming and the receiving task both send
             await super().send(data)
 
-    async def _open(self) -> None:
+    async def _open(self, incarnation: str) -> None:
         """Do nothing: the upgrade has been the response."""
 
     async def _write(self, piece: bytes | memoryview) -> None:
@@ -189,7 +190,7 @@ class Socket(Connection):
         self._peer_active = False
         await super()._send_keepalive()
 
-    async def _receive_commands(self, run_id: str, *, may_cancel: bool) -> None:
+    async def _receive_commands(self, run: Run, *, may_cancel: bool) -> None:
         """Execute the client's commands until it leaves."""
         while (text := await self._receive_text()) is not None:
             try:
@@ -202,7 +203,7 @@ class Socket(Connection):
                 raise Forbidden("this run may be read here, not cancelled")
             elif not self._cancel_requested:
                 self._cancel_requested = True
-                await self._service.backend.request_cancel(run_id, command.reason)
+                await self._service.backend.request_cancel(run.run_id, command.reason, run.incarnation)
 
     async def _receive_text(self) -> str | None:
         """Return the client's next text message, None once it has left or broken the protocol."""
@@ -249,7 +250,7 @@ async def _watch(socket: Socket) -> Control | None:
     run = await access.readable_run(request)
     caller = request[CALLER]
     owns = not access.protected or (caller is not None and caller.owner == run.owner)
-    return await socket.serve_run(run.run_id, after, timeout=timeout, may_cancel=owns)
+    return await socket.serve_run(run, after, timeout=timeout, may_cancel=owns)
 
 
 async def _invoke(socket: Socket) -> Control | None:
@@ -261,11 +262,11 @@ async def _invoke(socket: Socket) -> Control | None:
         return text
     data = text.encode()
     call = await payloads.validated_call(request, payloads.decode_payload(request, data), len(data))
-    run_id = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    run = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
     last_frame = None
     try:
-        last_frame = await socket.serve_run(run_id, 0, timeout=None, may_cancel=True)
+        last_frame = await socket.serve_run(run, 0, timeout=None, may_cancel=True)
         return last_frame
     finally:
         if cancel_on_disconnect:
-            cancel_unless_resumable(request, run_id, last_frame)
+            cancel_unless_resumable(request, run, last_frame)

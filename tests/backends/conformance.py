@@ -20,6 +20,7 @@ from dockrion.backends.pages import Page
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.run_log import Run, Status
 from dockrion.events import Entry
+from dockrion.ids import new_incarnation
 from tests.servers import KINDS, shared
 
 MAX_EVENTS = 20
@@ -97,6 +98,7 @@ def new_run(run_id: str | None = None, status: Status = "accepted", owner: str |
     number = next(_numbers)
     return Run(
         run_id=run_id or f"run-{number}",
+        incarnation=new_incarnation(),
         status=status,
         created_at=START + timedelta(milliseconds=number),
         metadata={"agent": "tested"},
@@ -185,7 +187,7 @@ async def cancel_requests(backend: Backend) -> AsyncIterator[asyncio.Queue[tuple
 
     async def listen() -> None:
         async for request in backend.cancel_requests():
-            received.put_nowait(request)
+            received.put_nowait((request.run_id, request.reason))
 
     task = asyncio.create_task(listen())
     try:

@@ -30,6 +30,7 @@ async def test_every_field_of_a_record_is_stored(backend: Backend) -> None:
     writer = await begin(backend)
     full = Run(
         run_id=writer.run_id,
+        incarnation=writer.run.incarnation,
         status="failed",
         created_at=writer.run.created_at,
         started_at=START,

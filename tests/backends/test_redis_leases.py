@@ -57,8 +57,8 @@ async def lost_runs(backend: Backend) -> AsyncIterator[list[str]]:
     received: list[str] = []
 
     async def listen() -> None:
-        async for run_id in backend.lost_runs():
-            received.append(run_id)  # noqa: PERF401  the test sees each as it arrives
+        async for run in backend.lost_runs():
+            received.append(run.run_id)  # noqa: PERF401  the test sees each as it arrives
 
     tasks = BackgroundTasks()
     tasks.start(listen())

@@ -38,6 +38,7 @@ NOT_EVENTS = [
 ]
 RUN = "run-1"
 ME = "me"
+IT = "0123456789abcdef"  # the incarnation
 
 
 @dataclass
@@ -51,16 +52,16 @@ class Shape:
 
 
 SHAPES = {
-    "append": Shape(names.APPEND, {2: NOT_NUMBERS, 3: NOT_POSITIVE, 4: NOT_POSITIVE}),
+    "append": Shape(names.APPEND, {3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
     "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "cancel": Shape(names.CANCEL),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
-    "create": Shape(names.CREATE, {3: NOT_POSITIVE}),
-    "read": Shape(names.READ, {0: NEGATIVE, 1: NOT_POSITIVE, 2: NOT_NUMBERS}),
+    "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
+    "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=1),
-    "renew": Shape(names.RENEW, {1: NOT_POSITIVE}),
+    "renew": Shape(names.RENEW, {2: NOT_POSITIVE}),
     "secret": Shape(names.SECRET, {1: NOT_POSITIVE}),
-    "watch": Shape(names.WATCH, {1: NOT_NUMBERS, 2: NOT_NUMBERS, 3: NOT_POSITIVE}, open_end=True),
+    "watch": Shape(names.WATCH, {2: NOT_NUMBERS, 3: NOT_NUMBERS, 4: NOT_POSITIVE}, open_end=True),
 }
 IN_ORDER = ("register", "create", "watch", "beat", "append", "cancel", "renew", "read", "count", "secret")
 
@@ -71,16 +72,16 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     service = [keys.replicas, keys.owned(ME), keys.expiry]
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
-        "append": ([run, events, keys.watchers(RUN)], [ME, "e", 1, 10, 60, "r", "", 0, 0, two]),
+        "append": ([run, events, keys.watchers(RUN)], [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, two]),
         "beat": ([*service[:2], keys.inbox(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
-        "cancel": ([run], ["null"]),
+        "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),
-        "create": ([run, events], [ME, "r", "e", 60]),
-        "read": ([run, events], [0, 10, 1000]),
+        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60]),
+        "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
-        "renew": ([run, events, keys.watchers(RUN)], [ME, 60]),
+        "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),
         "secret": ([keys.secret], ["s" * 32, 60]),
-        "watch": ([run, keys.watchers(RUN)], [ME, 1, 5, 60, "dead"]),
+        "watch": ([run, keys.watchers(RUN)], [ME, IT, 1, 5, 60, "dead"]),
     }
 
 
@@ -99,7 +100,7 @@ def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Ca
     for wrong in ([], keys[: len(keys) - SHAPES[name].spare_keys - 1], [*keys, keys[-1]]):
         yield wrong, arguments
     yield keys, []
-    fewest = {"beat": 4, "watch": 4}.get(name, len(arguments))
+    fewest = {"beat": 4, "watch": 5}.get(name, len(arguments))
     yield keys, arguments[: fewest - 1]
     if not SHAPES[name].open_end:
         yield keys, [*arguments, "x"]
@@ -140,7 +141,7 @@ async def test_events_with_a_nil_part_are_refused_and_change_nothing(service: Se
         event[hole] = None
         events = packed("t", "1", "{}", *event)
         with pytest.raises(ResponseError):
-            run_script(service, "append", keys, [*arguments[:2], 3, *arguments[3:-1], events])
+            run_script(service, "append", keys, [*arguments[:3], 3, *arguments[4:-1], events])
         assert service.snapshot() == before
 
 
@@ -172,7 +173,7 @@ async def test_keys_of_another_type_are_not_changed(service: Service, name: str,
     service.ask("DEL", keys[place])
     service.ask("SET", keys[place], "not ours", "EX", 60)
     if name == "append":
-        arguments[2] = 1 if place == 0 else 3
+        arguments[3] = 1 if place == 0 else 3
     before = service.snapshot()
     with pytest.raises(ResponseError, match=r"WRONGTYPE|wrong kind of value"):
         run_script(service, name, keys, arguments)

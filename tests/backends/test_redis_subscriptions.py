@@ -10,7 +10,7 @@ import pytest
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import Command
-from dockrion.backends.redis.subscriptions import _TRANSITIONS, CommandResult, Registration
+from dockrion.backends.redis.subscription import _TRANSITIONS, CommandResult, Registration
 from dockrion.errors import ServiceUnavailable, TooManySubscribers
 from tests.backends.conformance import begin
 from tests.backends.service import Service, reply_lost

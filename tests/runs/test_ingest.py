@@ -346,7 +346,7 @@ async def test_replies_have_the_form_that_replicas_of_other_versions_use(
     run = new_run()
     await backend.create(run)
     monkeypatch.setattr(backend, "request_owner", request_owner)
-    receiver = Ingest(lambda _: None, backend, Redactor(()), max_event_bytes=2**20)
+    receiver = Ingest(lambda *_: None, backend, Redactor(()), max_event_bytes=2**20)
     try:
         outcome = await outcome_of(push(receiver, run.run_id, [END]))
         assert outcome == expected or type(outcome) is expected

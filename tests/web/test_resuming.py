@@ -56,12 +56,22 @@ async def test_empty_last_event_id_is_none(serve: Serve) -> None:
         assert sequences(await reader.all()) == [50, 51, 52]
 
 
-@pytest.mark.parametrize("last_event_id", ["52", "53", "100000"])
-async def test_eventsource_with_all_events_is_stopped(serve: Serve, last_event_id: str) -> None:
+async def test_eventsource_with_all_events_is_stopped(serve: Serve) -> None:
     served = await finished(serve)
-    async with served.client.get("/runs/r/events", headers={"Last-Event-ID": last_event_id}) as response:
+    async with served.client.get("/runs/r/events", headers={"Last-Event-ID": "52"}) as response:
         assert response.status == 204
         assert await response.read() == b""
+
+
+@pytest.mark.parametrize("last_event_id", [53, 100000])
+async def test_a_position_that_the_run_never_reached_gets_a_gap_and_all_events(
+    serve: Serve, last_event_id: int
+) -> None:
+    served = await finished(serve)
+    async with served.events("r", last_event_id=last_event_id) as reader:
+        assert sequences(await reader.all()) == list(range(1, 53))
+    gap = b'event: gap\ndata: {"requested":%d,"first_available":1}\n\n' % (last_event_id + 1)
+    assert reader.raw.startswith(RETRY + gap + b"id: 1\n")
 
 
 async def test_eventsource_that_is_up_to_date_gets_later_events(serve: Serve) -> None:

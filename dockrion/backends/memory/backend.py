@@ -12,7 +12,7 @@ import msgspec
 
 from dockrion.backends.fanout import Watch
 from dockrion.backends.memory.log import Index, Log, LogWatch
-from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
+from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
@@ -43,7 +43,7 @@ class MemoryBackend:
         self._created = 0
         self._finished: deque[tuple[float, Log]] = deque()
         self._expiry_timer: asyncio.TimerHandle | None = None
-        self._cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        self._cancels: asyncio.Queue[CancelRequest] = asyncio.Queue()
         self._requests: asyncio.Queue[OwnerRequest] = asyncio.Queue()
 
     async def create(self, run: Run) -> None:
@@ -69,39 +69,41 @@ class MemoryBackend:
     ) -> Listing[Run]:
         return self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
 
-    async def read(self, run_id: str, after: int, limit: int) -> Page:
-        return self._log(run_id).read(after, limit)
+    async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
+        return self._log(run_id, incarnation).read(after, limit)
 
-    def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
-        return LogWatch(self._log(run_id), limit, self._remove)
+    def watch(
+        self, run_id: str, incarnation: str | None = None, *, limit: int | None = None
+    ) -> AbstractAsyncContextManager[Watch]:
+        return LogWatch(self._log(run_id, incarnation), limit, self._remove)
 
-    async def request_cancel(self, run_id: str, reason: str | None) -> None:
-        self._log(run_id)
-        self._cancels.put_nowait((run_id, reason))
+    async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
+        run = self._log(run_id, incarnation).run
+        self._cancels.put_nowait(CancelRequest(run_id, run.incarnation, reason))
 
-    async def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
+    async def cancel_requests(self) -> AsyncIterator[CancelRequest]:
         while True:
             yield await self._cancels.get()
 
-    async def request_owner(self, run_id: str, body: bytes) -> bytes:
-        self._log(run_id)
+    async def request_owner(self, run_id: str, body: bytes, incarnation: str | None = None) -> bytes:
+        run = self._log(run_id, incarnation).run
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         async def on_reply(body: bytes) -> None:
             if not reply.done():  # the requester may have given up
                 reply.set_result(body)
 
-        self._requests.put_nowait(OwnerRequest(run_id, body, on_reply))
+        self._requests.put_nowait(OwnerRequest(run_id, run.incarnation, body, on_reply))
         return await wait_for_reply(reply)
 
     async def owner_requests(self) -> AsyncIterator[OwnerRequest]:
         while True:
             yield await self._requests.get()
 
-    async def lost_runs(self) -> AsyncIterator[str]:
+    async def lost_runs(self) -> AsyncIterator[RunRef]:
         """Yield nothing: there is no other replica to take a run over."""
         await asyncio.Event().wait()
-        yield ""
+        yield RunRef("", None)
 
     async def count(self, name: str, window: int) -> WindowCount:
         return self._counter.count(name, window)
@@ -124,11 +126,11 @@ class MemoryBackend:
             self._finished.append((self._clock() + self._ttl, log))
             self._schedule_expiry()
 
-    def _log(self, run_id: str) -> Log:
-        try:
-            return self._logs[run_id]
-        except KeyError:
-            raise RunNotFound(run_id) from None
+    def _log(self, run_id: str, incarnation: str | None = None) -> Log:
+        log = self._logs.get(run_id)
+        if log is None or incarnation not in (None, log.run.incarnation):
+            raise RunNotFound(run_id)
+        return log
 
     def _schedule_expiry(self) -> None:
         if self._expiry_timer is None and self._finished:
@@ -146,7 +148,8 @@ class MemoryBackend:
         self._schedule_expiry()
 
     def _remove(self, log: Log) -> None:
-        self._logs.pop(log.run.run_id, None)
+        if self._logs.get(log.run.run_id) is log:
+            del self._logs[log.run.run_id]
         self._index.compact()
 
 

@@ -41,6 +41,8 @@ class Log:
         self._page: tuple[int, int, Page] | None = None  # position, limit, and the page read there last
 
     def append(self, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
+        if run.incarnation != self.run.incarnation:
+            raise SequenceConflict(run.run_id)
         if self.run.finished:
             raise RunClosed(self.run.run_id)
         missing = entries[0].sequence - self.run.last_sequence - 1
@@ -89,6 +91,7 @@ class LogWatch(Watch):
 
     def __init__(self, log: Log, limit: int | None, on_expired: Callable[[Log], None]) -> None:
         super().__init__(log.read)
+        self.incarnation = log.run.incarnation
         self._log = log
         self._limit = limit
         self._on_expired = on_expired

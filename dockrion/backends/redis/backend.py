@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 
 from dockrion.backends.fanout import Watch
-from dockrion.backends.owner_messages import OwnerRequest
+from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef
 from dockrion.backends.pages import Page
 from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient, TransferFailed
 from dockrion.backends.redis.health import Health, Refusals, unavailable
@@ -108,7 +108,7 @@ class RedisBackend:
         except AppendRefused:
             raise
         except BackendError:  # this replica does not own the run any more
-            self._leases.release(run.run_id)
+            self._leases.release(run)
             raise
 
     async def get(self, run_id: str) -> Run:
@@ -122,27 +122,29 @@ class RedisBackend:
         except CorruptLog as error:
             raise unavailable() from error
 
-    async def read(self, run_id: str, after: int, limit: int) -> Page:
-        return await self._subscriptions.read(run_id, after, limit)
+    async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
+        return await self._subscriptions.read(run_id, after, limit, incarnation)
 
-    def watch(self, run_id: str, *, limit: int | None = None) -> AbstractAsyncContextManager[Watch]:
-        return self._subscriptions.watch(run_id, limit)
+    def watch(
+        self, run_id: str, incarnation: str | None = None, *, limit: int | None = None
+    ) -> AbstractAsyncContextManager[Watch]:
+        return self._subscriptions.watch(run_id, incarnation, limit)
 
-    async def request_cancel(self, run_id: str, reason: str | None) -> None:
-        await self._store.request_cancel(run_id, reason)
+    async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
+        await self._store.request_cancel(run_id, reason, incarnation)
 
-    async def cancel_requests(self) -> AsyncIterator[tuple[str, str | None]]:
+    async def cancel_requests(self) -> AsyncIterator[CancelRequest]:
         while True:
             yield await self._leases.cancels.get()
 
-    async def request_owner(self, run_id: str, body: bytes) -> bytes:
+    async def request_owner(self, run_id: str, body: bytes, incarnation: str | None = None) -> bytes:
         await self._ensure_inbox()
-        return await self._requests.request(run_id, body)
+        return await self._requests.request(run_id, body, incarnation)
 
     def owner_requests(self) -> AsyncIterator[OwnerRequest]:
         return self._requests.received()
 
-    async def lost_runs(self) -> AsyncIterator[str]:
+    async def lost_runs(self) -> AsyncIterator[RunRef]:
         while True:
             yield await self._leases.lost.get()
 
@@ -176,7 +178,7 @@ class RedisBackend:
 
         Those that watched it at the last append are notified in the same round trip as this one.
         """
-        owned = self._leases.get(run.run_id)
+        owned = self._leases.get(run)
         notified = owned.watchers if owned is not None else set()
         try:
             watching = await self._store.append(
@@ -197,8 +199,8 @@ class RedisBackend:
         if owned is not None:
             owned.watchers = watchers
         if run.finished:
-            self._leases.release(run.run_id)
-        self._subscriptions.wake(run.run_id, Page(entries, closed=run.finished))
+            self._leases.release(run)
+        self._subscriptions.deliver(run, Page(entries, closed=run.finished))
 
     async def _ensure_inbox(self) -> None:
         """Create this replica's inbox, without which others can send it neither requests nor replies.

@@ -11,14 +11,15 @@ connection failed, or the stream was trimmed), all readers are woken to read the
 cancel is also stored in the run, where the next renewal of its lease sees it.
 
 Fields of a message, which replicas of other versions read too:
-    run                     a watched run has new events
-    run, cancel             a request to cancel a run of this replica, with the reason
-    run, question, from     a request about a run of this replica: its number and its sender
-    answer, text            the reply to the request with that number
+    run                                 a watched run has new events
+    run, incarnation, cancel            a request to cancel a run of this replica, with the reason
+    run, incarnation, question, from    a request about a run of this replica: its number and its sender
+    answer, text                        the reply to the request with that number
 """
 
 import asyncio
 
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.redis.client import BLOCK_SECONDS, RETRY_SECONDS, RedisClient
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.leases import LeaseKeeper
@@ -82,15 +83,19 @@ class Inbox:
         return [message_id for message_id, _ in messages]
 
     def _dispatch(self, fields: dict[bytes, bytes]) -> None:
-        run_id = _text(fields, b"run")
         if b"cancel" in fields:
-            self._leases.cancel(run_id, decode_reason(fields[b"cancel"]))
+            self._leases.cancel(_run(fields), decode_reason(fields[b"cancel"]))
         elif b"question" in fields:
-            self._requests.on_request(run_id, _text(fields, b"question"), _text(fields, b"from"))
+            self._requests.on_request(_run(fields), _text(fields, b"question"), _text(fields, b"from"))
         elif b"answer" in fields:
             self._requests.on_reply(_text(fields, b"answer"), fields.get(b"text", b""))
         else:
-            self._subscriptions.wake(run_id)
+            self._subscriptions.wake(_text(fields, b"run"))
+
+
+def _run(fields: dict[bytes, bytes]) -> RunRef:
+    """Return which run a message is about; replicas of earlier versions name no incarnation."""
+    return RunRef(_text(fields, b"run"), _text(fields, b"incarnation") if b"incarnation" in fields else None)
 
 
 def _text(fields: dict[bytes, bytes], name: bytes) -> str:

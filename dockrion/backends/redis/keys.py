@@ -1,7 +1,8 @@
 """The names of all keys in Redis, and the scripts that write to them.
 
-Pure: neither connects nor reads anything but the scripts. Names and the scripts' arguments are
-shared by replicas of different versions during a rolling update, so they cannot be changed.
+Pure: neither connects nor reads anything but the scripts. Replicas of different versions share the
+keys during a rolling update, so names and contents cannot be changed; each version sends its own
+scripts, so their arguments can.
 
 Keys of one run share a hash tag, and so do those of the service, so that the keys of a script are
 always in one slot (Redis Cluster specification, "Hash tags").
@@ -13,6 +14,7 @@ from importlib.resources import files
 import msgspec
 
 Command = tuple[bytes | str | int | float, ...]
+ANY_INCARNATION = "*"  # to a script: the run that has the id, whichever that is
 
 
 class Keys:

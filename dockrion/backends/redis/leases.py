@@ -41,6 +41,7 @@ from typing import Any
 import msgspec
 
 from dockrion import events
+from dockrion.backends.owner_messages import CancelRequest, RunRef
 from dockrion.backends.redis import records
 from dockrion.backends.redis.index import expiry_check
 from dockrion.backends.redis.keys import BEAT, RENEW, Command
@@ -74,12 +75,14 @@ class OwnedRun(msgspec.Struct, eq=False):
     """An unfinished run of this replica.
 
     Attributes:
+        incarnation: Its incarnation.
         entry: Its entry in the indexes.
         indexes: The sorted sets that list it.
         watchers: The other replicas that watched it when it was last written.
         cancelled: Whether a request to cancel it was passed on.
     """
 
+    incarnation: str
     entry: str
     indexes: tuple[str, ...]
     watchers: set[str] = msgspec.field(default_factory=set)
@@ -94,30 +97,32 @@ class LeaseKeeper:
         replica: This replica.
 
     Attributes:
-        cancels: Requests to cancel owned runs: id and reason.
-        lost: Ids of runs that this replica no longer owns.
+        cancels: Requests to cancel owned runs.
+        lost: Runs that this replica no longer owns.
     """
 
     def __init__(self, store: Store, replica: str) -> None:
-        self.cancels: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
-        self.lost: asyncio.Queue[str] = asyncio.Queue()
+        self.cancels: asyncio.Queue[CancelRequest] = asyncio.Queue()
+        self.lost: asyncio.Queue[RunRef] = asyncio.Queue()
         self._store = store
         self._replica = replica
         self._owned: dict[str, OwnedRun] = {}
         self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
-        self._unconfirmed: dict[str, Run] = {}
+        self._unconfirmed: dict[str, Run] = {}  # incarnation → run
         self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, and our heartbeats since it moved
         self._counted_at = 0.0
 
-    def get(self, run_id: str) -> OwnedRun | None:
+    def get(self, run: Run | RunRef) -> OwnedRun | None:
         """Return a run of this replica."""
-        return self._owned.get(run_id)
+        owned = self._owned.get(run.run_id)
+        return owned if owned is not None and run.incarnation in (None, owned.incarnation) else None
 
     def track(self, run: Run) -> None:
         """Track a run that was created here."""
-        self._unconfirmed.pop(run.run_id, None)
+        self._unconfirmed.pop(run.incarnation, None)
         self._ended.pop(run.run_id, None)
-        self._owned[run.run_id] = OwnedRun(records.index_entry(run), self._store.keys.indexes(run.owner))
+        indexes = self._store.keys.indexes(run.owner)
+        self._owned[run.run_id] = OwnedRun(run.incarnation, records.index_entry(run), indexes)
 
     def discard(self, run: Run) -> None:
         """Remove the registration of a run that was not created, with the next heartbeat."""
@@ -126,19 +131,20 @@ class LeaseKeeper:
 
     def track_unconfirmed(self, run: Run) -> None:
         """Track a run whose creation was reported as failed, but may have been executed."""
-        self._unconfirmed[run.run_id] = run
+        self._unconfirmed[run.incarnation] = run
 
-    def release(self, run_id: str) -> None:
+    def release(self, run: Run | RunRef) -> None:
         """Stop tracking a run; the next heartbeat removes its registration."""
-        if (owned := self._owned.pop(run_id, None)) is not None:
-            self._ended[run_id] = owned.entry
+        if (owned := self.get(run)) is not None:
+            del self._owned[run.run_id]
+            self._ended[run.run_id] = owned.entry
 
-    def cancel(self, run_id: str, reason: str | None) -> None:
+    def cancel(self, run: RunRef, reason: str | None) -> None:
         """Pass on a request to cancel, the first of a run."""
-        owned = self._owned.get(run_id)
+        owned = self.get(run)
         if owned is not None and not owned.cancelled:
             owned.cancelled = True
-            self.cancels.put_nowait((run_id, reason))
+            self.cancels.put_nowait(CancelRequest(run.run_id, owned.incarnation, reason))
 
     async def beat(self) -> bool:
         """Send a heartbeat of this replica, and observe those of its peers.
@@ -177,19 +183,21 @@ class LeaseKeeper:
         run_ids = list(self._owned)
         for start in range(0, len(run_ids), _CHUNK):
             chunk = run_ids[start : start + _CHUNK]
-            owned = [self._owned[run_id] for run_id in chunk if run_id in self._owned]
-            indexes = {index for each in owned for index in each.indexes}
+            owned = {run_id: self._owned[run_id] for run_id in chunk if run_id in self._owned}
+            indexes = {index for each in owned.values() for index in each.indexes}
             expire = [("EXPIRE", index, self._store.live_ttl) for index in indexes]
             # The set may have been deleted, and a heartbeat may have removed a run that was created again.
-            add = ("SADD", self._store.keys.owned(self._replica), *chunk)
-            replies = await self._store.client.send_background_each(add, *expire, *map(self._renewal, chunk))
-            for run_id, reply in zip(chunk, replies[-len(chunk) :], strict=True):
+            add = ("SADD", self._store.keys.owned(self._replica), *owned)
+            renewals = [self._renewal(run_id, each.incarnation) for run_id, each in owned.items()]
+            replies = await self._store.client.send_background_each(add, *expire, *renewals)
+            for (run_id, each), reply in zip(owned.items(), replies[-len(owned) :], strict=True):
+                run = RunRef(run_id, each.incarnation)
                 state, *reason = [b"unreadable"] if isinstance(reply, CorruptLog) else reply
-                if state != b"mine" and run_id in self._owned:
-                    self.release(run_id)
-                    self.lost.put_nowait(run_id)
+                if state != b"mine" and self._owned.get(run_id) is each:
+                    self.release(run)
+                    self.lost.put_nowait(run)
                 elif reason:
-                    self.cancel(run_id, records.decode_reason(reason[0]))
+                    self.cancel(run, records.decode_reason(reason[0]))
 
     async def reap(self) -> None:
         """End the runs of dead replicas, and runs whose creation was reported as failed.
@@ -230,16 +238,17 @@ class LeaseKeeper:
         if regular:
             self._counted_at = now
 
-    def _renewal(self, run_id: str) -> Command:
-        keys = self._store.keys
-        return RENEW((*keys.log(run_id), keys.watchers(run_id)), self._replica, self._store.live_ttl)
+    def _renewal(self, run_id: str, incarnation: str) -> Command:
+        keys, ttl = self._store.keys, self._store.live_ttl
+        return RENEW((*keys.log(run_id), keys.watchers(run_id)), self._replica, incarnation, ttl)
 
     async def _end_unconfirmed(self) -> None:
         for run in list(self._unconfirmed.values()):
             with suppress(RunNotFound):
-                if (await self._store.get(run.run_id)).created_at == run.created_at:
+                stored = await self._store.get(run.run_id)
+                if stored.incarnation == run.incarnation:
                     await self._fail(self._replica, run.run_id, _NOT_BEGUN)
-            if self._unconfirmed.pop(run.run_id, None) is not None:
+            if self._unconfirmed.pop(run.incarnation, None) is not None:
                 self.discard(run)
 
     async def _reap_replica(self, replica: str) -> None:

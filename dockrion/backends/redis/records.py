@@ -6,6 +6,7 @@ Replicas of other versions read them too during a rolling update.
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -31,8 +32,13 @@ def encode_run(run: Run) -> bytes:
     return _encoder.encode(run)
 
 
-def decode_run(record: bytes, output: bytes | None = None) -> Run:
-    """Return a run.
+def decode_run(record: bytes, output: bytes | None = None, incarnation: bytes | None = None) -> Run:
+    """Return a run from its record, and what is stored beside it.
+
+    Args:
+        record: The record.
+        output: The run's output.
+        incarnation: The run's incarnation, which replicas of earlier versions drop from the record.
 
     Raises:
         CorruptLog: The record is malformed.
@@ -41,7 +47,12 @@ def decode_run(record: bytes, output: bytes | None = None) -> Run:
         run = _run_decoder.decode(record)
     except msgspec.DecodeError as error:
         raise CorruptLog("a run's record") from error
-    return run if output is None else msgspec.structs.replace(run, output=msgspec.Raw(output))
+    beside: dict[str, Any] = {}
+    if output is not None:
+        beside["output"] = msgspec.Raw(output)
+    if incarnation is not None and incarnation != run.incarnation.encode():
+        beside["incarnation"] = incarnation.decode(errors="replace")
+    return msgspec.structs.replace(run, **beside) if beside else run
 
 
 def encode_reason(reason: str | None) -> bytes:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from dockrion.backends.owner_messages import OwnerRequest, wait_for_reply
+from dockrion.backends.owner_messages import OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.redis.store import Store
 from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
@@ -29,10 +29,10 @@ class OwnerRequests:
         self._store = store
         self._replica = replica
         self._replies: dict[str, asyncio.Future[bytes]] = {}
-        self._received: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(_MAX_QUEUED)
+        self._received: asyncio.Queue[tuple[RunRef, str, str]] = asyncio.Queue(_MAX_QUEUED)
 
-    async def request(self, run_id: str, body: bytes) -> bytes:
-        """Return the reply of a run's owner.
+    async def request(self, run_id: str, body: bytes, incarnation: str | None) -> bytes:
+        """Return the reply of a run's owner; see `OwnerMessages.request_owner`.
 
         Raises:
             RunNotFound: No such run.
@@ -41,15 +41,15 @@ class OwnerRequests:
         number = secrets.token_hex(8)
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._store.send_request(run_id, number, body, self._replica)
+            await self._store.send_request(run_id, number, body, self._replica, incarnation)
             return await wait_for_reply(reply)
         finally:
             del self._replies[number]
 
-    def on_request(self, run_id: str, number: str, sender: str) -> None:
+    def on_request(self, run: RunRef, number: str, sender: str) -> None:
         """Queue a request that has arrived."""
         with suppress(asyncio.QueueFull):  # its sender gets a timeout
-            self._received.put_nowait((run_id, number, sender))
+            self._received.put_nowait((run, number, sender))
 
     def on_reply(self, number: str, body: bytes) -> None:
         """Pass on a reply, if its request still waits for it."""
@@ -60,13 +60,13 @@ class OwnerRequests:
     async def received(self) -> AsyncIterator[OwnerRequest]:
         """Yield the requests about this replica's runs, without end."""
         while True:
-            run_id, number, sender = await self._received.get()
+            run, number, sender = await self._received.get()
             try:
-                body = await self._store.pop_request(run_id, number)
+                body = await self._store.pop_request(run.run_id, number)
             except (ServiceUnavailable, CorruptLog, RunNotFound):
                 continue  # its sender gets a timeout
 
             async def reply(body: bytes, number: str = number, sender: str = sender) -> None:
                 await self._store.send_reply(sender, number, body)
 
-            yield OwnerRequest(run_id, body, reply)
+            yield OwnerRequest(run.run_id, run.incarnation, body, reply)

@@ -13,6 +13,7 @@ from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import LARGE_BYTES, RedisClient
 from dockrion.backends.redis.keys import (
+    ANY_INCARNATION,
     APPEND,
     CANCEL,
     COUNT,
@@ -36,7 +37,7 @@ _PING_TTL = 60
 
 
 class NotOwner(SequenceConflict):
-    """Another replica owns the run."""
+    """Another replica owns the run, or another run has the id."""
 
 
 class Store:
@@ -60,7 +61,8 @@ class Store:
     async def create(self, owner: str, run: Run) -> None:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
         entry = records.index_entry(run)
-        create = CREATE(self.keys.log(run.run_id), owner, records.encode_run(run), entry, self.live_ttl)
+        keys = *self.keys.log(run.run_id), self.keys.watchers(run.run_id)
+        create = CREATE(keys, owner, run.incarnation, records.encode_run(run), entry, self.live_ttl)
         _, created = await self.client.send(self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
@@ -92,6 +94,7 @@ class Store:
         append = APPEND(
             (*keys.log(run_id), keys.watchers(run_id)),
             owner,
+            run.incarnation,
             records.index_entry(run),
             entries[0].sequence,
             self._max_events,
@@ -120,21 +123,29 @@ class Store:
 
     async def get(self, run_id: str) -> Run:
         """Return a run's record; see `RunLog.get`."""
-        key = self.keys.run(run_id)
+        key, fields = self.keys.run(run_id), ("record", "output", "incarnation")
         reply = await self.query(run_id, GET((key,), LARGE_BYTES))
         if isinstance(reply, int):
-            reply = await self.query(run_id, ("HMGET", key, "record", "output"), size=reply)
-        record, output = reply
+            reply = await self.query(run_id, ("HMGET", key, *fields), size=reply)
+        record, output, incarnation = reply
         if record is None:  # it has expired meanwhile
             raise RunNotFound(run_id)
-        return records.decode_run(record, output)
+        return records.decode_run(record, output, incarnation)
 
-    async def read(self, run_id: str, after: int, limit: int) -> Page:
+    async def incarnation(self, run_id: str) -> str:
+        """Return the incarnation of the run that has an id.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        return (await self._owner(run_id))[1]
+
+    async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
         """Return the events that follow a position; see `RunLog.read`."""
-        log = self.keys.log(run_id)
-        reply = await self.query(run_id, READ(log, after, limit, PAGE_BYTES))
+        log, expected = self.keys.log(run_id), _expected(incarnation)
+        reply = await self.query(run_id, READ(log, expected, after, limit, PAGE_BYTES))
         while isinstance(reply, int):  # the next event alone is larger
-            reply = await self.query(run_id, READ(log, after, 1, reply), size=reply)
+            reply = await self.query(run_id, READ(log, expected, after, 1, reply), size=reply)
         try:
             page = records.decode_page(reply)
         except (ValueError, TypeError) as error:
@@ -148,22 +159,29 @@ class Store:
         if replicas:
             await self.client.send(*self._messages(replicas, "run", run_id))
 
-    async def request_cancel(self, run_id: str, reason: str | None) -> None:
+    async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None) -> None:
         """Store a request to cancel in the run, and send it to the owner."""
         encoded = records.encode_reason(reason)
-        owner = await self.query(run_id, CANCEL((self.keys.run(run_id),), encoded))
-        await self.client.send(*self._messages([owner.decode()], "run", run_id, "cancel", encoded))
+        command = CANCEL((self.keys.run(run_id),), _expected(incarnation), encoded)
+        owner, current = await self.query(run_id, command)
+        fields = "run", run_id, "incarnation", current, "cancel", encoded
+        await self.client.send(*self._messages([owner.decode()], *fields))
 
-    async def send_request(self, run_id: str, number: str, body: bytes, sender: str) -> None:
+    async def send_request(
+        self, run_id: str, number: str, body: bytes, sender: str, incarnation: str | None
+    ) -> None:
         """Store the body of a request, and send its number to the run's owner.
 
         Raises:
             RunNotFound: No such run.
         """
-        owner = await self.query(run_id, ("HGET", self.keys.run(run_id), "owner"))
+        owner, current = await self._owner(run_id)
+        if incarnation not in (None, current):
+            raise RunNotFound(run_id)
+        fields = "run", run_id, "incarnation", current, "question", number, "from", sender
         await self.client.send(
             ("SET", self.keys.request(run_id, number), body, "EX", _REQUEST_TTL),
-            *self._messages([owner.decode()], "run", run_id, "question", number, "from", sender),
+            *self._messages([owner], *fields),
         )
 
     async def pop_request(self, run_id: str, number: str) -> bytes:
@@ -217,6 +235,18 @@ class Store:
             return await self.client.send_large(*commands, size=size)
         return await self.client.send(*commands)
 
+    async def _owner(self, run_id: str) -> tuple[str, str]:
+        """Return the replica that owns a run, and the run's incarnation.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        command = "HMGET", self.keys.run(run_id), "owner", "incarnation"
+        owner, incarnation = await self.query(run_id, command)
+        if owner is None:
+            raise RunNotFound(run_id)
+        return owner.decode(), (incarnation or b"").decode(errors="replace")
+
     def _registration(self, owner: str, run: Run) -> Command:
         """Return the command that lists a run and adds it to those of its owner."""
         keys = self.keys
@@ -235,3 +265,7 @@ class Store:
             ("XADD", self.keys.inbox(each), "NOMKSTREAM", "MAXLEN", "~", _INBOX_MESSAGES, "*", *fields)
             for each in replicas
         ]
+
+
+def _expected(incarnation: str | None) -> str:
+    return ANY_INCARNATION if incarnation is None else incarnation

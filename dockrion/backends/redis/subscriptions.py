@@ -4,20 +4,19 @@ A subscription is a field of this replica in the run's hash of watchers. It hold
 that count towards the limit, which makes the limit hold over all replicas. While it exists, every
 append to the run sends a message to this replica's inbox, and the readers are woken.
 
-The field is set to numbers rather than incremented, because a command may be executed although
-its reply is lost. Numbers have to arrive in order, hence a lock per run; readers who come or leave
-while a command is in flight are covered by the next one.
+Numbers have to arrive in order, hence a lock per run; readers who come or leave while a command is in
+flight are covered by the next one. After a lost reply the number is sent again when the next reader
+comes or leaves, and at the latest by `Subscriptions.renew`, which the background work calls.
 
-What is known of the field follows from the result of each command (`_TRANSITIONS`). After a lost
-reply the number is sent again when the next reader comes or leaves, and at the latest by
-`Subscriptions.renew`, which the background work calls.
+A subscription belongs to one incarnation of a run, which each command names. When another run has the
+id, Redis refuses the command; the subscription is retired, so that its readers find their run gone, and
+a new one is made for those who come.
 
 Readers also share what they read: the page appended last in this process, without a round trip; reads
-in flight; and pages of history, which do not change.
+in flight; and pages of history, which do not change. All of these are of the subscription's incarnation.
 """
 
 import asyncio
-import enum
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -25,89 +24,21 @@ from typing import Any, TypeVar
 
 from dockrion.backends.fanout import Watch
 from dockrion.backends.pages import PAGE_BYTES, Page
-from dockrion.backends.redis.keys import WATCH, Command
+from dockrion.backends.redis.keys import ANY_INCARNATION, WATCH, Command
 from dockrion.backends.redis.store import Store
+from dockrion.backends.redis.subscription import REMOVE, CommandResult, Registration, Subscription
+from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
 
 T = TypeVar("T")
 _NO_LIMIT = -1
-_REMOVE = -1
 _CHUNK = 100
 _HISTORY_PAGES = 64
 
 
-class Registration(enum.Enum):
-    """What this process knows of its field in a run's hash of watchers."""
-
-    ABSENT = enum.auto()
-    STORED = enum.auto()  # with the number `_Subscription.stored`
-    UNCERTAIN = enum.auto()  # absent, or stored with a number whose command had no reply
-
-
-class CommandResult(enum.Enum):
-    """What a command that sets or removes the field has done."""
-
-    STORED = enum.auto()
-    REMOVED = enum.auto()
-    REFUSED = enum.auto()  # the run is missing, or has too many readers: nothing was written
-    LOST = enum.auto()  # no reply
-
-
-_TRANSITIONS: dict[CommandResult, Registration | None] = {  # the state after a command
-    CommandResult.STORED: Registration.STORED,
-    CommandResult.REMOVED: Registration.ABSENT,
-    CommandResult.REFUSED: None,  # unchanged
-    CommandResult.LOST: Registration.UNCERTAIN,
-}
-
-
-class _Subscription:
-    """The readers of one run in this process, and the pages that they share."""
-
-    def __init__(self) -> None:
-        self.watches: set[Watch] = set()
-        self.counted: set[Watch] = set()
-        self.joining: set[Watch] = set()  # to be counted by the next command
-        self.registration = Registration.ABSENT
-        self.stored = 0
-        self.updating = asyncio.Lock()
-        self.reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
-        self.newest: tuple[int, Page] | None = None
-
-    @property
-    def readers(self) -> int:
-        """The number that Redis should have."""
-        return len(self.counted) if self.watches else _REMOVE
-
-    @property
-    def dirty(self) -> bool:
-        """Whether Redis may have another number than `readers`."""
-        match self.registration:
-            case Registration.ABSENT:
-                return False  # readers register before they are counted
-            case Registration.STORED:
-                return self.stored != self.readers
-        return True
-
-    def settle(self, readers: int, result: CommandResult) -> None:
-        """Record the result of a command that sent a number."""
-        self.registration = _TRANSITIONS[result] or self.registration
-        if result is CommandResult.STORED:
-            self.stored = readers
-
-    def peek(self, after: int) -> Page | None:
-        """Return the page after a position, if it is in memory."""
-        return self.newest[1] if self.newest is not None and self.newest[0] == after else None
-
-    def wake(self, page: Page | None = None) -> None:
-        """Wake all readers; the page is what was appended, if that is known."""
-        self.reads.clear()
-        self.newest = None
-        if page is not None and page.size <= PAGE_BYTES:
-            self.newest = page.entries[0].sequence - 1, page
-        for watch in self.watches:
-            watch.wake()
+class _Replaced(Exception):
+    """The subscription is not the current run's, and is retired."""
 
 
 class Subscriptions:
@@ -121,47 +52,60 @@ class Subscriptions:
     def __init__(self, store: Store, replica: str) -> None:
         self._store = store
         self._replica = replica
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         self._tasks = BackgroundTasks()
-        self._history: OrderedDict[tuple[str, int, int], Page] = OrderedDict()
+        self._history: OrderedDict[tuple[str, str, int, int], Page] = OrderedDict()
 
     @asynccontextmanager
-    async def watch(self, run_id: str, limit: int | None) -> AsyncIterator[Watch]:
+    async def watch(self, run_id: str, incarnation: str | None, limit: int | None) -> AsyncIterator[Watch]:
         """Arm a watch; see `RunLog.watch`."""
-        subscription = self._subscriptions.setdefault(run_id, _Subscription())
-        watch = Watch(subscription.peek)
-        subscription.watches.add(watch)
-        try:
-            await self._complete(self._join(run_id, subscription, watch, limit))
-            yield watch
-        finally:
-            watch.close()
-            for group in (subscription.watches, subscription.counted, subscription.joining):
-                group.discard(watch)
-            if limit is not None or not subscription.watches:
-                await self._complete(self._leave(run_id, subscription))
+        while True:
+            subscription = await self._subscription(run_id, incarnation)
+            watch = Watch(subscription.peek)
+            subscription.watches.add(watch)
+            try:
+                await self._complete(self._join(run_id, subscription, watch, incarnation, limit))
+                watch.incarnation = subscription.incarnation or ""
+                yield watch
+            except _Replaced:
+                if incarnation == subscription.incarnation:
+                    raise RunNotFound(run_id) from None
+            else:
+                return
+            finally:
+                watch.close()
+                for group in (subscription.watches, subscription.counted, subscription.joining):
+                    group.discard(watch)
+                if limit is not None or not subscription.watches:
+                    await self._complete(self._leave(run_id, subscription))
 
-    async def read(self, run_id: str, after: int, limit: int) -> Page:
+    async def read(self, run_id: str, after: int, limit: int, incarnation: str | None) -> Page:
         """Return the events that follow a position; see `RunLog.read`."""
         subscription = self._subscriptions.get(run_id)
-        if subscription is None:
-            return await self._store.read(run_id, after, limit)
+        if subscription is None or incarnation is None or incarnation != subscription.incarnation:
+            return await self._store.read(run_id, after, limit, incarnation)
         page = subscription.peek(after)
         if page is not None and len(page.entries) <= limit:
             return page
-        if (past := self._history.get((run_id, after, limit))) is not None:
+        if (past := self._history.get((run_id, incarnation, after, limit))) is not None:
             return past
         position = after, limit
         reads = subscription.reads
         task = reads.get(position)
         if task is None:
-            task = reads[position] = self._start(self._read(run_id, after, limit))
+            task = reads[position] = self._start(self._read(run_id, incarnation, after, limit))
             task.add_done_callback(lambda done: reads.get(position) is done and reads.pop(position))
         return await asyncio.shield(task)
 
-    def wake(self, run_id: str, page: Page | None = None) -> None:
-        """Wake the readers of a run; the page is what was appended, if that is known."""
+    def wake(self, run_id: str) -> None:
+        """Wake the readers of a run, whichever has the id."""
         if (subscription := self._subscriptions.get(run_id)) is not None:
+            subscription.wake()
+
+    def deliver(self, run: Run, page: Page) -> None:
+        """Wake the readers of a run with what was appended."""
+        subscription = self._subscriptions.get(run.run_id)
+        if subscription is not None and subscription.incarnation == run.incarnation:
             subscription.wake(page)
 
     def wake_all(self) -> None:
@@ -187,35 +131,67 @@ class Subscriptions:
         """Cancel the commands under way."""
         await self._tasks.cancel_until_done()
 
-    async def _read(self, run_id: str, after: int, limit: int) -> Page:
-        page = await self._store.read(run_id, after, limit)
+    async def _read(self, run_id: str, incarnation: str, after: int, limit: int) -> Page:
+        page = await self._store.read(run_id, after, limit, incarnation)
         unchanging = page.entries and (page.more or page.closed)  # later appends do not change it
-        if unchanging and page.size <= PAGE_BYTES:
-            self._history[run_id, after, limit] = page
+        # Runs of earlier versions cannot be told from others with their id.
+        if incarnation and unchanging and page.size <= PAGE_BYTES:
+            self._history[run_id, incarnation, after, limit] = page
             if len(self._history) > _HISTORY_PAGES:
                 self._history.popitem(last=False)
         return page
 
-    async def _renew(self, chunk: list[tuple[str, _Subscription]]) -> None:
+    async def _subscription(self, run_id: str, incarnation: str | None) -> Subscription:
+        """Return the subscription to a run, a new one if there is none.
+
+        Raises:
+            RunNotFound: Another run has the id.
+        """
+        found = self._subscriptions.get(run_id)
+        if found is not None and found.incarnation not in (None, incarnation) and incarnation is not None:
+            if await self._store.incarnation(run_id) != incarnation:
+                raise RunNotFound(run_id)
+            self._retire(run_id, found)
+        return self._subscriptions.setdefault(run_id, Subscription(incarnation))
+
+    async def _renew(self, chunk: list[tuple[str, Subscription]]) -> None:
         numbers = [subscription.readers for _, subscription in chunk]
         results = [CommandResult.LOST] * len(chunk)
         try:
-            commands = (self._command(run_id, n, None) for (run_id, _), n in zip(chunk, numbers, strict=True))
+            commands = (self._command(*each, n, None) for each, n in zip(chunk, numbers, strict=True))
             replies = await self._store.client.send_background_each(*commands)
             results = [_result(reply, n) for reply, n in zip(replies, numbers, strict=True)]
         finally:
             for (_, subscription), n, result in zip(chunk, numbers, results, strict=True):
                 subscription.settle(n, result)
-        for run_id, subscription in chunk:
+        for (run_id, subscription), reply in zip(chunk, replies, strict=True):
+            if _is_replaced(reply):
+                self._retire(run_id, subscription)
             self._forget_unwatched(run_id, subscription)
 
-    async def _join(self, run_id: str, subscription: _Subscription, watch: Watch, limit: int | None) -> None:
-        """Register a reader, and with it all who joined while the lock was held."""
+    async def _join(
+        self,
+        run_id: str,
+        subscription: Subscription,
+        watch: Watch,
+        incarnation: str | None,
+        limit: int | None,
+    ) -> None:
+        """Register a reader, and with it all who joined while the lock was held.
+
+        Raises:
+            _Replaced: The subscription is another run's; the reader has to join anew.
+        """
         if limit is not None:
             subscription.joining.add(watch)
         async with subscription.updating:
+            if subscription.incarnation is None:
+                subscription.incarnation = incarnation
+            current = self._subscriptions.get(run_id) is subscription
+            if not current or incarnation not in (None, subscription.incarnation):
+                raise _Replaced
             if limit is None:
-                if subscription.registration is not Registration.STORED:
+                if incarnation is None or subscription.registration is not Registration.STORED:
                     await self._register(run_id, subscription, set(), None)
             elif watch in subscription.joining:
                 new = set(subscription.joining)
@@ -228,23 +204,27 @@ class Subscriptions:
                     )
 
     async def _register(
-        self, run_id: str, subscription: _Subscription, new: set[Watch], limit: int | None
+        self, run_id: str, subscription: Subscription, new: set[Watch], limit: int | None
     ) -> bool:
         """Send the number of readers with some new ones; return whether the limit allows it.
 
         Raises:
             RunNotFound: No such run.
+            _Replaced: Another run has the id.
         """
-        reply = await self._send(run_id, subscription, len(subscription.counted) + len(new), limit)
-        if reply == b"missing":
+        verdict, *rest = await self._send(run_id, subscription, len(subscription.counted) + len(new), limit)
+        if verdict == b"missing":
             raise RunNotFound(run_id)
-        if reply != b"ok":
+        if verdict == b"replaced":
+            raise _Replaced
+        if verdict != b"ok":
             return False
+        subscription.incarnation = rest[0].decode(errors="replace")
         subscription.joining -= new
         subscription.counted |= new & subscription.watches  # some may have left meanwhile
         return True
 
-    async def _leave(self, run_id: str, subscription: _Subscription) -> None:
+    async def _leave(self, run_id: str, subscription: Subscription) -> None:
         """Send the number of readers after some have left, if it has changed."""
         async with subscription.updating:
             if subscription.dirty:
@@ -253,26 +233,41 @@ class Subscriptions:
             if subscription.registration is not Registration.UNCERTAIN:
                 self._forget_unwatched(run_id, subscription)
 
-    async def _send(self, run_id: str, subscription: _Subscription, readers: int, limit: int | None) -> bytes:
-        """Set the field, not counting the readers of dead replicas, and return the script's verdict."""
+    async def _send(
+        self, run_id: str, subscription: Subscription, readers: int, limit: int | None
+    ) -> list[bytes]:
+        """Set the field, not counting the readers of dead replicas, and return the script's reply."""
         result = CommandResult.LOST
         try:
-            reply = await self._store.query(run_id, self._command(run_id, readers, limit))
+            reply: list[bytes] = await self._store.query(
+                run_id, self._command(run_id, subscription, readers, limit)
+            )
             if reply[0] == b"full" and (dead := await self._dead(reply[1:])):
-                reply = await self._store.query(run_id, self._command(run_id, readers, limit, *dead))
+                command = self._command(run_id, subscription, readers, limit, *dead)
+                reply = await self._store.query(run_id, command)
             result = _result(reply, readers)
         finally:
             subscription.settle(readers, result)
-        return bytes(reply[0])
+        if _is_replaced(reply):
+            self._retire(run_id, subscription)
+        return reply
 
-    def _forget_unwatched(self, run_id: str, subscription: _Subscription) -> None:
+    def _retire(self, run_id: str, subscription: Subscription) -> None:
+        if self._subscriptions.get(run_id) is subscription:
+            del self._subscriptions[run_id]
+        subscription.retire()
+
+    def _forget_unwatched(self, run_id: str, subscription: Subscription) -> None:
         if not subscription.watches and self._subscriptions.get(run_id) is subscription:
             del self._subscriptions[run_id]
 
-    def _command(self, run_id: str, readers: int, limit: int | None, *dead: bytes) -> Command:
+    def _command(
+        self, run_id: str, subscription: Subscription, readers: int, limit: int | None, *dead: bytes
+    ) -> Command:
         keys = self._store.keys.run(run_id), self._store.keys.watchers(run_id)
+        expected = ANY_INCARNATION if subscription.incarnation is None else subscription.incarnation
         most = _NO_LIMIT if limit is None else limit
-        return WATCH(keys, self._replica, readers, most, self._store.live_ttl, *dead)
+        return WATCH(keys, self._replica, expected, readers, most, self._store.live_ttl, *dead)
 
     async def _dead(self, replicas: list[bytes]) -> list[bytes]:
         """Return those replicas that are dead, so that their readers do not count."""
@@ -296,4 +291,8 @@ def _result(reply: Any, readers: int) -> CommandResult:
     """Return what the script `watch` did: it replies `ok`, or why it wrote nothing."""
     if isinstance(reply, Exception) or reply[0] != b"ok":
         return CommandResult.REFUSED
-    return CommandResult.REMOVED if readers == _REMOVE else CommandResult.STORED
+    return CommandResult.REMOVED if readers == REMOVE else CommandResult.STORED
+
+
+def _is_replaced(reply: Any) -> bool:
+    return not isinstance(reply, Exception) and reply[0] == b"replaced"

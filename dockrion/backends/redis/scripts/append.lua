@@ -1,15 +1,15 @@
 -- Appends a batch to a run's log and replaces the run's record, both or neither.
 -- Repeating the last batch succeeds without a write, so that a writer may retry after a lost reply.
 -- KEYS run, events, watchers
--- ARGV owner, index entry, first sequence, maximum number of events kept, time to live, record, output,
---      1 if the batch closes the log, 1 if it may follow a gap, and the events: type, time and data of
---      each, flat in one MessagePack array, since redis-py packs thousands of arguments slowly
+-- ARGV owner, incarnation, index entry, first sequence, maximum number of events kept, time to live, record,
+--      output, 1 if the batch closes the log, 1 if it may follow a gap, and the events: type, time and data
+--      of each, flat in one MessagePack array, since redis-py packs thousands of arguments slowly
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
-local first, window, ttl = whole(ARGV[3]), whole(ARGV[4]), seconds(ARGV[5])
-local closes, may_gap = ARGV[8] == '1', ARGV[9] == '1'
-local wrong = #KEYS ~= 3 or #ARGV ~= 10 or not first or not window or window < 1 or not ttl
-local unpacked, parts = pcall(cmsgpack.unpack, ARGV[10] or '')
+local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
+local closes, may_gap = ARGV[9] == '1', ARGV[10] == '1'
+local wrong = #KEYS ~= 3 or #ARGV ~= 11 or not first or not window or window < 1 or not ttl
+local unpacked, parts = pcall(cmsgpack.unpack, ARGV[11] or '')
 local texts = 0
 wrong = wrong or not unpacked or type(parts) ~= 'table'
 for _, part in pairs(wrong and {} or parts) do
@@ -29,7 +29,7 @@ if may_gap then
   end
 end
 
-local stored = redis.call('HMGET', run, 'owner', 'last', 'closed')
+local stored = redis.call('HMGET', run, 'owner', 'last', 'closed', 'incarnation')
 local owner, last, closed = stored[1], tonumber(stored[2]), stored[3]
 local watching = redis.pcall('HKEYS', watchers)
 if watching.err then
@@ -41,6 +41,9 @@ if not owner or not last then
     return {'missing'}
   end
   last = 0
+  redis.call('DEL', events)  -- without their record, these may be another run's
+elseif is_other(stored[4], ARGV[2]) then
+  return {'foreign'}
 elseif owner ~= ARGV[1] then
   return {closed and 'closed' or 'foreign'}
 end
@@ -65,9 +68,12 @@ for n = 0, count - 1 do
   redis.call('XADD', events, string.format('%.0f-0', first + n), 't', parts[at + 1], 'a', parts[at + 2], 'd', parts[at + 3])
 end
 redis.call('XTRIM', events, 'MAXLEN', window)
-redis.call('HSET', run, 'owner', ARGV[1], 'entry', ARGV[2], 'record', ARGV[6], 'last', string.format('%.0f', final))
-if ARGV[7] ~= '' then
-  redis.call('HSET', run, 'output', ARGV[7])
+redis.call('HSET', run, 'owner', ARGV[1], 'entry', ARGV[3], 'record', ARGV[7], 'last', string.format('%.0f', final))
+if not owner then
+  redis.call('HSET', run, 'incarnation', ARGV[2])
+end
+if ARGV[8] ~= '' then
+  redis.call('HSET', run, 'output', ARGV[8])
 end
 if closes then
   redis.call('HSET', run, 'closed', 1)

@@ -1,7 +1,8 @@
--- Reads a run's record and output.
+-- Reads a run's record, and what is stored beside it.
 -- KEYS run
 -- ARGV maximum number of bytes
--- Returns nil when there is no such run; else record and output, or their size if it is over the maximum.
+-- Returns nil when there is no such run; else record, output and incarnation, or their size if it is over
+-- the maximum.
 local bytes = whole(ARGV[1])
 if #KEYS ~= 1 or #ARGV ~= 1 or not bytes then
   return redis.error_reply('ERR wrong arguments for get')
@@ -14,4 +15,4 @@ size = size + redis.call('HSTRLEN', KEYS[1], 'output')
 if size > bytes then
   return size
 end
-return redis.call('HMGET', KEYS[1], 'record', 'output')
+return redis.call('HMGET', KEYS[1], 'record', 'output', 'incarnation')

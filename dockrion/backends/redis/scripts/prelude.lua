@@ -19,3 +19,8 @@ local function score(text)
   return number and number == number and number
 end
 
+-- Returns whether a stored run has another incarnation than the caller means, who passes '*' for any.
+local function is_other(stored, incarnation)
+  return incarnation ~= '*' and (stored or '') ~= incarnation
+end
+

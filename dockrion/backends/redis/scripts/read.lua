@@ -1,16 +1,16 @@
 -- Reads the events after a position, up to the first gap between them.
 -- KEYS run, events
--- ARGV position, maximum number of events, maximum number of bytes of their data
+-- ARGV incarnation, position, maximum number of events, maximum number of bytes of their data
 -- Returns nil when there is no such run; the size of the first event if it is over that maximum; else last
 -- sequence, 1 if closed, sequence of the first event read, then type, time and data of each.
 local run, events = KEYS[1], KEYS[2]
-local after, limit, bytes = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
-if #KEYS ~= 2 or #ARGV ~= 3 or not after or not limit or limit < 1 or not bytes then
+local after, limit, bytes = whole(ARGV[2]), whole(ARGV[3]), whole(ARGV[4])
+if #KEYS ~= 2 or #ARGV ~= 4 or not after or not limit or limit < 1 or not bytes then
   return redis.error_reply('ERR wrong arguments for read')
 end
-local stored = redis.call('HMGET', run, 'last', 'closed')
+local stored = redis.call('HMGET', run, 'last', 'closed', 'incarnation')
 local last = tonumber(stored[1])
-if not last then
+if not last or is_other(stored[3], ARGV[1]) then
   return false
 end
 local page = {stored[1], stored[2] and 1 or 0, 0}
