@@ -97,8 +97,8 @@ def _operation_id(endpoint: Endpoint) -> str:
 
 
 def _description(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> str:
-    permission = endpoint.permission if dockfile.protected else None
-    required = permission and f"Requires the permission `{permission}`."
+    permissions = " or ".join(f"`{name}`" for name in endpoint.permissions if dockfile.protected)
+    required = permissions and f"Requires the permission {permissions}."
     return "\n\n".join(filter(None, [operation.description, required]))
 
 

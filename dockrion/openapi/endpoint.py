@@ -19,7 +19,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     Attributes:
         method: The HTTP method.
         path: The path's pattern.
-        permission: The permission that callers need, or None.
+        permissions: The permissions of which callers need one; may be empty.
         public: Whether it needs no authentication.
         accepts_run_token: Whether it accepts the events token of the run in the path.
         accepts_ingest_token: Whether it accepts the token for pushing events.
@@ -27,7 +27,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     method: str
     path: str
-    permission: str | None
+    permissions: tuple[str, ...]
     public: bool
     accepts_run_token: bool
     accepts_ingest_token: bool

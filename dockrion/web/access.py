@@ -23,14 +23,14 @@ class AccessRule(msgspec.Struct, frozen=True):
     """Who may use a route when the service requires authentication.
 
     Attributes:
-        permission: The permission that callers need, None if being authenticated is enough.
+        permissions: The permissions of which callers need one; empty if being authenticated is enough.
         public: No authentication is needed.
         accepts_run_token: A token for the run in the path (`?token=`) authorizes too.
         accepts_ingest_token: The token for pushing events authorizes too.
         checked_by_handler: The handler calls `check` itself, to respond to refused callers in its own way.
     """
 
-    permission: Permission | None = None
+    permissions: tuple[Permission, ...] = ()
     public: bool = False
     accepts_run_token: bool = False
     accepts_ingest_token: bool = False
@@ -39,12 +39,13 @@ class AccessRule(msgspec.Struct, frozen=True):
 
 PUBLIC = AccessRule(public=True)
 AUTHENTICATED = AccessRule()
-INVOKE = AccessRule("invoke")
-READ_RUN = AccessRule("invoke", accepts_run_token=True)
-PUSH_EVENTS = AccessRule("invoke", accepts_ingest_token=True)
-VIEW_METRICS = AccessRule("view_metrics")
-READ_DOCS = AccessRule("read_docs")
-READ_DOCS_PAGE = AccessRule("read_docs", checked_by_handler=True)
+INVOKE = AccessRule(("invoke",))
+READ_RUNS = AccessRule(("invoke", "read_logs"))
+READ_EVENTS = AccessRule(("invoke", "read_logs"), accepts_run_token=True)
+PUSH_EVENTS = AccessRule(("invoke",), accepts_ingest_token=True)
+VIEW_METRICS = AccessRule(("view_metrics",))
+READ_DOCS = AccessRule(("read_docs",))
+READ_DOCS_PAGE = AccessRule(("read_docs",), checked_by_handler=True)
 
 CALLER = web.RequestKey[Caller | None]("caller")
 EXPIRES_AT = web.RequestKey("expires_at", float)  # of the credential, in seconds since the epoch
@@ -190,8 +191,9 @@ class AccessControl:
             await self._check_run_token(request)
             return
         caller = await authenticator.authenticate(self._credential(request))
-        if rule.permission is not None and rule.permission not in caller.permissions:
-            raise Forbidden(f"this needs the permission {rule.permission}, which none of your roles has")
+        if rule.permissions and caller.permissions.isdisjoint(rule.permissions):
+            needed = " or ".join(rule.permissions)
+            raise Forbidden(f"this needs the permission {needed}, which none of your roles has")
         request[CALLER] = caller
         if caller.expires_at is not None:
             request[EXPIRES_AT] = caller.expires_at

@@ -16,7 +16,8 @@ from dockrion.web.access import (
     PUSH_EVENTS,
     READ_DOCS,
     READ_DOCS_PAGE,
-    READ_RUN,
+    READ_EVENTS,
+    READ_RUNS,
     VIEW_METRICS,
     AccessRule,
 )
@@ -47,7 +48,7 @@ class Route(msgspec.Struct, frozen=True):
         return Endpoint(
             self.method,
             self.path,
-            rule.permission,
+            rule.permissions,
             rule.public,
             rule.accepts_run_token,
             rule.accepts_ingest_token,
@@ -80,19 +81,19 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         yield Route(hdrs.METH_POST, "/invoke/stream", invoke.invoke_stream, INVOKE, streams=True)
     if streaming.async_runs:
         yield Route(hdrs.METH_POST, "/runs", runs.create, INVOKE)
-        yield Route(hdrs.METH_GET, "/runs", runs.recent, INVOKE)
-        yield Route(hdrs.METH_GET, "/runs/{run_id}", runs.get, INVOKE)
+        yield Route(hdrs.METH_GET, "/runs", runs.recent, READ_RUNS)
+        yield Route(hdrs.METH_GET, "/runs/{run_id}", runs.get, READ_RUNS)
         yield Route(hdrs.METH_DELETE, "/runs/{run_id}", runs.cancel, INVOKE)
     if streaming.async_runs and streamed:
-        yield Route(hdrs.METH_GET, "/runs/{run_id}/events", runs.events, READ_RUN, streams=True)
+        yield Route(hdrs.METH_GET, "/runs/{run_id}/events", runs.events, READ_EVENTS, streams=True)
         if dockfile.protected:
-            yield Route(hdrs.METH_POST, "/runs/{run_id}/token", runs.renew_token, INVOKE)
+            yield Route(hdrs.METH_POST, "/runs/{run_id}/token", runs.renew_token, READ_RUNS)
     if expose.streaming == "websocket":
         from dockrion.web import websocket  # noqa: PLC0415  memory
 
         yield Route(hdrs.METH_GET, "/invoke/ws", websocket.invoke, INVOKE, streams=True)
         if streaming.async_runs:
-            yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websocket.watch, READ_RUN, streams=True)
+            yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websocket.watch, READ_EVENTS, streams=True)
     if streaming.ingest.enabled:
         from dockrion.web import ingest  # noqa: PLC0415  memory
 

@@ -106,6 +106,16 @@ async def test_read_logs_grants_reading_of_all_runs_only(serve: Serve, tmp_path:
     agent.go.set()
 
 
+async def test_read_logs_alone_is_enough_to_read(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, agent := Waits())
+    run_id = await made(here, key("owner"))
+    assert await listed(there, key("peeping")) == [run_id]
+    assert await seen(there, run_id, key("peeping")) == [200, 200, 200, 200, 403, 403]
+    async with there.client.post("/runs", json={}, headers=key("peeping")) as response:
+        await error_of(response, 403, "FORBIDDEN")
+    agent.go.set()
+
+
 async def test_keys_of_one_name_are_one_caller(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DOCKRION_API_KEY='the old key of all, the new key of all'\n")
     here, there = await replicas(serve, Waits(), auth={}, **INGEST)
