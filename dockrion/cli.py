@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -134,6 +135,8 @@ def _run(options: argparse.Namespace) -> int:
         logs.configure(level, redactor)
         for warning in loaded.warnings:  # a worker leaves this to its supervisor
             logs.log(_logger, logging.WARNING, str(warning))
+        if names := sorted(loaded.agent_environment):
+            logs.log(_logger, logging.INFO, "variables set in the agent's environment", names=names)
     try:
         return _serve(options, loaded)
     except StartError as error:
@@ -150,18 +153,31 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
         from dockrion.server.supervisor import supervise  # noqa: PLC0415  memory
 
         return supervise(_worker_arguments(options), address, workers=options.workers)
-    os.environ.update(loaded.secrets)
-    if options.worker_slot is None:
-        serve(loaded, address)
-    else:
-        metrics.enable_multiprocess(options.worker_slot.directory, options.worker_slot.number)
-        worker = Worker(options.worker_slot)
-        try:
-            serve(loaded, address, worker=worker)
-        finally:
-            worker.close()
+    with _exported(loaded.agent_environment):
+        if options.worker_slot is None:
+            serve(loaded, address)
+        else:
+            metrics.enable_multiprocess(options.worker_slot.directory, options.worker_slot.number)
+            worker = Worker(options.worker_slot)
+            try:
+                serve(loaded, address, worker=worker)
+            finally:
+                worker.close()
     exit_within(0)
     return 0
+
+
+@contextmanager
+def _exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables in the process environment, and restore it at the end."""
+    replaced = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables.keys() - replaced.keys():
+            os.environ.pop(name, None)
+        os.environ.update(replaced)
 
 
 def _worker_arguments(options: argparse.Namespace) -> list[str]:

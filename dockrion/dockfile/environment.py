@@ -1,5 +1,6 @@
-"""Environment variables for `${VAR}`: where they are read from, and their substitution."""
+"""Environment variables: where they are read from, and the substitution of `${VAR}`."""
 
+import os
 import re
 from collections import ChainMap
 from collections.abc import Mapping
@@ -13,26 +14,37 @@ from dockrion.dockfile.problems import DockfileError, Problem, dotted
 from dockrion.dockfile.yaml_scalars import is_unicode
 from dockrion.dockfile.yaml_source import Document, read_text
 
+_INVALID = "the name or the value cannot be that of an environment variable"
 _OPENING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(\}|:-)")
 
 
-def read_environment(path: Path, env_file: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Read the variables that a Dockfile may refer to.
+class Environment(msgspec.Struct, frozen=True):
+    """The variables that a Dockfile may refer to.
+
+    Attributes:
+        variables: All of them; the process environment takes precedence.
+        from_files: Those of the environment files that the process environment does not set.
+    """
+
+    variables: Mapping[str, str]
+    from_files: Mapping[str, str]
+
+
+def read_environment(path: Path, env_file: Path | None, environ: Mapping[str, str]) -> Environment:
+    """Read the process environment and the environment files.
+
+    Precedence: the process environment, `env_file`, `.env`, `env.yaml`, `env.yml`.
 
     Args:
         path: The Dockfile; `.env`, `env.yaml` and `env.yml` in its directory are read.
         env_file: Another file in `.env` syntax, which must exist; or None.
         environ: The process environment.
 
-    Returns:
-        All variables. Precedence: the process environment, `env_file`, `.env`, `env.yaml`, `env.yml`.
-
     Raises:
         DockfileError: A file is malformed, or `env_file` is missing.
     """
     problems: list[Problem] = []
-    # A value that is not Unicode cannot be substituted: treat it as not set.
-    sources = [{name: value for name, value in environ.items() if is_unicode(value)}]
+    sources: list[dict[str, str]] = []
     files = [(env_file, _read_dotenv)] if env_file else []
     beside = ((".env", _read_dotenv), ("env.yaml", _read_yaml), ("env.yml", _read_yaml))
     files += [(path.parent / name, read) for name, read in beside if (path.parent / name).is_file()]
@@ -43,7 +55,12 @@ def read_environment(path: Path, env_file: Path | None, environ: Mapping[str, st
             problems += error.problems
     if problems:
         raise DockfileError(problems)
-    return ChainMap(*sources)
+    # A value that is not Unicode cannot be substituted: treat it as not set.
+    process = {name: value for name, value in environ.items() if is_unicode(value)}
+    return Environment(
+        variables=ChainMap(process, *sources),
+        from_files={name: value for name, value in ChainMap(*sources).items() if name not in environ},
+    )
 
 
 def substitute(text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -92,7 +109,11 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415  memory: only needed with a .env file
 
     values = dotenv_values(stream=StringIO(read_text(path)), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    variables = {name: value for name, value in values.items() if value is not None}
+    invalid = [name for name, value in variables.items() if not _is_variable(name, value)]
+    if invalid:
+        raise DockfileError(Problem(str(path), 0, 0, dotted((name,)), _INVALID) for name in invalid)
+    return variables
 
 
 def _read_yaml(path: Path) -> dict[str, str]:
@@ -122,6 +143,17 @@ def _read_yaml(path: Path) -> dict[str, str]:
         else:
             # The source text of numbers: 1.10 must not become 1.1. Null becomes the empty string.
             variables[name] = "" if value is None else document.text((name,)) or ""
+        if not _is_variable(name, variables.get(name, "")):
+            problems.append(Problem(str(path), *document.position((name,)), dotted((name,)), _INVALID))
     if problems:
         raise DockfileError(problems)
     return variables
+
+
+def _is_variable(name: str, value: str) -> bool:
+    """Return whether an operating system takes a variable."""
+    try:
+        encoded = os.fsencode(name), os.fsencode(value)
+    except UnicodeEncodeError:  # in a locale that is not UTF-8
+        return False
+    return bool(name) and "=" not in name and not any(b"\0" in each for each in encoded)

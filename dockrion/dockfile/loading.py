@@ -33,6 +33,8 @@ class Loaded(msgspec.Struct, frozen=True):
         warnings: The warnings, in the order of the file.
         unknown: Fields that this version does not know, by dotted path.
         secrets: The declared secrets that have a value, which may be their default.
+        agent_environment: The variables that the agent's environment has beside those of this process: of
+            the environment files, and secrets with their defaults.
         missing_secrets: Names of required secrets without a value.
         credentials: The API keys and tokens it names variables for.
     """
@@ -42,6 +44,7 @@ class Loaded(msgspec.Struct, frozen=True):
     warnings: list[Problem]
     unknown: dict[str, Any]
     secrets: dict[str, str]
+    agent_environment: dict[str, str]
     missing_secrets: list[str]
     credentials: Credentials
 
@@ -77,12 +80,13 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     """
     document = Document(read_text(path), str(path))
     environment = read_environment(path, env_file, environ)
-    substitution = _Substitution(environment)
+    variables = environment.variables
+    substitution = _Substitution(variables)
     value = document.build(substitution)
     substitution.redis_url(value)
 
     # Secrets are read before decoding, so that error messages mask them.
-    secrets = _read_secrets(value, environment)
+    secrets = _read_secrets(value, variables)
     diagnostics = Diagnostics(str(path), document, Redactor(text for _, text in secrets))
     for keys, message in substitution.errors:
         diagnostics.error(keys, message)
@@ -95,11 +99,23 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     dockfile = _with_derived_defaults(Dockfile(**sections))
     values = dict(secrets)
     missing = [each.name for each in dockfile.secrets.required if each.name not in values]
-    credentials = read_credentials(dockfile, {**environment, **values})
+    credentials = read_credentials(dockfile, {**variables, **values})
     for keys, message in credential_warnings(dockfile.auth, credentials) if dockfile.auth else ():
         diagnostics.warn(keys, message)
     check_policies(dockfile, value, diagnostics)
-    return Loaded(path, dockfile, diagnostics.warnings, diagnostics.unknown, values, missing, credentials)
+    from_files_or_declared = {**environment.from_files, **values}
+    return Loaded(
+        path=path,
+        dockfile=dockfile,
+        warnings=diagnostics.warnings,
+        unknown=diagnostics.unknown,
+        secrets=values,
+        agent_environment={
+            name: text for name, text in from_files_or_declared.items() if environ.get(name) != text
+        },
+        missing_secrets=missing,
+        credentials=credentials,
+    )
 
 
 class _Substitution:

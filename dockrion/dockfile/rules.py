@@ -146,6 +146,8 @@ def _secrets(secrets: SecretsSpec, keys: KeyPath, diagnostics: Diagnostics) -> N
             if secret.name in seen:
                 diagnostics.error((*keys, kind, index, "name"), f"{secret.name} is declared twice")
             seen.add(secret.name)
+            if "\0" in (secret.default or ""):
+                diagnostics.error((*keys, kind, index, "default"), "must not contain a null character")
 
 
 def _auth(auth: AuthSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:

@@ -7,6 +7,7 @@ from dockrion.dockfile import DockfileError, Loaded, load
 from dockrion.dockfile.environment import substitute
 
 MAINTAINER = "metadata: {maintainer: '${WHO:-nobody}'}"
+UNUSABLE = "the name or the value cannot be that of an environment variable"
 # By precedence, highest first.
 SOURCES = ["environ", "named.env", ".env", "env.yaml", "env.yml"]
 
@@ -23,8 +24,17 @@ def test_the_first_source_takes_precedence(strongest: int, write: Callable[..., 
             Path(source).write_text(
                 f"WHO: {source}\n" if "yaml" in source or "yml" in source else f"WHO={source}\n"
             )
-    found = load(path, env_file=Path("named.env"), environ=environ).dockfile.metadata.maintainer
-    assert found == [*SOURCES, "nobody"][strongest]
+    result = load(path, env_file=Path("named.env"), environ=environ)
+    assert result.dockfile.metadata.maintainer == [*SOURCES, "nobody"][strongest]
+    assert result.agent_environment.get("WHO") == [None, *SOURCES[1:], None][strongest]
+
+
+@pytest.mark.parametrize("value", ["mine", "", "\udcff"])
+def test_no_file_overrides_the_process_environment(value: str, write: Callable[..., Path]) -> None:
+    path = write()
+    Path(".env").write_text("A=from-dotenv\nB=1\n")
+    Path("env.yaml").write_text("A: from-yaml\nC: 010\n")
+    assert load(path, environ={"A": value}).agent_environment == {"B": "1", "C": "010"}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +147,13 @@ def test_empty_environment_files_are_accepted(write: Callable[..., Path]) -> Non
         ("env.yml", b"PASSWORD: *hunter2", ["env.yml:1:11: not a valid YAML mapping"]),
         ("env.yml", b"PASSWORD: !hunter2 x", ["env.yml:1:11: PASSWORD: tags are not supported"]),
         (".env", b"A=\xff", [".env:1:3: not UTF-8 text"]),
+        (".env", b"'A=B'=c\n", [f".env: A=B: {UNUSABLE}"]),
+        (".env", b"A=b\0c\n", [f".env: A: {UNUSABLE}"]),
+        ("env.yaml", b'A=B: c\n"": d\nE: "f\\0"', [
+            f"env.yaml:1:6: A=B: {UNUSABLE}",
+            f'env.yaml:2:5: [""]: {UNUSABLE}',
+            f"env.yaml:3:4: E: {UNUSABLE}",
+        ]),
     ],
 )  # fmt: skip
 def test_malformed_sources(

@@ -18,6 +18,9 @@ def test_values_and_defaults(write: Callable[..., Path]) -> None:
     result = load(path, environ={"A": "a", "D": "", "G": ""})
     assert result.secrets == {"A": "a", "B": "b", "C": "from-dotenv", "E": "e", "F": "from-yaml", "G": "g"}
     assert result.missing_secrets == ["D"]
+    added = {"B": "b", "C": "from-dotenv", "E": "e", "F": "from-yaml", "G": "g", "UNDECLARED": "1"}
+    assert result.agent_environment == added
+    assert "1" not in result.confidential
 
 
 def test_every_missing_secret_is_listed(loaded: Callable[..., Loaded]) -> None:

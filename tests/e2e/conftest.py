@@ -1,6 +1,6 @@
 """Fixtures for tests that start real processes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -19,9 +19,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Process] = []
 
     async def begin(
-        dockfile: Path, *, module: str = "dockrion", ready: bool = True, **variables: str
+        dockfile: Path,
+        *,
+        module: str = "dockrion",
+        arguments: Sequence[str] = (),
+        ready: bool = True,
+        **variables: str,
     ) -> Process:
-        process = Process(dockfile, tmp_path, module, variables)
+        process = Process(dockfile, tmp_path, module, variables, arguments)
         started.append(process)
         await process.until_listening()
         if ready:

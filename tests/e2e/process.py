@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,18 @@ def write_dockfile(folder: Path, code: str = "", **sections: Any) -> Path:
 class Process:
     """A service in a real process, whose output goes to files."""
 
-    def __init__(self, dockfile: Path, folder: Path, module: str, variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        dockfile: Path,
+        folder: Path,
+        module: str,
+        variables: dict[str, str],
+        arguments: Sequence[str] = (),
+    ) -> None:
         self._out, self._err = folder / "out.log", folder / "err.log"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.popen = subprocess.Popen(
-                command("run", dockfile, "--host", "127.0.0.1", "--port", "0", module=module),
+                command("run", dockfile, "--host", "127.0.0.1", "--port", "0", *arguments, module=module),
                 cwd=folder,
                 env=environment(**variables),
                 stdout=out,
