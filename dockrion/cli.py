@@ -15,7 +15,6 @@ import msgspec
 
 import dockrion
 from dockrion import logs, metrics
-from dockrion.agents.loading import load_errors
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
@@ -25,6 +24,7 @@ from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker, WorkerSlot
 from dockrion.web.docs import Description
 from dockrion.web.routes import routes
+from dockrion.web.service import start_errors
 
 _CLIENT_COMMANDS = {  # imported when they are used: a server does without their memory
     "invoke": ("dockrion.console.commands", "invoke the agent and show its events and its output"),
@@ -195,16 +195,13 @@ def _validate(options: argparse.Namespace) -> int:
         return 0
     loaded = _load(options)
     redactor = Redactor(loaded.confidential)
-    warnings = [*map(str, loaded.warnings), *_refused(loaded)]
-    if not loaded.credentials.missing:
-        warnings += _invalid_keys(loaded)
-    os.environ.update(loaded.secrets)
-    warnings += asyncio.run(load_errors(loaded.dockfile, loaded.path.parent))
-    for warning in warnings:
-        print(redactor.mask(f"warning: {warning}"), file=sys.stderr)
+    with _exported(loaded.agent_environment):
+        refused = _refused(loaded) + asyncio.run(start_errors(loaded))
     endpoints = (f"{route.method} {route.path}" for route in routes(loaded.dockfile))
-    print(redactor.mask(summary(loaded, endpoints)))
-    return 0
+    print(redactor.mask(summary(loaded, endpoints)), flush=True)
+    for line in [*(f"warning: {warning}" for warning in loaded.warnings), *refused]:
+        print(redactor.mask(line), file=sys.stderr)
+    return 1 if refused else 0
 
 
 def _openapi(options: argparse.Namespace) -> int:
@@ -236,16 +233,6 @@ def _unshared_runs(loaded: Loaded, workers: int) -> list[str]:
         "share them; use redis, or one worker"
     )
     return [line]
-
-
-def _invalid_keys(loaded: Loaded) -> list[str]:
-    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
-
-    try:
-        create_authenticator(loaded.dockfile.auth, loaded.credentials)
-    except StartError as error:
-        return [f"{loaded.path}: {line}" for line in str(error).splitlines()]
-    return []
 
 
 def _print_error(error: StartError, redactor: Redactor, *, verbose: bool) -> int:

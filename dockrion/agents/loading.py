@@ -62,10 +62,7 @@ async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
 async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: str) -> Agent:
     target = dockfile.agent.target
     factory = await _import_entrypoint(dockfile.agent, directory)
-    try:
-        config = runnable_config.parse(dockfile.arguments.config or {})
-    except ValueError as error:
-        raise StartError(f"arguments.config: {error}") from error
+    config = _parse_config(dockfile)
     product = await _call_factory("agent.entrypoint", target, factory)
     threads = dockfile.streaming.max_concurrent_runs
     try:
@@ -126,18 +123,21 @@ async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGene
 
 
 async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
-    """Return why the agent's code cannot be loaded, without calling a factory.
+    """Return why the agent's code cannot be loaded, a line for each reason, without calling a factory.
 
     Args:
         dockfile: Names the code.
         directory: The Dockfile's directory, where modules are searched first.
     """
     spec = dockfile.agent
-    steps: list[Coroutine[Any, Any, Any]] = [load_id_generator(dockfile, directory)]
+    steps: list[Coroutine[Any, Any, Any]] = [
+        _check_tool_guard(dockfile, directory),
+        load_id_generator(dockfile, directory),
+    ]
     if spec.mode == "handler":
         steps.append(load_agent(dockfile, directory))
     elif spec.mode == "entrypoint":
-        steps.append(_import_entrypoint(spec, directory))
+        steps.append(_check_entrypoint(dockfile, directory))
     errors = []
     for step in steps:
         try:
@@ -145,6 +145,25 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
         except StartError as error:
             errors.append(str(error))
     return errors
+
+
+async def _check_tool_guard(dockfile: Dockfile, directory: Path) -> None:
+    guard = await load_tool_guard(dockfile, directory)
+    if guard is not None:
+        guard.close()
+
+
+async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:
+    await _import_entrypoint(dockfile.agent, directory)
+    if dockfile.agent.takes_config:
+        _parse_config(dockfile)
+
+
+def _parse_config(dockfile: Dockfile) -> dict[str, Any]:
+    try:
+        return runnable_config.parse(dockfile.arguments.config or {})
+    except ValueError as error:
+        raise StartError(f"arguments.config: {error}") from error
 
 
 async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., Any]:

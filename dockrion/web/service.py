@@ -10,13 +10,13 @@ from aiohttp import web
 
 from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
-from dockrion.agents.loading import load_agent, load_id_generator, load_tool_guard
+from dockrion.agents.loading import load_agent, load_errors, load_id_generator, load_tool_guard
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.limits_structs import SafetySpec
-from dockrion.errors import ServiceUnavailable
+from dockrion.errors import ServiceUnavailable, StartError
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
@@ -174,6 +174,25 @@ class Service:
 
 SERVICE = web.AppKey("service", Service)
 
+
+async def start_errors(loaded: Loaded) -> list[str]:
+    """Return why a service would not start, a line for each reason.
+
+    Nothing is connected to, and the factory of an entrypoint is not called.
+
+    Args:
+        loaded: The Dockfile, validated.
+    """
+    lines: list[str] = []
+    checks = [_check_redis_url] if loaded.credentials.missing else [_authenticator, _check_redis_url]
+    for check in checks:
+        try:
+            check(loaded)
+        except StartError as error:
+            lines += str(error).splitlines()
+    return lines + await load_errors(loaded.dockfile, loaded.path.parent)
+
+
 # What only some Dockfiles use is imported where it is made, to keep it out of the memory of the others.
 
 
@@ -193,6 +212,14 @@ async def _refuse_pushes(backend: Backend) -> None:
 
         with suppress(ServiceUnavailable):
             await request.reply(NOT_ENABLED)
+
+
+def _check_redis_url(loaded: Loaded) -> None:
+    streaming = loaded.dockfile.streaming
+    if streaming.backend == "redis":
+        from dockrion.backends.redis import check_url  # noqa: PLC0415  memory
+
+        check_url(streaming.redis.url)
 
 
 def _safety(dockfile: Dockfile) -> SafetySpec | None:

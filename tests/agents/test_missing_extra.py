@@ -37,6 +37,6 @@ async def test_start_error_says_what_to_install(framework: str, tmp_path: Path) 
     assert str(refused.value) == line
 
 
-def test_validate_warns_about_it(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate"]) == 0
+def test_validate_says_so_too(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate"]) == 1
     assert f"pip install 'dockrion[{framework}]'" in capsys.readouterr().err

@@ -153,9 +153,9 @@ def test_validate_reports_the_keys_that_run_would_reject(
     write_dockfile(
         tmp_path, "def handle(payload):\n    return payload\n", auth={"api_keys": {"prefix": "K_"}}
     )
-    assert main(["validate"]) == 0
+    assert main(["validate"]) == 1
     said = capsys.readouterr().err
-    assert "warning: Dockfile.yaml: auth.api_keys: ann and bob have the same key" in said
+    assert said.endswith("\nauth.api_keys: ann and bob have the same key; give each its own\n")
     assert "of both" not in said
 
 

@@ -108,11 +108,11 @@ def test_unenforceable_auth_refuses_the_start_and_is_named(
     for line, parts in zip(printed, lines, strict=True):
         assert all(part in line for part in parts), line
     assert KEY not in err
-    main(["validate"])  # an error where the file itself is wrong, else a warning
-    warned = capsys.readouterr()
+    assert main(["validate"]) == 1
+    validated = capsys.readouterr()
     for parts in lines:
-        assert any(all(part in line for part in parts) for line in warned.err.splitlines()), warned.err
-    assert KEY not in warned.err + warned.out
+        assert any(all(part in line for part in parts) for line in validated.err.splitlines()), validated.err
+    assert KEY not in validated.err + validated.out
 
 
 # Invalid keys: sections, variables, and the expected text of the error.

@@ -1,6 +1,10 @@
 """The command line: output and exit codes."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -8,6 +12,7 @@ import pytest
 
 import dockrion
 from dockrion.cli import main
+from tests.e2e import process
 from tests.e2e.process import ROOT, run, write_dockfile
 
 OK = "def handle(payload):\n    return payload\n"
@@ -116,14 +121,58 @@ def test_validate_warns_about_a_misspelt_field(tmp_path: Path) -> None:
     assert re.search(r"heartbeat_interval\b", line)
 
 
-def test_validate_warns_about_what_run_would_refuse(tmp_path: Path) -> None:
-    write_dockfile(tmp_path, "", auth={"mode": "api_key"}, secrets={"required": [{"name": "ONE"}]})
+def test_validate_exits_with_one_for_everything_that_run_refuses(tmp_path: Path) -> None:
+    write_dockfile(
+        tmp_path, "", auth={"mode": "api_key", "x": 1}, secrets={"required": [{"name": "ONE"}]}, typo=1
+    )
     result = run("validate", cwd=tmp_path)
-    assert result.returncode == 0
+    assert result.returncode == 1
+    assert "handler agent:handle" in result.stdout
+    parts = [
+        "warning: Dockfile.yaml:",
+        "warning: Dockfile.yaml:",
+        "auth.x: ",
+        "Dockfile.yaml: secrets.required: not set: ONE;",
+        "Dockfile.yaml: auth.api_keys.env_var: DOCKRION_API_KEY is not set",
+        "agent.handler: ",
+    ]
     lines = result.stderr.splitlines()
-    assert all(line.startswith("warning: ") for line in lines)
-    for part in ("auth.api_keys.env_var: DOCKRION_API_KEY is not set", "ONE", "no 'handle'"):
-        assert sum(part in line for line in lines) == 1
+    assert len(lines) == len(parts)
+    assert all(line.startswith(part) for line, part in zip(lines, parts, strict=True)), lines
+
+
+def test_validate_prints_problems_after_the_summary(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, "", typo=1)
+    command = shlex.join(process.command("validate"))
+    result = subprocess.run(
+        ["sh", "-c", f"{command} 2>&1"],
+        cwd=tmp_path,
+        env=process.environment(),
+        capture_output=True,
+        text=True,
+        timeout=process.TIMEOUT_SECONDS,
+        check=False,
+    )
+    lines = result.stdout.splitlines()
+    assert result.returncode == 1
+    assert lines[0].startswith("agent ")
+    assert [line.partition(": ")[0] for line in lines[-2:]] == ["warning", "agent.handler"]
+
+
+def test_validate_restores_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMPTY_HERE", "")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    code = "import os\nassert os.environ['FROM_DOTENV'] + os.environ['EMPTY_HERE'] == '12'\n" + OK
+    secrets = {"optional": [{"name": "EMPTY_HERE", "default": "2"}]}
+    write_dockfile(tmp_path, code, secrets=secrets)
+    (tmp_path / ".env").write_text("FROM_DOTENV=1\n")
+    before = dict(os.environ)
+    assert main(["validate"]) == 0, capsys.readouterr()
+    sys.modules.pop("agent")
+    assert dict(os.environ) == before
 
 
 def test_validate_prints_the_schema_of_dockfiles(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
-"""Dockfiles that `run` refuses."""
+"""Dockfiles that `run` and `validate` refuse."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +36,22 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.fixture(autouse=True)
-def in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    yield
+    sys.modules.pop("agent", None)  # `validate` has imported it
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must exit with 1, and return its stderr."""
+    """Run `run` and `validate`, which must exit with 1 for the same reasons, and return these."""
     assert main(["run", *arguments, "--port", "0"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert "Traceback" not in err
+    assert main(["validate", *arguments]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if not line.startswith("warning: ")] == err.splitlines()
     return err
 
 

@@ -19,6 +19,7 @@ def handle(payload):
     return "loaded"
 """
 ENTRYPOINT = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
+GRAPH = {"name": "tested", "entrypoint": "agent:handle", "framework": "langgraph"}
 # Starts that fail: the code, sections, and the expected parts of the error. More of them, without a process,
 # are in tests/agents/test_loading.py.
 FAILING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
@@ -30,34 +31,53 @@ FAILING: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "import that raises": ("x = 1\nraise ValueError('no way')\n", {}, ["agent.py:2", "ValueError: no way"]),
     "import that exits": ("import sys\nsys.exit(0)\n", {}, ["agent.py:2", "SystemExit"]),
     "syntax error": ("def handle(payload):\n    return (\n", {}, ["agent.py:2", "SyntaxError"]),
-    "factory that exits": (
-        "import sys\ndef make():\n    sys.exit(0)\n",
-        {"agent": ENTRYPOINT},
-        ["agent:make()", "SystemExit"],
-    ),
+    "not callable": ("handle = 5\n", {}, ["agent.handler", "of type int, not callable"]),
     "missing generator": (
         OK,
         {"streaming": {"id_generator": {"type": "custom", "handler": "agent:ids"}}},
         ["streaming.id_generator.handler", "no 'ids'"],
     ),
+    "config of a graph": (
+        OK,
+        {"agent": GRAPH, "arguments": {"config": {"recursion_limit": 0}}},
+        ["arguments.config", "recursion_limit"],
+    ),
+    "two callers with one key": (
+        OK,
+        {"auth": {"api_keys": {"prefix": "SAME_KEY_"}}},
+        ["auth.api_keys", "have the same key"],
+    ),
+    "option of the Redis URL": (
+        OK,
+        {"streaming": {"backend": "redis", "redis": {"url": "rediss://h?ssl_cert_reqs=maybe"}}},
+        ["streaming.redis.url", "malformed"],
+    ),
 }
-
-
-def refused(*arguments: str | Path, cwd: Path) -> str:
-    """Run a command that must exit with 1, and return its stderr."""
-    result = run("run", *arguments, "--port", "0", cwd=cwd)
-    assert result.returncode == 1, result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
-    return result.stderr
+SAME_KEYS = {"SAME_KEY_A": "0123456789abcdef", "SAME_KEY_B": "0123456789abcdef"}
 
 
 @pytest.mark.parametrize("name", FAILING)
 def test_failed_start_is_explained_in_one_line(tmp_path: Path, name: str) -> None:
     code, sections, parts = FAILING[name]
     write_dockfile(tmp_path, code, **sections)
-    stderr = refused(cwd=tmp_path)
-    assert len(stderr.splitlines()) == 1, stderr
-    assert all(part in stderr for part in parts), stderr
+    result = run("run", "--port", "0", cwd=tmp_path, **SAME_KEYS)
+    assert result.returncode == 1, result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert all(part in result.stderr for part in parts), result.stderr
+
+    validated = run("validate", cwd=tmp_path, **SAME_KEYS)
+    assert (validated.returncode, validated.stderr) == (1, result.stderr)
+
+
+def test_validate_does_not_call_a_factory(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, "import sys\ndef make():\n    sys.exit(0)\n", agent=ENTRYPOINT)
+    result = run("run", "--port", "0", cwd=tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "agent:make()" in line
+    assert "SystemExit" in line
+    assert run("validate", cwd=tmp_path).returncode == 0
 
 
 def test_taken_port_is_reported(tmp_path: Path) -> None:
@@ -148,4 +168,6 @@ async def test_misspelt_field_is_logged_as_a_warning(start: Start, tmp_path: Pat
 
 def test_unsupported_feature_exits_with_one(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, auth={"mode": "api_key"})
-    assert "auth" in refused(cwd=tmp_path)
+    result = run("run", "--port", "0", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "auth" in result.stderr

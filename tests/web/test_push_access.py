@@ -225,5 +225,5 @@ def test_unset_token_refuses_the_start(
     (line,) = err.splitlines()
     assert "streaming.ingest.token_env" in line
     assert "PUSH_TOKEN" in line
-    assert main(["validate"]) == 0
+    assert main(["validate"]) == 1
     assert "PUSH_TOKEN is not set" in capsys.readouterr().err

@@ -186,6 +186,15 @@ class RedisClient:
         return replies
 
 
+def check_url(url: str) -> None:
+    """Check the URL of a Redis as `RedisClient` does, without connecting.
+
+    Raises:
+        StartError: It is malformed.
+    """
+    _connect(url, 1, _REPLY_SECONDS)
+
+
 def _connect(url: str, connections: int, reply_seconds: float) -> Redis:
     """Return a client, which connects when it is used.
 
@@ -205,7 +214,7 @@ def _connect(url: str, connections: int, reply_seconds: float) -> Redis:
         }
         pool = BlockingConnectionPool(**options)
         pool.make_connection()  # validates the options of the URL
-    except (ValueError, TypeError):  # whose messages may contain the password
+    except (ValueError, TypeError, exceptions.RedisError):  # whose messages may contain the password
         raise StartError(
             "streaming.redis.url: malformed; expected redis://[user:password@]host[:port][/db]"
         ) from None
