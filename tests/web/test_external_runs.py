@@ -46,7 +46,7 @@ async def last(served: Served, run_id: str) -> dict[str, Any]:
 
 async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
     served = await serve(never, streaming=ENABLED)
-    async with served.client.post("/runs?external=true&run_id=mine", data=b"anything") as response:
+    async with served.client.post("/runs?external=true&run_id=mine", json="anything") as response:
         assert response.status == 202
         assert response.headers["Location"] == "/runs/mine"
         assert (await response.json())["events_url"] == "/runs/mine/events"
