@@ -13,7 +13,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "http_client": set(),
     "json_schema": set(),
     "events": set(),
-    "metrics": {"events"},
+    "metrics": {"events", "logs"},
     "wire": {"events"},
     "backends": {"events", "logs"},
     "policies": {"events", "json_schema"},

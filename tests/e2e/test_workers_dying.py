@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -103,3 +104,21 @@ async def test_address_is_free_at_once_when_the_supervisor_is_killed(fleet: Work
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+async def test_worker_is_replaced_without_room_for_its_metrics(fleet: Workers, tmp_path: Path) -> None:
+    workers = await fleet(PID, FIRST_DELAY="0.1")
+    shutil.rmtree(tmp_path / "tmp")
+    (tmp_path / "tmp").touch()  # so that no directory can be made there
+    os.kill(min(workers.pids), signal.SIGKILL)
+    await workers.until_logged("worker ready", 3)
+    for pid in workers.pids:
+        with workers.only(pid):
+            await workers.post()
+            assert await workers.metric('dockrion_requests_total{method="POST",route="/invoke"') >= 1
+    files = 3  # of counters, of gauges, of histograms
+    assert 1 <= len(workers.lines("metrics cannot be stored at present")) <= files
+    assert "traceback" not in workers.process.out
+    workers.process.signal()
+    assert await workers.process.exit_code() == 0
+    assert workers.process.err == ""
