@@ -54,6 +54,7 @@ class Service:
     async def kill(self, backend: RedisBackend) -> None:
         """End a replica as a crash does: without deregistering it."""
         self._alive.remove(backend)
+        backend._watchdog.stop()
         await backend._tasks.cancel_until_done()
         await backend._subscriptions.aclose()
         await backend._client.aclose()
@@ -106,16 +107,16 @@ async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
 @pytest.fixture
 def fast_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let replicas send heartbeats often, so that a death is soon noticed."""
-    _beat_every(monkeypatch, 0.05)
+    beat_every(monkeypatch, 0.05)
 
 
 @pytest.fixture
 def single_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let replicas send one heartbeat only, so that nothing is found by background work."""
-    _beat_every(monkeypatch, NEVER)
+    beat_every(monkeypatch, NEVER)
 
 
-def _beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     for module in (leases, redis_backend):
         monkeypatch.setattr(module, "BEAT_SECONDS", seconds)
 

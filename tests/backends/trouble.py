@@ -67,6 +67,10 @@ class Logged:
         records = [record for record in self._caplog.records if record.getMessage() == message]
         return [vars(record)["fields"] for record in records]
 
+    def messages(self, level: int) -> list[str]:
+        """Return the messages of a level."""
+        return [record.getMessage() for record in self._caplog.records if record.levelno == level]
+
     def redis_errors(self) -> list[str]:
         """Return the kind of each logged failure of Redis."""
         records = self._caplog.records

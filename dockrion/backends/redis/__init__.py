@@ -4,7 +4,8 @@ Import the names below from here, and only where the Dockfile asks for it: this 
 redis-py. It imports the backend protocols, `events`, `errors` and `logs`. A command passes through
 `backend` (the protocol), `store` or `index` (the commands), `keys` and `records` (names, scripts,
 encodings) and `client` (connections); `inbox` receives what other replicas send, `subscriptions`
-wakes readers, `leases` keeps and reaps runs, and `scripts` holds the Lua.
+wakes readers, `leases` keeps and reaps runs, `watchdog` keeps them while the event loop is blocked,
+and `scripts` holds the Lua.
 """
 
 from dockrion.backends.redis.backend import RedisBackend

@@ -28,6 +28,7 @@ from dockrion.backends.redis.leases import BEAT_SECONDS, LeaseKeeper
 from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Subscriptions
+from dockrion.backends.redis.watchdog import LoopWatchdog
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import WindowCount
 from dockrion.background_tasks import BackgroundTasks
@@ -82,6 +83,7 @@ class RedisBackend:
         self._tasks = BackgroundTasks()
         self._tasks.start(inbox.listen())
         self._tasks.start(self._work())
+        self._watchdog = LoopWatchdog(self._leases.beat_without_loop, longest=max_run_duration)
 
     async def create(self, run: Run) -> None:
         self._client.check_reachable()
@@ -164,6 +166,7 @@ class RedisBackend:
             raise ServiceUnavailable("the backend does not respond") from None
 
     async def aclose(self) -> None:
+        self._watchdog.stop()
         await self._tasks.cancel_until_done()
         await self._subscriptions.aclose()
         if self._client.health.state is not Health.UNREACHABLE:

@@ -25,11 +25,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from redis import Redis as SyncRedis
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.retry import Retry as SyncRetry
 
 from dockrion.backends.pages import PAGE_BYTES
 from dockrion.backends.redis.health import Health, HealthMonitor, unavailable
@@ -68,6 +70,7 @@ class RedisClient:
     """
 
     def __init__(self, url: str, *, pool_size: int) -> None:
+        self._url = url
         self._requests = _connect(url, pool_size, _REPLY_SECONDS)
         self._large = _connect(url, _LARGE_CONNECTIONS, _LARGE_SECONDS)
         self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
@@ -137,6 +140,26 @@ class RedisClient:
         """
         if self.health.state is Health.UNREACHABLE:
             raise unavailable()
+
+    def send_without_loop(self, *commands: Command) -> None:
+        """Send commands from another thread, on a new connection, while the event loop is blocked.
+
+        Raises:
+            ServiceUnavailable: Redis does not respond, or refuses them.
+        """
+        once = SyncRetry(NoBackoff(), 0)
+        try:
+            with SyncRedis.from_url(
+                self._url,
+                socket_timeout=_REPLY_SECONDS,
+                socket_connect_timeout=_REPLY_SECONDS,
+                retry=once,
+                client_name="dockrion",
+            ) as client:
+                for command in commands:
+                    client.execute_command(*command)
+        except (exceptions.RedisError, OSError) as error:
+            raise unavailable() from error
 
     async def check_eviction(self) -> None:
         """Warn if Redis may evict keys of unfinished runs when its memory is full."""

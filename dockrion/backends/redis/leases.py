@@ -4,7 +4,8 @@ Detecting death without clocks. Every `BEAT_SECONDS` a replica increments its ow
 and reads all counters (script `beat`). A peer is dead when its counter has not moved over
 `BEATS_TO_DEATH` of this replica's own heartbeats. No two clocks are compared, and an outage of Redis
 counts against nobody, because this replica then has no heartbeats to count. A round that starts
-early, after a failed command, does not count either. Every replica monitors all others.
+early, after a failed command, does not count either. Every replica monitors all others. While a
+replica's event loop is blocked, its `watchdog` increments the counter.
 
 Finding the runs. A set per replica holds the ids of its unfinished runs. An id is added before its
 run is created (script `register`), removed by a heartbeat after the run has ended, and added again
@@ -173,6 +174,17 @@ class LeaseKeeper:
             raise
         self._observe_peers([part.decode() for part in reply[1::2]], reply[2::2])
         return bool(reply[0])
+
+    def beat_without_loop(self) -> None:
+        """Send a heartbeat from another thread, while the event loop is blocked.
+
+        Raises:
+            ServiceUnavailable: Redis does not respond, or accepts no writes.
+        """
+        replicas = self._store.keys.replicas
+        self._store.client.send_without_loop(
+            ("HINCRBY", replicas, self._replica, 1), ("EXPIRE", replicas, self._store.live_ttl)
+        )
 
     async def renew(self) -> None:
         """Extend the time to live of the owned runs and their indexes, and handle what has happened to them.
