@@ -112,10 +112,10 @@ def require_json(request: web.Request) -> None:
     Raises:
         UnsupportedMediaType: There is such a body.
     """
-    content_type, is_named = request.content_type, hdrs.CONTENT_TYPE in request.headers
+    content_type = request.content_type
     is_json = content_type == "application/json" or content_type.endswith("+json")
-    if not is_json and (is_named or request.body_exists):
-        sent = content_type if is_named else "without one"
+    if not is_json and request.body_exists:
+        sent = content_type if hdrs.CONTENT_TYPE in request.headers else "without one"
         raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, not {sent}")
 
 
