@@ -13,12 +13,15 @@ and ours is kept; and the bytes are framed as aiohttp would frame them (`chunked
 """
 
 import asyncio
+import fcntl
 import logging
 import socket
+import sys
+import termios
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import aiohttp_cors
 from aiohttp import HttpVersion11, hdrs, web
@@ -34,6 +37,7 @@ from dockrion.web.responses import SERVER, error_response, internal_error
 
 _NO_SECRETS = Redactor(())
 _LINGER_SECONDS = 10.0  # to read the rest of a refused body: else the response may be lost (RFC 9112, 9.6)
+_STALL_CHECKS = 4  # in the time that a peer may take nothing
 ResponseHook = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
 
 
@@ -41,31 +45,40 @@ class ConnectionHandler(web.RequestHandler):
     """Answers malformed HTTP with our JSON errors, and drops peers that accept no data.
 
     aiohttp offers no hook for either, so this overrides `RequestHandler.handle_error`, which aiohttp
-    calls for what never becomes a request, and `connection_made`.
+    calls for what never becomes a request, `connection_made` and `connection_lost`.
 
     Args:
         write_seconds: How long the peer may accept no data.
         settings: Those of aiohttp's `RequestHandler`.
     """
 
-    __slots__ = ("_write_seconds",)
+    __slots__ = ("_stall_timer", "_write_seconds")
 
     def __init__(self, *server: Any, write_seconds: float, **settings: Any) -> None:
         super().__init__(*server, **settings)
         self._write_seconds = write_seconds
+        self._stall_timer: _StallTimer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the kernel close the connection when its peer acknowledges nothing (RFC 5482; Linux tcp(7)).
+        """Have the connection closed when its peer takes nothing.
 
-        Otherwise a writer would wait for a dead peer without end, or not notice it: heartbeats fill
-        the socket's buffers far too slowly.
+        The kernel does this for TCP (RFC 5482; Linux tcp(7)), a timer for unix sockets. Otherwise a
+        writer would wait for a dead peer without end, or not notice it: heartbeats fill the socket's
+        buffers far too slowly.
         """
         super().connection_made(transport)
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         connection = transport.get_extra_info("socket")
-        if option is not None and connection.family != socket.AF_UNIX:
+        if connection.family == socket.AF_UNIX:
+            self._stall_timer = _StallTimer(cast("asyncio.Transport", transport), self._write_seconds)
+        elif option is not None:
             with suppress(OSError):  # the connection is closed already, as the first read will find
                 connection.setsockopt(socket.IPPROTO_TCP, option, int(self._write_seconds * 1000))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
 
     def handle_error(
         self,
@@ -88,6 +101,49 @@ class ConnectionHandler(web.RequestHandler):
         response.headers[hdrs.SERVER] = SERVER
         response.force_close()
         return response
+
+
+class _StallTimer:
+    """Closes a connection over a unix socket when its peer takes nothing.
+
+    While data waits in the transport, the kernel's buffer is full, and what it holds changes only when
+    the peer reads.
+
+    Args:
+        transport: The connection.
+        seconds: How long the peer may take nothing.
+    """
+
+    __slots__ = ("_interval", "_loop", "_timer", "_transport", "_unchanged", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._interval = seconds / _STALL_CHECKS
+        self._waiting = (0, 0)  # bytes in the transport, and in the kernel
+        self._unchanged = 0
+        self._timer = self._loop.call_later(self._interval, self._check)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        buffered = self._transport.get_write_buffer_size()
+        waiting = (buffered, _unread_bytes(self._transport.get_extra_info("socket")) if buffered else 0)
+        self._unchanged = self._unchanged + 1 if buffered and waiting == self._waiting else 0
+        self._waiting = waiting
+        if self._unchanged == _STALL_CHECKS:
+            self._transport.abort()
+        else:
+            self._timer = self._loop.call_later(self._interval, self._check)
+
+
+def _unread_bytes(connection: socket.socket) -> int:
+    """Return how much the kernel holds until the peer reads it (Linux: SIOCOUTQ)."""
+    try:
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:  # the kernel does not tell
+        return 0
 
 
 def connection_factory(

@@ -65,7 +65,7 @@ async def bare() -> AsyncIterator[Bare]:
         await server.close()
 
 
-@pytest.mark.parametrize("name", ["handle_error", "connection_made"])
+@pytest.mark.parametrize("name", ["handle_error", "connection_made", "connection_lost"])
 def test_overridden_methods_keep_the_signature(name: str) -> None:
     ours, theirs = (inspect.signature(vars(each)[name]) for each in (ConnectionHandler, web.RequestHandler))
     assert list(ours.parameters) == list(theirs.parameters)
