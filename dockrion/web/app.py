@@ -16,6 +16,7 @@ from dockrion.web.limits import add_rate_limit_headers
 from dockrion.web.responses import SERVER, Handler, error_response, to_dockrion_error
 from dockrion.web.routes import Route, routes
 from dockrion.web.service import SERVICE, Service
+from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
 
 _logger = logging.getLogger("dockrion.requests")
 _CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives this status
@@ -34,6 +35,7 @@ def create_app(loaded: Loaded) -> web.Application:
     _add_routes(app.router, all_routes)
     app[DESCRIPTION] = Description(loaded, [route.endpoint for route in all_routes])
     enable_cors(app, loaded.dockfile)
+    app.router.register_resource(TrailingSlashes(app.router))
 
     async def serve(app: web.Application) -> AsyncIterator[None]:
         app[SERVICE] = service = Service(loaded)
@@ -85,7 +87,7 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
         if access.protected:
             await access.authorize(request)
         limiter_key = limiter.acquire(request)
-        response = options_response(request) or await handler(request)
+        response = options_response(request) or redirect_response(request) or await handler(request)
     except Exception as error:
         response = error_response(to_dockrion_error(error, request), service.redactor)
     finally:

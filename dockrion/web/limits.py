@@ -38,7 +38,7 @@ class ConnectionLimiter:
         Raises:
             TooManyConnections: The caller is at its limit.
         """
-        if request.path in _EXEMPT:
+        if request.path.rstrip("/") in _EXEMPT:
             return None
         key = _owner_or_address(request)
         if self._open[key] >= self._limit:

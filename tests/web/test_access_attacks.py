@@ -97,8 +97,17 @@ async def test_api_key_takes_precedence_over_a_bearer_token(served: Served) -> N
 TARGETS: dict[str, list[str]] = {
     NOWHERE: [
         *("/health/../info", "/health/%2e%2e/info", "/health/..%2finfo", "/./info", "/%2e/info", "/info/."),
-        *("//info", "///info", "//health/info", "/info/", "/INFO", "/Info", "/info;/health", "/info%00"),
-        *("/info%20", "/info\\..\\health", "/%2finfo", "/runs/x/../../info", "//metrics", "/metrics/"),
+        *("//info", "///info", "//health/info", "/info//", "/INFO", "/Info", "/info;/health", "/info%00"),
+        *("/info%20", "/info\\..\\health", "/%2finfo", "/runs/x/../../info", "//metrics", "/metrics//"),
+        *(
+            "/health/../info/",
+            "/health/%2e%2e/info/",
+            "/./info/",
+            "//info/",
+            "/info%2f",
+            "/%2finfo/",
+            "/;/info/",
+        ),
         *(
             "/METRICS",
             "/%2fmetrics",
@@ -108,6 +117,7 @@ TARGETS: dict[str, list[str]] = {
         ),
     ],
     REFUSED: [
+        *("/info/", "/metrics/", f"/runs/{RUN}/", f"/runs/{RUN}/events/", "/%69nfo/", "/info/?/health"),
         *("/%69nfo", "/info#/health", "/info?/health", "/info?token=x", "/%6detrics", "/schema?api_key=x"),
         *(f"/runs/{RUN}?token=x", "/runs?token=x", "/metrics?token=x", "/runs/%2e%2e/events", "/runs/%zz"),
         *(f"/runs/{RUN}%2fevents", f"/runs/{RUN}%00", f"/runs/{RUN}/events", f"/runs/{RUN}/%65vents"),

@@ -133,7 +133,7 @@ async def test_wrong_method_gets_the_allowed_ones(
         assert set(answer.headers["Allow"].split(", ")) - {"OPTIONS"} == allowed
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/runs/", "/runs/a/b", "/invoke/", "/health/x"])
+@pytest.mark.parametrize("path", ["/nowhere", "/runs//", "/runs/a/b", "/invoke/x", "/health/x"])
 async def test_unknown_path_is_not_found(serve: Serve, path: str) -> None:
     served = await serve()
     async with served.client.get(path) as answer:

@@ -13,6 +13,7 @@ from dockrion.errors import NotFound, Unauthorized
 from dockrion.openapi.endpoint import Endpoint
 from dockrion.redaction import Redactor
 from dockrion.web.service import SERVICE
+from dockrion.web.trailing_slash import has_trailing_slash, without_slash
 
 _HERE = Path(__file__).parent
 _ASSETS = {"page.css": "page.css", "page.js": "page.js"}
@@ -73,6 +74,8 @@ async def page(request: web.Request) -> web.Response:
 
     A browser sends no key when it opens a page. The page itself contains nothing about the agent.
     """
+    if has_trailing_slash(request):  # the page's links are relative
+        return without_slash(request)
     headers = {**_HEADERS, hdrs.VARY: hdrs.ACCEPT}
     access = request.app[SERVICE].access
     try:
