@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+MIN_LENGTH = 4  # characters; masking shorter secrets would leave no text readable
+MIN_LENGTH_WITHIN_WORDS = 8  # shorter ones occur by chance, as parts of words
 _MASK = "***"
+# What may stand before a word without being a part of it: an escape of Python or JSON, or of a URL.
+_ESCAPES = (r"\\[abfnrtv]", r"\\x[0-9a-f]{2}", r"\\u[0-9a-fA-F]{4}", r"%[0-9a-fA-F]{2}")
 _PATHS = re.compile(
     r"""
       (?P<quote>['"])~?/[^'"\n]*(?P=quote)                    # '/quoted path'
@@ -23,13 +27,18 @@ class Redactor:
     """Masks secrets in text and JSON values.
 
     Args:
-        secrets: The values to mask. Empty ones are ignored.
+        secrets: The values to mask. Those shorter than `MIN_LENGTH` are ignored; those shorter than
+            `MIN_LENGTH_WITHIN_WORDS` are masked only as whole words.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if secret for form in _encoded_forms(secret)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        patterns: dict[str, str] = {}
+        for secret in sorted(secrets, key=effective_length):
+            if effective_length(secret) >= MIN_LENGTH:
+                # Agents often remove the line break with which a secret from a file ends.
+                patterns |= _patterns(secret) | _patterns(secret.strip())
+        longest_first = sorted(patterns, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(patterns.__getitem__, longest_first))) if patterns else None
 
     def mask(self, text: str) -> str:
         """Return text with every secret masked."""
@@ -49,6 +58,30 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.mask_value(item) for item in value]
         return value
+
+
+def effective_length(secret: str) -> int:
+    """Return a secret's length in characters, without surrounding white space."""
+    return len(secret.strip())
+
+
+def _patterns(secret: str) -> dict[str, str]:
+    """Return a regular expression for each form of a secret."""
+    forms = {form: re.escape(form) for form in _encoded_forms(secret)}
+    if effective_length(secret) >= MIN_LENGTH_WITHIN_WORDS:
+        return forms
+    # A pattern that begins with the text itself is found fast, so what stands before it is checked last.
+    starts_a_word, ends_a_word = (re.match(r"\w", each) is not None for each in (secret[0], secret[-1]))
+    after = r"(?!\w)" if ends_a_word else ""
+    return {
+        form: text + after + (_not_within_a_word(text) if starts_a_word else "")
+        for form, text in forms.items()
+    }
+
+
+def _not_within_a_word(text: str) -> str:
+    """Return a regular expression that matches behind a text before which no word continues."""
+    return f"(?:(?<!\\w{text})|{'|'.join(f'(?<={escape}{text})' for escape in _ESCAPES)})"
 
 
 def _escape_surrogates(text: str) -> str:

@@ -1,6 +1,7 @@
 """Masking of secrets in every encoding, and of file paths."""
 
 import json
+import re
 import urllib.parse
 from typing import Any
 
@@ -63,17 +64,68 @@ def test_a_secret_in_a_form_is_masked(secret: str) -> None:
 
 
 def test_the_longest_of_overlapping_secrets_is_masked_whole() -> None:
-    assert Redactor(["abc", "abcdef", "cde"]).mask("abcdef abc cde") == "*** *** ***"
+    redactor = Redactor(["abcd", "abcd-efgh-ijkl", "efgh-ijkl-mnop"])
+    assert redactor.mask("abcd-efgh-ijkl abcd efgh-ijkl-mnop") == "*** *** ***"
 
 
-def test_a_secret_is_masked_within_a_word() -> None:
-    assert Redactor(["key1"]).mask("xkey1y") == "x***y"
+def test_a_secret_of_8_characters_is_masked_within_a_word() -> None:
+    assert Redactor(["12345678"]).mask("x12345678y") == "x***y"
 
 
-def test_empty_secrets_mask_nothing() -> None:
-    redactor = Redactor(["", ""])
-    assert redactor.mask("abc") == "abc"
-    assert redactor.mask_value({"a": "b"}) == {"a": "b"}
+@pytest.mark.parametrize("secret", ["", "x", "1", "yes", "   ", "\n", "  no \n", " " * 20])
+def test_secrets_of_less_than_4_characters_mask_nothing(secret: str) -> None:
+    redactor = Redactor([secret])
+    text = "arguments.max_retries: x is no 1 yes  \n" + " " * 20
+    assert redactor.mask(text) == text
+    assert redactor.mask_value({"x": secret}) == {"x": secret}
+
+
+WORDS = [
+    ("key1", "key1", "***"),
+    ("key1", "the key1.", "the ***."),
+    ("key1", "xkey1 key1y x_key1 key1_y 9key1 key19 \xe9key1", None),
+    ("true", "streaming: true, untrue, truest", "streaming: ***, untrue, truest"),
+    ("key1", "key1key1", None),
+    ("key1", "key=key1&k='key1';k:key1,key1-key1/key1", "key=***&k='***';k:***,***-***/***"),
+    ("key1", "redis://u:key1@h", "redis://u:***@h"),
+    ("key1", r"a line\nkey1\tand \x1bkey1 and \u001bkey1", r"a line\n***\tand \x1b*** and \u001b***"),
+    ("key1", "?q=a%20key1%2Ckey1", "?q=a%20***%2C***"),
+    ("pa$$", "pa$$ pa$$word xpa$$ =pa$$=", "*** ***word xpa$$ =***="),
+    ("#a-b", "x#a-b #a-bc", "x*** #a-bc"),
+    ("$#!%", "x$#!%y", "x***y"),
+    ("p@ss", "p@ss p%40ss xp%40ss p%40ssx", "*** *** xp%40ss p%40ssx"),
+    ("p s", "p s", None),
+    ("p s t", "p s t, p+s+t, p%20s%20t, xp s t", "***, ***, ***, xp s t"),
+    (" key1\n", "[ key1\n] [key1] xkey1", "[***] [***] xkey1"),
+    ("\xe9t\xe9s", "\xe9t\xe9s \\u00e9t\\u00e9s pr\xe9t\xe9s", "*** *** pr\xe9t\xe9s"),
+    ("1234567", "1234567 12345678 01234567", "*** 12345678 01234567"),
+]
+
+
+@pytest.mark.parametrize(("secret", "text", "expected"), WORDS)
+def test_secrets_of_4_to_7_characters_are_masked_as_whole_words(
+    secret: str, text: str, expected: str | None
+) -> None:
+    assert Redactor([secret]).mask(text) == (text if expected is None else expected)
+    redactor = Redactor([secret, "another secret"])
+    assert redactor.mask(text) == (text if expected is None else expected)
+
+
+def test_long_secret_is_masked_within_words_even_if_a_short_one_is_encoded_alike() -> None:
+    for secrets in (["p s t", "p%20s%20t"], ["p%20s%20t", "p s t"]):
+        assert Redactor(secrets).mask("xp%20s%20t") == "x***"
+
+
+def test_secret_from_a_file_is_masked_without_its_line_break() -> None:
+    assert Redactor(["a-long-secret\r\n"]).mask("a-long-secret xa-long-secretx") == "*** x***x"
+
+
+@settings(deadline=None)
+@given(st.text("ab_9\xe9", min_size=1, max_size=7), st.text("ab_9\xe9 -$\n"))
+def test_short_secret_is_masked_exactly_where_it_is_a_whole_word(secret: str, text: str) -> None:
+    text = f"{text} {secret} {secret}{text}"
+    expected = re.sub(rf"\b{secret}\b", "***", text) if len(secret) >= 4 else text
+    assert Redactor([secret]).mask(text) == expected
 
 
 def test_without_secrets_text_is_unchanged() -> None:
@@ -93,13 +145,13 @@ def test_a_secret_with_surrogates_is_masked() -> None:
 
 
 def test_a_secret_beside_a_surrogate_is_masked() -> None:
-    assert "abc" not in Redactor(["abc"]).mask("\udc80abc\udc80")
+    assert "abcdefgh" not in Redactor(["abcdefgh"]).mask("\udc80abcdefgh\udc80")
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    secret=st.text(st.characters(exclude_categories=[]), min_size=4, max_size=20).filter(
-        lambda s: "*" not in s
+    secret=st.text(st.characters(exclude_categories=[]), min_size=8, max_size=20).filter(
+        lambda s: "*" not in s and len(s.strip()) >= 8
     ),
     before=st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
 )
@@ -112,7 +164,7 @@ def test_no_form_of_any_secret_survives(secret: str, before: str) -> None:
 
 NESTED: list[tuple[Any, Any]] = [
     ("a key1", "a ***"),
-    ({"a": ["key1", {"b": "xkey1"}]}, {"a": ["***", {"b": "x***"}]}),
+    ({"a": ["key1", {"b": "x key1"}]}, {"a": ["***", {"b": "x ***"}]}),
     ({"key1": 1}, {"***": 1}),
     (("key1", 2), ["***", 2]),
     ([1, 2.5, True, None], [1, 2.5, True, None]),
@@ -183,6 +235,6 @@ def test_a_secret_in_a_path_is_removed() -> None:
 
 
 def test_masking_hostile_text_takes_linear_time() -> None:
-    redactor = Redactor(["a" * 50])
+    redactor = Redactor(["a" * 50, "a" * 7, "//'/"])
     for hostile in ("/" * 200_000, "'/" * 100_000, "~/a" * 60_000, "a" * 49 * 2_000, r"C:\ "[:3] * 60_000):
         redactor.sanitize(hostile)

@@ -30,13 +30,6 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     client: tuple[str, str] | None = None
     missing: list[str] = []
 
-    @property
-    def confidential(self) -> list[str]:
-        """The values to mask in all output; a client id is not a secret (RFC 6749, 2.2)."""
-        secret = self.client[1] if self.client else None
-        values = [self.ingest_token, self.public_key, secret, *(key for _, key in self.api_keys)]
-        return [value for value in values if value]
-
 
 def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Credentials:
     """Read the credentials that a Dockfile names variables for.

@@ -6,11 +6,11 @@ Errors are collected over all steps, see `decode`, and raised together.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 from msgspec import UNSET, structs
 
+from dockrion.dockfile.confidential import confidential_values, short_value_warnings
 from dockrion.dockfile.credentials import Credentials, credential_warnings, read_credentials
 from dockrion.dockfile.decode import Decoder, Diagnostics
 from dockrion.dockfile.environment import read_environment, substitute
@@ -51,20 +51,8 @@ class Loaded(msgspec.Struct, frozen=True):
     @property
     def confidential(self) -> list[str]:
         """The values to mask in all output: secrets, keys, tokens, and the passwords in URLs."""
-        streaming, agent, auth = self.dockfile.streaming, self.dockfile.agent, self.dockfile.auth
-        urls = [agent.url, agent.cancel_url, agent.health_url]
-        if auth is not None:
-            urls += [auth.jwt.jwks_url, auth.oauth2.introspection_url]
-        if streaming.backend == "redis":
-            urls.append(streaming.redis.url)
-        passwords = [password for url in urls if url for password in _passwords(url)]
-        return [*self.secrets.values(), *self.credentials.confidential, *passwords]
-
-
-def _passwords(url: str) -> list[str]:
-    parts = urlsplit(url)
-    passwords = [parts.password, *(value for name, value in parse_qsl(parts.query) if name == "password")]
-    return [form for each in passwords if each for form in (each, unquote(each))]
+        values = confidential_values(self.dockfile, self.secrets, self.credentials)
+        return [each.value for each in values]
 
 
 def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]) -> Loaded:
@@ -101,6 +89,9 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     missing = [each.name for each in dockfile.secrets.required if each.name not in values]
     credentials = read_credentials(dockfile, {**variables, **values})
     for keys, message in credential_warnings(dockfile.auth, credentials) if dockfile.auth else ():
+        diagnostics.warn(keys, message)
+    confidential = confidential_values(dockfile, values, credentials)
+    for keys, message in short_value_warnings(confidential):
         diagnostics.warn(keys, message)
     check_policies(dockfile, value, diagnostics)
     from_files_or_declared = {**environment.from_files, **values}

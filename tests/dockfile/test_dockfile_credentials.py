@@ -175,5 +175,5 @@ def test_values_are_confidential(loaded: Callable[..., Loaded]) -> None:
 def test_weak_and_useless_keys_are_warned_of(
     section: str, warnings: list[str], loaded: Callable[..., Loaded]
 ) -> None:
-    result = loaded(section, environ={"DOCKRION_API_KEY": "short", "K_A": LONG, "K_B": LONG + "b"})
+    result = loaded(section, environ={"DOCKRION_API_KEY": "too short", "K_A": LONG, "K_B": LONG + "b"})
     assert [str(each).removeprefix("Dockfile.yaml:") for each in result.warnings] == warnings

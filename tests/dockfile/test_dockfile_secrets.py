@@ -58,3 +58,45 @@ def test_messages_never_contain_secrets(secret: str, text: str, write: Callable[
 def test_the_default_of_a_secret_is_masked(errors: Callable[..., list[str]]) -> None:
     lines = errors("secrets: {required: [{name: KEY, default: hunter2}]}", "expose: {port: hunter2}")
     assert lines == ['4:16: expose.port: expected an integer, 1\N{EN DASH}65535, got "***"']
+
+
+TOO_SHORT = "fewer than 4 characters, too few to be masked in logs and errors"
+WORDS_ONLY = "fewer than 8 characters, so only whole words are masked"
+
+
+def test_short_values_are_warned_of_by_name(loaded: Callable[..., Loaded]) -> None:
+    result = loaded(
+        "secrets: {required: [{name: A}, {name: B}, {name: C}], optional: [{name: D, default: '1'}]}",
+        "agent: {name: bot, url: 'http://u:pw@h/'}",
+        "auth: {}",
+        "streaming: {ingest: {enabled: true, token_env: PUSH}}",
+        environ={
+            "A": "true",
+            "B": "abc \n",
+            "C": "12345678",
+            "DOCKRION_API_KEY": "abcde, " + "x" * 30,
+            "PUSH": "tok",
+        },
+    )
+    short = [str(each).partition(":")[2] for each in result.warnings if "fewer than 16" not in str(each)]
+    assert short == [
+        f"2:20: agent.url: the password has {TOO_SHORT}",
+        f"5:22: secrets.required[0]: A has {WORDS_ONLY}",
+        f"5:33: secrets.required[1]: B has {TOO_SHORT}",
+        f"5:67: secrets.optional[0]: D has {TOO_SHORT}",
+        f"6:7: auth.api_keys: a key of default has {WORDS_ONLY}",
+        f"7:37: streaming.ingest.token_env: the token for pushing has {TOO_SHORT}",
+    ]
+    assert "abcde" not in str(result.warnings)
+
+
+def test_short_values_are_not_masked_within_words(errors: Callable[..., list[str]]) -> None:
+    lines = errors(
+        "secrets: {required: [{name: A, default: x}, {name: B, default: stri}, {name: C, default: 'true'}]}",
+        "expose: {port: next string}",
+        "arguments: {timeout_sec: [true, x]}",
+    )
+    assert lines == [
+        '4:16: expose.port: expected an integer, 1\N{EN DASH}65535, got "next string"',
+        '6:26: arguments.timeout_sec: expected an integer, 0\N{EN DASH}86400, got [***, "x"]',
+    ]

@@ -13,7 +13,7 @@ from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, Stop
 from dockrion.runs.tool_policy import ToolDenied
 
 PLAIN = Redactor()
-SECRET = Redactor(["s3cr3t"])
+SECRET = Redactor(["s3cr3t-key"])
 METADATA = {"agent": "bot"}
 
 
@@ -73,7 +73,7 @@ def test_an_output_without_json_form_is_failed_and_raises_nothing(output: Any) -
 
 
 def test_a_malformed_output_is_named_by_its_path_without_secrets() -> None:
-    result = outcome.redacted(outcome.of_output({"a": {"s3cr3t": [object()]}}), SECRET)
+    result = outcome.redacted(outcome.of_output({"a": {"s3cr3t-key": [object()]}}), SECRET)
     assert isinstance(result, Failed)
     assert result.error == "output.a.***[0] cannot be JSON: object has no JSON form"
 
@@ -88,7 +88,7 @@ def test_a_malformed_output_is_named_by_its_path_without_secrets() -> None:
         (SystemExit(3), "SystemExit: 3"),
         (SystemExit(), "SystemExit"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (ValueError("at s3cr3t!"), "ValueError: at ***!"),
+        (ValueError("at s3cr3t-key!"), "ValueError: at ***!"),
         (ValueError("in /srv/app/x.py"), "ValueError: in <path>"),
         (ValueError("a\udc80"), "ValueError: a\\udc80"),
         (FileNotFoundError(2, "No such file", "/srv/x"), "FileNotFoundError: [Errno 2] No such file: <path>"),
@@ -116,7 +116,7 @@ def test_a_stop_iteration_is_reported_as_itself() -> None:
 
 
 def test_a_long_message_is_cut_after_it_was_redacted() -> None:
-    result = failure(ValueError("x" * 3_985 + "s3cr3t" + "y" * 10_000), SECRET)
+    result = failure(ValueError("x" * 3_985 + "s3cr3t-key" + "y" * 10_000), SECRET)
     assert len(result.error) == 4_000
     assert "s3" not in result.error
 

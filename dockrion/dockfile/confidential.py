@@ -1,0 +1,90 @@
+"""What a Dockfile and its environment keep secret: the values to mask in all output."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from dockrion.dockfile.credentials import Credentials
+from dockrion.dockfile.problems import KeyPath
+from dockrion.dockfile.structs import Dockfile
+from dockrion.redaction import MIN_LENGTH, MIN_LENGTH_WITHIN_WORDS, effective_length
+
+
+class Confidential(NamedTuple):
+    """A value that no output may contain.
+
+    Attributes:
+        keys: The key path of the field that it belongs to.
+        name: What it is, for messages.
+        value: The value.
+    """
+
+    keys: KeyPath
+    name: str
+    value: str
+
+
+def confidential_values(
+    dockfile: Dockfile, secrets: Mapping[str, str], credentials: Credentials
+) -> Iterator[Confidential]:
+    """Yield the secrets, keys and tokens, and the passwords in URLs. A client id is none (RFC 6749, 2.2).
+
+    Args:
+        dockfile: The Dockfile.
+        secrets: The declared secrets that have a value.
+        credentials: The credentials that it names variables for.
+    """
+    for kind, declared in (("required", dockfile.secrets.required), ("optional", dockfile.secrets.optional)):
+        for index, secret in enumerate(declared):
+            if value := secrets.get(secret.name):
+                yield Confidential(("secrets", kind, index), secret.name, value)
+    for caller, key in credentials.api_keys:
+        yield Confidential(("auth", "api_keys"), f"a key of {caller}", key)
+    for keys, name, value in (
+        (("streaming", "ingest", "token_env"), "the token for pushing", credentials.ingest_token),
+        (("auth", "jwt", "public_key_env"), "the verification key", credentials.public_key),
+        (("auth", "oauth2", "client_secret_env"), "the client secret", (credentials.client or ("", ""))[1]),
+    ):
+        if value:
+            yield Confidential(keys, name, value)
+    for place, url in _urls(dockfile):
+        for password in _passwords(url):
+            yield Confidential(place, "the password", password)
+
+
+def short_value_warnings(values: Iterable[Confidential]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield warnings about values too short to be masked everywhere, each with its key path."""
+    lengths: dict[tuple[KeyPath, str], int] = {}
+    for keys, name, value in values:
+        lengths[keys, name] = min(effective_length(value), lengths.get((keys, name), MIN_LENGTH_WITHIN_WORDS))
+    for (keys, name), length in lengths.items():
+        if length < MIN_LENGTH:
+            yield (
+                keys,
+                f"{name} has fewer than {MIN_LENGTH} characters, too few to be masked in logs and errors",
+            )
+        elif length < MIN_LENGTH_WITHIN_WORDS:
+            message = (
+                f"{name} has fewer than {MIN_LENGTH_WITHIN_WORDS} characters, so only whole words are masked"
+            )
+            yield keys, message
+
+
+def _urls(dockfile: Dockfile) -> Iterator[tuple[KeyPath, str]]:
+    agent, auth, streaming = dockfile.agent, dockfile.auth, dockfile.streaming
+    for name in ("url", "cancel_url", "health_url"):
+        yield ("agent", name), getattr(agent, name) or ""
+    if auth is not None:
+        yield ("auth", "jwt", "jwks_url"), auth.jwt.jwks_url or ""
+        yield ("auth", "oauth2", "introspection_url"), auth.oauth2.introspection_url or ""
+    if streaming.backend == "redis":
+        yield ("streaming", "redis", "url"), streaming.redis.url
+
+
+def _passwords(url: str) -> Iterator[str]:
+    """Yield the passwords in a URL, as it has them and decoded."""
+    parts = urlsplit(url)
+    passwords = [parts.password, *(value for name, value in parse_qsl(parts.query) if name == "password")]
+    for password in filter(None, passwords):
+        yield password
+        yield unquote(password)
