@@ -66,9 +66,10 @@ class GraphAgent(InProcess):
         )
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
-        config = runnable_config.for_run(self._config, call, session)
-        if self._graph.checkpointer:
-            config["configurable"].setdefault("thread_id", session.run_id)
+        thread_id = runnable_config.thread_id(self._config, call)
+        if thread_id is None and self._graph.checkpointer:
+            thread_id = session.run_id
+        config = runnable_config.for_run(self._config, call, session, thread_id=thread_id)
         value = call.payload
         if call.resume is not msgspec.UNSET:
             if not await self._is_interrupted(config):
@@ -84,7 +85,7 @@ class GraphAgent(InProcess):
         else:
             parts = self._graph.astream(value, config, stream_mode=modes, subgraphs=True)
             await run_joining_threads(forward_parts_async(parts, translator.translate, session))
-        return translator.outcome(config["configurable"].get("thread_id"))
+        return translator.outcome(thread_id)
 
     async def aclose(self) -> None:
         self._executor.close()
