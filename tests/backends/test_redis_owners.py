@@ -124,6 +124,21 @@ async def test_a_listing_removes_expired_entries_from_all_indexes(service: Servi
         assert service.ask("ZCARD", name) == 1
 
 
+@pytest.mark.parametrize("live", [0, 1])
+async def test_expired_runs_of_a_caller_make_no_empty_pages(
+    service: Service, monkeypatch: pytest.MonkeyPatch, live: int
+) -> None:
+    monkeypatch.setattr(index, "MAX_SCANNED", 200)
+    one = await service.replica()
+    expired = index_entries(new_run() for _ in range(500))
+    runs = [(await begin(one, owner="ann")).run for _ in range(live)]
+    await begin(one, owner="ben")
+    service.ask("ZADD", service.keys.runs_of("ann"), *(part for each in expired for part in (0, each)))
+    listing = await one.recent(status=None, limit=5, cursor=None, owner="ann")
+    assert (listing.items, listing.next) == (runs, None)
+    assert indexed(service, "ann") == index_entries(runs)
+
+
 @pytest.mark.usefixtures("fast_beats")
 async def test_the_runs_of_a_dead_replica_keep_their_owners(service: Service) -> None:
     doomed, survivor = await service.replicas(2)

@@ -98,6 +98,22 @@ class Index:
             elif entry < newest:
                 expired.append(entry)
         if expired:
-            indexes = {index, self._keys.runs, self._keys.expiry}
-            await self._client.send(*(("ZREM", each, *expired) for each in indexes))
+            await self._remove(index, expired, newest)
         return stored
+
+    async def _remove(self, index: str, expired: list[str], newest: str) -> None:
+        """Remove the entries of expired runs from all indexes.
+
+        Args:
+            index: Where they were found; the set of a caller loses all older entries than any run has, since
+                nothing else removes them while the caller creates no runs.
+            expired: The entries.
+            newest: A text that sorts after the entries of all expired runs.
+        """
+        runs, expiry = self._keys.runs, self._keys.expiry
+        (oldest,) = await self._client.send(("ZRANGE", runs, 0, 0))
+        bound = oldest[0].decode() if oldest else newest
+        await self._client.send(
+            *(("ZREM", each, *expired) for each in {index, runs, expiry}),
+            *([] if index == runs else [("ZREMRANGEBYLEX", index, "-", f"({bound}")]),
+        )
