@@ -148,6 +148,17 @@ class Metrics:
             "dockrion_output_errors", "Outputs that violated io_schema.output.", registry=registry
         )
         self.events = Counter("dockrion_events", "Events stored, by type.", ["type"], registry=registry)
+        self.stored_bytes = _gauge(
+            "dockrion_stored_bytes", "Memory that runs take with the memory backend.", registry
+        )
+        self.evicted_runs = Counter(
+            "dockrion_evicted_runs", "Runs removed because of limits.max_stored_bytes.", registry=registry
+        )
+        self.evicted_events = Counter(
+            "dockrion_evicted_events",
+            "Events of other runs removed because of limits.max_stored_bytes.",
+            registry=registry,
+        )
         self.open_streams = _gauge("dockrion_open_streams", "Event streams open.", registry)
         self.delivery_seconds = Histogram(
             "dockrion_event_delivery_seconds",
@@ -180,6 +191,11 @@ class Metrics:
             self._labelled(self.events, label).inc(count)
         if entries and (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
             self._labelled(self.runs, outcome).inc()
+
+    def count_evicted(self, runs: int, events: int) -> None:
+        """Count what was removed because of `limits.max_stored_bytes`."""
+        self.evicted_runs.inc(runs)
+        self.evicted_events.inc(events)
 
     def _labelled(self, metric: M, *labels: str) -> M:
         """Return a metric's child; cached, as `labels()` takes longer than counting."""

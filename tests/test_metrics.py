@@ -21,6 +21,9 @@ NAMES = {
     "dockrion_active_runs",
     "dockrion_output_errors",
     "dockrion_events",
+    "dockrion_stored_bytes",
+    "dockrion_evicted_runs",
+    "dockrion_evicted_events",
     "dockrion_open_streams",
     "dockrion_event_delivery_seconds",
 }

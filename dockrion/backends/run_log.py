@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         incarnation: A token that no other run has. An id is free again once its run is forgotten, so
             whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
             earlier version of this service created the run.
+        truncated: Only in listings.
     """
 
     run_id: str
@@ -38,6 +39,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_sequence: int = 0
     owner: str | None = None
     incarnation: str = ""
+    truncated: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Whether `error` or `metadata` is shortened; `GET /runs/{run_id}` has all of it."
+        ),
+    ] = False
 
     @property
     def finished(self) -> bool:
@@ -81,7 +88,8 @@ class RunLog(Protocol):
         """Append events and replace the run's record, atomically, and wake its watches.
 
         Args:
-            run: The record after these events. A finished status closes the log.
+            run: The record after these events. A finished status closes the log. Before that, `error` and
+                `metadata` stay as they were created.
             entries: One or more events that continue the log without a gap.
 
         Raises:
@@ -116,7 +124,7 @@ class RunLog(Protocol):
     async def recent(
         self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
     ) -> Listing[Run]:
-        """Return runs, newest first. Their outputs may be left out.
+        """Return runs, newest first. Their outputs may be left out, and large records are `truncated`.
 
         A call examines at most `MAX_SCANNED` runs. If more remain, the listing has a `next` although
         it may hold fewer than `limit` items.

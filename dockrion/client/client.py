@@ -48,7 +48,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run. Listings leave out its output."""
+    """The record of a run. Listings leave out its output, and shorten what is large.
+
+    Attributes:
+        truncated: Whether a listing has shortened `error` or `metadata`; `get` returns all of them.
+    """
 
     run_id: str
     status: Status
@@ -59,6 +63,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
     last_sequence: int = 0
+    truncated: bool = False
 
 
 class _Page(msgspec.Struct):

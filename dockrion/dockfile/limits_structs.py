@@ -29,6 +29,11 @@ class LimitsSpec(Struct, frozen=True):
         Meta(ge=1, le=1_000_000_000),
         doc("Events an agent may emit in one run before the run is stopped."),
     ] = 1_000_000
+    max_stored_bytes: Annotated[
+        int,
+        Meta(ge=_MIB, le=1024 * 1024 * _MIB),
+        doc("Memory for runs and their events, in bytes, with the memory backend."),
+    ] = 256 * _MIB
     max_connections_per_caller: Annotated[
         int, Meta(ge=1, le=1_000_000), doc("Concurrent requests and streams of one caller, in one process.")
     ] = 10_000

@@ -12,7 +12,7 @@ _TYPES: dict[str, type[Event]] = MANDATORY | CONFIGURABLE
 _encoder = msgspec.json.Encoder()
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One encoded event: what backends store and transports write.
 
     Attributes:

@@ -75,12 +75,12 @@ def run(dockfile: Dockfile) -> dict[str, Any]:
         metadata=_metadata(dockfile),
         last_sequence=3,
     )
-    return _without(record, "owner")
+    return _without(record, "owner", "incarnation", "truncated")
 
 
 def listing(dockfile: Dockfile) -> dict[str, Any]:
     shown = {name: value for name, value in run(dockfile).items() if name != "output"}
-    return _without(Listing([shown], None))
+    return _without(Listing([shown | {"truncated": False}], None))
 
 
 def frames(dockfile: Dockfile) -> str:

@@ -49,7 +49,8 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /runs": Operation(
             tag="runs",
             summary="List runs, newest first",
-            description="Runs are listed without their outputs. The last page has a `next` of null.",
+            description="Runs are listed without their outputs, and large ones shortened (`truncated`). "
+            "The last page has a `next` of null.",
             parameters=[
                 param("status", "Return only runs with this status.", _STATUS),
                 param("limit", "Largest number of runs to return.", integer(1, 500, 100)),

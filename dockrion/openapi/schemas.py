@@ -18,7 +18,10 @@ _BODIES = tuple(
     each for each in vars(models).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)
 )
 _CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
-_INTERNAL_FIELDS = {"Run": ["owner"], "RunInList": ["owner", "output"]}
+_INTERNAL_FIELDS = {
+    "Run": ["owner", "incarnation", "truncated"],
+    "RunInList": ["owner", "incarnation", "output"],
+}
 
 
 def ref(name: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def recent(request: web.Request) -> web.Response:
-    """List runs, newest first, without their outputs, which may be large."""
+    """List runs, newest first, without what may be large in them."""
     status = parameters.choice(request, "status", get_args(Status))
     limit = parameters.integer(request, "limit", 100, 1, 500)
     try:
@@ -59,7 +59,7 @@ async def recent(request: web.Request) -> web.Response:
 
 async def get(request: web.Request) -> web.Response:
     run = await request.app[SERVICE].access.readable_run(request)
-    return json_response(_visible(run), headers={INCARNATION_HEADER: run.incarnation})
+    return json_response(_visible(run, "truncated"), headers={INCARNATION_HEADER: run.incarnation})
 
 
 async def renew_token(request: web.Request) -> web.Response:

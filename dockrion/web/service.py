@@ -73,7 +73,7 @@ class Service:
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
 
-        self.backend: Backend = _backend(self.dockfile)
+        self.backend: Backend = _backend(self.dockfile, self.metrics)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.ingest = self._ingest() if self.dockfile.streaming.ingest.enabled else None
         self._tasks = BackgroundTasks()
@@ -244,7 +244,7 @@ def _output_policy(safety: SafetySpec | None) -> "OutputPolicy | None":
     )
 
 
-def _backend(dockfile: Dockfile) -> Backend:
+def _backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
     streaming, retention = dockfile.streaming, dockfile.streaming.redis
     if streaming.backend == "redis":
         from dockrion.backends.redis import RedisBackend  # noqa: PLC0415  redis: 14 MiB
@@ -258,4 +258,11 @@ def _backend(dockfile: Dockfile) -> Backend:
             pool_size=retention.connection_pool_size,
         )
     ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
-    return MemoryBackend(max_events=retention.max_events_per_run, ttl=ttl)
+    backend = MemoryBackend(
+        max_events=retention.max_events_per_run,
+        ttl=ttl,
+        max_bytes=dockfile.limits.max_stored_bytes,
+        on_evicted=metrics.count_evicted,
+    )
+    metrics.stored_bytes.set_function(lambda: backend.stored_bytes)
+    return backend

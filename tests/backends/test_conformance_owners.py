@@ -50,7 +50,7 @@ async def pages(
 
 @pytest.fixture
 def examine_seven(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("memory.log", "redis.index"):
+    for module in ("memory.index", "redis.index"):
         monkeypatch.setattr(f"dockrion.backends.{module}.MAX_SCANNED", 7)
 
 
@@ -85,6 +85,18 @@ async def test_listing_examines_a_bounded_number_of_runs(backend: Backend) -> No
         await begin(backend)
     found = await pages(backend, 5, "failed")
     assert [page.items for page in found] == [[], [], [rare.run]]
+
+
+@pytest.mark.usefixtures("examine_seven")
+async def test_owner_of_few_runs_among_many_gets_no_empty_page(backend: Backend) -> None:
+    runs = []
+    for number in range(60):
+        owner = "ann" if number % 20 == 0 else "ben"
+        writer = await begin(backend, owner=owner)
+        if owner == "ann":
+            runs.append(writer.run)
+    assert [page.items for page in await pages(backend, 5, None, "ann")] == [runs[::-1]]
+    assert [page.items for page in await pages(backend, 5, None, "cyd")] == [[]]
 
 
 async def test_cursor_of_the_only_matching_run_continues(backend: Backend) -> None:

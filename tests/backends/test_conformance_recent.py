@@ -1,10 +1,16 @@
 """Listing the runs of every backend."""
 
+from typing import Any
+
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dockrion.backends import Backend
 from dockrion.backends.run_log import FINISHED, BadCursor, Run, Status
-from tests.backends.conformance import Writer, begin
+from dockrion.backends.summaries import SUMMARY_BYTES, encode_record, shortened
+from tests.backends.conformance import Writer, advanced, begin, entries, new_run
 
 STATUSES: tuple[Status, ...] = ("accepted", "running", "completed", "failed", "cancelled")
 
@@ -96,3 +102,72 @@ async def test_malformed_cursor_is_refused(backend: Backend, cursor: str) -> Non
     await begin(backend)
     with pytest.raises(BadCursor):
         await backend.recent(status=None, limit=10, cursor=cursor)
+
+
+LARGE = "x" * 1_000_000
+SERVICE = {"agent": "tested", "framework": "custom"}
+NESTED: list[Any] = [[]] * 100_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        (
+            {"error": {"error": "m" * 4_000, "code": "C", "details": {"type": "T", "large": LARGE}}},
+            {"error": {"error": "m" * 500, "code": "C", "details": None}},
+        ),
+        (
+            {"metadata": {"large": NESTED, "reason": "r" * 1_000, **SERVICE}},
+            {"metadata": {"reason": "r" * 500, **SERVICE}},
+        ),
+        ({"metadata": {"large": NESTED, "small": {"a": [1]}}}, {"metadata": {"small": {"a": [1]}}}),
+        ({"metadata": {LARGE: 1, "small": 2}}, {"metadata": {"small": 2}}),
+        ({"metadata": {f"key{n}": n for n in range(100_000)}}, None),
+    ],
+)
+async def test_large_record_is_listed_shortened_and_read_whole(
+    backend: Backend, changes: dict[str, Any], shown: dict[str, Any] | None
+) -> None:
+    run = new_run()
+    await backend.create(run)
+    output = msgspec.Raw(b'"the output"')
+    run = msgspec.structs.replace(advanced(run, 1, "failed"), output=output, **changes)
+    await backend.append(run, entries(1, 1, "error"))
+    assert await backend.get(run.run_id) == run
+    listing = await backend.recent(status="failed", limit=10, cursor=None)
+    (listed,) = listing.items
+    assert len(encode_record(listed)) < SUMMARY_BYTES
+    assert listed.truncated
+    unchanged = {name for name in Run.__struct_fields__ if name not in {"truncated", "output", *changes}}
+    assert all(getattr(listed, name) == getattr(run, name) for name in unchanged)
+    for name, value in (shown or {}).items():
+        assert getattr(listed, name) == value
+
+
+async def test_small_record_is_listed_as_it_is(backend: Backend) -> None:
+    run = new_run()
+    await backend.create(run)
+    error = {"error": "m" * 1_000, "code": "C", "details": {"type": "T", "some": ["x" * 1_000]}}
+    run = msgspec.structs.replace(advanced(run, 1, "failed"), error=error, metadata=SERVICE)
+    await backend.append(run, entries(1, 1, "error"))
+    listing = await backend.recent(status=None, limit=10, cursor=None)
+    assert listing.items == [run]
+    assert not run.truncated
+
+
+values = st.recursive(
+    st.none() | st.integers(-(2**53), 2**53) | st.text() | st.text(min_size=200, max_size=900),
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(), inner, max_size=20),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.text(max_size=4_000), values, st.dictionaries(st.text(max_size=600), values))
+def test_shortened_record_is_bounded(message: str, details: Any, metadata: dict[str, Any]) -> None:
+    error = {"error": message, "code": "C" * 64, "details": details}
+    run = msgspec.structs.replace(new_run(), error=error, metadata=metadata | SERVICE)
+    short = shortened(run)
+    assert len(encode_record(short)) < 2 * SUMMARY_BYTES
+    assert short.metadata.items() >= SERVICE.items()
+    assert short.error is not None
+    assert message.startswith(short.error["error"])

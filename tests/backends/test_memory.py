@@ -48,8 +48,8 @@ async def wait_for_check(clock: Clock) -> None:
 
 def assert_empty(backend: MemoryBackend) -> None:
     assert not backend._logs
-    assert not backend._finished
-    assert backend._expiry_timer is None
+    assert not backend._retention._finished
+    assert backend._retention._expiry_timer is None
 
 
 async def test_finished_run_is_stored_for_its_time_to_live(backend: MemoryBackend, clock: Clock) -> None:
@@ -106,7 +106,7 @@ async def test_watched_run_is_stored_until_the_last_watch_closes(
         async with backend.watch(writer.run_id, limit=1):
             await writer.finish()
             clock.now += TTL
-            await wait_until(lambda: not backend._finished)
+            await wait_until(lambda: not backend._retention._finished)
             assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
         assert (await backend.get(writer.run_id)).finished
     with pytest.raises(RunNotFound):
@@ -143,7 +143,7 @@ async def test_index_drops_removed_runs(backend: MemoryBackend, clock: Clock) ->
     newest = await begin(backend, owner="ann")
     clock.now += TTL
     await wait_until(lambda: len(backend._logs) == 2)
-    assert len(backend._index._order) < 100
+    assert len(backend._index._all.ids) < 100
     assert (await backend.recent(status=None, limit=5, cursor=None)).items == [newest.run, oldest.run]
 
 
@@ -153,8 +153,8 @@ async def test_close_releases_everything(backend: MemoryBackend) -> None:
     await begin(backend, events=5)
     await backend.aclose()
     assert not backend._logs
-    assert not backend._finished
-    assert backend._expiry_timer is None or backend._expiry_timer.cancelled()
+    assert not backend._retention._finished
+    assert backend._retention._expiry_timer is None or backend._retention._expiry_timer.cancelled()
 
 
 async def test_three_thousand_runs_leave_memory_flat(clock: Clock) -> None:
@@ -287,5 +287,5 @@ async def test_window_of_a_finished_run_holds_no_slack() -> None:
     first = (await backend.read(writer.run_id, 0, 1)).entries[0]
     await Writer(backend, writer.run).finish()
     assert first.sequence == 91
-    assert len(backend._logs[writer.run_id]._entries) == 10
+    assert backend._logs[writer.run_id]._events._count == 10
     await backend.aclose()

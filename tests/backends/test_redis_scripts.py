@@ -72,7 +72,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     service = [keys.replicas, keys.owned(ME), keys.expiry]
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
-        "append": ([run, events, keys.watchers(RUN)], [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, two]),
+        "append": ([run, events, keys.watchers(RUN)], [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", two]),
         "beat": ([*service[:2], keys.inbox(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),

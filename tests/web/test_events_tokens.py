@@ -39,7 +39,7 @@ async def begun(served: Served, user: str = "owner", **query: str) -> tuple[str,
 def forget(served: Served, run_id: str) -> None:
     """Let a run expire in the backend."""
     if not support.SHARED_REDIS:
-        served.backend._remove(served.backend._logs[run_id])
+        served.backend._retention.remove(served.backend._logs[run_id])
         return
     keys = Keys(support.SHARED_REDIS["agent"])
     Server(support.SHARED_REDIS["url"]).command("DEL", keys.run(run_id), *keys.log(run_id))

@@ -4,9 +4,11 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockrion.backends.run_log import Run
+from dockrion.events import Entry
 from tests.conftest import Serve
 from tests.support import Served
 
@@ -97,7 +99,30 @@ async def test_items_are_records_without_their_outputs(serve: Serve) -> None:
         (item,) = (await response.json())["items"]
     expected: dict[str, Any] = await served.record("r0")
     del expected["output"]
-    assert item == expected
+    assert item == expected | {"truncated": False}
+
+
+async def test_page_of_large_records_is_small_and_each_is_read_whole(serve: Serve) -> None:
+    served = await serve()
+    error = {"error": "m" * 4_000, "code": "AGENT_EXECUTION_ERROR", "details": {"large": "x" * 1_000_000}}
+    metadata = {"output_errors": ["y" * 1_000_000], "agent": "tested", "framework": "custom"}
+    for number in range(5):
+        made = Run(run_id=f"r{number}", status="accepted", created_at=datetime.now(UTC))
+        await served.service.backend.create(made)
+        ended = msgspec.structs.replace(
+            made, status="failed", last_sequence=1, error=error, metadata=metadata
+        )
+        await served.service.backend.append(ended, [Entry(1, "error", b"{}", 1.0)])
+    async with served.client.get("/runs") as response:
+        body = await response.read()
+        items = (await response.json())["items"]
+    assert len(body) < 5 * 4_096
+    shown = {"error": "m" * 500, "code": "AGENT_EXECUTION_ERROR", "details": None}
+    assert [(item["error"], item["truncated"]) for item in items] == [(shown, True)] * 5
+    assert items[0]["metadata"] == {"agent": "tested", "framework": "custom"}
+    record = await served.record("r0")
+    assert (record["error"], record["metadata"]) == (error, metadata)
+    assert "truncated" not in record
 
 
 async def test_owner_is_never_shown(serve: Serve) -> None:
@@ -111,7 +136,7 @@ async def test_owner_is_never_shown(serve: Serve) -> None:
 
 
 async def test_short_page_may_have_a_successor(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("memory.log", "redis.index"):
+    for module in ("memory.index", "redis.index"):
         monkeypatch.setattr(f"dockrion.backends.{module}.MAX_SCANNED", 3)
     served = await with_runs(serve, 5)
     runs, cursor = await page(served)

@@ -104,11 +104,11 @@ async def test_finished_run_expires_after_its_ttl(serve: Serve) -> None:
     run_id = await served.start()
     await served.finished(run_id)
     now = time.monotonic()
-    served.backend._clock = lambda: now + 59
-    served.backend._expire()
+    served.backend._retention._clock = lambda: now + 59
+    served.backend._retention.expire()
     assert (await served.record(run_id))["status"] == "completed"
-    served.backend._clock = lambda: now + 61
-    served.backend._expire()
+    served.backend._retention._clock = lambda: now + 61
+    served.backend._retention.expire()
     for path in (f"/runs/{run_id}", f"/runs/{run_id}/events"):
         async with served.client.get(path) as response:
             await error_of(response, 404, "NOT_FOUND")
@@ -118,11 +118,11 @@ async def test_finished_run_expires_after_its_ttl(serve: Serve) -> None:
 async def test_live_run_never_expires(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"redis": {"stream_ttl_seconds": 60}})
     run_id = await served.start()
-    served.backend._clock = lambda: time.monotonic() + 100_000
-    served.backend._expire()
+    served.backend._retention._clock = lambda: time.monotonic() + 100_000
+    served.backend._retention.expire()
     agent.go.set()
     await wait_until(lambda: agent.ended)
-    served.backend._clock = time.monotonic
+    served.backend._retention._clock = time.monotonic
     assert (await served.finished(run_id))["status"] == "completed"
 
 

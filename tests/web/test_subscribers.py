@@ -68,8 +68,8 @@ async def make_run(served: Served, kind: str) -> None:
             assert response.status == 200
     await served.finished("r")
     if kind == "expired":
-        served.backend._clock = lambda: time.monotonic() + 10_000
-        served.backend._expire()
+        served.backend._retention._clock = lambda: time.monotonic() + 10_000
+        served.backend._retention.expire()
 
 
 async def subscribe(served: Served, how: str, cursor: str | None) -> tuple[int, bytes]:
@@ -149,7 +149,7 @@ async def test_reader_of_a_run_that_expires_meanwhile_gets_its_terminal_event(se
         await reader.until("token")
         async with served.client.delete("/runs/r") as response:
             assert response.status == 200
-        served.backend._clock = lambda: time.monotonic() + 10_000
-        served.backend._expire()
+        served.backend._retention._clock = lambda: time.monotonic() + 10_000
+        served.backend._retention.expire()
         assert [message.event for message in await reader.all()] == ["cancelled"]
     await wait_until(lambda: not served.backend._logs)

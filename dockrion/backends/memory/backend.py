@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from heapq import heappop, heappush
@@ -11,7 +10,9 @@ from heapq import heappop, heappush
 import msgspec
 
 from dockrion.backends.fanout import Watch
-from dockrion.backends.memory.log import Index, Log, LogWatch
+from dockrion.backends.memory.index import Index
+from dockrion.backends.memory.log import Log, LogWatch
+from dockrion.backends.memory.retention import Retention
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Listing, Run, Status
@@ -20,6 +21,7 @@ from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
 
 _MAX_COUNTERS = 100_000
+_MIB = 1024 * 1024
 _Key = tuple[str, int]
 
 
@@ -29,22 +31,36 @@ class MemoryBackend:
     Args:
         max_events: How many of a run's newest events are stored.
         ttl: Seconds that a finished run stays, and longer while it is watched.
+        max_bytes: How much memory runs may take; see `Retention`.
+        on_evicted: Called with the numbers of runs and of events that were removed because of `max_bytes`.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, *, max_events: int, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        max_events: int,
+        ttl: float,
+        max_bytes: int = 256 * _MIB,
+        on_evicted: Callable[[int, int], None] = lambda _runs, _events: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_events = max_events
-        self._ttl = ttl
-        self._clock = clock
         self._logs: dict[str, Log] = {}
         self._index = Index(self._logs)
+        self._retention = Retention(
+            self._logs, self._index.remove, ttl=ttl, max_bytes=max_bytes, on_evicted=on_evicted, clock=clock
+        )
         self._counter = WindowCounter(clock)
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._created = 0
-        self._finished: deque[tuple[float, Log]] = deque()
-        self._expiry_timer: asyncio.TimerHandle | None = None
         self._cancels: asyncio.Queue[CancelRequest] = asyncio.Queue()
         self._requests: asyncio.Queue[OwnerRequest] = asyncio.Queue()
+
+    @property
+    def stored_bytes(self) -> int:
+        """The memory that runs take."""
+        return self._retention.stored_bytes
 
     async def create(self, run: Run) -> None:
         if run.run_id in self._logs:
@@ -52,6 +68,7 @@ class MemoryBackend:
         self._created += 1
         log = self._logs[run.run_id] = Log(run, self._created, self._max_events)
         self._index.add(log)
+        self._retention.weigh(log)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         self._append(self._log(run.run_id), run, entries)
@@ -62,7 +79,7 @@ class MemoryBackend:
         self._append(self._log(run.run_id), run, [last], after_gap=True)
 
     async def get(self, run_id: str) -> Run:
-        return self._log(run_id).run
+        return self._log(run_id).record
 
     async def recent(
         self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
@@ -75,7 +92,7 @@ class MemoryBackend:
     def watch(
         self, run_id: str, incarnation: str | None = None, *, limit: int | None = None
     ) -> AbstractAsyncContextManager[Watch]:
-        return LogWatch(self._log(run_id, incarnation), limit, self._remove)
+        return LogWatch(self._log(run_id, incarnation), limit, self._retention.unwatched)
 
     async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
         run = self._log(run_id, incarnation).run
@@ -115,42 +132,20 @@ class MemoryBackend:
         """Return: memory is always reachable."""
 
     async def aclose(self) -> None:
-        if self._expiry_timer is not None:
-            self._expiry_timer.cancel()
-        self._finished.clear()
+        self._retention.close()
         self._logs.clear()
 
     def _append(self, log: Log, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
         log.append(run, entries, after_gap=after_gap)
         if run.finished:
-            self._finished.append((self._clock() + self._ttl, log))
-            self._schedule_expiry()
+            self._retention.finished(log)
+        self._retention.weigh(log)
 
     def _log(self, run_id: str, incarnation: str | None = None) -> Log:
         log = self._logs.get(run_id)
         if log is None or incarnation not in (None, log.run.incarnation):
             raise RunNotFound(run_id)
         return log
-
-    def _schedule_expiry(self) -> None:
-        if self._expiry_timer is None and self._finished:
-            delay = max(self._finished[0][0] - self._clock(), 0)
-            self._expiry_timer = asyncio.get_running_loop().call_later(delay, self._expire)
-
-    def _expire(self) -> None:
-        self._expiry_timer = None
-        now = self._clock()  # the deque is in the order of expiry, since all runs have the same time to live
-        while self._finished and self._finished[0][0] <= now:
-            _, log = self._finished.popleft()
-            log.expired = True
-            if not log.watches:
-                self._remove(log)
-        self._schedule_expiry()
-
-    def _remove(self, log: Log) -> None:
-        if self._logs.get(log.run.run_id) is log:
-            del self._logs[log.run.run_id]
-        self._index.compact()
 
 
 class WindowCounter:

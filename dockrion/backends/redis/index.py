@@ -94,7 +94,7 @@ class Index:
         newest = records.index_time(time.time() - _UNCONFIRMED_SECONDS)
         for entry, (record, name) in zip(entries, replies, strict=True):
             if record is not None and name == entry.encode():
-                stored.append((entry, records.decode_run(record)))
+                stored.append((entry, records.decode_summary(record)))
             elif entry < newest:
                 expired.append(entry)
         if expired:

@@ -12,6 +12,7 @@ import msgspec
 
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import BadCursor, Run
+from dockrion.backends.summaries import SUMMARY_BYTES, encode_record, shortened
 from dockrion.errors import CorruptLog
 from dockrion.events import Entry
 from dockrion.ids import RUN_ID_PATTERN
@@ -25,11 +26,15 @@ _run_decoder = msgspec.json.Decoder(Run)
 _reason_decoder: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
 
-def encode_run(run: Run) -> bytes:
-    """Return a record without its output, which is stored beside it: listings do not read outputs."""
-    if run.output is not None:
-        run = msgspec.structs.replace(run, output=None)
-    return _encoder.encode(run)
+def encode_run(run: Run) -> tuple[bytes, bytes]:
+    """Return the record that listings read, and the whole record if that is larger, else nothing.
+
+    Neither has the output, which is stored beside them.
+    """
+    record = encode_record(run)
+    if len(record) <= SUMMARY_BYTES:
+        return record, b""
+    return encode_record(shortened(run)), record
 
 
 def decode_run(record: bytes, output: bytes | None = None, incarnation: bytes | None = None) -> Run:
@@ -53,6 +58,16 @@ def decode_run(record: bytes, output: bytes | None = None, incarnation: bytes | 
     if incarnation is not None and incarnation != run.incarnation.encode():
         beside["incarnation"] = incarnation.decode(errors="replace")
     return msgspec.structs.replace(run, **beside) if beside else run
+
+
+def decode_summary(record: bytes) -> Run:
+    """Return what a listing shows of a run, whose record an earlier version may not have shortened.
+
+    Raises:
+        CorruptLog: The record is malformed.
+    """
+    run = decode_run(record)
+    return run if len(record) <= SUMMARY_BYTES or run.truncated else shortened(run)
 
 
 def encode_reason(reason: str | None) -> bytes:

@@ -27,6 +27,7 @@ from dockrion.backends.redis.keys import (
 )
 from dockrion.backends.run_log import Run
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
+from dockrion.backends.summaries import encode_record
 from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 
@@ -62,7 +63,7 @@ class Store:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
         entry = records.index_entry(run)
         keys = *self.keys.log(run.run_id), self.keys.watchers(run.run_id)
-        create = CREATE(keys, owner, run.incarnation, records.encode_run(run), entry, self.live_ttl)
+        create = CREATE(keys, owner, run.incarnation, encode_record(run), entry, self.live_ttl)
         _, created = await self.client.send(self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
@@ -90,6 +91,7 @@ class Store:
         """
         keys, run_id = self.keys, run.run_id
         output = b"" if run.output is None else bytes(run.output)
+        record, whole = records.encode_run(run)
         packed = records.encode_entries(entries)
         append = APPEND(
             (*keys.log(run_id), keys.watchers(run_id)),
@@ -99,14 +101,15 @@ class Store:
             entries[0].sequence,
             self._max_events,
             self.ttl if run.finished else self.live_ttl,
-            records.encode_run(run),
+            record,
             output,
             int(run.finished),
             int(after_gap),
+            whole,
             packed,
         )
         first = [self._registration(owner, run)] if after_gap else []
-        size = len(packed) + len(output)
+        size = len(packed) + len(output) + len(whole)
         replies = await self._send(size, *first, append, *self._messages(notify, "run", run_id))
         reply = replies[len(first)]
         match reply[0]:
@@ -123,14 +126,14 @@ class Store:
 
     async def get(self, run_id: str) -> Run:
         """Return a run's record; see `RunLog.get`."""
-        key, fields = self.keys.run(run_id), ("record", "output", "incarnation")
+        key, fields = self.keys.run(run_id), ("record", "output", "incarnation", "whole")
         reply = await self.query(run_id, GET((key,), LARGE_BYTES))
         if isinstance(reply, int):
             reply = await self.query(run_id, ("HMGET", key, *fields), size=reply)
-        record, output, incarnation = reply
+        record, output, incarnation, whole = reply
         if record is None:  # it has expired meanwhile
             raise RunNotFound(run_id)
-        return records.decode_run(record, output, incarnation)
+        return records.decode_run(whole or record, output, incarnation)
 
     async def incarnation(self, run_id: str) -> str:
         """Return the incarnation of the run that has an id.

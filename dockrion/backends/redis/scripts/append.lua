@@ -2,14 +2,15 @@
 -- Repeating the last batch succeeds without a write, so that a writer may retry after a lost reply.
 -- KEYS run, events, watchers
 -- ARGV owner, incarnation, index entry, first sequence, maximum number of events kept, time to live, record,
---      output, 1 if the batch closes the log, 1 if it may follow a gap, and the events: type, time and data
---      of each, flat in one MessagePack array, since redis-py packs thousands of arguments slowly
+--      output, 1 if the batch closes the log, 1 if it may follow a gap, the whole record if it is larger, and
+--      the events: type, time and data of each, flat in one MessagePack array, since redis-py packs thousands
+--      of arguments slowly
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
 local closes, may_gap = ARGV[9] == '1', ARGV[10] == '1'
-local wrong = #KEYS ~= 3 or #ARGV ~= 11 or not first or not window or window < 1 or not ttl
-local unpacked, parts = pcall(cmsgpack.unpack, ARGV[11] or '')
+local wrong = #KEYS ~= 3 or #ARGV ~= 12 or not first or not window or window < 1 or not ttl
+local unpacked, parts = pcall(cmsgpack.unpack, ARGV[12] or '')
 local texts = 0
 wrong = wrong or not unpacked or type(parts) ~= 'table'
 for _, part in pairs(wrong and {} or parts) do
@@ -74,6 +75,9 @@ if not owner then
 end
 if ARGV[8] ~= '' then
   redis.call('HSET', run, 'output', ARGV[8])
+end
+if ARGV[11] ~= '' then
+  redis.call('HSET', run, 'whole', ARGV[11])
 end
 if closes then
   redis.call('HSET', run, 'closed', 1)
