@@ -144,7 +144,7 @@ class RedisSpec(Struct, frozen=True):
     ] = 3600
     max_events_per_run: Annotated[
         int, Meta(ge=10, le=100_000), doc("Events stored per run, with either backend.")
-    ] = 1000
+    ] = 10_000
     connection_pool_size: Annotated[int, Meta(ge=1), doc("Connections to Redis.")] = 10
 
 

@@ -28,6 +28,20 @@ async def finished(serve: Serve, streaming: dict[str, Any] | None = None) -> Ser
     return served
 
 
+async def test_long_answer_can_be_read_again_whole(serve: Serve) -> None:
+    async def agent(_payload: object, context: StreamContext) -> None:
+        for number in range(5_000):
+            await context.emit_token(f"word{number} ")
+
+    served = await serve(agent)
+    async with served.stream() as reader:
+        first = await reader.all()
+    async with served.events(reader.run_id) as again:
+        assert sequences(await again.all()) == list(range(1, 5_003))
+    assert again.raw.endswith(reader.raw[-100_000:])
+    assert sequences(first)[-1] == 5_002
+
+
 @pytest.mark.parametrize(
     ("query", "first"),
     [({}, 1), ({"from_sequence": 0}, 1), ({"from_sequence": 1}, 1), ({"from_sequence": 20}, 20)],
