@@ -1,14 +1,15 @@
-"""The error for a framework that is not installed."""
+"""Frameworks that are not installed, or broken."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockrion.agents.loading import load_agent
+from dockrion.agents.loading import load_agent, load_errors, load_tool_guard
 from dockrion.cli import main
-from dockrion.dockfile import load
+from dockrion.dockfile import Dockfile, load
 from dockrion.errors import StartError
 from tests.e2e.process import write_dockfile
 
@@ -40,3 +41,35 @@ async def test_start_error_says_what_to_install(framework: str, tmp_path: Path) 
 def test_validate_says_so_too(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate"]) == 1
     assert f"pip install 'dockrion[{framework}]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def restricted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dockfile:
+    """Return a Dockfile of a handler that may call only one tool."""
+    monkeypatch.chdir(tmp_path)
+    write_dockfile(
+        tmp_path, "def handle(payload):\n    return 1\n", policies={"tools": {"allowed": ["look"]}}
+    )
+    return load(tmp_path / "Dockfile.yaml", environ={}).dockfile
+
+
+@pytest.mark.usefixtures("framework")
+async def test_without_langchain_there_are_no_tools_to_guard(restricted: Dockfile, tmp_path: Path) -> None:
+    assert await load_tool_guard(restricted, tmp_path) is None
+    assert await load_errors(restricted, tmp_path) == []
+
+
+async def test_tools_that_cannot_be_guarded_refuse_the_start(
+    restricted: Dockfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dockrion.agents.tool_guard", None)  # an import of it fails
+    with pytest.raises(StartError, match=r"^policies.tools: the tools of LangChain cannot be guarded"):
+        await load_tool_guard(restricted, tmp_path)
+    [line] = await load_errors(restricted, tmp_path)
+    assert line.startswith("policies.tools: ")
+
+
+async def test_guard_of_every_kind_of_agent_is_loaded(restricted: Dockfile, tmp_path: Path) -> None:
+    guard = await load_tool_guard(restricted, tmp_path)
+    assert guard is not None
+    guard.close()
