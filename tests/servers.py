@@ -87,6 +87,7 @@ class RedisServer(Server):
         self.popen: subprocess.Popen[bytes] | None = None
         self._log = self.folder / "log"
         self._data = self.folder / "data"
+        self._snapshot = self.folder / "snapshot.rdb"
         self._data.mkdir(parents=True)
         self._command = [
             *(str(executable(kind)), "--port", str(self.port), "--bind", "127.0.0.1"),
@@ -154,6 +155,17 @@ class RedisServer(Server):
         self.kill()
         shutil.rmtree(self._data)
         self._data.mkdir()
+        self.start()
+
+    def save(self) -> None:
+        """Save a snapshot, to which `set_back` returns. The server must have no append-only file."""
+        self.command("SAVE")
+        shutil.copy(self._data / "dump.rdb", self._snapshot)
+
+    def set_back(self) -> None:
+        """Kill the process and start it with the snapshot, as after a loss of what was written since."""
+        self.kill()
+        shutil.copy(self._snapshot, self._data / "dump.rdb")
         self.start()
 
     def __enter__(self) -> Self:

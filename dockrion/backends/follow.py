@@ -115,6 +115,8 @@ class Pages(AsyncIterator[Page]):
                 yield page
                 watch.restart_idle()
             if page.closed:
+                if not page.entries and watch.position > after:  # the events it has are no longer in the log
+                    raise RunNotFound(self._run_id)
                 return
             if not page.more:
                 await watch.wait(min(watch.idle_at - now(), at_most))

@@ -13,7 +13,7 @@ from redis import Redis
 
 from dockrion.backends.follow import follow
 from dockrion.backends.pages import Page
-from dockrion.backends.redis import RedisBackend, leases
+from dockrion.backends.redis import RedisBackend, leases, reaper
 from dockrion.backends.redis import backend as redis_backend
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.health import Health
@@ -117,7 +117,7 @@ def single_beat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (leases, redis_backend):
+    for module in (leases, reaper, redis_backend):
         monkeypatch.setattr(module, "BEAT_SECONDS", seconds)
 
 
@@ -127,7 +127,7 @@ async def paused(backend: RedisBackend) -> AsyncIterator[None]:
     held, resumed = asyncio.Event(), asyncio.Event()
     beat = backend._leases.beat
 
-    async def held_beat() -> bool:
+    async def held_beat() -> leases.Heartbeat:
         held.set()
         await resumed.wait()
         return await beat()

@@ -16,7 +16,7 @@ from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command
-from dockrion.backends.redis.leases import BEATS_TO_DEATH
+from dockrion.backends.redis.reaper import BEATS_TO_DEATH
 from dockrion.backends.redis.store import Store
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunClosed, RunExists, ServiceUnavailable

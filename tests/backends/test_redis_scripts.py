@@ -57,13 +57,16 @@ SHAPES = {
     "cancel": Shape(names.CANCEL),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
+    "get": Shape(names.GET, {0: NEGATIVE}),
     "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=1),
     "renew": Shape(names.RENEW, {2: NOT_POSITIVE}),
     "secret": Shape(names.SECRET, {1: NOT_POSITIVE}),
     "watch": Shape(names.WATCH, {2: NOT_NUMBERS, 3: NOT_NUMBERS, 4: NOT_POSITIVE}, open_end=True),
 }
-IN_ORDER = ("register", "create", "watch", "beat", "append", "cancel", "renew", "read", "count", "secret")
+IN_ORDER = (
+    *("register", "create", "watch", "beat", "append", "cancel", "renew", "get", "read", "count", "secret"),
+)
 
 
 def calls(keys: names.Keys) -> dict[str, Call]:
@@ -77,6 +80,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60]),
+        "get": ([run], [1000]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),

@@ -7,6 +7,7 @@ import pytest
 
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.keys import Keys
+from dockrion.backends.redis.leases import Heartbeat
 from tests.backends.trouble import (
     CommandedAgent,
     Logged,
@@ -65,7 +66,7 @@ async def beats(served: Served, count: int) -> None:
     done: list[None] = []
     work = backend._leases.beat
 
-    async def counted() -> bool:
+    async def counted() -> Heartbeat:
         done.append(None)
         return await work()
 

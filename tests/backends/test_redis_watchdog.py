@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from dockrion.backends.redis import RedisBackend, watchdog
-from dockrion.backends.redis.leases import BEATS_TO_DEATH
+from dockrion.backends.redis.reaper import BEATS_TO_DEATH
 from dockrion.errors import RunClosed
 from tests.backends.conformance import MAX_EVENTS, Writer, begin, read_all, sequences
 from tests.backends.service import Service, beat_every

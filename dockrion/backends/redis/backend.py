@@ -6,11 +6,12 @@ directly, with the batch itself.
 
 The background work is one loop: heartbeat, renewals, reaping, pruning. It runs every
 `BEAT_SECONDS`, and immediately after a command has failed, to find out whether Redis still
-responds. When Redis has recovered, or the inbox had disappeared, messages may have been lost, so
-the loop renews all subscriptions and wakes all readers, which then read their logs.
+responds. When Redis has recovered, or may have been restarted, messages and events may have been lost,
+so the loop renews all subscriptions, drops cached pages and wakes all readers, which then read their logs.
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +25,8 @@ from dockrion.backends.redis.health import Health, Refusals, unavailable
 from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
-from dockrion.backends.redis.leases import BEAT_SECONDS, LeaseKeeper
+from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
+from dockrion.backends.redis.reaper import Reaper
 from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Subscriptions
@@ -32,9 +34,18 @@ from dockrion.backends.redis.watchdog import LoopWatchdog
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import WindowCount
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import AppendRefused, BackendError, CorruptLog, RunExists, ServiceUnavailable
+from dockrion.errors import (
+    AppendRefused,
+    BackendError,
+    CorruptLog,
+    RunExists,
+    RunNotFound,
+    ServiceUnavailable,
+)
 from dockrion.events import Entry
+from dockrion.logs import log
 
+_logger = logging.getLogger("dockrion.redis")
 _RENEW_SUBSCRIPTIONS_SECONDS = 30.0
 _PING_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -76,6 +87,7 @@ class RedisBackend:
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
         self._leases = LeaseKeeper(self._store, self.replica)
+        self._reaper = Reaper(self._store, self._leases, self.replica)
         inbox = Inbox(client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests)
         self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         self._eviction_checked = False
@@ -89,7 +101,8 @@ class RedisBackend:
         self._client.check_reachable()
         await self._ensure_inbox()
         try:
-            await self._store.create(self.replica, run)
+            with self._leases.creating(run):
+                await self._store.create(self.replica, run)
         except RunExists:
             self._leases.discard(run)
             raise
@@ -108,6 +121,7 @@ class RedisBackend:
         try:
             await self._append(run, [last], after_gap=True)
         except AppendRefused:
+            self._leases.abandon(run)
             raise
         except BackendError:  # this replica does not own the run any more
             self._leases.release(run)
@@ -193,7 +207,7 @@ class RedisBackend:
                 size = max(len(entry.data) for entry in entries)
                 raise AppendRefused(f"an event of {size} bytes is too large for the storage") from None
             raise
-        except BackendError:
+        except (BackendError, RunNotFound):
             self._refusals.clear(run.run_id)
             raise
         self._refusals.clear(run.run_id)
@@ -201,6 +215,7 @@ class RedisBackend:
         await self._store.notify(watchers - notified, run.run_id)
         if owned is not None:
             owned.watchers = watchers
+            owned.last_sequence = run.last_sequence
         if run.finished:
             self._leases.release(run)
         self._subscriptions.deliver(run, Page(entries, closed=run.finished))
@@ -216,15 +231,16 @@ class RedisBackend:
         if self._has_inbox:
             return
         try:
-            if await self._beat():
+            if (await self._beat()).inbox_created:
                 self._subscriptions.wake_all()
         except CorruptLog as error:
             raise unavailable() from error
 
-    async def _beat(self) -> bool:
-        inbox_created = await self._leases.beat()
+    async def _beat(self) -> Heartbeat:
+        heartbeat = await self._leases.beat()
         self._has_inbox = True
-        return inbox_created
+        self._reaper.observe(heartbeat.counters)
+        return heartbeat
 
     async def _work(self) -> None:
         """Do rounds of background work without end."""
@@ -244,15 +260,21 @@ class RedisBackend:
             health.failure_seen.clear()
 
     async def _work_once(self) -> None:
-        inbox_created = await self._beat()
+        heartbeat = await self._beat()
         was_healthy = self._client.health.written()
-        if inbox_created or not was_healthy or time.monotonic() >= self._renew_subscriptions_at:
+        reconnected = self._client.reconnected()
+        if heartbeat.set_back and not heartbeat.inbox_created:  # else this replica was declared dead
+            log(_logger, logging.WARNING, "redis was set back to an earlier state")
+        restarted = heartbeat.inbox_created or heartbeat.set_back or reconnected or not was_healthy
+        if restarted:
+            self._subscriptions.history.clear()
+        if restarted or time.monotonic() >= self._renew_subscriptions_at:
             await self._subscriptions.renew()
             self._subscriptions.wake_all()
             self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         await self._leases.renew()
-        await self._leases.reap()
-        await self._index.prune()
+        await self._reaper.reap(heartbeat, restarted=restarted)
+        await self._reaper.end_overdue(await self._index.prune())
         if not self._eviction_checked:
             await self._client.check_eviction()
             self._eviction_checked = True

@@ -22,13 +22,13 @@ replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis import Redis as SyncRedis
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry as SyncRetry
@@ -75,7 +75,8 @@ class RedisClient:
         self._large = _connect(url, _LARGE_CONNECTIONS, _LARGE_SECONDS)
         self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
         self._transfers: set[asyncio.Timeout] = set()
-        self._background = _connect(url, 1, _REPLY_SECONDS)
+        self._background = _connect(url, 1, _REPLY_SECONDS, on_connect=self._on_connect)
+        self._reconnected = False
         self._blocking = _connect(url, 1, BLOCK_SECONDS + _REPLY_SECONDS)
         self.health = HealthMonitor()
 
@@ -123,6 +124,14 @@ class RedisClient:
     async def send_background(self, *commands: Command) -> list[Any]:
         """Send commands for the background work, as `send` does, also while Redis is unreachable."""
         return await self._send(self._background, commands)
+
+    def reconnected(self) -> bool:
+        """Return whether the background work has a new connection since the last call.
+
+        Redis may have restarted then.
+        """
+        reconnected, self._reconnected = self._reconnected, False
+        return reconnected
 
     async def send_background_each(self, *commands: Command) -> list[Any]:
         """Send commands as `send_background` does, but return a `CorruptLog` in place of a reply."""
@@ -184,6 +193,10 @@ class RedisClient:
         for client in (self._requests, self._large, self._background, self._blocking):
             await client.aclose()
 
+    async def _on_connect(self, connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        self._reconnected = True
+
     async def _send(
         self,
         client: Redis,
@@ -218,7 +231,12 @@ def check_url(url: str) -> None:
     _connect(url, 1, _REPLY_SECONDS)
 
 
-def _connect(url: str, connections: int, reply_seconds: float) -> Redis:
+def _connect(
+    url: str,
+    connections: int,
+    reply_seconds: float,
+    on_connect: Callable[[AbstractConnection], Awaitable[None]] | None = None,
+) -> Redis:
     """Return a client, which connects when it is used.
 
     Raises:
@@ -234,6 +252,7 @@ def _connect(url: str, connections: int, reply_seconds: float) -> Redis:
             "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
             "protocol": 2,
             "client_name": "dockrion",
+            "redis_connect_func": on_connect,
         }
         pool = BlockingConnectionPool(**options)
         pool.make_connection()  # validates the options of the URL

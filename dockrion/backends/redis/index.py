@@ -59,26 +59,33 @@ class Index:
             left -= count
         return Listing([run for _, run in matching], reached)
 
-    async def prune(self) -> None:
+    async def prune(self) -> list[str]:
         """Remove the entries of runs that have expired.
+
+        Returns:
+            The ids of runs that are unfinished, although they should have expired.
 
         Raises:
             ServiceUnavailable: Redis does not respond.
         """
         expiry, send = self._keys.expiry, self._client.send_background
+        overdue: list[str] = []
         while True:
             now = time.time()
             (due,) = await send(("ZRANGEBYSCORE", expiry, "-inf", now, "LIMIT", 0, _CHUNK))
             if not due:
-                return
+                return overdue
             run_keys = [self._keys.run(records.run_id_of(entry.decode())) for entry in due]
-            stored = await send(*(("HGET", key, "entry") for key in run_keys))
-            expired = [entry for entry, name in zip(due, stored, strict=True) if entry != name]
-            commands: list[Command] = [
-                ("ZADD", expiry, now + _SETTLE_SECONDS, entry)
-                for entry, name in zip(due, stored, strict=True)
-                if entry == name
-            ]
+            stored = await send(*(("HMGET", key, "entry", "closed") for key in run_keys))
+            expired: list[bytes] = []
+            commands: list[Command] = []
+            for entry, (name, closed) in zip(due, stored, strict=True):
+                if entry != name:
+                    expired.append(entry)
+                    continue
+                commands.append(("ZADD", expiry, now + _SETTLE_SECONDS, entry))
+                if not closed:
+                    overdue.append(records.run_id_of(entry.decode()))
             if expired:
                 commands += [("ZREM", index, *expired) for index in (self._keys.runs, expiry)]
             await send(*commands)

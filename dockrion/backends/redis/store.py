@@ -143,6 +143,14 @@ class Store:
         """
         return (await self._owner(run_id))[1]
 
+    async def owner(self, run_id: str) -> str:
+        """Return the replica that owns a run.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+        return (await self._owner(run_id))[0]
+
     async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
         """Return the events that follow a position; see `RunLog.read`."""
         log, expected = self.keys.log(run_id), _expected(incarnation)

@@ -1,15 +1,19 @@
 """A subscription: the readers of one run in this process, and what is known of their field in Redis.
 
+Also the pages of history that the readers of all runs share.
+
 The field is set to numbers rather than incremented, because a command may be executed although its
 reply is lost. What is known of it follows from the result of each command (`_TRANSITIONS`).
 """
 
 import asyncio
 import enum
+from collections import OrderedDict
 
 from dockrion.backends.fanout import Watch
 from dockrion.backends.pages import PAGE_BYTES, Page
 
+_HISTORY_PAGES = 64
 REMOVE = -1  # instead of a number of readers: remove the field
 
 
@@ -103,3 +107,29 @@ class Subscription:
             self._newest = page.entries[0].sequence - 1, page
         for watch in self.watches:
             watch.wake()
+
+
+class History:
+    """The pages that were read last, of those that later appends do not change.
+
+    Small ones only, and none of runs of earlier versions, which cannot be told from others with their id.
+    """
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[tuple[str, str, int, int], Page] = OrderedDict()
+
+    def get(self, run_id: str, incarnation: str, after: int, limit: int) -> Page | None:
+        """Return a page that was read before."""
+        return self._pages.get((run_id, incarnation, after, limit))
+
+    def add(self, run_id: str, incarnation: str, after: int, limit: int, page: Page) -> None:
+        """Keep a page, if it can be kept."""
+        unchanging = page.entries and (page.more or page.closed)
+        if incarnation and unchanging and page.size <= PAGE_BYTES:
+            self._pages[run_id, incarnation, after, limit] = page
+            if len(self._pages) > _HISTORY_PAGES:
+                self._pages.popitem(last=False)
+
+    def clear(self) -> None:
+        """Drop all pages: Redis may have been set back to a state without their events."""
+        self._pages.clear()

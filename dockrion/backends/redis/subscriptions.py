@@ -17,16 +17,21 @@ in flight; and pages of history, which do not change. All of these are of the su
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from dockrion.backends.fanout import Watch
-from dockrion.backends.pages import PAGE_BYTES, Page
+from dockrion.backends.pages import Page
 from dockrion.backends.redis.keys import ANY_INCARNATION, WATCH, Command
 from dockrion.backends.redis.store import Store
-from dockrion.backends.redis.subscription import REMOVE, CommandResult, Registration, Subscription
+from dockrion.backends.redis.subscription import (
+    REMOVE,
+    CommandResult,
+    History,
+    Registration,
+    Subscription,
+)
 from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
@@ -34,7 +39,6 @@ from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
 T = TypeVar("T")
 _NO_LIMIT = -1
 _CHUNK = 100
-_HISTORY_PAGES = 64
 
 
 class _Replaced(Exception):
@@ -47,6 +51,9 @@ class Subscriptions:
     Args:
         store: What Redis holds.
         replica: This replica.
+
+    Attributes:
+        history: Pages that readers share.
     """
 
     def __init__(self, store: Store, replica: str) -> None:
@@ -54,7 +61,7 @@ class Subscriptions:
         self._replica = replica
         self._subscriptions: dict[str, Subscription] = {}
         self._tasks = BackgroundTasks()
-        self._history: OrderedDict[tuple[str, str, int, int], Page] = OrderedDict()
+        self.history = History()
 
     @asynccontextmanager
     async def watch(self, run_id: str, incarnation: str | None, limit: int | None) -> AsyncIterator[Watch]:
@@ -87,7 +94,7 @@ class Subscriptions:
         page = subscription.peek(after)
         if page is not None and len(page.entries) <= limit:
             return page
-        if (past := self._history.get((run_id, incarnation, after, limit))) is not None:
+        if (past := self.history.get(run_id, incarnation, after, limit)) is not None:
             return past
         position = after, limit
         reads = subscription.reads
@@ -133,12 +140,7 @@ class Subscriptions:
 
     async def _read(self, run_id: str, incarnation: str, after: int, limit: int) -> Page:
         page = await self._store.read(run_id, after, limit, incarnation)
-        unchanging = page.entries and (page.more or page.closed)  # later appends do not change it
-        # Runs of earlier versions cannot be told from others with their id.
-        if incarnation and unchanging and page.size <= PAGE_BYTES:
-            self._history[run_id, incarnation, after, limit] = page
-            if len(self._history) > _HISTORY_PAGES:
-                self._history.popitem(last=False)
+        self.history.add(run_id, incarnation, after, limit, page)
         return page
 
     async def _subscription(self, run_id: str, incarnation: str | None) -> Subscription:

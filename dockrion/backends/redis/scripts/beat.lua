@@ -3,7 +3,8 @@
 -- ARGV replica, time to live of its runs, time to live of its inbox, when to check whether the ended runs
 --      have expired, then id and index entry of each of them
 -- Fails on keys of another type before it writes: no run could be stored with them.
--- Returns 1 if the inbox had to be created, then each replica and its number of heartbeats.
+-- Returns 1 if the inbox had to be created; how many runs the replica owns; then each replica and its number
+-- of heartbeats.
 local ttl, control_ttl, check_at = seconds(ARGV[2]), seconds(ARGV[3]), score(ARGV[4])
 if #KEYS ~= 4 or #ARGV < 4 or #ARGV % 2 ~= 0 or not ttl or not control_ttl or not check_at then
   return redis.error_reply('ERR wrong arguments for beat')
@@ -25,4 +26,4 @@ redis.call('EXPIRE', replicas, ttl)
 redis.call('EXPIRE', owned, ttl)
 redis.call('EXPIRE', expiry, ttl)
 redis.call('EXPIRE', control, control_ttl)
-return {created, unpack(redis.call('HGETALL', replicas))}
+return {created, redis.call('SCARD', owned), unpack(redis.call('HGETALL', replicas))}

@@ -1,0 +1,194 @@
+"""Reaping: ending the runs that nobody else will end.
+
+Runs of dead replicas. A peer is dead when its counter of heartbeats has not moved over `BEATS_TO_DEATH`
+of this replica's own. No two clocks are compared, and an outage of Redis counts against nobody, because
+this replica then has no heartbeats to count. A round that starts early, after a failed command, does not
+count either.
+
+Fencing. Every write is a script that checks the owner, the next sequence and that the log is open.
+Reaping a run means appending its terminal event, `WORKER_LOST`, in the name of the dead owner. After
+that atomic step the owner cannot write any more, should it only have been paused. The append is
+refused in two cases. If the log is closed, another replica was faster or the run had ended. If the
+sequence is taken, the owner has written and is alive; its remaining runs are left to it, and
+counting starts again.
+
+Runs whose end is lost. Redis may be set back to an earlier state: it is restarted from a snapshot, or a
+replica of it that lags takes over. Runs that have ended since are unfinished again, and their ids are in
+the set of their owner again. If that is dead, they are reaped with it. If it lives, it finds more ids in
+its set than it has runs, and ends those that it does not know. Those that it has only now removed from the
+set it examines when its connection is a new one. What escapes all this is found when the index is pruned.
+
+Lost replies. A creation without a reply may have been executed, although its caller has reported
+503 and will not start the run. The next round of background work checks whether the run exists and
+ends it. Appends need no such check: the writer repeats a batch until there is a reply.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dockrion import events
+from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
+from dockrion.backends.redis.store import NotOwner, Store
+from dockrion.backends.run_log import Run
+from dockrion.errors import (
+    WORKER_LOST,
+    CorruptLog,
+    DockrionError,
+    RunClosed,
+    RunNotFound,
+    SequenceConflict,
+    ServiceUnavailable,
+)
+from dockrion.events import Entry
+from dockrion.logs import log
+
+_logger = logging.getLogger("dockrion.redis")
+BEATS_TO_DEATH = 5
+_LOST = {"error": "the worker that ran this is lost", "code": WORKER_LOST, "details": None}
+_NOT_BEGUN = {
+    "error": "the backend did not confirm that the run is stored, so it was not begun",
+    "code": ServiceUnavailable.code,
+    "details": None,
+}
+_END_LOST = {"error": "the storage has lost how this run ended", "code": DockrionError.code, "details": None}
+
+
+class Reaper:
+    """Ends the runs of dead replicas, and those of this replica that it no longer executes.
+
+    Args:
+        store: What Redis holds.
+        leases: The runs of this replica.
+        replica: This replica.
+    """
+
+    def __init__(self, store: Store, leases: LeaseKeeper, replica: str) -> None:
+        self._store = store
+        self._leases = leases
+        self._replica = replica
+        self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, and our heartbeats since it moved
+        self._counted_at = 0.0
+
+    def observe(self, counters: dict[str, bytes]) -> None:
+        """Count for each peer over how many of our heartbeats its counter has not moved."""
+        now = time.monotonic()
+        regular = now - self._counted_at >= BEAT_SECONDS * 0.9  # not an early round
+        peers: dict[str, tuple[bytes, int]] = {}
+        for replica, counter in counters.items():
+            before, silent = self._peers.get(replica, (b"", 0))
+            peers[replica] = counter, silent + regular if counter == before else 0
+        peers.pop(self._replica, None)
+        self._peers = peers
+        if regular:
+            self._counted_at = now
+
+    async def reap(self, heartbeat: Heartbeat, *, restarted: bool) -> None:
+        """End the runs that nobody else will end.
+
+        Args:
+            heartbeat: What the last heartbeat has found.
+            restarted: Redis may have been restarted since the one before.
+
+        Raises:
+            ServiceUnavailable: Redis does not respond.
+        """
+        await self._end_unconfirmed()
+        if heartbeat.owned > self._leases.count:
+            await self._end_unknown()
+        if restarted:
+            for run_id in heartbeat.ended:
+                await self._end_lost(self._replica, run_id)
+        for replica, (_, silent) in list(self._peers.items()):
+            if silent >= BEATS_TO_DEATH:
+                await self._reap_replica(replica)
+                del self._peers[replica]
+
+    async def end_overdue(self, run_ids: Sequence[str]) -> None:
+        """End unfinished runs that should have expired. Those of live peers may wait for a slot.
+
+        Raises:
+            ServiceUnavailable: Redis does not respond.
+        """
+        for run_id in run_ids:
+            with suppress(RunNotFound):
+                owner = await self._store.owner(run_id)
+                if owner not in self._peers:
+                    await self._end_lost(owner, run_id)
+
+    async def _end_unconfirmed(self) -> None:
+        for run in self._leases.unconfirmed:
+            with suppress(RunNotFound):
+                stored = await self._store.get(run.run_id)
+                if stored.incarnation == run.incarnation:
+                    await self._fail(self._replica, stored, _NOT_BEGUN)
+            self._leases.settle_unconfirmed(run)
+
+    async def _end_unknown(self) -> None:
+        """End the runs that Redis lists as this replica's, and that it does not know."""
+        owned = self._store.keys.owned(self._replica)
+        (listed,) = await self._store.client.send_background(("SMEMBERS", owned))
+        for run_id in map(bytes.decode, listed):
+            await self._end_lost(self._replica, run_id)
+            if not self._leases.knows(run_id):
+                await self._store.client.send_background(("SREM", owned, run_id))
+
+    async def _end_lost(self, owner: str, run_id: str) -> None:
+        """End a run that nobody executes, unless it has an end."""
+        if self._leases.knows(run_id):
+            return
+        with suppress(RunNotFound, CorruptLog, SequenceConflict):
+            run = await self._store.get(run_id)
+            if not self._leases.knows(run_id):  # nor has it been created again meanwhile
+                await self._fail(owner, run, _END_LOST)
+
+    async def _reap_replica(self, replica: str) -> None:
+        keys, client = self._store.keys, self._store.client
+        (owned,) = await client.send_background_each(("SMEMBERS", keys.owned(replica)))
+        ended = 0
+        for run_id in () if isinstance(owned, CorruptLog) else owned:
+            try:
+                ended += await self._fail(replica, await self._store.get(run_id.decode()), _LOST)
+            except (RunNotFound, CorruptLog):
+                pass
+            except SequenceConflict:  # the replica has written
+                return
+            await client.send_background(("SREM", keys.owned(replica), run_id))
+        await client.send_background(("HDEL", keys.replicas, replica), ("DEL", keys.inbox(replica)))
+        log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended)
+
+    async def _fail(self, owner: str, run: Run, error: dict[str, Any]) -> bool:
+        """Append the terminal event to a run in its owner's name; return whether this call did it.
+
+        Raises:
+            SequenceConflict: The owner has written meanwhile.
+            ServiceUnavailable: Redis does not respond.
+        """
+        if run.finished:
+            return False
+        run_id = run.run_id
+        failed, entry = _failed(run, error)
+        try:
+            watchers = await self._store.append(owner, failed, [entry])
+            await self._store.notify(watchers, run_id)
+        except (RunNotFound, RunClosed, NotOwner, CorruptLog):
+            return False
+        self._leases.discard(run)
+        log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])
+        return True
+
+
+def _failed(run: Run, error: dict[str, Any]) -> tuple[Run, Entry]:
+    """Return the record and the terminal event of a run that fails now."""
+    now = datetime.now(UTC)
+    sequence = run.last_sequence + 1
+    data = events.encode("error", run.run_id, sequence, now, error)
+    failed = msgspec.structs.replace(
+        run, status="failed", completed_at=now, error=error, last_sequence=sequence
+    )
+    return failed, Entry(sequence, "error", data, now.timestamp())
