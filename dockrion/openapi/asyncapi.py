@@ -6,6 +6,7 @@ from typing import Any
 from dockrion.dockfile import Dockfile
 from dockrion.events import MAX_REASON_LENGTH, EventFilter
 from dockrion.openapi import schemas
+from dockrion.openapi.agent_schemas import input_schema, with_agent_schemas
 from dockrion.openapi.document import info
 from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
 
@@ -61,7 +62,10 @@ def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any
             operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, sent)
             operations[f"receive_{name}"] = _operation("receive", name, endpoint, dockfile, received)
             messages |= control | {each: client_messages[each] for each in received}
-    components: dict[str, Any] = {"schemas": event_schemas, "messages": messages}
+    components: dict[str, Any] = {
+        "schemas": with_agent_schemas(event_schemas, dockfile.io_schema),
+        "messages": messages,
+    }
     if security := security_schemes(dockfile):
         components["securitySchemes"] = {name: _scheme(scheme) for name, scheme in security.items()}
     return {
@@ -106,9 +110,8 @@ def _client_messages(dockfile: Dockfile) -> dict[str, Any]:
     """Return the messages that clients may send on a WebSocket."""
     reason = {"type": ["string", "null"], "maxLength": MAX_REASON_LENGTH}
     cancel = {"type": {"const": "cancel"}, "reason": reason}
-    agent_input = schemas.inlined(dockfile.io_schema.input, "#/components/messages/Input/payload")
     return {
-        "Input": _message("The agent's input; the first message.", agent_input),
+        "Input": _message("The agent's input; the first message.", input_schema(dockfile.io_schema)),
         "Cancel": _message("Cancels the run.", {"properties": cancel, "required": ["type"]}),
         "Ping": _message("Requests a pong.", {"properties": {"type": {"const": "ping"}}}),
     }

@@ -9,6 +9,7 @@ from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
 from dockrion.openapi import error_responses, operations_invoke, operations_runs, operations_service, schemas
+from dockrion.openapi.agent_schemas import with_agent_schemas
 from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
 from dockrion.openapi.operation import Operation
 
@@ -119,19 +120,13 @@ def _refuses_pages(dockfile: Dockfile) -> bool:
 
 
 def _components(dockfile: Dockfile) -> dict[str, Any]:
-    events = schemas.event_schemas(EventFilter(dockfile.streaming.events.allowed))
-    components: dict[str, Any] = {
-        "schemas": schemas.body_schemas() | events,
+    described = schemas.body_schemas() | schemas.event_schemas(EventFilter(dockfile.streaming.events.allowed))
+    if dockfile.streaming.ingest.enabled:
+        described |= schemas.pushed_event_schemas()
+    components = {
+        "schemas": with_agent_schemas(described, dockfile.io_schema),
         "examples": error_responses.examples(),
     }
-    if dockfile.streaming.ingest.enabled:
-        components["schemas"] |= schemas.pushed_event_schemas()
-    if (output := dockfile.io_schema.output) is not None:
-        # An output that violates its schema is returned all the same, so the schema alone would be wrong.
-        properties = components["schemas"]["Invoked"]["properties"]
-        pointer = "#/components/schemas/Invoked/properties/output/anyOf/0"
-        invalid = {"description": "An output that violates the schema; see `metadata.output_errors`."}
-        properties["output"]["anyOf"] = [schemas.inlined(output, pointer), invalid]
     if security := security_schemes(dockfile):
         components["securitySchemes"] = security
     return components

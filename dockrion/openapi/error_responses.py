@@ -64,7 +64,7 @@ def _response(kinds: list[type[DockrionError]]) -> dict[str, Any]:
         "description": "\n".join(f"- `{kind.code}`: {DESCRIPTIONS[kind]}" for kind in kinds),
         "content": {
             "application/json": {
-                "schema": {"allOf": [_FAILURE, {"properties": {"code": _code_schema(kinds)}}]},
+                "schema": _FAILURE,
                 "examples": {
                     kind.__name__: {"$ref": f"#/components/examples/{kind.__name__}"} for kind in kinds
                 },
@@ -77,9 +77,3 @@ def _response(kinds: list[type[DockrionError]]) -> dict[str, Any]:
     if errors.Unauthorized in kinds:
         headers["WWW-Authenticate"] = _CHALLENGE
     return described | ({"headers": headers} if headers else {})
-
-
-def _code_schema(kinds: list[type[DockrionError]]) -> dict[str, Any]:
-    """Return the schema of `code`: an enumeration, unless agent processes may set their own codes."""
-    codes = sorted({kind.code for kind in kinds})
-    return {"type": "string", "examples": codes} if errors.AgentFailed in kinds else {"enum": codes}

@@ -9,6 +9,21 @@ from dockrion.backends.run_log import Status
 from dockrion.dockfile.annotations import doc
 from dockrion.events import Utc
 
+_INVOKED_METADATA = {
+    "properties": {
+        "agent": {"type": "string"},
+        "framework": {"type": ["string", "null"]},
+        "latency_seconds": {"type": "number"},
+        "output_errors": {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": True},
+            "description": "How the output violates its schema; absent if it does not.",
+        },
+    },
+    "required": ["agent", "framework", "latency_seconds"],
+    "additionalProperties": True,
+}
+
 
 class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"]
@@ -59,7 +74,7 @@ class Invoked(msgspec.Struct, frozen=True):
     output: Annotated[Any, doc("The agent's output.")]
     metadata: Annotated[
         dict[str, Any],
-        doc("`agent`, `framework` and `latency_seconds`; `output_errors` if the output violates its schema."),
+        msgspec.Meta(extra_json_schema=_INVOKED_METADATA),
     ]
 
 
@@ -98,3 +113,9 @@ class Failure(msgspec.Struct, frozen=True):
     error: Annotated[str, doc("What happened, and what the caller can do about it.")]
     code: str
     details: Annotated[Any | UnsetType, doc("Further information, if any.")] = UNSET
+
+
+class RunError(msgspec.Struct, frozen=True):
+    error: str
+    code: str
+    details: Any

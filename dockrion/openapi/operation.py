@@ -6,8 +6,9 @@ import msgspec
 
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples
+from dockrion.openapi.agent_schemas import input_schema
 from dockrion.openapi.error_responses import ErrorTypes
-from dockrion.openapi.schemas import inlined, ref
+from dockrion.openapi.schemas import ref
 from dockrion.wire import ndjson, sse
 
 JSON = "application/json"
@@ -80,18 +81,16 @@ def json_response(
     return response(description, {JSON: media}, headers)
 
 
-def input_content(dockfile: Dockfile, path: str) -> dict[str, Any]:
-    """Return the content of a request body that is the agent's input, POSTed to a path."""
-    escaped_path = path.replace("/", "~1")
-    pointer = f"#/paths/{escaped_path}/post/requestBody/content/application~1json/schema"
-    return {JSON: {"schema": inlined(dockfile.io_schema.input, pointer)}}
+def input_content(dockfile: Dockfile) -> dict[str, Any]:
+    """Return the content of a request body that is the agent's input."""
+    return {JSON: {"schema": input_schema(dockfile.io_schema)}}
 
 
 def stream_content(dockfile: Dockfile) -> dict[str, Any]:
     """Return the content of a response that is an event stream (WHATWG HTML, 9.2).
 
     The schema is that of one event, which tools expect: OpenAPI 3.1 defines no schema for streams, and 3.2
-    calls such a schema `itemSchema`.
+    calls such a schema `itemSchema`. It is a string, too, as which generated clients get the whole stream.
     """
     contents = [ref(name) for name in ("Event", "Gap", "Notice", "Heartbeat")]
     data = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": contents}}
@@ -100,9 +99,9 @@ def stream_content(dockfile: Dockfile) -> dict[str, Any]:
         "event": {"type": "string", "description": "The type of the event or control frame."},
         "data": data,
     }
-    item = {"type": "object", "properties": fields, "required": ["event", "data"]}
+    item = {"title": "Message", "type": "object", "properties": fields, "required": ["event", "data"]}
     line = {"anyOf": [ref("Event"), ref("Control")]}
     return {
-        sse.MEDIA_TYPE: {"schema": item, "example": examples.frames(dockfile)},
+        sse.MEDIA_TYPE: {"schema": {"anyOf": [TEXT["schema"], item]}, "example": examples.frames(dockfile)},
         NDJSON: {"schema": line},
     }

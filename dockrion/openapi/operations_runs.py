@@ -1,11 +1,10 @@
 """Descriptions of `/runs` and what is below it: a run, its events, its cancellation and its tokens."""
 
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from dockrion import errors, ids
-from dockrion.backends.run_log import Status
 from dockrion.dockfile import Dockfile
 from dockrion.events import MAX_REASON_LENGTH, MAX_SEQUENCE
 from dockrion.openapi import examples
@@ -28,7 +27,6 @@ from dockrion.openapi.schemas import ref
 from dockrion.runs.ingest import MAX_BATCH
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
-_STATUS = {"type": "string", "enum": [*get_args(Status)]}
 _REASON = {"type": "string", "maxLength": MAX_REASON_LENGTH}
 _LOOKUP_ERRORS: ErrorTypes = (errors.RunNotFound, errors.ServiceUnavailable)
 _EVENT = ref("PushedEvent")
@@ -52,7 +50,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             description="Runs are listed without their outputs, and large ones shortened (`truncated`). "
             "The last page has a `next` of null.",
             parameters=[
-                param("status", "Return only runs with this status.", _STATUS),
+                param("status", "Return only runs with this status.", ref("RunStatus")),
                 param("limit", "Largest number of runs to return.", integer(1, 500, 100)),
                 param("cursor", "The `next` of the previous page.", {"type": "string"}),
             ],
@@ -102,7 +100,7 @@ def _start(dockfile: Dockfile) -> Operation:
         summary="Start a run",
         description=input_description(dockfile),
         parameters=parameters,
-        body=input_content(dockfile, "/runs"),
+        body=input_content(dockfile),
         body_required=not streaming.ingest.enabled,
         responses={202: accepted},
         errors=start_failures,

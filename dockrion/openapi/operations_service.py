@@ -8,7 +8,7 @@ from dockrion.openapi import examples
 from dockrion.openapi.operation import JSON, TEXT, Operation, json_response, response
 
 _PAGE = response("The page.", {"text/html": TEXT})
-_DOCUMENT = response("The document.", {JSON: {"schema": {"type": "object"}}})
+_DOCUMENT = response("The document.", {JSON: {"schema": {"type": "object", "additionalProperties": True}}})
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:

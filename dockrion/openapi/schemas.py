@@ -1,6 +1,5 @@
 """JSON Schemas for the documents, derived from the structs that are encoded and from the Dockfile."""
 
-import re
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ _REF = "#/components/schemas/{name}"
 _BODIES = tuple(
     each for each in vars(models).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)
 )
+_TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
 _INTERNAL_FIELDS = {
     "Run": ["owner", "incarnation", "truncated"],
@@ -33,6 +33,10 @@ def body_schemas() -> dict[str, Any]:
     """Return the component schemas of JSON responses."""
     components = _struct_schemas((*_BODIES, Run))
     record = components["Run"]
+    record["properties"]["error"] = {"anyOf": [ref("RunError"), {"type": "null"}]}
+    components["RunStatus"] = record["properties"]["status"]
+    for each in (record, components["Accepted"]):
+        each["properties"]["status"] = ref("RunStatus")
     for name, internal in _INTERNAL_FIELDS.items():
         properties = {key: value for key, value in record["properties"].items() if key not in internal}
         components[name] = record | {"title": name, "properties": properties, "required": list(properties)}
@@ -79,7 +83,7 @@ def _control_schemas() -> dict[str, Any]:
         "Control": {
             "title": "Control",
             "type": "object",
-            "properties": {"type": {"enum": [*kinds, "heartbeat", "refused", "pong"]}},
+            "properties": {"type": {"type": "string", "enum": [*kinds, "heartbeat", "refused", "pong"]}},
             "required": ["type"],
             "not": {"required": ["sequence"]},
         },
@@ -104,14 +108,14 @@ def pushed_event_schemas() -> dict[str, Any]:
     """Return the component schemas of pushed events; `PushedEvent` is their union."""
     kinds = {**events.CONFIGURABLE, **{name: events.MANDATORY[name] for name in events.TERMINAL}}
     components: dict[str, Any] = {}
-    for name, kind in sorted(kinds.items()):
+    for _, kind in sorted(kinds.items()):
         needed = [field for field in _own_fields(kind) if _is_required(kind, field)]
         schema = _struct_schemas((kind,))[kind.__name__]
         properties = {field: schema["properties"][field] for field in ("type", *_own_fields(kind))}
         components[f"Pushed{kind.__name__}"] = {
             "title": f"Pushed{kind.__name__}",
             "type": "object",
-            "properties": {**properties, "type": {"const": name}},
+            "properties": properties,
             "required": ["type", *needed],
             "additionalProperties": False,
         }
@@ -120,24 +124,9 @@ def pushed_event_schemas() -> dict[str, Any]:
         "type": "object",
         "properties": {"type": _CUSTOM_TYPE},
         "required": ["type"],
+        "additionalProperties": True,
     }
     return components | {"PushedEvent": {"title": "PushedEvent", "oneOf": [ref(name) for name in components]}}
-
-
-def inlined(schema: dict[str, Any] | None, pointer: str) -> dict[str, Any]:
-    """Return a schema of the Dockfile for inclusion in a document, its internal references adjusted.
-
-    Args:
-        schema: The schema; None accepts any value.
-        pointer: Its location in the document, as a URI fragment (RFC 6901, 6).
-    """
-    copy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema or {}))
-    if "$id" not in copy:  # with `$id`, references are resolved relative to that
-        for _, part in subschemas(copy, ()):
-            reference = part.get("$ref")
-            if isinstance(reference, str) and re.match(r"#(/|$)", reference):
-                part["$ref"] = pointer + reference[1:]
-    return copy
 
 
 def _own_fields(kind: type[Event]) -> list[str]:
@@ -166,7 +155,24 @@ def _struct_schemas(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
         schema.pop("description", None)  # the class's docstring, which is for developers
         for part in schema["properties"].values():
             part.pop("default", None)
+        for _, part in subschemas(schema, ()):
+            if part.get("type") == "object" and "properties" not in part:
+                part["additionalProperties"] = True  # without it, openapi-typescript allows no properties
+        make_explicit(schema)
     return components
+
+
+def make_explicit(schema: dict[str, Any]) -> None:
+    """Say what generators of clients do not infer: which values are constant, and the types of values."""
+    for _, part in subschemas(schema, ()):
+        values = part.get("enum", [part["const"]] if "const" in part else None)
+        if not isinstance(values, list):
+            continue
+        if len(values) == 1 and "enum" in part:
+            (part["const"],) = part.pop("enum")
+        types = {_TYPE_NAMES.get(type(value)) for value in values}
+        if len(types) == 1 and None not in types:
+            part.setdefault("type", *types)
 
 
 def _custom() -> dict[str, Any]:

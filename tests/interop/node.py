@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import importlib.util
 import subprocess
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -44,14 +44,15 @@ async def running(*arguments: str | Path) -> AsyncIterator[asyncio.StreamReader]
     """Run Node.js, give its standard output, and end it; fail if it wrote errors."""
     node = await asyncio.to_thread(executable)
     process = await asyncio.create_subprocess_exec(
-        node, *arguments, cwd=FOLDER, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE
+        node, *arguments, cwd=FOLDER, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
     )
     assert process.stdout is not None
     assert process.stderr is not None
     try:
         yield process.stdout
-        assert not (errors := await process.stderr.read()), errors.decode()
-        assert await process.wait() == 0
+        rest, errors = await process.communicate()
+        assert process.returncode == 0, (rest + errors).decode()
+        assert not errors, errors.decode()
     finally:
         if process.returncode is None:
             process.kill()
@@ -59,6 +60,9 @@ async def running(*arguments: str | Path) -> AsyncIterator[asyncio.StreamReader]
 
 
 async def output(*arguments: str | Path) -> str:
-    """Run Node.js to its end and return what it wrote."""
-    async with running(*arguments) as stdout:
-        return (await stdout.read()).decode()
+    """Run Node.js to its end and return what it wrote; fail if it failed."""
+    node = await asyncio.to_thread(executable)
+    process = await asyncio.create_subprocess_exec(node, *arguments, cwd=FOLDER, stdout=PIPE, stderr=STDOUT)
+    written, _ = await process.communicate()
+    assert process.returncode == 0, written.decode()
+    return written.decode()

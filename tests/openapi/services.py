@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from dockrion.dockfile import Dockfile
 from dockrion.openapi.asyncapi import asyncapi
@@ -77,7 +78,7 @@ def resolved(document: dict[str, Any], reference: str) -> Any:
     assert reference.startswith("#/"), reference
     found: Any = document
     for step in reference.removeprefix("#/").split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
         found = found[int(name)] if isinstance(found, list) else found[name]
     return found
 

@@ -166,14 +166,27 @@ def test_error_responses_have_the_statuses_and_codes_of_the_exceptions(name: str
             assert ("Retry-After" in response.get("headers", {})) == bool(waits)
 
 
-def test_the_document_contains_the_schemas_of_input_and_output(tmp_path: Path) -> None:
+def test_input_and_output_are_components(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     document = described(load(tmp_path, {"io_schema": {"input": schema, "output": schema}}).dockfile)
+    components = document["components"]["schemas"]
+    assert components["AgentInput"] == components["AgentOutput"] == schema
     for name in ("POST /invoke", "POST /invoke/stream", "POST /runs"):
         body = operations(document)[name]["requestBody"]
-        assert body == {"required": True, "content": {"application/json": {"schema": schema}}}
-    output = document["components"]["schemas"]["Invoked"]["properties"]["output"]
-    assert output["anyOf"][0] == schema
+        reference = {"$ref": "#/components/schemas/AgentInput"}
+        assert body == {"required": True, "content": {"application/json": {"schema": reference}}}
+    outputs = {name: components[name]["properties"]["output"] for name in ("Invoked", "Complete", "Run")}
+    reference = {"$ref": "#/components/schemas/AgentOutput"}
+    assert outputs["Invoked"] == outputs["Complete"] == reference
+    assert outputs["Run"] == {"anyOf": [reference, {"type": "null"}]}
+
+
+def test_without_schemas_input_and_output_are_any_json(tmp_path: Path) -> None:
+    document = described(load(tmp_path).dockfile)
+    components = document["components"]["schemas"]
+    assert not {"AgentInput", "AgentOutput"} & components.keys()
+    assert operations(document)["POST /invoke"]["requestBody"]["content"]["application/json"]["schema"] == {}
+    assert not {"type", "$ref", "anyOf"} & components["Invoked"]["properties"]["output"].keys()
 
 
 @pytest.mark.parametrize("name", ["POST /invoke", "POST /invoke/stream", "POST /runs"])
@@ -201,7 +214,9 @@ def test_stream_responses_describe_their_events(tmp_path: Path) -> None:
     assert response["content"].keys() == {"text/event-stream", "application/x-ndjson", "application/json"}
     stream = response["content"]["text/event-stream"]
     assert "event: token\ndata: {" in stream["example"]
-    items = stream["schema"]["properties"]["data"]["contentSchema"]["anyOf"]
+    text, item = stream["schema"]["anyOf"]
+    assert text == {"type": "string"}
+    items = item["properties"]["data"]["contentSchema"]["anyOf"]
     assert {"$ref": "#/components/schemas/Event"} in items
     events = document["components"]["schemas"]["Event"]["oneOf"]
     names = {each["$ref"].rpartition("/")[2] for each in events}

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.conftest import Serve
+from tests.openapi.services import operations, resolved
 
 KNOWN = "finished"
 EXAMPLES = 8  # per operation and mode
@@ -61,12 +62,13 @@ def ask_every_operation(document: dict[str, Any], url: str) -> None:
     """Send valid requests to every operation, and invalid ones where there are any."""
     for result in schemathesis.openapi.from_dict(document).get_all_operations():
         operation: Any = result.ok()  # type: ignore[union-attr]  # a bad one fails here
-        ask(operation, GenerationMode.POSITIVE, url)
+        described = codes(document, operations(document)[operation.label])
+        ask(operation, GenerationMode.POSITIVE, url, described)
         if operation.query or operation.body:
-            ask(operation, GenerationMode.NEGATIVE, url)
+            ask(operation, GenerationMode.NEGATIVE, url, described)
 
 
-def ask(operation: Any, mode: GenerationMode, url: str) -> None:
+def ask(operation: Any, mode: GenerationMode, url: str, described: dict[int, set[str]]) -> None:
     right = mode is GenerationMode.POSITIVE
 
     @seed(0)
@@ -86,11 +88,23 @@ def ask(operation: Any, mode: GenerationMode, url: str) -> None:
             case.path_parameters["run_id"] = KNOWN
         verdict = [positive_data_acceptance] if right and is_all_it_takes(case) else []
         response = case.call(base_url=url, timeout=10)
+        if response.status_code >= 400:
+            assert response.json()["code"] in described[response.status_code]
         case.validate_response(
             response, checks=[*CHECKS, *verdict, *([] if right else [negative_data_rejection])]
         )
 
     examine()
+
+
+def codes(document: dict[str, Any], operation: dict[str, Any]) -> dict[int, set[str]]:
+    """Return the error codes that the examples of an operation's responses show, by status."""
+    shown = {}
+    for status, response in operation["responses"].items():
+        if int(status) >= 400:
+            examples = response["content"]["application/json"]["examples"].values()
+            shown[int(status)] = {resolved(document, each["$ref"])["value"]["code"] for each in examples}
+    return shown
 
 
 def is_all_it_takes(case: Any) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from dockrion.web import docs
 from tests.conftest import Serve
+from tests.openapi.services import resolved
 from tests.support import Served
 from tests.web.helpers import error_of
 
@@ -133,12 +134,20 @@ async def test_without_swagger_ui_the_page_links_the_documents(
 
 def query_parameters(openapi: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [
-        (f"{method.upper()} {path}", parameter["name"], parameter["schema"])
+        (
+            f"{method.upper()} {path}",
+            parameter["name"],
+            referenced(openapi, parameter["schema"]),
+        )
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
         for parameter in operation.get("parameters", [])
         if parameter["in"] == "query"
     ]
+
+
+def referenced(openapi: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return dict(resolved(openapi, schema["$ref"])) if "$ref" in schema else schema
 
 
 OF_POLLS = ("limit", "wait")
