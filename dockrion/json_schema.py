@@ -43,9 +43,13 @@ class Schema:
     Args:
         schema: The schema, checked when the Dockfile was loaded.
         redactor: Masks secrets in messages that quote values.
+
+    Attributes:
+        definition: The schema.
     """
 
     def __init__(self, schema: dict[str, Any], redactor: Redactor) -> None:
+        self.definition = schema
         self._redactor = redactor
         self._validator = jsonschema_rs.validator_for(schema, retriever=refuse_remote)
 

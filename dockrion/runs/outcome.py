@@ -49,10 +49,12 @@ class Completed(msgspec.Struct, frozen=True):
     Attributes:
         output: Its output as JSON.
         metadata: Additional metadata of the run.
+        returned: The output as the agent returned it; None if another process returned it.
     """
 
     output: bytes
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    returned: Any = None
     status: Literal["completed"] = "completed"
 
 
@@ -110,7 +112,7 @@ def of_output(output: Any, metadata: dict[str, Any] | None = None) -> Outcome:
         metadata: Additional metadata of the run.
     """
     try:
-        return Completed(json_encoding.encode(output, "output"), metadata or {})
+        return Completed(json_encoding.encode(output, "output"), metadata or {}, output)
     except json_encoding.NotJSON as error:
         return Failed(str(error), InvalidOutput.code, raised=error)
 

@@ -2,15 +2,16 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from dockrion.caller import Caller
 from dockrion.events import EventFilter
-from dockrion.json_schema import Schema
+from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -25,8 +26,9 @@ if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
 
 _logger = logging.getLogger("dockrion.runs")
-_MAX_FILTERED_ON_LOOP = 32 * 1024  # bytes; filtering more would delay the event loop
+_MAX_ON_LOOP = 32 * 1024  # bytes; filtering or converting more would delay the event loop
 _MAX_TRACEBACK = 64 * 1024  # characters
+_Computed = TypeVar("_Computed")
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -138,7 +140,10 @@ class RunRecorder:
         schema = self._settings.output_schema
         if schema is None or not isinstance(result, Completed):
             return result
-        violations = schema.violations(msgspec.json.decode(result.output), len(result.output))
+        violations = _violations(schema, result)
+        if violations and (output := await _with_numbers(schema, result, run_id)) is not None:
+            result = msgspec.structs.replace(result, output=output)
+            violations = _violations(schema, result)
         if not violations:
             return result
         errors = self._redactor.mask_value(msgspec.to_builtins(violations))
@@ -168,9 +173,31 @@ class RunRecorder:
         log(_logger, level, f"run {result.status}", **fields)
 
 
+def _violations(schema: Schema, result: Completed) -> list[Violation]:
+    return schema.violations(msgspec.json.decode(result.output), len(result.output))
+
+
+async def _with_numbers(schema: Schema, result: Completed, run_id: str) -> bytes | None:
+    from dockrion.runs.decimals import with_numbers  # noqa: PLC0415  memory: few outputs break their schema
+
+    convert = partial(with_numbers, schema.definition, result.output, result.returned)
+    return await _apart_if_large(convert, len(result.output), f"dockrion-numbers-{run_id}")
+
+
 async def _filtered(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
     apply = partial(outcome.filtered, result, text_filter)
-    if outcome.size_of(result) > _MAX_FILTERED_ON_LOOP:
-        filtered: Outcome = await in_thread(apply, f"dockrion-mask-{run_id}")
-        return filtered
-    return apply()
+    return await _apart_if_large(apply, outcome.size_of(result), f"dockrion-mask-{run_id}")
+
+
+async def _apart_if_large(compute: Callable[[], _Computed], size: int, thread: str) -> _Computed:
+    """Return a computation's result; it is made in a thread if it would delay the event loop.
+
+    Args:
+        compute: The computation.
+        size: The size of what it works on, in bytes.
+        thread: The thread's name.
+    """
+    if size <= _MAX_ON_LOOP:
+        return compute()
+    computed: _Computed = await in_thread(compute, thread)
+    return computed

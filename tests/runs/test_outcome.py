@@ -53,7 +53,7 @@ class NoTextModel:
 @pytest.mark.parametrize("output", [None, 1, "a", [1], {"a": {"b": 1}}, msgspec.Raw(b"{}")])
 def test_an_output_is_completed(output: Any) -> None:
     result = outcome.redacted(outcome.of_output(output), PLAIN)
-    assert result == Completed(msgspec.json.encode(output))
+    assert result == Completed(msgspec.json.encode(output), returned=output)
     assert result.status == "completed"
 
 

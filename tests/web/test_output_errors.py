@@ -1,5 +1,8 @@
 """Outputs that violate io_schema.output are returned with their errors."""
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 
 from tests.conftest import Serve
@@ -47,6 +50,45 @@ async def test_valid_output_has_no_errors(serve: Serve) -> None:
     served = await serve(io_schema={"output": OUTPUT})
     async with served.client.post("/invoke", json={"n": 1}) as response:
         assert "output_errors" not in (await response.json())["metadata"]
+
+
+def priced(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"price": Decimal("1.10"), "note": Decimal("2.50")} | payload
+
+
+PRICED = {"properties": {"price": {"type": "number"}, "note": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("padding", ["", "x" * 100_000])
+async def test_a_decimal_is_a_number_where_the_schema_says_so(serve: Serve, padding: str) -> None:
+    served = await serve(priced, io_schema={"output": PRICED})
+    payload = {"padding": padding} if padding else {}
+    async with served.client.post("/invoke", json=payload) as response:
+        text = await response.text()
+    assert '"output":{"price":1.10,"note":"2.50"' in text
+    assert "output_errors" not in text
+
+    async with served.stream(payload) as reader:
+        last = data((await reader.all())[-1])
+    record = await served.record(reader.run_id)
+    assert last["output"] == record["output"] == {"price": 1.1, "note": "2.50"} | payload
+    assert "output_errors" not in last["metadata"]
+
+
+async def test_other_violations_remain(serve: Serve) -> None:
+    served = await serve(priced, io_schema={"output": PRICED})
+    async with served.client.post("/invoke", json={"note": 1}) as response:
+        body = await response.json()
+    assert body["output"] == {"price": 1.1, "note": 1}
+    assert [error["path"] for error in body["metadata"]["output_errors"]] == ["$.note"]
+
+
+async def test_a_redacted_decimal_stays_redacted(serve: Serve) -> None:
+    policies = {"safety": {"redact_patterns": [r"1\.10"]}}
+    served = await serve(priced, io_schema={"output": PRICED}, policies=policies)
+    async with served.client.post("/invoke", json={}) as response:
+        text = await response.text()
+    assert "1.1" not in text
 
 
 async def test_invalid_outputs_are_counted_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
