@@ -78,6 +78,7 @@ def check_schema(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics
             if name not in KEYWORDS and not name.startswith("x-"):
                 diagnostics.unknown_field((*part_keys, name), value, KEYWORDS)
         _check_type(part, part_keys, diagnostics)
+        _check_names(part, part_keys, diagnostics)
     _check_structure(schema, keys, diagnostics)
     if schema.get("$schema", _DIALECT) == _DIALECT and not jsonschema_rs.meta.is_valid(schema):
         meta_schema = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})  # 4 MiB
@@ -124,6 +125,19 @@ def _check_type(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics)
             hint = ": write it in quotes" if name is None else did_you_mean(str(name), TYPES)
             got = f"{diagnostics.format_value(name)}{hint}"
             diagnostics.error(position, f"expected one of {', '.join(TYPES)}, got {got}")
+
+
+def _check_names(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    """Report blank names of properties, which are slips in YAML: `"": {}`."""
+    properties, required = schema.get("properties"), schema.get("required")
+    names = (
+        [((*keys, "properties", name), name) for name in properties] if isinstance(properties, dict) else []
+    )
+    if isinstance(required, list):
+        names += [((*keys, "required", index), name) for index, name in enumerate(required)]
+    for position, name in names:
+        if isinstance(name, str) and not name.strip():
+            diagnostics.error(position, "the name of a property must not be blank")
 
 
 def _check_structure(schema: Any, keys: KeyPath, diagnostics: Diagnostics) -> None:
