@@ -12,6 +12,7 @@ from dockrion.events import Entry, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
+INTERNAL_FIELDS = ("owner", "incarnation")  # of a `Run`: no response body shows them
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
 

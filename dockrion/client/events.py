@@ -1,6 +1,6 @@
 """What a stream yields: events, each a struct of its type, and gaps."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -26,12 +26,13 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         requested: The sequence of the first missing event.
-        first_available: The sequence of the next event.
+        first_available: The sequence of the next event. If it is lower than `requested`, the run has never
+            had that event: the position was that of an earlier run with its id, and the stream starts over.
     """
 
     type: Literal["gap"] = "gap"
-    requested: int
-    first_available: int
+    requested: Annotated[int, msgspec.Meta(ge=1)]
+    first_available: Annotated[int, msgspec.Meta(ge=1)]
 
 
 _event_decoders = {name: msgspec.json.Decoder(type_) for name, type_ in (MANDATORY | CONFIGURABLE).items()}

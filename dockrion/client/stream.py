@@ -21,7 +21,7 @@ from dockrion.client.event_response import EventResponse
 from dockrion.client.events import Gap
 from dockrion.client.transport import STREAM, Request, Transport, release
 from dockrion.events import TERMINAL, Event
-from dockrion.ids import RUN_ID_HEADER, RUN_ID_PATTERN
+from dockrion.ids import INCARNATION_HEADER, RUN_ID_HEADER, RUN_ID_PATTERN
 from dockrion.wire import sse
 
 _CANCEL_REASON = "the caller left"
@@ -117,6 +117,7 @@ class Stream:
         self._transport = transport
         self._start = start
         self._resume = resume
+        self._incarnation = ""
         self._schedule = transport.retry_schedule()
         self._response: EventResponse | None = None
         self._connected_at = 0.0
@@ -136,7 +137,8 @@ class Stream:
         self._transport.streams.discard(self)
         self._disconnect()
         if unfinished and self._start is not None and self._resume and self.run_id:
-            self._transport.run_in_background(self._transport.cancel_run(self.run_id, _CANCEL_REASON))
+            cancel = self._transport.cancel_run(self.run_id, _CANCEL_REASON, self._incarnation)
+            self._transport.run_in_background(cancel)
 
     def _advance(self, input_: _Input) -> None:
         self._state = _TRANSITIONS[self._state][input_]
@@ -197,6 +199,7 @@ class Stream:
             return
         self._response = EventResponse(self._transport, response)
         self.run_id = self.run_id or _run_id(response)
+        self._incarnation = self._incarnation or response.headers.get(INCARNATION_HEADER, "")
         self._connected_at = time.monotonic()
         self._advance(_Input.CONNECTED)
 
@@ -213,14 +216,16 @@ class Stream:
         response = await sending
         response.close()
         if self._resume and (run_id := _run_id(response)):
-            await self._transport.cancel_run(run_id, _CANCEL_REASON)
+            incarnation = response.headers.get(INCARNATION_HEADER, "")
+            await self._transport.cancel_run(run_id, _CANCEL_REASON, incarnation)
 
     def _events_request(self) -> Request:
         headers: dict[str, str] = {hdrs.ACCEPT: sse.MEDIA_TYPE}
         if self.after:
             headers["Last-Event-ID"] = str(self.after)
         path = ("runs", self.run_id, "events")
-        return Request("GET", path, headers=headers, timeout=STREAM)
+        query = {"incarnation": self._incarnation} if self._incarnation else {}
+        return Request("GET", path, query=query, headers=headers, timeout=STREAM)
 
     def _adjust_schedule(self, response: EventResponse) -> None:
         if response.reconnect_delay is not None:
@@ -253,7 +258,7 @@ class Stream:
             self._advance(_Input.TERMINAL_EVENT)
 
     def _accept_gap(self, gap: Gap) -> None:
-        if gap.requested != self.after + 1 or gap.first_available <= gap.requested:
+        if gap.requested != self.after + 1 or gap.first_available == gap.requested:
             raise ProtocolError(f"got a gap from {gap.requested} to {gap.first_available} after {self.after}")
         self.after = gap.first_available - 1
 

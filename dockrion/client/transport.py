@@ -134,13 +134,19 @@ class Transport:
         """Run a request whose result nobody awaits. `aclose` waits for it; its errors are ignored."""
         self._background.start(_ignore_errors(work))
 
-    async def cancel_run(self, run_id: str, reason: str) -> None:
+    async def cancel_run(self, run_id: str, reason: str, incarnation: str = "") -> None:
         """Request the cancellation of a run.
+
+        Args:
+            run_id: The run.
+            reason: Why, for its readers.
+            incarnation: Its incarnation, empty if that is unknown.
 
         Raises:
             ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
-        request = Request("DELETE", ("runs", run_id), query={"reason": reason})
+        query = {"reason": reason} | ({"incarnation": incarnation} if incarnation else {})
+        request = Request("DELETE", ("runs", run_id), query=query)
         (await self.send(request)).close()
 
     async def fetch(self, request: Request, type_: type[T]) -> T:

@@ -56,6 +56,10 @@ class Display:
                 self._line(f"* checkpoint {name}: {_short(data)}")
             case Custom(name=name, data=data):
                 self._line(f"* {name}: {_short(data)}")
+            case Gap(requested=first, first_available=available) if available < first:
+                self._line(
+                    f"! this run has no event {first - 1}; another run had its id. From its beginning:"
+                )
             case Gap(requested=first, first_available=available):
                 self._line(f"! events {first} to {available - 1} are no longer stored")
             case Complete(output=output):

@@ -13,7 +13,11 @@ class Control(msgspec.Struct, frozen=True):
 
 
 class Gap(Control, frozen=True, tag="gap"):
-    """The log no longer holds the events from `requested` to `first_available - 1`."""
+    """The log does not hold the event `requested`; the next event is `first_available`.
+
+    The events between are no longer stored. If `first_available` is the lower, the log has never been that
+    long: the reader's position is that of another run with the id, and the stream starts over.
+    """
 
     requested: int
     first_available: int

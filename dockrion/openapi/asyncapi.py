@@ -26,7 +26,7 @@ _SOCKETS = {
 }
 # Control frames of HTTP streams, by name: schema, summary.
 _CONTROL_FRAMES = {
-    "gap": ("Gap", "Requested events are no longer stored."),
+    "gap": ("Gap", "Requested events are not stored: the next event is `first_available`."),
     "timeout": ("Notice", "The connection has reached its timeout; the run continues."),
     "auth_expired": ("Notice", "The credentials of the stream have expired; the run continues."),
     "gone": ("Notice", "The run is no longer stored."),

@@ -8,7 +8,7 @@ import msgspec
 import dockrion
 from dockrion import events
 from dockrion.auth.events_tokens import LIFETIME_SECONDS
-from dockrion.backends.run_log import Listing, Run
+from dockrion.backends.run_log import INTERNAL_FIELDS, Listing, Run
 from dockrion.dockfile import Dockfile
 from dockrion.events import Entry, EventFilter
 from dockrion.openapi import models
@@ -75,7 +75,7 @@ def run(dockfile: Dockfile) -> dict[str, Any]:
         metadata=_metadata(dockfile),
         last_sequence=3,
     )
-    return _without(record, "owner", "incarnation", "truncated")
+    return _without(record, *INTERNAL_FIELDS, "truncated")
 
 
 def listing(dockfile: Dockfile) -> dict[str, Any]:

@@ -27,6 +27,14 @@ from dockrion.openapi.schemas import ref
 from dockrion.runs.ingest import MAX_BATCH
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
+_INCARNATION = param(
+    "incarnation",
+    f"`{ids.INCARNATION_HEADER}` of an earlier response. If another run has the id by now, this is 404.",
+    {"type": "string", "pattern": f"^{ids.INCARNATION_PATTERN.pattern}$"},
+)
+_INCARNATION_HEADER = {
+    ids.INCARNATION_HEADER: "Tells the run from others that have its id before or after it."
+}
 _REASON = {"type": "string", "maxLength": MAX_REASON_LENGTH}
 _LOOKUP_ERRORS: ErrorTypes = (errors.RunNotFound, errors.ServiceUnavailable)
 _EVENT = ref("PushedEvent")
@@ -60,19 +68,24 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /runs/{run_id}": Operation(
             tag="runs",
             summary="Get a run",
-            responses={200: response("The run.", {JSON: run})},
+            parameters=[_INCARNATION],
+            responses={200: response("The run.", {JSON: run}, _INCARNATION_HEADER)},
             errors=_LOOKUP_ERRORS,
         ),
         "DELETE /runs/{run_id}": Operation(
             tag="runs",
             summary="Cancel a run",
-            parameters=[param("reason", "Reason for the cancellation, sent to readers.", _REASON)],
+            parameters=[
+                param("reason", "Reason for the cancellation, sent to readers.", _REASON),
+                _INCARNATION,
+            ],
             responses={200: json_response(examples.CANCELLED, "The agent has stopped.")},
             errors=_LOOKUP_ERRORS,
         ),
         "POST /runs/{run_id}/token": Operation(
             tag="runs",
             summary="Create another token for the run's events",
+            parameters=[_INCARNATION],
             responses={200: json_response(examples.EVENTS_TOKEN, "The token.")},
             errors=_LOOKUP_ERRORS,
         ),
@@ -93,7 +106,9 @@ def _start(dockfile: Dockfile) -> Operation:
         parameters.append(param("external", words, FLAG))
         start_failures += _ingest_errors(dockfile)
     accepted = json_response(
-        examples.accepted(dockfile), "The run continues in the background.", {"Location": "The run."}
+        examples.accepted(dockfile),
+        "The run continues in the background.",
+        {"Location": "The run."} | _INCARNATION_HEADER,
     )
     return Operation(
         tag="runs",
@@ -115,12 +130,15 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             "Seconds after which the stream ends.",
             integer(1, 3600, dockfile.streaming.connection.default_timeout),
         ),
+        _INCARNATION,
     ]
+    streamed = stream_content(dockfile) | {JSON: {"schema": ref("Polled")}}
     return {
         "GET /runs/{run_id}/events": Operation(
             tag="events",
             summary="Read a run's events",
-            description="Returns the stored events, then new events as they occur.",
+            description="Returns the stored events, then new events as they occur. A position that the run "
+            "has never reached is one of another run with the id: the stream starts over, after a `gap`.",
             parameters=[
                 *position,
                 param("limit", "With `application/json`: largest number of events.", integer(1, 500, 100)),
@@ -134,7 +152,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
                 ),
             ],
             responses={
-                200: response("The events.", stream_content(dockfile) | {JSON: {"schema": ref("Polled")}}),
+                200: response("The events.", streamed, _INCARNATION_HEADER),
                 204: response("The run has ended, and the reader has its last event."),
             },
             errors=(
@@ -157,7 +175,10 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Push events into a run",
             description="The body is one event, an array of events, or one event per line. All are "
             "stored, or none. `complete`, `error` and `cancelled` end the run; no event may follow them.",
-            parameters=[param("producer_seq", "Number of the batch in the run.", integer(1, MAX_SEQUENCE))],
+            parameters=[
+                param("producer_seq", "Number of the batch in the run.", integer(1, MAX_SEQUENCE)),
+                _INCARNATION,
+            ],
             body=_PUSHED,
             responses={200: json_response(examples.PUSHED, "All events are stored.")},
             errors=(

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from dockrion import events
-from dockrion.backends.run_log import Run
+from dockrion.backends.run_log import INTERNAL_FIELDS, Run
 from dockrion.dockfile.schemas import subschemas
 from dockrion.events import CUSTOM_NAME, CUSTOM_PREFIX, Event, EventFilter, control_frames
 from dockrion.openapi import models
@@ -18,10 +18,7 @@ _BODIES = tuple(
 )
 _TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
-_INTERNAL_FIELDS = {
-    "Run": ["owner", "incarnation", "truncated"],
-    "RunInList": ["owner", "incarnation", "output"],
-}
+_HIDDEN_FIELDS = {"Run": (*INTERNAL_FIELDS, "truncated"), "RunInList": (*INTERNAL_FIELDS, "output")}
 
 
 def ref(name: str) -> dict[str, Any]:
@@ -37,8 +34,8 @@ def body_schemas() -> dict[str, Any]:
     components["RunStatus"] = record["properties"]["status"]
     for each in (record, components["Accepted"]):
         each["properties"]["status"] = ref("RunStatus")
-    for name, internal in _INTERNAL_FIELDS.items():
-        properties = {key: value for key, value in record["properties"].items() if key not in internal}
+    for name, hidden in _HIDDEN_FIELDS.items():
+        properties = {key: value for key, value in record["properties"].items() if key not in hidden}
         components[name] = record | {"title": name, "properties": properties, "required": list(properties)}
     components["RunList"] = {
         "title": "RunList",

@@ -50,7 +50,8 @@ class HttpStream(Connection):
         super().__init__(request, framing, encode)
 
     async def _open(self, incarnation: str) -> None:
-        self.response.headers[INCARNATION_HEADER] = incarnation
+        if self._service.dockfile.streaming.async_runs:  # the reader can resume
+            self.response.headers[INCARNATION_HEADER] = incarnation
         await self.response.prepare(self.request)
 
     async def _write(self, piece: bytes | memoryview) -> None:

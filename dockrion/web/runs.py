@@ -4,7 +4,7 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
-from dockrion.backends.run_log import BadCursor, Listing, Run, Status
+from dockrion.backends.run_log import INTERNAL_FIELDS, BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import INCARNATION_HEADER, validate_run_id
 from dockrion.openapi import models
@@ -133,5 +133,5 @@ async def _refuse_gap(service: Service, run: Run, after: int) -> None:
 
 def _visible(run: Run, *omitted: str) -> dict[str, object]:
     """Return the fields of a run that the body of a response shows."""
-    hidden = {"owner", "incarnation", *omitted}
+    hidden = (*INTERNAL_FIELDS, *omitted)
     return {name: getattr(run, name) for name in Run.__struct_fields__ if name not in hidden}

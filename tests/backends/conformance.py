@@ -94,6 +94,26 @@ async def unbounded(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
         yield made
 
 
+FORGETTING = ("expired", "deleted by hand", "flushed")
+
+
+async def forget(backend: Backend, run_id: str, how: str = "expired") -> None:
+    """Make the storage forget a run, so that its id is free again. Memory knows one way to do that."""
+    if isinstance(backend, MemoryBackend):
+        log = backend._logs[run_id]
+        log.expired = True
+        backend._retention.remove(log)
+        return
+    assert isinstance(backend, RedisBackend)
+    keys, client = backend._store.keys, backend._store.client
+    if how == "flushed":
+        (names,) = await client.send_background(("KEYS", f"{keys._runs}*"))
+        await client.send_background(*(("DEL", name) for name in names))
+    else:
+        forgotten = keys.log(run_id) if how == "expired" else (keys.run(run_id),)
+        await client.send_background(*(("DEL", name) for name in forgotten))
+
+
 def new_run(run_id: str | None = None, status: Status = "accepted", owner: str | None = None) -> Run:
     number = next(_numbers)
     return Run(

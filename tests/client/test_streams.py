@@ -107,7 +107,9 @@ async def test_a_run_is_read_from_any_position(serve: Serve, connect: Connect) -
     assert numbers([event async for event in client.events("r")]) == list(range(1, TOKENS + 3))
     assert numbers([event async for event in client.events("r", after=20)]) == [21, 22]
     assert [event async for event in client.events("r", after=TOKENS + 2)] == []
-    assert [event async for event in client.events("r", after=10**6)] == []
+    beyond = [event async for event in client.events("r", after=10**6)]
+    assert beyond[0] == Gap(requested=10**6 + 1, first_available=1)
+    assert numbers(beyond) == list(range(1, TOKENS + 3))
 
 
 async def test_a_failed_run_ends_with_its_error_and_a_cancelled_one_with_its_reason(
@@ -285,6 +287,7 @@ async def test_a_stream_that_arrives_byte_by_byte(connect: Connect) -> None:
         HEAD + entry(1) + entry(3),
         HEAD + b"event: gap\ndata: {}\n\n",
         HEAD + b'event: gap\ndata: {"requested":1,"first_available":1}\n\n',
+        HEAD + b'event: gap\ndata: {"requested":1,"first_available":0}\n\n',
         HEAD + b'event: gap\ndata: {"requested":5,"first_available":9}\n\n',
         HEAD.replace(b"X-Run-Id: r", b"X-Run-Id: ../../r") + complete(1),
     ],

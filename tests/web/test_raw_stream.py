@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dockrion import StreamContext
+from dockrion.ids import INCARNATION_PATTERN
 from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import Waits
@@ -115,6 +116,7 @@ async def test_content_that_looks_like_sse_is_decoded_unchanged(serve: Serve) ->
 async def test_head_of_the_callers_stream(serve: Serve) -> None:
     headers, _ = await post_stream(await serve(emit_texts), [])
     run_id = headers.pop("x-run-id")
+    assert INCARNATION_PATTERN.fullmatch(headers.pop("x-run-incarnation"))
     assert headers.pop("location") == f"/runs/{run_id}/events"
     assert headers.pop("date")
     assert headers == HEADERS | {"transfer-encoding": "chunked"}
@@ -127,6 +129,7 @@ async def test_head_of_a_runs_stream(serve: Serve) -> None:
         await connection.ask("GET", "/runs/r/events")
         _, headers = await connection.head()
         await connection.body()
+    assert INCARNATION_PATTERN.fullmatch(headers.pop("x-run-incarnation"))
     assert headers.pop("date")
     assert headers == HEADERS | {"transfer-encoding": "chunked"}
 

@@ -112,8 +112,10 @@ class Subscriptions:
     def deliver(self, run: Run, page: Page) -> None:
         """Wake the readers of a run with what was appended."""
         subscription = self._subscriptions.get(run.run_id)
-        if subscription is not None and subscription.incarnation == run.incarnation:
-            subscription.wake(page)
+        if subscription is not None and subscription.incarnation in (None, run.incarnation):
+            subscription.wake(page if subscription.incarnation else None)
+        elif subscription is not None:
+            self._retire(run.run_id, subscription)
 
     def wake_all(self) -> None:
         """Wake all readers, since messages may have been lost."""

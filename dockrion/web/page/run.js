@@ -170,7 +170,9 @@ function addEvents(batch) {
 function showGap({ data }) {
   byId("gap").hidden = false;
   byId("gap").textContent =
-    `Events ${data.requested} to ${data.first_available - 1} are no longer stored; the display continues at ${data.first_available}.`;
+    data.first_available < data.requested
+      ? "Another run has this id by now; its events follow."
+      : `Events ${data.requested} to ${data.first_available - 1} are no longer stored; the display continues at ${data.first_available}.`;
 }
 
 function showOutcome(last) {
