@@ -1,7 +1,8 @@
-"""Frameworks that are not installed, or broken."""
+"""The extras, and frameworks that are not installed or broken."""
 
 import importlib.util
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ from dockrion.agents.loading import load_agent, load_errors, load_tool_guard
 from dockrion.cli import main
 from dockrion.dockfile import Dockfile, load
 from dockrion.errors import StartError
-from tests.e2e.process import write_dockfile
+from tests.e2e.process import ROOT, write_dockfile
 
 MAKE = "def make():\n    raise AssertionError('called')\n"
+
+
+def test_the_extras_of_dockrion_0_0_3_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras.keys() == {"langgraph", "langchain", "all", "jwt", "runtime", "dev"}
+    assert extras["all"] == ["dockrion[langgraph,langchain]"]
 
 
 @pytest.fixture(params=["langgraph", "langchain"])
