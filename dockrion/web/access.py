@@ -102,6 +102,8 @@ class AccessControl:
         self._ingest_token = None if ingest_token is None else ingest_token.encode("utf-8", "surrogateescape")
         # Only API keys have a header of their own; tokens are bearer tokens (RFC 6750, 2.1).
         self._keys = auth.api_keys if auth is not None and auth.mode == "api_key" else None
+        header = "" if self._keys is None else self._keys.header
+        self._keys_in_authorization = header.lower() == hdrs.AUTHORIZATION.lower()
 
     @property
     def protected(self) -> bool:
@@ -217,8 +219,9 @@ class AccessControl:
             Unauthorized: There is none.
         """
         credential = "" if self._keys is None else _single_header(request, self._keys.header)
-        if not credential and (self._keys is None or self._keys.allow_bearer):
-            credential = _bearer(request)
+        bearer_allowed = self._keys is None or self._keys.allow_bearer
+        if bearer_allowed and (not credential or self._keys_in_authorization):
+            credential = _bearer(request) or credential
         if not credential:
             raise invalid_credentials()
         return credential

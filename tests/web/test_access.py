@@ -214,7 +214,7 @@ async def test_preflights_and_unknown_paths_need_no_credentials(
         response, text = await ask(served, f"PUT {path}", {})
         assert response.status == 405
         assert "METHOD_NOT_ALLOWED" in text
-    for path in ("/nowhere", "/runs/", f"/runs/{RUN}/nothing", "/METRICS"):
+    for path in ("/nowhere", "/run", f"/runs/{RUN}/nothing", "/METRICS"):
         response, text = await ask(served, f"GET {path}", {})
         assert response.status == 404
         assert "NOT_FOUND" in text

@@ -232,3 +232,22 @@ async def test_token_outside_the_authorization_header_is_refused(serve: Serve, t
             await error_of(response, 401, "AUTH_ERROR")
     async with served.client.get("/info", headers=bearer(token)) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize("header", ["Authorization", "authorization"])
+@pytest.mark.parametrize("allow_bearer", [True, False])
+async def test_authorization_can_carry_keys_with_and_without_a_scheme(
+    serve: Serve, tmp_path: Path, header: str, *, allow_bearer: bool
+) -> None:
+    secret = "a key that nobody guesses"
+    (tmp_path / ".env").write_text(f"DOCKRION_API_KEY='{secret}'\n")
+    served = await serve(auth={"api_keys": {"header": header, "allow_bearer": allow_bearer}})
+    sent = {
+        secret: 200,
+        f"Bearer {secret}": 200 if allow_bearer else 401,
+        f"Basic {secret}": 401,
+        "Bearer x": 401,
+    }
+    for value, expected in sent.items():
+        async with served.client.get("/info", headers={"Authorization": value}) as response:
+            assert response.status == expected, value

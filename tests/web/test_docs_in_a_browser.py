@@ -56,3 +56,13 @@ async def test_page_requests_a_key_if_one_is_required(serve: Serve, tmp_path: Pa
     assert '<form id="sign-in" data-header="X-API-Key">' in document  # no longer hidden
     assert "This service requires an API key or token." in document
     assert "opblock" not in document
+
+
+async def test_page_that_is_public_requests_no_key(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DOCKRION_API_KEY=a-key-that-is-long-enough\n")
+    served = await serve(auth={"public": ["docs"]})
+    document, logged = await shown(str(served.client.make_url("/docs")), tmp_path / "browser")
+    assert re.search(r'<form id="sign-in"[^>]* hidden', document)
+    assert 'data-path="/invoke"' in document
+    assert "Authorize" in document  # where a reader who has a key enters it, to try a protected operation
+    assert "CONSOLE" not in logged

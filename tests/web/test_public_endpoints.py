@@ -34,6 +34,9 @@ async def test_named_endpoints_and_no_others_are_public(
         for headers in (mode.wrong["no credential"], mode.wrong["wrong"]):
             response, _ = await ask(served, endpoint, headers, "never-was")
             assert response.status == (200 if is_open else 401), (endpoint, headers)
+        if any(endpoint in each for each in OPENED.values()):
+            response, _ = await ask(served, f"{endpoint}/", {})
+            assert response.status == (200 if is_open else 401), f"{endpoint}/"
         if is_open:
             response, _ = await ask(served, endpoint, mode.key("worker"))
             assert response.status == 200, endpoint
