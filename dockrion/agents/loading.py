@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dockrion
@@ -64,13 +65,10 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
     factory = await _import_entrypoint(dockfile.agent, directory)
     config = _parse_config(dockfile)
     product = await _call_factory("agent.entrypoint", target, factory)
+    module = await _import_framework(framework)
     threads = dockfile.streaming.max_concurrent_runs
     try:
-        module = await in_thread(lambda: importlib.import_module(f"dockrion.agents.{framework}"), _THREAD)
         agent: Agent = module.create_agent(product, config, threads=threads)
-    except ImportError as error:
-        hint = f"pip install 'dockrion[{framework}]'"
-        raise StartError(f"agent.framework: {_describe(error)}; {hint}") from error
     except TypeError as error:
         raise StartError(f"agent.entrypoint: {target}() returned an unusable object: {error}") from error
     return agent
@@ -154,9 +152,11 @@ async def _check_tool_guard(dockfile: Dockfile, directory: Path) -> None:
 
 
 async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:
-    await _import_entrypoint(dockfile.agent, directory)
-    if dockfile.agent.takes_config:
+    spec = dockfile.agent
+    await _import_entrypoint(spec, directory)
+    if spec.takes_config and spec.framework:
         _parse_config(dockfile)
+        await _import_framework(spec.framework)
 
 
 def _parse_config(dockfile: Dockfile) -> dict[str, Any]:
@@ -164,6 +164,17 @@ def _parse_config(dockfile: Dockfile) -> dict[str, Any]:
         return runnable_config.parse(dockfile.arguments.config or {})
     except ValueError as error:
         raise StartError(f"arguments.config: {error}") from error
+
+
+async def _import_framework(framework: str) -> ModuleType:
+    """Import the module that makes agents of a framework, whose installed version may be too old."""
+    name = f"dockrion.agents.{framework}"
+    try:
+        module: ModuleType = await in_thread(lambda: importlib.import_module(name), _THREAD)
+    except ImportError as error:
+        hint = f"pip install 'dockrion[{framework}]'"
+        raise StartError(f"agent.framework: {_describe(error)}; {hint}") from error
+    return module
 
 
 async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., Any]:

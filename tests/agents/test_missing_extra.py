@@ -50,6 +50,23 @@ def test_validate_says_so_too(framework: str, capsys: pytest.CaptureFixture[str]
     assert f"pip install 'dockrion[{framework}]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("framework", ["langgraph", "langchain"])
+async def test_a_framework_that_cannot_be_imported_refuses_the_start(
+    framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, f"dockrion.agents.{framework}", None)  # an import of it fails
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    agent = {"name": "tested", "entrypoint": "frameworkless:make", "framework": framework}
+    write_dockfile(tmp_path, agent=agent)
+    (tmp_path / "frameworkless.py").write_text("def make():\n    return None\n")
+    dockfile = load(tmp_path / "Dockfile.yaml", environ={}).dockfile
+    with pytest.raises(StartError) as refused:
+        await load_agent(dockfile, tmp_path)
+    assert str(refused.value).endswith(f"; pip install 'dockrion[{framework}]'")
+    assert await load_errors(dockfile, tmp_path) == [str(refused.value)]
+
+
 @pytest.fixture
 def restricted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dockfile:
     """Return a Dockfile of a handler that may call only one tool."""
