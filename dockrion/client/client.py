@@ -191,7 +191,7 @@ class Client:
         return await self._transport.fetch(Request("GET", ("runs", _checked(run_id))), Run)
 
     async def runs(self, status: Status | None = None) -> AsyncIterator[Run]:
-        """Yield the runs, newest first, without their outputs. Pages are fetched as needed.
+        """Yield the runs, newest first, without their outputs, large ones shortened. Fetch pages as needed.
 
         Args:
             status: Only the runs with this status.

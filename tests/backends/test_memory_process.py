@@ -30,10 +30,10 @@ def event(run_id, number, kind="token", **fields):
     return Entry(number, kind, events.encode(kind, run_id, number, now, fields), now.timestamp())
 
 
-async def store(backend, runs, length, finish):
+async def store(backend, runs, length, finish, extra):
     for _ in range(runs):
-        metadata = {"agent": "tested", "framework": "custom"}
-        run = Run(run_id=ids.uuid7(), status="running", created_at=datetime.now(UTC), metadata=dict(metadata))
+        metadata = {"agent": "tested", "framework": "custom", **json.loads(extra)}
+        run = Run(run_id=ids.uuid7(), status="running", created_at=datetime.now(UTC), metadata=metadata)
         await backend.create(run)
         run_id, write = run.run_id, msgspec.structs.replace
         await backend.append(
@@ -47,13 +47,13 @@ async def store(backend, runs, length, finish):
             await backend.append(done, [event(run_id, length, "complete", **fields)])
 
 
-async def main(runs, length, finish):
+async def main(runs, length, finish, extra):
     now = [time.monotonic()]
     backend = MemoryBackend(max_events=10_000, ttl=3600, max_bytes=1 << 40, clock=lambda: now[0])
-    await store(backend, 50, length, True)
+    await store(backend, 50, length, True, extra)
     gc.collect()
     stored, before = backend.stored_bytes, resident()
-    await store(backend, runs, length, finish)
+    await store(backend, runs, length, finish, extra)
     gc.collect()
     grown, weighed = resident() - before, backend.stored_bytes - stored
     now[0] += 3600
@@ -62,12 +62,12 @@ async def main(runs, length, finish):
     await backend.aclose()
 
 
-asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "finished"))
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "finished", sys.argv[4]))
 """
 
 
-def measured(runs: int, length: int, status: str) -> dict[str, int]:
-    command = [sys.executable, "-c", _PROGRAM, str(runs), str(length), status]
+def measured(runs: int, length: int, status: str, metadata: str = "{}") -> dict[str, int]:
+    command = [sys.executable, "-c", _PROGRAM, str(runs), str(length), status, metadata]
     done = subprocess.run(command, capture_output=True, check=True, timeout=60)
     return msgspec.json.decode(done.stdout, type=dict[str, int])
 
@@ -80,6 +80,14 @@ def test_weight_is_what_the_process_grows_by(runs: int, length: int, status: str
     found = measured(runs, length, status)
     assert found["grown"] > 10 * _MIB
     assert 0.75 < found["weighed"] / found["grown"] < 1.4
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "1.5", '"ab"', '"é€"', "1000", '{"a":[]}'])
+def test_values_that_take_more_memory_than_their_json_are_weighed(value: str) -> None:
+    metadata = f'{{"values":[{",".join([value] * (3_500 // (len(value.encode()) + 1)))}]}}'
+    found = measured(400, 2, "finished", metadata)
+    assert found["grown"] > 4 * _MIB
+    assert found["weighed"] > found["grown"] * 0.75
 
 
 @pytest.mark.parametrize(("runs", "length"), [(6_000, 20), (40, 5_000)])

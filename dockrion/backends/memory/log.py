@@ -12,7 +12,10 @@ from dockrion.backends.summaries import SUMMARY_BYTES, encode_record, shortened
 from dockrion.errors import RunClosed, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 
-_RUN_BYTES = 900  # of a run without events, as the memory of a process grows; measured on CPython 3.11
+# Measured on CPython 3.11 as the growth of a process: a run without events, and a value within its record.
+_RUN_BYTES = 900
+_VALUE_BYTES = 80
+_FIELDS = len(Run.__struct_fields__)
 _decoder = msgspec.json.Decoder(Run)
 _NO_WATCHES: frozenset[Watch] = frozenset()  # most runs have none most of the time, and a set takes 216 bytes
 
@@ -57,7 +60,7 @@ class Log:
         self._events = Window(max_events)
         self._watches: set[Watch] | frozenset[Watch] = _NO_WATCHES
         self._record_bytes = _RUN_BYTES
-        self._large_record: bytes | None = None  # as JSON: values of Python may take many times as much
+        self._large_record: bytes | None = None  # as JSON
         self._page: tuple[int, int, Page] | None = None  # position, limit, and the page read there last
 
     @property
@@ -127,6 +130,9 @@ class Log:
         record = encode_record(run)
         self._record_bytes += len(record) + (0 if run.output is None else memoryview(run.output).nbytes)
         if len(record) <= SUMMARY_BYTES:
+            # Values may take many times as much memory as their JSON, in which each has one of these bytes.
+            values = record.count(b",") + record.count(b"[") + record.count(b"{") - _FIELDS
+            self._record_bytes += max(values, 0) * _VALUE_BYTES
             return run
         self._large_record = record
         return shortened(run)
