@@ -61,7 +61,10 @@ class Emitter:
             self._since_yield = 0
             await asyncio.sleep(0)
         if self._passes(event_type) and (buffer := self.buffer) is not None:
-            buffer.publish(event_type, build(*arguments))
+            if buffer.text_filter is None:
+                buffer.publish(event_type, build(*arguments))
+            else:
+                await buffer.publish_async(event_type, build(*arguments))
             if buffer.full:
                 await buffer.wait_for_room()
 

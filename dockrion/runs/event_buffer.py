@@ -37,7 +37,6 @@ BUFFER_BYTES = 256 * 1024  # far below what any storage takes at once; a larger 
 UNYIELDING_EVENTS = 100_000
 UNYIELDING_BYTES = 64 * 1024 * 1024
 Fields = dict[str, Any]
-_TOKEN = "token"  # noqa: S105  an event's type
 _LIMIT = Stop("limit")
 
 
@@ -70,8 +69,12 @@ class EventBuffer:
             `BUFFER_BYTES` bounds the same in bytes.
         max_event_bytes: The size limit of an event, the terminal one excepted.
         max_events: The most events before the terminal one.
-        text_filter: Filters the agent's texts, None for no filter.
+
+    Attributes:
+        text_filter: Filters the agent's texts; None without an output policy.
     """
+
+    text_filter: "RunTextFilter | None" = None
 
     def __init__(
         self,
@@ -83,11 +86,9 @@ class EventBuffer:
         batch: int = BUFFER_EVENTS,
         max_event_bytes: int,
         max_events: int,
-        text_filter: "RunTextFilter | None" = None,
     ) -> None:
         self.run_id = run_id
         self.wake = wake
-        self.text_filter = text_filter
         self._stop_agent = stop_agent
         self._batch = batch
         self._max_event_bytes = max_event_bytes
@@ -141,33 +142,19 @@ class EventBuffer:
             json_encoding.NotJSON: A field has no JSON form; the event takes no number.
             ValueError: It exceeds `max_event_bytes`; it takes no number.
         """
-        text_filter = self.text_filter
-        if text_filter is not None and event_type in events.MANDATORY:
-            text_filter = None
-        if text_filter is not None:
-            # Refuse before filtering: the filter must not see text that is never emitted, and
-            # a mask may be longer than the text that it replaces.
-            data = events.encode(event_type, self.run_id, 0, datetime.now(UTC), fields)
-            if len(data) > self._max_event_bytes:
-                raise self._too_large(data)
-            if event_type != _TOKEN:
-                fields = text_filter.mask_fields(event_type, fields)
         with self._lock:
-            wake_or_stop = self._publish(event_type, fields, record_changes, text_filter)
+            wake_or_stop = self._publish(event_type, fields, record_changes)
         if isinstance(wake_or_stop, Stop):
             self._call_on_loop(partial(self._stop_agent, wake_or_stop))
         elif wake_or_stop:
             self._call_on_loop(self.wake)
 
+    async def publish_async(self, event_type: str, fields: Fields) -> None:
+        """Publish an event from async code. Raises what `publish` raises."""
+        self.publish(event_type, fields)
+
     def publish_held_back(self) -> None:
-        """Publish the text that the filter has held back, when there will be no more tokens."""
-        if self.text_filter is None:
-            return
-        with self._lock:
-            rest = self.text_filter.end_tokens()
-            if rest and self.text_filter.violation is None and self._state is not _ENDED:
-                self._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
-        self._call_on_loop(self.wake)
+        """Publish the text that a filter has held back, when there will be no more tokens."""
 
     def pop_batch(self) -> tuple[list[Entry], Fields]:
         """Return the next events to store, and what changes in the run's record with them."""
@@ -191,9 +178,7 @@ class EventBuffer:
                 self._release_waiters()
         return batch, record_changes
 
-    def _publish(
-        self, event_type: str, fields: Fields, changes: Fields, text_filter: "RunTextFilter | None"
-    ) -> Stop | bool:
+    def _publish(self, event_type: str, fields: Fields, changes: Fields) -> Stop | bool:
         """Add an event; return whether to wake the writer, or why the agent has to stop.
 
         The caller holds the lock.
@@ -203,23 +188,16 @@ class EventBuffer:
             return False
         if self._sequence >= self._max_events and not terminal:
             return _LIMIT
-        if text_filter is not None:
-            filtered = text_filter.filter_token(fields) if event_type == _TOKEN else fields
-            if text_filter.violation is not None:
-                return Stop("violation", text_filter.violation)
-            if filtered is None:
-                return False
-            fields = filtered
         return self._add(event_type, fields, changes)
 
-    def _add(self, event_type: str, fields: Fields, changes: Fields) -> bool:
-        """Append an event; return whether to wake the writer. The caller holds the lock."""
+    def _add(self, event_type: str, fields: Fields, changes: Fields) -> Stop | bool:
+        """Append an event; return what `_publish` returns. The caller holds the lock."""
         sequence = self._sequence + 1
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
         data = events.encode(event_type, self.run_id, sequence, now, fields)
         if len(data) > self._max_event_bytes and self.text_filter is None and not terminal:
-            raise self._too_large(data)
+            raise self._too_large(len(data))
         self._sequence = sequence
         self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
         self._pending_bytes += len(data)
@@ -229,9 +207,9 @@ class EventBuffer:
             self._advance(_END)
         return len(self._pending) == 1 or terminal
 
-    def _too_large(self, data: bytes) -> ValueError:
+    def _too_large(self, size: int) -> ValueError:
         limit = self._max_event_bytes
-        return ValueError(f"the event has {len(data)} bytes; limits.max_event_bytes is {limit}")
+        return ValueError(f"the event has {size} bytes; limits.max_event_bytes is {limit}")
 
     def stop(self) -> None:
         """Wake the threads that wait for room: the run is stopped, and their next emit raises."""

@@ -45,6 +45,7 @@ one batch, and a finished run leaves no reference cycles; both were measured.
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 from dockrion.backends.run_log import Run, RunLog
 from dockrion.errors import AppendRefused, BackendError, RunNotFound
@@ -55,6 +56,7 @@ from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.execution import STOP_SECONDS, Execution
+from dockrion.runs.filtered_buffer import FilteredEventBuffer
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Outcome, Stop
@@ -148,8 +150,9 @@ class Executor:
             self._recorder.over()
 
     def _new_buffer(self, run: InFlightRun) -> EventBuffer:
-        settings = self._settings
-        return EventBuffer(
+        settings, text_filter = self._settings, self._recorder.new_text_filter()
+        make = EventBuffer if text_filter is None else partial(FilteredEventBuffer, text_filter=text_filter)
+        return make(
             run.run_id,
             self._loop,
             run.changed.set,
@@ -157,7 +160,6 @@ class Executor:
             batch=self._batch,
             max_event_bytes=settings.max_event_bytes,
             max_events=settings.max_emitted_events,
-            text_filter=self._recorder.new_text_filter(),
         )
 
     async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:

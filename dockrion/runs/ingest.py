@@ -156,18 +156,20 @@ class Ingest:
                 await session.wait_for_room()
         except TimeoutError:
             raise ServiceUnavailable("events cannot be stored at present; try again later") from None
-        # Nothing below awaits, so that of two equal batches exactly one is the first.
-        if _is_duplicate(batch, run.producer_seq):
-            return Receipt(0, duplicate=True)
-        if run.decided or session.closed:
-            raise _finished(run.run_id)
-        _refuse_gap(batch, run.producer_seq)
-        end = validated.end and outcome.redacted(validated.end, self._redactor)
-        session.push(validated.publishable)
-        run.producer_seq = batch.producer_seq or run.producer_seq
-        if end is not None:
-            session.ended_elsewhere = True
-            run.stop_for(Stop("ended", outcome=end))
+        async with session.push_order:
+            if _is_duplicate(batch, run.producer_seq):
+                return Receipt(0, duplicate=True)
+            if run.decided or session.closed:
+                raise _finished(run.run_id)
+            _refuse_gap(batch, run.producer_seq)
+            end = validated.end and outcome.redacted(validated.end, self._redactor)
+            run.producer_seq = batch.producer_seq or run.producer_seq
+            try:
+                await session.push(validated.publishable, size)
+            finally:
+                if end is not None:
+                    session.ended_elsewhere = True
+                    run.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 
     async def _listen(self) -> None:

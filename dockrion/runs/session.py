@@ -1,7 +1,9 @@
 """What the service does with a run while its agent works: the side of the context that agents do not see."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from dockrion.caller import Caller
@@ -9,7 +11,9 @@ from dockrion.events import EventFilter, validation
 from dockrion.runs.context import Emitter, StreamContext, set_current_context
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
+from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.threads import finish_in_thread
 
 _MAX_DENIED_TOOLS = 100
 
@@ -34,6 +38,7 @@ class RunSession:
         "_buffer",
         "_denied_tools",
         "_emitter",
+        "_push_order",
         "context",
         "ended_elsewhere",
         "events_filter",
@@ -54,6 +59,7 @@ class RunSession:
         self.on_push: Callable[[], None] | None = None
         self.ended_elsewhere = False
         self._buffer = buffer
+        self._push_order: asyncio.Lock | None = None
         self._emitter = Emitter(run_id, events_filter, buffer)
         self._denied_tools: dict[str, None] = {}  # an ordered set
         self.context = StreamContext(self._emitter, caller, tools or ToolPolicy())
@@ -94,13 +100,35 @@ class RunSession:
         """
         await self._emitter.emit(event.type, event.fields)
 
-    def push(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Publish events of another process, as (type, validated fields), whether or not there is room."""
+    @property
+    def push_order(self) -> asyncio.Lock:
+        """Held while a batch is pushed, so that no other overtakes it."""
+        if self._push_order is None:  # as in most runs
+            self._push_order = asyncio.Lock()
+        return self._push_order
+
+    async def push(self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int) -> None:
+        """Publish a batch of another process whole, whether or not there is room, even when cancelled.
+
+        Args:
+            pushed: Its events, as (type, validated fields).
+            size: The size of the batch, in bytes.
+        """
+        publish = partial(self._publish_all, pushed)
+        filtered = self._buffer is not None and self._buffer.text_filter is not None
+        try:
+            if filtered and size > MAX_FILTERED_AT_ONCE:
+                await finish_in_thread(publish, f"dockrion-mask-{self.run_id}")
+            else:
+                publish()
+        finally:
+            if self.on_push is not None:
+                self.on_push()
+
+    def _publish_all(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
         for event_type, fields in pushed:
             if self._buffer is not None and self.events_filter.allows(event_type):
                 self._buffer.publish(event_type, fields)
-        if self.on_push is not None:
-            self.on_push()
 
     async def wait_for_room(self) -> None:
         """Wait until the buffer has room for pushed events."""

@@ -12,6 +12,7 @@ from dockrion.backends.run_log import Run
 from dockrion.errors import AppendRefused, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
+from dockrion.runs.filtered_buffer import FilteredEventBuffer
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Stop
 from tests.backends.conformance import read_all
@@ -56,7 +57,8 @@ class BufferBench:
         self.stops: list[Stop] = []
         bounds = {"max_event_bytes": 2**20, "max_events": 1_000_000} | options
         self._changed = asyncio.Event()
-        self.buffer = EventBuffer(
+        buffer = FilteredEventBuffer if "text_filter" in bounds else EventBuffer
+        self.buffer = buffer(
             run.run_id, asyncio.get_running_loop(), self._changed.set, self.stops.append, **bounds
         )
         self.log = LogWriter(backend, run, self.buffer, self.stored.extend)

@@ -1,11 +1,15 @@
 """Output policies apply to pushed events."""
 
+import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockrion.policies.patterns import MASK
+from dockrion.runs.ingest import Batch, Receipt
 from tests.conftest import Serve
+from tests.support import wait_until
 from tests.web.policy_agents import SECRET, safety, stored_events, stored_text, text
 
 
@@ -59,3 +63,35 @@ async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
     whole = await stored_text(served, run_id)
     assert SECRET not in whole
     assert whole.count(MASK) == 3
+
+
+async def test_large_batch_is_published_whole_and_before_the_next_even_if_its_push_is_cancelled(
+    serve: Serve,
+) -> None:
+    streaming = {"ingest": {"enabled": True}}
+    served = await serve(policies=safety(redact_patterns=[r"[\w.+-]+@[\w-]+"]), streaming=streaming)
+    run_id = await served.start(external="true")
+    ingest = served.service.ingest
+    run = served.service.runs.find(run_id, None)
+    assert ingest is not None
+    assert run is not None
+    await wait_until(lambda: run.session)
+    large = "lorem ipsum " * 20_000
+
+    def push(number: int, *events: dict[str, Any]) -> asyncio.Future[Receipt]:
+        size = len(msgspec.json.encode(events))
+        return asyncio.ensure_future(ingest.push(run_id, Batch(list(events), number), size))
+
+    begin = {"type": "checkpoint", "name": "n", "data": large}
+    first = push(1, begin, {"type": "token", "content": large})
+    await wait_until(lambda: run.producer_seq == 1)
+    last = push(2, {"type": "token", "content": "last "}, {"type": "complete", "output": 1})
+    again = push(1, begin)
+    first.cancel()
+    assert await last == Receipt(2)
+    assert await again == Receipt(0, duplicate=True)
+    assert first.cancelled()
+    assert (await served.finished(run_id))["status"] == "completed"
+    stored = await stored_events(served, run_id)
+    assert [event["data"] for event in stored if event["type"] == "checkpoint"] == [large]
+    assert text(stored) == large + "last "
