@@ -69,6 +69,8 @@ async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: 
     threads = dockfile.streaming.max_concurrent_runs
     try:
         agent: Agent = module.create_agent(product, config, threads=threads)
+    except ImportError as error:  # a graph needs LangGraph, whatever the framework
+        raise _broken_framework(framework, error) from error
     except TypeError as error:
         raise StartError(f"agent.entrypoint: {target}() returned an unusable object: {error}") from error
     return agent
@@ -172,9 +174,12 @@ async def _import_framework(framework: str) -> ModuleType:
     try:
         module: ModuleType = await in_thread(lambda: importlib.import_module(name), _THREAD)
     except ImportError as error:
-        hint = f"pip install 'dockrion[{framework}]'"
-        raise StartError(f"agent.framework: {_describe(error)}; {hint}") from error
+        raise _broken_framework(framework, error) from error
     return module
+
+
+def _broken_framework(framework: str, error: ImportError) -> StartError:
+    return StartError(f"agent.framework: {_describe(error)}; pip install 'dockrion[{framework}]'")
 
 
 async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., Any]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+import dockrion.agents
 from dockrion.agents.loading import load_agent, load_errors, load_tool_guard
 from dockrion.cli import main
 from dockrion.dockfile import Dockfile, load
 from dockrion.errors import StartError
+from tests.agents.graphs import one_node
 from tests.e2e.process import ROOT, write_dockfile
 
 MAKE = "def make():\n    raise AssertionError('called')\n"
@@ -65,6 +67,23 @@ async def test_a_framework_that_cannot_be_imported_refuses_the_start(
         await load_agent(dockfile, tmp_path)
     assert str(refused.value).endswith(f"; pip install 'dockrion[{framework}]'")
     assert await load_errors(dockfile, tmp_path) == [str(refused.value)]
+
+
+def make_graph() -> Any:
+    return one_node(lambda state: state)
+
+
+async def test_a_graph_for_which_langgraph_is_broken_refuses_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dockrion.agents.langgraph", None)  # an import of it fails
+    monkeypatch.delattr(dockrion.agents, "langgraph", raising=False)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    entrypoint = f"{__name__}:make_graph"
+    write_dockfile(tmp_path, agent={"name": "tested", "entrypoint": entrypoint, "framework": "langchain"})
+    dockfile = load(tmp_path / "Dockfile.yaml", environ={}).dockfile
+    with pytest.raises(StartError, match=r"^agent.framework: .*pip install 'dockrion\[langchain\]'$"):
+        await load_agent(dockfile, tmp_path)
 
 
 @pytest.fixture
