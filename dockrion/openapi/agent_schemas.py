@@ -27,7 +27,7 @@ def with_agent_schemas(components: dict[str, Any], io_schema: IoSchemaSpec) -> d
     described = dict(components)
     for name, schema in ((AGENT_INPUT, io_schema.input), (AGENT_OUTPUT, io_schema.output)):
         if schema is not None:
-            described |= _components_of(name, schema, described)
+            described |= _components_of(name, schema, {*described, AGENT_INPUT, AGENT_OUTPUT})
     if io_schema.output is not None:
         for name in _WITH_OUTPUT & components.keys():
             properties = components[name]["properties"] | {"output": _output_of(name)}

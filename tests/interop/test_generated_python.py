@@ -68,6 +68,10 @@ def test_every_endpoint_is_generated(name: str, tmp_path: Path) -> None:
             {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Run"}], "$defs": {"Run": {"type": "object"}}},
         ),
         ({"properties": {"event": {"type": "object"}}}, {"properties": {"child": {"$ref": "#"}}}),
+        (
+            {"$ref": "#/$defs/Question", "$defs": {"Question": {"properties": {"text": {"type": "string"}}}}},
+            {"$ref": "#/$defs/Tree", "$defs": {"Tree": {"properties": {"child": {"$ref": "#/$defs/Tree"}}}}},
+        ),
     ],
     ids=str,
 )

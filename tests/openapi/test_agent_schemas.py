@@ -96,6 +96,7 @@ def names(schema: dict[str, Any], output: dict[str, Any] | None = None) -> set[s
         (["Run", "run"], {"AgentInputRun", "AgentInputrun2"}),
         (["é"], {"AgentInput_2"}),
         (["agent_input"], {"AgentInputAgent_input"}),
+        (["AgentOutput"], {"AgentInputAgentOutput"}),
     ],
 )
 def test_definitions_have_names_that_no_other_component_has(keys: list[str], components: set[str]) -> None:
