@@ -149,6 +149,29 @@ async def test_events_with_a_nil_part_are_refused_and_change_nothing(service: Se
         assert service.snapshot() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "reply"),
+    [
+        ("append", 1, [b"foreign"]),
+        ("cancel", 0, None),
+        ("create", 1, 0),
+        ("read", 0, None),
+        ("renew", 1, [b"foreign"]),
+        ("watch", 1, [b"replaced"]),
+    ],
+)
+async def test_another_incarnation_is_refused_and_changes_nothing(
+    service: Service, name: str, place: int, reply: Any
+) -> None:
+    fill(service)
+    before = service.snapshot()
+    keys, arguments = calls(service.keys)[name]
+    for other in ("", "fedcba9876543210", f"{IT} "):
+        found = run_script(service, name, keys, [*arguments[:place], other, *arguments[place + 1 :]])
+        assert found[: len(reply)] == reply if isinstance(reply, list) else found == reply
+    assert service.snapshot() == before
+
+
 async def test_correct_calls_are_not_refused(service: Service) -> None:
     correct = calls(service.keys)
     for name in IN_ORDER:
