@@ -1,5 +1,6 @@
 """JSON responses, and how exceptions become error responses."""
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,6 +16,7 @@ from dockrion.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    ServiceUnavailable,
     UnsupportedMediaType,
 )
 from dockrion.logs import log
@@ -27,6 +29,7 @@ _logger = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
 _BY_STATUS: dict[int, type[DockrionError]] = {
     kind.status: kind
     for kind in (
@@ -75,6 +78,9 @@ def to_dockrion_error(error: Exception, request: web.Request) -> DockrionError:
         return error
     if isinstance(error, web.HTTPException):
         return _from_http_exception(error, request)
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        log(_logger, logging.ERROR, "out of resources", path=request.path, reason=error.strerror)
+        return ServiceUnavailable("the service is out of resources at present; try again later")
     log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
     return internal_error()
 

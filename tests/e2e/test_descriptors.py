@@ -7,6 +7,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.conftest import Start, Workers
@@ -51,6 +52,27 @@ async def test_connections_wait_until_there_are_descriptors(start: Start, tmp_pa
             assert b" 200 OK" in await asyncio.to_thread(client.recv, 1000)
     assert "traceback" not in process.out
     assert process.err == ""
+
+
+async def test_requests_that_need_a_descriptor_are_refused_for_a_while(start: Start, tmp_path: Path) -> None:
+    process = await start(write_dockfile(tmp_path, COUNTS))
+    async with aiohttp.ClientSession(process.url) as session:
+        async with session.get("/health"):
+            pass
+        with no_descriptors_left(process.popen.pid):  # the session has its connection already
+            async with session.post("/runs", json={}) as response:
+                assert response.status == 202
+            for path in ("/openapi.json", "/docs", "/"):
+                async with session.get(path, headers={"Accept": "text/html"}) as response:
+                    assert response.status in (200, 503)
+                    if response.status == 503:
+                        assert "Retry-After" in response.headers
+                        assert "resources" in (await response.json())["error"]
+        for path in ("/openapi.json", "/docs", "/"):
+            async with session.get(path, headers={"Accept": "text/html"}) as response:
+                assert response.status == 200
+    assert "traceback" not in process.out
+    assert process.logged("out of resources")
 
 
 async def test_service_without_descriptors_still_shuts_down(start: Start, tmp_path: Path) -> None:
