@@ -214,6 +214,37 @@ async def test_a_connection_that_ends_before_the_run_is_reopened(connect: Connec
     assert positions == [b"", b"1", b"2"]
 
 
+@pytest.mark.parametrize("start", [True, False])
+async def test_a_stream_reconnects_to_its_run_and_not_to_another_with_the_id(
+    connect: Connect, start: bool
+) -> None:
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nX-Run-Incarnation: 0123456789abcdef\r\n\r\n")
+    gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    read: list[Event | Gap] = []
+    async with scripted(head + entry(1), head + entry(2), gone) as server:
+        client = await connect(server.url)
+        stream = aiter(client.stream({}) if start else client.events("r"))
+        read += [await anext(stream), await anext(stream)]
+        with pytest.raises(NotFound):
+            await anext(stream)
+    assert numbers(read) == [1, 2]
+    asked = [request.partition(b" HTTP")[0] for request in server.requests]
+    assert asked[1:3] == [b"GET /runs/r/events?incarnation=0123456789abcdef"] * 2
+
+
+async def test_leaving_a_stream_cancels_its_run_and_not_another_with_the_id(connect: Connect) -> None:
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nX-Run-Incarnation: 0123456789abcdef\r\n\r\n")
+    async with scripted(head + entry(1) + entry(2), b"HTTP/1.1 404 Not Found\r\n\r\n") as server:
+        client = await connect(server.url)
+        stream = client.stream({})
+        await anext(aiter(stream))
+        stream.close()
+        await wait_until(lambda: len(server.requests) == 2)
+    line = server.requests[1].partition(b" HTTP")[0]
+    assert line.startswith(b"DELETE /runs/r?")
+    assert b"incarnation=0123456789abcdef" in line
+
+
 async def test_a_timeout_frame_does_not_end_the_stream(serve: Serve, connect: Connect) -> None:
     served = await serve(agent := Waits(), streaming={"connection": {"default_timeout": 1}})
     client = await connect(served)
