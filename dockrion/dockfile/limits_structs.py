@@ -32,7 +32,9 @@ class LimitsSpec(Struct, frozen=True):
     max_stored_bytes: Annotated[
         int,
         Meta(ge=_MIB, le=1024 * 1024 * _MIB),
-        doc("Memory for runs and their events, in bytes, with the memory backend."),
+        doc(
+            "Bytes of runs and events with the memory backend; of one run's events in Redis, a quarter of it."
+        ),
     ] = 256 * _MIB
     max_connections_per_caller: Annotated[
         int, Meta(ge=1, le=1_000_000), doc("Concurrent requests and streams of one caller, in one process.")

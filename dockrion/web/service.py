@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
+_RUNS_SHARE = 4  # of `max_stored_bytes`: what one run may take of a Redis, whose total it does not bound
+_MIN_RUN_BYTES = 2 * 1024 * 1024  # some batches, so that readers who keep up see every event
 _STREAM_END_SECONDS = 5.0
 _WRITE_SECONDS = 30.0
 
@@ -253,6 +255,7 @@ def _backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
             retention.url,
             agent=dockfile.agent.name,
             max_events=retention.max_events_per_run,
+            max_bytes=max(dockfile.limits.max_stored_bytes // _RUNS_SHARE, _MIN_RUN_BYTES),
             ttl=retention.stream_ttl_seconds,
             max_run_duration=streaming.events.max_run_duration,
             pool_size=retention.connection_pool_size,

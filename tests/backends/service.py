@@ -25,6 +25,7 @@ from tests.servers import KINDS, shared
 from tests.support import wait_until
 
 NEVER = 3600.0
+MAX_BYTES = 2**20
 _numbers = count(1)
 
 
@@ -39,10 +40,17 @@ class Service:
         self._alive: list[RedisBackend] = []
         self._client = Redis.from_url(self.server.url)
 
-    async def replica(self, *, max_events: int = MAX_EVENTS, ttl: int = 60) -> RedisBackend:
+    async def replica(
+        self, *, max_events: int = MAX_EVENTS, ttl: int = 60, max_bytes: int = MAX_BYTES
+    ) -> RedisBackend:
         """Start a replica and wait until it can receive messages."""
         backend = RedisBackend(
-            self.server.url, agent=self.agent, max_events=max_events, ttl=ttl, max_run_duration=60
+            self.server.url,
+            agent=self.agent,
+            max_events=max_events,
+            max_bytes=max_bytes,
+            ttl=ttl,
+            max_run_duration=60,
         )
         self._alive.append(backend)
         await wait_until(lambda: self.ask("EXISTS", self.keys.inbox(backend.replica)))

@@ -59,6 +59,7 @@ class RedisBackend:
         url: A redis://, rediss:// or unix:// URL.
         agent: The agent's name; replicas with the same name are one service.
         max_events: How many of a run's newest events are stored.
+        max_bytes: How many bytes of them, if there is more than one.
         ttl: Seconds that a finished run stays.
         max_run_duration: How long a run may take, in seconds.
         pool_size: The maximum number of connections for requests.
@@ -73,6 +74,7 @@ class RedisBackend:
         *,
         agent: str,
         max_events: int,
+        max_bytes: int = 64 * 1024 * 1024,
         ttl: int,
         max_run_duration: int,
         pool_size: int = 10,
@@ -82,7 +84,9 @@ class RedisBackend:
         keys = Keys(agent)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._index = Index(client, keys)
-        self._store = Store(client, keys, max_events=max_events, ttl=ttl, live_ttl=live_ttl)
+        self._store = Store(
+            client, keys, max_events=max_events, max_bytes=max_bytes, ttl=ttl, live_ttl=live_ttl
+        )
         self._refusals = Refusals(client.health)
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)

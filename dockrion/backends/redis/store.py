@@ -48,16 +48,20 @@ class Store:
         client: The connections.
         keys: The names.
         max_events: How many of a run's newest events are stored.
+        max_bytes: How many bytes of them, if there is more than one.
         ttl: Seconds a finished run is kept.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
     """
 
-    def __init__(self, client: RedisClient, keys: Keys, *, max_events: int, ttl: int, live_ttl: int) -> None:
+    def __init__(
+        self, client: RedisClient, keys: Keys, *, max_events: int, max_bytes: int, ttl: int, live_ttl: int
+    ) -> None:
         self.client = client
         self.keys = keys
         self.ttl = ttl
         self.live_ttl = live_ttl
         self._max_events = max_events
+        self._max_bytes = max_bytes
 
     async def create(self, owner: str, run: Run) -> None:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
@@ -106,6 +110,7 @@ class Store:
             int(run.finished),
             int(after_gap),
             whole,
+            self._max_bytes,
             packed,
         )
         first = [self._registration(owner, run)] if after_gap else []

@@ -25,13 +25,7 @@ from dockrion.backends.fanout import Watch
 from dockrion.backends.pages import Page
 from dockrion.backends.redis.keys import ANY_INCARNATION, WATCH, Command
 from dockrion.backends.redis.store import Store
-from dockrion.backends.redis.subscription import (
-    REMOVE,
-    CommandResult,
-    History,
-    Registration,
-    Subscription,
-)
+from dockrion.backends.redis.subscription import REMOVE, CommandResult, History, Registration, Subscription
 from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunNotFound, ServiceUnavailable, TooManySubscribers
