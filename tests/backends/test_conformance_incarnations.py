@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from dockrion.backends import Backend
@@ -135,3 +136,18 @@ async def test_reader_gets_no_event_of_the_run_that_replaces_its_own(backend: Ba
             with pytest.raises(RunNotFound):
                 await backend.read(former.run_id, after, 10, watch.incarnation)
             assert sequences(await backend.read(writer.run_id, after, 10)) == list(range(after + 1, 7))
+
+
+@pytest.mark.parametrize("same_time", [True, False])
+async def test_only_the_current_run_is_listed_and_only_for_its_caller(
+    backend: Backend, same_time: bool
+) -> None:
+    former = await begin(backend, owner="ann")
+    await former.finish()
+    await forget(backend, former.run_id)
+    run = new_run(former.run_id, owner="bob")
+    if same_time:
+        run = msgspec.structs.replace(run, created_at=former.run.created_at)
+    await backend.create(run)
+    for owner, listed in ((None, [run]), ("bob", [run]), ("ann", [])):
+        assert (await backend.recent(status=None, limit=10, cursor=None, owner=owner)).items == listed
