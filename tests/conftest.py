@@ -19,7 +19,7 @@ from dockrion.runs.manager import RunManager
 from dockrion.web.aiohttp_internals import connection_factory
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
-from tests.support import Served, dockfile, placeholder, wait_until
+from tests.support import PUSH_TOKEN, Served, dockfile, placeholder, wait_until
 
 Serve = Callable[..., Awaitable[Served]]
 
@@ -60,8 +60,11 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     closing = ExitStack()
 
     async def start(agent: Callable[..., Any] = placeholder, /, **sections: Any) -> Served:
-        app = create_app(dockfile(tmp_path, sections))
-        client: TestClient[Any, Any] = TestClient(TestServer(app))
+        loaded = dockfile(tmp_path, sections)
+        app = create_app(loaded)
+        token = loaded.credentials.ingest_token == PUSH_TOKEN
+        headers = {"Authorization": f"Bearer {PUSH_TOKEN}"} if token else {}
+        client: TestClient[Any, Any] = TestClient(TestServer(app), headers=headers)
         await client.start_server()
         service = app[SERVICE]
         await service.loading

@@ -37,6 +37,11 @@ def placeholder(payload: Any) -> Any:
     return payload
 
 
+PUSH_TOKEN = "the token that tests push events with"
+INGEST: dict[str, Any] = {
+    "enabled": True,
+    "token_env": "TESTS_PUSH_TOKEN",
+}  # the client of `serve` sends the token
 SHARED_REDIS: dict[str, Any] = {}  # if set, `dockfile` uses this server (`url`) and agent name (`agent`)
 
 
@@ -59,7 +64,7 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
         )
     path = folder / "Dockfile.yaml"
     path.write_text(yaml.safe_dump(content))
-    return load(path, environ={})
+    return load(path, environ={INGEST["token_env"]: PUSH_TOKEN})
 
 
 @dataclass

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # An agent as a shell script: it creates an external run, pushes events of every type, and completes the run.
-#   config/agents/push.sh http://localhost:8080 my-run
+#   PUSH_TOKEN=… config/agents/push.sh http://localhost:8080 my-run
 set -euo pipefail
 service=$1 run=$2
 
-post() { # retries are safe: a batch with a known producer_seq is not stored again
+# Retries are safe: a batch with a known producer_seq is not stored again.
+# The token is not an argument, as those are visible to other users of the machine.
+post() {
   curl --silent --show-error --fail-with-body --retry 3 --retry-connrefused --output /dev/null \
+    --header @<(printf 'Authorization: Bearer %s' "$PUSH_TOKEN") \
     --header 'Content-Type: application/json' --data "$2" "$service$1"
 }
 push() { post "/runs/$run/events?producer_seq=$((++batch))" "$1"; }

@@ -152,7 +152,7 @@ class IngestSpec(Struct, frozen=True):
     enabled: Annotated[bool, doc("Accept events from other processes: `POST /runs/{id}/events`.")] = False
     token_env: Annotated[
         EnvVar | None,
-        doc("Environment variable with the token for pushing; without it, only this machine may push."),
+        doc("Environment variable with the token for pushing events into any run, and for external runs."),
     ] = None
     idle_timeout: Annotated[
         int, Meta(ge=1, le=86400), doc("Seconds without a pushed event after which an external run fails.")

@@ -21,7 +21,11 @@ _TAGS = {
     "description": "Information about the service.",
     "service": "Health, metrics and the web page.",
 }
-_PATH_PARAMETERS = {"run_id": operations_runs.RUN_ID, "file": {"type": "string"}}
+_PATH_PARAMETERS = {
+    "run_id": operations_runs.RUN_ID,
+    "file": {"type": "string"},
+    "push_token": {"type": "string"},
+}
 
 
 def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:

@@ -44,6 +44,14 @@ _PUSHED: dict[str, Any] = {
     JSON: {"schema": {"oneOf": [_EVENT, _BATCH]}, "example": _TOKEN},
     NDJSON: TEXT | {"example": msgspec.json.encode(_TOKEN).decode() + "\n"},
 }
+_PUSH_PARAMETERS = [param("producer_seq", "Number of the batch in the run.", integer(1, MAX_SEQUENCE))]
+_PUSH_ERRORS: ErrorTypes = (
+    errors.RunNotFound,
+    errors.Conflict,
+    errors.PayloadTooLarge,
+    errors.UnsupportedMediaType,
+    errors.ServiceUnavailable,
+)
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
@@ -175,20 +183,20 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Push events into a run",
             description="The body is one event, an array of events, or one event per line. All are "
             "stored, or none. `complete`, `error` and `cancelled` end the run; no event may follow them.",
-            parameters=[
-                param("producer_seq", "Number of the batch in the run.", integer(1, MAX_SEQUENCE)),
-                _INCARNATION,
-            ],
+            parameters=[*_PUSH_PARAMETERS, _INCARNATION],
             body=_PUSHED,
             responses={200: json_response(examples.PUSHED, "All events are stored.")},
-            errors=(
-                errors.RunNotFound,
-                errors.Conflict,
-                errors.PayloadTooLarge,
-                errors.UnsupportedMediaType,
-                errors.ServiceUnavailable,
-                *_ingest_errors(dockfile),
-            ),
+            errors=(*_PUSH_ERRORS, *_ingest_errors(dockfile)),
+        ),
+        "POST /runs/{run_id}/events/{push_token}": Operation(
+            tag="events",
+            summary="Push events into the run of an agent process",
+            description="The agent process gets this URL in the header `X-Dockrion-Events-Url`. It needs no "
+            "other credential, and is valid for that run alone.",
+            parameters=_PUSH_PARAMETERS,
+            body=_PUSHED,
+            responses={200: json_response(examples.PUSHED, "All events are stored.")},
+            errors=(*_PUSH_ERRORS, errors.Unauthorized),
         ),
     }
 

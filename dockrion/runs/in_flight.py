@@ -167,13 +167,18 @@ class InFlightRuns:
         run = self._by_id.get(run_id)
         return run if run is not None and incarnation in (None, run.incarnation) else None
 
-    def admit(self, run_id: str) -> InFlightRun:
+    def admit(self, run_id: str, incarnation: str | None = None) -> InFlightRun:
         """Take a slot, or a position in the queue, for a new run or invocation.
+
+        Args:
+            run_id: Its id.
+            incarnation: Its incarnation, None for a new one.
 
         Raises:
             TooManyRuns: The queue is full.
         """
-        run = InFlightRun(run_id, new_incarnation(), self._slots.reserve(), self._loop.create_future())
+        incarnation = incarnation or new_incarnation()
+        run = InFlightRun(run_id, incarnation, self._slots.reserve(), self._loop.create_future())
         self._all.add(run)
         self._idle.clear()
         return run

@@ -75,13 +75,20 @@ class RunManager:
         return self._in_flight.get(run_id, incarnation)
 
     async def start(
-        self, call: Call, run_id: str, *, cancel_on_disconnect: bool = False, agent: Agent | None = None
+        self,
+        call: Call,
+        run_id: str,
+        incarnation: str | None = None,
+        *,
+        cancel_on_disconnect: bool = False,
+        agent: Agent | None = None,
     ) -> Run:
         """Start a run. It continues whatever happens to the caller.
 
         Args:
             call: The request, validated.
             run_id: Its id, validated.
+            incarnation: Its incarnation, None for a new one.
             cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
             agent: Works on it; the service's agent if None.
 
@@ -93,7 +100,7 @@ class RunManager:
             TooManyRuns: The queue is full.
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
-        agent, run = agent or self.ready_agent(), self._in_flight.admit(run_id)
+        agent, run = agent or self.ready_agent(), self._in_flight.admit(run_id, incarnation)
         record = Run(
             run_id=run_id,
             incarnation=run.incarnation,

@@ -1,6 +1,5 @@
 """Authorization: which callers may use which route, and which runs they may read or change."""
 
-import hmac
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, Permission
-from dockrion.errors import Forbidden, InvalidRequest, RunNotFound, Unauthorized
+from dockrion.errors import Conflict, Forbidden, InvalidRequest, RunExists, RunNotFound, Unauthorized
 from dockrion.ids import INCARNATION_HEADER, INCARNATION_PATTERN, validate_run_id
 
 _BEARER = "bearer"
@@ -26,7 +25,7 @@ class AccessRule(msgspec.Struct, frozen=True):
         permissions: The permissions of which callers need one; empty if being authenticated is enough.
         public: No authentication is needed.
         accepts_run_token: A token for the run in the path (`?token=`) authorizes too.
-        accepts_ingest_token: The token for pushing events authorizes too.
+        accepts_ingest_token: The token for pushing events authorizes too; see `dockrion.web.push_access`.
         checked_by_handler: The handler calls `check` itself, to respond to refused callers in its own way.
     """
 
@@ -42,7 +41,7 @@ AUTHENTICATED = AccessRule()
 INVOKE = AccessRule(("invoke",))
 READ_RUNS = AccessRule(("invoke", "read_logs"))
 READ_EVENTS = AccessRule(("invoke", "read_logs"), accepts_run_token=True)
-PUSH_EVENTS = AccessRule(("invoke",), accepts_ingest_token=True)
+PUSH_EVENTS = AccessRule(("invoke",), accepts_ingest_token=True, checked_by_handler=True)
 VIEW_METRICS = AccessRule(("view_metrics",))
 READ_DOCS = AccessRule(("read_docs",))
 READ_DOCS_PAGE = AccessRule(("read_docs",), checked_by_handler=True)
@@ -64,6 +63,12 @@ def path_run_id(request: web.Request) -> str:
     return run_id
 
 
+def loggable_path(request: web.Request) -> str:
+    """Return the path of a request without the token of a push URL, whether there is such a route or not."""
+    head, separator, token = request.path.partition("/events/")
+    return f"{head}{separator}…" if token else request.path
+
+
 def query_incarnation(request: web.Request) -> str | None:
     """Return the incarnation that a caller means of the run in the path, None for the current one.
 
@@ -83,23 +88,15 @@ class AccessControl:
         auth: The Dockfile's section.
         authenticator: Authenticates callers; None if the service is open.
         backend: Holds runs and the key that signs run tokens.
-        ingest_token: The token for pushing events, None if there is none.
 
     Attributes:
         rules: The access rule of each handler. A handler without a rule refuses every caller.
     """
 
-    def __init__(
-        self,
-        auth: AuthSpec | None,
-        authenticator: Authenticator | None,
-        backend: Backend,
-        ingest_token: str | None,
-    ) -> None:
+    def __init__(self, auth: AuthSpec | None, authenticator: Authenticator | None, backend: Backend) -> None:
         self.rules: Mapping[Any, AccessRule] = {}
         self._authenticator = authenticator
         self._backend = backend
-        self._ingest_token = None if ingest_token is None else ingest_token.encode("utf-8", "surrogateescape")
         # Only API keys have a header of their own; tokens are bearer tokens (RFC 6750, 2.1).
         self._keys = auth.api_keys if auth is not None and auth.mode == "api_key" else None
         header = "" if self._keys is None else self._keys.header
@@ -146,7 +143,7 @@ class AccessControl:
         run_id, incarnation = path_run_id(request), query_incarnation(request)
         run = request.get(_TOKEN_RUN) or await self._backend.get(run_id)
         caller = request[CALLER]  # None: the service is open, or a token for this very run was sent
-        if caller is not None and run.owner != caller.owner and not _reads_all_runs(caller):
+        if caller is not None and not _may_read(caller, run):
             raise RunNotFound(run_id)
         if incarnation not in (None, run.incarnation):
             raise RunNotFound(run_id)
@@ -164,15 +161,21 @@ class AccessControl:
             raise Forbidden("this run belongs to another caller; your role lets you read it, not change it")
         return run
 
-    @property
-    def has_ingest_token(self) -> bool:
-        """Whether there is a token for pushing events."""
-        return self._ingest_token is not None
+    async def conflict(self, request: web.Request, run_id: str) -> Conflict:
+        """Return the error for a run id that is taken, which refers to the run if the caller may read it.
 
-    def has_valid_ingest_token(self, request: web.Request) -> bool:
-        """Return whether a request carries the token for pushing events."""
-        token = _bearer(request).encode("utf-8", "surrogateescape")
-        return bool(self._ingest_token) and hmac.compare_digest(token, self._ingest_token or b"")
+        Raises:
+            ServiceUnavailable: The storage cannot be reached.
+        """
+        caller = request[CALLER]
+        if caller is not None:
+            try:
+                readable = _may_read(caller, await self._backend.get(run_id))
+            except RunNotFound:  # it has expired meanwhile
+                readable = False
+            if not readable:
+                return Conflict(f"the run id {run_id!r} is taken; choose another")
+        return RunExists(run_id)
 
     async def run_token(self, run: Run) -> dict[str, Any]:
         """Return the response fields with a new token for reading a run; none if the service is open."""
@@ -187,7 +190,7 @@ class AccessControl:
             await self._authenticator.aclose()
 
     async def _check(self, request: web.Request, rule: AccessRule, authenticator: Authenticator) -> None:
-        if rule.public or (rule.accepts_ingest_token and self.has_valid_ingest_token(request)):
+        if rule.public:
             return
         if rule.accepts_run_token and "token" in request.query:
             await self._check_run_token(request)
@@ -221,7 +224,7 @@ class AccessControl:
         credential = "" if self._keys is None else _single_header(request, self._keys.header)
         bearer_allowed = self._keys is None or self._keys.allow_bearer
         if bearer_allowed and (not credential or self._keys_in_authorization):
-            credential = _bearer(request) or credential
+            credential = bearer_token(request) or credential
         if not credential:
             raise invalid_credentials()
         return credential
@@ -231,6 +234,10 @@ def owner_filter(request: web.Request) -> str | None:
     """Return whose runs the caller may list, None for everybody's."""
     caller = request[CALLER]
     return None if caller is None or _reads_all_runs(caller) else caller.owner
+
+
+def _may_read(caller: Caller, run: Run) -> bool:
+    return run.owner == caller.owner or _reads_all_runs(caller)
 
 
 def _reads_all_runs(caller: Caller) -> bool:
@@ -248,7 +255,12 @@ def _signed_name(run: Run) -> str:
     return f"{run.run_id} {run.incarnation or run.created_at.isoformat()}"
 
 
-def _bearer(request: web.Request) -> str:
+def bearer_token(request: web.Request) -> str:
+    """Return the bearer token of a request, empty if it has none (RFC 6750, 2.1).
+
+    Raises:
+        Unauthorized: There are several `Authorization` headers.
+    """
     scheme, _, token = _single_header(request, hdrs.AUTHORIZATION).partition(" ")
     return token.strip(" ") if scheme.lower() == _BEARER else ""
 

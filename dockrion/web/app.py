@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
-from dockrion.web.access import CALLER, RUN_ID
+from dockrion.web.access import CALLER, RUN_ID, loggable_path
 from dockrion.web.aiohttp_internals import send_continue
 from dockrion.web.cors import enable_cors, options_response
 from dockrion.web.docs import DESCRIPTION, Description
@@ -112,7 +112,7 @@ def _record(request: web.Request, response: web.StreamResponse | None, seconds: 
             logging.INFO,
             "request",
             method=request.method,
-            path=request.path,
+            path=loggable_path(request),
             status=status,
             seconds=round(seconds, 6),
             run_id=request.get(RUN_ID),

@@ -1,81 +1,78 @@
-"""`POST /runs/{run_id}/events`: who may push events, and in which media types."""
+"""Pushing events into runs: at a run's own URL, or with a credential; and runs that are fed in this way."""
 
-from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from dockrion.agents.external import ExternalAgent
-from dockrion.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from dockrion.errors import InvalidRequest, NotFound
 from dockrion.events import MAX_SEQUENCE
 from dockrion.openapi import models
 from dockrion.runs.ingest import Batch
 from dockrion.web import parameters, payloads
-from dockrion.web.access import path_run_id, query_incarnation
+from dockrion.web.access import PUSH_EVENTS, path_run_id, query_incarnation
+from dockrion.web.push_access import PushAccess
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE
 from dockrion.wire import ndjson
 
+T = TypeVar("T")
 _JSON_LINES = (ndjson.MEDIA_TYPE, "application/jsonl")
-# A browser page or a proxy that forwards for others would otherwise count as a local process.
-_FORWARDING = (hdrs.ORIGIN, hdrs.FORWARDED, hdrs.X_FORWARDED_FOR, "X-Real-IP", "Via")
 
 
 async def push(request: web.Request) -> web.Response:
-    """Accept a batch of events for a run."""
-    service = request.app[SERVICE]
-    if service.ingest is None:
-        raise NotFound("this service takes no events; see streaming.ingest")
-    run_id, incarnation = path_run_id(request), query_incarnation(request)
-    if not service.access.protected:
-        _require_ingest_access(request)
-    elif not service.access.has_valid_ingest_token(request):
-        incarnation = (await service.access.owned_run(request)).incarnation
-    producer_seq = parameters.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
-    events, size = await _events(request)
-    receipt = await service.ingest.push(run_id, Batch(events, producer_seq), size, incarnation)
-    return json_response(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
+    """Accept a batch of events of a producer with a credential, or of a unix socket's peer."""
+    access = request.app[SERVICE].access
+    incarnation = query_incarnation(request)
+    if access.protected and not _push_access(request).has_token(request):
+        await access.check(request, PUSH_EVENTS)
+        incarnation = (await access.owned_run(request)).incarnation
+    elif not access.protected:
+        _push_access(request).require_producer(request)
+    return await _accept(request, incarnation)
+
+
+async def push_to_url(request: web.Request) -> web.Response:
+    """Accept a batch of events at the URL that the run's agent process was given."""
+    return await _accept(request, await _push_access(request).incarnation(request))
 
 
 def external_agent(request: web.Request) -> ExternalAgent:
     """Return the agent of a run whose events other processes push, if the peer may start one.
 
     Raises:
-        Unauthorized: See `_require_ingest_access`.
-        Forbidden: See `_require_ingest_access`.
+        Unauthorized: See `PushAccess.require_producer`.
+        Forbidden: See `PushAccess.require_producer`.
     """
     service = request.app[SERVICE]
     if not service.access.protected:
-        _require_ingest_access(request)
+        _push_access(request).require_producer(request)
     return ExternalAgent(service.dockfile.streaming.ingest.idle_timeout)
 
 
-def _require_ingest_access(request: web.Request) -> None:
-    """Refuse a peer that may not push events, where callers do not authenticate.
+def _push_access(request: web.Request) -> PushAccess:
+    return _enabled(request.app[SERVICE].push_access)
 
-    Raises:
-        Unauthorized: A token is configured, and the request lacks it.
-        Forbidden: No token is configured, and the peer is not a process on this machine.
+
+def _enabled(part: T | None) -> T:
+    if part is None:
+        raise NotFound("this service takes no events; see streaming.ingest")
+    return part
+
+
+async def _accept(request: web.Request, incarnation: str | None) -> web.Response:
+    """Accept a batch of events for a run.
+
+    Args:
+        request: The request.
+        incarnation: The run's incarnation, None for the run that has the id now.
     """
-    access = request.app[SERVICE].access
-    if access.has_ingest_token:
-        if not access.has_valid_ingest_token(request):
-            raise Unauthorized("send the token for events: Authorization: Bearer …")
-    elif not _is_local(request):
-        raise Forbidden("only this machine may send events; see streaming.ingest.token_env")
-
-
-def _is_local(request: web.Request) -> bool:
-    transport = request.transport
-    if transport is None or any(name in request.headers for name in _FORWARDING):
-        return False
-    ours, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-    if not isinstance(ours, tuple):  # a unix socket
-        return True
-    address = ip_address(peer[0].partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or peer[0] == ours[0]
+    service, run_id = request.app[SERVICE], path_run_id(request)
+    producer_seq = parameters.integer(request, "producer_seq", 0, 1, MAX_SEQUENCE) or None
+    events, size = await _events(request)
+    receipt = await _enabled(service.ingest).push(run_id, Batch(events, producer_seq), size, incarnation)
+    return json_response(models.Pushed(success=True, run_id=run_id, **msgspec.structs.asdict(receipt)))
 
 
 async def _events(request: web.Request) -> tuple[list[Any], int]:

@@ -7,11 +7,11 @@ from dockrion import ids
 from dockrion.backends.run_log import Run
 from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
-from dockrion.runs.agent import Call
 from dockrion.web import parameters, payloads
 from dockrion.web.access import RUN_ID
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.responses import json_response
+from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
 from dockrion.wire import sse
 
@@ -61,26 +61,6 @@ def cancels_on_disconnect(request: web.Request) -> bool:
     """
     choice = parameters.choice(request, "on_disconnect", ("cancel", "continue"))
     return (choice or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
-
-
-async def start_run(request: web.Request, call: Call, *, cancel_on_disconnect: bool) -> Run:
-    """Start a run for the caller who is its first reader, and return its record.
-
-    Args:
-        request: The caller's request.
-        call: The agent call, validated.
-        cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
-
-    Raises:
-        RateLimited: The caller is over its rate limit.
-        TooManyRuns: The queue is full.
-        ServiceUnavailable: No new work is accepted.
-    """
-    service = request.app[SERVICE]
-    await service.rate_limiter.count(request)
-    request[RUN_ID] = run_id = await service.new_run_id()
-    call = payloads.with_events_url(call, request, run_id)
-    return await service.runs.start(call, run_id, cancel_on_disconnect=cancel_on_disconnect)
 
 
 def cancel_unless_resumable(request: web.Request, run: Run, last_frame: Control | None) -> None:

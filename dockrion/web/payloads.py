@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
-from yarl import URL
 
 from dockrion.agents import runnable_config
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
@@ -115,8 +114,8 @@ def require_json(request: web.Request) -> None:
     content_type = request.content_type
     is_json = content_type == "application/json" or content_type.endswith("+json")
     if not is_json and request.body_exists:
-        sent = content_type if hdrs.CONTENT_TYPE in request.headers else "without one"
-        raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, not {sent}")
+        sent = f"not {content_type}" if hdrs.CONTENT_TYPE in request.headers else "which is missing"
+        raise UnsupportedMediaType(f"send JSON with Content-Type: application/json, {sent}")
 
 
 def decode_payload(request: web.Request, data: bytes) -> Any:
@@ -185,20 +184,3 @@ async def read_body(request: web.Request) -> bytes:
     if not data:
         raise InvalidRequest("the body is empty; send JSON, for example {}")
     return data
-
-
-def with_events_url(call: Call, request: web.Request, run_id: str) -> Call:
-    """Add the URL at which a sidecar agent can push the run's events.
-
-    It uses the address at which the request arrived, which therefore leads to this process.
-    """
-    dockfile, transport = request.app[SERVICE].dockfile, request.transport
-    if transport is None or dockfile.agent.mode != "url" or not dockfile.streaming.async_runs:
-        return call
-    address: Any = transport.get_extra_info("sockname")
-    path = f"/runs/{run_id}/events"
-    if isinstance(address, str):
-        return msgspec.structs.replace(call, events_url=f"unix:{address}:{path}")
-    return msgspec.structs.replace(
-        call, events_url=str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
-    )

@@ -22,6 +22,7 @@ from dockrion.errors import (
 from dockrion.logs import log
 from dockrion.openapi.models import Failure
 from dockrion.redaction import Redactor
+from dockrion.web.access import loggable_path
 from dockrion.web.service import SERVICE
 
 SERVER = "dockrion"  # the `Server` header, without versions
@@ -74,14 +75,14 @@ def to_dockrion_error(error: Exception, request: web.Request) -> DockrionError:
     """Return the error that the caller gets for a handler's exception; log those that are our fault."""
     if isinstance(error, DockrionError):
         if error.status == DockrionError.status and error.__cause__ is not None:
-            log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
+            log(_logger, logging.ERROR, "internal error", path=loggable_path(request), error=error)
         return error
     if isinstance(error, web.HTTPException):
         return _from_http_exception(error, request)
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-        log(_logger, logging.ERROR, "out of resources", path=request.path, reason=error.strerror)
+        log(_logger, logging.ERROR, "out of resources", path=loggable_path(request), reason=error.strerror)
         return ServiceUnavailable("the service is out of resources at present; try again later")
-    log(_logger, logging.ERROR, "internal error", path=request.path, error=error)
+    log(_logger, logging.ERROR, "internal error", path=loggable_path(request), error=error)
     return internal_error()
 
 

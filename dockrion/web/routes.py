@@ -98,3 +98,5 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         from dockrion.web import ingest  # noqa: PLC0415  memory
 
         yield Route(hdrs.METH_POST, "/runs/{run_id}/events", ingest.push, PUSH_EVENTS)
+        if dockfile.agent.mode == "url":
+            yield Route(hdrs.METH_POST, "/runs/{run_id}/events/{push_token}", ingest.push_to_url, PUBLIC)

@@ -10,9 +10,10 @@ from dockrion.ids import INCARNATION_HEADER, validate_run_id
 from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
 from dockrion.web import parameters, payloads, polling
-from dockrion.web.access import CALLER, RUN_ID, owner_filter, path_run_id
+from dockrion.web.access import CALLER, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.responses import json_response
+from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE, Service
 from dockrion.web.streams import first_position
 
@@ -25,19 +26,16 @@ async def create(request: web.Request) -> web.Response:
     client_id = _client_id(request, service)
     agent = _external_agent(request, service)
     call = await payloads.read_call(request) if agent is None else Call(None, caller=request[CALLER])
-    await service.rate_limiter.count(request)
-    request[RUN_ID] = run_id = client_id or await service.new_run_id()
-    call = payloads.with_events_url(call, request, run_id)
-    run = await service.runs.start(call, run_id, agent=agent)
+    run = await start_run(request, call, run_id=client_id, agent=agent)
     streamed = service.dockfile.expose.streaming != "none"
     accepted = models.Accepted(
-        run_id=run_id,
+        run_id=run.run_id,
         status=run.status,
-        events_url=f"/runs/{run_id}/events" if streamed else None,
+        events_url=f"/runs/{run.run_id}/events" if streamed else None,
         created_at=run.created_at,
         **(await service.access.run_token(run) if streamed else {}),
     )
-    headers = {hdrs.LOCATION: f"/runs/{run_id}", INCARNATION_HEADER: run.incarnation}
+    headers = {hdrs.LOCATION: f"/runs/{run.run_id}", INCARNATION_HEADER: run.incarnation}
     return json_response(accepted, status=202, headers=headers)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
+    from dockrion.web.push_access import PushAccess
 
 _logger = logging.getLogger(__name__)
 _UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
@@ -61,6 +62,8 @@ class Service:
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
         ingest: Accepts events from other processes; None unless `streaming.ingest` is enabled.
+        push_access: Decides which processes those are; None likewise.
+        cross_origin: Refuses what pages of other origins send.
         find_injections: Finds prompt injection in a payload; None unless the Dockfile blocks it.
         streams: The streams that are open.
         write_seconds: How long a peer may accept no data before its connection is closed.
@@ -77,15 +80,17 @@ class Service:
 
         self.backend: Backend = _backend(self.dockfile, self.metrics)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
-        self.ingest = self._ingest() if self.dockfile.streaming.ingest.enabled else None
+        self.ingest: Ingest | None = None
+        self.push_access: PushAccess | None = None
         self._tasks = BackgroundTasks()
-        if self.ingest is None:
+        if self.dockfile.streaming.ingest.enabled:
+            self._accept_pushes(loaded.credentials.ingest_token)
+        else:
             self._tasks.start(_refuse_pushes(self.backend))
 
         auth, safety = self.dockfile.auth, _safety(self.dockfile)
-        ingest_token = loaded.credentials.ingest_token
         self.cross_origin = CrossOriginProtection(self.dockfile.expose)
-        self.access = AccessControl(auth, _authenticator(loaded), self.backend, ingest_token)
+        self.access = AccessControl(auth, _authenticator(loaded), self.backend)
         self.rate_limiter = RequestRateLimiter(auth, self.backend)
         self.connection_limiter = ConnectionLimiter(self.dockfile.limits.max_connections_per_caller)
         self.find_injections = _find_injections() if safety and safety.block_prompt_injection else None
@@ -149,11 +154,21 @@ class Service:
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)
 
-    def _ingest(self) -> "Ingest":
+    def _accept_pushes(self, token: str | None) -> None:
         from dockrion.runs.ingest import Ingest  # noqa: PLC0415  memory
+        from dockrion.web.push_access import PushAccess  # noqa: PLC0415  memory
 
         limit = self.dockfile.limits.max_event_bytes
-        return Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limit)
+        self.ingest = Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limit)
+        self.push_access = PushAccess(self.backend, token)
+        if token is None and not self.dockfile.protected:
+            log(
+                _logger,
+                logging.INFO,
+                "pushed events are accepted without streaming.ingest.token_env",
+                over_tcp="at the X-Dockrion-Events-Url of a run only, and no external runs",
+                over_unix_sockets="from every peer, and external runs",
+            )
 
     def _run_settings(self) -> RunSettings:
         streaming, io_schema = self.dockfile.streaming, self.dockfile.io_schema

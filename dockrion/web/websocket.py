@@ -25,8 +25,9 @@ from dockrion.events import MAX_REASON_LENGTH
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
 from dockrion.web import parameters, payloads
 from dockrion.web.access import CALLER
-from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect, start_run
+from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect
 from dockrion.web.responses import error_body, to_dockrion_error
+from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
 from dockrion.web.streams import Connection, StalledReaderError, time_left
 from dockrion.wire import websocket

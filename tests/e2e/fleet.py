@@ -67,11 +67,11 @@ class Fleet:
             for each in filter(alive, held):
                 os.kill(each, signal.SIGCONT)
 
-    async def post(self, path: str = "/invoke") -> Any:
+    async def post(self, path: str = "/invoke", headers: dict[str, str] | None = None) -> Any:
         """Send a request on a new connection, and return the response's JSON."""
         async with (
             aiohttp.ClientSession() as session,
-            session.post(self.process.url + path, json={}) as response,
+            session.post(self.process.url + path, json={}, headers=headers) as response,
         ):
             assert response.status in (200, 202), await response.text()
             return await response.json()

@@ -16,9 +16,10 @@ from tests.e2e.conftest import Start
 from tests.e2e.fleet import MODULE, PID, Fleet
 from tests.e2e.process import TIMEOUT_SECONDS, write_dockfile
 from tests.servers import KINDS, shared
-from tests.support import Reader, data
+from tests.support import INGEST, PUSH_TOKEN, Reader, data
 
 PARTS = range(3)
+AUTHORIZED = {"Authorization": f"Bearer {PUSH_TOKEN}"}
 
 
 @pytest.fixture
@@ -30,9 +31,10 @@ async def workers(start: Start, tmp_path: Path) -> AsyncIterator[Fleet]:
         tmp_path,
         PID,
         agent={"name": name, "handler": "agent:handle"},
-        streaming={"backend": "redis", "redis": redis, "ingest": {"enabled": True}},
+        streaming={"backend": "redis", "redis": redis, "ingest": INGEST},
     )
-    fleet = Fleet(await start(path, module=MODULE, ready=False, WORKERS="3"))
+    variables = {str(INGEST["token_env"]): PUSH_TOKEN}
+    fleet = Fleet(await start(path, module=MODULE, ready=False, WORKERS="3", **variables))
     await fleet.until_logged("worker ready", 3)
     yield fleet
     fleet.end()
@@ -42,7 +44,10 @@ async def workers(start: Start, tmp_path: Path) -> AsyncIterator[Fleet]:
 async def push(fleet: Fleet, run_id: str, events: Any, **query: Any) -> tuple[int, dict[str, Any]]:
     """Push on a new connection, which any worker may accept."""
     url = f"{fleet.process.url}/runs/{run_id}/events"
-    async with aiohttp.ClientSession() as session, session.post(url, json=events, params=query) as response:
+    async with (
+        aiohttp.ClientSession(headers=AUTHORIZED) as session,
+        session.post(url, json=events, params=query) as response,
+    ):
         return response.status, await response.json()
 
 
@@ -57,7 +62,7 @@ async def read(fleet: Fleet, run_id: str) -> list[dict[str, Any]]:
 
 
 async def test_pushes_to_any_worker_are_accepted_exactly_once(workers: Fleet) -> None:
-    run_id = (await workers.post("/runs?external=true"))["run_id"]
+    run_id = (await workers.post("/runs?external=true", AUTHORIZED))["run_id"]
     end: dict[str, Any] = {"type": "complete", "output": 1}
 
     async def insist(number: int) -> None:
@@ -86,7 +91,7 @@ async def test_pushes_to_any_worker_are_accepted_exactly_once(workers: Fleet) ->
 
 
 async def test_dead_owner_is_unavailable_until_its_run_ends(workers: Fleet) -> None:
-    run_id = (await workers.post("/runs?external=true"))["run_id"]
+    run_id = (await workers.post("/runs?external=true", AUTHORIZED))["run_id"]
     (line,) = [each for each in workers.lines("run running") if each["run_id"] == run_id]
     os.kill(line["worker"], signal.SIGKILL)
     status, body = await push(workers, run_id, {"type": "heartbeat"})

@@ -14,7 +14,7 @@ from dockrion.runs.session import current_session
 from tests.conftest import Serve
 from tests.fuzz.harness import check_healthy, fuzz_settings
 from tests.fuzz.streams import json_values, parse_stream, read_strictly, text, well_formed
-from tests.support import Served
+from tests.support import INGEST, PUSH_TOKEN, Served
 from tests.web.wire import Wire, wire
 
 Script = list[tuple[str, tuple[Any, ...]]]
@@ -59,7 +59,7 @@ ends = values | text.map(ValueError) | st.builds(KeyError, values) | text.map(as
 @pytest.fixture
 async def hostile(serve: Serve) -> tuple[Served, Hostile]:
     agent = Hostile()
-    streaming = {"ingest": {"enabled": True}}
+    streaming = {"ingest": INGEST}
     return await serve(agent, streaming=streaming), agent
 
 
@@ -184,8 +184,8 @@ async def _push(connection: Wire, run_id: str, batch: list[Any], *, lines: bool)
     body = encode(batch)
     await connection.send(
         b"POST /runs/%b/events HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
-        % (run_id.encode(), kind.encode(), len(body), body)
+        b"Content-Type: %b\r\nAuthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+        % (run_id.encode(), kind.encode(), PUSH_TOKEN.encode(), len(body), body)
     )
     status, headers = await connection.head()
     response = msgspec.json.decode(await connection.content(headers))

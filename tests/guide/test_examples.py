@@ -52,7 +52,7 @@ class Services:
         return self._ports[key]
 
     def _running(self, dockfile: str, port: int, folder: Path) -> Any:
-        variables = {"DOCKRION_API_KEY": KEY}
+        variables = {"DOCKRION_API_KEY": KEY, "PUSH_TOKEN": KEY}
         if dockfile == "config/sidecar.yaml":
             variables["AGENT_URL"] = self.stack.enter_context(agent_process())
         if dockfile == "config/redis.yaml" and not any(key.startswith(dockfile) for key in self._ports):
@@ -94,7 +94,7 @@ class Walk:
 
     def _run(self, block: Block) -> None:
         here = _LOCALHOST.sub(lambda match: self._url(match[1]), block.text)
-        variables = {"DOCKRION_API_KEY": KEY}
+        variables = {"DOCKRION_API_KEY": KEY, "PUSH_TOKEN": KEY}
         if block.text.startswith(("python ask.py", "dockrion invoke")):
             variables["DOCKRION_URL"] = self._url("8080")
         output = shell(here, self._folder, **variables)
@@ -235,4 +235,4 @@ def test_each_dockfile_in_config_works(path: Path, tmp_path: Path, services: Ser
     assert '"success":true' in invoked
 
 
-PORTS = {"Dockfile": "8080", "redis": "8081", "sidecar": "8084", "guarded": "8086"}
+PORTS = {"Dockfile": "8080", "redis": "8081", "sidecar": "8084", "pushed": "8085", "guarded": "8086"}

@@ -28,6 +28,7 @@ from tests.support import dockfile
 
 README = ROOT / "README.md"
 EVERYTHING = {
+    "agent": {"name": "tested", "url": "http://127.0.0.1:1/"},
     "streaming": {"ingest": {"enabled": True}},
     "expose": {"streaming": "websocket"},
     "auth": {},

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.conftest import Serve
 from tests.openapi.services import operations, resolved
+from tests.support import INGEST, PUSH_TOKEN
 
 KNOWN = "finished"
 EXAMPLES = 8  # per operation and mode
@@ -48,7 +49,7 @@ async def test_responses_match_the_description(serve: Serve) -> None:
     served = await serve(
         repeat,
         io_schema={"input": INPUT, "output": OUTPUT},
-        streaming={"ingest": {"enabled": True}, "connection": {"default_timeout": 1}},
+        streaming={"ingest": INGEST, "connection": {"default_timeout": 1}},
     )
     await served.start({"word": "a"}, run_id=KNOWN)
     await served.finished(KNOWN)
@@ -87,7 +88,7 @@ def ask(operation: Any, mode: GenerationMode, url: str, described: dict[int, set
         if right and of_known_run and "run_id" in case.path_parameters:
             case.path_parameters["run_id"] = KNOWN
         verdict = [positive_data_acceptance] if right and is_all_it_takes(case) else []
-        response = case.call(base_url=url, timeout=10)
+        response = case.call(base_url=url, timeout=10, headers={"Authorization": f"Bearer {PUSH_TOKEN}"})
         if response.status_code >= 400:
             assert response.json()["code"] in described[response.status_code]
         case.validate_response(

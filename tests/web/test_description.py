@@ -9,7 +9,7 @@ import pytest
 from dockrion.web import docs
 from tests.conftest import Serve
 from tests.openapi.services import resolved
-from tests.support import Served
+from tests.support import INGEST, Served
 from tests.web.helpers import error_of
 
 READER, ASKER = "a-key-of-one-who-reads", "a-key-of-one-who-asks"
@@ -168,7 +168,7 @@ def sent(schema: dict[str, Any]) -> tuple[list[Any], list[Any]]:
 
 
 async def test_parameters_are_accepted_up_to_the_described_limits(serve: Serve) -> None:
-    served = await serve(streaming={"ingest": {"enabled": True}})
+    served = await serve(streaming={"ingest": INGEST})
     await served.start(run_id="known")
     await served.finished("known")
     seen = query_parameters(await document(served, "/openapi.json"))

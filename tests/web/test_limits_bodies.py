@@ -12,21 +12,20 @@ from hypothesis import strategies as st
 
 from dockrion.web.payloads import decode_json
 from tests.conftest import Serve
-from tests.support import Served
+from tests.support import INGEST, Served
 from tests.web.helpers import error_of
 from tests.web.wire import Wire, wire
 
 PATHS = ["/invoke", "/invoke/stream", "/runs"]
 PUSH = "/runs/r/events"
 JSON, LINES = "application/json", "application/x-ndjson"
-INGEST: dict[str, Any] = {"ingest": {"enabled": True}}
 EVERYWHERE = [*((path, JSON) for path in PATHS), (PUSH, JSON), (PUSH, LINES)]
 EVENT = b'{"type":"checkpoint","name":"n","data":%s}'
 ACCEPTED = (200, 202)
 
 
 async def limited(serve: Serve, **limits: int) -> Served:
-    served = await serve(streaming=INGEST, limits=limits)
+    served = await serve(streaming={"ingest": INGEST}, limits=limits)
     await served.start(run_id="r", external="true")
     return served
 

@@ -9,13 +9,12 @@ import pytest
 from dockrion import StreamContext
 from tests.agents.harness import check_promises
 from tests.conftest import Serve
-from tests.support import Served, data
+from tests.support import INGEST, Served, data
 from tests.web.helpers import error_of
 from tests.web.test_push import refused
 
 LIMIT = 1024
 LIMITS = {"max_event_bytes": LIMIT}
-INGEST: dict[str, Any] = {"ingest": {"enabled": True}}
 PUSHED_LIMIT = LIMIT - 512
 
 
@@ -106,7 +105,7 @@ PUSHED: list[dict[str, Any]] = [
 async def test_pushed_event_size_is_limited_exactly(
     serve: Serve, event: dict[str, Any], *, lines: bool
 ) -> None:
-    served = await serve(streaming=INGEST, limits=LIMITS)
+    served = await serve(streaming={"ingest": INGEST}, limits=LIMITS)
     run_id = await served.start(external="true")
     headers = {"Content-Type": "application/x-ndjson"} if lines else {"Content-Type": "application/json"}
     encode = msgspec.json.Encoder().encode_lines if lines else msgspec.json.encode
@@ -181,7 +180,7 @@ async def test_filtered_events_do_not_count(serve: Serve) -> None:
 
 
 async def test_external_run_with_too_many_events_is_ended(serve: Serve) -> None:
-    served = await serve(streaming=INGEST, limits={"max_events_per_run": 10})
+    served = await serve(streaming={"ingest": INGEST}, limits={"max_events_per_run": 10})
     run_id = await served.start(external="true")
     batch = [{"type": "token", "content": "x"}] * 20
     async with served.client.post(f"/runs/{run_id}/events", json=batch) as response:

@@ -93,6 +93,44 @@ async def test_response_about_another_s_run_equals_that_about_none(serve: Serve,
             assert responses[0] == responses[1]
 
 
+async def test_id_of_another_s_run_is_taken_and_tells_nothing_else(serve: Serve, tmp_path: Path) -> None:
+    here, there = await with_keys(serve, tmp_path, agent := Waits())
+    for run_id in ("running", "finished"):
+        await made(here, key("owner"), run_id=run_id)
+    async with here.client.delete("/runs/finished", headers=key("owner")) as response:
+        assert response.status == 200
+    for served in (here, there):
+        texts = set()
+        for run_id in ("running", "finished"):
+            for user in ("other", "owner", "auditor"):
+                taken = served.client.post(f"/runs?run_id={run_id}", json={}, headers=key(user))
+                async with taken as response:
+                    body = await error_of(response, 409, "CONFLICT")
+                if user == "other":
+                    assert "details" not in body
+                    texts.add(body["error"].replace(run_id, "…"))
+                else:
+                    assert body["details"]["events_url"] == f"/runs/{run_id}/events"
+        assert len(texts) == 1
+    agent.go.set()
+
+
+async def test_id_that_the_generator_repeats_tells_nothing_of_its_run(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await with_keys(serve, tmp_path, agent := Waits())
+    await made(here, key("owner"), run_id="repeated")
+
+    async def repeated() -> str:
+        return "repeated"
+
+    monkeypatch.setattr(there.service, "new_run_id", repeated)
+    for path in ("/invoke/stream", "/runs"):
+        async with there.client.post(path, json={}, headers=key("other")) as response:
+            assert "details" not in await error_of(response, 409, "CONFLICT")
+    agent.go.set()
+
+
 async def test_read_logs_grants_reading_of_all_runs_only(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, agent := Waits())
     first, second = await made(here, key("owner")), await made(there, key("other"))

@@ -9,7 +9,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import TIMEOUT_SECONDS, Served, data
+from tests.support import INGEST, TIMEOUT_SECONDS, Served, data
 from tests.web.helpers import error_of
 from tests.web.policy_agents import SECRET, logged, safety, stored_events, stored_text, text
 
@@ -211,7 +211,7 @@ async def test_a_cancelled_run_stays_cancelled(serve: Serve) -> None:
 
 @pytest.mark.usefixtures("every_backend")
 async def test_pushed_violation_ends_the_run(serve: Serve) -> None:
-    served = await serve(policies=HALT, streaming={"ingest": {"enabled": True}})
+    served = await serve(policies=HALT, streaming={"ingest": INGEST})
     for end in ({"type": "complete", "output": 1}, {"type": "cancelled"}, {"type": "heartbeat"}):
         run_id = await served.start(external="true")
         events = [{"type": "token", "content": "a"}, {"type": "custom:x", "y": SECRET}, end]

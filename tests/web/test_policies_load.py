@@ -8,7 +8,7 @@ import pytest
 
 from dockrion.policies.patterns import MASK
 from tests.conftest import Serve
-from tests.support import wait_until
+from tests.support import INGEST, wait_until
 from tests.web.policy_agents import SECRET, safety
 
 
@@ -35,7 +35,7 @@ async def test_masking_a_large_output_does_not_block_other_requests(serve: Serve
 
 
 async def test_masking_large_details_does_not_block_other_requests(serve: Serve) -> None:
-    served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
+    served = await serve(policies=safety(), streaming={"ingest": INGEST})
     run_id = await served.start(external="true")
     end = {"type": "error", "error": "e", "details": [LARGE, SECRET]}
     async with served.client.post(f"/runs/{run_id}/events", json=end) as response:

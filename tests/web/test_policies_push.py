@@ -9,13 +9,13 @@ import pytest
 from dockrion.policies.patterns import MASK
 from dockrion.runs.ingest import Batch, Receipt
 from tests.conftest import Serve
-from tests.support import wait_until
+from tests.support import INGEST, wait_until
 from tests.web.policy_agents import SECRET, safety, stored_events, stored_text, text
 
 
 @pytest.mark.usefixtures("every_backend")
 async def test_pushed_events_are_masked(serve: Serve) -> None:
-    served = await serve(policies=safety(), streaming={"ingest": {"enabled": True}})
+    served = await serve(policies=safety(), streaming={"ingest": INGEST})
     run_id = await served.start(external="true")
     batch: list[dict[str, Any]] = [{"type": "token", "content": each} for each in ("a secret", "-1", "234!")]
     batch += [
@@ -35,7 +35,7 @@ async def test_pushed_events_are_masked(serve: Serve) -> None:
 async def test_batch_enlarged_by_masks_is_accepted_whole(serve: Serve) -> None:
     served = await serve(
         policies=safety(redact_patterns=["x"]),
-        streaming={"ingest": {"enabled": True}},
+        streaming={"ingest": INGEST},
         limits={"max_event_bytes": 1024},
     )
     run_id = await served.start(external="true")
@@ -49,7 +49,7 @@ async def test_batch_enlarged_by_masks_is_accepted_whole(serve: Serve) -> None:
 async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
     served = await serve(
         policies=safety(max_output_chars=100),
-        streaming={"ingest": {"enabled": True}},
+        streaming={"ingest": INGEST},
         limits={"max_json_depth": 500},
     )
     run_id = await served.start(external="true")
@@ -68,7 +68,7 @@ async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
 async def test_large_batch_is_published_whole_and_before_the_next_even_if_its_push_is_cancelled(
     serve: Serve,
 ) -> None:
-    streaming = {"ingest": {"enabled": True}}
+    streaming = {"ingest": INGEST}
     served = await serve(policies=safety(redact_patterns=[r"[\w.+-]+@[\w-]+"]), streaming=streaming)
     run_id = await served.start(external="true")
     ingest = served.service.ingest

@@ -8,12 +8,12 @@ import pytest
 
 from tests.agents.harness import COMMON, check_promises
 from tests.conftest import Serve
-from tests.support import Served, data
+from tests.support import INGEST, Served, data
 from tests.web.helpers import Waits, error_of
 
 pytestmark = pytest.mark.usefixtures("every_backend")
 
-ENABLED: dict[str, Any] = {"ingest": {"enabled": True}, "redis": {"max_events_per_run": 10_000}}
+ENABLED: dict[str, Any] = {"ingest": INGEST, "redis": {"max_events_per_run": 10_000}}
 END: dict[str, Any] = {"type": "complete", "output": {"done": True}}
 ALL: list[dict[str, Any]] = [
     {"type": "progress", "step": "s", "progress": 0.5, "message": None},

@@ -1,0 +1,69 @@
+"""Starting a run for a caller: its id, the caller's rate limit, and where others push its events."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from yarl import URL
+
+from dockrion import ids
+from dockrion.backends.run_log import Run
+from dockrion.errors import RunExists
+from dockrion.runs.agent import Agent, Call
+from dockrion.web.access import RUN_ID
+from dockrion.web.service import SERVICE
+
+
+async def start_run(
+    request: web.Request,
+    call: Call,
+    *,
+    run_id: str | None = None,
+    agent: Agent | None = None,
+    cancel_on_disconnect: bool = False,
+) -> Run:
+    """Start a run, and return its record.
+
+    Args:
+        request: The caller's request.
+        call: The agent call, validated.
+        run_id: The id that the caller chose, validated; None if the service chooses one.
+        agent: Works on it; the service's agent if None.
+        cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
+
+    Raises:
+        RateLimited: The caller is over its rate limit.
+        Conflict: The id is taken.
+        TooManyRuns: The queue is full.
+        ServiceUnavailable: No new work is accepted.
+    """
+    service = request.app[SERVICE]
+    await service.rate_limiter.count(request)
+    request[RUN_ID] = run_id = run_id or await service.new_run_id()
+    incarnation = ids.new_incarnation()
+    events_url = await _events_url(request, run_id, incarnation)
+    call = msgspec.structs.replace(call, events_url=events_url) if events_url else call
+    try:
+        return await service.runs.start(
+            call, run_id, incarnation, cancel_on_disconnect=cancel_on_disconnect, agent=agent
+        )
+    except RunExists as error:
+        raise await service.access.conflict(request, run_id) from error
+
+
+async def _events_url(request: web.Request, run_id: str, incarnation: str) -> str | None:
+    """Return where an agent process can push the run's events, with a token if it can.
+
+    It is the address at which the request arrived, which therefore leads to this process.
+    """
+    service, transport = request.app[SERVICE], request.transport
+    streaming = service.dockfile.streaming
+    if transport is None or service.dockfile.agent.mode != "url" or not streaming.async_runs:
+        return None
+    path = f"/runs/{run_id}/events"
+    if service.push_access is not None:
+        path += f"/{await service.push_access.new_url_token(run_id, incarnation)}"
+    address: Any = transport.get_extra_info("sockname")
+    if isinstance(address, str):
+        return f"unix:{address}:{path}"
+    return str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
