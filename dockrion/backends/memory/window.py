@@ -14,7 +14,7 @@ import msgspec
 from dockrion.backends.pages import PAGE_BYTES, PAGE_EVENTS
 from dockrion.events import Entry
 
-# Measured on CPython 3.11 and 3.13 as the growth of a process, beside the bytes of the events' JSON.
+# Measured on CPython 3.11 to 3.13 as the growth of a process, beside the bytes of the events' JSON.
 _ENTRY_BYTES = 180
 _CHUNK_BYTES = 130
 _LARGE_EVENT = 4096  # bytes; packing larger events would copy much to save little
