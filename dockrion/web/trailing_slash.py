@@ -9,6 +9,10 @@ from aiohttp import hdrs, web
 _TOLERANT = (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
 
 
+class _Match(web.UrlMappingMatchInfo):
+    """The match of a path with a trailing slash."""
+
+
 class TrailingSlashes(web.PlainResource):
     """Matches a path with a trailing slash as the router matches it without.
 
@@ -25,20 +29,25 @@ class TrailingSlashes(web.PlainResource):
     async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
         """Return the match, or None and the methods that the path without the slash has."""
         path = request.rel_url.raw_path
-        if not has_trailing_slash(request) or path.endswith("//"):
+        if path == "/" or not path.endswith("/") or path.endswith("//"):
             return None, set()
         url = request.rel_url.with_path(path[:-1], encoded=True)
         match = await self._router.resolve(request.clone(rel_url=url))
         if match.http_exception is None:
-            return match, set()
+            return _Match(dict(match), match.route), set()
         return None, set(getattr(match.http_exception, "allowed_methods", ()))
 
 
 def redirect_response(request: web.Request) -> web.Response | None:
-    """Return the redirect of a request with a trailing slash, or None if it is handled as it is."""
+    """Return the redirect of a request whose path has a trailing slash, None if it is handled."""
     if not has_trailing_slash(request) or request.method in _TOLERANT:
         return None
-    return None if request.match_info.http_exception is not None else without_slash(request)
+    return without_slash(request)
+
+
+def has_trailing_slash(request: web.Request) -> bool:
+    """Return whether a request matches its route only without the slash at the end of its path."""
+    return type(request.match_info) is _Match  # isinstance is slow: the base is an abstract class
 
 
 def without_slash(request: web.Request) -> web.Response:
@@ -50,9 +59,3 @@ def without_slash(request: web.Request) -> web.Response:
     query = request.rel_url.raw_query_string
     location = f"../{name}?{query}" if query else f"../{name}"
     return web.Response(status=308, headers={hdrs.LOCATION: location})
-
-
-def has_trailing_slash(request: web.Request) -> bool:
-    """Return whether a path other than `/` ends with a slash."""
-    path = request.rel_url.raw_path
-    return path.endswith("/") and path != "/"
