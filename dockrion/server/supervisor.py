@@ -1,14 +1,16 @@
 """The supervisor of `dockrion run --workers`: starts worker processes on shared sockets and replaces them."""
 
 import asyncio
+import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +24,7 @@ from dockrion.server.sockets import Address
 from dockrion.server.worker import READY, WorkerSlot
 
 _logger = logging.getLogger(__name__)
+_PREFIX = "dockrion-metrics-"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STABLE_SECONDS = 60.0  # a worker that lived as long is replaced at once, others after a back-off
 _FIRST_DELAY = 0.5  # seconds
@@ -68,7 +71,7 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for signum in _SIGNALS:
             loop.add_signal_handler(signum, self._shut_down)
-        with _temporary_directory() as self._directory:
+        with _shared_directory() as self._directory:
             async with address.listen() as self._sockets:
                 codes = await self._run_all()
         if self._hopeless:
@@ -182,8 +185,32 @@ def _terminate(process: Process) -> None:
         os.kill(process.pid, signal.SIGTERM)  # `Process.terminate` can lose the exit code of one just ended
 
 
-def _temporary_directory() -> TemporaryDirectory[str]:
+@contextmanager
+def _shared_directory() -> Iterator[str]:
+    """Make a directory for the workers' metrics, and remove those of supervisors that were killed."""
     try:
-        return TemporaryDirectory(prefix="dockrion-workers-", ignore_cleanup_errors=True)
+        made = TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
     except OSError as error:
         raise StartError(f"cannot make a temporary directory: {error}; name another one in TMPDIR") from error
+    with made as directory, ExitStack() as lock:
+        with suppress(OSError):  # a file system without locks
+            lock.enter_context(_locked(Path(directory)))
+        for other in Path(directory).parent.glob(f"{_PREFIX}*"):
+            with suppress(OSError), _locked(other):  # nobody uses it
+                shutil.rmtree(other)
+        yield directory
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Lock a directory until its user ends, however it ends; cleaners of /tmp heed it, too (tmpfiles.d(5)).
+
+    Raises:
+        OSError: Another process has locked it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -47,7 +47,7 @@ async def fleet(start: Start, tmp_path: Path) -> AsyncIterator[Workers]:
     async def begin(code: str, count: int = 2, *, ready: bool = True, **variables: str) -> Fleet:
         path = write_dockfile(tmp_path, code)
         temporary = tmp_path / "tmp"
-        temporary.mkdir()
+        temporary.mkdir(exist_ok=True)
         variables |= {"WORKERS": str(count), "TMPDIR": str(temporary)}
         process = await start(path, module=MODULE, ready=False, **variables)
         fleet = Fleet(process)
