@@ -130,9 +130,9 @@ def _run(options: argparse.Namespace) -> int:
     redactor = Redactor(loaded.confidential)
     level = loaded.dockfile.observability.log_level
     if options.worker_slot is not None:
-        logs.configure(level, redactor, worker=os.getpid())
+        logs.configure(level, redactor, shared=True, worker=os.getpid())
     else:
-        logs.configure(level, redactor)
+        logs.configure(level, redactor, shared=options.workers > 1)
         for warning in loaded.warnings:  # a worker leaves this to its supervisor
             logs.log(_logger, logging.WARNING, str(warning))
         if names := sorted(loaded.agent_environment):

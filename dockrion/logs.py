@@ -1,10 +1,13 @@
 """Logging to stdout: one JSON object per line, secrets masked."""
 
+import fcntl
 import logging
+import os
 import sys
 import threading
+import time
 from datetime import UTC, datetime
-from io import TextIOWrapper
+from io import BufferedWriter, RawIOBase, TextIOWrapper
 from typing import Any
 
 import msgspec
@@ -13,17 +16,22 @@ from dockrion.json_encoding import safe_str
 from dockrion.redaction import Redactor
 
 _logger = logging.getLogger(__name__)
+_LOCK_SECONDS = 1.0  # a process that holds the lock may be frozen
+_TRY_AGAIN_SECONDS = 0.0005
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str, redactor: Redactor, **constant_fields: Any) -> None:
+def configure(level: str, redactor: Redactor, *, shared: bool = False, **constant_fields: Any) -> None:
     """Send all logs of this process to stdout, including those of the agent's code.
 
     Args:
         level: The lowest level to log, by its name in the Dockfile.
         redactor: Masks secrets.
+        shared: Whether other processes that do the same write to the same stdout.
         constant_fields: Fields of every line.
     """
+    if shared:
+        sys.stdout = TextIOWrapper(BufferedWriter(_SharedOutput(sys.stdout.fileno())), line_buffering=True)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
@@ -49,6 +57,57 @@ def log(logger: logging.Logger, level: int, message: str, *, error: Any = None, 
         fields: The variable parts of the message, by name.
     """
     logger.log(level, message, exc_info=error, extra={"fields": fields})
+
+
+class _SharedOutput(RawIOBase):
+    """The stdout of several processes, whose lines do not mix.
+
+    A pipe keeps a write together only up to 4 KiB (PIPE_BUF, pipe(7)), so each write takes a lock on it.
+
+    Args:
+        descriptor: The file descriptor, which stays open.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        rest = data
+        locked = self._lock()
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            if len(rest) == len(data):
+                raise
+        finally:
+            if locked:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        return len(data) - len(rest)
+
+    def _lock(self) -> bool:
+        """Lock the output against other processes, and return whether that succeeded in time."""
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_TRY_AGAIN_SECONDS)
+            except OSError:  # an output that cannot be locked
+                return False
+            else:
+                return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,8 +1,13 @@
 """Logs: one JSON object per line, secrets masked."""
 
+import fcntl
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -202,3 +207,54 @@ def test_arguments_that_do_not_match_the_format_do_not_lose_the_line() -> None:
     lines.logger.info("%d items", SECRET)
     assert lines.lines[-1].count("%d items") == 1
     assert SECRET not in lines.lines[-1]
+
+
+WRITES_LINES = """
+import logging, sys
+from dockrion.logs import configure
+from dockrion.redaction import Redactor
+
+worker, count, size = map(int, sys.argv[1:])
+configure("info", Redactor(()), shared=True, worker=worker)
+for number in range(count):
+    logging.info("%s", "x" * size)
+    print(f'{{"worker": {worker}, "printed": {number}}}')
+"""
+
+
+@contextmanager
+def writers(count: int, *arguments: int) -> Iterator[tuple[int, int]]:
+    """Start processes that log to one pipe, and yield its two ends; wait for the processes at the end."""
+    reads, writes = os.pipe()
+    try:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITES_LINES, str(worker), *map(str, arguments)], stdout=writes
+            )
+            for worker in range(count)
+        ]
+        yield reads, writes
+        assert [process.wait(20) for process in processes] == [0] * count
+    finally:
+        os.close(reads)
+
+
+def test_long_lines_of_several_processes_do_not_mix() -> None:
+    with writers(3, 50, 100_000) as (reads, writes):
+        os.close(writes)
+        with os.fdopen(os.dup(reads), "rb") as pipe:
+            lines = [json.loads(line) for line in pipe]
+    for worker in range(3):
+        own = [line for line in lines if line["worker"] == worker]
+        assert [line["printed"] for line in own if "printed" in line] == list(range(50))
+        assert sum(line.get("message") == "x" * 100_000 for line in own) == 50
+
+
+def test_frozen_process_stops_the_lines_of_others_only_for_a_moment() -> None:
+    with writers(1, 1, 10) as (reads, writes):
+        fcntl.lockf(writes, fcntl.LOCK_EX)
+        data = b""
+        while data.count(b"\n") < 2:
+            data += os.read(reads, 1000)
+        os.close(writes)
+    assert b'"message":"xxxxxxxxxx"' in data
