@@ -70,6 +70,7 @@ class _SharedOutput(RawIOBase):
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._wait_seconds = _LOCK_SECONDS
 
     def fileno(self) -> int:
         return self._descriptor
@@ -96,17 +97,19 @@ class _SharedOutput(RawIOBase):
 
     def _lock(self) -> bool:
         """Lock the output against other processes, and return whether that succeeded in time."""
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = time.monotonic() + self._wait_seconds
         while True:
             try:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if time.monotonic() >= deadline:
+                    self._wait_seconds = 0.0  # until the lock is free again
                     return False
                 time.sleep(_TRY_AGAIN_SECONDS)
             except OSError:  # an output that cannot be locked
                 return False
             else:
+                self._wait_seconds = _LOCK_SECONDS
                 return True
 
 
