@@ -75,9 +75,11 @@ class RedisClient:
         self._large = _connect(url, _LARGE_CONNECTIONS, _LARGE_SECONDS)
         self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
         self._transfers: set[asyncio.Timeout] = set()
-        self._background = _connect(url, 1, _REPLY_SECONDS, on_connect=self._on_connect)
+        self._background = _connect(url, 1, _REPLY_SECONDS, on_connect=self._reconnection_hook())
+        self._blocking = _connect(
+            url, 1, BLOCK_SECONDS + _REPLY_SECONDS, on_connect=self._reconnection_hook()
+        )
         self._reconnected = False
-        self._blocking = _connect(url, 1, BLOCK_SECONDS + _REPLY_SECONDS)
         self.health = HealthMonitor()
 
     async def send(self, *commands: Command) -> list[Any]:
@@ -126,9 +128,9 @@ class RedisClient:
         return await self._send(self._background, commands)
 
     def reconnected(self) -> bool:
-        """Return whether the background work has a new connection since the last call.
+        """Return whether a connection was lost since the last call, so that Redis may have been restarted.
 
-        Redis may have restarted then.
+        The reader of the inbox always has one, so it notices at once, and a round of background work starts.
         """
         reconnected, self._reconnected = self._reconnected, False
         return reconnected
@@ -193,9 +195,19 @@ class RedisClient:
         for client in (self._requests, self._large, self._background, self._blocking):
             await client.aclose()
 
-    async def _on_connect(self, connection: AbstractConnection) -> None:
-        await connection.on_connect()
-        self._reconnected = True
+    def _reconnection_hook(self) -> Callable[[AbstractConnection], Awaitable[None]]:
+        """Return a function that notes each connection of a client but the first."""
+        is_first = True
+
+        async def on_connect(connection: AbstractConnection) -> None:
+            nonlocal is_first
+            await connection.on_connect()
+            if not is_first:
+                self._reconnected = True
+                self.health.failure_seen.set()
+            is_first = False
+
+        return on_connect
 
     async def _send(
         self,
