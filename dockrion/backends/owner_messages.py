@@ -88,14 +88,18 @@ class OwnerMessages(Protocol):
         """Yield each run that another replica has taken over from this one."""
 
 
-async def wait_for_reply(reply: asyncio.Future[bytes]) -> bytes:
+async def wait_for_reply(reply: asyncio.Future[bytes], transfer_seconds: float = 0) -> bytes:
     """Return a reply.
+
+    Args:
+        reply: Done when it has arrived.
+        transfer_seconds: How much longer than usual the request may take to arrive.
 
     Raises:
         ServiceUnavailable: It did not arrive in time.
     """
     try:
-        async with asyncio.timeout(_REPLY_SECONDS):
+        async with asyncio.timeout(_REPLY_SECONDS + transfer_seconds):
             return await reply
     except TimeoutError:
         raise ServiceUnavailable("the run's owner does not respond; try again later") from None

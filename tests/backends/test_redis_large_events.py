@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from dockrion.backends.redis import client, health
+from dockrion.backends import owner_messages
+from dockrion.backends.owner_messages import OwnerRequest
+from dockrion.backends.redis import RedisBackend, client, health
+from tests.backends.conformance import begin
+from tests.backends.test_conformance_requests import replying
 from tests.backends.trouble import (
     CommandedAgent,
     EndlessAgent,
@@ -119,6 +123,31 @@ async def test_large_events_pass_a_slow_link_and_delay_nobody(
     assert logged.redis_errors() == []
     assert logged.tracebacks() == []
     assert link.connections < 30
+
+
+async def size_of(request: OwnerRequest) -> None:
+    await request.reply(b"%d" % len(request.body))
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_large_requests_to_a_runs_owner_pass_a_slow_link(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_REPLY_SECONDS", 0.4)
+    monkeypatch.setattr(client, "_SLOWEST_BYTES_PER_SECOND", MIB / 2)
+    monkeypatch.setattr(owner_messages, "_REPLY_SECONDS", 0.5)
+    async with SlowLink(server.port, 4e6).open() as port:
+        owner, other = (
+            RedisBackend(
+                f"redis://127.0.0.1:{port}/0", agent="tested", max_events=20, ttl=60, max_run_duration=60
+            )
+            for _ in "12"
+        )
+        writer = await begin(owner)
+        async with replying(owner, size_of):
+            assert await other.request_owner(writer.run_id, b"x" * 3 * MIB) == b"%d" % (3 * MIB)
+        for each in (owner, other):
+            await each.aclose()
 
 
 LIMITS = {

@@ -151,6 +151,8 @@ async def test_malformed_messages_do_not_end_the_inbox(
             ("question", "no-such", "run", writer.run_id, "from", other.replica),
             ("question", b"\xff", "run", b"\xff", "from", b"\xff"),
             ("question", ""),
+            ("question", "no-such", "run", writer.run_id, "from", other.replica, "size", "9" * 400),
+            ("question", "no-such", "run", writer.run_id, "from", other.replica, "size", "-1"),
             ("answer", "no-such", "text", b"\xff"),
             ("answer", ""),
         ):

@@ -51,6 +51,11 @@ _LARGE_SECONDS = 600.0  # bounds even what swallows a cancellation, as redis-py 
 _SLOWEST_BYTES_PER_SECOND = 128 * 1024
 
 
+def transfer_seconds(size: int) -> float:
+    """Return how long so many bytes may take on the slowest connection that is supported."""
+    return size / _SLOWEST_BYTES_PER_SECOND
+
+
 class TransferFailed(ServiceUnavailable):
     """A large command has failed."""
 
@@ -104,7 +109,7 @@ class RedisClient:
         async with self._large_turns:
             self.check_reachable()
             recoveries = self.health.recoveries
-            limit = asyncio.timeout(_REPLY_SECONDS + size / _SLOWEST_BYTES_PER_SECOND)
+            limit = asyncio.timeout(_REPLY_SECONDS + transfer_seconds(size))
             try:
                 async with limit:
                     self._transfers.add(limit)

@@ -13,7 +13,8 @@ cancel is also stored in the run, where the next renewal of its lease sees it.
 Fields of a message, which replicas of other versions read too:
     run                                 a watched run has new events
     run, incarnation, cancel            a request to cancel a run of this replica, with the reason
-    run, incarnation, question, from    a request about a run of this replica: its number and its sender
+    run, incarnation, question, from    a request about a run of this replica: its number and its sender,
+                                        and `size`, that of its body
     answer, text                        the reply to the request with that number
 """
 
@@ -29,6 +30,7 @@ from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.errors import CorruptLog, ServiceUnavailable
 
 _MAX_MESSAGES = 1000
+_MAX_DIGITS = 12
 
 
 class Inbox:
@@ -86,7 +88,8 @@ class Inbox:
         if b"cancel" in fields:
             self._leases.cancel(_run(fields), decode_reason(fields[b"cancel"]))
         elif b"question" in fields:
-            self._requests.on_request(_run(fields), _text(fields, b"question"), _text(fields, b"from"))
+            number, sender = _text(fields, b"question"), _text(fields, b"from")
+            self._requests.on_request(_run(fields), number, sender, _size(fields))
         elif b"answer" in fields:
             self._requests.on_reply(_text(fields, b"answer"), fields.get(b"text", b""))
         else:
@@ -96,6 +99,12 @@ class Inbox:
 def _run(fields: dict[bytes, bytes]) -> RunRef:
     """Return which run a message is about; replicas of earlier versions name no incarnation."""
     return RunRef(_text(fields, b"run"), _text(fields, b"incarnation") if b"incarnation" in fields else None)
+
+
+def _size(fields: dict[bytes, bytes]) -> int:
+    """Return the size of a request's body, which replicas of earlier versions do not give."""
+    size = fields.get(b"size", b"")
+    return int(size) if size.isdigit() and len(size) < _MAX_DIGITS else 0
 
 
 def _text(fields: dict[bytes, bytes], name: bytes) -> str:

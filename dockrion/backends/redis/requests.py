@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from dockrion.backends.owner_messages import OwnerRequest, RunRef, wait_for_reply
+from dockrion.backends.redis.client import transfer_seconds
 from dockrion.backends.redis.store import Store
 from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
@@ -29,7 +30,7 @@ class OwnerRequests:
         self._store = store
         self._replica = replica
         self._replies: dict[str, asyncio.Future[bytes]] = {}
-        self._received: asyncio.Queue[tuple[RunRef, str, str]] = asyncio.Queue(_MAX_QUEUED)
+        self._received: asyncio.Queue[tuple[RunRef, str, str, int]] = asyncio.Queue(_MAX_QUEUED)
 
     async def request(self, run_id: str, body: bytes, incarnation: str | None) -> bytes:
         """Return the reply of a run's owner; see `OwnerMessages.request_owner`.
@@ -42,14 +43,14 @@ class OwnerRequests:
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
             await self._store.send_request(run_id, number, body, self._replica, incarnation)
-            return await wait_for_reply(reply)
+            return await wait_for_reply(reply, transfer_seconds(len(body)))
         finally:
             del self._replies[number]
 
-    def on_request(self, run: RunRef, number: str, sender: str) -> None:
-        """Queue a request that has arrived."""
+    def on_request(self, run: RunRef, number: str, sender: str, size: int) -> None:
+        """Queue a request that has arrived, with the size of its body."""
         with suppress(asyncio.QueueFull):  # its sender gets a timeout
-            self._received.put_nowait((run, number, sender))
+            self._received.put_nowait((run, number, sender, size))
 
     def on_reply(self, number: str, body: bytes) -> None:
         """Pass on a reply, if its request still waits for it."""
@@ -60,9 +61,9 @@ class OwnerRequests:
     async def received(self) -> AsyncIterator[OwnerRequest]:
         """Yield the requests about this replica's runs, without end."""
         while True:
-            run, number, sender = await self._received.get()
+            run, number, sender, size = await self._received.get()
             try:
-                body = await self._store.pop_request(run.run_id, number)
+                body = await self._store.pop_request(run.run_id, number, size)
             except (ServiceUnavailable, CorruptLog, RunNotFound):
                 continue  # its sender gets a timeout
 

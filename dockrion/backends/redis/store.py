@@ -194,19 +194,21 @@ class Store:
         owner, current = await self._owner(run_id)
         if incarnation not in (None, current):
             raise RunNotFound(run_id)
-        fields = "run", run_id, "incarnation", current, "question", number, "from", sender
-        await self.client.send(
+        size = len(body)
+        request = "question", number, "from", sender, "size", str(size)
+        await self._send(
+            size,
             ("SET", self.keys.request(run_id, number), body, "EX", _REQUEST_TTL),
-            *self._messages([owner], *fields),
+            *self._messages([owner], "run", run_id, "incarnation", current, *request),
         )
 
-    async def pop_request(self, run_id: str, number: str) -> bytes:
-        """Return a request's body and delete it.
+    async def pop_request(self, run_id: str, number: str, size: int) -> bytes:
+        """Return a request's body, which has about that size, and delete it.
 
         Raises:
             RunNotFound: It is not there.
         """
-        return bytes(await self.query(run_id, ("GETDEL", self.keys.request(run_id, number))))
+        return bytes(await self.query(run_id, ("GETDEL", self.keys.request(run_id, number)), size=size))
 
     async def send_reply(self, sender: str, number: str, reply: bytes) -> None:
         """Send the reply to a request to the replica that sent the request."""
