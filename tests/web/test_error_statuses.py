@@ -61,6 +61,16 @@ async def test_strict_reader_of_dropped_events_gets_410(
     assert body["details"] == {"requested": requested, "first_available": 43}
 
 
+async def test_strict_reader_at_a_position_that_the_run_never_reached_gets_410(serve: Serve) -> None:
+    served = await serve(many_tokens)
+    run_id = await served.start()
+    await served.finished(run_id)
+    query, headers = {"strict": "true"}, {"Last-Event-ID": "53"}
+    async with served.client.get(f"/runs/{run_id}/events", params=query, headers=headers) as response:
+        body = await error_of(response, 410, "GONE")
+    assert body["details"] == {"requested": 54, "first_available": 1}
+
+
 async def test_strict_reader_of_stored_events_gets_them(serve: Serve) -> None:
     served = await serve(many_tokens, streaming={"redis": {"max_events_per_run": 10}})
     run_id = await served.start()

@@ -108,6 +108,24 @@ async def test_gap_is_reported_or_refused(serve: Serve) -> None:
         await error_of(response, 410, "GONE")
 
 
+async def test_a_position_that_the_run_never_reached_starts_over(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
+    await served.start()  # takes the only slot, so that the next run has no event yet
+    await served.start(run_id="r")
+    page = await poll(served, from_sequence=9)
+    assert page == {
+        "events": [],
+        "next_sequence": 1,
+        "done": False,
+        "gap": {"requested": 9, "first_available": 1},
+    }
+    agent.go.set()
+    await served.finished("r")
+    page = await poll(served, from_sequence=9)
+    assert page["gap"] == {"requested": 9, "first_available": 1}
+    assert (sequences(page), page["next_sequence"], page["done"]) == ([1, 2, 3, 4], 5, True)
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "wait=-1", "wait=61", "wait=1.5"])
 async def test_bad_query_is_refused(serve: Serve, query: str) -> None:
     served = await serve()
