@@ -15,7 +15,7 @@ if not last or is_other(stored[3], ARGV[1]) then
 end
 local page = {stored[1], stored[2] and 1 or 0, 0}
 local sequence, size, count = after, 0, 0
-local chunk = 1  -- doubled, so that it reads little more than it returns, however large the events are
+local chunk = 1  -- grows, so that events that do not fit into the page are not read in numbers
 while count < limit and sequence < last do
   local entries = redis.call(
     'XRANGE', events, string.format('%.0f-0', sequence + 1), '+', 'COUNT', math.min(chunk, limit - count))
@@ -39,6 +39,6 @@ while count < limit and sequence < last do
     page[at + 1], page[at + 2], page[at + 3] = fields[2], fields[4], data
     sequence, count = number, count + 1
   end
-  chunk = math.min(chunk * 2, 256)
+  chunk = math.min(chunk * 4, 256)
 end
 return page
