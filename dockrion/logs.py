@@ -18,6 +18,7 @@ from dockrion.redaction import Redactor
 _logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 1.0  # a process that holds the lock may be frozen
 _TRY_AGAIN_SECONDS = 0.0005
+_LINE_BYTES = 1024 * 1024  # `print` writes a line and its end separately, which the buffer joins
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
@@ -31,7 +32,8 @@ def configure(level: str, redactor: Redactor, *, shared: bool = False, **constan
         constant_fields: Fields of every line.
     """
     if shared:
-        sys.stdout = TextIOWrapper(BufferedWriter(_SharedOutput(sys.stdout.fileno())), line_buffering=True)
+        output = BufferedWriter(_SharedOutput(sys.stdout.fileno()), _LINE_BYTES)
+        sys.stdout = TextIOWrapper(output, line_buffering=True)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)

@@ -251,6 +251,24 @@ def test_long_lines_of_several_processes_do_not_mix() -> None:
         assert sum(line.get("message") == "x" * 100_000 for line in own) == 50
 
 
+SHOWS_LAST_BYTES = """
+import os
+from dockrion.logs import configure
+from dockrion.redaction import Redactor
+
+write = os.write
+os.write = lambda descriptor, data: write(descriptor, data[-1:]) and len(data)
+configure("info", Redactor(()), shared=True)
+for size in 1, 5_000, 9_000, 500_000:
+    print("x" * size)
+"""
+
+
+def test_printed_line_is_one_write_with_its_line_break() -> None:
+    result = subprocess.run([sys.executable, "-c", SHOWS_LAST_BYTES], capture_output=True, check=True)
+    assert result.stdout == b"\n" * 4
+
+
 def test_frozen_process_stops_the_lines_of_others_only_once_and_only_for_a_moment() -> None:
     with writers(1, 10, 10) as (reads, writes):
         fcntl.lockf(writes, fcntl.LOCK_EX)
