@@ -2,23 +2,26 @@
 
 import asyncio
 import logging
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from dockrion.backends.redis import RedisBackend, watchdog
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.reaper import BEATS_TO_DEATH
-from dockrion.errors import RunClosed
+from dockrion.errors import RunClosed, ServiceUnavailable
 from tests.backends.conformance import MAX_EVENTS, Writer, begin, read_all, sequences
 from tests.backends.service import Service, beat_every
 from tests.backends.trouble import Logged
 from tests.servers import RedisServer
-from tests.support import wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 BEAT = 0.2
+BEAT_COMMAND = ("HINCRBY", "replicas", "this", 1)
 DEATH_SECONDS = BEAT * BEATS_TO_DEATH
 
 
@@ -137,3 +140,38 @@ async def test_the_watchdog_outlives_an_outage(
         await wait_until(lambda: int(server.command("HGET", key, suspect.replica)) > before + 2)
     await wait_until(lambda: not suspect.thread.is_alive())
     assert suspect.errors == []
+
+
+@contextmanager
+def replying(reply: Callable[[bytes], bytes]) -> Iterator[RedisClient]:
+    """Run a server that is not quite Redis, and return a client of it."""
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            while command := connection.recv(4096):
+                connection.sendall(reply(command))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        yield RedisClient(f"redis://127.0.0.1:{listening.getsockname()[1]}", pool_size=1)
+        server.join(TIMEOUT_SECONDS)
+
+
+async def test_a_malformed_reply_is_a_failed_heartbeat() -> None:
+    with replying(lambda _command: b"%1\r\n*1\r\n:1\r\n:2\r\n") as client:
+        with pytest.raises(ServiceUnavailable):
+            await asyncio.to_thread(client.send_without_loop, BEAT_COMMAND)
+        await client.aclose()
+
+
+async def test_a_heartbeat_needs_no_newer_protocol_than_other_commands() -> None:
+    def reply_as_redis_5(command: bytes) -> bytes:
+        if b"HELLO" in command:
+            return b"-ERR unknown command `HELLO`\r\n"
+        return b":1\r\n" if b"HINCRBY" in command else b"+OK\r\n"
+
+    with replying(reply_as_redis_5) as client:
+        await asyncio.to_thread(client.send_without_loop, BEAT_COMMAND)
+        await client.aclose()

@@ -31,6 +31,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.connection import parse_url as parse_sync_url
 from redis.retry import Retry as SyncRetry
 
 from dockrion.backends.pages import PAGE_BYTES
@@ -49,6 +51,7 @@ LARGE_BYTES = PAGE_BYTES
 _LARGE_CONNECTIONS = 4
 _LARGE_SECONDS = 600.0  # bounds even what swallows a cancellation, as redis-py does while it connects
 _SLOWEST_BYTES_PER_SECOND = 128 * 1024
+_PROTOCOL = {"protocol": 2, "client_name": "dockrion"}
 
 
 def transfer_seconds(size: int) -> float:
@@ -163,18 +166,18 @@ class RedisClient:
         Raises:
             ServiceUnavailable: Redis does not respond, or refuses them.
         """
-        once = SyncRetry(NoBackoff(), 0)
+        options: dict[str, Any] = {
+            **parse_sync_url(self._url),
+            **_PROTOCOL,
+            "socket_timeout": _REPLY_SECONDS,
+            "socket_connect_timeout": _REPLY_SECONDS,
+            "retry": SyncRetry(NoBackoff(), 0),
+        }
         try:
-            with SyncRedis.from_url(
-                self._url,
-                socket_timeout=_REPLY_SECONDS,
-                socket_connect_timeout=_REPLY_SECONDS,
-                retry=once,
-                client_name="dockrion",
-            ) as client:
+            with SyncRedis.from_pool(ConnectionPool(**options)) as client:
                 for command in commands:
                     client.execute_command(*command)
-        except (exceptions.RedisError, OSError) as error:
+        except Exception as error:  # redis-py raises any type for a malformed reply
             raise unavailable() from error
 
     async def check_eviction(self) -> None:
@@ -267,8 +270,7 @@ def _connect(
             "socket_timeout": reply_seconds,
             "socket_connect_timeout": _CONNECT_SECONDS,
             "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
-            "protocol": 2,
-            "client_name": "dockrion",
+            **_PROTOCOL,
             "redis_connect_func": on_connect,
         }
         pool = BlockingConnectionPool(**options)
