@@ -171,6 +171,23 @@ async def test_a_reply_that_cannot_be_sent_raises(service: Service) -> None:
         assert await pending == b"sent all the same"
 
 
+async def test_a_reply_to_an_inbox_of_another_type_raises_as_one_that_cannot_be_sent(
+    service: Service,
+) -> None:
+    owner = await service.replica()
+    writer = await begin(owner)
+    service.ask("SET", service.keys.inbox("sender"), "something else", "EX", 60)
+    service.ask(
+        *("XADD", service.keys.inbox(owner.replica), "*", "run", writer.run_id, "question", "1"),
+        *("from", "sender"),
+    )
+    service.ask("SET", service.keys.request(writer.run_id, "1"), "?", "EX", 60)
+    async for request in owner.owner_requests():
+        with pytest.raises(ServiceUnavailable):
+            await request.reply(b"!")
+        return
+
+
 async def test_cut_connections_fail_at_most_the_requests_under_way(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from dockrion.backends.owner_messages import OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.redis.client import transfer_seconds
+from dockrion.backends.redis.health import unavailable
 from dockrion.backends.redis.store import Store
 from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
@@ -68,6 +69,9 @@ class OwnerRequests:
                 continue  # its sender gets a timeout
 
             async def reply(body: bytes, number: str = number, sender: str = sender) -> None:
-                await self._store.send_reply(sender, number, body)
+                try:
+                    await self._store.send_reply(sender, number, body)
+                except CorruptLog as error:
+                    raise unavailable() from error
 
             yield OwnerRequest(run.run_id, run.incarnation, body, reply)
