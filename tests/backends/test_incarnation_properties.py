@@ -269,7 +269,7 @@ async def test_nothing_of_one_run_reaches_another_with_its_id(
     kind: str, steps: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "_RECREATED_SECONDS", 0.02)
-    monkeypatch.setattr(owner_messages, "_REPLY_SECONDS", 0.5)
+    monkeypatch.setattr(owner_messages, "_REPLY_SECONDS", 0.1)
     async with world(kind) as made:
         for action, number, turns in steps:
             await ACTIONS[action](made, number)
