@@ -175,7 +175,7 @@ class Client:
         request = Request(
             "POST",
             ("runs",),
-            query={} if run_id is None else {"run_id": _checked(run_id)},
+            query={"run_id": None if run_id is None else _checked(run_id)},
             body=msgspec.json.encode(payload),
             retryable=NOT_STARTED,
         )
@@ -199,7 +199,7 @@ class Client:
         Raises:
             ClientError: Any error.
         """
-        query: dict[str, str] = {} if status is None else {"status": status}
+        query: dict[str, str | None] = {"status": status}
         while True:
             page = await self._transport.fetch(Request("GET", ("runs",), query=query), _Page)
             for run in page.items:
@@ -218,8 +218,8 @@ class Client:
             NotFound: No such run.
             ClientError: Any other error.
         """
-        query = {} if reason is None else {"reason": reason}
-        await self._transport.fetch(Request("DELETE", ("runs", _checked(run_id)), query=query), _Cancelled)
+        request = Request("DELETE", ("runs", _checked(run_id)), query={"reason": reason})
+        await self._transport.fetch(request, _Cancelled)
 
 
 def _checked(run_id: str) -> str:

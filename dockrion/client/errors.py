@@ -1,11 +1,15 @@
 """The exceptions of the client: one tree, below `ClientError`."""
 
+import os
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aiohttp
 import msgspec
+from yarl import URL
 
 _MAX_DIGITS = 9
 
@@ -137,6 +141,33 @@ def from_response(status: int, reason: str, headers: Mapping[str, str], body: by
     except (msgspec.DecodeError, RecursionError):  # sent by a proxy
         return kind(status, "", reason or "error", None, retry_after)
     return kind(status, decoded.code, decoded.error or reason or "error", decoded.details, retry_after)
+
+
+def from_exception(error: Exception, service: URL) -> ClientError:
+    """Return the client's own exception for one of aiohttp's or the system's.
+
+    Args:
+        error: The exception.
+        service: The service's URL without user and password.
+    """
+    match error:
+        case aiohttp.ClientSSLError():
+            reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else "failed"
+            return ConnectionLost(f"cannot reach {service}: TLS {reason}")
+        case aiohttp.ClientConnectorError():
+            return ConnectionLost(f"cannot reach {service}: {_reason(error.os_error)}")
+        case aiohttp.ConnectionTimeoutError():
+            return ConnectionLost(f"cannot reach {service}: connecting timed out")
+        case TimeoutError():
+            return ConnectionLost(f"{service} sent nothing for too long")
+        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
+            return ConnectionLost(f"the connection to {service} broke")
+    return ProtocolError(f"the response of {service} is not HTTP")
+
+
+def _reason(error: OSError) -> str:
+    """Return the text of a system error. A failed name resolution has a negative number and its own text."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "no connection"
 
 
 def _retry_after(header: str) -> float | None:

@@ -117,7 +117,7 @@ class Stream:
         self._transport = transport
         self._start = start
         self._resume = resume
-        self._incarnation = ""
+        self._incarnation: str | None = None
         self._schedule = transport.retry_schedule()
         self._response: EventResponse | None = None
         self._connected_at = 0.0
@@ -199,7 +199,7 @@ class Stream:
             return
         self._response = EventResponse(self._transport, response)
         self.run_id = self.run_id or _run_id(response)
-        self._incarnation = self._incarnation or response.headers.get(INCARNATION_HEADER, "")
+        self._incarnation = self._incarnation or response.headers.get(INCARNATION_HEADER) or None
         self._connected_at = time.monotonic()
         self._advance(_Input.CONNECTED)
 
@@ -216,7 +216,7 @@ class Stream:
         response = await sending
         response.close()
         if self._resume and (run_id := _run_id(response)):
-            incarnation = response.headers.get(INCARNATION_HEADER, "")
+            incarnation = response.headers.get(INCARNATION_HEADER) or None
             await self._transport.cancel_run(run_id, _CANCEL_REASON, incarnation)
 
     def _events_request(self) -> Request:
@@ -224,7 +224,7 @@ class Stream:
         if self.after:
             headers["Last-Event-ID"] = str(self.after)
         path = ("runs", self.run_id, "events")
-        query = {"incarnation": self._incarnation} if self._incarnation else {}
+        query = {"incarnation": self._incarnation}
         return Request("GET", path, query=query, headers=headers, timeout=STREAM)
 
     def _adjust_schedule(self, response: EventResponse) -> None:

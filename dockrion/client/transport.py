@@ -2,8 +2,6 @@
 
 import asyncio
 import inspect
-import os
-import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -16,7 +14,7 @@ from yarl import URL
 
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.client import errors
-from dockrion.client.errors import ClientError, ConnectionLost, ProtocolError, ResponseError, Unauthorized
+from dockrion.client.errors import ClientError, ProtocolError, ResponseError, Unauthorized
 from dockrion.client.retry import RetrySchedule
 from dockrion.wire import sse
 
@@ -42,12 +40,13 @@ class Request(msgspec.Struct, frozen=True):
     """One request.
 
     Attributes:
+        query: The parameters; those that are None are left out.
         retryable: The error codes after which it may be sent again. A GET may be after any.
     """
 
     method: str
     path: tuple[str, ...]
-    query: dict[str, str] = {}
+    query: dict[str, str | None] = {}
     headers: dict[str, str] = {}
     body: bytes | None = None
     retryable: frozenset[str] = OVERLOADED
@@ -134,20 +133,19 @@ class Transport:
         """Run a request whose result nobody awaits. `aclose` waits for it; its errors are ignored."""
         self._background.start(_ignore_errors(work))
 
-    async def cancel_run(self, run_id: str, reason: str, incarnation: str = "") -> None:
+    async def cancel_run(self, run_id: str, reason: str, incarnation: str | None) -> None:
         """Request the cancellation of a run.
 
         Args:
             run_id: The run.
             reason: Why, for its readers.
-            incarnation: Its incarnation, empty if that is unknown.
+            incarnation: Its incarnation, None if that is unknown.
 
         Raises:
             ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
-        query = {"reason": reason} | ({"incarnation": incarnation} if incarnation else {})
-        request = Request("DELETE", ("runs", run_id), query=query)
-        (await self.send(request)).close()
+        query = {"reason": reason, "incarnation": incarnation}
+        (await self.send(Request("DELETE", ("runs", run_id), query=query))).close()
 
     async def fetch(self, request: Request, type_: type[T]) -> T:
         """Send a request, with retries, and decode the JSON of its response.
@@ -220,7 +218,7 @@ class Transport:
         try:
             return await (response.content.readany() if limit < 0 else response.content.read(limit))
         except (aiohttp.ClientError, OSError) as error:
-            raise self._translate(error) from error
+            raise errors.from_exception(error, self._url.origin()) from error
 
     async def read_body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         """Return a body, or somewhat more than `limit` bytes of it.
@@ -242,6 +240,7 @@ class Transport:
     async def _send_once(self, request: Request, token: str | None) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is closed: use it inside `async with`")
+        query = {name: value for name, value in request.query.items() if value is not None}
         headers = dict(request.headers)
         if token is not None:
             headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
@@ -250,14 +249,14 @@ class Transport:
         try:
             response = await self._session.request(
                 request.method,
-                self._url.joinpath(*request.path).with_query(request.query or None),
+                self._url.joinpath(*request.path).with_query(query),
                 headers=headers,
                 data=request.body,
                 timeout=request.timeout,
                 allow_redirects=False,  # another host must not get the credentials
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise self._translate(error) from error
+            raise errors.from_exception(error, self._url.origin()) from error
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
             return response
         try:
@@ -265,23 +264,6 @@ class Transport:
         finally:
             release(response)
         raise errors.from_response(response.status, response.reason or "", response.headers, body)
-
-    def _translate(self, error: Exception) -> ClientError:
-        """Return the client's own error for one of aiohttp's or the system's."""
-        service = self._url.origin()  # without user and password
-        match error:
-            case aiohttp.ClientSSLError():
-                reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else "failed"
-                return ConnectionLost(f"cannot reach {service}: TLS {reason}")
-            case aiohttp.ClientConnectorError():
-                return ConnectionLost(f"cannot reach {service}: {_reason(error.os_error)}")
-            case aiohttp.ConnectionTimeoutError():
-                return ConnectionLost(f"cannot reach {service}: connecting timed out")
-            case TimeoutError():
-                return ConnectionLost(f"{service} sent nothing for too long")
-            case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
-                return ConnectionLost(f"the connection to {service} broke")
-        return ProtocolError(f"the response of {service} is not HTTP")
 
 
 def release(response: aiohttp.ClientResponse) -> None:
@@ -295,8 +277,3 @@ def release(response: aiohttp.ClientResponse) -> None:
 async def _ignore_errors(work: Coroutine[None, None, None]) -> None:
     with suppress(ClientError):
         await work
-
-
-def _reason(error: OSError) -> str:
-    """Return the text of a system error. A failed name resolution has a negative number and its own text."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "no connection"
