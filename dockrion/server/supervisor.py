@@ -188,17 +188,34 @@ def _terminate(process: Process) -> None:
 @contextmanager
 def _shared_directory() -> Iterator[str]:
     """Make a directory for the workers' metrics, and remove those of supervisors that were killed."""
-    try:
-        made = TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise StartError(f"cannot make a temporary directory: {error}; name another one in TMPDIR") from error
-    with made as directory, ExitStack() as lock:
-        with suppress(OSError):  # a file system without locks
-            lock.enter_context(_locked(Path(directory)))
+    with ExitStack() as owned:
+        directory = _new_directory(owned)
         for other in Path(directory).parent.glob(f"{_PREFIX}*"):
             with suppress(OSError), _locked(other):  # nobody uses it
                 shutil.rmtree(other)
         yield directory
+
+
+def _new_directory(owned: ExitStack) -> str:
+    """Make a directory and lock it; both end with `owned`."""
+    while True:
+        try:
+            directory = owned.enter_context(TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True))
+        except OSError as error:
+            raise StartError(
+                f"cannot make a temporary directory: {error}; name another one in TMPDIR"
+            ) from error
+        try:
+            owned.enter_context(_locked(Path(directory)))
+        except (
+            BlockingIOError,
+            FileNotFoundError,
+        ):  # another supervisor removes it, as it was not locked yet
+            continue
+        except OSError:  # a file system without locks
+            return directory
+        if Path(directory).is_dir():
+            return directory
 
 
 @contextmanager
