@@ -125,10 +125,10 @@ class Clients:
         self._tasks.add(asyncio.create_task(work, name=name))
 
     async def _join(self, run: Tracked) -> None:
-        """Read a run from a random time and position on, perhaps not to its end."""
+        """Read a run from a random time on and after any event that was seen, perhaps not to its end."""
         random = self._shared.random
         await asyncio.sleep(random.choice((0.0, random.uniform(0, 2), random.uniform(0, 5))))
-        position = random.choice((0, random.randint(0, run.tokens + 5)))
+        position = random.choice((0, *run.log))
         most_events = random.randint(1, 100) if random.random() < 0.2 else float("inf")
         await Reader(self._shared, run, position, most_events).read()
 
