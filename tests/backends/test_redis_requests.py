@@ -8,6 +8,7 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.client import LARGE_BYTES
 from dockrion.backends.redis.store import Store
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import TIMEOUT_SECONDS, begin
@@ -55,6 +56,27 @@ async def test_replicas_send_each_other_requests_concurrently(service: Service) 
     async with replying(replicas[0], echo), replying(replicas[1], echo), replying(replicas[2], echo):
         replies = await asyncio.gather(*(send(*each) for each in requests))
     assert replies == [run_id.encode() + b"|" + text for _, run_id, text in requests]
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_a_large_request_that_takes_long_delays_no_other(service: Service) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner)
+    passed, pop = asyncio.Event(), Store.pop_request
+
+    async def pop_slowly(store: Store, run_id: str, number: str, size: int) -> bytes:
+        if size > LARGE_BYTES:
+            await passed.wait()
+        return await pop(store, run_id, number, size)
+
+    async with replying(owner, echo):
+        with patch.object(Store, "pop_request", pop_slowly):
+            large = asyncio.create_task(send(other, writer.run_id, b"x" * (LARGE_BYTES + 1)))
+            await wait_until(lambda: stored_requests(service))
+            assert await send(other, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
+            assert not large.done()
+            passed.set()
+            assert (await large).endswith(b"|" + b"x" * (LARGE_BYTES + 1))
 
 
 async def test_a_handled_request_leaves_nothing(service: Service) -> None:

@@ -187,6 +187,7 @@ class RedisBackend:
         self._watchdog.stop()
         await self._tasks.cancel_until_done()
         await self._subscriptions.aclose()
+        await self._requests.aclose()
         if self._client.health.state is not Health.UNREACHABLE:
             with suppress(ServiceUnavailable, BackendError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):

@@ -9,14 +9,25 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from dockrion.backends.owner_messages import OwnerRequest, RunRef, wait_for_reply
-from dockrion.backends.redis.client import transfer_seconds
+from dockrion.backends.redis.client import LARGE_BYTES, transfer_seconds
 from dockrion.backends.redis.health import unavailable
 from dockrion.backends.redis.store import Store
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
 _MAX_QUEUED = 10_000
+
+
+class _Arrived(NamedTuple):
+    """A request whose body is yet to be fetched."""
+
+    run: RunRef
+    number: str
+    sender: str
+    size: int
 
 
 class OwnerRequests:
@@ -31,7 +42,8 @@ class OwnerRequests:
         self._store = store
         self._replica = replica
         self._replies: dict[str, asyncio.Future[bytes]] = {}
-        self._received: asyncio.Queue[tuple[RunRef, str, str, int]] = asyncio.Queue(_MAX_QUEUED)
+        self._received: asyncio.Queue[_Arrived | OwnerRequest] = asyncio.Queue(_MAX_QUEUED)
+        self._fetching = BackgroundTasks()  # large bodies
 
     async def request(self, run_id: str, body: bytes, incarnation: str | None) -> bytes:
         """Return the reply of a run's owner; see `OwnerMessages.request_owner`.
@@ -50,8 +62,7 @@ class OwnerRequests:
 
     def on_request(self, run: RunRef, number: str, sender: str, size: int) -> None:
         """Queue a request that has arrived, with the size of its body."""
-        with suppress(asyncio.QueueFull):  # its sender gets a timeout
-            self._received.put_nowait((run, number, sender, size))
+        self._queue(_Arrived(run, number, sender, size))
 
     def on_reply(self, number: str, body: bytes) -> None:
         """Pass on a reply, if its request still waits for it."""
@@ -62,16 +73,38 @@ class OwnerRequests:
     async def received(self) -> AsyncIterator[OwnerRequest]:
         """Yield the requests about this replica's runs, without end."""
         while True:
-            run, number, sender, size = await self._received.get()
+            received = await self._received.get()
+            if isinstance(received, OwnerRequest):
+                yield received
+            elif received.size > LARGE_BYTES:  # it may take long, and must not delay the others
+                self._fetching.start(self._fetch_large(received))
+            elif (request := await self._fetch(received)) is not None:
+                yield request
+
+    async def aclose(self) -> None:
+        """Fetch no more bodies."""
+        await self._fetching.cancel_until_done()
+
+    def _queue(self, received: _Arrived | OwnerRequest) -> None:
+        with suppress(asyncio.QueueFull):  # its sender gets a timeout
+            self._received.put_nowait(received)
+
+    async def _fetch_large(self, arrived: _Arrived) -> None:
+        if (request := await self._fetch(arrived)) is not None:
+            self._queue(request)
+
+    async def _fetch(self, arrived: _Arrived) -> OwnerRequest | None:
+        """Return a request with its body, None if that is lost: its sender gets a timeout."""
+        run, number, sender, size = arrived
+        try:
+            body = await self._store.pop_request(run.run_id, number, size)
+        except (ServiceUnavailable, CorruptLog, RunNotFound):
+            return None
+
+        async def reply(body: bytes) -> None:
             try:
-                body = await self._store.pop_request(run.run_id, number, size)
-            except (ServiceUnavailable, CorruptLog, RunNotFound):
-                continue  # its sender gets a timeout
+                await self._store.send_reply(sender, number, body)
+            except CorruptLog as error:
+                raise unavailable() from error
 
-            async def reply(body: bytes, number: str = number, sender: str = sender) -> None:
-                try:
-                    await self._store.send_reply(sender, number, body)
-                except CorruptLog as error:
-                    raise unavailable() from error
-
-            yield OwnerRequest(run.run_id, run.incarnation, body, reply)
+        return OwnerRequest(run.run_id, run.incarnation, body, reply)
