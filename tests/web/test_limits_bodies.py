@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dockrion.web.payloads import decode_json
 from tests.conftest import Serve
-from tests.support import INGEST, Served
+from tests.support import INGEST, PUSH_TOKEN, Served
 from tests.web.helpers import error_of
 from tests.web.wire import Wire, wire
 
@@ -116,7 +116,11 @@ async def test_slow_body_is_refused_on_every_path(serve: Serve, *, trickled: boo
 
 async def _slow(served: Served, path: str, content_type: str, *, trickled: bool) -> tuple[str, Any]:
     async with wire(served) as connection:
-        headers = {"Content-Type": content_type, "Content-Length": "100000"}
+        headers = {
+            "Authorization": f"Bearer {PUSH_TOKEN}",
+            "Content-Type": content_type,
+            "Content-Length": "100000",
+        }
         await connection.ask("POST", path, headers)
         await connection.send(b"[")
         answered = asyncio.create_task(connection.head())
