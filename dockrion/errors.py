@@ -177,3 +177,23 @@ class StartError(Exception):
     Args:
         message: One line per problem: what, where, and what to do about it.
     """
+
+
+def clear_tracebacks(error: BaseException | None) -> None:
+    """Detach an exception from the frames that it passed through, once it has been handled.
+
+    Their variables, which are as large as a payload can be, often refer back to it: only a garbage
+    collection would free such a cycle.
+
+    Args:
+        error: The exception; its causes, contexts and members are detached too.
+    """
+    pending = [error]
+    while pending:
+        error = pending.pop()
+        if error is None or error.__traceback__ is None:
+            continue
+        error.__traceback__ = None
+        pending += [error.__cause__, error.__context__]
+        if isinstance(error, BaseExceptionGroup):
+            pending += error.exceptions

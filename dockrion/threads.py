@@ -10,6 +10,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
+from dockrion.errors import clear_tracebacks
+
 
 class _Result(NamedTuple):
     """A thread's result. A future cannot hold every exception itself: `StopIteration` is refused."""
@@ -54,6 +56,7 @@ async def finish_in_thread(function: Callable[[], Any], name: str) -> Any:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
+        clear_tracebacks(future.result().error)  # which nobody gets
         raise cancelled
     return future.result().value()
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum, auto
 
+from dockrion.errors import clear_tracebacks
 from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
@@ -159,5 +160,7 @@ class Execution:
             result = output if isinstance(output, Outcome) else outcome.of_output(output)
         except BaseException as error:  # an agent's SystemExit must not end the service
             result = outcome.of_exception(error)
+            if self.decided:
+                clear_tracebacks(error)  # which nobody gets
         self._advance(_AGENT_ENDED)  # before anyone is woken by it, this task is done
         return outcome.redacted(result, self._redactor)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dockrion.caller import Caller
+from dockrion.errors import clear_tracebacks
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
@@ -171,6 +172,8 @@ class RunRecorder:
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)
+        if isinstance(result, Failed):
+            clear_tracebacks(result.raised)
 
 
 def _violations(schema: Schema, result: Completed) -> list[Violation]:

@@ -1,13 +1,135 @@
 """Finished runs leave nothing in memory."""
 
+import asyncio
 import gc
+import threading
 import tracemalloc
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import pytest
 
 from dockrion import StreamContext
 from dockrion.backends.memory import MemoryBackend
-from tests.agents.harness import Bench, bench
+from dockrion.errors import DockrionError
+from tests.agents.harness import Bench, bench, spin
 from tests.support import wait_until
+
+
+@pytest.fixture
+def without_collector(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Free only what nothing refers to: the service's collections are far apart, and payloads large."""
+    caplog.set_level("CRITICAL")  # pytest keeps records with their tracebacks
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Payload(dict[str, Any]):
+    """A payload of which can be seen when it is freed."""
+
+
+def raises(payload: Any) -> Any:
+    raise ValueError(payload)
+
+
+async def raises_async(payload: Any) -> Any:
+    raise ValueError(payload)
+
+
+def raises_with_cause(payload: Any) -> Any:
+    try:
+        raises(payload)
+    except ValueError as error:
+        raise RuntimeError from error
+
+
+async def raises_with_context(payload: Any) -> Any:
+    try:
+        await raises_async(payload)
+    finally:
+        raises(payload)
+
+
+async def raises_a_group(payload: Any) -> Any:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(raises_async(payload))
+        group.create_task(raises_async(payload))
+
+
+async def raises_in_a_thread(payload: Any) -> Any:
+    await asyncio.to_thread(raises, payload)
+
+
+def yields_and_raises(payload: Any) -> Iterator[str]:
+    yield "word"
+    raises(payload)
+
+
+def returns_no_json(payload: Any) -> Any:
+    return {"payload": payload, "lock": threading.Lock()}
+
+
+FAILING = [
+    raises,
+    raises_async,
+    raises_with_cause,
+    raises_with_context,
+    raises_a_group,
+    raises_in_a_thread,
+    yields_and_raises,
+    returns_no_json,
+]
+
+
+@pytest.mark.parametrize("agent", FAILING)
+@pytest.mark.usefixtures("without_collector")
+async def test_the_payload_of_a_failed_run_is_freed_at_once(agent: Callable[..., Any]) -> None:
+    async with bench(agent) as made:
+        payload = Payload()
+        freed = weakref.ref(payload)
+        run_id = await made.start(payload)
+        del payload
+        assert (await made.ended(run_id)).error
+        await wait_until(lambda: freed() is None)
+
+
+@pytest.mark.parametrize("agent", FAILING)
+@pytest.mark.usefixtures("without_collector")
+async def test_the_payload_of_a_failed_invocation_is_freed_at_once(agent: Callable[..., Any]) -> None:
+    async with bench(agent) as made:
+        payload = Payload()
+        freed = weakref.ref(payload)
+        with pytest.raises(DockrionError):
+            await made.invoke(payload)
+        del payload
+        await wait_until(lambda: freed() is None)
+
+
+def spins(_payload: Any, context: StreamContext) -> Any:
+    context.sync_emit_token("word")
+    spin(context)
+    context.raise_if_cancelled()
+
+
+async def waits(_payload: Any, context: StreamContext) -> Any:
+    await context.emit_token("word")
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("agent", [spins, waits])
+@pytest.mark.usefixtures("without_collector")
+async def test_the_payload_of_a_cancelled_run_is_freed_at_once(agent: Callable[..., Any]) -> None:
+    async with bench(agent) as made:
+        payload = Payload()
+        freed = weakref.ref(payload)
+        run_id = await made.start(payload)
+        del payload
+        await made.emitted(run_id, 2)
+        await made.runs.cancel(run_id, None)
+        await wait_until(lambda: freed() is None)
 
 
 async def test_three_thousand_runs_leave_memory_flat() -> None:
