@@ -106,6 +106,13 @@ def test_an_exception_is_logged_with_its_traceback() -> None:
     assert line["traceback"].endswith("ValueError: bad")
 
 
+def test_the_traceback_of_a_large_exception_is_cut() -> None:
+    line = Lines(SECRET).log(error=raised(ValueError(f"x{SECRET}" * 2**20)))
+    assert line["traceback"].startswith("Traceback")
+    assert len(line["traceback"]) <= 2**16
+    assert SECRET[:4] not in line["traceback"]
+
+
 def test_without_an_exception_there_is_no_traceback() -> None:
     assert "traceback" not in Lines().log(error=None)
 
