@@ -141,7 +141,7 @@ class AccessControl:
             RunNotFound: There is no such run, or it belongs to another caller.
         """
         run_id, incarnation = path_run_id(request), query_incarnation(request)
-        run = request.get(_TOKEN_RUN) or await self._backend.get(run_id)
+        run = request.pop(_TOKEN_RUN, None) or await self._backend.get(run_id)
         caller = request[CALLER]  # None: the service is open, or a token for this very run was sent
         if caller is not None and not _may_read(caller, run):
             raise RunNotFound(run_id)

@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from dockrion import ids
-from dockrion.backends.run_log import Run
+from dockrion.backends.owner_messages import RunRef
 from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
 from dockrion.web import parameters, payloads
@@ -39,14 +39,15 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     media_type = parameters.preferred_media_type(request, (*MEDIA_TYPES, _JSON))
     cancel_on_disconnect = cancels_on_disconnect(request)
     call = await payloads.read_call(request)
-    run = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    record = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    run = RunRef(record.run_id, record.incarnation)
     headers = None
     if request.app[SERVICE].dockfile.streaming.async_runs:
         headers = {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
     stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
     last_frame = None
     try:
-        last_frame = await stream.send_run(run.run_id, run, 0, timeout=None)
+        last_frame = await stream.send_run(run, 0, timeout=None)
         return stream.response
     finally:
         if cancel_on_disconnect:
@@ -63,7 +64,7 @@ def cancels_on_disconnect(request: web.Request) -> bool:
     return (choice or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
 
 
-def cancel_unless_resumable(request: web.Request, run: Run, last_frame: Control | None) -> None:
+def cancel_unless_resumable(request: web.Request, run: RunRef, last_frame: Control | None) -> None:
     """Cancel a run whose caller has disconnected. Does nothing to a finished run.
 
     Args:

@@ -4,6 +4,7 @@ from typing import cast, get_args
 
 from aiohttp import hdrs, web
 
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import INTERNAL_FIELDS, BadCursor, Listing, Run, Status
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import INCARNATION_HEADER, validate_run_id
@@ -83,7 +84,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     strict = parameters.boolean(request, "strict")
     run_id = path_run_id(request)
     polled = media_type == polling.MEDIA_TYPE
-    run = None
+    stream_of, start = RunRef(run_id, None), after
     # An open run that is streamed from its beginning needs no look-up: its stream finds out if it exists.
     if after or strict or polled or service.access.protected or "incarnation" in request.query:
         run = await service.access.readable_run(request)
@@ -93,8 +94,10 @@ async def events(request: web.Request) -> web.StreamResponse:
             return await polling.poll(request, run, after)
         if run.finished and after == run.last_sequence:
             return web.Response(status=204)  # there are no more events: EventSource stops on this
+        stream_of, start = RunRef(run_id, run.incarnation), first_position(run, after)
+        del run  # its output may be large
     stream = HttpStream(request, MEDIA_TYPES[media_type])
-    await stream.send_run(run_id, run, after, timeout=timeout)
+    await stream.send_run(stream_of, after, start=start, timeout=timeout)
     return stream.response
 
 

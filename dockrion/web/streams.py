@@ -11,6 +11,7 @@ from aiohttp import web
 
 from dockrion import events, ids
 from dockrion.backends.follow import follow
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import IDLE, Page
 from dockrion.backends.run_log import Run
 from dockrion.errors import RunNotFound
@@ -85,18 +86,18 @@ class Connection(ABC):
 
     async def send_run(
         self,
-        run_id: str,
-        run: Run | None,
+        run: RunRef,
         after: int,
         *,
+        start: int | None = None,
         timeout: int | None,  # noqa: ASYNC109  the contract's own timeout, which sends a control frame
     ) -> Control | None:
         """Write a run's events after a position until the run's end or the timeout.
 
         Args:
-            run_id: The run.
-            run: Its record, None to stream the run that has the id now.
+            run: The run. Not its record: a stream may last long, and an output may be large.
             after: The last sequence the reader has.
+            start: The position from which the events are written, see `first_position`; None for `after`.
             timeout: Seconds, None for no timeout.
 
         Returns:
@@ -109,12 +110,12 @@ class Connection(ABC):
         """
         service, request = self._service, self.request
         streaming = service.dockfile.streaming
-        self._run_id, self._position = run_id, after
+        self._run_id, self._position = run.run_id, after
         async with follow(
             service.backend,
-            run_id,
-            after if run is None else first_position(run, after),
-            None if run is None else run.incarnation,
+            run.run_id,
+            after if start is None else start,
+            run.incarnation,
             idle=streaming.events.heartbeat_interval,
             limit=streaming.connection.max_subscribers_per_run,
         ) as pages:
@@ -145,7 +146,7 @@ class Connection(ABC):
             except StalledReaderError:
                 self.abort()
             except Exception as error:  # the response has begun, so it can only be cut off
-                log(_logger, logging.ERROR, "stream broke", run_id=run_id, error=error)
+                log(_logger, logging.ERROR, "stream broke", run_id=run.run_id, error=error)
                 self.abort()
             finally:
                 service.metrics.open_streams.dec()

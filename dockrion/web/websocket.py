@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from dockrion.backends.run_log import Run
+from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import (
     DockrionError,
     Forbidden,
@@ -29,7 +29,7 @@ from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect
 from dockrion.web.responses import error_body, to_dockrion_error
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
-from dockrion.web.streams import Connection, StalledReaderError, time_left
+from dockrion.web.streams import Connection, StalledReaderError, first_position, time_left
 from dockrion.wire import websocket
 
 _INVALID, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 4400, 4404, 4408, 4429
@@ -148,9 +148,10 @@ class Socket(Connection):
 
     async def serve_run(
         self,
-        run: Run,
+        run: RunRef,
         after: int,
         *,
+        start: int | None = None,
         timeout: int | None,  # noqa: ASYNC109  as in `send_run`
         may_cancel: bool,
     ) -> Control | None:
@@ -159,7 +160,7 @@ class Socket(Connection):
         Raises:
             DockrionError: As for `send_run`; or a command is malformed or not allowed.
         """
-        sender = asyncio.create_task(self.send_run(run.run_id, run, after, timeout=timeout))
+        sender = asyncio.create_task(self.send_run(run, after, start=start, timeout=timeout))
         receiver = asyncio.create_task(self._receive_commands(run, may_cancel=may_cancel))
         try:
             await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
@@ -191,7 +192,7 @@ class Socket(Connection):
         self._peer_active = False
         await super()._send_keepalive()
 
-    async def _receive_commands(self, run: Run, *, may_cancel: bool) -> None:
+    async def _receive_commands(self, run: RunRef, *, may_cancel: bool) -> None:
         """Execute the client's commands until it leaves."""
         while (text := await self._receive_text()) is not None:
             try:
@@ -251,7 +252,9 @@ async def _watch(socket: Socket) -> Control | None:
     run = await access.readable_run(request)
     caller = request[CALLER]
     owns = not access.protected or (caller is not None and caller.owner == run.owner)
-    return await socket.serve_run(run, after, timeout=timeout, may_cancel=owns)
+    watched, start = RunRef(run.run_id, run.incarnation), first_position(run, after)
+    del run  # its output may be large
+    return await socket.serve_run(watched, after, start=start, timeout=timeout, may_cancel=owns)
 
 
 async def _invoke(socket: Socket) -> Control | None:
@@ -263,7 +266,8 @@ async def _invoke(socket: Socket) -> Control | None:
         return text
     data = text.encode()
     call = await payloads.validated_call(request, payloads.decode_payload(request, data), len(data))
-    run = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    record = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    run = RunRef(record.run_id, record.incarnation)
     last_frame = None
     try:
         last_frame = await socket.serve_run(run, 0, timeout=None, may_cancel=True)
