@@ -15,7 +15,7 @@ from dockrion.events import CUSTOM_PREFIX, Entry
 from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
-_FILE_BYTES = 64 * 1024  # to begin with
+_FILE_BYTES = 64 * 1024  # of a new file
 _VALUE_BYTES = 32  # at most, beside its key
 _DELIVERY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _PREFIX = "dockrion_"
@@ -38,7 +38,7 @@ def enable_multiprocess(directory: str, number: int) -> None:
     with suppress(OSError):
         Path(directory).mkdir(mode=0o700, exist_ok=True)  # a cleaner of /tmp may have deleted it
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    vars(values)["MmapedDict"] = SharedValues
+    vars(values)["MmapedDict"] = SharedValues  # the class of its files, for which there is no parameter
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: number)
     Metrics.directory = directory
 

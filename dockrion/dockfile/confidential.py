@@ -47,9 +47,9 @@ def confidential_values(
     ):
         if value:
             yield Confidential(keys, name, value)
-    for place, url in _urls(dockfile):
+    for url_keys, url in _urls(dockfile):
         for password in _passwords(url):
-            yield Confidential(place, "the password", password)
+            yield Confidential(url_keys, "the password", password)
 
 
 def short_value_warnings(values: Iterable[Confidential]) -> Iterator[tuple[KeyPath, str]]:

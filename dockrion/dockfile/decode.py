@@ -80,8 +80,8 @@ class Diagnostics:
             return None
         boolean = legacy_boolean(value)
         if boolean is not None:
-            taken = "true" if boolean else "false"
-            self.warn(keys, f"{value} is text in YAML 1.2, but taken as {taken} here; write {taken}")
+            name = "true" if boolean else "false"
+            self.warn(keys, f"{value} is text in YAML 1.2, but read as {name} here; write {name}")
         return boolean
 
     def format_value(self, value: Any) -> str:

@@ -184,15 +184,15 @@ async def _with_numbers(schema: Schema, result: Completed, run_id: str) -> bytes
     from dockrion.runs.decimals import with_numbers  # noqa: PLC0415  memory: few outputs break their schema
 
     convert = partial(with_numbers, schema.definition, result.output, result.returned)
-    return await _apart_if_large(convert, len(result.output), f"dockrion-numbers-{run_id}")
+    return await _in_thread_if_large(convert, len(result.output), f"dockrion-numbers-{run_id}")
 
 
 async def _filtered(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
     apply = partial(outcome.filtered, result, text_filter)
-    return await _apart_if_large(apply, outcome.size_of(result), f"dockrion-mask-{run_id}")
+    return await _in_thread_if_large(apply, outcome.size_of(result), f"dockrion-mask-{run_id}")
 
 
-async def _apart_if_large(compute: Callable[[], _Computed], size: int, thread: str) -> _Computed:
+async def _in_thread_if_large(compute: Callable[[], _Computed], size: int, thread: str) -> _Computed:
     """Return a computation's result; it is made in a thread if it would delay the event loop.
 
     Args:

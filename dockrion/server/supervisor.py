@@ -74,7 +74,7 @@ class _Supervisor:
         with _shared_directory() as self._directory:
             async with address.listen() as self._sockets:
                 codes = await self._run_all()
-        if self._hopeless:
+        if self._start_limit_reached:
             log(_logger, logging.ERROR, "no worker can be started", failed_starts=self._failed_starts)
             return 1
         if not self._shutting_down.is_set():
@@ -164,11 +164,11 @@ class _Supervisor:
         if self._ready or self._shutting_down.is_set():
             return
         self._failed_starts += 1
-        if self._hopeless:
+        if self._start_limit_reached:
             self._shut_down()
 
     @property
-    def _hopeless(self) -> bool:
+    def _start_limit_reached(self) -> bool:
         return self._failed_starts >= _FAILED_STARTS * self._workers
 
     def _shut_down(self) -> None:
@@ -220,7 +220,7 @@ def _new_directory(owned: ExitStack) -> str:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Lock a directory until its user ends, however it ends; cleaners of /tmp heed it, too (tmpfiles.d(5)).
+    """Lock a directory until its user ends, however it ends; cleaners of /tmp respect that (tmpfiles.d(5)).
 
     Raises:
         OSError: Another process has locked it.

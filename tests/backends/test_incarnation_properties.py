@@ -103,7 +103,7 @@ class World:
         self.writers.append(Writer(backend, run))
         event(f"incarnation {len(self.writers)}")
 
-    async def look(self, number: int) -> None:
+    async def get(self, number: int) -> None:
         """Learn what is stored now, for use at any later time."""
         try:
             self.known.append(await self.replica(number).get(ID))
@@ -242,7 +242,7 @@ async def world(kind: str) -> AsyncIterator[World]:
 
 ACTIONS = {
     "create": World.create,
-    "look": World.look,
+    "get": World.get,
     "write": World.write,
     "read": World.read,
     "cancel": World.cancel,
@@ -264,7 +264,7 @@ LATE = [("cancel", 0, 0), ("request", 0, 3), ("read", 1, 30), ("write", 1, 0)]
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 @example(steps=[*CACHED, *AGAIN])
-@example(steps=[*CACHED, ("look", 0, 0), *AGAIN, *LATE])
+@example(steps=[*CACHED, ("get", 0, 0), *AGAIN, *LATE])
 async def test_nothing_of_one_run_reaches_another_with_its_id(
     kind: str, steps: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,9 +149,9 @@ def test_boolean_fields_take_the_booleans_of_yaml_1_1_with_a_warning(
     result = loaded(in_flow(path, spelling))
     assert field_of(result, path) is LEGACY[spelling]
     (warning,) = (each for each in result.warnings if "YAML 1.2" in each.message)
-    taken = "true" if LEGACY[spelling] else "false"
+    name = "true" if LEGACY[spelling] else "false"
     assert warning.path == ".".join(path)
-    assert warning.message == f"{spelling} is text in YAML 1.2, but taken as {taken} here; write {taken}"
+    assert warning.message == f"{spelling} is text in YAML 1.2, but read as {name} here; write {name}"
 
 
 def test_there_are_boolean_fields() -> None:

@@ -140,13 +140,13 @@ async def test_history_of_a_chain_belongs_to_its_caller(serve: Serve, tmp_path: 
     async with api_keys() as mode:
         served = await graph(serve, "make_chain", "langchain", **mode.sections(tmp_path))
 
-    async def said(user: str, word: str) -> Any:
+    async def messages_after(user: str, word: str) -> Any:
         body = {"input": word, "_config": {"configurable": {"session_id": "s"}}}
         return (await ended(served, key(user), body))["output"]
 
-    assert await said("owner", "a") == ["a"]
-    assert await said("other", "b") == ["b"]
-    assert await said("owner", "c") == ["a", "c"]
+    assert await messages_after("owner", "a") == ["a"]
+    assert await messages_after("other", "b") == ["b"]
+    assert await messages_after("owner", "c") == ["a", "c"]
 
 
 @pytest.mark.parametrize("auth", [None, {"mode": "none"}])

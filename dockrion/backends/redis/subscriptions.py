@@ -178,7 +178,7 @@ class Subscriptions:
         """Register a reader, and with it all who joined while the lock was held.
 
         Raises:
-            _Replaced: The subscription is another run's; the reader has to join anew.
+            _Replaced: The subscription is another run's; the reader has to join again.
         """
         if limit is not None:
             subscription.joining.add(watch)

@@ -76,15 +76,15 @@ if bytes > max_bytes then
   -- The number does not fall when events are trimmed, so it is only the most that may be stored. Now it is
   -- counted, from the newest event back to where the oldest are cut off: well below the maximum, because
   -- counting reads all that is kept.
-  local kept, place, full = 0, '+', false
+  local kept, upper, full = 0, '+', false
   bytes = 0
   repeat
-    local newer = redis.call('XREVRANGE', events, place, '-', 'COUNT', 64)
+    local newer = redis.call('XREVRANGE', events, upper, '-', 'COUNT', 64)
     for _, entry in ipairs(newer) do
       local size = #entry[2][6]
       full = full or (kept > 0 and bytes + size > max_bytes * 0.75)
       if not full then
-        kept, bytes, place = kept + 1, bytes + size, '(' .. entry[1]
+        kept, bytes, upper = kept + 1, bytes + size, '(' .. entry[1]
       end
     end
   until full or #newer < 64
