@@ -1,13 +1,19 @@
-"""What a supervisor shares with its workers."""
+"""What a supervisor shares with its workers, and a worker without one."""
 
 import fcntl
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dockrion.server import supervisor
+from dockrion.server.worker import WorkerSlot
+from tests.support import TIMEOUT_SECONDS
 
 
 def test_shared_directory_that_another_supervisor_removes_at_once_is_made_again(
@@ -27,3 +33,31 @@ def test_shared_directory_that_another_supervisor_removes_at_once_is_made_again(
     with supervisor._shared_directory() as directory:
         assert list(tmp_path.iterdir()) == [Path(directory)]
     assert not list(tmp_path.iterdir())
+
+
+def test_worker_whose_supervisor_is_gone_when_it_starts_shuts_down(tmp_path: Path) -> None:
+    dockfile = tmp_path / "Dockfile.yaml"
+    dockfile.write_text('{version: "1.0", agent: {name: tested, handler: "agent:answer"}}')
+    (tmp_path / "agent.py").write_text("def answer(payload): return {}")
+    ours, theirs = socket.socketpair()
+    with theirs, socket.create_server(("127.0.0.1", 0)) as listening:
+        ours.close()
+        slot = WorkerSlot(0, theirs.fileno(), [listening.fileno()], str(tmp_path / "metrics"), first=True)
+        command = [
+            sys.executable,
+            "-m",
+            "dockrion",
+            "run",
+            f"--worker-slot={msgspec.json.encode(slot).decode()}",
+        ]
+        result = subprocess.run(
+            [*command, str(dockfile)],
+            pass_fds=[*slot.listening, slot.lifeline],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
+    assert "the supervisor is gone" in result.stdout
+    assert result.stderr == ""
+    assert (result.returncode, "shut down" in result.stdout) == (0, True)
