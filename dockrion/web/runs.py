@@ -126,10 +126,15 @@ async def _refuse_gap(service: Service, run: Run, after: int) -> None:
     start = first_position(run, after)
     page = await service.backend.read(run.run_id, start, 1, run.incarnation)
     first = page.entries[0].sequence if page.entries else start + 1
-    if first != after + 1:
-        raise Gone(
-            f"events before {first} are gone", details={"requested": after + 1, "first_available": first}
-        )
+    requested = after + 1
+    if first == requested:
+        return
+    message = f"the events before {first} are no longer stored"
+    if first < requested:
+        message = f"this run has never had event {requested}, another run with its id may have"
+    raise Gone(
+        f"{message}; read from event {first}", details={"requested": requested, "first_available": first}
+    )
 
 
 def _visible(run: Run, *omitted: str) -> dict[str, object]:

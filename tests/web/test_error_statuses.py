@@ -69,6 +69,10 @@ async def test_strict_reader_at_a_position_that_the_run_never_reached_gets_410(s
     async with served.client.get(f"/runs/{run_id}/events", params=query, headers=headers) as response:
         body = await error_of(response, 410, "GONE")
     assert body["details"] == {"requested": 54, "first_available": 1}
+    assert (
+        body["error"]
+        == "this run has never had event 54, another run with its id may have; read from event 1"
+    )
 
 
 async def test_strict_reader_of_stored_events_gets_them(serve: Serve) -> None:
