@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 1.0  # a process that holds the lock may be frozen
 _TRY_AGAIN_SECONDS = 0.0005
 _LINE_BYTES = 1024 * 1024  # `print` writes a line and its end separately, which the buffer joins
-_MAX_TRACEBACK = 64 * 1024  # characters; the message of an exception may quote a whole payload
+MAX_TRACEBACK = 64 * 1024  # characters; the message of an exception may quote a whole payload
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
@@ -140,7 +140,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             traceback = self._redactor.mask(self.formatException(record.exc_info))
-            line["traceback"] = traceback[:_MAX_TRACEBACK]
+            line["traceback"] = traceback[:MAX_TRACEBACK]
         return msgspec.json.encode(line).decode()
 
 

@@ -13,7 +13,7 @@ from dockrion.caller import Caller
 from dockrion.errors import clear_tracebacks
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
-from dockrion.logs import log
+from dockrion.logs import MAX_TRACEBACK, log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # a service without an output policy does not load it
 
 _logger = logging.getLogger("dockrion.runs")
 _MAX_ON_LOOP = 32 * 1024  # bytes; filtering or converting more would delay the event loop
-_MAX_TRACEBACK = 64 * 1024  # characters
 _Computed = TypeVar("_Computed")
 
 
@@ -168,7 +167,7 @@ class RunRecorder:
                 fields["error"] = result.raised
             else:
                 raised = "".join(traceback.format_exception(result.raised))
-                fields["traceback"] = text_filter.mask(raised.rstrip("\n")[:_MAX_TRACEBACK])
+                fields["traceback"] = text_filter.mask(raised.rstrip("\n")[:MAX_TRACEBACK])
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)
