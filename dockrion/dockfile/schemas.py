@@ -1,5 +1,6 @@
 """The JSON Schemas of `io_schema`: that they are valid and self-contained, and their keywords known."""
 
+import math
 from collections.abc import Container, Iterator
 from contextlib import suppress
 from typing import Any
@@ -79,6 +80,7 @@ def check_schema(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics
                 diagnostics.unknown_field((*part_keys, name), value, KEYWORDS)
         _check_type(part, part_keys, diagnostics)
         _check_names(part, part_keys, diagnostics)
+    _check_numbers(schema, keys, diagnostics)
     _check_structure(schema, keys, diagnostics)
     if schema.get("$schema", _DIALECT) == _DIALECT and not jsonschema_rs.meta.is_valid(schema):
         meta_schema = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})  # 4 MiB
@@ -125,6 +127,18 @@ def _check_type(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics)
             hint = ": write it in quotes" if name is None else did_you_mean(str(name), TYPES)
             got = f"{diagnostics.format_value(name)}{hint}"
             diagnostics.error(position, f"expected one of {', '.join(TYPES)}, got {got}")
+
+
+def _check_numbers(value: Any, keys: KeyPath, diagnostics: Diagnostics) -> None:
+    """Report numbers that JSON does not have; callers would get null in their place."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            _check_numbers(each, (*keys, name), diagnostics)
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            _check_numbers(each, (*keys, index), diagnostics)
+    elif isinstance(value, float) and not math.isfinite(value):
+        diagnostics.error(keys, "expected a finite number: JSON has no others")
 
 
 def _check_names(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics) -> None:
