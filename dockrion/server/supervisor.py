@@ -74,11 +74,10 @@ class _Supervisor:
         with _shared_directory() as self._directory:
             async with address.listen() as self._sockets:
                 codes = await self._run_all()
-        if self._start_limit_reached:
+        first_failed = not self._shutting_down.is_set()
+        if first_failed or self._start_limit_reached:
             log(_logger, logging.ERROR, "no worker can be started", failed_starts=self._failed_starts)
             return 1
-        if not self._shutting_down.is_set():
-            return 1  # the first worker never became ready, and has logged the reason
         # A worker that has no signal handlers yet dies of the signal, which is as clean.
         failed = (code for code in codes if code not in (0, *(-signum for signum in _SIGNALS)))
         return next((code if code > 0 else 128 - code for code in failed), 0)

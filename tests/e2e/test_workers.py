@@ -194,6 +194,7 @@ def test_agent_that_fails_to_load_is_reported_once(tmp_path: Path, kind: str) ->
     assert len(result.stderr.splitlines()) == bool(message)
     assert message in result.stderr
     assert result.stdout.count("worker died") == 1
+    assert "no worker can be started" in result.stdout.splitlines()[-1]
     assert not list((tmp_path / "tmp").iterdir())
 
 
