@@ -81,7 +81,15 @@ def children() -> list[int]:
     """Return the ids of the running client processes."""
     tasks = Path("/proc/self/task").iterdir()
     pids = " ".join((task / "children").read_text() for task in tasks).split()
-    return [int(pid) for pid in pids if b"dockrion.load.worker" in Path("/proc", pid, "cmdline").read_bytes()]
+    return [int(pid) for pid in pids if b"dockrion.load.worker" in command_line(pid)]
+
+
+def command_line(pid: str) -> bytes:
+    """Return the command line of a process, nothing once it is gone."""
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def test_the_sum_is_shown_once_every_running_process_has_sent_a_snapshot() -> None:
