@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "backends": {"events", "logs"},
     "policies": {"events", "json_schema"},
     "runs": {"backends", "events", "json_schema", "logs", "metrics", "policies"},
+    "_compat": {"events", "runs"},
     "dockfile": {"events", "json_schema", "policies"},
     "auth": {"backends", "dockfile", "http_client", "logs"},
     "agents": {"dockfile", "events", "http_client", "logs", "runs", "wire"},

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dockrion
-import dockrion.runs.context
 from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.id_generator import CustomIdGenerator
@@ -233,10 +232,6 @@ def _prepare_imports(directory: Path) -> None:
         if path in sys.path:
             sys.path.remove(path)
         sys.path.insert(0, path)
-    # Agents written for Dockrion 0.0.3 import `dockrion_events`, which is an alias of `dockrion` here.
-    sys.modules.setdefault("dockrion_events", dockrion)
-    sys.modules.setdefault("dockrion_events.context", dockrion.runs.context)
-    dockrion.context = dockrion.runs.context  # what `import dockrion_events.context` binds
     importlib.invalidate_caches()
 
 

@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
     yield Folder(tmp_path)
     sys.path[:] = before
     for name in set(sys.modules) - modules:
-        if name.startswith(("agent_", "dockrion_events")):
+        if name.startswith("agent_"):
             del sys.modules[name]
 
 
