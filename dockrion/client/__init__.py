@@ -23,7 +23,7 @@ from dockrion.client.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from dockrion.client.events import Custom, Gap
+from dockrion.client.events import Gap
 from dockrion.client.stream import Stream
 from dockrion.events import (
     Cancelled,
@@ -37,6 +37,7 @@ from dockrion.events import (
     Step,
     Token,
 )
+from dockrion.events.decoding import Custom
 
 __all__ = [
     "Accepted",

@@ -1,8 +1,9 @@
 """What a run emits: event types, their fields and JSON, and the filter of which are emitted.
 
-Import the names below from here. Two modules are imported by name: `control_frames`, what a
-connection sends besides events, and `validation`, which checks what agents emit. Imports only
-the base modules; everything that stores, sends or reads events imports this package.
+Import the names below from here. Three modules are imported by name: `control_frames`, what a
+connection sends besides events, `validation`, which checks what agents emit, and `decoding`, for
+those who read events. Imports only the base modules; everything that stores, sends or reads events
+imports this package.
 """
 
 from dockrion.events.encoding import Entry as Entry
