@@ -1,0 +1,200 @@
+"""A run of an agent in a test, without a service: the same engine, with events kept in memory."""
+
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext, suppress
+from typing import Any
+
+import msgspec
+
+from dockrion import ids, json_encoding
+from dockrion.agents.handler import HandlerAgent, ObjectAgent
+from dockrion.backends.follow import follow
+from dockrion.backends.memory import MemoryBackend
+from dockrion.caller import Caller
+from dockrion.errors import InvalidRequest
+from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
+from dockrion.events.decoding import decode
+from dockrion.metrics import Metrics
+from dockrion.redaction import Redactor
+from dockrion.runs.agent import Agent, Call
+from dockrion.runs.manager import RunManager
+from dockrion.runs.recorder import RunSettings
+from dockrion.runs.tool_policy import ToolPolicy
+
+_MAX_EVENTS = 100_000  # the highest `max_events_per_run` of a Dockfile
+_MAX_EVENT_BYTES = 10 * 1024 * 1024
+_STORED_SECONDS = 604_800.0  # longer than any test
+
+
+class RecordedRun:
+    """What an agent did in a run of `record`, so far.
+
+    Attributes:
+        run_id: The run's id.
+        events: Its events, each a struct of its type (`dockrion.events`) or a `Custom` event.
+    """
+
+    def __init__(self, runs: RunManager, backend: MemoryBackend, run_id: str) -> None:
+        self.run_id = run_id
+        self.events: list[Event] = []
+        self._runs = runs
+        self._backend = backend
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return bool(self.events) and self.events[-1].type in TERMINAL
+
+    @property
+    def text(self) -> str:
+        """The text of all `token` events."""
+        return "".join(event.content for event in self.events if isinstance(event, Token))
+
+    @property
+    def output(self) -> Any:
+        """What the agent returned, as JSON has it.
+
+        Raises:
+            RuntimeError: It has not returned; the message says why.
+        """
+        if not self.ended:
+            raise RuntimeError("the run has no output yet: it is not over")
+        end = self.events[-1]
+        if isinstance(end, Complete):
+            return end.output
+        reason = end.error if isinstance(end, Error) else "it was cancelled"
+        raise RuntimeError(f"the run has no output: {reason}")
+
+    @property
+    def error(self) -> Error | None:
+        """How the run failed: its `error` event. None if it did not."""
+        end = self.events[-1] if self.events else None
+        return end if isinstance(end, Error) else None
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Cancel the run, as `DELETE /runs/{id}` does, and wait until it is over.
+
+        Args:
+            reason: Why, for the `cancelled` event.
+
+        Raises:
+            InvalidRequest: It is over already.
+        """
+        await self._runs.cancel(self.run_id, reason)
+        await self.wait()
+
+    async def wait(self, until: str | None = None) -> None:
+        """Wait until the agent has emitted another event of a type, or the run is over.
+
+        Args:
+            until: The type; None to wait for the end.
+        """
+        async with follow(self._backend, self.run_id, len(self.events), idle=_STORED_SECONDS) as pages:
+            async for page in pages:
+                self.events += [decode(entry.type, entry.data) for entry in page.entries]
+                if any(entry.type == until for entry in page.entries):
+                    return
+
+
+@asynccontextmanager
+async def record(
+    agent: Any,
+    payload: Any = None,
+    *,
+    until: str | None = None,
+    caller: Caller | None = None,
+    allowed_events: str | Iterable[str] | None = None,
+    allowed_tools: Iterable[str] | None = None,
+    max_run_duration: float = 60.0,
+) -> AsyncIterator[RecordedRun]:
+    """Run an agent as the service does, without one; the block is entered when the run is over.
+
+    A run that is not over when the block is left is cancelled.
+
+    Args:
+        agent: What a Dockfile's `handler` names, or what an entrypoint's factory returns: a function, an
+            object with `invoke`, a graph, a runnable.
+        payload: The request's body; any value that can be encoded as JSON.
+        until: Enter the block as soon as the agent has emitted an event of this type, while it goes on.
+        caller: The authenticated caller, for `context.caller`.
+        allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
+        allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
+            it may call any.
+        max_run_duration: Seconds that the agent may work; then the run fails with `TIMEOUT_ERROR`.
+
+    Yields:
+        The run: its events, output and error.
+
+    Raises:
+        TypeError: The agent cannot be called.
+        ValueError: An event type or a preset is unknown.
+        json_encoding.NotJSON: The payload has no JSON form.
+    """
+    call = Call(msgspec.json.decode(json_encoding.encode(payload, "payload")), caller=caller)
+    settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
+    backend = MemoryBackend(max_events=_MAX_EVENTS, ttl=_STORED_SECONDS)
+    runs = RunManager(settings, backend, Metrics(), Redactor())
+    try:
+        runs.agent = _create_agent(agent)
+        with _tool_guard(settings.tools):
+            run = RecordedRun(runs, backend, (await runs.start(call, ids.uuid7())).run_id)
+            await run.wait(until)
+            try:
+                yield run
+            finally:
+                with suppress(InvalidRequest):  # it is over
+                    await run.cancel("the test has ended")
+                await run.wait()
+    finally:
+        await runs.aclose()
+        if runs.agent is not None:
+            await runs.agent.aclose()
+        await backend.aclose()
+
+
+def _create_agent(target: Any) -> Agent:
+    # A framework is not imported here: if the agent is one of its objects, it is loaded.
+    if _is_instance(target, "langgraph.graph.state", "StateGraph"):
+        from dockrion.agents import langgraph  # noqa: PLC0415  an optional dependency
+
+        return langgraph.create_agent(target, {}, threads=1)
+    if _is_instance(target, "langchain_core.runnables.base", "Runnable"):
+        from dockrion.agents import langchain  # noqa: PLC0415  an optional dependency
+
+        return langchain.create_agent(target, {}, threads=1)
+    if hasattr(target, "invoke") or hasattr(target, "ainvoke"):
+        return ObjectAgent(target)
+    return HandlerAgent(target)
+
+
+def _is_instance(value: Any, module: str, name: str) -> bool:
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
+
+
+def _tool_guard(tools: ToolPolicy) -> AbstractContextManager[Any]:
+    """Return what guards LangChain's tools in a block, as the service does, if any can be there."""
+    if not tools.restricted or "langchain_core" not in sys.modules:
+        return nullcontext()
+    from dockrion.agents.tool_guard import ToolGuard  # noqa: PLC0415  an optional dependency
+
+    return closing(ToolGuard(tools))
+
+
+def _settings(events_filter: EventFilter, tools: ToolPolicy, seconds: float) -> RunSettings:
+    return RunSettings(
+        agent_name="recorded",
+        framework="custom",
+        events_filter=events_filter,
+        output_schema=None,
+        max_run_duration=seconds,
+        max_concurrent_runs=1,
+        max_queued_runs=0,
+        max_stored_events=_MAX_EVENTS,
+        streamed=True,
+        max_event_bytes=_MAX_EVENT_BYTES,
+        max_emitted_events=_MAX_EVENTS,
+        output_policy=None,
+        tools=tools,
+    )
