@@ -81,7 +81,7 @@ async def test_graphs_run_with_their_steps(compiled: bool) -> None:
         return {"word": "snow"}
 
     graph = one_node(work)
-    async with record(graph.compile() if compiled else graph, {"word": "rain"}) as run:
+    async with record(graph if compiled else graph.builder, {"word": "rain"}) as run:
         assert [event.type for event in run.events] == ["started", "token", "step", "complete"]
         assert run.output["word"] == "snow"
 
