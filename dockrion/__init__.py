@@ -9,12 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dockrion.runs.context import RunCancelled, StreamContext, get_current_context
+    from dockrion.runs.context import StreamContext, get_current_context
+    from dockrion.runs.emitter import RunCancelled
     from dockrion.runs.tool_policy import ToolDenied
 
 __all__ = ["RunCancelled", "StreamContext", "ToolDenied", "get_current_context"]
 __version__ = "0.1.0"
-_MODULES = dict.fromkeys(__all__, "dockrion.runs.context") | {"ToolDenied": "dockrion.runs.tool_policy"}
+_MODULES = {
+    "RunCancelled": "dockrion.runs.emitter",
+    "StreamContext": "dockrion.runs.context",
+    "ToolDenied": "dockrion.runs.tool_policy",
+    "get_current_context": "dockrion.runs.context",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -193,17 +193,19 @@ def _event(name: Any, value: Any, data: str) -> dict[str, Any]:
         data: The data as text.
     """
     if isinstance(value, dict):
-        if name == _UNNAMED and "type" in value:
-            name = value["type"]
+        unnamed = name == _UNNAMED and "type" not in value
+        name = value.get("type", name) if name == _UNNAMED else name
         if not isinstance(name, str):
             return value
-        if name not in _EVENT_TYPES and not name.startswith(events.CUSTOM_PREFIX):
+        if unnamed or (name not in _EVENT_TYPES and not name.startswith(events.CUSTOM_PREFIX)):
             name = events.CUSTOM_PREFIX + name
         return {**value, "type": name}
     text = value if isinstance(value, str) else data
     match name:
         case "message" | "token":
             return {"type": "token", "content": text}
+        case "reasoning":
+            return {"type": name, "content": text}
         case "complete":
             return {"type": name, "output": text if value is msgspec.UNSET else value}
         case "error":

@@ -15,6 +15,7 @@ from dockrion.events.types import COMMON_FIELDS as COMMON_FIELDS
 from dockrion.events.types import CONFIGURABLE as CONFIGURABLE
 from dockrion.events.types import CUSTOM_NAME as CUSTOM_NAME
 from dockrion.events.types import CUSTOM_PREFIX as CUSTOM_PREFIX
+from dockrion.events.types import EMITTED_BY_AGENTS as EMITTED_BY_AGENTS
 from dockrion.events.types import ERROR_CODE as ERROR_CODE
 from dockrion.events.types import MANDATORY as MANDATORY
 from dockrion.events.types import MAX_EVENT_BYTES as MAX_EVENT_BYTES
@@ -28,10 +29,17 @@ from dockrion.events.types import Complete as Complete
 from dockrion.events.types import Error as Error
 from dockrion.events.types import Event as Event
 from dockrion.events.types import Heartbeat as Heartbeat
+from dockrion.events.types import InputReceived as InputReceived
+from dockrion.events.types import InputRequested as InputRequested
+from dockrion.events.types import Message as Message
 from dockrion.events.types import Progress as Progress
+from dockrion.events.types import Reasoning as Reasoning
 from dockrion.events.types import Started as Started
 from dockrion.events.types import Step as Step
 from dockrion.events.types import Token as Token
+from dockrion.events.types import ToolCall as ToolCall
+from dockrion.events.types import ToolResult as ToolResult
+from dockrion.events.types import Usage as Usage
 from dockrion.events.types import Utc as Utc
 from dockrion.events.types import check_custom_fields as check_custom_fields
 from dockrion.events.types import custom_type as custom_type

@@ -1,15 +1,13 @@
 """Checks what agents emit and converts it to the fields of an event."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from dockrion import events, json_encoding
+from dockrion import events
+from dockrion.events import values
 
 BuildFields = Callable[..., dict[str, Any]]
-_MAX_EXACT = 2**53  # below it a float represents every integer
 
 
 def is_event(value: Any) -> bool:
@@ -18,52 +16,123 @@ def is_event(value: Any) -> bool:
         return False
     event_type = value.get("type")
     return isinstance(event_type, str) and (
-        event_type in events.CONFIGURABLE or event_type.startswith(events.CUSTOM_PREFIX)
+        event_type in events.EMITTED_BY_AGENTS or event_type.startswith(events.CUSTOM_PREFIX)
     )
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    return str(value)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
-
-
-def _duration(name: str, value: Any) -> float:
-    """Return a number, as an integer if it is whole: `12` is shorter and clearer than `12.0`."""
-    number = _number(name, value)
-    return int(number) if number.is_integer() and abs(number) < _MAX_EXACT else number
-
-
-def _names(name: str, values: Iterable[str] | None) -> list[str]:
-    if isinstance(values, str):
-        raise TypeError(f"{name} must be a list of strings, not a string")
-    return [] if values is None else [_text(name, value) for value in values]
-
-
 def progress(step: str, progress: float, message: str | None = None) -> dict[str, Any]:
-    fraction = _number("progress", progress)
+    fraction = values.number("progress", progress)
     if not 0.0 <= fraction <= 1.0:  # NaN too becomes 0.0
         fraction = 1.0 if fraction > 1.0 else 0.0
     return {
-        "step": _text("step", step),
+        "step": values.text("step", step),
         "progress": fraction,
-        "message": None if message is None else _text("message", message),
+        "message": None if message is None else values.text("message", message),
     }
 
 
-def token(content: str, finish_reason: str | None = None) -> dict[str, Any]:
+def token(
+    content: str, finish_reason: str | None = None, message_id: str | None = None, source: str | None = None
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "content": values.text("content", content),
+        "finish_reason": None if finish_reason is None else values.text("finish_reason", finish_reason),
+    }
+    if message_id is None and source is None:
+        return fields
+    return values.add_texts(fields, message_id=message_id, source=source)
+
+
+def message(
+    content: Any,
+    role: str = "assistant",
+    message_id: str | None = None,
+    name: str | None = None,
+    source: str | None = None,
+) -> dict[str, Any]:
+    return values.add_texts(
+        {
+            "role": values.text("role", role),
+            "content": content if isinstance(content, str) else values.blocks("content", content),
+            "name": None if name is None else values.text("name", name),
+        },
+        message_id=message_id,
+        source=source,
+    )
+
+
+def reasoning(content: str, message_id: str | None = None, source: str | None = None) -> dict[str, Any]:
+    return values.add_texts(
+        {"content": values.text("content", content)}, message_id=message_id, source=source
+    )
+
+
+def tool_call(
+    tool_call_id: str,
+    name: str,
+    arguments: Any = None,
+    message_id: str | None = None,
+    source: str | None = None,
+) -> dict[str, Any]:
+    return values.add_texts(
+        {
+            "tool_call_id": values.text("tool_call_id", tool_call_id),
+            "name": values.text("name", name),
+            "arguments": values.raw_json("arguments", {} if arguments is None else arguments),
+        },
+        message_id=message_id,
+        source=source,
+    )
+
+
+def tool_result(
+    tool_call_id: str,
+    result: Any = None,
+    is_error: bool = False,
+    name: str | None = None,
+    duration_ms: float | None = None,
+    source: str | None = None,
+) -> dict[str, Any]:
+    return values.add_texts(
+        {
+            "tool_call_id": values.text("tool_call_id", tool_call_id),
+            "name": None if name is None else values.text("name", name),
+            "result": values.raw_json("result", result),
+            "is_error": values.flag("is_error", is_error),
+            "duration_ms": None if duration_ms is None else values.duration("duration_ms", duration_ms),
+        },
+        source=source,
+    )
+
+
+def usage(
+    model: str | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    total_tokens: int | None = None,
+    details: Mapping[str, Any] | None = None,
+    source: str | None = None,
+) -> dict[str, Any]:
+    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": total_tokens}
+    fields: dict[str, Any] = {"model": None if model is None else values.text("model", model)}
+    fields |= {name: None if count is None else values.count(name, count) for name, count in counts.items()}
+    if total_tokens is None and None not in (input_tokens, output_tokens):
+        fields["total_tokens"] = fields["input_tokens"] + fields["output_tokens"]
+    fields["details"] = None if details is None else values.json_object("details", details)
+    return values.add_texts(fields, source=source)
+
+
+def input_requested(
+    request_id: str,
+    prompt: str,
+    schema: Mapping[str, Any] | None = None,
+    expires_at: datetime | str | None = None,
+) -> dict[str, Any]:
     return {
-        "content": _text("content", content),
-        "finish_reason": None if finish_reason is None else _text("finish_reason", finish_reason),
+        "request_id": values.text("request_id", request_id),
+        "prompt": values.text("prompt", prompt),
+        "schema": None if schema is None else values.json_object("schema", schema),
+        "expires_at": None if expires_at is None else values.time("expires_at", expires_at),
     }
 
 
@@ -72,34 +141,39 @@ def step(
     duration_ms: float | None = None,
     input_keys: Iterable[str] | None = None,
     output_keys: Iterable[str] | None = None,
+    source: str | None = None,
 ) -> dict[str, Any]:
-    return {
-        "node_name": _text("node_name", node_name),
-        "duration_ms": None if duration_ms is None else _duration("duration_ms", duration_ms),
-        "input_keys": _names("input_keys", input_keys),
-        "output_keys": _names("output_keys", output_keys),
-    }
+    return values.add_texts(
+        {
+            "node_name": values.text("node_name", node_name),
+            "duration_ms": None if duration_ms is None else values.duration("duration_ms", duration_ms),
+            "input_keys": values.names("input_keys", input_keys),
+            "output_keys": values.names("output_keys", output_keys),
+        },
+        source=source,
+    )
 
 
 def checkpoint(name: str, data: Any) -> dict[str, Any]:
-    return {"name": _text("name", name), "data": _json("data", data)}
+    return {"name": values.text("name", name), "data": values.raw_json("data", data)}
 
 
 def custom(data: Any = None, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    values = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
-    values.update(fields or {})
-    events.check_custom_fields(values)
-    return {name: _json(name, value) for name, value in values.items()}
-
-
-def _json(name: str, value: Any) -> msgspec.Raw:
-    # Encoded here, outside the event buffer's lock, because a conversion may run the agent's code.
-    return msgspec.Raw(json_encoding.encode(value, name))
+    own = dict(data) if isinstance(data, Mapping) else {} if data is None else {"data": data}
+    own.update(fields or {})
+    events.check_custom_fields(own)
+    return {name: values.raw_json(name, value) for name, value in own.items()}
 
 
 _BUILDERS: dict[str, BuildFields] = {
     "progress": progress,
     "token": token,
+    "message": message,
+    "reasoning": reasoning,
+    "tool_call": tool_call,
+    "tool_result": tool_result,
+    "usage": usage,
+    "input_requested": input_requested,
     "step": step,
     "checkpoint": checkpoint,
     "heartbeat": dict,
@@ -127,7 +201,7 @@ def from_mapping(event: Mapping[str, Any]) -> dict[str, Any]:
     return fields_of(event["type"], {name: value for name, value in event.items() if name != "type"})
 
 
-def fields_of(event_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(event_type: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an event of a type that agents may emit.
 
     Raises:
@@ -136,12 +210,12 @@ def fields_of(event_type: str, values: Mapping[str, Any]) -> dict[str, Any]:
         json_encoding.NotJSON: A value has no JSON form.
     """
     if event_type not in _BUILDERS:
-        return custom(values)
+        return custom(given)
     known = events.CONFIGURABLE[event_type].__struct_fields__
-    for name in values:
+    for name in given:
         if name not in known or name in events.COMMON_FIELDS:
             raise ValueError(f"a {event_type} event has no field {name!r}")
     try:
-        return _BUILDERS[event_type](**values)
+        return _BUILDERS[event_type](**given)
     except TypeError as error:
         raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dockrion.dockfile import Dockfile
-from dockrion.events import MAX_REASON_LENGTH, EventFilter
+from dockrion.events import CONFIGURABLE, MANDATORY, MAX_REASON_LENGTH, EventFilter
 from dockrion.openapi import schemas
 from dockrion.openapi.agent_schemas import input_schema, with_agent_schemas
 from dockrion.openapi.document import info
@@ -32,6 +32,7 @@ _CONTROL_FRAMES = {
     "gone": ("Notice", "The run is no longer stored."),
     "heartbeat": ("Heartbeat", "No event has occurred; `sequence` is that of the last event delivered."),
 }
+_EVENT_TYPES = {kind.__name__: name for name, kind in (MANDATORY | CONFIGURABLE).items()}
 
 
 def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _message(summary: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event_message(name: str) -> dict[str, Any]:
-    kind = "custom:<name>" if name == "Custom" else name.lower()
+    kind = _EVENT_TYPES.get(name, "custom:<name>")
     return {"name": kind, "title": name} | _message(f"`event: {kind}`, with an `id:`.", schemas.ref(name))
 
 

@@ -103,7 +103,8 @@ def _control_schemas() -> dict[str, Any]:
 
 def pushed_event_schemas() -> dict[str, Any]:
     """Return the component schemas of pushed events; `PushedEvent` is their union."""
-    kinds = {**events.CONFIGURABLE, **{name: events.MANDATORY[name] for name in events.TERMINAL}}
+    kinds = {name: kind for name, kind in events.CONFIGURABLE.items() if name in events.EMITTED_BY_AGENTS}
+    kinds |= {name: events.MANDATORY[name] for name in events.TERMINAL}
     components: dict[str, Any] = {}
     for _, kind in sorted(kinds.items()):
         needed = [field for field in _own_fields(kind) if _is_required(kind, field)]

@@ -16,6 +16,10 @@ from dockrion.events import CUSTOM_PREFIX
 from dockrion.json_encoding import NOT_ENCODABLE, NotJSON
 from dockrion.policies.patterns import Masker, Patterns
 
+STREAMED = ("token", "reasoning")  # types whose texts arrive in pieces
+MAX_STREAMS = 100  # texts of one run that may be open at once
+Fields = dict[str, Any]
+_StreamKey = tuple[str, str | None, str | None]  # event type, message id, source
 _MATCHED = "the agent's output matches policies.safety.redact_patterns"
 _TOO_LONG = "the agent's output is longer than policies.safety.max_output_chars"
 
@@ -51,8 +55,9 @@ class OutputPolicy:
 class RunTextFilter:
     """Filters the texts of one run.
 
-    All tokens together are one text; every other string is a text by itself. An event's type and an
-    error's code are identifiers and remain as they are.
+    The tokens of one message and source together are one text, as is its reasoning; those without a message
+    and a source are one text, too. Every other string is a text by itself. An event's type and an error's
+    code are identifiers and remain as they are.
 
     Args:
         policy: The policy to apply.
@@ -66,9 +71,9 @@ class RunTextFilter:
         self.violation: str | None = None
         self.truncated = False
         self._policy = policy
-        self._tokens = Masker(policy.patterns)
-        self._token_chars = 0
-        self._tokens_ended = False
+        self._streams: dict[_StreamKey, Masker] = {}  # the least recently used one first
+        self._chars = dict.fromkeys(STREAMED, 0)
+        self._ended = False
 
     def mask_fields(self, event_type: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Return an event's fields with every string masked. Thread-safe.
@@ -83,31 +88,46 @@ class RunTextFilter:
         except (RecursionError, ValueError):
             raise NotJSON("the event", NOT_ENCODABLE) from None
 
-    def filter_token(self, fields: dict[str, Any]) -> dict[str, Any] | None:
-        """Return a token event with what can be released of the text so far; None if that is nothing.
+    def filter_streamed(self, event_type: str, fields: Fields) -> list[Fields]:
+        """Return the fields of the events to emit for a piece of a streamed text.
 
-        Called for one token at a time. Tokens after `end_tokens` are dropped.
+        They have what can be released of the piece's own text so far, if that is anything; and before it the
+        rest of another text, if that ends because too many are open.
+
+        Called for one piece at a time. Pieces after `end_streams` are dropped.
+
+        Args:
+            event_type: One of `STREAMED`.
+            fields: The event's fields.
         """
-        if self._tokens_ended:
-            return None
-        content = self._tokens.feed(fields["content"])
-        self._check_match(matched=self._tokens.matched)
-        content = self._limit_tokens(content)
-        if fields["content"] and not content and fields["finish_reason"] is None:
-            return None
-        return fields | {"content": content, "finish_reason": self.mask(fields["finish_reason"])}
+        if self._ended:
+            return []
+        key = event_type, fields.get("message_id"), fields.get("source")
+        released = []
+        masker = self._streams.pop(key, None)
+        if masker is None:
+            masker = Masker(self._policy.patterns)
+            if len(self._streams) >= MAX_STREAMS:
+                oldest = next(iter(self._streams))
+                released = self._end_stream(oldest, self._streams.pop(oldest))
+        self._streams[key] = masker
+        content = masker.feed(fields["content"])
+        self._check_match(matched=masker.matched)
+        content = self._limit(event_type, content)
+        if content or not fields["content"] or fields.get("finish_reason") is not None:
+            others = {name: self.mask(value) for name, value in fields.items() if name != "content"}
+            released.append(fields | others | {"content": content})
+        return released
 
-    def end_tokens(self) -> str:
-        """Return the text that was held back; there are no more tokens."""
-        if self._tokens_ended:
-            return ""
-        self._tokens_ended = True
-        held = self._tokens.end()
-        self._check_match(matched=self._tokens.matched)
-        return self._limit_tokens(held)
+    def end_streams(self) -> list[tuple[str, Fields]]:
+        """End all streamed texts; return the events, as (type, fields), for what was held back of them."""
+        streams, self._streams, self._ended = self._streams, {}, True
+        return [
+            (key[0], fields) for key, masker in streams.items() for fields in self._end_stream(key, masker)
+        ]
 
     def filter_output(self, value: Any) -> Any:
-        """Return an output with every string masked and truncated. Called after `end_tokens`.
+        """Return an output with every string masked and truncated. Called after `end_streams`.
 
         Raises:
             ValueError: The value contains malformed JSON.
@@ -139,12 +159,24 @@ class RunTextFilter:
                 return list(map(self.mask, value))
         return value
 
-    def _limit_tokens(self, text: str) -> str:
+    def _end_stream(self, key: _StreamKey, masker: Masker) -> list[Fields]:
+        """Return the fields of the event for the text that one stream holds back, if there is any."""
+        event_type, message_id, source = key
+        held = masker.end()
+        self._check_match(matched=masker.matched)
+        held = self._limit(event_type, held)
+        if not held:
+            return []
+        fields: Fields = {"content": held} | ({"finish_reason": None} if event_type == "token" else {})
+        origin = {"message_id": message_id, "source": source}
+        return [fields | {name: self.mask(value) for name, value in origin.items() if value is not None}]
+
+    def _limit(self, event_type: str, text: str) -> str:
         limit = self._policy.max_output_chars
         if limit is None:
             return text
-        left = limit - self._token_chars
-        self._token_chars += len(text)
+        left = limit - self._chars[event_type]
+        self._chars[event_type] += len(text)
         return self._truncate(text, max(left, 0))
 
     def _truncate_all(self, value: Any) -> Any:

@@ -119,6 +119,7 @@ class Execution:
             result = outcome.of_exception(asyncio.CancelledError())
         else:
             result = self.task.result()
+        result = outcome.with_usage(result, self._session.usage)
         return outcome.with_denied(result, self._session.denied_tools)
 
     def stop(self, stop: Stop) -> None:

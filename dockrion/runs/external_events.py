@@ -63,7 +63,8 @@ def parse(value: Any) -> ExternalEvent:
     if event_type in _OUTCOMES:
         return ExternalEvent(event_type, values, _OUTCOMES[event_type](values))
     if not validation.is_event(value):
-        known = ", ".join([*events.CONFIGURABLE, "custom:<name>", *_OUTCOMES])
+        emitted = [name for name in events.CONFIGURABLE if name in events.EMITTED_BY_AGENTS]
+        known = ", ".join([*emitted, "custom:<name>", *_OUTCOMES])
         raise ValueError(f"{event_type!r:.100} is not a type that agents may send; those are {known}")
     return ExternalEvent(validation.type_of(value), values)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import RunTextFilter
 
 MAX_FILTERED_AT_ONCE = 32 * 1024  # bytes or characters
-_TOKEN = "token"  # noqa: S105  an event's type
+_STREAMED = ("token", "reasoning")  # see `output_redaction.STREAMED`
 _LOCK_FREE_SECONDS = 0.0005  # a lock is not fair: without a pause, the event loop might never get it
 
 
@@ -47,7 +47,7 @@ class FilteredEventBuffer(EventBuffer):
         size = self._check_size(event_type, fields)
         if size <= MAX_FILTERED_AT_ONCE or not self.on_loop:
             self._publish_filtered(event_type, fields)
-        elif event_type == _TOKEN:
+        elif event_type in _STREAMED:
             for part in _parts(fields):
                 super().publish(event_type, part)
                 await asyncio.sleep(0)
@@ -56,7 +56,7 @@ class FilteredEventBuffer(EventBuffer):
             super().publish(event_type, await in_thread(mask, f"dockrion-mask-{self.run_id}"))
 
     def _publish_filtered(self, event_type: str, fields: Fields) -> None:
-        if event_type != _TOKEN:
+        if event_type not in _STREAMED:
             super().publish(event_type, self._text_filter.mask_fields(event_type, fields))
             return
         for number, part in enumerate(_parts(fields)):
@@ -66,9 +66,10 @@ class FilteredEventBuffer(EventBuffer):
 
     def publish_held_back(self) -> None:
         with self._lock:
-            rest = self._text_filter.end_tokens()
-            if rest and self._text_filter.violation is None and not self.ended:
-                super()._add(_TOKEN, {"content": rest, "finish_reason": None}, {})
+            held_back = self._text_filter.end_streams()
+            if self._text_filter.violation is None and not self.ended:
+                for event_type, fields in held_back:
+                    super()._add(event_type, fields, {})
         self._call_on_loop(self.wake)
 
     def _check_size(self, event_type: str, fields: Fields) -> int:
@@ -87,22 +88,24 @@ class FilteredEventBuffer(EventBuffer):
         return size
 
     def _add(self, event_type: str, fields: Fields, changes: Fields) -> Stop | bool:
-        if event_type not in events.MANDATORY:
-            filtered: Fields | None = fields
-            if event_type == _TOKEN and self._text_filter.violation is None:
-                filtered = self._text_filter.filter_token(fields)
-            if self._text_filter.violation is not None:
-                return Stop("violation", self._text_filter.violation)
-            if filtered is None:
-                return False
-            fields = filtered
-        return super()._add(event_type, fields, changes)
+        if event_type in events.MANDATORY:
+            return super()._add(event_type, fields, changes)
+        released = [fields]
+        if event_type in _STREAMED and self._text_filter.violation is None:
+            released = self._text_filter.filter_streamed(event_type, fields)
+        if self._text_filter.violation is not None:
+            return Stop("violation", self._text_filter.violation)
+        wake: Stop | bool = False
+        for each in released:
+            wake = super()._add(event_type, each, changes) or wake
+        return wake
 
 
-def _parts(token: Fields) -> Iterator[Fields]:
-    """Yield the fields of a token in parts of bounded length; the last has the rest of its fields."""
-    content = token["content"]
+def _parts(piece: Fields) -> Iterator[Fields]:
+    """Yield the fields of a piece of text in parts of bounded length; the last has the finish reason."""
+    content = piece["content"]
     last = max(len(content) - 1, 0) // MAX_FILTERED_AT_ONCE * MAX_FILTERED_AT_ONCE
+    unfinished = piece | {"finish_reason": None} if "finish_reason" in piece else piece
     for start in range(0, last, MAX_FILTERED_AT_ONCE):
-        yield token | {"content": content[start : start + MAX_FILTERED_AT_ONCE], "finish_reason": None}
-    yield token | {"content": content[last:]} if last else token
+        yield unfinished | {"content": content[start : start + MAX_FILTERED_AT_ONCE]}
+    yield piece | {"content": content[last:]} if last else piece

@@ -23,6 +23,7 @@ from dockrion.runs import external_events, outcome
 from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.outcome import Outcome, Stop
+from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
 _logger = logging.getLogger(__name__)
 MAX_BATCH = 1000
@@ -93,6 +94,7 @@ class Ingest:
         find: Returns the run of this process that has an id and an incarnation, or None.
         backend: Stores the runs, and reaches their owners.
         redactor: Masks secrets in the outcomes that producers push.
+        tools: Which tools producers may call.
         max_event_bytes: The size limit of an event.
     """
 
@@ -101,12 +103,14 @@ class Ingest:
         find: Callable[[str, str | None], InFlightRun | None],
         backend: Backend,
         redactor: Redactor,
+        tools: ToolPolicy,
         *,
         max_event_bytes: int,
     ) -> None:
         self._find = find
         self._backend = backend
         self._redactor = redactor
+        self._tools = tools
         self._max_event_bytes = max_event_bytes
         self._tasks = BackgroundTasks()  # the listener, and a reply to each request
         self._tasks.start(self._listen())
@@ -220,9 +224,12 @@ class Ingest:
                 event = external_events.parse(value)
                 if event.outcome is not None:
                     end = event.outcome
-                else:
-                    publishable.append((event.type, event.fields()))
-            except ValueError as error:
+                    continue
+                fields = event.fields()
+                if event.type == "tool_call" and not self._tools.allows(fields["name"]):
+                    raise ToolDenied(fields["name"])  # noqa: TRY301  as above
+                publishable.append((event.type, fields))
+            except (ToolDenied, ValueError) as error:
                 problems.append({"event": index, "error": str(error)})
         if problems:
             message = f"{len(problems)} of {len(values)} events are malformed; none was accepted"

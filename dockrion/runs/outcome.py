@@ -169,6 +169,13 @@ def with_denied(result: Outcome, tools: list[str]) -> Outcome:
     return msgspec.structs.replace(result, metadata=result.metadata | denied)
 
 
+def with_usage(result: Outcome, by_model: dict[str, Any]) -> Outcome:
+    """Return an outcome whose metadata has the tokens that the agent's models took, if it reported them."""
+    if not by_model:
+        return result
+    return msgspec.structs.replace(result, metadata=result.metadata | {"usage": by_model})
+
+
 def redacted(result: Outcome, redactor: Redactor) -> Outcome:
     """Return an outcome whose message, details and reason have no secrets and no server paths."""
     if isinstance(result, Completed):
@@ -204,17 +211,19 @@ def with_violation(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
 
 def _masked(result: Outcome, text_filter: "RunTextFilter") -> Outcome:
     mask = text_filter.mask
+    metadata = mask(msgspec.json.decode(json_encoding.encode(result.metadata)))
     match result:
         case Completed():
             output = text_filter.filter_output(msgspec.json.decode(result.output))
-            metadata = mask(msgspec.json.decode(json_encoding.encode(result.metadata)))
             if text_filter.truncated:
                 metadata |= {"truncated": True}
             return msgspec.structs.replace(result, output=msgspec.json.encode(output), metadata=metadata)
         case Failed():
-            return msgspec.structs.replace(result, error=mask(result.error), details=mask(result.details))
+            return msgspec.structs.replace(
+                result, error=mask(result.error), details=mask(result.details), metadata=metadata
+            )
         case Cancelled():
-            return msgspec.structs.replace(result, reason=mask(result.reason))
+            return msgspec.structs.replace(result, reason=mask(result.reason), metadata=metadata)
 
 
 def limited(result: Outcome, max_bytes: int) -> Outcome:

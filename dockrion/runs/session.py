@@ -8,14 +8,15 @@ from typing import Any
 
 from dockrion.caller import Caller
 from dockrion.events import EventFilter, validation
-from dockrion.runs.context import Emitter, StreamContext, set_current_context
+from dockrion.runs.context import StreamContext, set_current_context
+from dockrion.runs.emitter import Emitter
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
-_MAX_DENIED_TOOLS = 100
+_USAGE = "usage"
 
 
 class RunSession:
@@ -36,7 +37,6 @@ class RunSession:
 
     __slots__ = (
         "_buffer",
-        "_denied_tools",
         "_emitter",
         "_push_order",
         "context",
@@ -60,9 +60,8 @@ class RunSession:
         self.ended_elsewhere = False
         self._buffer = buffer
         self._push_order: asyncio.Lock | None = None
-        self._emitter = Emitter(run_id, events_filter, buffer)
-        self._denied_tools: dict[str, None] = {}  # an ordered set
-        self.context = StreamContext(self._emitter, caller, tools or ToolPolicy())
+        self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy())
+        self.context = StreamContext(self._emitter, caller)
 
     def activate(self) -> None:
         """Make this the current run of this task, and of all tasks and threads that it starts."""
@@ -86,11 +85,24 @@ class RunSession:
         return self._buffer is not None and self._buffer.closed
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
-        """Emit an event that a generator yielded: a mapping with a `type`, see `validation.is_event`."""
+        """Emit an event: a mapping with a `type`, see `validation.is_event`."""
+        if event["type"] == _USAGE:
+            self._emitter.usage.add(validation.from_mapping(event))
         await self._emitter.emit(validation.type_of(event), validation.from_mapping, event)
 
     def sync_emit_event(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == _USAGE:
+            self._emitter.usage.add(validation.from_mapping(event))
         self._emitter.sync_emit(validation.type_of(event), validation.from_mapping, event)
+
+    def check_tool(self, event: Mapping[str, Any]) -> None:
+        """Check an event that the agent yielded: whether it may call that tool, if it is a tool's call.
+
+        Raises:
+            ToolDenied: `policies.tools` does not allow the tool.
+        """
+        if event["type"] == "tool_call" and isinstance(name := event.get("name"), str):
+            self._emitter.check_tool(name)
 
     async def emit_external(self, event: ExternalEvent) -> None:
         """Emit an event of another process that is not terminal.
@@ -98,6 +110,8 @@ class RunSession:
         Raises:
             ValueError: A field is wrong.
         """
+        if event.type == _USAGE:
+            self._emitter.usage.add(event.fields())
         await self._emitter.emit(event.type, event.fields)
 
     @property
@@ -127,6 +141,8 @@ class RunSession:
 
     def _publish_all(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
         for event_type, fields in pushed:
+            if event_type == _USAGE:
+                self._emitter.usage.add(fields)
             if self._buffer is not None and self.events_filter.allows(event_type):
                 self._buffer.publish(event_type, fields)
 
@@ -138,13 +154,16 @@ class RunSession:
     @property
     def denied_tools(self) -> list[str]:
         """The first of the tools whose calls were denied."""
-        return list(self._denied_tools)
+        return list(self._emitter.denied_tools)
 
     def deny_tool(self, name: str) -> None:
         """Record that a call of a tool was denied, and emit an event for it."""
-        if len(self._denied_tools) < _MAX_DENIED_TOOLS:
-            self._denied_tools[name] = None
-        self.context.sync_emit("tool_denied", name=name)
+        self._emitter.deny_tool(name)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The tokens that models took, by model; empty if the agent reports none."""
+        return self._emitter.usage.by_model()
 
 
 _current: ContextVar[RunSession | None] = ContextVar("dockrion_run", default=None)

@@ -13,7 +13,7 @@ class ToolDenied(PermissionError):
     """
 
     def __init__(self, tool: str) -> None:
-        super().__init__(f"the tool {tool!r} is not allowed by policies.tools")
+        super().__init__(f"the tool {tool!r:.100} is not allowed by policies.tools")
         self.tool = tool
 
 

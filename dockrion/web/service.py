@@ -159,7 +159,8 @@ class Service:
         from dockrion.web.push_access import PushAccess  # noqa: PLC0415  memory
 
         limit = self.dockfile.limits.max_event_bytes
-        self.ingest = Ingest(self.runs.find, self.backend, self.redactor, max_event_bytes=limit)
+        tools = ToolPolicy(self.dockfile.allowed_tools)
+        self.ingest = Ingest(self.runs.find, self.backend, self.redactor, tools, max_event_bytes=limit)
         self.push_access = PushAccess(self.backend, token)
         if token is None and not self.dockfile.protected:
             log(

@@ -19,7 +19,7 @@ def passing(allowed: str | list[str] | None) -> set[str]:
     [
         ("minimal", set()),
         ("chat", {"token"}),
-        ("debug", {"token", "step", "progress", "checkpoint", "heartbeat"}),
+        ("debug", TYPES),
         ("all", TYPES | CUSTOM),
         (None, TYPES | CUSTOM),
         ([], set()),

@@ -5,7 +5,10 @@ import pytest
 from dockrion import events
 from dockrion.events import COMMON_FIELDS, CONFIGURABLE, MANDATORY, TERMINAL
 
-TYPES = {"progress", "token", "step", "checkpoint", "heartbeat"}
+TYPES = {
+    *("progress", "token", "message", "reasoning", "tool_call", "tool_result", "usage"),
+    *("input_requested", "input_received", "step", "checkpoint", "heartbeat"),
+}
 MANDATORY_TYPES = {"started", "complete", "error", "cancelled"}
 BAD_NAMES = ["", "1a", "a-b", "a b", "a.b", "\xe9", "a\n", "custom:a", "a:b", "a\u0660"]
 

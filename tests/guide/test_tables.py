@@ -116,7 +116,7 @@ def test_context_methods() -> None:
     for declared, twin in shown.items():
         assert declared == signature(StreamContext, declared.partition("(")[0])
         assert hasattr(StreamContext, twin)
-    emits = {name for name in vars(StreamContext) if name.startswith("emit") or name == "checkpoint"}
+    emits = {name for name in dir(StreamContext) if name.startswith("emit") or name == "checkpoint"}
     assert {declared.partition("(")[0] for declared in shown} == emits - refused
 
 

@@ -42,6 +42,10 @@ def own_fields(kind: type[Event]) -> dict[str, Any]:
     return {each.name: each.type for each in fields if each.name not in events.COMMON_FIELDS}
 
 
+def unset_by_default(kind: type[Event]) -> set[str]:
+    return {each.name for each in msgspec.structs.fields(kind) if each.default is msgspec.UNSET}
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -61,6 +65,21 @@ values: dict[str, st.SearchStrategy[Any]] = {
     "message": st.none() | st.text(max_size=9),
     "reason": st.none() | st.text(max_size=9),
     "finish_reason": st.none() | st.text(max_size=9),
+    "is_error": st.booleans(),
+    "input_tokens": st.none() | st.integers(0, 2**53),
+    "output_tokens": st.none() | st.integers(0, 2**53),
+    "total_tokens": st.none() | st.integers(0, 2**53),
+    "schema": st.none() | st.dictionaries(st.text(max_size=5), json_values, max_size=3),
+    "expires_at": st.none() | st.datetimes(timezones=st.just(UTC)),
+    "arguments": json_values,
+    "result": json_values,
+    "value": json_values,
+}
+values_of_type: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "usage": {"details": st.none() | st.dictionaries(st.text(max_size=5), json_values, max_size=3)},
+    "message": {
+        "content": st.text(max_size=9) | st.lists(st.fixed_dictionaries({"type": st.text(max_size=5)}))
+    },
 }
 
 
@@ -68,7 +87,12 @@ values: dict[str, st.SearchStrategy[Any]] = {
 def encoded(draw: st.DrawFn) -> tuple[str, Any]:
     """Draw an event's type and the encoded event, decoded."""
     name = draw(st.sampled_from(sorted(KINDS)))
-    fields = {field: draw(values.get(field, st.text(max_size=9))) for field in own_fields(KINDS[name])}
+    known = values | values_of_type.get(name, {})
+    fields = {field: draw(known.get(field, st.text(max_size=9))) for field in own_fields(KINDS[name])}
+    for optional in unset_by_default(KINDS[name]) & draw(
+        st.sets(st.sampled_from(["message_id", "source", "value"]))
+    ):
+        del fields[optional]
     data = events.encode(name, "run", draw(st.integers(1, 2**63 - 1)), datetime.now(UTC), fields)
     return name, msgspec.json.decode(data)
 

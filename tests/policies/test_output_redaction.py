@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.json_encoding import NotJSON
-from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
+from dockrion.policies.output_redaction import MAX_STREAMS, OutputPolicy, RunTextFilter
 from dockrion.policies.patterns import MASK, Patterns
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, filtered, with_violation
 from tests.policies.pattern_strategies import CHARS, compiled, cuts, patterns
@@ -32,12 +32,22 @@ def texts(*redact_patterns: str, **spec: Any) -> RunTextFilter:
 
 def said(run: RunTextFilter, parts: list[str], reason: str | None = None) -> str:
     """Return the filtered text of tokens, to the end."""
-    tokens = [run.filter_token({"content": part, "finish_reason": reason}) for part in parts]
-    return "".join(token["content"] for token in tokens if token is not None) + run.end_tokens()
+    released = [token for part in parts for token in piece(run, part, reason)]
+    return "".join(token["content"] for token in [*released, *rest(run)])
+
+
+def piece(run: RunTextFilter, content: str, reason: str | None = None, **origin: str) -> list[dict[str, Any]]:
+    """Filter a token; return the tokens that it releases."""
+    return run.filter_streamed("token", {"content": content, "finish_reason": reason, **origin})
+
+
+def rest(run: RunTextFilter) -> list[dict[str, Any]]:
+    """End the texts of a run; return what they held back."""
+    return [fields for _, fields in run.end_streams()]
 
 
 def outcome(run: RunTextFilter, result: Outcome) -> Outcome:
-    run.end_tokens()
+    run.end_streams()
     return filtered(result, run)
 
 
@@ -110,31 +120,65 @@ def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> No
 
 def test_token_that_is_held_back_entirely_is_dropped() -> None:
     run = texts(SECRET)
-    assert run.filter_token({"content": "secre", "finish_reason": None}) is None
-    assert run.filter_token({"content": "", "finish_reason": None}) == {"content": "", "finish_reason": None}
-    assert run.filter_token({"content": "t", "finish_reason": "stop"}) == {
-        "content": "",
-        "finish_reason": "stop",
-    }
-    assert run.filter_token({"content": "s", "finish_reason": None}) == {
-        "content": "secret",
-        "finish_reason": None,
-    }
+    assert piece(run, "secre") == []
+    assert piece(run, "") == [{"content": "", "finish_reason": None}]
+    assert piece(run, "t", "stop") == [{"content": "", "finish_reason": "stop"}]
+    assert piece(run, "s") == [{"content": "secret", "finish_reason": None}]
 
 
 def test_finish_reason_is_a_separate_text() -> None:
     run = texts(SECRET)
-    token = run.filter_token({"content": "my secret-", "finish_reason": "secret-1"})
-    assert token == {"content": "my ", "finish_reason": MASK}
+    assert piece(run, "my secret-", "secret-1") == [{"content": "my ", "finish_reason": MASK}]
     assert said(run, ["2!"]) == f"{MASK}!"
 
 
 def test_tokens_after_the_end_are_dropped() -> None:
     run = texts(SECRET)
-    assert run.filter_token({"content": "secret-", "finish_reason": None}) is None
-    assert run.end_tokens() == "secret-"
-    assert run.filter_token({"content": "1", "finish_reason": "stop"}) is None
-    assert run.end_tokens() == ""
+    assert piece(run, "secret-") == []
+    assert rest(run) == [{"content": "secret-", "finish_reason": None}]
+    assert piece(run, "1", "stop") == []
+    assert rest(run) == []
+
+
+def test_each_message_of_each_source_and_its_reasoning_are_texts_of_their_own() -> None:
+    run = texts(SECRET)
+    origins: list[dict[str, str]] = [{}, {"source": "a"}, {"source": "b"}, {"message_id": "m", "source": "b"}]
+    for part in ("my sec", "ret-", "12"):  # no stream sees the others, which would split its secret
+        for origin in origins:
+            assert all("12" not in token["content"] for token in piece(run, part, **origin))
+            run.filter_streamed("reasoning", {"content": part, **origin})
+    released = [fields for origin in origins for fields in piece(run, "!", **origin)]
+    assert [fields["content"] for fields in released] == ["!"] * len(origins)
+    assert [fields.get("source") for fields in released] == [None, "a", "b", "b"]
+    assert rest(run) == []
+
+
+def test_reasoning_that_was_held_back_ends_as_reasoning_of_its_message() -> None:
+    run = texts(SECRET)
+    assert run.filter_streamed("reasoning", {"content": "a secr", "message_id": "secret-1"}) == [
+        {"content": "a ", "message_id": MASK}
+    ]
+    assert run.end_streams() == [("reasoning", {"content": "secr", "message_id": MASK})]
+
+
+def test_a_text_ends_when_too_many_are_open() -> None:
+    run = texts(SECRET)
+    for number in range(MAX_STREAMS):
+        assert piece(run, "secret-", source=f"s{number}") == []
+    assert len(piece(run, "", source="s0")) == 1  # the first is now the last used one
+    released = piece(run, "hello", source="another")
+    assert [(token["source"], token["content"]) for token in released] == [
+        ("s1", "secret-"),
+        ("another", "hello"),
+    ]
+    assert len(rest(run)) == MAX_STREAMS - 1
+
+
+def test_reasoning_has_a_limit_of_its_own() -> None:
+    run = texts(max_output_chars=5)
+    assert [token["content"] for token in piece(run, "1234")] == ["1234"]
+    assert [part["content"] for part in run.filter_streamed("reasoning", {"content": "123456"})] == ["12345"]
+    assert [token["content"] for token in piece(run, "56", source="a")] == ["5"]
 
 
 def test_field_names_are_masked_in_custom_events_only() -> None:
@@ -171,11 +215,15 @@ def test_outcomes_are_masked() -> None:
     assert failed == Failed(f"E: {MASK}", "CODE", {MASK: [MASK, 4]})
     assert outcome(texts(SECRET), Cancelled("for secret-1")) == Cancelled(f"for {MASK}")
     assert outcome(texts(SECRET), Cancelled(None)) == Cancelled(None)
+    for result in (Failed("E", "CODE", metadata={"a": "secret-1"}), Cancelled(None, {"a": "secret-1"})):
+        assert outcome(texts(SECRET), result).metadata == {"a": MASK}
 
 
 HALTING: dict[str, Any] = {
-    "a token": lambda run: run.filter_token({"content": "is secret-1 ", "finish_reason": None}),
-    "a finish reason": lambda run: run.filter_token({"content": "", "finish_reason": "secret-1"}),
+    "a token": lambda run: piece(run, "is secret-1 "),
+    "a finish reason": lambda run: piece(run, "", "secret-1"),
+    "a source": lambda run: piece(run, "a", source="secret-1"),
+    "reasoning": lambda run: run.filter_streamed("reasoning", {"content": "secret-1 "}),
     "tokens": lambda run: said(run, ["sec", "ret", "-", "1"]),
     "the rest": lambda run: said(run, ["secret-1"]),
     "an event": lambda run: run.mask_fields("custom:a", {"b": msgspec.Raw(b'{"c": ["secret-1"]}')}),

@@ -37,6 +37,7 @@ class Call(NamedTuple):
 
 
 STEP: dict[str, Any] = {"node_name": "plan", "duration_ms": None, "input_keys": [], "output_keys": []}
+USAGE = dict.fromkeys(["model", "input_tokens", "output_tokens", "total_tokens", "details"])
 CALLS = [
     Call("emit_progress", ("load", 0.5), {}, "progress", {"step": "load", "progress": 0.5, "message": None}),
     Call(
@@ -68,6 +69,104 @@ CALLS = [
         {"node_name": "plan", "output_keys": [], "duration_ms": 3, "input_keys": {"a": 1, "b": 2}.keys()},
         "step",
         {"node_name": "plan", "duration_ms": 3, "input_keys": ["a", "b"], "output_keys": []},
+    ),
+    Call(
+        "emit_step",
+        ("plan",),
+        {"source": "a/b"},
+        "step",
+        STEP | {"source": "a/b"},
+    ),
+    Call(
+        "emit_token",
+        ("Hello",),
+        {"message_id": "m1", "source": "a"},
+        "token",
+        {"content": "Hello", "finish_reason": None, "message_id": "m1", "source": "a"},
+    ),
+    Call(
+        "emit_message",
+        ("Hello",),
+        {},
+        "message",
+        {"role": "assistant", "content": "Hello", "name": None},
+    ),
+    Call(
+        "emit_message",
+        ([{"type": "text", "text": "Hi"}], "user"),
+        {"message_id": "m1", "name": "Ann", "source": "a"},
+        "message",
+        {
+            "message_id": "m1",
+            "role": "user",
+            "content": [{"type": "text", "text": "Hi"}],
+            "name": "Ann",
+            "source": "a",
+        },
+    ),
+    Call("emit_reasoning", ("First",), {}, "reasoning", {"content": "First"}),
+    Call(
+        "emit_reasoning",
+        ("First",),
+        {"message_id": "m1", "source": "a"},
+        "reasoning",
+        {"content": "First", "message_id": "m1", "source": "a"},
+    ),
+    Call(
+        "emit_tool_call",
+        ("search", {"q": (1, 2)}, "c1"),
+        {"message_id": "m1", "source": "a"},
+        "tool_call",
+        {
+            "tool_call_id": "c1",
+            "name": "search",
+            "arguments": {"q": [1, 2]},
+            "message_id": "m1",
+            "source": "a",
+        },
+    ),
+    Call(
+        "emit_tool_call",
+        ("now",),
+        {"tool_call_id": "c2"},
+        "tool_call",
+        {"tool_call_id": "c2", "name": "now", "arguments": {}},
+    ),
+    Call(
+        "emit_tool_result",
+        ("c9", {"hits": 3}),
+        {},
+        "tool_result",
+        {"tool_call_id": "c9", "name": None, "result": {"hits": 3}, "is_error": False, "duration_ms": None},
+    ),
+    Call(
+        "emit_tool_result",
+        ("c9", "no such file", True),
+        {"name": "read", "duration_ms": 2.0, "source": "a"},
+        "tool_result",
+        {
+            "tool_call_id": "c9",
+            "name": "read",
+            "result": "no such file",
+            "is_error": True,
+            "duration_ms": 2,
+            "source": "a",
+        },
+    ),
+    Call("emit_usage", (), {}, "usage", USAGE),
+    Call(
+        "emit_usage",
+        ("m", 3, 4.0),
+        {"details": {"cached": 1}, "source": "a"},
+        "usage",
+        {
+            "model": "m",
+            "input_tokens": 3,
+            "output_tokens": 4,
+            "total_tokens": 7,
+            "details": {"cached": 1},
+            "source": "a",
+        },
     ),
     Call("checkpoint", ("draft", {"text": "…"}), {}, "checkpoint", {"name": "draft", "data": {"text": "…"}}),
     Call("checkpoint", (), {"name": "none", "data": None}, "checkpoint", {"name": "none", "data": None}),
@@ -285,7 +384,8 @@ async def test_each_of_many_runs_has_its_own_current_context() -> None:
 
 
 def test_agents_see_what_the_contract_promises_and_nothing_else() -> None:
-    emits = {"emit_progress", "emit_token", "emit_step", "checkpoint", "emit", "emit_heartbeat"}
+    emits = {"checkpoint", "emit", "emit_heartbeat", "emit_message", "emit_progress", "emit_reasoning"}
+    emits |= {"emit_step", "emit_token", "emit_tool_call", "emit_tool_result", "emit_usage"}
     refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled"}
     state = {"run_id", "cancelled", "events_filter", "caller", "raise_if_cancelled", "is_tool_allowed"}
     twins = {f"sync_{name}" for name in emits}

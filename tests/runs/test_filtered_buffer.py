@@ -18,9 +18,10 @@ from dockrion.events import EventFilter, validation
 from dockrion.policies.output_redaction import OutputPolicy
 from dockrion.policies.patterns import MASK
 from dockrion.runs import filtered_buffer
-from dockrion.runs.context import Emitter
+from dockrion.runs.emitter import Emitter
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
 from dockrion.runs.session import RunSession
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.backends.conformance import new_run
 from tests.backends.publishing import BufferBench, GatedBackend, contents, in_a_thread, join_threads
 from tests.support import wait_until
@@ -115,7 +116,9 @@ async def test_large_event_does_not_hold_the_loop(way: str) -> None:
 
 async def test_last_part_of_a_token_has_its_finish_reason() -> None:
     async with filtering("secret") as bench:
-        await Emitter("r", EventFilter(), bench.buffer).emit("token", validation.token, LARGE, "stop")
+        await Emitter("r", EventFilter(), bench.buffer, ToolPolicy()).emit(
+            "token", validation.token, LARGE, "stop"
+        )
         stored = [msgspec.json.decode(entry.data) for entry in await bench.end()]
     reasons = [event["finish_reason"] for event in stored if event["type"] == "token"]
     assert len(reasons) > 10

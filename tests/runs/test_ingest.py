@@ -21,6 +21,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs import ingest
 from dockrion.runs.agent import Agent
 from dockrion.runs.ingest import MAX_BATCH, Batch, Ingest, Receipt
+from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import Bench, Ended, bench
 from tests.backends.conformance import new_run
 from tests.support import wait_until
@@ -74,10 +75,10 @@ async def pushed_run(
     agent: Callable[..., Any] | Agent | None = None, **more: Any
 ) -> AsyncIterator[PushedRun]:
     """Start a run of an external agent, or of a given one."""
+    tools = ToolPolicy(more.pop("allowed_tools", None))
     async with bench(agent or ExternalAgent(60), **more) as made:
-        receiver = Ingest(
-            made.runs.find, made.backend, Redactor(more.get("secrets", ())), max_event_bytes=2**20
-        )
+        redactor = Redactor(more.get("secrets", ()))
+        receiver = Ingest(made.runs.find, made.backend, redactor, tools, max_event_bytes=2**20)
         try:
             yield PushedRun(made, receiver, await made.start())
         finally:
@@ -346,7 +347,7 @@ async def test_replies_have_the_form_that_replicas_of_other_versions_use(
     run = new_run()
     await backend.create(run)
     monkeypatch.setattr(backend, "request_owner", request_owner)
-    receiver = Ingest(lambda *_: None, backend, Redactor(()), max_event_bytes=2**20)
+    receiver = Ingest(lambda *_: None, backend, Redactor(()), ToolPolicy(), max_event_bytes=2**20)
     try:
         outcome = await outcome_of(push(receiver, run.run_id, [END]))
         assert outcome == expected or type(outcome) is expected
