@@ -56,6 +56,11 @@ def safe_str(value: Any) -> str:
         return f"<{type(value).__name__}: __str__ raised {type(error).__name__}>"
 
 
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and message on one line."""
+    return " ".join(f"{type(error).__name__}: {safe_str(error)}".split())
+
+
 def _dump_model(model: Any) -> Any:
     try:
         return model.model_dump(mode="json")

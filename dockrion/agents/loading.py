@@ -4,21 +4,20 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import dockrion
-from dockrion.agents import runnable_config
+from dockrion.agents import lifespan, runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.id_generator import CustomIdGenerator
+from dockrion.agents.importing import THREAD, import_target, prepare_imports
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.problems import did_you_mean
 from dockrion.dockfile.structs import AgentSpec
 from dockrion.errors import StartError
-from dockrion.json_encoding import safe_str
+from dockrion.json_encoding import describe_error
 from dockrion.runs.agent import Agent
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
@@ -27,43 +26,82 @@ if TYPE_CHECKING:
     from dockrion.agents.tool_guard import ToolGuard
 
 _FRAMEWORK_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core"}  # optional dependencies
-_THREAD = "dockrion-load"
 _SIGNATURE = "it takes the payload, and may take the context"
-_OWN_DIRECTORY = str(Path(dockrion.__file__).parent)
 
 
-async def load_agent(dockfile: Dockfile, directory: Path) -> Agent:
-    """Import the agent's code and create the agent, in a thread, since both may take long.
+async def load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStack) -> Agent:
+    """Import the agent's code, open what it opens at start, and create the agent.
+
+    Imports and factories run in a thread, since both may take long.
 
     Args:
         dockfile: Names the agent.
         directory: The Dockfile's directory, where modules are searched first.
+        opened: Closes the agent, and what was opened for it.
 
     Raises:
         StartError: The code is missing, broken, or not an agent.
     """
+    agent = await _load_agent(dockfile, directory, opened)
+    opened.push_async_callback(agent.aclose)
+    return agent
+
+
+async def _load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStack) -> Agent:
     spec = dockfile.agent
-    field = f"agent.{spec.mode}"
     if spec.mode == "url":
         from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  memory: 0.4 MiB
 
         return RemoteAgent(dockfile)
     if spec.takes_config and spec.framework:
-        return await _load_framework_agent(dockfile, directory, spec.framework)
-    function = await _import(field, spec.target, directory)
+        return await _load_framework_agent(dockfile, directory, spec.framework, opened)
+    if spec.mode == "handler":
+        agent = await _load_handler(spec, directory)
+        await lifespan.enter(_module(spec), _named(spec), opened)
+        return agent
+    factory = await import_target("agent.entrypoint", spec.target, directory)
+    product = await _open_product(spec, factory, opened)
     try:
-        if spec.mode == "handler":
-            return HandlerAgent(function)
-        return ObjectAgent(await _call_factory(field, spec.target, function))
+        return ObjectAgent(product)
     except TypeError as error:
-        raise StartError(f"{field}: {spec.target} cannot be used: {error}; {_SIGNATURE}") from error
+        raise _unusable(spec, error) from error
 
 
-async def _load_framework_agent(dockfile: Dockfile, directory: Path, framework: str) -> Agent:
+async def _load_handler(spec: AgentSpec, directory: Path) -> Agent:
+    function = await import_target("agent.handler", spec.target, directory)
+    lifespan.check_hooks(_module(spec), _named(spec))
+    try:
+        return HandlerAgent(function)
+    except TypeError as error:
+        raise _unusable(spec, error) from error
+
+
+def _unusable(spec: AgentSpec, error: TypeError) -> StartError:
+    return StartError(f"agent.{spec.mode}: {spec.target} cannot be used: {error}; {_SIGNATURE}")
+
+
+async def _open_product(spec: AgentSpec, factory: Callable[[], Any], opened: AsyncExitStack) -> Any:
+    """Open the module of a factory, call the factory, and open what it returns."""
+    await lifespan.enter(_module(spec), _named(spec), opened)
+    product = await _call_factory("agent.entrypoint", spec.target, factory)
+    return await lifespan.enter(product, f"agent.entrypoint: what {spec.target}() returned", opened)
+
+
+def _module(spec: AgentSpec) -> ModuleType:
+    return sys.modules[spec.target.partition(":")[0]]
+
+
+def _named(spec: AgentSpec) -> str:
+    return f"agent.{spec.mode}: module {spec.target.partition(':')[0]!r}"
+
+
+async def _load_framework_agent(
+    dockfile: Dockfile, directory: Path, framework: str, opened: AsyncExitStack
+) -> Agent:
     target = dockfile.agent.target
     factory = await _import_entrypoint(dockfile.agent, directory)
     config = _parse_config(dockfile)
-    product = await _call_factory("agent.entrypoint", target, factory)
+    product = await _open_product(dockfile.agent, factory, opened)
     module = await _import_framework(framework)
     threads = dockfile.streaming.max_concurrent_runs
     try:
@@ -86,14 +124,14 @@ async def load_tool_guard(dockfile: Dockfile, directory: Path) -> "ToolGuard | N
         StartError: LangChain is installed and broken.
     """
     tools = ToolPolicy(dockfile.allowed_tools)
-    _prepare_imports(directory)
+    prepare_imports(directory)
     if not tools.restricted or importlib.util.find_spec(_FRAMEWORK_PACKAGES["langchain"]) is None:
         return None
     try:
-        module = await in_thread(lambda: importlib.import_module("dockrion.agents.tool_guard"), _THREAD)
+        module = await in_thread(lambda: importlib.import_module("dockrion.agents.tool_guard"), THREAD)
     except ImportError as error:
         raise StartError(
-            f"policies.tools: the tools of LangChain cannot be guarded: {_describe(error)}"
+            f"policies.tools: the tools of LangChain cannot be guarded: {describe_error(error)}"
         ) from error
     guard: ToolGuard = module.ToolGuard(tools)
     return guard
@@ -113,7 +151,7 @@ async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGene
     if generator.type != "custom" or generator.handler is None:
         return None
     field = "streaming.id_generator.handler"
-    function = await _import(field, generator.handler, directory)
+    function = await import_target(field, generator.handler, directory)
     try:
         return CustomIdGenerator(function, dockfile.agent.name)
     except TypeError as error:
@@ -134,7 +172,7 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
         load_id_generator(dockfile, directory),
     ]
     if spec.mode == "handler":
-        steps.append(load_agent(dockfile, directory))
+        steps.append(_load_handler(spec, directory))
     elif spec.mode == "entrypoint":
         steps.append(_check_entrypoint(dockfile, directory))
     errors = []
@@ -155,6 +193,7 @@ async def _check_tool_guard(dockfile: Dockfile, directory: Path) -> None:
 async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:
     spec = dockfile.agent
     await _import_entrypoint(spec, directory)
+    lifespan.check_hooks(_module(spec), _named(spec))
     if spec.takes_config and spec.framework:
         _parse_config(dockfile)
         await _import_framework(spec.framework)
@@ -171,14 +210,14 @@ async def _import_framework(framework: str) -> ModuleType:
     """Import the module that makes agents of a framework, whose installed version may be too old."""
     name = f"dockrion.agents.{framework}"
     try:
-        module: ModuleType = await in_thread(lambda: importlib.import_module(name), _THREAD)
+        module: ModuleType = await in_thread(lambda: importlib.import_module(name), THREAD)
     except ImportError as error:
         raise _broken_framework(framework, error) from error
     return module
 
 
 def _broken_framework(framework: str, error: ImportError) -> StartError:
-    return StartError(f"agent.framework: {_describe(error)}; pip install 'dockrion[{framework}]'")
+    return StartError(f"agent.framework: {describe_error(error)}; pip install 'dockrion[{framework}]'")
 
 
 async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., Any]:
@@ -186,81 +225,12 @@ async def _import_entrypoint(spec: AgentSpec, directory: Path) -> Callable[..., 
     if package is not None and importlib.util.find_spec(package) is None:
         hint = f"pip install 'dockrion[{spec.framework}]'"
         raise StartError(f"agent.framework: {spec.framework} is not installed; {hint}")
-    return await _import("agent.entrypoint", spec.target, directory)
-
-
-async def _import(field: str, target: str, directory: Path) -> Callable[..., Any]:
-    function: Callable[..., Any] = await in_thread(lambda: _import_target(field, target, directory), _THREAD)
-    return function
+    return await import_target("agent.entrypoint", spec.target, directory)
 
 
 async def _call_factory(field: str, target: str, factory: Callable[[], Any]) -> Any:
     try:
-        product = await in_thread(factory, _THREAD)
+        product = await in_thread(factory, THREAD)
         return await product if inspect.isawaitable(product) else product
     except (Exception, SystemExit) as error:
-        raise StartError(f"{field}: {target}() raised {_describe(error)}") from error
-
-
-def _import_target(field: str, target: str, directory: Path) -> Callable[..., Any]:
-    """Import the callable that a Dockfile field names as `module.path:name`."""
-    _prepare_imports(directory)
-    module_name, _, name = target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _import_raised(field, module_name, directory, error) from error
-        raise StartError(
-            f"{field}: no module {error.name!r} in {directory.resolve()}, in {Path.cwd()}, or installed"
-            f"{did_you_mean(error.name, _modules_in(directory))}"
-        ) from error
-    except BaseException as error:  # the agent's code may raise anything
-        raise _import_raised(field, module_name, directory, error) from error
-    where = getattr(module, "__file__", None) or module_name
-    if not hasattr(module, name):
-        callables = [key for key, value in vars(module).items() if callable(value)]
-        raise StartError(f"{field}: {where} has no {name!r}{did_you_mean(name, callables)}")
-    function: Any = getattr(module, name)
-    if not callable(function):
-        raise StartError(f"{field}: {name!r} in {where} is of type {type(function).__name__}, not callable")
-    return function  # type: ignore[no-any-return]
-
-
-def _prepare_imports(directory: Path) -> None:
-    for path in (str(Path.cwd()), str(directory.resolve())):
-        if path in sys.path:
-            sys.path.remove(path)
-        sys.path.insert(0, path)
-    importlib.invalidate_caches()
-
-
-def _import_raised(field: str, module_name: str, directory: Path, error: BaseException) -> StartError:
-    hint = ""
-    if isinstance(error, ModuleNotFoundError):
-        hint = "; install it where dockrion is installed"
-    where = _location(error, directory) or module_name
-    return StartError(f"{field}: importing {module_name!r} failed at {where}: {_describe(error)}{hint}")
-
-
-def _location(error: BaseException, directory: Path) -> str | None:
-    """Return the innermost line of the agent's own code in an exception's traceback."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
-    roots = (str(directory.resolve()), str(Path.cwd()))
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = frame.filename
-        if path.startswith(roots) and not path.startswith(_OWN_DIRECTORY) and "site-packages" not in path:
-            return f"{path}:{frame.lineno}"
-    return None
-
-
-def _describe(error: BaseException) -> str:
-    """Return an exception's type and message on one line."""
-    return " ".join(f"{type(error).__name__}: {safe_str(error)}".split())
-
-
-def _modules_in(directory: Path) -> list[str]:
-    return [
-        path.stem for path in directory.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    ]
+        raise StartError(f"{field}: {target}() raised {describe_error(error)}") from error

@@ -15,7 +15,7 @@ from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
 READY = b"r"
-_SHUTDOWN_SECONDS = 15.0  # what a shutdown takes beyond the grace period
+_SHUTDOWN_SECONDS = 30.0  # what a shutdown takes beyond the grace period
 
 
 class WorkerSlot(msgspec.Struct, frozen=True):

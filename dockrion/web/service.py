@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
+from dockrion.agents.lifespan import Lifespan
 from dockrion.agents.loading import load_agent, load_errors, load_id_generator, load_tool_guard
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
@@ -99,12 +101,14 @@ class Service:
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
         self._tool_guard: ToolGuard | None = None
+        self._lifespan: Lifespan | None = None
         self.loading = asyncio.create_task(self._load(loaded), name="dockrion-load")
 
     async def _load(self, loaded: Loaded) -> None:
         folder = loaded.path.parent
         self._tool_guard = await load_tool_guard(self.dockfile, folder)
-        agent = await load_agent(self.dockfile, folder)
+        self._lifespan = Lifespan(partial(load_agent, self.dockfile, folder))
+        agent = await self._lifespan.agent()
         self._custom_ids = await load_id_generator(self.dockfile, folder)
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
@@ -124,6 +128,8 @@ class Service:
             ServiceUnavailable: It cannot; the message gives the reason.
         """
         agent = self.runs.ready_agent()
+        if self._lifespan is not None and self._lifespan.broken:
+            raise ServiceUnavailable("what the agent opened at start is closed; restart the service")
         await self.backend.ping()
         await agent.check()
 
@@ -146,8 +152,8 @@ class Service:
         await self._tasks.cancel(STOP_SECONDS)
         await self.access.aclose()
         await self.backend.aclose()
-        if self.runs.agent is not None:
-            await self.runs.agent.aclose()
+        if self._lifespan is not None:
+            await self._lifespan.aclose()
         if self._tool_guard is not None:
             self._tool_guard.close()
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,7 +34,7 @@ class Folder:
         if field == "entrypoint":
             spec["framework"] = "custom"
         loaded = dockfile(self.path, {"agent": spec})
-        return await load_agent(loaded.dockfile, self.path)
+        return await load_agent(loaded.dockfile, self.path, AsyncExitStack())
 
     async def refused(self, target: str = "handle", module: str | None = None, field: str = "handler") -> str:
         """Return the message of the StartError."""

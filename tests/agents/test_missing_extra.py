@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import tomllib
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def framework(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 async def test_start_error_says_what_to_install(framework: str, tmp_path: Path) -> None:
     loaded = load(tmp_path / "Dockfile.yaml", environ={})
     with pytest.raises(StartError) as refused:
-        await load_agent(loaded.dockfile, tmp_path)
+        await load_agent(loaded.dockfile, tmp_path, AsyncExitStack())
     line = f"agent.framework: {framework} is not installed; pip install 'dockrion[{framework}]'"
     assert str(refused.value) == line
 
@@ -64,7 +65,7 @@ async def test_a_framework_that_cannot_be_imported_refuses_the_start(
     (tmp_path / "frameworkless.py").write_text("def make():\n    return None\n")
     dockfile = load(tmp_path / "Dockfile.yaml", environ={}).dockfile
     with pytest.raises(StartError) as refused:
-        await load_agent(dockfile, tmp_path)
+        await load_agent(dockfile, tmp_path, AsyncExitStack())
     assert str(refused.value).endswith(f"; pip install 'dockrion[{framework}]'")
     assert await load_errors(dockfile, tmp_path) == [str(refused.value)]
 
@@ -83,7 +84,7 @@ async def test_a_graph_for_which_langgraph_is_broken_refuses_the_start(
     write_dockfile(tmp_path, agent={"name": "tested", "entrypoint": entrypoint, "framework": "langchain"})
     dockfile = load(tmp_path / "Dockfile.yaml", environ={}).dockfile
     with pytest.raises(StartError, match=r"^agent.framework: .*pip install 'dockrion\[langchain\]'$"):
-        await load_agent(dockfile, tmp_path)
+        await load_agent(dockfile, tmp_path, AsyncExitStack())
 
 
 @pytest.fixture
