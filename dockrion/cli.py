@@ -50,8 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser(next(iter(arguments), "")).parse_args(arguments)
     try:
         code: int = options.command(options)
+        sys.stdout.flush()
     except StartError as error:
         return _print_error(error, Redactor(), verbose=options.verbose)
+    except BrokenPipeError:  # the reader of a pipe may leave
+        # The interpreter flushes stdout at its exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return code
 
 

@@ -75,6 +75,15 @@ def test_openapi_prints_the_description_of_the_default_dockfile(tmp_path: Path) 
     assert "post" in document["paths"]["/invoke"]
 
 
+def test_the_reader_of_a_pipe_may_leave(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "dockrion", "openapi", str(ROOT / "config/Dockfile.yaml")]
+    with os.fdopen(writer, "wb") as pipe:
+        result = subprocess.run(arguments, stdout=pipe, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
 def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, expose={"port": 0})
     result = run("openapi", cwd=tmp_path)
