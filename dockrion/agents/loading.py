@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dockrion.agents import lifespan, runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
@@ -19,11 +19,7 @@ from dockrion.dockfile.structs import AgentSpec
 from dockrion.errors import StartError
 from dockrion.json_encoding import describe_error
 from dockrion.runs.agent import Agent
-from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
-
-if TYPE_CHECKING:
-    from dockrion.agents.tool_guard import ToolGuard
 
 _FRAMEWORK_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core"}  # optional dependencies
 _SIGNATURE = "it takes the payload, and may take the context"
@@ -113,8 +109,8 @@ async def _load_framework_agent(
     return agent
 
 
-async def load_tool_guard(dockfile: Dockfile, directory: Path) -> "ToolGuard | None":
-    """Guard LangChain's tools against all code of this process; return None if there is nothing to guard.
+async def guard_tools(dockfile: Dockfile, directory: Path) -> None:
+    """Guard LangChain's tools, if it is installed and the Dockfile denies any tool.
 
     Args:
         dockfile: Which tools the agent may call.
@@ -123,18 +119,16 @@ async def load_tool_guard(dockfile: Dockfile, directory: Path) -> "ToolGuard | N
     Raises:
         StartError: LangChain is installed and broken.
     """
-    tools = ToolPolicy(dockfile.allowed_tools)
     prepare_imports(directory)
-    if not tools.restricted or importlib.util.find_spec(_FRAMEWORK_PACKAGES["langchain"]) is None:
-        return None
+    if dockfile.allowed_tools is None or importlib.util.find_spec(_FRAMEWORK_PACKAGES["langchain"]) is None:
+        return
     try:
         module = await in_thread(lambda: importlib.import_module("dockrion.agents.tool_guard"), THREAD)
     except ImportError as error:
         raise StartError(
             f"policies.tools: the tools of LangChain cannot be guarded: {describe_error(error)}"
         ) from error
-    guard: ToolGuard = module.ToolGuard(tools)
-    return guard
+    module.install()
 
 
 async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGenerator | None:
@@ -168,7 +162,7 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
     """
     spec = dockfile.agent
     steps: list[Coroutine[Any, Any, Any]] = [
-        _check_tool_guard(dockfile, directory),
+        guard_tools(dockfile, directory),
         load_id_generator(dockfile, directory),
     ]
     if spec.mode == "handler":
@@ -182,12 +176,6 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
         except StartError as error:
             errors.append(str(error))
     return errors
-
-
-async def _check_tool_guard(dockfile: Dockfile, directory: Path) -> None:
-    guard = await load_tool_guard(dockfile, directory)
-    if guard is not None:
-        guard.close()
 
 
 async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:

@@ -15,10 +15,9 @@ from langchain_core.tracers.context import register_configure_hook
 
 from dockrion.logs import log
 from dockrion.runs.session import current_session
-from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
+from dockrion.runs.tool_policy import ToolDenied, allowed_without_run
 
 _logger = logging.getLogger(__name__)
-_active_policies: set[ToolPolicy] = set()
 
 
 class _ToolCallHandler(BaseCallbackHandler):
@@ -34,30 +33,13 @@ class _ToolCallHandler(BaseCallbackHandler):
             log(_logger, logging.WARNING, "tool denied", run_id=session.run_id, tool=name)
             session.deny_tool(name)
             raise ToolDenied(name)
-        if session is None and not all(tools.allows(name) for tools in _active_policies):
+        if session is None and not allowed_without_run(name):
             log(_logger, logging.WARNING, "tool denied", tool=name)
             raise ToolDenied(name)
 
 
-class ToolGuard:
-    """Enforces a policy in the whole process, including threads that belong to no run.
-
-    Args:
-        tools: The policy.
-    """
-
-    def __init__(self, tools: ToolPolicy) -> None:
-        self._tools = tools
-        if tools.restricted:
-            _install_handler()
-            _active_policies.add(tools)
-
-    def close(self) -> None:
-        """Stop enforcing the policy in threads that belong to no run."""
-        _active_policies.discard(self._tools)
-
-
 @cache
-def _install_handler() -> None:
+def install() -> None:
+    """Guard the tools of this process, those that threads without a run call included, to its end."""
     handler = _ToolCallHandler()  # the variable's default, since only that is visible in every thread
     register_configure_hook(ContextVar("dockrion_tool_guard", default=handler), inheritable=True)

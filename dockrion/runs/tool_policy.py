@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+_in_force: set["ToolPolicy"] = set()
+
 
 class ToolDenied(PermissionError):
     """Raised where an agent calls a tool that it may not, before the tool does anything.
@@ -33,3 +35,17 @@ class ToolPolicy:
 
     def allows(self, name: str) -> bool:
         return not self.restricted or name in self._allowed
+
+    def enforce(self) -> None:
+        """Apply it to the code of this process that belongs to no run, too, until `close`."""
+        if self.restricted:
+            _in_force.add(self)
+
+    def close(self) -> None:
+        """Stop applying it to code that belongs to no run."""
+        _in_force.discard(self)
+
+
+def allowed_without_run(name: str) -> bool:
+    """Return whether code that belongs to no run may call a tool, in a thread that an agent started."""
+    return all(policy.allows(name) for policy in tuple(_in_force))

@@ -1,8 +1,8 @@
 """A run of an agent in a test, without a service: the same engine, with events kept in memory."""
 
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -137,7 +137,7 @@ async def record(
     runs = RunManager(settings, backend, Metrics(), Redactor())
     try:
         runs.agent = _create_agent(agent)
-        with _tool_guard(settings.tools):
+        with _enforced(settings.tools):
             run = RecordedRun(runs, backend, (await runs.start(call, ids.uuid7())).run_id)
             await run.wait(until)
             try:
@@ -173,13 +173,16 @@ def _is_instance(value: Any, module: str, name: str) -> bool:
     return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
-def _tool_guard(tools: ToolPolicy) -> AbstractContextManager[Any]:
-    """Return what guards LangChain's tools in a block, as the service does, if any can be there."""
-    if not tools.restricted or "langchain_core" not in sys.modules:
-        return nullcontext()
-    from dockrion.agents.tool_guard import ToolGuard  # noqa: PLC0415  an optional dependency
+@contextmanager
+def _enforced(tools: ToolPolicy) -> Iterator[None]:
+    """Guard LangChain's tools in a block as the service does, if there can be any."""
+    if tools.restricted and "langchain_core" in sys.modules:
+        from dockrion.agents import tool_guard  # noqa: PLC0415  an optional dependency
 
-    return closing(ToolGuard(tools))
+        tool_guard.install()
+    tools.enforce()
+    with closing(tools):
+        yield
 
 
 def _settings(events_filter: EventFilter, tools: ToolPolicy, seconds: float) -> RunSettings:

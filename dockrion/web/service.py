@@ -12,7 +12,7 @@ from aiohttp import web
 from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.lifespan import Lifespan
-from dockrion.agents.loading import load_agent, load_errors, load_id_generator, load_tool_guard
+from dockrion.agents.loading import guard_tools, load_agent, load_errors, load_id_generator
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.background_tasks import BackgroundTasks
@@ -34,7 +34,6 @@ from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
 
 if TYPE_CHECKING:
-    from dockrion.agents.tool_guard import ToolGuard
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
@@ -80,6 +79,8 @@ class Service:
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
 
+        self._tools = ToolPolicy(self.dockfile.allowed_tools)
+
         self.backend: Backend = _backend(self.dockfile, self.metrics)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.ingest: Ingest | None = None
@@ -100,13 +101,13 @@ class Service:
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
-        self._tool_guard: ToolGuard | None = None
         self._lifespan: Lifespan | None = None
         self.loading = asyncio.create_task(self._load(loaded), name="dockrion-load")
 
     async def _load(self, loaded: Loaded) -> None:
         folder = loaded.path.parent
-        self._tool_guard = await load_tool_guard(self.dockfile, folder)
+        self._tools.enforce()
+        await guard_tools(self.dockfile, folder)
         self._lifespan = Lifespan(partial(load_agent, self.dockfile, folder))
         agent = await self._lifespan.agent()
         self._custom_ids = await load_id_generator(self.dockfile, folder)
@@ -154,8 +155,7 @@ class Service:
         await self.backend.aclose()
         if self._lifespan is not None:
             await self._lifespan.aclose()
-        if self._tool_guard is not None:
-            self._tool_guard.close()
+        self._tools.close()
 
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)
@@ -192,7 +192,7 @@ class Service:
             max_event_bytes=self.dockfile.limits.max_event_bytes,
             max_emitted_events=self.dockfile.limits.max_events_per_run,
             output_policy=_output_policy(_safety(self.dockfile)),
-            tools=ToolPolicy(self.dockfile.allowed_tools),
+            tools=self._tools,
         )
 
 

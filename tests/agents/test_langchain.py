@@ -20,12 +20,10 @@ from langchain_core.runnables import (
 )
 from langchain_core.tools import tool
 
-from dockrion.agents import langchain
+from dockrion.agents import langchain, tool_guard
 from dockrion.agents.chat_messages import TokenTranslator
 from dockrion.agents.langgraph import GraphAgent
-from dockrion.agents.tool_guard import ToolGuard
 from dockrion.runs.agent import Call
-from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
@@ -71,9 +69,8 @@ async def test_model_without_messages_streams_its_text() -> None:
 
 
 async def test_models_are_streamed_while_tools_are_guarded() -> None:
-    guard = ToolGuard(ToolPolicy([]))
+    tool_guard.install()
     ended = await ran(FakeListLLM(responses=["Hello"]), "hi")
-    guard.close()
     assert "".join(ended.tokens) == "Hello"
 
 

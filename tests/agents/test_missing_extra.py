@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import dockrion.agents
-from dockrion.agents.loading import load_agent, load_errors, load_tool_guard
+from dockrion.agents import tool_guard
+from dockrion.agents.loading import guard_tools, load_agent, load_errors
 from dockrion.cli import main
 from dockrion.dockfile import Dockfile, load
 from dockrion.errors import StartError
@@ -98,8 +99,11 @@ def restricted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dockfile:
 
 
 @pytest.mark.usefixtures("framework")
-async def test_without_langchain_there_are_no_tools_to_guard(restricted: Dockfile, tmp_path: Path) -> None:
-    assert await load_tool_guard(restricted, tmp_path) is None
+async def test_without_langchain_there_are_no_tools_to_guard(
+    restricted: Dockfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dockrion.agents.tool_guard", None)  # an import of it fails
+    await guard_tools(restricted, tmp_path)
     assert await load_errors(restricted, tmp_path) == []
 
 
@@ -108,12 +112,15 @@ async def test_tools_that_cannot_be_guarded_refuse_the_start(
 ) -> None:
     monkeypatch.setitem(sys.modules, "dockrion.agents.tool_guard", None)  # an import of it fails
     with pytest.raises(StartError, match=r"^policies.tools: the tools of LangChain cannot be guarded"):
-        await load_tool_guard(restricted, tmp_path)
+        await guard_tools(restricted, tmp_path)
     [line] = await load_errors(restricted, tmp_path)
     assert line.startswith("policies.tools: ")
 
 
-async def test_guard_of_every_kind_of_agent_is_loaded(restricted: Dockfile, tmp_path: Path) -> None:
-    guard = await load_tool_guard(restricted, tmp_path)
-    assert guard is not None
-    guard.close()
+async def test_guard_of_every_kind_of_agent_is_loaded(
+    restricted: Dockfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed: list[bool] = []
+    monkeypatch.setattr(tool_guard, "install", lambda: installed.append(True))
+    await guard_tools(restricted, tmp_path)
+    assert installed

@@ -15,6 +15,7 @@ from langgraph.prebuilt import ToolNode
 from dockrion import ToolDenied, get_current_context
 from dockrion.agents import langchain, langgraph, tool_guard
 from dockrion.errors import AgentPolicyViolation
+from dockrion.runs import tool_policy
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.graphs import Model, State, calls_tool, one_node, says
 from tests.agents.harness import Bench, Ended, bench
@@ -43,13 +44,14 @@ async def serving(
 ) -> AsyncIterator[Bench]:
     """Serve what a factory made for a framework or, if that is None, a handler."""
     agent = made if kind is None else kind.create_agent(made, {}, threads=8)
-    guard = tool_guard.ToolGuard(tools)
+    tool_guard.install()
+    tools.enforce()
     async with bench(agent, tools=tools, allowed=allowed) as runs:
         yield runs
     if kind is not None:
         await agent.aclose()
-    guard.close()
-    assert not tool_guard._active_policies
+    tools.close()
+    assert not tool_policy._in_force
 
 
 async def ran(
