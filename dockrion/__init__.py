@@ -1,6 +1,7 @@
 """Dockrion: one AI agent behind HTTP, from one YAML file.
 
-Agent code imports `StreamContext`, `get_current_context`, `RunCancelled` and `ToolDenied` from here.
+Agent code imports `StreamContext`, `get_current_context`, `RunCancelled`, `InputTimeout` and `ToolDenied`
+from here.
 Everything else is in the subpackages, each of which imports only from those above it in the table of
 tests/test_imports.py. This module itself imports nothing until a name is used.
 """
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dockrion.runs.context import StreamContext, get_current_context
     from dockrion.runs.emitter import RunCancelled
+    from dockrion.runs.question import InputTimeout
     from dockrion.runs.tool_policy import ToolDenied
 
-__all__ = ["RunCancelled", "StreamContext", "ToolDenied", "get_current_context"]
+__all__ = ["InputTimeout", "RunCancelled", "StreamContext", "ToolDenied", "get_current_context"]
 __version__ = "0.1.0"
 _MODULES = {
+    "InputTimeout": "dockrion.runs.question",
     "RunCancelled": "dockrion.runs.emitter",
     "StreamContext": "dockrion.runs.context",
     "ToolDenied": "dockrion.runs.tool_policy",

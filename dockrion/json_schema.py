@@ -1,6 +1,7 @@
-"""Validation of values against the Dockfile's JSON Schemas."""
+"""Validation of values against JSON Schemas: the Dockfile's, and those of questions."""
 
 from typing import Any
+from urllib.parse import unquote
 
 import jsonschema_rs
 import msgspec
@@ -11,6 +12,7 @@ from dockrion.redaction import Redactor
 # 10 MiB it would block the event loop for a minute.
 _MAX_LISTED_BYTES = 64 * 1024
 _MAX_MESSAGE = 300  # characters
+_DYNAMIC = frozenset(["$dynamicRef", "$recursiveRef"])
 
 
 def refuse_remote(uri: str) -> Any:
@@ -43,13 +45,15 @@ class Schema:
     Args:
         schema: The schema, checked when the Dockfile was loaded.
         redactor: Masks secrets in messages that quote values.
+        confidential: Values are secret: violations name the schema's rule and quote nothing.
 
     Attributes:
         definition: The schema.
     """
 
-    def __init__(self, schema: dict[str, Any], redactor: Redactor) -> None:
+    def __init__(self, schema: dict[str, Any], redactor: Redactor, *, confidential: bool = False) -> None:
         self.definition = schema
+        self._confidential = confidential
         self._redactor = redactor
         self._validator = jsonschema_rs.validator_for(schema, retriever=refuse_remote)
 
@@ -73,6 +77,9 @@ class Schema:
         return []
 
     def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
+        if self._confidential:
+            rule = ".".join(map(str, error.schema_path))
+            return Violation("$", f"breaks the schema's rule {rule}"[:_MAX_MESSAGE])
         # Masked before it is truncated: the beginning of a secret is not recognized.
         return Violation(json_path(error.instance_path), self._redactor.mask(error.message)[:_MAX_MESSAGE])
 
@@ -80,3 +87,67 @@ class Schema:
 def json_path(steps: list[str | int]) -> str:
     """Return the JSONPath of a part of a value, such as `$.items[2].name`."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def expanded_size(schema: dict[str, Any]) -> int:
+    """Return how many JSON values a schema has with its references expanded.
+
+    The time that a validation takes, which cannot be interrupted, is at most proportional to it, and to the
+    size of what is validated.
+
+    Args:
+        schema: A schema that compiles.
+
+    Raises:
+        ValueError: It refers to itself, or to other than its own parts, or is nested too deeply.
+    """
+    try:
+        return _ExpandedSize(schema).of(schema)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+class _ExpandedSize:
+    """Counts the values of a schema, each definition once."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._sizes: dict[str, int | None] = {}  # by reference; None while it is being counted
+
+    def of(self, value: Any) -> int:
+        if isinstance(value, list):
+            return 1 + sum(map(self.of, value))
+        if not isinstance(value, dict):
+            return 1
+        size = 1
+        for name, each in value.items():
+            if name in _DYNAMIC:
+                raise ValueError(f"{name} is not supported; use $ref")
+            is_reference = name == "$ref" and isinstance(each, str)
+            size += self._of_reference(each) if is_reference else self.of(each)
+        return size
+
+    def _of_reference(self, reference: str) -> int:
+        if reference not in self._sizes:
+            self._sizes[reference] = None
+            self._sizes[reference] = self.of(self._resolved(reference))
+        size = self._sizes[reference]
+        if size is None:
+            raise ValueError(f"{reference} refers to itself, which is not supported")
+        return size
+
+    def _resolved(self, reference: str) -> Any:
+        """Return the part of the schema that a JSON Pointer names (RFC 6901, 4 and 6)."""
+        target: Any = self._schema
+        base, _, pointer = reference.partition("#")
+        try:
+            if base or (pointer and not pointer.startswith("/")):
+                raise KeyError(reference)
+            for step in pointer.split("/")[1:]:
+                name = unquote(step).replace("~1", "/").replace("~0", "~")
+                target = target[int(name) if isinstance(target, list) else name]
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(
+                f"{reference} is not a reference into this schema, such as #/$defs/name"
+            ) from None
+        return target

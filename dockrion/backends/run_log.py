@@ -17,6 +17,18 @@ MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not f
 T = TypeVar("T")
 
 
+class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
+    """The question that a run's agent waits for, the oldest if there are several."""
+
+    request_id: str
+    prompt: Annotated[str, msgspec.Meta(description="The question, as text for a person.")]
+    schema: Annotated[
+        dict[str, Any] | None,
+        msgspec.Meta(description="JSON Schema of the answer; null accepts any JSON."),
+    ] = None
+    expires_at: Annotated[Utc, msgspec.Meta(description="When the agent stops waiting.")]
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The record of a run. Immutable: each change stores a new one.
 
@@ -27,6 +39,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
             earlier version of this service created the run.
         truncated: Only in listings.
+        waiting_for: None once the run is finished.
     """
 
     run_id: str
@@ -43,9 +56,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     truncated: Annotated[
         bool,
         msgspec.Meta(
-            description="Whether `error` or `metadata` is shortened; `GET /runs/{run_id}` has all of it."
+            description="Whether `error`, `metadata` or `waiting_for` is shortened; `GET /runs/{run_id}` has "
+            "all of it."
         ),
     ] = False
+    waiting_for: Annotated[
+        WaitingFor | None,
+        msgspec.Meta(description="The question that the agent waits for, the oldest if there are several."),
+    ] = None
 
     @property
     def finished(self) -> bool:
@@ -91,7 +109,8 @@ class RunLog(Protocol):
         Args:
             run: The record after these events. A finished status closes the log. Before that, `error` and
                 `metadata` stay as they were created.
-            entries: One or more events that continue the log without a gap.
+            entries: Events that continue the log without a gap; none to replace only the record of a run
+                that is not finished.
 
         Raises:
             RunNotFound: No such run.
@@ -123,7 +142,13 @@ class RunLog(Protocol):
         """
 
     async def recent(
-        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
+        self,
+        *,
+        status: Status | None,
+        limit: int,
+        cursor: str | None,
+        owner: str | None = None,
+        waiting: bool = False,
     ) -> Listing[Run]:
         """Return runs, newest first. Their outputs may be left out, and large records are `truncated`.
 
@@ -135,6 +160,7 @@ class RunLog(Protocol):
             limit: The most items to return.
             cursor: The `next` of the listing to continue.
             owner: Only runs of this owner.
+            waiting: Only runs whose agent waits for an answer.
 
         Raises:
             BadCursor: The cursor is malformed.

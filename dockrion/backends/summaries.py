@@ -1,6 +1,7 @@
 """What listings show of a run: its record without the output, shortened if it is large.
 
-An error's details and the metadata may have megabytes, and a page of a listing hundreds of runs.
+An error's details and the metadata may have megabytes, and a page of a listing hundreds of runs. Of a long
+question there remain its first characters, without the schema of the answer.
 """
 
 from typing import Any
@@ -28,7 +29,12 @@ def shortened(run: Run) -> Run:
     error = run.error and {
         name: _cut(value) if isinstance(value, str) else None for name, value in run.error.items()
     }
-    return msgspec.structs.replace(run, error=error, metadata=_last_entries(run.metadata), truncated=True)
+    waiting_for = run.waiting_for and msgspec.structs.replace(
+        run.waiting_for, prompt=_cut(run.waiting_for.prompt), schema=None
+    )
+    return msgspec.structs.replace(
+        run, error=error, metadata=_last_entries(run.metadata), waiting_for=waiting_for, truncated=True
+    )
 
 
 def _last_entries(metadata: dict[str, Any]) -> dict[str, Any]:

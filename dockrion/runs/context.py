@@ -1,12 +1,16 @@
 """What agent code sees of its run: the context, which emits events from any thread or event loop."""
 
+import asyncio
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Never
 
 from dockrion.caller import Caller
 from dockrion.events import EventFilter
+from dockrion.runs.asking import Asking
 from dockrion.runs.emits import Emits
-from dockrion.runs.emitter import Emitter
+from dockrion.runs.emitter import Emitter, RunCancelled
+from dockrion.runs.question import Question
 
 
 class StreamContext(Emits):
@@ -23,10 +27,12 @@ class StreamContext(Emits):
     Args:
         emitter: Takes the events.
         caller: The authenticated caller, or None.
+        asking: Asks questions.
     """
 
-    def __init__(self, emitter: Emitter, caller: Caller | None) -> None:
+    def __init__(self, emitter: Emitter, caller: Caller | None, asking: Asking) -> None:
         super().__init__(emitter)
+        self._asking = asking
         self._caller = caller
 
     @property
@@ -54,6 +60,53 @@ class StreamContext(Emits):
     def is_tool_allowed(self, name: str) -> bool:
         """Return whether `policies.tools` lets the agent call a tool."""
         return self._emitter.tools.allows(name)
+
+    async def ask(
+        self,
+        prompt: str,
+        schema: Mapping[str, Any] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the time that a person has
+        secret: bool = False,
+    ) -> Any:
+        """Ask a person, and wait for the answer, which a caller sends to `POST /runs/{run_id}/input`.
+
+        Args:
+            prompt: The question, as text.
+            schema: JSON Schema of the answer; None accepts any JSON value. References are to its own parts.
+            timeout: Seconds to wait, None for as long as the run may take.
+            secret: The answer appears in no event and no record.
+
+        Returns:
+            The answer, a decoded JSON value that matches the schema.
+
+        Raises:
+            InputTimeout: There was no answer in time.
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument is invalid: the schema is none, or prompt and schema are too large.
+            RuntimeError: Nobody can answer: this is no run that callers can reach. Or too many questions are
+                open already.
+        """
+        (answer,) = await self._asking.ask_all([Question(prompt, schema, timeout, secret)])
+        return answer
+
+    def sync_ask(
+        self,
+        prompt: str,
+        schema: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        secret: bool = False,
+    ) -> Any:
+        """Ask a person, and block this thread until there is the answer; see `ask`.
+
+        Raises:
+            RunCancelled: The run was stopped.
+            RuntimeError: As for `ask`, or this is the event loop, which must not be blocked.
+        """
+        try:
+            (answer,) = self._asking.ask_all_blocking([Question(prompt, schema, timeout, secret)])
+        except asyncio.CancelledError as error:
+            raise RunCancelled(*error.args) from None
+        return answer
 
     async def emit_started(self, *_args: Any, **_fields: Any) -> Never:
         """Refuse: the service emits this itself, when the agent starts."""

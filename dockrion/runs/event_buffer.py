@@ -71,6 +71,8 @@ class EventBuffer:
         max_events: The most events before the terminal one.
 
     Attributes:
+        loop: The event loop.
+        max_event_bytes: The size limit.
         text_filter: Filters the agent's texts; None without an output policy.
     """
 
@@ -91,9 +93,9 @@ class EventBuffer:
         self.wake = wake
         self._stop_agent = stop_agent
         self._batch = batch
-        self._max_event_bytes = max_event_bytes
+        self.max_event_bytes = max_event_bytes
         self._max_events = max_events
-        self._loop = loop
+        self.loop = loop
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._state = _OPEN
@@ -106,8 +108,8 @@ class EventBuffer:
 
     @property
     def pending(self) -> bool:
-        """Whether there are events to store."""
-        return bool(self._pending)
+        """Whether there are events or changes of the record to store."""
+        return bool(self._pending or self._changes)
 
     @property
     def full(self) -> bool:
@@ -149,6 +151,22 @@ class EventBuffer:
         elif wake_or_stop:
             self._call_on_loop(self.wake)
 
+    def change_record(self, **changes: Any) -> None:
+        """Change the run's record without an event, after all events so far. Dropped as by `publish`."""
+        with self._lock:
+            if self.closed:
+                return
+            self._changes[self._sequence] = self._changes.get(self._sequence, {}) | changes
+        self._call_on_loop(self.wake)
+
+    async def mask(self, event_type: str, fields: Fields) -> Fields:  # noqa: ARG002  there is no policy
+        """Return some fields of an event as the output policy lets them pass."""
+        return fields
+
+    def publish_masked(self, event_type: str, fields: Fields, **record_changes: Any) -> None:
+        """Publish an event whose fields are masked already; see `publish`."""
+        EventBuffer.publish(self, event_type, fields, **record_changes)
+
     async def publish_async(self, event_type: str, fields: Fields) -> None:
         """Publish an event from async code. Raises what `publish` raises."""
         self.publish(event_type, fields)
@@ -157,7 +175,7 @@ class EventBuffer:
         """Publish the text that a filter has held back, when there will be no more tokens."""
 
     def pop_batch(self) -> tuple[list[Entry], Fields]:
-        """Return the next events to store, and what changes in the run's record with them."""
+        """Return the next events to store, if any, and what changes in the run's record with them."""
         record_changes: Fields = {}
         with self._lock:
             pending, was_full = self._pending, self.full
@@ -172,7 +190,8 @@ class EventBuffer:
                     size += len(pending[0].data)
                     batch.append(pending.popleft())
                 self._pending_bytes -= size
-            while self._changes and (sequence := next(iter(self._changes))) <= batch[-1].sequence:
+            last = pending[0].sequence - 1 if pending else self._sequence
+            while self._changes and (sequence := next(iter(self._changes))) <= last:
                 record_changes |= self._changes.pop(sequence)
             if was_full:
                 self._release_waiters()
@@ -196,7 +215,7 @@ class EventBuffer:
         now = datetime.now(UTC)
         terminal = event_type in events.TERMINAL
         data = events.encode(event_type, self.run_id, sequence, now, fields)
-        if len(data) > self._max_event_bytes and self.text_filter is None and not terminal:
+        if len(data) > self.max_event_bytes and self.text_filter is None and not terminal:
             raise self._too_large(len(data))
         self._sequence = sequence
         self._pending.append(Entry(sequence, event_type, data, now.timestamp()))
@@ -208,7 +227,7 @@ class EventBuffer:
         return len(self._pending) == 1 or terminal
 
     def _too_large(self, size: int) -> ValueError:
-        limit = self._max_event_bytes
+        limit = self.max_event_bytes
         return ValueError(f"the event has {size} bytes; limits.max_event_bytes is {limit}")
 
     def stop(self) -> None:
@@ -238,7 +257,7 @@ class EventBuffer:
             await self._wait_until(lambda: not self.full)
         else:
             waiting = self._wait_until(self._threads_may_go)
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, self._loop))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, self.loop))
 
     def publish_blocking(self, event_type: str, fields: Fields) -> None:
         """Publish an event; block the thread while the buffer is full.
@@ -275,4 +294,4 @@ class EventBuffer:
             callback()
         else:
             with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-                self._loop.call_soon_threadsafe(callback)
+                self.loop.call_soon_threadsafe(callback)

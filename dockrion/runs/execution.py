@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum, auto
+from functools import partial
 
 from dockrion.errors import clear_tracebacks
 from dockrion.logs import log
@@ -24,6 +25,7 @@ from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.outcome import Outcome, Stop
 from dockrion.runs.session import RunSession
+from dockrion.runs.time_limit import TimeLimit
 
 _logger = logging.getLogger("dockrion.runs")
 STOP_SECONDS = 5.0
@@ -80,6 +82,7 @@ class Execution:
         self._loop = loop
         self._phase = _WORKING
         self._stop: Stop | None = None
+        self._limit: TimeLimit | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = loop.time()
         self._seconds: float | None = None
@@ -101,15 +104,21 @@ class Execution:
         """Whether the agent has ended, or has had the time to after a stop."""
         return self._phase is _ENDED or self._phase is _ABANDONED
 
-    async def begin(self, limit: float | None) -> None:
+    async def begin(self, seconds: float | None, *, waiting_counts: bool = True) -> None:
         """Give the agent its first turn. Many agents end in it, and need no timer.
 
         Args:
-            limit: How long it may work, in seconds; None for no limit.
+            seconds: How long it may work; None for no limit.
+            waiting_counts: Whether that includes the time in which it waits for answers.
         """
+        limit: TimeLimit | None = None
+        if seconds is not None:
+            limit = TimeLimit(self._loop, seconds, started=self._started, waiting_counts=waiting_counts)
+            self._session.limit_time(limit)
         await asyncio.sleep(0)
         if limit is not None and not self.decided:
-            self._timer = self._loop.call_at(self._started + limit, self.stop, _TIMEOUT)
+            self._limit = limit
+            limit.start(partial(self.stop, _TIMEOUT))
 
     def outcome(self) -> Outcome:
         """Return the outcome, once it is decided."""
@@ -146,6 +155,8 @@ class Execution:
         if phase is None:
             return
         self._phase = phase
+        if self._limit is not None:
+            self._limit.cancel()
         if self._timer is not None:
             self._timer.cancel()
         if phase is not _STOPPING:

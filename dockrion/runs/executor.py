@@ -169,7 +169,8 @@ class Executor:
         run.execution = execution = Execution(
             agent, call, session, self._redactor, run.changed.set, self._loop, streaming=streaming
         )
-        await execution.begin(self._settings.max_run_duration)
+        settings = self._settings
+        await execution.begin(settings.max_run_duration, waiting_counts=settings.waiting_counts)
         while not execution.over:
             await run.wait_changed()
             await writer.store()

@@ -6,12 +6,12 @@ in parts; async code has any other large event masked in a thread.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dockrion import events
+from dockrion import events, json_encoding
 from dockrion.runs.event_buffer import EventBuffer, Fields
 from dockrion.runs.outcome import Stop
 from dockrion.threads import in_thread
@@ -43,6 +43,12 @@ class FilteredEventBuffer(EventBuffer):
             self._check_size(event_type, fields)
             self._publish_filtered(event_type, fields)
 
+    async def mask(self, event_type: str, fields: Fields) -> Fields:
+        mask = partial(self._text_filter.mask_fields, event_type, fields)
+        if len(json_encoding.encode(fields)) <= MAX_FILTERED_AT_ONCE:
+            return mask()
+        return await self._in_thread(mask)
+
     async def publish_async(self, event_type: str, fields: Fields) -> None:
         size = self._check_size(event_type, fields)
         if size <= MAX_FILTERED_AT_ONCE or not self.on_loop:
@@ -53,7 +59,11 @@ class FilteredEventBuffer(EventBuffer):
                 await asyncio.sleep(0)
         else:
             mask = partial(self._text_filter.mask_fields, event_type, fields)
-            super().publish(event_type, await in_thread(mask, f"dockrion-mask-{self.run_id}"))
+            super().publish(event_type, await self._in_thread(mask))
+
+    async def _in_thread(self, mask: Callable[[], Fields]) -> Fields:
+        masked: Fields = await in_thread(mask, f"dockrion-mask-{self.run_id}")
+        return masked
 
     def _publish_filtered(self, event_type: str, fields: Fields) -> None:
         if event_type not in _STREAMED:
@@ -83,7 +93,7 @@ class FilteredEventBuffer(EventBuffer):
             ValueError: It exceeds `max_event_bytes`.
         """
         size = len(events.encode(event_type, self.run_id, 0, datetime.now(UTC), fields))
-        if size > self._max_event_bytes:
+        if size > self.max_event_bytes:
             raise self._too_large(size)
         return size
 

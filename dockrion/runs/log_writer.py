@@ -46,7 +46,7 @@ class LogWriter:
         self._batch: tuple[Run, list[Entry]] = (run, [])  # not stored yet
 
     async def store(self) -> None:
-        """Store the next batch, if there is one.
+        """Store the next batch, if there is one: events, or a change of the record alone.
 
         Raises:
             BackendError: The log is closed, or another writer's, or the storage refuses the batch.
@@ -54,12 +54,13 @@ class LogWriter:
         """
         self._extend_batch()
         run, entries = self._batch
-        if not entries:
+        if run is self.run:
             return
         await _retry_while_unreachable(lambda: self._backend.append(run, entries))
         self.run = run
         self._batch = run, []
-        self._on_stored(entries)
+        if entries:
+            self._on_stored(entries)
         if self.buffer.pending:
             self.buffer.wake()
             await asyncio.sleep(0)  # readers get their turn before the window moves on
@@ -71,7 +72,7 @@ class LogWriter:
             BackendError: The log is closed, or another writer's.
             RunNotFound: The log is gone.
         """
-        while self.buffer.pending or self._batch[1]:
+        while self.buffer.pending or self._batch[0] is not self.run:
             await self.store()
 
     async def force_close(self, failure: Failed | None = None) -> None:
@@ -103,10 +104,12 @@ class LogWriter:
     def _extend_batch(self) -> bool:
         """Add the next events of the buffer to the batch; return whether there were any."""
         new, changes = self.buffer.pop_batch()
-        if not new:
-            return False
         run, entries = self._batch
-        run = msgspec.structs.replace(run, last_sequence=new[-1].sequence, **changes)
+        if new:
+            changes["last_sequence"] = new[-1].sequence
+        elif not changes:
+            return False
+        run = msgspec.structs.replace(run, **changes)
         self._batch = run, entries + new
         return True
 

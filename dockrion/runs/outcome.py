@@ -276,14 +276,15 @@ def terminal_event(
         metadata: The metadata of every run of this service.
     """
     metadata = result.metadata | metadata
+    changes: dict[str, Any] = {"metadata": metadata, "waiting_for": None}
     match result:
         case Completed():
             output = msgspec.Raw(result.output)
             fields = {"output": output, "latency_seconds": seconds, "metadata": metadata}
-            return "complete", fields, {"output": output, "metadata": metadata}
+            return "complete", fields, changes | {"output": output}
         case Failed():
             fields = {"error": result.error, "code": result.code, "details": result.details}
-            return "error", fields, {"error": fields, "metadata": metadata}
+            return "error", fields, changes | {"error": fields}
         case Cancelled():
             fields = {"reason": result.reason}
-            return "cancelled", fields, {"metadata": metadata | fields}
+            return "cancelled", fields, changes | {"metadata": metadata | fields}

@@ -48,6 +48,8 @@ class RunSettings(msgspec.Struct, frozen=True):
         max_emitted_events: How many events an agent may emit in a run.
         output_policy: What agents' texts may contain, None for anything.
         tools: Which tools agents may call.
+        waiting_counts: Whether `max_run_duration` includes the time in which agents wait for answers.
+        answerable: Whether any endpoint accepts answers.
     """
 
     agent_name: str
@@ -63,6 +65,8 @@ class RunSettings(msgspec.Struct, frozen=True):
     max_emitted_events: int
     output_policy: "OutputPolicy | None"
     tools: ToolPolicy
+    waiting_counts: bool = True
+    answerable: bool = True
 
 
 class RunRecorder:
@@ -98,7 +102,9 @@ class RunRecorder:
         fields = {"agent_name": settings.agent_name, "framework": settings.framework}
         buffer.publish("started", fields, status="running", started_at=datetime.now(UTC))
         log(_logger, logging.INFO, "run running", run_id=run_id)
-        return RunSession(run_id, settings.events_filter, buffer, caller, settings.tools)
+        return RunSession(
+            run_id, settings.events_filter, buffer, caller, settings.tools, answerable=settings.answerable
+        )
 
     async def conclude(
         self,

@@ -1,22 +1,27 @@
 """What the service does with a run while its agent works: the side of the context that agents do not see."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from dockrion.caller import Caller
 from dockrion.events import EventFilter, validation
+from dockrion.runs.asking import Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import Emitter
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
+from dockrion.runs.open_questions import not_open
+from dockrion.runs.question import Question
+from dockrion.runs.time_limit import TimeLimit
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
-_USAGE = "usage"
+_USAGE, _REQUESTED = "usage", "input_requested"
+_NOTED = frozenset([_USAGE, _REQUESTED])
 
 
 class RunSession:
@@ -28,6 +33,7 @@ class RunSession:
         buffer: Takes the events; None where no one can read them.
         caller: The authenticated caller, or None.
         tools: Which tools the agent may call, every one by default.
+        answerable: Whether callers can answer what the agent asks.
 
     Attributes:
         context: The same run for agent code.
@@ -36,6 +42,7 @@ class RunSession:
     """
 
     __slots__ = (
+        "_asking",
         "_buffer",
         "_emitter",
         "_push_order",
@@ -53,6 +60,8 @@ class RunSession:
         buffer: EventBuffer | None,
         caller: Caller | None = None,
         tools: ToolPolicy | None = None,
+        *,
+        answerable: bool = True,
     ) -> None:
         self.run_id = run_id
         self.events_filter = events_filter
@@ -61,7 +70,8 @@ class RunSession:
         self._buffer = buffer
         self._push_order: asyncio.Lock | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy())
-        self.context = StreamContext(self._emitter, caller)
+        self._asking = Asking(events_filter, buffer if answerable else None)
+        self.context = StreamContext(self._emitter, caller, self._asking)
 
     def activate(self) -> None:
         """Make this the current run of this task, and of all tasks and threads that it starts."""
@@ -69,13 +79,15 @@ class RunSession:
         set_current_context(self.context)
 
     def cancel(self) -> None:
-        """Mark the run as stopped, and wake the threads that wait for room in the buffer."""
+        """Mark the run as stopped, and wake the threads that wait for room in the buffer or for an answer."""
         self._emitter.cancelled = True
+        self._asking.stop()
         if self._buffer is not None:
             self._buffer.stop()
 
     def seal(self) -> None:
-        """Accept no more events from the agent."""
+        """Accept no more events from the agent, and no more answers for it."""
+        self._asking.end()
         if self._buffer is not None:
             self._buffer.seal()
 
@@ -84,16 +96,58 @@ class RunSession:
         """Whether no more events are accepted."""
         return self._buffer is not None and self._buffer.closed
 
+    def limit_time(self, limit: TimeLimit) -> None:
+        """Let questions wait no longer than the run may take."""
+        self._asking.limit = limit
+
+    async def ask_all(self, questions: Sequence[Question]) -> list[Any]:
+        """Ask several questions at once, and wait for the answers to all of them; on any event loop.
+
+        For agents of the service, such as graphs with several interrupts:
+        `answers = await session.ask_all([Question("Send it?", schema={"type": "boolean"}), …])`.
+
+        Args:
+            questions: What to ask. Readers see an `input_requested` event for each, in this order; the run's
+                record shows the oldest one that is not answered.
+
+        Returns:
+            The answers, in the order of the questions, in whichever order they arrive.
+
+        Raises:
+            InputTimeout: One of them was not answered in time; the others are withdrawn.
+            TypeError: A prompt, schema or timeout is of the wrong type; nothing was asked.
+            ValueError: A prompt, schema or timeout is invalid; nothing was asked.
+            RuntimeError: Nobody can answer, or too many questions are open; nothing was asked.
+        """
+        return await self._asking.ask_all(questions)
+
+    async def answer(self, request_id: str, value: Any, source: str | None) -> None:
+        """Answer a question; see `OpenQuestions.answer`.
+
+        Raises:
+            Conflict: The question is not open.
+            InvalidRequest: The value does not match the question's schema.
+            PayloadTooLarge: The value is too large.
+        """
+        if self._asking.questions is None:
+            raise not_open(request_id)
+        await self._asking.questions.answer(request_id, value, source)
+
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit an event: a mapping with a `type`, see `validation.is_event`."""
-        if event["type"] == _USAGE:
-            self._emitter.usage.add(validation.from_mapping(event))
+        if event["type"] in _NOTED:
+            self._note(event)
         await self._emitter.emit(validation.type_of(event), validation.from_mapping, event)
 
     def sync_emit_event(self, event: Mapping[str, Any]) -> None:
-        if event["type"] == _USAGE:
-            self._emitter.usage.add(validation.from_mapping(event))
+        if event["type"] in _NOTED:
+            self._note(event)
         self._emitter.sync_emit(validation.type_of(event), validation.from_mapping, event)
+
+    def _note(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == _REQUESTED:
+            raise ValueError("a yielded question gets no answer; use `await context.ask(…)` or `sync_ask`")
+        self._emitter.usage.add(validation.from_mapping(event))
 
     def check_tool(self, event: Mapping[str, Any]) -> None:
         """Check an event that the agent yielded: whether it may call that tool, if it is a tool's call.

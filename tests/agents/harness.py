@@ -157,6 +157,7 @@ async def bench(
     secrets: tuple[str, ...] = (),
     tools: ToolPolicy | None = None,
     backend: Backend | None = None,
+    waiting_counts: bool = True,
 ) -> AsyncIterator[Bench]:
     """Serve an agent; at the end the manager must be empty."""
     ready = HandlerAgent(agent) if callable(agent) else agent
@@ -176,6 +177,7 @@ async def bench(
         max_emitted_events=1_000_000,
         output_policy=None,
         tools=tools or ToolPolicy(),
+        waiting_counts=waiting_counts,
     )
     runs = RunManager(settings, backend, metrics, Redactor(secrets))
     runs.agent = ready

@@ -31,7 +31,7 @@ def packed(*parts: Any) -> bytes:
 
 NOT_EVENTS = [
     *(b"", b"\x93\xa1t", b"\xc1", b"[]", msgspec.msgpack.encode(3), msgspec.msgpack.encode({"t": "x"})),
-    *(packed(*["t", "1.5", "{}"][:size]) for size in range(3)),
+    *(packed(*["t", "1.5", "{}"][:size]) for size in (1, 2)),
     *(packed("t", "1.5", "{}", *["t", "1.5"][:size]) for size in (1, 2)),
     *(packed("t", "1.5", wrong) for wrong in (None, 1, ["{}"], {"a": 1}, b"{}")),
     packed(1, "1.5", "{}", "t", "1.5", "{}"),
@@ -112,6 +112,7 @@ def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Ca
     if name == "append":
         for events in NOT_EVENTS:
             yield keys, [*arguments[:-1], events]
+        yield keys, [*arguments[:8], 1, *arguments[9:-1], packed()]  # a log closed without an event
     for place, refused in SHAPES[name].numbers.items():
         for number in refused:
             yield keys, [*arguments[:place], number, *arguments[place + 1 :]]

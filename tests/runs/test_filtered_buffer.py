@@ -137,7 +137,7 @@ async def test_violation_in_a_large_token_stops_the_agent() -> None:
 
 async def test_too_large_event_is_refused_before_it_is_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
     async with filtering(ADDRESS) as bench:
-        monkeypatch.setattr(bench.buffer, "_max_event_bytes", 100_000)
+        monkeypatch.setattr(bench.buffer, "max_event_bytes", 100_000)
         context = session_of(bench).context
         for emit in (context.emit_token, partial(context.checkpoint, "c")):
             with pytest.raises(ValueError, match=r"limits\.max_event_bytes"):

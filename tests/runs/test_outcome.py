@@ -164,7 +164,7 @@ def test_completed_is_a_complete_event_and_a_record_with_the_output() -> None:
     output = msgspec.Raw(b'{"a":1}')
     assert kind == "complete"
     assert fields == {"output": output, "latency_seconds": 1.5, "metadata": everything}
-    assert changes == {"output": output, "metadata": everything}
+    assert changes == {"output": output, "metadata": everything, "waiting_for": None}
     assert METADATA == {"agent": "bot"}
 
 
@@ -172,7 +172,7 @@ def test_failed_is_an_error_event_and_the_same_in_the_record() -> None:
     kind, fields, changes = outcome.terminal_event(Failed("m", "C", {"x": 1}, ValueError()), 1.5, METADATA)
     assert kind == "error"
     assert fields == {"error": "m", "code": "C", "details": {"x": 1}}
-    assert changes == {"error": fields, "metadata": METADATA}
+    assert changes == {"error": fields, "metadata": METADATA, "waiting_for": None}
 
 
 @pytest.mark.parametrize("reason", ["why", None])
@@ -180,7 +180,7 @@ def test_cancelled_is_a_cancelled_event_and_its_reason_in_the_record(reason: str
     kind, fields, changes = outcome.terminal_event(Cancelled(reason), 1.5, METADATA)
     assert kind == "cancelled"
     assert fields == {"reason": reason}
-    assert changes == {"metadata": {"agent": "bot", "reason": reason}}
+    assert changes == {"metadata": {"agent": "bot", "reason": reason}, "waiting_for": None}
 
 
 @pytest.mark.parametrize("result", [Completed(b"1"), Failed("m", "C"), Cancelled(None)])

@@ -82,9 +82,15 @@ class MemoryBackend:
         return self._log(run_id).record
 
     async def recent(
-        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
+        self,
+        *,
+        status: Status | None,
+        limit: int,
+        cursor: str | None,
+        owner: str | None = None,
+        waiting: bool = False,
     ) -> Listing[Run]:
-        return self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
+        return self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner, waiting=waiting)
 
     async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
         return self._log(run_id, incarnation).read(after, limit)

@@ -40,7 +40,7 @@ class Index:
                 del self._by_owner[owner]
 
     def recent(
-        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None
+        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None, waiting: bool
     ) -> Listing[Run]:
         """Return runs, newest first; see `RunLog.recent`."""
         before = None if cursor is None else _cursor_number(cursor)
@@ -55,7 +55,7 @@ class Index:
             log = self._logs.get(order.ids[at])
             if log is None or log.number != order.numbers[at]:
                 continue
-            if status is None or log.run.status == status:
+            if (status is None or log.run.status == status) and (log.run.waiting_for or not waiting):
                 if len(items) == limit:
                     return Listing(items, str(reached))
                 items.append(log.run)

@@ -86,12 +86,16 @@ class Log:
             raise SequenceConflict(run.run_id)
         if self.run.finished:
             raise RunClosed(self.run.run_id)
-        missing = entries[0].sequence - self.run.last_sequence - 1
+        first = entries[0].sequence if entries else run.last_sequence + 1
+        missing = first - self.run.last_sequence - 1
         if missing < 0 or (missing and not after_gap):
             raise SequenceConflict(self.run.run_id)
-        self._events.extend(entries)
+        if entries:
+            self._events.extend(entries)
         self._page = None
-        self.run = self._finished(run) if run.finished else run
+        # Until it is finished, only a question makes a record large.
+        small = not run.finished and run.waiting_for is None and self.run.waiting_for is None
+        self.run = run if small else self._weighed(run)
         for watch in self._watches:
             watch.wake()
         self._pack_unread()
@@ -126,10 +130,12 @@ class Log:
                 self._watches, self._page = _NO_WATCHES, None
                 self._pack_unread()
 
-    def _finished(self, run: Run) -> Run:
-        """Weigh the record of a finished run, and return what listings show of it."""
+    def _weighed(self, run: Run) -> Run:
+        """Weigh the record of a run that may be large, and return what listings show of it."""
         record = encode_record(run)
-        self._record_bytes += len(record) + (0 if run.output is None else memoryview(run.output).nbytes)
+        output_bytes = 0 if run.output is None else memoryview(run.output).nbytes
+        self._record_bytes = _RUN_BYTES + len(record) + output_bytes
+        self._large_record = None
         if len(record) <= SUMMARY_BYTES:
             # Values may take many times as much memory as their JSON, in which each has one of these bytes.
             values = record.count(b",") + record.count(b"[") + record.count(b"{") - _FIELDS

@@ -135,10 +135,18 @@ class RedisBackend:
         return await self._store.get(run_id)
 
     async def recent(
-        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None = None
+        self,
+        *,
+        status: Status | None,
+        limit: int,
+        cursor: str | None,
+        owner: str | None = None,
+        waiting: bool = False,
     ) -> Listing[Run]:
         try:
-            return await self._index.recent(status=status, limit=limit, cursor=cursor, owner=owner)
+            return await self._index.recent(
+                status=status, limit=limit, cursor=cursor, owner=owner, waiting=waiting
+            )
         except CorruptLog as error:
             raise unavailable() from error
 
@@ -201,7 +209,7 @@ class RedisBackend:
         Those that watched it at the last append are notified in the same round trip as this one.
         """
         owned = self._leases.get(run)
-        notified = owned.watchers if owned is not None else set()
+        notified = owned.watchers if owned is not None and entries else set()
         try:
             watching = await self._store.append(
                 self.replica, run, entries, notify=notified, after_gap=after_gap
@@ -209,7 +217,7 @@ class RedisBackend:
         except TransferFailed:
             if self._refusals.failed(run.run_id):
                 self._refusals.clear(run.run_id)
-                size = max(len(entry.data) for entry in entries)
+                size = max((len(entry.data) for entry in entries), default=0)
                 raise AppendRefused(f"an event of {size} bytes is too large for the storage") from None
             raise
         except (BackendError, RunNotFound):
@@ -217,13 +225,15 @@ class RedisBackend:
             raise
         self._refusals.clear(run.run_id)
         watchers = set(watching) - {self.replica}
-        await self._store.notify(watchers - notified, run.run_id)
+        if entries:
+            await self._store.notify(watchers - notified, run.run_id)
         if owned is not None:
             owned.watchers = watchers
             owned.last_sequence = run.last_sequence
         if run.finished:
             self._leases.release(run)
-        self._subscriptions.deliver(run, Page(entries, closed=run.finished))
+        if entries:
+            self._subscriptions.deliver(run, Page(entries, closed=run.finished))
 
     async def _ensure_inbox(self) -> None:
         """Create this replica's inbox, without which others can send it neither requests nor replies.

@@ -35,7 +35,7 @@ class Index:
         self._keys = keys
 
     async def recent(
-        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None
+        self, *, status: Status | None, limit: int, cursor: str | None, owner: str | None, waiting: bool
     ) -> Listing[Run]:
         """Return runs, newest first, without their outputs; see `RunLog.recent`."""
         index = self._keys.indexes(owner)[-1]
@@ -45,10 +45,11 @@ class Index:
         while left:
             count = min(max(limit + 1, _CHUNK), left)
             upper = "+" if reached is None else f"({reached}"
-            (listed,) = await self._client.send(("ZREVRANGEBYLEX", index, upper, "-", "LIMIT", 0, count))
-            entries = [entry.decode() for entry in listed]
+            (names,) = await self._client.send(("ZREVRANGEBYLEX", index, upper, "-", "LIMIT", 0, count))
+            entries = [name.decode() for name in names]
             for entry, run in await self._runs_of(index, entries):
-                if (status is None or run.status == status) and (owner is None or run.owner == owner):
+                listed = (status is None or run.status == status) and (owner is None or run.owner == owner)
+                if listed and (run.waiting_for or not waiting):
                     if len(matching) == limit:
                         return Listing([run for _, run in matching], matching[-1][0])
                     matching.append((entry, run))

@@ -189,6 +189,6 @@ def _failed(run: Run, error: dict[str, Any]) -> tuple[Run, Entry]:
     sequence = run.last_sequence + 1
     data = events.encode("error", run.run_id, sequence, now, error)
     failed = msgspec.structs.replace(
-        run, status="failed", completed_at=now, error=error, last_sequence=sequence
+        run, status="failed", completed_at=now, error=error, last_sequence=sequence, waiting_for=None
     )
     return failed, Entry(sequence, "error", data, now.timestamp())

@@ -60,6 +60,17 @@ def decode_run(record: bytes, output: bytes | None = None, incarnation: bytes | 
     return msgspec.structs.replace(run, **beside) if beside else run
 
 
+def decode_whole(record: bytes, whole: bytes | None, output: bytes | None, incarnation: bytes | None) -> Run:
+    """Return a run from the record that listings read, and the whole record if that is larger.
+
+    Raises:
+        CorruptLog: One of them is malformed.
+    """
+    run = decode_run(record, output, incarnation)
+    # A replica of an earlier version that ends the run leaves the whole record as it was.
+    return decode_run(whole, output, incarnation) if whole and run.truncated else run
+
+
 def decode_summary(record: bytes) -> Run:
     """Return what a listing shows of a run, whose record an earlier version may not have shortened.
 

@@ -102,7 +102,7 @@ class Store:
             owner,
             run.incarnation,
             records.index_entry(run),
-            entries[0].sequence,
+            entries[0].sequence if entries else run.last_sequence + 1,
             self._max_events,
             self.ttl if run.finished else self.live_ttl,
             record,
@@ -138,7 +138,7 @@ class Store:
         record, output, incarnation, whole = reply
         if record is None:  # it has expired meanwhile
             raise RunNotFound(run_id)
-        return records.decode_run(whole or record, output, incarnation)
+        return records.decode_whole(record, whole, output, incarnation)
 
     async def incarnation(self, run_id: str) -> str:
         """Return the incarnation of the run that has an id.

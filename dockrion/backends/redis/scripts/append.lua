@@ -5,7 +5,7 @@
 --      output, 1 if the batch closes the log, 1 if it may follow a gap, the whole record if it is larger,
 --      maximum number of bytes kept of the events' data, which the newest event may exceed alone, and the
 --      events: type, time and data of each, flat in one MessagePack array, since redis-py packs thousands of
---      arguments slowly
+--      arguments slowly; without events, only the record of an open log is replaced
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
@@ -18,7 +18,7 @@ for _, part in pairs(wrong and {} or parts) do
   wrong = wrong or type(part) ~= 'string'
   texts = texts + 1
 end
-if wrong or texts < 3 or texts % 3 ~= 0 or texts ~= #parts then
+if wrong or (texts == 0 and closes) or texts % 3 ~= 0 or texts ~= #parts then
   return redis.error_reply('ERR wrong arguments for append')
 end
 local count = texts / 3
@@ -52,7 +52,7 @@ elseif owner ~= ARGV[1] then
 end
 
 local final = first + count - 1
-if final == last and last > 0 then
+if final == last and count > 0 then
   local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
   if newest and newest[2][2] == parts[#parts - 2] and newest[2][4] == parts[#parts - 1]
       and newest[2][6] == parts[#parts] then
@@ -100,6 +100,8 @@ if ARGV[8] ~= '' then
 end
 if ARGV[11] ~= '' then
   redis.call('HSET', run, 'whole', ARGV[11])
+else
+  redis.call('HDEL', run, 'whole')
 end
 if closes then
   redis.call('HSET', run, 'closed', 1)

@@ -1,0 +1,116 @@
+"""Asking from agent code, on whichever thread or event loop it runs."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Sequence
+from typing import Any
+
+from dockrion.events import EventFilter
+from dockrion.runs.event_buffer import EventBuffer
+from dockrion.runs.open_questions import OpenQuestion, OpenQuestions
+from dockrion.runs.question import Question
+from dockrion.runs.time_limit import TimeLimit
+
+_NO_ANSWERS = (
+    "this run cannot wait for an answer, since no caller could send one: start it with POST /runs or "
+    "POST /invoke/stream, in a service with streaming.async_runs"
+)
+_ON_LOOP = "sync_ask would block the event loop; use `await context.ask(…)`, or call it in a thread"
+
+
+class Asking:
+    """What a run's context and its session share to ask questions.
+
+    Args:
+        events_filter: Which events pass.
+        buffer: Takes the events; None if the run is not stored, so that nobody can answer.
+
+    Attributes:
+        limit: The run's time limit, None if there is none.
+    """
+
+    __slots__ = ("_buffer", "_events_filter", "_questions", "_stopped", "_waits", "limit")
+
+    def __init__(self, events_filter: EventFilter, buffer: EventBuffer | None) -> None:
+        self.limit: TimeLimit | None = None
+        self._events_filter = events_filter
+        self._buffer = buffer
+        self._questions: OpenQuestions | None = None
+        self._waits: set[asyncio.Task[Any]] | None = None  # of threads and other event loops
+        self._stopped = False
+
+    @property
+    def questions(self) -> OpenQuestions | None:
+        """The open questions; None while nothing was asked."""
+        return self._questions
+
+    async def ask_all(self, asked: Sequence[Question]) -> list[Any]:
+        """Ask questions, and wait for all answers; see `OpenQuestions.ask_all`, on any event loop.
+
+        Raises:
+            RuntimeError: Nobody can answer, or there are too many questions.
+        """
+        buffer = self._answerable()
+        if buffer.on_loop:
+            return await self._begin(buffer).ask_all(asked)
+        return await asyncio.wrap_future(self._ask_from_thread(buffer, asked))
+
+    def ask_all_blocking(self, asked: Sequence[Question]) -> list[Any]:
+        """Ask questions, and block the thread until all answers are there.
+
+        Raises:
+            CancelledError: The run was stopped.
+            RuntimeError: Nobody can answer, there are too many questions, or this is the event loop.
+        """
+        buffer = self._answerable()
+        if buffer.on_loop:
+            raise RuntimeError(_ON_LOOP)
+        try:
+            return self._ask_from_thread(buffer, asked).result()
+        except concurrent.futures.CancelledError:
+            raise asyncio.CancelledError("the run was stopped") from None
+
+    async def open(self, asked: Question) -> OpenQuestion:
+        """Ask a question without waiting for the answer; on the event loop alone."""
+        (question,) = await self._begin(self._answerable()).open_all([asked])
+        return question
+
+    def stop(self) -> None:
+        """End the waits of threads: the run is stopped. On the event loop, tasks are cancelled instead."""
+        self._stopped = True
+        for task in self._waits or ():
+            task.cancel()
+
+    def end(self) -> None:
+        """End all questions: the run is over."""
+        self.stop()
+        self.limit = None
+        if self._questions is not None:
+            self._questions.end()
+
+    def _answerable(self) -> EventBuffer:
+        if self._buffer is None:
+            raise RuntimeError(_NO_ANSWERS)
+        return self._buffer
+
+    def _begin(self, buffer: EventBuffer) -> OpenQuestions:
+        """Return the questions, on the event loop."""
+        if self._stopped:
+            raise asyncio.CancelledError("the run was stopped")
+        if self._questions is None:
+            self._questions = OpenQuestions(self._events_filter, buffer, self.limit)
+        return self._questions
+
+    def _ask_from_thread(
+        self, buffer: EventBuffer, asked: Sequence[Question]
+    ) -> "concurrent.futures.Future[list[Any]]":
+        async def wait() -> list[Any]:
+            task: Any = asyncio.current_task()
+            waits = self._waits = self._waits or set()
+            waits.add(task)
+            try:
+                return await self._begin(buffer).ask_all(asked)
+            finally:
+                waits.discard(task)
+
+        return asyncio.run_coroutine_threadsafe(wait(), buffer.loop)

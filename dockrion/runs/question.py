@@ -1,0 +1,125 @@
+"""A question of an agent, validated, and what its answer has to be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from dockrion import json_encoding
+from dockrion.errors import InvalidRequest, PayloadTooLarge
+from dockrion.ids import RUN_ID_FORM, RUN_ID_PATTERN
+from dockrion.json_schema import Schema, expanded_size
+from dockrion.redaction import Redactor
+
+MAX_QUESTION_BYTES = 64 * 1024  # of a prompt and its schema, as JSON
+MAX_ANSWER_BYTES = 256 * 1024  # as JSON
+MAX_TIMEOUT = 7 * 86_400  # seconds
+_ENVELOPE_BYTES = 512  # reserved for the other fields of an event
+_MAX_VIOLATIONS = 100
+# Validating cannot be interrupted. It takes up to a second for this product of the size of the value, in
+# bytes, and the size of the schema.
+_MAX_EVALUATION = 30_000_000
+
+
+class InputTimeout(TimeoutError):
+    """Raised in the agent when a question was not answered in time."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What an agent asks a person.
+
+    Attributes:
+        prompt: The question, as text.
+        schema: JSON Schema of the answer, None for any JSON value.
+        timeout: Seconds to wait for the answer, None for as long as the run may take.
+        secret: Nobody but the agent may see the answer.
+        request_id: The question's id, None for a new one.
+    """
+
+    prompt: str
+    schema: Mapping[str, Any] | None = None
+    timeout: float | None = None
+    secret: bool = False
+    request_id: str | None = None
+
+    def validated(self, max_event_bytes: int) -> "Expected":
+        """Check it, and return what its answer has to be.
+
+        Args:
+            max_event_bytes: The size limit of an event.
+
+        Raises:
+            TypeError: A field is of the wrong type.
+            ValueError: A field is invalid.
+        """
+        if not isinstance(self.prompt, str):
+            raise TypeError(f"prompt must be a string, not {type(self.prompt).__name__}")
+        if self.schema is not None and not isinstance(self.schema, Mapping):
+            raise TypeError(f"schema must be a JSON Schema, a mapping, not {type(self.schema).__name__}")
+        if self.timeout is not None:
+            _check_timeout(self.timeout)
+        if self.request_id is not None and not RUN_ID_PATTERN.fullmatch(self.request_id):
+            raise ValueError(f"request_id must consist of {RUN_ID_FORM}")
+        encoded = json_encoding.encode(self.schema, "schema")
+        size = len(encoded) + len(json_encoding.encode(self.prompt, "prompt"))
+        limit = min(MAX_QUESTION_BYTES, max_event_bytes - _ENVELOPE_BYTES)
+        if size > limit:
+            raise ValueError(f"prompt and schema have {size} bytes as JSON, more than the limit of {limit}")
+        schema = None if self.schema is None else _compiled(encoded, secret=self.secret)
+        # The answer to a question about a secret is in no event.
+        limit = MAX_ANSWER_BYTES if self.secret else min(MAX_ANSWER_BYTES, max_event_bytes - _ENVELOPE_BYTES)
+        return Expected(schema, 0 if schema is None else expanded_size(schema.definition), limit)
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What the answer to a question has to be.
+
+    Attributes:
+        schema: Validates it, None if every answer is valid.
+        schema_size: The size of the schema, references expanded.
+        max_bytes: The size limit of the answer, as JSON.
+    """
+
+    schema: Schema | None
+    schema_size: int
+    max_bytes: int
+
+    def check(self, value: Any) -> None:
+        """Check an answer.
+
+        Args:
+            value: The answer, a decoded JSON value.
+
+        Raises:
+            InvalidRequest: It does not match the schema; `details` lists the violations.
+            PayloadTooLarge: It is too large.
+        """
+        size = len(json_encoding.encode(value))
+        if size > self.max_bytes:
+            raise PayloadTooLarge(f"the value has {size} bytes as JSON; the limit is {self.max_bytes}")
+        if self.schema is None:
+            return
+        if size * self.schema_size > _MAX_EVALUATION:
+            raise PayloadTooLarge(f"the value has {size} bytes as JSON, too many for the question's schema")
+        if violations := self.schema.violations(value, size):
+            raise InvalidRequest(
+                "the value does not match the schema of the question", details=violations[:_MAX_VIOLATIONS]
+            )
+
+
+def _compiled(encoded: bytes, *, secret: bool) -> Schema:
+    try:
+        schema = Schema(msgspec.json.decode(encoded), Redactor(), confidential=secret)
+        expanded_size(schema.definition)
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        message = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
+        raise ValueError(f"schema is not a valid JSON Schema: {message:.500}") from None
+    return schema
+
+
+def _check_timeout(timeout: float) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(f"timeout must be more than 0 and at most {MAX_TIMEOUT} seconds, not {timeout}")
