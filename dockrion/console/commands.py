@@ -13,6 +13,7 @@ import msgspec
 from dockrion.client import Client, ClientError, ConnectionLost, ResponseError, Stream
 from dockrion.console.arguments import add_common, payload, run_id
 from dockrion.console.display import Display
+from dockrion.console.screen import Screen
 
 _MAX_DETAILS_LENGTH = 2_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -64,11 +65,11 @@ def _show(arguments: argparse.Namespace, stream: Callable[[Client], Stream], *, 
     Returns:
         The exit code: 0 if the run completed, else 1.
     """
-    display = Display(sys.stdout, sys.stderr)
+    screen = Screen(sys.stdout, sys.stderr)
     try:
-        return asyncio.run(_show_stream(arguments, stream, display, cancel=cancel))
+        return asyncio.run(_show_stream(arguments, stream, screen, cancel=cancel))
     except ClientError as error:
-        display.show_status(_explanation(error))
+        screen.remark(_explanation(error))
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # the reader of a pipe may leave
             sys.stderr.write(f"cannot write: {error.strerror}\n")
@@ -78,17 +79,17 @@ def _show(arguments: argparse.Namespace, stream: Callable[[Client], Stream], *, 
 
 
 async def _show_stream(
-    arguments: argparse.Namespace, open_stream: Callable[[Client], Stream], display: Display, *, cancel: bool
+    arguments: argparse.Namespace, open_stream: Callable[[Client], Stream], screen: Screen, *, cancel: bool
 ) -> int:
     headers = dict(arguments.header)
     async with Client(arguments.url, token=arguments.token, headers=headers) as client:
         stream = open_stream(client)
-        reading = asyncio.create_task(_print_events(stream, display, as_json=arguments.json))
+        reading = asyncio.create_task(_print_events(stream, Display(screen), as_json=arguments.json))
         cancelling: list[asyncio.Task[None]] = []
 
         def interrupt() -> None:
             if cancel and stream.run_id and not cancelling:
-                display.show_status(f"cancelling run {stream.run_id}")
+                screen.remark(f"cancelling run {stream.run_id}")
                 cancelling.append(asyncio.create_task(_cancel(client, stream.run_id)))
             else:
                 reading.cancel()
@@ -100,7 +101,7 @@ async def _show_stream(
             await asyncio.wait([task])
         if not reading.cancelled():
             return reading.result()
-        display.show_status("stopped" if cancel else f"stopped; to continue: dockrion watch {stream.run_id}")
+        screen.remark("stopped" if cancel else f"stopped; to continue: dockrion watch {stream.run_id}")
         return 1
 
 

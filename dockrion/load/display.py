@@ -4,7 +4,7 @@ import shutil
 import time
 from typing import TextIO
 
-from dockrion.console.display import CLEAR_LINE, printable
+from dockrion.console.screen import CLEAR_LINE, printable
 from dockrion.load.measurements import Measurements
 from dockrion.load.options import Options
 from dockrion.load.result import Result, most_frequent_first

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from dockrion import StreamContext
 from dockrion.client import (
@@ -16,12 +17,17 @@ from dockrion.client import (
     EventsGone,
     Gap,
     Heartbeat,
+    Message,
     NotFound,
     Progress,
     ProtocolError,
+    Reasoning,
     Started,
     Step,
     Token,
+    ToolCall,
+    ToolResult,
+    Usage,
 )
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gone
@@ -59,6 +65,11 @@ async def every_kind(_payload: Any, context: StreamContext) -> str:
     await context.emit_step("node", 1.5, ["a"], ["b"])
     await context.checkpoint("saved", {"x": [1]})
     await context.emit_heartbeat()
+    await context.emit_message("Hi", message_id="m", source="clerk")
+    await context.emit_reasoning("Hm")
+    call = await context.emit_tool_call("search", {"q": "rain"})
+    await context.emit_tool_result(call, [1, 2])
+    await context.emit_usage("large", 1, 2)
     await context.emit("mood", happy=True, name="n")
     return "done"
 
@@ -72,13 +83,25 @@ async def test_events_are_structs_of_their_types(serve: Serve, connect: Connect)
     started, *others, last = [event async for event in client.stream({})]
     assert isinstance(started, Started)
     assert started.agent_name == "tested"
-    kinds = [Progress, Token, Step, Checkpoint, Heartbeat, Custom]
-    assert [type(event) for event in others] == kinds
+    kinds = [Progress, Token, Step, Checkpoint, Heartbeat, Message, Reasoning, ToolCall, ToolResult, Usage]
+    assert [type(event) for event in others] == [*kinds, Custom]
+    message, reasoning, call, result, usage = others[5:10]
+    assert isinstance(message, Message)
+    assert (message.content, message.message_id, message.source) == ("Hi", "m", "clerk")
+    assert isinstance(reasoning, Reasoning)
+    assert (reasoning.content, reasoning.source) == ("Hm", UNSET)
+    assert isinstance(call, ToolCall)
+    assert (call.name, call.arguments) == ("search", {"q": "rain"})
+    assert isinstance(result, ToolResult)
+    assert (result.tool_call_id, result.name, result.result) == (call.tool_call_id, "search", [1, 2])
+    assert isinstance(usage, Usage)
+    assert (usage.model, usage.total_tokens) == ("large", 3)
     custom = others[-1]
     assert isinstance(custom, Custom)
     assert (custom.type, custom.name, custom.data) == ("custom:mood", "mood", {"happy": True, "name": "n"})
     assert isinstance(last, Complete)
-    assert (last.output, last.sequence) == ("done", 8)
+    assert (last.output, last.sequence) == ("done", 13)
+    assert last.metadata["usage"] == {"large": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}}
     assert all(event.run_id == started.run_id for event in others if isinstance(event, Event))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from dockrion.client import (
     Cancelled,
@@ -17,13 +18,21 @@ from dockrion.client import (
     Event,
     Gap,
     Heartbeat,
+    InputReceived,
+    InputRequested,
+    Message,
     Progress,
+    Reasoning,
     Started,
     Step,
     Token,
+    ToolCall,
+    ToolResult,
+    Usage,
 )
 from dockrion.console.arguments import header, payload, url
-from dockrion.console.display import CLEAR_LINE, Display
+from dockrion.console.display import Display
+from dockrion.console.screen import CLEAR_LINE, Screen
 
 COMMON: dict[str, Any] = {"id": "r:1", "run_id": "r", "sequence": 1, "timestamp": datetime.now(UTC)}
 
@@ -35,7 +44,7 @@ class Terminal(StringIO):
 
 def shown(*events: Event | Gap, out: StringIO | None = None) -> tuple[str, str]:
     out, err = out or StringIO(), StringIO()
-    display = Display(out, err)
+    display = Display(Screen(out, err))
     for event in events:
         display.show(event)
     return out.getvalue(), err.getvalue()
@@ -45,12 +54,16 @@ def progress(share: float, message: str | None = None) -> Progress:
     return Progress(**COMMON, step="work", progress=share, message=message)
 
 
-def token(content: str) -> Token:
-    return Token(**COMMON, content=content)
+def token(content: str, source: str = "", message_id: str = "") -> Token:
+    return Token(**COMMON, content=content, source=source or UNSET, message_id=message_id or UNSET)
 
 
-def complete(output: Any) -> Complete:
-    return Complete(**COMMON, output=output, latency_seconds=0.1, metadata={})
+def message(content: Any, role: str = "assistant", **fields: Any) -> Message:
+    return Message(**COMMON, content=content, role=role, **fields)
+
+
+def complete(output: Any, **metadata: Any) -> Complete:
+    return Complete(**COMMON, output=output, latency_seconds=0.1, metadata=metadata)
 
 
 def test_text_is_continuous_and_all_else_has_its_own_line() -> None:
@@ -87,6 +100,128 @@ def test_text_is_continuous_and_all_else_has_its_own_line() -> None:
     ]
 
 
+def test_tool_calls_are_numbered_and_shown_with_arguments_and_results() -> None:
+    def call(call_id: str, **arguments: Any) -> ToolCall:
+        return ToolCall(**COMMON, tool_call_id=call_id, name="search", arguments=arguments, source="clerk")
+
+    def result(call_id: str, value: Any, **fields: Any) -> ToolResult:
+        return ToolResult(**COMMON, tool_call_id=call_id, name="search", result=value, **fields)
+
+    out, _ = shown(
+        token("Let me see", "clerk"),
+        call("a", q="rain"),
+        call("b"),
+        result("b", "no such place", is_error=True),
+        result("a", {"hits": 3}, duration_ms=1234.5, source="clerk"),
+        result("unknown", None),
+    )
+    assert out.splitlines() == [
+        "[clerk] Let me see",
+        '[clerk] > search #1 {"q":"rain"}',
+        "[clerk] > search #2",
+        '< search #2 failed: "no such place"',
+        '[clerk] < search #1 (1,234 ms): {"hits":3}',
+        "< search: null",
+    ]
+
+
+def test_reasoning_is_marked_and_faint_on_a_terminal() -> None:
+    events = [
+        Reasoning(**COMMON, content="Is it"),
+        Reasoning(**COMMON, content=" wet?\nIt is."),
+        token("Yes."),
+    ]
+    assert shown(*events)[0] == "~ Is it wet?\n~ It is.\nYes."
+    faint = "\x1b[2m~ Is it\x1b[0m\x1b[2m wet?\x1b[0m\n\x1b[2m~ It is.\x1b[0m\nYes."
+    assert shown(*events, out=Terminal())[0] == faint
+
+
+def test_a_message_is_shown_unless_its_tokens_were() -> None:
+    out, _ = shown(
+        message("Hello?", "user", name="ann"),
+        token("By ", message_id="1"),
+        token("id", message_id="1"),
+        message("By id!", message_id="1"),
+        token("By text", "clerk"),
+        message("By text", source="clerk"),
+        message("Whole", source="clerk", message_id="2"),
+        message("Whole", source="clerk"),
+        message([{"type": "text", "text": "Look:"}, {"type": "image", "url": "u"}]),
+        message(""),
+        token("one", message_id="3"),
+        token("two", message_id="4"),
+        complete(None),
+    )
+    assert out.splitlines() == [
+        "[ann] user: Hello?",
+        "By id",
+        "[clerk] By text",
+        "[clerk] Whole",
+        "[clerk] Whole",
+        "Look:",
+        '{"type":"image","url":"u"}',
+        "one",
+        "two",
+        "null",
+    ]
+
+
+def test_parallel_sources_are_shown_line_by_line() -> None:
+    one, other = (
+        "The rain in Spain falls mainly in the plain.\n",
+        "It rarely does so in the mountains, they say.\n",
+    )
+    pairs = [pair for letters in zip(one, other, strict=False) for pair in zip(letters, "ab", strict=True)]
+    rest = token(other[len(one) :], "b")
+    events = [token(letter, source) for letter, source in pairs]
+    out, _ = shown(*events, rest, token("short", "a"), token("also", "b"), complete(1))
+    assert out.splitlines() == [
+        "[a] The rain in Spain falls mainly in the plain.",
+        "[b] It rarely does so in the mountains, they say.",
+        "[a] short",
+        "[b] also",
+        "1",
+    ]
+
+
+def test_text_of_one_source_does_not_wait_for_another_without_end() -> None:
+    endless = [token("word ", "a"), *(token("x" * 10, "b") for _ in range(9)), token("more", "a")]
+    assert shown(*endless)[0] == f"[a] word \n[b] {'x' * 90}"
+    many = [token("word ", "a"), *(token("x", f"b{number}") for number in range(30))]
+    assert "[b0] x\n" in shown(*many)[0]
+
+
+def test_usage_is_shown_for_each_request_and_in_total() -> None:
+    counts: dict[str, Any] = {"input_tokens": 1200, "output_tokens": 34, "total_tokens": 1234}
+    out, _ = shown(
+        Usage(**COMMON, model="large", source="clerk", **counts),
+        Usage(**COMMON, output_tokens=1),
+        complete(1, usage={"large": counts, "unknown": {}, "odd": None}),
+        complete(2, usage=7),
+    )
+    assert out.splitlines() == [
+        "[clerk] * usage of large: 1,200 input, 34 output, 1,234 total",
+        "* usage of a model: 1 output",
+        "* total usage of large: 1,200 input, 34 output, 1,234 total",
+        "* total usage of unknown: unknown",
+        "1",
+        "2",
+    ]
+
+
+def test_questions_are_shown_apart_from_the_output_with_what_they_expect() -> None:
+    out, err = shown(
+        token("Well"),
+        InputRequested(**COMMON, request_id="1", prompt="Send it?", schema={"type": "boolean"}),
+        InputReceived(**COMMON, request_id="1", value=True, source="ann"),
+        InputRequested(**COMMON, request_id="2", prompt="Password?", expires_at=COMMON["timestamp"]),
+        InputReceived(**COMMON, request_id="2"),
+    )
+    assert out == "Well\n* answered by ann: true\n* answered\n"
+    until = f"{COMMON['timestamp'].astimezone():%X}"
+    assert err == f"? Send it?\n  (yes or no)\n? Password?\n  (text or JSON; until {until})\n"
+
+
 @pytest.mark.parametrize(
     ("event", "shown_status"),
     [
@@ -117,11 +252,20 @@ def test_no_control_character_reaches_the_terminal(out: StringIO) -> None:
         Step(**COMMON, node_name=evil),
         Checkpoint(**COMMON, name=evil, data=evil),
         Custom(**COMMON, type="custom:x", name="c", data={evil: evil}),
+        token(evil, evil),
+        message(evil, evil, name=evil),
+        Reasoning(**COMMON, content=evil, source=evil),
+        ToolCall(**COMMON, tool_call_id=evil, name=evil, arguments={evil: evil}, source=evil),
+        ToolResult(**COMMON, tool_call_id=evil, name=evil, result=evil),
+        Usage(**COMMON, model=evil),
+        InputRequested(**COMMON, request_id=evil, prompt=evil, schema={"enum": [evil]}),
+        InputReceived(**COMMON, request_id=evil, value=evil, source=evil),
         complete({evil: evil}),
         Error(**COMMON, error=evil, code=evil),
     ]
     for text in shown(*events, out=out):
-        assert not [each for each in text if not each.isprintable() and each != "\n"]
+        own = text.replace("\x1b[2m", "").replace("\x1b[0m", "")
+        assert not [each for each in own if not each.isprintable() and each != "\n"]
 
 
 def test_a_long_value_is_truncated() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dockrion import StreamContext
 from dockrion.cli import main
-from dockrion.console.display import CLEAR_LINE
+from dockrion.console.screen import CLEAR_LINE
 from tests.conftest import Serve
 from tests.e2e.process import command, environment
 from tests.support import Served, wait_until
