@@ -3,7 +3,7 @@ from typing import Any
 
 from haystack.components.agents import Agent
 from haystack.components.agents.state import State
-from haystack.components.generators.chat import OpenAIChatGenerator
+from haystack.components.generators.chat import OpenAIResponsesChatGenerator
 from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.hooks import hook
 from haystack.tools import tool
@@ -24,8 +24,8 @@ async def report_calls(state: State) -> None:
         await context.emit_tool_call(call.tool_name, call.arguments, call.id)
 
 
-with_usage = {"stream_options": {"include_usage": True}}
-model = OpenAIChatGenerator(model=os.environ.get("MODEL", "gpt-5-mini"), generation_kwargs=with_usage)
+summaries = {"reasoning": {"summary": "auto"}}
+model = OpenAIResponsesChatGenerator(model=os.environ.get("MODEL", "gpt-5-mini"), generation_kwargs=summaries)
 agent = Agent(chat_generator=model, tools=[weather], hooks={"before_tool": [report_calls]})
 
 
@@ -33,8 +33,8 @@ async def answer(payload: dict[str, Any], context: StreamContext) -> str:
     async def emit(chunk: StreamingChunk) -> None:
         if chunk.content:
             await context.emit_token(chunk.content)
-        elif chunk.reasoning:
-            await context.emit_reasoning(chunk.reasoning.reasoning_text)
+        elif thought := chunk.reasoning and chunk.reasoning.reasoning_text:
+            await context.emit_reasoning(thought)
         elif result := chunk.tool_call_result:
             await context.emit_tool_result(result.origin.id, result.result, result.error)
 
@@ -42,7 +42,5 @@ async def answer(payload: dict[str, Any], context: StreamContext) -> str:
     result = await agent.run_async([question], streaming_callback=emit)
     for message in result["messages"]:
         if usage := message.meta.get("usage"):
-            await context.emit_usage(
-                message.meta["model"], usage["prompt_tokens"], usage["completion_tokens"]
-            )
+            await context.emit_usage(message.meta["model"], usage["input_tokens"], usage["output_tokens"])
     return result["last_message"].text

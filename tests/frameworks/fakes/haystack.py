@@ -17,7 +17,7 @@ from tests.frameworks.fakes import FOREVER, REASONING, TEXT, endless
 
 __all__ = ["answer"]
 
-META = {"model": "fake", "usage": {"prompt_tokens": 50, "completion_tokens": 5}}
+META = {"model": "fake", "usage": {"input_tokens": 50, "output_tokens": 5}}
 ARGUMENTS = {"city": "Rome"}
 
 
