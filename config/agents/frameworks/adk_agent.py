@@ -26,12 +26,12 @@ async def answer(payload: dict[str, Any], context: StreamContext) -> str:
     run = runner.run_async(user_id="caller", session_id="chat", new_message=message, run_config=streaming)
     async with aclosing(run) as events:
         async for event in events:
+            if event.error_code:
+                raise RuntimeError(event.error_message)
             for part in event.content.parts if event.content else []:
                 match part:
-                    case Part(text=str(text), thought=True) if event.partial:
-                        await context.emit_reasoning(text)
                     case Part(text=str(text)) if event.partial:
-                        await context.emit_token(text)
+                        await (context.emit_reasoning if part.thought else context.emit_token)(text)
                     case Part(function_call=FunctionCall() as call) if not event.partial:
                         await context.emit_tool_call(call.name, call.args, call.id)
                     case Part(function_response=FunctionResponse() as result):
