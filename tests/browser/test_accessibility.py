@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
+from dockrion import StreamContext
 from dockrion.web import page as page_package
-from tests.browser.agents import ScriptedAgent, shows_everything
+from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press
 from tests.browser.test_form import SCHEMA
@@ -30,12 +32,17 @@ WRONG_IDS = """() => {
 }"""
 
 
+async def fills_the_page(payload: Any, context: StreamContext) -> dict[str, Any]:
+    await converses(payload, context)
+    return await shows_everything(payload, context)
+
+
 async def focused(page: Page) -> str:
     return str(await page.evaluate("document.activeElement.textContent || document.activeElement.id"))
 
 
 async def test_run_fits_any_viewport(serve: Serve, visit: Visit) -> None:
-    served = await serve(shows_everything, io_schema={"input": SCHEMA})
+    served = await serve(fills_the_page, io_schema={"input": SCHEMA})
     page = await visit(served.port, viewport={"width": 360, "height": 700})
     await page.get_by_label("topic").fill("x" * 100)
     await press(page, "Add author")
@@ -49,7 +56,7 @@ async def test_run_fits_any_viewport(serve: Serve, visit: Visit) -> None:
 
 
 async def test_every_element_has_an_accessible_name(serve: Serve, visit: Visit) -> None:
-    served = await serve(shows_everything, io_schema={"input": SCHEMA})
+    served = await serve(fills_the_page, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await page.get_by_label("topic").fill("Rain")
     for button in ("Add author", "Add tags", "Add to tags", "Stream"):

@@ -7,7 +7,7 @@ from typing import Any
 from playwright.async_api import expect
 
 from dockrion import StreamContext
-from tests.browser.agents import ScriptedAgent, shows_everything
+from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press, sequences, shell
 from tests.conftest import Serve
@@ -53,6 +53,33 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     )
     for fact in ("#time", "#first-token", "#latency"):
         await expect(page.locator(fact)).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
+
+
+async def test_conversation_is_shown_in_order_with_sources(serve: Serve, visit: Visit) -> None:
+    served = await serve(converses)
+    page = await visit(served.port)
+    await press(page, "Stream")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    blocks = page.locator("#words > .block")
+    await expect(blocks).to_have_text(
+        [
+            "ann, userRain?",
+            "leadreasoningAsk both.Ask both.",
+            "lead/aIt is wet.",
+            "lead/bNot at all.",
+            re.compile(r'^lead/asearch\{"q":"rain"\}1\.50 s$'),
+            re.compile(r"^lead/blook\{\}failed, \d+ ms$"),
+            "wait{}no result",
+            'leadDone. {"type":"image","url":"u"}',
+        ]
+    )
+    for number, parts in ((1, ["Ask both."]), (4, ["rain", "hits"]), (5, ["{}", "no window"])):
+        await blocks.nth(number).locator("summary").click()
+        for part in parts:
+            await expect(blocks.nth(number)).to_contain_text(part)
+    await expect(blocks.nth(5).locator("h4")).to_have_text(["Arguments", "Error"])
+    await expect(page.locator("#usage tbody tr")).to_have_text(["large1,0012021,203", "unknown050"])
+    await expect(page.locator("#steps li")).to_contain_text("lead: plan")
 
 
 async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit) -> None:
@@ -162,7 +189,7 @@ async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: 
     assert len((await page.locator("#words").text_content() or "").split()) == 20_000
     await expect(page.locator("#frames .count")).to_have_text("The last 500 of 20002.")
     await expect(page.locator("#frames li")).to_have_count(500)
-    drawn = await page.evaluate("document.getElementById('words').childNodes.length")
+    drawn = await page.evaluate("document.querySelector('#words .said').childNodes.length")
     assert drawn < 2_000, "the text must grow once per animation frame, not once per token"
 
 

@@ -32,6 +32,13 @@ async def hostile(payload: Any, context: StreamContext) -> Any:
     await context.emit(
         "html", **{HTML: HTML, "__proto__": HTML, "constructor": HTML, "said": HTML, "raw": HTML}
     )
+    await context.emit_message(HTML, HTML, name=HTML, source=HTML)
+    await context.emit_message([{"type": HTML, HTML: HTML}])
+    await context.emit_reasoning(HTML, source=HTML)
+    call = await context.emit_tool_call(HTML, {HTML: HTML, "__proto__": HTML}, source=HTML)
+    await context.emit_tool_result(call, {HTML: HTML})
+    await context.emit_usage(HTML, 1, 2)
+    await context.emit_usage("__proto__", 1, 2)
     if payload.get("fail"):
         raise ValueError(HTML)
     return {HTML: HTML}
@@ -48,10 +55,20 @@ async def test_content_of_an_agent_is_never_executed(serve: Serve, visit: Visit)
     await press(page, "Add nested")
     await press(page, "Stream")
     await expect(page.locator("#status")).to_have_text("Complete")
-    await expect(page.locator("#words")).to_have_text(HTML)
+    await expect(page.locator("#words .block").first).to_have_text(HTML)
     await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     await expect(page.locator("#events pre")).to_have_count(2)
-    for place in ("#fields", "#progress", "#steps", "#events", "#frames", "#outcome", "#curl"):
+    for place in (
+        "#fields",
+        "#progress",
+        "#words",
+        "#steps",
+        "#events",
+        "#usage",
+        "#frames",
+        "#outcome",
+        "#curl",
+    ):
         await expect(page.locator(place)).to_contain_text("<img src=x onerror=")
     await nothing_ran(page)
     assert await page.evaluate("({}).polluted") is None

@@ -4,6 +4,7 @@ import { request, requestJson } from "./api.js";
 import { curl } from "./curl.js";
 import { byId } from "./dom.js";
 import { showProblem } from "./form.js";
+import * as questions from "./questions.js";
 import * as recent from "./recent.js";
 import * as run from "./run.js";
 import { delay, follow, isTransient } from "./stream.js";
@@ -11,8 +12,11 @@ import { delay, follow, isTransient } from "./stream.js";
 const POLL = 1000; // milliseconds, where there is no event stream
 const MISSED_HEARTBEATS = 3; // after which a connection counts as dead
 const TERMINAL = new Set(["complete", "error", "cancelled"]);
+const MAY_WAIT = new Set([null, "heartbeat", "gap"]); // control frames after which an open question may be unknown
 const EVENTS = "GET /runs/{run_id}/events";
+const RECORD = "GET /runs/{run_id}";
 const CANCEL = "DELETE /runs/{run_id}";
+const INPUT = "POST /runs/{run_id}/input";
 
 let endpoints = new Set();
 let timeout = 0;
@@ -22,6 +26,7 @@ let current = null; // `{runId, controller}` of what is shown
 export function configure(info) {
   endpoints = new Set(info.endpoints);
   timeout = info.heartbeat_interval * 1000 * MISSED_HEARTBEATS;
+  questions.answerWith(offers(INPUT) ? respond : null);
 }
 
 export function offers(endpoint) {
@@ -48,9 +53,9 @@ export async function start(body) {
 export async function invoke(body) {
   showCommand(curl("POST", "invoke", { body }));
   perform(open(null, "Waiting for the output"), async (signal) => {
-    const { output } = await requestJson("POST", "invoke", { body, signal });
+    const { output, metadata } = await requestJson("POST", "invoke", { body, signal });
     run.finish("completed", run.ENDS.completed);
-    run.outcome("Output", output);
+    run.outcome("Output", output, metadata.usage);
   }).catch((error) => showProblem(error.message, error.details));
 }
 
@@ -79,6 +84,15 @@ export async function cancel() {
     byId("cancel").hidden = controller.signal.aborted;
     run.connection("lost", `Not cancelled: ${error.message}`);
   });
+}
+
+/** Answer a question of the run that is shown. A secret answer is not shown in the command. */
+async function respond(requestId, value, isSecret) {
+  const { runId, controller } = current;
+  const path = `runs/${runId}/input`;
+  const body = JSON.stringify({ request_id: requestId, value });
+  if (!isSecret) showCommand(curl("POST", path, { body }));
+  await request("POST", path, { body, signal: controller.signal });
 }
 
 /** Show no run. */
@@ -133,11 +147,16 @@ async function perform({ controller: { signal } }, work) {
 
 async function readEvents(runId, signal, first) {
   let last = null;
+  let lastId = 0;
   let connected = false;
   let losses = 0;
   const resume = (after) => request("GET", `runs/${runId}/events`, {
     signal, timeout, headers: after > 0 ? { "Last-Event-ID": String(after) } : {},
   });
+  const checkWaiting = async () => {
+    const record = await requestJson("GET", `runs/${runId}`, { signal, timeout }).catch(() => null);
+    if (record !== null && record.last_sequence >= lastId) run.showWaiting(record.waiting_for);
+  };
   await follow({
     first, resume: runId !== null && offers(EVENTS) ? resume : null, timeout, signal,
     on: {
@@ -152,7 +171,9 @@ async function readEvents(runId, signal, first) {
       },
       frame(frame) {
         last = frame.event ?? last;
-        run.receive(frame);
+        lastId = frame.id ?? lastId;
+        if (frame.event !== null) run.receive(frame);
+        if (MAY_WAIT.has(frame.event) && frame.id === null && runId !== null && offers(RECORD)) checkWaiting();
       },
       lost(after) {
         const message = `Connection lost after event ${after}`;
@@ -175,7 +196,8 @@ async function poll(runId, signal) {
         showRecord(record);
         return;
       }
-      run.state("working", record.status === "accepted" ? "Waiting to start" : "Running");
+      if (record.status === "accepted") run.state("working", "Waiting to start");
+      else run.showWaiting(record.waiting_for);
     } catch (error) {
       if (signal.aborted || !isTransient(error)) throw error;
       run.connection("lost", "Connection lost, trying again");
@@ -184,9 +206,9 @@ async function poll(runId, signal) {
   }
 }
 
-function showRecord({ status, output, error }) {
+function showRecord({ status, output, error, metadata }) {
   run.finish(status, run.ENDS[status]);
-  if (status === "completed") run.outcome("Output", output);
+  if (status === "completed") run.outcome("Output", output, metadata.usage);
   if (error !== null) run.outcome("Error", error);
 }
 

@@ -1,7 +1,7 @@
 // Form fields for a JSON Schema. Each has an `element`; `get` returns exactly the value of `set` until the user edits it.
 
 import { make } from "./dom.js";
-import { described, initial, kindOf, MAX_DEPTH } from "./schema.js";
+import { described, initial, isSecret, kindOf, MAX_DEPTH } from "./schema.js";
 
 const ONE_LINE = 200; // characters
 let fieldCount = 0;
@@ -10,24 +10,26 @@ let fieldCount = 0;
  * Make the field of a schema.
  *
  * `context` has `label`, `path` (as in the service's errors), `required`, `root` (the whole schema),
- * `depth`, and `changed`, called after each edit.
+ * `depth`, `secret` (what is typed is not shown), and `changed`, called after each edit.
  */
 export function field(schema, context) {
   const { kind, schema: known } = kindOf(schema, context.root);
-  if (context.depth > MAX_DEPTH) return KINDS.json(known, context);
-  return (context.required ? KINDS[kind] : (OPTIONAL[kind] ?? KINDS[kind]))(known, context);
+  const place = { ...context, secret: context.secret || isSecret(known) };
+  if (context.depth > MAX_DEPTH) return KINDS.json(known, place);
+  return (context.required ? KINDS[kind] : (OPTIONAL[kind] ?? KINDS[kind]))(known, place);
 }
 
 const KINDS = {
   string(schema, context) {
     const long = !(schema.maxLength <= ONE_LINE) && schema.format === undefined;
-    const control = long ? make("textarea", { rows: 2 }) : make("input", { type: "text" });
+    const control = context.secret ? hiddenInput() : long ? make("textarea", { rows: 2 }) : make("input", { type: "text" });
     const read = () => (control.value === "" && !context.required ? undefined : control.value);
     return leaf(schema, context, control, read, (value) => (control.value = typeof value === "string" ? value : ""));
   },
 
   number(schema, context) {
-    const control = make("input", { type: "number", step: schema.type === "integer" ? 1 : "any" });
+    const step = schema.type === "integer" ? 1 : "any";
+    const control = context.secret ? hiddenInput() : make("input", { type: "number", step });
     if (schema.minimum !== undefined) control.min = schema.minimum;
     if (schema.maximum !== undefined) control.max = schema.maximum;
     const read = () => (control.value === "" ? undefined : Number(control.value));
@@ -49,7 +51,7 @@ const KINDS = {
   },
 
   json(schema, context) {
-    const control = make("textarea", { rows: 3, spellcheck: false, className: "code" });
+    const control = context.secret ? hiddenInput() : make("textarea", { rows: 3, spellcheck: false, className: "code" });
     const read = () => {
       control.setCustomValidity("");
       try {
@@ -155,6 +157,10 @@ function addable(schema, context) {
   add.addEventListener("click", () => change(initial(schema, context.root)));
   set(undefined);
   return { element, get: () => inner?.get(), set };
+}
+
+function hiddenInput() {
+  return make("input", { type: "password", autocomplete: "off", spellcheck: false });
 }
 
 function leaf(schema, context, control, read, write) {

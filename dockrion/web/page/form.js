@@ -1,13 +1,14 @@
 // The request body: a form made from `io_schema.input`, and a JSON editor, kept in sync with each other.
 
-import { byId, make } from "./dom.js";
+import { byId } from "./dom.js";
 import { field } from "./fields.js";
+import { Problem } from "./problem.js";
 import { initial } from "./schema.js";
 
 const fields = byId("fields");
 const editor = byId("editor");
 const payload = byId("payload");
-const problem = byId("problem");
+const problem = new Problem(byId("problem"), fields);
 const NOT_JSON = "This is not valid JSON: ";
 
 let root = null;
@@ -26,26 +27,13 @@ export function show(schema) {
 
 /** Return the body to send, or null after showing why it is not JSON. */
 export function body() {
-  showParts([]);
+  problem.clear();
   return read() ? payload.value : null;
 }
 
 /** Show an error and, if the service lists violations in `details`, those. */
 export function showProblem(message, details) {
-  const violations = Array.isArray(details) ? details : [];
-  showParts([
-    make("p", { textContent: message }),
-    make("ul", {}, ...violations.map(({ path, message }) => make("li", {}, make("code", { textContent: path }), ` ${message}`))),
-  ]);
-  const invalid = new Set(violations.map(({ path }) => path));
-  const controls = [...fields.querySelectorAll("[data-path]")].filter((control) => invalid.has(control.dataset.path));
-  for (const control of controls) control.setAttribute("aria-invalid", "true");
-  controls[0]?.focus();
-}
-
-function showParts(parts) {
-  problem.replaceChildren(...parts);
-  for (const control of fields.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
+  problem.show(message, details);
 }
 
 function write() {

@@ -1,14 +1,18 @@
 // The display of a run. Frames that arrive are drawn in the next animation frame, however many there are.
 
 import { clockOffset } from "./api.js";
-import { byId, collapsible, displayText, duration, keepAtEnd, make, RollingList } from "./dom.js";
+import { byId, collapsible, displayText, duration, make, RollingList } from "./dom.js";
 import * as frames from "./frames.js";
+import * as questions from "./questions.js";
 import * as timeline from "./timeline.js";
+import * as transcript from "./transcript.js";
+import * as usage from "./usage.js";
 
 const MAX_BATCH = 2000; // frames drawn in one animation frame
 const MAX_EVENTS = 200;
 const MAX_BARS = 50;
 const TICK = 200; // milliseconds
+const NONE = "–";
 
 /** The text for a finished run, by its status. */
 export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cancelled" };
@@ -30,12 +34,10 @@ export function clear(text, kind = "working") {
   startedAt = null;
   bars.clear();
   byId("progress").querySelector("ul").replaceChildren();
-  byId("words").replaceChildren();
   events.clear();
-  timeline.clear();
-  frames.clear();
-  for (const id of ["facts", "gap", "progress", "text", "events", "outcome"]) byId(id).hidden = true;
-  for (const fact of byId("facts").querySelectorAll("dd")) fact.textContent = "–";
+  for (const part of [timeline, transcript, usage, questions, frames]) part.clear();
+  for (const id of ["facts", "gap", "progress", "events", "outcome"]) byId(id).hidden = true;
+  for (const fact of byId("facts").querySelectorAll("dd")) fact.textContent = NONE;
   clearInterval(ticker);
   state(kind, text);
   connection("", "");
@@ -79,8 +81,15 @@ export function finish(kind, text) {
   end(kind, text);
 }
 
-/** Show the run's output or error. */
-export function outcome(title, value) {
+/** Show what the run's record says about its open questions: the oldest one, or null. */
+export function showWaiting(oldest) {
+  questions.showOldest(oldest);
+  showWorking();
+}
+
+/** Show the run's output or error, and the service's sums of usage, if there are any. */
+export function outcome(title, value, sums) {
+  usage.showTotal(sums);
   byId("outcome").hidden = false;
   byId("outcome-title").textContent = title;
   byId("outcome").querySelector("pre").textContent = displayText(value);
@@ -96,7 +105,10 @@ function draw() {
   of("started").forEach(start);
   const sequences = batch.filter(({ id }) => Number.isInteger(id));
   if (sequences.length > 0) measure(sequences.at(-1));
-  write(of("token"));
+  showFirstToken(of("token"));
+  transcript.add(batch.filter(({ id }) => id !== null).map(({ data }) => data));
+  showQuestions(of("input_requested", "input_received"));
+  usage.add(of("usage"));
   of("progress").forEach(progress);
   timeline.add(of("step"), startedAt);
   addEvents(batch.filter(({ event }) => event === "checkpoint" || event?.startsWith("custom:")));
@@ -106,12 +118,19 @@ function draw() {
 
 function start(started) {
   startedAt = Date.parse(started.timestamp);
-  state("working", "Running");
+  showWorking();
   tick();
   ticker = setInterval(tick, TICK);
 }
 
+function showWorking() {
+  const [kind, text] = questions.isWaiting() ? ["waiting", "Waiting for an answer"] : ["working", "Running"];
+  if (byId("status").textContent !== text) state(kind, text);
+}
+
 function tick() {
+  questions.expire();
+  showWorking();
   byId("time").textContent = duration(Math.max(Date.now() + clockOffset() - startedAt, 0));
 }
 
@@ -122,14 +141,18 @@ function measure({ id, data, receivedAt }) {
   byId("latency").textContent = duration(Math.max(receivedAt - sentAt, 0));
 }
 
-function write(tokens) {
-  if (tokens.length === 0) return;
-  const words = byId("words");
-  if (byId("text").hidden) {
-    byId("text").hidden = false;
-    byId("first-token").textContent = startedAt === null ? "–" : duration(Date.parse(tokens[0].timestamp) - startedAt);
+function showFirstToken([first]) {
+  const fact = byId("first-token");
+  if (first === undefined || startedAt === null || fact.textContent !== NONE) return;
+  fact.textContent = duration(Date.parse(first.timestamp) - startedAt);
+}
+
+function showQuestions(events) {
+  for (const event of events) {
+    if (event.type === "input_received") questions.close(event.request_id);
+    else questions.ask(event);
   }
-  keepAtEnd(words, () => words.append(tokens.map(({ content }) => content).join("")));
+  if (events.length > 0) showWorking();
 }
 
 function progress({ step, progress, message }) {
@@ -178,7 +201,7 @@ function showGap({ data }) {
 function showOutcome(last) {
   if (last.type === "complete") {
     end("completed", ENDS.completed);
-    outcome("Output", last.output);
+    outcome("Output", last.output, last.metadata.usage);
   } else if (last.type === "error") {
     end("failed", `${ENDS.failed}: ${last.code}`);
     outcome("Error", last.details == null ? last.error : `${last.error}\n${displayText(last.details)}`);
@@ -190,5 +213,7 @@ function showOutcome(last) {
 
 function end(kind, text) {
   clearInterval(ticker);
+  questions.clear();
+  transcript.end();
   state(kind, text);
 }

@@ -1,6 +1,7 @@
 // What the form needs of a JSON Schema.
 
 export const MAX_DEPTH = 8; // deeper levels are edited as JSON
+export const MAX_FIELDS = 200; // of a form for a schema that nobody has checked
 
 /** Return the initial value of a field: its default, or the smallest valid shape. */
 export function initial(schema, root, required = true, depth = 0) {
@@ -35,6 +36,24 @@ export function kindOf(reference, root, hops = 0) {
   if (type === "string") return { kind: "string", schema };
   if (type === "number" || type === "integer") return { kind: "number", schema };
   return { kind: "json", schema };
+}
+
+/** Return how many fields a form has, or somewhat more than `MAX_FIELDS` if it has more. */
+export function sizeOf(schema, root = schema, depth = 0) {
+  const { kind, schema: known } = kindOf(schema, root);
+  if (depth > MAX_DEPTH) return 1;
+  if (kind === "array") return 1 + sizeOf(known.items, root, depth + 1);
+  let size = 1;
+  for (const part of kind === "object" ? Object.values(known.properties) : []) {
+    size += sizeOf(part, root, depth + 1);
+    if (size > MAX_FIELDS) return size;
+  }
+  return kind === "choice" ? Math.max(1, known.enum.length / 10) : size;
+}
+
+/** Return whether a value must not be shown (JSON Schema Validation, 9.4; OpenAPI, "format"). */
+export function isSecret(schema) {
+  return schema.writeOnly === true || schema.format === "password";
 }
 
 /** Follow references inside the whole schema (RFC 6901, "JSON Pointer"); others cannot be resolved. */

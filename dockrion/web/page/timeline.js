@@ -35,7 +35,7 @@ function row(step) {
   times.set(bar, { from, to });
   const keys = [step.input_keys, step.output_keys].map((names) => (names ?? []).join(", "));
   return make("li", {},
-    make("span", { className: "name", textContent: step.node_name }),
+    make("span", { className: "name", textContent: [step.source, step.node_name].filter(Boolean).join(": ") }),
     make("span", { className: "duration", textContent: step.duration_ms === null ? "" : duration(step.duration_ms) }),
     make("span", { className: "track", ariaHidden: "true" }, bar),
     make("span", { className: "note", textContent: keys.some(Boolean) ? keys.join(" → ") : "" }));
