@@ -27,7 +27,7 @@ def answer(payload: dict[str, Any], context: StreamContext) -> str:
     calls = []
     for event in agent.run(payload["question"], stream=True):
         match event:
-            case smolagents.ChatMessageStreamDelta(content=str(text)):
+            case smolagents.ChatMessageStreamDelta(content=str(text)) if text:
                 context.sync_emit_reasoning(text)
             case smolagents.ToolCall() if event.name != "final_answer":
                 calls.append(context.sync_emit_tool_call(event.name, event.arguments, event.id))
