@@ -40,6 +40,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(autouse=True)
+def import_path_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop the folders that a test's services have added to the import path."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+
+
+@pytest.fixture(autouse=True)
 async def no_tasks_or_threads_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task or a thread behind."""
     before = set(threading.enumerate())

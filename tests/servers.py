@@ -58,7 +58,7 @@ class Server:
         """Send one command on a new connection; strings in the reply are bytes."""
         timeout, once = self.timeout, Retry(NoBackoff(), 0)
         with Redis.from_url(
-            self.url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once
+            self.url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once, driver_info=None
         ) as client:
             return client.execute_command(*words)
 

@@ -25,8 +25,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from redis import DriverInfo, exceptions
 from redis import Redis as SyncRedis
-from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -51,7 +51,11 @@ LARGE_BYTES = PAGE_BYTES
 _LARGE_CONNECTIONS = 4
 _LARGE_SECONDS = 600.0  # bounds even what swallows a cancellation, as redis-py does while it connects
 _SLOWEST_BYTES_PER_SECOND = 128 * 1024
-_PROTOCOL = {"protocol": 2, "client_name": "dockrion"}
+_CONNECTION_OPTIONS = {
+    "protocol": 2,
+    "client_name": "dockrion",
+    "driver_info": DriverInfo(),  # else each connection reads the metadata of the installed package
+}
 
 
 def transfer_seconds(size: int) -> float:
@@ -168,7 +172,7 @@ class RedisClient:
         """
         options: dict[str, Any] = {
             **parse_sync_url(self._url),
-            **_PROTOCOL,
+            **_CONNECTION_OPTIONS,
             "socket_timeout": _REPLY_SECONDS,
             "socket_connect_timeout": _REPLY_SECONDS,
             "retry": SyncRetry(NoBackoff(), 0),
@@ -270,7 +274,7 @@ def _connect(
             "socket_timeout": reply_seconds,
             "socket_connect_timeout": _CONNECT_SECONDS,
             "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
-            **_PROTOCOL,
+            **_CONNECTION_OPTIONS,
             "redis_connect_func": on_connect,
         }
         pool = BlockingConnectionPool(**options)
