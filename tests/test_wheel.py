@@ -9,6 +9,9 @@ import msgspec
 import pytest
 from hatchling.build import build_editable, build_wheel
 
+import dockrion_events
+from dockrion import events
+
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES = Path(msgspec.__file__).parents[1]
 USE = """
@@ -36,6 +39,26 @@ def test_the_wheel_has_both_packages_which_import_without_a_service(tmp_path: Pa
     # -S leaves out what editable installations add to the path.
     command = [sys.executable, "-I", "-S", "-W", "error", "-c", USE, str(wheel), str(DEPENDENCIES)]
     subprocess.run(command, cwd=tmp_path, check=True)
+
+
+def test_dockrion_events_has_every_event_type_and_the_names_of_0_0_3() -> None:
+    for struct in (events.MANDATORY | events.CONFIGURABLE).values():
+        assert getattr(dockrion_events, struct.__name__) is struct
+    old = [
+        "Started",
+        "Progress",
+        "Checkpoint",
+        "Token",
+        "Step",
+        "Complete",
+        "Error",
+        "Heartbeat",
+        "Cancelled",
+    ]
+    for name in old:
+        assert getattr(dockrion_events, f"{name}Event") is getattr(events, name)
+    assert dockrion_events.BaseEvent is events.Event
+    assert dockrion_events.EventsFilter is dockrion_events.EventFilter is events.EventFilter
 
 
 def test_an_editable_installation_imports_both_packages_from_the_checkout(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ class StreamContext(Emits):
     sync twin on an event loop, where it cannot wait, raises `BufferError` when too many events
     are buffered.
 
+    The service makes it; tests make a `dockrion.testing.RecordingContext`.
+
     Args:
         emitter: Takes the events.
         caller: The authenticated caller, or None.
@@ -133,8 +135,8 @@ def get_current_context() -> StreamContext | None:
     return _current.get()
 
 
-def set_current_context(context: StreamContext) -> None:
-    """Make a context that of this task, and of all tasks and threads that it starts."""
+def set_current_context(context: StreamContext | None) -> None:
+    """Make a context, or none, that of this task, and of all tasks and threads that it starts."""
     _current.set(context)
 
 

@@ -1,0 +1,89 @@
+"""A context made by hand, for tests that call an agent's functions themselves."""
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from dockrion import events
+from dockrion.caller import Caller
+from dockrion.events import Event, EventFilter, Token
+from dockrion.events.decoding import decode
+from dockrion.events.validation import BuildFields
+from dockrion.runs.context import StreamContext, get_current_context, set_current_context
+from dockrion.runs.emitter import Emitter
+from dockrion.runs.tool_policy import ToolPolicy
+
+
+class RecordingContext(StreamContext):
+    """A `StreamContext` without a run: it records what is emitted.
+
+    `with RecordingContext() as context:` makes it the one that `get_current_context()` returns.
+
+    Args:
+        run_id: The id of the run.
+        caller: The authenticated caller.
+        allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
+        allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
+            it may call any.
+
+    Attributes:
+        events: What was emitted, each a struct of its type (`dockrion.events`) or a `Custom` event.
+    """
+
+    def __init__(
+        self,
+        run_id: str = "test",
+        *,
+        caller: Caller | None = None,
+        allowed_events: str | Iterable[str] | None = None,
+        allowed_tools: Iterable[str] | None = None,
+    ) -> None:
+        emitter = _RecordingEmitter(run_id, EventFilter(allowed_events), None, ToolPolicy(allowed_tools))
+        super().__init__(emitter, caller)
+        self.events: list[Event] = emitter.events
+        self._outer: StreamContext | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of all `token` events."""
+        return "".join(event.content for event in self.events if isinstance(event, Token))
+
+    def cancel(self) -> None:
+        """Stop the run: `cancelled` is true from now on, and every emit raises `RunCancelled`."""
+        self._emitter.cancelled = True
+
+    def __enter__(self) -> Self:
+        self._outer = get_current_context()
+        set_current_context(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        set_current_context(self._outer)
+
+
+class _RecordingEmitter(Emitter):
+    """Records events in place of publishing them, from any thread, with or without an event loop."""
+
+    __slots__ = ("_lock", "events")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.events: list[Event] = []
+        self._lock = threading.Lock()
+
+    async def emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
+        self.sync_emit(event_type, build, *arguments)
+
+    def sync_emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
+        self.raise_if_cancelled()
+        if not self.events_filter.allows(event_type):
+            return
+        fields = build(*arguments)
+        with self._lock:
+            sequence = len(self.events) + 1
+            data = events.encode(event_type, self.run_id, sequence, datetime.now(UTC), fields)
+            self.events.append(decode(event_type, data))
