@@ -5,26 +5,28 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any
 
-import msgspec
-
-from dockrion import ids, json_encoding
+from dockrion import ids
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.run_log import WaitingFor
 from dockrion.caller import Caller
-from dockrion.errors import InvalidRequest
+from dockrion.errors import Conflict, InvalidRequest
 from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
 from dockrion.events.decoding import decode
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.manager import RunManager
+from dockrion.runs.open_questions import not_open
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.testing.answers import Answers, answer_to, as_json, has_answer
 
 _MAX_EVENTS = 100_000  # the highest `max_events_per_run` of a Dockfile
 _MAX_EVENT_BYTES = 10 * 1024 * 1024
 _STORED_SECONDS = 604_800.0  # longer than any test
+_UNSEEN_QUESTION_SECONDS = 0.02
 
 
 class RecordedRun:
@@ -33,13 +35,20 @@ class RecordedRun:
     Attributes:
         run_id: The run's id.
         events: Its events, each a struct of its type (`dockrion.events`) or a `Custom` event.
+        waiting_for: The question that the agent waits for, None if it does not; the oldest of several.
     """
 
-    def __init__(self, runs: RunManager, backend: MemoryBackend, run_id: str) -> None:
+    def __init__(
+        self, runs: RunManager, backend: MemoryBackend, run_id: str, answers: Answers, *, sees_questions: bool
+    ) -> None:
         self.run_id = run_id
         self.events: list[Event] = []
+        self.waiting_for: WaitingFor | None = None
         self._runs = runs
         self._backend = backend
+        self._answers = answers
+        self._answered: set[str] = set()
+        self._sees_questions = sees_questions
 
     @property
     def ended(self) -> bool:
@@ -84,17 +93,57 @@ class RecordedRun:
         await self._runs.cancel(self.run_id, reason)
         await self.wait()
 
-    async def wait(self, until: str | None = None) -> None:
-        """Wait until the agent has emitted another event of a type, or the run is over.
+    async def respond(self, value: Any) -> None:
+        """Answer the question in `waiting_for`, and wait for the next one, or until the run is over.
 
         Args:
-            until: The type; None to wait for the end.
+            value: The answer; any value that can be encoded as JSON.
+
+        Raises:
+            RuntimeError: The agent waits for no answer.
+            InvalidRequest: The value does not match the question's schema; `details` lists the violations.
+            Conflict: The question has expired.
         """
-        async with follow(self._backend, self.run_id, len(self.events), idle=_STORED_SECONDS) as pages:
+        if self.waiting_for is None:
+            raise RuntimeError("the agent waits for no answer")
+        await self._answer(self.waiting_for, as_json(value, "value"))
+        await self.wait()
+
+    async def wait(self, until: str | None = None) -> None:
+        """Wait until the agent emits an event of a type, asks what the test has no answer to, or has ended.
+
+        Args:
+            until: The type; None to wait for a question or the end.
+        """
+        idle = _STORED_SECONDS if self._sees_questions else _UNSEEN_QUESTION_SECONDS
+        async with follow(self._backend, self.run_id, len(self.events), idle=idle) as pages:
             async for page in pages:
                 self.events += [decode(entry.type, entry.data) for entry in page.entries]
-                if any(entry.type == until for entry in page.entries):
+                asked = await self._next_question()
+                if asked or any(entry.type == until for entry in page.entries):
                     return
+
+    async def _next_question(self) -> bool:
+        """Look at what the agent waits for; return whether that is a question that the test has to answer."""
+        question = (await self._backend.get(self.run_id)).waiting_for
+        if question is None or question.request_id in self._answered:
+            self.waiting_for = None
+            return False
+        if has_answer(self._answers, question.prompt):
+            with suppress(Conflict):  # it has expired
+                await self._answer(question, answer_to(self._answers, question.prompt))
+            return False
+        is_new = question != self.waiting_for
+        self.waiting_for = question
+        return is_new
+
+    async def _answer(self, question: WaitingFor, value: Any) -> None:
+        run = self._runs.find(self.run_id)
+        if run is None or run.session is None:
+            raise not_open(question.request_id)
+        await run.session.answer(question.request_id, value, None)
+        self._answered.add(question.request_id)
+        self.waiting_for = None
 
 
 @asynccontextmanager
@@ -106,6 +155,7 @@ async def record(
     caller: Caller | None = None,
     allowed_events: str | Iterable[str] | None = None,
     allowed_tools: Iterable[str] | None = None,
+    answers: Answers | None = None,
     max_run_duration: float = 60.0,
 ) -> AsyncIterator[RecordedRun]:
     """Run an agent as the service does, without one; the block is entered when the run is over.
@@ -121,6 +171,8 @@ async def record(
         allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
         allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
             it may call any.
+        answers: The answers to `ask`, by prompt: a mapping, or a function. At a question without one, the
+            block is entered.
         max_run_duration: Seconds that the agent may work; then the run fails with `TIMEOUT_ERROR`.
 
     Yields:
@@ -131,14 +183,16 @@ async def record(
         ValueError: An event type or a preset is unknown.
         json_encoding.NotJSON: The payload has no JSON form.
     """
-    call = Call(msgspec.json.decode(json_encoding.encode(payload, "payload")), caller=caller)
+    call = Call(as_json(payload, "payload"), caller=caller)
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
     backend = MemoryBackend(max_events=_MAX_EVENTS, ttl=_STORED_SECONDS)
     runs = RunManager(settings, backend, Metrics(), Redactor())
     try:
         runs.agent = _create_agent(agent)
         with _enforced(settings.tools):
-            run = RecordedRun(runs, backend, (await runs.start(call, ids.uuid7())).run_id)
+            run_id = (await runs.start(call, ids.uuid7())).run_id
+            sees_questions = settings.events_filter.allows("input_requested")
+            run = RecordedRun(runs, backend, run_id, answers or {}, sees_questions=sees_questions)
             await run.wait(until)
             try:
                 yield run

@@ -14,6 +14,7 @@ from dockrion.events.validation import BuildFields
 from dockrion.runs.context import StreamContext, get_current_context, set_current_context
 from dockrion.runs.emitter import Emitter
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.testing.answers import Answers, ScriptedAsking
 
 
 class RecordingContext(StreamContext):
@@ -27,6 +28,7 @@ class RecordingContext(StreamContext):
         allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
         allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
             it may call any.
+        answers: The answers to `ask`, by prompt: a mapping, or a function, which may raise `InputTimeout`.
 
     Attributes:
         events: What was emitted, each a struct of its type (`dockrion.events`) or a `Custom` event.
@@ -39,9 +41,10 @@ class RecordingContext(StreamContext):
         caller: Caller | None = None,
         allowed_events: str | Iterable[str] | None = None,
         allowed_tools: Iterable[str] | None = None,
+        answers: Answers | None = None,
     ) -> None:
         emitter = _RecordingEmitter(run_id, EventFilter(allowed_events), None, ToolPolicy(allowed_tools))
-        super().__init__(emitter, caller)
+        super().__init__(emitter, caller, ScriptedAsking(emitter, answers or {}))
         self.events: list[Event] = emitter.events
         self._outer: StreamContext | None = None
 
