@@ -1,4 +1,4 @@
-"""The identity of an authenticated caller."""
+"""Who called, and with what request."""
 
 import msgspec
 
@@ -30,3 +30,16 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     def owner(self) -> str:
         """The owner recorded with the caller's runs; JSON, so that no two callers have the same."""
         return msgspec.json.encode([self.tenant_id, self.user_id]).decode()
+
+
+class CallerRequest(msgspec.Struct, frozen=True):
+    """What an agent may know of the request that started its run.
+
+    Attributes:
+        traceparent: The caller's position in a trace (W3C Trace Context), or None.
+    """
+
+    traceparent: str | None = None
+
+
+NO_REQUEST = CallerRequest()

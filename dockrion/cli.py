@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -17,7 +18,9 @@ import dockrion
 from dockrion import logs, metrics
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.errors import StartError
+from dockrion.printed_output import printed_output_logged
 from dockrion.redaction import Redactor
+from dockrion.runs.session import current_session
 from dockrion.server.acceptor import raise_descriptor_limit
 from dockrion.server.process import exit_within, serve
 from dockrion.server.sockets import Address
@@ -134,30 +137,35 @@ def _run(options: argparse.Namespace) -> int:
         raise StartError("\n".join(refused))
     redactor = Redactor(loaded.confidential)
     level = loaded.dockfile.observability.log_level
+    configure = partial(logs.configure, level, redactor, current_run=current_session)
     if options.worker_slot is not None:
-        logs.configure(level, redactor, shared=True, worker=os.getpid())
+        handler = configure(shared=True, worker=os.getpid())
     else:
-        logs.configure(level, redactor, shared=options.workers > 1)
+        handler = configure(shared=options.workers > 1)
         for warning in loaded.warnings:  # a worker leaves this to its supervisor
             logs.log(_logger, logging.WARNING, str(warning))
         if names := sorted(loaded.agent_environment):
             logs.log(_logger, logging.INFO, "variables set in the agent's environment", names=names)
     try:
-        return _serve(options, loaded)
+        if options.workers > 1:
+            return _supervise(options, loaded)
+        with printed_output_logged(handler, redactor, current_session):
+            return _serve(options, loaded)
     except StartError as error:
         exit_within(1)
         return _print_error(error, redactor, verbose=options.verbose)
 
 
+def _supervise(options: argparse.Namespace, loaded: Loaded) -> int:
+    from dockrion.server.supervisor import supervise  # noqa: PLC0415  memory
+
+    raise_descriptor_limit()
+    return supervise(_worker_arguments(options), _address(options, loaded), workers=options.workers)
+
+
 def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
     raise_descriptor_limit()
-    expose = loaded.dockfile.expose
-    port = expose.port if options.port is None else options.port
-    address = Address(options.host or expose.host, port, options.uds)
-    if options.workers > 1:
-        from dockrion.server.supervisor import supervise  # noqa: PLC0415  memory
-
-        return supervise(_worker_arguments(options), address, workers=options.workers)
+    address = _address(options, loaded)
     with _exported(loaded.agent_environment):
         if options.worker_slot is None:
             serve(loaded, address)
@@ -170,6 +178,12 @@ def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
                 worker.close()
     exit_within(0)
     return 0
+
+
+def _address(options: argparse.Namespace, loaded: Loaded) -> Address:
+    expose = loaded.dockfile.expose
+    port = expose.port if options.port is None else options.port
+    return Address(options.host or expose.host, port, options.uds)
 
 
 @contextmanager

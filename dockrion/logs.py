@@ -6,9 +6,10 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BufferedWriter, RawIOBase, TextIOWrapper
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,19 +19,48 @@ from dockrion.redaction import Redactor
 _logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 1.0  # a process that holds the lock may be frozen
 _TRY_AGAIN_SECONDS = 0.0005
-_LINE_BYTES = 1024 * 1024  # `print` writes a line and its end separately, which the buffer joins
+_LINE_BYTES = 1024 * 1024  # a line and its end are written separately, which the buffer joins
 MAX_TRACEBACK = 64 * 1024  # characters; the message of an exception may quote a whole payload
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str, redactor: Redactor, *, shared: bool = False, **constant_fields: Any) -> None:
+class LoggedRun(Protocol):
+    """What the log needs to know of the run that an agent works for."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """The caller's position in a trace (W3C Trace Context), or None."""
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call something when the agent has ended, or at once if it has."""
+
+
+CurrentRun = Callable[[], LoggedRun | None]
+
+
+def configure(
+    level: str,
+    redactor: Redactor,
+    *,
+    current_run: CurrentRun = lambda: None,
+    shared: bool = False,
+    **constant_fields: Any,
+) -> logging.Handler:
     """Send all logs of this process to stdout, including those of the agent's code.
 
     Args:
         level: The lowest level to log, by its name in the Dockfile.
         redactor: Masks secrets.
+        current_run: Returns the run that the code works for which calls it, if any.
         shared: Whether other processes that do the same write to the same stdout.
         constant_fields: Fields of every line.
+
+    Returns:
+        The handler that writes them.
     """
     if shared:
         output = BufferedWriter(_SharedOutput(sys.stdout.fileno()), _LINE_BYTES)
@@ -38,10 +68,11 @@ def configure(level: str, redactor: Redactor, *, shared: bool = False, **constan
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter(redactor, **constant_fields))
+    handler.setFormatter(JsonFormatter(redactor, current_run, **constant_fields))
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
     logging.raiseExceptions = False  # errors of logging itself would print secrets to stderr
     threading.excepthook = _log_thread_failure
+    return handler
 
 
 def _log_thread_failure(args: threading.ExceptHookArgs) -> None:
@@ -121,12 +152,16 @@ class JsonFormatter(logging.Formatter):
 
     Args:
         redactor: Masks secrets in the message, the fields and the traceback.
+        current_run: Returns the run that logs, if any.
         constant_fields: Fields of every line.
     """
 
-    def __init__(self, redactor: Redactor, **constant_fields: Any) -> None:
+    def __init__(
+        self, redactor: Redactor, current_run: CurrentRun = lambda: None, **constant_fields: Any
+    ) -> None:
         super().__init__()
         self._redactor = redactor
+        self._current_run = current_run
         self._constant_fields = constant_fields
 
     def format(self, record: logging.LogRecord) -> str:
@@ -136,12 +171,23 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": self._redactor.mask(_message(record)),
             **self._constant_fields,
+            **run_fields(self._current_run()),
             **self._redactor.mask_value(_json_fields(getattr(record, "fields", None))),
         }
         if record.exc_info:
             traceback = self._redactor.mask(self.formatException(record.exc_info))
             line["traceback"] = traceback[:MAX_TRACEBACK]
         return msgspec.json.encode(line).decode()
+
+
+def run_fields(run: LoggedRun | None) -> dict[str, Any]:
+    """Return the fields of a run's lines: its id, and those of the trace and of the span that called it."""
+    if run is None:
+        return {}
+    if run.traceparent is None:
+        return {"run_id": run.run_id}
+    _, trace_id, span_id, *_ = run.traceparent.split("-")
+    return {"run_id": run.run_id, "trace_id": trace_id, "span_id": span_id}
 
 
 def _message(record: logging.LogRecord) -> str:

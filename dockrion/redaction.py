@@ -29,6 +29,9 @@ class Redactor:
     Args:
         secrets: The values to mask. Those shorter than `MIN_LENGTH` are ignored; those shorter than
             `MIN_LENGTH_WITHIN_WORDS` are masked only as whole words.
+
+    Attributes:
+        longest: The length of the longest text that is masked, 0 if there is none.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -38,6 +41,7 @@ class Redactor:
                 # Agents often remove the line break with which a secret from a file ends.
                 patterns |= _patterns(secret) | _patterns(secret.strip())
         longest_first = sorted(patterns, key=len, reverse=True)
+        self.longest = max(map(len, patterns), default=0)
         self._secrets = re.compile("|".join(map(patterns.__getitem__, longest_first))) if patterns else None
 
     def mask(self, text: str) -> str:

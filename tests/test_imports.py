@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1] / "dockrion"
 BASE = {"errors", "redaction", "json_encoding", "caller", "threads", "backoff", "background_tasks", "ids"}
 ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides itself and BASE
     "logs": set(),
+    "printed_output": {"logs"},
     "http_client": set(),
     "json_schema": set(),
     "events": set(),

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from dockrion.logs import LEVELS, JsonFormatter, configure, log
 from dockrion.redaction import Redactor
 
 SECRET = "s3cr3t-key"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Lines:
@@ -286,3 +287,33 @@ def test_frozen_process_stops_the_lines_of_others_only_once_and_only_for_a_momen
         assert time.monotonic() - began < 5  # each of the others would have waited as long
         os.close(writes)
     assert data.count(b'"message":"xxxxxxxxxx"') == 10
+
+
+class FakeRun:
+    """A run that logs."""
+
+    run_id = "r"
+
+    def __init__(self, traceparent: str | None = None) -> None:
+        self.traceparent = traceparent
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        raise AssertionError(callback)
+
+
+@pytest.mark.parametrize(
+    ("run", "fields"),
+    [
+        (None, {}),
+        (FakeRun(), {"run_id": "r"}),
+        (FakeRun(TRACE), {"run_id": "r", "trace_id": TRACE[3:35], "span_id": TRACE[36:52]}),
+        (FakeRun(f"01{TRACE[2:]}-more"), {"run_id": "r", "trace_id": TRACE[3:35], "span_id": TRACE[36:52]}),
+    ],
+)
+def test_a_line_carries_the_run_that_logs_it(run: FakeRun | None, fields: dict[str, str]) -> None:
+    lines = Lines()
+    lines.formatter = JsonFormatter(Redactor(), lambda: run, worker=1)
+    line = lines.log()
+    assert {name: value for name, value in line.items() if name.endswith("_id")} == fields
+    assert line["worker"] == 1
+    assert lines.log(run_id="other")["run_id"] == "other"

@@ -145,7 +145,7 @@ class RemoteAgent:
             "X-Dockrion-Run-Id": session.run_id,
             "X-Dockrion-Agent": self._spec.name,
             "X-Dockrion-Events-Url": call.events_url,
-            "traceparent": call.traceparent,
+            "traceparent": call.request.traceparent,
         }
         if self._spec.forward_identity and call.caller is not None:
             headers |= _identity_headers(call.caller)

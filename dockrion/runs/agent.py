@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dockrion.caller import Caller
+from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.runs.session import RunSession
 
 
@@ -15,7 +15,7 @@ class Call(msgspec.Struct, frozen=True):
         payload: The request's body.
         config: The caller's configuration for this run, validated: `_config` of the body.
         resume: The caller's reply to an interrupted agent, in place of a payload.
-        traceparent: The caller's position in a trace (W3C Trace Context), or None.
+        request: What the agent may know of the request.
         events_url: Where the run's events are read and pushed, None if they are not stored.
         caller: The authenticated caller, None without authentication.
     """
@@ -23,7 +23,7 @@ class Call(msgspec.Struct, frozen=True):
     payload: Any
     config: dict[str, Any] | None = None
     resume: Any = msgspec.UNSET
-    traceparent: str | None = None
+    request: CallerRequest = NO_REQUEST
     events_url: str | None = None
     caller: Caller | None = None
 

@@ -164,7 +164,7 @@ class Executor:
 
     async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:
         """Let the agent work, and store what it emits, until the execution is over."""
-        run.session = session = self._recorder.start(writer.buffer, call.caller)
+        run.session = session = self._recorder.start(writer.buffer, call)
         streaming = self._settings.streamed
         run.execution = execution = Execution(
             agent, call, session, self._redactor, run.changed.set, self._loop, streaming=streaming

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dockrion.caller import Caller
 from dockrion.errors import clear_tracebacks
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
@@ -17,6 +16,7 @@ from dockrion.logs import MAX_TRACEBACK, log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
+from dockrion.runs.agent import Call
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.session import RunSession
@@ -96,14 +96,20 @@ class RunRecorder:
         """Count that an accepted run is over."""
         self._metrics.active_runs.dec()
 
-    def start(self, buffer: EventBuffer, caller: Caller | None) -> RunSession:
+    def start(self, buffer: EventBuffer, call: Call) -> RunSession:
         """Publish that the agent starts, and return the session that it works in."""
         settings, run_id = self._settings, buffer.run_id
         fields = {"agent_name": settings.agent_name, "framework": settings.framework}
         buffer.publish("started", fields, status="running", started_at=datetime.now(UTC))
         log(_logger, logging.INFO, "run running", run_id=run_id)
         return RunSession(
-            run_id, settings.events_filter, buffer, caller, settings.tools, answerable=settings.answerable
+            run_id,
+            settings.events_filter,
+            buffer,
+            call.caller,
+            settings.tools,
+            call.request,
+            answerable=settings.answerable,
         )
 
     async def conclude(

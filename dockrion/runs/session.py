@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from dockrion.caller import Caller
+from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.events import EventFilter, validation
 from dockrion.runs.asking import Asking
 from dockrion.runs.context import StreamContext, set_current_context
@@ -33,6 +33,7 @@ class RunSession:
         buffer: Takes the events; None where no one can read them.
         caller: The authenticated caller, or None.
         tools: Which tools the agent may call, every one by default.
+        request: What the agent may know of the caller's request.
         answerable: Whether callers can answer what the agent asks.
 
     Attributes:
@@ -43,9 +44,12 @@ class RunSession:
 
     __slots__ = (
         "_asking",
+        "_at_end",
         "_buffer",
         "_emitter",
+        "_ended",
         "_push_order",
+        "_request",
         "context",
         "ended_elsewhere",
         "events_filter",
@@ -60,6 +64,7 @@ class RunSession:
         buffer: EventBuffer | None,
         caller: Caller | None = None,
         tools: ToolPolicy | None = None,
+        request: CallerRequest = NO_REQUEST,
         *,
         answerable: bool = True,
     ) -> None:
@@ -67,7 +72,10 @@ class RunSession:
         self.events_filter = events_filter
         self.on_push: Callable[[], None] | None = None
         self.ended_elsewhere = False
+        self._at_end: list[Callable[[], None]] = []
         self._buffer = buffer
+        self._ended = False
+        self._request = request
         self._push_order: asyncio.Lock | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy())
         self._asking = Asking(events_filter, buffer if answerable else None)
@@ -86,10 +94,31 @@ class RunSession:
             self._buffer.stop()
 
     def seal(self) -> None:
-        """Accept no more events from the agent, and no more answers for it."""
+        """Accept no more events and answers: the agent has ended, or is abandoned."""
         self._asking.end()
         if self._buffer is not None:
             self._buffer.seal()
+        self._ended = True
+        self._call_at_end()
+
+    @property
+    def traceparent(self) -> str | None:
+        """The caller's position in a trace (W3C Trace Context), or None."""
+        return self._request.traceparent
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call something once the agent has ended or is abandoned; at once if that is so already.
+
+        Args:
+            callback: What to call. Must not raise.
+        """
+        self._at_end.append(callback)
+        if self._ended:
+            self._call_at_end()
+
+    def _call_at_end(self) -> None:
+        while self._at_end:
+            self._at_end.pop()()
 
     @property
     def closed(self) -> bool:

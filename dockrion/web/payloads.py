@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from dockrion.agents import runnable_config
+from dockrion.caller import NO_REQUEST, CallerRequest
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
 from dockrion.json_schema import Violation
 from dockrion.runs.agent import Call
@@ -18,7 +19,9 @@ from dockrion.web.service import SERVICE
 
 _CONFIG = "_config"
 _INLINE_SCAN_BYTES = 128 * 1024  # larger bodies are scanned in a thread, so that the event loop goes on
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?"
+)
 _CONTAINERS = (list, dict)
 
 
@@ -56,7 +59,7 @@ async def validated_call(request: web.Request, value: Any, size: int) -> Call:
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest("the body does not match io_schema.input", details=violations)
-    return Call(value, config, resume, _traceparent(request), caller=request[CALLER])
+    return Call(value, config, resume, _caller_request(request), caller=request[CALLER])
 
 
 async def _refuse_injections(find: Callable[[Any], list[Violation]], value: Any, size: int) -> None:
@@ -66,6 +69,11 @@ async def _refuse_injections(find: Callable[[Any], list[Violation]], value: Any,
         violations = find(value)
     if violations:
         raise PolicyViolation("the body contains a phrasing that is blocked here", details=violations)
+
+
+def _caller_request(request: web.Request) -> CallerRequest:
+    traceparent = _traceparent(request)
+    return NO_REQUEST if traceparent is None else CallerRequest(traceparent)
 
 
 def _traceparent(request: web.Request) -> str | None:

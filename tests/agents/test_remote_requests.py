@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dockrion import ids
+from dockrion.caller import CallerRequest
 from dockrion.runs.agent import Call
 from tests.agents.harness import bench
 from tests.agents.processes import (
@@ -49,7 +50,7 @@ async def test_payload_is_posted_with_headers_that_name_the_run() -> None:
 
 async def test_trace_context_is_forwarded() -> None:
     async with served(echo) as (runs, made):
-        call = Call(None, traceparent=TRACE)
+        call = Call(None, request=CallerRequest(TRACE))
         await runs.ended((await runs.runs.start(call, ids.uuid7())).run_id)
     assert made.requests[0].headers["traceparent"] == TRACE
 

@@ -54,7 +54,18 @@ async def test_sidecar_gets_the_run_id_and_the_events_url(serve: Serve) -> None:
             assert "event: complete" in await events.text()
 
 
-@pytest.mark.parametrize("sent", ["", "nonsense", TRACE.upper(), TRACE[:-1]])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        "nonsense",
+        TRACE.upper(),
+        TRACE[:-1],
+        f"ff{TRACE[2:]}",
+        f"00-{'0' * 32}{TRACE[35:]}",
+        f"{TRACE[:36]}{'0' * 16}-01",
+    ],
+)
 async def test_malformed_traceparent_is_not_forwarded(serve: Serve, sent: str) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
