@@ -1,58 +1,133 @@
-"""Translation of chat models' messages to token events."""
+"""Translation of models' messages, whole or in chunks, to events."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator
 
 import msgspec
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata, add_usage
 
-_FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's, Ollama's key
+from dockrion.agents import message_content
+from dockrion.agents.tool_calls import Event, ToolCallTranslator, given
+from dockrion.events import EventFilter
+
 _DEFAULT_FINISH_REASON = "stop"
 
 
-class _MessageState(msgspec.Struct):
-    """What has been seen of a message so far."""
+class _OpenMessage(msgspec.Struct):
+    """What has been seen of a message so far.
 
+    Attributes:
+        message_id: The first id seen; providers give some chunks others, or none.
+        source: Who says it.
+        model: The model's name, if it is known.
+        parts: The chunks that `join` has to put together.
+        text: Text after the last of them.
+    """
+
+    message_id: str | None
+    source: str | None
+    model: str | None
     has_text: bool = False
     calls_tools: bool = False
     finished: bool = False
+    usage: UsageMetadata | None = None
+    parts: list[AIMessage] = []
+    text: list[str] = []
+
+    def end_text(self) -> None:
+        """Make one chunk of the text: a chunk for each piece would take a lot of memory."""
+        if self.text:
+            self.parts.append(AIMessageChunk(content="".join(self.text)))
+            self.text = []
 
 
-class TokenTranslator:
-    """Translates messages, whole or in chunks, to token events; tool calls make none."""
+class MessageTranslator:
+    """Translates what models say: text and reasoning at once, the rest when the message is whole.
 
-    def __init__(self) -> None:
-        self._messages: dict[str | None, _MessageState] = {}
+    Args:
+        events_filter: Which events pass. Others may be left out, except `usage`, which is counted.
+        tools: Translates the tool calls that messages request.
+    """
 
-    def translate(self, message: Any, key: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the token event of a message or of a chunk, if there is one.
+    def __init__(self, events_filter: EventFilter, tools: ToolCallTranslator) -> None:
+        self._tools = tools
+        self._open: dict[Hashable, _OpenMessage] = {}
+        self._reasoning = events_filter.allows("reasoning")
+        self._messages = events_filter.allows("message")
+        self._tokens = events_filter.allows("token")
+        self._joins = any(map(events_filter.allows, ("message", "tool_call", "tool_result")))
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Return whether a message has begun and not ended."""
+        return key in self._open
+
+    def translate(
+        self, message: AIMessage, key: Hashable, *, source: str | None = None, model: str | None = None
+    ) -> Iterator[Event]:
+        """Yield the events for a message or for a chunk.
 
         Args:
             message: The message or the chunk.
-            key: What the chunks of one message have in common; by default the message's id.
+            key: What the chunks of one message have in common.
+            source: Who says it.
+            model: The model's name, where the message does not tell it.
         """
-        if not isinstance(message, AIMessage):
-            return
+        state = self._open.get(key)
+        if state is None:
+            state = self._open[key] = _OpenMessage(message.id, source, model)
+        is_plain = message_content.is_plain(message)
+        if self._reasoning and not is_plain:
+            for text in message_content.reasoning_texts(message):
+                yield {"type": "reasoning", "content": text, **_origin(state)}
+        chunk = message if isinstance(message, AIMessageChunk) else None
+        requests = message.tool_calls or (chunk and chunk.tool_call_chunks)
+        state.calls_tools = state.calls_tools or bool(requests)
+        if self._joins and (chunk is None or requests or not is_plain):
+            state.end_text()
+            state.parts.append(message)
+        elif self._messages:
+            state.text.append(str(message.text))
+        if message.usage_metadata is not None:
+            state.usage = add_usage(state.usage, message.usage_metadata)
+        if message.response_metadata:
+            state.model = message_content.model_name(message) or state.model
+        is_last = chunk is None or chunk.chunk_position == "last"
+        yield from self._token(state, message, is_last=is_last)
+        if is_last:
+            del self._open[key]
+            yield from self._end(state)
+
+    def close(self) -> Iterator[Event]:
+        """Yield the usage of messages that have no end, since their model was stopped."""
+        for state in self._open.values():
+            if state.usage is not None:
+                yield message_content.usage_event(state.usage, state.model, state.source)
+        self._open.clear()
+
+    def _token(self, state: _OpenMessage, message: AIMessage, *, is_last: bool) -> Iterator[Event]:
         text = str(message.text)
-        key = key or message.id
-        state = self._messages.setdefault(key, _MessageState())
-        state.calls_tools = state.calls_tools or bool(message.tool_calls) or _has_call_chunks(message)
-        last = not isinstance(message, AIMessageChunk) or message.chunk_position == "last"
-        reason = _finish_reason(message) or (_DEFAULT_FINISH_REASON if last else None)
+        reason = message_content.finish_reason(message) or (_DEFAULT_FINISH_REASON if is_last else None)
         if state.finished or not (state.has_text or text or not state.calls_tools):
             reason = None
         if text or reason is not None:
             state.has_text = state.has_text or bool(text)
             state.finished = state.finished or reason is not None
-            yield {"type": "token", "content": text, "finish_reason": reason}
-        if last:
-            del self._messages[key]
+            yield {"type": "token", "content": text, "finish_reason": reason, **_origin(state)}
+
+    def _end(self, state: _OpenMessage) -> Iterator[Event]:
+        if state.parts or (state.text and not self._tokens):
+            state.end_text()
+            message = message_content.join(state.parts, state.message_id)
+            if self._messages and (
+                message_content.has_more_than_text(message)
+                or (not self._tokens and message_content.has_content(message))
+            ):
+                yield message_content.message_event(message, state.source)
+            yield from message_content.server_tool_events(message, state.source)
+            yield from self._tools.requested(message, state.source)
+        if state.usage is not None:
+            yield message_content.usage_event(state.usage, state.model, state.source)
 
 
-def _has_call_chunks(message: AIMessage) -> bool:
-    return isinstance(message, AIMessageChunk) and bool(message.tool_call_chunks)
-
-
-def _finish_reason(message: AIMessage) -> str | None:
-    metadata = message.response_metadata
-    return next((str(metadata[name]) for name in _FINISH_REASONS if metadata.get(name)), None)
+def _origin(state: _OpenMessage) -> dict[str, str]:
+    return given(message_id=state.message_id, source=state.source)

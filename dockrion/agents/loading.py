@@ -101,7 +101,7 @@ async def _load_framework_agent(
     module = await _import_framework(framework)
     threads = dockfile.streaming.max_concurrent_runs
     try:
-        agent: Agent = module.create_agent(product, config, threads=threads)
+        agent: Agent = module.create_agent(product, config, threads=threads, arguments=dockfile.arguments)
     except ImportError as error:  # a graph needs LangGraph, whatever the framework
         raise _broken_framework(framework, error) from error
     except TypeError as error:

@@ -1,42 +1,58 @@
 """Forwarding of what agent code streams: a generator's items, or the parts of a framework's stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, closing
-from typing import Any
+from typing import Any, Protocol
 
 from dockrion.events.validation import is_event
 from dockrion.runs.event_buffer import BUFFER_EVENTS
 from dockrion.runs.session import RunSession
 
-Translate = Callable[[Any], Iterator[Mapping[str, Any]]]
+
+class StreamTranslator(Protocol):
+    """Translates a framework's stream to events, without I/O."""
+
+    def translate(self, part: Any) -> Iterator[Mapping[str, Any]]:
+        """Yield the events of one part of the stream."""
+
+    def close(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the events that waited for more parts, when the stream has ended or failed."""
 
 
 async def forward_parts_async(
-    parts: AsyncGenerator[Any, None], translate: Translate, session: RunSession
+    parts: AsyncGenerator[Any, None], translator: StreamTranslator, session: RunSession
 ) -> None:
     """Emit the events that the parts of a framework's stream translate to.
 
     Args:
         parts: The stream; it is closed at the end.
-        translate: Yields the events of one part.
+        translator: Translates the parts.
         session: The run.
     """
     count = 0
-    async with aclosing(parts):
-        async for part in parts:
-            count += 1
-            if not count % BUFFER_EVENTS:  # a stream that is always ready must not block the event loop
-                await asyncio.sleep(0)
-            for event in translate(part):
-                await session.emit_event(event)
+    try:
+        async with aclosing(parts):
+            async for part in parts:
+                count += 1
+                if not count % BUFFER_EVENTS:  # a stream that is always ready must not block the event loop
+                    await asyncio.sleep(0)
+                for event in translator.translate(part):
+                    await session.emit_event(event)
+    finally:
+        for event in translator.close():
+            await session.emit_event(event)
 
 
-def forward_parts(parts: Iterator[Any], translate: Translate, session: RunSession) -> None:
+def forward_parts(parts: Iterator[Any], translator: StreamTranslator, session: RunSession) -> None:
     """Do the same as `forward_parts_async` in a thread."""
-    for part in parts:
-        session.context.raise_if_cancelled()
-        for event in translate(part):
+    try:
+        for part in parts:
+            session.context.raise_if_cancelled()
+            for event in translator.translate(part):
+                session.sync_emit_event(event)
+    finally:
+        for event in translator.close():
             session.sync_emit_event(event)
 
 

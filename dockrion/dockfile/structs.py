@@ -178,6 +178,9 @@ class ArgumentsSpec(Struct, frozen=True):
     timeout_sec: Annotated[int, Meta(ge=0, le=86400), doc("Seconds for one `/invoke`; 0 for no limit.")] = 120
     config: Annotated[dict[str, Any] | None, doc("Config of a LangGraph graph or LangChain runnable.")] = None
     allow_request_config: Annotated[bool, doc("Let callers extend it with `_config` in the body.")] = False
+    stream_values: Annotated[
+        bool, doc("Emit each state of a LangGraph graph as a `custom:values` event.")
+    ] = False
 
 
 class SecretSpec(Struct, frozen=True):

@@ -37,7 +37,10 @@ class Model(BaseChatModel):
         for each in others:
             whole += each
         message = AIMessage(
-            content=whole.content, tool_calls=whole.tool_calls, response_metadata=whole.response_metadata
+            content=whole.content,
+            tool_calls=whole.tool_calls,
+            response_metadata=whole.response_metadata,
+            usage_metadata=whole.usage_metadata,
         )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -61,14 +64,41 @@ def says(*pieces: Any, reason: str = "stop") -> list[AIMessageChunk]:
 
 def calls_tool(name: str, arguments: str) -> list[AIMessageChunk]:
     """Return the chunks of a message that calls a tool."""
-    half = len(arguments) // 2
-    first = ToolCallChunk(name=name, args=arguments[:half], id="c1", index=0)
-    second = ToolCallChunk(name=None, args=arguments[half:], id=None, index=0)
-    return [
-        AIMessageChunk(content="", tool_call_chunks=[first]),
-        AIMessageChunk(content="", tool_call_chunks=[second]),
-        AIMessageChunk(content="", response_metadata={"finish_reason": "tool_calls"}),
-    ]
+    return calls_tools((name, arguments))
+
+
+def calls_tools(*calls: tuple[str, str]) -> list[AIMessageChunk]:
+    """Return the chunks of a message that calls tools, `c1`, `c2`, …; their arguments come in halves."""
+    chunks = []
+    for index, (name, arguments) in enumerate(calls):
+        half = len(arguments) // 2
+        first = ToolCallChunk(name=name, args=arguments[:half], id=f"c{index + 1}", index=index)
+        second = ToolCallChunk(name=None, args=arguments[half:], id=None, index=index)
+        chunks += [AIMessageChunk(content="", tool_call_chunks=[half]) for half in (first, second)]
+    return [*chunks, AIMessageChunk(content="", response_metadata={"finish_reason": "tool_calls"})]
+
+
+def thinks(text: str) -> AIMessageChunk:
+    """Return a chunk of reasoning."""
+    return AIMessageChunk(content=[{"type": "reasoning", "reasoning": text}])
+
+
+def used(input_tokens: int, output_tokens: int, model: str | None = None, **details: Any) -> AIMessageChunk:
+    """Return a chunk that tells how many tokens the message took."""
+    usage: Any = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+        **details,
+    }
+    return AIMessageChunk(
+        content="", usage_metadata=usage, response_metadata={"model_name": model} if model else {}
+    )
+
+
+def with_id(message_id: str, chunks: list[AIMessageChunk]) -> list[AIMessageChunk]:
+    """Return the chunks with a message id that the provider gives."""
+    return [chunk.model_copy(update={"id": message_id}) for chunk in chunks]
 
 
 class State(TypedDict, total=False):
@@ -88,4 +118,6 @@ def one_node(node: Any, **compiled: Any) -> Any:
 
 
 def agent(made: Any, **config: Any) -> GraphAgent:
-    return langgraph.create_agent(made, config, threads=8)
+    served = langgraph.create_agent(made, config, threads=8)
+    assert isinstance(served, GraphAgent)
+    return served

@@ -21,8 +21,10 @@ from langchain_core.runnables import (
 from langchain_core.tools import tool
 
 from dockrion.agents import langchain, tool_guard
-from dockrion.agents.chat_messages import TokenTranslator
+from dockrion.agents.chat_messages import MessageTranslator
 from dockrion.agents.langgraph import GraphAgent
+from dockrion.agents.tool_calls import ToolCallTranslator
+from dockrion.events import EventFilter
 from dockrion.runs.agent import Call
 from tests.agents.graphs import Model, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
@@ -184,14 +186,14 @@ def safe_str(piece: Any) -> str:
 @settings(max_examples=50)
 @given(pieces=st.lists(PIECES, max_size=8), told_why=st.booleans())
 def test_tokens_are_the_text_for_any_split(pieces: list[Any], *, told_why: bool) -> None:
-    tokens = TokenTranslator()
+    tokens = MessageTranslator(EventFilter("chat"), ToolCallTranslator(lambda _name: True))
     reason = {"finish_reason": "stop"} if told_why else {}
     chunks = [AIMessageChunk(content=piece, id="m") for piece in pieces]
     chunks += [
         AIMessageChunk(content="", id="m", response_metadata=reason),
         AIMessageChunk(content="", id="m", chunk_position="last"),
     ]
-    said = [token for chunk in chunks for token in tokens.translate(chunk)]
+    said = [token for chunk in chunks for token in tokens.translate(chunk, "m")]
     assert "".join(token["content"] for token in said) == "".join(map(safe_str, pieces))
     assert [token["finish_reason"] for token in said if token["finish_reason"]] == ["stop"]
-    assert not tokens._messages
+    assert "m" not in tokens

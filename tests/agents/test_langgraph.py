@@ -15,6 +15,7 @@ from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
 from dockrion.agents import langgraph
+from dockrion.dockfile.structs import ArgumentsSpec
 from tests.agents.graphs import Model, State, agent, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
@@ -214,7 +215,9 @@ async def test_entrypoint_function_is_a_graph() -> None:
         ("chat", ["values", "messages", "custom"]),
         (["step"], ["values", "tasks", "custom"]),
         (["custom:mood"], ["values", "custom"]),
-        (None, ["values", "messages", "tasks", "custom"]),
+        (["tool_result"], ["values", "messages", "tasks", "tools", "custom"]),
+        (["usage"], ["values", "messages", "custom"]),
+        (None, ["values", "messages", "tasks", "tools", "custom"]),
     ],
 )
 async def test_only_the_stream_modes_that_the_filter_needs_are_requested(
@@ -255,7 +258,15 @@ async def test_uncompiled_graph_is_compiled() -> None:
     assert (await ran(made)).output["word"] == "done"
 
 
-@pytest.mark.parametrize("made", [None, dict, lambda payload: payload, Model(pieces=[])])
-async def test_other_objects_are_rejected_with_a_hint(made: Any) -> None:
-    with pytest.raises(TypeError, match="langchain takes any Runnable"):
-        langgraph.create_agent(made, {}, threads=1)
+async def test_states_become_events_where_they_are_asked_for() -> None:
+    inner = one_node(lambda state: {"word": state["word"] * 2})
+    arguments = ArgumentsSpec(stream_values=True)
+    served = langgraph.create_agent(one_node(inner), {}, threads=8, arguments=arguments)
+    async with bench(served, allowed=["custom:values"]) as runs:
+        ended = await runs.run({"word": "ab"})
+    assert [(own.get("source"), own["data"]["word"]) for own in ended.own] == [
+        (None, "ab"),
+        ("work", "ab"),
+        ("work", "abab"),
+        (None, "abab"),
+    ]

@@ -163,7 +163,13 @@ async def test_tool_cannot_call_a_denied_tool() -> None:
         """Let another do it."""
         return str(forbidden.invoke({"at": at}))
 
-    check_denied(await ran(calling(SYNC_WAYS["invoke"], cunning, with_config=False)))
+    ended = await ran(calling(SYNC_WAYS["invoke"], cunning, with_config=False))
+    assert [(event["type"], event["name"]) for event in ended.own] == [
+        ("tool_call", ALLOWED),
+        ("custom:tool_denied", FORBIDDEN),
+        ("tool_result", ALLOWED),
+    ]
+    assert (ended.own[-1]["is_error"], ended.own[-1]["result"]) == (True, SAID)
     assert box.done == []
 
 

@@ -122,7 +122,8 @@ async def test_callers_see_which_tools_were_denied(serve: Serve) -> None:
     assert error["details"]["denied_tools"] == [FORBIDDEN]
     async with served.stream({"word": FORBIDDEN}) as reader:
         events = {message.event: data(message) for message in await reader.all()}
-    assert events.keys() == {"started", "step", "custom:tool_denied", "error"}
+    assert events.keys() == {"started", "step", "tool_call", "custom:tool_denied", "tool_result", "error"}
+    assert events["tool_result"]["is_error"] is True
     assert events["custom:tool_denied"]["name"] == FORBIDDEN
     assert events["error"]["details"]["denied_tools"] == [FORBIDDEN]
     record = await served.record(reader.run_id)

@@ -1,0 +1,202 @@
+"""Translation of tool calls to events: what models request, what tools return, and how long they take."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from langchain_core.messages import AIMessage, ToolMessage
+
+from dockrion import json_encoding
+from dockrion.runs.tool_policy import ToolDenied
+
+Event = dict[str, Any]
+_INVALID_ARGUMENTS = "the arguments are not a JSON object"
+
+
+class _ToolCall(msgspec.Struct, eq=False):
+    """A call without a result so far.
+
+    Attributes:
+        call_id: Its id.
+        name: The tool's name.
+        arguments: What the tool is called with.
+        source: Who called it.
+        requested: Whether a model requested it.
+        started_at: When the tool began to work, None if it does not work.
+        error: The message of the exception that the tool raised last, if it did.
+        duration_ms: How long the tool worked last.
+    """
+
+    call_id: str
+    name: str
+    arguments: Any
+    source: str | None
+    requested: bool
+    started_at: float | None = None
+    error: str | None = None
+    duration_ms: float | None = None
+
+    def stop_clock(self) -> None:
+        if self.started_at is not None:
+            self.duration_ms = (time.perf_counter() - self.started_at) * 1000
+            self.started_at = None
+
+
+class ToolCallTranslator:
+    """Translates what models request and what tools do to one `tool_call` and one `tool_result` per call.
+
+    A tool that raises has no result yet if a model requested the call: the framework may answer the
+    model with a message, or let the tool try again. The result is that message or, if none follows,
+    the exception's.
+
+    Args:
+        is_allowed: Returns whether a tool may be called; one that may not be does not begin to work.
+    """
+
+    def __init__(self, is_allowed: Callable[[str], bool]) -> None:
+        self._is_allowed = is_allowed
+        self._requested: dict[str, _ToolCall] = {}
+        self._running: dict[str, _ToolCall] = {}
+        self._answered: set[str] = set()  # a message that repeats the result may follow
+
+    def requested(self, message: AIMessage, source: str | None) -> Iterator[Event]:
+        """Yield the events of the calls that a whole message requests."""
+        for request in message.tool_calls:
+            call = _requested_call(request, source)
+            if not self._is_allowed(call.name):
+                call.error = str(ToolDenied(call.name))
+            self._requested[call.call_id] = call
+            self._answered.discard(call.call_id)
+            yield _call_event(call, message.id)
+        for invalid in message.invalid_tool_calls:
+            call = _requested_call(invalid, source)
+            yield _call_event(call, message.id)
+            yield _result_event(call, invalid.get("error") or _INVALID_ARGUMENTS, is_error=True)
+
+    def started(self, execution: str, name: str, arguments: Any, source: str | None) -> Iterator[Event]:
+        """Yield the event of a call that no model requested, as its tool begins to work.
+
+        Args:
+            execution: Identifies this execution of the tool: the id of the call, where it is known.
+            name: The tool's name.
+            arguments: What it is called with.
+            source: Who calls it.
+        """
+        if not self._is_allowed(name):
+            return
+        call = self._requested.get(execution) or self._find_request(name, arguments)
+        if call is None:
+            call = _ToolCall(execution, name, arguments, source, requested=False)
+            yield _call_event(call, None)
+        call.started_at = time.perf_counter()
+        self._running[execution] = call
+
+    def returned(self, execution: str, output: Any) -> Iterator[Event]:
+        """Yield the result of a call, as its tool returns."""
+        call = self._running.pop(execution, None)
+        if call is None:
+            return
+        call.stop_clock()
+        message = _find_message(output)
+        if call.requested or message is not None:
+            self._settle(call)
+        if message is not None:
+            yield _message_event(call, message)
+        else:
+            yield _result_event(call, getattr(output, "update", output))  # of a `Command`
+
+    def raised(self, execution: str, error: str) -> Iterator[Event]:
+        """Yield the result of a call whose tool raised, if no model requested it."""
+        call = self._running.pop(execution, None)
+        if call is None:
+            return
+        call.stop_clock()
+        call.error = error
+        if not call.requested:
+            self._settle(call)
+            yield _result_event(call, error, is_error=True)
+
+    def answered(self, message: ToolMessage, source: str | None) -> Iterator[Event]:
+        """Yield the result that a message contains, unless it repeats one."""
+        call_id = message.tool_call_id
+        if call_id in self._answered:
+            self._answered.discard(call_id)
+            return
+        call = self._requested.pop(call_id, None)
+        if call is None:
+            call = _ToolCall(call_id, message.name or "", None, source, requested=False)
+        call.stop_clock()
+        yield _message_event(call, message)
+
+    def close(self) -> Iterator[Event]:
+        """Yield the results of the calls that no message answered as their tools raised or are denied."""
+        for call in list(self._requested.values()):
+            if call.error is not None:
+                del self._requested[call.call_id]
+                yield _result_event(call, call.error, is_error=True)
+
+    def _find_request(self, name: str, arguments: Any) -> _ToolCall | None:
+        """Return the request that code executes without telling its id."""
+        for call in self._requested.values():
+            if call.started_at is None and call.name == name and call.arguments == arguments:
+                return call
+        return None
+
+    def _settle(self, call: _ToolCall) -> None:
+        self._requested.pop(call.call_id, None)
+        self._answered.add(call.call_id)
+
+
+def _requested_call(request: Mapping[str, Any], source: str | None) -> _ToolCall:
+    call_id = request.get("id") or uuid.uuid4().hex  # some models give none
+    return _ToolCall(call_id, request.get("name") or "", request.get("args"), source, requested=True)
+
+
+def _find_message(output: Any) -> ToolMessage | None:
+    """Return the message to the model in what a tool returned: itself, in a list, or in a `Command`."""
+    if isinstance(output, ToolMessage):
+        return output
+    update = getattr(output, "update", output)
+    items = update.get("messages", ()) if isinstance(update, Mapping) else update
+    if isinstance(items, list | tuple):
+        return next((item for item in items if isinstance(item, ToolMessage)), None)
+    return None
+
+
+def _call_event(call: _ToolCall, message_id: str | None) -> Event:
+    event = {
+        "type": "tool_call",
+        "tool_call_id": call.call_id,
+        "name": call.name,
+        "arguments": to_json(call.arguments),
+    }
+    return event | given(message_id=message_id, source=call.source)
+
+
+def _message_event(call: _ToolCall, message: ToolMessage) -> Event:
+    return _result_event(call, message.content, is_error=message.status == "error")
+
+
+def _result_event(call: _ToolCall, result: Any, *, is_error: bool = False) -> Event:
+    event = {
+        "type": "tool_result",
+        "tool_call_id": call.call_id,
+        "result": to_json(result),
+        "is_error": is_error,
+    }
+    return event | given(name=call.name or None, duration_ms=call.duration_ms, source=call.source)
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as JSON or, where it has no JSON form, as text: a tool may return any object."""
+    try:
+        return msgspec.Raw(json_encoding.encode(value))
+    except json_encoding.NotJSON:
+        return json_encoding.safe_str(value)
