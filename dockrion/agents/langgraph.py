@@ -15,6 +15,7 @@ from langgraph.types import Command
 from dockrion.agents import runnable_config
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.graph_stream import GraphStreamTranslator, stream_modes
+from dockrion.agents.graph_threads import GraphThreads
 from dockrion.agents.handler import ObjectAgent
 from dockrion.agents.model_usage import UsageHandler
 from dockrion.agents.output_forwarding import forward_parts, forward_parts_async
@@ -88,6 +89,7 @@ class GraphAgent(InProcess):
         self._config = config
         self._stream_values = arguments.stream_values
         self._executor = DefaultExecutor(threads)
+        self._threads = GraphThreads()
         saver = graph.checkpointer
         # The async methods of the base class raise NotImplementedError.
         self._sync_only = (
@@ -100,20 +102,22 @@ class GraphAgent(InProcess):
         if thread_id is None and self._graph.checkpointer:
             thread_id = session.run_id
         config = runnable_config.for_run(self._config, call, session, thread_id=thread_id)
-        value = call.payload
-        if call.resume is not msgspec.UNSET:
-            if not await self._is_interrupted(config):
-                return Failed("the thread has nothing to resume", AgentFailed.code)
-            value = Command(resume=call.resume)
-        events_filter = session.events_filter if streaming else EventFilter([])
-        translator = GraphStreamTranslator(
-            events_filter, session.context.is_tool_allowed, values=self._stream_values
-        )
-        modes = stream_modes(events_filter)
-        if "messages" not in modes:
-            config["callbacks"] = [UsageHandler(session)]
-        await self._forward(value, config, modes, translator, session)
-        return translator.outcome(thread_id)
+        stored_id = config["configurable"].get("thread_id")
+        async with self._threads.alone_in(stored_id if self._graph.checkpointer else None):
+            value = call.payload
+            if call.resume is not msgspec.UNSET:
+                if not await self._is_interrupted(config):
+                    return Failed("the thread has nothing to resume", AgentFailed.code)
+                value = Command(resume=call.resume)
+            events_filter = session.events_filter if streaming else EventFilter([])
+            translator = GraphStreamTranslator(
+                events_filter, session.context.is_tool_allowed, values=self._stream_values
+            )
+            modes = stream_modes(events_filter)
+            if "messages" not in modes:
+                config["callbacks"] = [UsageHandler(session)]
+            await self._forward(value, config, modes, translator, session)
+            return translator.outcome(thread_id)
 
     async def aclose(self) -> None:
         self._executor.close()
