@@ -52,7 +52,7 @@ class GraphStreamTranslator:
         values: Whether every state becomes an event.
 
     Attributes:
-        interrupts: The interrupts of the stream so far, since `resume`.
+        interrupts: The interrupts of the stream that are not resumed.
     """
 
     def __init__(
@@ -102,9 +102,10 @@ class GraphStreamTranslator:
         metadata = {"interrupted": True, "interrupts": interrupts, "thread_id": thread_id}
         return outcome.of_output(self._state, metadata)
 
-    def resume(self) -> None:
-        """Expect the parts of a stream that continues from the interrupts."""
-        self.interrupts = []
+    def take_interrupts(self) -> list[Any]:
+        """Return the interrupts and forget them: the stream continues from them."""
+        interrupts, self.interrupts = self.interrupts, []
+        return interrupts
 
     def _on_message(self, namespace: Namespace, message: Any, metadata: Mapping[str, Any]) -> Iterator[Event]:
         if _is_of_model(message, metadata):
@@ -138,7 +139,7 @@ class GraphStreamTranslator:
                 "duration_ms": (time.perf_counter() - started_at) * 1000,
                 "input_keys": input_keys,
                 "output_keys": _keys(task["result"]),
-                "source": self._sources.of_node(namespace, node),
+                "source": self._sources.of_task(namespace, task_id, node),
             }
         self._sources.task_ended(namespace, task_id, node)
 
@@ -167,7 +168,10 @@ class GraphStreamTranslator:
             yield {"type": VALUES, "data": state, **given(source=self._sources.of_graph(namespace))}
 
     def _source(self, namespace: Namespace, metadata: Mapping[str, Any]) -> str:
-        return self._sources.of_node(namespace, metadata["langgraph_node"], metadata.get(_AGENT_NAME))
+        task_id = metadata["langgraph_checkpoint_ns"].rpartition(":")[2]
+        return self._sources.of_task(
+            namespace, task_id, metadata["langgraph_node"], metadata.get(_AGENT_NAME)
+        )
 
 
 class _Identity:

@@ -12,7 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
-from dockrion.agents import runnable_config
+from dockrion.agents import graph_interrupts, runnable_config
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.graph_stream import GraphStreamTranslator, stream_modes
 from dockrion.agents.graph_threads import GraphThreads
@@ -77,7 +77,7 @@ class GraphAgent(InProcess):
         arguments: The Dockfile's `arguments`.
 
     Raises:
-        TypeError: Its state has no keys.
+        TypeError: It cannot be served: its state has no keys, or it needs a checkpointer.
     """
 
     def __init__(
@@ -88,6 +88,12 @@ class GraphAgent(InProcess):
         self._graph: Any = graph
         self._config = config
         self._stream_values = arguments.stream_values
+        self._waits = arguments.interrupts == "wait"
+        if self._waits and not graph.checkpointer:
+            raise TypeError(
+                "arguments.interrupts: wait requires a checkpointer, from which the graph can continue; "
+                "compile it with one: graph.compile(checkpointer=InMemorySaver())"
+            )
         self._executor = DefaultExecutor(threads)
         self._threads = GraphThreads()
         saver = graph.checkpointer
@@ -117,6 +123,12 @@ class GraphAgent(InProcess):
             if "messages" not in modes:
                 config["callbacks"] = [UsageHandler(session)]
             await self._forward(value, config, modes, translator, session)
+            while self._waits and translator.interrupts and session.answerable:
+                interrupts = translator.take_interrupts()
+                answers = await session.ask_all(list(map(graph_interrupts.question, interrupts)))
+                ids = (interrupt.id for interrupt in interrupts)
+                value = Command(resume=dict(zip(ids, answers, strict=True)))
+                await self._forward(value, config, modes, translator, session)
             return translator.outcome(thread_id)
 
     async def aclose(self) -> None:

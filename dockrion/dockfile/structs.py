@@ -178,6 +178,10 @@ class ArgumentsSpec(Struct, frozen=True):
     timeout_sec: Annotated[int, Meta(ge=0, le=86400), doc("Seconds for one `/invoke`; 0 for no limit.")] = 120
     config: Annotated[dict[str, Any] | None, doc("Config of a LangGraph graph or LangChain runnable.")] = None
     allow_request_config: Annotated[bool, doc("Let callers extend it with `_config` in the body.")] = False
+    interrupts: Annotated[
+        Literal["end", "wait"],
+        doc("Whether an interrupted LangGraph graph ends its run, or asks a caller and continues."),
+    ] = "end"
     stream_values: Annotated[
         bool, doc("Emit each state of a LangGraph graph as a `custom:values` event.")
     ] = False

@@ -78,6 +78,10 @@ def _ignored(dockfile: Dockfile) -> Iterator[str]:
     arguments = dockfile.arguments
     if not agent.takes_config and (arguments.config is not None or arguments.allow_request_config):
         yield "arguments.config and allow_request_config (the agent is neither a graph nor a runnable)"
+    if not agent.takes_config and (arguments.interrupts != "end" or arguments.stream_values):
+        yield "arguments.interrupts and stream_values (the agent is not a graph)"
+    elif arguments.interrupts == "wait" and not streaming.async_runs:
+        yield "arguments.interrupts (without streaming.async_runs, callers cannot answer)"
     if streaming.id_generator.type == "uuid" and streaming.id_generator.handler is not None:
         yield "streaming.id_generator.handler (type is uuid)"
     for name in ("tracing", "metrics", "langfuse"):

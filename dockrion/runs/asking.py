@@ -40,6 +40,11 @@ class Asking:
         self._stopped = False
 
     @property
+    def answerable(self) -> bool:
+        """Whether anybody can answer."""
+        return self._buffer is not None
+
+    @property
     def questions(self) -> OpenQuestions | None:
         """The open questions; None while nothing was asked."""
         return self._questions

@@ -129,6 +129,11 @@ class RunSession:
         """Let questions wait no longer than the run may take."""
         self._asking.limit = limit
 
+    @property
+    def answerable(self) -> bool:
+        """Whether callers can answer what the agent asks."""
+        return self._asking.answerable
+
     async def ask_all(self, questions: Sequence[Question]) -> list[Any]:
         """Ask several questions at once, and wait for the answers to all of them; on any event loop.
 

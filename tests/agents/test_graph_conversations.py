@@ -218,7 +218,10 @@ async def test_branches_of_a_map_reduce_are_told_apart() -> None:
     made.add_conditional_edges("split", lambda _state: [Send("summarize", {"word": w * 9}) for w in "xyz"])
     made.add_edge("summarize", "join")
     ended = await ran(made.compile(), {})
-    assert sorted(conversation(ended)) == [("summarize", word * 9) for word in "xyz"]
+    branches = ["summarize", "summarize:1", "summarize:2"]
+    texts = [(source, word * 9) for source, word in zip(branches, "xyz", strict=True)]
+    assert sorted(conversation(ended)) == texts
+    assert sorted(event["source"] for event in of_type(ended, "step")) == ["join", "split", *branches]
     assert ended.output["word"] == "x" * 9 + "y" * 9 + "z" * 9
 
 
