@@ -1,6 +1,9 @@
 """Who called, and with what request."""
 
+from collections.abc import Mapping
+
 import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +40,17 @@ class CallerRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         traceparent: The caller's position in a trace (W3C Trace Context), or None.
+        headers: Those of the headers named in `agent.forward_headers` that it had. A mapping that ignores
+            the case of names.
     """
 
     traceparent: str | None = None
+    headers: Mapping[str, str] = CIMultiDictProxy(CIMultiDict())
+
+    @classmethod
+    def with_headers(cls, headers: Mapping[str, str] | None) -> "CallerRequest":
+        """Return a request with these headers, for tests of agents."""
+        return cls(headers=CIMultiDictProxy(CIMultiDict(headers or {})))
 
 
 NO_REQUEST = CallerRequest()

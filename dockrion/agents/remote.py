@@ -140,6 +140,7 @@ class RemoteAgent:
 
     def _headers(self, call: Call, session: RunSession) -> dict[str, str]:
         headers = {
+            **call.request.headers,
             "Accept": _ACCEPT,
             "Content-Type": "application/json",
             "X-Dockrion-Run-Id": session.run_id,

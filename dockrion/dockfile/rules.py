@@ -23,6 +23,14 @@ from dockrion.dockfile.structs import (
 )
 from dockrion.events import EventFilter
 
+# Headers of one connection (RFC 9110, 7.6.1), and those that describe this body and the expected response.
+_NOT_FORWARDED = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade", "host", "expect", "accept", "accept-encoding"),
+        *("content-encoding", "content-length", "content-type"),
+    }
+)
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -52,6 +60,7 @@ def check_policies(dockfile: Dockfile, value: dict[str, Any], diagnostics: Diagn
             section = section.get(parent) or {}
         if name in section and section[name] is None:
             diagnostics.warn((*parents, name), f"the section is empty, so {consequence}, as without it")
+    _warn_of_credentials(dockfile, diagnostics)
     agent = dockfile.agent
     if dockfile.allowed_tools is not None and agent.mode != "url" and not agent.takes_config:
         diagnostics.warn(
@@ -79,6 +88,28 @@ def _agent(agent: AgentSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
 def _agent_name(name: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if name.endswith("-"):
         diagnostics.error(keys, f"expected no hyphen at the end, got {diagnostics.format_value(name)}")
+
+
+def _forward_headers(headers: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    names = [header.lower() for header in headers]
+    for index, name in enumerate(names):
+        if name in _NOT_FORWARDED or name.startswith("sec-websocket-"):
+            message = f"{name} is about the connection or the body, and is never forwarded (RFC 9110, 7.6.1)"
+            diagnostics.error((*keys, index), message)
+        elif name == "traceparent" or name.startswith("x-dockrion-"):
+            diagnostics.error((*keys, index), f"{name} is set by this service")
+        elif name in names[:index]:
+            diagnostics.error((*keys, index), f"{name} is listed twice")
+
+
+def _warn_of_credentials(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
+    auth, credentials = dockfile.auth, {"authorization", "cookie"}
+    if auth is not None and auth.mode == "api_key":
+        credentials.add(auth.api_keys.header.lower())
+    for index, header in enumerate(dockfile.agent.forward_headers):
+        if header.lower() in credentials:
+            message = f"{header} has callers' credentials, with which the agent can act as them"
+            diagnostics.warn(("agent", "forward_headers", index), message)
 
 
 def _expose(expose: ExposeSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
@@ -231,6 +262,7 @@ _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("agent", "url"): _url,
     ("agent", "cancel_url"): _url,
     ("agent", "health_url"): _url,
+    ("agent", "forward_headers"): _forward_headers,
     ("io_schema", "input"): check_schema,
     ("io_schema", "output"): check_schema,
     ("expose",): _expose,

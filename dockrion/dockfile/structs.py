@@ -26,6 +26,7 @@ Url = Annotated[
 ]
 Origin = Annotated[str, matching(r"\*|https?://[^\s/?#@]+", "* or http(s)://host[:port]")]
 Method = Literal["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+HeaderName = Annotated[str, matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of an HTTP header")]
 AgentName = Annotated[
     str, matching(r"[a-z][a-z0-9-]*", "lower-case letters, digits and hyphens, ^[a-z][a-z0-9-]*$")
 ]
@@ -65,6 +66,10 @@ class AgentSpec(Struct, frozen=True):
         bool,
         doc("Send the caller's identity to the agent process, in `X-Dockrion-User-Id` and related headers."),
     ] = False
+    forward_headers: Annotated[
+        list[HeaderName],
+        doc("Headers of callers' requests that the agent gets: `context.request.headers`, or as they are."),
+    ] = []
     total_timeout: Annotated[int, Meta(ge=1, le=86400), doc("Seconds for one whole response.")] = 3600
 
     @property

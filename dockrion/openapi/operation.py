@@ -46,6 +46,16 @@ def param(name: str, description: str, schema: dict[str, Any], location: str = "
     return {"name": name, "in": location, "description": description, "schema": schema}
 
 
+def forwarded_headers(dockfile: Dockfile) -> list[dict[str, Any]]:
+    """Return parameters for the headers that the agent gets; OpenAPI ignores one for `Authorization`."""
+    text = {"type": "string"}
+    return [
+        param(name, "The agent gets this header.", text, "header")
+        for name in dockfile.agent.forward_headers
+        if name.lower() != "authorization"
+    ]
+
+
 def integer(low: int, high: int, default: int | None = None) -> dict[str, Any]:
     """Return the schema of an integer."""
     limits: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}

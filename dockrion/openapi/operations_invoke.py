@@ -8,6 +8,7 @@ from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi import examples
 from dockrion.openapi.operation import (
     Operation,
+    forwarded_headers,
     input_content,
     json_response,
     param,
@@ -26,6 +27,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "default": dockfile.streaming.connection.on_disconnect,
     }
     on_disconnect = param("on_disconnect", "What happens to the run when the caller disconnects.", choices)
+    headers = forwarded_headers(dockfile)
     events = response(
         "The run's events as they occur, from the first.",
         stream_content(dockfile),
@@ -36,6 +38,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             tag="invoke",
             summary="Run the agent and wait for its output",
             description=input_description(dockfile),
+            parameters=headers,
             body=input_content(dockfile),
             responses={200: json_response(examples.invoked(dockfile), "The agent's output.")},
             errors=(*start_errors(dockfile), *_run_errors(dockfile)),
@@ -44,7 +47,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             tag="invoke",
             summary="Run the agent and stream its events",
             description=input_description(dockfile),
-            parameters=[on_disconnect],
+            parameters=[on_disconnect, *headers],
             body=input_content(dockfile),
             responses={200: events},
             errors=(*start_errors(dockfile), errors.NotAcceptable),
@@ -53,7 +56,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             tag="invoke",
             summary="Run the agent and stream its events over a WebSocket",
             description="The client's first message is the input. `/asyncapi.json` describes the messages.",
-            parameters=[on_disconnect],
+            parameters=[on_disconnect, *headers],
             responses={101: response("The connection becomes a WebSocket (RFC 6455).")},
         ),
     }

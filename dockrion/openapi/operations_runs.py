@@ -15,6 +15,7 @@ from dockrion.openapi.operation import (
     NDJSON,
     TEXT,
     Operation,
+    forwarded_headers,
     input_content,
     integer,
     json_response,
@@ -103,7 +104,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
 
 def _start(dockfile: Dockfile) -> Operation:
     streaming = dockfile.streaming
-    parameters: list[dict[str, Any]] = []
+    parameters = forwarded_headers(dockfile)
     start_failures = [*start_errors(dockfile)]
     if streaming.allow_client_ids:
         parameters.append(param("run_id", "Id of the run, chosen by the caller.", RUN_ID))

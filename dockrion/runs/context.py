@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Never
 
-from dockrion.caller import Caller
+from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.events import EventFilter
 from dockrion.runs.asking import Asking
 from dockrion.runs.emits import Emits
@@ -30,10 +30,18 @@ class StreamContext(Emits):
         emitter: Takes the events.
         caller: The authenticated caller, or None.
         asking: Asks questions.
+        request: What the agent may know of the caller's request.
     """
 
-    def __init__(self, emitter: Emitter, caller: Caller | None, asking: Asking) -> None:
+    def __init__(
+        self,
+        emitter: Emitter,
+        caller: Caller | None,
+        asking: Asking,
+        request: CallerRequest = NO_REQUEST,
+    ) -> None:
         super().__init__(emitter)
+        self._request = request
         self._asking = asking
         self._caller = caller
 
@@ -54,6 +62,11 @@ class StreamContext(Emits):
     def caller(self) -> Caller | None:
         """The authenticated caller who asked for the run; None without authentication."""
         return self._caller
+
+    @property
+    def request(self) -> CallerRequest:
+        """The request that started the run: its `headers` that `agent.forward_headers` names."""
+        return self._request
 
     def raise_if_cancelled(self) -> None:
         """Raise `RunCancelled` if the run was stopped."""

@@ -49,7 +49,6 @@ class RunSession:
         "_emitter",
         "_ended",
         "_push_order",
-        "_request",
         "context",
         "ended_elsewhere",
         "events_filter",
@@ -75,11 +74,10 @@ class RunSession:
         self._at_end: list[Callable[[], None]] = []
         self._buffer = buffer
         self._ended = False
-        self._request = request
         self._push_order: asyncio.Lock | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy())
         self._asking = Asking(events_filter, buffer if answerable else None)
-        self.context = StreamContext(self._emitter, caller, self._asking)
+        self.context = StreamContext(self._emitter, caller, self._asking, request)
 
     def activate(self) -> None:
         """Make this the current run of this task, and of all tasks and threads that it starts."""
@@ -104,7 +102,7 @@ class RunSession:
     @property
     def traceparent(self) -> str | None:
         """The caller's position in a trace (W3C Trace Context), or None."""
-        return self._request.traceparent
+        return self.context.request.traceparent
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call something once the agent has ended or is abandoned; at once if that is so already.

@@ -1,7 +1,7 @@
 """A run of an agent in a test, without a service: the same engine, with events kept in memory."""
 
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import WaitingFor
-from dockrion.caller import Caller
+from dockrion.caller import Caller, CallerRequest
 from dockrion.errors import Conflict, InvalidRequest
 from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
 from dockrion.events.decoding import decode
@@ -153,6 +153,7 @@ async def record(
     *,
     until: str | None = None,
     caller: Caller | None = None,
+    headers: Mapping[str, str] | None = None,
     allowed_events: str | Iterable[str] | None = None,
     allowed_tools: Iterable[str] | None = None,
     answers: Answers | None = None,
@@ -168,6 +169,7 @@ async def record(
         payload: The request's body; any value that can be encoded as JSON.
         until: Enter the block as soon as the agent has emitted an event of this type, while it goes on.
         caller: The authenticated caller, for `context.caller`.
+        headers: The headers of the request, for `context.request.headers`.
         allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
         allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
             it may call any.
@@ -183,7 +185,7 @@ async def record(
         ValueError: An event type or a preset is unknown.
         json_encoding.NotJSON: The payload has no JSON form.
     """
-    call = Call(as_json(payload, "payload"), caller=caller)
+    call = Call(as_json(payload, "payload"), caller=caller, request=CallerRequest.with_headers(headers))
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
     backend = MemoryBackend(max_events=_MAX_EVENTS, ttl=_STORED_SECONDS)
     runs = RunManager(settings, backend, Metrics(), Redactor())

@@ -1,13 +1,13 @@
 """A context made by hand, for tests that call an agent's functions themselves."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 from dockrion import events
-from dockrion.caller import Caller
+from dockrion.caller import Caller, CallerRequest
 from dockrion.events import Event, EventFilter, Token
 from dockrion.events.decoding import decode
 from dockrion.events.validation import BuildFields
@@ -25,6 +25,7 @@ class RecordingContext(StreamContext):
     Args:
         run_id: The id of the run.
         caller: The authenticated caller.
+        headers: The headers of the request, for `request.headers`.
         allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
         allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
             it may call any.
@@ -39,12 +40,14 @@ class RecordingContext(StreamContext):
         run_id: str = "test",
         *,
         caller: Caller | None = None,
+        headers: Mapping[str, str] | None = None,
         allowed_events: str | Iterable[str] | None = None,
         allowed_tools: Iterable[str] | None = None,
         answers: Answers | None = None,
     ) -> None:
         emitter = _RecordingEmitter(run_id, EventFilter(allowed_events), None, ToolPolicy(allowed_tools))
-        super().__init__(emitter, caller, ScriptedAsking(emitter, answers or {}))
+        request = CallerRequest.with_headers(headers)
+        super().__init__(emitter, caller, ScriptedAsking(emitter, answers or {}), request)
         self.events: list[Event] = emitter.events
         self._outer: StreamContext | None = None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from dockrion.agents import runnable_config
 from dockrion.caller import NO_REQUEST, CallerRequest
@@ -22,6 +23,7 @@ _INLINE_SCAN_BYTES = 128 * 1024  # larger bodies are scanned in a thread, so tha
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?"
 )
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # bytes that are not UTF-8 are surrogates
 _CONTAINERS = (list, dict)
 
 
@@ -72,8 +74,28 @@ async def _refuse_injections(find: Callable[[Any], list[Violation]], value: Any,
 
 
 def _caller_request(request: web.Request) -> CallerRequest:
-    traceparent = _traceparent(request)
+    agent, traceparent = request.app[SERVICE].dockfile.agent, _traceparent(request)
+    if agent.forward_headers:
+        return CallerRequest(traceparent, _forwarded_headers(request, agent.forward_headers))
     return NO_REQUEST if traceparent is None else CallerRequest(traceparent)
+
+
+def _forwarded_headers(request: web.Request, names: list[str]) -> CIMultiDictProxy[str]:
+    """Return the headers that the agent gets.
+
+    Raises:
+        InvalidRequest: One is too long, or no text.
+    """
+    headers = CIMultiDict[str]()
+    longest = request.app[SERVICE].dockfile.limits.max_header_bytes
+    for name in names:
+        if values := request.headers.getall(name, ()):
+            headers[name] = value = ("; " if name.lower() == "cookie" else ", ").join(values)
+            if len(value) > longest:
+                raise InvalidRequest(f"the header {name} has more than {longest} characters")
+            if _NOT_TEXT.search(value):
+                raise InvalidRequest(f"the header {name} is not UTF-8 text without control characters")
+    return CIMultiDictProxy(headers)
 
 
 def _traceparent(request: web.Request) -> str | None:

@@ -387,7 +387,15 @@ def test_agents_see_what_the_contract_promises_and_nothing_else() -> None:
     emits = {"checkpoint", "emit", "emit_heartbeat", "emit_message", "emit_progress", "emit_reasoning"}
     emits |= {"ask", "emit_step", "emit_token", "emit_tool_call", "emit_tool_result", "emit_usage"}
     refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled"}
-    state = {"run_id", "cancelled", "events_filter", "caller", "raise_if_cancelled", "is_tool_allowed"}
+    state = {
+        "run_id",
+        "cancelled",
+        "events_filter",
+        "caller",
+        "request",
+        "raise_if_cancelled",
+        "is_tool_allowed",
+    }
     twins = {f"sync_{name}" for name in emits}
     context = RunSession("run", EventFilter(), None).context
     assert {name for name in dir(context) if not name.startswith("_")} == emits | twins | refused | state

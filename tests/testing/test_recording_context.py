@@ -132,3 +132,15 @@ def test_only_allowed_tools_can_be_called() -> None:
     assert (called.name, called.arguments, result.result) == ("look", {"at": 1}, "rain")
     assert result.tool_call_id == called.tool_call_id == call
     assert denied.type == "custom:tool_denied"
+
+
+async def test_headers_of_the_request_are_those_that_the_test_gives() -> None:
+    context = RecordingContext(headers={"X-Tenant": "acme"})
+    assert context.request.headers["x-tenant"] == "acme"
+    assert dict(RecordingContext().request.headers) == {}
+
+    def agent(_payload: Any, context: StreamContext) -> Any:
+        return dict(context.request.headers)
+
+    async with record(agent, headers={"X-Tenant": "acme"}) as run, record(agent) as without:
+        assert (run.output, without.output) == ({"X-Tenant": "acme"}, {})
