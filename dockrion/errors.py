@@ -87,6 +87,12 @@ class RunExists(Conflict):
         super().__init__(f"run {run_id!r} exists", details=details)
 
 
+class QuestionNotOpen(Conflict):
+    def __init__(self, request_id: str) -> None:
+        which = f"no question {request_id!r:.100} is open"
+        super().__init__(f"{which}: it was answered already, has expired, or was never asked")
+
+
 class Gone(DockrionError):
     status, code = 410, "GONE"
 

@@ -9,8 +9,8 @@ from dockrion.errors import Unauthorized
 
 MAX_TOKEN_CHARACTERS = 16 * 1024  # a longer token is refused before it is parsed
 
-# Without roles in the Dockfile; reading other callers' runs must be granted explicitly.
-ALL_PERMISSIONS: frozenset[str] = frozenset(get_args(Permission)) - {"read_logs"}
+# Without roles in the Dockfile; what is about other callers' runs must be granted explicitly.
+ALL_PERMISSIONS: frozenset[str] = frozenset(get_args(Permission)) - {"read_logs", "respond"}
 _NO_PERMISSIONS: frozenset[str] = frozenset()
 
 

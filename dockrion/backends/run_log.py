@@ -51,6 +51,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
     last_sequence: int = 0
+    waiting_for: Annotated[
+        WaitingFor | None,
+        msgspec.Meta(description="The question that the agent waits for, the oldest if there are several."),
+    ] = None
     owner: str | None = None
     incarnation: str = ""
     truncated: Annotated[
@@ -60,10 +64,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "all of it."
         ),
     ] = False
-    waiting_for: Annotated[
-        WaitingFor | None,
-        msgspec.Meta(description="The question that the agent waits for, the oldest if there are several."),
-    ] = None
 
     @property
     def finished(self) -> bool:

@@ -25,7 +25,9 @@ RateLimit = Annotated[
     ),
 ]
 Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512"]
-Permission = Literal["deploy", "rollback", "invoke", "view_metrics", "key_manage", "read_logs", "read_docs"]
+Permission = Literal[
+    "deploy", "rollback", "invoke", "respond", "view_metrics", "key_manage", "read_logs", "read_docs"
+]
 
 PublicEndpoints = Literal["metrics", "schema", "info", "docs"]
 

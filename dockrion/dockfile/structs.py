@@ -129,6 +129,9 @@ class EventsSpec(Struct, frozen=True):
         int, Meta(ge=1, le=300), doc("Seconds without an event after which a stream sends a heartbeat.")
     ] = 15
     max_run_duration: Annotated[int, Meta(ge=1, le=86400), doc("Seconds until a run is stopped.")] = 3600
+    waiting_counts: Annotated[
+        bool, doc("Whether they include the time in which an agent waits for the answer to a question.")
+    ] = True
 
 
 class ConnectionSpec(Struct, frozen=True):

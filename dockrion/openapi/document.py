@@ -8,7 +8,14 @@ import dockrion
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
-from dockrion.openapi import error_responses, operations_invoke, operations_runs, operations_service, schemas
+from dockrion.openapi import (
+    error_responses,
+    operations_input,
+    operations_invoke,
+    operations_runs,
+    operations_service,
+    schemas,
+)
 from dockrion.openapi.agent_schemas import with_agent_schemas
 from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
 from dockrion.openapi.operation import Operation
@@ -60,6 +67,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         **operations_service.operations(dockfile),
         **operations_invoke.operations(dockfile),
         **operations_runs.operations(dockfile),
+        **operations_input.operations(dockfile),
     }
 
 

@@ -16,6 +16,7 @@ DESCRIPTIONS: dict[type[DockrionError], str] = {
     errors.NotFound: "There is no such resource.",
     errors.RunNotFound: "The run never existed, has expired, or belongs to another caller.",
     errors.Conflict: "An earlier batch of events is missing.",
+    errors.QuestionNotOpen: "The question was answered already, has expired, or was never asked.",
     errors.RunExists: "A run with this id exists; `details` refers to it.",
     errors.NotAcceptable: "`Accept` matches none of the available media types.",
     errors.Gone: "With `strict=true`: the requested events are no longer stored.",

@@ -20,6 +20,8 @@ _TOKEN = "1795343405.5a1f…"  # noqa: S105  not a real token
 
 CANCELLED = models.RunCancelled(RUN_ID, "cancelled")
 EVENTS_TOKEN = models.EventsToken(RUN_ID, _TOKEN, LIFETIME_SECONDS)
+ANSWER = models.Answer("ask_5cc9e67f83a3ac6e", value=True)
+ANSWERED = models.AnswerAccepted(RUN_ID, ANSWER.request_id, "accepted")
 PUSHED = models.Pushed(success=True, run_id=RUN_ID, accepted=1, duplicate=False)
 
 

@@ -95,6 +95,17 @@ class RunCancelled(msgspec.Struct, frozen=True):
     status: Literal["cancelled"]
 
 
+class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    request_id: Annotated[str, doc("The question, from its `input_requested` event or `waiting_for`.")]
+    value: Annotated[Any, doc("The answer; it has to match the question's `schema`.")]
+
+
+class AnswerAccepted(msgspec.Struct, frozen=True):
+    run_id: str
+    request_id: str
+    status: Literal["accepted"]
+
+
 class EventsToken(msgspec.Struct, frozen=True):
     run_id: str
     events_token: Annotated[str, doc("Authorizes reading the run's events, as `?token=`.")]

@@ -28,7 +28,7 @@ from dockrion.openapi.schemas import ref
 from dockrion.runs.ingest import MAX_BATCH
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
-_INCARNATION = param(
+INCARNATION = param(
     "incarnation",
     f"`{ids.INCARNATION_HEADER}` of an earlier response. If another run has the id by now, this is 404.",
     {"type": "string", "pattern": f"^{ids.INCARNATION_PATTERN.pattern}$"},
@@ -68,6 +68,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             "The last page has a `next` of null.",
             parameters=[
                 param("status", "Return only runs with this status.", ref("RunStatus")),
+                param("waiting", "Return only runs whose agent waits for an answer.", FLAG),
                 param("limit", "Largest number of runs to return.", integer(1, 500, 100)),
                 param("cursor", "The `next` of the previous page.", {"type": "string"}),
             ],
@@ -77,7 +78,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /runs/{run_id}": Operation(
             tag="runs",
             summary="Get a run",
-            parameters=[_INCARNATION],
+            parameters=[INCARNATION],
             responses={200: response("The run.", {JSON: run}, _INCARNATION_HEADER)},
             errors=_LOOKUP_ERRORS,
         ),
@@ -86,7 +87,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Cancel a run",
             parameters=[
                 param("reason", "Reason for the cancellation, sent to readers.", _REASON),
-                _INCARNATION,
+                INCARNATION,
             ],
             responses={200: json_response(examples.CANCELLED, "The agent has stopped.")},
             errors=_LOOKUP_ERRORS,
@@ -94,7 +95,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "POST /runs/{run_id}/token": Operation(
             tag="runs",
             summary="Create another token for the run's events",
-            parameters=[_INCARNATION],
+            parameters=[INCARNATION],
             responses={200: json_response(examples.EVENTS_TOKEN, "The token.")},
             errors=_LOOKUP_ERRORS,
         ),
@@ -139,7 +140,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             "Seconds after which the stream ends.",
             integer(1, 3600, dockfile.streaming.connection.default_timeout),
         ),
-        _INCARNATION,
+        INCARNATION,
     ]
     streamed = stream_content(dockfile) | {JSON: {"schema": ref("Polled")}}
     return {
@@ -184,7 +185,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             summary="Push events into a run",
             description="The body is one event, an array of events, or one event per line. All are "
             "stored, or none. `complete`, `error` and `cancelled` end the run; no event may follow them.",
-            parameters=[*_PUSH_PARAMETERS, _INCARNATION],
+            parameters=[*_PUSH_PARAMETERS, INCARNATION],
             body=_PUSHED,
             responses={200: json_response(examples.PUSHED, "All events are stored.")},
             errors=(*_PUSH_ERRORS, *_ingest_errors(dockfile)),

@@ -12,8 +12,7 @@ from dockrion.runs.question import Question
 from dockrion.runs.time_limit import TimeLimit
 
 _NO_ANSWERS = (
-    "this run cannot wait for an answer, since no caller could send one: start it with POST /runs or "
-    "POST /invoke/stream, in a service with streaming.async_runs"
+    "nobody can answer here: callers answer runs, not plain invocations, and only with streaming.async_runs"
 )
 _ON_LOOP = "sync_ask would block the event loop; use `await context.ask(…)`, or call it in a thread"
 

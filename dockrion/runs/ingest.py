@@ -6,26 +6,22 @@ hold an event over the size limit is encoded before that too, to measure its eve
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from dockrion.backends import Backend
 from dockrion.backends.owner_messages import OwnerRequest
-from dockrion.backends.run_log import Run
-from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import Conflict, DockrionError, InvalidRequest, RunNotFound, ServiceUnavailable
-from dockrion.logs import log
+from dockrion.backends.run_log import Run, RunLog
+from dockrion.errors import Conflict, InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.redaction import Redactor
 from dockrion.runs import external_events, outcome
-from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.outcome import Outcome, Stop
+from dockrion.runs.owner_requests import PUSH, UNREACHABLE, OwnerRequests
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
-_logger = logging.getLogger(__name__)
 MAX_BATCH = 1000
 _ROOM_SECONDS = 5.0
 _ENVELOPE_BYTES = 512  # reserved for the common fields, which an event gets when it is published
@@ -57,14 +53,6 @@ class Receipt(msgspec.Struct, frozen=True, tag="Receipt"):
     duplicate: bool = False
 
 
-class _Refusal(msgspec.Struct, frozen=True, tag="_Refused"):
-    """Why the owner did not accept a batch, as its reply."""
-
-    kind: str
-    message: str
-    details: Any = None
-
-
 class _Events(msgspec.Struct, frozen=True):
     """A validated batch: events to publish as (type, fields), and the outcome of a terminal one."""
 
@@ -72,18 +60,6 @@ class _Events(msgspec.Struct, frozen=True):
     end: Outcome | None
 
 
-_REFUSALS: dict[str, type[DockrionError]] = {
-    kind.__name__: kind for kind in (InvalidRequest, Conflict, ServiceUnavailable)
-}
-_UNREACHABLE = _Refusal("ServiceUnavailable", "the run cannot be reached at present; try again later")
-# The reply of a replica without `streaming.ingest`. Not "unavailable": the producer need not try again.
-NOT_ENABLED = msgspec.json.encode(
-    _Refusal(
-        InvalidRequest.__name__,
-        "the replica that executes this run accepts no pushed events; see streaming.ingest",
-    )
-)
-_reply_decoder = msgspec.json.Decoder(Receipt | _Refusal)
 _batch_decoder = msgspec.json.Decoder(Batch)
 
 
@@ -92,7 +68,8 @@ class Ingest:
 
     Args:
         find: Returns the run of this process that has an id and an incarnation, or None.
-        backend: Stores the runs, and reaches their owners.
+        backend: Stores the runs.
+        requests: Reaches the owners of other runs.
         redactor: Masks secrets in the outcomes that producers push.
         tools: Which tools producers may call.
         max_event_bytes: The size limit of an event.
@@ -101,7 +78,8 @@ class Ingest:
     def __init__(
         self,
         find: Callable[[str, str | None], InFlightRun | None],
-        backend: Backend,
+        backend: RunLog,
+        requests: OwnerRequests,
         redactor: Redactor,
         tools: ToolPolicy,
         *,
@@ -112,8 +90,8 @@ class Ingest:
         self._redactor = redactor
         self._tools = tools
         self._max_event_bytes = max_event_bytes
-        self._tasks = BackgroundTasks()  # the listener, and a reply to each request
-        self._tasks.start(self._listen())
+        self._requests = requests
+        requests.on(PUSH, self._handle)
 
     async def push(self, run_id: str, batch: Batch, size: int, incarnation: str | None = None) -> Receipt:
         """Push a batch of events into a run, all of it or nothing.
@@ -140,15 +118,7 @@ class Ingest:
             raise RunNotFound(run_id)
         if record.finished:
             return _receipt_of_finished(batch, record)
-        body = await self._backend.request_owner(run_id, msgspec.json.encode(batch), record.incarnation)
-        reply: Receipt | _Refusal = _reply_decoder.decode(body)
-        if isinstance(reply, _Refusal):
-            raise _REFUSALS[reply.kind](reply.message, details=reply.details)
-        return reply
-
-    async def aclose(self) -> None:
-        """Accept nothing more."""
-        await self._tasks.cancel(STOP_SECONDS)
+        return await self._requests.send(run_id, batch, record.incarnation, Receipt)
 
     async def _accept(self, run: InFlightRun, batch: Batch, size: int) -> Receipt:
         validated = self._validate(batch.events, size)
@@ -176,33 +146,16 @@ class Ingest:
                     run.stop_for(Stop("ended", outcome=end))
         return Receipt(len(batch.events))
 
-    async def _listen(self) -> None:
-        async for request in self._backend.owner_requests():
-            self._tasks.start(self._reply(request))
-
-    async def _reply(self, request: OwnerRequest) -> None:
-        reply: Receipt | _Refusal
-        try:
-            reply = await self._handle(request)
-        except tuple(_REFUSALS.values()) as error:
-            reply = _Refusal(type(error).__name__, error.message, error.details)
-        except Exception as error:
-            log(_logger, logging.ERROR, "pushed events not accepted", run_id=request.run_id, error=error)
-            reply = _UNREACHABLE
-        try:
-            await request.reply(msgspec.json.encode(reply))
-        except ServiceUnavailable as error:
-            log(_logger, logging.WARNING, "no reply to pushed events", run_id=request.run_id, error=error)
-
-    async def _handle(self, request: OwnerRequest) -> Receipt | _Refusal:
+    async def _handle(self, request: OwnerRequest) -> Receipt:
         """Accept a batch from another replica; the run may have ended since it was sent."""
         batch = _batch_decoder.decode(request.body)
         if (run := self._find(request.run_id, request.incarnation)) is not None:
             return await self._accept(run, batch, len(request.body))
-        record = await self._backend.get(request.run_id)
-        if record.finished and request.incarnation in (None, record.incarnation):
-            return _receipt_of_finished(batch, record)
-        return _UNREACHABLE
+        with suppress(RunNotFound):
+            record = await self._backend.get(request.run_id)
+            if record.finished and request.incarnation in (None, record.incarnation):
+                return _receipt_of_finished(batch, record)
+        raise ServiceUnavailable(UNREACHABLE)
 
     def _validate(self, values: Sequence[Any], size: int) -> _Events:
         """Validate the events of a batch, all of which have `size` bytes as they were sent.

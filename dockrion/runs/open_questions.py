@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from dockrion.backends.run_log import WaitingFor
-from dockrion.errors import Conflict
+from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter
 from dockrion.runs.event_buffer import EventBuffer, Fields
 from dockrion.runs.question import MAX_TIMEOUT, Expected, InputTimeout, Question
@@ -120,7 +120,7 @@ class OpenQuestions:
             source: Who answers, None if that is unknown.
 
         Raises:
-            Conflict: The question is not open.
+            QuestionNotOpen: It is not open.
             InvalidRequest: The value does not match the question's schema.
             PayloadTooLarge: The value is too large.
         """
@@ -128,7 +128,7 @@ class OpenQuestions:
         question.expected.check(value)
         fields: Fields = {} if question.secret else await self._buffer.mask(_RECEIVED, {"value": value})
         if self._waiting(request_id) is not question:  # while a large value was masked
-            raise not_open(request_id)
+            raise QuestionNotOpen(request_id)
         self._remove(question)
         self._publish(_RECEIVED, {"request_id": request_id, "source": source, **fields})
         question.answer.set_result(value)
@@ -154,7 +154,7 @@ class OpenQuestions:
     def _waiting(self, request_id: str) -> OpenQuestion:
         question = self._open.get(request_id)
         if question is None or question.answer.done():  # its agent has been cancelled, and will withdraw it
-            raise not_open(request_id)
+            raise QuestionNotOpen(request_id)
         return question
 
     async def _prepare(self, asked: Question) -> OpenQuestion:
@@ -216,13 +216,6 @@ class OpenQuestions:
             self._buffer.publish_masked(event_type, fields, waiting_for=self._oldest)
         else:
             self._buffer.change_record(waiting_for=self._oldest)
-
-
-def not_open(request_id: str) -> Conflict:
-    """Return the error for an answer that nobody waits for."""
-    return Conflict(
-        f"no question {request_id!r:.100} is open: it was answered already, has expired, or was never asked"
-    )
 
 
 def _new_id() -> str:

@@ -95,9 +95,7 @@ class Expected(msgspec.Struct, frozen=True):
             InvalidRequest: It does not match the schema; `details` lists the violations.
             PayloadTooLarge: It is too large.
         """
-        size = len(json_encoding.encode(value))
-        if size > self.max_bytes:
-            raise PayloadTooLarge(f"the value has {size} bytes as JSON; the limit is {self.max_bytes}")
+        size = check_size(value, self.max_bytes)
         if self.schema is None:
             return
         if size * self.schema_size > _MAX_EVALUATION:
@@ -106,6 +104,18 @@ class Expected(msgspec.Struct, frozen=True):
             raise InvalidRequest(
                 "the value does not match the schema of the question", details=violations[:_MAX_VIOLATIONS]
             )
+
+
+def check_size(value: Any, limit: int = MAX_ANSWER_BYTES) -> int:
+    """Return the size of an answer as JSON, in bytes.
+
+    Raises:
+        PayloadTooLarge: It is over the limit.
+    """
+    size = len(json_encoding.encode(value))
+    if size > limit:
+        raise PayloadTooLarge(f"the value has {size} bytes as JSON; the limit is {limit}")
+    return size
 
 
 def _compiled(encoded: bytes, *, secret: bool) -> Schema:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
+from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation
 from dockrion.runs.asking import Asking
 from dockrion.runs.context import StreamContext, set_current_context
@@ -14,7 +15,6 @@ from dockrion.runs.emitter import Emitter
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
-from dockrion.runs.open_questions import not_open
 from dockrion.runs.question import Question
 from dockrion.runs.time_limit import TimeLimit
 from dockrion.runs.tool_policy import ToolPolicy
@@ -157,12 +157,12 @@ class RunSession:
         """Answer a question; see `OpenQuestions.answer`.
 
         Raises:
-            Conflict: The question is not open.
+            QuestionNotOpen: It is not open.
             InvalidRequest: The value does not match the question's schema.
             PayloadTooLarge: The value is too large.
         """
         if self._asking.questions is None:
-            raise not_open(request_id)
+            raise QuestionNotOpen(request_id)
         await self._asking.questions.answer(request_id, value, source)
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:

@@ -11,14 +11,13 @@ from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import WaitingFor
 from dockrion.caller import Caller, CallerRequest
-from dockrion.errors import Conflict, InvalidRequest
+from dockrion.errors import Conflict, InvalidRequest, QuestionNotOpen
 from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
 from dockrion.events.decoding import decode
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.manager import RunManager
-from dockrion.runs.open_questions import not_open
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.testing.answers import Answers, answer_to, as_json, has_answer
@@ -140,7 +139,7 @@ class RecordedRun:
     async def _answer(self, question: WaitingFor, value: Any) -> None:
         run = self._runs.find(self.run_id)
         if run is None or run.session is None:
-            raise not_open(question.request_id)
+            raise QuestionNotOpen(question.request_id)
         await run.session.answer(question.request_id, value, None)
         self._answered.add(question.request_id)
         self.waiting_for = None

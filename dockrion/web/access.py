@@ -40,6 +40,7 @@ PUBLIC = AccessRule(public=True)
 AUTHENTICATED = AccessRule()
 INVOKE = AccessRule(("invoke",))
 READ_RUNS = AccessRule(("invoke", "read_logs"))
+RESPOND = AccessRule(("invoke", "respond"))
 READ_EVENTS = AccessRule(("invoke", "read_logs"), accepts_run_token=True)
 PUSH_EVENTS = AccessRule(("invoke",), accepts_ingest_token=True, checked_by_handler=True)
 VIEW_METRICS = AccessRule(("view_metrics",))
@@ -140,13 +141,10 @@ class AccessControl:
         Raises:
             RunNotFound: There is no such run, or it belongs to another caller.
         """
-        run_id, incarnation = path_run_id(request), query_incarnation(request)
-        run = request.pop(_TOKEN_RUN, None) or await self._backend.get(run_id)
+        run = await self._run(request)
         caller = request[CALLER]  # None: the service is open, or a token for this very run was sent
         if caller is not None and not _may_read(caller, run):
-            raise RunNotFound(run_id)
-        if incarnation not in (None, run.incarnation):
-            raise RunNotFound(run_id)
+            raise RunNotFound(run.run_id)
         return run
 
     async def owned_run(self, request: web.Request) -> Run:
@@ -160,6 +158,13 @@ class AccessControl:
         if caller is not None and run.owner != caller.owner:
             raise Forbidden("this run belongs to another caller; your role lets you read it, not change it")
         return run
+
+    async def answerable_run(self, request: web.Request) -> Run:
+        """Return the run in the path, if the caller may answer its agent; raises as `owned_run` does."""
+        caller = request[CALLER]
+        if caller is not None and "respond" in caller.permissions:
+            return await self._run(request)
+        return await self.owned_run(request)
 
     async def conflict(self, request: web.Request, run_id: str) -> Conflict:
         """Return the error for a run id that is taken, which refers to the run if the caller may read it.
@@ -188,6 +193,18 @@ class AccessControl:
         """Close the authenticator's connections."""
         if self._authenticator is not None:
             await self._authenticator.aclose()
+
+    async def _run(self, request: web.Request) -> Run:
+        """Return the run in the path.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        run_id, incarnation = path_run_id(request), query_incarnation(request)
+        run = request.pop(_TOKEN_RUN, None) or await self._backend.get(run_id)
+        if incarnation not in (None, run.incarnation):
+            raise RunNotFound(run_id)
+        return run
 
     async def _check(self, request: web.Request, rule: AccessRule, authenticator: Authenticator) -> None:
         if rule.public:

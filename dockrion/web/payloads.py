@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +11,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from dockrion.agents import runnable_config
 from dockrion.caller import NO_REQUEST, CallerRequest
 from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
-from dockrion.json_schema import Violation
 from dockrion.runs.agent import Call
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER
@@ -51,8 +49,7 @@ async def validated_call(request: web.Request, value: Any, size: int) -> Call:
         PolicyViolation: It contains a blocked phrasing.
     """
     service = request.app[SERVICE]
-    if service.find_injections is not None:
-        await _refuse_injections(service.find_injections, value, size)
+    await refuse_injections(request, value, size)
     config = None
     resume: Any = msgspec.UNSET
     if service.dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value:
@@ -64,7 +61,20 @@ async def validated_call(request: web.Request, value: Any, size: int) -> Call:
     return Call(value, config, resume, _caller_request(request), caller=request[CALLER])
 
 
-async def _refuse_injections(find: Callable[[Any], list[Violation]], value: Any, size: int) -> None:
+async def refuse_injections(request: web.Request, value: Any, size: int) -> None:
+    """Refuse what a caller sends to the agent if it contains a blocked phrasing.
+
+    Args:
+        request: The request that it came with.
+        value: What the caller sends, decoded.
+        size: Its size as JSON, in bytes.
+
+    Raises:
+        PolicyViolation: It does.
+    """
+    find = request.app[SERVICE].find_injections
+    if find is None:
+        return
     if size > _INLINE_SCAN_BYTES:
         violations = await in_thread(lambda: find(value), "dockrion-phrasings")
     else:

@@ -8,7 +8,7 @@ from aiohttp import hdrs
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.auth_structs import PublicEndpoints
 from dockrion.openapi.endpoint import Endpoint
-from dockrion.web import docs, info, invoke, page, runs
+from dockrion.web import answers, docs, info, invoke, page, runs
 from dockrion.web.access import (
     AUTHENTICATED,
     INVOKE,
@@ -18,6 +18,7 @@ from dockrion.web.access import (
     READ_DOCS_PAGE,
     READ_EVENTS,
     READ_RUNS,
+    RESPOND,
     VIEW_METRICS,
     AccessRule,
 )
@@ -84,6 +85,7 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         yield Route(hdrs.METH_GET, "/runs", runs.recent, READ_RUNS)
         yield Route(hdrs.METH_GET, "/runs/{run_id}", runs.get, READ_RUNS)
         yield Route(hdrs.METH_DELETE, "/runs/{run_id}", runs.cancel, INVOKE)
+        yield Route(hdrs.METH_POST, "/runs/{run_id}/input", answers.respond, RESPOND)
     if streaming.async_runs and streamed:
         yield Route(hdrs.METH_GET, "/runs/{run_id}/events", runs.events, READ_EVENTS, streams=True)
         if dockfile.protected:

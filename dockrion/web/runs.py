@@ -50,6 +50,7 @@ async def recent(request: web.Request) -> web.Response:
             limit=limit,
             cursor=request.query.get("cursor"),
             owner=owner_filter(request),
+            waiting=parameters.boolean(request, "waiting"),
         )
     except BadCursor:
         raise InvalidRequest("?cursor= must be the `next` of an earlier response") from None

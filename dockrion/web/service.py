@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from dockrion.agents.lifespan import Lifespan
 from dockrion.agents.loading import guard_tools, load_agent, load_errors, load_id_generator
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
-from dockrion.background_tasks import BackgroundTasks
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.limits_structs import SafetySpec
 from dockrion.errors import ServiceUnavailable, StartError
@@ -24,8 +22,10 @@ from dockrion.json_schema import Schema, Violation
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
+from dockrion.runs.answers import Answers
 from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.manager import RunManager
+from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.access import AccessControl
@@ -62,6 +62,8 @@ class Service:
         dockfile: The Dockfile.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
+        owner_requests: Reaches the owners of other replicas' runs.
+        answers: Passes on the answers to what agents ask.
         ingest: Accepts events from other processes; None unless `streaming.ingest` is enabled.
         push_access: Decides which processes those are; None likewise.
         cross_origin: Refuses what pages of other origins send.
@@ -85,11 +87,10 @@ class Service:
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.ingest: Ingest | None = None
         self.push_access: PushAccess | None = None
-        self._tasks = BackgroundTasks()
+        self.owner_requests = OwnerRequests(self.backend)
+        self.answers = Answers(self.runs.find, self.owner_requests)
         if self.dockfile.streaming.ingest.enabled:
             self._accept_pushes(loaded.credentials.ingest_token)
-        else:
-            self._tasks.start(_refuse_pushes(self.backend))
 
         auth, safety = self.dockfile.auth, _safety(self.dockfile)
         self.cross_origin = CrossOriginProtection(self.dockfile.expose)
@@ -148,9 +149,7 @@ class Service:
         self.loading.cancel()
         await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
-        if self.ingest is not None:
-            await self.ingest.aclose()
-        await self._tasks.cancel(STOP_SECONDS)
+        await self.owner_requests.aclose(STOP_SECONDS)
         await self.access.aclose()
         await self.backend.aclose()
         if self._lifespan is not None:
@@ -165,8 +164,8 @@ class Service:
         from dockrion.web.push_access import PushAccess  # noqa: PLC0415  memory
 
         limit = self.dockfile.limits.max_event_bytes
-        tools = ToolPolicy(self.dockfile.allowed_tools)
-        self.ingest = Ingest(self.runs.find, self.backend, self.redactor, tools, max_event_bytes=limit)
+        find, requests = self.runs.find, self.owner_requests
+        self.ingest = Ingest(find, self.backend, requests, self.redactor, self._tools, max_event_bytes=limit)
         self.push_access = PushAccess(self.backend, token)
         if token is None and not self.dockfile.protected:
             log(
@@ -193,6 +192,8 @@ class Service:
             max_emitted_events=self.dockfile.limits.max_events_per_run,
             output_policy=_output_policy(_safety(self.dockfile)),
             tools=self._tools,
+            waiting_counts=streaming.events.waiting_counts,
+            answerable=streaming.async_runs,
         )
 
 
@@ -227,15 +228,6 @@ def _authenticator(loaded: Loaded) -> "Authenticator | None":
     from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
 
     return create_authenticator(auth, loaded.credentials)
-
-
-async def _refuse_pushes(backend: Backend) -> None:
-    """Reply to replicas that accept pushed events, and forward those for runs of this one, which does not."""
-    async for request in backend.owner_requests():
-        from dockrion.runs.ingest import NOT_ENABLED  # noqa: PLC0415  memory
-
-        with suppress(ServiceUnavailable):
-            await request.reply(NOT_ENABLED)
 
 
 def _check_redis_url(loaded: Loaded) -> None:

@@ -19,6 +19,7 @@ from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IngestSpec, IoSchem
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Call
 from dockrion.runs.ingest import Batch, Ingest, Receipt
+from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import Bench, Ended, bench
 from tests.support import wait_until
@@ -251,8 +252,9 @@ class Pusher:
 
 @asynccontextmanager
 async def pusher(runs: Bench) -> AsyncIterator[Pusher]:
-    ingest = Ingest(runs.runs.find, runs.backend, Redactor(()), ToolPolicy(), max_event_bytes=2**20)
+    requests = OwnerRequests(runs.backend)
+    ingest = Ingest(runs.runs.find, runs.backend, requests, Redactor(()), ToolPolicy(), max_event_bytes=2**20)
     try:
         yield Pusher(ingest)
     finally:
-        await ingest.aclose()
+        await requests.aclose(1)

@@ -154,7 +154,7 @@ def test_permissions(tmp_path: Path) -> None:
     shown = set(first_names(rows(page("authentication"), "permission", "opens")))
     assert shown == needed
     without_effect = {"deploy", "rollback", "key_manage"}
-    assert Roles([]).permissions(()) == shown - {"read_logs"} | without_effect
+    assert Roles([]).permissions(()) == shown - {"read_logs", "respond"} | without_effect
 
 
 def test_caller_fields() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dockrion import InputTimeout, RunCancelled, StreamContext
 from dockrion.backends.run_log import Run, WaitingFor
-from dockrion.errors import Conflict, InvalidRequest, PayloadTooLarge
+from dockrion.errors import InvalidRequest, PayloadTooLarge, QuestionNotOpen
 from dockrion.runs.open_questions import MAX_OPEN
 from dockrion.runs.question import MAX_ANSWER_BYTES, MAX_QUESTION_BYTES, MAX_TIMEOUT, Question
 from dockrion.runs.session import RunSession, current_session
@@ -134,7 +134,7 @@ async def test_of_concurrent_answers_one_is_accepted() -> None:
         results = await asyncio.gather(*answers, return_exceptions=True)
         ended = await made.ended(run_id)
     accepted = [number for number, result in enumerate(results) if result is None]
-    assert [type(result) for result in results if result is not None] == [Conflict] * 19
+    assert [type(result) for result in results if result is not None] == [QuestionNotOpen] * 19
     assert [ended.output] == accepted
     assert ended.types.count("input_received") == 1
 
@@ -179,7 +179,7 @@ async def test_no_answer_in_time_raises_and_is_not_waited_for(ask: Ask) -> None:
         run_id = await made.start()
         question = await waiting(made, run_id, "Now?")
         await waiting(made, run_id, "Then?")
-        with pytest.raises(Conflict):
+        with pytest.raises(QuestionNotOpen):
             await session_of(made, run_id).answer(question.request_id, 1, None)
         await answer(made, run_id, 2)
         ended = await made.ended(run_id)
@@ -260,7 +260,7 @@ async def test_a_shutdown_ends_the_wait() -> None:
         ended = await made.ended(run_id)
         assert ended.code == "SHUTDOWN"
         assert ended.run.waiting_for is None
-        with pytest.raises(Conflict):
+        with pytest.raises(QuestionNotOpen):
             await session.answer(question.request_id, 1, None)
 
 
@@ -438,7 +438,7 @@ async def test_sync_ask_on_the_event_loop_is_a_clear_error() -> None:
 @pytest.mark.parametrize("ask", [in_async_code, in_a_thread])
 async def test_an_invocation_cannot_ask(ask: Ask) -> None:
     async def agent(_payload: Any, context: StreamContext) -> str:
-        with pytest.raises(RuntimeError, match="POST /runs"):
+        with pytest.raises(RuntimeError, match="plain invocations"):
             await ask(context, "?")
         return "went on"
 

@@ -21,6 +21,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs import ingest
 from dockrion.runs.agent import Agent
 from dockrion.runs.ingest import MAX_BATCH, Batch, Ingest, Receipt
+from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import Bench, Ended, bench
 from tests.backends.conformance import new_run
@@ -78,11 +79,12 @@ async def pushed_run(
     tools = ToolPolicy(more.pop("allowed_tools", None))
     async with bench(agent or ExternalAgent(60), **more) as made:
         redactor = Redactor(more.get("secrets", ()))
-        receiver = Ingest(made.runs.find, made.backend, redactor, tools, max_event_bytes=2**20)
+        requests = OwnerRequests(made.backend)
+        receiver = Ingest(made.runs.find, made.backend, requests, redactor, tools, max_event_bytes=2**20)
         try:
             yield PushedRun(made, receiver, await made.start())
         finally:
-            await receiver.aclose()
+            await requests.aclose(1)
 
 
 def batch_of(number: int) -> list[dict[str, Any]]:
@@ -347,10 +349,11 @@ async def test_replies_have_the_form_that_replicas_of_other_versions_use(
     run = new_run()
     await backend.create(run)
     monkeypatch.setattr(backend, "request_owner", request_owner)
-    receiver = Ingest(lambda *_: None, backend, Redactor(()), ToolPolicy(), max_event_bytes=2**20)
+    requests = OwnerRequests(backend)
+    receiver = Ingest(lambda *_: None, backend, requests, Redactor(()), ToolPolicy(), max_event_bytes=2**20)
     try:
         outcome = await outcome_of(push(receiver, run.run_id, [END]))
         assert outcome == expected or type(outcome) is expected
     finally:
-        await receiver.aclose()
+        await requests.aclose(1)
         await backend.aclose()

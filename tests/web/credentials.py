@@ -22,6 +22,7 @@ PERMISSIONS: dict[str, list[str]] = {
     "scribe": ["read_docs"],
     "deployer": ["deploy", "rollback", "key_manage"],
     "peeping": ["read_logs"],
+    "approver": ["respond"],
     "wanderer": [],
 }
 ROLES = [

@@ -33,6 +33,7 @@ RULES = {
     "GET /runs": "invoke or read_logs",
     "GET /runs/{run_id}": "invoke or read_logs",
     "DELETE /runs/{run_id}": "invoke",
+    "POST /runs/{run_id}/input": "invoke or respond",
     "GET /runs/{run_id}/events": "invoke or read_logs",
     "POST /runs/{run_id}/events": "invoke",
     "POST /runs/{run_id}/token": "invoke or read_logs",
@@ -156,8 +157,8 @@ async def test_valid_credentials_are_accepted_on_every_route(
     served = await guarded(serve, mode, tmp_path)
     for endpoint in endpoints(served):
         response, text = await ask(served, endpoint, mode.key("owner"))
-        finished = endpoint in ("DELETE /runs/{run_id}", "POST /runs/{run_id}/events")
-        assert response.status in ((400,) if finished else (200, 202)), (endpoint, text)
+        refused = ("DELETE /runs/{run_id}", "POST /runs/{run_id}/events", "POST /runs/{run_id}/input")
+        assert response.status in ((400,) if endpoint in refused else (200, 202)), (endpoint, text)
 
 
 async def test_without_roles_callers_have_the_default_permissions(
@@ -186,7 +187,7 @@ async def test_run_of_another_caller_looks_nonexistent(serve: Serve, mode: AuthM
 
 async def check_hidden(served: Served, headers: Headers) -> None:
     run_endpoints = [each for each in endpoints(served) if "{run_id}" in each]
-    assert len(run_endpoints) == 6
+    assert len(run_endpoints) == 7
     for endpoint in run_endpoints:
         response, text = await ask(served, endpoint, headers)
         never, never_text = await ask(served, endpoint, headers, "never-was")

@@ -185,8 +185,7 @@ async def test_unresponsive_owner_is_unavailable(
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.1)
     owner, other = pair
     run_id = await owner.start(external="true")
-    assert owner.service.ingest is not None
-    await owner.service.ingest.aclose()
+    await owner.service.owner_requests.aclose(1)
     async with other.client.post(f"/runs/{run_id}/events", json=ALL) as response:
         await error_of(response, 503, "SERVICE_UNAVAILABLE")
         assert response.headers["Retry-After"]
@@ -222,5 +221,4 @@ async def test_requests_between_replicas_leave_nothing_behind(
     assert not other.service.backend._requests._replies
     await push(owner, run_id, END)
     await owner.finished(run_id)
-    assert owner.service.ingest is not None
-    assert len(owner.service.ingest._tasks) == 1  # the listener
+    assert len(owner.service.owner_requests._tasks) == 1  # the listener

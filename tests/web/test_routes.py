@@ -13,7 +13,7 @@ from tests.web.helpers import error_of
 OPEN = ["GET /", "GET /assets/{file}", "GET /health", "GET /ready"]
 REST = [*OPEN, "GET /metrics", "GET /schema", "GET /info", "POST /invoke"]
 DOCS = ["GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /docs/{file}"]
-RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}"]
+RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}", "POST /runs/{id}/input"]
 STREAM = ["POST /invoke/stream"]
 EVENTS = ["GET /runs/{id}/events"]
 SOCKET = ["GET /invoke/ws"]
