@@ -8,7 +8,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import START, StateGraph
-from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.types import Command, Send
 
 from dockrion import ids
@@ -182,6 +182,17 @@ async def test_tool_that_no_model_requested_is_reported_with_its_node() -> None:
     assert (result["tool_call_id"], result["result"]) == (call["tool_call_id"], "rain in Rome")
     assert (failure["tool_call_id"], failure["is_error"]) == (other["tool_call_id"], True)
     assert failure["result"] == "no such place"
+
+
+async def test_output_that_a_tool_streams_becomes_a_custom_event() -> None:
+    @tool("weather")
+    async def forecast(place: str, runtime: ToolRuntime) -> str:
+        """Tell the weather."""
+        runtime.emit_output_delta(f"looking at {place}")
+        return "rain"
+
+    [delta, *_] = of_type(await ran(asking(ToolNode([forecast]))), "custom:tool_output")
+    assert (delta["tool_call_id"], delta["data"]) == ("c1", "looking at Rome")
 
 
 async def test_tool_that_is_tried_again_has_one_result() -> None:
