@@ -124,7 +124,9 @@ def check_hooks(owner: Any, name: str) -> None:
 
 
 def _hook(owner: Any, name: str) -> Callable[[], Any] | None:
-    hook = getattr(owner, name, None)
+    if inspect.getattr_static(owner, name, None) is None:  # a proxy's `__getattr__` has every name
+        return None
+    hook = getattr(owner, name)
     return hook if callable(hook) else None
 
 

@@ -395,6 +395,21 @@ async def test_other_things_of_these_names_are_ignored(code: Code) -> None:
     assert await code.live() == ["run"]
 
 
+async def test_names_that_a_proxy_makes_up_are_not_called(code: Code) -> None:
+    code.write(
+        f"""{SAID}
+class Proxy(Agent):
+    def __getattr__(self, name):
+        if name in ("startup", "shutdown"):
+            return lambda: say(name)
+        raise AttributeError(name)
+make = Proxy
+""",
+        "make",
+    )
+    assert await code.live() == ["run"]
+
+
 async def test_remote_agent_is_closed_with_the_service(tmp_path: Path) -> None:
     spec = {"name": "tested", "url": "http://127.0.0.1:1/"}
     kept_open = Lifespan(partial(load_agent, dockfile(tmp_path, {"agent": spec}).dockfile, tmp_path))
