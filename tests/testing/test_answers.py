@@ -23,10 +23,8 @@ def sync_agent(_payload: Any, context: StreamContext) -> Any:
     return [name, context.sync_ask("Send it?", YES_OR_NO)]
 
 
-ANSWERS = [
-    {"Who?": ("Ada", 1), "Send it?": True},
-    lambda prompt: True if prompt == "Send it?" else ("Ada", 1),
-]
+GIVEN = {"Who?": ("Ada", 1), "Send it?": True}
+ANSWERS = [GIVEN, GIVEN.__getitem__]
 
 
 @pytest.mark.parametrize("answers", ANSWERS, ids=["mapping", "function"])
