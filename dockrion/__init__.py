@@ -1,7 +1,7 @@
 """Dockrion: one AI agent behind HTTP, from one YAML file.
 
-Agent code imports `StreamContext`, `get_current_context`, `RunCancelled`, `InputTimeout` and `ToolDenied`
-from here.
+Agent code imports `StreamContext`, `get_current_context`, `tool`, `RunCancelled`, `InputTimeout` and
+`ToolDenied` from here; its tests import from `dockrion.testing`.
 Everything else is in the subpackages, each of which imports only from those above it in the table of
 tests/test_imports.py. This module itself imports nothing until a name is used.
 """
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from dockrion.runs.context import StreamContext, get_current_context
     from dockrion.runs.emitter import RunCancelled
     from dockrion.runs.question import InputTimeout
+    from dockrion.runs.tool_decorator import tool
     from dockrion.runs.tool_policy import ToolDenied
 
-__all__ = ["InputTimeout", "RunCancelled", "StreamContext", "ToolDenied", "get_current_context"]
+__all__ = ["InputTimeout", "RunCancelled", "StreamContext", "ToolDenied", "get_current_context", "tool"]
 __version__ = "0.1.0"
 _MODULES = {
     "InputTimeout": "dockrion.runs.question",
@@ -23,6 +24,7 @@ _MODULES = {
     "StreamContext": "dockrion.runs.context",
     "ToolDenied": "dockrion.runs.tool_policy",
     "get_current_context": "dockrion.runs.context",
+    "tool": "dockrion.runs.tool_decorator",
 }
 
 

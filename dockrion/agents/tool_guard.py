@@ -5,7 +5,6 @@ calls with their own callbacks, threads that the agent started. So the guard is 
 configure hooks, which apply to every call of a tool.
 """
 
-import logging
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -13,11 +12,8 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
-from dockrion.logs import log
 from dockrion.runs.session import current_session
-from dockrion.runs.tool_policy import ToolDenied, allowed_without_run
-
-_logger = logging.getLogger(__name__)
+from dockrion.runs.tool_policy import ToolDenied, check_without_run
 
 
 class _ToolCallHandler(BaseCallbackHandler):
@@ -29,12 +25,10 @@ class _ToolCallHandler(BaseCallbackHandler):
     def on_tool_start(self, serialized: dict[str, Any], *_args: Any, **_kwargs: Any) -> None:
         """Raise `ToolDenied`, before LangChain calls the tool, if that is not allowed."""
         name, session = serialized["name"], current_session()
-        if session is not None and not session.context.is_tool_allowed(name):
-            log(_logger, logging.WARNING, "tool denied", run_id=session.run_id, tool=name)
+        if session is None:
+            check_without_run(name)
+        elif not session.context.is_tool_allowed(name):
             session.deny_tool(name)
-            raise ToolDenied(name)
-        if session is None and not allowed_without_run(name):
-            log(_logger, logging.WARNING, "tool denied", tool=name)
             raise ToolDenied(name)
 
 

@@ -65,8 +65,8 @@ def check_policies(dockfile: Dockfile, value: dict[str, Any], diagnostics: Diagn
     if dockfile.allowed_tools is not None and agent.mode != "url" and not agent.takes_config:
         diagnostics.warn(
             ("policies", "tools"),
-            "only tools of LangChain are denied; before any other one, the agent has to call "
-            "context.is_tool_allowed",
+            "only tools of LangChain, functions with @dockrion.tool and calls in context.tool are denied; "
+            "before any other one, the agent has to call context.is_tool_allowed",
         )
 
 

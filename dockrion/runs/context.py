@@ -10,6 +10,7 @@ from dockrion.events import EventFilter
 from dockrion.runs.asking import Asking
 from dockrion.runs.emits import Emits
 from dockrion.runs.emitter import Emitter, RunCancelled
+from dockrion.runs.open_tool_call import OpenToolCall
 from dockrion.runs.question import Question
 
 
@@ -75,6 +76,32 @@ class StreamContext(Emits):
     def is_tool_allowed(self, name: str) -> bool:
         """Return whether `policies.tools` lets the agent call a tool."""
         return self._emitter.tools.allows(name)
+
+    def tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        tool_call_id: str | None = None,
+        *,
+        message_id: str | None = None,
+        source: str | None = None,
+    ) -> OpenToolCall:
+        """Return a block in which a tool is called; events for the call and its result or error are emitted.
+
+        `async with context.tool("search", {"q": q}) as call: call.result = await search(q)`; in sync code
+        `with`. `dockrion.tool` does the same for a function.
+
+        Args:
+            name: The tool's name.
+            arguments: The whole arguments, any value that can be encoded as JSON; `{}` if None.
+            tool_call_id: The call's id, unique in the run; a new one if None.
+            message_id: The message in which a model asked for the call.
+            source: The agent, node or branch that it comes from.
+
+        Raises:
+            ToolDenied: When the block is entered: `policies.tools` does not allow the tool.
+        """
+        return OpenToolCall(self._emitter, name, arguments, tool_call_id, message_id, source)
 
     async def ask(
         self,

@@ -1,6 +1,7 @@
 """What a run's context and its session share: where events go, and what is recorded of them."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -8,10 +9,13 @@ from typing import Any
 
 from dockrion.events import CUSTOM_PREFIX, EventFilter, validation
 from dockrion.events.validation import BuildFields
+from dockrion.logs import log
+from dockrion.redaction import Redactor
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 from dockrion.runs.usage import Usage
 
+_logger = logging.getLogger("dockrion.runs")
 _MAX_DENIED_TOOLS = 100
 _MAX_OPEN_CALLS = 1000
 _TOOL_DENIED = CUSTOM_PREFIX + "tool_denied"
@@ -32,6 +36,7 @@ class Emitter:
         events_filter: Which events pass.
         buffer: Takes the events; None where no one can read them.
         tools: Which tools the agent may call.
+        redactor: Masks secrets in exceptions of tools.
 
     Attributes:
         cancelled: Whether the run was stopped.
@@ -47,18 +52,25 @@ class Emitter:
         "cancelled",
         "denied_tools",
         "events_filter",
+        "redactor",
         "run_id",
         "tools",
         "usage",
     )
 
     def __init__(
-        self, run_id: str, events_filter: EventFilter, buffer: EventBuffer | None, tools: ToolPolicy
+        self,
+        run_id: str,
+        events_filter: EventFilter,
+        buffer: EventBuffer | None,
+        tools: ToolPolicy,
+        redactor: Redactor,
     ) -> None:
         self.run_id = run_id
         self.events_filter = events_filter
         self.buffer = buffer
         self.tools = tools
+        self.redactor = redactor
         self.cancelled = False
         self.denied_tools: dict[str, None] = {}  # an ordered set
         self.usage = Usage()
@@ -96,6 +108,17 @@ class Emitter:
         if self._passes(event_type) and self.buffer is not None:
             self.buffer.publish_blocking(event_type, build(*arguments))
 
+    def emit_after_stop(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
+        """Emit an event as long as the log is open, without waiting, also from a thread of a stopped run."""
+        if self.buffer is not None and self.events_filter.allows(event_type):
+            self.buffer.publish(event_type, build(*arguments))
+
+    def max_bytes(self, event_type: str) -> int:
+        """Return how large an event of a type may be, as JSON; 0 if nobody gets it."""
+        if self.buffer is None or not self.events_filter.allows(event_type):
+            return 0
+        return self.buffer.max_event_bytes
+
     def check_tool(self, name: str) -> None:
         """Raise `ToolDenied`, and emit an event for it, if the agent may not call a tool."""
         if not self.tools.allows(name):
@@ -103,7 +126,8 @@ class Emitter:
             raise ToolDenied(name)
 
     def deny_tool(self, name: str) -> None:
-        """Record that a call of a tool was denied, and emit an event for it."""
+        """Record and log that a call of a tool was denied, and emit an event for it."""
+        log(_logger, logging.WARNING, "tool denied", run_id=self.run_id, tool=name)
         if len(self.denied_tools) < _MAX_DENIED_TOOLS:
             self.denied_tools[name] = None
         self.sync_emit(_TOOL_DENIED, validation.custom, {"name": name})

@@ -210,7 +210,15 @@ class RunManager:
         deadline = None if limit is None else time.monotonic() + limit
         if not await run.wait_for_slot(limit):
             return outcome.of_stop(run.stop or Stop("timeout")), 0.0
-        session = RunSession(run.run_id, _NO_EVENTS, None, call.caller, self._settings.tools, call.request)
+        session = RunSession(
+            run.run_id,
+            _NO_EVENTS,
+            None,
+            call.caller,
+            self._settings.tools,
+            call.request,
+            redactor=self._redactor,
+        )
         run.execution = execution = Execution(
             agent, call, session, self._redactor, run.changed.set, self._loop, streaming=False
         )

@@ -129,6 +129,11 @@ def of_exception(error: BaseException) -> Failed:
     return Failed(f"{kind}: {message}" if message else kind, code, {"type": kind}, error)
 
 
+def error_message(error: BaseException, redactor: Redactor) -> str:
+    """Return what callers may read of an exception that did not end its run."""
+    return redactor.sanitize(of_exception(error).error[:_MAX_REDACTED])[:_MAX_MESSAGE]
+
+
 def _only_denials(group: BaseExceptionGroup[BaseException]) -> bool:
     _, others = group.split(ToolDenied)
     return others is None

@@ -110,6 +110,7 @@ class RunRecorder:
             settings.tools,
             call.request,
             answerable=settings.answerable,
+            redactor=self._redactor,
         )
 
     async def conclude(

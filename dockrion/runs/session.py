@@ -9,6 +9,7 @@ from typing import Any
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation
+from dockrion.redaction import Redactor
 from dockrion.runs.asking import Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import Emitter
@@ -35,6 +36,7 @@ class RunSession:
         tools: Which tools the agent may call, every one by default.
         request: What the agent may know of the caller's request.
         answerable: Whether callers can answer what the agent asks.
+        redactor: Masks secrets in exceptions of tools.
 
     Attributes:
         context: The same run for agent code.
@@ -66,6 +68,7 @@ class RunSession:
         request: CallerRequest = NO_REQUEST,
         *,
         answerable: bool = True,
+        redactor: Redactor | None = None,
     ) -> None:
         self.run_id = run_id
         self.events_filter = events_filter
@@ -75,7 +78,7 @@ class RunSession:
         self._buffer = buffer
         self._ended = False
         self._push_order: asyncio.Lock | None = None
-        self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy())
+        self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
         self._asking = Asking(events_filter, buffer if answerable else None)
         self.context = StreamContext(self._emitter, caller, self._asking, request)
 

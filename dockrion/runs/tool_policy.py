@@ -1,7 +1,11 @@
 """Which tools an agent may call."""
 
+import logging
 from collections.abc import Iterable
 
+from dockrion.logs import log
+
+_logger = logging.getLogger("dockrion.runs")
 _in_force: set["ToolPolicy"] = set()
 
 
@@ -46,6 +50,12 @@ class ToolPolicy:
         _in_force.discard(self)
 
 
-def allowed_without_run(name: str) -> bool:
-    """Return whether code that belongs to no run may call a tool, in a thread that an agent started."""
-    return all(policy.allows(name) for policy in tuple(_in_force))
+def check_without_run(name: str) -> None:
+    """Check a call of a tool by code that belongs to no run, such as a thread that an agent started.
+
+    Raises:
+        ToolDenied: A policy that is in force in this process does not allow the tool.
+    """
+    if not all(policy.allows(name) for policy in tuple(_in_force)):
+        log(_logger, logging.WARNING, "tool denied", tool=name)
+        raise ToolDenied(name)

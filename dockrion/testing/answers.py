@@ -13,7 +13,7 @@ from dockrion.runs.emitter import Emitter
 from dockrion.runs.question import Question
 
 Answers = Mapping[str, Any] | Callable[[str], Any]
-_MAX_EVENT_BYTES = 1024 * 1024
+MAX_EVENT_BYTES = 10 * 1024 * 1024  # the default of `limits.max_event_bytes`
 
 
 class ScriptedAsking(Asking):
@@ -38,7 +38,7 @@ class ScriptedAsking(Asking):
         return [self._ask(question) for question in asked]
 
     def _ask(self, question: Question) -> Any:
-        expected = question.validated(_MAX_EVENT_BYTES)
+        expected = question.validated(MAX_EVENT_BYTES)
         request_id = f"ask_{os.urandom(8).hex()}"
         shown = {"prompt": question.prompt, "schema": question.schema, "expires_at": None}
         self._emitter.sync_emit("input_requested", dict, {"request_id": request_id, **shown})

@@ -20,10 +20,9 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.runs.manager import RunManager
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
-from dockrion.testing.answers import Answers, answer_to, as_json, has_answer
+from dockrion.testing.answers import MAX_EVENT_BYTES, Answers, answer_to, as_json, has_answer
 
 _MAX_EVENTS = 100_000  # the highest `max_events_per_run` of a Dockfile
-_MAX_EVENT_BYTES = 10 * 1024 * 1024
 _STORED_SECONDS = 604_800.0  # longer than any test
 _UNSEEN_QUESTION_SECONDS = 0.02
 
@@ -251,7 +250,7 @@ def _settings(events_filter: EventFilter, tools: ToolPolicy, seconds: float) -> 
         max_queued_runs=0,
         max_stored_events=_MAX_EVENTS,
         streamed=True,
-        max_event_bytes=_MAX_EVENT_BYTES,
+        max_event_bytes=MAX_EVENT_BYTES,
         max_emitted_events=_MAX_EVENTS,
         output_policy=None,
         tools=tools,

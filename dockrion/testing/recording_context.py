@@ -11,10 +11,11 @@ from dockrion.caller import Caller, CallerRequest
 from dockrion.events import Event, EventFilter, Token
 from dockrion.events.decoding import decode
 from dockrion.events.validation import BuildFields
+from dockrion.redaction import Redactor
 from dockrion.runs.context import StreamContext, get_current_context, set_current_context
 from dockrion.runs.emitter import Emitter
 from dockrion.runs.tool_policy import ToolPolicy
-from dockrion.testing.answers import Answers, ScriptedAsking
+from dockrion.testing.answers import MAX_EVENT_BYTES, Answers, ScriptedAsking
 
 
 class RecordingContext(StreamContext):
@@ -45,7 +46,8 @@ class RecordingContext(StreamContext):
         allowed_tools: Iterable[str] | None = None,
         answers: Answers | None = None,
     ) -> None:
-        emitter = _RecordingEmitter(run_id, EventFilter(allowed_events), None, ToolPolicy(allowed_tools))
+        tools = ToolPolicy(allowed_tools)
+        emitter = _RecordingEmitter(run_id, EventFilter(allowed_events), None, tools, Redactor())
         request = CallerRequest.with_headers(headers)
         super().__init__(emitter, caller, ScriptedAsking(emitter, answers or {}), request)
         self.events: list[Event] = emitter.events
@@ -86,6 +88,12 @@ class _RecordingEmitter(Emitter):
 
     def sync_emit(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
         self.raise_if_cancelled()
+        self.emit_after_stop(event_type, build, *arguments)
+
+    def max_bytes(self, event_type: str) -> int:
+        return MAX_EVENT_BYTES if self.events_filter.allows(event_type) else 0
+
+    def emit_after_stop(self, event_type: str, build: BuildFields, *arguments: Any) -> None:
         if not self.events_filter.allows(event_type):
             return
         fields = build(*arguments)

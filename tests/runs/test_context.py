@@ -395,6 +395,7 @@ def test_agents_see_what_the_contract_promises_and_nothing_else() -> None:
         "request",
         "raise_if_cancelled",
         "is_tool_allowed",
+        "tool",
     }
     twins = {f"sync_{name}" for name in emits}
     context = RunSession("run", EventFilter(), None).context

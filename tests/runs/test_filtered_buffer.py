@@ -17,6 +17,7 @@ from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.events import EventFilter, validation
 from dockrion.policies.output_redaction import OutputPolicy
 from dockrion.policies.patterns import MASK
+from dockrion.redaction import Redactor
 from dockrion.runs import filtered_buffer
 from dockrion.runs.emitter import Emitter
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
@@ -116,7 +117,7 @@ async def test_large_event_does_not_hold_the_loop(way: str) -> None:
 
 async def test_last_part_of_a_token_has_its_finish_reason() -> None:
     async with filtering("secret") as bench:
-        await Emitter("r", EventFilter(), bench.buffer, ToolPolicy()).emit(
+        await Emitter("r", EventFilter(), bench.buffer, ToolPolicy(), Redactor()).emit(
             "token", validation.token, LARGE, "stop"
         )
         stored = [msgspec.json.decode(entry.data) for entry in await bench.end()]
