@@ -5,16 +5,12 @@ that it never blocks the event loop.
 """
 
 import inspect
-import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
-from typing import Any, get_args, get_type_hints
-
-if sys.version_info >= (3, 14):
-    import annotationlib
+from typing import Any
 
 from dockrion.agents.output_forwarding import forward_items, forward_items_async
+from dockrion.agents.signatures import with_context
 from dockrion.runs.agent import Call, InProcess
-from dockrion.runs.context import StreamContext
 from dockrion.runs.session import RunSession
 from dockrion.threads import finish_in_thread
 
@@ -27,11 +23,15 @@ class HandlerAgent(InProcess):
     Args:
         handler: The function.
 
+    Attributes:
+        callables: What is called with payloads.
+
     Raises:
         TypeError: It cannot be called with a payload.
     """
 
     def __init__(self, handler: Callable[..., Any]) -> None:
+        self.callables = [handler]
         self._handler = AgentCallable(handler)
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
@@ -47,6 +47,9 @@ class ObjectAgent(InProcess):
     Args:
         instance: The object.
 
+    Attributes:
+        callables: What is called with payloads; first the method that invokes it without streaming.
+
     Raises:
         TypeError: It has neither `invoke` nor `ainvoke`, or one cannot be called with a payload.
     """
@@ -56,6 +59,7 @@ class ObjectAgent(InProcess):
         if invoke is None:
             raise TypeError(f"{type(instance).__name__} has no method `invoke` or `ainvoke`")
         stream = _method(instance, "astream") or _method(instance, "stream")
+        self.callables = [invoke, *filter(None, [stream])]
         self._invoke = AgentCallable(invoke)
         self._stream = AgentCallable(stream, streams=True) if stream else self._invoke
 
@@ -78,7 +82,7 @@ class AgentCallable:
     """
 
     def __init__(self, function: Callable[..., Any], *, streams: bool = False) -> None:
-        self._function = _with_context(function)
+        self._function = with_context(function)
         self._streams = streams
         self._is_async = _is_async(function)
 
@@ -123,73 +127,6 @@ def _is_async(function: Callable[..., Any]) -> bool:
         inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate)
         for candidate in (function, call)
     )
-
-
-def _with_context(function: Callable[..., Any]) -> Callable[[Any, StreamContext], Any]:
-    """Return the function with the signature (payload, context), whether or not it takes the context.
-
-    Raises:
-        TypeError: The function cannot be called with a payload and, where it takes one, a context.
-    """
-    try:
-        signature = signature_of(function)
-    except ValueError:  # some builtins have none
-        return lambda payload, _context: function(payload)
-    hints = _hints(function)
-    for position, parameter in enumerate(signature.parameters.values()):
-        if _takes_context(parameter, hints):
-            return _passing_context(function, signature, parameter, position)
-    signature.bind(None)
-    return lambda payload, _context: function(payload)
-
-
-def _passing_context(
-    function: Callable[..., Any], signature: inspect.Signature, parameter: inspect.Parameter, position: int
-) -> Callable[[Any, StreamContext], Any]:
-    if position <= 1 and parameter.kind != parameter.KEYWORD_ONLY:
-        signature.bind(None, None)
-        return function if position == 1 else lambda payload, context: function(context, payload)
-    if parameter.kind == parameter.POSITIONAL_ONLY:
-        raise TypeError(f"{parameter.name!r} is neither its first nor its second argument")
-    name = parameter.name
-    signature.bind(None, **{name: None})
-    return lambda payload, context: function(payload, **{name: context})
-
-
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """Return a signature without evaluating its annotations.
-
-    Raises:
-        ValueError: The function, a builtin, has none.
-    """
-    if sys.version_info >= (3, 14):
-        # Annotations are evaluated lazily there, and may contain names for type checkers only.
-        return inspect.signature(function, annotation_format=annotationlib.Format.STRING)
-    return inspect.signature(function)
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the evaluated annotations, if all of them can be evaluated."""
-    function = inspect.unwrap(function)
-    if not inspect.isroutine(function):
-        function = getattr(function, "__call__", function)  # noqa: B004  to inspect its method
-    try:
-        return get_type_hints(function, include_extras=True)
-    except Exception:  # it runs the agent's code; then the unevaluated strings are used
-        return {}
-
-
-def _takes_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        return False
-    annotation = hints.get(parameter.name, parameter.annotation)
-    return parameter.name == "context" or _is_context_type(annotation)
-
-
-def _is_context_type(annotation: Any) -> bool:
-    if isinstance(annotation, str):
-        return StreamContext.__name__ in annotation
-    return annotation is StreamContext or any(map(_is_context_type, get_args(annotation)))
 
 
 def _method(instance: Any, name: str) -> Callable[..., Any] | None:

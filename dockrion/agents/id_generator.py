@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.handler import signature_of
+from dockrion.agents.signatures import signature_of
 from dockrion.errors import DockrionError
 from dockrion.ids import RUN_ID_PATTERN
 from dockrion.threads import in_thread

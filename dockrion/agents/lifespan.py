@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
 
-from dockrion.agents.handler import signature_of
+from dockrion.agents.signatures import signature_of
 from dockrion.errors import StartError
 from dockrion.json_encoding import describe_error
 from dockrion.logs import log
