@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,8 @@ import msgspec
 
 import dockrion
 from dockrion import logs, metrics
+from dockrion.agents.handler_types import HandlerTypes
+from dockrion.agents.loading import load_handler_types
 from dockrion.dockfile import DockfileError, Loaded, load, summary, unserved
 from dockrion.errors import StartError
 from dockrion.printed_output import printed_output_logged
@@ -27,7 +29,7 @@ from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker, WorkerSlot
 from dockrion.web.docs import Description
 from dockrion.web.routes import routes
-from dockrion.web.service import start_errors
+from dockrion.web.service import check_start
 
 _CLIENT_COMMANDS = {  # imported when they are used: a server does without their memory
     "invoke": ("dockrion.console.commands", "invoke the agent and show its events and its output"),
@@ -215,19 +217,39 @@ def _validate(options: argparse.Namespace) -> int:
     loaded = _load(options)
     redactor = Redactor(loaded.confidential)
     with _exported(loaded.agent_environment):
-        refused = _refused(loaded) + asyncio.run(start_errors(loaded))
+        findings = asyncio.run(check_start(loaded))
+    refused = _refused(loaded) + findings.errors
     endpoints = (f"{route.method} {route.path}" for route in routes(loaded.dockfile))
     print(redactor.mask(summary(loaded, endpoints)), flush=True)
-    for line in [*(f"warning: {warning}" for warning in loaded.warnings), *refused]:
+    warnings = [*loaded.warnings, *findings.warnings]
+    for line in [*(f"warning: {warning}" for warning in warnings), *refused]:
         print(redactor.mask(line), file=sys.stderr)
     return 1 if refused else 0
 
 
 def _openapi(options: argparse.Namespace) -> int:
     loaded = _load(options)
-    endpoints = [route.endpoint for route in routes(loaded.dockfile)]
-    print(msgspec.json.format(Description(loaded, endpoints).openapi).decode())
+    redactor = Redactor(loaded.confidential)
+    types = _handler_types(loaded)
+    dockfile = msgspec.structs.replace(loaded.dockfile, io_schema=types.io_schema)
+    endpoints = [route.endpoint for route in routes(dockfile)]
+    print(msgspec.json.format(Description(redactor, endpoints).openapi(dockfile)).decode())
+    for problem in types.problems:
+        print(redactor.mask(f"warning: {problem}"), file=sys.stderr)
     return 0
+
+
+def _handler_types(loaded: Loaded) -> HandlerTypes:
+    """Return the types that the handler declares, if the Dockfile lacks a schema: else it is not imported."""
+    io_schema = loaded.dockfile.io_schema
+    if None not in (io_schema.input, io_schema.output):
+        return HandlerTypes(None, io_schema)
+    try:
+        # What the agent prints is no part of the document.
+        with _exported(loaded.agent_environment), redirect_stdout(sys.stderr):
+            return asyncio.run(load_handler_types(loaded.dockfile, loaded.path.parent))
+    except StartError as error:
+        return HandlerTypes(None, io_schema, [str(error)])
 
 
 def _load(options: argparse.Namespace) -> Loaded:

@@ -10,8 +10,8 @@ from dockrion.redaction import Redactor
 
 # Collecting violations takes about 12 µs each and cannot be interrupted: for a hostile body of
 # 10 MiB it would block the event loop for a minute.
-_MAX_LISTED_BYTES = 64 * 1024
-_MAX_MESSAGE = 300  # characters
+MAX_LISTED_BYTES = 64 * 1024
+MAX_MESSAGE = 300  # characters
 _DYNAMIC = frozenset(["$dynamicRef", "$recursiveRef"])
 
 
@@ -25,6 +25,15 @@ def refuse_remote(uri: str) -> Any:
         ValueError: Always.
     """
     raise ValueError(f"{uri} is not in this schema")
+
+
+def compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """Compile a JSON Schema. External references are refused, never fetched.
+
+    Raises:
+        ValueError: The schema is invalid.
+    """
+    return jsonschema_rs.validator_for(schema, retriever=refuse_remote)
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -55,7 +64,7 @@ class Schema:
         self.definition = schema
         self._confidential = confidential
         self._redactor = redactor
-        self._validator = jsonschema_rs.validator_for(schema, retriever=refuse_remote)
+        self._validator = compiled(schema)
 
     def violations(self, value: Any, size: int) -> list[Violation]:
         """Return all violations by a JSON value, or only the first if the value is large.
@@ -67,7 +76,7 @@ class Schema:
         try:
             if self._validator.is_valid(value):
                 return []
-            if size <= _MAX_LISTED_BYTES:
+            if size <= MAX_LISTED_BYTES:
                 return [self._violation(error) for error in self._validator.iter_errors(value)]
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
@@ -79,9 +88,9 @@ class Schema:
     def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
         if self._confidential:
             rule = ".".join(map(str, error.schema_path))
-            return Violation("$", f"breaks the schema's rule {rule}"[:_MAX_MESSAGE])
+            return Violation("$", f"breaks the schema's rule {rule}"[:MAX_MESSAGE])
         # Masked before it is truncated: the beginning of a secret is not recognized.
-        return Violation(json_path(error.instance_path), self._redactor.mask(error.message)[:_MAX_MESSAGE])
+        return Violation(json_path(error.instance_path), self._redactor.mask(error.message)[:MAX_MESSAGE])
 
 
 def json_path(steps: list[str | int]) -> str:

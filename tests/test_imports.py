@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "runs": {"backends", "events", "json_schema", "logs", "metrics", "policies"},
     "dockfile": {"events", "json_schema", "policies"},
     "auth": {"backends", "dockfile", "http_client", "logs"},
-    "agents": {"dockfile", "events", "http_client", "logs", "runs", "wire"},
+    "agents": {"dockfile", "events", "http_client", "json_schema", "logs", "runs", "wire"},
     "testing": {"agents", "backends", "events", "metrics", "runs"},
     "openapi": {"auth", "backends", "dockfile", "events", "runs", "wire"},
     "web": {

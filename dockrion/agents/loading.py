@@ -6,12 +6,16 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from dockrion.agents import lifespan, runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
+from dockrion.agents.handler_types import HandlerTypes, handler_types
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.importing import THREAD, import_target, prepare_imports
 from dockrion.dockfile import Dockfile
@@ -109,6 +113,36 @@ async def _load_framework_agent(
     return agent
 
 
+async def load_types(agent: Agent, dockfile: Dockfile) -> HandlerTypes:
+    """Return the types that an agent's code declares, in a thread, since describing them may take long.
+
+    Args:
+        agent: The agent.
+        dockfile: Its schemas take precedence.
+    """
+    if not isinstance(agent, HandlerAgent | ObjectAgent):
+        return HandlerTypes(None, dockfile.io_schema)
+    find_types = partial(handler_types, agent.callables, dockfile.io_schema)
+    types: HandlerTypes = await in_thread(find_types, THREAD)
+    where = f"agent.{dockfile.agent.mode}: {dockfile.agent.target}"
+    return msgspec.structs.replace(types, problems=[f"{where}: {each}" for each in types.problems])
+
+
+async def load_handler_types(dockfile: Dockfile, directory: Path) -> HandlerTypes:
+    """Import the agent's code and return the types that it declares, without calling a factory.
+
+    Args:
+        dockfile: Names the code. Types of other agents than handlers are not known before they are loaded.
+        directory: The Dockfile's directory, where modules are searched first.
+
+    Raises:
+        StartError: The code is missing, broken, or not an agent.
+    """
+    if dockfile.agent.mode != "handler":
+        return HandlerTypes(None, dockfile.io_schema)
+    return await load_types(await _load_handler(dockfile.agent, directory), dockfile)
+
+
 async def guard_tools(dockfile: Dockfile, directory: Path) -> None:
     """Guard LangChain's tools, if it is installed and the Dockfile denies any tool.
 
@@ -153,8 +187,20 @@ async def load_id_generator(dockfile: Dockfile, directory: Path) -> CustomIdGene
         raise StartError(f"{field}: {generator.handler} cannot be used: {error}; {hint}") from error
 
 
-async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
-    """Return why the agent's code cannot be loaded, a line for each reason, without calling a factory.
+class Findings(msgspec.Struct, frozen=True):
+    """What is wrong with the agent's code.
+
+    Attributes:
+        errors: Why it cannot be loaded, a line for each reason.
+        warnings: What in it is ignored.
+    """
+
+    errors: list[str]
+    warnings: list[str]
+
+
+async def check_agent(dockfile: Dockfile, directory: Path) -> Findings:
+    """Check that the agent's code can be loaded, without calling a factory.
 
     Args:
         dockfile: Names the code.
@@ -166,16 +212,19 @@ async def load_errors(dockfile: Dockfile, directory: Path) -> list[str]:
         load_id_generator(dockfile, directory),
     ]
     if spec.mode == "handler":
-        steps.append(_load_handler(spec, directory))
+        steps.append(load_handler_types(dockfile, directory))
     elif spec.mode == "entrypoint":
         steps.append(_check_entrypoint(dockfile, directory))
-    errors = []
+    errors: list[str] = []
+    warnings: list[str] = []
     for step in steps:
         try:
-            await step
+            loaded = await step
         except StartError as error:
             errors.append(str(error))
-    return errors
+        else:
+            warnings += loaded.problems if isinstance(loaded, HandlerTypes) else []
+    return Findings(errors, warnings)
 
 
 async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:

@@ -68,12 +68,23 @@ def _components_of(name: str, schema: dict[str, Any], taken: Collection[str]) ->
             names[keyword, key] = component
             components[component] = definition
     for part in parts:
-        reference = part.get("$ref")
-        if isinstance(reference, str) and re.match(r"#(/|$)", reference):
-            steps = tuple(_unescape(step) for step in reference.split("/")[1:])
+        for holder, key in _references(part):
+            steps = tuple(_unescape(step) for step in holder[key].split("/")[1:])
             component, rest = (names[steps[:2]], steps[2:]) if steps[:2] in names else (name, steps)
-            part["$ref"] = "/".join([ref(component)["$ref"], *map(_escape, rest)])
+            holder[key] = "/".join([ref(component)["$ref"], *map(_escape, rest)])
     return components
+
+
+def _references(schema: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield where a schema refers to a part of the whole schema, each as a mapping and its key."""
+    candidates = [(schema, "$ref")]
+    discriminator = schema.get("discriminator")  # OpenAPI 3.1.1, 4.8.25
+    mapping = discriminator.get("mapping") if isinstance(discriminator, dict) else None
+    if isinstance(mapping, dict):
+        candidates += [(mapping, tag) for tag in mapping]
+    for holder, key in candidates:
+        if isinstance(reference := holder.get(key), str) and re.match(r"#(/|$)", reference):
+            yield holder, key
 
 
 def _names(owner: str, key: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.events import EventFilter
+from dockrion.json_schema import Schema
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
@@ -69,6 +70,10 @@ class RunManager:
         if self.agent is None:
             raise ServiceUnavailable("the agent is being loaded")
         return self.agent
+
+    def validate_outputs(self, schema: Schema | None) -> None:
+        """Validate outputs against another schema from now on, None for none."""
+        self._recorder.output_schema = schema
 
     def find(self, run_id: str, incarnation: str | None = None) -> InFlightRun | None:
         """Return a run of this process that is not over, None for any incarnation."""

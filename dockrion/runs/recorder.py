@@ -79,10 +79,12 @@ class RunRecorder:
 
     Attributes:
         metadata: The metadata of every run.
+        output_schema: Validates outputs, or None.
     """
 
     def __init__(self, settings: RunSettings, metrics: Metrics, redactor: Redactor) -> None:
         self.metadata = {"agent": settings.agent_name, "framework": settings.framework}
+        self.output_schema = settings.output_schema
         self._settings = settings
         self._metrics = metrics
         self._redactor = redactor
@@ -150,7 +152,7 @@ class RunRecorder:
         if text_filter is not None:
             result = await _filtered(result, text_filter, run_id)
         result = outcome.limited(result, self._settings.max_event_bytes)
-        schema = self._settings.output_schema
+        schema = self.output_schema
         if schema is None or not isinstance(result, Completed):
             return result
         violations = _violations(schema, result)

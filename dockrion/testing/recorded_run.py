@@ -7,6 +7,7 @@ from typing import Any
 
 from dockrion import ids
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
+from dockrion.agents.handler_types import as_declared
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import WaitingFor
@@ -180,15 +181,17 @@ async def record(
 
     Raises:
         TypeError: The agent cannot be called.
-        ValueError: An event type or a preset is unknown.
+        ValueError: An event type or a preset is unknown; the payload does not match the type that the agent
+            declares for it.
         json_encoding.NotJSON: The payload has no JSON form.
     """
-    call = Call(as_json(payload, "payload"), caller=caller, request=CallerRequest.with_headers(headers))
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
     backend = MemoryBackend(max_events=_MAX_EVENTS, ttl=_STORED_SECONDS)
     runs = RunManager(settings, backend, Metrics(), Redactor())
     try:
-        runs.agent = _create_agent(agent)
+        runs.agent = created = _create_agent(agent)
+        body = _as_declared(created, as_json(payload, "payload"))
+        call = Call(body, caller=caller, request=CallerRequest.with_headers(headers))
         with _enforced(settings.tools):
             run_id = (await runs.start(call, ids.uuid7())).run_id
             sees_questions = settings.events_filter.allows("input_requested")
@@ -220,6 +223,11 @@ def _create_agent(target: Any) -> Agent:
     if hasattr(target, "invoke") or hasattr(target, "ainvoke"):
         return ObjectAgent(target)
     return HandlerAgent(target)
+
+
+def _as_declared(agent: Agent, payload: Any) -> Any:
+    """Return a payload as the type that the agent's code declares for it."""
+    return as_declared(agent.callables, payload) if isinstance(agent, HandlerAgent | ObjectAgent) else payload
 
 
 def _is_instance(value: Any, module: str, name: str) -> bool:

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
+from dockrion.redaction import Redactor
 from dockrion.web.access import CALLER, RUN_ID, loggable_path
 from dockrion.web.aiohttp_internals import send_continue
 from dockrion.web.cors import enable_cors, options_response
@@ -33,7 +34,8 @@ def create_app(loaded: Loaded) -> web.Application:
     app = web.Application(middlewares=[handle], client_max_size=loaded.dockfile.limits.max_body_bytes)
     all_routes = list(routes(loaded.dockfile))
     _add_routes(app.router, all_routes)
-    app[DESCRIPTION] = Description(loaded, [route.endpoint for route in all_routes])
+    redactor, endpoints = Redactor(loaded.confidential), [route.endpoint for route in all_routes]
+    app[DESCRIPTION] = Description(redactor, endpoints)
     enable_cors(app, loaded.dockfile)
     app.router.register_resource(TrailingSlashes(app.router))
 

@@ -1,7 +1,9 @@
 """Request bodies, which are untrusted: reading, decoding and validating what callers send to the agent."""
 
 import asyncio
+import logging
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,15 +11,23 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from dockrion.agents import runnable_config
+from dockrion.agents.json_types import ConversionError, JsonType
 from dockrion.caller import NO_REQUEST, CallerRequest
-from dockrion.errors import InvalidRequest, PolicyViolation, UnsupportedMediaType
+from dockrion.errors import AgentFailed, InvalidRequest, PolicyViolation, UnsupportedMediaType
+from dockrion.json_schema import MAX_MESSAGE, Violation
+from dockrion.logs import log
+from dockrion.redaction import Redactor
+from dockrion.runs import outcome
 from dockrion.runs.agent import Call
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER
 from dockrion.web.service import SERVICE
 
+_logger = logging.getLogger(__name__)
 _CONFIG = "_config"
-_INLINE_SCAN_BYTES = 128 * 1024  # larger bodies are scanned in a thread, so that the event loop goes on
+_MISMATCH = "the body does not match io_schema.input"
+_INLINE_BYTES = 128 * 1024  # larger bodies are scanned or converted in a thread: the event loop goes on
+_MAX_SANITIZED = 16 * MAX_MESSAGE  # characters, of each message
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?"
 )
@@ -45,7 +55,8 @@ async def validated_call(request: web.Request, value: Any, size: int) -> Call:
         size: The payload's size as JSON, in bytes.
 
     Raises:
-        InvalidRequest: It does not match `io_schema.input`.
+        InvalidRequest: It does not match `io_schema.input`, or the type that the agent's code declares.
+        AgentFailed: That type's own validators failed.
         PolicyViolation: It contains a blocked phrasing.
     """
     service = request.app[SERVICE]
@@ -57,8 +68,35 @@ async def validated_call(request: web.Request, value: Any, size: int) -> Call:
         resume = _resume(value, config, service.dockfile.io_schema.input)
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
-        raise InvalidRequest("the body does not match io_schema.input", details=violations)
+        raise InvalidRequest(_MISMATCH, details=violations)
+    if service.payload_type is not None:
+        value = await _converted(service.payload_type, value, size, service.redactor)
     return Call(value, config, resume, _caller_request(request), caller=request[CALLER])
+
+
+async def _converted(payload_type: JsonType, value: Any, size: int, redactor: Redactor) -> Any:
+    """Return a payload as the type that the agent's code declares.
+
+    Raises:
+        InvalidRequest: It cannot be converted.
+        AgentFailed: The agent's validators failed.
+    """
+    convert = partial(payload_type.convert, value, size)
+    try:
+        return await in_thread(convert, "dockrion-payload") if size > _INLINE_BYTES else convert()
+    except ConversionError as error:
+        details = [_sanitized(each, redactor) for each in error.violations]
+        raise InvalidRequest(_MISMATCH, details=details) from None
+    except (Exception, SystemExit) as error:  # raised by the agent's validators
+        failed = outcome.of_exception(error)
+        log(_logger, logging.WARNING, "payload conversion failed", code=failed.code, error=error)
+        raise AgentFailed(redactor.sanitize(failed.error[:_MAX_SANITIZED]), details=failed.details) from None
+
+
+def _sanitized(violation: Violation, redactor: Redactor) -> Violation:
+    """Return a violation whose message, which the agent's validators may have written, is fit for callers."""
+    message = redactor.sanitize(violation.message[:_MAX_SANITIZED])[:MAX_MESSAGE]
+    return Violation(violation.path, message)
 
 
 async def refuse_injections(request: web.Request, value: Any, size: int) -> None:
@@ -75,7 +113,7 @@ async def refuse_injections(request: web.Request, value: Any, size: int) -> None
     find = request.app[SERVICE].find_injections
     if find is None:
         return
-    if size > _INLINE_SCAN_BYTES:
+    if size > _INLINE_BYTES:
         violations = await in_thread(lambda: find(value), "dockrion-phrasings")
     else:
         violations = find(value)

@@ -6,14 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiohttp import web
 
 from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.lifespan import Lifespan
-from dockrion.agents.loading import guard_tools, load_agent, load_errors, load_id_generator
+from dockrion.agents.loading import (
+    Findings,
+    check_agent,
+    guard_tools,
+    load_agent,
+    load_id_generator,
+    load_types,
+)
 from dockrion.backends import Backend
-from dockrion.backends.memory import MemoryBackend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.limits_structs import SafetySpec
 from dockrion.errors import ServiceUnavailable, StartError
@@ -29,20 +36,20 @@ from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.access import AccessControl
+from dockrion.web.backend_factory import check_backend, create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
 
 if TYPE_CHECKING:
+    from dockrion.agents.handler_types import HandlerTypes
+    from dockrion.agents.json_types import JsonType
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
     from dockrion.web.push_access import PushAccess
 
 _logger = logging.getLogger(__name__)
-_UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
-_RUNS_SHARE = 4  # of `max_stored_bytes`: what one run may take of a Redis, whose total it does not bound
-_MIN_RUN_BYTES = 2 * 1024 * 1024  # some batches, so that readers who keep up see every event
 _STREAM_END_SECONDS = 5.0
 _WRITE_SECONDS = 30.0
 
@@ -59,9 +66,10 @@ class Service:
         loaded: The Dockfile, validated.
 
     Attributes:
-        dockfile: The Dockfile.
+        dockfile: The Dockfile; once the agent is loaded, with the schemas that its annotations declare.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
+        payload_type: What payloads are converted to; None if they are passed to the agent as decoded JSON.
         owner_requests: Reaches the owners of other replicas' runs.
         answers: Passes on the answers to what agents ask.
         ingest: Accepts events from other processes; None unless `streaming.ingest` is enabled.
@@ -80,10 +88,11 @@ class Service:
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
+        self.payload_type: JsonType | None = None
 
         self._tools = ToolPolicy(self.dockfile.allowed_tools)
 
-        self.backend: Backend = _backend(self.dockfile, self.metrics)
+        self.backend: Backend = create_backend(self.dockfile, self.metrics)
         self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
         self.ingest: Ingest | None = None
         self.push_access: PushAccess | None = None
@@ -111,9 +120,18 @@ class Service:
         await guard_tools(self.dockfile, folder)
         self._lifespan = Lifespan(partial(load_agent, self.dockfile, folder))
         agent = await self._lifespan.agent()
+        self._use_types(await load_types(agent, self.dockfile))
         self._custom_ids = await load_id_generator(self.dockfile, folder)
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
+
+    def _use_types(self, types: "HandlerTypes") -> None:
+        for problem in types.problems:
+            log(_logger, logging.WARNING, problem)
+        self.dockfile = msgspec.structs.replace(self.dockfile, io_schema=types.io_schema)
+        self.input_schema = self.input_schema or self._schema(types.io_schema.input)
+        self.payload_type = types.payload
+        self.runs.validate_outputs(self._output_schema())
 
     async def new_run_id(self) -> str:
         """Return an id for a run whose caller chose none.
@@ -159,6 +177,10 @@ class Service:
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)
 
+    def _output_schema(self) -> Schema | None:
+        io_schema = self.dockfile.io_schema
+        return self._schema(io_schema.output) if io_schema.strict else None
+
     def _accept_pushes(self, token: str | None) -> None:
         from dockrion.runs.ingest import Ingest  # noqa: PLC0415  memory
         from dockrion.web.push_access import PushAccess  # noqa: PLC0415  memory
@@ -177,12 +199,12 @@ class Service:
             )
 
     def _run_settings(self) -> RunSettings:
-        streaming, io_schema = self.dockfile.streaming, self.dockfile.io_schema
+        streaming = self.dockfile.streaming
         return RunSettings(
             agent_name=self.dockfile.agent.name,
             framework=self.dockfile.agent.framework or "",
             events_filter=self.events_filter,
-            output_schema=self._schema(io_schema.output) if io_schema.strict else None,
+            output_schema=self._output_schema(),
             max_run_duration=streaming.events.max_run_duration,
             max_concurrent_runs=streaming.max_concurrent_runs,
             max_queued_runs=streaming.max_queued_runs,
@@ -200,8 +222,8 @@ class Service:
 SERVICE = web.AppKey("service", Service)
 
 
-async def start_errors(loaded: Loaded) -> list[str]:
-    """Return why a service would not start, a line for each reason.
+async def check_start(loaded: Loaded) -> Findings:
+    """Return why a service would not start, and what of the agent's code it would ignore.
 
     Nothing is connected to, and the factory of an entrypoint is not called.
 
@@ -209,13 +231,14 @@ async def start_errors(loaded: Loaded) -> list[str]:
         loaded: The Dockfile, validated.
     """
     lines: list[str] = []
-    checks = [_check_redis_url] if loaded.credentials.missing else [_authenticator, _check_redis_url]
+    checks = [check_backend] if loaded.credentials.missing else [_authenticator, check_backend]
     for check in checks:
         try:
             check(loaded)
         except StartError as error:
             lines += str(error).splitlines()
-    return lines + await load_errors(loaded.dockfile, loaded.path.parent)
+    agent = await check_agent(loaded.dockfile, loaded.path.parent)
+    return Findings(lines + agent.errors, agent.warnings)
 
 
 # What only some Dockfiles use is imported where it is made, to keep it out of the memory of the others.
@@ -228,14 +251,6 @@ def _authenticator(loaded: Loaded) -> "Authenticator | None":
     from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
 
     return create_authenticator(auth, loaded.credentials)
-
-
-def _check_redis_url(loaded: Loaded) -> None:
-    streaming = loaded.dockfile.streaming
-    if streaming.backend == "redis":
-        from dockrion.backends.redis import check_url  # noqa: PLC0415  memory
-
-        check_url(streaming.redis.url)
 
 
 def _safety(dockfile: Dockfile) -> SafetySpec | None:
@@ -258,28 +273,3 @@ def _output_policy(safety: SafetySpec | None) -> "OutputPolicy | None":
         max_output_chars=safety.max_output_chars,
         halt_on_violation=safety.halt_on_violation,
     )
-
-
-def _backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
-    streaming, retention = dockfile.streaming, dockfile.streaming.redis
-    if streaming.backend == "redis":
-        from dockrion.backends.redis import RedisBackend  # noqa: PLC0415  redis: 14 MiB
-
-        return RedisBackend(
-            retention.url,
-            agent=dockfile.agent.name,
-            max_events=retention.max_events_per_run,
-            max_bytes=max(dockfile.limits.max_stored_bytes // _RUNS_SHARE, _MIN_RUN_BYTES),
-            ttl=retention.stream_ttl_seconds,
-            max_run_duration=streaming.events.max_run_duration,
-            pool_size=retention.connection_pool_size,
-        )
-    ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
-    backend = MemoryBackend(
-        max_events=retention.max_events_per_run,
-        ttl=ttl,
-        max_bytes=dockfile.limits.max_stored_bytes,
-        on_evicted=metrics.count_evicted,
-    )
-    metrics.stored_bytes.set_function(lambda: backend.stored_bytes)
-    return backend

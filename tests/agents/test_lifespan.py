@@ -13,7 +13,7 @@ import pytest
 
 from dockrion.agents import lifespan
 from dockrion.agents.lifespan import Lifespan
-from dockrion.agents.loading import load_agent, load_errors
+from dockrion.agents.loading import check_agent, load_agent
 from dockrion.errors import StartError
 from tests.agents.harness import bench
 from tests.support import dockfile, wait_until
@@ -83,7 +83,7 @@ class Code:
 
     async def errors(self) -> list[str]:
         """Return what `dockrion validate` would print."""
-        errors = await load_errors(self.dockfile, self._folder)
+        errors = (await check_agent(self.dockfile, self._folder)).errors
         return [line.replace(self.name, "agent") for line in errors]
 
     @property

@@ -11,7 +11,7 @@ import pytest
 
 import dockrion.agents
 from dockrion.agents import tool_guard
-from dockrion.agents.loading import guard_tools, load_agent, load_errors
+from dockrion.agents.loading import check_agent, guard_tools, load_agent
 from dockrion.cli import main
 from dockrion.dockfile import Dockfile, load
 from dockrion.errors import StartError
@@ -68,7 +68,7 @@ async def test_a_framework_that_cannot_be_imported_refuses_the_start(
     with pytest.raises(StartError) as refused:
         await load_agent(dockfile, tmp_path, AsyncExitStack())
     assert str(refused.value).endswith(f"; pip install 'dockrion[{framework}]'")
-    assert await load_errors(dockfile, tmp_path) == [str(refused.value)]
+    assert (await check_agent(dockfile, tmp_path)).errors == [str(refused.value)]
 
 
 def make_graph() -> Any:
@@ -104,7 +104,7 @@ async def test_without_langchain_there_are_no_tools_to_guard(
 ) -> None:
     monkeypatch.setitem(sys.modules, "dockrion.agents.tool_guard", None)  # an import of it fails
     await guard_tools(restricted, tmp_path)
-    assert await load_errors(restricted, tmp_path) == []
+    assert (await check_agent(restricted, tmp_path)).errors == []
 
 
 async def test_tools_that_cannot_be_guarded_refuse_the_start(
@@ -113,7 +113,7 @@ async def test_tools_that_cannot_be_guarded_refuse_the_start(
     monkeypatch.setitem(sys.modules, "dockrion.agents.tool_guard", None)  # an import of it fails
     with pytest.raises(StartError, match=r"^policies.tools: the tools of LangChain cannot be guarded"):
         await guard_tools(restricted, tmp_path)
-    [line] = await load_errors(restricted, tmp_path)
+    [line] = (await check_agent(restricted, tmp_path)).errors
     assert line.startswith("policies.tools: ")
 
 

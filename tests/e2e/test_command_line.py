@@ -84,6 +84,60 @@ def test_the_reader_of_a_pipe_may_leave(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (1, b"")
 
 
+TYPED = """
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+print("imported")
+
+@dataclass
+class Question:
+    text: str
+
+def handle(payload: Question) -> "Decimal":
+    return payload.text
+"""
+
+
+def test_openapi_describes_the_types_of_the_handler(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, TYPED)
+    result = run("openapi", cwd=tmp_path)
+    assert result.returncode == 0
+    schemas = msgspec.json.decode(result.stdout)["components"]["schemas"]
+    assert schemas["AgentInput"]["properties"] == {"text": {"type": "string"}}
+    assert "AgentOutput" not in schemas
+    printed, warning = result.stderr.splitlines()
+    assert printed == "imported"
+    assert warning.startswith("warning: agent.handler: agent:handle: the type of its output is ignored: ")
+
+
+def test_openapi_does_without_code_that_cannot_be_imported(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, "import nowhere_to_be_found")
+    result = run("openapi", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "AgentInput" not in msgspec.json.decode(result.stdout)["components"]["schemas"]
+    assert result.stderr.startswith("warning: agent.handler: importing 'agent' failed")
+
+
+def test_openapi_imports_no_code_if_the_dockfile_has_both_schemas(tmp_path: Path) -> None:
+    schema = {"type": "object"}
+    write_dockfile(tmp_path, "import nowhere_to_be_found", io_schema={"input": schema, "output": schema})
+    result = run("openapi", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_validate_warns_of_types_that_are_ignored(tmp_path: Path) -> None:
+    write_dockfile(tmp_path, TYPED)
+    result = run("validate", cwd=tmp_path)
+    assert result.returncode == 0
+    assert (
+        "warning: agent.handler: agent:handle: the type of its output is ignored: NameError" in result.stderr
+    )
+
+
 def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
     write_dockfile(tmp_path, OK, expose={"port": 0})
     result = run("openapi", cwd=tmp_path)

@@ -1,14 +1,15 @@
 """The API description: the OpenAPI and AsyncAPI documents, and the page that shows them."""
 
-from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion.dockfile import Loaded
+from dockrion.dockfile import Dockfile
 from dockrion.errors import NotFound, Unauthorized
 from dockrion.openapi.endpoint import Endpoint
 from dockrion.redaction import Redactor
@@ -31,42 +32,51 @@ _HEADERS = {
 
 
 class Description:
-    """The API description of a service; each document is made when it is first requested.
+    """The API description of a service; each document is made when it is first requested of a Dockfile.
 
     Args:
-        loaded: The Dockfile.
-        endpoints: The endpoints that it exposes.
+        redactor: Masks secrets in the documents.
+        endpoints: The endpoints that the service exposes.
     """
 
-    def __init__(self, loaded: Loaded, endpoints: Sequence[Endpoint]) -> None:
-        self._dockfile = loaded.dockfile
-        self._redactor = Redactor(loaded.confidential)
+    def __init__(self, redactor: Redactor, endpoints: Sequence[Endpoint]) -> None:
+        self._redactor = redactor
         self._endpoints = endpoints
+        self._made: dict[str, tuple[Dockfile, bytes]] = {}
 
-    @cached_property
-    def openapi(self) -> bytes:
-        """The endpoints, as OpenAPI 3.1."""
+    def openapi(self, dockfile: Dockfile) -> bytes:
+        """Return the endpoints, as OpenAPI 3.1."""
         from dockrion.openapi.document import openapi  # noqa: PLC0415  memory: few services are asked
 
-        return msgspec.json.encode(self._redactor.mask_value(openapi(self._dockfile, self._endpoints)))
+        return self._document(openapi, dockfile)
 
-    @cached_property
-    def asyncapi(self) -> bytes:
-        """The streams of events, as AsyncAPI 3.0."""
+    def asyncapi(self, dockfile: Dockfile) -> bytes:
+        """Return the streams of events, as AsyncAPI 3.0."""
         from dockrion.openapi.asyncapi import asyncapi  # noqa: PLC0415  as above
 
-        return msgspec.json.encode(self._redactor.mask_value(asyncapi(self._dockfile, self._endpoints)))
+        return self._document(asyncapi, dockfile)
+
+    def _document(
+        self, make: Callable[[Dockfile, Sequence[Endpoint]], dict[str, Any]], dockfile: Dockfile
+    ) -> bytes:
+        described, document = self._made.get(make.__name__, (None, b""))
+        if described is not dockfile:  # it has other schemas once the agent is loaded
+            document = msgspec.json.encode(self._redactor.mask_value(make(dockfile, self._endpoints)))
+            self._made[make.__name__] = dockfile, document
+        return document
 
 
 DESCRIPTION = web.AppKey("description", Description)
 
 
 async def openapi(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[DESCRIPTION].openapi, content_type="application/json")
+    document = request.app[DESCRIPTION].openapi(request.app[SERVICE].dockfile)
+    return web.Response(body=document, content_type="application/json")
 
 
 async def asyncapi(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[DESCRIPTION].asyncapi, content_type="application/json")
+    document = request.app[DESCRIPTION].asyncapi(request.app[SERVICE].dockfile)
+    return web.Response(body=document, content_type="application/json")
 
 
 async def page(request: web.Request) -> web.Response:

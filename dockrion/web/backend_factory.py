@@ -1,0 +1,54 @@
+"""The storage backend that a Dockfile selects."""
+
+from dockrion.backends import Backend
+from dockrion.backends.memory import MemoryBackend
+from dockrion.dockfile import Dockfile, Loaded
+from dockrion.metrics import Metrics
+
+_UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
+_RUNS_SHARE = 4  # of `max_stored_bytes`: what one run may take of a Redis, whose total it does not bound
+_MIN_RUN_BYTES = 2 * 1024 * 1024  # some batches, so that readers who keep up see every event
+
+
+def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
+    """Create the backend.
+
+    Args:
+        dockfile: Selects it.
+        metrics: Counts what it stores.
+    """
+    streaming, retention = dockfile.streaming, dockfile.streaming.redis
+    if streaming.backend == "redis":
+        from dockrion.backends.redis import RedisBackend  # noqa: PLC0415  redis: 14 MiB
+
+        return RedisBackend(
+            retention.url,
+            agent=dockfile.agent.name,
+            max_events=retention.max_events_per_run,
+            max_bytes=max(dockfile.limits.max_stored_bytes // _RUNS_SHARE, _MIN_RUN_BYTES),
+            ttl=retention.stream_ttl_seconds,
+            max_run_duration=streaming.events.max_run_duration,
+            pool_size=retention.connection_pool_size,
+        )
+    ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
+    backend = MemoryBackend(
+        max_events=retention.max_events_per_run,
+        ttl=ttl,
+        max_bytes=dockfile.limits.max_stored_bytes,
+        on_evicted=metrics.count_evicted,
+    )
+    metrics.stored_bytes.set_function(lambda: backend.stored_bytes)
+    return backend
+
+
+def check_backend(loaded: Loaded) -> None:
+    """Check the address of the backend, without connecting to it.
+
+    Raises:
+        StartError: It is invalid.
+    """
+    streaming = loaded.dockfile.streaming
+    if streaming.backend == "redis":
+        from dockrion.backends.redis import check_url  # noqa: PLC0415  memory
+
+        check_url(streaming.redis.url)

@@ -1,0 +1,321 @@
+"""Handlers with types: payloads arrive as these, and refusals and descriptions follow from them."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jsonschema_rs
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from dockrion.web.app import create_app
+from dockrion.web.service import SERVICE
+from tests.agents import typed
+from tests.conftest import Serve
+from tests.openapi.services import references, resolved
+from tests.support import Served, data, dockfile
+from tests.web.helpers import error_of, shows_no_inside
+from tests.web.transports.readers import STREAMS, WEBSOCKET, all_of, invoking
+
+STARTING = ["/invoke", "/invoke/stream", "/runs"]
+NOON = "2026-11-29T12:00:00Z"
+MISMATCH = "the body does not match io_schema.input"
+
+
+def agent(name: str, mode: str = "handler") -> dict[str, Any]:
+    spec = {"name": "tested", mode: f"tests.agents.typed:{name}"}
+    return spec | ({"framework": "custom"} if mode == "entrypoint" else {})
+
+
+async def invoked(served: Served, payload: Any) -> Any:
+    async with served.client.post("/invoke", json=payload) as response:
+        assert response.status == 200, await response.text()
+        return (await response.json())["output"]
+
+
+async def refused(served: Served, payload: Any, path: str = "/invoke") -> list[dict[str, Any]]:
+    """Return the details of the refusal of a payload."""
+    async with served.client.post(path, json=payload) as response:
+        body = await error_of(response, 400, "VALIDATION_ERROR")
+    assert body["error"] == MISMATCH
+    return list(body["details"])
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "output"),
+    [
+        ("answer", {"text": "hi", "related": [{"text": "ho"}]}, {"text": "hi None ['ho']"}),
+        ("answer_in_thread", {"text": "hi"}, {"text": "hi"}),
+        ("point", {"x": 1}, {"type": "Point", "x": 1, "y": 0}),
+        ("options", {"depth": 2, "style": "long"}, "2 long"),
+        ("order", {"itemName": "tea"}, {"item_name": "tea", "due": None, "price": None}),
+        ("shape", {"center": {"x": 1}, "radius": 1.5}, "Circle"),
+        ("text", "four", 4),
+        ("decorated", {"x": 3}, {"text": "3"}),
+        ("partial", {"x": 3}, {"text": ">3"}),
+        ("instance", {"x": 3}, {"text": "3"}),
+        ("words", "a b", "ab"),
+    ],
+)
+async def test_payload_arrives_as_its_type(serve: Serve, name: str, payload: Any, output: Any) -> None:
+    served = await serve(agent=agent(name))
+    assert await invoked(served, payload) == output
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_payload_of_a_run_arrives_as_its_type(serve: Serve) -> None:
+    served = await serve(agent=agent("answer"))
+    run_id = await served.start({"text": "hi", "since": NOON})
+    async with served.events(run_id) as reader:
+        events = [data(message) for message in await reader.all()]
+    assert [each["type"] for each in events] == ["started", "token", "complete"]
+    assert events[1]["content"] == "Question"
+    assert events[2]["output"]["text"].startswith("hi datetime.datetime(2026, 11, 29, 12, 0")
+    assert "output_errors" not in events[2]["metadata"]
+
+
+@pytest.mark.parametrize("transport", STREAMS)
+async def test_payload_of_a_stream_arrives_as_its_type(serve: Serve, transport: str) -> None:
+    expose = WEBSOCKET if transport == "websocket" else {}
+    served = await serve(agent=agent("answer"), expose=expose)
+    async with invoking(served, transport, {"text": "hi"}) as stream:
+        events = await all_of(stream)
+    assert [each.type for each in events] == ["started", "token", "complete"]
+    assert b'"content":"Question"' in events[1].data
+
+
+async def test_entrypoint_may_have_typed_methods(serve: Serve) -> None:
+    served = await serve(agent=agent("create", "entrypoint"))
+    assert await invoked(served, {"text": "hi"}) == {"text": "hi"}
+    async with served.stream({"text": "hi"}) as reader:
+        events = [data(message) for message in await reader.all()]
+    assert events[1]["content"] == "hi"
+    assert events[-1]["output"] == {"text": "HI"}
+    assert await refused(served, {}) == [{"path": "$", "message": '"text" is a required property'}]
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("path", STARTING)
+async def test_type_refuses_as_its_schema_in_the_dockfile_would(serve: Serve, path: str) -> None:
+    declared = await serve(agent=agent("point"))
+    written = await serve(io_schema={"input": declared.service.dockfile.io_schema.input})
+    payloads: list[Any] = [{}, {"x": "1"}, {"x": 1, "y": "b"}, [], "text", {"x": 1.5, "y": []}]
+    for wrong in payloads:
+        details = await refused(declared, wrong, path)
+        assert details
+        assert details == await refused(written, wrong, path)
+
+
+@pytest.mark.parametrize("path", STARTING)
+async def test_conversion_refuses_with_every_violation(serve: Serve, path: str) -> None:
+    served = await serve(agent=agent("answer"))
+    related = [{"text": "a", "since": "never"}, {"text": "b"}]
+    assert await refused(served, {"text": "hi", "since": "noon", "related": related}, path) == [
+        {"path": "$.since", "message": "Invalid RFC3339 encoded datetime"},
+        {"path": "$.related[0].since", "message": "Invalid RFC3339 encoded datetime"},
+    ]
+
+
+async def test_conversion_refuses_the_first_message_of_a_websocket(serve: Serve) -> None:
+    served = await serve(agent=agent("answer"), expose=WEBSOCKET)
+    async with served.client.ws_connect("/invoke/ws") as socket:
+        await socket.send_json({"text": "hi", "since": "noon"})
+        body = await socket.receive_json()
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+    assert (body["type"], body["code"], body["error"]) == ("refused", "VALIDATION_ERROR", MISMATCH)
+    assert [each["path"] for each in body["details"]] == ["$.since"]
+    assert socket.close_code == 4400
+
+
+async def test_refused_payload_starts_no_run(serve: Serve) -> None:
+    served = await serve(agent=agent("answer"))
+    await refused(served, {"text": "hi", "since": "noon"}, "/runs?run_id=refused")
+    async with served.client.get("/runs/refused") as response:
+        await error_of(response, 404, "NOT_FOUND")
+
+
+async def test_validators_of_the_type_refuse_too(serve: Serve) -> None:
+    served = await serve(agent=agent("order"))
+    assert await refused(served, {"itemName": "nothing", "due": "noon"}) == [
+        {"path": "$.itemName", "message": "Value error, must be something"},
+        {"path": "$.due", "message": "Input should be a valid datetime or date, input is too short"},
+    ]
+
+
+async def test_refusals_by_the_agents_code_show_no_inside(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SECRET=unlucky\n")
+    served = await serve(agent=agent("point"), secrets={"required": [{"name": "SECRET"}]})
+    assert await refused(served, {"x": 13, "y": 13}) == [{"path": "$", "message": "13 is ***, see <path>"}]
+
+
+@pytest.mark.parametrize("path", STARTING)
+@pytest.mark.parametrize(
+    ("name", "payload", "message"),
+    [
+        ("point", {"x": 66}, "KeyError: <path>"),
+        ("order", {"itemName": "broken"}, "RuntimeError: the catalogue <path> is gone"),
+    ],
+)
+async def test_failure_of_a_validator_is_a_failure_of_the_agent(
+    serve: Serve, path: str, name: str, payload: Any, message: str
+) -> None:
+    served = await serve(agent=agent(name))
+    async with served.client.post(path, json=payload) as response:
+        body = await error_of(response, 500, "AGENT_EXECUTION_ERROR")
+    assert body["error"] == message
+    assert body["details"] == {"type": message.partition(":")[0]}
+    assert shows_no_inside(body["error"].replace("<path>", ""))
+
+
+async def test_long_messages_of_validators_are_cut(serve: Serve) -> None:
+    served = await serve(agent=agent("point"))
+    [violation] = await refused(served, {"x": 99})
+    assert violation["message"] == "no" * 150
+
+
+async def test_large_payloads_are_converted_beside_the_event_loop(serve: Serve) -> None:
+    served = await serve(agent=agent("thread"))
+    assert await invoked(served, {"text": "small"}) == "MainThread"
+    assert await invoked(served, {"text": "a" * 200_000}) == "dockrion-payload"
+
+
+# The Dockfile.
+
+STRICTER = {"type": "object", "properties": {"x": {"type": "integer", "minimum": 5}}, "required": ["x"]}
+
+
+async def test_payload_matches_the_schema_of_the_dockfile_and_then_the_type(serve: Serve) -> None:
+    served = await serve(agent=agent("point"), io_schema={"input": STRICTER})
+    assert await invoked(served, {"x": 5}) == {"type": "Point", "x": 5, "y": 0}
+    assert await refused(served, {"x": 4}) == [{"path": "$.x", "message": "4 is less than the minimum of 5"}]
+    assert await refused(served, {"x": 5, "y": "1"}) == [
+        {"path": "$.y", "message": "Expected `int`, got `str`"}
+    ]
+    async with served.client.get("/schema") as response:
+        assert (await response.json())["input_schema"] == STRICTER
+
+
+async def test_output_is_validated_against_its_type(serve: Serve) -> None:
+    served = await serve(agent=agent("unlike_its_type"))
+    async with served.client.post("/invoke", json={"x": 1}) as response:
+        metadata = (await response.json())["metadata"]
+    errors = [{"path": "$.text", "message": '1 is not of type "string"'}]
+    assert metadata["output_errors"] == errors
+    record = await served.finished(await served.start({"x": 1}))
+    assert record["metadata"]["output_errors"] == errors
+
+
+async def test_output_is_not_validated_unless_strict(serve: Serve) -> None:
+    served = await serve(agent=agent("unlike_its_type"), io_schema={"strict": False})
+    async with served.client.post("/invoke", json={"x": 1}) as response:
+        assert "output_errors" not in (await response.json())["metadata"]
+    async with served.client.get("/schema") as response:
+        assert (await response.json())["output_schema"]["title"] == "Answer"
+
+
+@pytest.mark.parametrize("name", ["any_object", "words"])
+async def test_untyped_output_has_no_schema(serve: Serve, name: str) -> None:
+    served = await serve(agent=agent(name))
+    assert served.service.runs._recorder.output_schema is None
+
+
+async def test_untyped_handler_costs_nothing(serve: Serve) -> None:
+    served = await serve(agent=agent("any_object"))
+    assert served.service.payload_type is None
+    assert served.service.input_schema is None
+    assert await invoked(served, {"any": [1]}) == {"any": [1]}
+
+
+# Descriptions.
+
+
+async def document(served: Served, path: str) -> dict[str, Any]:
+    async with served.client.get(path) as response:
+        assert response.status == 200
+        return dict(await response.json())
+
+
+async def test_schemas_of_the_types_are_shown(serve: Serve) -> None:
+    served = await serve(agent=agent("answer"))
+    shown = await document(served, "/schema")
+    assert shown["input_schema"]["title"] == "Question"
+    assert shown["input_schema"]["description"] == "What a caller asks."
+    assert shown["input_schema"]["required"] == ["text"]
+    assert shown["output_schema"]["properties"] == {"text": {"type": "string"}}
+
+
+@pytest.mark.parametrize("name", ["answer", "shape", "order", "text"])
+async def test_documents_describe_the_types(serve: Serve, name: str) -> None:
+    served = await serve(agent=agent(name), expose=WEBSOCKET)
+    for path in ("/openapi.json", "/asyncapi.json"):
+        check_described(served, await document(served, path))
+
+
+def check_described(served: Served, described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+    schema = served.service.dockfile.io_schema.input
+    assert schema is not None
+    for reference in references(described):
+        resolved(described, reference)
+    assert "$defs" not in schemas["AgentInput"]
+    whole = jsonschema_rs.validator_for(
+        {"$ref": "#/components/schemas/AgentInput", "components": described["components"]}
+    )
+    own = jsonschema_rs.validator_for(schema)
+    for value in ({"text": "a", "related": [{"text": ""}]}, {"x": 1}, {"itemName": "tea"}, "text", {}):
+        assert whole.is_valid(value) == own.is_valid(value)
+
+
+async def test_handler_of_a_tagged_union_is_described_with_its_discriminator(serve: Serve) -> None:
+    served = await serve(agent=agent("pet"))
+    schemas = (await document(served, "/openapi.json"))["components"]["schemas"]
+    assert schemas["AgentInput"]["discriminator"] == {
+        "propertyName": "type",
+        "mapping": {"Cat": "#/components/schemas/Cat", "Dog": "#/components/schemas/Dog"},
+    }
+    assert await invoked(served, {"type": "Dog", "name": "Rex"}) == "Dog"
+
+
+async def test_schemas_are_there_once_the_service_is_ready(tmp_path: Path) -> None:
+    typed.may_load.clear()
+    loaded = dockfile(tmp_path, {"agent": agent("create_slowly", "entrypoint")})
+    app = create_app(loaded)
+    client: TestClient[Any, Any] = TestClient(TestServer(app))
+    await client.start_server()
+    try:
+        async with client.get("/ready") as response:
+            assert response.status == 503
+        async with client.get("/openapi.json") as response:
+            before = await response.json()
+        typed.may_load.set()
+        await asyncio.wait_for(app[SERVICE].loading, 10)
+        async with client.get("/ready") as response:
+            assert response.status == 200
+        async with client.get("/openapi.json") as response:
+            after = await response.json()
+        async with client.get("/schema") as response:
+            assert (await response.json())["input_schema"]["title"] == "Question"
+    finally:
+        typed.may_load.set()
+        await client.close()
+    assert "AgentInput" not in before["components"]["schemas"]
+    assert after["components"]["schemas"]["AgentInput"]["title"] == "Question"
+
+
+async def test_type_that_is_ignored_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = await serve(agent=agent("plain"))
+    assert await invoked(served, {"any": 1}) == {"any": 1}
+    [message] = [record.message for record in caplog.records if "ignored" in record.message]
+    assert message.startswith("agent.handler: tests.agents.typed:plain: the type of its payload is ignored")
+    assert caplog.records[0].levelname == "WARNING"
+
+
+async def test_secrets_in_defaults_are_masked(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SECRET=a caller asks\n")
+    served = await serve(agent=agent("answer"), secrets={"required": [{"name": "SECRET"}]})
+    for path in ("/schema", "/openapi.json", "/asyncapi.json"):
+        assert "a caller asks" not in msgspec.json.encode(await document(served, path)).decode()
