@@ -1,6 +1,7 @@
 """Fixtures of all tests, and the check that tests leave no tasks or threads."""
 
 import asyncio
+import gc
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -27,6 +28,17 @@ Serve = Callable[..., Awaitable[Served]]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", type=float, default=30.0, help="duration of tests/chaos")
     parser.addoption("--chaos-seed", type=int, help="seed of tests/chaos, as printed by an earlier run")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exempt what lives as long as the tests from garbage collection, which would visit it often."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
