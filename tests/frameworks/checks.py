@@ -23,9 +23,9 @@ GRACE_SECONDS = 5.0  # a run that is still working then ends without its agent
 
 async def check(python: Path, name: str) -> None:
     """Serve a recipe from an environment, ask it twice, and stop it."""
-    async with _served(python, f"tests.frameworks.fakes.{name}") as (client, errors):
+    async with _served(python, f"tests.frameworks.fakes.{name}") as (client, log):
         _check_events([json.loads(line) async for line in client.stream({"question": "Umbrella?"}).lines()])
-        await _check_cancel(client, errors)
+        await _check_cancel(client, log)
 
 
 def _check_events(events: list[dict[str, Any]]) -> None:
@@ -51,40 +51,40 @@ def _check_events(events: list[dict[str, Any]]) -> None:
     assert order[:3] == ["tool_call", "tool_result", "token"]
 
 
-async def _check_cancel(client: Client, errors: Path) -> None:
+async def _check_cancel(client: Client, log: Path) -> None:
     run = await client.start({"question": FOREVER})
     async for event in client.events(run.run_id):
         if event.type in ("token", "reasoning"):
             break
     async with asyncio.timeout(GRACE_SECONDS):
         await client.cancel(run.run_id)
-    await wait_until(lambda: STOPPED in errors.read_text())
+    await wait_until(lambda: STOPPED in log.read_text())
     assert (await client.get(run.run_id)).status == "cancelled"
 
 
 @asynccontextmanager
 async def _served(python: Path, module: str) -> AsyncIterator[tuple[Client, Path]]:
-    """Run the service until the block ends; yield a client of it, and the file with its errors."""
+    """Run the service until the block ends; yield a client of it, and its log."""
     with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
+        log = Path(folder) / "log"
         command = [str(python), "-m", "dockrion", "run", str(DOCKFILE), "--host", "127.0.0.1", "--port", "0"]
-        keys = {"OPENAI_API_KEY": "unused", "HF_TOKEN": "unused"}
-        with out.open("wb") as stdout, err.open("wb") as stderr:
+        variables = {"AGENT": module, "OPENAI_API_KEY": "unused", "HF_TOKEN": "unused"}
+        with log.open("wb") as output:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | keys | {"AGENT": module}, stdout=stdout, stderr=stderr
+                command, cwd=ROOT, env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT
             )
         try:
-            port = await _port(process, out, err)
-            async with Client(f"http://127.0.0.1:{port}") as client:
-                yield client, err
+            async with Client(f"http://127.0.0.1:{await _port(process, log)}") as client:
+                yield client, log
         finally:
             process.terminate()
             process.wait(GRACE_SECONDS * 2)
 
 
-async def _port(process: subprocess.Popen[bytes], out: Path, err: Path) -> int:
-    listening = re.compile(r'"listening".*"port":\s*(\d+)|"port":\s*(\d+).*"listening"')
-    await wait_until(lambda: listening.search(out.read_text()) or process.poll() is not None, START_SECONDS)
-    found = listening.search(out.read_text())
-    assert found, err.read_text()
-    return int(found[1] or found[2])
+async def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Wait until the agent is loaded, and return the port."""
+    loaded = '"message":"agent loaded"'
+    await wait_until(lambda: loaded in log.read_text() or process.poll() is not None, START_SECONDS)
+    assert process.poll() is None, log.read_text()
+    [port] = re.findall(r'"message":"listening".*"port":(\d+)', log.read_text())
+    return int(port)

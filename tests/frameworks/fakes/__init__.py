@@ -5,7 +5,6 @@ does not call the tool, and answers until it is stopped.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 
 REASONING = ["I should ", "look."]
@@ -15,10 +14,10 @@ STOPPED = "the model was stopped"
 
 
 async def endless() -> AsyncIterator[str]:
-    """Yield words until the consumer stops, and report that on stderr."""
+    """Yield words until the consumer stops, and report that."""
     try:
         while True:
             yield "on and "
             await asyncio.sleep(0.01)
     finally:
-        print(STOPPED, file=sys.stderr, flush=True)
+        print(STOPPED)

@@ -1,7 +1,6 @@
 """A `Model` for smolagents, which streams its thoughts and the calls of its tools."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +39,7 @@ def _endless() -> Iterator[models.ChatMessageStreamDelta]:
             yield models.ChatMessageStreamDelta("on and ")
             time.sleep(0.01)
     finally:
-        print(STOPPED, file=sys.stderr, flush=True)
+        print(STOPPED)
 
 
 smolagents_agent.model = FakeModel(model_id="fake")
