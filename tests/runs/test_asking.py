@@ -350,7 +350,9 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "kind", "message"), WRONG, ids=str)
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"), WRONG, ids=[f"{number}-{each[2]}" for number, each in enumerate(WRONG)]
+)
 async def test_a_wrong_question_raises_in_the_agent_and_is_not_asked(
     wrong: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
