@@ -5,7 +5,7 @@ Import the names below from here. The client needs aiohttp and msgspec only, and
 `transport`, `event_response` and `errors`, to read streams without the checks of `Stream`.
 """
 
-from dockrion.client.client import Accepted, Client, InvokeResult, Run
+from dockrion.client.client import Accepted, Client, InvokeResult, Run, WaitingFor
 from dockrion.client.errors import (
     AgentTimeout,
     ClientError,
@@ -86,4 +86,5 @@ __all__ = [
     "ToolResult",
     "Unauthorized",
     "Usage",
+    "WaitingFor",
 ]

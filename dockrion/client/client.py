@@ -47,10 +47,26 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     events_token_expires_in: int | None = None
 
 
+class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that a run waits for the answer to.
+
+    Attributes:
+        request_id: The question, for `Client.respond`.
+        schema: The JSON Schema of the answer, None for any answer.
+        expires_at: When the agent stops waiting; None if it waits as long as the run may take.
+    """
+
+    request_id: str
+    prompt: str
+    schema: dict[str, Any] | None = None
+    expires_at: datetime | None = None
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run. Listings leave out its output, and shorten what is large.
 
     Attributes:
+        waiting_for: The oldest of its open questions.
         truncated: Whether a listing has shortened `error` or `metadata`; `get` returns all of them.
     """
 
@@ -63,6 +79,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
     last_sequence: int = 0
+    waiting_for: WaitingFor | None = None
     truncated: bool = False
 
 
@@ -73,6 +90,10 @@ class _Page(msgspec.Struct):
 
 class _Cancelled(msgspec.Struct):
     status: Status
+
+
+class _Responded(msgspec.Struct):
+    request_id: str
 
 
 class Client:
@@ -190,16 +211,17 @@ class Client:
         """
         return await self._transport.fetch(Request("GET", ("runs", _checked(run_id))), Run)
 
-    async def runs(self, status: Status | None = None) -> AsyncIterator[Run]:
+    async def runs(self, status: Status | None = None, *, waiting: bool = False) -> AsyncIterator[Run]:
         """Yield the runs, newest first, without their outputs, large ones shortened. Fetch pages as needed.
 
         Args:
             status: Only the runs with this status.
+            waiting: Only the runs that wait for an answer.
 
         Raises:
             ClientError: Any error.
         """
-        query: dict[str, str | None] = {"status": status}
+        query: dict[str, str | None] = {"status": status, "waiting": "true" if waiting else None}
         while True:
             page = await self._transport.fetch(Request("GET", ("runs",), query=query), _Page)
             for run in page.items:
@@ -220,6 +242,26 @@ class Client:
         """
         request = Request("DELETE", ("runs", _checked(run_id)), query={"reason": reason})
         await self._transport.fetch(request, _Cancelled)
+
+    async def respond(self, run_id: str, request_id: str, value: Any) -> None:
+        """Answer a question of a run.
+
+        Args:
+            run_id: The run.
+            request_id: The question, from its `InputRequested` or from `Run.waiting_for`.
+            value: The answer: anything that msgspec can encode as JSON.
+
+        Raises:
+            InvalidRequest: The answer breaks the question's schema; `details` lists every violation.
+            Conflict: The question has been answered already, or is not asked any more.
+            NotFound: No such run.
+            Forbidden: This caller may not answer.
+            ValueError: The run id is malformed.
+            ClientError: Any other error.
+        """
+        body = msgspec.json.encode({"request_id": request_id, "value": value})
+        request = Request("POST", ("runs", _checked(run_id), "input"), body=body)
+        await self._transport.fetch(request, _Responded)
 
 
 def _checked(run_id: str) -> str:

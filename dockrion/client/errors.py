@@ -81,7 +81,7 @@ class NotFound(ResponseError):
 
 
 class Conflict(ResponseError):
-    """409: a run with this id exists."""
+    """409: a run with this id exists, or the question is not open."""
 
 
 class PayloadTooLarge(ResponseError):

@@ -3,20 +3,27 @@
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import msgspec
+from yarl import URL
 
-from dockrion.client import Client, ClientError, ConnectionLost, ResponseError, Stream
+from dockrion.client import Client, ClientError, ConnectionLost, InputRequested, ResponseError, Stream
+from dockrion.console import answers
 from dockrion.console.arguments import add_common, payload, run_id
 from dockrion.console.display import Display
+from dockrion.console.questions import Questions
 from dockrion.console.screen import Screen
+from dockrion.console.standard_input import StandardInput
 
 _MAX_DETAILS_LENGTH = 2_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_COMPLETE = "complete"
 
 
 class _Line(msgspec.Struct):
@@ -84,7 +91,9 @@ async def _show_stream(
     headers = dict(arguments.header)
     async with Client(arguments.url, token=arguments.token, headers=headers) as client:
         stream = open_stream(client)
-        reading = asyncio.create_task(_print_events(stream, Display(screen), as_json=arguments.json))
+        questions = Questions(client, screen, StandardInput(sys.stdin), partial(_answer_command, arguments))
+        show = _print_lines(stream) if arguments.json else _print_text(stream, screen, questions)
+        reading = asyncio.create_task(show)
         cancelling: list[asyncio.Task[None]] = []
 
         def interrupt() -> None:
@@ -105,23 +114,43 @@ async def _show_stream(
         return 1
 
 
-async def _print_events(stream: Stream, display: Display, *, as_json: bool) -> int:
+async def _print_lines(stream: Stream) -> int:
     last = ""
-    if as_json:
-        async for line in stream.lines():
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
-            last = msgspec.json.decode(line, type=_Line).type
-    else:
+    async for line in stream.lines():
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+        last = msgspec.json.decode(line, type=_Line).type
+    return 0 if last == _COMPLETE else 1
+
+
+async def _print_text(stream: Stream, screen: Screen, questions: Questions) -> int:
+    display = Display(screen)
+    last = ""
+    try:
         async for event in stream:
             display.show(event)
+            questions.update(event)
             last = event.type
-    return 0 if last == "complete" else 1
+    finally:
+        await questions.aclose()
+    return 0 if last == _COMPLETE else 1
 
 
 async def _cancel(client: Client, run_id: str) -> None:
     with suppress(ClientError):  # the run may be over; other errors end its stream too
         await client.cancel(run_id, "interrupted by the caller")
+
+
+def _answer_command(arguments: argparse.Namespace, question: InputRequested) -> str:
+    """Return the shell command that answers a question. It shows no credentials."""
+    words = ["curl"]
+    if arguments.token is not None:
+        words.append('-H "Authorization: Bearer $DOCKRION_KEY"')
+    words.extend(f"-H {shlex.quote(f'{name}: …')}" for name, _ in arguments.header)
+    body = {"request_id": question.request_id, "value": answers.example(question.schema)}
+    url = URL(arguments.url).with_user(None).joinpath("runs", question.run_id, "input")
+    words.append(f"--json {shlex.quote(msgspec.json.encode(body).decode())} {shlex.quote(str(url))}")
+    return " ".join(words)
 
 
 @contextmanager

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
+from dockrion import StreamContext
 from dockrion import errors as served_errors
 from dockrion.client import (
     AgentTimeout,
     Client,
     ClientError,
+    Complete,
     Conflict,
     ConnectionLost,
     Forbidden,
+    InputReceived,
+    InputRequested,
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
@@ -29,6 +34,7 @@ from dockrion.client import (
     ServiceUnavailable,
     TooManyRequests,
     Unauthorized,
+    WaitingFor,
     errors,
 )
 from dockrion.client.retry import LONGEST_DELAY_SECONDS, RetrySchedule
@@ -75,6 +81,46 @@ async def test_all_runs_are_listed_page_by_page(serve: Serve, connect: Connect) 
         client = await connect(server.url)
         with pytest.raises(ProtocolError):
             _ = [run async for run in client.runs()]
+
+
+async def test_questions_are_answered_once_and_by_their_schema(serve: Serve, connect: Connect) -> None:
+    async def ask(_payload: Any, context: StreamContext) -> Any:
+        return await context.ask("How many?", {"type": "integer", "maximum": 5})
+
+    client = await connect(await serve(ask))
+    asked: InputRequested | None = None
+    async for event in client.stream({}):
+        match event:
+            case InputRequested(run_id=run_id, request_id=request_id):
+                asked = event
+                with pytest.raises(InvalidRequest) as invalid:
+                    await client.respond(run_id, request_id, 6)
+                assert invalid.value.details == [
+                    {"path": "$", "message": "6 is greater than the maximum of 5"}
+                ]
+                (waiting,) = [run async for run in client.runs(waiting=True)]
+                assert waiting == msgspec.structs.replace(await client.get(run_id), metadata=waiting.metadata)
+                assert waiting.waiting_for == WaitingFor(
+                    request_id=request_id,
+                    prompt="How many?",
+                    schema={"type": "integer", "maximum": 5},
+                    expires_at=event.expires_at,
+                )
+                await client.respond(run_id, request_id, 5)
+            case InputReceived(request_id=request_id, value=value):
+                assert asked is not None
+                assert (request_id, value) == (asked.request_id, 5)
+            case Complete(output=output):
+                assert output == 5
+    assert asked is not None
+    with pytest.raises(Conflict):
+        await client.respond(asked.run_id, asked.request_id, 5)
+    with pytest.raises(NotFound):
+        await client.respond("unknown", asked.request_id, 5)
+    with pytest.raises(ValueError, match="invalid run id"):
+        await client.respond("../x", asked.request_id, 5)
+    assert [run async for run in client.runs(waiting=True)] == []
+    assert (await client.get(asked.run_id)).waiting_for is None
 
 
 async def test_a_run_is_cancelled_with_a_reason(serve: Serve, connect: Connect) -> None:
@@ -364,6 +410,7 @@ def test_the_client_imports_nothing_of_the_server() -> None:
         "dockrion.errors",
         "dockrion.events.control_frames",
         "dockrion.events",
+        "dockrion.events.decoding",
         "dockrion.events.encoding",
         "dockrion.events.filter",
         "dockrion.events.types",

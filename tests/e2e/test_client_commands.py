@@ -28,13 +28,15 @@ async def start() -> AsyncIterator[StartCommand]:
     """Start a command that uses a service: `await start(served, "invoke", …)`."""
     started: list[Process] = []
 
-    async def start_command(served: Served, *arguments: str, stdout: int = PIPE, **variables: str) -> Process:
+    async def start_command(
+        served: Served, *arguments: str, stdout: int = PIPE, terminal: int = PIPE, **variables: str
+    ) -> Process:
         process = await asyncio.create_subprocess_exec(
             *command(*arguments),
             env=environment(DOCKRION_URL=f"http://127.0.0.1:{served.port}", **variables),
-            stdin=PIPE,
+            stdin=terminal,
             stdout=stdout,
-            stderr=PIPE,
+            stderr=terminal,
         )
         started.append(process)
         return process
@@ -49,7 +51,7 @@ async def start() -> AsyncIterator[StartCommand]:
 async def done(process: Process, stdin: bytes | None = None) -> tuple[int | None, str, str]:
     async with asyncio.timeout(60):
         out, err = await process.communicate(stdin)
-    return process.returncode, (out or b"").decode(), err.decode()
+    return process.returncode, (out or b"").decode(), (err or b"").decode()
 
 
 async def read_until(process: Process, text: bytes) -> bytes:
@@ -146,6 +148,48 @@ async def test_terminal_gets_progress_bars(serve: Serve, start: StartCommand) ->
     os.close(ours)
     half, full = f"[{'#' * 10}{'.' * 10}]  50% work: half", f"[{'#' * 20}] 100% work: done"
     assert shown == f"{half}{CLEAR_LINE}word\n{full}\nnull\n"
+
+
+async def test_piped_lines_answer_what_the_agent_asks(serve: Serve, start: StartCommand) -> None:
+    async def ask(_payload: Any, context: StreamContext) -> Any:
+        return await context.ask("Send it?", {"type": "boolean"})
+
+    process = await start(await serve(ask), "invoke")
+    code, out, err = await done(process, b"maybe\nyes\n")
+    assert (code, out) == (0, "* answered: true\ntrue\n")
+    assert err.startswith("? Send it?\n  (yes or no; until ")
+    assert '\n! the value does not match the schema of the question\n  $: "maybe" is not' in err
+
+
+async def test_interrupt_cancels_the_run_while_the_terminal_is_asked(
+    serve: Serve, start: StartCommand
+) -> None:
+    async def ask(_payload: Any, context: StreamContext) -> Any:
+        return [await context.ask("One?"), await context.ask("Two?", secret=True)]
+
+    ours, theirs = pty.openpty()
+    process = await start(await serve(ask), "invoke", terminal=theirs)
+    os.close(theirs)
+    seen = await read_terminal(ours, "One? > ")
+    os.write(ours, b"first\n")
+    seen += await read_terminal(ours, "Two? > ")
+    process.send_signal(signal.SIGINT)
+    seen += await read_terminal(ours, "cancelled: interrupted by the caller\n")
+    assert await done(process) == (1, '* answered: "first"\n', "")
+    os.close(ours)
+    assert "cancelling run " in seen
+
+
+async def read_terminal(descriptor: int, until: str) -> str:
+    text = ""
+    os.set_blocking(descriptor, False)
+    async with asyncio.timeout(60):
+        while until not in text:
+            try:
+                text += os.read(descriptor, 65536).decode().replace("\r\n", "\n")
+            except BlockingIOError:
+                await asyncio.sleep(0.005)
+    return text
 
 
 async def test_key_is_read_from_a_variable_and_never_shown(
