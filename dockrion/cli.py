@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser(next(iter(arguments), "")).parse_args(arguments)
     try:
         code: int = options.command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is if it was closed at the start
+            sys.stdout.flush()
     except StartError as error:
         return _print_error(error, Redactor(), verbose=options.verbose)
     except BrokenPipeError:  # the reader of a pipe may leave

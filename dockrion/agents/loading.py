@@ -87,8 +87,8 @@ async def _open_product(spec: AgentSpec, factory: Callable[[], Any], opened: Asy
     return await lifespan.enter(product, f"agent.entrypoint: what {spec.target}() returned", opened)
 
 
-def _module(spec: AgentSpec) -> ModuleType:
-    return sys.modules[spec.target.partition(":")[0]]
+def _module(spec: AgentSpec) -> ModuleType | None:
+    return sys.modules.get(spec.target.partition(":")[0])  # the module itself may have removed it
 
 
 def _named(spec: AgentSpec) -> str:

@@ -262,3 +262,9 @@ def test_validate_masks_secrets(tmp_path: Path) -> None:
     )
     result = run("validate", cwd=tmp_path, KEY="s3cr3t-value")
     assert "s3cr3t-value" not in result.stdout + result.stderr
+
+
+def test_closed_stdout_does_not_fail_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_dockfile(tmp_path)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["openapi", str(path)]) == 0
