@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from dockrion import StreamContext, get_current_context
 
@@ -45,6 +47,24 @@ async def async_generator(payload: dict[str, Any]) -> AsyncIterator[str | dict[s
         yield letter
     yield {"type": "custom:spelt", "letters": len(payload["word"])}
     yield {"spelt": payload["word"]}
+
+
+class Word(msgspec.Struct):
+    """A word to spell."""
+
+    word: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class Spelt(msgspec.Struct):
+    spelt: str
+
+
+async def typed_function(payload: Word, context: StreamContext) -> Spelt:
+    """Gets a `Word` made of the request's body; the Dockfile needs no `io_schema`."""
+    for letter in payload.word:
+        await asyncio.sleep(0.1)
+        await context.emit_token(letter)
+    return Spelt(payload.word)
 
 
 class Speller:

@@ -92,8 +92,11 @@ class AgentSpec(Struct, frozen=True):
 
 class IoSchemaSpec(Struct, frozen=True):
     strict: Annotated[bool, doc("Validate the agent's output as well as its input.")] = True
-    input: Annotated[dict[str, Any] | None, doc("JSON Schema of the input; default type: object.")] = None
-    output: Annotated[dict[str, Any] | None, doc("JSON Schema of the agent's output.")] = None
+    input: Annotated[
+        dict[str, Any] | None,
+        doc("JSON Schema of the input, default type: object; null: from the handler's annotations."),
+    ] = None
+    output: Annotated[dict[str, Any] | None, doc("JSON Schema of the agent's output; null: as above.")] = None
 
 
 class CorsSpec(Struct, frozen=True):

@@ -183,3 +183,20 @@ async def page(serve: Serve, visit: Visit) -> Page:
 async def test_unedited_values_are_kept_for_any_schema(page: Page, cases: list[tuple[Any, Any]]) -> None:
     kept = await page.evaluate(SET_AND_GET, json.dumps(cases))
     assert json.loads(kept) == [value for _, value in cases]
+
+
+async def test_form_is_made_from_the_type_of_a_handler(serve: Serve, visit: Visit) -> None:
+    served = await serve(agent={"name": "tested", "handler": "tests.agents.typed:answer"})
+    page = await visit(served.port)
+    await page.get_by_label("text").fill("Rain?")
+    await press(page, "Add to related")
+    await page.get_by_label("text").last.fill("Snow?")
+    await page.get_by_label("since").first.fill("noon")
+    assert await payload(page) == {
+        "text": "Rain?",
+        "since": "noon",
+        "related": [{"text": "Snow?", "since": None, "related": []}],
+    }
+    await press(page, "Wait for the output")
+    await expect(page.locator("#problem")).to_contain_text("$.since Invalid RFC3339 encoded datetime")
+    await expect(page.get_by_label("since").first).to_have_attribute("aria-invalid", "true")

@@ -14,6 +14,7 @@ from dockrion.events import Complete, Progress, Token
 from dockrion.events.decoding import Custom
 from dockrion.json_encoding import NotJSON
 from dockrion.testing import Caller, record
+from tests.agents import typed
 from tests.agents.graphs import State, one_node
 from tests.agents.harness import spin
 
@@ -235,3 +236,15 @@ async def test_what_is_no_agent_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         await record(value).__aenter__()
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("agent", [typed.answer, typed.Service()], ids=["handler", "object"])
+async def test_payload_arrives_as_the_type_that_the_agent_declares(agent: Any) -> None:
+    async with record(agent, {"text": "hi"}) as run:
+        assert run.output["text"].lower().startswith("hi")
+    with pytest.raises(ValueError, match=r"\$: \"text\" is a required property"):
+        async with record(agent, {}):
+            raise AssertionError("it ran")
+    with pytest.raises(ValueError, match=r"\$\.since: Invalid RFC3339 encoded datetime"):
+        async with record(agent, {"text": "hi", "since": "noon"}):
+            raise AssertionError("it ran")
