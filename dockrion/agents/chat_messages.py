@@ -19,6 +19,7 @@ class _OpenMessage(msgspec.Struct):
     Attributes:
         message_id: The first id seen; providers give some chunks others, or none.
         source: Who says it.
+        origin: Both, as fields of events.
         model: The model's name, if it is known.
         parts: The chunks that `join` has to put together.
         text: Text after the last of them.
@@ -27,6 +28,7 @@ class _OpenMessage(msgspec.Struct):
     message_id: str | None
     source: str | None
     model: str | None
+    origin: dict[str, str]
     has_text: bool = False
     calls_tools: bool = False
     finished: bool = False
@@ -74,11 +76,13 @@ class MessageTranslator:
         """
         state = self._open.get(key)
         if state is None:
-            state = self._open[key] = _OpenMessage(message.id, source, model)
+            state = self._open[key] = _OpenMessage(
+                message.id, source, model, given(message_id=message.id, source=source)
+            )
         is_plain = message_content.is_plain(message)
         if self._reasoning and not is_plain:
             for text in message_content.reasoning_texts(message):
-                yield {"type": "reasoning", "content": text, **_origin(state)}
+                yield {"type": "reasoning", "content": text, **state.origin}
         chunk = message if isinstance(message, AIMessageChunk) else None
         requests = message.tool_calls or (chunk and chunk.tool_call_chunks)
         state.calls_tools = state.calls_tools or bool(requests)
@@ -112,7 +116,7 @@ class MessageTranslator:
         if text or reason is not None:
             state.has_text = state.has_text or bool(text)
             state.finished = state.finished or reason is not None
-            yield {"type": "token", "content": text, "finish_reason": reason, **_origin(state)}
+            yield {"type": "token", "content": text, "finish_reason": reason, **state.origin}
 
     def _end(self, state: _OpenMessage) -> Iterator[Event]:
         if state.parts or (state.text and not self._tokens):
@@ -127,7 +131,3 @@ class MessageTranslator:
             yield from self._tools.requested(message, state.source)
         if state.usage is not None:
             yield message_content.usage_event(state.usage, state.model, state.source)
-
-
-def _origin(state: _OpenMessage) -> dict[str, str]:
-    return given(message_id=state.message_id, source=state.source)

@@ -62,6 +62,7 @@ class GraphStreamTranslator:
         self._messages = MessageTranslator(events_filter, self._tools)
         self._sources = GraphSources()
         self._values = values
+        self._model_calls: dict[int, Mapping[str, Any]] = {}  # keeps them alive, so that ids stay unique
         self._started: dict[str, tuple[float, list[str] | None]] = {}
         self._state: Any = None
         self.interrupts: list[Any] = []
@@ -109,11 +110,7 @@ class GraphStreamTranslator:
 
     def _on_message(self, namespace: Namespace, message: Any, metadata: Mapping[str, Any]) -> Iterator[Event]:
         if _is_of_model(message, metadata):
-            # Chunks of one message may have different ids, but have the same metadata object.
-            key = _Identity(metadata)
-            source = None if key in self._messages else self._source(namespace, metadata)
-            model = metadata.get("ls_model_name")
-            yield from self._messages.translate(message, key, source=source, model=model)
+            yield from self._on_model_message(namespace, message, metadata)
             return
         source = self._source(namespace, metadata)
         if isinstance(message, ToolMessage):
@@ -123,6 +120,19 @@ class GraphStreamTranslator:
                 yield message_content.message_event(message, source)
             if isinstance(message, AIMessage):
                 yield from self._tools.requested(message, source)
+
+    def _on_model_message(
+        self, namespace: Namespace, message: AIMessage, metadata: Mapping[str, Any]
+    ) -> Iterator[Event]:
+        # Chunks of one message may have different ids, but have the same metadata object.
+        key, source = id(metadata), None
+        if key not in self._model_calls:
+            self._model_calls[key] = metadata
+            source = self._source(namespace, metadata)
+        model = metadata.get("ls_model_name")
+        yield from self._messages.translate(message, key, source=source, model=model)
+        if key not in self._messages:
+            del self._model_calls[key]
 
     def _on_task(self, namespace: Namespace, task: dict[str, Any]) -> Iterator[Event]:
         task_id, node = task["id"], task["name"]
@@ -172,21 +182,6 @@ class GraphStreamTranslator:
         return self._sources.of_task(
             namespace, task_id, metadata["langgraph_node"], metadata.get(_AGENT_NAME)
         )
-
-
-class _Identity:
-    """Makes an object a key by its identity, and keeps it alive as long as it is one."""
-
-    __slots__ = ("_object",)
-
-    def __init__(self, keyed: object) -> None:
-        self._object = keyed
-
-    def __hash__(self) -> int:
-        return id(self._object)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self._object is other._object
 
 
 def _is_of_model(message: Any, metadata: Mapping[str, Any]) -> bool:
