@@ -174,7 +174,7 @@ class GraphStreamTranslator:
         if not namespace:
             self.interrupts += interrupts
             self._state = state or self._state if interrupts else state
-        if self._values:
+        if self._values and not interrupts:  # those repeat the state
             yield {"type": VALUES, "data": state, **given(source=self._sources.of_graph(namespace))}
 
     def _source(self, namespace: Namespace, metadata: Mapping[str, Any]) -> str:
