@@ -1,13 +1,14 @@
 """Translation of what LangChain's `astream_events` yields to events."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dockrion import events, json_encoding
 from dockrion.agents.chat_messages import MessageTranslator
 from dockrion.agents.tool_calls import Event, ToolCallTranslator, given
-from dockrion.events import EventFilter, validation
+from dockrion.events import validation
+from dockrion.runs.session import RunSession
 
 _MODELS = ("chat_model", "llm")
 _STEPS = (*_MODELS, "tool", "retriever")
@@ -19,17 +20,16 @@ class ChainStreamTranslator:
     """Translates the events of one run's `astream_events`, without I/O.
 
     Args:
-        events_filter: Which events pass.
-        is_tool_allowed: Returns whether the agent may call a tool.
+        session: The run.
 
     Attributes:
         output: What the runnable returned.
     """
 
-    def __init__(self, events_filter: EventFilter, is_tool_allowed: Callable[[str], bool]) -> None:
+    def __init__(self, session: RunSession) -> None:
         self.output: Any = None
-        self._tools = ToolCallTranslator(is_tool_allowed)
-        self._messages = MessageTranslator(events_filter, self._tools)
+        self._tools = ToolCallTranslator(session)
+        self._messages = MessageTranslator(session, session.events_filter, self._tools)
         self._started_at: dict[str, float] = {}
         self._names: dict[str, str] = {}
         self._streamed: set[str] = set()

@@ -9,6 +9,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from dockrion.agents import message_content
 from dockrion.agents.tool_calls import Event, ToolCallTranslator, given
 from dockrion.events import EventFilter
+from dockrion.runs.session import RunSession
 
 _DEFAULT_FINISH_REASON = "stop"
 
@@ -47,11 +48,13 @@ class MessageTranslator:
     """Translates what models say: text and reasoning at once, the rest when the message is whole.
 
     Args:
+        session: The run.
         events_filter: Which events pass. Others may be left out, except `usage`, which is counted.
         tools: Translates the tool calls that messages request.
     """
 
-    def __init__(self, events_filter: EventFilter, tools: ToolCallTranslator) -> None:
+    def __init__(self, session: RunSession, events_filter: EventFilter, tools: ToolCallTranslator) -> None:
+        self._show = session.show
         self._tools = tools
         self._open: dict[Hashable, _OpenMessage] = {}
         self._reasoning = events_filter.allows("reasoning")
@@ -126,8 +129,8 @@ class MessageTranslator:
                 message_content.has_more_than_text(message)
                 or (not self._tokens and message_content.has_content(message))
             ):
-                yield message_content.message_event(message, state.source)
-            yield from message_content.server_tool_events(message, state.source)
+                yield message_content.message_event(message, state.source, self._show)
+            yield from message_content.server_tool_events(message, state.source, self._show)
             yield from self._tools.requested(message, state.source)
         if state.usage is not None:
             yield message_content.usage_event(state.usage, state.model, state.source)

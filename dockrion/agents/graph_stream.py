@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,12 +11,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Remo
 from dockrion.agents import message_content
 from dockrion.agents.chat_messages import MessageTranslator
 from dockrion.agents.graph_sources import GraphSources, Namespace
-from dockrion.agents.tool_calls import Event, ToolCallTranslator, given, to_json
+from dockrion.agents.tool_calls import Event, ToolCallTranslator, given
 from dockrion.events import UNTYPED_WRITES, EventFilter
 from dockrion.events.validation import is_event
 from dockrion.json_encoding import encode
 from dockrion.runs import outcome
 from dockrion.runs.outcome import Outcome
+from dockrion.runs.session import RunSession
 
 VALUES = "custom:values"
 TOOL_OUTPUT = "custom:tool_output"
@@ -47,19 +48,18 @@ class GraphStreamTranslator:
     """Translates the parts of one run's stream, without I/O.
 
     Args:
+        session: The run.
         events_filter: Which events pass.
-        is_tool_allowed: Returns whether the agent may call a tool.
         values: Whether every state becomes an event.
 
     Attributes:
         interrupts: The interrupts of the stream that are not resumed.
     """
 
-    def __init__(
-        self, events_filter: EventFilter, is_tool_allowed: Callable[[str], bool], *, values: bool = False
-    ) -> None:
-        self._tools = ToolCallTranslator(is_tool_allowed)
-        self._messages = MessageTranslator(events_filter, self._tools)
+    def __init__(self, session: RunSession, events_filter: EventFilter, *, values: bool = False) -> None:
+        self._session = session
+        self._tools = ToolCallTranslator(session)
+        self._messages = MessageTranslator(session, events_filter, self._tools)
         self._sources = GraphSources()
         self._values = values
         self._model_calls: dict[int, Mapping[str, Any]] = {}  # keeps them alive, so that ids stay unique
@@ -117,7 +117,7 @@ class GraphStreamTranslator:
             yield from self._tools.answered(message, source)
         elif isinstance(message, BaseMessage) and not isinstance(message, RemoveMessage):
             if message_content.has_content(message) or not isinstance(message, AIMessage):
-                yield message_content.message_event(message, source)
+                yield message_content.message_event(message, source, self._session.show)
             if isinstance(message, AIMessage):
                 yield from self._tools.requested(message, source)
 
@@ -160,7 +160,11 @@ class GraphStreamTranslator:
                 source = self._sources.of_tool(namespace)
                 yield from self._tools.started(call_id, data["tool_name"], data.get("input"), source)
             case "tool-output-delta":
-                yield {"type": TOOL_OUTPUT, "tool_call_id": call_id, "data": to_json(data["delta"])}
+                yield {
+                    "type": TOOL_OUTPUT,
+                    "tool_call_id": call_id,
+                    "data": self._session.show(data["delta"]),
+                }
             case "tool-finished":
                 yield from self._tools.returned(call_id, data["output"])
             case "tool-error":
@@ -175,7 +179,11 @@ class GraphStreamTranslator:
             self.interrupts += interrupts
             self._state = state or self._state if interrupts else state
         if self._values and not interrupts:  # those repeat the state
-            yield {"type": VALUES, "data": state, **given(source=self._sources.of_graph(namespace))}
+            yield {
+                "type": VALUES,
+                "data": self._session.show(state),
+                **given(source=self._sources.of_graph(namespace)),
+            }
 
     def _source(self, namespace: Namespace, metadata: Mapping[str, Any]) -> str:
         task_id = metadata["langgraph_checkpoint_ns"].rpartition(":")[2]

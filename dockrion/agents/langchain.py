@@ -62,7 +62,7 @@ class RunnableAgent(InProcess):
         if not (streaming and session.events_filter.passes_any):
             config["callbacks"] = [UsageHandler(session)]
             return await run_joining_threads(self._runnable.ainvoke(value, config))
-        translator = ChainStreamTranslator(session.events_filter, session.context.is_tool_allowed)
+        translator = ChainStreamTranslator(session)
         parts: Any = self._runnable.astream_events(value, config, version="v2")
         await run_joining_threads(forward_parts_async(parts, translator, session))
         return translator.output

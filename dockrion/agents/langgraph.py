@@ -116,9 +116,7 @@ class GraphAgent(InProcess):
                     return Failed("the thread has nothing to resume", AgentFailed.code)
                 value = Command(resume=call.resume)
             events_filter = session.events_filter if streaming else EventFilter([])
-            translator = GraphStreamTranslator(
-                events_filter, session.context.is_tool_allowed, values=self._stream_values
-            )
+            translator = GraphStreamTranslator(session, events_filter, values=self._stream_values)
             modes = stream_modes(events_filter)
             if "messages" not in modes:
                 config["callbacks"] = [UsageHandler(session)]

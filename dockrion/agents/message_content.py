@@ -1,13 +1,14 @@
 """What a message of LangChain contains, as fields of events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.messages.ai import UsageMetadata
 
-from dockrion.agents.tool_calls import Event, given, to_json
+from dockrion.agents.tool_calls import Event, given
 
+Show = Callable[[Any], Any]  # see `RunSession.show`
 _ROLES = {"human": "user", "ai": "assistant"}
 _FINISH_REASONS = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's, Ollama's key
 _MODEL_NAMES = ("model_name", "model")
@@ -57,7 +58,7 @@ def join(parts: list[AIMessage], message_id: str | None) -> AIMessage:
     return whole  # type: ignore[no-any-return]
 
 
-def server_tool_events(message: AIMessage, source: str | None) -> Iterator[Event]:
+def server_tool_events(message: AIMessage, source: str | None, show: Show) -> Iterator[Event]:
     """Yield the events of the tools that the model's provider has called by itself."""
     if is_plain(message):
         return
@@ -67,27 +68,27 @@ def server_tool_events(message: AIMessage, source: str | None) -> Iterator[Event
                 "type": "tool_call",
                 "tool_call_id": str(block.get("id")),
                 "name": str(block.get("name")),
-                "arguments": to_json(block.get("args")),
+                "arguments": show(block.get("args")),
                 **given(message_id=message.id, source=source),
             }
         elif block["type"] == _SERVER_TOOL_RESULT:
             yield {
                 "type": "tool_result",
                 "tool_call_id": str(block.get("tool_call_id")),
-                "result": to_json(block.get("output")),
+                "result": show(block.get("output")),
                 "is_error": block.get("status") == "error",
                 **given(source=source),
             }
 
 
-def message_event(message: BaseMessage, source: str | None) -> Event:
+def message_event(message: BaseMessage, source: str | None, show: Show) -> Event:
     """Return the event for a whole message."""
     content = message.content
     role = getattr(message, "role", None) or _ROLES.get(message.type, message.type)
     return {
         "type": "message",
         "role": str(role),
-        "content": content if isinstance(content, str) else _in_no_other_event(message),
+        "content": content if isinstance(content, str) else _shown_blocks(_in_no_other_event(message), show),
         **given(message_id=message.id, name=message.name, source=source),
     }
 
@@ -114,6 +115,11 @@ def usage_event(usage: UsageMetadata, model: str | None, source: str | None) -> 
 
 def _in_no_other_event(message: BaseMessage) -> list[Mapping[str, Any]]:
     return [block for block in _blocks(message) if block["type"] not in _IN_OTHER_EVENTS]
+
+
+def _shown_blocks(blocks: list[Mapping[str, Any]], show: Show) -> Any:
+    shown = show(blocks)
+    return shown if isinstance(shown, str) else blocks
 
 
 def _blocks(message: BaseMessage) -> list[Any]:

@@ -2,16 +2,18 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from langchain_core.messages import AIMessage, ToolMessage
 
-from dockrion import json_encoding
+from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolDenied
 
 Event = dict[str, Any]
+_Value = TypeVar("_Value")
+_MAX_REMEMBERED = 1000  # calls of one run
 _INVALID_ARGUMENTS = "the arguments are not a JSON object"
 
 
@@ -52,28 +54,28 @@ class ToolCallTranslator:
     the exception's.
 
     Args:
-        is_allowed: Returns whether a tool may be called; one that may not be does not begin to work.
+        session: The run. It tells which tools are denied, and what callers may see of values and errors.
     """
 
-    def __init__(self, is_allowed: Callable[[str], bool]) -> None:
-        self._is_allowed = is_allowed
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
         self._requested: dict[str, _ToolCall] = {}
         self._running: dict[str, _ToolCall] = {}
-        self._answered: set[str] = set()  # a message that repeats the result may follow
+        self._answered: dict[str, None] = {}  # an ordered set: messages that repeat their results may follow
 
     def requested(self, message: AIMessage, source: str | None) -> Iterator[Event]:
         """Yield the events of the calls that a whole message requests."""
         for request in message.tool_calls:
             call = _requested_call(request, source)
-            if not self._is_allowed(call.name):
+            if not self._session.context.is_tool_allowed(call.name):
                 call.error = str(ToolDenied(call.name))
-            self._requested[call.call_id] = call
-            self._answered.discard(call.call_id)
-            yield _call_event(call, message.id)
+            _remember(self._requested, call.call_id, call)
+            self._answered.pop(call.call_id, None)
+            yield self._call_event(call, message.id)
         for invalid in message.invalid_tool_calls:
             call = _requested_call(invalid, source)
-            yield _call_event(call, message.id)
-            yield _result_event(call, invalid.get("error") or _INVALID_ARGUMENTS, is_error=True)
+            yield self._call_event(call, message.id)
+            yield self._result_event(call, invalid.get("error") or _INVALID_ARGUMENTS, is_error=True)
 
     def started(self, execution: str, name: str, arguments: Any, source: str | None) -> Iterator[Event]:
         """Yield the event of a call that no model requested, as its tool begins to work.
@@ -84,12 +86,12 @@ class ToolCallTranslator:
             arguments: What it is called with.
             source: Who calls it.
         """
-        if not self._is_allowed(name):
+        if not self._session.context.is_tool_allowed(name):
             return
         call = self._requested.get(execution) or self._find_request(name, arguments)
         if call is None:
             call = _ToolCall(execution, name, arguments, source, requested=False)
-            yield _call_event(call, None)
+            yield self._call_event(call, None)
         call.started_at = time.perf_counter()
         self._running[execution] = call
 
@@ -103,9 +105,9 @@ class ToolCallTranslator:
         if call.requested or message is not None:
             self._settle(call)
         if message is not None:
-            yield _message_event(call, message)
+            yield self._message_event(call, message)
         else:
-            yield _result_event(call, getattr(output, "update", output))  # of a `Command`
+            yield self._result_event(call, _without_command(output))
 
     def raised(self, execution: str, error: str) -> Iterator[Event]:
         """Yield the result of a call whose tool raised, if no model requested it."""
@@ -113,40 +115,61 @@ class ToolCallTranslator:
         if call is None:
             return
         call.stop_clock()
-        call.error = error
+        call.error = self._session.sanitize(error)
         if not call.requested:
             self._settle(call)
-            yield _result_event(call, error, is_error=True)
+            yield self._result_event(call, call.error, is_error=True)
 
     def answered(self, message: ToolMessage, source: str | None) -> Iterator[Event]:
         """Yield the result that a message contains, unless it repeats one."""
         call_id = message.tool_call_id
         if call_id in self._answered:
-            self._answered.discard(call_id)
+            del self._answered[call_id]
             return
         call = self._requested.pop(call_id, None)
         if call is None:
             call = _ToolCall(call_id, message.name or "", None, source, requested=False)
         call.stop_clock()
-        yield _message_event(call, message)
+        yield self._message_event(call, message)
 
     def close(self) -> Iterator[Event]:
         """Yield the results of the calls that no message answered as their tools raised or are denied."""
         for call in list(self._requested.values()):
             if call.error is not None:
                 del self._requested[call.call_id]
-                yield _result_event(call, call.error, is_error=True)
+                yield self._result_event(call, call.error, is_error=True)
+
+    def _call_event(self, call: _ToolCall, message_id: str | None) -> Event:
+        event = {
+            "type": "tool_call",
+            "tool_call_id": call.call_id,
+            "name": call.name,
+            "arguments": self._session.show(call.arguments),
+        }
+        return event | given(message_id=message_id, source=call.source)
+
+    def _message_event(self, call: _ToolCall, message: ToolMessage) -> Event:
+        return self._result_event(call, message.content, is_error=message.status == "error")
+
+    def _result_event(self, call: _ToolCall, result: Any, *, is_error: bool = False) -> Event:
+        event = {
+            "type": "tool_result",
+            "tool_call_id": call.call_id,
+            "result": self._session.show(result),
+            "is_error": is_error,
+        }
+        return event | given(name=call.name or None, duration_ms=call.duration_ms, source=call.source)
 
     def _find_request(self, name: str, arguments: Any) -> _ToolCall | None:
         """Return the request that code executes without telling its id."""
         for call in self._requested.values():
-            if call.started_at is None and call.name == name and call.arguments == arguments:
+            if call.started_at is None and call.name == name and _are_equal(call.arguments, arguments):
                 return call
         return None
 
     def _settle(self, call: _ToolCall) -> None:
         self._requested.pop(call.call_id, None)
-        self._answered.add(call.call_id)
+        _remember(self._answered, call.call_id, None)
 
 
 def _requested_call(request: Mapping[str, Any], source: str | None) -> _ToolCall:
@@ -154,49 +177,37 @@ def _requested_call(request: Mapping[str, Any], source: str | None) -> _ToolCall
     return _ToolCall(call_id, request.get("name") or "", request.get("args"), source, requested=True)
 
 
+def _remember(calls: dict[str, _Value], call_id: str, value: _Value) -> None:
+    """Add to what is remembered of calls, and forget the oldest above the limit."""
+    calls[call_id] = value
+    if len(calls) > _MAX_REMEMBERED:
+        del calls[next(iter(calls))]
+
+
 def _find_message(output: Any) -> ToolMessage | None:
     """Return the message to the model in what a tool returned: itself, in a list, or in a `Command`."""
     if isinstance(output, ToolMessage):
         return output
-    update = getattr(output, "update", output)
-    items = update.get("messages", ()) if isinstance(update, Mapping) else update
-    if isinstance(items, list | tuple):
-        return next((item for item in items if isinstance(item, ToolMessage)), None)
+    update = _without_command(output)
+    if update is not output and isinstance(update, Mapping):
+        update = update.get("messages")
+    if isinstance(update, list | tuple):
+        return next((item for item in update if isinstance(item, ToolMessage)), None)
     return None
 
 
-def _call_event(call: _ToolCall, message_id: str | None) -> Event:
-    event = {
-        "type": "tool_call",
-        "tool_call_id": call.call_id,
-        "name": call.name,
-        "arguments": to_json(call.arguments),
-    }
-    return event | given(message_id=message_id, source=call.source)
+def _without_command(output: Any) -> Any:
+    """Return the update in a `Command` of LangGraph, which a tool may return in place of its result."""
+    return output.update if hasattr(output, "goto") and hasattr(output, "update") else output
 
 
-def _message_event(call: _ToolCall, message: ToolMessage) -> Event:
-    return _result_event(call, message.content, is_error=message.status == "error")
-
-
-def _result_event(call: _ToolCall, result: Any, *, is_error: bool = False) -> Event:
-    event = {
-        "type": "tool_result",
-        "tool_call_id": call.call_id,
-        "result": to_json(result),
-        "is_error": is_error,
-    }
-    return event | given(name=call.name or None, duration_ms=call.duration_ms, source=call.source)
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # arrays, for example, have no truth value
+        return False
 
 
 def given(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def to_json(value: Any) -> Any:
-    """Return a value as JSON or, where it has no JSON form, as text: a tool may return any object."""
-    try:
-        return msgspec.Raw(json_encoding.encode(value))
-    except json_encoding.NotJSON:
-        return json_encoding.safe_str(value)

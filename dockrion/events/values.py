@@ -92,3 +92,14 @@ def blocks(name: str, value: Any) -> msgspec.Raw:
         raise TypeError(f"{name} must be text or a list of blocks, not {type(value).__name__}")
     encoded = [bytes(json_object(f"{name}[{index}]", block)) for index, block in enumerate(value)]
     return msgspec.Raw(b"[" + b",".join(encoded) + b"]")
+
+
+def shown(value: Any, limit: int) -> Any:
+    """Return a value as JSON or, without a JSON form or above a limit in bytes, text that names its type."""
+    try:
+        encoded = json_encoding.encode(value)
+    except json_encoding.NotJSON:
+        encoded = None
+    if encoded is not None and len(encoded) <= limit:
+        return msgspec.Raw(encoded)
+    return f"<{type(value).__name__}>"

@@ -16,6 +16,7 @@ from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 from dockrion.runs.usage import Usage
 
 _logger = logging.getLogger("dockrion.runs")
+ENVELOPE_BYTES = 1024  # for the other fields of an event that has a large one
 _MAX_DENIED_TOOLS = 100
 _MAX_OPEN_CALLS = 1000
 _TOOL_DENIED = CUSTOM_PREFIX + "tool_denied"

@@ -6,15 +6,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
-from dockrion import json_encoding
-from dockrion.events import validation
+from dockrion.events import validation, values
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
-from dockrion.runs.emitter import Emitter, RunCancelled
-
-_ENVELOPE_BYTES = 1024  # for the other fields of an event
+from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter, RunCancelled
 
 
 class OpenToolCall:
@@ -76,14 +71,14 @@ class OpenToolCall:
             bind: Returns them by name. Not called if nobody sees the event.
         """
         if limit := self._emitter.max_bytes("tool_call"):
-            values = bind()
-            share = (limit - _ENVELOPE_BYTES) // max(len(values), 1)
-            self._arguments = {name: _shown(value, share) for name, value in values.items()}
+            arguments = bind()
+            share = (limit - ENVELOPE_BYTES) // max(len(arguments), 1)
+            self._arguments = {name: values.shown(value, share) for name, value in arguments.items()}
 
     def show_result(self, value: Any) -> None:
         """Set the result; one that no event can have is shown by its type."""
         if limit := self._emitter.max_bytes("tool_result"):
-            self.result = _shown(value, limit - _ENVELOPE_BYTES)
+            self.result = values.shown(value, limit - ENVELOPE_BYTES)
 
     async def __aenter__(self) -> Self:
         await self._emitter.emit(*self._begin())
@@ -142,17 +137,6 @@ class OpenToolCall:
             result, is_error = _message(error, self._emitter.redactor), True
         fields = self.tool_call_id, result, is_error, self.name, duration_ms, self._source
         return "tool_result", validation.tool_result, *fields
-
-
-def _shown(value: Any, limit: int) -> Any:
-    """Return a value as JSON or, without a JSON form or above a limit in bytes, text that names its type."""
-    try:
-        encoded = json_encoding.encode(value)
-    except json_encoding.NotJSON:
-        encoded = None
-    if encoded is not None and len(encoded) <= limit:
-        return msgspec.Raw(encoded)
-    return f"<{type(value).__name__}>"
 
 
 def _message(error: BaseException, redactor: Redactor) -> str:

@@ -131,7 +131,12 @@ def of_exception(error: BaseException) -> Failed:
 
 def error_message(error: BaseException, redactor: Redactor) -> str:
     """Return what callers may read of an exception that did not end its run."""
-    return redactor.sanitize(of_exception(error).error[:_MAX_REDACTED])[:_MAX_MESSAGE]
+    return sanitized(of_exception(error).error, redactor)
+
+
+def sanitized(message: str, redactor: Redactor) -> str:
+    """Return what callers may read of the message of an exception that did not end its run."""
+    return redactor.sanitize(message[:_MAX_REDACTED])[:_MAX_MESSAGE]
 
 
 def _only_denials(group: BaseExceptionGroup[BaseException]) -> bool:

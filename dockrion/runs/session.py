@@ -8,11 +8,12 @@ from typing import Any
 
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.errors import QuestionNotOpen
-from dockrion.events import EventFilter, validation
+from dockrion.events import EventFilter, validation, values
 from dockrion.redaction import Redactor
+from dockrion.runs import outcome
 from dockrion.runs.asking import Asking
 from dockrion.runs.context import StreamContext, set_current_context
-from dockrion.runs.emitter import Emitter
+from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
@@ -239,6 +240,16 @@ class RunSession:
         """Wait until the buffer has room for pushed events."""
         if self._buffer is not None and self._buffer.full:
             await self._buffer.wait_for_room()
+
+    def show(self, value: Any) -> Any:
+        """Return a value as JSON; one that no event can have becomes text that names its type."""
+        if self._buffer is None:
+            return value
+        return values.shown(value, self._buffer.max_event_bytes - ENVELOPE_BYTES)
+
+    def sanitize(self, message: str) -> str:
+        """Return what callers may read of an exception's message."""
+        return outcome.sanitized(message, self._emitter.redactor)
 
     @property
     def denied_tools(self) -> list[str]:

@@ -10,11 +10,14 @@ from dockrion.agents.chat_messages import MessageTranslator
 from dockrion.agents.tool_calls import ToolCallTranslator
 from dockrion.events import EventFilter
 from dockrion.events.validation import from_mapping
+from dockrion.runs.session import RunSession
+
+SESSION = RunSession("run", EventFilter(), None)
 
 
 def translated(messages: Iterable[AIMessage], allowed: Any = None) -> list[dict[str, Any]]:
     """Return the events of one message, whole or in chunks; each is a valid one."""
-    translator = MessageTranslator(EventFilter(allowed), ToolCallTranslator(lambda _name: True))
+    translator = MessageTranslator(SESSION, EventFilter(allowed), ToolCallTranslator(SESSION))
     events = [event for message in messages for event in translator.translate(message, "key", source="a")]
     events += translator.close()
     for event in events:
@@ -104,7 +107,7 @@ def test_content_that_cannot_be_translated_loses_nothing_else() -> None:
 
 
 def test_long_text_is_kept_as_text_until_the_message_is_whole() -> None:
-    translator = MessageTranslator(EventFilter(["message"]), ToolCallTranslator(lambda _name: True))
+    translator = MessageTranslator(SESSION, EventFilter(["message"]), ToolCallTranslator(SESSION))
     for _ in range(100):
         list(translator.translate(chunk("word "), "key"))
     assert not translator._open["key"].parts

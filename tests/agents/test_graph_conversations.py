@@ -8,7 +8,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import START, StateGraph
-from langgraph.prebuilt import ToolNode, ToolRuntime
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send
 
 from dockrion import ids
@@ -150,70 +150,6 @@ async def test_agent_whose_tool_raises_reports_it_before_the_error() -> None:
         ("c2", True),
     ]
     assert ended.error == "LookupError: no such place"
-
-
-async def test_tools_that_a_node_of_plain_code_executes_for_a_model_are_reported_once() -> None:
-    async def execute(state: State) -> State:
-        answers = []
-        for call in state["messages"][-1].tool_calls:
-            try:
-                result = await weather.ainvoke(call["args"])  # the usual way to write it by hand
-            except LookupError as error:
-                result = f"failed: {error}"
-            answers.append(ToolMessage(result, tool_call_id=call["id"]))
-        return {"messages": answers}
-
-    ended = await ran(asking(execute))
-    assert [event["tool_call_id"] for event in of_type(ended, "tool_call")] == ["c1", "c2"]
-    results = [(event["tool_call_id"], event["result"]) for event in of_type(ended, "tool_result")]
-    assert results == [("c1", "rain in Rome"), ("c2", "failed: no such place")]
-
-
-async def test_tool_that_no_model_requested_is_reported_with_its_node() -> None:
-    async def work(_state: State) -> State:
-        await weather.ainvoke({"place": "Rome"})
-        with pytest.raises(LookupError):
-            await weather.ainvoke({"place": "Atlantis"})
-        return {}
-
-    ended = await ran(one_node(work), {})
-    [call, result, other, failure] = of_type(ended, "tool_call", "tool_result")
-    assert (call["name"], call["arguments"], call["source"]) == ("weather", {"place": "Rome"}, "work")
-    assert (result["tool_call_id"], result["result"]) == (call["tool_call_id"], "rain in Rome")
-    assert (failure["tool_call_id"], failure["is_error"]) == (other["tool_call_id"], True)
-    assert failure["result"] == "no such place"
-
-
-async def test_output_that_a_tool_streams_becomes_a_custom_event() -> None:
-    @tool("weather")
-    async def forecast(place: str, runtime: ToolRuntime) -> str:
-        """Tell the weather."""
-        runtime.emit_output_delta(f"looking at {place}")
-        return "rain"
-
-    [delta, *_] = of_type(await ran(asking(ToolNode([forecast]))), "custom:tool_output")
-    assert (delta["tool_call_id"], delta["data"]) == ("c1", "looking at Rome")
-
-
-async def test_tool_that_is_tried_again_has_one_result() -> None:
-    tries: list[str] = []
-
-    @tool("weather")
-    async def flaky(place: str) -> str:
-        """Tell the weather."""
-        tries.append(place)
-        if len(tries) == 1:
-            raise LookupError("busy")
-        return "rain"
-
-    async def execute(state: State) -> State:
-        retried = flaky.with_retry(wait_exponential_jitter=False)
-        call = state["messages"][-1].tool_calls[0]
-        return {"messages": [ToolMessage(await retried.ainvoke(call["args"]), tool_call_id=call["id"])]}
-
-    ended = await ran(asking(execute))
-    [result] = of_type(ended, "tool_result")
-    assert (result["result"], result["is_error"], len(tries)) == ("rain", False, 2)
 
 
 async def test_branches_of_a_map_reduce_are_told_apart() -> None:

@@ -26,6 +26,7 @@ from dockrion.agents.langgraph import GraphAgent
 from dockrion.agents.tool_calls import ToolCallTranslator
 from dockrion.events import EventFilter
 from dockrion.runs.agent import Call
+from dockrion.runs.session import RunSession
 from tests.agents.graphs import Model, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 
@@ -168,6 +169,7 @@ async def test_other_objects_are_rejected_with_a_hint(made: Any) -> None:
         langchain.create_agent(made, {}, threads=1)
 
 
+SESSION = RunSession("run", EventFilter(), None)
 PIECES = st.one_of(
     st.text(max_size=4),
     st.lists(
@@ -186,7 +188,7 @@ def safe_str(piece: Any) -> str:
 @settings(max_examples=50)
 @given(pieces=st.lists(PIECES, max_size=8), told_why=st.booleans())
 def test_tokens_are_the_text_for_any_split(pieces: list[Any], *, told_why: bool) -> None:
-    tokens = MessageTranslator(EventFilter("chat"), ToolCallTranslator(lambda _name: True))
+    tokens = MessageTranslator(SESSION, EventFilter("chat"), ToolCallTranslator(SESSION))
     reason = {"finish_reason": "stop"} if told_why else {}
     chunks = [AIMessageChunk(content=piece, id="m") for piece in pieces]
     chunks += [
