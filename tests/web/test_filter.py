@@ -2,25 +2,15 @@
 
 import pytest
 
-from dockrion import StreamContext
 from tests.conftest import Serve
+from tests.every_event import EVENTS, USAGE, emitting
 from tests.support import data, sequences
 
 pytestmark = pytest.mark.usefixtures("every_backend")
 
-CONFIGURABLE = ["progress", "token", "step", "checkpoint", "heartbeat"]
-CUSTOM = ["custom:mine", "custom:other"]
-
-
-async def everything(_payload: object, context: StreamContext) -> None:
-    for _ in range(2):
-        await context.emit_progress("work", 0.5)
-        await context.emit_token("text")
-        await context.emit_step("node")
-        await context.checkpoint("half", {"n": 1})
-        await context.emit_heartbeat()
-        await context.emit("mine", n=1)
-        await context.emit("custom:other", {"n": 2})
+TYPES = [event["type"] for event in EVENTS]
+CUSTOM = [name for name in TYPES if name.startswith("custom:")]
+CONFIGURABLE = [name for name in TYPES if name not in CUSTOM]
 
 
 @pytest.mark.parametrize(
@@ -30,9 +20,10 @@ async def everything(_payload: object, context: StreamContext) -> None:
         ([], []),
         ("chat", ["token"]),
         ("debug", CONFIGURABLE),
-        ("all", [*CONFIGURABLE, *CUSTOM]),
-        (None, [*CONFIGURABLE, *CUSTOM]),
+        ("all", TYPES),
+        (None, TYPES),
         (["token", "checkpoint"], ["token", "checkpoint"]),
+        (["reasoning", "tool_call", "tool_result"], ["reasoning", "tool_call", "tool_result"]),
         (["custom"], CUSTOM),
         (["custom:other", "started"], ["custom:other"]),
         (["complete", "error", "cancelled"], []),
@@ -42,7 +33,7 @@ async def everything(_payload: object, context: StreamContext) -> None:
 async def test_only_allowed_events_pass_and_are_numbered(
     serve: Serve, allowed: object, passing: list[str], pattern: str
 ) -> None:
-    served = await serve(everything, streaming={"events": {"allowed": allowed}})
+    served = await serve(emitting, streaming={"events": {"allowed": allowed}})
     if pattern == "A":
         async with served.stream() as reader:
             messages = await reader.all()
@@ -51,28 +42,21 @@ async def test_only_allowed_events_pass_and_are_numbered(
         run_id = await served.start()
         async with served.events(run_id) as reader:
             messages = await reader.all()
-    ordered = [event for event in [*CONFIGURABLE, *CUSTOM] if event in passing]
-    assert [message.event for message in messages] == ["started", *ordered * 2, "complete"]
-    assert sequences(messages) == list(range(1, 2 * len(passing) + 3))
-    assert (await served.record(run_id))["last_sequence"] == len(messages)
+    emitted = [name for name in TYPES if name in passing]
+    assert [message.event for message in messages] == ["started", *emitted, "complete"]
+    assert sequences(messages) == list(range(1, len(messages) + 1))
+    record = await served.record(run_id)
+    assert record["last_sequence"] == len(messages)
+    assert record["metadata"]["usage"] == USAGE
 
 
 async def test_fields_of_every_type(serve: Serve) -> None:
-    served = await serve(everything)
+    served = await serve(emitting)
     async with served.stream() as reader:
         messages = [data(message) for message in await reader.all()]
     common = {"id", "type", "run_id", "sequence", "timestamp"}
-    own = {message["type"]: message.keys() - common for message in messages}
     assert all(common <= message.keys() for message in messages)
-    assert own == {
-        "started": {"agent_name", "framework"},
-        "progress": {"step", "progress", "message"},
-        "token": {"content", "finish_reason"},
-        "step": {"node_name", "duration_ms", "input_keys", "output_keys"},
-        "checkpoint": {"name", "data"},
-        "heartbeat": set(),
-        "custom:mine": {"n"},
-        "custom:other": {"n"},
-        "complete": {"output", "latency_seconds", "metadata"},
-    }
+    own = [message.keys() - common for message in messages]
+    expected = [event.keys() - {"type"} for event in EVENTS]
+    assert own == [{"agent_name", "framework"}, *expected, {"output", "latency_seconds", "metadata"}]
     assert len({message["id"] for message in messages}) == len(messages)
