@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.signatures import signature_of
 from dockrion.errors import DockrionError
 from dockrion.ids import RUN_ID_PATTERN
+from dockrion.signatures import signature_of
 from dockrion.threads import in_thread
 
 _TIMEOUT = 5.0

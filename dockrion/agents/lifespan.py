@@ -12,12 +12,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
 
-from dockrion.agents.signatures import signature_of
 from dockrion.errors import StartError
 from dockrion.json_encoding import describe_error
 from dockrion.logs import log
 from dockrion.runs.agent import Agent
 from dockrion.runs.execution import STOP_SECONDS
+from dockrion.signatures import signature_of
 from dockrion.threads import in_thread
 
 STARTUP_SECONDS = 300.0

@@ -17,6 +17,7 @@ if sys.version_info >= (3, 14):
     import annotationlib
 
 from dockrion.runs.context import StreamContext
+from dockrion.signatures import signature_of
 
 RETURN = "return"  # the name of a return annotation in a mapping of annotations
 
@@ -41,18 +42,6 @@ class Annotations(typing.NamedTuple):
         if name in self.broken:
             raise self.broken[name]
         return self.known.get(name, default)
-
-
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """Return a signature without evaluating its annotations.
-
-    Raises:
-        ValueError: The function, a builtin, has none.
-    """
-    if sys.version_info >= (3, 14):
-        # Annotations are evaluated lazily there, and may contain names for type checkers only.
-        return inspect.signature(function, annotation_format=annotationlib.Format.STRING)
-    return inspect.signature(function)
 
 
 def annotations_of(function: Callable[..., Any]) -> Annotations:

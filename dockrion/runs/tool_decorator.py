@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 from dockrion.runs.context import StreamContext, get_current_context
 from dockrion.runs.open_tool_call import OpenToolCall
 from dockrion.runs.tool_policy import check_without_run
+from dockrion.signatures import signature_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _RESULT = "tool_result"
@@ -67,7 +68,7 @@ class _Tool:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function = function
         self._name = name
-        self._signature = inspect.signature(function)
+        self._signature = signature_of(function)
 
     def begin(self, context: StreamContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenToolCall:
         """Return the block of one call."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -171,6 +172,15 @@ def test_signature_name_and_kind_are_those_of_the_function() -> None:
     assert inspect.iscoroutinefunction(find)
     assert inspect.isgeneratorfunction(count)
     assert inspect.isasyncgenfunction(count_slowly)
+
+
+def test_annotations_for_type_checkers_only_are_not_evaluated() -> None:
+    future = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
+    names: dict[str, Any] = {}
+    exec(f"{future}def move(at: Missing) -> Missing: return at", names)
+    with RecordingContext() as context:
+        assert dockrion.tool(names["move"])(1) == 1
+    assert shown(context) == [("move", {"at": 1}), (1, False)]
 
 
 @pytest.mark.parametrize("value", ["search", 5, int, staticmethod(len)])
