@@ -32,10 +32,14 @@ class Lifespan:
 
     Args:
         load: Makes the agent. It enters on the stack whatever has to be closed again.
+
+    Attributes:
+        broken: Whether the agent is closed although the service needs it: a task of its own has failed.
     """
 
     def __init__(self, load: Callable[[AsyncExitStack], Awaitable[Agent]]) -> None:
         self._opened: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
+        self.broken = False
         self._closing = asyncio.Event()
         self._task = asyncio.create_task(self._run(load), name="dockrion-lifespan")
 
@@ -49,11 +53,6 @@ class Lifespan:
         if not self._opened.done():
             await self._task
         return self._opened.result()
-
-    @property
-    def broken(self) -> bool:
-        """Whether the agent was closed because a task in it failed, while the service needs it."""
-        return self._opened.done() and self._task.done() and not self._closing.is_set()
 
     async def aclose(self) -> None:
         """Close the agent, or stop opening it. What does not end in time is abandoned."""
@@ -73,6 +72,7 @@ class Lifespan:
                 await self._closing.wait()
             except asyncio.CancelledError:
                 if not self._closing.is_set():
+                    self.broken = True
                     log(_logger, logging.ERROR, "agent closed before the service")
                 raise
 

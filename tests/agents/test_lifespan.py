@@ -243,7 +243,7 @@ async def work():
     assert not kept_open.broken
     code.module.fails.set()
     await wait_until(lambda: kept_open.broken)
-    assert code.said == ["startup", "shutdown"]
+    await wait_until(lambda: code.said == ["startup", "shutdown"])
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
         "agent closed before the service",
         "agent shutdown failed",

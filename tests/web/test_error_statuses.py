@@ -172,6 +172,19 @@ async def test_not_ready_but_healthy_until_the_agent_is_loaded(serve: Serve) -> 
         assert response.status == 200
 
 
+async def test_not_ready_but_healthy_when_a_task_of_the_agent_has_failed(serve: Serve) -> None:
+    served = await serve()
+    lifespan = served.service._lifespan
+    assert lifespan is not None
+    lifespan._task.cancel()  # as a task group does that the agent entered at start
+    await wait_until(lambda: lifespan.broken)
+    async with served.client.get("/ready") as response:
+        body = await error_of(response, 503, "SERVICE_UNAVAILABLE")
+    assert "opened at start is closed" in body["error"]
+    async with served.client.get("/health") as response:
+        assert response.status == 200
+
+
 @pytest.mark.parametrize("path", NEW_WORK)
 async def test_new_work_is_refused_while_draining(serve: Serve, path: str) -> None:
     served = await serve(agent := Waits())
