@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "dockfile": {"events", "json_schema", "policies"},
     "auth": {"backends", "dockfile", "http_client", "logs"},
     "agents": {"dockfile", "events", "http_client", "json_schema", "logs", "runs", "wire"},
-    "testing": {"agents", "backends", "events", "metrics", "runs"},
+    "testing": {"agents", "backends", "dockfile", "events", "metrics", "runs"},
     "openapi": {"auth", "backends", "dockfile", "events", "runs", "wire"},
     "web": {
         *("agents", "auth", "backends", "dockfile", "events", "json_schema", "logs"),

@@ -5,13 +5,17 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any
 
+import msgspec
+
 from dockrion import ids
+from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.handler_types import as_declared
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import WaitingFor
 from dockrion.caller import Caller, CallerRequest
+from dockrion.dockfile.structs import ArgumentsSpec
 from dockrion.errors import Conflict, InvalidRequest, QuestionNotOpen
 from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
 from dockrion.events.decoding import decode
@@ -156,6 +160,7 @@ async def record(
     allowed_events: str | Iterable[str] | None = None,
     allowed_tools: Iterable[str] | None = None,
     answers: Answers | None = None,
+    arguments: Mapping[str, Any] | None = None,
     max_run_duration: float = 60.0,
 ) -> AsyncIterator[RecordedRun]:
     """Run an agent as the service does, without one; the block is entered when the run is over.
@@ -174,6 +179,7 @@ async def record(
             it may call any.
         answers: The answers to `ask`, by prompt: a mapping, or a function. At a question without one, the
             block is entered.
+        arguments: The Dockfile's `arguments` for a graph or a chain: `config`, `interrupts`, `stream_values`.
         max_run_duration: Seconds that the agent may work; then the run fails with `TIMEOUT_ERROR`.
 
     Yields:
@@ -181,15 +187,15 @@ async def record(
 
     Raises:
         TypeError: The agent cannot be called.
-        ValueError: An event type or a preset is unknown; the payload does not match the type that the agent
-            declares for it.
+        ValueError: An event type or a preset is unknown; an argument is invalid; the payload does not match
+            the type that the agent declares for it.
         json_encoding.NotJSON: The payload has no JSON form.
     """
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
     backend = MemoryBackend(max_events=_MAX_EVENTS, ttl=_STORED_SECONDS)
     runs = RunManager(settings, backend, Metrics(), Redactor())
     try:
-        runs.agent = created = _create_agent(agent)
+        runs.agent = created = _create_agent(agent, _arguments(arguments or {}))
         body = _as_declared(created, as_json(payload, "payload"))
         call = Call(body, caller=caller, request=CallerRequest.with_headers(headers))
         with _enforced(settings.tools):
@@ -210,19 +216,26 @@ async def record(
         await backend.aclose()
 
 
-def _create_agent(target: Any) -> Agent:
+def _create_agent(target: Any, arguments: ArgumentsSpec) -> Agent:
+    config = runnable_config.parse(arguments.config or {})
     # A framework is not imported here: if the agent is one of its objects, it is loaded.
     if _is_instance(target, "langgraph.graph.state", "StateGraph"):
         from dockrion.agents import langgraph  # noqa: PLC0415  an optional dependency
 
-        return langgraph.create_agent(target, {}, threads=1)
+        return langgraph.create_agent(target, config, threads=1, arguments=arguments)
     if _is_instance(target, "langchain_core.runnables.base", "Runnable"):
         from dockrion.agents import langchain  # noqa: PLC0415  an optional dependency
 
-        return langchain.create_agent(target, {}, threads=1)
+        return langchain.create_agent(target, config, threads=1, arguments=arguments)
     if hasattr(target, "invoke") or hasattr(target, "ainvoke"):
         return ObjectAgent(target)
     return HandlerAgent(target)
+
+
+def _arguments(given: Mapping[str, Any]) -> ArgumentsSpec:
+    if unknown := given.keys() - set(ArgumentsSpec.__struct_fields__):
+        raise ValueError(f"arguments has no field {', '.join(sorted(unknown))}")
+    return msgspec.convert(given, ArgumentsSpec)
 
 
 def _as_declared(agent: Agent, payload: Any) -> Any:

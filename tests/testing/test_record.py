@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import interrupt
 
 from dockrion import RunCancelled, StreamContext, get_current_context
 from dockrion.events import Complete, Progress, Token
@@ -85,6 +87,25 @@ async def test_graphs_run_with_their_steps(compiled: bool) -> None:
     async with record(graph if compiled else graph.builder, {"word": "rain"}) as run:
         assert [event.type for event in run.events] == ["started", "token", "step", "complete"]
         assert run.output["word"] == "snow"
+
+
+async def test_interrupts_of_a_graph_can_be_answered() -> None:
+    def work(_state: State) -> State:
+        return {"word": interrupt("Which word?")}
+
+    graph = one_node(work, checkpointer=InMemorySaver())
+    arguments = {"interrupts": "wait", "config": {"configurable": {"thread_id": "t"}}}
+    async with record(graph, {}, arguments=arguments, answers={"Which word?": "snow"}) as run:
+        assert run.output["word"] == "snow"
+    async with record(graph, {}) as run:
+        assert isinstance(run.events[-1], Complete)
+        assert run.events[-1].metadata["interrupted"]
+
+
+@pytest.mark.parametrize("arguments", [{"interrupt": "wait"}, {"interrupts": "w"}, {"config": {"x": 1}}])
+async def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"interrupt|x"):
+        await record(sync_function, arguments=arguments).__aenter__()
 
 
 async def test_runnables_run() -> None:
