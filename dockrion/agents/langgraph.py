@@ -15,7 +15,6 @@ from langgraph.types import Command
 from dockrion.agents import graph_interrupts, runnable_config
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.graph_stream import GraphStreamTranslator, stream_modes
-from dockrion.agents.graph_threads import GraphThreads
 from dockrion.agents.handler import ObjectAgent
 from dockrion.agents.model_usage import UsageHandler
 from dockrion.agents.output_forwarding import forward_parts, forward_parts_async
@@ -24,7 +23,7 @@ from dockrion.errors import AgentFailed
 from dockrion.events import EventFilter
 from dockrion.logs import log
 from dockrion.runs.agent import Agent, Call, InProcess
-from dockrion.runs.outcome import Failed
+from dockrion.runs.outcome import Failed, Outcome
 from dockrion.runs.session import RunSession
 from dockrion.threads import finish_in_thread
 
@@ -95,7 +94,6 @@ class GraphAgent(InProcess):
                 "compile it with one: graph.compile(checkpointer=InMemorySaver())"
             )
         self._executor = DefaultExecutor(threads)
-        self._threads = GraphThreads()
         saver = graph.checkpointer
         # The async methods of the base class raise NotImplementedError.
         self._sync_only = (
@@ -104,33 +102,46 @@ class GraphAgent(InProcess):
         )
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
-        thread_id = runnable_config.thread_id(self._config, call)
-        if thread_id is None and self._graph.checkpointer:
-            thread_id = session.run_id
+        named = runnable_config.thread_id(self._config, call)
+        is_stored = bool(self._graph.checkpointer)
+        thread_id = session.run_id if named is None and is_stored else named
         config = runnable_config.for_run(self._config, call, session, thread_id=thread_id)
-        stored_id = config["configurable"].get("thread_id")
-        async with self._threads.alone_in(stored_id if self._graph.checkpointer else None):
-            value = call.payload
-            if call.resume is not msgspec.UNSET:
-                if not await self._is_interrupted(config):
-                    return Failed("the thread has nothing to resume", AgentFailed.code)
-                value = Command(resume=call.resume)
-            events_filter = session.events_filter if streaming else EventFilter([])
-            translator = GraphStreamTranslator(session, events_filter, values=self._stream_values)
-            modes = stream_modes(events_filter)
-            if "messages" not in modes:
-                config["callbacks"] = [UsageHandler(session)]
-            await self._forward(value, config, modes, translator, session)
-            while self._waits and translator.interrupts and session.answerable:
-                interrupts = translator.take_interrupts()
-                answers = await session.ask_all(list(map(graph_interrupts.question, interrupts)))
-                ids = (interrupt.id for interrupt in interrupts)
-                value = Command(resume=dict(zip(ids, answers, strict=True)))
-                await self._forward(value, config, modes, translator, session)
-            return translator.outcome(thread_id)
+        if not is_stored or named is None:
+            return await self._run(call, session, config, thread_id, streaming=streaming)
+        # Two runs at once would both continue from one checkpoint, and the thread would lose one of them.
+        async with session.alone_in(f"thread {config['configurable']['thread_id']}"):
+            return await self._run(call, session, config, thread_id, streaming=streaming)
 
     async def aclose(self) -> None:
         self._executor.close()
+
+    async def _run(
+        self,
+        call: Call,
+        session: RunSession,
+        config: dict[str, Any],
+        thread_id: str | int | None,
+        *,
+        streaming: bool,
+    ) -> Outcome:
+        value = call.payload
+        if call.resume is not msgspec.UNSET:
+            if not await self._is_interrupted(config):
+                return Failed("the thread has nothing to resume", AgentFailed.code)
+            value = Command(resume=call.resume)
+        events_filter = session.events_filter if streaming else EventFilter([])
+        translator = GraphStreamTranslator(session, events_filter, values=self._stream_values)
+        modes = stream_modes(events_filter)
+        if "messages" not in modes:
+            config["callbacks"] = [UsageHandler(session)]
+        await self._forward(value, config, modes, translator, session)
+        while self._waits and translator.interrupts and session.answerable:
+            interrupts = translator.take_interrupts()
+            answers = await session.ask_all(list(map(graph_interrupts.question, interrupts)))
+            ids = (interrupt.id for interrupt in interrupts)
+            value = Command(resume=dict(zip(ids, answers, strict=True)))
+            await self._forward(value, config, modes, translator, session)
+        return translator.outcome(thread_id)
 
     async def _forward(
         self,

@@ -1,4 +1,4 @@
-"""State that all replicas of a service share besides runs: counters and a secret."""
+"""State that all replicas of a service share besides runs: counters, names that one holds, and a secret."""
 
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class WindowCount(msgspec.Struct, frozen=True):
 
 
 class SharedState(Protocol):
-    """Counters and a secret, the same for all replicas of a service."""
+    """Counters, names that one holds, and a secret, the same for all replicas of a service."""
 
     async def count(self, name: str, window: int) -> WindowCount:
         """Increment a counter.
@@ -31,6 +31,21 @@ class SharedState(Protocol):
             name: The counter. The same name with another window is another counter.
             window: Its length in seconds. It begins with the first increment, and then the count
                 starts over.
+
+        Raises:
+            ServiceUnavailable: The storage cannot be reached.
+        """
+
+    async def hold(self, name: str, holder: str, seconds: int) -> bool:
+        """Hold a name, hold it longer, or release it. Only one holder can hold a name.
+
+        Args:
+            name: The name.
+            holder: Identifies the holder, unlike all others.
+            seconds: How long to hold it from now on; 0 to release it.
+
+        Returns:
+            Whether that is done; False if another holds the name.
 
         Raises:
             ServiceUnavailable: The storage cannot be reached.

@@ -18,6 +18,7 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.executor import Executor
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slots
+from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Completed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
 from dockrion.runs.session import RunSession
@@ -52,7 +53,8 @@ class RunManager:
         self._loop = asyncio.get_running_loop()
         self._in_flight = InFlightRuns(Slots(settings.max_concurrent_runs, settings.max_queued_runs))
         self._shut_down = False
-        self._recorder = RunRecorder(settings, metrics, redactor)
+        self._locks = NamedLocks(backend)
+        self._recorder = RunRecorder(settings, metrics, redactor, self._locks)
         self._executor = Executor(settings, backend, self._in_flight, self._recorder, metrics, redactor)
         self._run_tasks = BackgroundTasks()
         self._listeners = BackgroundTasks()
@@ -222,6 +224,7 @@ class RunManager:
             call.caller,
             self._settings.tools,
             call.request,
+            locks=self._locks,
             redactor=self._redactor,
         )
         run.execution = execution = Execution(

@@ -18,6 +18,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call
 from dockrion.runs.event_buffer import EventBuffer
+from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolPolicy
@@ -76,18 +77,22 @@ class RunRecorder:
         settings: What the Dockfile says.
         metrics: Counts runs.
         redactor: Masks secrets in what is logged.
+        locks: Shared by all runs.
 
     Attributes:
         metadata: The metadata of every run.
         output_schema: Validates outputs, or None.
     """
 
-    def __init__(self, settings: RunSettings, metrics: Metrics, redactor: Redactor) -> None:
+    def __init__(
+        self, settings: RunSettings, metrics: Metrics, redactor: Redactor, locks: NamedLocks
+    ) -> None:
         self.metadata = {"agent": settings.agent_name, "framework": settings.framework}
         self.output_schema = settings.output_schema
         self._settings = settings
         self._metrics = metrics
         self._redactor = redactor
+        self._locks = locks
 
     def accepted(self, run_id: str) -> None:
         """Log and count that a run was created."""
@@ -112,6 +117,7 @@ class RunRecorder:
             settings.tools,
             call.request,
             answerable=settings.answerable,
+            locks=self._locks,
             redactor=self._redactor,
         )
 

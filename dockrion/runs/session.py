@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
+from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.question import Question
 from dockrion.runs.time_limit import TimeLimit
 from dockrion.runs.tool_policy import ToolPolicy
@@ -37,6 +39,7 @@ class RunSession:
         tools: Which tools the agent may call, every one by default.
         request: What the agent may know of the caller's request.
         answerable: Whether callers can answer what the agent asks.
+        locks: Shared by all runs of the service; without them, `alone_in` excludes no other run.
         redactor: Masks secrets in exceptions of tools.
 
     Attributes:
@@ -51,6 +54,7 @@ class RunSession:
         "_buffer",
         "_emitter",
         "_ended",
+        "_locks",
         "_push_order",
         "context",
         "ended_elsewhere",
@@ -69,12 +73,14 @@ class RunSession:
         request: CallerRequest = NO_REQUEST,
         *,
         answerable: bool = True,
+        locks: NamedLocks | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self.run_id = run_id
         self.events_filter = events_filter
         self.on_push: Callable[[], None] | None = None
         self.ended_elsewhere = False
+        self._locks = locks
         self._at_end: list[Callable[[], None]] = []
         self._buffer = buffer
         self._ended = False
@@ -130,6 +136,10 @@ class RunSession:
     def limit_time(self, limit: TimeLimit) -> None:
         """Let questions wait no longer than the run may take."""
         self._asking.limit = limit
+
+    def alone_in(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Return a block that only one run of the service at a time can be in; others wait for it."""
+        return nullcontext() if self._locks is None else self._locks.held(name)
 
     @property
     def answerable(self) -> bool:

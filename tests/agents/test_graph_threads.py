@@ -3,15 +3,13 @@
 import asyncio
 from typing import Any
 
-import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from dockrion.agents.graph_threads import GraphThreads
+from dockrion.backends.memory import MemoryBackend
 from dockrion.runs.agent import Call
 from tests.agents.graphs import State, agent, one_node
 from tests.agents.harness import bench
 from tests.agents.test_langgraph_threads import SAVERS, SyncSaver, called, thread
-from tests.support import wait_until
 
 
 @SAVERS
@@ -32,7 +30,7 @@ async def test_runs_of_one_thread_at_once_lose_nothing(saver: Any) -> None:
         await asyncio.gather(*(called(runs, Call({"word": word}, thread("t"))) for word in words))
         last = await called(runs, Call({"word": "end"}, thread("t")))
     assert sorted(last.output["seen"]) == sorted([*words, "end"])
-    assert not runs.runs.agent._threads._threads  # type: ignore[union-attr]
+    assert not runs.runs._locks._queues
 
 
 def _sync(work: Any) -> Any:
@@ -60,23 +58,21 @@ async def test_run_that_waits_for_its_thread_can_be_cancelled_and_other_threads_
         assert (await runs.ended(slow.run_id)).output["seen"] == ["slow"]
 
 
-async def test_thread_is_forgotten_when_no_run_needs_it() -> None:
-    threads = GraphThreads()
-    entered: list[int] = []
+async def test_runs_of_one_thread_on_two_replicas_lose_nothing() -> None:
+    saver, backend = InMemorySaver(), MemoryBackend(max_events=1000, ttl=3600)
 
-    async def hold(number: int, gate: asyncio.Event) -> None:
-        async with threads.alone_in("t"):
-            entered.append(number)
-            await gate.wait()
+    async def work(state: State) -> State:
+        await asyncio.sleep(0)
+        return {"seen": [state["word"]]}
 
-    gates = [asyncio.Event() for _ in range(3)]
-    tasks = [asyncio.create_task(hold(number, gate)) for number, gate in enumerate(gates)]
-    await wait_until(lambda: entered == [0])
-    tasks[1].cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await tasks[1]
-    gates[0].set()
-    await wait_until(lambda: entered == [0, 2])
-    gates[2].set()
-    await asyncio.gather(tasks[0], tasks[2])
-    assert not threads._threads
+    words = [f"w{n}" for n in range(6)]
+    async with (
+        bench(agent(one_node(work, checkpointer=saver)), backend=backend) as one,
+        bench(agent(one_node(work, checkpointer=saver)), backend=backend) as other,
+    ):
+        calls = [
+            called(one if n % 2 else other, Call({"word": word}, thread("t"))) for n, word in enumerate(words)
+        ]
+        await asyncio.gather(*calls)
+        last = await called(one, Call({"word": "end"}, thread("t")))
+    assert sorted(last.output["seen"]) == sorted([*words, "end"])

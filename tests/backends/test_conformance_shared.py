@@ -1,4 +1,4 @@
-"""The shared state: counters and the secret."""
+"""The shared state: counters, held names and the secret."""
 
 import asyncio
 import logging
@@ -52,6 +52,30 @@ async def test_names_and_windows_have_separate_counters(backend: Backend, other:
 async def test_concurrent_increments_are_all_counted(backend: Backend) -> None:
     counts = await asyncio.gather(*(backend.count("n", 60) for _ in range(200)))
     assert sorted(each.count for each in counts) == list(range(1, 201))
+
+
+async def test_one_holder_at_a_time_holds_a_name(backend: Backend) -> None:
+    assert await backend.hold("n", "a", 60)
+    assert await backend.hold("n", "a", 60)
+    assert not await backend.hold("n", "b", 60)
+    assert not await backend.hold("n", "b", 0)
+    assert await backend.hold("other", "b", 60)
+    assert await backend.hold("n", "a", 0)
+    assert await backend.hold("n", "b", 60)
+    assert not await backend.hold("n", "a", 0)
+
+
+async def test_only_one_of_many_gets_a_name(backend: Backend) -> None:
+    got = await asyncio.gather(*(backend.hold("n", str(holder), 60) for holder in range(50)))
+    assert got.count(True) == 1
+
+
+async def test_name_is_free_after_its_time(backend: Backend) -> None:
+    assert await backend.hold("n", "a", 1)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not await backend.hold("n", "b", 60):
+            await asyncio.sleep(0.01)
+    assert not await backend.hold("n", "a", 60)
 
 
 async def test_secret_does_not_change(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:

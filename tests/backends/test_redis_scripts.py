@@ -58,6 +58,7 @@ SHAPES = {
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
     "get": Shape(names.GET, {0: NEGATIVE}),
+    "hold": Shape(names.HOLD, {1: NEGATIVE}),
     "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=1),
     "renew": Shape(names.RENEW, {2: NOT_POSITIVE}),
@@ -65,7 +66,20 @@ SHAPES = {
     "watch": Shape(names.WATCH, {2: NOT_NUMBERS, 3: NOT_NUMBERS, 4: NOT_POSITIVE}, open_end=True),
 }
 IN_ORDER = (
-    *("register", "create", "watch", "beat", "append", "cancel", "renew", "get", "read", "count", "secret"),
+    *(
+        "register",
+        "create",
+        "watch",
+        "beat",
+        "append",
+        "cancel",
+        "renew",
+        "get",
+        "read",
+        "count",
+        "hold",
+        "secret",
+    ),
 )
 
 
@@ -81,6 +95,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60]),
         "get": ([run], [1000]),
+        "hold": ([keys.holder("n")], [ME, 60]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),
@@ -302,6 +317,7 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
     await one.create(new_run(owner="ann"))
     await one.recent(status=None, limit=10, cursor=None, owner="ann")
     await one.count("n", 60)
+    await one.hold("n", "me", 60)
     await one.secret()
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.alive())

@@ -49,6 +49,20 @@ async def test_replicas_share_a_counter(service: Service) -> None:
     assert sorted(use.count for use in uses) == list(range(1, 301))
 
 
+@pytest.mark.parametrize("replace", [INVALID_VALUES["list"], INVALID_VALUES["hash"]], ids=["list", "hash"])
+async def test_replicas_share_the_names_that_one_holds(service: Service, replace: Replace) -> None:
+    one, other = await service.replicas(2)
+    key = service.keys.holder("n")
+    assert await one.hold("n", "a", 60)
+    assert not await other.hold("n", "b", 60)
+    assert 50 < service.ask("TTL", key) <= 60
+    replace(service, key)
+    assert await other.hold("n", "b", 60)
+    assert not await one.hold("n", "a", 0)
+    assert await other.hold("n", "b", 0)
+    assert not service.ask("EXISTS", key)
+
+
 async def test_a_counter_expires_with_its_window(service: Service) -> None:
     one = await service.replica()
     key = service.keys.counter("n", 7)

@@ -52,6 +52,8 @@ class MemoryBackend:
             self._logs, self._index.remove, ttl=ttl, max_bytes=max_bytes, on_evicted=on_evicted, clock=clock
         )
         self._counter = WindowCounter(clock)
+        self._clock = clock
+        self._holders: dict[str, tuple[str, float]] = {}  # and until when
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._created = 0
         self._cancels: asyncio.Queue[CancelRequest] = asyncio.Queue()
@@ -130,6 +132,16 @@ class MemoryBackend:
 
     async def count(self, name: str, window: int) -> WindowCount:
         return self._counter.count(name, window)
+
+    async def hold(self, name: str, holder: str, seconds: int) -> bool:
+        now = self._clock()
+        current, until = self._holders.get(name, (holder, now))
+        if current != holder and until > now:
+            return False
+        self._holders[name] = holder, now + seconds
+        if not seconds:
+            del self._holders[name]
+        return True
 
     async def secret(self) -> bytes:
         return self._secret

@@ -179,6 +179,9 @@ class RedisBackend:
     async def count(self, name: str, window: int) -> WindowCount:
         return await self._store.count(name, window)
 
+    async def hold(self, name: str, holder: str, seconds: int) -> bool:
+        return await self._store.hold(name, holder, seconds)
+
     async def secret(self) -> bytes:
         return await self._store.secret()
 

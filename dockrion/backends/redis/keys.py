@@ -45,6 +45,10 @@ class Keys:
         """Return the counter of something in a window of so many seconds."""
         return f"{self._service}uses:{_digest(f'{window}:{name}')}"
 
+    def holder(self, name: str) -> str:
+        """Return the holder of a name."""
+        return f"{self._service}holder:{_digest(name)}"
+
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""
         return f"{self._service}owned:{replica}"
@@ -102,9 +106,10 @@ CANCEL = _script("cancel")
 COUNT = _script("count")
 CREATE = _script("create")
 GET = _script("get")
+HOLD = _script("hold")
 READ = _script("read")
 REGISTER = _script("register")
 RENEW = _script("renew")
 SECRET = _script("secret")
 WATCH = _script("watch")
-SCRIPTS = (APPEND, BEAT, CANCEL, COUNT, CREATE, GET, READ, REGISTER, RENEW, SECRET, WATCH)
+SCRIPTS = (APPEND, BEAT, CANCEL, COUNT, CREATE, GET, HOLD, READ, REGISTER, RENEW, SECRET, WATCH)

@@ -19,6 +19,7 @@ from dockrion.backends.redis.keys import (
     COUNT,
     CREATE,
     GET,
+    HOLD,
     READ,
     REGISTER,
     SECRET,
@@ -218,6 +219,11 @@ class Store:
         """Count one occurrence; see `SharedState.count`."""
         ((count, milliseconds),) = await self.client.send(COUNT((self.keys.counter(name, window),), window))
         return WindowCount(count, milliseconds / 1000)
+
+    async def hold(self, name: str, holder: str, seconds: int) -> bool:
+        """Hold or release a name; see `SharedState.hold`."""
+        (done,) = await self.client.send(HOLD((self.keys.holder(name),), holder, seconds))
+        return bool(done)
 
     async def secret(self) -> bytes:
         """Return the secret of the service; see `SharedState.secret`."""
