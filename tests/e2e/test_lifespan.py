@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
+
 from tests.e2e.conftest import Start, Workers
 from tests.e2e.process import TIMEOUT_SECONDS, get, post, run, write_dockfile
 
@@ -28,7 +30,9 @@ async def handle(payload):
 async def shutdown():
     raise ValueError("cannot close " + os.environ["KEY"])
 """
-FAILING = "import os\nasync def startup():\n    raise ValueError('no ' + os.environ['KEY'])\n"
+FAILING = (
+    "import os\nprint('imported')\nasync def startup():\n    raise ValueError('no ' + os.environ['KEY'])\n"
+)
 HANDLER = "def handle(payload):\n    return payload\n"
 
 
@@ -65,8 +69,10 @@ def test_failing_startup_is_explained_in_one_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stderr == "agent.handler: module 'agent': startup() raised ValueError: no ***\n"
     assert SECRET not in result.stdout
+    assert msgspec.json.decode(result.stdout.splitlines()[-1])["message"] == "imported"
     validated = run("validate", cwd=tmp_path, KEY=SECRET)
     assert (validated.returncode, validated.stderr) == (0, "")
+    assert validated.stdout.startswith("imported\n")
 
 
 async def test_signal_during_startup_ends_the_process(start: Start, tmp_path: Path) -> None:
@@ -76,7 +82,10 @@ async def test_signal_during_startup_ends_the_process(start: Start, tmp_path: Pa
 
 
 async def test_workers_whose_startup_fails_end_the_service(fleet: Workers) -> None:
-    workers = await fleet("async def startup():\n    raise ValueError('no')\n" + HANDLER, ready=False)
+    code = "async def startup():\n    print('opening')\n    raise ValueError('no')\n"
+    workers = await fleet(code + HANDLER, ready=False)
     assert await workers.process.exit_code(TIMEOUT_SECONDS) == 1
     assert "startup() raised ValueError: no" in workers.process.err
     assert len(workers.lines("no worker can be started")) == 1
+    (line,) = workers.lines("opening")
+    assert line["worker"] == workers.lines("worker died")[0]["worker"]
