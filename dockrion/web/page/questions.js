@@ -4,7 +4,7 @@ import { clockOffset, HttpError } from "./api.js";
 import { byId, displayText, make } from "./dom.js";
 import { field } from "./fields.js";
 import { Problem } from "./problem.js";
-import { initial, isSecret, kindOf, MAX_FIELDS, sizeOf } from "./schema.js";
+import { hasSecret, initial, isSecret, kindOf, MAX_FIELDS, sizeOf } from "./schema.js";
 
 const MAX_FORMS = 20;
 const TEXT_OR_JSON = { type: "string", description: "Text, or JSON." };
@@ -136,7 +136,7 @@ async function submit(question, form, problem, read) {
   if (form.ariaBusy === "true") return;
   form.ariaBusy = "true";
   try {
-    await send(question.request_id, read(), question.schema !== null && isSecret(question.schema));
+    await send(question.request_id, read(), hasSecret(question.schema));
     close(question.request_id);
     announce("Answered.");
   } catch (error) {

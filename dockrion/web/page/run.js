@@ -26,12 +26,14 @@ let drawing = false;
 let liveFrom = 0; // earlier events are a replay, whose latency means nothing
 let startedAt = null;
 let ticker = null;
+let over = false;
 
 /** Clear the display; `text` is the new status. */
 export function clear(text, kind = "working") {
   pending = [];
   liveFrom = 0;
   startedAt = null;
+  over = false;
   bars.clear();
   byId("progress").querySelector("ul").replaceChildren();
   events.clear();
@@ -83,6 +85,7 @@ export function finish(kind, text) {
 
 /** Show what the run's record says about its open questions: the oldest one, or null. */
 export function showWaiting(oldest) {
+  if (over) return;
   questions.showOldest(oldest);
   showWorking();
 }
@@ -106,7 +109,7 @@ function draw() {
   const sequences = batch.filter(({ id }) => Number.isInteger(id));
   if (sequences.length > 0) measure(sequences.at(-1));
   showFirstToken(of("token"));
-  transcript.add(batch.filter(({ id }) => id !== null).map(({ data }) => data));
+  transcript.add(sequences.map(({ data }) => data));
   showQuestions(of("input_requested", "input_received"));
   usage.add(of("usage"));
   of("progress").forEach(progress);
@@ -212,6 +215,7 @@ function showOutcome(last) {
 }
 
 function end(kind, text) {
+  over = true;
   clearInterval(ticker);
   questions.clear();
   transcript.end();

@@ -56,6 +56,11 @@ export function isSecret(schema) {
   return schema.writeOnly === true || schema.format === "password";
 }
 
+/** Return whether a part of a value must not be shown. */
+export function hasSecret(schema) {
+  return /"(writeOnly":true|format":"password")/.test(JSON.stringify(schema));
+}
+
 /** Follow references inside the whole schema (RFC 6901, "JSON Pointer"); others cannot be resolved. */
 function resolved(schema, root) {
   let current = schema;

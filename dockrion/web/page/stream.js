@@ -5,6 +5,7 @@ import { HttpError } from "./api.js";
 const FINAL = new Set(["complete", "error", "cancelled", "gone"]);
 const RECONNECT = new Set(["timeout", "auth_expired"]); // the server ends the connection, and it is not a loss
 const TRANSIENT = new Set([429, 500, 502, 503, 504]);
+const COMMENTS = /^(?::.*\n)*/; // whole lines, which no blank line has to follow
 const FIRST_DELAY = 500; // milliseconds, doubled after each failure
 const LONGEST_DELAY = 15_000;
 
@@ -50,7 +51,7 @@ export async function follow({ first, resume, timeout, signal, on }) {
   }
 }
 
-/** Yield `{id, event, data, raw}` for each frame. A control frame has no id. */
+/** Yield `{id, event, data, raw}` for each frame. A control frame has no id, and a comment no event either. */
 export async function* frames(body, timeout) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
@@ -66,6 +67,9 @@ export async function* frames(body, timeout) {
       const blocks = (text + decoder.decode(value, { stream: true })).split("\n\n");
       text = blocks.pop();
       for (const block of blocks) yield parse(block);
+      const [comments] = COMMENTS.exec(text);
+      text = text.slice(comments.length);
+      if (comments !== "") yield parse(comments);
     }
   } finally {
     clearTimeout(timer);
