@@ -100,7 +100,8 @@ class OpenToolCall:
                 raise
         except Exception as unfit:  # not JSON, or too large
             await self._emitter.emit(*self._end(unfit))
-            raise
+            if error is None:
+                raise
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -114,7 +115,8 @@ class OpenToolCall:
                 raise
         except Exception as unfit:  # as above
             self._emitter.sync_emit(*self._end(unfit))
-            raise
+            if error is None:
+                raise
 
     def _begin(self) -> tuple[Any, ...]:
         """Return the arguments of an emit of the call.

@@ -11,6 +11,8 @@ from dockrion import RunCancelled, StreamContext, ToolDenied
 from dockrion.json_encoding import NotJSON
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import Ended, cancelled, ran, spin
+from tests.conftest import Serve
+from tests.support import data
 
 NOW = 60_000  # ms; no call here takes longer
 
@@ -123,6 +125,19 @@ async def test_a_result_that_has_no_json_form_is_an_error_of_the_call(*, sync: b
     assert result["is_error"]
     assert "result cannot be JSON" in result["result"]
     assert "result cannot be JSON" in ended.error
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_an_error_that_is_too_long_for_an_event_still_ends_the_run(serve: Serve, *, sync: bool) -> None:
+    def work(_call: Any) -> None:
+        raise ValueError("x" * 2000)
+
+    served = await serve(agent_with(work, sync=sync), limits={"max_event_bytes": 1024})
+    async with served.stream() as reader:
+        _, _, result, end = [data(message) for message in await reader.all()]
+    assert (result["type"], result["is_error"]) == ("tool_result", True)
+    assert "limits.max_event_bytes is 1024" in result["result"]
+    assert end["error"].startswith("ValueError: xxx")
 
 
 @pytest.mark.parametrize("sync", [True, False])
