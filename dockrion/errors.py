@@ -97,6 +97,11 @@ class Gone(DockrionError):
     status, code = 410, "GONE"
 
 
+class QuestionGone(Gone):
+    def __init__(self) -> None:
+        super().__init__("there will be no answer: the question has expired, or the run is over")
+
+
 class PayloadTooLarge(DockrionError):
     status, code = 413, "PAYLOAD_TOO_LARGE"
 

@@ -59,8 +59,13 @@ class IdleTimeout:
             self.restart()
 
     def _on_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        left = self._session.asking.waited_until + self.seconds - loop.time()
+        if left > 0:  # while it waits for an answer, the process need not do anything
+            self._timer = loop.call_later(left, self._on_timer)
+            return
         # If this process itself was stalled, activity may be waiting in its sockets: read that first.
-        self._timer = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._expire)
+        self._timer = loop.call_later(_GRACE_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self._timer = None

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.external import IdleTimeout, until_idle
 from dockrion.agents.response_readers import Part, ProtocolError, is_supported, reader_for
 from dockrion.caller import Caller
@@ -64,11 +65,15 @@ class RemoteAgent:
         self._ingest = dockfile.streaming.ingest
         self._agent = HttpEndpoint(spec.target, spec.connect_timeout)
         self._cancel = HttpEndpoint(spec.cancel_url, _STOP_TIMEOUT) if spec.cancel_url else None
+        self._answers: AnswerDelivery | None = None
+        if spec.input_url:
+            self._answers = AnswerDelivery(spec.input_url, spec.name, spec.connect_timeout)
         self._health = HttpEndpoint(spec.health_url, spec.connect_timeout) if spec.health_url else None
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
         try:
-            return await self._invoke(call, session)
+            async with nullcontext() if self._answers is None else self._answers.running(session):
+                return await self._invoke(call, session)
         except asyncio.CancelledError:
             if not session.ended_elsewhere:  # else the process itself has ended the run
                 await self._request_stop(session.run_id)
@@ -101,7 +106,7 @@ class RemoteAgent:
             raise ServiceUnavailable(f"the agent process is not ready: status {status}")
 
     async def aclose(self) -> None:
-        for endpoint in (self._agent, self._cancel, self._health):
+        for endpoint in (self._agent, self._cancel, self._health, self._answers):
             if endpoint is not None:
                 await endpoint.aclose()
 
@@ -146,11 +151,17 @@ class RemoteAgent:
             "X-Dockrion-Run-Id": session.run_id,
             "X-Dockrion-Agent": self._spec.name,
             "X-Dockrion-Events-Url": call.events_url,
+            "X-Dockrion-Input-Url": self._input_url(call),
             "traceparent": call.request.traceparent,
         }
         if self._spec.forward_identity and call.caller is not None:
             headers |= _identity_headers(call.caller)
         return {name: value for name, value in headers.items() if value is not None}
+
+    def _input_url(self, call: Call) -> str | None:
+        """Return where the process fetches the answers to its questions, each at `/<request_id>` below."""
+        run, _, token = (call.events_url or "").rpartition("/events/")
+        return f"{run}/input/{token}" if run and self._ingest.enabled else None
 
     async def _request_stop(self, run_id: str) -> None:
         """Ask the process to stop a run, as it may not notice that the connection is closed."""

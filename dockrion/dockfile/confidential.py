@@ -72,7 +72,7 @@ def short_value_warnings(values: Iterable[Confidential]) -> Iterator[tuple[KeyPa
 
 def _urls(dockfile: Dockfile) -> Iterator[tuple[KeyPath, str]]:
     agent, auth, streaming = dockfile.agent, dockfile.auth, dockfile.streaming
-    for name in ("url", "cancel_url", "health_url"):
+    for name in ("url", "cancel_url", "health_url", "input_url"):
         yield ("agent", name), getattr(agent, name) or ""
     if auth is not None:
         yield ("auth", "jwt", "jwks_url"), auth.jwt.jwks_url or ""

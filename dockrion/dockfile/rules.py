@@ -262,6 +262,7 @@ _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("agent", "url"): _url,
     ("agent", "cancel_url"): _url,
     ("agent", "health_url"): _url,
+    ("agent", "input_url"): _url,
     ("agent", "forward_headers"): _forward_headers,
     ("io_schema", "input"): check_schema,
     ("io_schema", "output"): check_schema,

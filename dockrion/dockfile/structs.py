@@ -54,6 +54,9 @@ class AgentSpec(Struct, frozen=True):
         doc("Address of an agent process that already runs; ignored with a handler or an entrypoint."),
     ] = None
     cancel_url: Annotated[Url | None, doc("URL that receives a POST when a run is stopped.")] = None
+    input_url: Annotated[
+        Url | None, doc("URL that receives a POST with each answer to a question of the agent process.")
+    ] = None
     health_url: Annotated[
         Url | None,
         doc("Health endpoint of the agent process, queried by `/ready`; default: test the connection."),

@@ -32,6 +32,7 @@ _PATH_PARAMETERS = {
     "run_id": operations_runs.RUN_ID,
     "file": {"type": "string"},
     "push_token": {"type": "string"},
+    "request_id": {"type": "string"},
 }
 
 

@@ -20,6 +20,7 @@ DESCRIPTIONS: dict[type[DockrionError], str] = {
     errors.RunExists: "A run with this id exists; `details` refers to it.",
     errors.NotAcceptable: "`Accept` matches none of the available media types.",
     errors.Gone: "With `strict=true`: the requested events are no longer stored.",
+    errors.QuestionGone: "There will be no answer: the question has expired, or the run is over.",
     errors.PayloadTooLarge: "The body is too large.",
     errors.UnsupportedMediaType: "The body's media type is not supported.",
     errors.TooManySubscribers: "The run has the maximum number of readers.",

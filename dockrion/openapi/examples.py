@@ -22,6 +22,7 @@ CANCELLED = models.RunCancelled(RUN_ID, "cancelled")
 EVENTS_TOKEN = models.EventsToken(RUN_ID, _TOKEN, LIFETIME_SECONDS)
 ANSWER = models.Answer("ask_5cc9e67f83a3ac6e", value=True)
 ANSWERED = models.AnswerAccepted(RUN_ID, ANSWER.request_id, "accepted")
+FETCHED = models.FetchedAnswer(RUN_ID, ANSWER.request_id, value=True)
 PUSHED = models.Pushed(success=True, run_id=RUN_ID, accepted=1, duplicate=False)
 
 

@@ -106,6 +106,12 @@ class AnswerAccepted(msgspec.Struct, frozen=True):
     status: Literal["accepted"]
 
 
+class FetchedAnswer(msgspec.Struct, frozen=True):
+    run_id: str
+    request_id: str
+    value: Annotated[Any, doc("The answer.")]
+
+
 class EventsToken(msgspec.Struct, frozen=True):
     run_id: str
     events_token: Annotated[str, doc("Authorizes reading the run's events, as `?token=`.")]

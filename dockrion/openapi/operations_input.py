@@ -8,9 +8,22 @@ import msgspec
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples
-from dockrion.openapi.operation import JSON, Operation, json_response
-from dockrion.openapi.operations_runs import INCARNATION
+from dockrion.openapi.error_responses import ErrorTypes
+from dockrion.openapi.operation import JSON, Operation, integer, json_response, param, response
+from dockrion.openapi.operations_runs import INCARNATION, ingest_errors
 from dockrion.openapi.schemas import ref
+
+_WAIT = param("wait", "Seconds to wait for the answer.", integer(0, 60, 0))
+_FETCHED = {
+    200: json_response(examples.FETCHED, "The answer."),
+    204: response("There is no answer yet."),
+}
+_FETCH_ERRORS: ErrorTypes = (
+    errors.RunNotFound,
+    errors.NotFound,
+    errors.QuestionGone,
+    errors.ServiceUnavailable,
+)
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
@@ -26,6 +39,23 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             body={JSON: answer},
             responses={202: json_response(examples.ANSWERED, "The agent gets the answer.")},
             errors=tuple(_errors(dockfile)),
+        ),
+        "GET /runs/{run_id}/input/{request_id}": Operation(
+            tag="events",
+            summary="Fetch the answer to a pushed question",
+            description="For the process that has pushed an `input_requested` event with this `request_id`.",
+            parameters=[_WAIT, INCARNATION],
+            responses=_FETCHED,
+            errors=(*_FETCH_ERRORS, *ingest_errors(dockfile)),
+        ),
+        "GET /runs/{run_id}/input/{push_token}/{request_id}": Operation(
+            tag="events",
+            summary="Fetch the answer to a question of an agent process",
+            description="The agent process gets this URL, without the `request_id`, in the header "
+            "`X-Dockrion-Input-Url`. It needs no other credential, and is valid for that run alone.",
+            parameters=[_WAIT],
+            responses=_FETCHED,
+            errors=(*_FETCH_ERRORS, errors.Unauthorized),
         ),
     }
 

@@ -114,7 +114,7 @@ def _start(dockfile: Dockfile) -> Operation:
     if streaming.ingest.enabled:
         words = "Another process pushes the run's events; the request has no body."
         parameters.append(param("external", words, FLAG))
-        start_failures += _ingest_errors(dockfile)
+        start_failures += ingest_errors(dockfile)
     accepted = json_response(
         examples.accepted(dockfile),
         "The run continues in the background.",
@@ -188,7 +188,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
             parameters=[*_PUSH_PARAMETERS, INCARNATION],
             body=_PUSHED,
             responses={200: json_response(examples.PUSHED, "All events are stored.")},
-            errors=(*_PUSH_ERRORS, *_ingest_errors(dockfile)),
+            errors=(*_PUSH_ERRORS, *ingest_errors(dockfile)),
         ),
         "POST /runs/{run_id}/events/{push_token}": Operation(
             tag="events",
@@ -203,7 +203,7 @@ def _event_operations(dockfile: Dockfile) -> dict[str, Operation]:
     }
 
 
-def _ingest_errors(dockfile: Dockfile) -> ErrorTypes:
+def ingest_errors(dockfile: Dockfile) -> ErrorTypes:
     """Return the errors of clients that may not push events, if the service does not authenticate callers."""
     if dockfile.protected:
         return ()

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,16 @@ class Asking:
     def answerable(self) -> bool:
         """Whether anybody can answer."""
         return self._buffer is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was stopped, or is over."""
+        return self._stopped
+
+    @property
+    def waited_until(self) -> float:
+        """When the run last waited for an answer, on the loop's clock; `-inf` for never."""
+        return -math.inf if self._questions is None else self._questions.waited_until
 
     @property
     def questions(self) -> OpenQuestions | None:

@@ -114,7 +114,7 @@ class Execution:
         limit: TimeLimit | None = None
         if seconds is not None:
             limit = TimeLimit(self._loop, seconds, started=self._started, waiting_counts=waiting_counts)
-            self._session.limit_time(limit)
+            self._session.asking.limit = limit
         await asyncio.sleep(0)
         if limit is not None and not self.decided:
             self._limit = limit

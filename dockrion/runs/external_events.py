@@ -9,6 +9,7 @@ import msgspec
 from dockrion import events, json_encoding
 from dockrion.errors import AgentFailed
 from dockrion.events import validation
+from dockrion.runs import process_questions
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 
 _CODE = re.compile(events.ERROR_CODE, re.ASCII)
@@ -32,11 +33,16 @@ class ExternalEvent(msgspec.Struct, frozen=True):
     def fields(self) -> dict[str, Any]:
         """Validate the values of an event that is not terminal, and return the fields to publish.
 
-        Apart from `parse`, so that an event which the filter drops costs nothing more.
+        The fields of a question are a `Question`, those of an answer the question's id and the value. Apart
+        from `parse`, so that an event which the filter drops costs nothing more.
 
         Raises:
             ValueError: A field is wrong.
         """
+        if self.type == process_questions.REQUESTED:
+            return {"question": process_questions.question_of(self.values)}
+        if self.type == process_questions.RECEIVED:
+            return {"answer": process_questions.answer_of(self.values)}
         try:
             return validation.fields_of(self.type, self.values)
         except TypeError as error:
@@ -62,9 +68,10 @@ def parse(value: Any) -> ExternalEvent:
     values = {name: item for name, item in value.items() if name not in ignored}
     if event_type in _OUTCOMES:
         return ExternalEvent(event_type, values, _OUTCOMES[event_type](values))
+    if event_type == process_questions.RECEIVED:
+        return ExternalEvent(event_type, values)
     if not validation.is_event(value):
-        emitted = [name for name in events.CONFIGURABLE if name in events.EMITTED_BY_AGENTS]
-        known = ", ".join([*emitted, "custom:<name>", *_OUTCOMES])
+        known = ", ".join([*events.CONFIGURABLE, "custom:<name>", *_OUTCOMES])
         raise ValueError(f"{event_type!r:.100} is not a type that agents may send; those are {known}")
     return ExternalEvent(validation.type_of(value), values)
 

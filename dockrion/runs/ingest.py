@@ -16,10 +16,11 @@ from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.run_log import Run, RunLog
 from dockrion.errors import Conflict, InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.redaction import Redactor
-from dockrion.runs import external_events, outcome
+from dockrion.runs import external_events, outcome, process_questions
 from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.outcome import Outcome, Stop
 from dockrion.runs.owner_requests import PUSH, UNREACHABLE, OwnerRequests
+from dockrion.runs.question import Question
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
 
 MAX_BATCH = 1000
@@ -54,10 +55,19 @@ class Receipt(msgspec.Struct, frozen=True, tag="Receipt"):
 
 
 class _Events(msgspec.Struct, frozen=True):
-    """A validated batch: events to publish as (type, fields), and the outcome of a terminal one."""
+    """A validated batch.
+
+    Attributes:
+        publishable: Its events, as (type, fields).
+        end: The outcome of a terminal event.
+        questions: The questions among the events.
+        asks: Whether there are questions or answers among them.
+    """
 
     publishable: list[tuple[str, dict[str, Any]]]
     end: Outcome | None
+    questions: list[Question]
+    asks: bool
 
 
 _batch_decoder = msgspec.json.Decoder(Batch)
@@ -106,7 +116,7 @@ class Ingest:
             RunNotFound: No such run.
             InvalidRequest: Some events are malformed, which `details` lists, there are too many or
                 none, or the run is over.
-            Conflict: An earlier batch of this producer is missing.
+            Conflict: An earlier batch of this producer is missing, or a question was asked already.
             ServiceUnavailable: The batch cannot be accepted now.
         """
         if not 1 <= len(batch.events) <= MAX_BATCH:
@@ -136,10 +146,12 @@ class Ingest:
             if run.decided or session.closed:
                 raise _finished(run.run_id)
             _refuse_gap(batch, run.producer_seq)
+            if validated.questions:
+                session.questions.check(validated.questions)
             end = validated.end and outcome.redacted(validated.end, self._redactor)
             run.producer_seq = batch.producer_seq or run.producer_seq
             try:
-                await session.push(validated.publishable, size)
+                await session.push(validated.publishable, size, asks=validated.asks)
             finally:
                 if end is not None:
                     session.ended_elsewhere = True
@@ -164,6 +176,8 @@ class Ingest:
             InvalidRequest: Some of them are malformed.
         """
         publishable: list[tuple[str, dict[str, Any]]] = []
+        questions: list[Question] = []
+        asks = False
         end: Outcome | None = None
         problems: list[dict[str, Any]] = []
         limit = self._max_event_bytes - _ENVELOPE_BYTES
@@ -179,6 +193,9 @@ class Ingest:
                     end = event.outcome
                     continue
                 fields = event.fields()
+                if event.type in process_questions.EVENTS:
+                    asks = True
+                    questions += self._questions(fields)
                 if event.type == "tool_call" and not self._tools.allows(fields["name"]):
                     raise ToolDenied(fields["name"])  # noqa: TRY301  as above
                 publishable.append((event.type, fields))
@@ -187,7 +204,22 @@ class Ingest:
         if problems:
             message = f"{len(problems)} of {len(values)} events are malformed; none was accepted"
             raise InvalidRequest(message, details=problems[:_MAX_PROBLEMS])
-        return _Events(publishable, end)
+        return _Events(publishable, end, questions, asks)
+
+    def _questions(self, fields: dict[str, Any]) -> list[Question]:
+        """Return the question in an event, checked; none if the event is an answer.
+
+        Raises:
+            ValueError: It is invalid.
+        """
+        question: Question | None = fields.get("question")
+        if question is None:
+            return []
+        try:
+            question.validated(self._max_event_bytes)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        return [question]
 
 
 def _is_duplicate(batch: Batch, accepted: int) -> bool:

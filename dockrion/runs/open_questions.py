@@ -14,12 +14,14 @@ All of it happens on the event loop, so no two of them can happen at once.
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from dockrion.backends.run_log import WaitingFor
 from dockrion.errors import QuestionNotOpen
@@ -67,6 +69,12 @@ class OpenQuestions:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._open: dict[str, OpenQuestion] = {}  # oldest first
+        self._waited_until = -math.inf
+
+    @property
+    def waited_until(self) -> float:
+        """When the run last waited for an answer, on the loop's clock."""
+        return self._loop.time() if self._open else self._waited_until
 
     def __len__(self) -> int:
         return len(self._open)
@@ -124,14 +132,23 @@ class OpenQuestions:
             InvalidRequest: The value does not match the question's schema.
             PayloadTooLarge: The value is too large.
         """
-        question = self._waiting(request_id)
-        question.expected.check(value)
-        fields: Fields = {} if question.secret else await self._buffer.mask(_RECEIVED, {"value": value})
-        if self._waiting(request_id) is not question:  # while a large value was masked
+        question = self._open.get(request_id)
+        if question is None or question.answer.done():  # its agent has been cancelled, and will withdraw it
             raise QuestionNotOpen(request_id)
-        self._remove(question)
-        self._publish(_RECEIVED, {"request_id": request_id, "source": source, **fields})
+        question.expected.check(value)
+        if not await self._close(question, value, source):
+            raise QuestionNotOpen(request_id)
         question.answer.set_result(value)
+
+    async def close(self, question: OpenQuestion, value: Any) -> None:
+        """Close a question whose answer the agent has got elsewhere. Does nothing if it is not open.
+
+        Args:
+            question: The question.
+            value: The answer, `UNSET` if it is not known.
+        """
+        if await self._close(question, value, None):
+            question.answer.cancel()
 
     def withdraw(self, question: OpenQuestion) -> None:
         """Stop waiting for the answer to a question. Does nothing if it is not open."""
@@ -151,11 +168,17 @@ class OpenQuestions:
         """What the run's record shows."""
         return next((question.shown for question in self._open.values()), None)
 
-    def _waiting(self, request_id: str) -> OpenQuestion:
-        question = self._open.get(request_id)
-        if question is None or question.answer.done():  # its agent has been cancelled, and will withdraw it
-            raise QuestionNotOpen(request_id)
-        return question
+    async def _close(self, question: OpenQuestion, value: Any, source: str | None) -> bool:
+        """Show an answer, which readers see unless it is secret; return whether its question was open."""
+        fields: Fields = {}
+        if not question.secret and value is not UNSET:
+            fields = await self._buffer.mask(_RECEIVED, {"value": value})
+        request_id = question.shown.request_id
+        if self._open.get(request_id) is not question or question.answer.done():
+            return False
+        self._remove(question)
+        self._publish(_RECEIVED, {"request_id": request_id, "source": source, **fields})
+        return True
 
     async def _prepare(self, asked: Question) -> OpenQuestion:
         expected = asked.validated(self._buffer.max_event_bytes)
@@ -201,8 +224,10 @@ class OpenQuestions:
         del self._open[question.shown.request_id]
         if question.timer is not None:
             question.timer.cancel()
-        if not self._open and self._limit is not None:
-            self._limit.resume()
+        if not self._open:
+            self._waited_until = self._loop.time()
+            if self._limit is not None:
+                self._limit.resume()
 
     def _expire(self, question: OpenQuestion) -> None:
         self._remove(question)

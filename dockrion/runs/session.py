@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation, values
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome
+from dockrion.runs import outcome, process_questions
 from dockrion.runs.asking import Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
@@ -19,8 +21,8 @@ from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
 from dockrion.runs.named_locks import NamedLocks
+from dockrion.runs.process_questions import ProcessQuestions
 from dockrion.runs.question import Question
-from dockrion.runs.time_limit import TimeLimit
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
@@ -44,18 +46,20 @@ class RunSession:
 
     Attributes:
         context: The same run for agent code.
+        asking: Asks questions.
         on_push: Called when another process has pushed events into the run.
         ended_elsewhere: Whether another process has ended the run.
     """
 
     __slots__ = (
-        "_asking",
         "_at_end",
         "_buffer",
         "_emitter",
         "_ended",
         "_locks",
+        "_process_questions",
         "_push_order",
+        "asking",
         "context",
         "ended_elsewhere",
         "events_filter",
@@ -85,9 +89,10 @@ class RunSession:
         self._buffer = buffer
         self._ended = False
         self._push_order: asyncio.Lock | None = None
+        self._process_questions: ProcessQuestions | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
-        self._asking = Asking(events_filter, buffer if answerable else None)
-        self.context = StreamContext(self._emitter, caller, self._asking, request)
+        self.asking = Asking(events_filter, buffer if answerable else None)
+        self.context = StreamContext(self._emitter, caller, self.asking, request)
 
     def activate(self) -> None:
         """Make this the current run of this task, and of all tasks and threads that it starts."""
@@ -97,13 +102,13 @@ class RunSession:
     def cancel(self) -> None:
         """Mark the run as stopped, and wake the threads that wait for room in the buffer or for an answer."""
         self._emitter.cancelled = True
-        self._asking.stop()
+        self.asking.stop()
         if self._buffer is not None:
             self._buffer.stop()
 
     def seal(self) -> None:
         """Accept no more events and answers: the agent has ended, or is abandoned."""
-        self._asking.end()
+        self.asking.end()
         if self._buffer is not None:
             self._buffer.seal()
         self._ended = True
@@ -133,10 +138,6 @@ class RunSession:
         """Whether no more events are accepted."""
         return self._buffer is not None and self._buffer.closed
 
-    def limit_time(self, limit: TimeLimit) -> None:
-        """Let questions wait no longer than the run may take."""
-        self._asking.limit = limit
-
     def alone_in(self, name: str) -> AbstractAsyncContextManager[None]:
         """Return a block that only one run of the service at a time can be in; others wait for it."""
         return nullcontext() if self._locks is None else self._locks.held(name)
@@ -144,13 +145,10 @@ class RunSession:
     @property
     def answerable(self) -> bool:
         """Whether callers can answer what the agent asks."""
-        return self._asking.answerable
+        return self.asking.answerable
 
     async def ask_all(self, questions: Sequence[Question]) -> list[Any]:
         """Ask several questions at once, and wait for the answers to all of them; on any event loop.
-
-        For agents of the service, such as graphs with several interrupts:
-        `answers = await session.ask_all([Question("Send it?", schema={"type": "boolean"}), …])`.
 
         Args:
             questions: What to ask. Readers see an `input_requested` event for each, in this order; the run's
@@ -161,23 +159,16 @@ class RunSession:
 
         Raises:
             InputTimeout: One of them was not answered in time; the others are withdrawn.
-            TypeError: A prompt, schema or timeout is of the wrong type; nothing was asked.
-            ValueError: A prompt, schema or timeout is invalid; nothing was asked.
+            TypeError, ValueError: A question is wrong; nothing was asked.
             RuntimeError: Nobody can answer, or too many questions are open; nothing was asked.
         """
-        return await self._asking.ask_all(questions)
+        return await self.asking.ask_all(questions)
 
     async def answer(self, request_id: str, value: Any, source: str | None) -> None:
-        """Answer a question; see `OpenQuestions.answer`.
-
-        Raises:
-            QuestionNotOpen: It is not open.
-            InvalidRequest: The value does not match the question's schema.
-            PayloadTooLarge: The value is too large.
-        """
-        if self._asking.questions is None:
+        """Answer a question; see `OpenQuestions.answer`."""
+        if self.asking.questions is None:
             raise QuestionNotOpen(request_id)
-        await self._asking.questions.answer(request_id, value, source)
+        await self.asking.questions.answer(request_id, value, source)
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit an event: a mapping with a `type`, see `validation.is_event`."""
@@ -210,6 +201,9 @@ class RunSession:
         Raises:
             ValueError: A field is wrong.
         """
+        if event.type in process_questions.EVENTS:
+            await self.questions.note(event.type, event.fields())
+            return
         if event.type == _USAGE:
             self._emitter.usage.add(event.fields())
         await self._emitter.emit(event.type, event.fields)
@@ -221,23 +215,44 @@ class RunSession:
             self._push_order = asyncio.Lock()
         return self._push_order
 
-    async def push(self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int) -> None:
+    async def push(
+        self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int, *, asks: bool = False
+    ) -> None:
         """Publish a batch of another process whole, whether or not there is room, even when cancelled.
 
         Args:
             pushed: Its events, as (type, validated fields).
             size: The size of the batch, in bytes.
+            asks: Whether there are questions or answers among them, checked with `questions.check`.
         """
-        publish = partial(self._publish_all, pushed)
-        filtered = self._buffer is not None and self._buffer.text_filter is not None
         try:
-            if filtered and size > MAX_FILTERED_AT_ONCE:
-                await finish_in_thread(publish, f"dockrion-mask-{self.run_id}")
-            else:
-                publish()
+            if not asks:
+                await self._publish_batch(pushed, size)
+                return
+            for event_type, group in groupby(pushed, key=itemgetter(0)):
+                if event_type not in process_questions.EVENTS:
+                    await self._publish_batch(group, size)
+                    continue
+                for _, fields in group:
+                    await self.questions.note(event_type, fields)
         finally:
             if self.on_push is not None:
                 self.on_push()
+
+    async def _publish_batch(self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int) -> None:
+        publish = partial(self._publish_all, pushed)
+        filtered = self._buffer is not None and self._buffer.text_filter is not None
+        if filtered and size > MAX_FILTERED_AT_ONCE:
+            await finish_in_thread(publish, f"dockrion-mask-{self.run_id}")
+        else:
+            publish()
+
+    @property
+    def questions(self) -> ProcessQuestions:
+        """The questions that another process asks in its events."""
+        if self._process_questions is None:  # as in most runs
+            self._process_questions = ProcessQuestions(self.asking)
+        return self._process_questions
 
     def _publish_all(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
         for event_type, fields in pushed:

@@ -65,9 +65,12 @@ def path_run_id(request: web.Request) -> str:
 
 
 def loggable_path(request: web.Request) -> str:
-    """Return the path of a request without the token of a push URL, whether there is such a route or not."""
-    head, separator, token = request.path.partition("/events/")
-    return f"{head}{separator}…" if token else request.path
+    """Return a request's path without the token of a push URL, whether there is such a route or not."""
+    for place in ("/events/", "/input/"):
+        head, _, token = request.path.partition(place)
+        if token:
+            return f"{head}{place}…"
+    return request.path
 
 
 def query_incarnation(request: web.Request) -> str | None:
@@ -195,11 +198,7 @@ class AccessControl:
             await self._authenticator.aclose()
 
     async def _run(self, request: web.Request) -> Run:
-        """Return the run in the path.
-
-        Raises:
-            RunNotFound: There is no such run.
-        """
+        """Return the run in the path, whoever may see it; raise `RunNotFound` if there is none."""
         run_id, incarnation = path_run_id(request), query_incarnation(request)
         run = request.pop(_TOKEN_RUN, None) or await self._backend.get(run_id)
         if incarnation not in (None, run.incarnation):

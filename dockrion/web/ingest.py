@@ -1,5 +1,7 @@
 """Pushing events into runs: at a run's own URL, or with a credential; and runs that are fed in this way."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,11 +20,55 @@ from dockrion.web.service import SERVICE
 from dockrion.wire import ndjson
 
 T = TypeVar("T")
+_NO_STORE = {"Cache-Control": "no-store"}
+_REPLY_SECONDS = 15.0  # longer than the owner of a run may take to reply
 _JSON_LINES = (ndjson.MEDIA_TYPE, "application/jsonl")
 
 
 async def push(request: web.Request) -> web.Response:
     """Accept a batch of events of a producer with a credential, or of a unix socket's peer."""
+    return await _accept(request, await _producer_incarnation(request))
+
+
+async def push_to_url(request: web.Request) -> web.Response:
+    """Accept a batch of events at the URL that the run's agent process was given."""
+    return await _accept(request, await _push_access(request).incarnation(request))
+
+
+async def fetch_answer(request: web.Request) -> web.Response:
+    """Respond with the answer to a question of a producer with a credential, or of a unix socket's peer."""
+    return await _fetch(request, await _producer_incarnation(request))
+
+
+async def fetch_answer_at_url(request: web.Request) -> web.Response:
+    """Respond with the answer to a question at the URL that the run's agent process was given."""
+    return await _fetch(request, await _push_access(request).incarnation(request))
+
+
+async def _fetch(request: web.Request, incarnation: str | None) -> web.Response:
+    service, run_id, request_id = request.app[SERVICE], path_run_id(request), request.match_info["request_id"]
+    wait = parameters.integer(request, "wait", 0, 0, 60)
+    value: Any = msgspec.UNSET
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait + _REPLY_SECONDS) as deadline:
+            service.streams.add(deadline)  # which ends the wait when the service shuts down
+            try:
+                value = await service.answers.fetch(run_id, incarnation, request_id, wait)
+            finally:
+                service.streams.remove(deadline)
+    if value is msgspec.UNSET:
+        return web.Response(status=204, headers=_NO_STORE)
+    return json_response(models.FetchedAnswer(run_id, request_id, value), headers=_NO_STORE)
+
+
+async def _producer_incarnation(request: web.Request) -> str | None:
+    """Return the incarnation of the run that the caller means and may feed, None for the current one.
+
+    Raises:
+        Unauthorized: The credential is missing or wrong.
+        Forbidden: See `PushAccess.require_producer`.
+        RunNotFound: The run is another caller's.
+    """
     access = request.app[SERVICE].access
     incarnation = query_incarnation(request)
     if access.protected and not _push_access(request).has_token(request):
@@ -30,12 +76,7 @@ async def push(request: web.Request) -> web.Response:
         incarnation = (await access.owned_run(request)).incarnation
     elif not access.protected:
         _push_access(request).require_producer(request)
-    return await _accept(request, incarnation)
-
-
-async def push_to_url(request: web.Request) -> web.Response:
-    """Accept a batch of events at the URL that the run's agent process was given."""
-    return await _accept(request, await _push_access(request).incarnation(request))
+    return incarnation
 
 
 def external_agent(request: web.Request) -> ExternalAgent:

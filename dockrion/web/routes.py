@@ -100,5 +100,8 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
         from dockrion.web import ingest  # noqa: PLC0415  memory
 
         yield Route(hdrs.METH_POST, "/runs/{run_id}/events", ingest.push, PUSH_EVENTS)
+        yield Route(hdrs.METH_GET, "/runs/{run_id}/input/{request_id}", ingest.fetch_answer, PUSH_EVENTS)
         if dockfile.agent.mode == "url":
+            path = "/runs/{run_id}/input/{push_token}/{request_id}"
+            yield Route(hdrs.METH_GET, path, ingest.fetch_answer_at_url, PUBLIC)
             yield Route(hdrs.METH_POST, "/runs/{run_id}/events/{push_token}", ingest.push_to_url, PUBLIC)

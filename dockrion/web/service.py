@@ -97,7 +97,7 @@ class Service:
         self.ingest: Ingest | None = None
         self.push_access: PushAccess | None = None
         self.owner_requests = OwnerRequests(self.backend)
-        self.answers = Answers(self.runs.find, self.owner_requests)
+        self.answers = Answers(self.runs.find, self.backend, self.owner_requests)
         if self.dockfile.streaming.ingest.enabled:
             self._accept_pushes(loaded.credentials.ingest_token)
 

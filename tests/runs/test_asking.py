@@ -149,7 +149,7 @@ async def test_several_questions_at_once_are_answered_in_any_order() -> None:
         run_id = await made.start()
         assert (await waiting(made, run_id)).prompt == "a"
         session = session_of(made, run_id)
-        asked = session._asking.questions
+        asked = session.asking.questions
         assert asked is not None
         for prompt, oldest in (("b", "a"), ("a", "c"), ("c", None)):
             (request_id,) = [key for key, each in asked._open.items() if each.shown.prompt == prompt]
@@ -194,7 +194,7 @@ async def test_an_answer_in_time_of_some_is_no_answer_to_the_others() -> None:
         questions = [Question("a"), Question("b", timeout=0.02), Question("c", timeout=0.02)]
         with pytest.raises(InputTimeout):
             await session.ask_all(questions)
-        assert not session._asking.questions
+        assert not session.asking.questions
 
     async with bench(agent) as made, nothing_unretrieved():
         run_id = await made.start()
@@ -455,7 +455,7 @@ async def test_asking_in_the_first_turn_of_a_quick_run_leaves_no_timer_behind() 
     async with bench(agent) as made:
         run_id = await made.start()
         question = await waiting(made, run_id)
-        asked = session_of(made, run_id)._asking.questions
+        asked = session_of(made, run_id).asking.questions
         assert asked is not None
         timer = asked._open[question.request_id].timer
         assert timer is not None

@@ -83,7 +83,7 @@ def test_a_terminal_event_has_the_outcome_of_the_run(event: dict[str, Any], outc
         ({"type": ["token"]}, "has a `type`"),
         ({"type": "started"}, "'started' is not a type"),
         ({"type": "custom"}, "'custom' is not a type"),
-        ({"type": "own"}, "usage, input_requested, step, checkpoint, heartbeat, custom:<name>, complete"),
+        ({"type": "own"}, "input_received, step, checkpoint, heartbeat, custom:<name>, complete"),
         ({"type": "custom:"}, "custom event name"),
         ({"type": "custom:a-b"}, "custom event name"),
         ({"type": "custom:a\n"}, "custom event name"),

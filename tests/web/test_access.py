@@ -36,6 +36,7 @@ RULES = {
     "POST /runs/{run_id}/input": "invoke or respond",
     "GET /runs/{run_id}/events": "invoke or read_logs",
     "POST /runs/{run_id}/events": "invoke",
+    "GET /runs/{run_id}/input/{request_id}": "invoke",
     "POST /runs/{run_id}/token": "invoke or read_logs",
 }
 RUN = "made-by-owner"
@@ -86,7 +87,9 @@ async def ask(
     served: Served, endpoint: str, headers: Headers, run_id: str = RUN
 ) -> tuple[aiohttp.ClientResponse, str]:
     file = "style.css" if "assets" in endpoint else "page.css"
-    method, path = endpoint.replace("{run_id}", run_id).replace("{file}", file).split()
+    method, path = (
+        endpoint.replace("{run_id}", run_id).replace("{file}", file).replace("{request_id}", "q").split()
+    )
     body: dict[str, Any] = {"json": {}} if method == "POST" else {}
     async with served.client.request(method, path, headers=headers, **body) as response:
         return response, await response.text()
@@ -158,6 +161,9 @@ async def test_valid_credentials_are_accepted_on_every_route(
     for endpoint in endpoints(served):
         response, text = await ask(served, endpoint, mode.key("owner"))
         refused = ("DELETE /runs/{run_id}", "POST /runs/{run_id}/events", "POST /runs/{run_id}/input")
+        if "{request_id}" in endpoint:
+            assert response.status == 410, (endpoint, text)
+            continue
         assert response.status in ((400,) if endpoint in refused else (200, 202)), (endpoint, text)
 
 
@@ -187,7 +193,7 @@ async def test_run_of_another_caller_looks_nonexistent(serve: Serve, mode: AuthM
 
 async def check_hidden(served: Served, headers: Headers) -> None:
     run_endpoints = [each for each in endpoints(served) if "{run_id}" in each]
-    assert len(run_endpoints) == 7
+    assert len(run_endpoints) == 9
     for endpoint in run_endpoints:
         response, text = await ask(served, endpoint, headers)
         never, never_text = await ask(served, endpoint, headers, "never-was")

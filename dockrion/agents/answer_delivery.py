@@ -1,0 +1,98 @@
+"""Sending the answers to an agent process's questions to it (`agent.input_url`)."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from dockrion.background_tasks import BackgroundTasks
+from dockrion.backoff import Backoff
+from dockrion.http_client import HttpEndpoint, succeeded
+from dockrion.logs import log
+from dockrion.runs.open_questions import OpenQuestion
+from dockrion.runs.question import InputTimeout
+from dockrion.runs.session import RunSession
+
+_logger = logging.getLogger(__name__)
+_ATTEMPTS = 8
+_FIRST_DELAY, _LONGEST_DELAY = 0.25, 10.0  # seconds
+_REQUEST_SECONDS = 10.0
+_STOP_SECONDS = 1.0
+_TRANSIENT = frozenset([408, 425, 429])  # the client errors after which a request may be repeated
+
+
+class AnswerDelivery:
+    """Posts each answer to the agent process, again until it accepts one or refuses it for good.
+
+    A process may get the same answer twice, and tells by its `request_id`.
+
+    Args:
+        url: Where it takes answers.
+        agent: The agent's name.
+        connect_timeout: Seconds to connect.
+    """
+
+    def __init__(self, url: str, agent: str, connect_timeout: float) -> None:
+        self._agent = agent
+        self._endpoint = HttpEndpoint(url, connect_timeout)
+
+    @asynccontextmanager
+    async def running(self, session: RunSession) -> AsyncIterator[None]:
+        """Deliver the answers to a run's questions that arrive in this context."""
+        tasks, run_id = BackgroundTasks(), session.run_id
+        session.questions.on_open = lambda question: tasks.start(self._deliver(run_id, question))
+        try:
+            yield
+        finally:
+            session.questions.on_open = None
+            await tasks.cancel(_STOP_SECONDS)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._endpoint.aclose()
+
+    async def _deliver(self, run_id: str, question: OpenQuestion) -> None:
+        try:
+            value = await asyncio.shield(question.answer)
+        except InputTimeout:
+            return
+        request_id = question.shown.request_id
+        body = {"run_id": run_id, "request_id": request_id, "value": value}
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        for _ in range(_ATTEMPTS - 1):
+            failure = await self._post(run_id, body)
+            if failure is None:
+                return
+            if not failure.transient:
+                break
+            await asyncio.sleep(backoff.next())
+        else:
+            failure = await self._post(run_id, body)
+        if failure is not None:
+            fields = {"run_id": run_id, "request_id": request_id, "reason": failure.reason}
+            log(_logger, logging.WARNING, "answer not delivered to agent.input_url", **fields)
+
+    async def _post(self, run_id: str, body: dict[str, Any]) -> "_Failure | None":
+        headers = {"X-Dockrion-Run-Id": run_id, "X-Dockrion-Agent": self._agent}
+        try:
+            async with (
+                asyncio.timeout(_REQUEST_SECONDS),
+                self._endpoint.request("POST", json=body, headers=headers) as response,
+            ):
+                status = response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
+            return _Failure(type(error).__name__, transient=True)
+        if succeeded(status):
+            return None
+        refused = 400 <= status < 500 and status not in _TRANSIENT  # noqa: PLR2004  RFC 9110, 15.5
+        return _Failure(f"status {status}", transient=not refused)
+
+
+class _Failure(NamedTuple):
+    """Why the process did not accept an answer, and whether it may later."""
+
+    reason: str
+    transient: bool
