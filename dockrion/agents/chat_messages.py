@@ -7,6 +7,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from dockrion.agents import message_content
+from dockrion.agents.message_content import MessageParts
 from dockrion.agents.tool_calls import Event, ToolCallTranslator, given
 from dockrion.events import EventFilter
 from dockrion.runs.session import RunSession
@@ -22,8 +23,7 @@ class _OpenMessage(msgspec.Struct):
         source: Who says it.
         origin: Both, as fields of events.
         model: The model's name, if it is known.
-        parts: The chunks that `join` has to put together.
-        text: Text after the last of them.
+        parts: Its chunks, as far as the whole message is needed.
     """
 
     message_id: str | None
@@ -34,14 +34,7 @@ class _OpenMessage(msgspec.Struct):
     calls_tools: bool = False
     finished: bool = False
     usage: UsageMetadata | None = None
-    parts: list[AIMessage] = []
-    text: list[str] = []
-
-    def end_text(self) -> None:
-        """Make one chunk of the text: a chunk for each piece would take a lot of memory."""
-        if self.text:
-            self.parts.append(AIMessageChunk(content="".join(self.text)))
-            self.text = []
+    parts: MessageParts = msgspec.field(default_factory=MessageParts)
 
 
 class MessageTranslator:
@@ -90,10 +83,9 @@ class MessageTranslator:
         requests = message.tool_calls or (chunk and chunk.tool_call_chunks)
         state.calls_tools = state.calls_tools or bool(requests)
         if self._joins and (chunk is None or requests or not is_plain):
-            state.end_text()
-            state.parts.append(message)
+            state.parts.add(message)
         elif self._messages:
-            state.text.append(str(message.text))
+            state.parts.add_text(message)
         if message.usage_metadata is not None:
             state.usage = add_usage(state.usage, message.usage_metadata)
         if message.response_metadata:
@@ -122,9 +114,8 @@ class MessageTranslator:
             yield {"type": "token", "content": text, "finish_reason": reason, **state.origin}
 
     def _end(self, state: _OpenMessage) -> Iterator[Event]:
-        if state.parts or (state.text and not self._tokens):
-            state.end_text()
-            message = message_content.join(state.parts, state.message_id)
+        if not (state.parts.is_empty or (state.parts.has_only_text and self._tokens)):
+            message = state.parts.join(state.message_id)
             if self._messages and (
                 message_content.has_more_than_text(message)
                 or (not self._tokens and message_content.has_content(message))

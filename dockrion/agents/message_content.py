@@ -16,12 +16,19 @@ _TOOL_CALLS = {"tool_call", "tool_call_chunk", "invalid_tool_call"}
 _SERVER_TOOL_CALLS = {"server_tool_call", "server_tool_call_chunk"}
 _SERVER_TOOL_RESULT = "server_tool_result"
 _IN_OTHER_EVENTS = {"reasoning", _SERVER_TOOL_RESULT} | _TOOL_CALLS | _SERVER_TOOL_CALLS
+_TEXT_FIELDS = {"type", "text", "index"}
 _TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 
 
 def is_plain(message: AIMessage) -> bool:
-    """Return whether a message or a chunk has no content but text."""
-    return isinstance(message.content, str) and not message.additional_kwargs
+    """Return whether a message or a chunk has no content but text, in at most one block."""
+    content = message.content
+    if message.additional_kwargs or isinstance(content, str):
+        return not message.additional_kwargs
+    return len(content) <= 1 and all(
+        isinstance(block, dict) and block.get("type") == "text" and block.keys() <= _TEXT_FIELDS
+        for block in content
+    )
 
 
 def finish_reason(message: AIMessage) -> str | None:
@@ -43,19 +50,57 @@ def reasoning_texts(message: AIMessage) -> Iterator[str]:
             yield str(text)
 
 
-def join(parts: list[AIMessage], message_id: str | None) -> AIMessage:
-    """Return the message that consists of these chunks, or that is the only item.
+class MessageParts:
+    """The chunks of one message, or the message. Pieces of a text become one chunk, which saves much work."""
 
-    Args:
-        parts: The chunks.
-        message_id: The whole message's id; chunks may have various.
-    """
-    first, *others = parts
-    if not isinstance(first, AIMessageChunk):
-        return first
-    whole: Any = message_chunk_to_message(first + others if others else first)
-    whole.id = message_id
-    return whole  # type: ignore[no-any-return]
+    def __init__(self) -> None:
+        self._parts: list[AIMessage] = []
+        self._text: list[str] = []  # after the parts
+        self._block: Any = None  # the index of the text's block, if it has one
+
+    @property
+    def has_only_text(self) -> bool:
+        return not self._parts
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._parts or self._text)
+
+    def add(self, message: AIMessage) -> None:
+        self._end_text()
+        self._parts.append(message)
+
+    def add_text(self, message: AIMessage) -> None:
+        """Add a message for which `is_plain` is true."""
+        if text := str(message.text):
+            content = message.content
+            block: Any = None if isinstance(content, str) else content[0]
+            index = block and block.get("index")
+            if index != self._block:
+                self._end_text()
+                self._block = index
+            self._text.append(text)
+
+    def join(self, message_id: str | None) -> AIMessage:
+        """Return the whole message.
+
+        Args:
+            message_id: Its id; chunks may have various.
+        """
+        self._end_text()
+        first, *others = self._parts
+        if not isinstance(first, AIMessageChunk):
+            return first
+        whole: Any = message_chunk_to_message(first + others if others else first)
+        whole.id = message_id
+        return whole  # type: ignore[no-any-return]
+
+    def _end_text(self) -> None:
+        if self._text:
+            text = "".join(self._text)
+            block = {"type": "text", "text": text, "index": self._block}
+            self._parts.append(AIMessageChunk(content=text if self._block is None else [block]))
+            self._text = []
 
 
 def server_tool_events(message: AIMessage, source: str | None, show: Show) -> Iterator[Event]:

@@ -106,10 +106,29 @@ def test_content_that_cannot_be_translated_loses_nothing_else() -> None:
     assert [event["content"] for event in events if event["type"] == "token"] == ["Yes.", ""]
 
 
-def test_long_text_is_kept_as_text_until_the_message_is_whole() -> None:
+@pytest.mark.parametrize("form", [str, lambda text: [{"type": "text", "text": text, "index": 0}]])
+def test_pieces_of_a_text_are_kept_as_text_until_the_message_is_whole(form: Any) -> None:
     translator = MessageTranslator(SESSION, EventFilter(["message"]), ToolCallTranslator(SESSION))
     for _ in range(100):
-        list(translator.translate(chunk("word "), "key"))
-    assert not translator._open["key"].parts
+        list(translator.translate(chunk(form("word ")), "key"))
+    assert translator._open["key"].parts.has_only_text
     [_, message] = translator.translate(LAST, "key")
-    assert message["content"] == "word " * 100
+    whole = form("word " * 100)
+    assert message["content"] == whole
+
+
+def test_blocks_of_a_text_keep_their_order_and_citations() -> None:
+    def text(index: int, **block: Any) -> AIMessageChunk:
+        return chunk([{"type": "text", "index": index, **block}])
+
+    cited = {"type": "citation", "url": "https://a.example"}
+    pieces = [
+        *(text(0, text="It "), text(0, text="rains."), text(0, annotations=[cited])),
+        *(text(1, text="And "), chunk([{"type": "image", "url": "https://b.example", "index": 2}]), LAST),
+    ]
+    [message] = [event for event in translated(pieces) if event["type"] == "message"]
+    assert [(block.get("text"), block.get("annotations")) for block in message["content"]] == [
+        ("It rains.", [cited]),
+        ("And ", None),
+        (None, None),
+    ]

@@ -32,6 +32,7 @@ from tests.agents.tool_graphs import (
     Toolbox,
     calling,
     calling_async,
+    requests_of,
     wants,
 )
 
@@ -122,6 +123,7 @@ async def test_tool_node_ends_the_run(*, asynchronous: bool) -> None:
     box = Toolbox(asynchronous)
     ended = await ran(tool_node(box.both, FORBIDDEN))
     assert (ended.code, ended.error) == (AgentPolicyViolation.code, f"ToolDenied: {SAID}")
+    assert requests_of(ended.own) == [(FORBIDDEN, True)]
     assert box.done == []
 
 
@@ -135,6 +137,7 @@ async def test_only_the_allowed_ones_of_parallel_calls_run(*, asynchronous: bool
     assert [SAID in answer for answer in answers] == [False, True, False, True]
     assert ended.terminal["metadata"]["denied_tools"] == [FORBIDDEN]
     assert ended.run.metadata["denied_tools"] == [FORBIDDEN]
+    assert requests_of(ended.own) == [(name, name == FORBIDDEN) for name in names]
     denials = [event for event in ended.own if event["type"] == "custom:tool_denied"]
     assert denials == [{"type": "custom:tool_denied", "name": FORBIDDEN}] * 2
 

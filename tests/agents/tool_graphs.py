@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +56,13 @@ def wants(*names: str) -> AIMessage:
     """Return a message that calls tools."""
     calls: Any = [{"name": name, "args": GIVEN, "id": f"c{index}"} for index, name in enumerate(names)]
     return AIMessage(content="", tool_calls=calls)
+
+
+def requests_of(events: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
+    """Return the tools that a model requested, and whether the result of each is an error."""
+    calls = {event["tool_call_id"]: event["name"] for event in events if event["type"] == "tool_call"}
+    results = {event["tool_call_id"]: event for event in events if event["type"] == "tool_result"}
+    return [(name, results[call_id]["is_error"]) for call_id, name in calls.items()]
 
 
 Way = Callable[[BaseTool], Any]
