@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from dockrion import StreamContext
 from dockrion.client import Client
 from dockrion.events import COMMON_FIELDS, CONFIGURABLE, MANDATORY
 from dockrion.policies.patterns import MASK
@@ -29,11 +30,11 @@ from tests.web.transports.readers import (
 pytestmark = pytest.mark.usefixtures("every_backend")
 
 
-async def read_and_answer(served: Served, stream: Stream) -> list[Received]:
-    """Read a run of `asking` to its end; answer its question."""
+async def read_and_answer(served: Served, stream: Stream, value: Any = True) -> list[Received]:
+    """Read a run to its end, and answer its question."""
     got = await until(stream, "input_requested")
     asked = msgspec.json.decode(got[-1].data)
-    answer = {"request_id": asked["request_id"], "value": True}
+    answer = {"request_id": asked["request_id"], "value": value}
     async with served.client.post(f"/runs/{asked['run_id']}/input", json=answer) as response:
         assert response.status == 202
     return got + await all_of(stream)
@@ -126,21 +127,27 @@ def with_secrets(value: Any) -> Any:
     return value
 
 
-async def tell_secrets(_payload: Any) -> Any:
+async def tell_secrets(_payload: Any, context: StreamContext) -> Any:
     for event in EVENTS:
         yield {**with_secrets(event), "type": event["type"]}
     for part in (SECRET[:4], SECRET[4:]):
         yield {"type": "reasoning", "content": part, "message_id": "m2"}
         yield {"type": "heartbeat"}
+    yield {"answer": await context.ask(f"Is it {SECRET}?")}
 
 
 async def test_no_transport_shows_a_masked_text_of_any_type(serve: Serve) -> None:
     served = await serve(tell_secrets, expose=WEBSOCKET, policies=safety())
     await served.start(run_id="r")
     texts = {event["type"] for event in EVENTS if SECRET in str(with_secrets({**event, "type": 0}))}
-    for open_stream in TRANSPORTS.values():
+    texts |= {"input_requested", "input_received", "complete"}
+    first, *others = TRANSPORTS.values()
+    async with first(served, "r") as stream:
+        readers = [await read_and_answer(served, stream, SECRET)]
+    for open_stream in others:
         async with open_stream(served, "r") as stream:
-            got = await all_of(stream)
+            readers.append(await all_of(stream))
+    for got in readers:
         assert not [each for each in got if SECRET.encode() in each.data]
         assert {each.type for each in got if MASK.encode() in each.data} >= texts
         reasoning = "".join(own(each)["content"] for each in got if each.type == "reasoning")
