@@ -27,7 +27,9 @@ def with_agent_schemas(components: dict[str, Any], io_schema: IoSchemaSpec) -> d
     described = dict(components)
     for name, schema in ((AGENT_INPUT, io_schema.input), (AGENT_OUTPUT, io_schema.output)):
         if schema is not None:
-            described |= _components_of(name, schema, {*described, AGENT_INPUT, AGENT_OUTPUT})
+            own = _components_of(name, schema, {*described, AGENT_INPUT, AGENT_OUTPUT})
+            _drop_taken_titles(own, described)
+            described |= own
     if io_schema.output is not None:
         for name in _WITH_OUTPUT & components.keys():
             properties = components[name]["properties"] | {"output": _output_of(name)}
@@ -73,6 +75,21 @@ def _components_of(name: str, schema: dict[str, Any], taken: Collection[str]) ->
             component, rest = (names[steps[:2]], steps[2:]) if steps[:2] in names else (name, steps)
             holder[key] = "/".join([ref(component)["$ref"], *map(_escape, rest)])
     return components
+
+
+def _drop_taken_titles(components: dict[str, Any], others: dict[str, Any]) -> None:
+    """Remove titles that are the names of other components: generators name classes after them."""
+    taken = [*others, *(_title(name, schema) for name, schema in others.items()), *components]
+    for name, schema in components.items():
+        title = _title(name, schema)
+        if title != name and _is_taken(title, taken):
+            del schema["title"]
+        taken.append(title)
+
+
+def _title(name: str, schema: Any) -> str:
+    """Return the title of a component, by default its name; a schema can also be true or false."""
+    return str(schema.get("title", name)) if isinstance(schema, dict) else name
 
 
 def _references(schema: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -51,6 +51,14 @@ def url(served: Served) -> str:
     return f"http://127.0.0.1:{served.port}"
 
 
+async def test_types_of_a_handler_are_generated(serve: Serve, tmp_path: Path, import_client: Import) -> None:
+    served = await serve(agent={"name": "tested", "handler": "tests.agents.typed:answer"})
+    await generate_client(served, tmp_path)
+    models = import_client("models")
+    question = models.Question(text="hi", related=[models.Question(text="ho")])
+    assert question.to_dict() == {"text": "hi", "related": [{"text": "ho"}]}
+
+
 @pytest.mark.parametrize("name", ["rest", "sockets", "ingest", "jwt", "graph"])
 def test_every_endpoint_is_generated(name: str, tmp_path: Path) -> None:
     document = msgspec.json.encode(described(service(tmp_path, name)))

@@ -113,3 +113,19 @@ def test_definitions_stay_where_references_are_relative_to_an_id() -> None:
     schema = {"$id": "urn:x", "$defs": {"A": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/A"}}}
     components = with_agent_schemas({}, IoSchemaSpec(input=schema))
     assert components == {"AgentInput": schema}
+
+
+def test_titles_that_are_names_of_other_components_are_dropped() -> None:
+    place = {"title": "Place", "type": "object"}
+    schema = {"title": "Run", "properties": {"place": {"$ref": "#/$defs/Place"}}, "$defs": {"Place": place}}
+    own: dict[str, Any] = {"Run": {"title": "Run", "properties": {}}, "Invoked": {"properties": {}}}
+    output = {"title": "Order", "$defs": {"Place": place}}
+    components = with_agent_schemas(own, IoSchemaSpec(input=schema, output=output))
+    titles = {name: each.get("title") for name, each in components.items() if name not in own}
+    assert titles == {"AgentInput": None, "Place": "Place", "AgentOutput": "Order", "AgentOutputPlace": None}
+
+
+def test_equal_titles_of_input_and_output_are_kept_once() -> None:
+    components = with_agent_schemas({}, IoSchemaSpec(input={"title": "Order"}, output={"title": "Order"}))
+    assert components["AgentInput"] == {"title": "Order"}
+    assert components["AgentOutput"] == {}
