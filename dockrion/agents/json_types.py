@@ -7,9 +7,10 @@ pydantic defines are converted by pydantic, which is used only where the agent h
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import is_dataclass
+from itertools import islice
 from types import NoneType, UnionType
 from typing import (
     Any,
@@ -34,6 +35,8 @@ _DEFINITIONS = "#/$defs/"
 _AT = re.compile(r" - at (?:`key` in )?`\$(.*)`$")  # where msgspec's messages end in a path
 _QUALIFIERS = (Required, NotRequired)
 _Path = list[str | int]
+MAX_LISTED = 1000  # violations; finding one takes about 20 µs, and cannot be interrupted
+_MAX_LISTED_DEPTH = 16  # each level of a value is converted once more to find its violations
 Role = Literal["input", "output"]
 
 
@@ -81,7 +84,7 @@ def json_type(annotation: Any) -> JsonType:
     while hasattr(annotation, "__value__"):  # `type Name = …` (PEP 695)
         annotation = annotation.__value__
     pydantic = sys.modules.get("pydantic")
-    if hasattr(pydantic, "TypeAdapter") and _mentions(annotation, _is_of_pydantic, set()):
+    if hasattr(pydantic, "TypeAdapter") and _mentions_pydantic(annotation, set()):
         from dockrion.agents.pydantic_types import PydanticType  # noqa: PLC0415  only if pydantic is there
 
         return PydanticType(annotation)
@@ -131,23 +134,22 @@ class _MsgspecType:
     """
 
     def __init__(self, annotation: Any) -> None:
-        self._alternatives: Sequence[Any] = [annotation]
         try:
-            self._components = msgspec.json.schema_components(
-                self._alternatives, ref_template="#/$defs/{name}"
-            )
+            self._use((annotation,))
         except TypeError:
             if not is_union(annotation):
                 raise
-            self._alternatives = get_args(annotation)
-            self._components = msgspec.json.schema_components(
-                self._alternatives, ref_template="#/$defs/{name}"
-            )
+            self._use(get_args(annotation))
+
+    def _use(self, alternatives: Sequence[Any]) -> None:
+        self._alternatives = alternatives
+        self._roots, self._definitions = msgspec.json.schema_components(
+            alternatives, ref_template=_DEFINITIONS + "{name}"
+        )
 
     def schema(self, role: Role) -> dict[str, Any]:  # noqa: ARG002  its values are encoded as they are decoded
-        roots, definitions = self._components
-        root = roots[0] if len(roots) == 1 else {"anyOf": list(roots)}
-        return checked({**root, "$defs": definitions})
+        root = self._roots[0] if len(self._roots) == 1 else {"anyOf": list(self._roots)}
+        return checked({**root, "$defs": self._definitions})
 
     def convert(self, value: Any, size: int) -> Any:
         violations = []
@@ -155,8 +157,8 @@ class _MsgspecType:
             try:
                 return _convert(value, each)
             except msgspec.ValidationError as error:
-                found = _violations(value, each, []) if size <= MAX_LISTED_BYTES else []
-                violations += found or [_violation(error, [])]
+                found = _violations(value, each, []) if size <= MAX_LISTED_BYTES else ()
+                violations += [*islice(found, MAX_LISTED)] or [_violation(error, [])]
         raise ConversionError(violations)
 
 
@@ -164,17 +166,24 @@ def _convert(value: Any, kind: Any) -> Any:
     return msgspec.convert(value, kind, str_keys=True)
 
 
-def _violations(value: Any, kind: Any, path: _Path) -> list[Violation]:
-    """Return all violations where msgspec reports the first one only."""
+def _violations(value: Any, kind: Any, path: _Path) -> Iterator[Violation]:
+    """Yield all violations where msgspec reports the first one only."""
     try:
         _convert(value, kind)
     except msgspec.ValidationError as error:
-        parts = _parts(value, kind)
-        inner = [each for step, part, of in parts for each in _violations(part, of, [*path, step])]
-        return inner or [_violation(error, path)]
+        own = _violation(error, path)
     except Exception:  # raised by the type's own code, or because msgspec knows the type as a part only
-        return []
-    return []
+        return
+    else:
+        return
+    parts = _parts(value, kind) if len(path) < _MAX_LISTED_DEPTH else ()
+    found = False
+    for step, part, part_kind in parts:
+        for each in _violations(part, part_kind, [*path, step]):
+            found = True
+            yield each
+    if not found:
+        yield own
 
 
 def _violation(error: msgspec.ValidationError, path: _Path) -> Violation:
@@ -236,18 +245,18 @@ def _fields(kind: Any) -> dict[str, Any]:
     }
 
 
-def _mentions(annotation: Any, is_wanted: Callable[[Any], bool], seen: set[int]) -> bool:
-    """Return whether a condition holds for a type, one that it consists of, or their metadata."""
+def _mentions_pydantic(annotation: Any, seen: set[int]) -> bool:
+    """Return whether a type, one that it consists of, or their metadata is pydantic's."""
     if id(annotation) in seen:
         return False
     seen.add(id(annotation))
-    if any(map(is_wanted, (annotation, *getattr(annotation, "__metadata__", ())))):
+    if any(map(_is_of_pydantic, (annotation, *getattr(annotation, "__metadata__", ())))):
         return True
     parts = list(get_args(annotation))
     kind = get_origin(annotation) or annotation
     if _has_fields(kind) or hasattr(kind, "_fields"):
         parts += _field_types(kind)
-    return any(_mentions(part, is_wanted, seen) for part in parts)
+    return any(_mentions_pydantic(part, seen) for part in parts)
 
 
 def _field_types(kind: Any) -> list[Any]:

@@ -5,10 +5,8 @@ from typing import Any
 import pydantic
 import pydantic_core
 
-from dockrion.agents.json_types import ConversionError, Role, checked
+from dockrion.agents.json_types import MAX_LISTED, ConversionError, Role, checked
 from dockrion.json_schema import Violation, json_path
-
-_MAX_LISTED = 1000  # describing them takes about 10 µs each and cannot be interrupted
 
 
 class PydanticType:
@@ -38,7 +36,7 @@ class PydanticType:
             # From JSON, as strict models take text for dates, UUIDs, bytes etc. from nothing else.
             return self._adapter.validate_json(pydantic_core.to_json(value))
         except pydantic.ValidationError as error:
-            if (count := error.error_count()) > _MAX_LISTED:
+            if (count := error.error_count()) > MAX_LISTED:
                 raise ConversionError([Violation("$", f"{count} parts of it are invalid")]) from None
             errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise ConversionError([_violation(each, value) for each in errors]) from None

@@ -177,6 +177,18 @@ def test_only_the_first_violation_of_a_large_value_is_found() -> None:
     assert paths(list[Point], [{}, {}], size=MAX_LISTED_BYTES + 1) == ["$[0]"]
 
 
+def test_violations_are_found_at_any_depth() -> None:
+    value: Any = {"text": "a", "since": "never"}
+    for _ in range(200):
+        value = {"text": "a", "related": [value]}
+    [path] = paths(Question, value)
+    assert path == "$" + ".related[0]" * 200 + ".since"
+
+
+def test_only_the_first_of_many_violations_are_found() -> None:
+    assert paths(list[int], ["x"] * 2000) == [f"$[{index}]" for index in range(1000)]
+
+
 def test_many_violations_of_pydantic_are_only_counted() -> None:
     [violation] = violations(list[Order], [{"itemName": ""}] * 2000)
     assert violation == Violation("$", "2000 parts of it are invalid")
