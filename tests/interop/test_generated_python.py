@@ -1,5 +1,6 @@
 """Python clients that openapi-python-client generates from /openapi.json."""
 
+import asyncio
 import importlib
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from openapi_python_client.config import Config, ConfigFile, MetaType
 from tests.conftest import Serve
 from tests.interop.weather import IO_SCHEMA, forecast
 from tests.openapi.services import described, service
-from tests.support import Served, dockfile
+from tests.support import TIMEOUT_SECONDS, Served, dockfile
 
 PACKAGE = "generated_client"
 UNSUPPORTED = {"Unsupported content type application/x-ndjson"}
@@ -164,6 +165,32 @@ async def test_polled_events_are_of_their_types(weather: Served, import_client: 
     assert events == [["Started", "Token", "Custom", "Complete"], ["Started", "Error"]]
     assert pages[0].events[2].additional_properties == {"happy": True}
     assert isinstance(pages[0].events[3].output, models.AgentOutput)
+
+
+async def test_questions_are_answered_with_typed_events(weather: Served, import_client: Import) -> None:
+    models, respond = import_client("models"), import_client("api.runs.post_runs_run_id_input")
+    get = import_client("api.runs.get_runs_run_id")
+    await weather.start({"place": {"name": "Somewhere"}}, run_id="r")
+    async with import_client("client").Client(url(weather), raise_on_unexpected_status=True) as client:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while (waiting := (await get.asyncio("r", client=client)).waiting_for) is None:
+                await asyncio.sleep(0.005)
+        refused = await respond.asyncio("r", client=client, body=models.Answer(waiting.request_id, 0))
+        accepted = await respond.asyncio("r", client=client, body=models.Answer(waiting.request_id, 2))
+    assert (waiting.prompt, waiting.schema.additional_properties["minimum"]) == ("How many days?", 1)
+    assert isinstance(refused, models.Failure)
+    assert isinstance(accepted, models.AnswerAccepted)
+    await weather.finished("r")
+    async with httpx.AsyncClient(base_url=url(weather), headers={"Accept": "application/json"}) as client:
+        response = await client.get("/runs/r/events")
+    events = models.Polled.from_dict(response.json()).events
+    kinds = ["ToolCall", "ToolResult", "Reasoning", "Message", "Usage", "InputRequested", "InputReceived"]
+    assert [type(event).__name__ for event in events[3:-1]] == kinds
+    call, result, _, message, usage, requested, received = events[3:-1]
+    assert (call.name, call.source, result.result) == ("locate", "guide", {"latitude": 47.07})
+    assert (message.message_id, usage.total_tokens) == ("m", 7)
+    assert (requested.request_id, received.value) == (waiting.request_id, 2)
+    assert events[-1].output.highs == [20.5, 20.5]
 
 
 async def test_generated_client_authenticates(serve: Serve, tmp_path: Path, import_client: Import) -> None:

@@ -62,4 +62,6 @@ async def test_service_is_called_with_generated_types(serve: Serve, folder: Path
         *[500, False, "AGENT_EXECUTION_ERROR"],
         *[True, "completed", "Graz", None],
         *["SUNNY", "Graz"],
+        *["How many days?", True, "accepted"],
+        *["locate", "guide", "large", 7],
     ]

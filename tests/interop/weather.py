@@ -46,4 +46,11 @@ async def forecast(payload: dict[str, Any], context: StreamContext) -> dict[str,
     await context.emit_token("sunny")
     await context.emit("mood", happy=True)
     days = payload.get("days", 1)
+    if payload["place"]["name"] == "Somewhere":
+        call = await context.emit_tool_call("locate", {"place": "Somewhere"}, source="guide")
+        await context.emit_tool_result(call, {"latitude": 47.07})
+        await context.emit_reasoning("It depends.")
+        await context.emit_message([{"type": "text", "text": "It depends."}], message_id="m")
+        await context.emit_usage("large", 3, 4)
+        days = await context.ask("How many days?", {"type": "integer", "minimum": 1})
     return {"place": payload["place"], "highs": [20.5] * days, "errors": [{"day": days}]}

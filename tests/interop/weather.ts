@@ -36,6 +36,19 @@ for (const event of (polled.data as Schemas["Polled"]).events) {
   if (event.type === "token" && "content" in event) shown.push(event.content.toUpperCase());
   else if (event.type === "complete" && "output" in event) shown.push(event.output.place.name);
 }
+
+const asking = { run_id: (await client.POST("/runs", { body: { place: { name: "Somewhere" } } })).data!.run_id };
+let question: Schemas["WaitingFor"] | null | undefined;
+while (!question) question = (await client.GET("/runs/{run_id}", { params: { path: asking } })).data!.waiting_for;
+const answer: Schemas["Answer"] = { request_id: question.request_id, value: 2 };
+const answered = await client.POST("/runs/{run_id}/input", { params: { path: asking }, body: answer });
+shown.push(question.prompt, question.expires_at !== "", answered.data!.status);
+await client.GET("/runs/{run_id}/events", { params: { path: asking }, parseAs: "text" });
+const asked = await client.GET("/runs/{run_id}/events", { params: { path: asking }, headers: json });
+for (const event of (asked.data as Schemas["Polled"]).events) {
+  if (event.type === "tool_call" && "arguments" in event) shown.push(event.name, event.source);
+  else if (event.type === "usage" && "total_tokens" in event) shown.push(event.model, event.total_tokens);
+}
 console.log(JSON.stringify(shown));
 
 export async function mistakes() {
