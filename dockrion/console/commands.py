@@ -97,6 +97,7 @@ async def _show_stream(
         cancelling: list[asyncio.Task[None]] = []
 
         def interrupt() -> None:
+            questions.stop()
             if cancel and stream.run_id and not cancelling:
                 screen.remark(f"cancelling run {stream.run_id}")
                 cancelling.append(asyncio.create_task(_cancel(client, stream.run_id)))

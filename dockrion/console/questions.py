@@ -59,11 +59,16 @@ class Questions:
                 if self._asking is not None and self._reading == request_id:
                     self._asking.cancel()
 
-    async def aclose(self) -> None:
-        """Stop asking."""
+    def stop(self) -> None:
+        """Stop asking what is asked now."""
         self._open.clear()
         if self._asking is not None:
             self._asking.cancel()
+
+    async def aclose(self) -> None:
+        """Stop asking, and wait until the prompt is gone."""
+        self.stop()
+        if self._asking is not None:
             await asyncio.wait([self._asking])
 
     def _ask_next(self) -> None:
