@@ -6,7 +6,8 @@ of agents; nothing of the service imports it.
 """
 
 from dockrion.caller import Caller
+from dockrion.events.decoding import Custom
 from dockrion.testing.recorded_run import RecordedRun, record
 from dockrion.testing.recording_context import RecordingContext
 
-__all__ = ["Caller", "RecordedRun", "RecordingContext", "record"]
+__all__ = ["Caller", "Custom", "RecordedRun", "RecordingContext", "record"]

@@ -27,7 +27,7 @@ from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.testing.answers import MAX_EVENT_BYTES, Answers, answer_to, as_json, has_answer
 
-_MAX_EVENTS = 100_000  # the highest `max_events_per_run` of a Dockfile
+_MAX_EVENTS = 100_000
 _STORED_SECONDS = 604_800.0  # longer than any test
 _UNSEEN_QUESTION_SECONDS = 0.02
 
@@ -192,7 +192,7 @@ async def record(
         json_encoding.NotJSON: The payload has no JSON form.
     """
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
-    backend = MemoryBackend(max_events=_MAX_EVENTS, ttl=_STORED_SECONDS)
+    backend = MemoryBackend(max_events=_MAX_EVENTS + 1, ttl=_STORED_SECONDS)
     runs = RunManager(settings, backend, Metrics(), Redactor())
     try:
         runs.agent = created = _create_agent(agent, _arguments(arguments or {}))

@@ -13,9 +13,8 @@ from langgraph.types import interrupt
 
 from dockrion import RunCancelled, StreamContext, get_current_context
 from dockrion.events import Complete, Progress, Token
-from dockrion.events.decoding import Custom
 from dockrion.json_encoding import NotJSON
-from dockrion.testing import Caller, record
+from dockrion.testing import Caller, Custom, record
 from tests.agents import typed
 from tests.agents.graphs import State, one_node
 from tests.agents.harness import spin

@@ -9,9 +9,8 @@ import pytest
 import dockrion_events
 from dockrion import RunCancelled, StreamContext, ToolDenied, get_current_context
 from dockrion.events import Checkpoint, Token, ToolCall, ToolResult
-from dockrion.events.decoding import Custom
 from dockrion.json_encoding import NotJSON
-from dockrion.testing import Caller, RecordingContext, record
+from dockrion.testing import Caller, Custom, RecordingContext, record
 
 
 def test_a_sync_function_can_be_called_without_an_event_loop() -> None:
