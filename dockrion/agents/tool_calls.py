@@ -101,7 +101,7 @@ class ToolCallTranslator:
         if call is None:
             return
         call.stop_clock()
-        message = _find_message(output)
+        message = _find_message(output, call.call_id)
         if call.requested or message is not None:
             self._settle(call)
         if message is not None:
@@ -184,16 +184,17 @@ def _remember(calls: dict[str, _Value], call_id: str, value: _Value) -> None:
         del calls[next(iter(calls))]
 
 
-def _find_message(output: Any) -> ToolMessage | None:
+def _find_message(output: Any, call_id: str) -> ToolMessage | None:
     """Return the message to the model in what a tool returned: itself, in a list, or in a `Command`."""
     if isinstance(output, ToolMessage):
         return output
     update = _without_command(output)
     if update is not output and isinstance(update, Mapping):
-        update = update.get("messages")
-    if isinstance(update, list | tuple):
-        return next((item for item in update if isinstance(item, ToolMessage)), None)
-    return None
+        update = update.get("messages")  # which may be the whole conversation
+    if not isinstance(update, list | tuple):
+        return None
+    own = [item for item in update if isinstance(item, ToolMessage) and item.tool_call_id == call_id]
+    return own[-1] if own else None
 
 
 def _without_command(output: Any) -> Any:

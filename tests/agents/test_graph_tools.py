@@ -107,13 +107,15 @@ async def test_value_that_a_tool_returns_is_its_result(returned: Any, shown: Any
 
 
 async def test_command_that_a_tool_returns_is_reported_with_its_message() -> None:
+    earlier = [ToolMessage("earlier", tool_call_id=call_id, id=f"e{call_id}") for call_id in ("c1", "c2")]
+
     @tool("weather")
     async def remember(place: str, runtime: ToolRuntime) -> Command[Any]:
         """Remember."""
         said = ToolMessage(f"noted {place}", tool_call_id=runtime.tool_call_id)
-        return Command(update={"messages": [said], "word": place})
+        return Command(update={"messages": [*earlier, said], "word": place})
 
-    results = of_type(await ran(asking(ToolNode([remember]))), "tool_result")
+    results = of_type(await ran(asking(ToolNode([remember])), {"messages": earlier}), "tool_result")
     assert {(event["tool_call_id"], event["result"]) for event in results} == {
         ("c1", "noted Rome"),
         ("c2", "noted Atlantis"),
