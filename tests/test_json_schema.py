@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 
-from dockrion.json_schema import Schema, Violation
+from dockrion.json_schema import Schema, Violation, expanded_size
 from dockrion.redaction import Redactor
 
 ORDER: dict[str, Any] = {
@@ -152,3 +153,57 @@ def test_recursive_schemas_terminate_on_deep_values() -> None:
 def test_paths_contain_keys_of_any_text() -> None:
     schema = {"additionalProperties": {"type": "integer"}}
     assert paths(schema, {"a b": "x", "\u2028": "z"}) == ["$.a b", "$.\u2028"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "size"),
+    [
+        ({}, 1),
+        ({"type": "string"}, 2),
+        ({"enum": [1, 2, 3]}, 5),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, 6),
+        ({"properties": {"$ref": {"type": "string"}}}, 4),
+        ({"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"enum": [1]}}}, 8),
+        ({"allOf": [{"$ref": "#/allOf/1"}, {"type": "string"}]}, 7),
+    ],
+)
+def test_the_size_of_a_schema_includes_what_it_refers_to(schema: dict[str, Any], size: int) -> None:
+    jsonschema_rs.validator_for(schema)
+    assert expanded_size(schema) == size
+
+
+def test_the_size_of_references_that_expand_without_bound_is_found_at_once() -> None:
+    definitions: dict[str, Any] = {
+        f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(200)
+    }
+    schema = {"$ref": "#/$defs/d0", "$defs": definitions | {"d200": {"type": "string"}}}
+    assert expanded_size(schema) > 2**200
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"$ref": "#"}, "refers to itself"),
+        ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}, "refers to itself"),
+        ({"default": {"items": {"$ref": "#/default"}}}, "refers to itself"),
+        ({"$ref": "http://127.0.0.1:1/x"}, "not a reference into this schema"),
+        ({"$ref": "#name", "$anchor": "name"}, "not a reference into this schema"),
+        ({"$ref": "#/$defs/nobody"}, "not a reference into this schema"),
+        ({"allOf": [{"$ref": "#/allOf/x"}]}, "not a reference into this schema"),
+        ({"$dynamicRef": "#"}, "not supported"),
+    ],
+)
+def test_schemas_of_unknown_cost_are_refused(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        expanded_size(schema)
+
+
+def test_violations_by_a_secret_quote_nothing() -> None:
+    schema = Schema(ORDER, Redactor(), confidential=True)
+    value = {"name": "x", "items": [{"sku": "hunter2"}, {"hunter2": 1}]}
+    found = schema.violations(value, len(msgspec.json.encode(value)))
+    assert {each.path for each in found} == {"$"}
+    rules = ["properties.name.minLength", "properties.items.items.properties.sku.type"]
+    assert sorted(each.message for each in found) == sorted(
+        f"breaks the schema's rule {rule}" for rule in [*rules, "properties.items.items.required"]
+    )

@@ -24,7 +24,7 @@ import msgspec
 from msgspec import UNSET
 
 from dockrion.backends.run_log import WaitingFor
-from dockrion.errors import QuestionNotOpen
+from dockrion.errors import PayloadTooLarge, QuestionNotOpen
 from dockrion.events import EventFilter
 from dockrion.runs.event_buffer import EventBuffer, Fields
 from dockrion.runs.question import MAX_TIMEOUT, Expected, InputTimeout, Question
@@ -115,8 +115,13 @@ class OpenQuestions:
             raise ValueError("another question with this request_id is open; choose a new one")
         if len(self._open) + len(questions) > MAX_OPEN:
             raise RuntimeError(f"a run can wait for {MAX_OPEN} answers at once; ask the others later")
-        for question in questions:
-            self._add(question)
+        for number, question in enumerate(questions):
+            try:
+                self._add(question)
+            except ValueError:
+                for added in questions[:number]:
+                    self.withdraw(added)
+                raise
         return questions
 
     async def answer(self, request_id: str, value: Any, source: str | None) -> None:
@@ -136,7 +141,11 @@ class OpenQuestions:
         if question is None or question.answer.done():  # its agent has been cancelled, and will withdraw it
             raise QuestionNotOpen(request_id)
         question.expected.check(value)
-        if not await self._close(question, value, source):
+        try:
+            was_open = await self._close(question, value, source)
+        except ValueError as error:  # the event is too large
+            raise PayloadTooLarge(str(error)) from None
+        if not was_open:
             raise QuestionNotOpen(request_id)
         question.answer.set_result(value)
 
@@ -176,8 +185,9 @@ class OpenQuestions:
         request_id = question.shown.request_id
         if self._open.get(request_id) is not question or question.answer.done():
             return False
+        others = [each.shown for each in self._open.values() if each is not question]
+        self._publish(_RECEIVED, {"request_id": request_id, "source": source, **fields}, others)
         self._remove(question)
-        self._publish(_RECEIVED, {"request_id": request_id, "source": source, **fields})
         return True
 
     async def _prepare(self, asked: Question) -> OpenQuestion:
@@ -213,12 +223,13 @@ class OpenQuestions:
         return min(seconds, left), seconds < left
 
     def _add(self, question: OpenQuestion) -> None:
+        shown = [*(each.shown for each in self._open.values()), question.shown]
+        self._publish(_REQUESTED, msgspec.structs.asdict(question.shown), shown)
         if not self._open and self._limit is not None:
             self._limit.pause()
         self._open[question.shown.request_id] = question
         if question.seconds is not None:
             question.timer = self._loop.call_later(question.seconds, self._expire, question)
-        self._publish(_REQUESTED, msgspec.structs.asdict(question.shown))
 
     def _remove(self, question: OpenQuestion) -> None:
         del self._open[question.shown.request_id]
@@ -235,12 +246,17 @@ class OpenQuestions:
         if not question.answer.done():
             question.answer.set_exception(InputTimeout(f"there was no answer within {question.seconds:g} s"))
 
-    def _publish(self, event_type: str, fields: Fields) -> None:
-        """Publish an event with what the record shows after it; only the latter if the filter drops it."""
+    def _publish(self, event_type: str, fields: Fields, waiting: list[WaitingFor]) -> None:
+        """Publish an event with what the record shows after it; only the latter if the filter drops it.
+
+        Raises:
+            ValueError: It exceeds `limits.max_event_bytes`; nothing has changed.
+        """
+        oldest = waiting[0] if waiting else None
         if self._events_filter.allows(event_type):
-            self._buffer.publish_masked(event_type, fields, waiting_for=self._oldest)
+            self._buffer.publish_masked(event_type, fields, waiting_for=oldest)
         else:
-            self._buffer.change_record(waiting_for=self._oldest)
+            self._buffer.change_record(waiting_for=oldest)
 
 
 def _new_id() -> str:

@@ -158,6 +158,7 @@ async def bench(
     tools: ToolPolicy | None = None,
     backend: Backend | None = None,
     waiting_counts: bool = True,
+    max_event_bytes: int = 10 * 2**20,
 ) -> AsyncIterator[Bench]:
     """Serve an agent; at the end the manager must be empty."""
     ready = HandlerAgent(agent) if callable(agent) else agent
@@ -173,7 +174,7 @@ async def bench(
         max_queued_runs=queue,
         max_stored_events=100_000,
         streamed=True,
-        max_event_bytes=10 * 2**20,
+        max_event_bytes=max_event_bytes,
         max_emitted_events=1_000_000,
         output_policy=None,
         tools=tools or ToolPolicy(),

@@ -18,6 +18,7 @@ from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.reaper import BEATS_TO_DEATH
 from dockrion.backends.redis.store import Store
+from dockrion.backends.run_log import WaitingFor
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunClosed, RunExists, ServiceUnavailable
 from tests.backends.conformance import (
@@ -73,6 +74,8 @@ async def test_the_runs_of_a_dead_replica_are_reaped_once(
     doomed, *survivors = await service.replicas(6)
     writers = [await begin(doomed, events=number) for number in range(1, 8)]
     writers += [await begin(doomed)]
+    question = WaitingFor(request_id="q", prompt="?", expires_at=writers[0].run.created_at)
+    await doomed.append(msgspec.structs.replace(writers[0].run, waiting_for=question), [])
     done = await begin(doomed, events=2)
     await done.finish()
     async with following(survivors[0], writers[0].run_id) as pages:
@@ -87,7 +90,7 @@ async def test_the_runs_of_a_dead_replica_are_reaped_once(
         log = await read_all(survivors[2], writer.run_id)
         assert sequences(log) == list(range(1, last + 1))
         assert [entry.type for entry in log].count("error") == 1
-        assert (run.status, run.last_sequence) == ("failed", last)
+        assert (run.status, run.last_sequence, run.waiting_for) == ("failed", last, None)
         assert run.error is not None
         assert run.error["code"] == "WORKER_LOST"
         data = msgspec.json.decode(log[-1].data)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.backends.run_log import Run
+from dockrion.backends.run_log import Run, WaitingFor
 from dockrion.backends.summaries import SUMMARY_BYTES, encode_record
 from tests.backends.conformance import advanced, entries, new_run
 from tests.backends.service import Service
@@ -65,3 +65,29 @@ async def test_record_of_a_later_version_may_have_other_fields(service: Service)
     fields = msgspec.json.decode(service.ask("HGET", key, "record")) | {"later": 1}
     service.ask("HSET", key, "record", msgspec.json.encode(fields))
     assert (await listed(one)).run_id == run.run_id
+
+
+async def test_large_question_that_an_earlier_version_leaves_behind_is_not_shown(service: Service) -> None:
+    one = await service.replica()
+    run = new_run()
+    await one.create(run)
+    question = WaitingFor(request_id="q", prompt=LARGE, expires_at=run.created_at)
+    await one.append(msgspec.structs.replace(run, waiting_for=question), [])
+    key = service.keys.run(run.run_id)
+    assert service.ask("HSTRLEN", key, "whole") > len(LARGE)
+    ended = advanced(run, 1, "failed")
+    # An earlier version ends the run: it does not know the field, and leaves the whole record as it is.
+    fields = msgspec.json.decode(encode_record(ended))
+    del fields["waiting_for"]
+    service.ask("HSET", key, "record", msgspec.json.encode(fields), "closed", 1, "last", 1)
+    assert await one.get(run.run_id) == await listed(one) == ended
+
+
+async def test_answered_question_leaves_no_large_record_behind(service: Service) -> None:
+    one = await service.replica()
+    run = new_run()
+    await one.create(run)
+    question = WaitingFor(request_id="q", prompt=LARGE, expires_at=run.created_at)
+    await one.append(msgspec.structs.replace(run, waiting_for=question), [])
+    await one.append(run, [])
+    assert service.ask("HSTRLEN", service.keys.run(run.run_id), "whole") == 0

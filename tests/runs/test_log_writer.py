@@ -178,3 +178,42 @@ async def test_a_batch_waits_while_the_storage_is_away(bench: BufferBench) -> No
         bench.token(content)
     assert contents(await bench.end()) == ["a", "b", "c"]
     assert bench.backend.failures == 0
+
+
+async def test_a_change_of_the_record_alone_is_stored_at_once_and_in_order(bench: BufferBench) -> None:
+    run_id = bench.buffer.run_id
+    bench.buffer.change_record(owner="before")
+    await wait_until(lambda: bench.log.run.owner == "before")
+    assert bench.stored == []
+    await hold(bench)
+    bench.token("a")
+    bench.buffer.change_record(owner="after a")
+    bench.token("b")
+    bench.buffer.change_record(status="running")
+    bench.backend.gate.set()
+    await wait_until(lambda: bench.log.run.status == "running")
+    assert await bench.backend.get(run_id) == bench.log.run
+    bench.buffer.change_record(owner="never", status="accepted")
+    await bench.end()
+    bench.buffer.change_record(owner="too late")
+    assert not bench.buffer.pending
+    assert (await bench.backend.get(run_id)).status == "cancelled"
+
+
+async def test_a_change_of_the_record_alone_waits_for_the_storage(bench: BufferBench) -> None:
+    bench.backend.failures = 3
+    bench.buffer.change_record(owner="later")
+    await wait_until(lambda: bench.log.run.owner == "later")
+    assert bench.backend.in_flight == [[]] * 4
+
+
+async def test_a_change_of_the_record_belongs_to_the_events_before_it(bench: BufferBench) -> None:
+    await hold(bench)
+    for number in range(3):
+        bench.buffer.publish("token", {"content": "x" * (BUFFER_BYTES // 2 + 1), "finish_reason": None})
+        bench.buffer.change_record(owner=str(number))
+    batches = [bench.buffer.pop_batch() for _ in range(3)]
+    assert [(len(entries), changes) for entries, changes in batches] == [
+        (1, {"owner": str(number)}) for number in range(3)
+    ]
+    bench.backend.gate.set()
