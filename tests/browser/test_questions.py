@@ -10,6 +10,7 @@ from playwright.async_api import Locator, Page, expect
 from dockrion import InputTimeout, StreamContext
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press
+from tests.browser.proxy import proxy
 from tests.browser.test_access import AUTH, KEY, enter
 from tests.browser.test_accessibility import CONTROLS, UNNAMED, WRONG_IDS
 from tests.browser.test_untrusted_content import HTML, nothing_ran
@@ -108,25 +109,32 @@ async def test_each_question_has_a_form_made_from_its_schema(serve: Serve, visit
 
 
 @pytest.mark.parametrize("streaming", ["sse", "none"])
-async def test_a_question_outlasts_a_reload_until_it_is_answered_elsewhere(
+async def test_a_question_outlasts_reloads_and_losses_until_it_is_answered_elsewhere(
     serve: Serve, visit: Visit, tmp_path: Path, streaming: str
 ) -> None:
     (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
     served = await serve(asks, auth=AUTH, expose={"streaming": streaming})
-    page = await visit(served.port)
-    await enter(page, KEY)
-    await press(page, "Start a run")
-    await expect(question(page, "Send it?")).to_be_visible()
-    await page.reload()
-    await question(page, "Send it?").get_by_role("button", name="Yes").focus()
-    run_id = await page.locator("#run-id").inner_text()
-    await answer(served, run_id, True, **{"X-API-Key": KEY})
-    await expect(question(page, "Send it?")).to_have_count(0)
-    await expect(page.locator("#run")).to_be_focused()
-    await expect(page.locator("#status")).to_have_text("Complete")
-    await page.reload()
-    await expect(page.locator("#status")).to_have_text("Complete")
-    await expect(page.locator("#questions")).to_be_hidden()
+    async with proxy(served.port) as between:
+        page = await visit(between.port)
+        await enter(page, KEY)
+        await press(page, "Start a run")
+        await expect(question(page, "Send it?")).to_be_visible()
+        await press(page, "Refresh")
+        await expect(page.locator("#runs")).to_contain_text("waiting")
+        await page.reload()
+        await question(page, "Send it?").get_by_role("button", name="Yes").focus()
+        between.cut()
+        await expect(page.locator("#connection")).to_contain_text("trying again")
+        await expect(question(page, "Send it?")).to_be_visible()
+        run_id = await page.locator("#run-id").inner_text()
+        await answer(served, run_id, True, **{"X-API-Key": KEY})
+        between.restore()
+        await expect(question(page, "Send it?")).to_have_count(0)
+        await expect(page.locator("#run")).to_be_focused()
+        await expect(page.locator("#status")).to_have_text("Complete")
+        await page.reload()
+        await expect(page.locator("#status")).to_have_text("Complete")
+        await expect(page.locator("#questions")).to_be_hidden()
 
 
 async def test_a_question_that_is_over_is_removed(serve: Serve, visit: Visit) -> None:

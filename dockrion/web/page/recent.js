@@ -36,11 +36,12 @@ export async function refresh() {
 }
 
 function row(run) {
+  const state = run.waiting_for ? "waiting" : run.status;
   const time = make("time", { dateTime: run.created_at, textContent: new Date(run.created_at).toLocaleTimeString() });
   const button = make("button", { type: "button", className: "quiet" },
-    make("span", { className: `dot ${run.status}`, ariaHidden: "true" }),
+    make("span", { className: `dot ${state}`, ariaHidden: "true" }),
     make("span", { className: "name", textContent: run.run_id }),
-    make("span", { className: "note" }, `${run.status}, `, time));
+    make("span", { className: "note" }, `${state}, `, time));
   button.dataset.run = run.run_id;
   button.addEventListener("click", () => open(run.run_id));
   return button;
