@@ -62,7 +62,7 @@ def handler_types(callables: Sequence[Callable[..., Any]], io_schema: IoSchemaSp
         payload, schema = _payload_type(callables, io_schema)
         io_schema = msgspec.structs.replace(io_schema, input=schema)
     except Exception as error:  # annotations are the agent's code
-        problems.append(f"the type of its payload is ignored, any JSON is passed to it: {_reason(error)}")
+        problems.append(f"the type of its payload is ignored, it gets decoded JSON: {_reason(error)}")
     try:
         io_schema = msgspec.structs.replace(io_schema, output=_output_schema(callables, io_schema))
     except Exception as error:  # as above

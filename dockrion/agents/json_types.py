@@ -147,9 +147,13 @@ class _MsgspecType:
             alternatives, ref_template=_DEFINITIONS + "{name}"
         )
 
-    def schema(self, role: Role) -> dict[str, Any]:  # noqa: ARG002  its values are encoded as they are decoded
+    def schema(self, role: Role) -> dict[str, Any]:
         root = self._roots[0] if len(self._roots) == 1 else {"anyOf": list(self._roots)}
-        return checked({**root, "$defs": self._definitions})
+        schema = checked({**root, "$defs": self._definitions})
+        for _, part in subschemas(schema, ()) if role == "input" else ():
+            if part.get("format") == "decimal":
+                part["type"] = ["string", "number"]  # it converts both, and encodes decimals as text
+        return schema
 
     def convert(self, value: Any, size: int) -> Any:
         violations = []

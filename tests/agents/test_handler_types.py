@@ -247,7 +247,7 @@ def test_annotation_that_cannot_be_evaluated_is_ignored_alone() -> None:
     assert first.payload is None
     assert title(first.io_schema.output) == "Answer"
     reason = "NameError: name 'Unknown' is not defined"
-    assert first.problems == [f"the type of its payload is ignored, any JSON is passed to it: {reason}"]
+    assert first.problems == [f"the type of its payload is ignored, it gets decoded JSON: {reason}"]
     assert second.payload is not None
     assert second.io_schema.output is None
     assert second.problems == [f"the type of its output is ignored: {reason}"]
@@ -323,4 +323,5 @@ assert not {"pydantic", "dockrion.agents.pydantic_types"} & sys.modules.keys()
 
 def test_literal_and_decimal_have_schemas() -> None:
     assert taking(Literal["a", "b"]).io_schema.input == {"enum": ["a", "b"]}
-    assert taking(Decimal).io_schema.input == {"type": "string", "format": "decimal"}
+    assert taking(Decimal).io_schema.input == {"type": ["string", "number"], "format": "decimal"}
+    assert returning(Decimal).io_schema.output == {"type": "string", "format": "decimal"}

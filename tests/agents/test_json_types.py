@@ -73,6 +73,7 @@ NOON = "2026-11-29T12:00:00Z"
         (bytes, "aGk=", b"hi"),
         (UUID, "0199a3c5-7d1e-7c3a-9f52-6b0d1c2e3f40", UUID("0199a3c5-7d1e-7c3a-9f52-6b0d1c2e3f40")),
         (Decimal, "1.50", Decimal("1.50")),
+        (Decimal, 1.25, Decimal("1.25")),
         (set[str], ["a"], {"a"}),
         (dict[int, str], {"1": "a"}, {1: "a"}),
         (list[Point], [{"x": 1}], [Point(1)]),
