@@ -16,6 +16,7 @@ from dockrion.cli import main
 from dockrion.console.screen import CLEAR_LINE
 from tests.conftest import Serve
 from tests.e2e.process import command, environment
+from tests.guide.services import shell
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits
 
@@ -159,6 +160,26 @@ async def test_piped_lines_answer_what_the_agent_asks(serve: Serve, start: Start
     assert (code, out) == (0, "* answered: true\ntrue\n")
     assert err.startswith("? Send it?\n  (yes or no; until ")
     assert '\n! the value does not match the schema of the question\n  $: "maybe" is not' in err
+
+
+async def test_without_a_user_the_command_that_answers_is_shown(
+    serve: Serve, start: StartCommand, tmp_path: Path
+) -> None:
+    async def ask(_payload: Any, context: StreamContext) -> Any:
+        return await context.ask("It's sent?", {"const": "it's"})
+
+    (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
+    served = await serve(ask, auth={"mode": "api_key"})
+    process = await start(served, "invoke", "--token-env", "KEY", "--header", f"X-Note: {KEY}", KEY=KEY)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.close()
+    shown = (await asyncio.wait_for(process.stderr.readuntil(b"/input\n"), 60)).decode()
+    assert KEY not in shown
+    command = shown.partition("to answer: ")[2]
+    assert '"status":"accepted"' in await asyncio.to_thread(shell, command, tmp_path, DOCKRION_KEY=KEY)
+    code, out, _ = await done(process)
+    assert (code, out.splitlines()[-1]) == (0, '"it\'s"')
 
 
 async def test_interrupt_cancels_the_run_while_the_terminal_is_asked(
