@@ -92,7 +92,7 @@ class Asking:
 
     def stop(self) -> None:
         """End the waits of threads: the run is stopped. On the event loop, tasks are cancelled instead."""
-        self._stopped = True
+        self._stopped = self._buffer is not None
         for task in self._waits or ():
             task.cancel()
 
@@ -129,3 +129,6 @@ class Asking:
                 waits.discard(task)
 
         return asyncio.run_coroutine_threadsafe(wait(), buffer.loop)
+
+
+NOBODY = Asking(EventFilter([]), None)  # for all invocations: it cannot ask, so it has no state

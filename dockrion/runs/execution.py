@@ -112,13 +112,13 @@ class Execution:
             waiting_counts: Whether that includes the time in which it waits for answers.
         """
         limit: TimeLimit | None = None
-        if seconds is not None:
-            limit = TimeLimit(self._loop, seconds, started=self._started, waiting_counts=waiting_counts)
+        if seconds is not None and self._session.answerable:  # it may ask in its first turn
+            limit = TimeLimit(self._loop, seconds, self._started, waiting_counts=waiting_counts)
             self._session.asking.limit = limit
         await asyncio.sleep(0)
-        if limit is not None and not self.decided:
-            self._limit = limit
-            limit.start(partial(self.stop, _TIMEOUT))
+        if seconds is not None and not self.decided:
+            self._limit = limit or TimeLimit(self._loop, seconds, self._started)
+            self._limit.start(partial(self.stop, _TIMEOUT))
 
     def outcome(self) -> Outcome:
         """Return the outcome, once it is decided."""

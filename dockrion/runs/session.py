@@ -14,7 +14,7 @@ from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation, values
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome, process_questions
-from dockrion.runs.asking import Asking
+from dockrion.runs.asking import NOBODY, Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
 from dockrion.runs.event_buffer import EventBuffer
@@ -91,7 +91,7 @@ class RunSession:
         self._push_order: asyncio.Lock | None = None
         self._process_questions: ProcessQuestions | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
-        self.asking = Asking(events_filter, buffer if answerable else None)
+        self.asking = NOBODY if buffer is None or not answerable else Asking(events_filter, buffer)
         self.context = StreamContext(self._emitter, caller, self.asking, request)
 
     def activate(self) -> None:

@@ -17,7 +17,7 @@ class TimeLimit:
     __slots__ = ("_deadline", "_loop", "_on_reached", "_paused_at", "_timer", "seconds", "waiting_counts")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, seconds: float, *, started: float, waiting_counts: bool
+        self, loop: asyncio.AbstractEventLoop, seconds: float, started: float, *, waiting_counts: bool = True
     ) -> None:
         self.seconds = seconds
         self.waiting_counts = waiting_counts

@@ -28,7 +28,7 @@ class Clock:
 
     def limit(self, *, waiting_counts: bool) -> TimeLimit:
         loop = cast("asyncio.AbstractEventLoop", self)
-        return TimeLimit(loop, 10, started=self.now, waiting_counts=waiting_counts)
+        return TimeLimit(loop, 10, self.now, waiting_counts=waiting_counts)
 
 
 def started(*, waiting_counts: bool) -> tuple[Clock, TimeLimit]:
@@ -90,7 +90,7 @@ def test_a_cancelled_limit_is_never_due() -> None:
 async def test_a_limit_calls_back() -> None:
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
-    limit = TimeLimit(loop, 0.01, started=loop.time(), waiting_counts=False)
+    limit = TimeLimit(loop, 0.01, loop.time(), waiting_counts=False)
     limit.start(reached.set)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await reached.wait()
