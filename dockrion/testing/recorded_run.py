@@ -5,30 +5,26 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any
 
-import msgspec
-
 from dockrion import ids
-from dockrion.agents import runnable_config
-from dockrion.agents.handler import HandlerAgent, ObjectAgent
-from dockrion.agents.handler_types import as_declared
 from dockrion.backends.follow import follow
-from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import WaitingFor
 from dockrion.caller import Caller, CallerRequest
-from dockrion.dockfile.structs import ArgumentsSpec
 from dockrion.errors import Conflict, InvalidRequest, QuestionNotOpen
 from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
 from dockrion.events.decoding import decode
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs.agent import Agent, Call
+from dockrion.runs.agent import Call
 from dockrion.runs.manager import RunManager
+from dockrion.runs.outcome import Stop
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.testing.agents import as_declared_by, create_agent
 from dockrion.testing.answers import MAX_EVENT_BYTES, Answers, answer_to, as_json, has_answer
+from dockrion.testing.holding_backend import HoldingBackend
 
 _MAX_EVENTS = 100_000
-_STORED_SECONDS = 604_800.0  # longer than any test
+_NEVER_IDLE = 604_800.0  # seconds, longer than any test
 _UNSEEN_QUESTION_SECONDS = 0.02
 
 
@@ -42,7 +38,13 @@ class RecordedRun:
     """
 
     def __init__(
-        self, runs: RunManager, backend: MemoryBackend, run_id: str, answers: Answers, *, sees_questions: bool
+        self,
+        runs: RunManager,
+        backend: HoldingBackend,
+        run_id: str,
+        answers: Answers,
+        *,
+        sees_questions: bool,
     ) -> None:
         self.run_id = run_id
         self.events: list[Event] = []
@@ -91,9 +93,12 @@ class RecordedRun:
             reason: Why, for the `cancelled` event.
 
         Raises:
-            InvalidRequest: It is over already.
+            InvalidRequest: The agent has ended already.
         """
-        await self._runs.cancel(self.run_id, reason)
+        run = self._runs.find(self.run_id)
+        if run is None or run.decided:
+            raise InvalidRequest("the run is over, or the agent has ended")
+        run.stop_for(Stop("cancelled", reason))
         await self.wait()
 
     async def respond(self, value: Any) -> None:
@@ -115,10 +120,14 @@ class RecordedRun:
     async def wait(self, until: str | None = None) -> None:
         """Wait until the agent emits an event of a type, asks what the test has no answer to, or has ended.
 
+        After an event of that type, the agent is held: it goes on to its next emit, which then waits.
+
         Args:
             until: The type; None to wait for a question or the end.
         """
-        idle = _STORED_SECONDS if self._sees_questions else _UNSEEN_QUESTION_SECONDS
+        if self.events:  # the first time, the agent may be held already
+            self._backend.release(until)
+        idle = _NEVER_IDLE if self._sees_questions else _UNSEEN_QUESTION_SECONDS
         async with follow(self._backend, self.run_id, len(self.events), idle=idle) as pages:
             async for page in pages:
                 self.events += [decode(entry.type, entry.data) for entry in page.entries]
@@ -171,7 +180,8 @@ async def record(
         agent: What a Dockfile's `handler` names, or what an entrypoint's factory returns: a function, an
             object with `invoke`, a graph, a runnable.
         payload: The request's body; any value that can be encoded as JSON.
-        until: Enter the block as soon as the agent has emitted an event of this type, while it goes on.
+        until: Enter the block when the agent has emitted an event of this type. It goes on to its next emit,
+            which then waits until the block is left or calls a method of the run.
         caller: The authenticated caller, for `context.caller`.
         headers: The headers of the request, for `context.request.headers`.
         allowed_events: Which events pass, as `streaming.events.allowed` has it; all by default.
@@ -192,11 +202,11 @@ async def record(
         json_encoding.NotJSON: The payload has no JSON form.
     """
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
-    backend = MemoryBackend(max_events=_MAX_EVENTS + 1, ttl=_STORED_SECONDS)
+    backend = HoldingBackend(_MAX_EVENTS + 1, until)
     runs = RunManager(settings, backend, Metrics(), Redactor())
     try:
-        runs.agent = created = _create_agent(agent, _arguments(arguments or {}))
-        body = _as_declared(created, as_json(payload, "payload"))
+        runs.agent = created = create_agent(agent, arguments or {})
+        body = as_declared_by(created, as_json(payload, "payload"))
         call = Call(body, caller=caller, request=CallerRequest.with_headers(headers))
         with _enforced(settings.tools):
             run_id = (await runs.start(call, ids.uuid7())).run_id
@@ -214,38 +224,6 @@ async def record(
         if runs.agent is not None:
             await runs.agent.aclose()
         await backend.aclose()
-
-
-def _create_agent(target: Any, arguments: ArgumentsSpec) -> Agent:
-    config = runnable_config.parse(arguments.config or {})
-    # A framework is not imported here: if the agent is one of its objects, it is loaded.
-    if _is_instance(target, "langgraph.graph.state", "StateGraph"):
-        from dockrion.agents import langgraph  # noqa: PLC0415  an optional dependency
-
-        return langgraph.create_agent(target, config, threads=1, arguments=arguments)
-    if _is_instance(target, "langchain_core.runnables.base", "Runnable"):
-        from dockrion.agents import langchain  # noqa: PLC0415  an optional dependency
-
-        return langchain.create_agent(target, config, threads=1, arguments=arguments)
-    if hasattr(target, "invoke") or hasattr(target, "ainvoke"):
-        return ObjectAgent(target)
-    return HandlerAgent(target)
-
-
-def _arguments(given: Mapping[str, Any]) -> ArgumentsSpec:
-    if unknown := given.keys() - set(ArgumentsSpec.__struct_fields__):
-        raise ValueError(f"arguments has no field {', '.join(sorted(unknown))}")
-    return msgspec.convert(given, ArgumentsSpec)
-
-
-def _as_declared(agent: Agent, payload: Any) -> Any:
-    """Return a payload as the type that the agent's code declares for it."""
-    return as_declared(agent.callables, payload) if isinstance(agent, HandlerAgent | ObjectAgent) else payload
-
-
-def _is_instance(value: Any, module: str, name: str) -> bool:
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
 @contextmanager
@@ -269,7 +247,7 @@ def _settings(events_filter: EventFilter, tools: ToolPolicy, seconds: float) -> 
         max_run_duration=seconds,
         max_concurrent_runs=1,
         max_queued_runs=0,
-        max_stored_events=_MAX_EVENTS,
+        max_stored_events=1,  # so that each event is a batch of its own
         streamed=True,
         max_event_bytes=MAX_EVENT_BYTES,
         max_emitted_events=_MAX_EVENTS,

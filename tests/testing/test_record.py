@@ -12,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 
 from dockrion import RunCancelled, StreamContext, get_current_context
+from dockrion.errors import InvalidRequest
 from dockrion.events import Complete, Progress, Token
 from dockrion.json_encoding import NotJSON
 from dockrion.testing import Caller, Custom, record
@@ -206,6 +207,33 @@ async def test_block_is_entered_at_an_event_and_the_run_can_be_cancelled_there()
         assert run.error is None
         with pytest.raises(RuntimeError, match="cancelled"):
             _ = run.output
+
+
+def three_tokens(_payload: Any) -> Iterator[str]:
+    yield from "abc"
+
+
+async def three_tokens_async(_payload: Any, context: StreamContext) -> str:
+    for letter in "abc":
+        await context.emit_token(letter)
+    return "done"
+
+
+@pytest.mark.parametrize("agent", [three_tokens, three_tokens_async])
+async def test_an_agent_that_never_waits_is_held_at_its_next_emit(agent: Any) -> None:
+    async with record(agent, until="token") as run:
+        assert run.text == "a"
+        await run.wait("token")
+        assert run.text == "ab"
+        await run.cancel("enough")
+        assert [event.type for event in run.events][-1] == "cancelled"
+
+
+async def test_an_agent_that_has_ended_cannot_be_cancelled() -> None:
+    async with record(three_tokens_async) as run:
+        with pytest.raises(InvalidRequest, match="over"):
+            await run.cancel()
+        assert run.output == "done"
 
 
 async def test_the_next_event_can_be_waited_for_and_the_end() -> None:
