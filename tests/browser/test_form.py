@@ -1,16 +1,23 @@
 """The form made from `io_schema.input`, and its JSON editor."""
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.async_api import Page, expect
 
+from dockrion.web.app import create_app
+from dockrion.web.service import SERVICE
+from tests.agents import typed
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press
 from tests.conftest import Serve
+from tests.support import dockfile
 
 SCHEMA: dict[str, Any] = {
     "properties": {
@@ -200,3 +207,26 @@ async def test_form_is_made_from_the_type_of_a_handler(serve: Serve, visit: Visi
     await press(page, "Wait for the output")
     await expect(page.locator("#problem")).to_contain_text("$.since Invalid RFC3339 encoded datetime")
     await expect(page.get_by_label("since").first).to_have_attribute("aria-invalid", "true")
+
+
+async def test_form_is_shown_once_the_agent_is_loaded(tmp_path: Path, visit: Visit) -> None:
+    typed.may_load.clear()
+    agent = {"name": "tested", "entrypoint": "tests.agents.typed:create_slowly", "framework": "custom"}
+    server = TestServer(create_app(dockfile(tmp_path, {"agent": agent})))
+    await server.start_server()
+    try:
+        assert server.port is not None
+        page = await visit(server.port)
+        await page.clock.install()
+        await page.reload()
+        await expect(page.locator("#readiness")).to_contain_text("the agent is being loaded")
+        await expect(page.get_by_label("Request body")).to_have_value("{}")
+        await expect(page.get_by_label("text")).to_have_count(0)
+        typed.may_load.set()
+        await asyncio.wait_for(server.app[SERVICE].loading, 10)
+        await page.clock.fast_forward(3000)
+        await expect(page.get_by_label("text")).to_be_visible()
+        await expect(page.locator("#readiness")).to_have_text("Ready")
+    finally:
+        typed.may_load.set()
+        await server.close()

@@ -72,13 +72,25 @@ function showKeyButton() {
   keyButton.textContent = credential() === null ? "Enter a key" : "Forget the key";
 }
 
+let shownSchema; // as JSON, once there is a form
+
+async function showForm() {
+  const schema = await requestJson("GET", "schema").catch((error) => ({ error }));
+  const input = schema.input_schema ?? null;
+  if (JSON.stringify(input) !== shownSchema) form.show(input);
+  shownSchema = JSON.stringify(input);
+  if (schema.error) form.showProblem(`The form cannot be shown: ${schema.error.message}`);
+}
+
 async function checkReadiness() {
   const readiness = byId("readiness");
+  const wasReady = readiness.className !== "not-ready";
   let wait = RETRY;
   try {
     await requestJson("GET", "ready");
     wait = RECHECK;
     readiness.textContent = "Ready";
+    if (!wasReady && shownSchema !== undefined) await showForm(); // an agent that is loaded may have its own
   } catch (error) {
     readiness.textContent = error instanceof HttpError ? `Not ready: ${error.message}` : "Not reachable";
   }
@@ -99,9 +111,7 @@ async function start() {
   }
   requestForm.querySelector("button[type=submit]:not([hidden])").classList.add("main");
   await compareClocks();
-  const schema = await requestJson("GET", "schema").catch((error) => ({ error }));
-  form.show(schema.input_schema ?? null);
-  if (schema.error) form.showProblem(`The form cannot be shown: ${schema.error.message}`);
+  await showForm();
   if (actions.offers("GET /runs")) recent.start(actions.watch);
   showRunInUrl();
 }
