@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import select
 import termios
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dockrion.console.standard_input import StandardInput
+from tests.support import TIMEOUT_SECONDS
 
 
 @pytest.fixture
@@ -52,6 +54,8 @@ async def test_what_was_typed_before_the_question_is_no_answer(terminal: tuple[i
     assert lines.is_terminal
     assert lines.is_readable
     os.write(user, b"yes\n")
+    assert lines._file is not None
+    assert select.select([lines._file], [], [], TIMEOUT_SECONDS)[0]
     with lines.typing():
         os.write(user, b"no\n")
         assert await lines.read_line() == "no"
