@@ -46,7 +46,7 @@ class GraphSources:
 
     def task_started(self, namespace: Namespace, task_id: str, node: str, agent: str | None) -> None:
         running = self._running.setdefault(namespace, {})
-        taken = {self._names[other] for other in running}
+        taken = {self._names[other] for other in running if other != task_id}  # it may be a retry
         name, number = node, 0
         while name in taken:
             number += 1
