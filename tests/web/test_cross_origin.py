@@ -60,7 +60,7 @@ async def test_page_of_another_origin_changes_nothing(serve: Serve, headers: dic
     served = await serve(agent := Waits(), **RESTRICTED)
     await served.start(run_id="r")
     asked = state_changing(served)
-    assert len(asked) == 7
+    assert len(asked) == 8
     for method, path in asked:
         async with served.client.request(method, path, json={}, headers=headers) as response:
             assert "expose.cors" in (await error_of(response, 403, "FORBIDDEN"))["error"]
