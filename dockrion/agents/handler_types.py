@@ -137,7 +137,7 @@ def _output_annotation(function: Callable[..., Any]) -> Any:
 def is_untyped(annotation: Any) -> bool:
     """Return whether an annotation says no more than that there is any value, or any object."""
     annotation = bare(annotation)
-    if annotation in (_UNTYPED, Any, object, None, NoneType):
+    if annotation in (_UNTYPED, Any, object, msgspec.Raw, None, NoneType):
         return True
     origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
     if origin in _MAPPINGS:

@@ -104,6 +104,7 @@ def test_unions_become_alternatives(annotation: Any) -> None:
     [
         Any,
         object,
+        msgspec.Raw,
         None,
         dict,
         dict[str, Any],
