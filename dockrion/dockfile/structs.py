@@ -136,7 +136,7 @@ class EventsSpec(Struct, frozen=True):
     ] = 15
     max_run_duration: Annotated[int, Meta(ge=1, le=86400), doc("Seconds until a run is stopped.")] = 3600
     waiting_counts: Annotated[
-        bool, doc("Whether they include the time in which an agent waits for the answer to a question.")
+        bool, doc("Whether `max_run_duration` includes the time in which an agent waits for an answer.")
     ] = True
 
 

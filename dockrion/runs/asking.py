@@ -128,7 +128,12 @@ class Asking:
             finally:
                 waits.discard(task)
 
-        return asyncio.run_coroutine_threadsafe(wait(), buffer.loop)
+        waiting = wait()
+        try:
+            return asyncio.run_coroutine_threadsafe(waiting, buffer.loop)
+        except RuntimeError:  # the loop is closed
+            waiting.close()
+            raise asyncio.CancelledError("the service has ended") from None
 
 
 NOBODY = Asking(EventFilter([]), None)  # for all invocations: it cannot ask, so it has no state

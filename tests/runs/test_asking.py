@@ -21,6 +21,7 @@ from dockrion.runs.open_questions import MAX_OPEN, OpenQuestions
 from dockrion.runs.question import MAX_ANSWER_BYTES, MAX_QUESTION_BYTES, MAX_TIMEOUT, Question
 from dockrion.runs.session import RunSession, current_session
 from tests.agents.harness import Bench, bench, cancelled, nothing_unretrieved, ran
+from tests.backends.publishing import GatedBackend
 from tests.support import TIMEOUT_SECONDS, wait_until
 
 BOOLEAN = {"type": "boolean"}
@@ -560,14 +561,15 @@ class Answers(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 3))
     def ask(self, number: int) -> None:
-        asked = [Question("?", timeout=60) for _ in range(number)]
+        first = len(self.results)
+        asked = [Question("?", timeout=60, request_id=f"q{first + n}") for n in range(number)]
         for question in self.loop.run_until_complete(self.questions.open_all(asked)):
             results = self.results.setdefault(question.shown.request_id, [])
             question.answer.add_done_callback(results.append)
 
     @rule(data=st.data(), times=st.integers(1, 3))
     def answer(self, data: st.DataObject, times: int) -> None:
-        request_id = data.draw(st.sampled_from(sorted(self.results) or ["nobody"]))
+        request_id = data.draw(st.sampled_from(list(self.results) or ["nobody"]))
         is_open = request_id in self.questions._open
 
         async def all_at_once() -> list[Any]:
@@ -581,7 +583,7 @@ class Answers(RuleBasedStateMachine):
     def close(self, data: st.DataObject, how: str) -> None:
         if not len(self.questions):
             return
-        question = self.questions._open[data.draw(st.sampled_from(sorted(self.questions._open)))]
+        question = self.questions._open[data.draw(st.sampled_from(list(self.questions._open)))]
         if how == "withdraw":
             self.questions.withdraw(question)
         elif how == "expire":
@@ -615,3 +617,31 @@ class Answers(RuleBasedStateMachine):
 
 TestAnswers = Answers.TestCase
 TestAnswers.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+async def test_questions_and_answers_wait_for_a_storage_that_is_away() -> None:
+    async def agent(_payload: Any, context: StreamContext) -> Any:
+        with pytest.raises(InputTimeout):
+            await context.ask("Now?", timeout=0.02)
+        return await context.ask("Then?")
+
+    backend = GatedBackend()
+    async with bench(agent, backend=backend) as made:
+        run_id = await made.start()
+        backend.gate.clear()
+        backend.failures = 3
+        session = session_of(made, run_id)
+
+        def prompts() -> list[str]:
+            asked = session.asking.questions
+            return [] if asked is None else [each.shown.prompt for each in asked._open.values()]
+
+        await wait_until(lambda: prompts() == ["Then?"])
+        assert session.asking.questions is not None
+        (request_id,) = session.asking.questions._open
+        await session.answer(request_id, 2, None)
+        backend.gate.set()
+        ended = await made.ended(run_id)
+    assert ended.output == 2
+    assert ended.types == ["started", *["input_requested"] * 2, "input_received", "complete"]
+    assert ended.run.waiting_for is None
