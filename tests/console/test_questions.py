@@ -173,7 +173,7 @@ async def test_lines_of_a_pipe_are_answers_and_then_the_command_is_shown(serve: 
 async def test_what_is_no_longer_asked_is_not_asked(serve: Serve) -> None:
     async def gives_up(_payload: Any, context: StreamContext) -> Any:
         try:
-            return await context.ask("Send it?", timeout=0.2)
+            return await context.ask("Send it?", timeout=1.0)
         except InputTimeout:
             return await context.ask("Then this?")
 
