@@ -1,6 +1,7 @@
 """Test helpers: waiting for conditions, Dockfiles, and services that run in the test's process."""
 
 import asyncio
+import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import yaml
 from aiohttp.test_utils import TestClient
 
 from dockrion.agents.handler import HandlerAgent
@@ -63,7 +63,7 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
             | {"redis": {"url": SHARED_REDIS["url"]} | streaming.get("redis", {})}
         )
     path = folder / "Dockfile.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(json.dumps(content, ensure_ascii=False))  # JSON is YAML, and fast
     return load(path, environ={INGEST["token_env"]: PUSH_TOKEN})
 
 

@@ -90,6 +90,7 @@ class LargeAgent:
         return "y" * self._output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
 async def test_large_events_pass_a_slow_link_and_delay_nobody(
     server: RedisServer, serve: Serve, logged: Logged, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.backends.trouble import (
     EndlessAgent,
     Logged,
@@ -85,6 +87,7 @@ class Deployment:
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_everything_continues_after_a_pause(tmp_path: Path, serve: Serve, logged: Logged) -> None:
     async with AsyncExitStack() as stack:
         servers = [stack.enter_context(RedisServer(kind, tmp_path)) for kind in KINDS]

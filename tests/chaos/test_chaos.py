@@ -21,6 +21,7 @@ _PART = {"redis": 1.0, "valkey": 0.13}  # of the time
 _system = random.SystemRandom()  # pytest-randomly seeds the common generator
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", _PART)
 async def test_chaos(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]

@@ -16,6 +16,7 @@ from tests.support import Reader
 _LEASE_SECONDS = 15.0
 
 
+@pytest.mark.long
 async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RedisServer("redis", tmp_path, password=PASSWORD) as server:
         cluster = Cluster(server, tmp_path)

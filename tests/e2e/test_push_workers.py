@@ -90,6 +90,7 @@ async def test_pushes_to_any_worker_are_accepted_exactly_once(workers: Fleet) ->
     assert len(served) > 1
 
 
+@pytest.mark.long
 async def test_dead_owner_is_unavailable_until_its_run_ends(workers: Fleet) -> None:
     run_id = (await workers.post("/runs?external=true", AUTHORIZED))["run_id"]
     (line,) = [each for each in workers.lines("run running") if each["run_id"] == run_id]

@@ -38,6 +38,7 @@ async def check_types(folder: Path) -> None:
     await node.output(node.MODULES / "typescript/bin/tsc", "--project", folder)
 
 
+@pytest.mark.long
 async def test_types_of_every_service_are_generated(folder: Path) -> None:
     documents = [
         folder / f"{name}.json" for name in SERVICES if name != "nested"
