@@ -34,5 +34,7 @@ class Usage:
             if model not in self._by_model and len(self._by_model) >= _MAX_MODELS:
                 model = _OTHER
             counts = self._by_model.setdefault(model, dict.fromkeys(_COUNTS, 0))
-            for name in _COUNTS:
-                counts[name] += fields[name] or 0
+            counts["input_tokens"] += (read := fields["input_tokens"] or 0)
+            counts["output_tokens"] += (written := fields["output_tokens"] or 0)
+            total = fields["total_tokens"]
+            counts["total_tokens"] += read + written if total is None else total

@@ -117,8 +117,8 @@ async def test_usage_is_summed_by_model_whether_or_not_it_is_seen(allowed: str |
 
     ended = await ran(agent, allowed=allowed)
     expected = {
-        "m": {"input_tokens": 5, "output_tokens": 1, "total_tokens": 6},
-        "unknown": {"input_tokens": 0, "output_tokens": 7, "total_tokens": 0},
+        "m": {"input_tokens": 5, "output_tokens": 1, "total_tokens": 8},
+        "unknown": {"input_tokens": 0, "output_tokens": 7, "total_tokens": 7},
     }
     assert ended.terminal["metadata"]["usage"] == expected
     assert ended.run.metadata["usage"] == expected
