@@ -127,6 +127,7 @@ class Asking:
                 return await self._begin(buffer).ask_all(asked)
             finally:
                 waits.discard(task)
+                del task  # which has the exception, whose traceback has this frame
 
         waiting = wait()
         try:

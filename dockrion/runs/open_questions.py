@@ -98,8 +98,8 @@ class OpenQuestions:
         try:
             return list(await asyncio.gather(*(question.answer for question in questions)))
         finally:
-            for question in questions:
-                self.withdraw(question)
+            while questions:  # emptied: one of them has the exception, whose traceback has this list
+                self.withdraw(questions.pop())
 
     async def open_all(self, asked: Sequence[Question]) -> list[OpenQuestion]:
         """Ask questions without waiting for their answers: all of them, or none.

@@ -1,6 +1,7 @@
 """Finished runs leave nothing in memory."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import tracemalloc
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dockrion import StreamContext
+from dockrion import InputTimeout, StreamContext
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import DockrionError
 from tests.agents.harness import Bench, bench, spin
@@ -119,7 +120,41 @@ async def waits(_payload: Any, context: StreamContext) -> Any:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("agent", [spins, waits])
+async def asks(_payload: Any, context: StreamContext) -> Any:
+    with contextlib.suppress(InputTimeout):
+        await context.ask("word?", timeout=0.001)
+    await context.ask("word?", {"type": "string"})
+
+
+def asks_in_a_thread(payload: Any, context: StreamContext) -> Any:
+    with contextlib.suppress(InputTimeout):
+        context.sync_ask("word?", timeout=0.001)
+    context.sync_ask("word?")
+    return payload
+
+
+@pytest.mark.parametrize("agent", [asks, asks_in_a_thread])
+@pytest.mark.usefixtures("without_collector")
+async def test_the_payload_of_a_run_that_asked_is_freed_at_once(agent: Callable[..., Any]) -> None:
+    async with bench(agent) as made:
+        payload = Payload()
+        freed = weakref.ref(payload)
+        run_id = await made.start(payload)
+        del payload
+        await made.emitted(run_id, 3)
+        run = made.runs.find(run_id)
+        assert run is not None
+        assert run.session is not None
+        questions = run.session.asking.questions
+        assert questions is not None
+        (request_id,), asked = questions._open, weakref.ref(questions)
+        await run.session.answer(request_id, "x", None)
+        del run, questions
+        assert (await made.ended(run_id)).run.status == "completed"
+        await wait_until(lambda: freed() is None and asked() is None)
+
+
+@pytest.mark.parametrize("agent", [spins, waits, asks, asks_in_a_thread])
 @pytest.mark.usefixtures("without_collector")
 async def test_the_payload_of_a_cancelled_run_is_freed_at_once(agent: Callable[..., Any]) -> None:
     async with bench(agent) as made:
