@@ -81,13 +81,17 @@ async def _converted(payload_type: JsonType, value: Any, size: int, redactor: Re
         InvalidRequest: It cannot be converted.
         AgentFailed: The agent's validators failed.
     """
-    convert = partial(payload_type.convert, value, size)
+    convert = partial(_convert, payload_type, value, size, redactor)
+    return await in_thread(convert, "dockrion-payload") if size > _INLINE_BYTES else convert()
+
+
+def _convert(payload_type: JsonType, value: Any, size: int, redactor: Redactor) -> Any:
     try:
-        return await in_thread(convert, "dockrion-payload") if size > _INLINE_BYTES else convert()
+        return payload_type.convert(value, size)
     except ConversionError as error:
         details = [_sanitized(each, redactor) for each in error.violations]
         raise InvalidRequest(_MISMATCH, details=details) from None
-    except (Exception, SystemExit) as error:  # raised by the agent's validators
+    except BaseException as error:  # the agent's validators may raise whatever its runs may
         failed = outcome.of_exception(error)
         log(_logger, logging.WARNING, "payload conversion failed", code=failed.code, error=error)
         raise AgentFailed(redactor.sanitize(failed.error[:_MAX_SANITIZED]), details=failed.details) from None

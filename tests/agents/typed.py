@@ -1,5 +1,6 @@
 """Handlers with types, in the forms that annotations have."""
 
+import asyncio
 import dataclasses
 import functools
 import threading
@@ -198,3 +199,23 @@ def pet(payload: Cat | Dog) -> str:
 
 def plain(payload: Plain) -> Any:
     return payload
+
+
+class Raising(msgspec.Struct):
+    """Raises what `except Exception` does not catch."""
+
+    what: str
+
+    def __post_init__(self) -> None:
+        if self.what.startswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt
+        if self.what.startswith("CancelledError"):
+            raise asyncio.CancelledError
+        if self.what.startswith("GeneratorExit"):
+            raise GeneratorExit
+        if self.what.startswith("BaseExceptionGroup"):
+            raise BaseExceptionGroup("several", [SystemExit(1), KeyboardInterrupt()])
+
+
+def raising(payload: Raising) -> str:
+    return payload.what

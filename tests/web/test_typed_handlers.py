@@ -171,6 +171,20 @@ async def test_failure_of_a_validator_is_a_failure_of_the_agent(
     assert shows_no_inside(body["error"].replace("<path>", ""))
 
 
+@pytest.mark.parametrize("size", [1, 200_000])  # converted on the event loop, and beside it
+@pytest.mark.parametrize(
+    "kind", ["KeyboardInterrupt", "CancelledError", "GeneratorExit", "BaseExceptionGroup"]
+)
+async def test_nothing_that_a_validator_raises_ends_the_service_or_the_connection(
+    serve: Serve, kind: str, size: int
+) -> None:
+    served = await serve(agent=agent("raising"))
+    async with served.client.post("/invoke", json={"what": kind + " " * size}) as response:
+        body = await error_of(response, 500, "AGENT_EXECUTION_ERROR")
+    assert body["details"] == {"type": kind}
+    assert await invoked(served, {"what": "nothing"}) == "nothing"
+
+
 async def test_long_messages_of_validators_are_cut(serve: Serve) -> None:
     served = await serve(agent=agent("point"))
     [violation] = await refused(served, {"x": 99})
