@@ -4,12 +4,12 @@ msgspec converts structs, dataclasses, `TypedDict`s, named tuples, enums, contai
 pydantic defines are converted by pydantic, which is used only where the agent has imported it.
 """
 
+import dataclasses
 import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import is_dataclass
 from itertools import islice
 from types import NoneType, UnionType
 from typing import (
@@ -84,7 +84,7 @@ def json_type(annotation: Any) -> JsonType:
     while hasattr(annotation, "__value__"):  # `type Name = …` (PEP 695)
         annotation = annotation.__value__
     pydantic = sys.modules.get("pydantic")
-    if hasattr(pydantic, "TypeAdapter") and _mentions_pydantic(annotation, set()):
+    if hasattr(pydantic, "TypeAdapter") and any(map(_is_of_pydantic, _components(annotation, set()))):
         from dockrion.agents.pydantic_types import PydanticType  # noqa: PLC0415  only if pydantic is there
 
         return PydanticType(annotation)
@@ -148,6 +148,8 @@ class _MsgspecType:
         )
 
     def schema(self, role: Role) -> dict[str, Any]:
+        if role == "input":
+            _refuse_computed_fields(self._alternatives)
         root = self._roots[0] if len(self._roots) == 1 else {"anyOf": list(self._roots)}
         schema = checked({**root, "$defs": self._definitions})
         for _, part in subschemas(schema, ()) if role == "input" else ():
@@ -236,7 +238,7 @@ def is_union(kind: Any) -> bool:
 
 
 def _has_fields(kind: Any) -> bool:
-    return is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "__struct_fields__")
+    return dataclasses.is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "__struct_fields__")
 
 
 def _fields(kind: Any) -> dict[str, Any]:
@@ -249,18 +251,19 @@ def _fields(kind: Any) -> dict[str, Any]:
     }
 
 
-def _mentions_pydantic(annotation: Any, seen: set[int]) -> bool:
-    """Return whether a type, one that it consists of, or their metadata is pydantic's."""
+def _components(annotation: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield a type, all types that it consists of, and their metadata."""
     if id(annotation) in seen:
-        return False
+        return
     seen.add(id(annotation))
-    if any(map(_is_of_pydantic, (annotation, *getattr(annotation, "__metadata__", ())))):
-        return True
+    yield annotation
+    yield from getattr(annotation, "__metadata__", ())
     parts = list(get_args(annotation))
     kind = get_origin(annotation) or annotation
     if _has_fields(kind) or hasattr(kind, "_fields"):
         parts += _field_types(kind)
-    return any(_mentions_pydantic(part, seen) for part in parts)
+    for part in parts:
+        yield from _components(part, seen)
 
 
 def _field_types(kind: Any) -> list[Any]:
@@ -274,3 +277,14 @@ def _is_of_pydantic(part: Any) -> bool:
     package = str((part if isinstance(part, type) else type(part)).__module__).partition(".")[0]
     hooks = ("__get_pydantic_core_schema__", "__pydantic_core_schema__")
     return package in ("pydantic", "annotated_types") or any(hasattr(part, name) for name in hooks)
+
+
+def _refuse_computed_fields(kinds: Sequence[Any]) -> None:
+    """Refuse dataclasses with fields that msgspec would take from callers, although `__init__` does not."""
+    for part in _components(Union[tuple(kinds)], set()):  # noqa: UP007  of several
+        kind = get_origin(part) or part
+        if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+            continue
+        for field in dataclasses.fields(kind):
+            if not field.init:
+                raise TypeError(f"dataclasses with `init=False` fields are not supported: {field.name!r}")

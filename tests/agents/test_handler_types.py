@@ -1,5 +1,6 @@
 """Which schemas the annotations of an agent's callables declare."""
 
+import dataclasses
 import sys
 from collections.abc import (
     AsyncGenerator,
@@ -280,6 +281,24 @@ def test_type_without_a_schema_is_ignored(annotation: Any, reason: str) -> None:
         [problem] = types.problems
         assert reason in problem
         assert "\n" not in problem
+
+
+@dataclasses.dataclass
+class Square:
+    side: int
+    area: int = dataclasses.field(init=False, default=0)
+
+
+def test_payload_has_no_fields_that_its_type_computes() -> None:
+    types = taking(list[Square])
+    assert types.payload is None
+    assert types.io_schema == NOTHING
+    [problem] = types.problems
+    assert "`init=False`" in problem
+    assert "'area'" in problem
+    output = returning(Square).io_schema.output
+    assert output is not None
+    assert output["properties"].keys() == {"side", "area"}
 
 
 def test_type_of_the_payload_is_no_problem_where_the_dockfile_has_the_schema_of_the_output() -> None:
