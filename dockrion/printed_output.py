@@ -86,6 +86,9 @@ class _PrintedLines(BufferedIOBase):
     def writable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """Stay open, since other runs print, too. Text streams over this close it, also when they are freed."""
+
     def write(self, data: Any, /) -> int:
         written = memoryview(data).tobytes()
         run = self._current_run()

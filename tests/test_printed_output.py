@@ -264,11 +264,15 @@ def test_streams_behave_as_others_expect() -> None:
             assert log.messages == ["schön", "b"]
 
 
-def test_closed_stream_does_not_stop_the_log(log: Log) -> None:
+def test_nothing_that_an_agent_closes_keeps_others_from_printing(log: Log) -> None:
     with log:
-        sys.stdout.close()
-        print("still there", file=sys.stderr)
-        assert log.messages == ["still there"]
+        with sys.stdout:
+            print("one")
+        io.TextIOWrapper(sys.stdout.buffer)  # closes what it wraps when it is freed
+        sys.stderr.close()
+        print("two")
+        print("three", file=sys.stderr)
+        assert log.messages == ["one", "two", "three"]
 
 
 def test_handler_of_the_agent_that_prints_does_not_repeat_itself(log: Log, root: logging.Logger) -> None:
