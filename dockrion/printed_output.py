@@ -87,7 +87,7 @@ class _PrintedLines(BufferedIOBase):
         return True
 
     def close(self) -> None:
-        """Stay open, since other runs print, too. Text streams over this close it, also when they are freed."""
+        """Stay open, since other runs print, too. Text streams over this close it when they are freed."""
 
     def write(self, data: Any, /) -> int:
         written = memoryview(data).tobytes()

@@ -24,6 +24,9 @@ STARTUP_SECONDS = 300.0
 SHUTDOWN_SECONDS = 10.0
 _logger = logging.getLogger(__name__)
 _STARTUP, _SHUTDOWN = "startup", "shutdown"
+_CANCELLED_ITSELF = (
+    "the agent has cancelled its own start, as a task group does that it has entered when a task in it fails"
+)
 _FAILURES = (Exception, BaseExceptionGroup, asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 
@@ -51,6 +54,8 @@ class Lifespan:
         """
         await asyncio.wait((self._opened, self._task), return_when=asyncio.FIRST_COMPLETED)
         if not self._opened.done():
+            if self._task.cancelled() and not self._closing.is_set():
+                raise StartError(_CANCELLED_ITSELF)
             await self._task
         return self._opened.result()
 

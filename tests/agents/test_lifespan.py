@@ -275,6 +275,23 @@ async def test_failing_startup_ends_the_start_with_one_line(
     assert await code.errors() == []  # `validate` does not run it
 
 
+async def test_start_that_the_agent_cancels_ends_with_one_line(code: Code) -> None:
+    code.write(
+        f"""{HOOKS}
+class Opened(Agent):
+    async def startup(self):
+        self.tasks = await asyncio.TaskGroup().__aenter__()
+        self.tasks.create_task(self.fail())
+        await asyncio.Event().wait()
+    async def fail(self): raise ValueError("no way")
+def make(): return Opened()
+""",
+        "make",
+    )
+    assert (await code.refused()).startswith("the agent has cancelled its own start, ")
+    assert code.said == ["startup", "shutdown"]
+
+
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
