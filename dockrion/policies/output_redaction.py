@@ -17,6 +17,12 @@ from dockrion.json_encoding import NOT_ENCODABLE, NotJSON
 from dockrion.policies.patterns import Masker, Patterns
 
 STREAMED = ("token", "reasoning")  # types whose texts arrive in pieces
+_LIMITED = {
+    "message": "content",
+    "tool_call": "arguments",
+    "tool_result": "result",
+    "input_requested": "prompt",
+}
 MAX_STREAMS = 100  # texts of one run that may be open at once
 Fields = dict[str, Any]
 _StreamKey = tuple[str, str | None, str | None]  # event type, message id, source
@@ -76,7 +82,7 @@ class RunTextFilter:
         self._ended = False
 
     def mask_fields(self, event_type: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return an event's fields with every string masked. Thread-safe.
+        """Return an event's fields with every string masked, and what the agent says truncated. Thread-safe.
 
         Raises:
             NotJSON: A field contains malformed JSON, or is nested too deeply.
@@ -84,7 +90,11 @@ class RunTextFilter:
         try:
             if event_type.startswith(CUSTOM_PREFIX):  # the agent chooses its field names, so mask them, too
                 return dict(self.mask(fields))
-            return {name: self.mask(value) for name, value in fields.items()}
+            limited = _LIMITED.get(event_type)
+            return {
+                name: self._truncate_all(self.mask(value)) if name == limited else self.mask(value)
+                for name, value in fields.items()
+            }
         except (RecursionError, ValueError):
             raise NotJSON("the event", NOT_ENCODABLE) from None
 
@@ -188,6 +198,8 @@ class RunTextFilter:
                 return dict(zip(value, map(self._truncate_all, value.values()), strict=True))
             case list():
                 return list(map(self._truncate_all, value))
+            case msgspec.Raw() if limit is not None:
+                return msgspec.Raw(msgspec.json.encode(self._truncate_all(msgspec.json.decode(value))))
         return value
 
     def _truncate(self, text: str, limit: int) -> str:

@@ -109,6 +109,29 @@ def test_every_string_of_an_output_is_truncated_separately(output: Any, most: in
     assert metadata == ({"truncated": True} if strings(cut) != strings(output) else {})
 
 
+@pytest.mark.parametrize(
+    ("event_type", "name"),
+    [
+        ("message", "content"),
+        ("tool_call", "arguments"),
+        ("tool_result", "result"),
+        ("input_requested", "prompt"),
+    ],
+)
+def test_what_an_agent_says_at_once_is_truncated_too(event_type: str, name: str) -> None:
+    said = "abcdefgh" if name == "prompt" else {"abcdefgh": ["abcdefgh", "abc", 1]}
+    run = texts(max_output_chars=4)
+    fields = run.mask_fields(event_type, {"source": "supervisor", name: said})
+    raw = run.mask_fields(event_type, {name: msgspec.Raw(msgspec.json.encode(said))})
+    assert fields["source"] == "supervisor"
+    assert fields[name] == ("abcd" if name == "prompt" else {"abcdefgh": ["abcd", "abc", 1]})
+    assert msgspec.json.decode(raw[name]) == fields[name]
+    assert run.truncated
+    halting = texts(max_output_chars=4, halt_on_violation=True)
+    halting.mask_fields(event_type, {name: said})
+    assert halting.violation is not None
+
+
 @settings(deadline=None)
 @given(patterns(), JSON)
 def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> None:
