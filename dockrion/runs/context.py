@@ -8,13 +8,13 @@ from typing import Any, Never
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.events import EventFilter
 from dockrion.runs.asking import Asking
-from dockrion.runs.emits import Emits
+from dockrion.runs.emit_methods import EmitMethods
 from dockrion.runs.emitter import Emitter, RunCancelled
 from dockrion.runs.open_tool_call import OpenToolCall
 from dockrion.runs.question import Question
 
 
-class StreamContext(Emits):
+class StreamContext(EmitMethods):
     """Emits the events of one run, from async code, from threads, and from sync code on an event loop.
 
     Each async method has a sync twin with the same arguments. An event that the filter drops

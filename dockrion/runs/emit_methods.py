@@ -8,7 +8,7 @@ from dockrion.events import validation
 from dockrion.runs.emitter import Emitter
 
 
-class Emits:
+class EmitMethods:
     """The methods of `StreamContext` that emit events; its docstring says what they have in common.
 
     Args:
@@ -248,9 +248,8 @@ class Emits:
             output_keys: The names of the values that it wrote.
             source: The agent or branch that it belongs to.
         """
-        await self._emitter.emit(
-            "step", validation.step, node_name, duration_ms, input_keys, output_keys, source
-        )
+        fields = node_name, duration_ms, input_keys, output_keys, source
+        await self._emitter.emit("step", validation.step, *fields)
 
     def sync_emit_step(
         self,
@@ -261,9 +260,8 @@ class Emits:
         *,
         source: str | None = None,
     ) -> None:
-        self._emitter.sync_emit(
-            "step", validation.step, node_name, duration_ms, input_keys, output_keys, source
-        )
+        fields = node_name, duration_ms, input_keys, output_keys, source
+        self._emitter.sync_emit("step", validation.step, *fields)
 
     async def checkpoint(self, name: str, data: Any) -> None:
         """Share an intermediate result.
