@@ -43,11 +43,11 @@ class AnswerDelivery:
     async def running(self, session: RunSession) -> AsyncIterator[None]:
         """Deliver the answers to a run's questions that arrive in this context."""
         tasks, run_id = BackgroundTasks(), session.run_id
-        session.questions.on_open = lambda question: tasks.start(self._deliver(run_id, question))
+        session.process_questions.on_open = lambda question: tasks.start(self._deliver(run_id, question))
         try:
             yield
         finally:
-            session.questions.on_open = None
+            session.process_questions.on_open = None
             await tasks.cancel(_STOP_SECONDS)
 
     async def aclose(self) -> None:

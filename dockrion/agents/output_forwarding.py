@@ -74,7 +74,7 @@ async def forward_items_async(items: AsyncIterable[Any], session: RunSession) ->
             if not count % BUFFER_EVENTS:  # a stream that is always ready must not block the event loop
                 await asyncio.sleep(0)
             if is_event(item):
-                session.check_tool(item)
+                session.check_tool_call(item)
                 await session.emit_event(item)
                 continue
             if isinstance(item, str):
@@ -94,7 +94,7 @@ def forward_items(items: Iterable[Any], session: RunSession) -> Any:
                 return output.value(stop.value)
             session.context.raise_if_cancelled()
             if is_event(item):
-                session.check_tool(item)
+                session.check_tool_call(item)
                 session.sync_emit_event(item)
                 continue
             if isinstance(item, str):

@@ -65,7 +65,7 @@ class Asking:
         Raises:
             RuntimeError: Nobody can answer, or there are too many questions.
         """
-        buffer = self._answerable()
+        buffer = self._require_buffer()
         if buffer.on_loop:
             return await self._begin(buffer).ask_all(asked)
         return await asyncio.wrap_future(self._ask_from_thread(buffer, asked))
@@ -77,7 +77,7 @@ class Asking:
             CancelledError: The run was stopped.
             RuntimeError: Nobody can answer, there are too many questions, or this is the event loop.
         """
-        buffer = self._answerable()
+        buffer = self._require_buffer()
         if buffer.on_loop:
             raise RuntimeError(_ON_LOOP)
         try:
@@ -87,7 +87,7 @@ class Asking:
 
     async def open(self, asked: Question) -> OpenQuestion:
         """Ask a question without waiting for the answer; on the event loop alone."""
-        (question,) = await self._begin(self._answerable()).open_all([asked])
+        (question,) = await self._begin(self._require_buffer()).open_all([asked])
         return question
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ class Asking:
         if self._questions is not None:
             self._questions.end()
 
-    def _answerable(self) -> EventBuffer:
+    def _require_buffer(self) -> EventBuffer:
         if self._buffer is None:
             raise RuntimeError(_NO_ANSWERS)
         return self._buffer
@@ -137,4 +137,4 @@ class Asking:
             raise asyncio.CancelledError("the service has ended") from None
 
 
-NOBODY = Asking(EventFilter([]), None)  # for all invocations: it cannot ask, so it has no state
+UNANSWERABLE = Asking(EventFilter([]), None)  # for all invocations: it cannot ask, so it has no state

@@ -147,7 +147,7 @@ class Ingest:
                 raise _finished(run.run_id)
             _refuse_gap(batch, run.producer_seq)
             if validated.questions:
-                session.questions.check(validated.questions)
+                session.process_questions.check(validated.questions)
             end = validated.end and outcome.redacted(validated.end, self._redactor)
             run.producer_seq = batch.producer_seq or run.producer_seq
             try:

@@ -47,7 +47,7 @@ class ProcessQuestions:
         if len(self._asking.questions or ()) + len(asked) > MAX_OPEN:
             raise Conflict(f"a run can wait for {MAX_OPEN} answers at once; ask the others later")
 
-    async def note(self, event_type: str, fields: dict[str, Any]) -> None:
+    async def handle(self, event_type: str, fields: dict[str, Any]) -> None:
         """Handle an event of `EVENTS`, with the fields that `ExternalEvent` returns.
 
         Raises:

@@ -14,7 +14,7 @@ from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation, values
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome, process_questions
-from dockrion.runs.asking import NOBODY, Asking
+from dockrion.runs.asking import UNANSWERABLE, Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
 from dockrion.runs.event_buffer import EventBuffer
@@ -27,7 +27,7 @@ from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
 _USAGE, _REQUESTED = "usage", "input_requested"
-_NOTED = frozenset([_USAGE, _REQUESTED])
+_COUNTED_OR_REFUSED = frozenset([_USAGE, _REQUESTED])
 
 
 class RunSession:
@@ -91,7 +91,7 @@ class RunSession:
         self._push_order: asyncio.Lock | None = None
         self._process_questions: ProcessQuestions | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
-        self.asking = NOBODY if buffer is None or not answerable else Asking(events_filter, buffer)
+        self.asking = UNANSWERABLE if buffer is None or not answerable else Asking(events_filter, buffer)
         self.context = StreamContext(self._emitter, caller, self.asking, request)
 
     def activate(self) -> None:
@@ -172,21 +172,21 @@ class RunSession:
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit an event: a mapping with a `type`, see `validation.is_event`."""
-        if event["type"] in _NOTED:
-            self._note(event)
+        if event["type"] in _COUNTED_OR_REFUSED:
+            self._count_or_refuse(event)
         await self._emitter.emit(validation.type_of(event), validation.from_mapping, event)
 
     def sync_emit_event(self, event: Mapping[str, Any]) -> None:
-        if event["type"] in _NOTED:
-            self._note(event)
+        if event["type"] in _COUNTED_OR_REFUSED:
+            self._count_or_refuse(event)
         self._emitter.sync_emit(validation.type_of(event), validation.from_mapping, event)
 
-    def _note(self, event: Mapping[str, Any]) -> None:
+    def _count_or_refuse(self, event: Mapping[str, Any]) -> None:
         if event["type"] == _REQUESTED:
             raise ValueError("a yielded question gets no answer; use `await context.ask(…)` or `sync_ask`")
         self._emitter.usage.add(validation.from_mapping(event))
 
-    def check_tool(self, event: Mapping[str, Any]) -> None:
+    def check_tool_call(self, event: Mapping[str, Any]) -> None:
         """Check an event that the agent yielded: whether it may call that tool, if it is a tool's call.
 
         Raises:
@@ -202,7 +202,7 @@ class RunSession:
             ValueError: A field is wrong.
         """
         if event.type in process_questions.EVENTS:
-            await self.questions.note(event.type, event.fields())
+            await self.process_questions.handle(event.type, event.fields())
             return
         if event.type == _USAGE:
             self._emitter.usage.add(event.fields())
@@ -223,7 +223,7 @@ class RunSession:
         Args:
             pushed: Its events, as (type, validated fields).
             size: The size of the batch, in bytes.
-            asks: Whether there are questions or answers among them, checked with `questions.check`.
+            asks: Whether there are questions or answers among them, checked with `process_questions.check`.
         """
         try:
             if not asks:
@@ -234,7 +234,7 @@ class RunSession:
                     await self._publish_batch(group, size)
                     continue
                 for _, fields in group:
-                    await self.questions.note(event_type, fields)
+                    await self.process_questions.handle(event_type, fields)
         finally:
             if self.on_push is not None:
                 self.on_push()
@@ -248,7 +248,7 @@ class RunSession:
             publish()
 
     @property
-    def questions(self) -> ProcessQuestions:
+    def process_questions(self) -> ProcessQuestions:
         """The questions that another process asks in its events."""
         if self._process_questions is None:  # as in most runs
             self._process_questions = ProcessQuestions(self.asking)
