@@ -1,6 +1,7 @@
 """LangGraph graphs as agents."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
-from dockrion.agents import graph_interrupts, runnable_config
+from dockrion.agents import runnable_config
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.graph_stream import GraphStreamTranslator, stream_modes
 from dockrion.agents.handler import ObjectAgent
@@ -21,14 +22,17 @@ from dockrion.agents.output_forwarding import forward_parts, forward_parts_async
 from dockrion.dockfile.structs import ArgumentsSpec
 from dockrion.errors import AgentFailed
 from dockrion.events import EventFilter
+from dockrion.json_encoding import encode
 from dockrion.logs import log
 from dockrion.runs.agent import Agent, Call, InProcess
 from dockrion.runs.outcome import Failed, Outcome
+from dockrion.runs.question import Question
 from dockrion.runs.session import RunSession
 from dockrion.threads import finish_in_thread
 
 _logger = logging.getLogger(__name__)
 _DEFAULTS = ArgumentsSpec()
+_QUESTION_FIELDS = {"prompt", "schema"}
 
 
 def create_agent(
@@ -137,7 +141,7 @@ class GraphAgent(InProcess):
         await self._forward(value, config, modes, translator, session)
         while self._waits and translator.interrupts and session.answerable:
             interrupts = translator.take_interrupts()
-            answers = await session.ask_all(list(map(graph_interrupts.question, interrupts)))
+            answers = await session.ask_all(list(map(interrupt_question, interrupts)))
             ids = (interrupt.id for interrupt in interrupts)
             value = Command(resume=dict(zip(ids, answers, strict=True)))
             await self._forward(value, config, modes, translator, session)
@@ -168,6 +172,20 @@ class GraphAgent(InProcess):
         else:
             state = await self._graph.aget_state(config)
         return bool(state.next)
+
+
+def interrupt_question(interrupt: Any) -> Question:
+    """Return the question that an interrupt asks a person.
+
+    Args:
+        interrupt: An `Interrupt` of LangGraph. Its value is the prompt, as JSON unless it is text; or a
+            mapping of `prompt` and, optionally, the `schema` of the answer, in place of `response_schema`.
+    """
+    value, schema = interrupt.value, getattr(interrupt, "response_schema", None)
+    if isinstance(value, Mapping) and "prompt" in value and value.keys() <= _QUESTION_FIELDS:
+        value, schema = value["prompt"], value.get("schema", schema)
+    prompt = value if isinstance(value, str) else encode(value, "interrupt").decode()
+    return Question(prompt, schema=schema if isinstance(schema, Mapping) else None)
 
 
 def _check_state(graph: Any) -> None:

@@ -15,7 +15,6 @@ All of it happens on the event loop, so no two of them can happen at once.
 
 import asyncio
 import math
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +26,7 @@ from dockrion.backends.run_log import WaitingFor
 from dockrion.errors import PayloadTooLarge, QuestionNotOpen
 from dockrion.events import EventFilter
 from dockrion.runs.event_buffer import EventBuffer, Fields
-from dockrion.runs.question import MAX_TIMEOUT, Expected, InputTimeout, Question
+from dockrion.runs.question import MAX_TIMEOUT, Expected, InputTimeout, Question, new_request_id
 from dockrion.runs.time_limit import TimeLimit
 
 MAX_OPEN = 100  # questions of one run
@@ -201,7 +200,7 @@ class OpenQuestions:
         answer.add_done_callback(_retrieve)  # nobody may wait for it
         return OpenQuestion(
             WaitingFor(
-                request_id=_new_id() if asked.request_id is None else asked.request_id,
+                request_id=new_request_id() if asked.request_id is None else asked.request_id,
                 expires_at=datetime.now(UTC) + timedelta(seconds=seconds),
                 **shown,
             ),
@@ -257,10 +256,6 @@ class OpenQuestions:
             self._buffer.publish_masked(event_type, fields, waiting_for=oldest)
         else:
             self._buffer.change_record(waiting_for=oldest)
-
-
-def _new_id() -> str:
-    return f"ask_{os.urandom(8).hex()}"
 
 
 def _retrieve(answer: asyncio.Future[Any]) -> None:

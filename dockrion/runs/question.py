@@ -1,5 +1,6 @@
 """A question of an agent, validated, and what its answer has to be."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,6 +105,10 @@ class Expected(msgspec.Struct, frozen=True):
             raise InvalidRequest(
                 "the value does not match the schema of the question", details=violations[:_MAX_VIOLATIONS]
             )
+
+
+def new_request_id() -> str:
+    return f"ask_{os.urandom(8).hex()}"
 
 
 def check_size(value: Any, limit: int = MAX_ANSWER_BYTES) -> int:

@@ -1,19 +1,19 @@
 """Answers that a test gives to an agent's questions."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from dockrion import json_encoding
+from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import DockrionError
 from dockrion.runs.asking import Asking
 from dockrion.runs.emitter import Emitter
-from dockrion.runs.question import Question
+from dockrion.runs.question import Question, new_request_id
 
 Answers = Mapping[str, Any] | Callable[[str], Any]
-MAX_EVENT_BYTES = 10 * 1024 * 1024  # the default of `limits.max_event_bytes`
+MAX_EVENT_BYTES = LimitsSpec().max_event_bytes
 
 
 class ScriptedAsking(Asking):
@@ -39,7 +39,7 @@ class ScriptedAsking(Asking):
 
     def _ask(self, question: Question) -> Any:
         expected = question.validated(MAX_EVENT_BYTES)
-        request_id = f"ask_{os.urandom(8).hex()}"
+        request_id = new_request_id()
         shown = {"prompt": question.prompt, "schema": question.schema, "expires_at": None}
         self._emitter.sync_emit("input_requested", dict, {"request_id": request_id, **shown})
         if not has_answer(self._answers, question.prompt):

@@ -13,7 +13,7 @@ from langgraph.types import interrupt
 
 from dockrion import ids
 from dockrion.agents import langgraph
-from dockrion.agents.graph_interrupts import question
+from dockrion.agents.langgraph import interrupt_question
 from dockrion.dockfile.structs import ArgumentsSpec
 from dockrion.errors import InvalidRequest
 from dockrion.runs.agent import Call
@@ -146,5 +146,5 @@ def test_value_of_an_interrupt_is_the_prompt(value: Any, prompt: str, schema: An
 
     made: Any = Own()
     made.value = value
-    asked = question(made)
+    asked = interrupt_question(made)
     assert (asked.prompt, asked.schema) == (prompt, schema)
