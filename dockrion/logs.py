@@ -35,6 +35,10 @@ class LoggedRun(Protocol):
     def traceparent(self) -> str | None:
         """The caller's position in a trace (W3C Trace Context), or None."""
 
+    @property
+    def redactor(self) -> Redactor:
+        """Masks the secrets of the process, and those of the run."""
+
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call something when the agent has ended, or at once if it has."""
 
@@ -165,17 +169,19 @@ class JsonFormatter(logging.Formatter):
         self._constant_fields = constant_fields
 
     def format(self, record: logging.LogRecord) -> str:
+        run = self._current_run()
+        redactor = self._redactor if run is None else run.redactor
         line = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self._redactor.mask(_message(record)),
+            "message": redactor.mask(_message(record)),
             **self._constant_fields,
-            **run_fields(self._current_run()),
-            **self._redactor.mask_value(_json_fields(getattr(record, "fields", None))),
+            **run_fields(run),
+            **redactor.mask_value(_json_fields(getattr(record, "fields", None))),
         }
         if record.exc_info:
-            traceback = self._redactor.mask(self.formatException(record.exc_info))
+            traceback = redactor.mask(self.formatException(record.exc_info))
             line["traceback"] = traceback[:MAX_TRACEBACK]
         return msgspec.json.encode(line).decode()
 

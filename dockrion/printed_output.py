@@ -94,7 +94,7 @@ class _PrintedLines(BufferedIOBase):
         run = self._current_run()
         key = run, threading.get_ident()
         rest = self._held.pop(key, b"") + written
-        if b"\n" in rest or len(rest) > MAX_LINE + self._redactor.longest:
+        if b"\n" in rest or len(rest) > MAX_LINE + self._redactor_of(run).longest:
             rest = self._log_beginning(rest, run)
         if rest:
             self._held[key] = rest
@@ -113,15 +113,19 @@ class _PrintedLines(BufferedIOBase):
         self._runs.discard(run)
         for key in tuple(self._held):
             if key[0] is run and (rest := self._held.pop(key, b"")):
-                self._log(self._redactor.mask(rest.decode("utf-8", "backslashreplace")), run)
+                self._log(self._redactor_of(run).mask(rest.decode("utf-8", "backslashreplace")), run)
 
     def _log_beginning(self, data: bytes, run: LoggedRun | None) -> bytes:
         """Log the complete lines, or else the beginning of a long one; return what is left."""
         text, length = codecs.utf_8_decode(data, "backslashreplace", False)
-        text = self._redactor.mask(text)
-        end = text.rfind("\n") + 1 or max(len(text) - self._redactor.longest, 0)  # a secret may begin there
+        redactor = self._redactor_of(run)
+        text = redactor.mask(text)
+        end = text.rfind("\n") + 1 or max(len(text) - redactor.longest, 0)  # a secret may begin there
         self._log(text[:end], run)
         return text[end:].encode() + data[length:]
+
+    def _redactor_of(self, run: LoggedRun | None) -> Redactor:
+        return self._redactor if run is None else run.redactor
 
     def _log(self, text: str, run: LoggedRun | None) -> None:
         for line in text.split("\n"):

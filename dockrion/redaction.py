@@ -8,6 +8,7 @@ from urllib.parse import quote, quote_plus
 
 MIN_LENGTH = 4  # characters; masking shorter secrets would leave no text readable
 MIN_LENGTH_WITHIN_WORDS = 8  # shorter ones occur by chance, as parts of words
+MAX_ADDED = 4096  # characters of all that are added later; compiling 1,000 takes about 7 ms
 _MASK = "***"
 # What may stand before a word without being a part of it: an escape of Python or JSON, or of a URL.
 _ESCAPES = (r"\\[abfnrtv]", r"\\x[0-9a-f]{2}", r"\\u[0-9a-fA-F]{4}", r"%[0-9a-fA-F]{2}")
@@ -36,13 +37,29 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         patterns: dict[str, str] = {}
-        for secret in sorted(secrets, key=effective_length):
+        self._given = list(secrets)
+        self._added: list[str] = []
+        for secret in sorted(self._given, key=effective_length):
             if effective_length(secret) >= MIN_LENGTH:
                 # Agents often remove the line break with which a secret from a file ends.
                 patterns |= _patterns(secret) | _patterns(secret.strip())
         longest_first = sorted(patterns, key=len, reverse=True)
         self.longest = max(map(len, patterns), default=0)
         self._secrets = re.compile("|".join(map(patterns.__getitem__, longest_first))) if patterns else None
+
+    def masking_also(self, secrets: Iterable[str]) -> "Redactor":
+        """Return a redactor that masks more, this one unchanged.
+
+        Of all secrets that are added so, it masks the newest, as far as they have at most `MAX_ADDED`
+        characters together.
+        """
+        added = [*self._added, *(secret for secret in secrets if len(secret) <= MAX_ADDED)]
+        while sum(map(len, added)) > MAX_ADDED:
+            del added[0]
+        given = self._given[: len(self._given) - len(self._added)]
+        redactor = Redactor([*given, *added])
+        redactor._added = added
+        return redactor
 
     def mask(self, text: str) -> str:
         """Return text with every secret masked."""

@@ -293,6 +293,7 @@ class FakeRun:
     """A run that logs."""
 
     run_id = "r"
+    redactor = Redactor(["answer-of-a-person"])
 
     def __init__(self, traceparent: str | None = None) -> None:
         self.traceparent = traceparent
@@ -317,3 +318,12 @@ def test_a_line_carries_the_run_that_logs_it(run: FakeRun | None, fields: dict[s
     assert {name: value for name, value in line.items() if name.endswith("_id")} == fields
     assert line["worker"] == 1
     assert lines.log(run_id="other")["run_id"] == "other"
+
+
+def test_what_a_run_logs_has_none_of_its_own_secrets() -> None:
+    lines = Lines()
+    lines.formatter = JsonFormatter(Redactor(), FakeRun)
+    error = ValueError("answer-of-a-person")
+    line = lines.log("answer-of-a-person", error=error, field="answer-of-a-person")
+    assert "answer-of-a-person" not in json.dumps(line)
+    assert (line["message"], line["field"]) == ("***", "***")

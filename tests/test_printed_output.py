@@ -78,7 +78,7 @@ def lines_of_stdout() -> Any:
 
 
 def run(run_id: str) -> RunSession:
-    return RunSession(run_id, EventFilter(), None)
+    return RunSession(run_id, EventFilter(), None, redactor=Redactor([SECRET, KEY]))
 
 
 def within(session: RunSession, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
@@ -146,6 +146,23 @@ def test_incomplete_line_is_logged_when_its_run_ends(log: Log) -> None:
         assert log.of_runs == [("r1", "more"), ("r1", "first")]
         two.seal()
         assert log.of_runs[2:] == [("r2", "second")]
+
+
+def test_answers_that_are_secret_are_masked_in_what_their_run_prints(log: Log) -> None:
+    with log:
+        session, other = run("a"), run("b")
+        session._emitter.hide({"key": "12345678\n90abcdef", "pin": 4711})
+        for each in (session, other):
+            within(each, print, "12345678\n90abcdef 4711")
+            within(each, print, "pin: 4711", end="")
+            each.seal()
+    assert log.of_runs == [
+        ("a", "*** ***"),
+        ("a", "pin: ***"),
+        ("b", "12345678"),
+        ("b", "90abcdef 4711"),
+        ("b", "pin: 4711"),
+    ]
 
 
 def test_what_an_abandoned_agent_prints_is_logged_at_once(log: Log) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion.redaction import Redactor
+from dockrion.redaction import MAX_ADDED, Redactor
 
 SECRETS = [
     "s3cr3t-value",
@@ -28,6 +28,16 @@ SECRETS = [
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_plain_text_is_masked(secret: str) -> None:
     assert Redactor([secret]).mask(f"<{secret}|{secret}>") == "<***|***>"
+
+
+def test_secrets_can_be_added_up_to_a_bound_the_newest_of_them() -> None:
+    first = Redactor(["s3cr3t-value"])
+    second = first.masking_also(["added-once"]).masking_also(["added-later", "no", "a" * (MAX_ADDED + 1)])
+    assert second.mask("s3cr3t-value added-once added-later no") == "*** *** *** no"
+    assert first.mask("s3cr3t-value added-once") == "*** added-once"
+    third = second.masking_also(["b" * (MAX_ADDED - 11)])
+    assert third.mask(f"s3cr3t-value added-once {'b' * (MAX_ADDED - 11)}") == "*** added-once ***"
+    assert third.longest == MAX_ADDED - 11
 
 
 @pytest.mark.parametrize("secret", SECRETS)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from langchain_core.messages import AIMessage, ToolMessage
 
+from dockrion.runs import outcome
 from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolDenied
 
@@ -115,7 +116,7 @@ class ToolCallTranslator:
         if call is None:
             return
         call.stop_clock()
-        call.error = self._session.sanitize(error)
+        call.error = outcome.sanitized(error, self._session.redactor)
         if not call.requested:
             self._settle(call)
             yield self._result_event(call, call.error, is_error=True)

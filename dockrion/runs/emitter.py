@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from dockrion.events import CUSTOM_PREFIX, EventFilter, validation
@@ -37,9 +38,10 @@ class Emitter:
         events_filter: Which events pass.
         buffer: Takes the events; None where no one can read them.
         tools: Which tools the agent may call.
-        redactor: Masks secrets in exceptions of tools.
+        redactor: Masks secrets.
 
     Attributes:
+        redactor: Masks secrets in the run's exceptions and log, also those that were answers.
         cancelled: Whether the run was stopped.
         denied_tools: The first of the tools whose calls were denied, in order.
         usage: The tokens that the agent's models took.
@@ -120,6 +122,14 @@ class Emitter:
             return 0
         return self.buffer.max_event_bytes
 
+    def hide(self, answer: Any) -> None:
+        """Mask the texts and integers of an answer from now on.
+
+        Args:
+            answer: A decoded JSON value.
+        """
+        self.redactor = self.redactor.masking_also(_texts(answer))
+
     def check_tool(self, name: str) -> None:
         """Raise `ToolDenied`, and emit an event for it, if the agent may not call a tool."""
         if not self.tools.allows(name):
@@ -180,3 +190,15 @@ class Emitter:
         """
         in_thread = threading.get_ident() != self._loop_thread
         return in_thread or (self.buffer is not None and self.buffer.closed)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str() | int():
+            yield str(value)
+        case dict():
+            for part in value.values():
+                yield from _texts(part)
+        case list():
+            for part in value:
+                yield from _texts(part)

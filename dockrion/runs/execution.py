@@ -20,7 +20,6 @@ from functools import partial
 
 from dockrion.errors import clear_tracebacks
 from dockrion.logs import log
-from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.outcome import Outcome, Stop
@@ -55,7 +54,6 @@ class Execution:
         agent: The agent.
         call: What it works on.
         session: The run it works for.
-        redactor: Masks secrets in its exceptions.
         notify: Called when the outcome is decided, and when the execution is over.
         loop: The running event loop.
         streaming: Whether anyone can read its events.
@@ -70,14 +68,12 @@ class Execution:
         agent: Agent,
         call: Call,
         session: RunSession,
-        redactor: Redactor,
         notify: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
         *,
         streaming: bool,
     ) -> None:
         self._session = session
-        self._redactor = redactor
         self._notify = notify
         self._loop = loop
         self._phase = _WORKING
@@ -175,4 +171,4 @@ class Execution:
             if self.decided:
                 clear_tracebacks(error)  # which nobody gets
         self._advance(_AGENT_ENDED)  # before anyone is woken by it, this task is done
-        return outcome.redacted(result, self._redactor)
+        return outcome.redacted(result, self._session.redactor)

@@ -137,7 +137,8 @@ class Executor:
                     await self._work(agent, call, run, writer)
                 result, seconds = await self._conclude(run, buffer)
                 await writer.store_rest()
-                self._recorder.log_end(run.run_id, result, seconds, buffer.text_filter)
+                redactor = self._redactor if run.session is None else run.session.redactor
+                self._recorder.log_end(run.run_id, result, seconds, buffer.text_filter, redactor)
             except (BackendError, RunNotFound) as error:
                 reason = str(error) if isinstance(error, AppendRefused) else type(error).__name__
                 log(_logger, logging.WARNING, "run lost", run_id=run.run_id, reason=reason)
@@ -167,7 +168,7 @@ class Executor:
         run.session = session = self._recorder.start(writer.buffer, call)
         streaming = self._settings.streamed
         run.execution = execution = Execution(
-            agent, call, session, self._redactor, run.changed.set, self._loop, streaming=streaming
+            agent, call, session, run.changed.set, self._loop, streaming=streaming
         )
         settings = self._settings
         await execution.begin(settings.max_run_duration, waiting_counts=settings.waiting_counts)

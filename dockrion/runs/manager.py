@@ -158,7 +158,7 @@ class RunManager:
         result = await self._recorder.finalize(run_id, result, text_filter)
         if isinstance(result, Completed):
             return result, seconds
-        self._recorder.log_end(run_id, result, seconds, text_filter)
+        self._recorder.log_end(run_id, result, seconds, text_filter, self._redactor)
         raise outcome.to_exception(result)
 
     async def cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
@@ -228,7 +228,7 @@ class RunManager:
             redactor=self._redactor,
         )
         run.execution = execution = Execution(
-            agent, call, session, self._redactor, run.changed.set, self._loop, streaming=False
+            agent, call, session, run.changed.set, self._loop, streaming=False
         )
         await execution.begin(None if deadline is None else max(deadline - time.monotonic(), 0))
         while not execution.decided:

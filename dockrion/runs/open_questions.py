@@ -123,13 +123,16 @@ class OpenQuestions:
                 raise
         return questions
 
-    async def answer(self, request_id: str, value: Any, source: str | None) -> None:
+    async def answer(self, request_id: str, value: Any, source: str | None) -> bool:
         """Answer a question.
 
         Args:
             request_id: The question's id.
             value: The answer, a decoded JSON value.
             source: Who answers, None if that is unknown.
+
+        Returns:
+            Whether the answer is secret. Its agent gets it only after this has returned.
 
         Raises:
             QuestionNotOpen: It is not open.
@@ -147,6 +150,7 @@ class OpenQuestions:
         if not was_open:
             raise QuestionNotOpen(request_id)
         question.answer.set_result(value)
+        return question.secret
 
     async def close(self, question: OpenQuestion, value: Any) -> None:
         """Close a question whose answer the agent has got elsewhere. Does nothing if it is not open.

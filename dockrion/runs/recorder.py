@@ -176,19 +176,33 @@ class RunRecorder:
         return result if text_filter is None else outcome.with_violation(result, text_filter)
 
     def log_end(
-        self, run_id: str, result: Outcome, seconds: float, text_filter: "RunTextFilter | None"
+        self,
+        run_id: str,
+        result: Outcome,
+        seconds: float,
+        text_filter: "RunTextFilter | None",
+        redactor: Redactor,
     ) -> None:
-        """Log the outcome of a run or an invocation."""
+        """Log the outcome of a run or an invocation.
+
+        Args:
+            run_id: The run.
+            result: Its outcome, redacted.
+            seconds: How long the agent worked.
+            text_filter: Filters the run's texts, None without an output policy.
+            redactor: Masks the run's secrets in the traceback.
+        """
         level = logging.INFO
         fields: dict[str, Any] = {"run_id": run_id, "seconds": round(seconds, 6)}
         if isinstance(result, Failed):
             level = logging.WARNING
             fields |= {"code": result.code, "reason": result.error}
-            if text_filter is None or result.raised is None:
+            if result.raised is None or (text_filter is None and redactor is self._redactor):
                 fields["error"] = result.raised
             else:
-                raised = "".join(traceback.format_exception(result.raised))
-                fields["traceback"] = text_filter.mask(raised.rstrip("\n")[:MAX_TRACEBACK])
+                raised = redactor.mask("".join(traceback.format_exception(result.raised)).rstrip("\n"))
+                shown = raised[:MAX_TRACEBACK]
+                fields["traceback"] = shown if text_filter is None else text_filter.mask(shown)
         elif isinstance(result, Cancelled):
             fields["reason"] = result.reason
         log(_logger, level, f"run {result.status}", **fields)

@@ -13,7 +13,7 @@ from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation, values
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome, process_questions
+from dockrion.runs import process_questions
 from dockrion.runs.asking import UNANSWERABLE, Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
@@ -42,7 +42,7 @@ class RunSession:
         request: What the agent may know of the caller's request.
         answerable: Whether callers can answer what the agent asks.
         locks: Shared by all runs of the service; without them, `alone_in` excludes no other run.
-        redactor: Masks secrets in exceptions of tools.
+        redactor: Masks secrets in exceptions.
 
     Attributes:
         context: The same run for agent code.
@@ -119,6 +119,11 @@ class RunSession:
         """The caller's position in a trace (W3C Trace Context), or None."""
         return self.context.request.traceparent
 
+    @property
+    def redactor(self) -> Redactor:
+        """Masks secrets in the run's exceptions and log, also those that were answers."""
+        return self._emitter.redactor
+
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call something once the agent has ended or is abandoned; at once if that is so already.
 
@@ -165,10 +170,11 @@ class RunSession:
         return await self.asking.ask_all(questions)
 
     async def answer(self, request_id: str, value: Any, source: str | None) -> None:
-        """Answer a question; see `OpenQuestions.answer`."""
+        """Answer a question; see `OpenQuestions.answer`. A secret answer is masked from now on."""
         if self.asking.questions is None:
             raise QuestionNotOpen(request_id)
-        await self.asking.questions.answer(request_id, value, source)
+        if await self.asking.questions.answer(request_id, value, source):
+            self._emitter.hide(value)
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit an event: a mapping with a `type`, see `validation.is_event`."""
@@ -271,10 +277,6 @@ class RunSession:
         if self._buffer is None:
             return value
         return values.shown(value, self._buffer.max_event_bytes - ENVELOPE_BYTES)
-
-    def sanitize(self, message: str) -> str:
-        """Return what callers may read of an exception's message."""
-        return outcome.sanitized(message, self._emitter.redactor)
 
     @property
     def denied_tools(self) -> list[str]:

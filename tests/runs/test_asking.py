@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -436,6 +437,28 @@ async def test_the_answer_to_a_secret_question_is_seen_nowhere() -> None:
     }  # fmt: skip
 
 
+async def test_exceptions_with_the_answer_to_a_secret_question_do_not_show_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        key = await context.ask("Key?", secret=True)
+        with suppress(ValueError):
+            async with context.tool("search"):
+                raise ValueError(f"no index at https://example.com/?key={key}")
+        raise PermissionError(f"{key!r} was refused")
+
+    async with bench(agent) as made:
+        run_id = await made.start()
+        await answer(made, run_id, "hunter2hunter2")
+        ended = await made.ended(run_id)
+    assert ended.error == "PermissionError: '***' was refused"
+    (result,) = [each["result"] for each in ended.own if each["type"] == "tool_result"]
+    assert result == "ValueError: no index at https://example.com/?key=***"
+    logged = [vars(record) for record in caplog.records]
+    assert "PermissionError: '***' was refused" in repr(logged)
+    assert "hunter2" not in repr((ended.events, ended.run, logged))
+
+
 async def test_sync_ask_on_the_event_loop_is_a_clear_error() -> None:
     async def agent(_payload: Any, context: StreamContext) -> None:
         with pytest.raises(RuntimeError, match=r"await context\.ask"):
@@ -576,7 +599,8 @@ class Answers(RuleBasedStateMachine):
             answers = [self.questions.answer(request_id, number, None) for number in range(times)]
             return await asyncio.gather(*answers, return_exceptions=True)
 
-        accepted = [each for each in self.loop.run_until_complete(all_at_once()) if each is None]
+        results = self.loop.run_until_complete(all_at_once())
+        accepted = [each for each in results if not isinstance(each, BaseException)]
         assert len(accepted) == is_open
 
     @rule(data=st.data(), how=st.sampled_from(["withdraw", "expire", "cancel"]))
