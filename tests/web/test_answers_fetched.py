@@ -12,9 +12,9 @@ from dockrion import ids
 from tests import support
 from tests.conftest import Serve
 from tests.support import INGEST, Served, wait_until
+from tests.web.answering import accepted, answering, waiting
 from tests.web.credentials import Headers, api_keys
 from tests.web.helpers import error_of
-from tests.web.test_answers import accepted, answering, waiting
 from tests.web.test_push import END, push, refused
 from tests.web.test_push_urls import serving
 
