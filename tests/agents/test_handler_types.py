@@ -1,6 +1,7 @@
 """Which schemas the annotations of an agent's callables declare."""
 
 import dataclasses
+import subprocess
 import sys
 from collections.abc import (
     AsyncGenerator,
@@ -328,8 +329,6 @@ def test_names_of_types_stand_for_the_types() -> None:
 
 def test_pydantic_is_not_imported_for_other_types() -> None:
     """An agent without pydantic pays nothing for it."""
-    import subprocess  # noqa: PLC0415  of this test only
-
     code = """
 import sys
 from dockrion.agents.handler_types import handler_types
