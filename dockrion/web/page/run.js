@@ -4,6 +4,7 @@ import { clockOffset } from "./api.js";
 import { byId, collapsible, displayText, duration, make, RollingList } from "./dom.js";
 import * as frames from "./frames.js";
 import * as questions from "./questions.js";
+import * as recent from "./recent.js";
 import * as timeline from "./timeline.js";
 import * as transcript from "./transcript.js";
 import * as usage from "./usage.js";
@@ -128,7 +129,9 @@ function start(started) {
 
 function showWorking() {
   const [kind, text] = questions.isWaiting() ? ["waiting", "Waiting for an answer"] : ["working", "Running"];
-  if (byId("status").textContent !== text) state(kind, text);
+  if (byId("status").textContent === text) return;
+  state(kind, text);
+  recent.showState(questions.isWaiting() ? "waiting" : "running");
 }
 
 function tick() {
@@ -220,4 +223,5 @@ function end(kind, text) {
   questions.clear();
   transcript.end();
   state(kind, text);
+  recent.showState(kind);
 }
