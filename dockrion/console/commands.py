@@ -17,11 +17,10 @@ from dockrion.client import Client, ClientError, ConnectionLost, InputRequested,
 from dockrion.console import answers
 from dockrion.console.arguments import add_common, payload, run_id
 from dockrion.console.display import Display
-from dockrion.console.questions import Questions
+from dockrion.console.questions import Questions, listed
 from dockrion.console.screen import Screen
 from dockrion.console.standard_input import StandardInput
 
-_MAX_DETAILS_LENGTH = 2_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _COMPLETE = "complete"
 
@@ -171,6 +170,6 @@ def _explanation(error: ClientError) -> str:
     match error:
         case ConnectionLost(run_id=run_id) if run_id:
             return f"{error}; to continue: dockrion watch {run_id}"
-        case ResponseError(details=details) if details is not None:
-            return f"{error}\n{msgspec.json.encode(details).decode()[:_MAX_DETAILS_LENGTH]}"
+        case ResponseError(details=details):
+            return f"{error}{listed(details)}"
     return str(error)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from dockrion.client import (
     Client,
     ClientError,
@@ -111,7 +113,7 @@ class Questions:
             value = answers.parse(line, question.schema)
             await self._client.respond(question.run_id, question.request_id, value)
         except (InvalidRequest, PayloadTooLarge) as error:
-            self._screen.remark(f"! {error.message}{_listed(error.details)}")
+            self._screen.remark(f"! {error.message}{listed(error.details)}")
             return False
         except Conflict:
             self._screen.remark("! this has been answered already, or is no longer asked")
@@ -156,9 +158,12 @@ def _deadline(question: InputRequested) -> float | None:
     return asyncio.get_running_loop().time() + remaining
 
 
-def _listed(details: Any) -> str:
+def listed(details: Any) -> str:
+    """Return the details of a refusal: a line for each violation, or one of JSON."""
+    if details is None:
+        return ""
     try:
         lines = [f"{violation['path']}: {violation['message']}" for violation in details]
     except (TypeError, KeyError):
-        return ""
+        lines = [msgspec.json.encode(details).decode()]
     return "".join(f"\n  {line}" for line in lines)[:_MAX_DETAILS_LENGTH]

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, closing
 from io import StringIO
 from typing import Any
 
+import pytest
+
 from dockrion import InputTimeout, StreamContext
 from dockrion.client import Client
 from dockrion.console.display import Display
-from dockrion.console.questions import Questions
+from dockrion.console.questions import Questions, listed
 from dockrion.console.screen import CLEAR_LINE, Screen
 from dockrion.console.standard_input import StandardInput
 from tests.conftest import Serve
@@ -88,6 +90,23 @@ def nothing() -> tuple[int, int]:
 
 async def asks(_payload: Any, context: StreamContext) -> Any:
     return await context.ask("Send it?\nReally?", SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("details", "lines"),
+    [
+        (None, ""),
+        (
+            [{"path": "$.a", "message": '"to" is required'}, {"path": "$", "message": "x"}],
+            '\n  $.a: "to" is required\n  $: x',
+        ),
+        ({"events_url": "/runs/a/events"}, '\n  {"events_url":"/runs/a/events"}'),
+        ([{"path": "$"}], '\n  [{"path":"$"}]'),
+    ],
+    ids=str,
+)
+def test_the_details_of_a_refusal_are_listed_by_line(details: Any, lines: str) -> None:
+    assert listed(details) == lines
 
 
 async def test_an_answer_that_breaks_the_schema_is_asked_for_again(serve: Serve) -> None:
