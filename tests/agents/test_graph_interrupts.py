@@ -20,7 +20,7 @@ from dockrion.runs.agent import Call
 from tests.agents.graphs import Model, State, calls_tool, one_node, says
 from tests.agents.harness import Bench, bench
 from tests.agents.test_langgraph_threads import SAVERS, called, thread
-from tests.runs.test_asking import answer, session_of, waiting
+from tests.runs.asking import answer, session_of, waiting
 
 WAIT = ArgumentsSpec(interrupts="wait")
 

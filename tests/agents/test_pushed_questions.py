@@ -14,7 +14,7 @@ from tests.agents.processes import (
     NDJSON,
     run_with_response,
 )
-from tests.runs.test_asking import session_of, waiting
+from tests.runs.asking import session_of, waiting
 from tests.support import TIMEOUT_SECONDS
 
 WRONG: list[dict[str, Any]] = [

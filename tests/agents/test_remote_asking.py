@@ -19,7 +19,7 @@ from tests.agents.processes import (
     process,
     served,
 )
-from tests.runs.test_asking import session_of, waiting
+from tests.runs.asking import session_of, waiting
 from tests.support import TIMEOUT_SECONDS, wait_until
 
 
