@@ -125,11 +125,7 @@ class RunSession:
         return self._emitter.redactor
 
     def at_end(self, callback: Callable[[], None]) -> None:
-        """Call something once the agent has ended or is abandoned; at once if that is so already.
-
-        Args:
-            callback: What to call. Must not raise.
-        """
+        """Call something that does not raise once the agent has ended or is abandoned; maybe at once."""
         self._at_end.append(callback)
         if self._ended:
             self._call_at_end()
