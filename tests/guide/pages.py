@@ -76,6 +76,11 @@ def names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+def first_names(cells: list[list[str]]) -> list[str]:
+    """Return the first name in each row of a table, of rows that have one."""
+    return [names(row[0])[0] for row in cells if names(row[0])]
+
+
 def links(page: Path) -> Iterator[str]:
     """Yield the targets of a page's links."""
     prose = _BLOCK.sub("", read(page))

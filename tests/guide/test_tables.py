@@ -4,6 +4,7 @@ import argparse
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,11 @@ from dockrion.dockfile.reference import table
 from dockrion.errors import DockrionError
 from dockrion.events import control_frames
 from dockrion.metrics import Metrics
+from dockrion.testing import record
 from dockrion.web import websocket
 from dockrion.web.app import create_app
 from dockrion.web.routes import routes
-from tests.guide.pages import PAGES, name_of, names, page, read, rows
+from tests.guide.pages import PAGES, first_names, name_of, names, page, read, rows
 from tests.guide.services import ROOT
 from tests.support import dockfile
 
@@ -33,10 +35,6 @@ EVERYTHING = {
     "expose": {"streaming": "websocket"},
     "auth": {},
 }
-
-
-def first_names(cells: list[list[str]]) -> list[str]:
-    return [names(row[0])[0] for row in cells if names(row[0])]
 
 
 def test_fields_of_the_dockfile() -> None:
@@ -118,6 +116,16 @@ def test_context_methods() -> None:
         assert hasattr(StreamContext, twin)
     emits = {name for name in dir(StreamContext) if name.startswith("emit") or name == "checkpoint"}
     assert {declared.partition("(")[0] for declared in shown} == emits - refused
+
+
+def test_arguments() -> None:
+    documented: list[tuple[str, Any, set[str]]] = [
+        ("questions", StreamContext.ask, {"self"}),
+        ("testing", record, {"agent", "payload"}),
+    ]
+    for name, function, others in documented:
+        shown = {each for row in rows(page(name), "argument", "what it is") for each in names(row[0])}
+        assert shown == inspect.signature(function).parameters.keys() - others
 
 
 def signature(kind: type, name: str) -> str:
