@@ -27,7 +27,7 @@ from tests.backends.trouble import (
 from tests.client.proxies import listening
 from tests.conftest import Serve
 from tests.servers import RedisServer
-from tests.support import data, wait_until
+from tests.support import TIMEOUT_SECONDS, data, wait_until
 
 MIB = 1024 * 1024
 
@@ -112,7 +112,7 @@ async def test_large_events_pass_a_slow_link_and_delay_nobody(
             following(await writing.start(), reading) as (other,),
         ):
             agent.begin.set()
-            messages = await reader.end()
+            messages = await reader.end(2 * TIMEOUT_SECONDS)  # the link takes half of one
             reached = other.last
             steady.finished = True
             assert_complete(await other.end())

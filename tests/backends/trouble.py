@@ -169,10 +169,10 @@ class RecordingReader:
         before = self.count("heartbeat")
         await wait_until(lambda: self.count("heartbeat") > before)
 
-    async def end(self) -> list[Message]:
+    async def end(self, timeout: float = TIMEOUT_SECONDS) -> list[Message]:
         """Wait for the end of the stream and return all messages."""
         try:
-            await asyncio.wait_for(asyncio.shield(self._task), TIMEOUT_SECONDS)
+            await asyncio.wait_for(asyncio.shield(self._task), timeout)
         except TimeoutError:
             raise AssertionError(f"the stream hangs after {self.messages[-3:]}") from None
         except ClientError as error:

@@ -13,8 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from tests import curl
-from tests.servers import KINDS, shared
-from tests.support import TIMEOUT_SECONDS
+from tests.servers import KINDS, TIMEOUT_SECONDS, shared
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-that-is-long-enough"
