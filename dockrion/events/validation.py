@@ -1,5 +1,6 @@
 """Checks what agents emit and converts it to the fields of an event."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -215,7 +216,15 @@ def fields_of(event_type: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in known or name in events.COMMON_FIELDS:
             raise ValueError(f"a {event_type} event has no field {name!r}")
+    builder = _BUILDERS[event_type]
     try:
-        return _BUILDERS[event_type](**given)
+        return builder(**given)
     except TypeError as error:
-        raise TypeError(f"a {event_type} event is incomplete or mistyped: {error}") from None
+        if missing := [name for name in _required(builder) if name not in given]:
+            raise TypeError(f"a {event_type} event needs {' and '.join(missing)}") from None
+        raise TypeError(f"a {event_type} event is mistyped: {error}") from None
+
+
+def _required(builder: BuildFields) -> list[str]:
+    parameters = inspect.signature(builder).parameters.values()
+    return [each.name for each in parameters if each.default is each.empty]
