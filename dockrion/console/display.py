@@ -45,7 +45,7 @@ class Display:
         self._screen = screen
         self._streamed = Streamed()
         self._calls = 0
-        self._open_calls: dict[str, int] = {}  # their numbers, by tool_call_id
+        self._open_calls: dict[str, tuple[int, str]] = {}  # their numbers and names, by tool_call_id
 
     def show(self, event: Event | Gap) -> None:
         """Show an event."""
@@ -96,13 +96,13 @@ class Display:
     def _tool_call(self, call: ToolCall) -> None:
         self._calls += 1
         if len(self._open_calls) < _MAX_OPEN_CALLS:
-            self._open_calls[call.tool_call_id] = self._calls
+            self._open_calls[call.tool_call_id] = self._calls, call.name
         arguments = "" if call.arguments in ({}, None) else f" {_short(call.arguments)}"
         self._line(f"> {call.name} #{self._calls}{arguments}", call)
 
     def _tool_result(self, result: ToolResult) -> None:
-        number = self._open_calls.pop(result.tool_call_id, None)
-        name = (result.name or "tool") + ("" if number is None else f" #{number}")
+        number, called = self._open_calls.pop(result.tool_call_id, (None, "tool"))
+        name = (result.name or called) + ("" if number is None else f" #{number}")
         failed = " failed" if result.is_error else ""
         self._line(f"< {name}{failed}{_duration(result.duration_ms)}: {_short(result.result)}", result)
 

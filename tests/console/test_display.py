@@ -105,15 +105,16 @@ def test_tool_calls_are_numbered_and_shown_with_arguments_and_results() -> None:
         return ToolCall(**COMMON, tool_call_id=call_id, name="search", arguments=arguments, source="clerk")
 
     def result(call_id: str, value: Any, **fields: Any) -> ToolResult:
-        return ToolResult(**COMMON, tool_call_id=call_id, name="search", result=value, **fields)
+        return ToolResult(**COMMON, tool_call_id=call_id, result=value, **{"name": "search"} | fields)
 
     out, _ = shown(
         token("Let me see", "clerk"),
         call("a", q="rain"),
         call("b"),
-        result("b", "no such place", is_error=True),
+        result("b", "no such place", is_error=True, name=None),
         result("a", {"hits": 3}, duration_ms=1234.5, source="clerk"),
         result("unknown", None),
+        result("unknown", None, name=None),
     )
     assert out.splitlines() == [
         "[clerk] Let me see",
@@ -122,6 +123,7 @@ def test_tool_calls_are_numbered_and_shown_with_arguments_and_results() -> None:
         '< search #2 failed: "no such place"',
         '[clerk] < search #1 (1,234 ms): {"hits":3}',
         "< search: null",
+        "< tool: null",
     ]
 
 
