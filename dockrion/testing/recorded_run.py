@@ -153,7 +153,11 @@ class RecordedRun:
         run = self._runs.find(self.run_id)
         if run is None or run.session is None:
             raise QuestionNotOpen(question.request_id)
-        await run.session.answer(question.request_id, value, None)
+        try:
+            await run.session.answer(question.request_id, value, None)
+        except InvalidRequest as error:
+            error.add_note(f"{question.prompt!r} was answered {value!r}: {error.details}")
+            raise
         self._answered.add(question.request_id)
         self.waiting_for = None
 

@@ -47,6 +47,9 @@ async def test_the_block_is_entered_at_a_question_without_an_answer(allowed: str
         with pytest.raises(InvalidRequest) as refused:
             await run.respond("maybe")
         assert refused.value.details
+        (note,) = refused.value.__notes__
+        assert note.startswith("'Send it?' was answered 'maybe': [")
+        assert 'is not of type "boolean"' in note
         await run.respond(False)
         assert run.output == ["Ada", False]
         with pytest.raises(RuntimeError, match="waits for no answer"):
