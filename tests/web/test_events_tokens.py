@@ -90,7 +90,7 @@ async def test_token_authorizes_nothing_else(serve: Serve, tmp_path: Path) -> No
             if path in ("/", "/health", "/ready", "/assets/{file}", "/docs/{file}"):
                 continue
             if (method, path) != ("GET", "/runs/{run_id}/events"):
-                url = path.replace("{run_id}", run_id)
+                url = path.replace("{run_id}", run_id).replace("{request_id}", "question")
                 assert await status(served, url, token, method=method) == 401, endpoint
                 bearing = {"Authorization": f"Bearer {token}"}
                 assert await status(served, url, token, bearing, method) == 401, endpoint
