@@ -119,7 +119,7 @@ class Execution:
     def outcome(self) -> Outcome:
         """Return the outcome, once it is decided."""
         if self._stop is not None:
-            result = outcome.of_stop(self._stop)
+            result = outcome.redacted(outcome.of_stop(self._stop), self._session.redactor)  # it may be pushed
         elif self.task.cancelled():  # by the agent itself, in its last step
             result = outcome.of_exception(asyncio.CancelledError())
         else:

@@ -69,6 +69,22 @@ async def test_an_answer_is_fetched_from_any_replica(serve: Serve) -> None:
         await error_of(await fetched(replica, run_id, wait=5), 410, "GONE")
 
 
+async def test_a_pushed_error_does_not_show_a_secret_answer(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner, other = await two(serve)
+    run_id = await owner.start(external="true")
+    await push(other, run_id, [ASKED | {"schema": None, "secret": True}])
+    await waiting(other, run_id)
+    await accepted(other, run_id, "q1", "hunter2hunter2")
+    await push(other, run_id, {"type": "error", "error": "hunter2hunter2 was refused", "code": "REFUSED"})
+    record = await owner.finished(run_id)
+    assert record["error"]["error"] == "*** was refused"
+    async with other.events(run_id) as reader:
+        await reader.all()
+    assert "hunter2" not in reader.raw.decode() + repr([vars(each) for each in caplog.records])
+
+
 async def test_a_fetch_goes_on_longer_than_an_owner_may_take_to_reply(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
