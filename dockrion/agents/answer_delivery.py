@@ -62,18 +62,14 @@ class AnswerDelivery:
         request_id = question.shown.request_id
         body = {"run_id": run_id, "request_id": request_id, "value": value}
         backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
-        for _ in range(_ATTEMPTS - 1):
-            failure = await self._post(run_id, body)
-            if failure is None:
+        attempts = 0
+        while failure := await self._post(run_id, body):
+            attempts += 1
+            if not failure.transient or attempts == _ATTEMPTS:
+                fields = {"run_id": run_id, "request_id": request_id, "reason": failure.reason}
+                log(_logger, logging.WARNING, "answer not delivered to agent.input_url", **fields)
                 return
-            if not failure.transient:
-                break
             await asyncio.sleep(backoff.next())
-        else:
-            failure = await self._post(run_id, body)
-        if failure is not None:
-            fields = {"run_id": run_id, "request_id": request_id, "reason": failure.reason}
-            log(_logger, logging.WARNING, "answer not delivered to agent.input_url", **fields)
 
     async def _post(self, run_id: str, body: dict[str, Any]) -> "_Failure | None":
         headers = {"X-Dockrion-Run-Id": run_id, "X-Dockrion-Agent": self._agent}

@@ -21,8 +21,8 @@ class _OpenMessage(msgspec.Struct):
     Attributes:
         message_id: The first id seen; providers give some chunks others, or none.
         source: Who says it.
-        origin: Both, as fields of events.
         model: The model's name, if it is known.
+        origin: The id and the source as fields of events, where they are known.
         parts: Its chunks, as far as the whole message is needed.
     """
 

@@ -30,6 +30,7 @@ from dockrion.runs.question import MAX_TIMEOUT, Expected, InputTimeout, Question
 from dockrion.runs.time_limit import TimeLimit
 
 MAX_OPEN = 100  # questions of one run
+TOO_MANY = f"a run can wait for {MAX_OPEN} answers at once; ask the others later"
 _REQUESTED, _RECEIVED = "input_requested", "input_received"
 
 
@@ -113,7 +114,7 @@ class OpenQuestions:
         if len(ids) < len(questions) or ids & self._open.keys():
             raise ValueError("another question with this request_id is open; choose a new one")
         if len(self._open) + len(questions) > MAX_OPEN:
-            raise RuntimeError(f"a run can wait for {MAX_OPEN} answers at once; ask the others later")
+            raise RuntimeError(TOO_MANY)
         for number, question in enumerate(questions):
             try:
                 self._add(question)

@@ -10,7 +10,7 @@ import msgspec
 from dockrion.errors import Conflict, NotFound, QuestionGone
 from dockrion.events import Utc
 from dockrion.runs.asking import Asking
-from dockrion.runs.open_questions import MAX_OPEN, OpenQuestion
+from dockrion.runs.open_questions import MAX_OPEN, TOO_MANY, OpenQuestion
 from dockrion.runs.question import MAX_TIMEOUT, Question
 
 REQUESTED, RECEIVED = EVENTS = ("input_requested", "input_received")
@@ -45,7 +45,7 @@ class ProcessQuestions:
         if len(ids) < len(asked) or not ids.isdisjoint(self._asked):
             raise Conflict("a question with this request_id was asked already; choose another id")
         if len(self._asking.questions or ()) + len(asked) > MAX_OPEN:
-            raise Conflict(f"a run can wait for {MAX_OPEN} answers at once; ask the others later")
+            raise Conflict(TOO_MANY)
 
     async def handle(self, event_type: str, fields: dict[str, Any]) -> None:
         """Handle an event of `EVENTS`, with the fields that `ExternalEvent` returns.

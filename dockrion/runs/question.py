@@ -67,10 +67,12 @@ class Question(msgspec.Struct, frozen=True):
         limit = min(MAX_QUESTION_BYTES, max_event_bytes - _ENVELOPE_BYTES)
         if size > limit:
             raise ValueError(f"prompt and schema have {size} bytes as JSON, more than the limit of {limit}")
-        schema = None if self.schema is None else _compiled(encoded, secret=self.secret)
+        schema, schema_size = None, 0
+        if self.schema is not None:
+            schema, schema_size = _compiled(encoded, secret=self.secret)
         # The answer to a question about a secret is in no event.
         limit = MAX_ANSWER_BYTES if self.secret else min(MAX_ANSWER_BYTES, max_event_bytes - _ENVELOPE_BYTES)
-        return Expected(schema, 0 if schema is None else expanded_size(schema.definition), limit)
+        return Expected(schema, schema_size, limit)
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -123,14 +125,14 @@ def check_size(value: Any, limit: int = MAX_ANSWER_BYTES) -> int:
     return size
 
 
-def _compiled(encoded: bytes, *, secret: bool) -> Schema:
+def _compiled(encoded: bytes, *, secret: bool) -> tuple[Schema, int]:
+    """Return a schema and its size, references expanded."""
     try:
         schema = Schema(msgspec.json.decode(encoded), Redactor(), confidential=secret)
-        expanded_size(schema.definition)
+        return schema, expanded_size(schema.definition)
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         message = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
         raise ValueError(f"schema is not a valid JSON Schema: {message:.500}") from None
-    return schema
 
 
 def _check_timeout(timeout: float) -> None:

@@ -108,7 +108,7 @@ function answerField(given) {
 }
 
 function answerSchema(given) {
-  if (given === null) return { type: "string", description: "Text, or JSON." };
+  if (given === null) return TEXT_OR_JSON;
   if (sizeOf(given) > MAX_FIELDS) return { writeOnly: isSecret(given) };
   return isSecret(given) ? { type: "string", ...given } : given;
 }
