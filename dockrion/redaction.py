@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -53,9 +54,13 @@ class Redactor:
         Of all secrets that are added so, it masks the newest, as far as they have at most `MAX_ADDED`
         characters together.
         """
-        added = [*self._added, *(secret for secret in secrets if len(secret) <= MAX_ADDED)]
-        while sum(map(len, added)) > MAX_ADDED:
-            del added[0]
+        fitting = (
+            each for each in secrets if len(each) <= MAX_ADDED and effective_length(each) >= MIN_LENGTH
+        )
+        candidates = [*self._added, *fitting]
+        sizes = accumulate(map(len, reversed(candidates)))  # of each and all newer ones
+        kept = sum(size <= MAX_ADDED for size in sizes)
+        added = candidates[len(candidates) - kept :]
         given = self._given[: len(self._given) - len(self._added)]
         redactor = Redactor([*given, *added])
         redactor._added = added

@@ -40,6 +40,13 @@ def test_secrets_can_be_added_up_to_a_bound_the_newest_of_them() -> None:
     assert third.longest == MAX_ADDED - 11
 
 
+def test_adding_very_many_secrets_is_cheap() -> None:
+    redactor = Redactor().masking_also(["kept", *["a"] * 100_000, *[""] * 100_000])
+    assert redactor.mask("kept a") == "*** a"
+    many = redactor.masking_also(f"{number:08}" for number in range(100_000))
+    assert many.mask("00099999 00098000 kept") == "*** 00098000 kept"
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_a_repr_is_masked(secret: str) -> None:
     masked = Redactor([secret]).mask(f"KeyError: {secret!r}")

@@ -194,6 +194,8 @@ class Emitter:
 
 def _texts(value: Any) -> Iterator[str]:
     match value:
+        case bool():  # `True` in a log line gives nothing away
+            return
         case str() | int():
             yield str(value)
         case dict():

@@ -175,6 +175,16 @@ async def test_exceptions_with_the_answer_to_a_secret_question_do_not_show_it(
     assert "hunter2" not in repr((ended.events, ended.run, logged))
 
 
+async def test_the_words_true_and_false_are_not_masked_after_a_secret_decision() -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        raise ValueError(f"True or False: {await context.ask('Now?', secret=True)}")
+
+    async with bench(agent) as made:
+        run_id = await made.start()
+        await answer(made, run_id, [True, 12345])
+        assert (await made.ended(run_id)).error == "ValueError: True or False: [True, ***]"
+
+
 async def test_many_threads_ask_at_once() -> None:
     answers: list[Any] = []
 
