@@ -13,7 +13,8 @@ from dockrion.runs.question import Question
 from dockrion.runs.time_limit import TimeLimit
 
 _NO_ANSWERS = (
-    "nobody can answer here: callers answer runs, not plain invocations, and only with streaming.async_runs"
+    "nobody can answer in an invocation: an agent that asks needs a run that is started or streamed, "
+    "with streaming.async_runs"
 )
 _ON_LOOP = "sync_ask would block the event loop; use `await context.ask(…)`, or call it in a thread"
 

@@ -152,5 +152,5 @@ async def test_the_process_gets_where_to_fetch_answers_if_it_may_push() -> None:
 
 async def test_an_invocation_of_a_process_that_asks_fails() -> None:
     async with served(Asking()) as (runs, _):
-        with pytest.raises(Exception, match="plain invocations"):
+        with pytest.raises(Exception, match="started or streamed"):
             await runs.invoke()

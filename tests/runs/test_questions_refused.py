@@ -98,7 +98,7 @@ async def test_sync_ask_on_the_event_loop_is_a_clear_error() -> None:
 @pytest.mark.parametrize("ask", [in_async_code, in_a_thread])
 async def test_an_invocation_cannot_ask(ask: Ask) -> None:
     async def agent(_payload: Any, context: StreamContext) -> str:
-        with pytest.raises(RuntimeError, match="plain invocations"):
+        with pytest.raises(RuntimeError, match="started or streamed"):
             await ask(context, "?")
         return "went on"
 
