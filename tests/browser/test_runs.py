@@ -78,7 +78,7 @@ async def test_conversation_is_shown_in_order_with_sources(serve: Serve, visit: 
         for part in parts:
             await expect(blocks.nth(number)).to_contain_text(part)
     await expect(blocks.nth(5).locator("h4")).to_have_text(["Arguments", "Error"])
-    await expect(page.locator("#usage tbody tr")).to_have_text(["large1,0012021,203", "unknown050"])
+    await expect(page.locator("#usage tbody tr")).to_have_text(["large1,0012021,203", "unknown055"])
     await expect(page.locator("#steps li")).to_contain_text("lead: plan")
 
 
