@@ -71,7 +71,7 @@ class AgentSpec(Struct, frozen=True):
     ] = False
     forward_headers: Annotated[
         list[HeaderName],
-        doc("Headers of callers' requests that the agent gets: `context.request.headers`, or as they are."),
+        doc("Headers of callers' requests for the agent: in `context.request.headers`, or to `agent.url`."),
     ] = []
     total_timeout: Annotated[int, Meta(ge=1, le=86400), doc("Seconds for one whole response.")] = 3600
 
@@ -99,7 +99,9 @@ class IoSchemaSpec(Struct, frozen=True):
         dict[str, Any] | None,
         doc("JSON Schema of the input, default type: object; null: from the handler's annotations."),
     ] = None
-    output: Annotated[dict[str, Any] | None, doc("JSON Schema of the agent's output; null: as above.")] = None
+    output: Annotated[
+        dict[str, Any] | None, doc("JSON Schema of the agent's output; null: from the handler's annotations.")
+    ] = None
 
 
 class CorsSpec(Struct, frozen=True):
