@@ -198,7 +198,7 @@ def run_fields(run: LoggedRun | None) -> dict[str, Any]:
 
 def _message(record: logging.LogRecord) -> str:
     try:
-        return record.getMessage()
+        return record.getMessage().rstrip("\n")  # that of a warning ends in one
     except Exception:  # the arguments do not match the format, or their `__str__` raises
         return str(record.msg)
 

@@ -343,6 +343,7 @@ def test_warnings_are_logged_with_their_run(log: Log, root: logging.Logger) -> N
         (line,) = log.lines
         assert (line["logger"], line["level"], line["run_id"]) == ("py.warnings", "warning", "r1")
         assert "UserWarning: careful with ***" in line["message"]
+        assert not line["message"].endswith("\n")
 
 
 def test_many_threads_lose_and_mix_nothing(log: Log) -> None:
