@@ -92,6 +92,21 @@ async def test_form_values_are_sent(serve: Serve, visit: Visit) -> None:
     assert json.loads(await page.locator("#outcome pre").inner_text()) == filled
 
 
+async def test_a_field_for_json_is_marked_once_what_is_entered_is_wrong(serve: Serve, visit: Visit) -> None:
+    schema = {"type": "object", "properties": {"any": {}, "text": {"type": "string"}}, "required": ["any"]}
+    page = await visit((await serve(echoes, io_schema={"input": schema})).port)
+    field = page.get_by_label("any")
+    await expect(field).to_have_accessible_description("JSON.")
+    color = await page.get_by_label("text").evaluate("element => getComputedStyle(element).borderTopColor")
+    await expect(field).to_have_css("border-top-color", color)
+    await field.fill("{")
+    await field.blur()
+    await expect(field).not_to_have_css("border-top-color", color)
+    await field.fill("{}")
+    await field.blur()
+    await expect(field).to_have_css("border-top-color", color)
+
+
 async def test_json_editor_fills_the_form_and_keeps_properties_without_a_field(
     serve: Serve, visit: Visit
 ) -> None:

@@ -62,7 +62,7 @@ const KINDS = {
       }
     };
     const write = (value) => (control.value = value === undefined ? "" : JSON.stringify(value, null, 2));
-    return leaf({ ...schema, description: ["JSON.", schema.description].join(" ") }, context, control, read, write);
+    return leaf({ ...schema, description: ["JSON.", schema.description].filter(Boolean).join(" ") }, context, control, read, write);
   },
 
   object(schema, context) {
