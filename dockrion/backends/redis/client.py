@@ -288,12 +288,19 @@ def _connect(
 
 async def _replies(client: Redis, commands: Sequence[Command]) -> list[Any]:
     """Return the reply to each command, which may be an error."""
-    if len(commands) == 1:
-        try:
-            return [await client.execute_command(*commands[0])]
-        except exceptions.ResponseError as error:
-            return [error]
-    async with client.pipeline(transaction=False) as pipeline:
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+    try:
+        if len(commands) == 1:
+            return [await _reply(client, commands[0])]
+        async with client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
+    except AttributeError as error:  # of asyncio's transports from Python 3.12 on: the connection is lost
+        raise exceptions.ConnectionError("connection lost") from error
+
+
+async def _reply(client: Redis, command: Command) -> Any:
+    try:
+        return await client.execute_command(*command)
+    except exceptions.ResponseError as error:
+        return error
