@@ -10,7 +10,7 @@ import msgspec
 from dockrion import json_encoding
 from dockrion.errors import InvalidRequest, PayloadTooLarge
 from dockrion.ids import RUN_ID_FORM, RUN_ID_PATTERN
-from dockrion.json_schema import Schema, expanded_size
+from dockrion.json_schema import Schema, expanded_size, json_path
 from dockrion.redaction import Redactor
 
 MAX_QUESTION_BYTES = 64 * 1024  # of a prompt and its schema, as JSON
@@ -130,9 +130,11 @@ def _compiled(encoded: bytes, *, secret: bool) -> tuple[Schema, int]:
     try:
         schema = Schema(msgspec.json.decode(encoded), Redactor(), confidential=secret)
         return schema, expanded_size(schema.definition)
+    except jsonschema_rs.ValidationError as error:
+        problem = f"{json_path(error.instance_path)}: {error.message}"
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        message = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
-        raise ValueError(f"schema is not a valid JSON Schema: {message:.500}") from None
+        problem = str(error)
+    raise ValueError(f"schema is not a valid JSON Schema: {problem:.500}")
 
 
 def _check_timeout(timeout: float) -> None:

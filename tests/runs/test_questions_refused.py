@@ -17,7 +17,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"prompt": 3}, TypeError, "prompt must be a string"),
     ({"prompt": "x" * MAX_QUESTION_BYTES}, ValueError, "more than the limit"),
     ({"schema": [BOOLEAN]}, TypeError, "schema must be"),
-    ({"schema": {"type": "bool"}}, ValueError, "schema"),
+    ({"schema": {"items": {"type": "bool"}}}, ValueError, r"JSON Schema: \$\.items\.type: \"bool\" is not"),
     ({"schema": {"pattern": "("}}, ValueError, "schema"),
     ({"schema": {"$ref": "http://127.0.0.1:1/schema"}}, ValueError, "schema"),
     ({"schema": {"$ref": "file:///etc/passwd"}}, ValueError, "schema"),
