@@ -22,7 +22,7 @@ def parse(line: str, schema: Schema) -> Any:
         if line == _shown(choice):
             return choice
     types = _types(schema)
-    if types == {"string"} or (not types and is_secret(schema)):
+    if _form(schema) == "text":
         return line
     if "boolean" in types and line.lower() in _BOOLEANS:
         return _BOOLEANS[line.lower()]
@@ -46,8 +46,8 @@ def expected(schema: Schema) -> str:
         case ["string"] if not schema.keys() - _ANNOTATIONS - {"type"}:
             return f"{described}text"
         case [] if not schema.keys() - _ANNOTATIONS:
-            return described + ("text" if is_secret(schema) else "text or JSON")
-    return f"a value for {_json(schema)[:_MAX_SCHEMA_LENGTH]}"
+            return f"{described}{_form(schema)}"
+    return f"{_form(schema)} that matches {_json(schema)[:_MAX_SCHEMA_LENGTH]}"
 
 
 def example(schema: Schema) -> Any:
@@ -70,6 +70,13 @@ def is_secret(schema: Schema) -> bool:
 def _types(schema: dict[str, Any]) -> set[str]:
     types = schema.get("type", [])
     return {name for name in (types if isinstance(types, list) else [types]) if isinstance(name, str)}
+
+
+def _form(schema: dict[str, Any]) -> str:
+    types = _types(schema)
+    if types == {"string"} or (not types and is_secret(schema)):
+        return "text"
+    return "JSON" if types and "string" not in types else "text or JSON"
 
 
 def _choices(schema: dict[str, Any]) -> list[Any]:

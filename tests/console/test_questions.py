@@ -114,7 +114,7 @@ async def test_an_answer_that_breaks_the_schema_is_asked_for_again(serve: Serve)
     async with console(served, pty.openpty, Terminal()) as shown:
         run_id = await served.start()
         showing = asyncio.create_task(shown.show(run_id))
-        await shown.prompted("? Send it?\nReally?\n  (a value for ")
+        await shown.prompted("? Send it?\nReally?\n  (text that matches ")
         await shown.prompted(PROMPT)
         shown.enter("no")
         await shown.prompted('! the value does not match the schema of the question\n  $: "no" is shorter')
