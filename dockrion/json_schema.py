@@ -1,5 +1,6 @@
 """Validation of values against JSON Schemas: the Dockfile's, and those of questions."""
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,6 +13,17 @@ from dockrion.redaction import Redactor
 # 10 MiB it would block the event loop for a minute.
 MAX_LISTED_BYTES = 64 * 1024
 MAX_MESSAGE = 300  # characters
+# Of schemas that agents make: up to 0.5 ms for each text, where a pattern has look-around or back references.
+_BOUNDED = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
+_BACKTRACKING_SIZE = 1000  # these 0.5 ms, as states of an automaton that each take 20 ns for a byte
+_MOST_STATES = 2**18  # the engine refuses larger expressions
+_COMMENTS = re.compile(r"\(\?(?:#|[a-z-]*x)")
+_BACKTRACKING = re.compile(r"\(\?(?:[=!>]|<[=!])|\\[1-9k]")
+_PATTERN_PART = re.compile(
+    r"(?P<group>\((?:\?[^)(]*?[:=!>])?)|(?P<end>\))|\{(?P<least>\d*)(?P<most>,\d*)?\}"
+    r"|\\[pP]\{[^}]*\}|\\.|\[(?:\\.|[^\]\\])*\]|.",
+    re.DOTALL,
+)
 _DYNAMIC = frozenset(["$dynamicRef", "$recursiveRef"])
 
 
@@ -27,13 +39,18 @@ def refuse_remote(uri: str) -> Any:
     raise ValueError(f"{uri} is not in this schema")
 
 
-def compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+def compiled(schema: dict[str, Any], *, bounded: bool = False) -> jsonschema_rs.Validator:
     """Compile a JSON Schema. External references are refused, never fetched.
+
+    Args:
+        schema: The schema.
+        bounded: Whether to bound what its patterns may cost.
 
     Raises:
         ValueError: The schema is invalid.
     """
-    return jsonschema_rs.validator_for(schema, retriever=refuse_remote)
+    options = _BOUNDED if bounded else None
+    return jsonschema_rs.validator_for(schema, retriever=refuse_remote, pattern_options=options)
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -55,16 +72,24 @@ class Schema:
         schema: The schema, checked when the Dockfile was loaded.
         redactor: Masks secrets in messages that quote values.
         confidential: Values are secret: violations name the schema's rule and quote nothing.
+        bounded: As for `compiled`.
 
     Attributes:
         definition: The schema.
     """
 
-    def __init__(self, schema: dict[str, Any], redactor: Redactor, *, confidential: bool = False) -> None:
+    def __init__(
+        self,
+        schema: dict[str, Any],
+        redactor: Redactor,
+        *,
+        confidential: bool = False,
+        bounded: bool = False,
+    ) -> None:
         self.definition = schema
         self._confidential = confidential
         self._redactor = redactor
-        self._validator = compiled(schema)
+        self._validator = compiled(schema, bounded=bounded)
 
     def violations(self, value: Any, size: int) -> list[Violation]:
         """Return all violations by a JSON value, or only the first if the value is large.
@@ -99,13 +124,13 @@ def json_path(steps: list[str | int]) -> str:
 
 
 def expanded_size(schema: dict[str, Any]) -> int:
-    """Return how many JSON values a schema has with its references expanded.
+    """Return how many JSON values a schema has with its references expanded, and how large its patterns are.
 
     The time that a validation takes, which cannot be interrupted, is at most proportional to it, and to the
     size of what is validated.
 
     Args:
-        schema: A schema that compiles.
+        schema: A schema that compiles, `bounded`.
 
     Raises:
         ValueError: It refers to itself, or to other than its own parts, or is nested too deeply.
@@ -114,6 +139,31 @@ def expanded_size(schema: dict[str, Any]) -> int:
         return _ExpandedSize(schema).of(schema)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def pattern_size(pattern: str) -> int:
+    """Return how many states a regular expression has: its parts, each as often as it is repeated.
+
+    Args:
+        pattern: A regular expression that compiles.
+    """
+    if _COMMENTS.search(pattern):  # they may stand between a part and how often it is repeated
+        return _MOST_STATES
+    sizes, last = [1], 0  # of the groups that are open, the outermost first; of the last part
+    for part in _PATTERN_PART.finditer(pattern):
+        if part["group"]:
+            sizes.append(0)
+        elif part["end"] and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        elif part["least"] or part["most"]:
+            more = last * (max(int(part["least"] or 0), int((part["most"] or "")[1:] or 0)) - 1)
+            sizes[-1] += more
+            last += more
+        else:
+            last = 1
+            sizes[-1] += last
+    return sum(sizes) + (_BACKTRACKING_SIZE if _BACKTRACKING.search(pattern) else 0)
 
 
 class _ExpandedSize:
@@ -132,6 +182,10 @@ class _ExpandedSize:
         for name, each in value.items():
             if name in _DYNAMIC:
                 raise ValueError(f"{name} is not supported; use $ref")
+            if name == "pattern" and isinstance(each, str):
+                size += pattern_size(each)
+            elif name == "patternProperties" and isinstance(each, dict):
+                size += sum(map(pattern_size, each))
             is_reference = name == "$ref" and isinstance(each, str)
             size += self._of_reference(each) if is_reference else self.of(each)
         return size

@@ -9,7 +9,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from dockrion.json_schema import Schema, Violation, expanded_size
+from dockrion.json_schema import Schema, Violation, expanded_size, pattern_size
 from dockrion.redaction import Redactor
 
 ORDER: dict[str, Any] = {
@@ -170,6 +170,34 @@ def test_paths_contain_keys_of_any_text() -> None:
 def test_the_size_of_a_schema_includes_what_it_refers_to(schema: dict[str, Any], size: int) -> None:
     jsonschema_rs.validator_for(schema)
     assert expanded_size(schema) == size
+
+
+@pytest.mark.parametrize(
+    ("pattern", "size"),
+    [
+        ("abc", 4),
+        (r"^\w+\.[{}(a-z]{2,5}$", 11),
+        ("(a{1,1000}){1,100}b", 100_002),
+        ("(?:(a|b){3}c){,4}", 41),
+        (r"\({4}\p{L}{3}\{{2}", 10),
+        ("a{2}{3}{0}b", 2),
+        ("^(?=.*[0-9]).{8}$", 1014),
+        (r"(a)\1", 1003),
+        ("(?x)(a{100}) {100}", 2**18),
+        ("(a{100})(?#c){100}", 2**18),
+    ],
+)
+def test_the_size_of_a_pattern_counts_what_is_repeated(pattern: str, size: int) -> None:
+    assert pattern_size(pattern) == size
+    assert expanded_size({"pattern": pattern}) == size + 2
+    assert expanded_size({"patternProperties": {pattern: {}}}) == size + 3
+
+
+def test_a_text_that_makes_a_pattern_backtrack_is_refused_soon() -> None:
+    schema = Schema({"items": {"not": {"pattern": "^((a*)*)*(?<=a)b$"}}}, Redactor(), bounded=True)
+    began = time.process_time()
+    assert schema.violations(["a" * 30 + "!"] * 100, 4000)
+    assert time.process_time() - began < 2
 
 
 def test_the_size_of_references_that_expand_without_bound_is_found_at_once() -> None:

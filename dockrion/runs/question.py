@@ -128,7 +128,7 @@ def check_size(value: Any, limit: int = MAX_ANSWER_BYTES) -> int:
 def _compiled(encoded: bytes, *, secret: bool) -> tuple[Schema, int]:
     """Return a schema and its size, references expanded."""
     try:
-        schema = Schema(msgspec.json.decode(encoded), Redactor(), confidential=secret)
+        schema = Schema(msgspec.json.decode(encoded), Redactor(), confidential=secret, bounded=True)
         return schema, expanded_size(schema.definition)
     except jsonschema_rs.ValidationError as error:
         problem = f"{json_path(error.instance_path)}: {error.message}"

@@ -136,3 +136,15 @@ async def test_an_event_over_the_limit_changes_nothing(secret: bool) -> None:
                 await session.answer(question.request_id, value, source)
         await session.answer(question.request_id, "yes", "ann")
         assert (await made.ended(run_id)).output == "yes"
+
+
+async def test_an_answer_that_would_take_long_to_match_a_pattern_is_refused() -> None:
+    async def agent(_payload: Any, context: StreamContext) -> Any:
+        return await context.ask("?", {"pattern": "(a{1,1000}){1,100}b"})
+
+    async with bench(agent) as made:
+        run_id = await made.start()
+        with pytest.raises(PayloadTooLarge):
+            await answer(made, run_id, "a" * 3000)
+        await answer(made, run_id, "aaab")
+        assert (await made.ended(run_id)).output == "aaab"
