@@ -107,7 +107,7 @@ async def test_timed_out_run_fails_and_stops_the_agent(kind: Kind, serve: Serve)
     run_id = await served.start(WAIT)
     record = await served.finished(run_id)
     assert record["error"]["code"] == "TIMEOUT_ERROR"
-    assert kind.stops
+    await wait_until(lambda: kind.stops)
 
 
 async def test_exception_of_the_agent_is_an_error(kind: Kind, serve: Serve) -> None:
