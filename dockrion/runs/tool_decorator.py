@@ -3,7 +3,8 @@
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from dockrion.runs.context import StreamContext, get_current_context
@@ -131,17 +132,21 @@ def _wrap_generator(tool: _Tool) -> Callable[..., Any]:
             return (yield from tool.function(*args, **kwargs))
         with tool.begin(context, args, kwargs) as call, closing(tool.function(*args, **kwargs)) as items:
             yielded: list[Any] = []
-            returned = sent = None
+            returned = None
+            proceed = partial(items.send, None)
             try:
                 while True:
                     try:
-                        item = items.send(sent)
+                        item = proceed()
                     except StopIteration as stop:
                         returned = stop.value
                         return returned
                     if context.events_filter.allows(_RESULT):
                         yielded.append(item)
-                    sent = yield item
+                    try:
+                        proceed = partial(items.send, (yield item))
+                    except Exception as error:  # thrown into it
+                        proceed = partial(items.throw, error)
             finally:
                 call.show_result(yielded if returned is None else returned)
 
@@ -149,23 +154,28 @@ def _wrap_generator(tool: _Tool) -> Callable[..., Any]:
 
 
 def _wrap_async_generator(tool: _Tool) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        if (context := tool.current_context()) is None:
-            async with aclosing(tool.function(*args, **kwargs)) as items:
-                async for item in items:
-                    yield item
-            return
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        context = tool.current_context()
         async with (
-            tool.begin(context, args, kwargs) as call,
+            nullcontext() if context is None else tool.begin(context, args, kwargs) as call,
             aclosing(tool.function(*args, **kwargs)) as items,
         ):
             yielded: list[Any] = []
+            proceed = partial(items.asend, None)
             try:
-                async for item in items:
-                    if context.events_filter.allows(_RESULT):
+                while True:
+                    try:
+                        item = await proceed()
+                    except StopAsyncIteration:
+                        return
+                    if context is not None and context.events_filter.allows(_RESULT):
                         yielded.append(item)
-                    yield item
+                    try:
+                        proceed = partial(items.asend, (yield item))
+                    except Exception as error:  # thrown into it
+                        proceed = partial(items.athrow, error)
             finally:
-                call.show_result(yielded)
+                if call is not None:
+                    call.show_result(yielded)
 
     return call

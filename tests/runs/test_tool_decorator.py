@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -113,6 +113,60 @@ async def test_a_generator_whose_reader_has_enough_shows_what_it_yielded() -> No
         assert await anext(slow) == 0
         await slow.aclose()  # type: ignore[attr-defined]
     assert shown(context)[1::2] == [([0], False), ([0], False)]
+
+
+@dockrion.tool
+def echo() -> Generator[Any, Any, str]:
+    said: Any = "begin"
+    while said != "end":
+        try:
+            said = yield said
+        except ValueError as error:
+            said = f"caught {error}"
+    return "over"
+
+
+@dockrion.tool
+async def echo_slowly() -> AsyncGenerator[Any, Any]:
+    said: Any = "begin"
+    while said != "end":
+        try:
+            said = yield said
+        except ValueError as error:
+            said = f"caught {error}"
+
+
+def use_generator() -> None:
+    items = echo()
+    assert [next(items), items.send(1), items.throw(ValueError("2"))] == ["begin", 1, "caught 2"]
+    with pytest.raises(StopIteration) as over:
+        items.send("end")
+    assert over.value.value == "over"
+
+
+async def use_async_generator() -> None:
+    items = echo_slowly()
+    said = [await anext(items), await items.asend(1), await items.athrow(ValueError("2"))]
+    assert said == ["begin", 1, "caught 2"]
+    with pytest.raises(StopAsyncIteration):
+        await items.asend("end")
+    failing = echo_slowly()
+    await anext(failing)
+    with pytest.raises(KeyError):
+        await failing.athrow(KeyError)
+
+
+async def test_generators_get_what_is_sent_and_thrown() -> None:
+    async def agent(_payload: Any) -> None:
+        use_generator()
+        await use_async_generator()
+
+    ended = await ran(agent)
+    assert ended.output is None
+    results = [each["result"] for each in ended.own if each["type"] == "tool_result"]
+    assert results == ["over", ["begin", 1, "caught 2"], "KeyError"]
+    use_generator()
+    await use_async_generator()
 
 
 async def test_exceptions_are_shown_and_raised() -> None:
