@@ -98,9 +98,9 @@ async def enter(owner: Any, name: str, stack: AsyncExitStack) -> Any:
         stack.push_async_callback(_close, partial(owner.__aexit__, None, None, None), f"{name}: __aexit__()")
         return owner if entered is None else entered
     check_hooks(owner, name)
-    if startup := _hook(owner, _STARTUP):
+    if startup := _hook(owner, _STARTUP, name):
         await _open(partial(_call, startup), f"{name}: startup()")
-    if shutdown := _hook(owner, _SHUTDOWN):
+    if shutdown := _hook(owner, _SHUTDOWN, name):
         stack.push_async_callback(_close, partial(_call, shutdown), f"{name}: shutdown()")
     return owner
 
@@ -116,7 +116,7 @@ def check_hooks(owner: Any, name: str) -> None:
         StartError: One takes arguments, or yields.
     """
     for hook_name in (_STARTUP, _SHUTDOWN):
-        hook = _hook(owner, hook_name)
+        hook = _hook(owner, hook_name, name)
         if inspect.isgeneratorfunction(hook) or inspect.isasyncgenfunction(hook):
             raise StartError(
                 f"{name}: {hook_name}() yields; write one function for startup, one for shutdown"
@@ -128,10 +128,13 @@ def check_hooks(owner: Any, name: str) -> None:
             )
 
 
-def _hook(owner: Any, name: str) -> Callable[[], Any] | None:
-    if inspect.getattr_static(owner, name, None) is None:  # a proxy's `__getattr__` has every name
+def _hook(owner: Any, hook_name: str, name: str) -> Callable[[], Any] | None:
+    if inspect.getattr_static(owner, hook_name, None) is None:  # a proxy's `__getattr__` has every name
         return None
-    hook = getattr(owner, name)
+    try:
+        hook = getattr(owner, hook_name)
+    except _FAILURES as error:  # a property
+        raise StartError(f"{name}: {hook_name} raised {describe_error(error)}") from error
     return hook if callable(hook) else None
 
 

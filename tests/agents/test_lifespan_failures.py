@@ -65,6 +65,20 @@ async def test_failing_startup_ends_the_start_with_one_line(
     assert await code.errors() == []  # `validate` does not run it
 
 
+async def test_property_that_raises_ends_the_start_with_one_line(code: Code) -> None:
+    code.write(
+        f"""{HOOKS}
+class Opened(Agent):
+    @property
+    def startup(self): raise ValueError("no")
+def make(): return Opened()
+""",
+        "make",
+    )
+    assert (await code.refused()).endswith("what agent:make() returned: startup raised ValueError: no")
+    assert code.said == ["startup", "shutdown"]
+
+
 async def test_start_that_the_agent_cancels_ends_with_one_line(code: Code) -> None:
     code.write(
         f"""{HOOKS}
