@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.guide.pages import names, page, rows
@@ -34,6 +35,7 @@ def extend(folder: Path, name: str) -> Path:
 
 
 def _install(folder: Path, *arguments: str) -> None:
-    pip = [f"{sys.base_prefix}/bin/python3", "-m", "pip", "--python", str(folder)]  # this one may have no pip
+    python = sys.executable if find_spec("pip") else f"{sys.base_prefix}/bin/python3"
+    pip = [python, "-m", "pip", "--python", str(folder)]
     options = ["--quiet", "--no-warn-conflicts", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", *options, *arguments], check=True)
