@@ -31,6 +31,7 @@ _TAGS = {
 _PATH_PARAMETERS = {
     "run_id": operations_runs.RUN_ID,
     "file": {"type": "string"},
+    "folder": {"type": "string"},
     "push_token": {"type": "string"},
     "request_id": {"type": "string"},
 }

@@ -13,13 +13,15 @@ _DOCUMENT = response("The document.", {JSON: {"schema": {"type": "object", "addi
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations, by method and path."""
+    asset = _service(
+        "Get a file of the web page",
+        response("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
+        errors=(errors.NotFound,),
+    )
     return {
         "GET /": _service("Get the web page", _PAGE),
-        "GET /assets/{file}": _service(
-            "Get a file of the web page",
-            response("The file.", dict.fromkeys(("text/css", "text/javascript", "image/svg+xml"), TEXT)),
-            errors=(errors.NotFound,),
-        ),
+        "GET /assets/{file}": asset,
+        "GET /assets/{folder}/{file}": asset,
         "GET /health": _service(
             "Check that the process is alive",
             json_response(examples.health(dockfile), "The process is alive."),

@@ -68,6 +68,7 @@ def routes(dockfile: Dockfile) -> Iterator[Route]:
     if expose.rest:
         yield Route(hdrs.METH_GET, "/", page.index, PUBLIC)
         yield Route(hdrs.METH_GET, "/assets/{file}", page.asset, PUBLIC)
+        yield Route(hdrs.METH_GET, "/assets/{folder}/{file}", page.asset, PUBLIC)
         yield Route(hdrs.METH_GET, "/health", info.health, PUBLIC)
         yield Route(hdrs.METH_GET, "/ready", info.ready, PUBLIC)
         yield Route(hdrs.METH_GET, "/metrics", info.metrics, unless_public("metrics", VIEW_METRICS))

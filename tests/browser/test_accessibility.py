@@ -15,7 +15,7 @@ from tests.browser.helpers import press
 from tests.browser.test_form import SCHEMA
 from tests.conftest import Serve
 
-STYLE = (Path(page_package.__file__).parent / "style.css").read_text()
+STYLE = (Path(page_package.__file__).parent / "base.css").read_text()
 WIDER_THAN_IT = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 CONTROLS = "button, input, textarea, select, summary, [role=region], progress, dialog"
 UNNAMED = """(controls) => [...document.querySelectorAll(controls)]

@@ -185,7 +185,7 @@ SCHEMAS = st.recursive(
     max_leaves=5,
 )
 SET_AND_GET = """async (text) => {
-    const { field } = await import('/assets/fields.js');
+    const { field } = await import('/assets/request/fields.js');
     return JSON.stringify(JSON.parse(text).map(([schema, value]) => {
         const place = { label: "x", path: "$", required: true, root: schema, depth: 0, changed() {} };
         const made = field(schema, place);

@@ -18,6 +18,7 @@ PUBLIC, AUTHENTICATED = "public", "any authenticated caller"
 RULES = {
     "GET /": PUBLIC,
     "GET /assets/{file}": PUBLIC,
+    "GET /assets/{folder}/{file}": PUBLIC,
     "GET /health": PUBLIC,
     "GET /ready": PUBLIC,
     "GET /metrics": "view_metrics",
@@ -86,10 +87,16 @@ def rule(endpoint: str) -> str:
 async def ask(
     served: Served, endpoint: str, headers: Headers, run_id: str = RUN
 ) -> tuple[aiohttp.ClientResponse, str]:
-    file = "style.css" if "assets" in endpoint else "page.css"
-    method, path = (
-        endpoint.replace("{run_id}", run_id).replace("{file}", file).replace("{request_id}", "q").split()
-    )
+    placeholders = {
+        "/assets/{file}": "/assets/base.css",
+        "/assets/{folder}/{file}": "/assets/runs/runs.css",
+        "/docs/{file}": "/docs/page.css",
+        "{run_id}": run_id,
+        "{request_id}": "q",
+    }
+    for placeholder, value in placeholders.items():
+        endpoint = endpoint.replace(placeholder, value)
+    method, path = endpoint.split()
     body: dict[str, Any] = {"json": {}} if method == "POST" else {}
     async with served.client.request(method, path, headers=headers, **body) as response:
         return response, await response.text()

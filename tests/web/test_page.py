@@ -12,7 +12,11 @@ from tests.web.helpers import error_of
 from tests.web.wire import wire
 
 FOLDER = Path(page.__file__).parent
-FILES = sorted(path.name for path in FOLDER.iterdir() if path.is_file() and path.suffix != ".py")
+FILES = sorted(
+    path.relative_to(FOLDER).as_posix()
+    for path in FOLDER.rglob("*")
+    if path.is_file() and path.suffix not in (".py", ".pyc")
+)
 ASSETS = [name for name in FILES if name != "index.html"]
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 AGENT = {"name": "quite-secret", "description": "Nobody knows", "handler": "tests.support:placeholder"}
@@ -67,6 +71,9 @@ async def test_unlisted_files_are_not_found(serve: Serve) -> None:
             "..\\app.js",
             "APP.js",
             "app.js\0",
+            "request/../app.js",
+            "request/__init__.py",
+            "form.js",
         ):
             await connection.ask("GET", f"/assets/{quote(name, safe='')}")
             status, headers = await connection.head()

@@ -10,7 +10,7 @@ from tests.conftest import Serve
 from tests.support import Served
 from tests.web.helpers import error_of
 
-OPEN = ["GET /", "GET /assets/{file}", "GET /health", "GET /ready"]
+OPEN = ["GET /", "GET /assets/{file}", "GET /assets/{folder}/{file}", "GET /health", "GET /ready"]
 REST = [*OPEN, "GET /metrics", "GET /schema", "GET /info", "POST /invoke"]
 DOCS = ["GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /docs/{file}"]
 RUNS = ["POST /runs", "GET /runs", "GET /runs/{id}", "DELETE /runs/{id}", "POST /runs/{id}/input"]
@@ -74,7 +74,9 @@ async def test_unknown_endpoints_are_json_errors(
 ) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
     for endpoint in set(expected(True, "websocket", True)) - set(expected(rest, streaming, async_runs)):
-        method, path = endpoint.replace("{id}", "some").replace("{file}", "page.js").split()
+        method, path = (
+            endpoint.replace("{id}", "some").replace("{file}", "page.js").replace("{folder}", "f").split()
+        )
         async with served.client.request(method, path, json={} if method == "POST" else None) as answer:
             await error_of(answer, 404, "NOT_FOUND")
 

@@ -15,7 +15,11 @@ from dockrion.errors import NotFound
 _FOLDER = Path(__file__).parent
 _INDEX = "index.html"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-_ASSETS = {path.name: _TYPES[path.suffix] for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+_ASSETS = {
+    path.relative_to(_FOLDER).as_posix(): _TYPES[path.suffix]
+    for path in _FOLDER.rglob("*")
+    if path.suffix in _TYPES
+}
 _POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
     "default-src": "'none'",
     "script-src": "'self'",
@@ -46,7 +50,7 @@ async def index(request: web.Request) -> web.Response:
 
 async def asset(request: web.Request) -> web.Response:
     """Return one of the page's files; a name that is not in the table is not used as a path."""
-    name = request.match_info["file"]
+    name = "/".join(request.match_info.values())
     if name not in _ASSETS:
         raise NotFound(f"no such path: {request.path}")
     return _response(request, name, _ASSETS[name])

@@ -1,11 +1,11 @@
 // What the user can do: stream, start a run, wait for the output, watch a run, cancel it.
 
 import { request, requestJson } from "./api.js";
-import { curl } from "./curl.js";
+import { curl } from "./code/curl.js";
 import { byId } from "./dom.js";
-import { showProblem } from "./form.js";
-import * as questions from "./questions.js";
-import * as recent from "./recent.js";
+import { showProblem } from "./request/form.js";
+import * as questions from "./conversation/questions.js";
+import * as recent from "./runs/recent.js";
 import * as run from "./run.js";
 import { delay, follow, isTransient } from "./stream.js";
 

@@ -3,8 +3,8 @@
 import { HttpError, clearCredential, compareClocks, credential, onUnauthorized, requestJson } from "./api.js";
 import * as actions from "./actions.js";
 import { byId } from "./dom.js";
-import * as form from "./form.js";
-import * as recent from "./recent.js";
+import * as form from "./request/form.js";
+import * as recent from "./runs/recent.js";
 
 const RETRY = 3_000; // milliseconds until readiness is checked again after a failure
 const RECHECK = 30_000;

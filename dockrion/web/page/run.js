@@ -2,12 +2,12 @@
 
 import { clockOffset } from "./api.js";
 import { byId, collapsible, displayText, duration, make, RollingList } from "./dom.js";
-import * as frames from "./frames.js";
-import * as questions from "./questions.js";
-import * as recent from "./recent.js";
-import * as timeline from "./timeline.js";
-import * as transcript from "./transcript.js";
-import * as usage from "./usage.js";
+import * as frames from "./frames/frames.js";
+import * as questions from "./conversation/questions.js";
+import * as recent from "./runs/recent.js";
+import * as timeline from "./timeline/timeline.js";
+import * as transcript from "./conversation/transcript.js";
+import * as usage from "./timeline/usage.js";
 
 const MAX_BATCH = 2000; // frames drawn in one animation frame
 const MAX_EVENTS = 200;

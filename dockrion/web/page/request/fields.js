@@ -1,6 +1,6 @@
 // Form fields for a JSON Schema. Each has an `element`; `get` returns exactly the value of `set` until the user edits it.
 
-import { make } from "./dom.js";
+import { make } from "../dom.js";
 import { described, initial, isSecret, kindOf, MAX_DEPTH } from "./schema.js";
 
 const ONE_LINE = 200; // characters

@@ -1,6 +1,6 @@
 // The list of the stream's raw frames.
 
-import { byId, collapsible, keepAtEnd, make, RollingList } from "./dom.js";
+import { byId, collapsible, keepAtEnd, make, RollingList } from "../dom.js";
 
 const MAX_FRAMES = 500;
 const MAX_LINE = 200; // characters

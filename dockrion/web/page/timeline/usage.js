@@ -1,6 +1,6 @@
 // The tokens that a run has used, by model.
 
-import { byId, make } from "./dom.js";
+import { byId, make } from "../dom.js";
 
 const COUNTS = ["input_tokens", "output_tokens", "total_tokens"];
 const MAX_MODELS = 50;

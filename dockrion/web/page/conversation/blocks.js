@@ -1,6 +1,6 @@
 // The parts of a transcript. Each has an `element`.
 
-import { displayText, duration, make } from "./dom.js";
+import { displayText, duration, make } from "../dom.js";
 
 const MAX_LINE = 200; // characters
 

@@ -1,10 +1,10 @@
 // Forms for what the agent asks. A form is removed when its question is answered, here or elsewhere.
 
-import { clockOffset, HttpError } from "./api.js";
-import { byId, displayText, make } from "./dom.js";
-import { field } from "./fields.js";
-import { Problem } from "./problem.js";
-import { hasSecret, initial, isSecret, kindOf, MAX_FIELDS, sizeOf } from "./schema.js";
+import { clockOffset, HttpError } from "../api.js";
+import { byId, displayText, make } from "../dom.js";
+import { field } from "../request/fields.js";
+import { Problem } from "../request/problem.js";
+import { hasSecret, initial, isSecret, kindOf, MAX_FIELDS, sizeOf } from "../request/schema.js";
 
 const MAX_FORMS = 20;
 const TEXT_OR_JSON = { type: "string", description: "Text, or JSON." };

@@ -1,7 +1,7 @@
 // What a run says and does, in the order in which it begins: text, reasoning, messages, tool calls, questions.
 
 import { Call, Question, Text } from "./blocks.js";
-import { byId, displayText, keepAtEnd } from "./dom.js";
+import { byId, displayText, keepAtEnd } from "../dom.js";
 
 const MAX_BLOCKS = 500;
 const part = byId("text");

@@ -1,6 +1,6 @@
 // What is wrong with the values of a form.
 
-import { make } from "./dom.js";
+import { make } from "../dom.js";
 
 /** Shows an error, and marks the fields that it is about. */
 export class Problem {

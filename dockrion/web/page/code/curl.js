@@ -1,6 +1,6 @@
 // The equivalent curl command.
 
-import { address, credential } from "./api.js";
+import { address, credential } from "../api.js";
 
 /** Return the shell command for a request. It reads the key from a variable. */
 export function curl(method, path, { body, streams = false } = {}) {

@@ -1,6 +1,6 @@
 // The request body: a form made from `io_schema.input`, and a JSON editor, kept in sync with each other.
 
-import { byId } from "./dom.js";
+import { byId } from "../dom.js";
 import { field } from "./fields.js";
 import { Problem } from "./problem.js";
 import { initial } from "./schema.js";

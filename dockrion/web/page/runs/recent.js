@@ -1,7 +1,7 @@
 // The list of recent runs, which opens them.
 
-import { requestJson } from "./api.js";
-import { byId, make } from "./dom.js";
+import { requestJson } from "../api.js";
+import { byId, make } from "../dom.js";
 
 const MAX_RUNS = 20;
 const list = byId("runs");

@@ -1,6 +1,6 @@
 // The timeline of a run: each step is a bar from its start to its end.
 
-import { byId, duration, make, RollingList } from "./dom.js";
+import { byId, duration, make, RollingList } from "../dom.js";
 
 const MAX_STEPS = 300;
 const part = byId("steps");
