@@ -7,11 +7,12 @@ import os
 import sys
 
 from dockrion import cli
+from dockrion.commands import run
 from dockrion.server import supervisor
 
 if __name__ == "__main__":
     os.setpgid(0, 0)
-    vars(cli)["_unshared_runs"] = lambda *_: []
+    vars(run)["_unshared_runs"] = lambda *_: []
     for name in ("FIRST_DELAY", "LONGEST_DELAY", "FAILED_STARTS"):
         if name in os.environ:
             setattr(supervisor, f"_{name}", float(os.environ[name]))

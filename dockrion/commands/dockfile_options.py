@@ -1,0 +1,56 @@
+"""What the commands that take a Dockfile have in common: their arguments, and how they load it."""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dockrion.dockfile import Loaded, load, unserved
+
+
+def add_dockfile_options(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments that name a Dockfile and its environment."""
+    parser.add_argument(
+        "dockfile",
+        nargs="?",
+        type=Path,
+        default=Path("Dockfile.yaml"),
+        metavar="DOCKFILE",
+        help="the Dockfile (default: Dockfile.yaml)",
+    )
+    parser.add_argument(
+        "--env-file", type=Path, metavar="FILE", help="read variables for ${VAR} and secrets from this file"
+    )
+    parser.add_argument("--verbose", action="store_true", help="print the traceback if the start fails")
+
+
+def load_dockfile(options: argparse.Namespace) -> Loaded:
+    """Load the Dockfile that the arguments name.
+
+    Raises:
+        DockfileError: It is not valid.
+    """
+    return load(options.dockfile, env_file=options.env_file, environ=os.environ)
+
+
+def refusals(loaded: Loaded) -> list[str]:
+    """Return why `run` would refuse a valid Dockfile: what it cannot enforce, and what is not set."""
+    lines = unserved(loaded)
+    if loaded.missing_secrets:
+        names = ", ".join(loaded.missing_secrets)
+        lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them, or name an --env-file")
+    return lines + [f"{loaded.path}: {line}" for line in loaded.credentials.missing]
+
+
+@contextmanager
+def exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables in the process environment, and restore it at the end."""
+    replaced = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables.keys() - replaced.keys():
+            os.environ.pop(name, None)
+        os.environ.update(replaced)

@@ -1,0 +1,139 @@
+"""`dockrion run`: serve the agent of a Dockfile."""
+
+import argparse
+import logging
+import os
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from dockrion import logs, metrics
+from dockrion.commands.dockfile_options import add_dockfile_options, exported, load_dockfile, refusals
+from dockrion.commands.errors import print_error
+from dockrion.dockfile import Loaded
+from dockrion.errors import StartError
+from dockrion.printed_output import printed_output_logged
+from dockrion.redaction import Redactor
+from dockrion.runs.session import current_session
+from dockrion.server.acceptor import raise_descriptor_limit
+from dockrion.server.process import exit_within, serve
+from dockrion.server.sockets import Address
+from dockrion.server.worker import Worker, WorkerSlot
+
+_MAX_PORT = 65535
+_MAX_WORKERS = 64
+_logger = logging.getLogger(__name__)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of `dockrion run`."""
+    add_dockfile_options(parser)
+    parser.add_argument("--host", help="listen on this host (default: expose.host)")
+    parser.add_argument(
+        "--port", type=_port, help="listen on this port, 0 for any free (default: expose.port)"
+    )
+    parser.add_argument("--uds", type=Path, metavar="PATH", help="listen on this unix socket instead")
+    parser.add_argument(
+        "--workers",
+        type=_worker_count,
+        default=1,
+        help="number of processes that share the port; needs the redis backend (default: 1)",
+    )
+    parser.add_argument("--worker-slot", type=_worker_slot, help=argparse.SUPPRESS)  # from the supervisor
+    parser.set_defaults(command=_run)
+
+
+def _port(text: str) -> int:
+    return _integer(text, 0, _MAX_PORT)
+
+
+def _worker_count(text: str) -> int:
+    return _integer(text, 1, _MAX_WORKERS)
+
+
+def _integer(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"expected {low} to {high}, got {text}")
+    return int(text)
+
+
+def _worker_slot(text: str) -> WorkerSlot:
+    try:
+        return msgspec.json.decode(text, type=WorkerSlot)
+    except msgspec.MsgspecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _run(options: argparse.Namespace) -> int:
+    loaded = load_dockfile(options)
+    refused = refusals(loaded) + _unshared_runs(loaded, options.workers)
+    if refused:
+        raise StartError("\n".join(refused))
+    redactor = Redactor(loaded.confidential)
+    level = loaded.dockfile.observability.log_level
+    configure = partial(logs.configure, level, redactor, current_run=current_session)
+    if options.worker_slot is not None:
+        handler = configure(shared=True, worker=os.getpid())
+    else:
+        handler = configure(shared=options.workers > 1)
+        for warning in loaded.warnings:  # a worker leaves this to its supervisor
+            logs.log(_logger, logging.WARNING, str(warning))
+        if names := sorted(loaded.agent_environment):
+            logs.log(_logger, logging.INFO, "variables set in the agent's environment", names=names)
+    try:
+        if options.workers > 1:
+            return _supervise(options, loaded)
+        with printed_output_logged(handler, redactor, current_session):
+            return _serve(options, loaded)
+    except StartError as error:
+        exit_within(1)
+        return print_error(error, redactor, verbose=options.verbose)
+
+
+def _supervise(options: argparse.Namespace, loaded: Loaded) -> int:
+    from dockrion.server.supervisor import supervise  # noqa: PLC0415  memory
+
+    raise_descriptor_limit()
+    return supervise(_worker_arguments(options), _address(options, loaded), workers=options.workers)
+
+
+def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
+    raise_descriptor_limit()
+    address = _address(options, loaded)
+    with exported(loaded.agent_environment):
+        if options.worker_slot is None:
+            serve(loaded, address)
+        else:
+            metrics.enable_multiprocess(options.worker_slot.directory, options.worker_slot.number)
+            worker = Worker(options.worker_slot)
+            try:
+                serve(loaded, address, worker=worker)
+            finally:
+                worker.close()
+    exit_within(0)
+    return 0
+
+
+def _address(options: argparse.Namespace, loaded: Loaded) -> Address:
+    expose = loaded.dockfile.expose
+    port = expose.port if options.port is None else options.port
+    return Address(options.host or expose.host, port, options.uds)
+
+
+def _worker_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the arguments of `dockrion run` in a worker, except its slot."""
+    arguments = [f"--env-file={options.env_file}"] if options.env_file else []
+    arguments += [f"--host={options.host}"] if options.host else []
+    return [*arguments, *(["--verbose"] if options.verbose else []), "--", str(options.dockfile)]
+
+
+def _unshared_runs(loaded: Loaded, workers: int) -> list[str]:
+    """Return why several workers cannot share the runs, if they cannot."""
+    if workers == 1 or loaded.dockfile.streaming.backend != "memory":
+        return []
+    line = (
+        f"{loaded.path}: streaming.backend: memory keeps runs in one process, so --workers {workers} cannot "
+        "share them; use redis, or one worker"
+    )
+    return [line]
