@@ -20,6 +20,7 @@ _logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 1.0  # a process that holds the lock may be frozen
 _TRY_AGAIN_SECONDS = 0.0005
 _LINE_BYTES = 1024 * 1024  # a line and its end are written separately, which the buffer joins
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 MAX_TRACEBACK = 64 * 1024  # characters; the message of an exception may quote a whole payload
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
@@ -94,7 +95,11 @@ def log(logger: logging.Logger, level: int, message: str, *, error: Any = None, 
         error: An exception whose traceback is logged, or None.
         fields: The variable parts of the message, by name.
     """
-    logger.log(level, message, exc_info=error, extra={"fields": fields})
+    if logger.isEnabledFor(level):
+        # Not with `logger.log`, which looks for its caller: that would be this function in every line.
+        raised = None if error is None else (type(error), error, error.__traceback__)
+        extra = {"fields": fields}
+        logger.handle(logger.makeRecord(logger.name, level, __file__, 0, message, (), raised, "log", extra))
 
 
 class _SharedOutput(RawIOBase):
@@ -171,19 +176,38 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         run = self._current_run()
         redactor = self._redactor if run is None else run.redactor
+        message, fields = _message(record), getattr(record, "fields", None)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redactor.mask(_message(record)),
+            "message": message,
             **self._constant_fields,
             **run_fields(run),
-            **redactor.mask_value(_json_fields(getattr(record, "fields", None))),
         }
+        if not record.exc_info and (unmasked := _encode_without_secrets(line, fields, redactor)):
+            return unmasked
+        line["message"] = redactor.mask(message)
+        line |= redactor.mask_value(_json_fields(fields))
         if record.exc_info:
             traceback = redactor.mask(self.formatException(record.exc_info))
             line["traceback"] = traceback[:MAX_TRACEBACK]
         return msgspec.json.encode(line).decode()
+
+
+def _encode_without_secrets(line: dict[str, Any], fields: Any, redactor: Redactor) -> str | None:
+    """Encode a line of plain values in which nothing has to be masked; return None for any other.
+
+    This takes half as long as masking each value. Without a backslash in the JSON, each text is in it as it
+    is, and a quotation mark ends a word as the text's end does: a secret is found there or nowhere.
+    """
+    if not isinstance(fields, dict) or not _PLAIN.issuperset(map(type, fields.values())):
+        return None
+    try:
+        encoded = msgspec.json.encode(line | fields).decode()
+    except Exception:  # invalid Unicode, names that are not strings
+        return None
+    return None if "\\" in encoded or redactor.masks(encoded) else encoded
 
 
 def run_fields(run: LoggedRun | None) -> dict[str, Any]:

@@ -69,8 +69,13 @@ class Redactor:
 
     def mask(self, text: str) -> str:
         """Return text with every secret masked."""
-        text = _escape_surrogates(text)
+        if not text.isascii():
+            text = _escape_surrogates(text)
         return self._secrets.sub(_MASK, text) if self._secrets else text
+
+    def masks(self, text: str) -> bool:
+        """Return whether there is a secret in a text."""
+        return self._secrets is not None and self._secrets.search(text) is not None
 
     def sanitize(self, text: str) -> str:
         """Return text that is safe to send to callers: secrets masked, file paths replaced."""

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dockrion.logs import LEVELS, JsonFormatter, configure, log
 from dockrion.redaction import Redactor
@@ -327,3 +330,26 @@ def test_what_a_run_logs_has_none_of_its_own_secrets() -> None:
     line = lines.log("answer-of-a-person", error=error, field="answer-of-a-person")
     assert "answer-of-a-person" not in json.dumps(line)
     assert (line["message"], line["field"]) == ("***", "***")
+
+
+TEXTS = st.lists(
+    st.sampled_from(
+        [SECRET, "tok3n", 'q"uo\\te\n', "%0a", "\\n", '"', "\\", "\n", " ", "x", "é", "\udc80", ","]
+    )
+).map("".join)
+PLAIN = TEXTS | st.integers() | st.floats() | st.booleans() | st.none()
+
+
+@given(message=TEXTS, fields=st.dictionaries(TEXTS, PLAIN, max_size=3))
+def test_line_is_masked_as_each_of_its_values_would_be(message: str, fields: dict[str, Any]) -> None:
+    redactor = Redactor([SECRET, "tok3n", 'q"uo\\te\n'])
+    record = logging.makeLogRecord({"msg": message, "fields": fields})
+    line = json.loads(JsonFormatter(redactor).format(record))
+    for name in ("time", "level", "logger"):
+        del line[name]
+    masked = {redactor.mask(name): _json_number(redactor.mask_value(value)) for name, value in fields.items()}
+    assert line == {"message": redactor.mask(message.rstrip("\n"))} | masked
+
+
+def _json_number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
