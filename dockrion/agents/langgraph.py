@@ -9,6 +9,7 @@ import msgspec
 from langchain_core.runnables import Runnable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
+from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
@@ -33,6 +34,20 @@ from dockrion.threads import finish_in_thread
 _logger = logging.getLogger(__name__)
 _DEFAULTS = ArgumentsSpec()
 _QUESTION_FIELDS = {"prompt", "schema"}
+_MESSAGES_SCHEMA: dict[str, Any] = {  # allows whatever else `add_messages` takes: one message, text, pairs
+    "type": "object",
+    "properties": {
+        "messages": {
+            "description": "The messages of the conversation. They are added to those of the thread, if any.",
+            "items": {
+                "properties": {
+                    "role": {"type": "string", "description": "user, assistant or system"},
+                    "content": {"description": "Text, or a list of content blocks"},
+                }
+            },
+        }
+    },
+}
 
 
 def create_agent(
@@ -89,6 +104,8 @@ class GraphAgent(InProcess):
         if isinstance(graph, CompiledStateGraph):
             _check_state(graph.builder)
         self._graph: Any = graph
+        self.input_schema = _MESSAGES_SCHEMA if _takes_messages(graph) else None
+        self.keeps_threads = bool(graph.checkpointer)
         self._config = config
         self._stream_values = arguments.stream_values
         self._waits = arguments.interrupts == "wait"
@@ -186,6 +203,16 @@ def interrupt_question(interrupt: Any) -> Question:
         value, schema = value["prompt"], value.get("schema", schema)
     prompt = value if isinstance(value, str) else encode(value, "interrupt").decode()
     return Question(prompt, schema=schema if isinstance(schema, Mapping) else None)
+
+
+def _takes_messages(graph: Any) -> bool:
+    """Return whether a graph's input has `messages` that `add_messages` adds to its state."""
+    if not isinstance(graph, CompiledStateGraph):
+        return False
+    channel = graph.builder.schemas[graph.builder.input_schema].get("messages")
+    reducer = getattr(channel, "operator", None)
+    reducer = getattr(reducer, "func", reducer)  # `add_messages(format=…)` is a partial function
+    return getattr(reducer, "__module__", None) == add_messages.__module__
 
 
 def _check_state(graph: Any) -> None:

@@ -116,12 +116,17 @@ async def _load_framework_agent(
 async def load_types(agent: Agent, dockfile: Dockfile) -> HandlerTypes:
     """Return the types that an agent's code declares, in a thread, since describing them may take long.
 
+    A graph has no types, but the schema of its state's messages.
+
     Args:
         agent: The agent.
         dockfile: Its schemas take precedence.
     """
     if not isinstance(agent, HandlerAgent | ObjectAgent):
-        return HandlerTypes(None, dockfile.io_schema)
+        io_schema = dockfile.io_schema
+        if io_schema.input is None:
+            io_schema = msgspec.structs.replace(io_schema, input=agent.input_schema)
+        return HandlerTypes(None, io_schema)
     find_types = partial(handler_types, agent.callables, dockfile.io_schema)
     types: HandlerTypes = await in_thread(find_types, THREAD)
     where = f"agent.{dockfile.agent.mode}: {dockfile.agent.target}"

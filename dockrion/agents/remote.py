@@ -60,6 +60,9 @@ class RemoteAgent:
         dockfile: Names the process and its time limits.
     """
 
+    input_schema: dict[str, Any] | None = None
+    keeps_threads = False
+
     def __init__(self, dockfile: Dockfile) -> None:
         self._spec = spec = dockfile.agent
         self._ingest = dockfile.streaming.ingest

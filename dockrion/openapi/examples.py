@@ -39,7 +39,8 @@ def ready(dockfile: Dockfile) -> models.Ready:
 
 def schemas(dockfile: Dockfile) -> models.Schemas:
     name = dockfile.agent.name
-    return models.Schemas(success=True, agent=name, input_schema={"type": "object"}, output_schema=None)
+    schema = {"type": "object"}
+    return models.Schemas(success=True, agent=name, input_schema=schema, output_schema=None, threads=False)
 
 
 def info(dockfile: Dockfile) -> models.Info:

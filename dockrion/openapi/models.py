@@ -47,6 +47,9 @@ class Schemas(msgspec.Struct, frozen=True):
         dict[str, Any] | None, doc("JSON Schema of request bodies; null accepts any JSON.")
     ]
     output_schema: Annotated[dict[str, Any] | None, doc("JSON Schema of outputs; null accepts any JSON.")]
+    threads: Annotated[
+        bool, doc("Whether the thread that `_config.configurable.thread_id` of a body names is continued.")
+    ]
 
 
 class Agent(msgspec.Struct, frozen=True):

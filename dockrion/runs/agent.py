@@ -29,7 +29,15 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Agent(Protocol):
-    """Works on calls."""
+    """Works on calls.
+
+    Attributes:
+        input_schema: The JSON Schema of its payloads, None if it does not know it.
+        keeps_threads: Whether a run continues the conversation of the thread that its config names.
+    """
+
+    input_schema: dict[str, Any] | None
+    keeps_threads: bool
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         """Work on a call until there is an output.
@@ -61,7 +69,10 @@ class Agent(Protocol):
 
 
 class InProcess:
-    """The methods that all agents whose code runs in this process share."""
+    """What agents whose code runs in this process share."""
+
+    input_schema: dict[str, Any] | None = None
+    keeps_threads = False
 
     async def check(self) -> None:
         """Return: an agent that is loaded can accept work."""

@@ -51,6 +51,7 @@ async def schema(request: web.Request) -> web.Response:
             agent=dockfile.agent.name,
             input_schema=service.redactor.mask_value(dockfile.io_schema.input),
             output_schema=service.redactor.mask_value(dockfile.io_schema.output),
+            threads=service.takes_threads,
         )
     )
 

@@ -133,6 +133,12 @@ class Service:
         self.payload_type = types.payload
         self.runs.validate_outputs(self._output_schema())
 
+    @property
+    def takes_threads(self) -> bool:
+        """Whether requests can name the thread that their run continues."""
+        agent = self.runs.agent
+        return agent is not None and agent.keeps_threads and self.dockfile.arguments.allow_request_config
+
     async def new_run_id(self) -> str:
         """Return an id for a run whose caller chose none.
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langgraph.graph import START, StateGraph
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 
 from dockrion.agents import langgraph
 from dockrion.agents.langgraph import GraphAgent
@@ -121,3 +122,16 @@ def agent(made: Any, **config: Any) -> GraphAgent:
     served = langgraph.create_agent(made, config, threads=8)
     assert isinstance(served, GraphAgent)
     return served
+
+
+def make_chat() -> Any:
+    """Return a graph that answers how many messages of the user its thread has."""
+
+    def count(state: MessagesState) -> dict[str, Any]:
+        asked = [str(message.text) for message in state["messages"] if message.type == "human"]
+        return {"messages": [AIMessage(f"{len(asked)}: {asked[-1]}")]}
+
+    made: Any = StateGraph(MessagesState)
+    made.add_node("count", count)
+    made.add_edge(START, "count")
+    return made.compile(checkpointer=InMemorySaver())

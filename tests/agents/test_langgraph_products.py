@@ -1,13 +1,18 @@
 """What a factory may return for `framework: langgraph`, and what is refused."""
 
-from typing import Any
+import operator
+from functools import partial
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langgraph.graph import START, StateGraph
+from langgraph.graph.message import add_messages
 
 from dockrion.agents import langgraph
 from tests.agents.graphs import Model, agent, says
 from tests.agents.harness import bench
+
+_ADD_MESSAGES: Any = add_messages
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -54,3 +59,23 @@ async def test_runnable_that_is_no_graph_is_served_as_a_runnable(caplog: pytest.
 async def test_other_objects_are_rejected_with_a_reason(made: Any) -> None:
     with pytest.raises(TypeError, match=r"expected a graph of LangGraph, got .* no method `invoke`"):
         langgraph.create_agent(made, {}, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("reducer", "known"),
+    [(add_messages, True), (partial(_ADD_MESSAGES, format="langchain-openai"), True), (operator.add, False)],
+    ids=["added", "formatted", "concatenated"],
+)
+async def test_messages_are_known_by_their_reducer(reducer: Any, known: bool) -> None:
+    class State(TypedDict):
+        messages: Annotated[list[Any], reducer]
+
+    class Question(TypedDict):
+        text: str
+
+    for taken, expected in ((State, known), (Question, False)):
+        made: Any = StateGraph(State, input_schema=taken)
+        made.add_node("work", lambda _state: {})
+        made.add_edge(START, "work")
+        async with bench(served := agent(made)):
+            assert (served.input_schema is not None) is expected
