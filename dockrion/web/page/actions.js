@@ -175,6 +175,7 @@ async function readEvents(runId, signal, first) {
         if (frame.event !== null) run.receive(frame);
         if (MAY_WAIT.has(frame.event) && frame.id === null && runId !== null && offers(RECORD)) checkWaiting();
       },
+      batch: run.catchUp,
       lost(after) {
         const message = `Connection lost after event ${after}`;
         run.connection("lost", `${message}, trying again`, connected ? message : undefined);

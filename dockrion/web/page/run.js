@@ -1,4 +1,5 @@
-// The display of a run. Frames that arrive are drawn in the next animation frame, however many there are.
+// The display of a run. Frames that arrive are drawn in the next animation frame, however many there are; the
+// stream is read no faster than they are drawn.
 
 import { clockOffset } from "./api.js";
 import { byId, collapsible, displayText, duration, make, RollingList } from "./dom.js";
@@ -10,6 +11,7 @@ import * as transcript from "./conversation/transcript.js";
 import * as usage from "./timeline/usage.js";
 
 const MAX_BATCH = 2000; // frames drawn in one animation frame
+const MAX_PENDING = 4 * 1024 * 1024; // characters that are not drawn yet, before reading waits
 const MAX_EVENTS = 200;
 const MAX_BARS = 50;
 const TICK = 200; // milliseconds
@@ -23,7 +25,9 @@ const events = new RollingList(eventsPart.querySelector("ol"), eventsPart.queryS
 const bars = new Map(); // a progress bar for each step
 
 let pending = []; // frames received and not yet drawn
-let drawing = false;
+let pendingSize = 0; // characters
+let scheduled = false;
+let caughtUp = Promise.withResolvers();
 let liveFrom = 0; // earlier events are a replay, whose latency means nothing
 let startedAt = null;
 let ticker = null;
@@ -32,6 +36,8 @@ let over = false;
 /** Clear the display; `text` is the new status. */
 export function clear(text, kind = "working") {
   pending = [];
+  pendingSize = 0;
+  caughtUp.resolve();
   liveFrom = 0;
   startedAt = null;
   over = false;
@@ -72,15 +78,21 @@ export function replay() {
 
 /** Queue a frame of the stream to be drawn. */
 export function receive(frame) {
-  pending.push({ ...frame, receivedAt: Date.now() + clockOffset() });
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(draw);
+  frame.receivedAt = Date.now() + clockOffset();
+  pending.push(frame);
+  pendingSize += frame.raw?.length ?? 0;
+  schedule();
+}
+
+/** Wait while much is pending. A page that is hidden has no animation frames: it draws now. */
+export function catchUp() {
+  if (document.hidden) drawAll();
+  return isBehind() ? caughtUp.promise : undefined;
 }
 
 /** Draw what is pending, then show that the run is over. */
 export function finish(kind, text) {
-  while (pending.length > 0) draw();
+  drawAll();
   end(kind, text);
 }
 
@@ -99,10 +111,33 @@ export function outcome(title, value, sums) {
   byId("outcome").querySelector("pre").textContent = displayText(value);
 }
 
+document.addEventListener("visibilitychange", catchUp);
+
+function isBehind() {
+  return pending.length > MAX_BATCH || pendingSize > MAX_PENDING;
+}
+
+function schedule() {
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(() => {
+    scheduled = false;
+    if (pending.length > 0) draw();
+    if (pending.length > 0) schedule();
+  });
+}
+
+function drawAll() {
+  while (pending.length > 0) draw();
+}
+
 function draw() {
   const batch = pending.splice(0, MAX_BATCH);
-  drawing = pending.length > 0;
-  if (drawing) requestAnimationFrame(draw);
+  for (const { raw } of batch) pendingSize -= raw?.length ?? 0;
+  if (!isBehind()) {
+    caughtUp.resolve();
+    caughtUp = Promise.withResolvers();
+  }
   const of = (...types) => batch.filter(({ id, event }) => id !== null && types.includes(event)).map(({ data }) => data);
 
   frames.add(batch);

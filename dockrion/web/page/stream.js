@@ -5,7 +5,8 @@ import { HttpError } from "./api.js";
 const FINAL = new Set(["complete", "error", "cancelled", "gone"]);
 const RECONNECT = new Set(["timeout", "auth_expired"]); // the server ends the connection, and it is not a loss
 const TRANSIENT = new Set([429, 500, 502, 503, 504]);
-const COMMENTS = /^(?::.*\n)*/; // whole lines, which no blank line has to follow
+const COMMENTS = /^:.*(?:\n:.*)*$/; // no blank line has to follow them
+const BLANK = /^\n+/;
 const FIRST_DELAY = 500; // milliseconds, doubled after each failure
 const LONGEST_DELAY = 15_000;
 
@@ -17,7 +18,8 @@ export class ConnectionLost extends Error {}
  *
  * `first` is the response of a stream that is open already, or null; `resume(after)` opens a stream after a
  * sequence, and is null where nothing can be resumed. `timeout` is how many milliseconds without a byte mean
- * that a connection is dead. `on` has the callbacks `opened(after)`, `frame(frame)` and `lost(after)`.
+ * that a connection is dead. `on` has the callbacks `opened(after)`, `frame(frame)`, `batch()` and `lost(after)`;
+ * reading goes on once what `batch` returns is settled.
  */
 export async function follow({ first, resume, timeout, signal, on }) {
   let response = first;
@@ -29,14 +31,18 @@ export async function follow({ first, resume, timeout, signal, on }) {
       response ??= await resume(after);
       if (response.status === 204) return; // there are no more events
       on.opened(after);
-      for await (const frame of frames(response.body, timeout)) {
-        if (frame.id !== null) {
-          after = frame.id;
-          failures = 0;
+      for await (const batch of batches(response.body, timeout)) {
+        for (const frame of batch) {
+          if (frame.id !== null) {
+            after = frame.id;
+            failures = 0;
+          }
+          on.frame(frame);
+          reconnect = RECONNECT.has(frame.event);
         }
-        on.frame(frame);
-        if (FINAL.has(frame.event)) return;
-        reconnect = RECONNECT.has(frame.event);
+        await on.batch();
+        signal.throwIfAborted();
+        if (batch.some(({ event }) => FINAL.has(event))) return;
       }
     } catch (error) {
       if (signal.aborted || !isTransient(error)) throw error;
@@ -51,12 +57,12 @@ export async function follow({ first, resume, timeout, signal, on }) {
   }
 }
 
-/** Yield `{id, event, data, raw}` for each frame. A control frame has no id, and a comment no event either. */
-export async function* frames(body, timeout) {
+/** Yield arrays of `{id, event, data, raw}`. A control frame has no id, and a comment no event either. */
+export async function* batches(body, timeout) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
+  const splitter = new Splitter();
   const cancel = () => reader.cancel().catch(() => {}); // it may have failed already
-  let text = "";
   let timer;
   try {
     for (;;) {
@@ -64,12 +70,7 @@ export async function* frames(body, timeout) {
       const { value, done } = await reader.read();
       clearTimeout(timer);
       if (done) return;
-      const blocks = (text + decoder.decode(value, { stream: true })).split("\n\n");
-      text = blocks.pop();
-      for (const block of blocks) yield parse(block);
-      const [comments] = COMMENTS.exec(text);
-      text = text.slice(comments.length);
-      if (comments !== "") yield parse(comments);
+      yield splitter.push(decoder.decode(value, { stream: true })).map(parse);
     }
   } finally {
     clearTimeout(timer);
@@ -77,10 +78,40 @@ export async function* frames(body, timeout) {
   }
 }
 
+/** Splits a text that arrives in pieces at its blank lines, and looks at each piece once, however long a block is. */
+class Splitter {
+  #block = []; // the pieces of a block that is not complete
+  #lineBreak = ""; // at the end of what arrived; another one ends the block
+
+  /** Return the blocks that are complete with a piece. */
+  push(piece) {
+    const text = this.#lineBreak + piece;
+    const blocks = (this.#block.length > 0 ? text : text.replace(BLANK, "")).split("\n\n");
+    const rest = blocks.pop();
+    if (blocks.length > 0) blocks[0] = this.#take() + blocks[0];
+    this.#lineBreak = rest.endsWith("\n") ? "\n" : "";
+    if (rest !== "") this.#block.push(rest.slice(0, rest.length - this.#lineBreak.length));
+    if (this.#endsWithComments()) blocks.push(this.#take());
+    return blocks;
+  }
+
+  #endsWithComments() {
+    return this.#lineBreak !== "" && this.#block[0]?.startsWith(":") && COMMENTS.test(this.#block.join(""));
+  }
+
+  #take() {
+    const block = this.#block.join("");
+    this.#block = [];
+    return block;
+  }
+}
+
 function parse(raw) {
   const frame = { id: null, event: null, data: null, raw };
   for (const line of raw.split("\n")) {
-    const [, name, value] = /^([^:]*):? ?(.*)$/s.exec(line);
+    const colon = line.indexOf(":");
+    const name = line.slice(0, colon);
+    const value = line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
     if (name === "id") frame.id = Number(value);
     else if (name === "event") frame.event = value;
     else if (name === "data") frame.data = JSON.parse(value);
