@@ -15,6 +15,19 @@ async def press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name, exact=True).click()
 
 
+PATTERNS = {"stream": "Stream", "start": "Start a run", "invoke": "Wait for the output"}
+
+
+async def run(page: Page, pattern: str = "stream") -> None:
+    """Send the request: stream the run, start it and watch, or wait for its output ("invoke")."""
+    await press(page, PATTERNS[pattern])
+
+
+async def open_tab(page: Page, name: str) -> None:
+    """Open one of the tabs beneath a run: Timeline, Frames, Usage, Code."""
+    await page.get_by_role("tab", name=name, exact=True).click()
+
+
 async def sequences(page: Page) -> list[int]:
     """Return the sequences in the list of raw frames, in order."""
     texts = await page.locator("#frames .sequence").all_text_contents()

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press, shell
+from tests.browser.helpers import press, run, shell
 from tests.conftest import Serve
 
 KEY = "a-key-that-is-long-enough"
@@ -44,7 +44,7 @@ async def test_key_is_requested_and_sent_in_the_configured_header(serve: Serve, 
     await expect(page.get_by_role("dialog")).to_contain_text("was rejected")
     await enter(page, f" {KEY} ")
     await expect(page.locator("#agent")).to_have_text("tested")
-    await press(page, "Stream")
+    await run(page)
     agent.say("one")
     await expect(page.locator("#words")).to_have_text("one")
     await page.reload()
@@ -57,7 +57,7 @@ async def test_key_is_stored_in_the_tab_only_and_never_displayed(serve: Serve, v
     served = await serve(lambda payload: payload, auth=AUTH)
     page = await visit(served.port)
     await enter(page, KEY)
-    await press(page, "Wait for the output")
+    await run(page, "invoke")
     await expect(page.locator("#status")).to_have_text("Complete")
     assert KEY not in await page.content()
     assert KEY not in await page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
@@ -116,5 +116,5 @@ async def test_role_without_read_docs_can_still_invoke(serve: Serve, visit: Visi
     await enter(page, KEY)
     await expect(page.locator("#problem")).to_contain_text("needs the permission read_docs")
     await page.get_by_label("Request body").fill('{"n": 1}')
-    await press(page, "Wait for the output")
+    await run(page, "invoke")
     await expect(page.locator("#outcome pre")).to_contain_text('"n": 1')

@@ -11,7 +11,7 @@ from dockrion import StreamContext
 from dockrion.web import page as page_package
 from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import press, run
 from tests.browser.test_form import SCHEMA
 from tests.conftest import Serve
 
@@ -46,7 +46,7 @@ async def test_run_fits_any_viewport(serve: Serve, visit: Visit) -> None:
     page = await visit(served.port, viewport={"width": 360, "height": 700})
     await page.get_by_label("topic").fill("x" * 100)
     await press(page, "Add author")
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#status")).to_be_in_viewport()
     await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
@@ -59,15 +59,16 @@ async def test_every_element_has_an_accessible_name(serve: Serve, visit: Visit) 
     served = await serve(fills_the_page, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await page.get_by_label("topic").fill("Rain")
-    for button in ("Add author", "Add tags", "Add to tags", "Stream"):
+    for button in ("Add author", "Add tags", "Add to tags"):
         await press(page, button)
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     assert await page.evaluate(UNNAMED, CONTROLS) == []
     assert await page.evaluate(WRONG_IDS) == []
     for landmark in ("body > header", "body > main", "body > footer"):
         await expect(page.locator(landmark)).to_have_count(1)
-    for region in ("Request", "Recent runs", "Run", "Frames"):
+    for region in ("Request", "Recent runs", "Run"):
         await expect(page.get_by_role("region", name=region, exact=True).first).to_be_visible()
     levels = await page.locator("h1, h2, h3").evaluate_all("(all) => all.map((each) => each.tagName)")
     assert levels[0] == "H1"
@@ -87,12 +88,13 @@ async def test_page_is_usable_with_the_keyboard_alone(serve: Serve, visit: Visit
     page = await visit(served.port)
     await expect(page.get_by_label("topic")).to_be_visible()
     walked = []
-    for _ in range(7):
+    for _ in range(9):
         await page.keyboard.press("Tab")
         walked.append(await focused(page))
     assert walked[0] == "Go to the run"
-    assert walked[1].startswith("field-")
-    assert walked[2:] == ["Edit as JSON", "Stream", "Start a run", "Wait for the output", "Refresh"]
+    assert walked[1:3] == ["API", "Schema"]
+    assert walked[3].startswith("field-")
+    assert walked[4:] == ["Edit as JSON", "Stream", "Start a run", "Wait for the output", "Refresh"]
     outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     for _ in range(5):
@@ -102,7 +104,7 @@ async def test_page_is_usable_with_the_keyboard_alone(serve: Serve, visit: Visit
     agent.say("one")
     await expect(page.locator("#words")).to_have_text("one")
     assert agent.payloads == [{"topic": "Rain"}]
-    while await focused(page) != "Cancel":
+    while await focused(page) != "Stop":
         await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
     await expect(page.locator("#status")).to_contain_text("Cancelled")

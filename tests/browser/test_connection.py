@@ -5,19 +5,19 @@ from playwright.async_api import expect
 
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press, sequences
+from tests.browser.helpers import press, run, sequences
 from tests.browser.proxy import proxy
 from tests.conftest import Serve
 from tests.support import wait_until
 
 
-@pytest.mark.parametrize("button", ["Stream", "Start a run"])
-async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: Visit, button: str) -> None:
+@pytest.mark.parametrize("pattern", ["stream", "start"])
+async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: Visit, pattern: str) -> None:
     agent = ScriptedAgent()
     served = await serve(agent)
     async with proxy(served.port) as between:
         page = await visit(between.port)
-        await press(page, button)
+        await run(page, pattern)
         agent.say("one")
         await expect(page.locator("#words")).to_have_text("one")
         between.cut()
@@ -45,7 +45,7 @@ async def test_silent_connection_counts_as_lost(serve: Serve, visit: Visit) -> N
     served = await serve(agent, streaming={"events": {"heartbeat_interval": 1}})
     async with proxy(served.port) as between:
         page = await visit(between.port)
-        await press(page, "Start a run")
+        await run(page, "start")
         agent.say("one")
         await expect(page.locator("#words")).to_have_text("one")
         between.silence()
@@ -61,7 +61,7 @@ async def test_timed_out_stream_is_continued_without_a_notice(serve: Serve, visi
     agent = ScriptedAgent()
     served = await serve(agent, streaming={"connection": {"default_timeout": 1}})
     page = await visit(served.port)
-    await press(page, "Start a run")
+    await run(page, "start")
     agent.say("one")
     await expect(page.locator("#frames ol")).to_contain_text("timeout")
     agent.say(" two")
@@ -91,7 +91,7 @@ async def test_run_that_cannot_be_resumed_fails_with_its_connection(serve: Serve
         page = await visit(between.port)
         await expect(page.get_by_role("button", name="Start a run")).to_be_hidden()
         await expect(page.locator("#recent")).to_be_hidden()
-        await press(page, "Stream")
+        await run(page)
         agent.say("one")
         await expect(page.locator("#words")).to_have_text("one")
         between.cut()
@@ -106,11 +106,11 @@ async def test_closing_cancels_a_run_that_cannot_be_resumed(serve: Serve, visit:
     agent = ScriptedAgent()
     served = await serve(agent, streaming={"async_runs": False})
     page = await visit(served.port)
-    for button in ("Stream", "Wait for the output"):
-        await press(page, button)
+    for pattern in ("stream", "invoke"):
+        await run(page, pattern)
         await wait_until(lambda: agent.payloads)
         agent.payloads.clear()
-        await press(page, "Cancel")
+        await press(page, "Stop")
         await expect(page.locator("#status")).to_have_text("Cancelled")
         await wait_until(agent.stopped.is_set)
         agent.stopped.clear()
@@ -121,7 +121,7 @@ async def test_without_streaming_a_run_is_polled(serve: Serve, visit: Visit) -> 
     served = await serve(agent, expose={"streaming": "none"})
     page = await visit(served.port)
     await expect(page.get_by_role("button", name="Stream")).to_be_hidden()
-    await press(page, "Start a run")
+    await run(page, "start")
     await expect(page.locator("#status")).to_have_text("Running")
     agent.say("one")
     agent.end()

@@ -15,7 +15,7 @@ from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
 from tests.agents import typed
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import press, run
 from tests.conftest import Serve
 from tests.support import dockfile
 
@@ -67,7 +67,7 @@ async def test_form_values_are_sent(serve: Serve, visit: Visit) -> None:
     await press(page, "Add author")
     await page.get_by_label("name").fill("Ada")
     await expect(page.locator("#fields")).to_contain_text("In years. At least 0.")
-    await page.get_by_label("age").fill("36")
+    await page.get_by_role("spinbutton", name="age").fill("36")
     await press(page, "Add tags")
     await press(page, "Add to tags")
     await page.get_by_label("tags 1").fill("first")
@@ -87,7 +87,7 @@ async def test_form_values_are_sent(serve: Serve, visit: Visit) -> None:
         "more": [1, {}],
     }
     assert await payload(page) == filled
-    await press(page, "Wait for the output")
+    await run(page, "invoke")
     await expect(page.locator("#status")).to_have_text("Complete")
     assert json.loads(await page.locator("#outcome pre").inner_text()) == filled
 
@@ -126,7 +126,7 @@ async def test_json_editor_fills_the_form_and_keeps_properties_without_a_field(
     }
     await editor.fill('{"topic": ')
     await expect(page.locator("#payload-problem")).to_contain_text("This is not valid JSON")
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("No run yet.")
 
 
@@ -134,15 +134,15 @@ async def test_violations_are_shown_at_their_fields(serve: Serve, visit: Visit) 
     served = await serve(echoes, io_schema={"input": SCHEMA})
     page = await visit(served.port)
     await page.get_by_label("words").fill("51")
-    await press(page, "Start a run")
+    await run(page, "start")
     await expect(page.locator("#problem li")).to_contain_text("$.words 51 is greater than the maximum of 50")
     await expect(page.get_by_label("words")).to_have_attribute("aria-invalid", "true")
     await expect(page.get_by_label("words")).to_be_focused()
     await expect(page.locator("#status")).to_have_text("No run yet.")
-    await press(page, "Wait for the output")
+    await run(page, "invoke")
     await expect(page.locator("#status")).to_have_text("the body does not match io_schema.input")
     await page.get_by_label("words").fill("50")
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#problem")).to_be_empty()
 
@@ -219,7 +219,7 @@ async def test_form_is_made_from_the_type_of_a_handler(serve: Serve, visit: Visi
         "since": "noon",
         "related": [{"text": "Snow?", "since": None, "related": []}],
     }
-    await press(page, "Wait for the output")
+    await run(page, "invoke")
     await expect(page.locator("#problem")).to_contain_text("$.since Invalid RFC3339 encoded datetime")
     await expect(page.get_by_label("since").first).to_have_attribute("aria-invalid", "true")
 

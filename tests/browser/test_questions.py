@@ -9,7 +9,7 @@ from playwright.async_api import Locator, Page, expect
 
 from dockrion import InputTimeout, StreamContext
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import press, run
 from tests.browser.proxy import proxy
 from tests.browser.test_access import AUTH, KEY, enter
 from tests.browser.test_accessibility import CONTROLS, UNNAMED, WRONG_IDS
@@ -58,7 +58,7 @@ async def test_each_question_has_a_form_made_from_its_schema(serve: Serve, visit
 
     served = await serve(asks_all)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Waiting for an answer")
     await expect(page.locator("#announcement")).to_have_text("The agent asks: Who are you?")
     forms = page.locator("#questions form")
@@ -118,7 +118,7 @@ async def test_a_question_outlasts_reloads_and_losses_until_it_is_answered_elsew
     async with proxy(served.port) as between:
         page = await visit(between.port)
         await enter(page, KEY)
-        await press(page, "Start a run")
+        await run(page, "start")
         await expect(question(page, "Send it?")).to_be_visible()
         await expect(page.locator("#runs")).to_contain_text("waiting")
         await page.reload()
@@ -152,7 +152,7 @@ async def test_a_question_that_is_over_is_removed(serve: Serve, visit: Visit) ->
 
     served = await serve(gives_up)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(question(page, "Or this?")).to_be_visible()
     await expect(question(page, "At once?")).to_have_count(0)
     go.set()
@@ -161,7 +161,7 @@ async def test_a_question_that_is_over_is_removed(serve: Serve, visit: Visit) ->
     await question(page, "Or this?").get_by_role("button").click()
     await expect(question(page, "Or this?")).to_have_count(0)
     await expect(page.locator("#announcement")).to_contain_text("no longer asked")
-    await press(page, "Cancel")
+    await press(page, "Stop")
     await expect(page.locator("#status")).to_contain_text("Cancelled")
     await expect(page.locator("#questions")).to_be_hidden()
     await expect(page.locator("#words .asked").last).to_have_text("Or that?Not answered")
@@ -173,7 +173,7 @@ async def test_questions_whose_events_are_filtered_are_found_in_the_record(
     events = {"allowed": "chat", "heartbeat_interval": 1}
     served = await serve(asks, streaming={"events": events})
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Waiting for an answer")
     await question(page, "Send it?").get_by_role("button", name="Yes").click()
     await expect(page.locator("#status")).to_have_text("Complete")
@@ -198,7 +198,7 @@ async def test_what_a_question_contains_is_never_executed(serve: Serve, visit: V
 
     served = await serve(asks_hostile)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#questions form")).to_have_count(4)
     for form in await page.locator("#questions form").all():
         await expect(form).to_contain_text("<img src=x onerror=")
@@ -208,5 +208,5 @@ async def test_what_a_question_contains_is_never_executed(serve: Serve, visit: V
     await choice.get_by_role("button").click()
     await expect(page.locator("#words .asked").nth(2)).to_contain_text("Answered: <script>")
     await nothing_ran(page)
-    await press(page, "Cancel")
+    await press(page, "Stop")
     await wait_until(lambda: not served.service.runs._in_flight)

@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press, sequences, shell
+from tests.browser.helpers import open_tab, press, run, sequences, shell
 from tests.conftest import Serve
 
 
@@ -17,8 +17,8 @@ async def test_tokens_appear_one_after_another(serve: Serve, visit: Visit) -> No
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    for button in ("Stream", "Start a run"):
-        await press(page, button)
+    for pattern in ("stream", "start"):
+        await run(page, pattern)
         await expect(page.locator("#status")).to_have_text("Running")
         seen = ""
         for word in ("one", " two", " three"):
@@ -39,14 +39,16 @@ async def test_tokens_appear_one_after_another(serve: Serve, visit: Visit) -> No
 async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     served = await serve(shows_everything)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.get_by_role("progressbar", name="plan")).to_have_attribute("value", "0.5")
     await expect(page.locator("#progress")).to_contain_text("50 %, still thinking")
-    await expect(page.locator("#steps li")).to_have_text("write1.50 stopic → text")
+    await expect(page.locator(".steps li")).to_have_text("write1.50 stopic → text")
+    await open_tab(page, "Timeline")
     for summary, inside in (("checkpoint", '"parts"'), ("mood", '"happy": true')):
         await page.locator("#events summary", has_text=summary).click()
         await expect(page.locator("#events pre", has_text=inside)).to_be_visible()
+    await open_tab(page, "Frames")
     await page.locator("#frames summary", has_text="complete").click()
     await expect(page.locator("#frames pre")).to_have_text(
         re.compile(r"^id: 8\nevent: complete\ndata: \{.*\}$")
@@ -58,7 +60,7 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
 async def test_conversation_is_shown_in_order_with_sources(serve: Serve, visit: Visit) -> None:
     served = await serve(converses)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     blocks = page.locator("#words > .block")
     await expect(blocks).to_have_text(
@@ -79,18 +81,18 @@ async def test_conversation_is_shown_in_order_with_sources(serve: Serve, visit: 
             await expect(blocks.nth(number)).to_contain_text(part)
     await expect(blocks.nth(5).locator("h4")).to_have_text(["Arguments", "Error"])
     await expect(page.locator("#usage tbody tr")).to_have_text(["large1,0012021,203", "unknown055"])
-    await expect(page.locator("#steps li")).to_contain_text("lead: plan")
+    await expect(page.locator(".steps li")).to_contain_text("lead: plan")
 
 
 async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit) -> None:
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    for button in ("Stream", "Start a run"):
-        await press(page, button)
+    for pattern in ("stream", "start"):
+        await run(page, pattern)
         agent.say("one")
         await expect(page.locator("#words")).to_have_text("one")
-        await press(page, "Cancel")
+        await press(page, "Stop")
         await expect(page.locator("#status")).to_have_text("Cancelled: cancelled by hand")
         await expect(page.locator("#cancel")).to_be_hidden()
         await expect(page.locator("#curl")).to_contain_text("-X DELETE")
@@ -102,8 +104,8 @@ async def test_reloading_in_the_middle_shows_the_whole_run(serve: Serve, visit: 
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    for button in ("Stream", "Start a run"):
-        await press(page, button)
+    for pattern in ("stream", "start"):
+        await run(page, pattern)
         agent.say("one", " two")
         await expect(page.locator("#words")).to_have_text("one two")
         await page.reload()
@@ -120,7 +122,7 @@ async def test_two_tabs_on_one_run_show_the_same(serve: Serve, visit: Visit) -> 
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, "Start a run")
+    await run(page, "start")
     agent.say("one")
     await expect(page.locator("#words")).to_have_text("one")
     other = await page.context.new_page()
@@ -165,12 +167,12 @@ async def test_curl_command_repeats_the_request(serve: Serve, visit: Visit) -> N
     served = await serve(_echoes)
     page = await visit(served.port)
     await page.get_by_label("Request body").fill('{\n  "told": ' + json.dumps(told) + "\n}")
-    for button in ("Stream", "Start a run", "Wait for the output"):
-        await press(page, button)
+    for pattern in ("stream", "start", "invoke"):
+        await run(page, pattern)
         await expect(page.locator("#status")).to_have_text("Complete")
         command = await page.locator("#curl").inner_text()
         answered = await shell(command)
-        if button == "Start a run":
+        if pattern == "start":
             run_id = re.findall(r'"run_id":"([^"]+)"', answered)[0]
             assert (await served.finished(run_id))["output"] == {"told": told}
         else:
@@ -184,7 +186,7 @@ def _echoes(payload: Any) -> Any:
 async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: Visit) -> None:
     served = await serve(_talks, limits={"max_events_per_run": 30_000})
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete", timeout=30_000)
     assert len((await page.locator("#words").text_content() or "").split()) == 20_000
     await expect(page.locator("#frames .count")).to_have_text("The last 500 of 20002.")

@@ -6,7 +6,7 @@ from playwright.async_api import expect
 
 from dockrion import StreamContext
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import run
 from tests.conftest import Serve
 
 TOKEN = 'id: 1\nevent: token\ndata: {"content":"é😀"}\n\n'
@@ -59,7 +59,7 @@ async def test_page_in_the_background_keeps_up_without_animation_frames(serve: S
     served = await serve(_talks)
     page = await visit(served.port)
     await page.evaluate(NEVER_DRAWN)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     assert len((await page.locator("#words").text_content() or "").split()) == 5_000
 

@@ -6,7 +6,7 @@ from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import press, run
 from tests.conftest import Serve
 
 HTML = (
@@ -53,7 +53,7 @@ async def test_content_of_an_agent_is_never_executed(serve: Serve, visit: Visit)
     await page.reload()
     await expect(page.locator("#description")).to_have_text(HTML)
     await press(page, "Add nested")
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#words .block").first).to_have_text(HTML)
     await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
@@ -62,7 +62,7 @@ async def test_content_of_an_agent_is_never_executed(serve: Serve, visit: Visit)
         "#fields",
         "#progress",
         "#words",
-        "#steps",
+        "#waterfall",
         "#events",
         "#usage",
         "#frames",

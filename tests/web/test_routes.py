@@ -1,5 +1,6 @@
 """Which endpoints a Dockfile exposes."""
 
+import re
 from itertools import product
 from typing import Any
 
@@ -74,9 +75,7 @@ async def test_unknown_endpoints_are_json_errors(
 ) -> None:
     served = await serve(**sections(rest, streaming, async_runs))
     for endpoint in set(expected(True, "websocket", True)) - set(expected(rest, streaming, async_runs)):
-        method, path = (
-            endpoint.replace("{id}", "some").replace("{file}", "page.js").replace("{folder}", "f").split()
-        )
+        method, path = re.sub(r"{\w+}", "some", endpoint).split()
         async with served.client.request(method, path, json={} if method == "POST" else None) as answer:
             await error_of(answer, 404, "NOT_FOUND")
 

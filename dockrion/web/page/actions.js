@@ -78,10 +78,10 @@ export async function cancel() {
   }
   const path = `runs/${runId}?reason=cancelled+by+hand`;
   showCommand(curl("DELETE", path));
-  byId("cancel").hidden = true;
+  byId("stop").hidden = true;
   byId("run").focus();
   await request("DELETE", path, { signal: controller.signal }).catch((error) => {
-    byId("cancel").hidden = controller.signal.aborted;
+    byId("stop").hidden = controller.signal.aborted;
     run.connection("lost", `Not cancelled: ${error.message}`);
   });
 }
@@ -105,7 +105,7 @@ export function reset() {
 function close() {
   current?.controller.abort();
   current = null;
-  byId("cancel").hidden = true;
+  byId("stop").hidden = true;
 }
 
 function open(runId, text, controller = new AbortController()) {
@@ -117,7 +117,7 @@ function open(runId, text, controller = new AbortController()) {
   if (runId !== null) run.name(runId);
   recent.mark(runId);
   recent.refresh();
-  byId("cancel").hidden = false;
+  byId("stop").hidden = false;
   const { top } = byId("run").getBoundingClientRect();
   if (top < 0 || top > window.innerHeight / 2) byId("run").scrollIntoView();
   return current;
@@ -139,7 +139,7 @@ async function perform({ controller: { signal } }, work) {
     throw error;
   } finally {
     if (!signal.aborted) {
-      byId("cancel").hidden = true;
+      byId("stop").hidden = true;
       recent.refresh();
     }
   }
@@ -214,7 +214,6 @@ function showRecord({ status, output, error, metadata }) {
 }
 
 function showCommand(command) {
-  byId("command").hidden = false;
   byId("curl").textContent = command;
   byId("copy").textContent = "Copy";
 }

@@ -5,6 +5,7 @@ import * as actions from "./actions.js";
 import { byId } from "./dom.js";
 import * as form from "./request/form.js";
 import * as recent from "./runs/recent.js";
+import * as tabs from "./tabs.js";
 
 const RETRY = 3_000; // milliseconds until readiness is checked again after a failure
 const RECHECK = 30_000;
@@ -51,7 +52,7 @@ byId("skip").addEventListener("click", (event) => {
   byId("run").focus();
 });
 
-byId("cancel").addEventListener("click", actions.cancel);
+byId("stop").addEventListener("click", actions.cancel);
 
 byId("copy").addEventListener("click", async ({ target }) => {
   getSelection().selectAllChildren(byId("curl"));
@@ -110,11 +111,14 @@ async function start() {
     button.hidden = !actions.offers(ENDPOINTS[button.value]);
   }
   requestForm.querySelector("button[type=submit]:not([hidden])").classList.add("main");
+  byId("docs-link").hidden = !actions.offers("GET /docs");
+  byId("schema-link").hidden = !actions.offers("GET /schema");
   await compareClocks();
   await showForm();
   if (actions.offers("GET /runs")) recent.start(actions.watch);
   showRunInUrl();
 }
 
+tabs.connect(document.querySelector("[role=tablist]"));
 checkReadiness();
 start().catch((error) => form.showProblem(error.message));

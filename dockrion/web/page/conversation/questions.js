@@ -28,8 +28,21 @@ export function clear() {
   for (const requestId of [...open.keys()]) close(requestId);
 }
 
+export function add(frames) {
+  for (const { id, event, data } of frames) {
+    if (id === null) continue;
+    if (event === "input_requested") ask(data);
+    if (event === "input_received") close(data.request_id);
+  }
+}
+
+/** Show that nothing follows: no question can be answered. */
+export function end() {
+  clear();
+}
+
 /** Show a question: `{request_id, prompt, schema, expires_at}`. */
-export function ask(question, recorded = false) {
+function ask(question, recorded = false) {
   if (open.has(question.request_id)) return;
   open.set(question.request_id, { question, item: null, recorded });
   draw();
@@ -47,7 +60,7 @@ export function showOldest(oldest) {
 }
 
 /** Remove a question. */
-export function close(requestId) {
+function close(requestId) {
   const item = open.get(requestId)?.item;
   const hadFocus = item?.contains(document.activeElement);
   open.delete(requestId);

@@ -24,13 +24,12 @@ export function clear() {
   part.hidden = true;
 }
 
-/** Add events; those of other types are ignored. */
-export function add(events) {
-  const shown = events.filter(({ type }) => Object.hasOwn(SHOW, type));
+export function add(frames) {
+  const shown = frames.filter(({ id, event }) => id !== null && Object.hasOwn(SHOW, event));
   if (shown.length === 0) return;
   part.hidden = false;
   keepAtEnd(words, () => {
-    for (const event of shown) SHOW[event.type](event);
+    for (const { event, data } of shown) SHOW[event](data);
     for (const block of unwritten) block.write();
     unwritten.clear();
   });

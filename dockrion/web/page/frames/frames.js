@@ -11,10 +11,11 @@ export function clear() {
   shownFrames.clear();
 }
 
-/** Add frames, and between them notes about the connection: `{note}`. */
 export function add(batch) {
   keepAtEnd(scroller, () => shownFrames.add(batch, row));
 }
+
+export function end() {}
 
 function row(frame) {
   if (frame.note !== undefined) return make("li", { className: "connection-note", textContent: frame.note });

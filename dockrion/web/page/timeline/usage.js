@@ -10,20 +10,25 @@ let sums = new Map();
 
 export function clear() {
   sums = new Map();
-  part.hidden = true;
-}
-
-/** Add `usage` events. */
-export function add(events) {
-  if (events.length === 0) return;
-  for (const event of events) {
-    const model = event.model ?? "unknown";
-    const sum = sums.get(model) ?? {};
-    for (const count of COUNTS) sum[count] = (sum[count] ?? 0) + (event[count] ?? 0);
-    sums.set(model, sum);
-  }
   draw();
 }
+
+export function add(frames) {
+  const events = frames.filter(({ id }) => id !== null);
+  const reports = events.filter(({ event }) => event === "usage");
+  for (const { data } of reports) {
+    const model = data.model ?? "unknown";
+    const sum = sums.get(model) ?? {};
+    for (const count of COUNTS) sum[count] = (sum[count] ?? 0) + (data[count] ?? 0);
+    sums.set(model, sum);
+  }
+  if (reports.length > 0) draw();
+  for (const { event, data } of events) {
+    if (event === "complete") showTotal(data.metadata.usage);
+  }
+}
+
+export function end() {}
 
 /** Show the service's own sums, which include events that are not shown; without any, nothing changes. */
 export function showTotal(usage) {
@@ -33,7 +38,8 @@ export function showTotal(usage) {
 }
 
 function draw() {
-  part.hidden = sums.size === 0;
+  byId("no-usage").hidden = sums.size > 0;
+  part.querySelector("table").hidden = sums.size === 0;
   part.querySelector("tbody").replaceChildren(...[...sums].slice(0, MAX_MODELS).map(([model, sum]) => make("tr", {},
     make("th", { scope: "row", textContent: model }),
     ...COUNTS.map((count) => make("td", { textContent: (sum[count] ?? 0).toLocaleString() })))));
