@@ -12,13 +12,9 @@ from tests.web.helpers import error_of
 from tests.web.wire import wire
 
 FOLDER = Path(page.__file__).parent
-FILES = sorted(
-    path.relative_to(FOLDER).as_posix()
-    for path in FOLDER.rglob("*")
-    if path.is_file() and path.suffix not in (".py", ".pyc")
-)
-ASSETS = [name for name in FILES if name != "index.html"]
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.suffix in TYPES)
+ASSETS = [name for name in FILES if name != "index.html"]
 AGENT = {"name": "quite-secret", "description": "Nobody knows", "handler": "tests.support:placeholder"}
 
 
@@ -115,7 +111,7 @@ def test_no_script_turns_text_into_html_or_code(name: str) -> None:
     assert not re.findall(r"\sstyle=|\son\w+=", text)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_no_file_references_another_host(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("vendor/")])
+def test_no_file_of_ours_references_another_host(name: str) -> None:
     text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
     assert not re.findall(r"https?://|\burl\(|@import", text)

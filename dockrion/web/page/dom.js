@@ -1,6 +1,7 @@
 // DOM helpers. What comes from the service is only ever inserted as text.
 
 const MAX_TEXT = 100_000; // characters
+const COPIED = 2_000; // milliseconds for which a button says what it did
 
 export function byId(id) {
   return document.getElementById(id);
@@ -22,6 +23,20 @@ export function displayText(value) {
 export function duration(milliseconds) {
   if (milliseconds < 1000) return `${milliseconds.toFixed(0)} ms`;
   return `${(milliseconds / 1000).toFixed(milliseconds < 10_000 ? 2 : 1)} s`;
+}
+
+/** Make a button that copies a text, or selects the element that shows it where the clipboard may not be used. */
+export function copyButton(text, element) {
+  const button = make("button", { type: "button", className: "copy quiet", ariaLabel: "Copy" });
+  button.addEventListener("click", async () => {
+    const copied = navigator.clipboard?.writeText(text()) ?? Promise.reject();
+    button.ariaLabel = await copied.then(() => "Copied", () => {
+      getSelection().selectAllChildren(element);
+      return "Selected: press Ctrl-C";
+    });
+    setTimeout(() => (button.ariaLabel = "Copy"), COPIED);
+  });
+  return button;
 }
 
 /** Make a collapsible element, whose content is made when it is first opened. */

@@ -1,10 +1,44 @@
 // The parts of a transcript. Each has an `element`.
 
 import { displayText, duration, make } from "../dom.js";
+import { Markdown } from "./markdown.js";
 
 const MAX_LINE = 200; // characters
 
-/** Text or reasoning, which arrives piece by piece and is written once for many pieces. */
+/** What the agent answers, in Markdown. */
+export class Answer {
+  kind = "text";
+  #markdown = new Markdown();
+
+  constructor(messageId, speaker) {
+    this.messageId = messageId;
+    this.element = make("div", { className: "block" }, ...named(speaker), this.#markdown.element);
+  }
+
+  get text() {
+    return this.#markdown.text;
+  }
+
+  add(piece) {
+    this.#markdown.append(piece);
+  }
+
+  replaceWith(text) {
+    if (text === this.text) return;
+    this.#markdown.clear();
+    this.#markdown.append(text);
+  }
+
+  write() {
+    this.#markdown.write();
+  }
+
+  end() {
+    this.#markdown.end();
+  }
+}
+
+/** Reasoning, or what others say: it arrives piece by piece and is written once for many pieces. */
 export class Text {
   #pieces = [];
   #said = make("div", { className: "said" });
@@ -37,6 +71,10 @@ export class Text {
     this.#said.append(text);
     const { length } = this.#line.textContent;
     if (length < MAX_LINE) this.#line.append(text.slice(0, MAX_LINE - length));
+  }
+
+  end() {
+    this.write();
   }
 
   #folded(speaker) {

@@ -1,6 +1,6 @@
 // What a run says and does, in the order in which it begins: text, reasoning, messages, tool calls, questions.
 
-import { Call, Question, Text } from "./blocks.js";
+import { Answer, Call, Question, Text } from "./blocks.js";
 import { byId, displayText, keepAtEnd } from "../dom.js";
 
 const MAX_BLOCKS = 500;
@@ -37,6 +37,7 @@ export function add(frames) {
 
 /** Show that nothing follows. */
 export function end() {
+  for (const block of latest.values()) block.end();
   for (const call of calls.values()) call.abandon();
   for (const question of asked.values()) question.end("Not answered");
 }
@@ -50,22 +51,24 @@ const SHOW = {
     const text = contentText(event.content);
     const streamed = messages.get(event.message_id);
     const before = latest.get(event.source);
-    latest.delete(event.source);
+    endLatest(event.source);
     if (streamed !== undefined) {
       streamed.replaceWith(text);
-      unwritten.add(streamed);
+      streamed.end();
     } else if (text !== "" && !(before?.kind === "text" && before.text.endsWith(text))) {
-      write(append(new Text("text", event.message_id, speaker(event))), text);
+      const block = append(message(event));
+      block.add(text);
+      block.end();
     }
   },
 
   tool_call(event) {
-    latest.delete(event.source);
+    endLatest(event.source);
     appendTo(calls, event.tool_call_id, new Call(event.name, event.arguments, event.source ?? ""));
   },
 
   tool_result(event) {
-    latest.delete(event.source);
+    endLatest(event.source);
     const call = calls.get(event.tool_call_id) ?? append(new Call(event.name ?? "tool", undefined, event.source ?? ""));
     calls.delete(event.tool_call_id);
     call.end(event.result, event.is_error, event.duration_ms);
@@ -86,9 +89,24 @@ const SHOW = {
 function textBlock(kind, { source, message_id: messageId }) {
   const before = latest.get(source);
   if (before?.kind === kind && before.messageId === messageId) return before;
-  const block = appendTo(latest, source, new Text(kind, messageId, source ?? ""));
+  endLatest(source);
+  const block = appendTo(latest, source, kind === "text" ? new Answer(messageId, source ?? "") : new Text(kind, messageId, source ?? ""));
   if (kind === "text" && messageId !== undefined) keep(messages, messageId, block);
   return block;
+}
+
+/** End the block that text of a source was added to. */
+function endLatest(source) {
+  const block = latest.get(source);
+  if (block === undefined) return;
+  latest.delete(source);
+  unwritten.delete(block);
+  block.end();
+}
+
+function message(event) {
+  const by = speaker(event);
+  return event.role === "assistant" ? new Answer(event.message_id, by) : new Text("message", event.message_id, by);
 }
 
 function write(block, piece) {
