@@ -38,6 +38,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         incarnation: A token that no other run has. An id is free again once its run is forgotten, so
             whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
             earlier version of this service created the run.
+        input: What is shown in place of the stored input, once answers in it are masked.
         truncated: Only in listings.
         waiting_for: None once the run is finished.
     """
@@ -47,6 +48,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: Utc
     started_at: Utc | None = None
     completed_at: Utc | None = None
+    input: Annotated[
+        Any,
+        msgspec.Meta(description="The request's body, secrets masked; null if it is not stored."),
+    ] = None
+    input_excerpt: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="One line of the input: the last user message or the first text of the body, at most "
+            "120 characters; null if the input is not stored."
+        ),
+    ] = None
     output: msgspec.Raw | None = None
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
@@ -96,8 +108,12 @@ class RunLog(Protocol):
     as none. None means the run that has the id at the moment.
     """
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, body: bytes | None = None) -> None:
         """Store a new run without events. This replica becomes its owner, which alone writes its log.
+
+        Args:
+            run: The record.
+            body: The run's input as JSON, stored as long as the run; None to store none.
 
         Raises:
             RunExists: There is a run with this id.
@@ -136,6 +152,13 @@ class RunLog(Protocol):
 
     async def get(self, run_id: str) -> Run:
         """Return a run's record.
+
+        Raises:
+            RunNotFound: No such run.
+        """
+
+    async def get_input(self, run_id: str, incarnation: str | None = None) -> bytes | None:
+        """Return a run's input as it was created, None if none is stored.
 
         Raises:
             RunNotFound: No such run.

@@ -33,7 +33,12 @@ def shortened(run: Run) -> Run:
         run.waiting_for, prompt=_cut(run.waiting_for.prompt), schema=None
     )
     return msgspec.structs.replace(
-        run, error=error, metadata=_last_entries(run.metadata), waiting_for=waiting_for, truncated=True
+        run,
+        input=None,
+        error=error,
+        metadata=_last_entries(run.metadata),
+        waiting_for=waiting_for,
+        truncated=True,
     )
 
 

@@ -63,9 +63,11 @@ class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run. Listings leave out its output, and shorten what is large.
+    """The record of a run. Listings leave out its input and output, and shorten what is large.
 
     Attributes:
+        input: The request's body, secrets masked; None if the service does not store it.
+        input_excerpt: One line of the input, in listings only; None likewise.
         waiting_for: The oldest of its open questions.
         truncated: Whether a listing has shortened `error` or `metadata`; `get` returns all of them.
     """
@@ -75,6 +77,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    input: Any = None
+    input_excerpt: str | None = None
     output: Any = None
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}

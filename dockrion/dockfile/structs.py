@@ -179,6 +179,10 @@ class StreamingSpec(Struct, frozen=True):
     async_runs: Annotated[bool, doc("Serve the `/runs` endpoints.")] = True
     backend: Annotated[Literal["memory", "redis"], doc("Storage of runs and their events.")] = "memory"
     allow_client_ids: Annotated[bool, doc("Let callers choose run ids: `POST /runs?run_id=…`.")] = True
+    store_input: Annotated[
+        bool | None,
+        doc("Keep the input with each run's record, which shows it; null: with the memory backend only."),
+    ] = None
     max_concurrent_runs: Annotated[int, Meta(ge=1, le=10_000), doc("Concurrent runs, per process.")] = 100
     max_queued_runs: Annotated[
         int, Meta(ge=0, le=1_000_000), doc("Runs waiting for a slot, per process.")
@@ -188,6 +192,12 @@ class StreamingSpec(Struct, frozen=True):
     connection: Annotated[ConnectionSpec, doc("Reader connections.")] = field(default_factory=ConnectionSpec)
     redis: Annotated[RedisSpec, doc("Redis, and retention of runs.")] = field(default_factory=RedisSpec)
     ingest: Annotated[IngestSpec, doc("Events from other processes.")] = field(default_factory=IngestSpec)
+
+    @property
+    def stores_input(self) -> bool:
+        """Whether the input of a run is kept, which is of use only where records can be read."""
+        wanted = self.backend == "memory" if self.store_input is None else self.store_input
+        return self.async_runs and wanted
 
 
 class ArgumentsSpec(Struct, frozen=True):

@@ -79,12 +79,13 @@ def run(dockfile: Dockfile) -> dict[str, Any]:
         metadata=_metadata(dockfile),
         last_sequence=3,
     )
-    return _without(record, *INTERNAL_FIELDS, "truncated")
+    return _without(record, *INTERNAL_FIELDS, "input_excerpt", "truncated")
 
 
 def listing(dockfile: Dockfile) -> dict[str, Any]:
-    shown = {name: value for name, value in run(dockfile).items() if name != "output"}
-    return _without(Listing([shown | {"truncated": False}], None))
+    shown = {name: value for name, value in run(dockfile).items() if name not in ("input", "output")}
+    excerpt = "What is an agent?" if dockfile.streaming.stores_input else None
+    return _without(Listing([shown | {"input_excerpt": excerpt, "truncated": False}], None))
 
 
 def frames(dockfile: Dockfile) -> str:

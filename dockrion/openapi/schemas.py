@@ -18,7 +18,10 @@ _BODIES = tuple(
 )
 _TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _CUSTOM_TYPE = {"type": "string", "pattern": f"^{CUSTOM_PREFIX}{CUSTOM_NAME.pattern}$"}
-_HIDDEN_FIELDS = {"Run": (*INTERNAL_FIELDS, "truncated"), "RunInList": (*INTERNAL_FIELDS, "output")}
+_HIDDEN_FIELDS = {
+    "Run": (*INTERNAL_FIELDS, "input_excerpt", "truncated"),
+    "RunInList": (*INTERNAL_FIELDS, "input", "output"),
+}
 
 
 def ref(name: str) -> dict[str, Any]:

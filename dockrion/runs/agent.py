@@ -6,6 +6,7 @@ import msgspec
 
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.runs.session import RunSession
+from dockrion.runs.stored_input import StoredInput
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -18,6 +19,7 @@ class Call(msgspec.Struct, frozen=True):
         request: What the agent may know of the request.
         events_url: Where the run's events are read and pushed, None if they are not stored.
         caller: The authenticated caller, None without authentication.
+        stored_input: What the run's record keeps of the input, None for nothing.
     """
 
     payload: Any
@@ -26,6 +28,7 @@ class Call(msgspec.Struct, frozen=True):
     request: CallerRequest = NO_REQUEST
     events_url: str | None = None
     caller: Caller | None = None
+    stored_input: StoredInput | None = None
 
 
 class Agent(Protocol):

@@ -59,6 +59,7 @@ class Execution:
         streaming: Whether anyone can read its events.
 
     Attributes:
+        call: What it works on.
         task: Done when the agent has really ended.
         ended_at: When the execution was over, None until then.
     """
@@ -73,6 +74,7 @@ class Execution:
         *,
         streaming: bool,
     ) -> None:
+        self.call = call
         self._session = session
         self._notify = notify
         self._loop = loop

@@ -61,6 +61,7 @@ from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.stored_input import StoredInput
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
@@ -107,16 +108,16 @@ class Executor:
             record: Its record, not stored yet.
         """
         try:
-            if await self._create(run, record):
+            if await self._create(run, record, call.stored_input):
                 await self._run_to_end(agent, call, run, record)
         finally:
             self._in_flight.release(run)
 
-    async def _create(self, run: InFlightRun, record: Run) -> bool:
+    async def _create(self, run: InFlightRun, record: Run, stored: StoredInput | None) -> bool:
         """Store the record; return whether that worked. `RunManager.start` raises the error."""
         try:
             await self._in_flight.claim_id(run)
-            await self._backend.create(record)
+            await self._backend.create(record, None if stored is None else stored.body)
         except Exception as error:
             run.created.set_exception(error)
             return False
@@ -183,7 +184,8 @@ class Executor:
             result, seconds, ended_at = outcome.of_stop(run.stop or _LOST), 0.0, None
         else:
             result, seconds, ended_at = execution.outcome(), execution.seconds, execution.ended_at
-        result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata)
+        changes = await self._recorder.hide_input(run)
+        result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata, changes)
         return result, seconds
 
     async def _close_refused_log(self, run: InFlightRun, writer: LogWriter, error: Exception) -> None:
@@ -203,7 +205,7 @@ class Executor:
                 await self._conclude(run, writer.buffer)
             except Exception:  # the defect, which is logged already
                 lost = outcome.of_stop(_LOST)
-                await self._recorder.conclude(writer.buffer, lost, 0.0, None, run.metadata)
+                await self._recorder.conclude(writer.buffer, lost, 0.0, None, run.metadata, {})
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 try:

@@ -115,6 +115,7 @@ class RunManager:
             created_at=datetime.now(UTC),
             metadata=self._recorder.metadata,
             owner=call.caller.owner if call.caller else None,
+            input_excerpt=call.stored_input.excerpt if call.stored_input else None,
         )
         run.created.add_done_callback(_retrieve)  # the caller may have left
         self._run_tasks.track(self._loop.create_task(self._executor.execute(agent, call, run, record)))

@@ -18,9 +18,11 @@ from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call
 from dockrion.runs.event_buffer import EventBuffer
+from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.session import RunSession
+from dockrion.runs.stored_input import hidden_input
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import in_thread
 
@@ -128,6 +130,7 @@ class RunRecorder:
         seconds: float,
         ended_at: datetime | None,
         metadata: dict[str, Any],
+        record_changes: dict[str, Any],
     ) -> Outcome:
         """Publish the terminal event, with the changes of the record, and return the final outcome.
 
@@ -137,13 +140,25 @@ class RunRecorder:
             seconds: How long it worked.
             ended_at: When it ended, None for now.
             metadata: Additional metadata of this run.
+            record_changes: What else changes in its record.
         """
         buffer.publish_held_back()
         result = await self.finalize(buffer.run_id, result, buffer.text_filter)
         event_type, fields, changes = outcome.terminal_event(result, seconds, self.metadata | metadata)
+        changes |= record_changes
         ended_at = ended_at or datetime.now(UTC)
         buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
+
+    async def hide_input(self, run: InFlightRun) -> dict[str, Any]:
+        """Return what changes in the record of a run that is over, so that its secret answers stay masked."""
+        if run.session is None or run.execution is None or run.session.redactor is self._redactor:
+            return {}
+        stored = run.execution.call.stored_input
+        if stored is None:
+            return {}
+        hide = partial(hidden_input, stored, run.session.redactor)
+        return await _in_thread_if_large(hide, len(stored.body), f"dockrion-mask-{run.run_id}")
 
     def new_text_filter(self) -> "RunTextFilter | None":
         """Return the text filter of a new run, None without an output policy."""

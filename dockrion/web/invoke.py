@@ -21,7 +21,7 @@ _JSON = "application/json"  # the Accept header of `curl --json`, which gets SSE
 async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
-    call = await payloads.read_call(request)
+    call = await payloads.read_call(request, recorded=False)
     await service.rate_limiter.count(request)
     request[RUN_ID] = run_id = ids.uuid7()
     limit = service.dockfile.arguments.timeout_sec or None

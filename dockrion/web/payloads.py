@@ -19,6 +19,7 @@ from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call
+from dockrion.runs.stored_input import stored_input
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER
 from dockrion.web.service import SERVICE
@@ -35,31 +36,37 @@ _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # bytes that a
 _CONTAINERS = (list, dict)
 
 
-async def read_call(request: web.Request) -> Call:
+async def read_call(request: web.Request, *, recorded: bool = True) -> Call:
     """Read the request's body and return the agent call it describes.
+
+    Args:
+        request: The request.
+        recorded: Whether the call becomes a run, whose record may keep the input.
 
     Raises:
         UnsupportedMediaType: The content type is not JSON.
         InvalidRequest: The body is empty, malformed, or does not match `io_schema.input`.
         PolicyViolation: The body contains a blocked phrasing.
     """
-    return await validated_call(request, *await read_json(request))
+    require_json(request)
+    return await decoded_call(request, await read_body(request), recorded=recorded)
 
 
-async def validated_call(request: web.Request, value: Any, size: int) -> Call:
+async def decoded_call(request: web.Request, data: bytes, *, recorded: bool = True) -> Call:
     """Return the agent call that a payload describes.
 
     Args:
         request: The request that the payload came with.
-        value: The payload.
-        size: The payload's size as JSON, in bytes.
+        data: The payload, JSON.
+        recorded: As for `read_call`.
 
     Raises:
-        InvalidRequest: It does not match `io_schema.input`, or the type that the agent's code declares.
+        InvalidRequest: It is malformed, or does not match `io_schema.input`, or the type that the agent's
+            code declares.
         AgentFailed: That type's own validators failed.
         PolicyViolation: It contains a blocked phrasing.
     """
-    service = request.app[SERVICE]
+    service, value, size = request.app[SERVICE], decode_payload(request, data), len(data)
     await refuse_injections(request, value, size)
     config = None
     resume: Any = msgspec.UNSET
@@ -69,9 +76,11 @@ async def validated_call(request: web.Request, value: Any, size: int) -> Call:
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest(_MISMATCH, details=violations)
+    keeps_input = recorded and service.dockfile.streaming.stores_input
+    stored = stored_input(value, data, service.redactor) if keeps_input else None
     if service.payload_type is not None:
         value = await _converted(service.payload_type, value, size, service.redactor)
-    return Call(value, config, resume, _caller_request(request), caller=request[CALLER])
+    return Call(value, config, resume, _caller_request(request), caller=request[CALLER], stored_input=stored)
 
 
 async def _converted(payload_type: JsonType, value: Any, size: int, redactor: Redactor) -> Any:

@@ -1,6 +1,7 @@
 """The `/runs` endpoints: start a run, list and read runs, stream their events (pattern B), cancel them."""
 
-from typing import cast, get_args
+from functools import partial
+from typing import Any, cast, get_args
 
 from aiohttp import hdrs, web
 
@@ -10,6 +11,8 @@ from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import INCARNATION_HEADER, validate_run_id
 from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
+from dockrion.runs.stored_input import masked_input
+from dockrion.threads import in_thread
 from dockrion.web import parameters, payloads, polling
 from dockrion.web.access import CALLER, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
@@ -18,6 +21,7 @@ from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE, Service
 from dockrion.web.streams import first_position
 
+_MASKED_INLINE_BYTES = 32 * 1024  # masking more would delay the event loop
 _OFFERED = (*MEDIA_TYPES, polling.MEDIA_TYPE)
 
 
@@ -54,12 +58,15 @@ async def recent(request: web.Request) -> web.Response:
         )
     except BadCursor:
         raise InvalidRequest("?cursor= must be the `next` of an earlier response") from None
-    return json_response(Listing([_visible(run, "output") for run in listing.items], listing.next))
+    items = [_visible(run, "input", "output") for run in listing.items]
+    return json_response(Listing(items, listing.next))
 
 
 async def get(request: web.Request) -> web.Response:
-    run = await request.app[SERVICE].access.readable_run(request)
-    return json_response(_visible(run, "truncated"), headers={INCARNATION_HEADER: run.incarnation})
+    service = request.app[SERVICE]
+    run = await service.access.readable_run(request)
+    body = _visible(run, "input_excerpt", "truncated") | {"input": await _shown_input(service, run)}
+    return json_response(body, headers={INCARNATION_HEADER: run.incarnation})
 
 
 async def renew_token(request: web.Request) -> web.Response:
@@ -100,6 +107,18 @@ async def events(request: web.Request) -> web.StreamResponse:
     stream = HttpStream(request, MEDIA_TYPES[media_type])
     await stream.send_run(stream_of, after, start=start, timeout=timeout)
     return stream.response
+
+
+async def _shown_input(service: Service, run: Run) -> Any:
+    """Return a run's input, secrets masked, None if it is not stored."""
+    if run.input is not None or run.input_excerpt is None:
+        return run.input
+    body = await service.backend.get_input(run.run_id, run.incarnation)
+    if body is None:
+        return None
+    if len(body) <= _MASKED_INLINE_BYTES:
+        return masked_input(body, service.redactor)
+    return await in_thread(partial(masked_input, body, service.redactor), f"dockrion-mask-{run.run_id}")
 
 
 def _external_agent(request: web.Request, service: Service) -> Agent | None:

@@ -264,8 +264,7 @@ async def _invoke(socket: Socket) -> Control | None:
     text = await socket.receive_first(request.app[SERVICE].dockfile.limits.body_timeout)
     if not isinstance(text, str):
         return text
-    data = text.encode()
-    call = await payloads.validated_call(request, payloads.decode_payload(request, data), len(data))
+    call = await payloads.decoded_call(request, text.encode())
     record = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
     run = RunRef(record.run_id, record.incarnation)
     last_frame = None

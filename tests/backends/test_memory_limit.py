@@ -87,6 +87,16 @@ async def test_runs_that_finished_first_are_removed_first() -> None:
         assert (evicted.runs, evicted.events) == (2, 0)
 
 
+async def test_inputs_count() -> None:
+    async with limited(evicted=(evicted := Evicted())) as backend:
+        for _ in range(5):
+            run = new_run()
+            await backend.create(run, b"x" * 300_000)
+            await LargeWriter(backend, run).finish()
+        assert 900_000 < backend.stored_bytes < LIMIT
+        assert evicted.runs == 2
+
+
 async def test_unfinished_runs_outlive_all_finished_ones() -> None:
     async with limited() as backend:
         live = [await begun(backend, 1_000) for _ in range(50)]

@@ -93,7 +93,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "beat": ([*service[:2], keys.inbox(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),
-        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60]),
+        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]"]),
         "get": ([run], [1000]),
         "hold": ([keys.holder("n")], [ME, 60]),
         "read": ([run, events], [IT, 0, 10, 1000]),

@@ -99,7 +99,9 @@ async def test_questions_are_answered_once_and_by_their_schema(serve: Serve, con
                     {"path": "$", "message": "6 is greater than the maximum of 5"}
                 ]
                 (waiting,) = [run async for run in client.runs(waiting=True)]
-                assert waiting == msgspec.structs.replace(await client.get(run_id), metadata=waiting.metadata)
+                whole = await client.get(run_id)
+                assert (whole.input, waiting.input_excerpt) == ({}, "{}")
+                assert waiting == msgspec.structs.replace(whole, input=None, input_excerpt="{}")
                 assert waiting.waiting_for == WaitingFor(
                     request_id=request_id,
                     prompt="How many?",

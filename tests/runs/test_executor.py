@@ -28,9 +28,9 @@ class Away(MemoryBackend):
         self.creates = asyncio.Event()
         self.creates.set()
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, body: bytes | None = None) -> None:
         await self.creates.wait()
-        await super().create(run)
+        await super().create(run, body)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         if self.away:

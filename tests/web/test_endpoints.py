@@ -127,6 +127,7 @@ async def test_record_of_a_completed_run(serve: Serve) -> None:
     assert record == {
         "run_id": run_id,
         "status": "completed",
+        "input": {"n": 1},
         "output": {"n": 1},
         "error": None,
         "metadata": {"agent": "tested", "framework": "custom"},
@@ -144,8 +145,8 @@ async def test_listing(serve: Serve) -> None:
     assert body["next"] is None
     (item,) = body["items"]
     record = await served.record(run_id)
-    del record["output"]  # only in the record of the run
-    assert item == record | {"truncated": False}
+    del record["input"], record["output"]  # only in the record of the run
+    assert item == record | {"input_excerpt": "{}", "truncated": False}
 
 
 async def test_stream_of_the_caller_names_its_run(serve: Serve) -> None:

@@ -64,11 +64,11 @@ class MemoryBackend:
         """The memory that runs take."""
         return self._retention.stored_bytes
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, body: bytes | None = None) -> None:
         if run.run_id in self._logs:
             raise RunExists(run.run_id)
         self._created += 1
-        log = self._logs[run.run_id] = Log(run, self._created, self._max_events)
+        log = self._logs[run.run_id] = Log(run, self._created, self._max_events, body)
         self._index.add(log)
         self._retention.weigh(log)
 
@@ -82,6 +82,9 @@ class MemoryBackend:
 
     async def get(self, run_id: str) -> Run:
         return self._log(run_id).record
+
+    async def get_input(self, run_id: str, incarnation: str | None = None) -> bytes | None:
+        return self._log(run_id, incarnation).body
 
     async def recent(
         self,

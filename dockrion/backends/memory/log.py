@@ -16,6 +16,7 @@ from dockrion.events import Entry
 # of a process.
 _RUN_BYTES = 900
 _VALUE_BYTES = 80
+_INPUT_BYTES = 400  # of an input, beside its body: its excerpt, and what Python adds to both
 _FIELDS = len(Run.__struct_fields__)
 _decoder = msgspec.json.Decoder(Run)
 _NO_WATCHES: frozenset[Watch] = frozenset()  # most runs have none most of the time, and a set takes 216 bytes
@@ -28,6 +29,7 @@ class Log:
         run: The record of the new run.
         number: How many runs were created before it.
         max_events: The size of the window.
+        body: The run's input, None if it is not stored.
 
     Attributes:
         run: The record, shortened if it is large; `record` is all of it.
@@ -39,10 +41,12 @@ class Log:
 
     __slots__ = (
         "_events",
+        "_input_bytes",
         "_large_record",
         "_page",
         "_record_bytes",
         "_watches",
+        "body",
         "counted_bytes",
         "expired",
         "expires_at",
@@ -51,8 +55,9 @@ class Log:
         "subscribers",
     )
 
-    def __init__(self, run: Run, number: int, max_events: int) -> None:
+    def __init__(self, run: Run, number: int, max_events: int, body: bytes | None = None) -> None:
         self.run = run
+        self.body = body
         self.number = number
         self.subscribers = 0
         self.expires_at = 0.0
@@ -60,6 +65,7 @@ class Log:
         self.counted_bytes = 0
         self._events = Window(max_events)
         self._watches: set[Watch] | frozenset[Watch] = _NO_WATCHES
+        self._input_bytes = 0 if body is None else _INPUT_BYTES + len(body)
         self._record_bytes = _RUN_BYTES
         self._large_record: bytes | None = None  # as JSON
         self._page: tuple[int, int, Page] | None = None  # position, limit, and the page read there last
@@ -72,7 +78,7 @@ class Log:
     @property
     def weight(self) -> int:
         """The memory that the run takes, in bytes."""
-        return self._record_bytes + self._events.weight
+        return self._record_bytes + self._input_bytes + self._events.weight
 
     @property
     def record(self) -> Run:

@@ -101,12 +101,12 @@ class RedisBackend:
         self._tasks.start(self._work())
         self._watchdog = LoopWatchdog(self._leases.beat_without_loop, longest=max_run_duration)
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, body: bytes | None = None) -> None:
         self._client.check_reachable()
         await self._ensure_inbox()
         try:
             with self._leases.creating(run):
-                await self._store.create(self.replica, run)
+                await self._store.create(self.replica, run, body)
         except RunExists:
             self._leases.discard(run)
             raise
@@ -133,6 +133,9 @@ class RedisBackend:
 
     async def get(self, run_id: str) -> Run:
         return await self._store.get(run_id)
+
+    async def get_input(self, run_id: str, incarnation: str | None = None) -> bytes | None:
+        return await self._store.get_input(run_id, incarnation)
 
     async def recent(
         self,

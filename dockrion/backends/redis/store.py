@@ -64,12 +64,12 @@ class Store:
         self._max_events = max_events
         self._max_bytes = max_bytes
 
-    async def create(self, owner: str, run: Run) -> None:
+    async def create(self, owner: str, run: Run, body: bytes | None = None) -> None:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
         entry = records.index_entry(run)
         keys = *self.keys.log(run.run_id), self.keys.watchers(run.run_id)
-        create = CREATE(keys, owner, run.incarnation, encode_record(run), entry, self.live_ttl)
-        _, created = await self.client.send(self._registration(owner, run), create)
+        create = CREATE(keys, owner, run.incarnation, encode_record(run), entry, self.live_ttl, body or b"")
+        _, created = await self._send(len(body or b""), self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
 
@@ -140,6 +140,15 @@ class Store:
         if record is None:  # it has expired meanwhile
             raise RunNotFound(run_id)
         return records.decode_whole(record, whole, output, incarnation)
+
+    async def get_input(self, run_id: str, incarnation: str | None) -> bytes | None:
+        """Return the input with which a run was created; see `RunLog.get_input`."""
+        key = self.keys.run(run_id)
+        size = await self.query(run_id, ("HSTRLEN", key, "input"))
+        current, body = await self.query(run_id, ("HMGET", key, "incarnation", "input"), size=size)
+        if current is None or incarnation not in (None, current.decode()):
+            raise RunNotFound(run_id)
+        return None if body is None else bytes(body)
 
     async def incarnation(self, run_id: str) -> str:
         """Return the incarnation of the run that has an id.

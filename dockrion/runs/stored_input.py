@@ -1,0 +1,114 @@
+"""The input of a run as its record keeps it: the request's body, and an excerpt for listings.
+
+The body is kept as it was sent, so that the run could be repeated, and masked when it is shown. The excerpt
+is masked before it is cut: in a text that is cut, the start of a secret is not found.
+"""
+
+from typing import Any
+
+import msgspec
+
+from dockrion.redaction import Redactor
+
+MAX_INPUT_BYTES = 256 * 1024  # larger inputs are not kept
+EXCERPT_LENGTH = 120  # characters
+_EXAMINED = 8 * EXCERPT_LENGTH  # characters of a text that may begin with white space
+_encoder = msgspec.json.Encoder()
+
+
+class StoredInput(msgspec.Struct, frozen=True):
+    """What is kept of a run's input.
+
+    Attributes:
+        body: The request's body, JSON.
+        excerpt: Its first words, masked.
+    """
+
+    body: bytes
+    excerpt: str
+
+
+def stored_input(value: Any, body: bytes, redactor: Redactor) -> StoredInput | None:
+    """Return what is kept of an input, None if it is too large.
+
+    Args:
+        value: The input, decoded.
+        body: The same as JSON.
+        redactor: Masks secrets in the excerpt.
+    """
+    if len(body) > MAX_INPUT_BYTES:
+        return None
+    return StoredInput(body, excerpt(value, body, redactor))
+
+
+def excerpt(value: Any, body: bytes, redactor: Redactor) -> str:
+    """Return one line of an input: the last user message, else the first text of an object, else JSON.
+
+    Args:
+        value: The input, decoded.
+        body: The same as JSON.
+        redactor: Masks secrets.
+    """
+    examined = _EXAMINED + redactor.longest
+    text = _text(value) or body[: 4 * (examined + 1)].decode(errors="ignore")
+    masked = redactor.mask(text[:examined])
+    if len(text) > examined and redactor.longest:
+        masked = masked[: -redactor.longest]  # which may end within a secret
+    line = " ".join(masked.split())
+    return line if len(line) <= EXCERPT_LENGTH else line[: EXCERPT_LENGTH - 1] + "…"
+
+
+def masked_input(body: bytes, redactor: Redactor) -> Any:
+    """Return an input with every secret in it masked, as a value that can be encoded as JSON."""
+    if not redactor.longest:
+        return msgspec.Raw(body)
+    try:
+        return redactor.mask_value(msgspec.json.decode(body))
+    except RecursionError:
+        return None
+
+
+def hidden_input(stored: StoredInput, redactor: Redactor) -> dict[str, Any]:
+    """Return what changes in a run's record to mask more in its input, nothing if there is no more in it.
+
+    Args:
+        stored: The input.
+        redactor: Masks what is to be hidden.
+    """
+    value = msgspec.json.decode(stored.body)
+    masked = masked_input(stored.body, redactor)
+    if masked == value:
+        return {}
+    body = _encoder.encode(masked)
+    return {"input": masked, "input_excerpt": excerpt(masked, body, redactor)}
+
+
+def _text(value: Any) -> str:
+    """Return the text that says most about an input, empty if there is none."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        return ""
+    messages = value.get("messages")
+    if isinstance(messages, list) and (said := _last_user_message(messages)):
+        return said
+    return next((each for each in value.values() if isinstance(each, str) and not each.isspace()), "")
+
+
+def _last_user_message(messages: list[Any]) -> str:
+    for message in reversed(messages):
+        match message:  # in the forms that LangChain accepts
+            case {"role": "user" | "human", "content": said} | {"type": "user" | "human", "content": said}:
+                return _content(said)
+            case ["user" | "human", said]:
+                return _content(said)
+    return ""
+
+
+def _content(content: Any) -> str:
+    """Return a message's text, which may be in parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return " ".join(text for text in texts if isinstance(text, str))

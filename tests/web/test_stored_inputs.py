@@ -1,0 +1,154 @@
+"""`streaming.store_input`: a run's record shows its input, and listings an excerpt."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockrion import StreamContext
+from dockrion.runs.stored_input import MAX_INPUT_BYTES
+from tests import support
+from tests.conftest import Serve
+from tests.support import Served
+from tests.web.answering import accepted, asks, replicas, waiting
+from tests.web.credentials import api_keys
+from tests.web.test_ownership import key
+from tests.web.transports.readers import WEBSOCKET, all_of, invoking
+
+STORED = {"streaming": {"store_input": True}}
+PAYLOAD = {"messages": [{"role": "user", "content": "What is  tea?"}], "n": 1}
+
+
+async def answers(_payload: Any, context: StreamContext) -> dict[str, str]:
+    await context.emit_token("A drink.")
+    return {"text": "A drink."}
+
+
+async def newest(served: Served) -> dict[str, Any]:
+    async with served.client.get("/runs", params={"limit": "1"}) as response:
+        (item,) = (await response.json())["items"]
+    assert "input" not in item
+    return dict(item)
+
+
+async def shown(served: Served) -> tuple[Any, Any]:
+    """Return the input of the newest run, and its excerpt."""
+    item = await newest(served)
+    record = await served.finished(item["run_id"])
+    assert "input_excerpt" not in record
+    return record["input"], item["input_excerpt"]
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_a_run_shows_its_input_on_every_replica(serve: Serve) -> None:
+    served, other = await replicas(serve, answers, **STORED)
+    await served.start(PAYLOAD)
+    for each in (served, other):
+        assert await shown(each) == (PAYLOAD, "What is tea?")
+
+
+@pytest.mark.parametrize("transport", ["sse", "ndjson", "websocket"])
+async def test_runs_of_every_transport_show_their_input(serve: Serve, transport: str) -> None:
+    served = await serve(answers, expose=WEBSOCKET)
+    async with invoking(served, transport, PAYLOAD) as stream:
+        await all_of(stream)
+    assert await shown(served) == (PAYLOAD, "What is tea?")
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_the_default_depends_on_the_backend(serve: Serve) -> None:
+    served = await serve(answers)
+    await served.start(PAYLOAD)
+    in_memory = not support.SHARED_REDIS
+    assert await shown(served) == ((PAYLOAD, "What is tea?") if in_memory else (None, None))
+
+
+async def test_no_input_is_kept_where_the_dockfile_says_so(serve: Serve) -> None:
+    served = await serve(answers, streaming={"store_input": False})
+    run_id = await served.start(PAYLOAD)
+    assert await shown(served) == (None, None)
+    assert served.backend._logs[run_id].body is None
+
+
+async def test_no_input_is_kept_where_no_record_can_be_read(serve: Serve) -> None:
+    served = await serve(answers, streaming={"async_runs": False})
+    async with served.stream(PAYLOAD) as reader:
+        await reader.all()
+    (log,) = served.backend._logs.values()
+    assert (log.body, log.run.input_excerpt) == (None, None)
+
+
+async def test_an_invocation_keeps_nothing(serve: Serve) -> None:
+    calls: list[Any] = []
+
+    class Agent:
+        async def run(self, call: Any, *_args: Any, **_options: Any) -> Any:
+            calls.append(call)
+
+    served = await serve()
+    served.service.runs.agent = Agent()  # type: ignore[assignment]
+    async with served.client.post("/invoke", json=PAYLOAD) as response:
+        assert response.status == 200
+    assert calls[0].stored_input is None
+    assert not served.backend._logs
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_a_large_input_is_not_kept(serve: Serve) -> None:
+    served = await serve(answers, **STORED)
+    await served.start({"topic": "x" * (MAX_INPUT_BYTES // 2)})
+    kept, excerpt = await shown(served)
+    assert (len(kept["topic"]), len(excerpt)) == (MAX_INPUT_BYTES // 2, 120)
+    await served.start({"topic": "x" * MAX_INPUT_BYTES})
+    assert await shown(served) == (None, None)
+
+
+async def test_an_external_run_has_no_input(serve: Serve) -> None:
+    served = await serve(streaming={"ingest": support.INGEST})
+    async with served.client.post("/runs", params={"external": "true", "run_id": "pushed"}) as response:
+        assert response.status == 202
+    async with served.client.post("/runs/pushed/events", json={"type": "complete", "output": 1}) as response:
+        assert response.status == 200
+    assert await shown(served) == (None, None)
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_secrets_are_masked_in_inputs(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_KEY=hunter2hunter2\n")
+    served = await serve(answers, secrets={"required": [{"name": "API_KEY"}]}, **STORED)
+    await served.start({"topic": "the key is hunter2hunter2", "n": 12345678901234567890})
+    masked = "the key is ***"
+    assert await shown(served) == ({"topic": masked, "n": 12345678901234567890}, masked)
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_secret_answers_are_masked_in_the_input_of_their_run(serve: Serve) -> None:
+    owner, other = await replicas(serve, asks, **STORED)
+    payload = {"topic": "log in with hunter2hunter2", "ask": [{"prompt": "Password?", "secret": True}]}
+    run_id = await owner.start(payload)
+    request_id = (await waiting(other, run_id))["request_id"]
+    await accepted(other, run_id, request_id, "hunter2hunter2")
+    await owner.finished(run_id)
+    for each in (owner, other):
+        masked = "log in with ***"
+        assert await shown(each) == ({**payload, "topic": masked}, masked)
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_an_input_is_shown_to_those_who_may_read_the_run(serve: Serve, tmp_path: Path) -> None:
+    async with api_keys() as mode:
+        served = await serve(answers, **STORED, **mode.sections(tmp_path))
+    async with served.client.post("/runs", json=PAYLOAD, headers=key("owner")) as response:
+        run_id = (await response.json())["run_id"]
+    seen = {}
+    for user in ("owner", "auditor", "peeping", "other", "approver", "operator"):
+        record = await _text(served, f"/runs/{run_id}", user)
+        listing = await _text(served, "/runs", user)
+        seen[user] = ("What is  tea?" in record, "What is tea?" in listing)
+    readers = dict.fromkeys(("owner", "auditor", "peeping"), (True, True))
+    assert seen == readers | dict.fromkeys(("other", "approver", "operator"), (False, False))
+
+
+async def _text(served: Served, path: str, user: str) -> str:
+    async with served.client.get(path, headers=key(user)) as response:
+        return await response.text()
