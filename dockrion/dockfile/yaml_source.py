@@ -107,10 +107,9 @@ class Document:
         try:
             return loader, loader.get_single_node()
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark or loader.get_mark()
-            message = ", ".join(filter(None, (error.context, error.problem)))
-            if text[mark.index - 1 : mark.index + 1] == "${":
-                message = "between braces or brackets, ${…} must be in quotes"
+            from dockrion.dockfile.yaml_errors import explain  # noqa: PLC0415  memory: most Dockfiles are YAML
+
+            raise self._fatal(*explain(error, text, loader.get_mark())) from None
         except RecursionError:
             mark, message = loader.get_mark(), _TOO_DEEP
         except (ValueError, OverflowError):
