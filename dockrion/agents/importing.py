@@ -41,8 +41,9 @@ def _import(field: str, target: str, directory: Path) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _import_raised(field, module_name, directory, error) from error
+        places = ", in ".join(dict.fromkeys((str(directory.resolve()), str(Path.cwd()))))
         raise StartError(
-            f"{field}: no module {error.name!r} in {directory.resolve()}, in {Path.cwd()}, or installed"
+            f"{field}: no module {error.name!r} in {places}, or installed"
             f"{did_you_mean(error.name, _modules_in(directory))}"
         ) from error
     except BaseException as error:  # the agent's code may raise anything

@@ -63,6 +63,16 @@ class ResponseError(ClientError):
         self.details = details
         self.retry_after = retry_after
 
+    @property
+    def detail_lines(self) -> list[str]:
+        """The details as text: a line for each violation, or one of JSON."""
+        if self.details is None:
+            return []
+        try:
+            return [f"{violation['path']}: {violation['message']}" for violation in self.details]
+        except (TypeError, KeyError):
+            return [msgspec.json.encode(self.details).decode()]
+
 
 class InvalidRequest(ResponseError):
     """400: the request is malformed, breaks the schema or a policy, or does not fit the run's state."""
@@ -155,7 +165,7 @@ def from_exception(error: Exception, service: URL) -> ClientError:
             reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else "failed"
             return ConnectionLost(f"cannot reach {service}: TLS {reason}")
         case aiohttp.ClientConnectorError():
-            return ConnectionLost(f"cannot reach {service}: {_reason(error.os_error)}")
+            return unreachable(error.os_error, service)
         case aiohttp.ConnectionTimeoutError():
             return ConnectionLost(f"cannot reach {service}: connecting timed out")
         case TimeoutError():
@@ -163,6 +173,16 @@ def from_exception(error: Exception, service: URL) -> ClientError:
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
             return ConnectionLost(f"the connection to {service} broke")
     return ProtocolError(f"the response of {service} is not HTTP")
+
+
+def unreachable(error: OSError, service: URL) -> ConnectionLost:
+    """Return the exception for a service to which there is no connection.
+
+    Args:
+        error: Why there is none.
+        service: The service's URL without user and password.
+    """
+    return ConnectionLost(f"cannot reach {service}: {_reason(error)}")
 
 
 def _reason(error: OSError) -> str:

@@ -21,7 +21,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "--url",
         type=url,
         default=os.environ.get("DOCKRION_URL") or DEFAULT_URL,
-        help=f"the service, http://host:port (default: $DOCKRION_URL, else {DEFAULT_URL})",
+        help=f"the service, host:port or https://host (default: $DOCKRION_URL, else {DEFAULT_URL})",
     )
     add_header(parser)
     parser.add_argument(
@@ -47,21 +47,23 @@ def add_header(parser: argparse.ArgumentParser) -> None:
 
 
 def url(text: str) -> str:
-    """Return the URL of a service.
+    """Return the URL of a service; `host:port` alone is one of http.
 
     Raises:
         argparse.ArgumentTypeError: It is malformed.
     """
+    has_scheme = "://" in text or text.lower().startswith(("http:", "https:"))
+    address = text if has_scheme else f"http://{text}"
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(address)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     else:
         valid = valid and not (parts.query or parts.fragment)
     if not valid:
-        raise argparse.ArgumentTypeError(f"expected http://host:port, got {text}")
-    return text.rstrip("/")
+        raise argparse.ArgumentTypeError(f"expected host:port, or http(s)://host:port, got {text}")
+    return address.rstrip("/")
 
 
 def header(text: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import io
 import os
 import shlex
 import signal
@@ -17,7 +18,7 @@ from dockrion.client import Client, ClientError, ConnectionLost, InputRequested,
 from dockrion.console import answers
 from dockrion.console.arguments import add_common, payload, run_id
 from dockrion.console.display import Display
-from dockrion.console.questions import Questions, listed
+from dockrion.console.questions import Questions, details
 from dockrion.console.screen import Screen
 from dockrion.console.standard_input import StandardInput
 
@@ -72,6 +73,8 @@ def _show(arguments: argparse.Namespace, stream: Callable[[Client], Stream], *, 
         The exit code: 0 if the run completed, else 1.
     """
     screen = Screen(sys.stdout, sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # text that the terminal's encoding does not have
     try:
         return asyncio.run(_show_stream(arguments, stream, screen, cancel=cancel))
     except ClientError as error:
@@ -170,6 +173,6 @@ def _explanation(error: ClientError) -> str:
     match error:
         case ConnectionLost(run_id=run_id) if run_id:
             return f"{error}; to continue: dockrion watch {run_id}"
-        case ResponseError(details=details):
-            return f"{error}{listed(details)}"
+        case ResponseError():
+            return f"{error}{details(error)}"
     return str(error)

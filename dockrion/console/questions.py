@@ -2,9 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
-
-import msgspec
 
 from dockrion.client import (
     Client,
@@ -16,6 +13,7 @@ from dockrion.client import (
     InputRequested,
     InvalidRequest,
     PayloadTooLarge,
+    ResponseError,
 )
 from dockrion.console import answers
 from dockrion.console.screen import Screen
@@ -113,7 +111,7 @@ class Questions:
             value = answers.parse(line, question.schema)
             await self._client.respond(question.run_id, question.request_id, value)
         except (InvalidRequest, PayloadTooLarge) as error:
-            self._screen.remark(f"! {error.message}{listed(error.details)}")
+            self._screen.remark(f"! {error.message}{details(error)}")
             return False
         except Conflict:
             self._screen.remark("! this has been answered already, or is no longer asked")
@@ -158,12 +156,6 @@ def _deadline(question: InputRequested) -> float | None:
     return asyncio.get_running_loop().time() + remaining
 
 
-def listed(details: Any) -> str:
-    """Return the details of a refusal: a line for each violation, or one of JSON."""
-    if details is None:
-        return ""
-    try:
-        lines = [f"{violation['path']}: {violation['message']}" for violation in details]
-    except (TypeError, KeyError):
-        lines = [msgspec.json.encode(details).decode()]
-    return "".join(f"\n  {line}" for line in lines)[:_MAX_DETAILS_LENGTH]
+def details(error: ResponseError) -> str:
+    """Return the details of a refusal, each on a line of its own below the message."""
+    return "".join(f"\n  {line}" for line in error.detail_lines)[:_MAX_DETAILS_LENGTH]

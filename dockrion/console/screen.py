@@ -1,13 +1,24 @@
 """Writes to a terminal or a file: lines, the text of several sources at once, a progress bar, a prompt."""
 
+import re
 import shutil
+import unicodedata
 from typing import NamedTuple, TextIO
 
 CLEAR_LINE = "\r\x1b[K"
-TEXT = "\n\t"
+TEXT = "\n\t\u2028\u2029"
 _FAINT, _PLAIN = "\x1b[2m", "\x1b[0m"
 _MAX_HELD_LENGTH = 60  # characters
 _MAX_HELD_SOURCES = 20
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_WITHOUT_COLUMNS = ("Mn", "Me", "Cf")  # combining characters and joiners
+_WIDE = ("W", "F")
+# Control characters, lone surrogates, line separators, and the Bidi_Control property (UAX #9): these, and no
+# others, make a terminal act, fail to be encoded, or show text in another order than that in which it was
+# written. What `str.isprintable` calls unprintable includes spaces, and the joiners and tags of emoji.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def printable(text: str, allowed: str = "") -> str:
@@ -17,9 +28,25 @@ def printable(text: str, allowed: str = "") -> str:
         text: The text.
         allowed: Characters that are kept though they are not printable.
     """
-    return "".join(
-        each if each.isprintable() or each in allowed else "\N{REPLACEMENT CHARACTER}" for each in text
-    )
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in allowed else _REPLACEMENT, text)
+
+
+def fit(text: str, columns: int) -> str:
+    """Return as much of a text, from its start, as a terminal shows in a number of columns."""
+    width = 0
+    for index, character in enumerate(text):
+        width += _columns(character)
+        if width > columns:
+            return text[:index]
+    return text
+
+
+def _columns(character: str) -> int:
+    if character.isascii():
+        return 1
+    if unicodedata.category(character) in _WITHOUT_COLUMNS:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in _WIDE else 1
 
 
 class Passage(NamedTuple):
@@ -109,7 +136,7 @@ class Screen:
             return
         self._release("")
         self._end_line()
-        self._put(f"{cells} {printable(text)}"[: shutil.get_terminal_size().columns - 1])
+        self._put(fit(f"{cells} {printable(text)}", shutil.get_terminal_size().columns - 1))
         self._bar = share < 1.0
         if not self._bar:
             self._put("\n")

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from dockrion.dockfile.annotations import allowed_types, describe_mismatch
+from dockrion.dockfile.places import Places
 from dockrion.dockfile.problems import (
     DockfileError,
     KeyPath,
@@ -63,10 +64,17 @@ class Diagnostics:
         """Add a warning at a key, or at the mapping from which it is missing."""
         self._warnings.append(self._problem(self._document.key_position(keys), keys, message))
 
-    def unknown_field(self, keys: KeyPath, value: Any, known: Iterable[str]) -> None:
-        """Record an unknown field and add a warning that names the known field it resembles."""
+    def unknown_field(self, keys: KeyPath, value: Any, known: Iterable[str], place: str = "") -> None:
+        """Record an unknown field, and add a warning that names the known field it resembles.
+
+        Args:
+            keys: The field.
+            value: Its value.
+            known: The names of the fields that there may be.
+            place: Where it belongs, as `Places` words it, if it is known elsewhere.
+        """
         self.unknown[dotted(keys)] = value
-        self.warn(keys, "unknown field" + did_you_mean(str(keys[-1]), known))
+        self.warn(keys, "unknown field" + (place or did_you_mean(str(keys[-1]), known)))
 
     def legacy_boolean(self, keys: KeyPath, value: Any, *, substituted: bool) -> bool | None:
         """Return the boolean that a value is in YAML 1.1 but not in 1.2, with a warning, else None.
@@ -109,15 +117,17 @@ class Decoder:
     Args:
         diagnostics: Receives errors and unknown fields.
         substituted: Key paths of strings that come from `${VAR}`; they are converted to the field's type.
+        places: Where fields belong that are in the wrong section.
 
     Attributes:
         decoded: Every value that decoded without error, by key path.
     """
 
-    def __init__(self, diagnostics: Diagnostics, substituted: Container[KeyPath]) -> None:
+    def __init__(self, diagnostics: Diagnostics, substituted: Container[KeyPath], places: Places) -> None:
         self.decoded: dict[KeyPath, Any] = {}
         self._diagnostics = diagnostics
         self._substituted = substituted
+        self._places = places
 
     def fields(self, section: type[msgspec.Struct], value: dict[str, Any], keys: KeyPath) -> dict[str, Any]:
         """Decode the fields of a section that a mapping sets.
@@ -133,13 +143,15 @@ class Decoder:
         known = {field.encode_name: field for field in msgspec.structs.fields(section)}
         for name, item in value.items():
             if name not in known:
-                self._diagnostics.unknown_field((*keys, name), item, known)
+                place = self._places.for_field((*keys, name))
+                self._diagnostics.unknown_field((*keys, name), item, known, place)
         decoded: dict[str, Any] = {}
         for name, field in known.items():
             # A section that is null equals an omitted one.
             if name not in value or (value[name] is None and _is_section(field.type)):
                 if field.required:
-                    self._diagnostics.error((*keys, name), "required, but missing")
+                    missing = "empty: indent its fields below it" if name in value else "missing"
+                    self._diagnostics.error((*keys, name), f"required, but {missing}")
                     decoded[field.name] = UNSET
             else:
                 decoded[field.name] = self._value(field.type, value[name], (*keys, name))
@@ -179,7 +191,10 @@ class Decoder:
             boolean = self._diagnostics.legacy_boolean(keys, value, substituted=substituted)
             if boolean is not None:
                 return boolean
-        self._diagnostics.error(keys, describe_mismatch(annotation, value, self._diagnostics.redactor))
+        message = describe_mismatch(annotation, value, self._diagnostics.redactor)
+        if _is_section(annotation) and isinstance(value, str):
+            message += self._places.for_value(keys, value)
+        self._diagnostics.error(keys, message)
         return UNSET
 
 

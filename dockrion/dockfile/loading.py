@@ -14,14 +14,16 @@ from dockrion.dockfile.confidential import confidential_values, short_value_warn
 from dockrion.dockfile.credentials import Credentials, credential_warnings, read_credentials
 from dockrion.dockfile.decode import Decoder, Diagnostics
 from dockrion.dockfile.environment import read_environment, substitute
-from dockrion.dockfile.problems import KeyPath, Problem
+from dockrion.dockfile.places import Places
+from dockrion.dockfile.problems import DockfileError, KeyPath, Problem, did_you_mean
 from dockrion.dockfile.rules import check_policies, check_rules
-from dockrion.dockfile.schemas import convert_keywords, with_default_type
+from dockrion.dockfile.schemas import KEYWORDS, convert_keywords, with_default_type
 from dockrion.dockfile.structs import DEFAULT_REDIS_URL, Dockfile
 from dockrion.dockfile.yaml_source import Document, read_text
 from dockrion.redaction import Redactor
 
 _REDIS_URL: KeyPath = ("streaming", "redis", "url")
+_SCHEMAS: dict[KeyPath, list[str]] = {("io_schema", name): KEYWORDS for name in ("input", "output")}
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     Raises:
         DockfileError: The file is invalid; the error holds every problem.
     """
-    document = Document(read_text(path), str(path))
+    document = Document(_read(path), str(path))
     environment = read_environment(path, env_file, environ)
     variables = environment.variables
     substitution = _Substitution(variables)
@@ -79,7 +81,7 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
     for keys, message in substitution.errors:
         diagnostics.error(keys, message)
     _convert_schema_keywords(value, substitution.done, diagnostics)
-    decoder = Decoder(diagnostics, substitution.done)
+    decoder = Decoder(diagnostics, substitution.done, Places(Dockfile, _SCHEMAS))
     sections = decoder.fields(Dockfile, value, ())
     check_rules(decoder.decoded, diagnostics)
     diagnostics.raise_errors()
@@ -107,6 +109,26 @@ def load(path: Path, *, env_file: Path | None = None, environ: Mapping[str, str]
         missing_secrets=missing,
         credentials=credentials,
     )
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path)
+    except DockfileError as error:
+        hint = _what_to_name(path)
+        raise DockfileError(
+            msgspec.structs.replace(problem, message=problem.message + hint) for problem in error.problems
+        ) from None
+
+
+def _what_to_name(path: Path) -> str:
+    """Return what to do if there is no such file, or if it is a directory."""
+    if path.is_dir():
+        return f"; name the Dockfile in it: {path / 'Dockfile.yaml'}"
+    if path.exists():
+        return ""
+    others = [each.name for each in path.parent.glob("*.y*ml")]
+    return did_you_mean(path.name, others) or "; dockrion init writes one"
 
 
 class _Substitution:
@@ -172,8 +194,8 @@ def _convert_schema_keywords(
 ) -> None:
     io_schema = value.get("io_schema")
     if isinstance(io_schema, dict):
-        for name in ("input", "output"):
-            convert_keywords(io_schema.get(name), ("io_schema", name), substituted, diagnostics)
+        for keys in _SCHEMAS:
+            convert_keywords(io_schema.get(keys[-1]), keys, substituted, diagnostics)
 
 
 def _with_derived_defaults(dockfile: Dockfile) -> Dockfile:

@@ -79,6 +79,9 @@ def check_schema(schema: dict[str, Any], keys: KeyPath, diagnostics: Diagnostics
             if name not in KEYWORDS and not name.startswith("x-"):
                 diagnostics.unknown_field((*part_keys, name), value, KEYWORDS)
         _check_type(part, part_keys, diagnostics)
+        for name in _SCHEMA_MAP & part.keys():
+            if part[name] is None:
+                diagnostics.error((*part_keys, name), "empty: indent what belongs to it below it")
         _check_names(part, part_keys, diagnostics)
     _check_numbers(schema, keys, diagnostics)
     _check_structure(schema, keys, diagnostics)

@@ -29,7 +29,7 @@ def explain(error: yaml.MarkedYAMLError, text: str, end: yaml.Mark) -> Mistake:
     mark = error.problem_mark or error.context_mark or end
     start = error.context_mark or mark
     problem = error.problem or ""
-    lines = text.splitlines()
+    lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)  # as YAML counts them
     line = lines[mark.line] if mark.line < len(lines) else ""
     here = Mistake(mark.line + 1, mark.column + 1, "")
     began = Mistake(start.line + 1, start.column + 1, "")

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import msgspec
+from yarl import URL
 
+from dockrion.client.errors import ConnectionLost, unreachable
 from dockrion.load.display import ProgressLine, table
 from dockrion.load.html_report import html_report
 from dockrion.load.measurements import Measurements, Point, Series
@@ -16,6 +18,7 @@ from dockrion.load.options import Options, add_arguments, options
 from dockrion.load.processes import run_test
 from dockrion.load.result import Result, result
 
+_CONNECT_SECONDS = 10.0
 _OTHER_FILES = 64  # of the interpreter, and of connections that are being closed
 
 
@@ -29,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
     """Run a load test, and print its result.
 
     Returns:
-        The exit code: 1 if there was an error or a violation, or no success.
+        The exit code: 1 if there was an error or a violation, no success, or no service.
     """
     try:
         test = options(arguments)
@@ -37,6 +40,11 @@ def _run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         arguments.usage_error(str(error))  # which exits
         raise
+    try:
+        asyncio.run(_connect(URL(test.url).with_user(None)))
+    except ConnectionLost as error:
+        print(error, file=sys.stderr)  # noqa: T201  its output
+        return 1
     outcome = asyncio.run(load(test))
     print(table(outcome), end="")  # noqa: T201  its output
     written = [
@@ -84,6 +92,20 @@ async def load(test: Options) -> Result:
             loop.remove_signal_handler(number)
     series.add(_point(measurements))
     return result(test, measurements, [_point(Measurements()), *series.points], ended_early=stop.is_set())
+
+
+async def _connect(service: URL) -> None:
+    """Connect once, since a test without a service has no result.
+
+    Raises:
+        ConnectionLost: There is no service.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(service.host, service.port)
+    except OSError as error:
+        raise unreachable(error, service) from None
+    writer.close()
 
 
 def _point(measurements: Measurements) -> Point:

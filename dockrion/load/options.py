@@ -72,7 +72,7 @@ def _part(whole: int, parts: int, number: int) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser."""
-    parser.add_argument("url", type=url, metavar="URL", help="the service, http://host:port")
+    parser.add_argument("url", type=url, metavar="URL", help="the service, host:port or https://host")
     parser.add_argument(
         "--pattern",
         choices=_PATTERNS,

@@ -12,7 +12,7 @@ from itertools import groupby
 import aiohttp
 from aiohttp import hdrs
 
-from dockrion.client.errors import ClientError, ConnectionLost, ResponseError
+from dockrion.client.errors import ClientError, ConnectionLost, InvalidRequest, ResponseError
 from dockrion.client.event_response import EventResponse
 from dockrion.client.transport import STREAM, Request, Transport, release
 from dockrion.ids import RUN_ID_HEADER
@@ -24,6 +24,7 @@ _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,49}", re.ASCII)
 _RUN_PATH = re.compile(r"/runs/[^/]+/events$")
 _PAUSE = 0.05
 _SLOW_READ_BYTES = 4096
+_MAX_ERROR_LENGTH = 500
 _MAX_FRUITLESS = 5  # connections in a row without a new event
 
 
@@ -51,7 +52,10 @@ async def send(transport: Transport, request: Request) -> aiohttp.ClientResponse
         return await transport.send(request)
     except ResponseError as error:
         route = _RUN_PATH.sub("/runs/{id}/events", str(request))
-        raise LoadError(f"HTTP {error.status}{code_suffix(error.code)} from {route}") from None
+        # All requests have the same payload, so what is wrong with it is the same each time.
+        details = "; ".join((error.message, *error.detail_lines)) if isinstance(error, InvalidRequest) else ""
+        kind = f"HTTP {error.status}{code_suffix(error.code)} from {route}"
+        raise LoadError(f"{kind}: {details}"[:_MAX_ERROR_LENGTH] if details else kind) from None
 
 
 def code_suffix(code: str) -> str:

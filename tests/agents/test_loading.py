@@ -145,6 +145,13 @@ async def test_missing_module_error_has_a_suggestion_and_the_search_path(folder:
     assert str(Path.cwd()) in message
 
 
+async def test_missing_module_error_names_a_directory_once(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.path)
+    assert (await folder.refused(module="qqqqqqqq")).count(str(folder.path)) == 1
+
+
 async def test_missing_module_without_a_similar_one_has_no_suggestion(folder: Folder) -> None:
     message = await folder.refused(module="qqqqqqqq")
     assert "no module 'qqqqqqqq'" in message

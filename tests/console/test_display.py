@@ -1,6 +1,7 @@
 """What is shown of a run, and the arguments of client commands."""
 
 import argparse
+import re
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -293,6 +294,26 @@ def test_headers_and_urls() -> None:
             header(bad)
         assert str(raised.value) == "expected NAME:VALUE"
     assert url("http://h:1/base/") == "http://h:1/base"
-    for bad in ("h:1", "ftp://h", "http://", "http://h:0", "http://h/?q", "http://h/#f", "http://[::1"):
-        with pytest.raises(argparse.ArgumentTypeError):
+    bad_urls = (
+        "ftp://h",
+        "http://",
+        "http://h:0",
+        "http://h/?q",
+        "http://h/#f",
+        "http://[::1",
+        "http:h",
+        "h:p",
+    )
+    for bad in bad_urls:
+        with pytest.raises(
+            argparse.ArgumentTypeError,
+            match=re.escape(f"expected host:port, or http(s)://host:port, got {bad}"),
+        ):
             url(bad)
+
+
+@pytest.mark.parametrize(
+    "address", ["h:8080", "h", "127.0.0.1:8080", "[::1]:80", "h:80/base/", "user:word@h:80"]
+)
+def test_an_address_without_a_scheme_is_one_of_http(address: str) -> None:
+    assert url(address) == f"http://{address.rstrip('/')}"

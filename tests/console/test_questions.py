@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dockrion import InputTimeout, StreamContext
-from dockrion.client import Client
+from dockrion.client import Client, InvalidRequest
 from dockrion.console.display import Display
-from dockrion.console.questions import Questions, listed
+from dockrion.console.questions import Questions, details
 from dockrion.console.screen import CLEAR_LINE, Screen
 from dockrion.console.standard_input import StandardInput
 from tests.conftest import Serve
@@ -93,7 +93,7 @@ async def asks(_payload: Any, context: StreamContext) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("details", "lines"),
+    ("given", "lines"),
     [
         (None, ""),
         (
@@ -105,8 +105,8 @@ async def asks(_payload: Any, context: StreamContext) -> Any:
     ],
     ids=str,
 )
-def test_the_details_of_a_refusal_are_listed_by_line(details: Any, lines: str) -> None:
-    assert listed(details) == lines
+def test_the_details_of_a_refusal_are_listed_by_line(given: Any, lines: str) -> None:
+    assert details(InvalidRequest(400, "VALIDATION_ERROR", "refused", given)) == lines
 
 
 async def test_an_answer_that_breaks_the_schema_is_asked_for_again(serve: Serve) -> None:

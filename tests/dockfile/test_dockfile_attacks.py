@@ -1,5 +1,6 @@
 """Malformed and hostile files."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
         (b"hello", "Dockfile.yaml:1:1: expected a mapping of sections"),
         (
             b'version: "1.0"\n---\nversion: "1.0"\n',
-            "Dockfile.yaml:2:1: expected a single document in the stream, but found another document",
+            "Dockfile.yaml:2:1: a second document: remove the line ---",
         ),
         (b"version: \xff", "Dockfile.yaml:1:10: not UTF-8 text"),
         ("version: '1.0'\n# é".encode("latin-1"), "Dockfile.yaml:2:3: not UTF-8 text"),
@@ -63,11 +64,17 @@ def test_malformed_files_are_refused(content: bytes, expected: str, write: Calla
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("missing.yaml", "No such file or directory"), (".", "Is a directory"), ("a\0b", "embedded null byte")],
+    [
+        ("missing.yaml", "No such file or directory; dockrion init writes one"),
+        ("Dockfile.yml", "No such file or directory, did you mean Dockfile.yaml?"),
+        ("nowhere/Dockfile.yaml", "No such file or directory; dockrion init writes one"),
+        (".", "Is a directory; name the Dockfile in it: Dockfile.yaml"),
+        ("a\0b", "embedded null byte"),
+    ],
 )
 def test_files_that_cannot_be_opened(name: str, reason: str, write: Callable[..., Path]) -> None:
     write()
-    with pytest.raises(DockfileError, match=f"cannot be read: {reason}"):
+    with pytest.raises(DockfileError, match=re.escape(f"cannot be read: {reason}")):
         load(Path(name), environ={})
 
 

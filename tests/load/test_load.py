@@ -153,4 +153,15 @@ async def test_the_command_line_its_files_and_its_exit_codes(serve: Serve, tmp_p
     assert "url(" not in as_html.read_text()
     refused = await asyncio.to_thread(run, "load", "http://127.0.0.1:1", "--runs", "1", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "cannot reach http://127.0.0.1:1: Connection refused" in refused.stdout
+    assert (refused.stdout, refused.stderr) == ("", "cannot reach http://127.0.0.1:1: Connection refused\n")
+
+
+@pytest.mark.parametrize("pattern", ["stream", "runs", "invoke"])
+async def test_what_is_wrong_with_a_payload_is_shown(serve: Serve, pattern: Any) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}, "m": {}}, "required": ["m"]}
+    served = await serve(speak, io_schema={"input": schema})
+    result = await load(served, runs=3, concurrency=1, pattern=pattern, payload=b'{"n": "x"}')
+    (kind,) = result.errors
+    assert kind.startswith("HTTP 400 VALIDATION_ERROR from POST /")
+    assert '$: "m" is a required property' in kind
+    assert '$.n: "x" is not of type "integer"' in kind

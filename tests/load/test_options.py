@@ -146,3 +146,7 @@ def test_those_who_serve_import_nothing_of_clients() -> None:
     )
     clients = ("dockrion.load", "dockrion.client", "dockrion.console")
     assert [name for name in done.stdout.split() if name.startswith(clients)] == []
+
+
+def test_an_address_without_a_scheme_is_one_of_http() -> None:
+    assert parsed("localhost:8080").url == "http://localhost:8080"
