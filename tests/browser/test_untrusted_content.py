@@ -61,6 +61,7 @@ async def test_content_of_an_agent_is_never_executed(serve: Serve, visit: Visit)
     for place in (
         "#fields",
         "#progress",
+        "#question",
         "#words",
         "#waterfall",
         "#events",
@@ -81,7 +82,7 @@ async def test_content_of_errors_and_urls_is_never_executed(serve: Serve, visit:
     await served.finished("failed")
     page = await visit(served.port, "#run=failed")
     await expect(page.locator("#status")).to_contain_text("Failed")
-    await expect(page.locator("#outcome pre")).to_contain_text("<img src=x onerror=")
+    await expect(page.locator("#outcome")).to_contain_text("<img src=x onerror=")
     await nothing_ran(page)
     await page.goto(
         f"http://127.0.0.1:{served.port}/#run=../../info?<img src=x onerror='window.__pwned = 5'>"

@@ -4,6 +4,7 @@ import { request, requestJson } from "./api.js";
 import { curl } from "./code/curl.js";
 import { byId } from "./dom.js";
 import { showProblem } from "./request/form.js";
+import * as conversation from "./conversation/conversation.js";
 import * as questions from "./conversation/questions.js";
 import * as recent from "./runs/recent.js";
 import * as run from "./run.js";
@@ -34,29 +35,32 @@ export function offers(endpoint) {
 }
 
 /** Pattern A. Where the run can be resumed, it survives a lost connection. */
-export async function stream(body) {
+export async function stream(body, turn = "new") {
   const path = offers(EVENTS) ? "invoke/stream?on_disconnect=continue" : "invoke/stream";
   showCommand(curl("POST", path, { body, streams: true }));
   const controller = new AbortController();
   const first = await request("POST", path, { body, signal: controller.signal });
-  followRun(open(first.headers.get("X-Run-Id"), "Waiting to start", controller), first);
+  followRun(open(first.headers.get("X-Run-Id"), "Waiting to start", { body, turn, controller }), first);
 }
 
 /** Pattern B. */
-export async function start(body) {
+export async function start(body, turn = "new") {
   showCommand(curl("POST", "runs", { body }));
   const { run_id } = await requestJson("POST", "runs", { body });
-  followRun(open(run_id, "Waiting to start"), null);
+  followRun(open(run_id, "Waiting to start", { body, turn }), null);
 }
 
 /** Invoke the agent, without its events. */
-export async function invoke(body) {
+export async function invoke(body, turn = "new") {
   showCommand(curl("POST", "invoke", { body }));
-  perform(open(null, "Waiting for the output"), async (signal) => {
+  perform(open(null, "Waiting for the output", { body, turn }), async (signal) => {
     const { output, metadata } = await requestJson("POST", "invoke", { body, signal });
     run.finish("completed", run.ENDS.completed);
-    run.outcome("Output", output, metadata.usage);
-  }).catch((error) => showProblem(error.message, error.details));
+    run.complete(output, metadata.usage);
+  }).catch((error) => {
+    if (error.status === 400) showProblem(error.message, error.details);
+    else run.fail({ error: error.message, code: error.code, details: error.details });
+  });
 }
 
 /** Show an existing run from its beginning. */
@@ -64,7 +68,14 @@ export function watch(runId) {
   if (offers(EVENTS)) showCommand(curl("GET", `runs/${runId}/events`, { streams: true }));
   const opened = open(runId, "Waiting to start");
   run.replay();
+  if (offers(RECORD) && offers(EVENTS)) showInput(opened);
   return followRun(opened, null);
+}
+
+/** Show what a run was asked that was started elsewhere. */
+async function showInput({ runId, controller: { signal } }) {
+  const record = await requestJson("GET", `runs/${runId}`, { signal, timeout }).catch(() => null);
+  if (record !== null && !signal.aborted) conversation.showStored(record.input);
 }
 
 /** Cancel the run that is shown. */
@@ -99,6 +110,7 @@ async function respond(requestId, value, isSecret) {
 export function reset() {
   close();
   recent.mark(null);
+  conversation.leave();
   run.clear("No run yet.", "");
 }
 
@@ -108,11 +120,13 @@ function close() {
   byId("stop").hidden = true;
 }
 
-function open(runId, text, controller = new AbortController()) {
+/** Show a run that begins. `body` is its input as JSON, if known, and `turn` how it relates to what was shown. */
+function open(runId, text, { body = "null", turn = "new", controller = new AbortController() } = {}) {
   close();
   current = { runId, controller };
   const hash = runId === null ? "" : `#run=${runId}`;
   if (location.hash !== hash) history.pushState(null, "", location.pathname + hash);
+  conversation.begin(turn, JSON.parse(body));
   run.clear(text);
   if (runId !== null) run.name(runId);
   recent.mark(runId);
@@ -193,6 +207,7 @@ async function poll(runId, signal) {
     try {
       const record = await requestJson("GET", `runs/${runId}`, { signal, timeout });
       run.connection("", "");
+      conversation.showStored(record.input);
       if (record.completed_at !== null) {
         showRecord(record);
         return;
@@ -209,8 +224,8 @@ async function poll(runId, signal) {
 
 function showRecord({ status, output, error, metadata }) {
   run.finish(status, run.ENDS[status]);
-  if (status === "completed") run.outcome("Output", output, metadata.usage);
-  if (error !== null) run.outcome("Error", error);
+  if (status === "completed") run.complete(output, metadata.usage);
+  if (error !== null) run.fail(error);
 }
 
 function showCommand(command) {

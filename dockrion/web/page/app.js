@@ -2,6 +2,7 @@
 
 import { HttpError, clearCredential, compareClocks, credential, onUnauthorized, requestJson } from "./api.js";
 import * as actions from "./actions.js";
+import * as conversation from "./conversation/conversation.js";
 import { byId } from "./dom.js";
 import * as form from "./request/form.js";
 import * as recent from "./runs/recent.js";
@@ -47,6 +48,14 @@ requestForm.addEventListener("submit", async (event) => {
   requestForm.ariaBusy = "false";
 });
 
+conversation.connect(
+  (body, turn) => actions[requestForm.querySelector("button.main").value](body, turn),
+  () => {
+    history.pushState(null, "", location.pathname);
+    actions.reset();
+  },
+);
+
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the URL's fragment names the run that is shown
   byId("run").focus();
@@ -77,9 +86,9 @@ let shownSchema; // as JSON, once there is a form
 
 async function showForm() {
   const schema = await requestJson("GET", "schema").catch((error) => ({ error }));
-  const input = schema.input_schema ?? null;
-  if (JSON.stringify(input) !== shownSchema) form.show(input);
-  shownSchema = JSON.stringify(input);
+  const known = JSON.stringify(schema);
+  if (known !== shownSchema) form.show(conversation.configure(schema), conversation.isChat());
+  shownSchema = known;
   if (schema.error) form.showProblem(`The form cannot be shown: ${schema.error.message}`);
 }
 

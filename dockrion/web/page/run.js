@@ -3,6 +3,7 @@
 
 import { clockOffset } from "./api.js";
 import { byId } from "./dom.js";
+import * as conversation from "./conversation/conversation.js";
 import * as output from "./conversation/output.js";
 import * as progress from "./conversation/progress.js";
 import * as questions from "./conversation/questions.js";
@@ -27,7 +28,7 @@ export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cance
  * frame is null, and a note about the connection has `note` instead of an event.
  */
 const PARTS = [
-  totals, progress, transcript, questions, output, new Timeline(byId("waterfall")), checkpoints, frames, usage,
+  totals, progress, transcript, questions, output, conversation, new Timeline(byId("waterfall")), checkpoints, frames, usage,
 ];
 const OUTCOMES = {
   complete: () => ["completed", ENDS.completed],
@@ -107,10 +108,15 @@ export function showWaiting(oldest) {
   showWorking();
 }
 
-/** Show the run's output or error, and the service's sums of usage, if there are any. */
-export function outcome(title, value, sums) {
+/** Show the run's output, and the service's sums of usage, if there are any. */
+export function complete(value, sums) {
   usage.showTotal(sums);
-  output.show(title, value);
+  output.complete(value);
+}
+
+/** Show the run's error. */
+export function fail(error) {
+  output.fail(error);
 }
 
 document.addEventListener("visibilitychange", catchUp);

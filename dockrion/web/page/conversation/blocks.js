@@ -38,16 +38,14 @@ export class Answer {
   }
 }
 
-/** Reasoning, or what others say: it arrives piece by piece and is written once for many pieces. */
+/** What others than the agent say. */
 export class Text {
   #pieces = [];
   #said = make("div", { className: "said" });
-  #line = make("span", { className: "line" });
 
-  constructor(kind, messageId, speaker) {
-    this.kind = kind;
+  constructor(messageId, speaker) {
     this.messageId = messageId;
-    this.element = kind === "reasoning" ? this.#folded(speaker) : make("div", { className: "block" }, ...named(speaker), this.#said);
+    this.element = make("div", { className: "block" }, ...named(speaker), this.#said);
   }
 
   get text() {
@@ -65,6 +63,42 @@ export class Text {
   }
 
   write() {
+    if (this.#pieces.length > 0) this.#said.append(this.#pieces.join(""));
+    this.#pieces = [];
+  }
+
+  end() {
+    this.write();
+  }
+}
+
+/** What a model thinks, folded. */
+export class Reasoning {
+  kind = "reasoning";
+  #pieces = [];
+  #line = make("span", { className: "line" });
+  #state = make("span", { className: "note", textContent: "thinking" });
+  #said = make("div", { className: "said" });
+  #from = null;
+  #to = null;
+
+  constructor(messageId, speaker) {
+    this.messageId = messageId;
+    const summary = make("summary", {}, ...named(speaker), make("span", { className: "type", textContent: "Reasoning" }), this.#line, this.#state);
+    this.element = make("details", { className: "block folded reasoning" }, summary, this.#said);
+  }
+
+  add(piece) {
+    this.#pieces.push(piece);
+  }
+
+  /** A piece was thought at this time, in milliseconds. */
+  lasts(time) {
+    this.#from ??= time;
+    this.#to = time;
+  }
+
+  write() {
     if (this.#pieces.length === 0) return;
     const text = this.#pieces.join("");
     this.#pieces = [];
@@ -75,11 +109,7 @@ export class Text {
 
   end() {
     this.write();
-  }
-
-  #folded(speaker) {
-    const summary = make("summary", {}, ...named(speaker), make("span", { className: "type", textContent: "reasoning" }), this.#line);
-    return make("details", { className: "block reasoning" }, summary, this.#said);
+    this.#state.textContent = this.#to > this.#from ? duration(this.#to - this.#from) : "";
   }
 }
 
@@ -92,7 +122,7 @@ export class Call {
     this.#parts = args === undefined ? [] : [["Arguments", args]];
     const line = make("span", { className: "line", textContent: args === undefined ? "" : JSON.stringify(args).slice(0, MAX_LINE) });
     const summary = make("summary", {}, ...named(speaker), make("span", { className: "type", textContent: name }), line, this.#state);
-    this.element = make("details", { className: "block tool" }, summary);
+    this.element = make("details", { className: "block folded tool working" }, summary);
     this.element.addEventListener("toggle", () => this.#draw());
   }
 
@@ -100,6 +130,7 @@ export class Call {
   end(result, isError, milliseconds) {
     const time = milliseconds === null ? [] : [duration(milliseconds)];
     this.#end([...(isError ? ["failed"] : time.length === 0 ? ["done"] : []), ...time].join(", "), isError ? "problem" : "note");
+    this.element.classList.toggle("broken", isError);
     this.#parts.push([isError ? "Error" : "Result", result]);
     this.#draw();
   }
@@ -112,6 +143,7 @@ export class Call {
   #end(text, className) {
     this.#state.textContent = text;
     this.#state.className = className;
+    this.element.classList.remove("working");
   }
 
   #draw() {
@@ -121,16 +153,28 @@ export class Call {
   }
 }
 
-/** A question of the agent, and the answer. */
+/** A question of the agent: a form, or the answer. */
 export class Question {
   #answer = make("p", { className: "note", textContent: "Not answered yet" });
+  #form = null;
 
-  constructor(prompt) {
-    this.element = make("div", { className: "block asked" }, make("p", { className: "said", textContent: displayText(prompt) }), this.#answer);
+  constructor(prompt, id) {
+    this.headingId = id;
+    const heading = make("h4", { id, className: "said", textContent: displayText(prompt) });
+    this.element = make("div", { className: "block asked" }, heading, this.#answer);
   }
 
+  /** Show a form in place of the answer. */
+  show(form) {
+    this.#answer.replaceWith(form);
+    this.#form = form;
+  }
+
+  /** Show what was answered, or why nothing was. */
   end(text) {
     this.#answer.textContent = text;
+    this.#form?.replaceWith(this.#answer);
+    this.#form = null;
   }
 }
 

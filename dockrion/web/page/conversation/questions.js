@@ -1,19 +1,20 @@
-// Forms for what the agent asks. A form is removed when its question is answered, here or elsewhere.
+// What the agent asks: a card in the transcript, with a form until the question is answered, here or elsewhere.
 
 import { clockOffset, HttpError } from "../api.js";
 import { byId, displayText, make } from "../dom.js";
 import { field } from "../request/fields.js";
 import { Problem } from "../request/problem.js";
 import { hasSecret, initial, isSecret, kindOf, MAX_FIELDS, sizeOf } from "../request/schema.js";
+import { Question } from "./blocks.js";
+import * as transcript from "./transcript.js";
 
 const MAX_FORMS = 20;
 const TEXT_OR_JSON = { type: "string", description: "Text, or JSON." };
-const part = byId("questions");
-const list = part.querySelector("ol");
 
-const open = new Map(); // by request_id: `{question, item, recorded}`, whose list item is null while there are too many
+const open = new Map(); // by request_id: `{question, card, hasForm, recorded}`
+const answered = new Map(); // by request_id, the cards of the others
 let send = null;
-let formCount = 0;
+let count = 0;
 
 /** Set `respond(requestId, value, secret)`, which sends an answer; null where the service takes none. */
 export function answerWith(respond) {
@@ -25,27 +26,32 @@ export function isWaiting() {
 }
 
 export function clear() {
-  for (const requestId of [...open.keys()]) close(requestId);
+  open.clear();
+  answered.clear();
 }
 
 export function add(frames) {
   for (const { id, event, data } of frames) {
     if (id === null) continue;
     if (event === "input_requested") ask(data);
-    if (event === "input_received") close(data.request_id);
+    if (event === "input_received") receive(data);
   }
 }
 
 /** Show that nothing follows: no question can be answered. */
 export function end() {
-  clear();
+  for (const requestId of [...open.keys()]) close(requestId, "Not answered");
 }
 
 /** Show a question: `{request_id, prompt, schema, expires_at}`. */
 function ask(question, recorded = false) {
-  if (open.has(question.request_id)) return;
-  open.set(question.request_id, { question, item: null, recorded });
-  draw();
+  if (open.has(question.request_id) || answered.has(question.request_id)) return;
+  const card = new Question(question.prompt, `question-${(count += 1)}`);
+  open.set(question.request_id, { question, card, hasForm: false, recorded });
+  transcript.change(() => {
+    transcript.pin(card);
+    draw();
+  });
   announce(`The agent asks: ${displayText(question.prompt)}`);
 }
 
@@ -54,33 +60,41 @@ export function showOldest(oldest) {
   const known = open.has(oldest?.request_id);
   for (const [requestId, { recorded }] of open) {
     if (requestId === oldest?.request_id) break;
-    if (oldest === null || known || recorded) close(requestId);
+    if (oldest === null || known || recorded) close(requestId, "Answered, or no longer asked");
   }
   if (oldest !== null) ask(oldest, true);
 }
 
-/** Remove a question. */
-function close(requestId) {
-  const item = open.get(requestId)?.item;
-  const hadFocus = item?.contains(document.activeElement);
-  open.delete(requestId);
-  item?.remove();
+function receive({ request_id: requestId, source, value }) {
+  const by = source ? ` by ${source}` : "";
+  close(requestId, `Answered${by}${value === undefined ? "" : `: ${displayText(value)}`}`);
+}
+
+/** Show in place of a question's form how it ended. */
+function close(requestId, text) {
+  const card = open.get(requestId)?.card ?? answered.get(requestId);
+  if (card === undefined) return;
+  const hadFocus = card.element.contains(document.activeElement);
+  card.end(text);
+  if (open.delete(requestId)) transcript.release(card);
+  answered.set(requestId, card);
   draw();
   if (hadFocus) byId("run").focus();
 }
 
-/** Remove the questions whose time is over. */
+/** Close the questions whose time is over. */
 export function expire() {
   const now = Date.now() + clockOffset();
   for (const [requestId, { question }] of open) {
-    if (question.expires_at !== null && Date.parse(question.expires_at) < now) close(requestId);
+    if (question.expires_at !== null && Date.parse(question.expires_at) < now) close(requestId, "Not answered in time");
   }
 }
 
+/** Show the forms of the oldest questions. */
 function draw() {
-  part.hidden = open.size === 0;
   for (const asked of [...open.values()].slice(0, MAX_FORMS)) {
-    if (asked.item === null) list.append((asked.item = make("li", {}, form(asked.question))));
+    if (!asked.hasForm) asked.card.show(form(asked));
+    asked.hasForm = true;
   }
 }
 
@@ -88,16 +102,15 @@ function announce(text) {
   byId("announcement").textContent = text;
 }
 
-function form(question) {
-  const heading = make("h4", { id: `question-${(formCount += 1)}`, textContent: displayText(question.prompt) });
+function form({ question, card }) {
   const time = question.expires_at === null ? "" : `Until ${new Date(Date.parse(question.expires_at) - clockOffset()).toLocaleString()}.`;
   const { element, read, buttons } = answerField(question.schema);
   const problem = make("div", { className: "problem", role: "alert" });
   const parts = send === null
     ? [make("p", { className: "note", textContent: "This service takes no answers." })]
     : [element, problem, make("div", { className: "actions" }, ...buttons)];
-  const whole = make("form", { autocomplete: "off", noValidate: true }, heading, make("p", { className: "note", textContent: time }), ...parts);
-  whole.setAttribute("aria-labelledby", heading.id);
+  const whole = make("form", { autocomplete: "off", noValidate: true }, make("p", { className: "note", textContent: time }), ...parts);
+  whole.setAttribute("aria-labelledby", card.headingId);
   whole.addEventListener("submit", (event) => {
     event.preventDefault();
     submit(question, whole, new Problem(problem, element), () => read(event.submitter));
@@ -148,13 +161,14 @@ async function submit(question, form, problem, read) {
   }
   if (form.ariaBusy === "true") return;
   form.ariaBusy = "true";
+  const [value, isSecret] = [read(), hasSecret(question.schema)];
   try {
-    await send(question.request_id, read(), hasSecret(question.schema));
-    close(question.request_id);
+    await send(question.request_id, value, isSecret);
+    if (open.has(question.request_id)) close(question.request_id, isSecret ? "Answered" : `Answered: ${displayText(value)}`);
     announce("Answered.");
   } catch (error) {
     if (error instanceof HttpError && error.status === 409) {
-      close(question.request_id);
+      close(question.request_id, "Answered already, or no longer asked");
       announce("This has been answered already, or is no longer asked.");
     } else problem.show(error.message, error.details);
   }

@@ -1,34 +1,35 @@
-// What a run says and does, in the order in which it begins: text, reasoning, messages, tool calls, questions.
+// What a run says and does, in the order in which it begins: text, reasoning, messages, tool calls, and questions,
+// which stay last until they are answered.
 
-import { Answer, Call, Question, Text } from "./blocks.js";
-import { byId, displayText, keepAtEnd } from "../dom.js";
+import { byId, keepAtEnd } from "../dom.js";
+import { Answer, Call, Reasoning, Text } from "./blocks.js";
+import { contentText } from "./messages.js";
 
 const MAX_BLOCKS = 500;
-const part = byId("text");
+const scroller = byId("transcript");
 const words = byId("words");
-const note = part.querySelector(".note");
+const note = byId("left-out");
 
 let count = 0;
 const latest = new Map(); // by source, the block that its text is added to
 const messages = new Map(); // by message_id, the block of its tokens
 const calls = new Map(); // by tool_call_id, the calls without a result
-const asked = new Map(); // by request_id, the questions without an answer
+const answers = new Map(); // by itself, each block of what the assistant says
+const pinned = new Set(); // the blocks that stay last
 const unwritten = new Set();
 const removals = new WeakMap(); // what to do when a block's element is removed
 
 export function clear() {
   count = 0;
-  for (const blocks of [latest, messages, calls, asked, unwritten]) blocks.clear();
+  for (const blocks of [latest, messages, calls, answers, pinned, unwritten]) blocks.clear();
   words.replaceChildren();
   note.hidden = true;
-  part.hidden = true;
 }
 
 export function add(frames) {
   const shown = frames.filter(({ id, event }) => id !== null && Object.hasOwn(SHOW, event));
   if (shown.length === 0) return;
-  part.hidden = false;
-  keepAtEnd(words, () => {
+  change(() => {
     for (const { event, data } of shown) SHOW[event](data);
     for (const block of unwritten) block.write();
     unwritten.clear();
@@ -39,13 +40,46 @@ export function add(frames) {
 export function end() {
   for (const block of latest.values()) block.end();
   for (const call of calls.values()) call.abandon();
-  for (const question of asked.values()) question.end("Not answered");
+}
+
+/** Return what the assistant has said. */
+export function said() {
+  return [...answers.keys()].map(({ text }) => text).join("\n\n");
+}
+
+/** Return whether a text, or any if none is given, has been said. */
+export function hasSaid(text) {
+  const texts = [...answers.keys()].map((answer) => answer.text);
+  if (text === undefined) return texts.length > 0;
+  return [...texts, texts.join("")].some((each) => compact(each) === compact(text));
+}
+
+/** Change what is shown; a reader who is at the end stays there. */
+export function change(draw) {
+  keepAtEnd(scroller, draw);
+}
+
+/** Append a block that stays last until it is released. */
+export function pin(block) {
+  append(block);
+  pinned.add(block);
+}
+
+/** Let a block be followed by others. */
+export function release(block) {
+  pinned.delete(block);
+  const [next] = pinned;
+  if (next !== undefined) words.insertBefore(block.element, next.element);
 }
 
 const SHOW = {
   token: (event) => write(textBlock("text", event), event.content),
 
-  reasoning: (event) => write(textBlock("reasoning", event), event.content),
+  reasoning(event) {
+    const block = textBlock("reasoning", event);
+    block.lasts(Date.parse(event.timestamp));
+    write(block, event.content);
+  },
 
   message(event) {
     const text = contentText(event.content);
@@ -73,16 +107,6 @@ const SHOW = {
     calls.delete(event.tool_call_id);
     call.end(event.result, event.is_error, event.duration_ms);
   },
-
-  input_requested(event) {
-    appendTo(asked, event.request_id, new Question(event.prompt));
-  },
-
-  input_received({ request_id, source, value }) {
-    const by = source ? ` by ${source}` : "";
-    asked.get(request_id)?.end(value === undefined ? `Answered${by}` : `Answered${by}: ${displayText(value)}`);
-    asked.delete(request_id);
-  },
 };
 
 /** Return the block that a token or a piece of reasoning belongs to. */
@@ -90,7 +114,7 @@ function textBlock(kind, { source, message_id: messageId }) {
   const before = latest.get(source);
   if (before?.kind === kind && before.messageId === messageId) return before;
   endLatest(source);
-  const block = appendTo(latest, source, kind === "text" ? new Answer(messageId, source ?? "") : new Text(kind, messageId, source ?? ""));
+  const block = appendTo(latest, source, kind === "text" ? new Answer(messageId, source ?? "") : new Reasoning(messageId, source ?? ""));
   if (kind === "text" && messageId !== undefined) keep(messages, messageId, block);
   return block;
 }
@@ -106,7 +130,7 @@ function endLatest(source) {
 
 function message(event) {
   const by = speaker(event);
-  return event.role === "assistant" ? new Answer(event.message_id, by) : new Text("message", event.message_id, by);
+  return event.role === "assistant" ? new Answer(event.message_id, by) : new Text(event.message_id, by);
 }
 
 function write(block, piece) {
@@ -131,20 +155,25 @@ function keep(blocks, key, block) {
 
 /** Append a block, and remove the oldest one over the limit. */
 function append(block) {
-  words.append(block.element);
+  const [first] = pinned;
+  words.insertBefore(block.element, first?.element ?? null);
+  if (block.kind === "text") keep(answers, block, block);
   count += 1;
-  if (count > MAX_BLOCKS) {
-    removals.get(words.firstElementChild)?.();
-    words.firstElementChild.remove();
-  }
+  if (count > MAX_BLOCKS) removeOldest();
   note.hidden = count <= MAX_BLOCKS;
   note.textContent = `The last ${MAX_BLOCKS} of ${count}.`;
   return block;
 }
 
-function contentText(content) {
-  if (typeof content === "string") return content;
-  return content.map((block) => (typeof block.text === "string" ? block.text : JSON.stringify(block))).join("\n");
+function removeOldest() {
+  const oldest = words.firstElementChild;
+  if (oldest === [...pinned][0]?.element) return;
+  removals.get(oldest)?.();
+  oldest.remove();
+}
+
+function compact(text) {
+  return text.replace(/\s+/g, "");
 }
 
 function speaker({ source, name, role = "assistant" }) {

@@ -13,8 +13,8 @@ const NOT_JSON = "This is not valid JSON: ";
 
 let root = null;
 
-/** Make the form for a schema, null for none. */
-export function show(schema) {
+/** Make the form for a schema, null for none. Options are what is sent beside something else. */
+export function show(schema, isOptions = false) {
   const value = schema === null ? {} : initial(schema, schema);
   root = schema === null ? null : field(schema, {
     label: schema.title ?? "Input", path: "$", required: true, root: schema, depth: 0, changed: write,
@@ -22,13 +22,21 @@ export function show(schema) {
   root?.set(value);
   fields.replaceChildren(...(root === null ? [] : [root.element]));
   payload.value = JSON.stringify(value ?? null, null, 2);
-  editor.open = fields.querySelector("input, textarea, select, button") === null;
+  editor.open = !isOptions && fields.querySelector("input, textarea, select, button") === null;
 }
 
 /** Return the body to send, or null after showing why it is not JSON. */
 export function body() {
   problem.clear();
   return read() ? payload.value : null;
+}
+
+/** Fill the form with a body. */
+export function fill(value) {
+  root?.set(value);
+  payload.value = JSON.stringify(value ?? null, null, 2);
+  read();
+  (fields.querySelector("input, textarea, select") ?? payload).focus();
 }
 
 /** Show an error and, if the service lists violations in `details`, those. */

@@ -1,0 +1,106 @@
+// The conversation that is shown: the turns before, what the run was asked, what it says, and what it returns.
+
+import { byId, make } from "../dom.js";
+import * as form from "../request/form.js";
+import * as chat from "./chat.js";
+import * as output from "./output.js";
+import { lastQuestion, messagesOf } from "./messages.js";
+import { inputBlocks, messageBlocks } from "./question.js";
+import * as transcript from "./transcript.js";
+
+const MAX_EARLIER = 500; // blocks
+const part = byId("conversation");
+const scroller = byId("transcript");
+const earlier = byId("earlier");
+const question = byId("question");
+const actions = byId("question-actions");
+
+let ask = null;
+let schema = null;
+let input = null; // of the run that is shown, null if it is not known
+let isOver = false;
+
+/** Set `run(body, turn)`, which starts a run and may throw, and `leave()`, which shows none. */
+export function connect(run, leave) {
+  ask = run;
+  chat.connect(run, () => output.said() ?? transcript.said());
+  byId("new-conversation").addEventListener("click", () => {
+    leave();
+    byId("message-text").focus();
+  });
+}
+
+/** Read from `/schema` how the input is shown and whether there is a chat, and return the schema of the form. */
+export function configure(schemas) {
+  schema = schemas.input_schema ?? null;
+  const rest = chat.configure(schemas);
+  byId("new-conversation").hidden = !chat.isOffered();
+  if (chat.isOffered()) part.hidden = false;
+  return rest;
+}
+
+export function isChat() {
+  return chat.isOffered();
+}
+
+/** Begin a turn: "new" begins a conversation, "append" continues it, and "replace" does so without its last turn. */
+export function begin(turn, body) {
+  if (turn === "new") earlier.replaceChildren();
+  if (turn === "append") archive();
+  part.hidden = false;
+  isOver = false;
+  showInput(body, turn === "new");
+  scroller.scrollTop = scroller.scrollHeight;
+}
+
+/** Show no run. */
+export function leave() {
+  earlier.replaceChildren();
+  isOver = true;
+  showInput(null, false);
+  part.hidden = !chat.isOffered();
+}
+
+/** Show the input that is stored with the run, null if none is, unless it is known. */
+export function showStored(stored) {
+  if (input !== null) return;
+  if (stored === null) question.replaceChildren(make("p", { className: "note", textContent: "The input of this run is not stored." }));
+  else showInput(stored, true);
+}
+
+function showInput(body, whole) {
+  input = body;
+  const blocks = body === null ? { before: [], question: [] } : inputBlocks(body, schema);
+  if (whole) earlier.append(...blocks.before);
+  question.replaceChildren(...blocks.question);
+  actions.hidden = body === null;
+  chat.begin(body, !isOver);
+}
+
+export function clear() {}
+
+export function add() {}
+
+export function end() {
+  isOver = true;
+  const messages = output.messages() ?? [];
+  const isThread = earlier.childElementCount === 0 && messagesOf(input)?.length === 1;
+  if (isThread) earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages))));
+  chat.end();
+}
+
+/** Move the last turn to those before. */
+function archive() {
+  earlier.append(...question.children, ...byId("words").children, ...byId("outcome").children);
+  while (earlier.childElementCount > MAX_EARLIER) earlier.firstElementChild.remove();
+}
+
+byId("ask-again").addEventListener("click", () => {
+  if (chat.continues()) chat.askAgain();
+  else ask(JSON.stringify(input), "new").catch((error) => form.showProblem(error.message, error.details));
+});
+
+byId("edit-and-ask").addEventListener("click", () => {
+  if (chat.continues()) chat.editQuestion();
+  else form.fill(input);
+});
