@@ -115,3 +115,14 @@ def test_no_script_turns_text_into_html_or_code(name: str) -> None:
 def test_no_file_of_ours_references_another_host(name: str) -> None:
     text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
     assert not re.findall(r"https?://|\burl\(|@import", text)
+
+
+def test_vendored_file_is_listed_with_its_version_and_licence() -> None:
+    vendor = FOLDER / "vendor"
+    for script in vendor.glob("*.js"):
+        name, version = re.findall(r" \* (\w+) v([\d.]+) ", script.read_text())[0]
+        assert (
+            f"| `{script.name}` | npm `{name}`, `lib/{name}.esm.js` | {version} | MIT"
+            in (vendor / "README.md").read_text()
+        )
+        assert "Permission is hereby granted" in script.with_suffix(".LICENSE").read_text()

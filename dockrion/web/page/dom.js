@@ -26,15 +26,16 @@ export function duration(milliseconds) {
 }
 
 /** Make a button that copies a text, or selects the element that shows it where the clipboard may not be used. */
-export function copyButton(text, element) {
-  const button = make("button", { type: "button", className: "copy quiet", ariaLabel: "Copy" });
+export function copyButton(text, element, label = "Copy") {
+  const button = make("button", { type: "button", className: "copy quiet", ariaLabel: label });
   button.addEventListener("click", async () => {
     const copied = navigator.clipboard?.writeText(text()) ?? Promise.reject();
     button.ariaLabel = await copied.then(() => "Copied", () => {
       getSelection().selectAllChildren(element);
       return "Selected: press Ctrl-C";
     });
-    setTimeout(() => (button.ariaLabel = "Copy"), COPIED);
+    byId("announcement").textContent = button.ariaLabel;
+    setTimeout(() => (button.ariaLabel = label), COPIED);
   });
   return button;
 }

@@ -36,8 +36,8 @@ class Code {
     this.#lang = lang;
     this.#shown.textContent = text;
     const label = (lang ?? "").trim().split(/\s/, 1)[0].slice(0, MAX_LABEL);
-    const pre = make("pre", { tabIndex: 0, role: "region", ariaLabel: label === "" ? "Code" : `Code, ${label}` }, this.#shown);
-    const copy = copyButton(() => this.#shown.textContent, this.#shown);
+    const pre = make("pre", { tabIndex: 0, role: "group", ariaLabel: label === "" ? "Code" : `Code, ${label}` }, this.#shown);
+    const copy = copyButton(() => this.#shown.textContent, this.#shown, "Copy code");
     this.element = make("div", { className: "listing" }, make("div", { className: "head" }, make("span", { className: "note", textContent: label }), copy), pre);
   }
 
@@ -66,14 +66,16 @@ const ELEMENTS = {
   text: (token, depth) => (token.tokens ? fragment(nodes(token.tokens, depth)) : document.createTextNode(decoded(token.text))),
 
   list(token, depth) {
-    const items = token.items.map((item) => make("li", { className: item.task ? "task" : "" }, ...nodes(item.tokens, depth + 1)));
-    return make(token.ordered ? "ol" : "ul", { className: token.loose ? "loose" : "", ...(token.ordered ? { start: token.start } : {}) }, ...items);
+    const items = token.items.map((item) => make("li", item.task ? { className: "task" } : {}, ...nodes(item.tokens, depth + 1)));
+    const list = token.ordered ? make("ol", { start: token.start }, ...items) : make("ul", {}, ...items);
+    if (token.loose) list.className = "loose";
+    return list;
   },
 
   table(token, depth) {
     const row = (tag) => (cells) => make("tr", {}, ...cells.map((cell) => alignedCell(tag, cell, depth + 3)));
     const table = make("table", {}, make("thead", {}, row("th")(token.header)), make("tbody", {}, ...token.rows.map(row("td"))));
-    return make("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel: "Table" }, table);
+    return make("div", { className: "wide", tabIndex: 0, role: "group", ariaLabel: "Table" }, table);
   },
 
   link(token, depth) {

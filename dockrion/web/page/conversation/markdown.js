@@ -11,6 +11,7 @@ const MAX_PREFIX = 1_000;
 const MAX_ELEMENTS = 20_000; // what follows is plain text
 const CODE = /^ {0,3}(?:`{3}|~{3})/;
 const BLANK_LINE = /(?<=.\n)(?=\n)/;
+const TWO_LINES = /\n.*\n/;
 const DEEPLY_NESTED = /^[ \t]*(?:(?:>|(?:[-+*]|\d{1,9}[.)])[ \t])[ \t]*){20}/m; // the parser is recursive
 
 /** Text in Markdown, that arrives piece by piece and is drawn once for many pieces. */
@@ -134,12 +135,13 @@ function parse(source) {
   return parts.map((raw) => ({ type: "plain", raw }));
 }
 
-/** Return how many tokens are final: a block ends where another one begins with a whole line. */
+/** Return how many tokens are final: a block ends where another one begins with two whole lines, as a table has. */
 function finishedCount(tokens) {
   let rest = "";
   for (let index = tokens.length - 1; index > 0; index -= 1) {
-    rest = tokens[index].raw + rest;
-    if (tokens[index].type !== "space" && rest.includes("\n")) return index;
+    const { type, raw } = tokens[index];
+    rest = raw + rest;
+    if (type !== "space" && TWO_LINES.test(rest)) return index;
   }
   return 0;
 }
