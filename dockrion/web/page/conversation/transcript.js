@@ -61,15 +61,14 @@ export function change(draw) {
 
 /** Append a block that stays last until it is released. */
 export function pin(block) {
-  append(block);
+  append(block, null);
   pinned.add(block);
 }
 
 /** Let a block be followed by others. */
 export function release(block) {
   pinned.delete(block);
-  const [next] = pinned;
-  if (next !== undefined) words.insertBefore(block.element, next.element);
+  if (pinned.size > 0) words.insertBefore(block.element, firstPinned());
 }
 
 const SHOW = {
@@ -153,10 +152,9 @@ function keep(blocks, key, block) {
   });
 }
 
-/** Append a block, and remove the oldest one over the limit. */
-function append(block) {
-  const [first] = pinned;
-  words.insertBefore(block.element, first?.element ?? null);
+/** Insert a block before the pinned ones, or at the end, and remove the oldest one over the limit. */
+function append(block, next = firstPinned()) {
+  words.insertBefore(block.element, next);
   if (block.kind === "text") keep(answers, block, block);
   count += 1;
   if (count > MAX_BLOCKS) removeOldest();
@@ -165,9 +163,14 @@ function append(block) {
   return block;
 }
 
+function firstPinned() {
+  const [first] = pinned;
+  return first?.element ?? null;
+}
+
 function removeOldest() {
   const oldest = words.firstElementChild;
-  if (oldest === [...pinned][0]?.element) return;
+  if (oldest === firstPinned()) return;
   removals.get(oldest)?.();
   oldest.remove();
 }
