@@ -12,6 +12,7 @@ from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 
 _COMMANDS = {  # imported when they are used: a server does without the memory of the others
+    "init": ("dockrion.commands.init", "write the files of a new agent"),
     "run": ("dockrion.commands.run", "serve the agent"),
     "validate": ("dockrion.commands.validate", "check a Dockfile and print a summary"),
     "openapi": ("dockrion.commands.openapi", "print the API as OpenAPI 3.1"),

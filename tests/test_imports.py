@@ -39,7 +39,8 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     },
 }
 EVERYTHING = {"__init__", "__main__", "_compat", "cli"}  # may import everything
-MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+TEMPLATES = ROOT / "commands/templates"  # agents of users
+MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if not path.is_relative_to(TEMPLATES))
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -36,6 +36,7 @@ def test_the_wheel_has_both_packages_which_import_without_a_service(tmp_path: Pa
     packages = {name.partition("/")[0] for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packages == {"dockrion", "dockrion_events"}
     assert "dockrion_events/py.typed" in ZipFile(wheel).namelist()
+    assert "dockrion/commands/templates/function/Dockfile.yaml" in ZipFile(wheel).namelist()
     # -S leaves out what editable installations add to the path.
     command = [sys.executable, "-I", "-S", "-W", "error", "-c", USE, str(wheel), str(DEPENDENCIES)]
     subprocess.run(command, cwd=tmp_path, check=True)
