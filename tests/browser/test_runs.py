@@ -43,8 +43,8 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.get_by_role("progressbar", name="plan")).to_have_attribute("value", "0.5")
     await expect(page.locator("#progress")).to_contain_text("50 %, still thinking")
-    await expect(page.locator(".steps li")).to_have_text("write1.50 stopic → text")
-    await open_tab(page, "Timeline")
+    await page.get_by_role("gridcell", name="write, Step").click()
+    await expect(page.locator("#waterfall .details")).to_contain_text(re.compile("took 1.50 s.*topic.*text"))
     for summary, inside in (("checkpoint", '"parts"'), ("mood", '"happy": true')):
         await page.locator("#events summary", has_text=summary).click()
         await expect(page.locator("#events pre", has_text=inside)).to_be_visible()
@@ -81,7 +81,10 @@ async def test_conversation_is_shown_in_order_with_sources(serve: Serve, visit: 
             await expect(blocks.nth(number)).to_contain_text(part)
     await expect(blocks.nth(5).locator("h4")).to_have_text(["Arguments", "Error"])
     await expect(page.locator("#usage tbody tr")).to_have_text(["large1,0012021,203", "unknown055"])
-    await expect(page.locator(".steps li")).to_contain_text("lead: plan")
+    lead = (
+        page.locator("#waterfall").get_by_role("row").filter(has=page.get_by_role("rowheader", name="lead"))
+    )
+    await expect(lead.get_by_role("gridcell", name="plan, Step")).to_have_count(1)
 
 
 async def test_cancelling_stops_the_agent(serve: Serve, visit: Visit) -> None:
