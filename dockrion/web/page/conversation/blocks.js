@@ -10,9 +10,9 @@ export class Answer {
   kind = "text";
   #markdown = new Markdown();
 
-  constructor(messageId, speaker) {
+  constructor(messageId, speaker, source = speaker) {
     this.messageId = messageId;
-    this.element = make("div", { className: "block" }, ...named(speaker), this.#markdown.element);
+    this.element = make("div", { className: "block" }, ...named(speaker, source), this.#markdown.element);
   }
 
   get text() {
@@ -45,7 +45,7 @@ export class Text {
 
   constructor(messageId, speaker) {
     this.messageId = messageId;
-    this.element = make("div", { className: "block" }, ...named(speaker), this.#said);
+    this.element = make("div", { className: "block" }, ...named(speaker, null), this.#said);
   }
 
   get text() {
@@ -178,6 +178,7 @@ export class Question {
   }
 }
 
-function named(speaker) {
-  return speaker === "" ? [] : [make("span", { className: "speaker", textContent: speaker })];
+/** Return who speaks, if that is known. The name of the only source is not shown. */
+function named(speaker, source = speaker) {
+  return speaker === "" ? [] : [make("span", { className: speaker === source ? "speaker source" : "speaker", textContent: speaker })];
 }

@@ -45,7 +45,7 @@ export function isChat() {
 
 /** Begin a turn: "new" begins a conversation, "append" continues it, and "replace" does so without its last turn. */
 export function begin(turn, body) {
-  if (turn === "new") earlier.replaceChildren();
+  if (turn === "new") empty();
   if (turn === "append") archive();
   part.hidden = false;
   isOver = false;
@@ -55,7 +55,7 @@ export function begin(turn, body) {
 
 /** Show no run. */
 export function leave() {
-  earlier.replaceChildren();
+  empty();
   isOver = true;
   showInput(null, false);
   part.hidden = !chat.isOffered();
@@ -87,6 +87,11 @@ export function end() {
   const isThread = earlier.childElementCount === 0 && messagesOf(input)?.length === 1;
   if (isThread) earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages))));
   chat.end();
+}
+
+function empty() {
+  earlier.replaceChildren();
+  scroller.classList.remove("named");
 }
 
 /** Move the last turn to those before. */

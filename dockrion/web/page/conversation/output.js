@@ -39,7 +39,7 @@ export function messages() {
 export function complete(output) {
   value = output;
   const text = outputText(output);
-  const isWhole = typeof output === "string" || text !== null && Object.keys(output).length === 1 && !Array.isArray(output.messages);
+  const isWhole = typeof output === "string" || text !== null && Object.keys(output).length === 1;
   if (text !== null && !transcript.hasSaid(text)) append(markdownBlock(text));
   if (text !== null && !isWhole) append(folded(output));
   if (text === null && (output !== null || !transcript.hasSaid())) append(json(output));

@@ -16,12 +16,13 @@ const messages = new Map(); // by message_id, the block of its tokens
 const calls = new Map(); // by tool_call_id, the calls without a result
 const answers = new Map(); // by itself, each block of what the assistant says
 const pinned = new Set(); // the blocks that stay last
+const sources = new Set(); // up to two of them
 const unwritten = new Set();
 const removals = new WeakMap(); // what to do when a block's element is removed
 
 export function clear() {
   count = 0;
-  for (const blocks of [latest, messages, calls, answers, pinned, unwritten]) blocks.clear();
+  for (const blocks of [latest, messages, calls, answers, pinned, sources, unwritten]) blocks.clear();
   words.replaceChildren();
   note.hidden = true;
 }
@@ -30,7 +31,11 @@ export function add(frames) {
   const shown = frames.filter(({ id, event }) => id !== null && Object.hasOwn(SHOW, event));
   if (shown.length === 0) return;
   change(() => {
-    for (const { event, data } of shown) SHOW[event](data);
+    for (const { event, data } of shown) {
+      if (sources.size < 2) sources.add(data.source ?? "");
+      SHOW[event](data);
+    }
+    if (sources.size > 1) scroller.classList.add("named");
     for (const block of unwritten) block.write();
     unwritten.clear();
   });
@@ -129,7 +134,7 @@ function endLatest(source) {
 
 function message(event) {
   const by = speaker(event);
-  return event.role === "assistant" ? new Answer(event.message_id, by) : new Text(event.message_id, by);
+  return event.role === "assistant" ? new Answer(event.message_id, by, event.source ?? "") : new Text(event.message_id, by);
 }
 
 function write(block, piece) {
