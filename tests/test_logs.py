@@ -332,9 +332,25 @@ def test_what_a_run_logs_has_none_of_its_own_secrets() -> None:
     assert (line["message"], line["field"]) == ("***", "***")
 
 
+QUOTED = 'q"uo\\te\n'
 TEXTS = st.lists(
     st.sampled_from(
-        [SECRET, "tok3n", 'q"uo\\te\n', "%0a", "\\n", '"', "\\", "\n", " ", "x", "é", "\udc80", ","]
+        [
+            SECRET,
+            "tok3n",
+            QUOTED,
+            repr(QUOTED)[1:-1],
+            "%0a",
+            "\\n",
+            '"',
+            "\\",
+            "\n",
+            " ",
+            "x",
+            "é",
+            "\udc80",
+            ",",
+        ]
     )
 ).map("".join)
 PLAIN = TEXTS | st.integers() | st.floats() | st.booleans() | st.none()
@@ -342,7 +358,7 @@ PLAIN = TEXTS | st.integers() | st.floats() | st.booleans() | st.none()
 
 @given(message=TEXTS, fields=st.dictionaries(TEXTS, PLAIN, max_size=3))
 def test_line_is_masked_as_each_of_its_values_would_be(message: str, fields: dict[str, Any]) -> None:
-    redactor = Redactor([SECRET, "tok3n", 'q"uo\\te\n'])
+    redactor = Redactor([SECRET, "tok3n", QUOTED])
     record = logging.makeLogRecord({"msg": message, "fields": fields})
     line = json.loads(JsonFormatter(redactor).format(record))
     for name in ("time", "level", "logger"):
