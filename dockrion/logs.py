@@ -1,4 +1,4 @@
-"""Logging to stdout: one JSON object per line, secrets masked."""
+"""Logging to stdout: by default one JSON object per line; secrets masked."""
 
 import fcntl
 import logging
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BufferedWriter, RawIOBase, TextIOWrapper
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import msgspec
 
@@ -53,8 +53,9 @@ def configure(
     *,
     current_run: CurrentRun = lambda: None,
     shared: bool = False,
+    formatter: Callable[..., logging.Formatter] | None = None,
     **constant_fields: Any,
-) -> logging.Handler:
+) -> "logging.StreamHandler[TextIO]":
     """Send all logs of this process to stdout, including those of the agent's code.
 
     Args:
@@ -62,6 +63,7 @@ def configure(
         redactor: Masks secrets.
         current_run: Returns the run that the code works for which calls it, if any.
         shared: Whether other processes that do the same write to the same stdout.
+        formatter: Makes what formats a record; it is called as `JsonFormatter` is, which is the default.
         constant_fields: Fields of every line.
 
     Returns:
@@ -73,7 +75,7 @@ def configure(
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter(redactor, current_run, **constant_fields))
+    handler.setFormatter((formatter or JsonFormatter)(redactor, current_run, **constant_fields))
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
     logging.raiseExceptions = False  # errors of logging itself would print secrets to stderr
     threading.excepthook = _log_thread_failure
@@ -176,7 +178,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         run = self._current_run()
         redactor = self._redactor if run is None else run.redactor
-        message, fields = _message(record), getattr(record, "fields", None)
+        message, fields = message_of(record), getattr(record, "fields", None)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
@@ -220,7 +222,8 @@ def run_fields(run: LoggedRun | None) -> dict[str, Any]:
     return {"run_id": run.run_id, "trace_id": trace_id, "span_id": span_id}
 
 
-def _message(record: logging.LogRecord) -> str:
+def message_of(record: logging.LogRecord) -> str:
+    """Return the message of a record, whatever its arguments are."""
     try:
         return record.getMessage().rstrip("\n")  # that of a warning ends in one
     except Exception:  # the arguments do not match the format, or their `__str__` raises

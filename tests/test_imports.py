@@ -33,9 +33,10 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "client": {"events", "wire"},
     "console": {"client"},
     "load": {"client", "console", "events", "wire"},
+    "terminal": {"console", "dockfile", "logs", "server"},
     "commands": {
         *("agents", "client", "console", "dockfile", "events", "logs", "metrics", "printed_output", "runs"),
-        *("server", "testing", "web"),
+        *("server", "terminal", "testing", "web"),
     },
 }
 EVERYTHING = {"__init__", "__main__", "_compat", "cli"}  # may import everything

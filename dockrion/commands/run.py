@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,12 +10,14 @@ import msgspec
 from dockrion import logs, metrics
 from dockrion.commands.dockfile_options import add_dockfile_options, exported, load_dockfile, refusals
 from dockrion.commands.errors import print_error
+from dockrion.commands.run_log import AUTO, LOG_FORMATS, RunLog, start_log
 from dockrion.dockfile import Loaded
 from dockrion.errors import StartError
 from dockrion.printed_output import printed_output_logged
 from dockrion.redaction import Redactor
 from dockrion.runs.session import current_session
 from dockrion.server.acceptor import raise_descriptor_limit
+from dockrion.server.announcer import Announcer
 from dockrion.server.process import exit_within, serve
 from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker, WorkerSlot
@@ -39,6 +40,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         type=_worker_count,
         default=1,
         help="number of processes that share the port; needs the redis backend (default: 1)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=LOG_FORMATS,
+        default=AUTO,
+        help="JSON or text, in colours unless NO_COLOR is set; auto is text on a terminal (default: auto)",
     )
     parser.add_argument("--worker-slot", type=_worker_slot, help=argparse.SUPPRESS)  # from the supervisor
     parser.set_defaults(command=_run)
@@ -71,44 +78,48 @@ def _run(options: argparse.Namespace) -> int:
     if refused:
         raise StartError("\n".join(refused))
     redactor = Redactor(loaded.confidential)
-    level = loaded.dockfile.observability.log_level
-    configure = partial(logs.configure, level, redactor, current_run=current_session)
-    if options.worker_slot is not None:
-        handler = configure(shared=True, worker=os.getpid())
-    else:
-        handler = configure(shared=options.workers > 1)
-        for warning in loaded.warnings:  # a worker leaves this to its supervisor
+    log = start_log(
+        loaded,
+        redactor,
+        log_format=options.log_format,
+        shared=options.worker_slot is not None or options.workers > 1,
+        worker=None if options.worker_slot is None else os.getpid(),
+    )
+    if options.worker_slot is None:  # a worker leaves this to its supervisor
+        for warning in loaded.warnings:
             logs.log(_logger, logging.WARNING, str(warning))
         if names := sorted(loaded.agent_environment):
             logs.log(_logger, logging.INFO, "variables set in the agent's environment", names=names)
     try:
         if options.workers > 1:
-            return _supervise(options, loaded)
-        with printed_output_logged(handler, redactor, current_session):
-            return _serve(options, loaded)
+            return _supervise(options, loaded, log)
+        with printed_output_logged(log.handler, redactor, current_session):
+            return _serve(options, loaded, log.announcer)
     except StartError as error:
         exit_within(1)
         return print_error(error, redactor, verbose=options.verbose)
 
 
-def _supervise(options: argparse.Namespace, loaded: Loaded) -> int:
+def _supervise(options: argparse.Namespace, loaded: Loaded, log: RunLog) -> int:
     from dockrion.server.supervisor import supervise  # noqa: PLC0415  memory
 
     raise_descriptor_limit()
-    return supervise(_worker_arguments(options), _address(options, loaded), workers=options.workers)
+    arguments = [f"--log-format={log.format}", *_worker_arguments(options)]
+    address = _address(options, loaded)
+    return supervise(arguments, address, workers=options.workers, announcer=log.announcer)
 
 
-def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
+def _serve(options: argparse.Namespace, loaded: Loaded, announcer: Announcer) -> int:
     raise_descriptor_limit()
     address = _address(options, loaded)
     with exported(loaded.agent_environment):
         if options.worker_slot is None:
-            serve(loaded, address)
+            serve(loaded, address, announcer=announcer)
         else:
             metrics.enable_multiprocess(options.worker_slot.directory, options.worker_slot.number)
             worker = Worker(options.worker_slot)
             try:
-                serve(loaded, address, worker=worker)
+                serve(loaded, address, worker=worker, announcer=announcer)
             finally:
                 worker.close()
     exit_within(0)

@@ -77,6 +77,11 @@ class RunManager:
         """Validate outputs against another schema from now on, None for none."""
         self._recorder.output_schema = schema
 
+    @property
+    def in_flight_ids(self) -> list[str]:
+        """The ids of the runs and invocations of this process that are not over."""
+        return [run.run_id for run in self._in_flight]
+
     def find(self, run_id: str, incarnation: str | None = None) -> InFlightRun | None:
         """Return a run of this process that is not over, None for any incarnation."""
         return self._in_flight.get(run_id, incarnation)

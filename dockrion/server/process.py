@@ -18,7 +18,8 @@ from aiohttp import web
 from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.server.acceptor import Acceptor
-from dockrion.server.sockets import Address, ip_addresses
+from dockrion.server.announcer import Announcer
+from dockrion.server.sockets import Address, ip_addresses, port_of
 from dockrion.server.worker import Worker
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
@@ -32,7 +33,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
-    loaded: Loaded, address: Address, *, worker: Worker | None = None, grace: float = GRACE_SECONDS
+    loaded: Loaded,
+    address: Address,
+    *,
+    worker: Worker | None = None,
+    grace: float = GRACE_SECONDS,
+    announcer: Announcer | None = None,
 ) -> None:
     """Serve a Dockfile until a signal ends it.
 
@@ -41,13 +47,14 @@ def serve(
         address: Where to listen; a worker serves its supervisor's sockets instead.
         worker: This process as a worker, if it has a supervisor.
         grace: How long runs may go on after the signal, in seconds.
+        announcer: Tells a person what the process does.
 
     Raises:
         StartError: The address is taken, or the agent cannot be loaded.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    task = loop.create_task(_serve(loaded, address, worker, grace))
+    task = loop.create_task(_serve(loaded, address, worker, grace, announcer or Announcer()))
     try:
         while not task.done():
             try:
@@ -79,7 +86,9 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
     timer.start()
 
 
-async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace: float) -> None:
+async def _serve(
+    loaded: Loaded, address: Address, worker: Worker | None, grace: float, announcer: Announcer
+) -> None:
     stopped = _stopped_by_signal()
     accepting = ExitStack()
     if worker is not None:
@@ -101,7 +110,9 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
                 accepting.callback(Acceptor(each, factory).close)
 
         if worker is None:
-            accept(await listening.enter_async_context(address.listen()))
+            sockets = await listening.enter_async_context(address.listen())
+            accept(sockets)
+            announcer.listening(address, port_of(sockets))
         elif worker.slot.first:
             accept(worker.sockets)
         await asyncio.wait((stopped, service.loading), return_when=asyncio.FIRST_COMPLETED)
@@ -112,8 +123,11 @@ async def _serve(loaded: Loaded, address: Address, worker: Worker | None, grace:
                 if not worker.slot.first:  # other workers serve until this one is ready
                     accept(worker.sockets)
                 worker.report_ready()
+            if not stopped.done():
+                announcer.ready()
             await stopped
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
+        announcer.draining(service.runs.in_flight_ids, grace)
         await service.drain(grace)
     finally:
         await listening.aclose()

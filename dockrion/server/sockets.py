@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -59,6 +59,11 @@ def ip_addresses(sockets: Iterable[socket.socket]) -> list[str]:
     return [each.getsockname()[0] for each in sockets if each.family != socket.AF_UNIX]
 
 
+def port_of(sockets: Sequence[socket.socket]) -> int:
+    """Return the port that sockets are bound to, 0 for a unix socket."""
+    return 0 if sockets[0].family == socket.AF_UNIX else int(sockets[0].getsockname()[1])
+
+
 async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
     loop = asyncio.get_running_loop()
     try:
@@ -72,8 +77,7 @@ async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
         raise StartError(
             f"cannot listen on {host}:{port}: {reason}; choose others with --host and --port"
         ) from error
-    actual_port = sockets[0].getsockname()[1]
-    log(_logger, logging.INFO, "listening", host=host, port=actual_port, version=dockrion.__version__)
+    log(_logger, logging.INFO, "listening", host=host, port=port_of(sockets), version=dockrion.__version__)
     return sockets
 
 

@@ -20,7 +20,8 @@ from dockrion import metrics
 from dockrion.backoff import Backoff
 from dockrion.errors import StartError
 from dockrion.logs import log
-from dockrion.server.sockets import Address
+from dockrion.server.announcer import Announcer
+from dockrion.server.sockets import Address, port_of
 from dockrion.server.worker import READY, WorkerSlot
 
 _logger = logging.getLogger(__name__)
@@ -32,13 +33,16 @@ _LONGEST_DELAY = 30.0
 _FAILED_STARTS = 10  # of each worker, while none is ready; then the service is left to what started it
 
 
-def supervise(arguments: Sequence[str], address: Address, *, workers: int) -> int:
+def supervise(
+    arguments: Sequence[str], address: Address, *, workers: int, announcer: Announcer | None = None
+) -> int:
     """Serve with several worker processes until a signal ends them.
 
     Args:
         arguments: The arguments of `dockrion run` in each worker.
         address: Where to listen.
         workers: How many.
+        announcer: Tells a person what the service does.
 
     Returns:
         The exit code: 0 if all workers ended with 0; 1 if no worker could be started.
@@ -46,18 +50,19 @@ def supervise(arguments: Sequence[str], address: Address, *, workers: int) -> in
     Raises:
         StartError: The address is taken, or a temporary directory cannot be made.
     """
-    return asyncio.run(_Supervisor(arguments, workers).run(address))
+    return asyncio.run(_Supervisor(arguments, workers, announcer or Announcer()).run(address))
 
 
 class _Supervisor:
     """Starts workers, replaces those that die, and passes signals on to them."""
 
-    def __init__(self, arguments: Sequence[str], workers: int) -> None:
+    def __init__(self, arguments: Sequence[str], workers: int, announcer: Announcer) -> None:
         # A worker imports from where this process does: -m alone would add the working directory.
         safe_path = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
         self._command = [sys.executable, *safe_path, "-m", "dockrion", "run"]
         self._arguments = arguments
         self._workers = workers
+        self._announcer = announcer
         self._sockets: list[socket.socket] = []
         self._directory = ""
         self._processes: set[Process] = set()
@@ -73,6 +78,7 @@ class _Supervisor:
             loop.add_signal_handler(signum, self._shut_down)
         with _shared_directory() as self._directory:
             async with address.listen() as self._sockets:
+                self._announcer.listening(address, port_of(self._sockets))
                 codes = await self._run_all()
         first_failed = not self._shutting_down.is_set()
         if first_failed or self._start_limit_reached:
@@ -156,6 +162,8 @@ class _Supervisor:
                 log(_logger, logging.INFO, "worker ready", worker=pid)
                 self._ready.add(pid)
                 self._failed_starts = 0
+                if not self._any_ready.is_set():
+                    self._announcer.ready()
                 self._any_ready.set()
 
     def _count_failed_start(self) -> None:
@@ -171,6 +179,8 @@ class _Supervisor:
         return self._failed_starts >= _FAILED_STARTS * self._workers
 
     def _shut_down(self) -> None:
+        if not self._shutting_down.is_set():
+            self._announcer.draining([], 0.0)
         self._shutting_down.set()
         for each in self._sockets:
             each.close()
