@@ -5,7 +5,7 @@ import os
 import shlex
 from asyncio.subprocess import PIPE
 
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from tests import curl
 from tests.support import TIMEOUT_SECONDS
@@ -29,7 +29,9 @@ async def open_tab(page: Page, name: str) -> None:
 
 
 async def sequences(page: Page) -> list[int]:
-    """Return the sequences in the list of raw frames, in order."""
+    """Return the sequences in the list of raw frames, in order; of a long list, the visible ones."""
+    await open_tab(page, "Frames")
+    await expect(page.locator("#frames .sequence")).not_to_have_count(0)
     texts = await page.locator("#frames .sequence").all_text_contents()
     return [int(text) for text in texts if text.isdigit()]
 

@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press, run, sequences
+from tests.browser.helpers import open_tab, press, run, sequences
 from tests.browser.proxy import proxy
 from tests.conftest import Serve
 from tests.support import wait_until
@@ -63,6 +63,7 @@ async def test_timed_out_stream_is_continued_without_a_notice(serve: Serve, visi
     page = await visit(served.port)
     await run(page, "start")
     agent.say("one")
+    await open_tab(page, "Frames")
     await expect(page.locator("#frames ol")).to_contain_text("timeout")
     agent.say(" two")
     agent.end()

@@ -49,9 +49,9 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
         await page.locator("#events summary", has_text=summary).click()
         await expect(page.locator("#events pre", has_text=inside)).to_be_visible()
     await open_tab(page, "Frames")
-    await page.locator("#frames summary", has_text="complete").click()
+    await page.locator("#frames .row", has_text="complete").click()
     await expect(page.locator("#frames pre")).to_have_text(
-        re.compile(r"^id: 8\nevent: complete\ndata: \{.*\}$")
+        re.compile(r"^id: 8\nevent: complete\ndata: \{.*\}$", re.DOTALL)
     )
     for fact in ("#time", "#first-token", "#latency"):
         await expect(page.locator(fact)).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
@@ -135,6 +135,8 @@ async def test_two_tabs_on_one_run_show_the_same(serve: Serve, visit: Visit) -> 
     agent.end()
     for tab in (page, other):
         await expect(tab.locator("#status")).to_have_text("Complete")
+        await open_tab(tab, "Frames")
+        await expect(tab.locator("#frames .row")).to_have_count(4)
     for part in ("#words", "#outcome pre", "#frames ol", "#run-id", "#sequence", "#time"):
         assert await page.locator(part).inner_text() == await other.locator(part).inner_text()
 
@@ -192,8 +194,6 @@ async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: 
     await run(page)
     await expect(page.locator("#status")).to_have_text("Complete", timeout=30_000)
     assert len((await page.locator("#words").inner_text()).split()) == 20_000
-    await expect(page.locator("#frames .count")).to_have_text("The last 500 of 20002.")
-    await expect(page.locator("#frames li")).to_have_count(500)
     drawn = await page.evaluate("document.querySelector('#words .markdown').childNodes.length")
     assert drawn < 20, "the text must be drawn once per animation frame, and a long line in a few parts"
 

@@ -6,7 +6,7 @@ from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press, run
+from tests.browser.helpers import open_tab, press, run
 from tests.conftest import Serve
 
 HTML = (
@@ -58,6 +58,8 @@ async def test_content_of_an_agent_is_never_executed(serve: Serve, visit: Visit)
     await expect(page.locator("#words .block").first).to_have_text(HTML.replace("*", ""))  # emphasis
     await page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     await expect(page.locator("#events pre")).to_have_count(2)
+    await open_tab(page, "Frames")
+    await press(page, "Expand all")
     for place in (
         "#fields",
         "#progress",

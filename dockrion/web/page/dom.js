@@ -25,15 +25,30 @@ export function duration(milliseconds) {
   return `${(milliseconds / 1000).toFixed(milliseconds < 10_000 ? 2 : 1)} s`;
 }
 
+/** Copy a text, and return whether that worked. A page that did not come by HTTPS has no clipboard but the command. */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const put = (event) => {
+      event.preventDefault();
+      event.clipboardData.setData("text/plain", text);
+    };
+    document.addEventListener("copy", put);
+    const isCopied = document.execCommand("copy");
+    document.removeEventListener("copy", put);
+    return isCopied;
+  }
+}
+
 /** Make a button that copies a text, or selects the element that shows it where the clipboard may not be used. */
 export function copyButton(text, element, label = "Copy") {
   const button = make("button", { type: "button", className: "copy quiet", ariaLabel: label });
   button.addEventListener("click", async () => {
-    const copied = navigator.clipboard?.writeText(text()) ?? Promise.reject();
-    button.ariaLabel = await copied.then(() => "Copied", () => {
-      getSelection().selectAllChildren(element);
-      return "Selected: press Ctrl-C";
-    });
+    const isCopied = await copyText(text());
+    if (!isCopied) getSelection().selectAllChildren(element);
+    button.ariaLabel = isCopied ? "Copied" : "Selected: press Ctrl-C";
     byId("announcement").textContent = button.ariaLabel;
     setTimeout(() => (button.ariaLabel = label), COPIED);
   });

@@ -61,6 +61,7 @@ export function clear(text, kind = "working") {
 export function name(runId) {
   byId("totals").hidden = false;
   byId("run-id").textContent = runId;
+  frames.name(runId);
 }
 
 /** Show the run's status. */
