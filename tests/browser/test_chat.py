@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from dockrion import StreamContext
+from tests.browser.accessible import assert_accessible
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press
@@ -45,16 +46,20 @@ def said(role: str, content: Any) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
+def message(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Message", exact=True)
+
+
 async def ask(page: Page, text: str) -> None:
     """Send a message, and wait for the end of the run."""
     await expect(page.get_by_role("button", name="Send")).to_be_enabled()
-    await page.get_by_label("Message").fill(text)
-    await page.get_by_label("Message").press("Enter")
+    await message(page).fill(text)
+    await message(page).press("Enter")
     await expect(page.locator("#question")).to_contain_text(text)
     await expect(page.locator("#status")).to_have_text("Complete")
 
 
-def blocks(page: Page) -> Any:
+def blocks(page: Page) -> Locator:
     return page.locator("#transcript .block")
 
 
@@ -66,8 +71,8 @@ async def test_follow_up_questions_carry_the_conversation(serve: Serve, visit: V
     await ask(page, "Rain?")
     await page.get_by_label("city").fill("Lima")
     await ask(page, "And then?")
-    await expect(page.get_by_label("Message")).to_be_focused()
-    await expect(page.get_by_label("Message")).to_have_value("")
+    await expect(message(page)).to_be_focused()
+    await expect(message(page)).to_have_value("")
     await ask(page, "Sure?")
     first = [said("user", "Rain?"), said("assistant", "**1**: Rain?"), said("user", "And then?")]
     third = [*first, said("assistant", "**3**: And then?"), said("user", "Sure?")]
@@ -79,6 +84,7 @@ async def test_follow_up_questions_carry_the_conversation(serve: Serve, visit: V
     shown = ["User: Rain?", "1: Rain?", "User: And then?", "3: And then?", "User: Sure?", "5: Sure?"]
     await expect(blocks(page)).to_have_text(shown, use_inner_text=True)
     await expect(page.locator("#question dl")).to_have_text("cityLima")
+    await assert_accessible(page)
     await page.reload()
     await expect(blocks(page)).to_have_text(shown, use_inner_text=True)
     await ask(page, "Really?")
@@ -100,10 +106,10 @@ async def test_last_question_is_asked_again_or_changed_and_the_rest_stays(serve:
     await expect(page.locator("#status")).to_have_text("Complete")
     assert agent.payloads[2] == agent.payloads[1]
     await press(page, "Edit and ask")
-    await expect(page.get_by_label("Message")).to_be_focused()
-    await expect(page.get_by_label("Message")).to_have_value("Snow?")
+    await expect(message(page)).to_be_focused()
+    await expect(message(page)).to_have_value("Snow?")
     await press(page, "Keep it")
-    await expect(page.get_by_label("Message")).to_have_value("")
+    await expect(message(page)).to_have_value("")
     await press(page, "Edit and ask")
     await ask(page, "Hail?")
     assert agent.payloads[3]["messages"] == [*agent.payloads[1]["messages"][:2], said("user", "Hail?")]
@@ -112,7 +118,7 @@ async def test_last_question_is_asked_again_or_changed_and_the_rest_stays(serve:
     )
     await press(page, "New conversation")
     await expect(blocks(page)).to_have_count(0)
-    await expect(page.get_by_label("Message")).to_be_focused()
+    await expect(message(page)).to_be_focused()
     await ask(page, "Sun?")
     assert agent.payloads[4]["messages"] == [said("user", "Sun?")]
 
@@ -158,21 +164,21 @@ async def test_keys_send_and_break_lines_and_nothing_is_sent_while_the_agent_wor
     agent = ScriptedAgent()
     served = await serve(agent, io_schema=CHAT)
     page = await visit(served.port)
-    message = page.get_by_label("Message")
-    await message.press("Enter")
-    await message.press_sequentially("one")
-    await message.press("Shift+Enter")
-    await message.press_sequentially("two")
-    await message.press("Enter")
+    box = message(page)
+    await box.press("Enter")
+    await box.press_sequentially("one")
+    await box.press("Shift+Enter")
+    await box.press_sequentially("two")
+    await box.press("Enter")
     await expect(page.get_by_role("button", name="Send")).to_be_disabled()
-    await message.fill("Again")
-    await message.press("Enter")
+    await box.fill("Again")
+    await box.press("Enter")
     agent.say("It rains.")
     agent.end()
     await expect(page.locator("#status")).to_have_text("Complete")
     assert [payload["messages"][-1]["content"] for payload in agent.payloads] == ["one\ntwo"]
-    await expect(message).to_have_value("Again")
-    await message.press("Enter")
+    await expect(box).to_have_value("Again")
+    await box.press("Enter")
     await press(page, "Stop")
     await expect(page.locator("#status")).to_contain_text("Cancelled")
     await ask_and_end(page, agent, "More")
@@ -192,10 +198,10 @@ async def test_refused_message_is_kept_with_the_reason(serve: Serve, visit: Visi
     schema = {"properties": {"messages": {"type": "array", "items": item}}}
     served = await serve(Echo(), io_schema={"input": schema})
     page = await visit(served.port)
-    await page.get_by_label("Message").fill("Too long")
+    await message(page).fill("Too long")
     await press(page, "Send")
     await expect(page.locator("#message").get_by_role("alert")).to_contain_text("longer than 5 characters")
-    await expect(page.get_by_label("Message")).to_have_value("Too long")
+    await expect(message(page)).to_have_value("Too long")
     await expect(page.locator("#status")).to_have_text("No run yet.")
     await ask(page, "Short")
     await expect(page.locator("#message-problem")).to_be_empty()

@@ -48,10 +48,16 @@ function valueBlock(value) {
   const entries = isFields ? Object.entries(value) : [];
   if (typeof value === "string") return bubble("Input", make("p", { className: "said", textContent: displayText(value) }));
   if (entries.length === 1 && typeof entries[0][1] === "string") return valueBlock(entries[0][1]);
+  if (isFields && entries.length === 0) return bubble("Input", make("p", { className: "note", textContent: "No fields" }));
   if (entries.length === 0 || entries.length > MAX_FIELDS) return bubble("Input", make("pre", { textContent: displayText(value) }));
   return bubble("Input", make("dl", { className: "fields" }, ...entries.map(([name, part]) => make("div", {},
     make("dt", { textContent: name }),
-    make("dd", {}, typeof part === "object" && part !== null ? make("pre", { textContent: displayText(part) }) : displayText(part))))));
+    fieldValue(part)))));
+}
+
+function fieldValue(value) {
+  if (value === "") return make("dd", { className: "none", textContent: "empty" });
+  return make("dd", {}, typeof value === "object" && value !== null ? make("pre", { textContent: displayText(value) }) : displayText(value));
 }
 
 /** Return what else is sent with a message. */

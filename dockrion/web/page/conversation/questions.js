@@ -9,6 +9,7 @@ import { Question } from "./blocks.js";
 import * as transcript from "./transcript.js";
 
 const MAX_FORMS = 20;
+const MAX_LINE = 2_000; // characters of an answer
 const TEXT_OR_JSON = { type: "string", description: "Text, or JSON." };
 
 const open = new Map(); // by request_id: `{question, card, hasForm, recorded}`
@@ -30,13 +31,10 @@ export function clear() {
   answered.clear();
 }
 
-export function add(frames) {
-  for (const { id, event, data } of frames) {
-    if (id === null) continue;
-    if (event === "input_requested") ask(data);
-    if (event === "input_received") receive(data);
-  }
-}
+export function add() {}
+
+transcript.show("input_requested", (event) => ask(event));
+transcript.show("input_received", receive);
 
 /** Show that nothing follows: no question can be answered. */
 export function end() {
@@ -67,7 +65,7 @@ export function showOldest(oldest) {
 
 function receive({ request_id: requestId, source, value }) {
   const by = source ? ` by ${source}` : "";
-  close(requestId, `Answered${by}${value === undefined ? "" : `: ${displayText(value)}`}`);
+  close(requestId, `Answered${by}${value === undefined ? "" : `: ${line(value)}`}`);
 }
 
 /** Show in place of a question's form how it ended. */
@@ -96,6 +94,10 @@ function draw() {
     if (!asked.hasForm) asked.card.show(form(asked));
     asked.hasForm = true;
   }
+}
+
+function line(value) {
+  return (typeof value === "string" ? value : JSON.stringify(value)).slice(0, MAX_LINE);
 }
 
 function announce(text) {
@@ -130,7 +132,7 @@ function answerField(given) {
   });
   answer.set(initial(schema, schema));
   const value = () => answer.get() ?? null;
-  return { element: answer.element, read: given === null ? () => jsonOrText(value()) : value, buttons: [button("Answer", "")] };
+  return { element: answer.element, read: given === null ? () => jsonOrText(value()) : value, buttons: [button("Answer", "", "main")] };
 }
 
 function answerSchema(given) {
@@ -139,8 +141,8 @@ function answerSchema(given) {
   return isSecret(given) ? { type: "string", ...given } : given;
 }
 
-function button(textContent, value) {
-  return make("button", { type: "submit", textContent, value });
+function button(textContent, value, className = "") {
+  return make("button", { type: "submit", textContent, value, className });
 }
 
 function jsonOrText(text) {
@@ -164,7 +166,7 @@ async function submit(question, form, problem, read) {
   const [value, isSecret] = [read(), hasSecret(question.schema)];
   try {
     await send(question.request_id, value, isSecret);
-    if (open.has(question.request_id)) close(question.request_id, isSecret ? "Answered" : `Answered: ${displayText(value)}`);
+    if (open.has(question.request_id)) close(question.request_id, isSecret ? "Answered" : `Answered: ${line(value)}`);
     announce("Answered.");
   } catch (error) {
     if (error instanceof HttpError && error.status === 409) {

@@ -59,6 +59,11 @@ export function hasSaid(text) {
   return [...texts, texts.join("")].some((each) => compact(each) === compact(text));
 }
 
+/** Set what shows the events of another type, in their order among the others. */
+export function show(type, draw) {
+  SHOW[type] = draw;
+}
+
 /** Change what is shown; a reader who is at the end stays there. */
 export function change(draw) {
   keepAtEnd(scroller, draw);
