@@ -1,6 +1,6 @@
 // What the user can do: stream, start a run, wait for the output, watch a run, cancel it.
 
-import { request, requestJson } from "./api.js";
+import { clockOffset, request, requestJson } from "./api.js";
 import { curl } from "./code/curl.js";
 import { byId } from "./dom.js";
 import { showProblem } from "./request/form.js";
@@ -39,15 +39,23 @@ export async function stream(body, turn = "new") {
   const path = offers(EVENTS) ? "invoke/stream?on_disconnect=continue" : "invoke/stream";
   showCommand(curl("POST", path, { body, streams: true }));
   const controller = new AbortController();
+  const clickedAt = Date.now() + clockOffset();
   const first = await request("POST", path, { body, signal: controller.signal });
-  followRun(open(first.headers.get("X-Run-Id"), "Waiting to start", { body, turn, controller }), first);
+  const opened = open(first.headers.get("X-Run-Id"), "Waiting to start", { body, turn, controller });
+  run.clicked(clickedAt);
+  if (opened.runId !== null && offers(RECORD)) readRecord(opened);
+  followRun(opened, first);
 }
 
 /** Pattern B. */
 export async function start(body, turn = "new") {
   showCommand(curl("POST", "runs", { body }));
-  const { run_id } = await requestJson("POST", "runs", { body });
-  followRun(open(run_id, "Waiting to start", { body, turn }), null);
+  const clickedAt = Date.now() + clockOffset();
+  const { run_id: runId, created_at: createdAt } = await requestJson("POST", "runs", { body });
+  const opened = open(runId, "Waiting to start", { body, turn });
+  run.clicked(clickedAt);
+  run.created(createdAt);
+  followRun(opened, null);
 }
 
 /** Invoke the agent, without its events. */
@@ -68,14 +76,16 @@ export function watch(runId) {
   if (offers(EVENTS)) showCommand(curl("GET", `runs/${runId}/events`, { streams: true }));
   const opened = open(runId, "Waiting to start");
   run.replay();
-  if (offers(RECORD) && offers(EVENTS)) showInput(opened);
+  if (offers(RECORD) && offers(EVENTS)) readRecord(opened);
   return followRun(opened, null);
 }
 
-/** Show what a run was asked that was started elsewhere. */
-async function showInput({ runId, controller: { signal } }) {
+/** Show what is in the record of a run and not in its events: what it was asked, and when it was created. */
+async function readRecord({ runId, controller: { signal } }) {
   const record = await requestJson("GET", `runs/${runId}`, { signal, timeout }).catch(() => null);
-  if (record !== null && !signal.aborted) conversation.showStored(record.input);
+  if (record === null || signal.aborted) return;
+  conversation.showStored(record.input);
+  run.created(record.created_at);
 }
 
 /** Cancel the run that is shown. */

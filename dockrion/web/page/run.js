@@ -27,9 +27,8 @@ export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cance
  * `end(status)` when nothing follows. A frame is `{id, event, data, raw, receivedAt}`; the id of a control
  * frame is null, and a note about the connection has `note` instead of an event.
  */
-const PARTS = [
-  totals, progress, transcript, questions, output, conversation, new Timeline(byId("waterfall")), checkpoints, frames, usage,
-];
+const timeline = new Timeline(byId("waterfall"));
+const PARTS = [totals, progress, transcript, questions, output, conversation, timeline, checkpoints, frames, usage];
 const OUTCOMES = {
   complete: () => ["completed", ENDS.completed],
   error: ({ code }) => ["failed", `${ENDS.failed}: ${code}`],
@@ -77,6 +76,18 @@ export function connection(kind, text, note) {
   if (note !== undefined) receive({ id: null, event: null, data: null, raw: "", note });
 }
 
+/** Show when the user asked for the run, by the service's clock. */
+export function clicked(time) {
+  totals.clicked(time);
+}
+
+/** Show when the run was created, as its record has it. */
+export function created(timestamp) {
+  const time = Date.parse(timestamp);
+  totals.created(time);
+  timeline.created(time);
+}
+
 /** Treat events up to now as a replay. */
 export function replay() {
   totals.replay();
@@ -112,6 +123,7 @@ export function showWaiting(oldest) {
 /** Show the run's output, and the service's sums of usage, if there are any. */
 export function complete(value, sums) {
   usage.showTotal(sums);
+  totals.showUsage(sums);
   output.complete(value);
 }
 

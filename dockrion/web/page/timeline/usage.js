@@ -1,46 +1,45 @@
 // The tokens that a run has used, by model.
 
 import { byId, make } from "../dom.js";
+import { Tally } from "./tally.js";
 
 const COUNTS = ["input_tokens", "output_tokens", "total_tokens"];
+const REPORTS = new Set(["usage", "complete"]);
 const MAX_MODELS = 50;
 const part = byId("usage");
 
-let sums = new Map();
+let tally = new Tally();
 
 export function clear() {
-  sums = new Map();
+  tally = new Tally();
   draw();
 }
 
 export function add(frames) {
-  const events = frames.filter(({ id }) => id !== null);
-  const reports = events.filter(({ event }) => event === "usage");
-  for (const { data } of reports) {
-    const model = data.model ?? "unknown";
-    const sum = sums.get(model) ?? {};
-    for (const count of COUNTS) sum[count] = (sum[count] ?? 0) + (data[count] ?? 0);
-    sums.set(model, sum);
-  }
-  if (reports.length > 0) draw();
-  for (const { event, data } of events) {
-    if (event === "complete") showTotal(data.metadata.usage);
-  }
+  const reports = frames.filter(({ event }) => REPORTS.has(event));
+  if (reports.length === 0) return;
+  tally.add(reports);
+  draw();
 }
 
 export function end() {}
 
 /** Show the service's own sums, which include events that are not shown; without any, nothing changes. */
 export function showTotal(usage) {
-  if (usage === undefined || usage === null) return;
-  sums = new Map(Object.entries(usage));
+  tally.replaceUsage(usage);
   draw();
 }
 
 function draw() {
-  byId("no-usage").hidden = sums.size > 0;
-  part.querySelector("table").hidden = sums.size === 0;
-  part.querySelector("tbody").replaceChildren(...[...sums].slice(0, MAX_MODELS).map(([model, sum]) => make("tr", {},
-    make("th", { scope: "row", textContent: model }),
-    ...COUNTS.map((count) => make("td", { textContent: (sum[count] ?? 0).toLocaleString() })))));
+  const { usage, total } = tally;
+  byId("no-usage").hidden = usage.size > 0;
+  part.querySelector("table").hidden = usage.size === 0;
+  part.querySelector("tbody").replaceChildren(...[...usage].slice(0, MAX_MODELS).map(([model, counts]) => row(model, counts)));
+  part.querySelector("tfoot").replaceChildren(...(usage.size > 1 ? [row("All models", total)] : []));
+}
+
+function row(name, counts) {
+  return make("tr", {},
+    make("th", { scope: "row", textContent: name }),
+    ...COUNTS.map((count) => make("td", { textContent: (counts[count] ?? 0).toLocaleString() })));
 }
