@@ -1,6 +1,5 @@
 """Runs as the page shows them: started, watched, cancelled and reopened."""
 
-import json
 import re
 from typing import Any
 
@@ -9,7 +8,7 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
-from tests.browser.helpers import open_tab, press, run, sequences, shell
+from tests.browser.helpers import open_tab, press, run, sequences
 from tests.conftest import Serve
 
 
@@ -165,27 +164,6 @@ async def test_recent_runs_are_listed_replayed_and_left_with_back(serve: Serve, 
 
 def _fails(_payload: Any) -> None:
     raise ValueError("no luck")
-
-
-async def test_curl_command_repeats_the_request(serve: Serve, visit: Visit) -> None:
-    told = """it's "one" $HOME `id` \\n & <two>"""
-    served = await serve(_echoes)
-    page = await visit(served.port)
-    await page.get_by_label("Request body").fill('{\n  "told": ' + json.dumps(told) + "\n}")
-    for pattern in ("stream", "start", "invoke"):
-        await run(page, pattern)
-        await expect(page.locator("#status")).to_have_text("Complete")
-        command = await page.locator("#curl").inner_text()
-        answered = await shell(command)
-        if pattern == "start":
-            run_id = re.findall(r'"run_id":"([^"]+)"', answered)[0]
-            assert (await served.finished(run_id))["output"] == {"told": told}
-        else:
-            assert json.dumps(told) in answered
-
-
-def _echoes(payload: Any) -> Any:
-    return payload
 
 
 async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: Visit) -> None:

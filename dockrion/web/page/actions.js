@@ -1,7 +1,7 @@
 // What the user can do: stream, start a run, wait for the output, watch a run, cancel it.
 
 import { clockOffset, request, requestJson } from "./api.js";
-import { curl } from "./code/curl.js";
+import { show as showCode } from "./code/code.js";
 import { byId } from "./dom.js";
 import { showProblem } from "./request/form.js";
 import * as conversation from "./conversation/conversation.js";
@@ -37,7 +37,7 @@ export function offers(endpoint) {
 /** Pattern A. Where the run can be resumed, it survives a lost connection. */
 export async function stream(body, turn = "new") {
   const path = offers(EVENTS) ? "invoke/stream?on_disconnect=continue" : "invoke/stream";
-  showCommand(curl("POST", path, { body, streams: true }));
+  showCode({ method: "POST", path, body, streams: true });
   const controller = new AbortController();
   const clickedAt = Date.now() + clockOffset();
   const first = await request("POST", path, { body, signal: controller.signal });
@@ -49,7 +49,7 @@ export async function stream(body, turn = "new") {
 
 /** Pattern B. */
 export async function start(body, turn = "new") {
-  showCommand(curl("POST", "runs", { body }));
+  showCode({ method: "POST", path: "runs", body, streams: offers(EVENTS) });
   const clickedAt = Date.now() + clockOffset();
   const { run_id: runId, created_at: createdAt } = await requestJson("POST", "runs", { body });
   const opened = open(runId, "Waiting to start", { body, turn });
@@ -60,7 +60,7 @@ export async function start(body, turn = "new") {
 
 /** Invoke the agent, without its events. */
 export async function invoke(body, turn = "new") {
-  showCommand(curl("POST", "invoke", { body }));
+  showCode({ method: "POST", path: "invoke", body });
   perform(open(null, "Waiting for the output", { body, turn }), async (signal) => {
     const { output, metadata } = await requestJson("POST", "invoke", { body, signal });
     run.finish("completed", run.ENDS.completed);
@@ -73,7 +73,7 @@ export async function invoke(body, turn = "new") {
 
 /** Show an existing run from its beginning. */
 export function watch(runId) {
-  if (offers(EVENTS)) showCommand(curl("GET", `runs/${runId}/events`, { streams: true }));
+  if (offers(EVENTS)) showCode({ method: "GET", path: `runs/${runId}/events`, streams: true });
   const opened = open(runId, "Waiting to start");
   run.replay();
   if (offers(RECORD) && offers(EVENTS)) readRecord(opened);
@@ -98,7 +98,7 @@ export async function cancel() {
     return;
   }
   const path = `runs/${runId}?reason=cancelled+by+hand`;
-  showCommand(curl("DELETE", path));
+  showCode({ method: "DELETE", path });
   byId("stop").hidden = true;
   byId("run").focus();
   await request("DELETE", path, { signal: controller.signal }).catch((error) => {
@@ -107,12 +107,12 @@ export async function cancel() {
   });
 }
 
-/** Answer a question of the run that is shown. A secret answer is not shown in the command. */
+/** Answer a question of the run that is shown. A secret answer is not shown in the code. */
 async function respond(requestId, value, isSecret) {
   const { runId, controller } = current;
   const path = `runs/${runId}/input`;
   const body = JSON.stringify({ request_id: requestId, value });
-  if (!isSecret) showCommand(curl("POST", path, { body }));
+  if (!isSecret) showCode({ method: "POST", path, body });
   await request("POST", path, { body, signal: controller.signal });
 }
 
@@ -236,9 +236,4 @@ function showRecord({ status, output, error, metadata }) {
   run.finish(status, run.ENDS[status]);
   if (status === "completed") run.complete(output, metadata.usage);
   if (error !== null) run.fail(error);
-}
-
-function showCommand(command) {
-  byId("curl").textContent = command;
-  byId("copy").textContent = "Copy";
 }

@@ -63,12 +63,6 @@ byId("skip").addEventListener("click", (event) => {
 
 byId("stop").addEventListener("click", actions.cancel);
 
-byId("copy").addEventListener("click", async ({ target }) => {
-  getSelection().selectAllChildren(byId("curl"));
-  const copied = navigator.clipboard?.writeText(byId("curl").textContent) ?? Promise.reject();
-  target.textContent = await copied.then(() => "Copied", () => "Selected: press Ctrl-C");
-});
-
 window.addEventListener("popstate", showRunInUrl);
 
 function showRunInUrl() {
