@@ -8,6 +8,7 @@ import { lastQuestion, messagesOf } from "./messages.js";
 import { inputBlocks, messageBlocks } from "./question.js";
 import * as transcript from "./transcript.js";
 
+const MAX_ANNOUNCED = 500; // characters of an answer that a screen reader reads by itself
 const MAX_EARLIER = 500; // blocks
 const part = byId("conversation");
 const scroller = byId("transcript");
@@ -23,7 +24,7 @@ let isOver = false;
 /** Set `run(body, turn)`, which starts a run and may throw, and `leave()`, which shows none. */
 export function connect(run, leave) {
   ask = run;
-  chat.connect(run, () => output.said() ?? transcript.said());
+  chat.connect(run, answer);
   byId("new-conversation").addEventListener("click", () => {
     leave();
     byId("message-text").focus();
@@ -87,6 +88,12 @@ export function end() {
   const isThread = earlier.childElementCount === 0 && messagesOf(input)?.length === 1;
   if (isThread) earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages))));
   chat.end();
+  if (chat.isOffered()) byId("announcement").textContent = answer().slice(0, MAX_ANNOUNCED);
+}
+
+/** Return the text of what the run that is shown has answered. */
+function answer() {
+  return output.said() ?? transcript.said();
 }
 
 function empty() {
