@@ -37,6 +37,10 @@ keyButton.addEventListener("click", () => {
 
 requestForm.addEventListener("submit", async (event) => {
   event.preventDefault();
+  if (conversation.isChat()) {
+    conversation.sendMessage();
+    return;
+  }
   const body = form.body();
   if (body === null || requestForm.ariaBusy === "true") return;
   requestForm.ariaBusy = "true";

@@ -59,6 +59,12 @@ export function continues() {
   return format !== null && asked !== null;
 }
 
+/** Send what is in the message box; without a message, move the focus there. */
+export function send() {
+  if (field.value.trim() === "") field.focus();
+  else box.requestSubmit();
+}
+
 /** Ask the last question of the shown run again. */
 export function askAgain() {
   return submit(question(), true);
@@ -83,6 +89,9 @@ function edit(text) {
 
 function draw() {
   editNote.hidden = !isEditing;
+  editNote.firstElementChild.textContent = thread(asked) === undefined
+    ? "This replaces your last question and its answer."
+    : "The thread remembers your last question: this is sent as another one.";
   sendButton.disabled = isWorking || box.ariaBusy === "true";
   field.placeholder = asked === null ? "Ask something" : "Ask a follow-up question";
 }

@@ -35,8 +35,8 @@ export function connect(run, leave) {
 export function configure(schemas) {
   schema = schemas.input_schema ?? null;
   const rest = chat.configure(schemas);
-  byId("new-conversation").hidden = !chat.isOffered();
-  if (chat.isOffered()) part.hidden = false;
+  if (part.hidden) showEmpty();
+  else byId("new-conversation").hidden = !chat.isOffered();
   return rest;
 }
 
@@ -44,11 +44,18 @@ export function isChat() {
   return chat.isOffered();
 }
 
+/** Send the message in the message box of a chat. */
+export function sendMessage() {
+  chat.send();
+}
+
 /** Begin a turn: "new" begins a conversation, "append" continues it, and "replace" does so without its last turn. */
 export function begin(turn, body) {
   if (turn === "new") empty();
   if (turn === "append") archive();
   part.hidden = false;
+  byId("no-conversation").hidden = true;
+  byId("new-conversation").hidden = !chat.isOffered();
   isOver = false;
   showInput(body, turn === "new");
   scroller.scrollTop = scroller.scrollHeight;
@@ -59,7 +66,7 @@ export function leave() {
   empty();
   isOver = true;
   showInput(null, false);
-  part.hidden = !chat.isOffered();
+  showEmpty();
 }
 
 /** Show the input that is stored with the run, null if none is, unless it is known. */
@@ -94,6 +101,12 @@ export function end() {
 /** Return the text of what the run that is shown has answered. */
 function answer() {
   return output.said() ?? transcript.said();
+}
+
+function showEmpty() {
+  part.hidden = !chat.isOffered();
+  byId("no-conversation").hidden = part.hidden;
+  byId("new-conversation").hidden = true;
 }
 
 function empty() {
