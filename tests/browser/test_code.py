@@ -99,7 +99,7 @@ async def test_programs_watch_a_run_and_answer_its_question(
         run_id = f"for-{language}"
         await served.start({}, run_id=run_id)
         await page.goto(f"http://127.0.0.1:{served.port}/#run={run_id}")
-        await page.get_by_label("Answer").fill("x")
+        await page.get_by_role("textbox", name="Answer").fill("x")
         watch = (await programs(page))[language]
         await press(page, "Answer")
         await expect(page.locator("#status")).to_have_text("Complete")

@@ -202,6 +202,7 @@ async def test_copy_selects_where_the_clipboard_may_not_be_used(serve: Serve, vi
     served = await serve(_tabulates)
     page = await visit(served.port)
     await page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    await page.evaluate("document.execCommand = () => false")
     await press(page, "Stream")
     await page.get_by_role("button", name="Copy code").click()
     await expect(page.get_by_role("button", name="Selected: press Ctrl-C")).to_be_visible()

@@ -27,12 +27,13 @@ for (const [language, { name, needs }] of Object.entries(LANGUAGES)) {
   const tab = make("button", { type: "button", role: "tab", id: `${language}-tab`, ariaSelected: String(isFirst), tabIndex: isFirst ? 0 : -1, textContent: name });
   tab.setAttribute("aria-controls", `${language}-panel`);
   list.append(tab);
-  shown[language] = make("pre", { id: language, tabIndex: 0, role: "group", ariaLabel: `Code, ${name}` });
+  const pre = make("pre", { id: language, tabIndex: 0, role: "group", ariaLabel: `Code, ${name}` });
   const keyNote = make("span", { textContent: " The variable DOCKRION_KEY has your key or token." });
-  keyNotes.push(keyNote);
-  const head = make("div", { className: "heading" }, make("p", { className: "note" }, needs, keyNote), copyButton(() => shown[language].textContent, shown[language]));
-  const panel = make("div", { role: "tabpanel", id: `${language}-panel`, hidden: !isFirst }, head, shown[language]);
+  const note = make("p", { className: "note" }, needs, keyNote);
+  const panel = make("div", { role: "tabpanel", id: `${language}-panel`, hidden: !isFirst }, copyButton(() => pre.textContent, pre), pre, note);
   panel.setAttribute("aria-labelledby", tab.id);
   byId("code").append(panel);
+  shown[language] = pre;
+  keyNotes.push(keyNote);
 }
 tabs.connect(list);
