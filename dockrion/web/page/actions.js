@@ -6,6 +6,7 @@ import { byId } from "./dom.js";
 import { showProblem } from "./request/form.js";
 import * as conversation from "./conversation/conversation.js";
 import * as questions from "./conversation/questions.js";
+import * as invocations from "./runs/invocations.js";
 import * as recent from "./runs/recent.js";
 import * as run from "./run.js";
 import { delay, follow, isTransient } from "./stream.js";
@@ -58,17 +59,43 @@ export async function start(body, turn = "new") {
   followRun(opened, null);
 }
 
-/** Invoke the agent, without its events. */
+/** Invoke the agent, without its events. There is no record of it, so this tab remembers it. */
 export async function invoke(body, turn = "new") {
   showCode({ method: "POST", path: "invoke", body });
-  perform(open(null, "Waiting for the output", { body, turn }), async (signal) => {
+  const controller = new AbortController();
+  const invocation = invocations.begin(body, controller.signal);
+  const opened = open(null, "Waiting for the output", { body, turn, controller, invocation });
+  perform(opened, async (signal) => {
     const { output, metadata } = await requestJson("POST", "invoke", { body, signal });
-    run.finish("completed", run.ENDS.completed);
-    run.complete(output, metadata.usage);
+    invocation.end("completed", { output, usage: metadata.usage });
+    showInvocationEnd(invocation);
   }).catch((error) => {
-    if (error.status === 400) showProblem(error.message, error.details);
-    else run.fail({ error: error.message, code: error.code, details: error.details });
+    const { message, code, details, status } = error;
+    if (status < 500) invocations.forget(invocation); // it was refused
+    else invocation.end("failed", { error: { error: message, code, details } });
+    if (status === 400) showProblem(message, details);
+    else run.fail({ error: message, code, details });
   });
+}
+
+/** Show an invocation again. */
+export function showInvocation(number) {
+  const invocation = invocations.find(number);
+  if (invocation === undefined) {
+    reset();
+    run.state("", "This tab does not remember that output any more.");
+  } else if (invocation.result !== null) {
+    showCode({ method: "POST", path: "invoke", body: invocation.body });
+    open(null, "", { body: invocation.body, invocation });
+    byId("stop").hidden = true;
+    showInvocationEnd(invocation);
+  }
+}
+
+function showInvocationEnd({ state, result: { output, usage, error } }) {
+  run.finish(state, run.ENDS[state]);
+  if (state === "completed") run.complete(output, usage);
+  if (error !== undefined) run.fail(error);
 }
 
 /** Show an existing run from its beginning. */
@@ -130,16 +157,20 @@ function close() {
   byId("stop").hidden = true;
 }
 
-/** Show a run that begins. `body` is its input as JSON, if known, and `turn` how it relates to what was shown. */
-function open(runId, text, { body = "null", turn = "new", controller = new AbortController() } = {}) {
+/**
+ * Show a run that begins. `body` is its input as JSON, if known, and `turn` how it relates to what was shown;
+ * a run without an id may be an invocation that this tab remembers.
+ */
+function open(runId, text, { body = "null", turn = "new", controller = new AbortController(), invocation = null } = {}) {
   close();
   current = { runId, controller };
-  const hash = runId === null ? "" : `#run=${runId}`;
+  const key = invocation === null ? runId : invocations.key(invocation);
+  const hash = key === null ? "" : runId === null ? `#${key}` : `#run=${runId}`;
   if (location.hash !== hash) history.pushState(null, "", location.pathname + hash);
   conversation.begin(turn, JSON.parse(body));
   run.clear(text);
   if (runId !== null) run.name(runId);
-  recent.mark(runId);
+  recent.mark(key);
   recent.refresh();
   byId("stop").hidden = false;
   const { top } = byId("run").getBoundingClientRect();

@@ -11,6 +11,7 @@ import * as tabs from "./tabs.js";
 const RETRY = 3_000; // milliseconds until readiness is checked again after a failure
 const RECHECK = 30_000;
 const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
+const INVOCATION = /^#wait=(\d{1,9})$/;
 const ENDPOINTS = { stream: "POST /invoke/stream", start: "POST /runs", invoke: "POST /invoke" };
 
 const requestForm = byId("request");
@@ -71,8 +72,10 @@ window.addEventListener("popstate", showRunInUrl);
 
 function showRunInUrl() {
   const runId = RUN.exec(location.hash)?.[1];
-  if (runId === undefined) actions.reset();
-  else actions.watch(runId);
+  const invocation = INVOCATION.exec(location.hash)?.[1];
+  if (runId !== undefined) actions.watch(runId);
+  else if (invocation !== undefined) actions.showInvocation(Number(invocation));
+  else actions.reset();
 }
 
 function showKeyButton() {
@@ -122,8 +125,22 @@ async function start() {
   byId("schema-link").hidden = !actions.offers("GET /schema");
   await compareClocks();
   await showForm();
-  if (actions.offers("GET /runs")) recent.start(actions.watch);
+  startRecent();
   showRunInUrl();
+}
+
+function startRecent() {
+  const listed = actions.offers("GET /runs");
+  if (!listed && !actions.offers(ENDPOINTS.invoke)) return;
+  const show = (hash) => {
+    if (location.hash !== hash) history.pushState(null, "", hash);
+    showRunInUrl();
+  };
+  recent.start({
+    listed,
+    open: ({ key, recorded }) => show(recorded ? `#run=${key}` : `#${key}`),
+    compare: (older, newer) => show(`#compare=${older},${newer}`),
+  });
 }
 
 tabs.connect(document.querySelector("[role=tablist]"));
