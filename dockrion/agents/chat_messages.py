@@ -1,6 +1,7 @@
 """Translation of models' messages, whole or in chunks, to events."""
 
 from collections.abc import Hashable, Iterator
+from typing import Any
 
 import msgspec
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -12,6 +13,19 @@ from dockrion.agents.tool_calls import Event, ToolCallTranslator, given
 from dockrion.events import EventFilter
 from dockrion.runs.session import RunSession
 
+MESSAGES_SCHEMA: dict[str, Any] = {  # allows whatever else LangChain takes: one message, text, pairs
+    "properties": {
+        "messages": {
+            "description": "The messages of the conversation. They are added to those of the thread, if any.",
+            "items": {
+                "properties": {
+                    "role": {"type": "string", "description": "user, assistant or system"},
+                    "content": {"description": "Text, or a list of content blocks"},
+                }
+            },
+        }
+    },
+}
 _DEFAULT_FINISH_REASON = "stop"
 
 

@@ -9,6 +9,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from dockrion.agents import runnable_config
 from dockrion.agents.chain_stream import ChainStreamTranslator
+from dockrion.agents.chat_messages import MESSAGES_SCHEMA
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.model_usage import UsageHandler
 from dockrion.agents.output_forwarding import forward_parts_async
@@ -55,6 +56,8 @@ class RunnableAgent(InProcess):
         self._config = config
         self._executor = DefaultExecutor(threads)
         self._is_model = _is_model(runnable)
+        if self._is_model:
+            self.input_schema = MESSAGES_SCHEMA
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         config: Any = runnable_config.for_run(self._config, call, session)

@@ -15,6 +15,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command
 
 from dockrion.agents import runnable_config
+from dockrion.agents.chat_messages import MESSAGES_SCHEMA
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.graph_stream import GraphStreamTranslator, stream_modes
 from dockrion.agents.handler import ObjectAgent
@@ -34,20 +35,6 @@ from dockrion.threads import finish_in_thread
 _logger = logging.getLogger(__name__)
 _DEFAULTS = ArgumentsSpec()
 _QUESTION_FIELDS = {"prompt", "schema"}
-_MESSAGES_SCHEMA: dict[str, Any] = {  # allows whatever else `add_messages` takes: one message, text, pairs
-    "type": "object",
-    "properties": {
-        "messages": {
-            "description": "The messages of the conversation. They are added to those of the thread, if any.",
-            "items": {
-                "properties": {
-                    "role": {"type": "string", "description": "user, assistant or system"},
-                    "content": {"description": "Text, or a list of content blocks"},
-                }
-            },
-        }
-    },
-}
 
 
 def create_agent(
@@ -104,7 +91,7 @@ class GraphAgent(InProcess):
         if isinstance(graph, CompiledStateGraph):
             _check_state(graph.builder)
         self._graph: Any = graph
-        self.input_schema = _MESSAGES_SCHEMA if _takes_messages(graph) else None
+        self.input_schema = {"type": "object", **MESSAGES_SCHEMA} if _takes_messages(graph) else None
         self.keeps_threads = bool(graph.checkpointer)
         self._config = config
         self._stream_values = arguments.stream_values

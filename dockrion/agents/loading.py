@@ -116,7 +116,7 @@ async def _load_framework_agent(
 async def load_types(agent: Agent, dockfile: Dockfile) -> HandlerTypes:
     """Return the types that an agent's code declares, in a thread, since describing them may take long.
 
-    A graph has no types, but the schema of its state's messages.
+    Graphs and chat models have no types, but the schema of their messages.
 
     Args:
         agent: The agent.

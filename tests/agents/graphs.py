@@ -135,3 +135,7 @@ def make_chat() -> Any:
     made.add_node("count", count)
     made.add_edge(START, "count")
     return made.compile(checkpointer=InMemorySaver())
+
+
+def make_model() -> Model:
+    return Model(pieces=[says("It rains.")])

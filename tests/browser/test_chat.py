@@ -10,6 +10,7 @@ from tests.browser.accessible import assert_accessible
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press
+from tests.browser.test_untrusted_content import HTML, nothing_ran
 from tests.conftest import Serve
 
 MESSAGES = {
@@ -243,3 +244,48 @@ async def test_messages_are_sent_as_the_schema_has_them(
     else:
         await ask(page, "Rain?")
         assert payloads == [{"messages": [sent]}]
+
+
+async def test_answers_of_several_sources_and_of_outputs_are_carried(serve: Serve, visit: Visit) -> None:
+    payloads: list[Any] = []
+
+    async def answers(payload: Any, context: StreamContext) -> Any:
+        payloads.append(payload["messages"])
+        if payload["messages"][-1]["content"] == "Both?":
+            for one, other in (("It ", "Not "), ("rains.", "here.")):
+                await context.emit_token(one, source="lead/a")
+                await context.emit_token(other, source="lead/b")
+            await context.emit_message("Who asks?", "user", name="ann")
+            return {"checked": True}
+        await context.emit_token("Let me see. ")
+        return {"answer": "It snows.", "sources": []}
+
+    served = await serve(answers, io_schema=CHAT)
+    page = await visit(served.port)
+    await ask(page, "Both?")
+    await expect(page.locator("#words > .block")).to_have_text(
+        ["lead/aIt rains.", "lead/bNot here.", "ann, userWho asks?"]
+    )
+    await ask(page, "One?")
+    await ask(page, "Again?")
+    await ask(page, "End?")
+    expected = ["Both?", "It rains.\n\nNot here.", "One?", "It snows.", "Again?", "It snows.", "End?"]
+    assert [each["content"] for each in payloads[-1]] == expected
+
+
+async def test_conversations_that_nobody_expects_are_shown_as_they_are(serve: Serve, visit: Visit) -> None:
+    served = await serve(lambda payload: payload, io_schema={})
+    messages = [
+        {"role": "system", "content": HTML},
+        {"role": HTML, "content": [{"type": "image", "url": HTML}, {"text": HTML}, HTML]},
+        {"type": "ai", "content": HTML},
+        {"role": ["user"], "content": None},
+        {"role": "user", "content": {HTML: HTML}, "__proto__": {"content": 1}},
+    ]
+    await served.start({"messages": messages, HTML: HTML, "__proto__": HTML}, run_id="odd")
+    page = await visit(served.port, "#run=odd")
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#earlier > .block")).to_have_count(4)
+    await expect(page.locator("#question .bubble")).to_contain_text("<img src=x onerror=")
+    await expect(page.locator("#question dl")).to_contain_text("__proto__<script>")
+    await nothing_ran(page)

@@ -9,6 +9,7 @@ import { Question } from "./blocks.js";
 import * as transcript from "./transcript.js";
 
 const MAX_FORMS = 20;
+const MAX_ANSWERED = 500;
 const MAX_LINE = 2_000; // characters of an answer
 const TEXT_OR_JSON = { type: "string", description: "Text, or JSON." };
 
@@ -76,6 +77,7 @@ function close(requestId, text) {
   card.end(text);
   if (open.delete(requestId)) transcript.release(card);
   answered.set(requestId, card);
+  if (answered.size > MAX_ANSWERED) answered.delete(answered.keys().next().value);
   draw();
   if (hadFocus) byId("run").focus();
 }

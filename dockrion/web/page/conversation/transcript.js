@@ -54,9 +54,9 @@ export function said() {
 
 /** Return whether a text, or any if none is given, has been said. */
 export function hasSaid(text) {
-  const texts = [...answers.keys()].map((answer) => answer.text);
+  const texts = [...answers.keys()].map((answer) => compact(answer.text));
   if (text === undefined) return texts.length > 0;
-  return [...texts, texts.join("")].some((each) => compact(each) === compact(text));
+  return [...texts, texts.join("")].includes(compact(text));
 }
 
 /** Set what shows the events of another type, in their order among the others. */

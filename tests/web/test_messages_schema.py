@@ -1,4 +1,4 @@
-"""The schema of graphs whose input is a conversation, and whether requests can name a thread."""
+"""The schema of graphs and models whose input is a conversation, and whether requests can name a thread."""
 
 from typing import Any
 
@@ -32,6 +32,16 @@ async def test_schema_of_the_dockfile_takes_precedence_and_threads_need_a_config
     shown = await schema(serve, io_schema={"input": OWN})
     assert shown["input_schema"] == OWN
     assert shown["threads"] is False
+
+
+async def test_chat_model_takes_messages_and_whatever_else_it_takes(serve: Serve) -> None:
+    model = GRAPH | {"entrypoint": "tests.agents.graphs:make_model", "framework": "langchain"}
+    served = await serve(agent=model)
+    async with served.client.get("/schema") as response:
+        assert "messages" in (await response.json())["input_schema"]["properties"]
+    for body in ({"messages": [{"role": "user", "content": "Rain?"}]}, {"input": "Rain?"}, "Rain?"):
+        async with served.client.post("/invoke", json=body) as response:
+            assert (await response.json())["output"]["content"] == "It rains."
 
 
 @pytest.mark.parametrize(
