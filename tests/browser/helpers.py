@@ -15,12 +15,22 @@ async def press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name, exact=True).click()
 
 
-PATTERNS = {"stream": "Stream", "start": "Start a run", "invoke": "Wait for the output"}
+PATTERNS = {"stream": "Stream", "start": "Start and watch", "invoke": "Wait for the output"}
 
 
 async def run(page: Page, pattern: str = "stream") -> None:
     """Send the request: stream the run, start it and watch, or wait for its output ("invoke")."""
-    await press(page, PATTERNS[pattern])
+    await choose(page, pattern)
+    await press(page, "Run")
+
+
+async def choose(page: Page, pattern: str) -> None:
+    """Choose how to run the agent, where the page offers a choice."""
+    await page.locator("#send").wait_for()
+    menu = page.get_by_role("button", name="How to run")
+    if await menu.is_visible() and PATTERNS[pattern] not in (await menu.text_content() or ""):
+        await menu.click()
+        await page.get_by_role("radio", name=PATTERNS[pattern]).click()
 
 
 async def open_tab(page: Page, name: str) -> None:

@@ -26,7 +26,7 @@ TOKENS: dict[str, Any] = {
 
 async def enter(page: Page, key: str) -> None:
     await page.get_by_label("API key or token").fill(key)
-    await press(page, "Continue")
+    await page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ async def test_key_is_requested_and_sent_in_the_configured_header(serve: Serve, 
     await expect(page.get_by_role("dialog")).to_contain_text("It is sent in the X-Own-Key header.")
     await expect(page.locator("#agent")).to_have_text("Dockrion")
     await enter(page, "wrong")
-    await expect(page.get_by_role("dialog")).to_contain_text("was rejected")
+    await expect(page.get_by_role("dialog")).to_contain_text("This key or token is wrong")
     await enter(page, f" {KEY} ")
     await expect(page.locator("#agent")).to_have_text("tested")
     await run(page)
@@ -66,7 +66,7 @@ async def test_key_is_stored_in_the_tab_only_and_never_displayed(serve: Serve, v
     other = await page.context.new_page()
     await other.goto(page.url)
     await expect(other.get_by_role("dialog")).to_be_visible()
-    await press(page, "Forget the key")
+    await press(page, "Sign out")
     await expect(page.get_by_role("dialog")).to_be_visible()
     assert await page.evaluate("sessionStorage.length") == 0
 
@@ -76,9 +76,9 @@ async def test_dismissed_sign_in_shows_a_problem_and_can_be_reopened(serve: Serv
     page = await visit(served.port)
     await expect(page.get_by_role("dialog")).to_be_visible()
     await page.keyboard.press("Escape")
-    await expect(page.locator("#problem")).to_have_text("An API key or token is required.")
+    await expect(page.locator("#problem")).to_have_text("Sign in to use this agent.")
     await expect(page.locator("#readiness")).to_have_text("Ready")
-    await press(page, "Enter a key")
+    await press(page, "Sign in")
     await enter(page, KEY)
     await expect(page.locator("#agent")).to_have_text("tested")
 
@@ -97,7 +97,7 @@ async def test_expired_token_is_requested_again_and_no_event_is_lost(
     await expect(page.get_by_role("dialog")).to_contain_text("It is sent in the Authorization header.")
     await enter(page, token(3))
     await expect(page.get_by_role("dialog")).to_be_hidden()
-    await expect(page.get_by_role("dialog")).to_contain_text("was rejected, or has expired")
+    await expect(page.get_by_role("dialog")).to_contain_text("is wrong, or has expired")
     await enter(page, token(600))
     agent.say(" two")
     agent.end()

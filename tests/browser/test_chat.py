@@ -206,7 +206,7 @@ async def test_refused_message_is_kept_with_the_reason(serve: Serve, visit: Visi
     await press(page, "Send")
     await expect(page.locator("#message").get_by_role("alert")).to_contain_text("longer than 5 characters")
     await expect(message(page)).to_have_value("Too long")
-    await expect(page.locator("#status")).to_have_text("No run yet.")
+    await expect(page.locator("#status")).to_have_text("No run yet")
     await ask(page, "Short")
     await expect(page.locator("#message-problem")).to_be_empty()
 

@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import open_tab, press, run, sequences
+from tests.browser.helpers import choose, open_tab, press, run, sequences
 from tests.browser.proxy import proxy
 from tests.conftest import Serve
 from tests.support import wait_until
@@ -90,7 +90,11 @@ async def test_run_that_cannot_be_resumed_fails_with_its_connection(serve: Serve
     served = await serve(agent, streaming={"async_runs": False})
     async with proxy(served.port) as between:
         page = await visit(between.port)
-        await expect(page.get_by_role("button", name="Start a run")).to_be_hidden()
+        await choose(page, "invoke")
+        await press(page, "How to run: Wait for the output")
+        await expect(page.get_by_role("radio")).to_have_count(2)
+        await expect(page.get_by_role("radio", name="Start and watch")).to_have_count(0)
+        await page.keyboard.press("Escape")
         await expect(page.locator("#recent")).to_contain_text("This service lists no others.")
         await run(page)
         agent.say("one")
@@ -121,7 +125,7 @@ async def test_without_streaming_a_run_is_polled(serve: Serve, visit: Visit) -> 
     agent = ScriptedAgent()
     served = await serve(agent, expose={"streaming": "none"})
     page = await visit(served.port)
-    await expect(page.get_by_role("button", name="Stream")).to_be_hidden()
+    await expect(page.get_by_role("button", name="How to run: Start and watch")).to_be_visible()
     await run(page, "start")
     await expect(page.locator("#status")).to_have_text("Running")
     agent.say("one")

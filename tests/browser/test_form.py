@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,9 @@ async def test_json_editor_fills_the_form_and_keeps_properties_without_a_field(
         "words": "many",
     }
     await editor.fill('{"topic": ')
-    await expect(page.locator("#payload-problem")).to_contain_text("This is not valid JSON")
+    await expect(page.locator("#payload-problem")).to_contain_text("This is not JSON")
     await run(page)
-    await expect(page.locator("#status")).to_have_text("No run yet.")
+    await expect(page.locator("#status")).to_have_text("No run yet")
 
 
 async def test_violations_are_shown_at_their_fields(serve: Serve, visit: Visit) -> None:
@@ -135,13 +136,16 @@ async def test_violations_are_shown_at_their_fields(serve: Serve, visit: Visit) 
     page = await visit(served.port)
     await page.get_by_label("words").fill("51")
     await run(page, "start")
-    await expect(page.locator("#problem li")).to_contain_text("$.words 51 is greater than the maximum of 50")
-    await expect(page.get_by_label("words")).to_have_attribute("aria-invalid", "true")
-    await expect(page.get_by_label("words")).to_be_focused()
-    await expect(page.locator("#status")).to_have_text("No run yet.")
+    words = page.get_by_label("words")
+    await expect(page.locator("#problem")).to_have_text("Not sent yet: please correct one field.")
+    await expect(words).to_have_attribute("aria-invalid", "true")
+    await expect(words).to_have_accessible_description("This must be at most 50. 1 to 50.")
+    await expect(words).to_be_focused()
+    await expect(page.locator("#status")).to_have_text("No run yet")
     await run(page, "invoke")
-    await expect(page.locator("#status")).to_have_text("the body does not match io_schema.input")
-    await page.get_by_label("words").fill("50")
+    await expect(page.locator("#status")).to_have_text("Not started")
+    await words.fill("50")
+    await expect(words).not_to_have_attribute("aria-invalid", "true")
     await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#problem")).to_be_empty()
@@ -220,8 +224,9 @@ async def test_form_is_made_from_the_type_of_a_handler(serve: Serve, visit: Visi
         "related": [{"text": "Snow?", "since": None, "related": []}],
     }
     await run(page, "invoke")
-    await expect(page.locator("#problem")).to_contain_text("$.since Invalid RFC3339 encoded datetime")
-    await expect(page.get_by_label("since").first).to_have_attribute("aria-invalid", "true")
+    since = page.get_by_label("since").first
+    await expect(since).to_have_accessible_description("Invalid RFC3339 encoded datetime")
+    await expect(since).to_have_attribute("aria-invalid", "true")
 
 
 async def test_form_is_shown_once_the_agent_is_loaded(tmp_path: Path, visit: Visit) -> None:
@@ -245,3 +250,51 @@ async def test_form_is_shown_once_the_agent_is_loaded(tmp_path: Path, visit: Vis
     finally:
         typed.may_load.set()
         await server.close()
+
+
+async def test_what_breaks_a_rule_is_said_in_words_at_its_field(serve: Serve, visit: Visit) -> None:
+    schema = {
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "count": {"type": "integer"},
+            "size": {"type": "number", "exclusiveMinimum": 0},
+            "day": {"type": "string", "format": "date", "pattern": "-"},
+            "zip": {"type": "string", "maxLength": 2, "pattern": "^[a-z]*$"},
+            "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "any": {},
+        },
+        "required": ["name", "count", "tags"],
+        "additionalProperties": False,
+    }
+    page = await visit((await serve(echoes, io_schema={"input": schema})).port)
+    await page.get_by_label("size").fill("0")
+    await page.get_by_label("day").fill("today")
+    await page.get_by_label("zip").fill("abc")
+    await press(page, "Run")
+    said = {
+        "name": "This is required.",
+        "count": "This is required.",
+        "size": "This must be more than 0.",
+        "day": "This must be a date, such as 2026-01-31.",
+        "zip": "This must have at most 2 characters, and has 3.",
+    }
+    for label, text in said.items():
+        await expect(page.get_by_label(label)).to_have_accessible_description(
+            re.compile(f"^{re.escape(text)}")
+        )
+    tags = page.get_by_role("group", name="tags")
+    await expect(tags).to_have_accessible_description("This must have at least 1 entry.")
+    await expect(page.locator("#problem")).to_have_text("Not sent yet: please correct 6 fields.")
+    await page.get_by_label("count").fill("1.5")
+    await press(page, "Run")
+    await expect(page.get_by_label("count")).to_have_accessible_description("This must be a whole number.")
+    await page.get_by_label("any").fill("{")
+    await press(page, "Run")
+    await expect(page.get_by_label("any")).to_have_accessible_description(re.compile("^This is not JSON: "))
+    await expect(page.get_by_label("any")).to_be_focused()
+    await page.get_by_text("Edit as JSON").click()
+    await page.get_by_label("Request body").fill('{"name": "a", "count": 1, "tags": ["b"], "other": 1}')
+    await press(page, "Run")
+    await expect(page.locator("#problem li")).to_have_text(
+        "Additional properties are not allowed ('other' was unexpected)"
+    )

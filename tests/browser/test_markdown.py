@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import run
 from tests.browser.markdown import drawn
 from tests.conftest import Serve
 
@@ -100,7 +100,7 @@ async def test_answer_is_drawn_with_elements_for_its_markup(serve: Serve, visit:
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     agent.say(ANSWER)
     agent.end()
     await expect(page.locator("#status")).to_have_text("Complete")
@@ -164,7 +164,7 @@ async def test_selection_in_a_finished_block_survives(serve: Serve, visit: Visit
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     agent.say("first **part**\n\nsecond\n\nthird\n\n", "four")
     answer = page.locator("#words .markdown")
     await expect(answer).to_contain_text("four")
@@ -180,7 +180,7 @@ async def test_raw_and_copy_beside_an_answer(serve: Serve, visit: Visit) -> None
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port, permissions=["clipboard-read", "clipboard-write"])
-    await press(page, "Stream")
+    await run(page)
     agent.say(ANSWER)
     answer = page.locator("#words .answer")
     await answer.get_by_role("button", name="Copy", exact=True).click()
@@ -203,7 +203,7 @@ async def test_copy_selects_where_the_clipboard_may_not_be_used(serve: Serve, vi
     page = await visit(served.port)
     await page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     await page.evaluate("document.execCommand = () => false")
-    await press(page, "Stream")
+    await run(page)
     await page.get_by_role("button", name="Copy code").click()
     await expect(page.get_by_role("button", name="Selected: press Ctrl-C")).to_be_visible()
     assert await page.evaluate("getSelection().toString()") == "x" * 500
@@ -218,7 +218,7 @@ async def test_tables_and_code_scroll_in_their_own_boxes(serve: Serve, visit: Vi
     served = await serve(_tabulates)
     for scheme in ("light", "dark"):
         page = await visit(served.port, color_scheme=scheme, viewport={"width": 390, "height": 844})
-        await press(page, "Stream")
+        await run(page)
         await expect(page.locator("#status")).to_have_text("Complete")
         for name in ("Table", "Code"):
             box = page.get_by_role("group", name=name)

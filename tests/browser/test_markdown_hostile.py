@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import run
 from tests.browser.markdown import drawn
 from tests.conftest import Serve
 
@@ -76,7 +76,7 @@ async def test_unsafe_links_images_and_html_are_text(serve: Serve, visit: Visit)
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     agent.say(UNSAFE)
     agent.end()
     await expect(page.locator("#status")).to_have_text("Complete")
@@ -102,7 +102,7 @@ async def test_page_answers_while_an_agent_writes_a_million_characters_in_one_li
 ) -> None:
     served = await serve(_floods)
     page = await visit(served.port)
-    await press(page, "Stream")
+    await run(page)
     await expect(page.locator("#words .markdown")).to_contain_text("*a")
     summary = page.locator("#editor summary")
     await summary.click()

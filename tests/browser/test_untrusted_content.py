@@ -89,7 +89,7 @@ async def test_content_of_errors_and_urls_is_never_executed(serve: Serve, visit:
     await page.goto(
         f"http://127.0.0.1:{served.port}/#run=../../info?<img src=x onerror='window.__pwned = 5'>"
     )
-    await expect(page.locator("#status")).to_have_text("No run yet.")
+    await expect(page.locator("#status")).to_have_text("No run yet")
     await nothing_ran(page)
 
 

@@ -229,10 +229,11 @@ def test_exceptions_of_the_client() -> None:
     }
 
 
-def test_buttons_of_the_page() -> None:
+def test_ways_to_run_an_agent_on_the_page() -> None:
     index = (ROOT / "dockrion/web/page/index.html").read_text()
-    submits = re.findall(r'<button type="submit"[^>]*>([^<]*)</button>', index)
-    assert [row[0] for row in rows(page("clients"), "button", "what it does")] == submits
+    offered = re.findall(r'data-endpoint="([^"]+)"[^>]*>\s*<span>([^<]*)</span>', index)
+    shown = rows(page("clients"), "choice", "request", "what it does")
+    assert [(names(request)[0], choice) for choice, request, _ in shown] == offered
 
 
 def test_headers_for_agent_processes() -> None:

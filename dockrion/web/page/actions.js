@@ -15,6 +15,7 @@ const POLL = 1000; // milliseconds, where there is no event stream
 const MISSED_HEARTBEATS = 3; // after which a connection counts as dead
 const TERMINAL = new Set(["complete", "error", "cancelled"]);
 const MAY_WAIT = new Set([null, "heartbeat", "gap"]); // control frames after which an open question may be unknown
+const WIDE = "(min-width: 64rem)"; // as base.css
 const EVENTS = "GET /runs/{run_id}/events";
 const RECORD = "GET /runs/{run_id}";
 const CANCEL = "DELETE /runs/{run_id}";
@@ -124,13 +125,13 @@ export async function cancel() {
     recent.refresh();
     return;
   }
-  const path = `runs/${runId}?reason=cancelled+by+hand`;
+  const path = `runs/${runId}?reason=stopped+on+the+page`;
   showCode({ method: "DELETE", path });
   byId("stop").hidden = true;
   byId("run").focus();
   await request("DELETE", path, { signal: controller.signal }).catch((error) => {
     byId("stop").hidden = controller.signal.aborted;
-    run.connection("lost", `Not cancelled: ${error.message}`);
+    run.connection("lost", `Not stopped: ${error.message}`);
   });
 }
 
@@ -148,7 +149,18 @@ export function reset() {
   close();
   recent.mark(null);
   conversation.leave();
-  run.clear("No run yet.", "");
+  run.clear("No run yet", "");
+  showRunFirst(false);
+}
+
+/** Where there is one column, put the run before the request: for the eye, the keyboard and the screen reader. */
+function showRunFirst(first) {
+  const shown = byId("run");
+  const { parentElement: main } = shown;
+  const isFirst = main.firstElementChild === shown;
+  const shallBeFirst = first && !matchMedia(WIDE).matches;
+  if (shallBeFirst && !isFirst) main.prepend(shown);
+  if (!shallBeFirst && isFirst) main.append(shown);
 }
 
 function close() {
@@ -173,6 +185,7 @@ function open(runId, text, { body = "null", turn = "new", controller = new Abort
   recent.mark(key);
   recent.refresh();
   byId("stop").hidden = false;
+  showRunFirst(true);
   const { top } = byId("run").getBoundingClientRect();
   if (top < 0 || top > window.innerHeight / 2) byId("run").scrollIntoView();
   return current;
@@ -190,7 +203,7 @@ async function perform({ controller: { signal } }, work) {
     await work(signal);
   } catch (error) {
     if (signal.aborted) return;
-    run.finish("failed", error.message);
+    run.finish("failed", error.code === "VALIDATION_ERROR" ? "Not started" : error.message);
     throw error;
   } finally {
     if (!signal.aborted) {

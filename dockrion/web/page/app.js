@@ -3,16 +3,17 @@
 import { HttpError, clearCredential, compareClocks, credential, onUnauthorized, requestJson } from "./api.js";
 import * as actions from "./actions.js";
 import * as conversation from "./conversation/conversation.js";
-import { byId } from "./dom.js";
+import { byId, copyButton } from "./dom.js";
 import * as form from "./request/form.js";
+import * as patterns from "./request/patterns.js";
 import * as recent from "./runs/recent.js";
+import * as status from "./status.js";
 import * as tabs from "./tabs.js";
 
 const RETRY = 3_000; // milliseconds until readiness is checked again after a failure
 const RECHECK = 30_000;
 const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
 const INVOCATION = /^#wait=(\d{1,9})$/;
-const ENDPOINTS = { stream: "POST /invoke/stream", start: "POST /runs", invoke: "POST /invoke" };
 
 const requestForm = byId("request");
 const signIn = byId("sign-in");
@@ -20,12 +21,12 @@ const keyButton = byId("key-button");
 
 onUnauthorized((header, wasRejected) => new Promise((resolve, reject) => {
   byId("sign-in-header").textContent = `It is sent in the ${header} header.`;
-  byId("sign-in-problem").textContent = wasRejected ? "The key or token was rejected, or has expired." : "";
+  byId("sign-in-problem").textContent = wasRejected ? "This key or token is wrong, or has expired." : "";
   byId("key").value = "";
   signIn.returnValue = "";
   signIn.addEventListener("close", () => {
     if (signIn.returnValue === "enter") resolve(byId("key").value.trim());
-    else reject(new HttpError(401, { error: "An API key or token is required.", code: "AUTH_ERROR" }));
+    else reject(new HttpError(401, { error: "Sign in to use this agent.", code: "AUTH_ERROR" }));
     showKeyButton();
   }, { once: true });
   signIn.showModal();
@@ -46,7 +47,7 @@ requestForm.addEventListener("submit", async (event) => {
   if (body === null || requestForm.ariaBusy === "true") return;
   requestForm.ariaBusy = "true";
   try {
-    await actions[event.submitter.value](body);
+    await actions[patterns.chosen()](body);
   } catch (error) {
     form.showProblem(error.message, error.details);
   }
@@ -54,12 +55,25 @@ requestForm.addEventListener("submit", async (event) => {
 });
 
 conversation.connect(
-  (body, turn) => actions[requestForm.querySelector("button.main").value](body, turn),
+  (body, turn) => actions[patterns.chosen()](body, turn),
   () => {
     history.pushState(null, "", location.pathname);
     actions.reset();
   },
 );
+
+requestForm.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) requestForm.requestSubmit();
+});
+
+byId("schema-link").addEventListener("click", async (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
+  event.preventDefault();
+  const { input_schema: input, output_schema: output } = await requestJson("GET", "schema");
+  byId("schema-input").textContent = input === null ? "Not declared: anything is accepted." : JSON.stringify(input, null, 2);
+  byId("schema-output").textContent = output === null ? "Not declared." : JSON.stringify(output, null, 2);
+  byId("schema").showModal();
+});
 
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the URL's fragment names the run that is shown
@@ -67,6 +81,7 @@ byId("skip").addEventListener("click", (event) => {
 });
 
 byId("stop").addEventListener("click", actions.cancel);
+byId("stop").before(Object.assign(copyButton(() => location.href, byId("run-id"), "Copy link"), { id: "copy-link", hidden: true }));
 
 window.addEventListener("popstate", showRunInUrl);
 
@@ -80,7 +95,7 @@ function showRunInUrl() {
 
 function showKeyButton() {
   keyButton.hidden = false;
-  keyButton.textContent = credential() === null ? "Enter a key" : "Forget the key";
+  keyButton.textContent = credential() === null ? "Sign in" : "Sign out";
 }
 
 let shownSchema; // as JSON, once there is a form
@@ -111,16 +126,13 @@ async function checkReadiness() {
 
 async function start() {
   const info = await requestJson("GET", "info");
-  document.title = info.agent.name;
+  status.name(info.agent.name);
   byId("agent").textContent = info.agent.name;
   byId("description").textContent = info.agent.description ?? "";
   byId("version").textContent = info.version;
   if (info.auth_enabled) showKeyButton();
   actions.configure(info);
-  for (const button of requestForm.querySelectorAll("button[type=submit]")) {
-    button.hidden = !actions.offers(ENDPOINTS[button.value]);
-  }
-  requestForm.querySelector("button[type=submit]:not([hidden])").classList.add("main");
+  patterns.offer(actions.offers);
   byId("docs-link").hidden = !actions.offers("GET /docs");
   byId("schema-link").hidden = !actions.offers("GET /schema");
   await compareClocks();
@@ -131,7 +143,7 @@ async function start() {
 
 function startRecent() {
   const listed = actions.offers("GET /runs");
-  if (!listed && !actions.offers(ENDPOINTS.invoke)) return;
+  if (!listed && !actions.offers("POST /invoke")) return;
   const show = (hash) => {
     if (location.hash !== hash) history.pushState(null, "", hash);
     showRunInUrl();
@@ -143,6 +155,7 @@ function startRecent() {
   });
 }
 
+if (navigator.platform.startsWith("Mac")) byId("shortcut").textContent = "⌘ Enter";
 tabs.connect(document.querySelector("[role=tablist]"));
 checkReadiness();
 start().catch((error) => form.showProblem(error.message));

@@ -11,6 +11,7 @@ import * as transcript from "./conversation/transcript.js";
 import * as checkpoints from "./frames/checkpoints.js";
 import * as frames from "./frames/frames.js";
 import * as recent from "./runs/recent.js";
+import * as status from "./status.js";
 import { Timeline } from "./timeline/timeline.js";
 import * as totals from "./timeline/totals.js";
 import * as usage from "./timeline/usage.js";
@@ -29,9 +30,15 @@ export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cance
  */
 const timeline = new Timeline(byId("waterfall"));
 const PARTS = [totals, progress, transcript, questions, output, conversation, timeline, checkpoints, frames, usage];
+const FAILURES = { // by the code of the `error` event
+  AGENT_EXECUTION_ERROR: "the agent raised an error",
+  TIMEOUT_ERROR: "it took too long",
+  SHUTDOWN: "the service was shut down",
+  WORKER_LOST: "the process that ran it is gone",
+};
 const OUTCOMES = {
   complete: () => ["completed", ENDS.completed],
-  error: ({ code }) => ["failed", `${ENDS.failed}: ${code}`],
+  error: ({ code }) => ["failed", `${ENDS.failed}: ${FAILURES[code] ?? code}`],
   cancelled: ({ reason }) => ["cancelled", reason ? `${ENDS.cancelled}: ${reason}` : ENDS.cancelled],
 };
 
@@ -49,8 +56,9 @@ export function clear(text, kind = "working") {
   caughtUp.resolve();
   over = false;
   for (const part of PARTS) part.clear();
-  byId("gap").hidden = true;
+  for (const id of ["gap", "run-id", "copy-link"]) byId(id).hidden = true;
   byId("details").hidden = kind === "";
+  byId("empty").hidden = kind !== "";
   clearInterval(ticker);
   state(kind, text);
   connection("", "");
@@ -59,14 +67,14 @@ export function clear(text, kind = "working") {
 /** Show the run's id. */
 export function name(runId) {
   byId("totals").hidden = false;
+  for (const id of ["run-id", "copy-link"]) byId(id).hidden = false;
   byId("run-id").textContent = runId;
   frames.name(runId);
 }
 
 /** Show the run's status. */
 export function state(kind, text) {
-  byId("status").className = kind;
-  byId("status").textContent = text;
+  status.show(kind, text);
 }
 
 /** Show the state of the connection, and a note among the frames if there is one. */

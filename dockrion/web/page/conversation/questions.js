@@ -156,14 +156,8 @@ function jsonOrText(text) {
 }
 
 async function submit(question, form, problem, read) {
-  const malformed = [...form.elements].find((control) => control.validity.customError);
   problem.clear();
-  if (malformed) {
-    problem.show(malformed.validationMessage);
-    malformed.focus();
-    return;
-  }
-  if (form.ariaBusy === "true") return;
+  if (problem.showMalformed() || form.ariaBusy === "true") return;
   form.ariaBusy = "true";
   const [value, isSecret] = [read(), hasSecret(question.schema)];
   try {

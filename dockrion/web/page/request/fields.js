@@ -1,9 +1,10 @@
 // Form fields for a JSON Schema. Each has an `element`; `get` returns exactly the value of `set` until the user edits it.
 
 import { make } from "../dom.js";
-import { described, initial, isSecret, kindOf, MAX_DEPTH } from "./schema.js";
+import { broken, described, initial, isSecret, kindOf, MAX_DEPTH } from "./schema.js";
 
 const ONE_LINE = 200; // characters
+const explanations = new WeakMap(); // by element, the function that says what is wrong with the field's value
 let fieldCount = 0;
 
 /**
@@ -17,6 +18,19 @@ export function field(schema, context) {
   const place = { ...context, secret: context.secret || isSecret(known) };
   if (context.depth > MAX_DEPTH) return KINDS.json(known, place);
   return (context.required ? KINDS[kind] : (OPTIONAL[kind] ?? KINDS[kind]))(known, place);
+}
+
+/** Return what is wrong with the value of a field, in words; null if its schema does not tell. */
+export function explain(element) {
+  return explanations.get(element)();
+}
+
+/** Show at a field why its value is refused; an empty text says that it is not. */
+export function refuse(element, text) {
+  element.querySelector(":scope > .problem").textContent = text;
+  const control = element.querySelector(":scope > :is(input, textarea, select)");
+  if (text === "") control?.removeAttribute("aria-invalid");
+  else control?.setAttribute("aria-invalid", "true");
 }
 
 const KINDS = {
@@ -57,11 +71,14 @@ const KINDS = {
       try {
         return control.value.trim() === "" ? undefined : JSON.parse(control.value);
       } catch (error) {
-        control.setCustomValidity(error.message);
+        control.setCustomValidity(context.secret ? "This is not JSON." : `This is not JSON: ${error.message}.`);
         return control.value; // as text, until it is JSON
       }
     };
-    const write = (value) => (control.value = value === undefined ? "" : JSON.stringify(value, null, 2));
+    const write = (value) => {
+      control.setCustomValidity("");
+      control.value = value === undefined ? "" : JSON.stringify(value, null, 2);
+    };
     return leaf({ ...schema, description: ["JSON.", schema.description].filter(Boolean).join(" ") }, context, control, read, write);
   },
 
@@ -77,13 +94,14 @@ const KINDS = {
       depth: context.depth + 1, changed,
     })]);
     const names = new Set(parts.map(([name]) => name));
+    const get = () => {
+      if (!isObject(whole)) return whole;
+      const values = parts.map(([name, part]) => [name, part.get()]).filter(([, value]) => value !== undefined);
+      return Object.fromEntries([...Object.entries(whole), ...values]);
+    };
     return {
-      element: group(schema, context, parts.map(([, part]) => part.element)),
-      get() {
-        if (!isObject(whole)) return whole;
-        const values = parts.map(([name, part]) => [name, part.get()]).filter(([, value]) => value !== undefined);
-        return Object.fromEntries([...Object.entries(whole), ...values]);
-      },
+      element: group(schema, context, parts.map(([, part]) => part.element), get),
+      get,
       set(value) {
         const entries = isObject(value) ? Object.entries(value) : [];
         whole = isObject(value) ? Object.fromEntries(entries.filter(([name]) => !names.has(name))) : value;
@@ -126,9 +144,10 @@ const KINDS = {
       changed();
       list.lastElementChild.querySelector("input, textarea, select, button").focus();
     });
+    const get = () => (Array.isArray(whole) ? items.map((item) => item.get()) : whole);
     return {
-      element: group(schema, context, [list, add]),
-      get: () => (Array.isArray(whole) ? items.map((item) => item.get()) : whole),
+      element: group(schema, context, [list, add], get),
+      get,
       set(value) {
         whole = value;
         draw(Array.isArray(value) ? value : []);
@@ -165,13 +184,16 @@ function hiddenInput() {
 
 function leaf(schema, context, control, read, write) {
   let value;
+  const get = () => value;
+  const element = labelled(schema, context, control, get);
   control.addEventListener("input", () => {
     value = read();
+    refuse(element, "");
     context.changed();
   });
   return {
-    element: labelled(schema, context, control),
-    get: () => value,
+    element,
+    get,
     set(next) {
       value = next;
       write(next);
@@ -179,22 +201,31 @@ function leaf(schema, context, control, read, write) {
   };
 }
 
-function labelled(schema, context, control) {
+function labelled(schema, context, control, get) {
   control.id = `field-${(fieldCount += 1)}`;
   control.required = context.required && control.type !== "checkbox";
-  control.dataset.path = context.path;
   const label = make("label", { htmlFor: control.id, textContent: context.label });
   if (!context.required) label.append(make("span", { className: "note", textContent: " optional" }));
   const hint = make("p", { id: `${control.id}-hint`, className: "note", textContent: described(schema) });
-  control.setAttribute("aria-describedby", hint.id);
+  const problem = make("p", { id: `${control.id}-problem`, className: "problem" });
+  control.setAttribute("aria-describedby", `${problem.id} ${hint.id}`);
   const parts = control.type === "checkbox" ? [control, label] : [label, control];
-  return make("div", { className: "field" }, ...parts, hint);
+  return refusable(make("div", { className: "field" }, ...parts, problem, hint), schema, context, get);
 }
 
-function group(schema, context, elements) {
+function group(schema, context, elements, get) {
   if (context.depth === 0) return make("div", {}, ...elements);
   const hint = schema.description === undefined ? [] : [make("p", { className: "note", textContent: schema.description })];
-  return make("fieldset", {}, make("legend", { textContent: context.label }), ...hint, ...elements);
+  const problem = make("p", { id: `field-${(fieldCount += 1)}-problem`, className: "problem" });
+  const element = make("fieldset", {}, make("legend", { textContent: context.label }), ...hint, problem, ...elements);
+  element.setAttribute("aria-describedby", problem.id);
+  return refusable(element, schema, context, get);
+}
+
+function refusable(element, schema, context, get) {
+  element.dataset.path = context.path;
+  explanations.set(element, () => broken(schema, get()));
+  return element;
 }
 
 function removable(element, label, remove) {

@@ -9,7 +9,7 @@ const fields = byId("fields");
 const editor = byId("editor");
 const payload = byId("payload");
 const problem = new Problem(byId("problem"), fields);
-const NOT_JSON = "This is not valid JSON: ";
+const NOT_JSON = "This is not JSON: ";
 
 let root = null;
 
@@ -22,13 +22,14 @@ export function show(schema, isOptions = false) {
   root?.set(value);
   fields.replaceChildren(...(root === null ? [] : [root.element]));
   payload.value = JSON.stringify(value ?? null, null, 2);
+  byId("no-schema").hidden = root !== null;
   editor.open = !isOptions && fields.querySelector("input, textarea, select, button") === null;
 }
 
-/** Return the body to send, or null after showing why it is not JSON. */
+/** Return the body to send, or null after showing what must be corrected before. */
 export function body() {
   problem.clear();
-  return read() ? payload.value : null;
+  return read() && !problem.showMalformed() ? payload.value : null;
 }
 
 /** Fill the form with a body. */

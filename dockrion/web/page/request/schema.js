@@ -86,3 +86,56 @@ export function described(schema) {
   const description = (schema.description ?? "").replace(/[^.!?]$/, "$&.");
   return [description, range(low, high, ""), range(short, long, " characters")].filter(Boolean).join(" ");
 }
+
+const FORMATS = { // of JSON Schema Validation, 7.3
+  "date-time": "a date and time, such as 2026-01-31T12:00:00Z",
+  date: "a date, such as 2026-01-31",
+  time: "a time, such as 12:00:00Z",
+  email: "an e-mail address",
+  uri: "a URL",
+  uuid: "a UUID",
+};
+
+/** Return in words which rule of its schema a value breaks, null if that cannot be told. */
+export function broken(schema, value) {
+  if (value === undefined || (value === "" && schema.minLength > 0)) return "This is required.";
+  const rules = Array.isArray(value) ? brokenByItems(schema, value) : typeof value === "string" ? brokenByText(schema, value)
+    : typeof value === "number" ? brokenByNumber(schema, value) : [];
+  const rule = rules.find(([isBroken]) => isBroken)?.[1] ?? brokenType(schema, value);
+  return rule === null ? null : `This must ${rule}.`;
+}
+
+function brokenByNumber({ type, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf }, value) {
+  return [
+    [[type].flat().includes("integer") && !Number.isInteger(value), "be a whole number"],
+    [value < minimum, `be at least ${minimum}`],
+    [value > maximum, `be at most ${maximum}`],
+    [value <= exclusiveMinimum, `be more than ${exclusiveMinimum}`],
+    [value >= exclusiveMaximum, `be less than ${exclusiveMaximum}`],
+    [multipleOf !== undefined && value % multipleOf !== 0, `be a multiple of ${multipleOf}`],
+  ];
+}
+
+function brokenByText({ minLength, maxLength, format, pattern }, value) {
+  const { length } = [...value]; // characters, as JSON Schema counts them
+  return [
+    [length < minLength, `have at least ${minLength} characters, and has ${length}`],
+    [length > maxLength, `have at most ${maxLength} characters, and has ${length}`],
+    [Object.hasOwn(FORMATS, format ?? ""), `be ${FORMATS[format]}`],
+    [pattern !== undefined, `match ${pattern}`],
+  ];
+}
+
+function brokenByItems({ minItems, maxItems, uniqueItems }, value) {
+  return [
+    [value.length < minItems, `have at least ${minItems} ${minItems === 1 ? "entry" : "entries"}`],
+    [value.length > maxItems, `have at most ${maxItems} ${maxItems === 1 ? "entry" : "entries"}`],
+    [uniqueItems === true, "have no entry twice"],
+  ];
+}
+
+function brokenType({ type, enum: values }, value) {
+  if (values !== undefined) return "be one of the choices";
+  if ([type].flat().some((each) => each === "number" || each === "integer") && typeof value !== "number") return "be a number";
+  return null;
+}
