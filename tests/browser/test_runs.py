@@ -5,7 +5,6 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
 from tests.browser.helpers import open_tab, press, run, sequences
@@ -164,18 +163,3 @@ async def test_recent_runs_are_listed_replayed_and_left_with_back(serve: Serve, 
 
 def _fails(_payload: Any) -> None:
     raise ValueError("no luck")
-
-
-async def test_twenty_thousand_tokens_are_drawn_in_batches(serve: Serve, visit: Visit) -> None:
-    served = await serve(_talks, limits={"max_events_per_run": 30_000})
-    page = await visit(served.port)
-    await run(page)
-    await expect(page.locator("#status")).to_have_text("Complete", timeout=30_000)
-    assert len((await page.locator("#words").inner_text()).split()) == 20_000
-    drawn = await page.evaluate("document.querySelector('#words .markdown').childNodes.length")
-    assert drawn < 20, "the text must be drawn once per animation frame, and a long line in a few parts"
-
-
-async def _talks(_payload: Any, context: StreamContext) -> None:
-    for number in range(20_000):
-        await context.emit_token(f" {number}")

@@ -16,7 +16,9 @@ import { Timeline } from "./timeline/timeline.js";
 import * as totals from "./timeline/totals.js";
 import * as usage from "./timeline/usage.js";
 
-const MAX_BATCH = 2000; // frames drawn in one animation frame
+const MIN_BATCH = 100; // frames drawn in one animation frame
+const MAX_BATCH = 2000;
+const DRAWING = 50; // milliseconds that it may take, about
 const MAX_PENDING = 4 * 1024 * 1024; // characters that are not drawn yet, before reading waits
 const TICK = 200; // milliseconds
 
@@ -28,7 +30,7 @@ export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cance
  * `end(status)` when nothing follows. A frame is `{id, event, data, raw, receivedAt}`; the id of a control
  * frame is null, and a note about the connection has `note` instead of an event.
  */
-const timeline = new Timeline(byId("waterfall"));
+const timeline = new Timeline(byId("waterfall"), { showFrame: frames.show });
 const PARTS = [totals, progress, transcript, questions, output, conversation, timeline, checkpoints, frames, usage];
 const FAILURES = { // by the code of the `error` event
   AGENT_EXECUTION_ERROR: "the agent raised an error",
@@ -44,6 +46,7 @@ const OUTCOMES = {
 
 let pending = []; // frames received and not yet drawn
 let pendingSize = 0; // characters
+let batchSize = MIN_BATCH;
 let scheduled = false;
 let caughtUp = Promise.withResolvers();
 let ticker = null;
@@ -161,7 +164,8 @@ function drawAll() {
 }
 
 function draw() {
-  const batch = pending.splice(0, MAX_BATCH);
+  const began = performance.now();
+  const batch = pending.splice(0, batchSize);
   for (const { raw } of batch) pendingSize -= raw.length;
   if (!isBehind()) {
     caughtUp.resolve();
@@ -175,6 +179,8 @@ function draw() {
     if (event === "input_requested" || event === "input_received") showWorking();
     if (Object.hasOwn(OUTCOMES, event)) end(...OUTCOMES[event](data));
   }
+  const next = (batch.length * DRAWING) / Math.max(performance.now() - began, 1);
+  batchSize = Math.min(Math.max(Math.floor(next), MIN_BATCH), MAX_BATCH);
 }
 
 function start() {

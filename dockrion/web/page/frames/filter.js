@@ -1,6 +1,7 @@
 // The frames that match what the user searches for. Many are searched in slices, so that the page stays usable.
 
 const SLICE = 8; // milliseconds
+const PART = 100; // frames between two looks at the clock
 const SPECIAL = /[\\^$.*+?()[\]{}|/]/g;
 
 export class Filter {
@@ -11,6 +12,12 @@ export class Filter {
 
   get isEmpty() {
     return this.types.size === 0 && this.#pattern === null;
+  }
+
+  /** Match every frame. */
+  reset() {
+    this.types.clear();
+    this.#pattern = null;
   }
 
   /** Match frames that contain a text, whatever its case. */
@@ -28,13 +35,15 @@ export class Filter {
   }
 
   /** Pass each matching frame that was not looked at to `found`, in slices; call `done` after the last one. */
-  run(frames, found, done) {
+  run(frames, found, done, time = SLICE) {
     clearTimeout(this.#timer);
-    const until = performance.now() + SLICE;
+    const until = performance.now() + time;
     let at = frames.length === 0 ? 0 : Math.max(this.#order - frames[0].order, 0);
     const matching = [];
-    for (; at < frames.length && performance.now() < until; at += 1) {
-      if (this.matches(frames[at])) matching.push(frames[at]);
+    while (at < frames.length && performance.now() < until) {
+      const part = frames.slice(at, at + PART);
+      matching.push(...part.filter((frame) => this.matches(frame)));
+      at += part.length;
     }
     if (at > 0) this.#order = frames[at - 1].order + 1;
     found(matching);

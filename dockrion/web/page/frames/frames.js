@@ -1,6 +1,6 @@
 // The Frames tab: the raw data of the stream, searched, filtered, copied and saved.
 
-import { byId, copyButton, copyText, make } from "../dom.js";
+import { byId, copyButton, copyText, make, number } from "../dom.js";
 import { Filter } from "./filter.js";
 import { excerpt, json, pieces } from "./frame-text.js";
 import { FrameLog } from "./log.js";
@@ -51,6 +51,21 @@ export function add(frames) {
 }
 
 export function end() {}
+
+/** Open the tab and in it the frame of an event. */
+export async function show(sequence) {
+  byId("frames-tab").click();
+  if (!filter.isEmpty) {
+    filter.reset();
+    find("input").value = "";
+    for (const chip of chips.values()) chip.ariaPressed = "false";
+    filterAgain();
+  }
+  const isKept = log.firstId <= sequence && sequence <= log.lastId;
+  if (!isKept && runId !== null) await load(sequence, sequence + PAGE, false);
+  filter.run(log.frames, found, showCounts, Infinity);
+  list.open(list.items.findIndex(({ id }) => id === sequence));
+}
 
 function empty(showEnd) {
   reading.abort();
@@ -105,9 +120,9 @@ function draw(frame, isOpen) {
 
 function showCounts() {
   const { frames, counts } = log;
-  for (const [type, count] of counts) (chips.get(type) ?? addChip(type)).lastChild.textContent = count.toLocaleString();
-  const all = `${frames.length.toLocaleString()} ${frames.length === 1 ? "frame" : "frames"}`;
-  find(".count").textContent = filter.isEmpty ? all : `${list.items.length.toLocaleString()} of ${all}`;
+  for (const [type, count] of counts) (chips.get(type) ?? addChip(type)).lastChild.textContent = number(count);
+  const all = `${number(frames.length)} ${frames.length === 1 ? "frame" : "frames"}`;
+  find(".count").textContent = filter.isEmpty ? all : `${number(list.items.length)} of ${all}`;
   find(".none").hidden = list.items.length > 0;
   find(".none").textContent = frames.length === 0 ? "The frames of the stream appear here." : "No frame matches.";
   find("[value=copy]").textContent = filter.isEmpty ? "Copy all" : "Copy matching";
@@ -128,16 +143,13 @@ function addChip(type) {
   return chip;
 }
 
-function hasEarlier() {
-  return log.firstId > oldest;
-}
-
 function showPages(problem = "") {
-  find(".pages").hidden = !hasEarlier() && !isPaged && problem === "";
-  find(".pages .range").textContent = problem || (log.frames.length === 0
-    ? "Loading …"
-    : `Events ${log.firstId?.toLocaleString()} to ${log.lastId?.toLocaleString()} of ${newest.toLocaleString()}; the others were dropped to save memory.`);
-  find("[value=earlier]").hidden = runId === null || !hasEarlier();
+  const first = log.firstId;
+  find(".pages").hidden = !(first > oldest) && !isPaged && problem === "";
+  if (find(".pages").hidden) return;
+  const range = () => `Events ${number(first)} to ${number(log.lastId)} of ${number(newest)}; the others were dropped to save memory.`;
+  find(".pages .extent").textContent = problem || (first === undefined ? "Loading …" : range());
+  find("[value=earlier]").hidden = runId === null || !(first > oldest);
   find("[value=later]").hidden = runId === null || !isPaged;
 }
 
@@ -164,7 +176,7 @@ async function load(first, last, showEnd) {
 
 /** Yield arrays of all frames of the run, of those included that are not in memory. */
 async function* everyFrame() {
-  if (runId === null || (!hasEarlier() && !isPaged)) yield log.frames;
+  if (runId === null || (!(log.firstId > oldest) && !isPaged)) yield log.frames;
   else yield* stored(runId, oldest, () => newest, reading.signal);
 }
 

@@ -89,6 +89,19 @@ export class VirtualList {
     this.#place(this.#offsets.before(first));
   }
 
+  /** Open the row of an item, and move the focus there. */
+  open(index) {
+    if (index < 0) return;
+    const item = this.#items[index];
+    if (!this.#isOpen(item)) this.#switch(item);
+    this.#follows = false;
+    this.#viewHeight = this.#scroller.clientHeight; // the list may have been displayed just now
+    this.#offsets.set(index, this.#height(item));
+    if (this.#rows.has(item)) this.#fill(this.#rows.get(item));
+    this.#place();
+    this.#focus(index);
+  }
+
   #isOpen(item) {
     return this.#allOpen !== this.#exceptions.has(item);
   }
@@ -215,13 +228,17 @@ export class VirtualList {
 
   #toggle(row) {
     if (row === undefined || row.head.ariaExpanded === null) return;
-    if (!this.#exceptions.delete(row.item)) this.#exceptions.add(row.item);
+    this.#switch(row.item);
     this.#follows = false; // the row stays where it was pressed
     this.#fill(row);
     if (this.#isOpen(row.item)) this.#openHeights.set(row.item, row.element.offsetHeight);
     this.#offsets.set(row.index, this.#height(row.item));
     this.#place();
     if (this.#isOpen(row.item)) this.#reveal(row.index);
+  }
+
+  #switch(item) {
+    if (!this.#exceptions.delete(item)) this.#exceptions.add(item);
   }
 
   #markCurrent(row) {
