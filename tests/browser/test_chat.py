@@ -207,6 +207,13 @@ async def test_refused_message_is_kept_with_the_reason(serve: Serve, visit: Visi
     await expect(page.locator("#message").get_by_role("alert")).to_contain_text("longer than 5 characters")
     await expect(message(page)).to_have_value("Too long")
     await expect(page.locator("#status")).to_have_text("No run yet")
+    await page.get_by_label("Request body").evaluate("(editor) => (editor.closest('details').open = true)")
+    await page.get_by_label("Request body").fill("[]")
+    await press(page, "Send")
+    await expect(page.locator("#message").get_by_role("alert")).to_have_text(
+        "The options must be a JSON object."
+    )
+    await page.get_by_label("Request body").fill("{}")
     await ask(page, "Short")
     await expect(page.locator("#message-problem")).to_be_empty()
 
@@ -267,6 +274,8 @@ async def test_answers_of_several_sources_and_of_outputs_are_carried(serve: Serv
         ["lead/aIt rains.", "lead/bNot here.", "ann, userWho asks?"]
     )
     await ask(page, "One?")
+    await page.get_by_role("button", name="How to run").click()
+    await page.get_by_role("radio", name="Wait for the output").click()
     await ask(page, "Again?")
     await ask(page, "End?")
     expected = ["Both?", "It rains.\n\nNot here.", "One?", "It snows.", "Again?", "It snows.", "End?"]

@@ -15,6 +15,7 @@ const POLL = 1000; // milliseconds, where there is no event stream
 const MISSED_HEARTBEATS = 3; // after which a connection counts as dead
 const TERMINAL = new Set(["complete", "error", "cancelled"]);
 const MAY_WAIT = new Set([null, "heartbeat", "gap"]); // control frames after which an open question may be unknown
+const MAX_SENT = 50; // inputs that are remembered
 const WIDE = "(min-width: 64rem)"; // as base.css
 const EVENTS = "GET /runs/{run_id}/events";
 const RECORD = "GET /runs/{run_id}";
@@ -23,6 +24,7 @@ const INPUT = "POST /runs/{run_id}/input";
 
 let endpoints = new Set();
 let timeout = 0;
+const sent = new Map(); // by run id, what this page has sent: the service may not store it
 let current = null; // `{runId, controller}` of what is shown
 
 /** Read from the service's `/info` what it offers. */
@@ -94,15 +96,15 @@ export function showInvocation(number) {
 }
 
 function showInvocationEnd({ state, result: { output, usage, error } }) {
-  run.finish(state, run.ENDS[state]);
   if (state === "completed") run.complete(output, usage);
   if (error !== undefined) run.fail(error);
+  run.finish(state, run.ENDS[state]);
 }
 
 /** Show an existing run from its beginning. */
 export function watch(runId) {
   if (offers(EVENTS)) showCode({ method: "GET", path: `runs/${runId}/events`, streams: true });
-  const opened = open(runId, "Waiting to start");
+  const opened = open(runId, "Waiting to start", { body: sent.get(runId) });
   run.replay();
   if (offers(RECORD) && offers(EVENTS)) readRecord(opened);
   return followRun(opened, null);
@@ -150,7 +152,7 @@ export function reset() {
   recent.mark(null);
   conversation.leave();
   run.clear("No run yet", "");
-  showRunFirst(false);
+  showRunFirst(conversation.isChat());
 }
 
 /** Where there is one column, put the run before the request: for the eye, the keyboard and the screen reader. */
@@ -179,6 +181,7 @@ function open(runId, text, { body = "null", turn = "new", controller = new Abort
   const key = invocation === null ? runId : invocations.key(invocation);
   const hash = key === null ? "" : runId === null ? `#${key}` : `#run=${runId}`;
   if (location.hash !== hash) history.pushState(null, "", location.pathname + hash);
+  remember(runId, body);
   conversation.begin(turn, JSON.parse(body));
   run.clear(text);
   if (runId !== null) run.name(runId);
@@ -187,8 +190,13 @@ function open(runId, text, { body = "null", turn = "new", controller = new Abort
   byId("stop").hidden = false;
   showRunFirst(true);
   const { top } = byId("run").getBoundingClientRect();
-  if (top < 0 || top > window.innerHeight / 2) byId("run").scrollIntoView();
+  if (turn === "new" && (top < 0 || top > window.innerHeight / 2)) byId("run").scrollIntoView();
   return current;
+}
+
+function remember(runId, body) {
+  if (runId !== null && body !== "null") sent.set(runId, body);
+  if (sent.size > MAX_SENT) sent.delete(sent.keys().next().value);
 }
 
 function followRun(opened, first) {
@@ -277,7 +285,7 @@ async function poll(runId, signal) {
 }
 
 function showRecord({ status, output, error, metadata }) {
-  run.finish(status, run.ENDS[status]);
   if (status === "completed") run.complete(output, metadata.usage);
   if (error !== null) run.fail(error);
+  run.finish(status, run.ENDS[status]);
 }

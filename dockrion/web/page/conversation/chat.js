@@ -9,7 +9,7 @@ const box = byId("message");
 const field = byId("message-text");
 const sendButton = byId("message-send");
 const editNote = byId("message-editing");
-const problem = new Problem(byId("message-problem"), box);
+const problem = new Problem(byId("message-problem"), byId("fields"));
 
 let format = null; // of the agent's messages, null if it takes none
 let keepsThreads = false;
@@ -99,13 +99,13 @@ function draw() {
 /** Send a message of the user, in place of the last one or after the answer. */
 async function submit(message, replaces) {
   problem.clear();
-  const options = form.body();
+  const options = readOptions();
   if (options === null || box.ariaBusy === "true") return false;
   const turn = asked === null ? "new" : replaces && thread(asked) === undefined ? "replace" : "append";
   box.ariaBusy = "true";
   draw();
   try {
-    await ask(JSON.stringify(compose(JSON.parse(options), message, turn)), turn);
+    await ask(JSON.stringify(compose(options, message, turn)), turn);
     return true;
   } catch (error) {
     problem.show(error.message, error.details);
@@ -114,6 +114,16 @@ async function submit(message, replaces) {
     box.ariaBusy = "false";
     draw();
   }
+}
+
+/** Return what is sent beside the messages, null after showing what must be corrected before. */
+function readOptions() {
+  const body = form.body();
+  if (body === null) return null;
+  const options = JSON.parse(body);
+  if (typeof options === "object" && options !== null && !Array.isArray(options)) return options;
+  problem.show("The options must be a JSON object.");
+  return null;
 }
 
 /** Return the body that continues the conversation. A thread remembers it, else the body repeats it. */
