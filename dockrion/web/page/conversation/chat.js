@@ -93,7 +93,7 @@ function draw() {
     ? "This replaces your last question and its answer."
     : "The thread remembers your last question: this is sent as another one.";
   sendButton.disabled = isWorking || box.ariaBusy === "true";
-  field.placeholder = asked === null ? "Ask something" : "Ask a follow-up question";
+  field.placeholder = asked === null ? "Ask something" : "Ask a follow-up";
 }
 
 /** Send a message of the user, in place of the last one or after the answer. */
