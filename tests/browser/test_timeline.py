@@ -1,6 +1,7 @@
 """The timeline of a run: what is drawn, live, zoomed, selected, with the keyboard, and of a large run."""
 
 import re
+import statistics
 
 import pytest
 from playwright.async_api import Page, expect
@@ -101,7 +102,7 @@ async def test_whole_run_is_drawn_with_its_sources_as_rows(timeline: ShownTimeli
     assert (bar["x"] - track["x"]) / track["width"] == pytest.approx(2.5 / 5, abs=0.01)
 
 
-async def test_details_of_what_is_clicked(timeline: ShownTimeline) -> None:
+async def test_what_is_clicked_is_shown_whole_and_leads_to_its_frame(timeline: ShownTimeline) -> None:
     await timeline.show(*RUN)
     for name, title, facts, parts in DETAILS:
         await timeline.cell(name).click()
@@ -112,9 +113,6 @@ async def test_details_of_what_is_clicked(timeline: ShownTimeline) -> None:
         await expect(timeline.cell(name)).to_have_attribute("aria-selected", "true")
     await expect(timeline.root.locator("[aria-selected=true]")).to_have_count(1)
 
-
-async def test_checkpoint_is_shown_whole_and_leads_to_its_frame(timeline: ShownTimeline) -> None:
-    await timeline.show(*RUN)
     await timeline.cell("Checkpoint").click()
     data = timeline.details.get_by_role("region", name="Data")
     assert len(await data.text_content() or "") == 100_000
@@ -212,20 +210,6 @@ async def test_keyboard_moves_through_all_of_it(timeline: ShownTimeline) -> None
     assert await timeline.cells.evaluate_all("(all) => all.filter((each) => each.tabIndex === 0).length") == 1
 
 
-async def test_items_that_cannot_be_told_apart_are_listed(timeline: ShownTimeline) -> None:
-    steps: list[Happened] = [
-        ("step", 1000 + index, {"node_name": f"step {index}", "duration_ms": 0}) for index in range(5)
-    ]
-    await timeline.show(RUN[0], *steps, DONE)
-    await timeline.cell("5 steps").click()
-    await expect(timeline.details.locator("li button")).to_have_count(5)
-    await timeline.details.get_by_role("button", name=re.compile("^step 3")).click()
-    await expect(timeline.details.get_by_role("status")).to_have_text("Step: step 3")
-    await timeline.cell("5 steps").click()
-    await timeline.details.get_by_role("button", name="Zoom to it").click()
-    await expect(timeline.cell("step 3")).to_have_count(1)
-
-
 async def test_names_are_above_the_bars_on_a_phone(timeline: ShownTimeline) -> None:
     await timeline.page.set_viewport_size({"width": 390, "height": 800})
     await timeline.show(*RUN)
@@ -239,3 +223,112 @@ async def test_names_are_above_the_bars_on_a_phone(timeline: ShownTimeline) -> N
         assert track["width"] > 250
     page_is_wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not await timeline.page.evaluate(page_is_wider)
+
+
+LARGE = """async () => {
+    const { Timeline } = await import("./assets/timeline/timeline.js");
+    const root = document.createElement("div");
+    root.id = "tested";
+    document.querySelector("#run").append(root);
+    const timeline = new Timeline(root);
+    let [id, time] = [0, Date.parse("2026-01-01T00:00:00Z")];
+    const frame = (event, data) => {
+        id += 1;
+        time += 1;
+        const timestamp = new Date(time).toISOString();
+        return { id, event, raw: "x".repeat(200), data: { timestamp, ...data } };
+    };
+    timeline.add([frame("started", { agent_name: "large" })]);
+    for (let step = 0; step < 10_000; step += 1) {
+        const at = { source: `agent/${step % 8}`, message_id: `${step}`, tool_call_id: `${step}` };
+        timeline.add([
+            ...Array.from({ length: 7 }, () => frame("token", { content: "x ", ...at })),
+            frame("tool_call", { name: "look", arguments: { step }, ...at }),
+            frame("tool_result", { result: "y", ...at }),
+            frame("step", { node_name: "work", duration_ms: 8, ...at }),
+        ]);
+    }
+    timeline.end("completed");
+    return id;
+}"""
+CLICKS = """async () => {
+    const settled = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const root = document.querySelector("#tested");
+    const cells = () => [...root.querySelectorAll("[role=gridcell]")];
+    const [times, counts] = [[], []];
+    for (let round = 0; round < 9; round += 1) {
+        for (const button of [root.querySelector("[aria-label='Zoom in']"), cells().at(-1)]) {
+            await settled();
+            const before = performance.now();
+            button.click();
+            await settled();
+            times.push(performance.now() - before);
+            counts.push(cells().length);
+        }
+    }
+    return [times, counts];
+}"""
+
+
+async def test_large_run_answers_a_click_at_once_in_bounded_memory(timeline: ShownTimeline) -> None:
+    assert await timeline.page.evaluate(LARGE) == 100_001
+    await expect(timeline.cell(re.compile(r"^\d+ steps")).first).to_be_visible()
+    await expect(timeline.rows).to_have_count(10)
+    times, counts = await timeline.page.evaluate(CLICKS)
+    assert statistics.median(times) < 200
+    assert 100 < max(counts) < 1500
+
+    await timeline.page.evaluate(
+        """async () => {
+            const { Trace } = await import("./assets/timeline/trace.js");
+            window.trace = new Trace();
+            const timestamp = (time) => new Date(time).toISOString();
+            const big = (id) => ({ id, event: "checkpoint", raw: { length: 1_000_000 },
+                data: { name: `big ${id}`, data: [], timestamp: timestamp(id) } });
+            trace.add(Array.from({ length: 100 }, (_, index) => big(index + 1)));
+            window.kept = trace.rows[0].items.mark.filter(({ events }) => events !== null).length;
+            trace.add(Array.from({ length: 120_000 }, (_, index) => {
+                const source = `agent ${index}${"/x".repeat(20)}`;
+                const data = { node_name: "s", source, timestamp: timestamp(1000 + index) };
+                return { id: index, event: "step", raw: "", data };
+            }));
+            window.items = trace.rows.flatMap(({ items }) => Object.values(items).flat()).length;
+        }"""
+    )
+    assert await timeline.page.evaluate("window.kept") == 16
+    assert await timeline.page.evaluate("window.items") <= 50_000
+    assert await timeline.page.evaluate("window.items + trace.dropped") == 120_100
+    assert await timeline.page.evaluate("trace.rows.length") <= 220
+
+
+async def test_absurd_events_are_drawn_within_the_run(timeline: ShownTimeline) -> None:
+    parallel: list[Happened] = [
+        ("step", 2000 + number, {"node_name": f"p{number}", "duration_ms": 1000}) for number in range(100)
+    ]
+    await timeline.show(
+        RUN[0],
+        ("step", 1000, {"node_name": "endless", "duration_ms": 1e308, "source": "/".join("abcdefghijklm")}),
+        ("step", 1000, {"node_name": "negative", "duration_ms": -5, "source": "//"}),
+        ("tool_result", 1500, {"tool_call_id": "unknown", "result": None}),
+        ("input_received", 1500, {"request_id": "unknown"}),
+        *parallel,
+        DONE,
+    )
+    await expect(timeline.cell("endless, Step, 1.00 s, at 0 ms")).to_have_count(1)
+    await expect(timeline.cell("negative, Step, at 1.00 s")).to_have_count(1)
+    await expect(timeline.cell("95 steps")).to_have_count(1)  # six lanes, the last for all that are left
+    assert len(await timeline.labels(0)) == 8
+
+
+async def test_items_that_cannot_be_told_apart_are_listed(timeline: ShownTimeline) -> None:
+    steps: list[Happened] = [
+        ("step", 1000 + index, {"node_name": f"step {index}", "duration_ms": 0}) for index in range(5)
+    ]
+    await timeline.show(RUN[0], *steps, DONE)
+    await timeline.cell("5 steps").click()
+    await expect(timeline.details.locator("li button")).to_have_count(5)
+    await timeline.details.get_by_role("button", name=re.compile("^step 3")).click()
+    await expect(timeline.details.get_by_role("status")).to_have_text("Step: step 3")
+    await timeline.cell("5 steps").click()
+    await timeline.details.get_by_role("button", name="Zoom to it").click()
+    await expect(timeline.cell("step 3")).to_have_count(1)

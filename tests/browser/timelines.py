@@ -1,5 +1,6 @@
 """Timelines in the page that get the frames of tests, without a run."""
 
+import re
 from typing import Any
 
 from playwright.async_api import Locator, Page
@@ -57,5 +58,5 @@ class ShownTimeline:
         cells = self.rows.nth(row).get_by_role("gridcell")
         return list(await cells.evaluate_all("(all) => all.map((each) => each.ariaLabel)"))
 
-    def cell(self, name: str) -> Locator:
+    def cell(self, name: str | re.Pattern[str]) -> Locator:
         return self.root.get_by_role("gridcell", name=name)

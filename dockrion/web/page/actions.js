@@ -6,6 +6,7 @@ import { byId } from "./dom.js";
 import { showProblem } from "./request/form.js";
 import * as conversation from "./conversation/conversation.js";
 import * as questions from "./conversation/questions.js";
+import * as compare from "./runs/compare.js";
 import * as invocations from "./runs/invocations.js";
 import * as recent from "./runs/recent.js";
 import * as run from "./run.js";
@@ -31,6 +32,7 @@ let current = null; // `{runId, controller}` of what is shown
 export function configure(info) {
   endpoints = new Set(info.endpoints);
   timeout = info.heartbeat_interval * 1000 * MISSED_HEARTBEATS;
+  compare.configure({ streams: offers(EVENTS), timeout });
   questions.answerWith(offers(INPUT) ? respond : null);
 }
 
@@ -166,6 +168,7 @@ function showRunFirst(first) {
 }
 
 function close() {
+  compare.hide();
   current?.controller.abort();
   current = null;
   byId("stop").hidden = true;

@@ -6,6 +6,7 @@ import * as conversation from "./conversation/conversation.js";
 import { byId, copyButton } from "./dom.js";
 import * as form from "./request/form.js";
 import * as patterns from "./request/patterns.js";
+import * as compare from "./runs/compare.js";
 import * as recent from "./runs/recent.js";
 import * as status from "./status.js";
 import * as tabs from "./tabs.js";
@@ -14,6 +15,7 @@ const RETRY = 3_000; // milliseconds until readiness is checked again after a fa
 const RECHECK = 30_000;
 const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
 const INVOCATION = /^#wait=(\d{1,9})$/;
+const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
 
 const requestForm = byId("request");
 const signIn = byId("sign-in");
@@ -56,10 +58,7 @@ requestForm.addEventListener("submit", async (event) => {
 
 conversation.connect(
   (body, turn) => actions[patterns.chosen()](body, turn),
-  () => {
-    history.pushState(null, "", location.pathname);
-    actions.reset();
-  },
+  leave,
 );
 
 requestForm.addEventListener("keydown", (event) => {
@@ -83,14 +82,23 @@ byId("skip").addEventListener("click", (event) => {
 byId("stop").addEventListener("click", actions.cancel);
 byId("stop").before(Object.assign(copyButton(() => location.href, byId("run-id"), "Copy link"), { id: "copy-link", hidden: true }));
 
+byId("leave-comparison").addEventListener("click", leave);
+
 window.addEventListener("popstate", showRunInUrl);
 
 function showRunInUrl() {
   const runId = RUN.exec(location.hash)?.[1];
   const invocation = INVOCATION.exec(location.hash)?.[1];
+  const compared = COMPARED.exec(location.hash);
   if (runId !== undefined) actions.watch(runId);
   else if (invocation !== undefined) actions.showInvocation(Number(invocation));
   else actions.reset();
+  if (compared !== null) compare.show(compared[1], compared[2]);
+}
+
+function leave() {
+  history.pushState(null, "", location.pathname);
+  actions.reset();
 }
 
 function showKeyButton() {

@@ -11,7 +11,8 @@ const NARROWEST_BAR = 3;
 const MARK = 12;
 const NAMED = 36; // the narrowest bar that has its name in it
 const TICK = 90;
-const MAX_SHAPES = 2000; // over all lanes in sight, about
+const TOGETHER = 56; // what cannot be told apart is drawn in bars of this width
+const MAX_SHAPES = 1000; // over all lanes in sight, about
 
 /** Return what an item or several together are called. */
 export function nameOf({ items }) {
@@ -105,25 +106,29 @@ export class Chart {
     if (drawn.some(({ element }, index) => this.#rowgroup.children[index] !== element)) {
       this.#rowgroup.replaceChildren(...drawn.map(({ element }) => element));
     }
-    const { scrollTop, clientHeight } = this.element;
-    const inSight = drawn.filter((row) => {
-      const isInSight = row.element.offsetTop + row.element.offsetHeight >= scrollTop && row.element.offsetTop <= scrollTop + clientHeight;
-      if (!isInSight && !row.element.contains(document.activeElement)) this.#place(row, []);
-      return isInSight;
-    });
+    const inSight = this.#inSight(drawn);
+    for (const row of drawn) {
+      if (!inSight.includes(row) && !row.element.contains(document.activeElement)) this.#place(row, []);
+    }
     const lanes = inSight.reduce((sum, row) => sum + row.lanes.length, 0);
     const pixel = (to - from) / width;
     const narrowest = Math.max(NARROWEST_BAR, (width * lanes) / MAX_SHAPES);
+    const bars = { from, to, now, least: pixel * narrowest, most: pixel * TOGETHER };
+    const marks = { ...bars, from: from - MARK * pixel, least: pixel * Math.max(MARK, narrowest) };
     for (const row of inSight) {
-      const scene = (isMark) => ({ from: from - (isMark ? MARK * pixel : 0), to, now, least: pixel * (isMark ? Math.max(MARK, narrowest) : narrowest) });
-      const all = row.lanes.map(({ name, items }) => shapes(items, scene(name === "mark")));
-      this.#place(row, all.flatMap((lane, top) => lane.map((shape) => ({ ...shape, top }))), { origin, from, pixel, width });
+      const drawnLanes = row.lanes.map(({ name, items }) => shapes(items, name === "mark" ? marks : bars));
+      this.#place(row, drawnLanes.flatMap((lane, top) => lane.map((shape) => ({ ...shape, top }))), { origin, from, pixel, width });
     }
   }
 
   select(item) {
     this.#selected = item;
     for (const { element, items } of this.drawn.flat()) element.ariaSelected = String(items.includes(item));
+  }
+
+  #inSight(rows) {
+    const { scrollTop, clientHeight } = this.element;
+    return rows.filter(({ element }) => element.offsetTop + element.offsetHeight >= scrollTop && element.offsetTop <= scrollTop + clientHeight);
   }
 
   #drawAxis(from, to, width) {

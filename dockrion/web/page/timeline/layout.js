@@ -1,7 +1,6 @@
 // Where bars and marks are drawn: in which lane of their row, and which of them together.
 
 const MAX_LANES = 6; // of steps, or of tools and texts; what does not fit is drawn together in the last one
-const MAX_TOGETHER = 16; // narrowest bars that are drawn as one
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const STEPS = [
@@ -30,17 +29,17 @@ function newLane(lanes) {
 /**
  * Return what is drawn of a lane: `{items, from, to}`, with several items where they are too close to each other.
  *
- * `from` and `to` are the times that are seen, `now` is the end of open items, and `least` the time that the
- * narrowest bar takes up.
+ * `from` and `to` are the times that are seen, and `now` is the end of open items. What is shorter than `least` is
+ * drawn together, for no longer than `most`.
  */
-export function shapes(lane, { from, to, now, least }) {
+export function shapes(lane, { from, to, now, least, most }) {
   const drawn = [];
   for (const item of lane) {
     const end = item.to ?? Math.max(now, item.from);
     if (end < from || item.from > to) continue;
     const last = drawn.at(-1);
     const isNarrow = end - item.from < least;
-    if (last !== undefined && (item.from < last.to || (isNarrow && canTake(last, item, end, least)))) {
+    if (last !== undefined && (item.from < last.to || (isNarrow && canTake(last, item, end, { least, most })))) {
       last.items.push(item);
       last.to = Math.max(last.to, end);
       last.width = Math.max(last.to - last.from, least);
@@ -51,8 +50,8 @@ export function shapes(lane, { from, to, now, least }) {
   return drawn;
 }
 
-function canTake(shape, item, end, least) {
-  return shape.isNarrow && item.from < shape.from + shape.width + least / 2 && end - shape.from < MAX_TOGETHER * least;
+function canTake(shape, item, end, { least, most }) {
+  return shape.isNarrow && item.from < shape.from + shape.width + least / 2 && end - shape.from < most;
 }
 
 /** Return round times between two times, no more than `count`, and the step between them. */

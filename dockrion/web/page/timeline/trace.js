@@ -62,7 +62,7 @@ export class Trace {
       if (Object.hasOwn(this.#add, frame.event)) this.#add[frame.event](frame, frame.data, time);
       else if (frame.event.startsWith("custom:")) this.#mark("custom", frame, time, frame.event.slice("custom:".length), frame.data.source);
     }
-    if (this.#count > MAX_ITEMS) this.#dropOldest();
+    while (this.#count > MAX_ITEMS) this.#dropOldest();
     while (this.#size > MAX_SIZE) this.#forget(this.#kept.shift());
   }
 
