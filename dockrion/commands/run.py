@@ -42,6 +42,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="number of processes that share the port; needs the redis backend (default: 1)",
     )
     parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="start the agent anew when its files, the Dockfile or its variables are saved",
+    )
+    parser.add_argument(
+        "--open", action="store_true", help="open the page in a browser once the agent is ready"
+    )
+    parser.add_argument(
         "--log-format",
         choices=LOG_FORMATS,
         default=AUTO,
@@ -73,6 +81,12 @@ def _worker_slot(text: str) -> WorkerSlot:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.worker_slot is not None and options.worker_slot.reloaded:
+        from dockrion.commands.run_reload import serve_reloaded  # noqa: PLC0415  memory
+
+        return serve_reloaded(options)
+    if options.reload and options.workers > 1:
+        raise StartError("--reload serves with one process: leave out --workers, or --reload")
     loaded = load_dockfile(options)
     refused = refusals(loaded) + _unshared_runs(loaded, options.workers)
     if refused:
@@ -82,9 +96,16 @@ def _run(options: argparse.Namespace) -> int:
         loaded,
         redactor,
         log_format=options.log_format,
-        shared=options.worker_slot is not None or options.workers > 1,
+        shared=options.worker_slot is not None or options.workers > 1 or options.reload,
+        supervised=options.worker_slot is not None,
         worker=None if options.worker_slot is None else os.getpid(),
     )
+    if options.open and loaded.dockfile.expose.rest:
+        from dockrion.commands.browser import OpeningAnnouncer  # noqa: PLC0415  memory
+
+        log = log._replace(announcer=OpeningAnnouncer(log.announcer))
+    if options.reload:
+        return _reload(options, loaded, log)
     if options.worker_slot is None:  # a worker leaves this to its supervisor
         for warning in loaded.warnings:
             logs.log(_logger, logging.WARNING, str(warning))
@@ -98,6 +119,14 @@ def _run(options: argparse.Namespace) -> int:
     except StartError as error:
         exit_within(1)
         return print_error(error, redactor, verbose=options.verbose)
+
+
+def _reload(options: argparse.Namespace, loaded: Loaded, log: RunLog) -> int:
+    from dockrion.commands.run_reload import supervise_reloading  # noqa: PLC0415  memory
+
+    raise_descriptor_limit()
+    arguments = [f"--log-format={log.format}", *_worker_arguments(options)]
+    return supervise_reloading(options, arguments, _address(options, loaded), log.announcer)
 
 
 def _supervise(options: argparse.Namespace, loaded: Loaded, log: RunLog) -> int:

@@ -30,7 +30,13 @@ class RunLog(NamedTuple):
 
 
 def start_log(
-    loaded: Loaded, redactor: Redactor, *, log_format: str, shared: bool, worker: int | None
+    loaded: Loaded,
+    redactor: Redactor,
+    *,
+    log_format: str,
+    shared: bool,
+    supervised: bool,
+    worker: int | None = None,
 ) -> RunLog:
     """Send all logs of this process to stdout.
 
@@ -39,7 +45,8 @@ def start_log(
         redactor: Masks secrets.
         log_format: One of `LOG_FORMATS`.
         shared: Whether other processes write to the same stdout.
-        worker: The id of this process, if it is a worker.
+        supervised: Whether a supervisor announces what it starts and ends.
+        worker: The id of this process, if its lines name it.
     """
     constant: dict[str, Any] = {} if worker is None else {"worker": worker}
     level = loaded.dockfile.observability.log_level
@@ -57,5 +64,7 @@ def start_log(
     handler = configure(formatter=formatter, **constant)
     handler.addFilter(is_shown)
     paths = (route.path for route in routes(loaded.dockfile))
-    announcer = TerminalAnnouncer(handler, redactor, loaded.dockfile, paths, colours=colours, worker=worker)
+    announcer = TerminalAnnouncer(
+        handler, redactor, loaded.dockfile, paths, colours=colours, supervised=supervised, worker=worker
+    )
     return RunLog(_TEXT, handler, announcer)

@@ -38,6 +38,10 @@ class Ready(msgspec.Struct, frozen=True):
     success: Literal[True]
     status: Literal["ready"]
     agent: str
+    instance: Annotated[
+        str | UnsetType,
+        doc("With `dockrion run --reload` only: changes whenever the service is started anew."),
+    ] = UNSET
 
 
 class Schemas(msgspec.Struct, frozen=True):

@@ -41,11 +41,13 @@ class RunManager:
 
     Attributes:
         agent: The agent; None while it is being loaded.
+        unavailable: Why there is none.
         draining: Whether new work is refused because the service is shutting down.
     """
 
     def __init__(self, settings: RunSettings, backend: Backend, metrics: Metrics, redactor: Redactor) -> None:
         self.agent: Agent | None = None
+        self.unavailable = "the agent is being loaded"
         self.draining = False
         self._settings = settings
         self._backend = backend
@@ -70,7 +72,7 @@ class RunManager:
         if self.draining:
             raise ServiceUnavailable("the service is shutting down")
         if self.agent is None:
-            raise ServiceUnavailable("the agent is being loaded")
+            raise ServiceUnavailable(self.unavailable)
         return self.agent
 
     def validate_outputs(self, schema: Schema | None) -> None:

@@ -19,6 +19,16 @@ class Announcer:
     def ready(self) -> None:
         """Say that the agent can work."""
 
+    def reloading(self, files: Sequence[str]) -> None:
+        """Say that the service is started anew.
+
+        Args:
+            files: The names of the files that have changed.
+        """
+
+    def ended(self) -> None:
+        """Say that nothing is left."""
+
     def draining(self, run_ids: Sequence[str], grace: float) -> None:
         """Say that the service ends, and what it waits for.
 

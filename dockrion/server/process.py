@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from types import FrameType
@@ -20,9 +21,10 @@ from dockrion.logs import log
 from dockrion.server.acceptor import Acceptor
 from dockrion.server.announcer import Announcer
 from dockrion.server.sockets import Address, ip_addresses, port_of
-from dockrion.server.worker import Worker
+from dockrion.server.worker import BROKEN, READY, Worker
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
+from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.service import SERVICE
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ def serve(
     worker: Worker | None = None,
     grace: float = GRACE_SECONDS,
     announcer: Announcer | None = None,
+    reload: ReloadMode | None = None,
 ) -> None:
     """Serve a Dockfile until a signal ends it.
 
@@ -48,13 +51,15 @@ def serve(
         worker: This process as a worker, if it has a supervisor.
         grace: How long runs may go on after the signal, in seconds.
         announcer: Tells a person what the process does.
+        reload: What is different because the service is started anew at each change of its files.
 
     Raises:
         StartError: The address is taken, or the agent cannot be loaded.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    task = loop.create_task(_serve(loaded, address, worker, grace, announcer or Announcer()))
+    make_app = partial(create_app, loaded, reload)
+    task = loop.create_task(_serve(make_app, address, worker, grace, announcer or Announcer()))
     try:
         while not task.done():
             try:
@@ -87,7 +92,11 @@ def exit_within(code: int, seconds: float = _EXIT_SECONDS) -> None:
 
 
 async def _serve(
-    loaded: Loaded, address: Address, worker: Worker | None, grace: float, announcer: Announcer
+    make_app: Callable[[], web.Application],
+    address: Address,
+    worker: Worker | None,
+    grace: float,
+    announcer: Announcer,
 ) -> None:
     stopped = _stopped_by_signal()
     accepting = ExitStack()
@@ -95,14 +104,14 @@ async def _serve(
         orphaned = partial(_on_orphaned, worker, accepting, stopped)
         worker.watch_supervisor(partial(asyncio.get_running_loop().call_soon_threadsafe, orphaned), grace)
     ignore_malformed_requests()
-    app = create_app(loaded)
+    app = make_app()
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CONNECTIONS_END_SECONDS)
     await runner.setup()
     listening = AsyncExitStack()
     listening.enter_context(accepting)
     try:
         service, server = app[SERVICE], cast("web.Server", runner.server)
-        factory = connection_factory(server, loaded.dockfile.limits, service.write_seconds)
+        factory = connection_factory(server, service.dockfile.limits, service.write_seconds)
 
         def accept(sockets: list[socket.socket]) -> None:
             service.cross_origin.listen_on(address.host, ip_addresses(sockets))
@@ -122,10 +131,12 @@ async def _serve(
             if worker is not None and not stopped.done():
                 if not worker.slot.first:  # other workers serve until this one is ready
                     accept(worker.sockets)
-                worker.report_ready()
+                worker.report(READY if service.runs.agent else BROKEN)
             if not stopped.done():
                 announcer.ready()
             await stopped
+        if service.reload is not None:
+            accepting.close()  # requests wait for the next worker
         log(_logger, logging.INFO, "shutting down", grace_seconds=grace)
         announcer.draining(service.runs.in_flight_ids, grace)
         await service.drain(grace)
@@ -133,6 +144,7 @@ async def _serve(
         await listening.aclose()
         await runner.cleanup()
     log(_logger, logging.INFO, "shut down")
+    announcer.ended()
 
 
 def _on_orphaned(worker: Worker, accepting: ExitStack, stopped: asyncio.Future[None]) -> None:

@@ -17,6 +17,7 @@ from dockrion.errors import StartError
 from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
+_ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  every address of this machine
 BACKLOG = 128  # connections that wait to be accepted
 
 
@@ -32,6 +33,17 @@ class Address(msgspec.Struct, frozen=True):
     host: str
     port: int
     uds: Path | None = None
+
+    def url(self, port: int) -> str | None:
+        """Return where a browser on this machine finds the service, None if it cannot.
+
+        Args:
+            port: The actual port.
+        """
+        if self.uds is not None:
+            return None
+        host = "localhost" if self.host in _ANY_HOST else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:

@@ -7,14 +7,11 @@ import os
 import shutil
 import signal
 import socket
-import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import msgspec
 
 from dockrion import metrics
 from dockrion.backoff import Backoff
@@ -23,6 +20,7 @@ from dockrion.logs import log
 from dockrion.server.announcer import Announcer
 from dockrion.server.sockets import Address, port_of
 from dockrion.server.worker import READY, WorkerSlot
+from dockrion.server.worker_process import start_worker, terminate
 
 _logger = logging.getLogger(__name__)
 _PREFIX = "dockrion-metrics-"
@@ -57,9 +55,6 @@ class _Supervisor:
     """Starts workers, replaces those that die, and passes signals on to them."""
 
     def __init__(self, arguments: Sequence[str], workers: int, announcer: Announcer) -> None:
-        # A worker imports from where this process does: -m alone would add the working directory.
-        safe_path = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
-        self._command = [sys.executable, *safe_path, "-m", "dockrion", "run"]
         self._arguments = arguments
         self._workers = workers
         self._announcer = announcer
@@ -80,6 +75,7 @@ class _Supervisor:
             async with address.listen() as self._sockets:
                 self._announcer.listening(address, port_of(self._sockets))
                 codes = await self._run_all()
+        self._announcer.ended()
         first_failed = not self._shutting_down.is_set()
         if first_failed or self._start_limit_reached:
             log(_logger, logging.ERROR, "no worker can be started", failed_starts=self._failed_starts)
@@ -128,7 +124,7 @@ class _Supervisor:
                 process = await self._start(number, theirs)
             self._processes.add(process)
             if self._shutting_down.is_set():  # it has missed the signal that the others got
-                _terminate(process)
+                terminate(process)
             ready = asyncio.create_task(self._log_ready(ours, process.pid))
             code = await process.wait()
             self._processes.discard(process)
@@ -147,14 +143,7 @@ class _Supervisor:
         listening = [each.fileno() for each in self._sockets]
         first = not self._any_ready.is_set()
         slot = WorkerSlot(number, lifeline.fileno(), listening, self._directory, first=first)
-        return await asyncio.create_subprocess_exec(
-            *self._command,
-            f"--worker-slot={msgspec.json.encode(slot).decode()}",
-            *self._arguments,
-            stdin=DEVNULL,
-            pass_fds=[slot.lifeline, *listening],
-            start_new_session=True,  # a terminal's Ctrl-C would reach the workers as a second signal
-        )
+        return await start_worker(slot, self._arguments)
 
     async def _log_ready(self, lifeline: socket.socket, pid: int) -> None:
         with suppress(OSError):  # the worker has died
@@ -185,13 +174,7 @@ class _Supervisor:
         for each in self._sockets:
             each.close()
         for process in self._processes:
-            _terminate(process)
-
-
-def _terminate(process: Process) -> None:
-    """Send SIGTERM, whichever signal came: SIGINT would print a traceback while Python starts."""
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)  # `Process.terminate` can lose the exit code of one just ended
+            terminate(process)
 
 
 @contextmanager

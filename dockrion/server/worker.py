@@ -15,7 +15,9 @@ from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
 READY = b"r"
+BROKEN = b"b"
 _SHUTDOWN_SECONDS = 30.0  # what a shutdown takes beyond the grace period
+_MAX_MESSAGE = 64 * 1024  # bytes
 
 
 class WorkerSlot(msgspec.Struct, frozen=True):
@@ -27,6 +29,7 @@ class WorkerSlot(msgspec.Struct, frozen=True):
         listening: File descriptors of the sockets to serve.
         directory: Where the workers share their metrics.
         first: No worker is ready yet, so this one serves while it loads the agent.
+        reloaded: The worker waits until it is told to start, and serves on if the agent cannot be loaded.
     """
 
     number: int
@@ -34,6 +37,7 @@ class WorkerSlot(msgspec.Struct, frozen=True):
     listening: list[int]
     directory: str
     first: bool
+    reloaded: bool = False
 
 
 class Worker:
@@ -59,10 +63,24 @@ class Worker:
         for each in self.sockets:
             each.close()
 
-    def report_ready(self) -> None:
-        """Tell the supervisor that the agent is loaded."""
+    def wait_for_start(self) -> str | None:
+        """Wait until the supervisor says to start.
+
+        Returns:
+            Why there is no agent to load, empty if there is one; None if the supervisor is gone.
+        """
+        message = b""
+        with suppress(OSError):
+            while not message.endswith(b"\n"):
+                if not (received := self._lifeline.recv(_MAX_MESSAGE)):
+                    return None
+                message += received
+        return message.decode().removesuffix("\n")
+
+    def report(self, state: bytes) -> None:
+        """Tell the supervisor that the agent is loaded, `READY`, or cannot be, `BROKEN`."""
         with suppress(OSError):  # the supervisor is gone, which `watch_supervisor` handles
-            self._lifeline.send(READY)
+            self._lifeline.send(state)
 
     def watch_supervisor(self, shut_down: Callable[[], object], grace: float) -> None:
         """End this process when its supervisor is gone.
@@ -78,7 +96,7 @@ class Worker:
 
     def close(self) -> None:
         """Remove the shared directory, if the supervisor is not there to do it."""
-        if self._orphaned:
+        if self._orphaned and self.slot.directory:
             shutil.rmtree(self.slot.directory, ignore_errors=True)
 
     def _watch(self, shut_down: Callable[[], object], grace: float) -> None:

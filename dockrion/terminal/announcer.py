@@ -13,10 +13,10 @@ from dockrion.server.sockets import Address
 from dockrion.terminal.log_text import duration
 from dockrion.terminal.style import BOLD, CYAN, DIM, GREEN, YELLOW, paint
 
-_ANY_HOST = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}  # noqa: S104  shown, not listened on
 _PAGES = {"Page": "/", "API docs": "/docs", "Metrics": "/metrics"}
 _STREAM = "/invoke/stream"  # where there is no page
 _MAX_NAMED = 5
+_HINT_SECONDS = 2.0  # nobody is faster
 
 
 class TerminalAnnouncer(Announcer):
@@ -28,6 +28,7 @@ class TerminalAnnouncer(Announcer):
         dockfile: What is served.
         paths: The paths that it serves.
         colours: Whether to use them.
+        supervised: Whether a supervisor says how the service starts and ends.
         worker: The worker process that speaks, None if it is the only one, or the supervisor.
     """
 
@@ -39,6 +40,7 @@ class TerminalAnnouncer(Announcer):
         paths: Iterable[str],
         *,
         colours: bool,
+        supervised: bool = False,
         worker: int | None = None,
     ) -> None:
         self._handler = handler
@@ -46,7 +48,8 @@ class TerminalAnnouncer(Announcer):
         self._agent = dockfile.agent
         self._paths = frozenset(paths)
         self._colours = colours
-        self._worker = worker
+        self._supervised = supervised
+        self._worker = "" if worker is None else f"worker {worker}"
         self._started_at = time.monotonic()
 
     def listening(self, address: Address, port: int) -> None:
@@ -61,55 +64,57 @@ class TerminalAnnouncer(Announcer):
         self._write("", *lines, "", self._paint("  Press Ctrl-C to stop.", DIM), "")
 
     def ready(self) -> None:
+        if self._supervised:
+            return
         seconds = duration(time.monotonic() - self._started_at)
-        self._write(f"{self._now()} {self._paint('ready', GREEN)} {self._paint(f'in {seconds}', DIM)}")
+        self._say(f"{self._paint('ready', GREEN)} {self._paint(f'in {seconds}', DIM)}")
+
+    def reloading(self, files: Sequence[str]) -> None:
+        self._started_at = time.monotonic()
+        self._say(f"{self._paint('reloading', CYAN)}: {', '.join(_named(files))}")
+
+    def ended(self) -> None:
+        if not self._supervised:
+            self._say("stopped")
 
     def draining(self, run_ids: Sequence[str], grace: float) -> None:
-        if run_ids:
-            runs = f"{len(run_ids)} run{'s' if len(run_ids) > 1 else ''} to end: {', '.join(_named(run_ids))}"
-            line = f"waiting up to {duration(grace)} for {runs}; Ctrl-C again ends at once"
-        elif self._worker is None:
-            line = "stopping"
-        else:
+        if not run_ids:
+            if not self._supervised:
+                self._say(self._paint("stopping", YELLOW), over_typed=True)
             return
-        worker = "" if self._worker is None else self._paint(f"worker {self._worker} ", DIM)
-        self._write(f"{self._now()} {worker}{self._paint(line, YELLOW)}", over_typed=True)
+        runs = f"{len(run_ids)} run{'s' if len(run_ids) > 1 else ''} to end: {', '.join(_named(run_ids))}"
+        hint = "; Ctrl-C again ends at once" if grace >= _HINT_SECONDS else ""
+        self._say(self._paint(f"waiting up to {duration(grace)} for {runs}{hint}", YELLOW), over_typed=True)
 
     def _places(self, address: Address, port: int) -> dict[str, str]:
-        if address.uds is not None:
+        root = address.url(port)
+        if root is None:
             return {"Socket": printable(str(address.uds))}
-        host = _ANY_HOST.get(address.host, address.host)
-        root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         pages = {name: root + path for name, path in _PAGES.items() if path in self._paths}
         return {name: self._paint(url, CYAN) for name, url in (pages or {"Streams": root + _STREAM}).items()}
 
     def _shown(self, text: str) -> str:
         return printable(self._redactor.mask(text))
 
-    def _now(self) -> str:
-        return self._paint(time.strftime("%H:%M:%S"), DIM)
+    def _say(self, text: str, *, over_typed: bool = False) -> None:
+        """Write a line with its time; over what was just typed if need be: the ^C of a Ctrl-C."""
+        moment, worker = self._paint(time.strftime("%H:%M:%S"), DIM), self._paint(self._worker, DIM)
+        begin = "\r" if over_typed and self._handler.stream.isatty() else ""
+        self._write(begin + " ".join(filter(None, (moment, worker, text))))
 
     def _paint(self, text: str, style: str) -> str:
         return paint(text, style, colours=self._colours)
 
-    def _write(self, *lines: str, over_typed: bool = False) -> None:
-        """Write lines.
-
-        Args:
-            lines: The lines.
-            over_typed: Whether to write over what was just typed: the ^C of a Ctrl-C.
-        """
-        stream = self._handler.stream
-        begin = "\r" if over_typed and stream.isatty() else ""
+    def _write(self, *lines: str) -> None:
         self._handler.acquire()
         try:
-            stream.write(begin + "".join(f"{line}\n" for line in lines))
-            stream.flush()
+            self._handler.stream.write("".join(f"{line}\n" for line in lines))
+            self._handler.stream.flush()
         finally:
             self._handler.release()
 
 
-def _named(run_ids: Sequence[str]) -> list[str]:
-    """Return the ids that are named in a line."""
-    more = len(run_ids) - _MAX_NAMED
-    return [*map(printable, run_ids[:_MAX_NAMED]), *([f"{more} more"] if more > 0 else [])]
+def _named(names: Sequence[str]) -> list[str]:
+    """Return the names that a line has room for."""
+    more = len(names) - _MAX_NAMED
+    return [*map(printable, names[:_MAX_NAMED]), *([f"{more} more"] if more > 0 else [])]

@@ -11,32 +11,37 @@ from dockrion.terminal.style import BOLD, CYAN, DIM, GREEN, RED, YELLOW, neutral
 from dockrion.terminal.tracebacks import format_folded
 
 _ANNOUNCED = {  # by `announcer`, so that the log need not say it again
-    "dockrion.server.sockets": "listening",
-    "dockrion.web.service": "agent loaded",
-    "dockrion.server.process": "shutting down",
-    "dockrion.runs": "run accepted",  # by its request
+    "dockrion.server.sockets": ("listening",),
+    "dockrion.web.service": ("agent loaded",),
+    "dockrion.server.process": ("shutting down", "shut down"),
+    "dockrion.server.reloader": ("files changed", "worker ready"),
+    "dockrion.runs": ("run accepted",),  # by its request
 }
 _PRINTED = ("stdout", "stderr")
 _UNSHOWN_PATHS = ("/assets/", "/docs/")  # what a browser loads to show a page
 _READINESS = "/ready"  # which an open page asks for again and again
+_SHOWN_ELSEWHERE = ("run_id", "reason", "traceback")
 _VERBS = {"running": ("started", CYAN), "completed": ("completed", GREEN), "cancelled": ("cancelled", YELLOW)}
 _LEVELS = {logging.DEBUG: DIM, logging.WARNING: YELLOW, logging.ERROR: RED, logging.CRITICAL: RED}
 _STATUSES = {2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 _SUCCESSES = range(200, 400)
+_NOT_READY = 503
 _SHORT_ID = 8  # characters; the beginning of an id is its time, which runs nearly share
 _MINUTE = 60.0
 
 
 def is_shown(record: logging.LogRecord) -> bool:
     """Return whether a record is worth a line."""
-    if record.msg == _ANNOUNCED.get(record.name, ""):
+    if record.msg in _ANNOUNCED.get(record.name, ()):
         return False
     fields = getattr(record, "fields", None)
     if record.name != "dockrion.requests" or not isinstance(fields, dict):
         return True
     path = str(fields.get("path"))
-    loaded_by_page = path == _READINESS or path.startswith(_UNSHOWN_PATHS)
-    return not loaded_by_page or fields.get("status") not in _SUCCESSES
+    status = fields.get("status")
+    if path == _READINESS:
+        return status not in (*_SUCCESSES, _NOT_READY)
+    return not path.startswith(_UNSHOWN_PATHS) or status not in _SUCCESSES
 
 
 class TextFormatter(logging.Formatter):
@@ -122,9 +127,10 @@ class TextFormatter(logging.Formatter):
             word = record.levelname.lower()
             parts = (run, self._paint(word, level) if level else "", f"{clean(record.name)}: {message}")
             return " ".join(filter(None, parts))
-        shown = (f"{clean(n)}={clean(v)}" for n, v in fields.items() if n not in ("run_id", "traceback"))
+        shown = (f"{clean(n)}={clean(v)}" for n, v in fields.items() if n not in _SHOWN_ELSEWHERE)
         named = "warning: " if record.levelno == logging.WARNING else ""
-        text = self._paint(named + message, level)
+        reason = f": {clean(fields['reason'])}" if "reason" in fields else ""
+        text = self._paint(named + message + reason, level)
         return " ".join(filter(None, (run, text, self._paint(" ".join(shown), DIM))))
 
     def _paint(self, text: str, style: str) -> str:

@@ -37,7 +37,7 @@ def _fold(formatted: traceback.TracebackException, agent_package: str) -> None:
         if each is not None:
             _fold(each, agent_package)
     packages = [_package(frame.filename) for frame in formatted.stack]
-    if packages and packages[-1] != "dockrion":
+    if formatted.stack and packages[-1] != "dockrion" and not formatted.stack[-1].filename.startswith("<"):
         packages[-1] = ""  # what raised
     shown = _Folded(_folded(zip(packages, formatted.stack, strict=True), agent_package))
     if shown and isinstance(shown[0], _Fold):  # by which the agent was called

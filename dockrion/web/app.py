@@ -14,6 +14,7 @@ from dockrion.web.aiohttp_internals import send_continue
 from dockrion.web.cors import enable_cors, options_response
 from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.limits import add_rate_limit_headers
+from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.responses import SERVER, Handler, error_response, to_dockrion_error
 from dockrion.web.routes import Route, routes
 from dockrion.web.service import SERVICE, Service
@@ -23,13 +24,14 @@ _logger = logging.getLogger("dockrion.requests")
 _CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives this status
 
 
-def create_app(loaded: Loaded) -> web.Application:
+def create_app(loaded: Loaded, reload: ReloadMode | None = None) -> web.Application:
     """Make the application that serves a Dockfile.
 
     Run it with `handler_cancellation`, so that handlers learn when their client disconnects.
 
     Args:
         loaded: The Dockfile, validated.
+        reload: What is different because the service is started anew at each change of its files.
     """
     app = web.Application(middlewares=[handle], client_max_size=loaded.dockfile.limits.max_body_bytes)
     all_routes = list(routes(loaded.dockfile))
@@ -40,7 +42,7 @@ def create_app(loaded: Loaded) -> web.Application:
     app.router.register_resource(TrailingSlashes(app.router))
 
     async def serve(app: web.Application) -> AsyncIterator[None]:
-        app[SERVICE] = service = Service(loaded)
+        app[SERVICE] = service = Service(loaded, reload)
         service.access.rules = {route.handler: route.rule for route in all_routes}
         yield
         await service.aclose()

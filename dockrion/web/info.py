@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
+from dockrion.errors import ServiceUnavailable
 from dockrion.openapi import models
 from dockrion.threads import in_thread
 from dockrion.web.responses import json_response
@@ -29,8 +30,15 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    await service.check_ready()
-    return json_response(models.Ready(success=True, status="ready", agent=service.dockfile.agent.name))
+    instance = msgspec.UNSET if service.reload is None else service.reload.instance
+    try:
+        await service.check_ready()
+    except ServiceUnavailable as error:
+        if service.reload is not None and not service.runs.draining and service.loading.done():
+            error.details = {"instance": instance}  # whose author wants to know why
+        raise
+    name = service.dockfile.agent.name
+    return json_response(models.Ready(success=True, status="ready", agent=name, instance=instance))
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -40,6 +40,7 @@ from dockrion.web.backend_factory import check_backend, create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
+from dockrion.web.reload_mode import ReloadMode
 
 if TYPE_CHECKING:
     from dockrion.agents.handler_types import HandlerTypes
@@ -64,9 +65,11 @@ class Service:
 
     Args:
         loaded: The Dockfile, validated.
+        reload: What is different because the service is started anew at each change of its files.
 
     Attributes:
         dockfile: The Dockfile; once the agent is loaded, with the schemas that its annotations declare.
+        reload: As given.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
         payload_type: What payloads are converted to; None if they are passed to the agent as decoded JSON.
@@ -81,9 +84,10 @@ class Service:
         loading: Ends when the agent is loaded; raises `StartError` if it cannot be.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, reload: ReloadMode | None = None) -> None:
         self.dockfile: Dockfile = loaded.dockfile
         self.unknown_fields = loaded.unknown
+        self.reload = reload
         self.redactor = Redactor(loaded.confidential)
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
@@ -112,7 +116,8 @@ class Service:
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
         self._lifespan: Lifespan | None = None
-        self.loading = asyncio.create_task(self._load(loaded), name="dockrion-load")
+        loading = self._load(loaded) if reload is None else self._load_or_explain(loaded, reload)
+        self.loading = asyncio.create_task(loading, name="dockrion-load")
 
     async def _load(self, loaded: Loaded) -> None:
         folder = loaded.path.parent
@@ -124,6 +129,16 @@ class Service:
         self._custom_ids = await load_id_generator(self.dockfile, folder)
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
+
+    async def _load_or_explain(self, loaded: Loaded, reload: ReloadMode) -> None:
+        """Load the agent; if that is impossible, say why to whoever asks for it."""
+        try:
+            if reload.refused is not None:
+                raise reload.refused
+            await self._load(loaded)
+        except StartError as error:
+            self.runs.unavailable = reload.reason(error)
+            log(_logger, logging.ERROR, "agent cannot be loaded", reason=str(error), error=error.__cause__)
 
     def _use_types(self, types: "HandlerTypes") -> None:
         for problem in types.problems:

@@ -41,6 +41,7 @@ class Shown:
             dockfile,
             paths,
             colours=colours,
+            supervised=worker is not None,
             worker=worker,
         )
 
@@ -101,6 +102,24 @@ def test_end_without_runs_is_short_and_that_of_a_worker_is_its_supervisors(tmp_p
     assert Shown(tmp_path).draining() == "\rTIME stopping\n"
     assert Shown(tmp_path, worker=7).draining() == ""
     assert Shown(tmp_path, worker=7).draining("a").startswith("\rTIME worker 7 waiting up to 30 s for 1 run ")
+
+
+def test_wait_that_is_over_soon_needs_no_hint(tmp_path: Path) -> None:
+    assert Shown(tmp_path).draining("a", grace=0.5) == "\rTIME waiting up to 500 ms for 1 run to end: a\n"
+
+
+def test_start_and_end_are_said_once_by_the_supervisor(tmp_path: Path) -> None:
+    for worker, shown in ((None, 2), (7, 0)):
+        announcer = Shown(tmp_path, worker=worker)
+        announcer.announcer.ready()
+        announcer.announcer.ended()
+        assert announcer.out.getvalue().count("\n") == shown
+
+
+def test_files_that_were_saved_are_named(tmp_path: Path) -> None:
+    shown = Shown(tmp_path)
+    shown.announcer.reloading(["agent.py", "a\x1b[2Jb.py"])
+    assert shown.out.getvalue().endswith(" reloading: agent.py, a\N{REPLACEMENT CHARACTER}[2Jb.py\n")
 
 
 def test_nothing_that_others_wrote_controls_the_terminal(tmp_path: Path) -> None:

@@ -197,6 +197,7 @@ def test_what_an_open_page_loads_by_itself_is_shown_only_when_it_fails(path: str
         return lines("dockrion.requests", lambda logger: log(logger, logging.INFO, "request", **fields))
 
     assert (len(shown(200)), len(shown(304)), len(shown(404))) == (0, 0, 1)
+    assert len(shown(503)) == (0 if path == "/ready" else 1)  # which is an answer to its question
 
 
 class Stream:

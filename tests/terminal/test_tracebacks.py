@@ -1,6 +1,7 @@
 """Tracebacks with other people's frames folded."""
 
 import asyncio
+import importlib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -107,7 +108,17 @@ def test_groups_and_syntax_errors_are_formatted(tmp_path: Path) -> None:
     text = format_folded(group, group.__traceback__)
     assert "ValueError: one" in text
     assert "KeyError: 'two'" in text
-    assert "SyntaxError" in "".join(shown(lambda: compile("def (", "agent.py", "exec")))
+
+
+def test_syntax_error_of_the_agent_shows_its_line_and_no_machinery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_agent.py").write_text("def (\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = shown(partial(importlib.import_module, "broken_agent"))
+    assert re.fullmatch(r"  … \d+ frames of importlib", lines[1])
+    assert lines[2].startswith("broken_agent.py")
+    assert lines[-1].startswith("SyntaxError")
 
 
 def test_exception_without_a_traceback_is_its_message() -> None:

@@ -4,6 +4,7 @@ import { HttpError, clearCredential, compareClocks, credential, onUnauthorized, 
 import * as actions from "./actions.js";
 import * as conversation from "./conversation/conversation.js";
 import { byId, copyButton } from "./dom.js";
+import { watchReadiness } from "./readiness.js";
 import * as form from "./request/form.js";
 import * as patterns from "./request/patterns.js";
 import * as compare from "./runs/compare.js";
@@ -11,8 +12,6 @@ import * as recent from "./runs/recent.js";
 import * as status from "./status.js";
 import * as tabs from "./tabs.js";
 
-const RETRY = 3_000; // milliseconds until readiness is checked again after a failure
-const RECHECK = 30_000;
 const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
 const INVOCATION = /^#wait=(\d{1,9})$/;
 const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
@@ -116,27 +115,30 @@ async function showForm() {
   if (schema.error) form.showProblem(`The form cannot be shown: ${schema.error.message}`);
 }
 
-async function checkReadiness() {
-  const readiness = byId("readiness");
-  const wasReady = readiness.className !== "not-ready";
-  let wait = RETRY;
-  try {
-    await requestJson("GET", "ready");
-    wait = RECHECK;
-    readiness.textContent = "Ready";
-    if (!wasReady && shownSchema !== undefined) await showForm(); // an agent that is loaded may have its own
-  } catch (error) {
-    readiness.textContent = error instanceof HttpError ? `Not ready: ${error.message}` : "Not reachable";
-  }
-  readiness.className = wait === RECHECK ? "ready" : "not-ready";
-  setTimeout(checkReadiness, wait);
+async function refresh() {
+  if (shownSchema === undefined) return; // `start` has yet to show it
+  const info = await requestJson("GET", "info");
+  if (offered(info) !== shownOffer) location.reload();
+  showAgent(info);
+  await showForm();
+}
+
+let shownOffer; // what the page was made for
+
+function offered({ endpoints, auth_enabled }) {
+  return JSON.stringify([endpoints, auth_enabled]);
+}
+
+function showAgent(info) {
+  status.name(info.agent.name);
+  byId("agent").textContent = info.agent.name;
+  byId("description").textContent = info.agent.description ?? "";
 }
 
 async function start() {
   const info = await requestJson("GET", "info");
-  status.name(info.agent.name);
-  byId("agent").textContent = info.agent.name;
-  byId("description").textContent = info.agent.description ?? "";
+  shownOffer = offered(info);
+  showAgent(info);
   byId("version").textContent = info.version;
   if (info.auth_enabled) showKeyButton();
   actions.configure(info);
@@ -165,5 +167,5 @@ function startRecent() {
 
 if (navigator.platform.startsWith("Mac")) byId("shortcut").textContent = "⌘ Enter";
 tabs.connect(document.querySelector("[role=tablist]"));
-checkReadiness();
+watchReadiness(refresh);
 start().catch((error) => form.showProblem(error.message));
