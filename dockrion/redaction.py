@@ -12,7 +12,7 @@ MIN_LENGTH_WITHIN_WORDS = 8  # shorter ones occur by chance, as parts of words
 # Of the secrets that are added later. Masking 64 KiB takes up to 0.5 s with 1,000 of them, 0.05 s with 100.
 MAX_ADDED = 100
 MAX_ADDED_CHARACTERS = 4096
-_MASK = "***"
+MASK = "***"
 # What may stand before a word without being a part of it: an escape of Python or JSON, or of a URL.
 _ESCAPES = (r"\\[abfnrtv]", r"\\x[0-9a-f]{2}", r"\\u[0-9a-fA-F]{4}", r"%[0-9a-fA-F]{2}")
 _PATHS = re.compile(
@@ -71,7 +71,7 @@ class Redactor:
         """Return text with every secret masked."""
         if not text.isascii():
             text = _escape_surrogates(text)
-        return self._secrets.sub(_MASK, text) if self._secrets else text
+        return self._secrets.sub(MASK, text) if self._secrets else text
 
     def masks(self, text: str) -> bool:
         """Return whether there is a secret in a text."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from dockrion.redaction import Redactor
+from dockrion.redaction import MASK, Redactor
+from dockrion.runs.write_only import WriteOnly
 
 MAX_INPUT_BYTES = 256 * 1024  # larger inputs are not kept
 EXCERPT_LENGTH = 120  # characters
@@ -22,23 +23,35 @@ class StoredInput(msgspec.Struct, frozen=True):
     Attributes:
         body: The request's body, JSON.
         excerpt: Its first words, masked.
+        write_only: Masks what its schema declares as write-only, None if that is nothing.
     """
 
     body: bytes
     excerpt: str
+    write_only: WriteOnly | None = None
 
 
-def stored_input(value: Any, body: bytes, redactor: Redactor) -> StoredInput | None:
-    """Return what is kept of an input, None if it is too large.
+def stored_input(
+    value: Any, body: bytes, redactor: Redactor, write_only: WriteOnly | None = None
+) -> StoredInput | None:
+    """Return what is kept of an input, None if it is too large, or could not be masked.
 
     Args:
         value: The input, decoded.
         body: The same as JSON.
         redactor: Masks secrets in the excerpt.
+        write_only: Masks what the schema declares as write-only, None if that is nothing.
     """
     if len(body) > MAX_INPUT_BYTES:
         return None
-    return StoredInput(body, excerpt(value, body, redactor))
+    shown = body
+    if write_only is not None:
+        try:
+            value = write_only.mask(value)
+        except RecursionError:
+            return None
+        shown = _encoder.encode(value)
+    return StoredInput(body, excerpt(value, shown, redactor), write_only)
 
 
 def excerpt(value: Any, body: bytes, redactor: Redactor) -> str:
@@ -58,12 +71,13 @@ def excerpt(value: Any, body: bytes, redactor: Redactor) -> str:
     return line if len(line) <= EXCERPT_LENGTH else line[: EXCERPT_LENGTH - 1] + "…"
 
 
-def masked_input(body: bytes, redactor: Redactor) -> Any:
-    """Return an input with every secret in it masked, as a value that can be encoded as JSON."""
-    if not redactor.longest:
+def masked_input(body: bytes, redactor: Redactor, write_only: WriteOnly | None = None) -> Any:
+    """Return an input with everything masked that is not to be shown, as a value to be encoded as JSON."""
+    if not redactor.longest and write_only is None:
         return msgspec.Raw(body)
     try:
-        return redactor.mask_value(msgspec.json.decode(body))
+        value = msgspec.json.decode(body)
+        return redactor.mask_value(value if write_only is None else write_only.mask(value))
     except RecursionError:
         return None
 
@@ -75,9 +89,8 @@ def hidden_input(stored: StoredInput, redactor: Redactor) -> dict[str, Any]:
         stored: The input.
         redactor: Masks what is to be hidden.
     """
-    value = msgspec.json.decode(stored.body)
-    masked = masked_input(stored.body, redactor)
-    if masked == value:
+    masked = masked_input(stored.body, redactor, stored.write_only)
+    if masked == msgspec.json.decode(stored.body):
         return {}
     body = _encoder.encode(masked)
     return {"input": masked, "input_excerpt": excerpt(masked, body, redactor)}
@@ -92,7 +105,8 @@ def _text(value: Any) -> str:
     messages = value.get("messages")
     if isinstance(messages, list) and (said := _last_user_message(messages)):
         return said
-    return next((each for each in value.values() if isinstance(each, str) and not each.isspace()), "")
+    texts = (each for each in value.values() if isinstance(each, str))
+    return next((each for each in texts if each != MASK and not each.isspace()), "")
 
 
 def _last_user_message(messages: list[Any]) -> str:

@@ -77,7 +77,7 @@ async def decoded_call(request: web.Request, data: bytes, *, recorded: bool = Tr
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest(_MISMATCH, details=violations)
     keeps_input = recorded and service.dockfile.streaming.stores_input
-    stored = stored_input(value, data, service.redactor) if keeps_input else None
+    stored = stored_input(value, data, service.redactor, service.write_only) if keeps_input else None
     if service.payload_type is not None:
         value = await _converted(service.payload_type, value, size, service.redactor)
     return Call(value, config, resume, _caller_request(request), caller=request[CALLER], stored_input=stored)

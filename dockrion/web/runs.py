@@ -116,9 +116,10 @@ async def _shown_input(service: Service, run: Run) -> Any:
     body = await service.backend.get_input(run.run_id, run.incarnation)
     if body is None:
         return None
-    if len(body) <= _MASKED_INLINE_BYTES:
-        return masked_input(body, service.redactor)
-    return await in_thread(partial(masked_input, body, service.redactor), f"dockrion-mask-{run.run_id}")
+    mask = partial(masked_input, body, service.redactor, service.write_only)
+    return (
+        mask() if len(body) <= _MASKED_INLINE_BYTES else await in_thread(mask, f"dockrion-mask-{run.run_id}")
+    )
 
 
 def _external_agent(request: web.Request, service: Service) -> Agent | None:

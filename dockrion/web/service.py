@@ -35,6 +35,7 @@ from dockrion.runs.manager import RunManager
 from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.runs.write_only import write_only
 from dockrion.web.access import AccessControl
 from dockrion.web.backend_factory import check_backend, create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
@@ -72,6 +73,7 @@ class Service:
         reload: As given.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
+        write_only: Masks what the input's schema declares as write-only; None if that is nothing.
         payload_type: What payloads are converted to; None if they are passed to the agent as decoded JSON.
         owner_requests: Reaches the owners of other replicas' runs.
         answers: Passes on the answers to what agents ask.
@@ -92,6 +94,7 @@ class Service:
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
+        self.write_only = write_only(self.dockfile.io_schema.input)
         self.payload_type: JsonType | None = None
 
         self._tools = ToolPolicy(self.dockfile.allowed_tools)
@@ -145,6 +148,7 @@ class Service:
             log(_logger, logging.WARNING, problem)
         self.dockfile = msgspec.structs.replace(self.dockfile, io_schema=types.io_schema)
         self.input_schema = self.input_schema or self._schema(types.io_schema.input)
+        self.write_only = write_only(types.io_schema.input)
         self.payload_type = types.payload
         self.runs.validate_outputs(self._output_schema())
 

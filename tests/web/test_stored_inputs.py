@@ -121,6 +121,15 @@ async def test_secrets_are_masked_in_inputs(serve: Serve, tmp_path: Path) -> Non
     assert await shown(served) == ({"topic": masked, "n": 12345678901234567890}, masked)
 
 
+async def test_write_only_parts_of_inputs_are_masked(serve: Serve) -> None:
+    schema = {"properties": {"pin": {"type": "string", "writeOnly": True}, "topic": {"type": "string"}}}
+    served = await serve(answers, io_schema={"input": schema})
+    await served.start({"pin": "1234", "topic": "tea"})
+    assert await shown(served) == ({"pin": "***", "topic": "tea"}, "tea")
+    (log,) = served.backend._logs.values()
+    assert log.body == b'{"pin": "1234", "topic": "tea"}'
+
+
 @pytest.mark.usefixtures("every_backend")
 async def test_secret_answers_are_masked_in_the_input_of_their_run(serve: Serve) -> None:
     owner, other = await replicas(serve, asks, **STORED)
