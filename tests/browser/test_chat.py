@@ -298,3 +298,16 @@ async def test_conversations_that_nobody_expects_are_shown_as_they_are(serve: Se
     await expect(page.locator("#question .bubble")).to_contain_text("<img src=x onerror=")
     await expect(page.locator("#question dl")).to_contain_text("__proto__<script>")
     await nothing_ran(page)
+
+
+async def test_long_conversations_are_shown_from_their_last_messages(serve: Serve, visit: Visit) -> None:
+    agent = Echo()
+    served = await serve(agent, io_schema=CHAT)
+    before = [said(("user", "assistant")[number % 2], f"message {number}") for number in range(150)]
+    await served.start({"messages": [*before, said("user", "And now?")]}, run_id="long")
+    page = await visit(served.port, "#run=long")
+    await expect(page.locator("#words")).to_have_text("151: And now?")
+    await expect(page.locator("#earlier > .block")).to_have_count(101)
+    await expect(page.locator("#earlier > .block").first).to_have_text("The last 100 of 150 messages.")
+    await ask(page, "Later?")
+    assert len(agent.payloads[-1]["messages"]) == 153

@@ -93,7 +93,7 @@ export function end() {
   isOver = true;
   const messages = output.messages() ?? [];
   const isThread = earlier.childElementCount === 0 && messagesOf(input)?.length === 1;
-  if (isThread) earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages))));
+  if (isThread) transcript.change(() => earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages)))));
   chat.end();
   if (chat.isOffered()) byId("announcement").textContent = answer().slice(0, MAX_ANNOUNCED);
 }
@@ -117,7 +117,9 @@ function empty() {
 /** Move the last turn to those before. */
 function archive() {
   earlier.append(...question.children, ...byId("words").children, ...byId("outcome").children);
-  while (earlier.childElementCount > MAX_EARLIER) earlier.firstElementChild.remove();
+  if (earlier.childElementCount <= MAX_EARLIER) return;
+  while (earlier.childElementCount >= MAX_EARLIER) earlier.firstElementChild.remove();
+  earlier.prepend(make("p", { className: "block note", textContent: "What was before is not shown any more." }));
 }
 
 byId("ask-again").addEventListener("click", () => {

@@ -7,6 +7,7 @@ import { contentText, isFromUser, lastQuestion, messagesOf, roleOf } from "./mes
 
 const MAX_FIELDS = 30; // more are shown as JSON
 const MAX_MESSAGES = 100;
+const MAX_LINE = 200; // characters
 const MAX_OPTION = 100; // characters
 const SECRET = "•••";
 
@@ -25,7 +26,9 @@ export function inputBlocks(input, schema) {
 
 /** Return the blocks of the last messages. */
 export function messageBlocks(messages) {
-  return messages.slice(-MAX_MESSAGES).map(messageBlock);
+  const blocks = messages.slice(-MAX_MESSAGES).map(messageBlock);
+  if (messages.length > MAX_MESSAGES) blocks.unshift(make("p", { className: "block note", textContent: `The last ${MAX_MESSAGES} of ${messages.length} messages.` }));
+  return blocks;
 }
 
 function messageBlock(message) {
@@ -33,7 +36,7 @@ function messageBlock(message) {
   const role = roleOf(message);
   if (isFromUser(message)) return bubble("User", make("p", { className: "said", textContent: displayText(text) }));
   if (role !== "assistant") {
-    const line = make("span", { className: "line", textContent: text.slice(0, 200) });
+    const line = make("span", { className: "line", textContent: text.slice(0, MAX_LINE) });
     const summary = make("summary", {}, make("span", { className: "type", textContent: role || "message" }), line);
     return make("details", { className: "block folded" }, summary, make("pre", { textContent: displayText(text) }));
   }
