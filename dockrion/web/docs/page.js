@@ -3,17 +3,22 @@
 // The key stays in this page: it is neither stored nor put into a URL.
 const form = document.getElementById("sign-in");
 const key = document.getElementById("key");
-const problem = document.getElementById("problem");
+const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function showProblem(text) {
-  problem.textContent = text;
+  document.getElementById("problem").textContent = text;
+}
+
+function followColorScheme() {
+  document.documentElement.classList.toggle("dark-mode", dark.matches); // the name that Swagger UI gives it
 }
 
 /** Add the key to headers: in the API key header that the security schemes name, else as a bearer token. */
 function withKey(headers, schemes) {
-  if (!key.value) return headers;
+  const secret = key.value.trim();
+  if (secret === "") return headers;
   const scheme = Object.values(schemes).find(({ type, in: location }) => type === "apiKey" && location === "header");
-  return scheme ? { ...headers, [scheme.name]: key.value } : { ...headers, Authorization: `Bearer ${key.value}` };
+  return scheme ? { ...headers, [scheme.name]: secret } : { ...headers, Authorization: `Bearer ${secret}` };
 }
 
 async function load() {
@@ -24,7 +29,7 @@ async function load() {
     form.hidden = false;
     const challenge = response.headers.get("WWW-Authenticate") ?? "";
     form.dataset.header = /ApiKey header="([^"]+)"/.exec(challenge)?.[1] ?? "";
-    showProblem(key.value ? (await response.json()).error : "This service requires an API key or token.");
+    document.getElementById("refused").textContent = key.value === "" ? "" : await refusal(response);
     key.focus();
     return;
   }
@@ -53,6 +58,11 @@ async function load() {
   });
 }
 
+/** Return why a key is refused, in the words of the page at `/`. */
+async function refusal(response) {
+  return response.status === 401 ? "This key or token is wrong, or has expired." : (await response.json()).error;
+}
+
 function show() {
   load().catch(() => showProblem("The service does not respond."));
 }
@@ -61,4 +71,6 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   show();
 });
+dark.addEventListener("change", followColorScheme);
+followColorScheme();
 show();

@@ -1,0 +1,85 @@
+"""The API reference at `/docs`, in light and dark, on small screens, and behind a key."""
+
+import re
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from dockrion.web import docs
+from dockrion.web import page as page_package
+from tests.browser.conftest import Visit
+from tests.browser.test_access import KEY
+from tests.conftest import Serve
+
+# Texts with less than 3:1 contrast to their background, the least that WCAG 2.2 allows large texts.
+ILLEGIBLE = """() => {
+    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const linear = (part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4);
+    const luminance = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, by, at) => sum + by * linear(colour[at]), 0);
+    const behind = (element) => {
+        const [red, green, blue, alpha = 1] = numbers(getComputedStyle(element).backgroundColor);
+        if (alpha === 1) return [red, green, blue];
+        const below = behind(element.parentElement);
+        return [red, green, blue].map((part, at) => part * alpha + below[at] * (1 - alpha));
+    };
+    const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    return [...document.querySelectorAll("body *")]
+        .filter((element) => hasText(element) && element.checkVisibility())
+        .filter((element) => {
+            const pair = [numbers(getComputedStyle(element).color), behind(element)].map(luminance);
+            return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05) < 3;
+        })
+        .map((element) => element.outerHTML);
+}"""  # noqa: E501
+
+
+async def background(page: Page) -> str:
+    return str(await page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+
+
+async def test_reference_follows_the_color_scheme(serve: Serve, visit: Visit) -> None:
+    page = await visit((await serve()).port, "docs", color_scheme="dark")
+    run = page.locator("#operations-runs-getRun, [id^=operations-runs]").nth(2)
+    await run.locator(".opblock-summary-control").click()
+    await expect(run.locator(".responses-table").first).to_be_visible()
+    assert await background(page) == "rgb(15, 18, 22)"
+    assert await page.evaluate(ILLEGIBLE) == []
+    await page.emulate_media(color_scheme="light")
+    await expect(page.locator("html")).not_to_have_class(re.compile("dark"))
+    assert await background(page) == "rgb(246, 246, 243)"
+
+
+async def test_reference_fits_a_phone(serve: Serve, visit: Visit) -> None:
+    page = await visit((await serve()).port, "docs", viewport={"width": 390, "height": 844})
+    await page.locator(".opblock-summary-control").nth(4).click()
+    await expect(page.locator(".responses-table").first).to_be_visible()
+    assert await page.evaluate(
+        "document.documentElement.scrollWidth === document.documentElement.clientWidth"
+    )
+
+
+async def test_key_page_signs_in_with_the_keyboard(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DOCKRION_API_KEY={KEY}\n")
+    served = await serve(auth={"mode": "api_key"})
+    for scheme in ("light", "dark"):
+        page = await visit(served.port, "docs", color_scheme=scheme)
+        await expect(page.get_by_role("form", name="Sign in")).to_be_visible()
+        await expect(page.get_by_label("API key or token")).to_be_focused()
+        assert await page.evaluate(ILLEGIBLE) == []
+        await page.keyboard.type("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text("This key or token is wrong, or has expired.")
+        await page.get_by_label("API key or token").fill(f" {KEY} ")
+        await page.get_by_role("button", name="Sign in").press("Enter")
+        await expect(page.get_by_role("form", name="Sign in")).to_be_hidden()
+        await expect(page.locator(".opblock").first).to_be_visible()
+        assert KEY not in page.url + await page.evaluate("JSON.stringify([localStorage, sessionStorage])")
+
+
+def test_reference_has_the_colours_of_the_page() -> None:
+    colour = re.compile(r"--[\w-]+: #\w+;")
+    there = (Path(page_package.__file__).parent / "base.css").read_text()
+    here = (Path(docs.__file__).parent / "page.css").read_text()
+    shared, dark = (text.split("prefers-color-scheme: dark") for text in (there, here))
+    for part in (0, 1):
+        assert set(colour.findall(dark[part])) <= set(colour.findall(shared[part]))
