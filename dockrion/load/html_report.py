@@ -8,8 +8,9 @@ from itertools import pairwise
 from dockrion.load.measurements import Point
 from dockrion.load.result import Result, duration, most_frequent_first
 
-_WIDTH, _HEIGHT = 720, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 16, 12, 32
+_SIZE = 1000  # of a plot, which is stretched to its place; its labels are not
+_MIN_BAR = 3
+_MAX_LABELS = 5  # as many as a phone has room for
 _MIN_INTERVAL = 0.1  # over less, a rate is chance
 _STYLE = """
 :root {
@@ -23,19 +24,33 @@ _STYLE = """
 }
 body {
   font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back);
-  max-width: 760px; margin: 2rem auto; padding: 0 1rem;
+  max-width: 760px; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere;
 }
 h1 { font-size: 1.3rem; }
 h2 { font-size: 1.05rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid var(--line); }
+th, td {
+  text-align: right; padding: .2rem clamp(.3rem, 1.5vw, .8rem); border-bottom: 1px solid var(--line);
+  overflow-wrap: normal;
+}
 th { color: var(--soft); font-weight: 600; }
+td + td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-svg { width: 100%; height: auto; }
-svg text { fill: var(--soft); font-size: 12px; }
-.axis { stroke: var(--line); }
+.plot {
+  display: grid; grid-template-columns: auto minmax(0, 1fr); column-gap: .5rem;
+  margin: 0; padding-right: 2rem; color: var(--soft); font-size: 12px;
+}
+.plot svg {
+  width: 100%; height: clamp(10rem, 40vw, 14rem); overflow: visible;
+  border: solid var(--line); border-width: 0 0 1px 1px;
+}
+.plot .y { display: flex; flex-direction: column; justify-content: space-between; text-align: right; }
+.plot .x { grid-column: 2; position: relative; height: 1.5rem; }
+.plot .x span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.grid { stroke: var(--line); vector-effect: non-scaling-stroke; }
 .bar { fill: var(--mark); }
-.curve { fill: none; stroke: var(--mark); stroke-width: 2; }
+.curve { fill: none; stroke: var(--mark); stroke-width: 2; vector-effect: non-scaling-stroke; }
 .bad { color: var(--bad); }
 .note { color: var(--soft); }
 """
@@ -80,7 +95,8 @@ def _plots(result: Result) -> Iterator[str]:
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
     cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f'<div class="wide" tabindex="0"><table><tr>{titles}</tr>{body}</table></div>'
 
 
 def _counts(title: str, counts: dict[str, int]) -> str:
@@ -96,16 +112,17 @@ def _distribution(title: str, of: str, counts: list[tuple[float, int]]) -> str:
     powers = [math.log10(max(seconds, 1e-6)) for seconds, _ in counts]
     low, high = math.floor(min(powers)), math.floor(max(powers)) + 1
     most = max(count for _, count in counts)
-    width = max(1.5, math.log10(1.03) * _inner_width() / (high - low))
+    width = max(_MIN_BAR, math.log10(1.03) * _SIZE / (high - low))
     bars = []
     for power, (seconds, count) in zip(powers, counts, strict=True):
         x, y = _x((power - low) / (high - low)), _y(count / most)
         hint = f"<title>{duration(seconds)}: {count:,}</title>"
         bars.append(
             f'<rect class="bar" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
-            f'height="{_y(0) - y:.1f}">{hint}</rect>'
+            f'height="{_SIZE - y:.1f}">{hint}</rect>'
         )
-    labels = [((power - low) / (high - low), duration(10.0**power)) for power in range(low, high + 1)]
+    step = math.ceil((high - low) / (_MAX_LABELS - 1))
+    labels = [((power - low) / (high - low), duration(10.0**power)) for power in range(low, high + 1, step)]
     return _plot(title, f"{of} by duration", "".join(bars), labels, f"{most:,}")
 
 
@@ -125,32 +142,27 @@ def _throughput(title: str, points: list[Point], count: Callable[[Point], int]) 
         for seconds in (before, after)
     )
     curve = f'<polyline class="curve" points="{drawn}"/>'
-    labels = [(part / 4, f"{end * part / 4:.3g} s") for part in range(5)]
+    last = _MAX_LABELS - 1
+    labels = [(0.0, "0 s"), *((part / last, duration(end * part / last)) for part in range(1, _MAX_LABELS))]
     return _plot(title, "over time", curve, labels, f"{most:,.0f}")
 
 
 def _plot(title: str, about: str, marks: str, labels: list[tuple[float, str]], most: str) -> str:
-    bottom = _y(0)
-    texts = "".join(
-        f'<text x="{_x(share):.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
-        for share, label in labels
-    )
+    lines = "".join(f"M{_x(share):.1f} 0V{_SIZE}" for share, _ in labels[1:])
+    texts = "".join(f'<span style="left: {share:.2%}">{label}</span>' for share, label in labels)
     return (
         f"<h2>{title}</h2>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}, {about}">'
-        f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}" fill="none"/>'
-        f'<text x="{_LEFT - 8}" y="{_TOP + 10}" text-anchor="end">{most}</text>'
-        f'<text x="{_LEFT - 8}" y="{bottom}" text-anchor="end">0</text>{marks}{texts}</svg>'
+        f'<div class="plot" role="img" aria-label="{title}, {about}">'
+        f'<div class="y"><span>{most}</span><span>0</span></div>'
+        f'<svg viewBox="0 0 {_SIZE} {_SIZE}" preserveAspectRatio="none">'
+        f'<path class="grid" d="{lines}" fill="none"/>{marks}</svg>'
+        f'<div class="x">{texts}</div></div>'
     )
-
-
-def _inner_width() -> int:
-    return _WIDTH - _LEFT - _RIGHT
 
 
 def _x(share: float) -> float:
-    return _LEFT + share * _inner_width()
+    return share * _SIZE
 
 
 def _y(share: float) -> float:
-    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)
+    return _SIZE - share * _SIZE
