@@ -1,5 +1,7 @@
 """The report of a load test on screens of any width, in light and dark."""
 
+from typing import Literal
+
 from playwright.async_api import Browser
 
 from dockrion.load.html_report import html_report
@@ -7,6 +9,7 @@ from dockrion.load.measurements import Measurements, Point
 from dockrion.load.options import Options
 from dockrion.load.result import result
 
+BACKGROUNDS: dict[Literal["light", "dark"], str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 31)"}
 # Returns the labels that are cut off, or that touch another one.
 UNREADABLE = """() => {
     const labels = [...document.querySelectorAll(".plot span")].map((label) => [label, label.getBoundingClientRect()]);
@@ -25,7 +28,7 @@ async def test_report_has_whole_labels_and_fits_a_phone(browser: Browser) -> Non
     points = [Point(0.0, 0, 0, 0), Point(1.0, 1, 98_765_432, 100), Point(9000.0, 2, 98_765_440, 400)]
     options = Options(url="http://h" + "x" * 200)
     report = html_report(result(options, measurements, points, ended_early=False))
-    for scheme, back in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 24, 31)")):
+    for scheme, back in BACKGROUNDS.items():
         context = await browser.new_context(color_scheme=scheme)
         page = await context.new_page()
         await page.set_content(report)
