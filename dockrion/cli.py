@@ -5,21 +5,66 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NamedTuple
 
 import dockrion
 from dockrion.commands.errors import print_error
 from dockrion.errors import StartError
 from dockrion.redaction import Redactor
 
-_COMMANDS = {  # imported when they are used: a server does without the memory of the others
-    "init": ("dockrion.commands.init", "write the files of a new agent"),
-    "run": ("dockrion.commands.run", "serve the agent"),
-    "validate": ("dockrion.commands.validate", "check a Dockfile and print a summary"),
-    "openapi": ("dockrion.commands.openapi", "print the API as OpenAPI 3.1"),
-    "invoke": ("dockrion.console.commands", "invoke the agent and show its events and its output"),
-    "watch": ("dockrion.console.commands", "show the events of a run, from its first one"),
-    "load": ("dockrion.load.command", "load-test a service and verify what it delivers"),
+
+class _Command(NamedTuple):
+    """A command, whose module is imported when it is used: a server does without the memory of the others."""
+
+    module: str
+    purpose: str
+    example: str
+
+
+_COMMANDS = {
+    "init": _Command(
+        "dockrion.commands.init", "write the files of a new agent", "dockrion init my-agent --template chat"
+    ),
+    "run": _Command("dockrion.commands.run", "serve the agent", "dockrion run --host 127.0.0.1 --port 8081"),
+    "validate": _Command(
+        "dockrion.commands.validate",
+        "check a Dockfile and print a summary",
+        "dockrion validate Dockfile.yaml",
+    ),
+    "test": _Command(
+        "dockrion.commands.test",
+        "run the agent once, without a service",
+        """dockrion test -p '{"name": "Ada"}' --stream""",
+    ),
+    "doctor": _Command(
+        "dockrion.commands.doctor", "look for what is missing, and say what to do", "dockrion doctor"
+    ),
+    "openapi": _Command(
+        "dockrion.commands.openapi", "print the API as OpenAPI 3.1", "dockrion openapi > openapi.json"
+    ),
+    "invoke": _Command(
+        "dockrion.console.commands",
+        "invoke the agent and show its events and its output",
+        """dockrion invoke '{"name": "Ada"}' --url localhost:8080""",
+    ),
+    "watch": _Command(
+        "dockrion.console.commands",
+        "show the events of a run, from its first one",
+        "dockrion watch my-first-run --url localhost:8080",
+    ),
+    "load": _Command(
+        "dockrion.load.command",
+        "load-test a service and verify what it delivers",
+        """dockrion load localhost:8080 --payload '{"name": "Ada"}' --runs 50""",
+    ),
+    "completion": _Command(
+        "dockrion.commands.completion",
+        "print the script that completes commands in a shell",
+        "source <(dockrion completion bash)",
+    ),
+    "version": _Command("dockrion.commands.version", "print the version", "dockrion version"),
 }
+_COMPLETION = "completion"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,11 +93,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dockrion", description="Serve an AI agent from a Dockfile.")
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="dockrion",
+        description="Serve an AI agent from a Dockfile.",
+        epilog="example: dockrion init my-agent",
+        formatter_class=as_written,
+    )
     parser.add_argument("--version", action="version", version=f"dockrion {dockrion.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (module, purpose) in _COMMANDS.items():
-        subparser = commands.add_parser(name, help=purpose)
-        if name == command:
+    for name, (module, purpose, example) in _COMMANDS.items():
+        subparser = commands.add_parser(
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            epilog=f"example: {example}",
+            formatter_class=as_written,
+        )
+        if command in (name, _COMPLETION):
             getattr(import_module(module), f"add_{name}")(subparser)
+    parser.set_defaults(parser=parser)  # which `completion` describes
     return parser

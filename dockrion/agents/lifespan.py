@@ -128,6 +128,11 @@ def check_hooks(owner: Any, name: str) -> None:
             )
 
 
+def has_startup(owner: Any, name: str) -> bool:
+    """Return whether a module or an object has something to do at start; see `check_hooks`."""
+    return _hook(owner, _STARTUP, name) is not None
+
+
 def _hook(owner: Any, hook_name: str, name: str) -> Callable[[], Any] | None:
     if inspect.getattr_static(owner, hook_name, None) is None:  # a proxy's `__getattr__` has every name
         return None

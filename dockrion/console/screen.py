@@ -148,6 +148,12 @@ class Screen:
             self._release(source)
         self._finish()
 
+    def end_text(self) -> None:
+        """Write what is held back, and begin a new line for whatever else writes to the terminal."""
+        self.release()
+        self._end_line()
+        self._finish()
+
     def prompt(self, text: str) -> None:
         """Show a prompt below all else, until `end_prompt`."""
         self.release()

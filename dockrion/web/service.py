@@ -250,7 +250,7 @@ SERVICE = web.AppKey("service", Service)
 async def check_start(loaded: Loaded) -> Findings:
     """Return why a service would not start, and what of the agent's code it would ignore.
 
-    Nothing is connected to, and the factory of an entrypoint is not called.
+    Nothing is connected to or opened.
 
     Args:
         loaded: The Dockfile, validated.

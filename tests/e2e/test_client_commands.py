@@ -233,7 +233,7 @@ async def test_key_is_read_from_a_variable_and_never_shown(
     "arguments",
     [
         ["invoke", "words"],
-        ["invoke", "--url", "nowhere"],
+        ["invoke", "--url", "ftp://nowhere"],
         ["invoke", "--token-env", "NOT_SET"],
         ["invoke", "--header", "a-secret"],
         ["watch"],

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import dockrion
+from dockrion import cli
 from dockrion.cli import main
 from tests.e2e import process
 from tests.e2e.process import ROOT, run, write_dockfile
@@ -28,6 +29,18 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     assert {"run", "validate"} <= set(re.findall(r"\w+", capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("command", ["", *cli._COMMANDS])
+def test_help_has_an_example_that_works(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"] if command else ["--help"])
+    (example,) = re.findall(
+        r"^example: (?:source <\()?(dockrion .*?)\)?(?: > .*)?$", capsys.readouterr().out, re.MULTILINE
+    )
+    _, name, *arguments = shlex.split(example)
+    assert name == (command or "init")
+    assert cli._parser(name).parse_args([name, *arguments]).command
 
 
 def test_wrong_usage_is_the_exit_code_of_the_process(tmp_path: Path) -> None:
@@ -133,9 +146,7 @@ def test_validate_warns_of_types_that_are_ignored(tmp_path: Path) -> None:
     write_dockfile(tmp_path, TYPED)
     result = run("validate", cwd=tmp_path)
     assert result.returncode == 0
-    assert (
-        "warning: agent.handler: agent:handle: the type of its output is ignored: NameError" in result.stderr
-    )
+    assert " agent.handler: agent:handle: the type of its output is ignored: NameError" in result.stderr
 
 
 def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
@@ -192,14 +203,14 @@ def test_validate_exits_with_one_for_everything_that_run_refuses(tmp_path: Path)
     assert result.returncode == 1
     assert "handler agent:handle" in result.stdout
     parts = [
-        "warning: Dockfile.yaml:",
-        "warning: Dockfile.yaml:",
-        "auth.x: ",
-        "Dockfile.yaml: secrets.required: not set: ONE;",
-        "Dockfile.yaml: auth.api_keys.env_var: DOCKRION_API_KEY is not set",
-        "agent.handler: ",
+        "warning: Dockfile.yaml:: auth.x: unknown field",
+        "warning: Dockfile.yaml:: typo: unknown field",
+        "Dockfile.yaml:: auth.x: not served by this version",
+        "Dockfile.yaml:: secrets.required: not set: ONE;",
+        "Dockfile.yaml:: auth.api_keys.env_var: DOCKRION_API_KEY is not set",
+        "Dockfile.yaml:: agent.handler: ",
     ]
-    lines = result.stderr.splitlines()
+    lines = [re.sub(r"(?<=yaml:)\d+:\d+", "", line) for line in result.stderr.splitlines()]
     assert len(lines) == len(parts)
     assert all(line.startswith(part) for line, part in zip(lines, parts, strict=True)), lines
 
@@ -219,7 +230,8 @@ def test_validate_prints_problems_after_the_summary(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert result.returncode == 1
     assert lines[0].startswith("agent ")
-    assert [line.partition(": ")[0] for line in lines[-2:]] == ["warning", "agent.handler"]
+    assert lines[-2].startswith("warning: Dockfile.yaml:")
+    assert re.match(r"Dockfile\.yaml:\d+:\d+: agent\.handler: ", lines[-1])
 
 
 def test_validate_restores_the_environment(

@@ -61,12 +61,12 @@ async def _until_ready(port: int) -> None:
                 await asyncio.sleep(0.02)
 
 
-def shell(text: str, folder: Path, **variables: str) -> str:
-    """Run commands and return their output; a command that fails ends the test."""
+def shell(text: str, folder: Path, **variables: str) -> tuple[str, Path]:
+    """Run commands and return their output, and the directory they end in; one that fails ends the test."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", define_curl + text],
+        ["bash", "-euo", "pipefail", "-c", f"{define_curl}{text}\necho; pwd"],
         cwd=folder,
         env=os.environ | {"PATH": path} | variables,
         capture_output=True,
@@ -75,4 +75,5 @@ def shell(text: str, folder: Path, **variables: str) -> str:
         check=False,
     )
     assert done.returncode == 0, (text, done.stdout, done.stderr)
-    return done.stdout
+    printed, directory = done.stdout.rstrip("\n").rsplit("\n", 1)
+    return printed.removesuffix("\n"), Path(directory)

@@ -29,7 +29,7 @@ RUN = SETUP + ". && .venv/bin/dockrion run config/Dockfile.yaml\n"
 TEST = SETUP + "--editable '.[dev]' && .venv/bin/pytest\n"
 SAMPLE = "dockrion run config/Dockfile.yaml --port 8080"
 _LOCALHOST = re.compile(r"http://localhost:(\d+)")
-_SERVES = re.compile(r"^dockrion run (\S+\.yaml) --port (\d+)$", re.MULTILINE)
+_SERVES = re.compile(r"^dockrion run(?: (\S+\.yaml))?(?: --port (\d+)| --reload)$", re.MULTILINE)
 
 
 class Services:
@@ -73,6 +73,7 @@ class Walk:
     def __init__(self, page: Path, folder: Path, services: Services) -> None:
         self.printed: list[tuple[str, str]] = []
         self._folder = folder
+        self._directory = folder  # the working directory
         self._services = services
         self._dockfiles = {"8080": "config/Dockfile.yaml"}
         for name in ("config", "tests"):
@@ -88,7 +89,8 @@ class Walk:
                 (self._folder / "Dockfile.yaml").write_text(block.text)
             case "console":
                 for dockfile, port in _SERVES.findall(block.text):
-                    self._dockfiles[port] = dockfile
+                    path = self._directory / (dockfile or "Dockfile.yaml")
+                    self._dockfiles[port or "8080"] = str(path.relative_to(self._folder))
             case "sh" if block.text not in (RUN, TEST):
                 self._run(block)
 
@@ -97,7 +99,7 @@ class Walk:
         variables = {"DOCKRION_API_KEY": KEY, "PUSH_TOKEN": KEY}
         if block.text.startswith(("python ask.py", "dockrion invoke")):
             variables["DOCKRION_URL"] = self._url("8080")
-        output = shell(here, self._folder, **variables)
+        output, self._directory = shell(here, self._directory, **variables)
         assert shows(output, block.output), (block.text, block.output, output)
         self.printed.append((block.text, output))
 
@@ -219,7 +221,7 @@ def test_every_language_of_a_code_block_is_tested() -> None:
 def test_a_wrong_key_is_refused(tmp_path: Path, services: Services) -> None:
     (tmp_path / "config").symlink_to(ROOT / "config")
     port = services.start("config/guarded.yaml", "8086", tmp_path)
-    refused = shell(f"curl http://127.0.0.1:{port}/invoke -H 'X-API-Key: wrong' --json '{{}}'", tmp_path)
+    refused = shell(f"curl http://127.0.0.1:{port}/invoke -H 'X-API-Key: wrong' --json '{{}}'", tmp_path)[0]
     assert '"code":"AUTH_ERROR"' in refused
 
 
@@ -229,8 +231,8 @@ def test_each_dockfile_in_config_works(path: Path, tmp_path: Path, services: Ser
     port = services.start(f"config/{path.name}", PORTS.get(path.stem, "any"), tmp_path)
     body = '{"topic": "Rain", "word": "rain", "words": 2, "pause_ms": 0}'
     asked = f"-H 'X-API-Key: {KEY}' --json '{body}'"
-    stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream {asked}", ROOT)
-    invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke {asked}", ROOT)
+    stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream {asked}", ROOT)[0]
+    invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke {asked}", ROOT)[0]
     assert "event: token" in stream
     assert "event: complete" in stream
     assert '"success":true' in invoked

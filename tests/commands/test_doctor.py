@@ -1,0 +1,154 @@
+"""`dockrion doctor`: a line for each thing that a start needs, and what to do about what is missing."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dockrion
+from dockrion.cli import main
+from dockrion.commands import doctor
+from tests.conftest import Serve
+from tests.e2e.process import write_dockfile
+from tests.guide.services import free_port
+from tests.servers import KINDS, shared
+
+OK = "def handle(payload):\n    return payload\n"
+Diagnose = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Diagnose:
+    """Return the exit code of `dockrion doctor`, and its lines."""
+    monkeypatch.chdir(tmp_path)
+
+    def diagnose(code: str = OK, **sections: Any) -> tuple[int, list[str]]:
+        expose = {"host": "127.0.0.1", "port": free_port()}
+        write_dockfile(tmp_path, code, **({"expose": expose} | sections))
+        status = main(["doctor"])
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return status, printed.out.splitlines()
+
+    return diagnose
+
+
+def test_everything_is_there(diagnose: Diagnose) -> None:
+    code, lines = diagnose("print('imported')\n" + OK)
+    assert code == 0
+    assert all(line.startswith("ok    ") for line in lines)
+    subjects = [line.removeprefix("ok    ").partition(":")[0] for line in lines]
+    extras = ["extra langgraph", "extra langchain", "extra dev-server"]
+    assert subjects == ["python", "dockrion", "Dockfile", *extras, "agent", "redis", "port"]
+    assert f"dockrion: {dockrion.__version__}, with aiohttp 3." in lines[1]
+
+
+def test_problems_of_the_dockfile_are_lines(diagnose: Diagnose) -> None:
+    code, lines = diagnose(expose={"port": 0}, streaming={"events": {"allowed": "chatty"}}, typo=1)
+    assert code == 1
+    assert sum(line.startswith("fail  Dockfile: Dockfile.yaml:") for line in lines) == 2
+    assert any(line.startswith("warn  Dockfile: Dockfile.yaml:") and "typo" in line for line in lines)
+
+
+def test_a_file_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 1
+    assert "fail  Dockfile: Dockfile.yaml: cannot be read" in capsys.readouterr().out
+
+
+def test_an_agent_that_cannot_be_imported(diagnose: Diagnose) -> None:
+    code, lines = diagnose("import nowhere_to_be_found")
+    assert code == 1
+    (line,) = (line for line in lines if line.startswith("fail"))
+    assert line.startswith("fail  agent: agent.handler: importing 'agent' failed at ")
+    assert line.endswith("; install it where dockrion is installed")
+
+
+def test_secrets_are_named_and_never_shown(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THERE", "hunter2hunter2")
+    code, lines = diagnose(
+        "import os\nprint(os.environ['THERE'])\nraise ValueError(os.environ['THERE'])",
+        secrets={"required": [{"name": "THERE"}, {"name": "ABSENT"}], "optional": [{"name": "EXTRA"}]},
+        auth={"mode": "api_key"},
+    )
+    assert code == 1
+    assert "ok    secret: THERE is set" in lines
+    assert "ok    secret: EXTRA is not set, and optional" in lines
+    (line,) = (line for line in lines if "ABSENT" in line)
+    assert line.startswith("fail  secret: ABSENT, not set; write ABSENT=… to a file .env beside the Dockfile")
+    assert any(
+        line.startswith("fail  credentials: auth.api_keys.env_var: DOCKRION_API_KEY") for line in lines
+    )
+    assert "hunter2" not in "\n".join(lines)
+
+
+def test_an_extra_that_the_agent_needs(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor._EXTRAS, "langchain", ("not-installed-anywhere", "agents"))
+    agent = {"name": "t", "entrypoint": "agent:make", "framework": "langchain"}
+    code, lines = diagnose("def make(): return 1", agent=agent)
+    assert code == 1
+    assert "fail  extra langchain: not installed; pip install 'dockrion[langchain]'" in lines
+    assert (
+        "ok    extra langchain: not installed; for agents, pip install 'dockrion[langchain]'" in diagnose()[1]
+    )
+
+
+def test_a_redis_that_answers(diagnose: Diagnose) -> None:
+    code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": shared(KINDS[0]).url}})
+    assert code == 0, lines
+    assert any(line.startswith("ok    redis: redis://") and line.endswith(" answers") for line in lines)
+
+
+def test_a_redis_that_does_not(diagnose: Diagnose) -> None:
+    url = "redis://me:hunter2hunter2@127.0.0.1:1/0"
+    code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": url}})
+    assert code == 1
+    (line,) = (line for line in lines if line.startswith("fail"))
+    assert line.startswith("fail  redis: redis://127.0.0.1:1/0: ")
+    assert line.endswith("; start it, or correct streaming.redis.url")
+    assert "hunter2" not in "\n".join(lines)
+
+
+def test_a_redis_that_is_silent_is_not_awaited_for_long(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_REDIS_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": url}})
+    assert code == 1
+    assert any(line.startswith(f"fail  redis: {url}: ") for line in lines)
+
+
+def test_a_port_that_another_program_has(diagnose: Diagnose) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        taken.close()
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            code, lines = diagnose(expose={"host": "127.0.0.1", "port": port})
+    assert code == 1
+    assert lines[-1].startswith(f"fail  port: cannot listen on 127.0.0.1:{port}: ")
+    assert lines[-1].endswith("; choose others with --host and --port")
+
+
+async def test_a_port_that_this_agents_service_has(serve: Serve) -> None:
+    served = await serve(expose={"host": "127.0.0.1"})
+    assert await doctor._serves("127.0.0.1", served.port, "tested")
+    assert not await doctor._serves("127.0.0.1", served.port, "another")
+    assert not await doctor._serves("127.0.0.1", 1, "tested")
+
+
+def test_an_agent_process_that_does_not_answer_is_a_warning(diagnose: Diagnose) -> None:
+    code, lines = diagnose(agent={"name": "t", "url": "http://127.0.0.1:1/"})
+    assert code == 0
+    warning = "warn  agent: no process answers at http://127.0.0.1:1/; start it, or correct agent.url"
+    assert warning in lines
+
+
+def test_version_prints_what_the_option_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out == f"dockrion {dockrion.__version__}\n"
