@@ -4,6 +4,7 @@ Run `python -m tests.browser.screenshots DIR`.
 """
 
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ DESCRIPTION = {
 async def main(folder: Path) -> None:
     """Take all screenshots."""
     folder.mkdir(parents=True, exist_ok=True)
+    logging.disable()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.connect_over_cdp(address())
         for scheme in ("light", "dark"):
@@ -90,7 +92,7 @@ async def phone(browser: Browser, scheme: str) -> AsyncIterator[Page]:
 
 
 async def ask(page: Page) -> None:
-    await page.get_by_label("question").fill(showcase.QUESTION)
+    await page.get_by_role("textbox", name="question").fill(showcase.QUESTION)
     await run(page)
 
 
