@@ -30,7 +30,7 @@ async def choose(page: Page, pattern: str) -> None:
     menu = page.get_by_role("button", name="How to run")
     if await menu.is_visible() and PATTERNS[pattern] not in (await menu.text_content() or ""):
         await menu.click()
-        await page.get_by_role("radio", name=PATTERNS[pattern]).click()
+        await page.get_by_role("radio", name=PATTERNS[pattern], exact=True).click()
 
 
 async def open_tab(page: Page, name: str) -> None:

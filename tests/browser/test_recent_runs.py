@@ -75,12 +75,12 @@ async def test_runs_are_filtered_by_status_and_text(serve: Serve, visit: Visit) 
     await served.start({"question": "Ask a person."})
     page = await visit(served.port)
     await shown(page, "Ask a person.", "What is coffee?", "Does tea fail?", "What is tea?")
-    await page.get_by_label("Filter by text").fill("TEA")
+    await page.get_by_label("Filter the runs").fill("TEA")
     await shown(page, "Does tea fail?", "What is tea?")
     await expect(page.locator("#runs-found")).to_have_text("2 of 4 loaded runs contain this text.")
     await page.get_by_label("Status", exact=True).select_option("Failed")
     await shown(page, "Does tea fail?")
-    await page.get_by_label("Filter by text").fill("")
+    await page.get_by_label("Filter the runs").fill("")
     for status, questions in (
         ("Waiting for an answer", ["Ask a person."]),
         ("Completed", ["What is coffee?", "What is tea?"]),
@@ -200,7 +200,7 @@ async def test_a_refused_request_is_not_listed(serve: Serve, visit: Visit) -> No
     await page.locator("#editor summary").click()
     await page.get_by_label("Request body").fill('{"question": 1}')
     await run(page, "invoke")
-    await expect(page.locator("#problem")).to_contain_text("does not match")
+    await expect(page.locator("#problem")).to_contain_text("please correct one field")
     await expect(page.locator("#runs li")).to_have_count(0)
 
 

@@ -231,7 +231,7 @@ def test_exceptions_of_the_client() -> None:
 
 def test_ways_to_run_an_agent_on_the_page() -> None:
     index = (ROOT / "dockrion/web/page/index.html").read_text()
-    offered = re.findall(r'data-endpoint="([^"]+)"[^>]*>\s*<span>([^<]*)</span>', index)
+    offered = re.findall(r'data-endpoint="([^"]+)"[^>]*>\s*<span[^>]*>([^<]*)</span>', index)
     shown = rows(page("clients"), "choice", "request", "what it does")
     assert [(names(request)[0], choice) for choice, request, _ in shown] == offered
 

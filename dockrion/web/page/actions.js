@@ -164,7 +164,7 @@ function showRunFirst(first) {
   const isFirst = main.firstElementChild === shown;
   const shallBeFirst = first && !matchMedia(WIDE).matches;
   if (shallBeFirst && !isFirst) main.prepend(shown);
-  if (!shallBeFirst && isFirst) main.append(shown);
+  if (!shallBeFirst && isFirst) main.querySelector(".aside").after(shown);
 }
 
 function close() {

@@ -1,0 +1,79 @@
+"""Where things are on the page: columns, tabs, links, and what it says before there is a run."""
+
+import json
+
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.helpers import open_tab, press, run
+from tests.conftest import Serve
+
+PHONE = {"width": 390, "height": 844}
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
+
+
+def echoes(payload: object) -> object:
+    return payload
+
+
+async def order(page: Page) -> list[str]:
+    """Return the page's headings from top to bottom, which is also their order for a screen reader."""
+    tops = await page.locator("main h2:visible").evaluate_all(
+        "(all) => all.map((each) => [each.textContent, each.getBoundingClientRect().top])"
+    )
+    assert tops == sorted(tops, key=lambda heading: heading[1])
+    return [name for name, _ in tops]
+
+
+async def test_run_comes_first_on_a_phone_once_there_is_one(serve: Serve, visit: Visit) -> None:
+    served = await serve(echoes, io_schema={"input": SCHEMA})
+    page = await visit(served.port, viewport=PHONE)
+    await expect(page.locator("#recent")).to_be_visible()
+    assert await order(page) == ["Request", "Recent runs", "Run"]
+    await run(page)
+    await expect(page.locator("#status")).to_have_text("Complete")
+    assert await order(page) == ["Run", "Request", "Recent runs"]
+    await expect(page.locator("#status")).to_be_in_viewport()
+    await page.go_back()
+    await expect(page.locator("#status")).to_have_text("No run yet")
+    assert await order(page) == ["Request", "Recent runs", "Run"]
+
+
+async def test_tabs_are_chosen_with_the_pointer_and_the_arrow_keys(serve: Serve, visit: Visit) -> None:
+    page = await visit((await serve(echoes)).port)
+    await expect(page.get_by_role("tab")).to_have_count(0)
+    await run(page)
+    await open_tab(page, "Usage")
+    for key, name in (
+        ("ArrowRight", "Code"),
+        ("ArrowRight", "Timeline"),
+        ("End", "Code"),
+        ("Home", "Timeline"),
+    ):
+        await page.keyboard.press(key)
+        tab = page.get_by_role("tab", name=name)
+        await expect(tab).to_be_focused()
+        await expect(tab).to_have_attribute("aria-selected", "true")
+        await expect(page.locator("#details > [role=tabpanel]:visible")).to_have_accessible_name(name)
+
+
+async def test_header_links_to_what_describes_the_service(serve: Serve, visit: Visit) -> None:
+    served = await serve(echoes, io_schema={"input": SCHEMA})
+    page = await visit(served.port)
+    await page.get_by_role("link", name="Schema").click()
+    await expect(page.get_by_role("region", name="Input")).to_have_text(json.dumps(SCHEMA, indent=2))
+    await expect(page.get_by_role("region", name="Output")).to_have_text("Not declared.")
+    await press(page, "Close")
+    async with page.expect_navigation(url="**/docs"):
+        await page.get_by_role("link", name="API").click()
+
+
+async def test_page_teaches_before_there_is_a_run(serve: Serve, visit: Visit) -> None:
+    page = await visit((await serve(echoes)).port)
+    await expect(page.locator("#empty")).to_contain_text("press Run, or Ctrl Enter")
+    await expect(page.locator("#no-schema")).to_contain_text("This agent declares no input")
+    await expect(page.locator("#no-runs")).to_be_visible()
+    await run(page)
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#empty")).to_be_hidden()
+    await expect(page.locator("#no-runs")).to_be_hidden()
