@@ -157,3 +157,13 @@ def test_the_report_masks_secrets(
     assert main(["validate", "--json"]) == 1
     out, err = capsys.readouterr()
     assert "hunter2" not in out + err
+
+
+def test_the_smallest_dockfile_has_four_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "agent.py").write_text(OK)
+    lines = ['version: "1.0"', "agent:", "  name: tested", "  handler: agent:handle"]
+    (folder / "Dockfile.yaml").write_text("\n".join(lines))
+    assert main(["validate"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert {"POST", "/invoke", "0.0.0.0:8080", "everybody"} <= set(out.split())

@@ -1,8 +1,9 @@
 """Which characters reach a terminal, and how much of a line fits into it."""
 
+import sys
 import unicodedata
 from datetime import UTC, datetime
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.client import Complete, Token
+from dockrion.console.commands import report_errors
 from dockrion.console.display import Display
 from dockrion.console.screen import TEXT, Screen, fit, printable
 
@@ -75,3 +77,17 @@ def test_printable_text_is_shown_as_it_was_written_whole_or_in_pieces(text: str)
 )
 def test_a_line_is_cut_where_the_terminal_ends(text: str, columns: int, fitting: str) -> None:
     assert fit(text, columns) == fitting
+
+
+def test_text_that_the_encoding_of_the_output_lacks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = BytesIO()
+    out = TextIOWrapper(written, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    screen = Screen(out, StringIO())
+
+    async def show() -> int:
+        screen.line("caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{WOMAN}")
+        return 0
+
+    assert report_errors(show(), screen) == 0
+    assert written.getvalue() == b"caf? ?\n"

@@ -31,6 +31,18 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"run", "validate"} <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
+def test_only_the_command_that_is_used_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from dockrion.cli import main; main(['version']); "
+        "print(*(n for n in sys.modules if n.startswith('dockrion.commands.') or n == 'aiohttp'))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=process.environment(), capture_output=True, check=True
+    )
+    imported = set(result.stdout.decode().splitlines()[1].split())
+    assert imported == {"dockrion.commands.errors", "dockrion.commands.version"}
+
+
 @pytest.mark.parametrize("command", ["", *cli._COMMANDS])
 def test_help_has_an_example_that_works(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -61,7 +61,12 @@ async def _until_ready(port: int) -> None:
                 await asyncio.sleep(0.02)
 
 
-def shell(text: str, folder: Path, **variables: str) -> tuple[str, Path]:
+def shell(text: str, folder: Path, **variables: str) -> str:
+    """Run commands and return their output; a command that fails ends the test."""
+    return shell_session(text, folder, **variables)[0]
+
+
+def shell_session(text: str, folder: Path, **variables: str) -> tuple[str, Path]:
     """Run commands and return their output, and the directory they end in; one that fails ends the test."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     define_curl = f'curl() {{ command {shlex.join(curl.command())} "$@"; }}\n'

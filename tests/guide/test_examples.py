@@ -20,7 +20,7 @@ from dockrion.cli import main
 from dockrion.dockfile import load
 from tests.backends.conformance import delete_keys
 from tests.guide.pages import PAGES, Block, blocks, name_of
-from tests.guide.services import KEY, ROOT, agent_process, free_port, running, shell
+from tests.guide.services import KEY, ROOT, agent_process, free_port, running, shell, shell_session
 from tests.servers import KINDS
 
 README = ROOT / "README.md"
@@ -99,7 +99,7 @@ class Walk:
         variables = {"DOCKRION_API_KEY": KEY, "PUSH_TOKEN": KEY}
         if block.text.startswith(("python ask.py", "dockrion invoke")):
             variables["DOCKRION_URL"] = self._url("8080")
-        output, self._directory = shell(here, self._directory, **variables)
+        output, self._directory = shell_session(here, self._directory, **variables)
         assert shows(output, block.output), (block.text, block.output, output)
         self.printed.append((block.text, output))
 
@@ -221,7 +221,7 @@ def test_every_language_of_a_code_block_is_tested() -> None:
 def test_a_wrong_key_is_refused(tmp_path: Path, services: Services) -> None:
     (tmp_path / "config").symlink_to(ROOT / "config")
     port = services.start("config/guarded.yaml", "8086", tmp_path)
-    refused = shell(f"curl http://127.0.0.1:{port}/invoke -H 'X-API-Key: wrong' --json '{{}}'", tmp_path)[0]
+    refused = shell(f"curl http://127.0.0.1:{port}/invoke -H 'X-API-Key: wrong' --json '{{}}'", tmp_path)
     assert '"code":"AUTH_ERROR"' in refused
 
 
@@ -231,8 +231,8 @@ def test_each_dockfile_in_config_works(path: Path, tmp_path: Path, services: Ser
     port = services.start(f"config/{path.name}", PORTS.get(path.stem, "any"), tmp_path)
     body = '{"topic": "Rain", "word": "rain", "words": 2, "pause_ms": 0}'
     asked = f"-H 'X-API-Key: {KEY}' --json '{body}'"
-    stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream {asked}", ROOT)[0]
-    invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke {asked}", ROOT)[0]
+    stream = shell(f"curl -sN http://127.0.0.1:{port}/invoke/stream {asked}", ROOT)
+    invoked = shell(f"curl -s http://127.0.0.1:{port}/invoke {asked}", ROOT)
     assert "event: token" in stream
     assert "event: complete" in stream
     assert '"success":true' in invoked
