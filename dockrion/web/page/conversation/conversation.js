@@ -2,10 +2,11 @@
 
 import { byId, make } from "../dom.js";
 import * as form from "../request/form.js";
+import { hasSecret } from "../request/schema.js";
 import * as chat from "./chat.js";
 import * as output from "./output.js";
 import { lastQuestion, messagesOf } from "./messages.js";
-import { inputBlocks, messageBlocks } from "./question.js";
+import { inputBlocks, masked, messageBlocks } from "./question.js";
 import * as transcript from "./transcript.js";
 
 const MAX_ANNOUNCED = 500; // characters of an answer that a screen reader reads by itself
@@ -15,6 +16,7 @@ const scroller = byId("transcript");
 const earlier = byId("earlier");
 const question = byId("question");
 const actions = byId("question-actions");
+const again = byId("ask-again");
 
 let ask = null;
 let schema = null;
@@ -74,6 +76,7 @@ export function showStored(stored) {
   if (input !== null) return;
   if (stored === null) question.replaceChildren(make("p", { className: "note", textContent: "The input of this run is not stored." }));
   else showInput(stored, true);
+  again.hidden = hasSecret(schema); // a stored input has none
 }
 
 function showInput(body, whole) {
@@ -82,6 +85,7 @@ function showInput(body, whole) {
   if (whole) earlier.append(...blocks.before);
   question.replaceChildren(...blocks.question);
   actions.hidden = body === null;
+  again.hidden = false;
   chat.begin(body, !isOver);
 }
 
@@ -122,12 +126,12 @@ function archive() {
   earlier.prepend(make("p", { className: "block note", textContent: "What was before is not shown any more." }));
 }
 
-byId("ask-again").addEventListener("click", () => {
+again.addEventListener("click", () => {
   if (chat.continues()) chat.askAgain();
   else ask(JSON.stringify(input), "new").catch((error) => form.showProblem(error.message, error.details));
 });
 
 byId("edit-and-ask").addEventListener("click", () => {
   if (chat.continues()) chat.editQuestion();
-  else form.fill(input);
+  else form.fill(masked(input, schema, ""));
 });

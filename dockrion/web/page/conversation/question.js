@@ -13,7 +13,7 @@ const SECRET = "•••";
 
 /** Return the blocks of the messages before the question, and those of the question itself. */
 export function inputBlocks(input, schema) {
-  const shown = masked(input, schema, schema);
+  const shown = masked(input, schema, SECRET);
   const messages = messagesOf(shown);
   if (messages === null) return { before: [], question: [valueBlock(shown)] };
   const { messages: _, _config, ...others } = shown;
@@ -75,14 +75,14 @@ function bubble(label, content) {
   return make("div", { className: "block bubble" }, make("span", { className: "spoken", textContent: `${label}: ` }), content);
 }
 
-/** Return a value without what its schema says is not to be shown. */
-function masked(value, schema, root) {
+/** Return a value with a text in place of each part that its schema says is not to be shown. */
+export function masked(value, schema, text, root = schema) {
   if (schema === null || schema === undefined || typeof value !== "object" || value === null) return value;
   const { kind, schema: known } = kindOf(schema, root);
-  if (kind === "array" && Array.isArray(value)) return value.map((item) => masked(item, known.items, root));
+  if (kind === "array" && Array.isArray(value)) return value.map((item) => masked(item, known.items, text, root));
   if (known.properties === undefined || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, part]) => {
     const own = Object.hasOwn(known.properties, name) ? known.properties[name] : null;
-    return [name, own !== null && isSecret(kindOf(own, root).schema) ? SECRET : masked(part, own, root)];
+    return [name, own !== null && isSecret(kindOf(own, root).schema) ? text : masked(part, own, text, root)];
   }));
 }
