@@ -82,8 +82,13 @@ class _Worker:
             async with asyncio.timeout(_END_SECONDS):
                 await self.process.wait()
         send_signal(self.process, signal.SIGKILL)
-        await self.process.wait()
+        await self.ended()
+
+    async def ended(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        code = await self.process.wait()
         self._lifeline.close()
+        return code
 
 
 class _Reloader:
@@ -167,7 +172,7 @@ class _Reloader:
                 self._announcer.ready()
             if self._standby is None:
                 self._standby = self._tasks.start(self._new_worker())
-        code = await worker.process.wait()
+        code = await worker.ended()
         self._workers.discard(worker)
         return code
 
