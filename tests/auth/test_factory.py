@@ -155,7 +155,7 @@ def test_validate_reports_the_keys_that_run_would_reject(
     )
     assert main(["validate"]) == 1
     said = capsys.readouterr().err
-    assert said.endswith("\nauth.api_keys: ann and bob have the same key; give each its own\n")
+    assert said.endswith(" auth.api_keys: ann and bob have the same key; give each its own\n")
     assert "of both" not in said
 
 

@@ -71,8 +71,8 @@ def test_failing_startup_is_explained_in_one_line(tmp_path: Path) -> None:
     assert SECRET not in result.stdout
     assert "imported" in [msgspec.json.decode(line)["message"] for line in result.stdout.splitlines()]
     validated = run("validate", cwd=tmp_path, KEY=SECRET)
-    assert (validated.returncode, validated.stderr) == (0, "")
-    assert validated.stdout.startswith("imported\n")
+    assert (validated.returncode, validated.stderr) == (0, "imported\n")
+    assert validated.stdout.startswith("agent ")
 
 
 async def test_signal_during_startup_ends_the_process(start: Start, tmp_path: Path) -> None:
