@@ -67,7 +67,7 @@ def html_report(result: Result) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
-        f"<title>dockrion load</title><style>{_STYLE}</style></head><body>",
+        f"<title>dockrion load</title><style>{_STYLE}</style></head><body><main>",
         f"<h1>dockrion load: {verdict}</h1>",
         f"<p>{escape(test)}</p>",
         _rows(("", "total", "rate"), result.totals),
@@ -78,7 +78,7 @@ def html_report(result: Result) -> str:
         _counts("Violations", result.violations),
         *(f'<p class="bad">{escape(example)}</p>' for example in result.examples),
         *(f'<p class="note">{escape(note)}</p>' for note in result.notes),
-        "</body></html>\n",
+        "</main></body></html>\n",
     ]
     return "\n".join(parts)
 
@@ -93,7 +93,7 @@ def _plots(result: Result) -> Iterator[str]:
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    titles = "".join(f"<th>{escape(title)}</th>" if title else "<td></td>" for title in head)
     cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f'<div class="wide" tabindex="0"><table><tr>{titles}</tr>{body}</table></div>'

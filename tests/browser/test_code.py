@@ -15,6 +15,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
+from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
 from tests.browser.helpers import open_tab, press, run, shell
 from tests.browser.test_access import KEY, NAMED, SECRET, TOKENS, enter
@@ -177,6 +178,7 @@ async def test_code_is_shown_by_language_and_copied(serve: Serve, visit: Visit) 
     await expect(page.get_by_role("tab", name="Python", selected=True)).to_be_focused()
     panel = page.get_by_role("tabpanel", name="Python")
     await expect(panel).to_contain_text("pip install dockrion")
+    await assert_accessible(page)
     await panel.get_by_role("button", name="Copy").click()
     shown = await page.locator("#python").inner_text()
     assert await page.evaluate("navigator.clipboard.readText()") == shown

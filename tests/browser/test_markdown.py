@@ -5,6 +5,7 @@ from typing import Any
 from playwright.async_api import expect
 
 from dockrion import StreamContext
+from tests.browser.accessible import assert_accessible
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import run
@@ -123,6 +124,7 @@ async def test_answer_is_drawn_with_elements_for_its_markup(serve: Serve, visit:
     await expect(answer.get_by_role("columnheader")).to_have_text(["a", "b"])
     await expect(answer.get_by_role("cell").last).to_have_css("text-align", "right")
     await expect(answer.locator("hr")).to_have_count(1)
+    await assert_accessible(page)
 
 
 async def test_answer_in_pieces_is_drawn_as_if_whole_and_its_blocks_stay(serve: Serve, visit: Visit) -> None:
