@@ -46,9 +46,11 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     for summary, inside in (("checkpoint", '"parts"'), ("mood", '"happy": true')):
         await page.locator("#events summary", has_text=summary).click()
         await expect(page.locator("#events pre", has_text=inside)).to_be_visible()
-    await open_tab(page, "Frames")
+    await press(page, "Show frame 5")
+    await expect(page.get_by_role("tab", name="Frames")).to_have_attribute("aria-selected", "true")
+    await expect(page.locator("#frames pre")).to_contain_text('"node_name"')
     await page.locator("#frames .row", has_text="complete").click()
-    await expect(page.locator("#frames pre")).to_have_text(
+    await expect(page.locator("#frames pre").last).to_have_text(
         re.compile(r"^id: 8\nevent: complete\ndata: \{.*\}$", re.DOTALL)
     )
     for fact in ("#time", "#first-token", "#latency"):
