@@ -4,6 +4,7 @@ import json
 
 from playwright.async_api import Page, expect
 
+from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
 from tests.browser.helpers import open_tab, press, run
 from tests.conftest import Serve
@@ -77,3 +78,21 @@ async def test_page_teaches_before_there_is_a_run(serve: Serve, visit: Visit) ->
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#empty")).to_be_hidden()
     await expect(page.locator("#no-runs")).to_be_hidden()
+
+
+async def test_guide_is_read_on_the_page_without_another_host(serve: Serve, visit: Visit) -> None:
+    served = await serve(echoes)
+    page = await visit(served.port)
+    await page.get_by_role("link", name="Guide").click()
+    guide = page.get_by_role("dialog", name="Guide")
+    await expect(guide.get_by_role("heading", name="The Dockrion guide")).to_be_visible()
+    await guide.get_by_role("link", name="Clients", exact=True).click()
+    await expect(guide.get_by_role("heading", name="Clients", exact=True)).to_be_visible()
+    await expect(guide.get_by_role("heading", name="From Python")).to_have_count(1)
+    await guide.get_by_role("link", name="expose.cors").click()
+    await expect(guide.get_by_role("heading", name="Network exposure")).to_be_in_viewport()
+    await assert_accessible(page)
+    await press(page, "Close")
+    await page.goto(page.url + "#guide=streaming.md#resuming")
+    await page.reload()
+    await expect(guide.get_by_role("heading", name="Resuming", exact=True)).to_be_in_viewport()

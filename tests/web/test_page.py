@@ -30,6 +30,17 @@ async def test_files_are_served_with_their_content_type(serve: Serve) -> None:
             assert await response.read() == (FOLDER / name).read_bytes()
 
 
+async def test_guide_is_served_as_its_source(serve: Serve) -> None:
+    served = await serve()
+    for path in (FOLDER.parents[1] / "guide").glob("*.md"):
+        async with served.client.get(f"/assets/guide/{path.name}") as response:
+            assert response.status == 200
+            assert response.content_type == "text/markdown"
+            assert await response.read() == path.read_bytes()
+    async with served.client.get("/assets/vendor/README.md") as response:
+        assert response.status == 404
+
+
 async def test_content_security_policy_allows_same_origin_only(serve: Serve) -> None:
     served = await serve()
     async with served.client.get("/") as response:

@@ -13,13 +13,18 @@ from aiohttp import ETag, hdrs, web
 from dockrion.errors import NotFound
 
 _FOLDER = Path(__file__).parent
-_INDEX = "index.html"
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-_ASSETS = {
-    path.relative_to(_FOLDER).as_posix(): _TYPES[path.suffix]
-    for path in _FOLDER.rglob("*")
-    if path.suffix in _TYPES
+_TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".md": "text/markdown",
 }
+_GUIDE = _FOLDER.parents[1] / "guide"
+_ASSETS = {
+    path.relative_to(_FOLDER).as_posix(): path
+    for path in _FOLDER.rglob("*.*")
+    if path.suffix in (".js", ".css", ".svg")
+} | {f"guide/{path.name}": path for path in _GUIDE.glob("*.md")}
 _POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
     "default-src": "'none'",
     "script-src": "'self'",
@@ -45,19 +50,20 @@ class _File(msgspec.Struct, frozen=True):
 
 
 async def index(request: web.Request) -> web.Response:
-    return _response(request, _INDEX, "text/html")
+    return _response(request, _FOLDER / "index.html", "text/html")
 
 
 async def asset(request: web.Request) -> web.Response:
     """Return one of the page's files; a name that is not in the table is not used as a path."""
     name = "/".join(request.match_info.values())
-    if name not in _ASSETS:
+    path = _ASSETS.get(name)
+    if path is None:
         raise NotFound(f"no such path: {request.path}")
-    return _response(request, name, _ASSETS[name])
+    return _response(request, path, _TYPES[path.suffix])
 
 
-def _response(request: web.Request, name: str, content_type: str) -> web.Response:
-    file = _file(name)
+def _response(request: web.Request, path: Path, content_type: str) -> web.Response:
+    file = _file(path)
     response = web.Response(headers=_HEADERS)
     response.etag = file.etag
     if any(tag.value in (file.etag.value, "*") for tag in request.if_none_match or ()):
@@ -69,6 +75,6 @@ def _response(request: web.Request, name: str, content_type: str) -> web.Respons
 
 
 @cache
-def _file(name: str) -> _File:
-    content = (_FOLDER / name).read_bytes()
+def _file(path: Path) -> _File:
+    content = path.read_bytes()
     return _File(content, ETag(hashlib.sha256(content).hexdigest()[:32]))

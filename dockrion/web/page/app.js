@@ -13,6 +13,7 @@ import * as status from "./status.js";
 import * as tabs from "./tabs.js";
 
 const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
+const GUIDE = /^#guide=[a-z.\d-]+(?:#[\w-]+)?$/i;
 const INVOCATION = /^#wait=(\d{1,9})$/;
 const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
 
@@ -73,6 +74,16 @@ byId("schema-link").addEventListener("click", async (event) => {
   byId("schema").showModal();
 });
 
+byId("guide-link").addEventListener("click", (event) => {
+  event.preventDefault();
+  openGuide("#guide=README");
+});
+
+async function openGuide(link) {
+  const guide = await import("./guide/guide.js"); // for those who read it
+  await guide.open(link);
+}
+
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault(); // the URL's fragment names the run that is shown
   byId("run").focus();
@@ -92,6 +103,7 @@ function showRunInUrl() {
   if (runId !== undefined) actions.watch(runId);
   else if (invocation !== undefined) actions.showInvocation(Number(invocation));
   else actions.reset();
+  if (GUIDE.test(location.hash)) openGuide(location.hash);
   if (compared !== null) compare.show(compared[1], compared[2]);
 }
 
