@@ -76,6 +76,7 @@ export function showStored(stored) {
   if (input !== null) return;
   if (stored === null) question.replaceChildren(make("p", { className: "note", textContent: "The input of this run is not stored." }));
   else showInput(stored, true);
+  showThread();
   again.hidden = hasSecret(schema); // a stored input has none
 }
 
@@ -95,11 +96,16 @@ export function add() {}
 
 export function end() {
   isOver = true;
-  const messages = output.messages() ?? [];
-  const isThread = earlier.childElementCount === 0 && messagesOf(input)?.length === 1;
-  if (isThread) transcript.change(() => earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages)))));
+  showThread();
   chat.end();
   if (chat.isOffered()) byId("announcement").textContent = answer().slice(0, MAX_ANNOUNCED);
+}
+
+/** Show the messages before the question that only the output has: those that the run's thread has remembered. */
+function showThread() {
+  const messages = output.messages();
+  if (messages === null || messagesOf(input)?.length !== 1 || earlier.childElementCount > 0) return;
+  transcript.change(() => earlier.append(...messageBlocks(messages.slice(0, lastQuestion(messages)))));
 }
 
 /** Return the text of what the run that is shown has answered. */
