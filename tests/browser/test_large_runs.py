@@ -13,10 +13,9 @@ EVENTS = 100_000
 MIB = 1024 * 1024
 CLICK_TIMES = """
     window.clicks = [];
-    new PerformanceObserver((list) => {
-        const clicks = list.getEntries().filter(({ name }) => name === "click");
-        window.clicks.push(...clicks.map(({ duration }) => duration));
-    }).observe({ type: "event", durationThreshold: 16 });
+    document.addEventListener("click", ({ timeStamp }) => requestAnimationFrame(() => setTimeout(() => {
+        window.clicks.push(performance.now() - timeStamp);
+    })), true);
 """
 LIMITS = {"redis": {"max_events_per_run": EVENTS}}
 
@@ -35,7 +34,7 @@ async def fastest_click(page: Page) -> float:
     await page.evaluate("window.clicks.length = 0")
     for tab in ("Frames", "Usage", "Timeline", "Frames"):
         await open_tab(page, tab)
-    await page.wait_for_function("() => window.clicks.length > 2")
+    await page.wait_for_function("() => window.clicks.length === 4")
     return float(await page.evaluate("Math.min(...window.clicks)"))
 
 

@@ -43,12 +43,15 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     await expect(page.locator("#progress")).to_contain_text("50 %, still thinking")
     await page.get_by_role("gridcell", name="write, Step").click()
     await expect(page.locator("#waterfall .details")).to_contain_text(re.compile("took 1.50 s.*topic.*text"))
-    for summary, inside in (("checkpoint", '"parts"'), ("mood", '"happy": true')):
-        await page.locator("#events summary", has_text=summary).click()
-        await expect(page.locator("#events pre", has_text=inside)).to_be_visible()
-    await press(page, "Show frame 5")
-    await expect(page.get_by_role("tab", name="Frames")).to_have_attribute("aria-selected", "true")
-    await expect(page.locator("#frames pre")).to_contain_text('"node_name"')
+    await page.get_by_role("button", name="Show frame 5").click()
+    await expect(page.locator("#frames li", has=page.locator(".row:focus"))).to_contain_text(
+        '"node_name": "write"'
+    )
+    await press(page, "Collapse all")
+    for row, inside in (("checkpoint", '"parts"'), ("mood", '"happy": true')):
+        await page.locator("#frames .row", has_text=row).click()
+        await expect(page.locator("#frames pre", has_text=inside)).to_be_visible()
+    await press(page, "Collapse all")
     await page.locator("#frames .row", has_text="complete").click()
     await expect(page.locator("#frames pre").last).to_have_text(
         re.compile(r"^id: 8\nevent: complete\ndata: \{.*\}$", re.DOTALL)

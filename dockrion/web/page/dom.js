@@ -62,46 +62,6 @@ export function copyButton(text, element, label = "Copy") {
   return button;
 }
 
-/** Make a collapsible element, whose content is made when it is first opened. */
-export function collapsible(summary, text) {
-  const details = make("details", {}, make("summary", {}, ...summary));
-  details.addEventListener("toggle", () => details.append(make("pre", { textContent: text() })), { once: true });
-  return details;
-}
-
-/** A list that keeps the last items, and notes how many there were. */
-export class RollingList {
-  #list;
-  #note;
-  #limit;
-  #count = 0;
-
-  constructor(list, note, limit) {
-    this.#list = list;
-    this.#note = note;
-    this.#limit = limit;
-  }
-
-  get items() {
-    return this.#list.children;
-  }
-
-  clear() {
-    this.#count = 0;
-    this.#list.replaceChildren();
-    this.#note.hidden = true;
-  }
-
-  /** Add an item for each value, except those that would be dropped at once. */
-  add(values, makeItem) {
-    this.#count += values.length;
-    this.#list.append(...values.slice(-this.#limit).map(makeItem));
-    while (this.#list.childElementCount > this.#limit) this.#list.firstElementChild.remove();
-    this.#note.hidden = this.#count <= this.#limit;
-    this.#note.textContent = `The last ${this.#limit} of ${this.#count}.`;
-  }
-}
-
 /** Change a scrolling element; if it is scrolled to its end, keep it there. */
 export function keepAtEnd(element, change) {
   const wasAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;

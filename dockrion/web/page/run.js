@@ -8,7 +8,6 @@ import * as output from "./conversation/output.js";
 import * as progress from "./conversation/progress.js";
 import * as questions from "./conversation/questions.js";
 import * as transcript from "./conversation/transcript.js";
-import * as checkpoints from "./frames/checkpoints.js";
 import * as frames from "./frames/frames.js";
 import * as recent from "./runs/recent.js";
 import * as status from "./status.js";
@@ -31,7 +30,7 @@ export const ENDS = { completed: "Complete", failed: "Failed", cancelled: "Cance
  * frame is null, and a note about the connection has `note` instead of an event.
  */
 const timeline = new Timeline(byId("waterfall"), { showFrame: frames.show });
-const PARTS = [totals, progress, transcript, questions, output, conversation, timeline, checkpoints, frames, usage];
+const PARTS = [totals, progress, transcript, questions, output, conversation, timeline, frames, usage];
 const FAILURES = { // by the code of the `error` event
   AGENT_EXECUTION_ERROR: "the agent raised an error",
   TIMEOUT_ERROR: "it took too long",

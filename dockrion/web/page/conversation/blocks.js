@@ -4,6 +4,7 @@ import { displayText, duration, make } from "../dom.js";
 import { Markdown } from "./markdown.js";
 
 const MAX_LINE = 200; // characters
+const MAX_VALUE = 20_000; // characters of an event whose parsed data is kept
 
 /** What the agent answers, in Markdown. */
 export class Answer {
@@ -118,20 +119,21 @@ export class Call {
   #state = make("span", { className: "note", textContent: "running" });
   #parts;
 
-  constructor(name, args, speaker) {
-    this.#parts = args === undefined ? [] : [["Arguments", args]];
+  /** `size` is that of the event, in characters. */
+  constructor(name, args, speaker, size) {
+    this.#parts = args === undefined ? [] : [["Arguments", displayed(args, size)]];
     const line = make("span", { className: "line", textContent: args === undefined ? "" : JSON.stringify(args).slice(0, MAX_LINE) });
-    const summary = make("summary", {}, ...named(speaker), make("span", { className: "type", textContent: name }), line, this.#state);
+    const summary = make("summary", {}, ...named(speaker), make("span", { className: "type", textContent: name.slice(0, MAX_LINE) }), line, this.#state);
     this.element = make("details", { className: "block folded tool working" }, summary);
     this.element.addEventListener("toggle", () => this.#draw());
   }
 
   /** Show the result. */
-  end(result, isError, milliseconds) {
+  end(result, isError, milliseconds, size) {
     const time = milliseconds === null ? [] : [duration(milliseconds)];
     this.#end([...(isError ? ["failed"] : time.length === 0 ? ["done"] : []), ...time].join(", "), isError ? "problem" : "note");
     this.element.classList.toggle("broken", isError);
-    this.#parts.push([isError ? "Error" : "Result", result]);
+    this.#parts.push([isError ? "Error" : "Result", displayed(result, size)]);
     this.#draw();
   }
 
@@ -148,7 +150,7 @@ export class Call {
 
   #draw() {
     if (!this.element.open) return;
-    const parts = this.#parts.map(([title, value]) => [make("h4", { textContent: title }), make("pre", { textContent: displayText(value) })]);
+    const parts = this.#parts.map(([title, text]) => [make("h4", { textContent: title }), make("pre", { textContent: text() })]);
     this.element.replaceChildren(this.element.firstElementChild, ...parts.flat());
   }
 }
@@ -178,7 +180,14 @@ export class Question {
   }
 }
 
+/** Return a function for the text of a value; of a large one only the text that is shown is kept. */
+function displayed(value, size) {
+  if (size <= MAX_VALUE) return () => displayText(value);
+  const text = displayText(value);
+  return () => text;
+}
+
 /** Return who speaks, if that is known. The name of the only source is not shown. */
 function named(speaker, source = speaker) {
-  return speaker === "" ? [] : [make("span", { className: speaker === source ? "speaker source" : "speaker", textContent: speaker })];
+  return speaker === "" ? [] : [make("span", { className: speaker === source ? "speaker source" : "speaker", textContent: speaker.slice(0, MAX_LINE) })];
 }

@@ -31,9 +31,9 @@ export function add(frames) {
   const shown = frames.filter(({ id, event }) => id !== null && Object.hasOwn(SHOW, event));
   if (shown.length === 0) return;
   change(() => {
-    for (const { event, data } of shown) {
+    for (const { event, data, raw } of shown) {
       if (sources.size < 2) sources.add(data.source ?? "");
-      SHOW[event](data);
+      SHOW[event](data, raw.length);
     }
     if (sources.size > 1) scroller.classList.add("named");
     for (const block of unwritten) block.write();
@@ -105,16 +105,16 @@ const SHOW = {
     }
   },
 
-  tool_call(event) {
+  tool_call(event, size) {
     endLatest(event.source);
-    appendTo(calls, event.tool_call_id, new Call(event.name, event.arguments, event.source ?? ""));
+    appendTo(calls, event.tool_call_id, new Call(event.name, event.arguments, event.source ?? "", size));
   },
 
-  tool_result(event) {
+  tool_result(event, size) {
     endLatest(event.source);
     const call = calls.get(event.tool_call_id) ?? append(new Call(event.name ?? "tool", undefined, event.source ?? ""));
     calls.delete(event.tool_call_id);
-    call.end(event.result, event.is_error, event.duration_ms);
+    call.end(event.result, event.is_error, event.duration_ms, size);
   },
 };
 
