@@ -6,6 +6,7 @@ from typing import NamedTuple
 import yaml
 
 _LIST_IN_MAPPING = "a list item among the fields of a mapping: indent it below its field, or remove the dash"
+_ABOVE = "the line above lacks its colon, or what follows it"
 _AFTER_VALUE = "text after a quoted value: put all of it in quotes, of the other kind if it has some itself"
 _INDENTATION = re.compile(r" *(?:- +)*")  # an item's fields line up behind its dash
 
@@ -53,6 +54,10 @@ def explain(error: yaml.MarkedYAMLError, text: str, end: yaml.Mark) -> Mistake:
     if (error.context or "") in ("while scanning an alias", "while scanning an anchor"):
         sign = text[start.index : start.index + 1]
         return began._replace(message=f"a value that begins with {sign} must be in quotes")
+    if problem.startswith("found undefined alias"):
+        return here._replace(message="a value that begins with * must be in quotes")
+    if problem == "sequence entries are not allowed here":
+        return here._replace(message="a list item begins on a line of its own, below its field")
     if problem == "mapping values are not allowed here":
         return here._replace(message=_second_colon(lines, mark))
     if problem.startswith(("expected <block end>", "expected '<document start>'")):
@@ -76,7 +81,7 @@ def _second_colon(lines: list[str], mark: yaml.Mark) -> str:
     if re.search(r":\s", line[: mark.column]):
         return "a colon and a space within a value: write the value in quotes"
     if above is not None and _indentation(line) <= _indentation(above):
-        return "the line above lacks its colon, or what follows it"
+        return _ABOVE
     return _wrong_indentation(line, above)
 
 
@@ -86,7 +91,10 @@ def _block_end(problem: str, lines: list[str], mark: yaml.Mark, start: yaml.Mark
         return _AFTER_VALUE
     if problem.endswith("'-'") and mark.column == start.column:
         return _LIST_IN_MAPPING
-    return _wrong_indentation(line, _above(lines, mark.line))
+    above = _above(lines, mark.line)
+    if above is not None and _indentation(line) == _indentation(above):
+        return _ABOVE
+    return _wrong_indentation(line, above)
 
 
 def _wrong_indentation(line: str, above: str | None) -> str:

@@ -32,6 +32,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
             b'version: "1.0"\n---\nversion: "1.0"\n',
             "Dockfile.yaml:2:1: a second document: remove the line ---",
         ),
+        (b'"version"\nagent: {}\n', "Dockfile.yaml:2:1: the line above lacks its colon, or what follows it"),
         (b"version: \xff", "Dockfile.yaml:1:10: not UTF-8 text"),
         ("version: '1.0'\n# é".encode("latin-1"), "Dockfile.yaml:2:3: not UTF-8 text"),
         ("version: x".encode("utf-16"), "Dockfile.yaml:1:1: not UTF-8 text"),
@@ -41,7 +42,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
         (b"a: " + b"[" * 101 + b"]" * 101, "Dockfile.yaml:1:1: nested deeper than 100 levels"),
         (b"a: &a {b: *a}", "Dockfile.yaml:1:4: an alias contains itself"),
         (b"a: &a {<<: *a}", "Dockfile.yaml:1:4: an alias contains itself"),
-        (b"a: *nobody", "Dockfile.yaml:1:4: found undefined alias 'nobody'"),
+        (b"a: *nobody", "Dockfile.yaml:1:4: a value that begins with * must be in quotes"),
         (
             b"%YAML 9.9\n---\na: b",
             "Dockfile.yaml:1:1: found incompatible YAML document (version 1.* is required)",
