@@ -64,7 +64,7 @@ async def chat(browser: Browser, scheme: str) -> AsyncIterator[Page]:
 async def running(browser: Browser, scheme: str) -> AsyncIterator[Page]:
     async with opened(browser, scheme, "researcher") as page:
         await ask(page)
-        await expect(page.locator("#words")).to_contain_text("1961 to 1990")
+        await expect(page.locator("#words")).to_contain_text("1991 to 2020")
         yield page
 
 
@@ -98,7 +98,7 @@ async def ask(page: Page) -> None:
 
 async def finish(page: Page) -> None:
     await ask(page)
-    await expect(page.locator("#words")).to_contain_text("1961 to 1990")
+    await expect(page.locator("#words")).to_contain_text("1991 to 2020")
     showcase.answered.set()
     await expect(page.locator("#status")).to_have_text("Complete")
 

@@ -53,6 +53,7 @@ CHAT = {
     },
     "required": ["messages"],
 }
+BEGINNING, REST = ANSWER[: ANSWER.index("Two things")], ANSWER[ANSWER.index("Two things") :]
 answered = asyncio.Event()  # until it is set, the researcher is at work
 
 
@@ -70,11 +71,11 @@ async def researcher(payload: dict[str, Any], context: StreamContext) -> dict[st
     await context.emit_step("search", 430, input_keys=["queries"], output_keys=["documents"])
     await context.checkpoint("documents", {"count": 3, "years": [1911, 2020]})
     call = await context.emit_tool_call("mean", {"years": 30}, source="analyst")
-    for start in range(0, len(ANSWER) // 2, 12):
-        await context.emit_token(ANSWER[: len(ANSWER) // 2][start : start + 12], message_id="answer")
+    for start in range(0, len(BEGINNING), 12):
+        await context.emit_token(BEGINNING[start : start + 12], message_id="answer")
     await answered.wait()
     await context.emit_tool_result(call, [742, 751, 726], duration_ms=96, source="analyst")
-    await context.emit_token(ANSWER[len(ANSWER) // 2 :], message_id="answer")
+    await context.emit_token(REST, message_id="answer")
     await context.emit_step("write", 820, input_keys=["documents"], output_keys=["answer"])
     await context.emit_usage("large-model", 2310, 412)
     await context.emit_usage("small-model", 940, 88)
