@@ -7,6 +7,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
+from tests.browser.accessible import assert_accessible
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press, run
@@ -168,7 +169,7 @@ async def test_runs_made_with_wait_are_listed_and_opened(serve: Serve, visit: Vi
         await expect(page.locator("#status")).to_have_class(status)
     await shown(page, "Does it fail?", "What is mate?", "What is tea?")
     row = page.get_by_role("button", name="What is mate?")
-    await expect(row).to_have_text(re.compile(r"completed, [\w ]+ms, just now, in this tab only$"))
+    await expect(row).to_have_text(re.compile(r"completed, [\w ]+ms, just now, not stored$"))
     await row.click()
     await expect(page.locator("#outcome")).to_contain_text("What is mate? I know.")
     await expect(page.locator("#question")).to_contain_text("What is mate?")
@@ -185,6 +186,17 @@ async def test_runs_made_with_wait_are_listed_and_opened(serve: Serve, visit: Vi
     await shown(page, "What is tea?")
 
 
+async def test_secrets_are_not_listed(serve: Serve, visit: Visit) -> None:
+    properties = {"pin": {"type": "string", "writeOnly": True}, "topic": {"type": "string"}}
+    served = await serve(answers, io_schema={"input": {"properties": properties}})
+    page = await visit(served.port)
+    for pattern, topic in (("stream", "tea"), ("invoke", "mate")):
+        await page.get_by_label("pin").fill("1234")
+        await page.get_by_label("topic").fill(topic)
+        await run(page, pattern)
+        await expect(page.locator("#runs .name").first).to_have_text(topic)
+
+
 async def test_wait_is_listed_where_the_service_lists_no_runs(serve: Serve, visit: Visit) -> None:
     served = await serve(answers, **SCHEMA, streaming={"async_runs": False})
     page = await visit(served.port)
@@ -195,12 +207,13 @@ async def test_wait_is_listed_where_the_service_lists_no_runs(serve: Serve, visi
 
 
 async def test_a_refused_request_is_not_listed(serve: Serve, visit: Visit) -> None:
-    served = await serve(answers, **SCHEMA)
+    served = await serve(answers, io_schema={"input": {"not": {"required": ["wrong"]}}})
     page = await visit(served.port)
     await page.locator("#editor summary").click()
-    await page.get_by_label("Request body").fill('{"question": 1}')
-    await run(page, "invoke")
-    await expect(page.locator("#problem")).to_contain_text("please correct one field")
+    await page.get_by_label("Request body").fill('{"wrong": 1}')
+    async with page.expect_response(lambda response: response.status == 400):
+        await run(page, "invoke")
+    await expect(page.locator("#problem")).not_to_be_empty()
     await expect(page.locator("#runs li")).to_have_count(0)
 
 
@@ -243,8 +256,12 @@ async def test_two_runs_are_selected_and_compared(serve: Serve, visit: Visit) ->
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Space")
     await expect(page.get_by_role("checkbox", name="Select Two?")).to_be_disabled()
+    await assert_accessible(page)
+    await page.set_viewport_size({"width": 390, "height": 800})
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
     await press(page, "Compare them")
     await expect(page).to_have_url(re.compile(r"#compare=r0,r2$"))
+    await expect(page.locator("#comparison")).to_be_visible()
     await expect(page.locator("#selection")).to_be_hidden()
     await press(page, "Compare")
     await page.keyboard.press("Escape")

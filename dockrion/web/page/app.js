@@ -154,11 +154,11 @@ async function start() {
   byId("version").textContent = info.version;
   if (info.auth_enabled) showKeyButton();
   actions.configure(info);
-  patterns.offer(actions.offers);
   byId("docs-link").hidden = !actions.offers("GET /docs");
   byId("schema-link").hidden = !actions.offers("GET /schema");
   await compareClocks();
   await showForm();
+  patterns.offer(actions.offers); // before there is a form, there is nothing to send
   startRecent();
   showRunInUrl();
 }

@@ -42,6 +42,11 @@ export function configure(schemas) {
   return rest;
 }
 
+/** Return an input without what its schema says is not to be shown. */
+export function withoutSecrets(body) {
+  return masked(body, schema, "");
+}
+
 export function isChat() {
   return chat.isOffered();
 }

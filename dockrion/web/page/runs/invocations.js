@@ -1,5 +1,6 @@
 // The runs that were made with Wait. They have no record on the service: this tab remembers the last of them.
 
+import { withoutSecrets } from "../conversation/conversation.js";
 import { contentText, isFromUser, messagesOf } from "../conversation/messages.js";
 
 const MAX_REMEMBERED = 20;
@@ -60,7 +61,7 @@ class Invocation {
   }
 
   get question() {
-    return excerpt(JSON.parse(this.body));
+    return excerpt(withoutSecrets(JSON.parse(this.body)));
   }
 
   end(state, result) {

@@ -67,7 +67,7 @@ export class Row {
     this.#name.textContent = asked ? item.question : item.recorded ? item.key : "no input";
     this.#name.classList.toggle("code", !asked && item.recorded);
     this.button.title = item.recorded ? `Run ${item.key}` : "Made with Wait, which stores nothing: this tab remembers it until it is reloaded.";
-    this.#kept.textContent = item.recorded ? "" : ", in this tab only";
+    this.#kept.textContent = item.recorded ? "" : ", not stored";
     this.box.ariaLabel = `Select ${this.#name.textContent}`;
     this.#took.textContent = item.took === null ? "" : `, ${item.took < 1 ? "under 1 ms" : duration(item.took)}`;
     this.#time.dateTime = new Date(item.createdAt).toISOString();
