@@ -88,13 +88,13 @@ async def test_page_is_usable_with_the_keyboard_alone(serve: Serve, visit: Visit
     page = await visit(served.port)
     await expect(page.get_by_label("topic")).to_be_visible()
     walked = []
-    for _ in range(8):
+    for _ in range(9):
         await page.keyboard.press("Tab")
         walked.append(await focused(page))
     assert walked[0] == "Go to the run"
-    assert walked[1:3] == ["API", "Schema"]
-    assert walked[3].startswith("field-")
-    assert walked[4:] == ["Edit as JSON", "Run", "How to run: Stream", "Refresh"]
+    assert walked[1:4] == ["API", "Schema", "Guide"]
+    assert walked[4].startswith("field-")
+    assert walked[5:] == ["Edit as JSON", "Run", "How to run: Stream", "Refresh"]
     outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     for _ in range(4):
