@@ -39,6 +39,7 @@ async def test_runs_are_compared_side_by_side_and_on_a_phone_beneath_each_other(
     for side, question, steps in ((first, "Will it rain?", 1), (second, "And now?", 6)):
         await expect(side.get_by_role("group", name="Question")).to_contain_text(question)
         await expect(side.get_by_role("status").first).to_have_text("Complete")
+        assert await _height(side.locator(".outcome")) < 30, "the state is on one line"
         await expect(side.locator("dl.totals")).to_have_text(
             re.compile(r"^Time[\d.]+ m?sFirst token[\d.]+ m?sSpeed.+Tokens7 in, 8 out$")
         )
@@ -141,9 +142,11 @@ async def test_difference_is_that_of_words_and_restores_both_texts(serve: Serve,
 
 
 async def _width(locator: Any) -> float:
-    box = await locator.bounding_box()
-    assert box
-    return float(box["width"])
+    return float((await locator.bounding_box())["width"])
+
+
+async def _height(locator: Any) -> float:
+    return float((await locator.bounding_box())["height"])
 
 
 async def _answers(payload: dict[str, Any], context: StreamContext) -> dict[str, str]:

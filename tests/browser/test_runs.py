@@ -5,6 +5,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
+from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent, converses, shows_everything
 from tests.browser.conftest import Visit
 from tests.browser.helpers import open_tab, press, run, sequences
@@ -39,8 +40,6 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     page = await visit(served.port)
     await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
-    await expect(page.get_by_role("progressbar", name="plan")).to_have_attribute("value", "0.5")
-    await expect(page.locator("#progress")).to_contain_text("50 %, still thinking")
     await page.get_by_role("gridcell", name="write, Step").click()
     await expect(page.locator("#waterfall .details")).to_contain_text(re.compile("took 1.50 s.*topic.*text"))
     await page.get_by_role("button", name="Show frame 5").click()
@@ -58,6 +57,27 @@ async def test_every_type_of_event_is_shown(serve: Serve, visit: Visit) -> None:
     )
     for fact in ("#time", "#first-token", "#latency"):
         await expect(page.locator(fact)).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
+
+
+async def test_progress_is_shown_until_the_run_is_complete(serve: Serve, visit: Visit) -> None:
+    served = await serve(_progresses)
+    page = await visit(served.port)
+    await page.locator("#payload").fill('"fail"')
+    await run(page)
+    await expect(page.locator("#status")).to_contain_text("Failed")
+    await expect(page.get_by_role("progressbar", name="plan")).to_have_attribute("value", "0.5")
+    await expect(page.locator("#progress")).to_contain_text("50 %, still thinking")
+    await page.locator("#payload").fill('"work"')
+    await run(page)
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#progress")).to_be_hidden()
+
+
+async def _progresses(payload: Any, context: StreamContext) -> None:
+    await context.emit_progress("plan", 0.25, "thinking")
+    await context.emit_progress("plan", 0.5, "still thinking")
+    if payload == "fail":
+        raise ValueError
 
 
 async def test_conversation_is_shown_in_order_with_sources(serve: Serve, visit: Visit) -> None:

@@ -102,6 +102,18 @@ async def test_whole_run_is_drawn_with_its_sources_as_rows(timeline: ShownTimeli
     assert (bar["x"] - track["x"]) / track["width"] == pytest.approx(2.5 / 5, abs=0.01)
 
 
+async def test_only_a_run_with_an_error_has_failed(serve: Serve, visit: Visit) -> None:
+    served = await serve()
+    page = await visit(served.port)
+    for name, end, label in (
+        ("stopped", ("cancelled", 500, {"reason": "enough"}), "run, Run, 500 ms, at 0 ms"),
+        ("broken", ("error", 500, {"error": "no", "code": "X"}), "run, Run, 500 ms, at 0 ms, failed"),
+    ):
+        timeline = ShownTimeline(page, name)
+        await timeline.show(RUN[0], end)
+        assert await timeline.labels(0) == [label]
+
+
 async def test_what_is_clicked_is_shown_whole_and_leads_to_its_frame(timeline: ShownTimeline) -> None:
     await timeline.show(*RUN)
     for name, title, facts, parts in DETAILS:

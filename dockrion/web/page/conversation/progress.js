@@ -1,4 +1,4 @@
-// A progress bar for each step that reports one.
+// A progress bar for each step that reports one, until the run is complete: then its answer says more.
 
 import { byId, make } from "../dom.js";
 
@@ -22,7 +22,9 @@ export function add(frames) {
   for (const data of [...latest.values()].slice(-MAX_BARS)) show(data);
 }
 
-export function end() {}
+export function end(status) {
+  if (status === "completed") part.hidden = true;
+}
 
 function show({ step, progress, message }) {
   part.hidden = false;

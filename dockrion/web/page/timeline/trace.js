@@ -101,7 +101,7 @@ export class Trace {
 
   #finish(frame, time) {
     this.#run ??= this.#put("run", frame, undefined, this.origin, null, "run");
-    this.#run.failed = frame.event !== "complete";
+    this.#run.failed = frame.event === "error";
     this.#keep(this.#run, frame);
     close(this.#run, frame, time);
     for (const kind of ["tool", "question"]) {
