@@ -5,7 +5,7 @@ import gc
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,20 +72,38 @@ def imports_kept(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
 @pytest.fixture(autouse=True)
 async def no_tasks_or_threads_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task or a thread behind."""
-    before = set(threading.enumerate())
+    async with nothing_left():
+        yield
+
+
+@asynccontextmanager
+async def nothing_left() -> AsyncIterator[None]:
+    """Fail unless the tasks of this loop and the threads that have begun meanwhile have ended."""
+    tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
+
+    def begun() -> set[asyncio.Task[Any]]:
+        return asyncio.all_tasks() - tasks - {asyncio.current_task()}
+
     yield
     try:
-        await wait_until(lambda: asyncio.all_tasks() <= {asyncio.current_task()})
+        await wait_until(lambda: not begun())
     except AssertionError:
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in begun():
             task.print_stack(file=sys.stdout)
         raise
-    await wait_until(lambda: set(threading.enumerate()) - before <= _default_executor_threads())
+    await wait_until(lambda: set(threading.enumerate()) - threads <= _default_executor_threads())
 
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Start a service in this process: `await serve(agent, section={…})`."""
+    async with serving(tmp_path) as start:
+        yield start
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start services in this loop, and end them all."""
     started: list[Served] = []
     closing = ExitStack()
 

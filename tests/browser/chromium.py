@@ -1,7 +1,9 @@
 """One real Chromium per test process; each test has a profile of its own in it."""
 
 import atexit
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -24,16 +26,26 @@ _OPTIONS = (
 )
 
 
+def executable() -> str:
+    """Return the path of the browser; without one the tests fail.
+
+    The headless shell is preferred: Chromium draws a window around each page even when it shows none.
+    """
+    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    assert path, "the tests need Chromium on the PATH (Debian: chromium-headless-shell)"
+    return path
+
+
 @cache
 def address() -> str:
-    """Start the browser once, and return its DevTools URL; without Chromium the tests fail."""
-    path = shutil.which("chromium")
-    assert path, "the tests need chromium on the PATH (Debian: chromium)"
+    """Start the browser once, and return its DevTools URL."""
     folder = Path(tempfile.mkdtemp(prefix="dockrion-chromium-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    command = [path, *_OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+    command = [executable(), *_OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     atexit.register(_end, process)
     port = folder / "profile/DevToolsActivePort"
     deadline = time.monotonic() + TIMEOUT_SECONDS
@@ -45,9 +57,10 @@ def address() -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+    """End the browser, and the script that has started it."""
+    os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, in_one_loop
 from tests.conftest import Serve
 from tests.support import wait_until
 
@@ -42,7 +42,7 @@ SENDS = """
 """
 
 
-@pytest.fixture
+@in_one_loop
 async def elsewhere(browser: Browser) -> AsyncIterator[Page]:
     """Open a page of another origin."""
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from playwright.async_api import Page, expect
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
 from tests.agents import typed
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, in_one_loop
 from tests.browser.helpers import press, run
 from tests.conftest import Serve
 from tests.support import dockfile
@@ -199,7 +198,7 @@ SET_AND_GET = """async (text) => {
 }"""
 
 
-@pytest.fixture
+@in_one_loop
 async def page(serve: Serve, visit: Visit) -> Page:
     return await visit((await serve()).port)
 

@@ -6,7 +6,7 @@ import statistics
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, in_one_loop
 from tests.browser.timelines import START, Happened, ShownTimeline
 from tests.conftest import Serve
 
@@ -59,7 +59,7 @@ DETAILS: list[tuple[str, str, str, dict[str, str]]] = [
 ]
 
 
-@pytest.fixture
+@in_one_loop
 async def page(serve: Serve, visit: Visit) -> Page:
     return await visit((await serve()).port, viewport={"width": 1280, "height": 900})
 

@@ -5,7 +5,6 @@ import pty
 import re
 import select
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -66,10 +65,17 @@ def fish(folder: Path) -> Iterator[set[str]]:
 
 def zsh(folder: Path) -> Iterator[set[str]]:
     """Yield the words that are shown when a text is typed with a tab behind it."""
-    process, descriptor = pty.fork()
-    if not process:
-        os.chdir(folder)
-        os.execvpe("zsh", ["zsh", "-f", "-i"], environment(folder))
+    descriptor, its = pty.openpty()
+    process = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        cwd=folder,
+        env=environment(folder),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
     try:
         setup = "autoload -Uz compinit; compinit -u -D; source ./zsh; PS1=; LISTMAX=999; echo read''y"
         os.write(descriptor, f"{setup}\n".encode())
@@ -81,9 +87,9 @@ def zsh(folder: Path) -> Iterator[set[str]]:
             os.write(descriptor, b"\x15echo agai''n\n")  # what was typed is removed
             _read_until(descriptor, {"again"})
     finally:
-        os.kill(process, signal.SIGKILL)
+        process.kill()
+        process.wait()
         os.close(descriptor)
-        os.waitpid(process, 0)
 
 
 def _read_until(descriptor: int, expected: set[str]) -> set[str]:

@@ -122,7 +122,8 @@ def test_a_redis_that_is_silent_is_not_awaited_for_long(
     assert any(line.startswith(f"fail  redis: {url}: ") for line in lines)
 
 
-def test_a_port_that_another_program_has(diagnose: Diagnose) -> None:
+def test_a_port_that_another_program_has(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_REDIS_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         taken.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dockrion.openapi.document import openapi
 from dockrion.web.routes import routes
+from tests.browser.chromium import executable
 from tests.conftest import Serve
 from tests.support import TIMEOUT_SECONDS
 
@@ -18,7 +19,7 @@ OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stde
 async def shown(url: str, folder: Path) -> tuple[str, str]:
     """Return the DOM of a page in a browser, and the browser's log."""
     process = await asyncio.create_subprocess_exec(
-        "chromium",
+        executable(),
         *OPTIONS,
         f"--user-data-dir={folder}",
         "--virtual-time-budget=10000",
