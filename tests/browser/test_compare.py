@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import least, press
 from tests.conftest import Serve
 
 DIFFERENCE = """async (pairs) => {
@@ -121,9 +121,13 @@ async def test_difference_is_that_of_words_and_restores_both_texts(serve: Serve,
     long = " ".join(str(number) for number in range(16_000))
     is_refused, _ = await page.evaluate(TIMED, [long, long.replace("9", "x")])
     assert is_refused
-    is_refused, milliseconds = await page.evaluate(TIMED, [long, long.replace("77", "x")])
-    assert not is_refused
-    assert milliseconds < 2000
+
+    async def compare() -> float:
+        is_refused, milliseconds = await page.evaluate(TIMED, [long, long.replace("77", "x")])
+        assert not is_refused
+        return float(milliseconds)
+
+    assert await least(compare, 2000) < 2000
 
     pairs: list[list[str]] = []
     words = st.lists(st.sampled_from(["a", "b", " ", "\n", "word", "雨が降る", "."]), max_size=12).map(

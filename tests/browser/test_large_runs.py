@@ -6,7 +6,7 @@ from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
 from tests.browser.conftest import Visit
-from tests.browser.helpers import open_tab, run
+from tests.browser.helpers import least, open_tab, run
 from tests.conftest import Serve
 
 EVENTS = 100_000
@@ -31,11 +31,15 @@ async def heap(page: Page) -> float:
 
 async def fastest_click(page: Page) -> float:
     """Return the milliseconds from a click on a tab to the next painted frame: the best of a few."""
-    await page.evaluate("window.clicks.length = 0")
-    for tab in ("Frames", "Usage", "Timeline", "Frames"):
-        await open_tab(page, tab)
-    await page.wait_for_function("() => window.clicks.length === 4")
-    return float(await page.evaluate("Math.min(...window.clicks)"))
+
+    async def clicks() -> float:
+        await page.evaluate("window.clicks.length = 0")
+        for tab in ("Frames", "Usage", "Timeline", "Frames"):
+            await open_tab(page, tab)
+        await page.wait_for_function("() => window.clicks.length === 4")
+        return float(await page.evaluate("Math.min(...window.clicks)"))
+
+    return await least(clicks, 200)
 
 
 async def test_run_of_100_000_events_is_shown_quickly(serve: Serve, visit: Visit) -> None:
