@@ -2,15 +2,14 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 import dockrion
-from dockrion.commands.errors import print_error
 from dockrion.errors import StartError
-from dockrion.redaction import Redactor
 
 
 class _Command(NamedTuple):
@@ -78,17 +77,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed. Wrong usage exits with 2.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(next(iter(arguments), "")).parse_args(arguments)
     try:
-        code: int = options.command(options)
+        options = _parser(next(iter(arguments), "")).parse_args(arguments)
+        code = _run(options)
         if sys.stdout is not None:  # as it is if it was closed at the start
             sys.stdout.flush()
-    except StartError as error:
-        return print_error(error, Redactor(), verbose=options.verbose)
+    except KeyboardInterrupt:
+        # No traceback; by the signal, since a shell ends a script whose command the user has interrupted.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of a pipe may leave
         # The interpreter flushes stdout at its exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        code: int = options.command(options)
+    except StartError as error:
+        from dockrion.commands.errors import print_error  # noqa: PLC0415  memory
+        from dockrion.redaction import Redactor  # noqa: PLC0415  memory
+
+        return print_error(error, Redactor(), verbose=options.verbose)
     return code
 
 

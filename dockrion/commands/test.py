@@ -24,7 +24,7 @@ from dockrion.client import Client, InputRequested, ResponseError
 from dockrion.commands.dockfile_options import add_dockfile_options, exported, load_dockfile, refusals
 from dockrion.commands.errors import print_error
 from dockrion.console.arguments import payload
-from dockrion.console.commands import report_errors, show_run
+from dockrion.console.commands import INTERRUPTED, report_errors, show_run
 from dockrion.console.questions import details
 from dockrion.console.screen import Screen
 from dockrion.dockfile import Loaded
@@ -40,6 +40,7 @@ from dockrion.web.service import SERVICE
 
 _MAX_FOLDER_LENGTH = 60  # the path of a socket has to be short (unix(7))
 _CONNECTIONS_END_SECONDS = 1.0
+_STOPPED_SECONDS = 0.5  # when the user does not wait for the agent
 
 
 def add_test(parser: argparse.ArgumentParser) -> None:
@@ -80,9 +81,7 @@ def _test(options: argparse.Namespace) -> int:
         code = report_errors(show, screen)
     except StartError as error:
         code = print_error(error, redactor, verbose=options.verbose)
-    except KeyboardInterrupt:  # before the run has started
-        code = 1
-    exit_within(code)
+        exit_within(code)
     return code
 
 
@@ -99,16 +98,29 @@ def _private(loaded: Loaded, options: argparse.Namespace) -> Loaded:
 
 
 async def _run(loaded: Loaded, body: bytes, redactor: Redactor, screen: Screen, output: Screen) -> int:
-    async with _logged(loaded, redactor), _service(loaded) as socket, _LocalClient(socket) as client:
+    code = 1
+    try:
+        async with _logged(loaded, redactor), _service(loaded) as socket:
+            code = await _show(loaded, socket, body, screen, output)
+    finally:  # here, since the end of the event loop waits for an agent that does not stop
+        exit_within(code)
+    return code
+
+
+async def _show(loaded: Loaded, socket: str, body: bytes, screen: Screen, output: Screen) -> int:
+    async with _LocalClient(socket) as client:
         stream = client.stream(msgspec.Raw(body), resume=loaded.dockfile.streaming.async_runs)
         ask_elsewhere = client.cancel_unanswered
         try:
-            return await show_run(
+            code = await show_run(
                 client, stream, screen, answer_command=ask_elsewhere, cancel=True, output=output
             )
         except ResponseError as error:
             screen.remark(f"refused: {error.message}{details(error)}")
             return 1
+        if code == INTERRUPTED:
+            exit_within(code, _STOPPED_SECONDS)
+        return code
 
 
 @asynccontextmanager
@@ -148,7 +160,7 @@ async def _service(loaded: Loaded) -> AsyncIterator[str]:
             path = str(Path(folder) / "socket")
             await web.UnixSite(runner, path).start()
             yield path
-            await service.drain(0)
+        await service.drain(0)
     finally:
         await runner.cleanup()
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from dockrion.console.questions import Questions, details
 from dockrion.console.screen import Screen
 from dockrion.console.standard_input import StandardInput
 
+INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _COMPLETE = "complete"
 
@@ -96,7 +98,7 @@ def report_errors(show: Coroutine[Any, Any, int], screen: Screen) -> int:
         screen: Where it is shown.
 
     Returns:
-        The exit code: 0 if the run completed, else 1.
+        The exit code: that of `show`, or 1 if the run cannot be shown.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # text that the terminal's encoding does not have
@@ -134,7 +136,7 @@ async def show_run(
         output: Where the run's output is shown, by default like all else.
 
     Returns:
-        The exit code: 0 if the run completed, else 1.
+        The exit code: 0 if the run completed, `INTERRUPTED` if the user did not wait for its end, else 1.
     """
     questions = Questions(client, screen, StandardInput(sys.stdin), answer_command)
     show = _print_lines(stream) if as_json else _print_text(stream, Display(screen, output), questions)
@@ -157,7 +159,7 @@ async def show_run(
     if not reading.cancelled():
         return reading.result()
     screen.remark("stopped" if cancel else f"stopped; to continue: dockrion watch {stream.run_id}")
-    return 1
+    return INTERRUPTED
 
 
 async def _print_lines(stream: Stream) -> int:
@@ -201,13 +203,27 @@ def _answer_command(arguments: argparse.Namespace, question: InputRequested) -> 
 @contextmanager
 def _on_signals(handler: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, handler)
+    unhandled = 0
+
+    def handle() -> None:
+        nonlocal unhandled
+        unhandled -= 1
+        handler()
+
+    # Not with loop.add_signal_handler: the agent of `dockrion test` may block the loop.
+    def on_signal(_signum: int, _frame: FrameType | None) -> None:
+        nonlocal unhandled
+        if unhandled:
+            raise KeyboardInterrupt
+        unhandled += 1
+        loop.call_soon_threadsafe(handle)
+
+    replaced = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         yield
     finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        for number, before in replaced.items():
+            signal.signal(number, before)
 
 
 def _explanation(error: ClientError) -> str:

@@ -105,7 +105,7 @@ async def test_interrupt_of_watch_does_not_affect_the_run(serve: Serve, start: S
     await read_until(process, b"first")
     process.send_signal(signal.SIGINT)
     code, _, err = await done(process)
-    assert (code, err) == (1, f"stopped; to continue: dockrion watch {run_id}\n")
+    assert (code, err) == (130, f"stopped; to continue: dockrion watch {run_id}\n")
     agent.go.set()
     assert (await served.finished(run_id))["status"] == "completed"
 

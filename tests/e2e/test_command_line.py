@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,16 +32,24 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"run", "validate"} <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
+@pytest.mark.parametrize("command", ["test", "validate", "doctor"])
+def test_ctrl_c_ends_a_command_by_the_signal_and_without_a_traceback(tmp_path: Path, command: str) -> None:
+    code = "import os, signal, time\n\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(600)\n"
+    write_dockfile(tmp_path, code)
+    result = run(command, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
+
+
 def test_only_the_command_that_is_used_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from dockrion.cli import main; main(['version']); "
-        "print(*(n for n in sys.modules if n.startswith('dockrion.commands.') or n == 'aiohttp'))"
+        "print(*(n for n in sys.modules if n.startswith('dockrion.commands.') or n in ('aiohttp', 'yaml')))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=process.environment(), capture_output=True, check=True
     )
     imported = set(result.stdout.decode().splitlines()[1].split())
-    assert imported == {"dockrion.commands.errors", "dockrion.commands.version"}
+    assert imported == {"dockrion.commands.version"}
 
 
 @pytest.mark.parametrize("command", ["", *cli._COMMANDS])

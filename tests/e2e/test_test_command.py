@@ -127,6 +127,35 @@ def test_ctrl_c_cancels_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "last_lines"),
+    [("", ["stopped"]), ("async ", ["KeyboardInterrupt", "stopped"])],
+    ids=["sync", "async"],
+)
+def test_a_second_ctrl_c_ends_at_once_though_the_agent_blocks(
+    tmp_path: Path, kind: str, last_lines: list[str]
+) -> None:
+    code = f"import time\n\n{kind}def handle(payload):\n    print('working')\n    time.sleep(600)\n"
+    write_dockfile(tmp_path, code)
+    with subprocess.Popen(
+        process.command("test"),
+        cwd=tmp_path,
+        env=process.environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as testing:
+        assert testing.stderr is not None
+        assert testing.stderr.readline().endswith("working\n")
+        testing.send_signal(signal.SIGINT)
+        if not kind:
+            assert testing.stderr.readline().startswith("cancelling run ")
+        testing.send_signal(signal.SIGINT)
+        assert testing.wait(process.TIMEOUT_SECONDS) == 128 + signal.SIGINT
+        assert testing.stderr.read().splitlines()[-len(last_lines) :] == last_lines
+    assert not list(tmp_path.glob("dockrion-*"))
+
+
+@pytest.mark.parametrize(
     ("code", "sections"),
     [("handle = 5", {}), (AGENT, {"secrets": {"required": [{"name": "NOT_SET"}]}}), (AGENT, {"expose": 1})],
     ids=["agent", "secret", "Dockfile"],
