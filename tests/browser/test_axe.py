@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from dockrion import StreamContext
 from tests.browser.accessible import assert_accessible
@@ -15,7 +15,8 @@ from tests.browser.test_accessibility import fills_the_page
 from tests.browser.test_form import SCHEMA
 from tests.conftest import Serve
 
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 async def test_axe_finds_what_cannot_be_read(serve: Serve, visit: Visit) -> None:
@@ -27,15 +28,16 @@ async def test_axe_finds_what_cannot_be_read(serve: Serve, visit: Visit) -> None
         await assert_accessible(page)
 
 
-@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE], ids=["desktop", "phone"])
-async def test_a_run_with_everything_in_it(serve: Serve, visit: Visit, viewport: Any) -> None:
+async def test_a_run_with_everything_in_it(serve: Serve, visit: Visit) -> None:
     served = await serve(fills_the_page, io_schema={"input": SCHEMA})
-    page = await visit(served.port, viewport=viewport)
+    page = await visit(served.port)
     await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
     for tab in ("Timeline", "Frames", "Usage", "Code"):
         await open_tab(page, tab)
-        await assert_accessible(page)
+        for viewport in (DESKTOP, PHONE):
+            await page.set_viewport_size(viewport)
+            await assert_accessible(page)
 
 
 async def test_form_with_its_menu_and_errors(serve: Serve, visit: Visit) -> None:

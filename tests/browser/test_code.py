@@ -146,7 +146,7 @@ async def _asks(_payload: Any, context: StreamContext) -> dict[str, Any]:
     return {"named": await context.ask("Name it", {"type": "string"})}
 
 
-@pytest.mark.parametrize("auth", [{"mode": "api_key"}, NAMED, TOKENS], ids=["key", "header", "bearer"])
+@pytest.mark.parametrize("auth", [NAMED, TOKENS], ids=["header", "bearer"])
 async def test_programs_read_the_key_from_a_variable(
     serve: Serve, visit: Visit, tmp_path: Path, auth: dict[str, Any]
 ) -> None:

@@ -40,10 +40,16 @@ async def test_run_comes_first_on_a_phone_once_there_is_one(serve: Serve, visit:
     assert await order(page) == ["Request", "Recent runs", "Run"]
 
 
-async def test_tabs_are_chosen_with_the_pointer_and_the_arrow_keys(serve: Serve, visit: Visit) -> None:
+async def test_page_teaches_before_there_is_a_run_and_has_tabs_then(serve: Serve, visit: Visit) -> None:
     page = await visit((await serve(echoes)).port)
+    await expect(page.locator("#empty")).to_contain_text("press Run, or Ctrl Enter")
+    await expect(page.locator("#no-schema")).to_contain_text("This agent declares no input")
+    await expect(page.locator("#no-runs")).to_be_visible()
     await expect(page.get_by_role("tab")).to_have_count(0)
     await run(page)
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#empty")).to_be_hidden()
+    await expect(page.locator("#no-runs")).to_be_hidden()
     await open_tab(page, "Usage")
     for key, name in (
         ("ArrowRight", "Code"),
@@ -67,17 +73,6 @@ async def test_header_links_to_what_describes_the_service(serve: Serve, visit: V
     await press(page, "Close")
     async with page.expect_navigation(url="**/docs"):
         await page.get_by_role("link", name="API").click()
-
-
-async def test_page_teaches_before_there_is_a_run(serve: Serve, visit: Visit) -> None:
-    page = await visit((await serve(echoes)).port)
-    await expect(page.locator("#empty")).to_contain_text("press Run, or Ctrl Enter")
-    await expect(page.locator("#no-schema")).to_contain_text("This agent declares no input")
-    await expect(page.locator("#no-runs")).to_be_visible()
-    await run(page)
-    await expect(page.locator("#status")).to_have_text("Complete")
-    await expect(page.locator("#empty")).to_be_hidden()
-    await expect(page.locator("#no-runs")).to_be_hidden()
 
 
 async def test_guide_is_read_on_the_page_without_another_host(serve: Serve, visit: Visit) -> None:

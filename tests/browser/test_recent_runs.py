@@ -128,27 +128,23 @@ async def test_opening_a_run_keeps_the_focus_and_arrows_move_it(serve: Serve, vi
     await expect(page.get_by_role("button", name="Three?")).to_be_focused()
 
 
-async def test_the_state_of_the_shown_run_is_live(serve: Serve, visit: Visit) -> None:
+async def test_the_state_of_the_shown_run_is_live_and_an_empty_list_teaches(
+    serve: Serve, visit: Visit
+) -> None:
     agent = ScriptedAgent()
     served = await serve(agent)
     page = await visit(served.port)
+    await expect(page.locator("#no-runs")).to_contain_text("No runs yet. Send a request")
+    await expect(page.locator("#filters")).to_be_hidden()
     await run(page, "start")
+    await expect(page.locator("#runs li")).to_have_count(1)
+    await expect(page.locator("#no-runs")).to_be_hidden()
     agent.say("one")
     await expect(page.locator("#runs [aria-current=true]")).to_contain_text("running, just now")
     agent.end()
     await expect(page.locator("#runs [aria-current=true]")).to_contain_text(
         re.compile(r"completed, \d+ ms, just now")
     )
-
-
-async def test_an_empty_list_says_what_will_be_in_it(serve: Serve, visit: Visit) -> None:
-    served = await serve(answers, **SCHEMA)
-    page = await visit(served.port)
-    await expect(page.locator("#no-runs")).to_contain_text("No runs yet. Send a request")
-    await expect(page.locator("#filters")).to_be_hidden()
-    await run(page)
-    await expect(page.locator("#runs li")).to_have_count(1)
-    await expect(page.locator("#no-runs")).to_be_hidden()
 
 
 async def test_a_service_that_stores_no_inputs_says_how_to_see_questions(serve: Serve, visit: Visit) -> None:

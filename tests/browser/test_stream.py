@@ -28,7 +28,9 @@ NEVER_DRAWN = """
 """
 
 
-async def test_frames_are_the_same_however_the_bytes_arrive(serve: Serve, visit: Visit) -> None:
+async def test_frames_are_the_same_however_the_bytes_arrive_and_read_in_linear_time(
+    serve: Serve, visit: Visit
+) -> None:
     served = await serve(_talks)
     page = await visit(served.port)
     events = {
@@ -38,11 +40,6 @@ async def test_frames_are_the_same_however_the_bytes_arrive(serve: Serve, visit:
     for size, expected in events.items():
         frames = await page.evaluate(READ, {"stream": STREAM, "size": size})
         assert [raw if data is None else [id_, event, data] for id_, event, data, raw in frames] == expected
-
-
-async def test_long_frame_is_read_in_linear_time(serve: Serve, visit: Visit) -> None:
-    served = await serve(_talks)
-    page = await visit(served.port)
     measure = f"""async (length) => {{
         const stream = "id: 1\\nevent: token\\ndata: \\"" + "x".repeat(length) + "\\"\\n\\n";
         const started = performance.now();

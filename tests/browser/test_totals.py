@@ -52,7 +52,7 @@ async def test_totals_are_counted_from_the_events(serve: Serve, visit: Visit) ->
     assert silent == {"time": "10.0 s", "firstToken": "", "speed": "", "tokens": ""}
 
 
-async def test_first_token_is_timed_from_the_click_and_in_a_replay_from_the_creation(
+async def test_usage_is_listed_and_the_first_token_timed_from_the_click_or_in_a_replay_the_creation(
     serve: Serve, visit: Visit
 ) -> None:
     served = await serve(_writes, streaming={"max_concurrent_runs": 1})
@@ -65,6 +65,9 @@ async def test_first_token_is_timed_from_the_click_and_in_a_replay_from_the_crea
         await expect(fact.locator("xpath=..")).to_have_attribute("title", re.compile("From the click"))
     await expect(page.locator("#speed")).to_have_text(re.compile(r"^\d[\d,.]* tokens/s$"))
     await expect(page.locator("#tokens")).to_have_text("1,001 in, 5 out")
+    await open_tab(page, "Usage")
+    await expect(page.locator("#usage tbody tr")).to_have_text(["large1,00021,002", "small134"])
+    await expect(page.locator("#usage tfoot tr")).to_have_text("All models1,00151,006")
     await expect(page.locator("#latency")).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
     await expect(page.get_by_role("img", name=re.compile(r"^The last \d+: .* to "))).to_be_visible()
     await page.reload()
@@ -88,15 +91,6 @@ async def test_waiting_in_the_queue_is_on_the_timeline(serve: Serve, visit: Visi
     release.set()
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.get_by_role("gridcell", name=re.compile("^queue, Queue"))).to_have_count(1)
-
-
-async def test_usage_is_listed_by_model_with_totals(serve: Serve, visit: Visit) -> None:
-    served = await serve(_writes)
-    page = await visit(served.port)
-    await run(page)
-    await open_tab(page, "Usage")
-    await expect(page.locator("#usage tbody tr")).to_have_text(["large1,00021,002", "small134"])
-    await expect(page.locator("#usage tfoot tr")).to_have_text("All models1,00151,006")
 
 
 async def _writes(_payload: Any, context: StreamContext) -> None:
