@@ -161,6 +161,7 @@ class _Reloader:
     def _announce(self, files: list[str]) -> None:
         while not self._changed.empty():
             files += self._changed.get_nowait()
+        files = list(dict.fromkeys(files))
         log(_logger, logging.INFO, "files changed", files=files)
         self._announcer.reloading(files)
 

@@ -131,7 +131,7 @@ def test_ctrl_c_cancels_the_run(tmp_path: Path) -> None:
     [("", ["stopped"]), ("async ", ["KeyboardInterrupt", "stopped"])],
     ids=["sync", "async"],
 )
-def test_a_second_ctrl_c_ends_at_once_though_the_agent_blocks(
+def test_a_second_signal_ends_at_once_though_the_agent_blocks(
     tmp_path: Path, kind: str, last_lines: list[str]
 ) -> None:
     code = f"import time\n\n{kind}def handle(payload):\n    print('working')\n    time.sleep(600)\n"
@@ -149,8 +149,11 @@ def test_a_second_ctrl_c_ends_at_once_though_the_agent_blocks(
         testing.send_signal(signal.SIGINT)
         if not kind:
             assert testing.stderr.readline().startswith("cancelling run ")
-        testing.send_signal(signal.SIGINT)
-        assert testing.wait(process.TIMEOUT_SECONDS) == 128 + signal.SIGINT
+        testing.send_signal(signal.SIGTERM)  # two of SIGINT may become one
+        try:
+            assert testing.wait(process.TIMEOUT_SECONDS) == 128 + signal.SIGINT
+        finally:
+            testing.kill()
         assert testing.stderr.read().splitlines()[-len(last_lines) :] == last_lines
     assert not list(tmp_path.glob("dockrion-*"))
 
