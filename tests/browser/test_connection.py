@@ -40,6 +40,30 @@ async def test_dropped_connection_is_resumed_without_a_gap(serve: Serve, visit: 
     assert len(agent.payloads) == 1
 
 
+async def test_page_starts_once_the_service_can_answer(serve: Serve, visit: Visit) -> None:
+    served = await serve(ScriptedAgent())
+    page = await visit(served.port, "health")
+    busy = {"success": False, "error": "busy now", "code": "SERVICE_UNAVAILABLE"}
+    await page.route("**/info", lambda route: route.fulfill(status=503, json=busy))
+    await page.goto(f"http://127.0.0.1:{served.port}/")
+    await expect(page.locator("#problem")).to_have_text("busy now")
+    await page.unroute("**/info")
+    await expect(page.locator("#send")).to_be_visible()
+    await expect(page.locator("#problem")).to_be_empty()
+
+
+async def test_what_cannot_be_loaded_is_said(serve: Serve, visit: Visit) -> None:
+    served = await serve(ScriptedAgent())
+    page = await visit(served.port, "#guide=nothing")
+    await expect(page.get_by_role("dialog", name="Guide")).to_contain_text("This chapter cannot be shown")
+    await page.keyboard.press("Escape")
+    await page.context.set_offline(True)
+    await page.get_by_role("link", name="Schema").click()
+    await expect(page.locator("#problem")).to_have_text(
+        "The schema cannot be shown: The service cannot be reached."
+    )
+
+
 async def test_silent_connection_counts_as_lost(serve: Serve, visit: Visit) -> None:
     agent = ScriptedAgent()
     served = await serve(agent, streaming={"events": {"heartbeat_interval": 1}})

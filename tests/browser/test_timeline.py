@@ -114,6 +114,19 @@ async def test_only_a_run_with_an_error_has_failed(serve: Serve, visit: Visit) -
         assert await timeline.labels(0) == [label]
 
 
+async def test_labels_of_the_axis_are_not_cut(serve: Serve, visit: Visit) -> None:
+    served = await serve()
+    page = await visit(served.port, viewport={"width": 1280, "height": 900})
+    for name, end in (("short", 1001), ("long", 305_000)):
+        timeline = ShownTimeline(page, name)
+        await timeline.show(RUN[0], ("complete", end, DONE[2]))
+        await expect(timeline.cells).to_have_count(1)
+        assert await timeline.chart.evaluate(
+            """(chart) => chart.querySelector(".axis span:last-child").getBoundingClientRect().right
+                <= chart.getBoundingClientRect().right"""
+        )
+
+
 async def test_what_is_clicked_is_shown_whole_and_leads_to_its_frame(timeline: ShownTimeline) -> None:
     await timeline.show(*RUN)
     for name, title, facts, parts in DETAILS:

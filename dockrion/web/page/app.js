@@ -10,12 +10,15 @@ import * as patterns from "./request/patterns.js";
 import * as compare from "./runs/compare.js";
 import * as recent from "./runs/recent.js";
 import * as status from "./status.js";
+import { isTransient } from "./stream.js";
 import * as tabs from "./tabs.js";
 
 const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
 const GUIDE = /^#guide=[a-z.\d-]+(?:#[\w-]+)?$/i;
 const INVOCATION = /^#wait=(\d{1,9})$/;
 const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
+
+const RETRY = 3000; // milliseconds until the page is started again
 
 const requestForm = byId("request");
 const signIn = byId("sign-in");
@@ -68,7 +71,11 @@ requestForm.addEventListener("keydown", (event) => {
 byId("schema-link").addEventListener("click", async (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in a tab of its own
   event.preventDefault();
-  const { input_schema: input, output_schema: output } = await requestJson("GET", "schema");
+  const { input_schema: input, output_schema: output, error } = await requestJson("GET", "schema").catch((failure) => ({ error: failure }));
+  if (error) {
+    form.showProblem(`The schema cannot be shown: ${error.message}`);
+    return;
+  }
   byId("schema-input").textContent = input === null ? "Not declared: anything is accepted." : JSON.stringify(input, null, 2);
   byId("schema-output").textContent = output === null ? "Not declared." : JSON.stringify(output, null, 2);
   byId("schema").showModal();
@@ -80,8 +87,9 @@ byId("guide-link").addEventListener("click", (event) => {
 });
 
 async function openGuide(link) {
-  const guide = await import("./guide/guide.js"); // for those who read it
-  await guide.open(link);
+  const guide = await import("./guide/guide.js").catch(() => null); // for those who read it
+  if (guide === null) form.showProblem("The guide cannot be loaded.");
+  else await guide.open(link);
 }
 
 byId("skip").addEventListener("click", (event) => {
@@ -147,6 +155,14 @@ function showAgent(info) {
   byId("description").textContent = info.agent.description ?? "";
 }
 
+/** Start the page, again and again while the service cannot answer. */
+function begin() {
+  start().catch((error) => {
+    form.showProblem(error.message);
+    if (isTransient(error)) setTimeout(begin, RETRY);
+  });
+}
+
 async function start() {
   const info = await requestJson("GET", "info");
   shownOffer = offered(info);
@@ -157,6 +173,7 @@ async function start() {
   byId("docs-link").hidden = !actions.offers("GET /docs");
   byId("schema-link").hidden = !actions.offers("GET /schema");
   await compareClocks();
+  form.clearProblem();
   await showForm();
   patterns.offer(actions.offers); // before there is a form, there is nothing to send
   startRecent();
@@ -180,4 +197,4 @@ function startRecent() {
 if (navigator.platform.startsWith("Mac")) byId("shortcut").textContent = "⌘ Enter";
 tabs.connect(document.querySelector("[role=tablist]"));
 watchReadiness(refresh);
-start().catch((error) => form.showProblem(error.message));
+begin();

@@ -10,9 +10,6 @@ const BLANK = /^\n+/;
 const FIRST_DELAY = 500; // milliseconds, doubled after each failure
 const LONGEST_DELAY = 15_000;
 
-/** The connection is lost, and the run cannot be resumed. */
-export class ConnectionLost extends Error {}
-
 /**
  * Read every event of a run once and in order, resuming after the last one whenever the connection is lost.
  *
@@ -48,7 +45,7 @@ export async function follow({ first, resume, timeout, signal, on }) {
       if (signal.aborted || !isTransient(error)) throw error;
     }
     signal.throwIfAborted();
-    if (resume === null) throw new ConnectionLost("The connection was lost, and this run cannot be resumed.");
+    if (resume === null) throw new Error("The connection was lost, and this run cannot be resumed.");
     response = null;
     if (reconnect) continue;
     on.lost(after);

@@ -30,8 +30,6 @@ export function configure({ input_schema: schema = null, threads = false }) {
   format = messageFormat(schema);
   keepsThreads = threads;
   box.hidden = format === null;
-  byId("request").classList.toggle("of-chat", format !== null);
-  byId("request-title").textContent = format === null ? "Request" : "Options";
   if (format === null) return schema;
   const { messages, ...properties } = schema.properties;
   return { ...schema, type: "object", properties, required: (schema.required ?? []).filter((name) => name !== "messages") };

@@ -14,7 +14,8 @@ const text = byId("guide-text");
 /** Open the chapter that a link names, at its section. */
 export async function open(link) {
   const [, chapter, section] = LINK.exec(link);
-  const source = await (await request("GET", `assets/guide/${chapter}.md`)).text();
+  const source = await request("GET", `assets/guide/${chapter}.md`)
+    .then((response) => response.text(), (error) => `This chapter cannot be shown: ${error.message}`);
   const markdown = new Markdown();
   markdown.append(withLinks(unwrapped(source), chapter));
   markdown.end();

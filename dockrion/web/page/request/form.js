@@ -22,6 +22,8 @@ export function show(schema, isOptions = false) {
   root?.set(value);
   fields.replaceChildren(...(root === null ? [] : [root.element]));
   payload.value = JSON.stringify(value ?? null, null, 2);
+  byId("request").classList.toggle("of-options", isOptions);
+  byId("request-title").textContent = isOptions ? "Options" : "Request";
   byId("no-schema").hidden = root !== null;
   editor.open = !isOptions && fields.querySelector("input, textarea, select, button") === null;
 }
@@ -38,6 +40,10 @@ export function fill(value) {
   payload.value = JSON.stringify(value ?? null, null, 2);
   read();
   (fields.querySelector("input, textarea, select") ?? payload).focus();
+}
+
+export function clearProblem() {
+  problem.clear();
 }
 
 /** Show an error and, if the service lists violations in `details`, those. */

@@ -11,6 +11,7 @@ const NARROWEST_BAR = 3;
 const MARK = 12;
 const NAMED = 36; // the narrowest bar that has its name in it
 const TICK = 90;
+const CHARACTER = 7; // of the axis, about
 const TOGETHER = 56; // what cannot be told apart is drawn in bars of this width
 const MAX_SHAPES = 1000; // over all lanes in sight, about
 
@@ -137,7 +138,11 @@ export class Chart {
       element.style.left = `${(100 * (time - from)) / (to - from)}%`;
       return element;
     };
-    this.#axis.replaceChildren(...times.map((time) => place(make("span", { textContent: tickLabel(time, step) }), time)));
+    this.#axis.replaceChildren(...times.map((time) => {
+      const label = tickLabel(time, step);
+      const isCut = (width * (to - time)) / (to - from) < label.length * CHARACTER;
+      return place(make("span", { textContent: label, className: isCut ? "before" : "" }), time);
+    }));
     this.#lines.replaceChildren(...times.map((time) => place(make("span"), time)));
   }
 

@@ -20,7 +20,7 @@ export class Timeline {
   #details;
   #legend = make("ul", { className: "plain legend", ariaLabel: "Kinds of bars and marks" });
   #dropped = make("p", { className: "note", hidden: true });
-  #slider = make("input", { type: "range", min: 0, max: STEPS, ariaLabel: "Which part of the run is shown", hidden: true });
+  #slider = make("input", { className: "pan", type: "range", min: 0, max: STEPS, ariaLabel: "Which part of the run is shown", hidden: true });
   #whole = button("Whole run", "Show the whole run");
   #element = make("div", { className: "timeline" });
   #empty = make("p", { className: "note", textContent: "Steps, tool calls, text and checkpoints appear here, along the time, as the agent works." });
