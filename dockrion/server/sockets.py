@@ -85,9 +85,8 @@ async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
         for each in sockets:
             each.listen(BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise StartError(
-            f"cannot listen on {host}:{port}: {reason}; choose others with --host and --port"
+            f"cannot listen on {host}:{port}: {_reason(error)}; choose others with --host and --port"
         ) from error
     log(_logger, logging.INFO, "listening", host=host, port=port_of(sockets), version=dockrion.__version__)
     return sockets
@@ -102,10 +101,18 @@ def _listen_unix(path: Path) -> socket.socket:
         listening.setblocking(False)
     except OSError as error:
         listening.close()
-        reason = error.strerror or str(error)
-        raise StartError(f"cannot listen on {path}: {reason}; name another path with --uds") from error
+        raise StartError(
+            f"cannot listen on {path}: {_reason(error)}; name another path with --uds"
+        ) from error
     log(_logger, logging.INFO, "listening", uds=str(path), version=dockrion.__version__)
     return listening
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says, without the names of calls and addresses that asyncio adds."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _remove_stale(path: Path) -> None:
