@@ -27,7 +27,25 @@ async def test_files_are_served_with_their_content_type(serve: Serve) -> None:
             assert response.charset == "utf-8"
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Cache-Control"] == "no-cache"
-            assert await response.read() == (FOLDER / name).read_bytes()
+            content = re.sub(rb'<link rel="modulepreload" .*\n', b"", await response.read())
+            assert content == (FOLDER / name).read_bytes()
+
+
+async def test_page_names_the_modules_that_it_imports(serve: Serve) -> None:
+    served = await serve()
+    async with served.client.get("/") as response:
+        named = re.findall(r'<link rel="modulepreload" href="assets/(.+)">', await response.text())
+    assert set(named) == _imported(FOLDER / "app.js", set())
+
+
+def _imported(module: Path, known: set[str]) -> set[str]:
+    """Return a module and those that it imports, and what they import in turn."""
+    known.add(module.relative_to(FOLDER).as_posix())
+    for path in re.findall(r'^import .*"(\..+)";$', module.read_text(), re.MULTILINE):
+        imported = (module.parent / path).resolve()
+        if imported.relative_to(FOLDER).as_posix() not in known:
+            _imported(imported, known)
+    return known
 
 
 async def test_guide_is_served_as_its_source(serve: Serve) -> None:

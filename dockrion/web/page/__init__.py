@@ -13,6 +13,7 @@ from aiohttp import ETag, hdrs, web
 from dockrion.errors import NotFound
 
 _FOLDER = Path(__file__).parent
+_INDEX = _FOLDER / "index.html"
 _TYPES = {
     ".js": "text/javascript",
     ".css": "text/css",
@@ -25,6 +26,13 @@ _ASSETS = {
     for path in _FOLDER.rglob("*.*")
     if path.suffix in (".js", ".css", ".svg")
 } | {f"guide/{path.name}": path for path in _GUIDE.glob("*.md")}
+_SCRIPT = b'<script type="module"'
+_LOADED_LATER = "guide/"
+_MODULES = "".join(  # requested at once, not one level of imports after the other
+    f'<link rel="modulepreload" href="assets/{name}">\n'
+    for name in sorted(_ASSETS)
+    if name.endswith(".js") and not name.startswith(_LOADED_LATER)
+)
 _POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
     "default-src": "'none'",
     "script-src": "'self'",
@@ -50,7 +58,7 @@ class _File(msgspec.Struct, frozen=True):
 
 
 async def index(request: web.Request) -> web.Response:
-    return _response(request, _FOLDER / "index.html", "text/html")
+    return _response(request, _INDEX, "text/html")
 
 
 async def asset(request: web.Request) -> web.Response:
@@ -77,4 +85,6 @@ def _response(request: web.Request, path: Path, content_type: str) -> web.Respon
 @cache
 def _file(path: Path) -> _File:
     content = path.read_bytes()
+    if path == _INDEX:
+        content = content.replace(_SCRIPT, _MODULES.encode() + _SCRIPT)
     return _File(content, ETag(hashlib.sha256(content).hexdigest()[:32]))
