@@ -90,6 +90,8 @@ def payload(text: str) -> bytes:
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read {text.removeprefix('@')}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
+        if text.startswith("@"):
+            raise argparse.ArgumentTypeError(f"{text[1:]} is not JSON: {error}") from None
         raise argparse.ArgumentTypeError(f"not JSON: {error}; name a file as @FILE") from None
     return content
 

@@ -101,6 +101,15 @@ def test_a_run_is_cancelled_if_nobody_can_answer_it(tmp_path: Path) -> None:
     assert err.endswith("cancelled: nobody could answer its question\n")
 
 
+def test_a_file_that_is_not_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "input.json").write_text("{")
+    code, _, err = outcome_of(tmp_path, "-f", "input.json")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "dockrion test: error: argument -f/--file: input.json is not JSON: Input data was truncated",
+    )
+
+
 def test_the_time_limit_of_an_invocation_applies(tmp_path: Path) -> None:
     code, _, err = outcome_of(tmp_path, "-p", '{"do": "wait"}', arguments={"timeout_sec": 1})
     assert code == 1
