@@ -143,8 +143,10 @@ def test_ctrl_c_cancels_the_run(tmp_path: Path) -> None:
 def test_a_second_signal_ends_at_once_though_the_agent_blocks(
     tmp_path: Path, kind: str, last_lines: list[str]
 ) -> None:
-    code = f"import time\n\n{kind}def handle(payload):\n    print('working')\n    time.sleep(600)\n"
-    write_dockfile(tmp_path, code)
+    say = "print('working')" if kind else "context.sync_emit_token('working\\n')"
+    write_dockfile(
+        tmp_path, f"import time\n\n{kind}def handle(payload, context):\n    {say}\n    time.sleep(600)\n"
+    )
     with subprocess.Popen(
         process.command("test"),
         cwd=tmp_path,
@@ -154,12 +156,12 @@ def test_a_second_signal_ends_at_once_though_the_agent_blocks(
         text=True,
     ) as testing:
         assert testing.stderr is not None
-        assert testing.stderr.readline().endswith("working\n")
-        testing.send_signal(signal.SIGINT)
-        if not kind:
-            assert testing.stderr.readline().startswith("cancelling run ")
-        testing.send_signal(signal.SIGTERM)  # two of SIGINT may become one
         try:
+            assert testing.stderr.readline().endswith("working\n")
+            testing.send_signal(signal.SIGINT)
+            if not kind:
+                assert testing.stderr.readline().startswith("cancelling run ")
+            testing.send_signal(signal.SIGTERM)  # two of SIGINT may become one
             assert testing.wait(process.TIMEOUT_SECONDS) == 128 + signal.SIGINT
         finally:
             testing.kill()
