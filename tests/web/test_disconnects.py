@@ -108,15 +108,15 @@ async def test_caller_who_disconnects_before_the_run_is_stored_stops_it(
     storing, stored = asyncio.Event(), asyncio.Event()
     create = served.backend.create
 
-    async def slow(run: Run) -> None:
+    async def slow(run: Run, body: bytes | None) -> None:
         storing.set()
         await stored.wait()
-        await create(run)
+        await create(run, body)
 
     monkeypatch.setattr(served.backend, "create", slow)
     async with wire(served) as connection:
         await connection.ask("POST", "/invoke/stream", body=b"{}")
-        await storing.wait()
+        await wait_until(storing.is_set)
         connection.reset()
         await wait_until(lambda: not connections(served))
         stored.set()
