@@ -32,8 +32,8 @@ async def test_every_get_route_tolerates_a_trailing_slash(serve: Serve) -> None:
     paths = {route.path for route in table if route.method == "GET"} - {"/", "/docs"}
     assert len(paths) > 10
     for pattern in paths:
-        file = "page.js" if "docs" in pattern else "app.js"
-        path = pattern.format(run_id=run_id, request_id="question", file=file)
+        file = "page.js" if "docs" in pattern else "form.js" if "folder" in pattern else "app.js"
+        path = pattern.format(run_id=run_id, request_id="question", folder="request", file=file)
         for method in ("GET", "HEAD"):
             expected = await status_and_type(served, method, path)
             assert await status_and_type(served, method, f"{path}/") == expected, path
