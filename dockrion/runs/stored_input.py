@@ -4,17 +4,49 @@ The body is kept as it was sent, so that the run could be repeated, and masked w
 is masked before it is cut: in a text that is cut, the start of a secret is not found.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dockrion.redaction import MASK, Redactor
-from dockrion.runs.write_only import WriteOnly
+from dockrion.runs.write_only import WriteOnly, write_only
+
+if TYPE_CHECKING:
+    from dockrion.policies.output_redaction import OutputPolicy
 
 MAX_INPUT_BYTES = 256 * 1024  # larger inputs are not kept
 EXCERPT_LENGTH = 120  # characters
 _EXAMINED = 8 * EXCERPT_LENGTH  # characters of a text that may begin with white space
 _encoder = msgspec.json.Encoder()
+
+
+class InputMask:
+    """Masks what is not to be shown of inputs, besides secrets.
+
+    Args:
+        hidden: Masks what the schema declares as write-only, None if that is nothing.
+        policy: Masks what outputs may not contain either, None if they may contain anything.
+    """
+
+    def __init__(self, hidden: WriteOnly | None, policy: "OutputPolicy | None") -> None:
+        self._hidden = hidden
+        self._policy = policy
+
+    def mask(self, value: Any) -> Any:
+        """Return an input masked.
+
+        Raises:
+            RecursionError: It is nested too deeply.
+        """
+        if self._hidden is not None:
+            value = self._hidden.mask(value)
+        return value if self._policy is None else self._policy.new_filter().mask(value)
+
+
+def input_mask(schema: dict[str, Any] | None, policy: "OutputPolicy | None") -> InputMask | None:
+    """Return what masks the inputs of a schema, None if there is nothing to mask but secrets."""
+    hidden = write_only(schema)
+    return None if hidden is None and policy is None else InputMask(hidden, policy)
 
 
 class StoredInput(msgspec.Struct, frozen=True):
@@ -23,16 +55,16 @@ class StoredInput(msgspec.Struct, frozen=True):
     Attributes:
         body: The request's body, JSON.
         excerpt: Its first words, masked.
-        write_only: Masks what its schema declares as write-only, None if that is nothing.
+        mask: Masks what else is not to be shown, None if that is nothing.
     """
 
     body: bytes
     excerpt: str
-    write_only: WriteOnly | None = None
+    mask: InputMask | None = None
 
 
 def stored_input(
-    value: Any, body: bytes, redactor: Redactor, write_only: WriteOnly | None = None
+    value: Any, body: bytes, redactor: Redactor, mask: InputMask | None = None
 ) -> StoredInput | None:
     """Return what is kept of an input, None if it is too large, or could not be masked.
 
@@ -40,18 +72,18 @@ def stored_input(
         value: The input, decoded.
         body: The same as JSON.
         redactor: Masks secrets in the excerpt.
-        write_only: Masks what the schema declares as write-only, None if that is nothing.
+        mask: Masks what else is not to be shown, None if that is nothing.
     """
     if len(body) > MAX_INPUT_BYTES:
         return None
     shown = body
-    if write_only is not None:
+    if mask is not None:
         try:
-            value = write_only.mask(value)
+            value = mask.mask(value)
         except RecursionError:
             return None
         shown = _encoder.encode(value)
-    return StoredInput(body, excerpt(value, shown, redactor), write_only)
+    return StoredInput(body, excerpt(value, shown, redactor), mask)
 
 
 def excerpt(value: Any, body: bytes, redactor: Redactor) -> str:
@@ -71,13 +103,13 @@ def excerpt(value: Any, body: bytes, redactor: Redactor) -> str:
     return line if len(line) <= EXCERPT_LENGTH else line[: EXCERPT_LENGTH - 1] + "…"
 
 
-def masked_input(body: bytes, redactor: Redactor, write_only: WriteOnly | None = None) -> Any:
+def masked_input(body: bytes, redactor: Redactor, mask: InputMask | None = None) -> Any:
     """Return an input with everything masked that is not to be shown, as a value to be encoded as JSON."""
-    if not redactor.longest and write_only is None:
+    if not redactor.longest and mask is None:
         return msgspec.Raw(body)
     try:
         value = msgspec.json.decode(body)
-        return redactor.mask_value(value if write_only is None else write_only.mask(value))
+        return redactor.mask_value(value if mask is None else mask.mask(value))
     except RecursionError:
         return None
 
@@ -89,7 +121,7 @@ def hidden_input(stored: StoredInput, redactor: Redactor) -> dict[str, Any]:
         stored: The input.
         redactor: Masks what is to be hidden.
     """
-    masked = masked_input(stored.body, redactor, stored.write_only)
+    masked = masked_input(stored.body, redactor, stored.mask)
     if masked == msgspec.json.decode(stored.body):
         return {}
     body = _encoder.encode(masked)

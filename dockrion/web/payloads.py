@@ -19,10 +19,10 @@ from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call
-from dockrion.runs.stored_input import stored_input
+from dockrion.runs.stored_input import StoredInput, stored_input
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER
-from dockrion.web.service import SERVICE
+from dockrion.web.service import SERVICE, Service
 
 _logger = logging.getLogger(__name__)
 _CONFIG = "_config"
@@ -77,10 +77,19 @@ async def decoded_call(request: web.Request, data: bytes, *, recorded: bool = Tr
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest(_MISMATCH, details=violations)
     keeps_input = recorded and service.dockfile.streaming.stores_input
-    stored = stored_input(value, data, service.redactor, service.write_only) if keeps_input else None
+    stored = await _stored_input(service, value, data) if keeps_input else None
     if service.payload_type is not None:
         value = await _converted(service.payload_type, value, size, service.redactor)
     return Call(value, config, resume, _caller_request(request), caller=request[CALLER], stored_input=stored)
+
+
+async def _stored_input(service: Service, value: Any, data: bytes) -> StoredInput | None:
+    """Return what the run's record keeps of a payload."""
+    keep = partial(stored_input, value, data, service.redactor, service.input_mask)
+    if service.input_mask is None or len(data) <= _INLINE_BYTES:
+        return keep()
+    stored: StoredInput | None = await in_thread(keep, "dockrion-mask")
+    return stored
 
 
 async def _converted(payload_type: JsonType, value: Any, size: int, redactor: Redactor) -> Any:

@@ -116,7 +116,7 @@ async def _shown_input(service: Service, run: Run) -> Any:
     body = await service.backend.get_input(run.run_id, run.incarnation)
     if body is None:
         return None
-    mask = partial(masked_input, body, service.redactor, service.write_only)
+    mask = partial(masked_input, body, service.redactor, service.input_mask)
     return (
         mask() if len(body) <= _MASKED_INLINE_BYTES else await in_thread(mask, f"dockrion-mask-{run.run_id}")
     )

@@ -34,8 +34,8 @@ from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.manager import RunManager
 from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.recorder import RunSettings
+from dockrion.runs.stored_input import input_mask
 from dockrion.runs.tool_policy import ToolPolicy
-from dockrion.runs.write_only import write_only
 from dockrion.web.access import AccessControl
 from dockrion.web.backend_factory import check_backend, create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
@@ -73,7 +73,7 @@ class Service:
         reload: As given.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
-        write_only: Masks what the input's schema declares as write-only; None if that is nothing.
+        input_mask: Masks what is not to be shown of inputs, besides secrets; None if that is nothing.
         payload_type: What payloads are converted to; None if they are passed to the agent as decoded JSON.
         owner_requests: Reaches the owners of other replicas' runs.
         answers: Passes on the answers to what agents ask.
@@ -94,7 +94,8 @@ class Service:
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
-        self.write_only = write_only(self.dockfile.io_schema.input)
+        self._output_policy = _output_policy(_safety(self.dockfile))
+        self.input_mask = input_mask(self.dockfile.io_schema.input, self._output_policy)
         self.payload_type: JsonType | None = None
 
         self._tools = ToolPolicy(self.dockfile.allowed_tools)
@@ -148,7 +149,7 @@ class Service:
             log(_logger, logging.WARNING, problem)
         self.dockfile = msgspec.structs.replace(self.dockfile, io_schema=types.io_schema)
         self.input_schema = self.input_schema or self._schema(types.io_schema.input)
-        self.write_only = write_only(types.io_schema.input)
+        self.input_mask = input_mask(self.dockfile.io_schema.input, self._output_policy)
         self.payload_type = types.payload
         self.runs.validate_outputs(self._output_schema())
 
@@ -237,7 +238,7 @@ class Service:
             streamed=self.dockfile.expose.streaming != "none",
             max_event_bytes=self.dockfile.limits.max_event_bytes,
             max_emitted_events=self.dockfile.limits.max_events_per_run,
-            output_policy=_output_policy(_safety(self.dockfile)),
+            output_policy=self._output_policy,
             tools=self._tools,
             waiting_counts=streaming.events.waiting_counts,
             answerable=streaming.async_runs,

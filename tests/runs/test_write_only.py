@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dockrion.redaction import Redactor
-from dockrion.runs.stored_input import hidden_input, masked_input, stored_input
+from dockrion.runs.stored_input import hidden_input, input_mask, masked_input, stored_input
 from dockrion.runs.write_only import write_only
 
 SECRET: dict[str, Any] = {"type": "string", "writeOnly": True}
@@ -52,7 +52,7 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
 
 
 def test_an_input_that_is_too_deep_is_neither_kept_nor_shown() -> None:
-    mask = write_only({"items": {"$ref": "#"}, "properties": {"a": SECRET}})
+    mask = input_mask({"items": {"$ref": "#"}, "properties": {"a": SECRET}}, None)
     body = b"[" * 900 + b"]" * 900
     value: Any = []
     for _ in range(899):
@@ -63,7 +63,9 @@ def test_an_input_that_is_too_deep_is_neither_kept_nor_shown() -> None:
 
 def test_excerpts_and_records_of_finished_runs_have_no_such_parts() -> None:
     body = b'{"a": "b", "topic": "the password"}'
-    stored = stored_input({"a": "b", "topic": "the password"}, body, Redactor(), write_only(CASES[1][0]))
+    stored = stored_input(
+        {"a": "b", "topic": "the password"}, body, Redactor(), input_mask(CASES[1][0], None)
+    )
     assert stored is not None
     assert (stored.body, stored.excerpt) == (body, "the password")
     assert hidden_input(stored, Redactor(["password"]))["input"] == {"a": "***", "topic": "the ***"}

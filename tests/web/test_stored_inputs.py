@@ -131,6 +131,17 @@ async def test_write_only_parts_of_inputs_are_masked(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("every_backend")
+async def test_what_outputs_may_not_contain_is_masked_in_inputs(serve: Serve) -> None:
+    policies = {"safety": {"redact_patterns": [r"card-\d+"]}}
+    served = await serve(answers, policies=policies, **STORED)
+    for topic in ("pay with card-1234", "card-1" + "2" * 200_000):
+        await served.start({"topic": topic, "n": 1})
+        kept, excerpt = await shown(served)
+        masked = topic.partition("card-")[0] + "[REDACTED]"
+        assert (kept, excerpt) == ({"topic": masked, "n": 1}, masked)
+
+
+@pytest.mark.usefixtures("every_backend")
 async def test_secret_answers_are_masked_in_the_input_of_their_run(serve: Serve) -> None:
     owner, other = await replicas(serve, asks, **STORED)
     payload = {"topic": "log in with hunter2hunter2", "ask": [{"prompt": "Password?", "secret": True}]}
