@@ -68,6 +68,10 @@ class Terminal:
         await wait_until(lambda: self.popen.poll() is not None, TIMEOUT_SECONDS)
         return int(self.popen.returncode)
 
+    async def until_end(self, text: str) -> None:
+        """Wait until a text is the last that is shown."""
+        await wait_until(lambda: self.text.endswith(text), TIMEOUT_SECONDS)
+
     def close(self) -> None:
         if self.popen.poll() is None:
             self.popen.kill()

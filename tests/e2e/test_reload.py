@@ -77,7 +77,7 @@ async def test_broken_file_is_explained_in_the_terminal_and_the_page_until_it_is
         await running.until_answer("again")
         running.shown.type(CTRL_C)
         assert await running.shown.exit_code() == 0
-        assert running.shown.text.endswith("stopped\n")
+        await running.shown.until_end("stopped\n")
 
 
 WAITS = "import asyncio\nasync def handle(payload):\n    await asyncio.Event().wait()\n"

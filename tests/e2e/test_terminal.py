@@ -49,7 +49,7 @@ async def test_service_speaks_to_a_person(tmp_path: Path, session: aiohttp.Clien
         assert "{" not in shown.text
         shown.type(CTRL_C)
         assert await shown.exit_code() == 0
-        assert shown.text.endswith("stopped\n")
+        await shown.until_end("stopped\n")
 
 
 async def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_at_once(

@@ -259,6 +259,7 @@ export class VirtualList {
     }[event.key];
     if (target === undefined) return;
     event.preventDefault();
+    this.#scrolled(); // the event of a scroll comes later
     this.#focus(Math.min(Math.max(target, 0), this.#items.length - 1));
   }
 
