@@ -12,7 +12,7 @@ from dockrion.events import Entry, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
-INTERNAL_FIELDS = ("owner", "incarnation")  # of a `Run`: no response body shows them
+INTERNAL_FIELDS = ("owner", "incarnation", "previous", "unlisted")  # of a `Run`: no response body shows them
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         incarnation: A token that no other run has. An id is free again once its run is forgotten, so
             whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
             earlier version of this service created the run.
+        previous: Why the attempt before this one ended, None for the first.
+        unlisted: Whether only its creator knows of it: it is in no listing.
         input: What is shown in place of the stored input, once answers in it are masked.
         truncated: Only in listings.
         waiting_for: None once the run is finished.
@@ -63,12 +65,21 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] = {}
     last_sequence: int = 0
+    attempt: Annotated[
+        int,
+        msgspec.Meta(
+            description="How often its agent was started, a start to come included; more than 1 after a loss "
+            "of the worker, with `streaming.on_worker_lost: retry`."
+        ),
+    ] = 1
     waiting_for: Annotated[
         WaitingFor | None,
         msgspec.Meta(description="The question that the agent waits for, the oldest if there are several."),
     ] = None
     owner: str | None = None
     incarnation: str = ""
+    previous: Literal["worker_lost", "shutdown"] | None = None
+    unlisted: bool = False
     truncated: Annotated[
         bool,
         msgspec.Meta(

@@ -20,6 +20,8 @@ class Call(msgspec.Struct, frozen=True):
         events_url: Where the run's events are read and pushed, None if they are not stored.
         caller: The authenticated caller, None without authentication.
         stored_input: What the run's record keeps of the input, None for nothing.
+        attempt: How often the agent was started for this run, this start included.
+        previous: Why the attempt before ended, None for the first.
     """
 
     payload: Any
@@ -29,6 +31,8 @@ class Call(msgspec.Struct, frozen=True):
     events_url: str | None = None
     caller: Caller | None = None
     stored_input: StoredInput | None = None
+    attempt: int = 1
+    previous: str | None = None
 
 
 class Agent(Protocol):
