@@ -53,12 +53,13 @@ class Shape:
 
 SHAPES = {
     "append": Shape(names.APPEND, {11: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
-    "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
+    "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS}),
     "cancel": Shape(names.CANCEL),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
     "get": Shape(names.GET, {0: NEGATIVE}),
     "hold": Shape(names.HOLD, {1: NEGATIVE}),
+    "open_inbox": Shape(names.OPEN_INBOX, {0: NOT_POSITIVE}),
     "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=1),
     "renew": Shape(names.RENEW, {2: NOT_POSITIVE}),
@@ -71,6 +72,7 @@ IN_ORDER = (
         "create",
         "watch",
         "beat",
+        "open_inbox",
         "append",
         "cancel",
         "renew",
@@ -90,12 +92,13 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
         "append": ([run, events, keys.watchers(RUN)], [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", 1000, two]),
-        "beat": ([*service[:2], keys.inbox(ME), keys.expiry], [ME, 60, 60, 1.5, "run-0", "e0"]),
+        "beat": (service, [ME, 60, 1.5, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]"]),
         "get": ([run], [1000]),
         "hold": ([keys.holder("n")], [ME, 60]),
+        "open_inbox": ([keys.inbox(ME)], [60]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),
@@ -111,7 +114,7 @@ def run_script(service: Service, name: str, keys: list[str], arguments: list[Any
 def fill(service: Service) -> None:
     """Store a run with all its keys."""
     correct = calls(service.keys)
-    for name in IN_ORDER[:5]:
+    for name in IN_ORDER[:6]:
         run_script(service, name, *correct[name])
 
 
@@ -119,7 +122,7 @@ def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Ca
     for wrong in ([], keys[: len(keys) - SHAPES[name].spare_keys - 1], [*keys, keys[-1]]):
         yield wrong, arguments
     yield keys, []
-    fewest = {"beat": 4, "watch": 5}.get(name, len(arguments))
+    fewest = {"beat": 3, "watch": 5}.get(name, len(arguments))
     yield keys, arguments[: fewest - 1]
     if not SHAPES[name].open_end:
         yield keys, [*arguments, "x"]
@@ -258,23 +261,46 @@ def test_a_script_builds_no_key_names(name: str) -> None:
     assert {key for _, key in touched} <= declared
 
 
+@pytest.mark.parametrize("spread", [False, True], ids=["single", "cluster"])
 @pytest.mark.parametrize("agent", ["a", "my-agent", "service", "x" * 63])
-def test_the_keys_of_a_script_are_in_one_slot(agent: str) -> None:
-    keys = names.Keys(agent)
+def test_the_keys_of_a_script_are_in_one_slot(agent: str, spread: bool) -> None:
+    keys = names.Keys(agent, spread=spread)
     for name, (given, _) in calls(keys).items():
         assert len({key_slot(key.encode()) for key in given}) == 1, name
 
 
-@pytest.mark.parametrize("run_id", ["r", "0", "service", "a_b-C", "x" * 128])
-def test_the_keys_of_a_run_are_distinct_and_in_one_slot(run_id: str) -> None:
-    keys = names.Keys("agent")
+@pytest.mark.parametrize("spread", [False, True], ids=["single", "cluster"])
+@pytest.mark.parametrize("run_id", ["r", "0", "service", "agent", "a_b-C", "x" * 128])
+def test_the_keys_of_a_run_are_distinct_and_in_one_slot(run_id: str, spread: bool) -> None:
+    keys = names.Keys("agent", spread=spread)
     given = [*keys.log(run_id), keys.watchers(run_id)]
     assert len({key_slot(key.encode()) for key in given}) == 1
     assert key_slot(given[0].encode()) == key_slot(run_id.encode())
-    common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.inbox(run_id)]
-    common += [keys.runs_of(run_id), keys.counter(run_id, 1), keys.secret]
+    common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.runs_of(run_id)]
+    common += [keys.secret]
     assert len({key_slot(key.encode()) for key in common}) == 1
-    assert len({*given, *common}) == 12
+    others = [keys.inbox(run_id), keys.counter(run_id, 1), keys.holder(run_id)]
+    assert len({*given, *common, *others}) == 13
+
+
+def test_names_on_a_single_server_never_change() -> None:
+    keys = names.Keys("a")
+    assert keys.replicas == "dockrion:a:{service}:replicas"
+    assert keys.inbox("r") == "dockrion:a:{service}:control:r"
+    assert keys.holder("n").startswith("dockrion:a:{service}:holder:")
+    assert keys.counter("n", 1).startswith("dockrion:a:{service}:uses:")
+
+
+def test_names_in_a_cluster_spread_over_its_slots() -> None:
+    keys = names.Keys("a", "mine", spread=True)
+    numbers = range(1000)
+    for name in (keys.inbox, keys.holder, lambda n: keys.counter(n, 1), keys.run):
+        spread = [name(str(n)) for n in numbers]
+        assert all(key.startswith("mine:a:") for key in spread)
+        thirds = [key_slot(key.encode()) * 3 // 16_384 for key in spread]
+        assert min(thirds.count(third) for third in range(3)) > 200
+    services = {names.Keys(f"agent-{n}", spread=True).runs for n in numbers}
+    assert len({key_slot(key.encode()) for key in services}) > 900
 
 
 def keys_of(command: Command) -> list[bytes]:

@@ -5,7 +5,9 @@ keys during a rolling update, so names and contents cannot be changed; each vers
 scripts, so their arguments can.
 
 Keys of one run share a hash tag, and so do those of the service, so that the keys of a script are
-always in one slot (Redis Cluster specification, "Hash tags").
+always in one slot (Redis Cluster specification, "Hash tags"). What no script combines with other keys
+(inboxes, counters, holders) has no hash tag in a cluster, so that its load spreads over the nodes. On a
+single server its names are those of earlier versions.
 """
 
 from hashlib import sha1, sha256
@@ -22,11 +24,15 @@ class Keys:
 
     Args:
         agent: The name of the agent; replicas with the same name are one service.
+        prefix: What all names begin with; contains no braces.
+        spread: Whether the names are those for a cluster.
     """
 
-    def __init__(self, agent: str) -> None:
-        self._runs = f"dockrion:{agent}:"
-        self._service = f"dockrion:{agent}:{{service}}:"
+    def __init__(self, agent: str, prefix: str = "dockrion", *, spread: bool = False) -> None:
+        self._runs = f"{prefix}:{agent}:"
+        tag = f"service:{agent}" if spread else "service"  # services of one cluster are in different slots
+        self._service = f"{self._runs}{{{tag}}}:"
+        self._single = self._runs if spread else self._service  # of keys that no script uses with others
         self.replicas = f"{self._service}replicas"  # hash: replica → number of its heartbeats
         self.runs = f"{self._service}runs"  # sorted set: index entries of all runs, by name
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to check for expiry
@@ -43,11 +49,11 @@ class Keys:
 
     def counter(self, name: str, window: int) -> str:
         """Return the counter of something in a window of so many seconds."""
-        return f"{self._service}uses:{_digest(f'{window}:{name}')}"
+        return f"{self._single}uses:{_digest(f'{window}:{name}')}"
 
     def holder(self, name: str) -> str:
         """Return the holder of a name."""
-        return f"{self._service}holder:{_digest(name)}"
+        return f"{self._single}holder:{_digest(name)}"
 
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""
@@ -55,7 +61,7 @@ class Keys:
 
     def inbox(self, replica: str) -> str:
         """Return the stream of the messages to a replica."""
-        return f"{self._service}control:{replica}"
+        return f"{self._single}control:{replica}"
 
     def run(self, run_id: str) -> str:
         """Return the hash with a run's record."""
@@ -107,9 +113,13 @@ COUNT = _script("count")
 CREATE = _script("create")
 GET = _script("get")
 HOLD = _script("hold")
+OPEN_INBOX = _script("open_inbox")
 READ = _script("read")
 REGISTER = _script("register")
 RENEW = _script("renew")
 SECRET = _script("secret")
 WATCH = _script("watch")
-SCRIPTS = (APPEND, BEAT, CANCEL, COUNT, CREATE, GET, HOLD, READ, REGISTER, RENEW, SECRET, WATCH)
+SCRIPTS = (
+    *(APPEND, BEAT, CANCEL, COUNT, CREATE, GET, HOLD, OPEN_INBOX),
+    *(READ, REGISTER, RENEW, SECRET, WATCH),
+)

@@ -27,7 +27,7 @@ import msgspec
 from dockrion.backends.owner_messages import CancelRequest, RunRef
 from dockrion.backends.redis import records
 from dockrion.backends.redis.index import expiry_check
-from dockrion.backends.redis.keys import BEAT, RENEW, Command
+from dockrion.backends.redis.keys import BEAT, OPEN_INBOX, RENEW, Command
 from dockrion.backends.redis.store import Store
 from dockrion.backends.run_log import Run
 from dockrion.errors import CorruptLog
@@ -179,20 +179,20 @@ class LeaseKeeper:
         ended, self._ended = self._ended, {}  # what is added meanwhile is for the next heartbeat
         keys = self._store.keys
         beat = BEAT(
-            (keys.replicas, keys.owned(self._replica), keys.inbox(self._replica), keys.expiry),
+            (keys.replicas, keys.owned(self._replica), keys.expiry),
             self._replica,
             self._store.live_ttl,
-            _INBOX_TTL,
             expiry_check(self._store.ttl),
             *(text for item in ended.items() for text in item),
         )
+        open_inbox = OPEN_INBOX((keys.inbox(self._replica),), _INBOX_TTL)
         try:
-            (reply,) = await self._store.client.send_background(beat)
+            reply, created = await self._store.client.send_background(beat, open_inbox)
         except BaseException:
             unsent = {run_id: entry for run_id, entry in ended.items() if run_id not in self._owned}
             self._ended = unsent | self._ended
             raise
-        created, listed, *rest = reply
+        listed, *rest = reply
         counters = {replica.decode(): count for replica, count in zip(rest[::2], rest[1::2], strict=True)}
         before, self._beats = self._beats, int(counters[self._replica])
         return Heartbeat(bool(created), self._beats <= before, listed, counters, list(ended))
@@ -247,7 +247,8 @@ class LeaseKeeper:
         keys = self._store.keys
         await self._store.client.send_background(
             ("HDEL", keys.replicas, self._replica),
-            ("DEL", keys.owned(self._replica), keys.inbox(self._replica)),
+            ("DEL", keys.owned(self._replica)),
+            ("DEL", keys.inbox(self._replica)),
         )
 
     def _renewal(self, run_id: str, incarnation: str) -> Command:
