@@ -1,31 +1,46 @@
 """What axe-core finds on a page."""
 
+from collections.abc import Iterable
 from functools import cache
 
-from playwright.async_api import Page
+from playwright.async_api import Page, ViewportSize
 
 from tests.interop import node
 
-_RUN = """async (rules) => (await axe.run(document, { resultTypes: ["violations"], ...rules })).violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, help, nodes }) => nodes.map(({ target, failureSummary }) =>
-        `${id}: ${help}: ${target.join(" ")}: ${failureSummary}`))"""
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+# The first frame has the styles of another color scheme, the second one what listeners of the scheme do.
+_RUN = """async (rules) => {
+    for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+    return (await axe.run(document, { resultTypes: ["violations"], ...rules })).violations
+        .filter(({ impact }) => impact === "serious" || impact === "critical")
+        .flatMap(({ id, help, nodes }) => nodes.map(({ target, failureSummary }) =>
+            `${id}: ${help}: ${target.join(" ")}: ${failureSummary}`));
+}"""
 
 
-async def assert_accessible(page: Page) -> None:
-    """Fail if axe-core finds something serious or critical on a page as it is shown, in light and dark.
+async def assert_accessible(page: Page, except_rules: Iterable[str] = ()) -> None:
+    """Fail if axe-core finds something serious or critical on a page, in light and dark, wide and narrow.
 
     Args:
-        page: The page, in the state that is to be tested.
+        page: The page, in the state that is to be tested. It keeps its size.
+        except_rules: Rules of axe-core that others' elements on it break.
     """
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(_axe())
-    await page.emulate_media(color_scheme="light", reduced_motion="reduce")
-    found = await page.evaluate(_RUN, {})
-    await page.emulate_media(color_scheme="dark")
-    found += await page.evaluate(_RUN, {"runOnly": ["color-contrast"]})
+    before = page.viewport_size
+    rules = {rule: {"enabled": False} for rule in except_rules}
+    found = []
+    for viewport in (DESKTOP, PHONE):
+        await page.set_viewport_size(viewport)
+        await page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        found += await page.evaluate(_RUN, {"rules": rules})
+        await page.emulate_media(color_scheme="dark")
+        found += await page.evaluate(_RUN, {"runOnly": ["color-contrast"]})
     assert not found, "\n".join(found)
     await page.emulate_media(color_scheme="null", reduced_motion="null")
+    if before:
+        await page.set_viewport_size(before)
 
 
 @cache

@@ -17,11 +17,11 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from dockrion.web.app import create_app
 from tests.browser import showcase
+from tests.browser.accessible import DESKTOP, PHONE
 from tests.browser.chromium import address
 from tests.browser.helpers import open_tab, run
 from tests.support import dockfile
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 DESCRIPTION = {
     "researcher": "Answers questions about the climate from public records.",
     "talker": "Talks about the weather.",

@@ -12,26 +12,8 @@ from tests.browser.conftest import Visit
 from tests.browser.test_access import KEY
 from tests.conftest import Serve
 
-# Texts with less than 3:1 contrast to their background, the least that WCAG 2.2 allows large texts.
-ILLEGIBLE = """() => {
-    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-    const linear = (part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4);
-    const luminance = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, by, at) => sum + by * linear(colour[at]), 0);
-    const behind = (element) => {
-        const [red, green, blue, alpha = 1] = numbers(getComputedStyle(element).backgroundColor);
-        if (alpha === 1) return [red, green, blue];
-        const below = behind(element.parentElement);
-        return [red, green, blue].map((part, at) => part * alpha + below[at] * (1 - alpha));
-    };
-    const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    return [...document.querySelectorAll("body *")]
-        .filter((element) => hasText(element) && element.checkVisibility())
-        .filter((element) => {
-            const pair = [numbers(getComputedStyle(element).color), behind(element)].map(luminance);
-            return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05) < 3;
-        })
-        .map((element) => element.outerHTML);
-}"""  # noqa: E501
+# What axe-core finds in how Swagger UI builds its elements, of which this service has the colours only.
+_STRUCTURE = ("nested-interactive", "select-name")
 
 
 async def background(page: Page) -> str:
@@ -44,7 +26,7 @@ async def test_reference_follows_the_color_scheme_and_fits_a_phone(serve: Serve,
     await run.locator(".opblock-summary-control").click()
     await expect(run.locator(".responses-table").first).to_be_visible()
     assert await background(page) == "rgb(15, 18, 22)"
-    assert await page.evaluate(ILLEGIBLE) == []
+    await assert_accessible(page, except_rules=_STRUCTURE)
     await page.emulate_media(color_scheme="light")
     await expect(page.locator("html")).not_to_have_class(re.compile("dark"))
     assert await background(page) == "rgb(246, 246, 243)"
@@ -60,9 +42,7 @@ async def test_key_page_signs_in_with_the_keyboard(serve: Serve, visit: Visit, t
     page = await visit(served.port, "docs")
     await expect(page.get_by_role("form", name="Sign in")).to_be_visible()
     await expect(page.get_by_label("API key or token")).to_be_focused()
-    for width in (1280, 390):
-        await page.set_viewport_size({"width": width, "height": 844})
-        await assert_accessible(page)
+    await assert_accessible(page)
     await page.keyboard.type("wrong")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("alert")).to_have_text("This key or token is wrong, or has expired.")
