@@ -109,6 +109,7 @@ async def test_last_question_is_asked_again_or_changed_and_the_rest_stays(serve:
     await press(page, "Edit and ask")
     await expect(message(page)).to_be_focused()
     await expect(message(page)).to_have_value("Snow?")
+    await assert_accessible(page)
     await press(page, "Cancel edit")
     await expect(message(page)).to_have_value("")
     await press(page, "Edit and ask")

@@ -8,6 +8,7 @@ from typing import Any
 from playwright.async_api import Locator, Page, expect
 
 from dockrion import StreamContext
+from tests.browser.accessible import assert_accessible
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
 from tests.browser.helpers import least, open_tab, press, run
@@ -203,6 +204,7 @@ async def expand_and_collapse(page: Page) -> None:
         return boxes.slice(1).filter((box, index) => Math.abs(box.top - boxes[index].bottom) > 1).length;
     }""")
     assert overlapping == 0
+    await assert_accessible(page)
     await press(page, "Collapse all")
     await expect(page.locator("#frames pre")).to_have_count(0)
 

@@ -4,12 +4,11 @@ import json
 
 from playwright.async_api import Page, expect
 
-from tests.browser.accessible import assert_accessible
+from tests.browser.accessible import PHONE, assert_accessible
 from tests.browser.conftest import Visit
 from tests.browser.helpers import open_tab, press, run
 from tests.conftest import Serve
 
-PHONE = {"width": 390, "height": 844}
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
 
 
@@ -70,6 +69,7 @@ async def test_header_links_to_what_describes_the_service(serve: Serve, visit: V
     await page.get_by_role("link", name="Schema").click()
     await expect(page.get_by_role("region", name="Input")).to_have_text(json.dumps(SCHEMA, indent=2))
     await expect(page.get_by_role("region", name="Output")).to_have_text("Not declared.")
+    await assert_accessible(page)
     await press(page, "Close")
     async with page.expect_navigation(url="**/docs"):
         await page.get_by_role("link", name="API").click()

@@ -8,6 +8,7 @@ from dockrion.load.html_report import html_report
 from dockrion.load.measurements import Measurements, Point
 from dockrion.load.options import Options
 from dockrion.load.result import result
+from tests.browser.accessible import assert_accessible
 
 BACKGROUNDS: dict[Literal["light", "dark"], str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 31)"}
 # Returns the labels that are cut off, or that touch another one.
@@ -28,10 +29,10 @@ async def test_report_has_whole_labels_and_fits_a_phone(browser: Browser) -> Non
     points = [Point(0.0, 0, 0, 0), Point(1.0, 1, 98_765_432, 100), Point(9000.0, 2, 98_765_440, 400)]
     options = Options(url="http://h" + "x" * 200)
     report = html_report(result(options, measurements, points, ended_early=False))
+    page = await browser.new_page()
+    await page.set_content(report)
     for scheme, back in BACKGROUNDS.items():
-        context = await browser.new_context(color_scheme=scheme)
-        page = await context.new_page()
-        await page.set_content(report)
+        await page.emulate_media(color_scheme=scheme)
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == back
         for width in (390, 1280):
             await page.set_viewport_size({"width": width, "height": 844})
@@ -39,4 +40,4 @@ async def test_report_has_whole_labels_and_fits_a_phone(browser: Browser) -> Non
             assert await page.evaluate(
                 "document.documentElement.scrollWidth === document.documentElement.clientWidth"
             )
-        await context.close()
+    await assert_accessible(page)

@@ -194,6 +194,7 @@ async def test_raw_and_copy_beside_an_answer(serve: Serve, visit: Visit) -> None
     agent.say("\n*more*")
     await expect(answer.locator(".raw")).to_have_text(ANSWER + "\n*more*")
     await expect(answer.locator(".markdown")).to_be_hidden()
+    await assert_accessible(page)
     await answer.get_by_role("button", name="Raw", pressed=True).press("Enter")
     await expect(answer.locator(".markdown em").last).to_have_text("more")
     await expect(answer.locator(".raw")).to_be_hidden()
@@ -221,6 +222,7 @@ async def test_tables_and_code_scroll_in_their_own_boxes(serve: Serve, visit: Vi
     page = await visit(served.port, viewport={"width": 390, "height": 844})
     await run(page)
     await expect(page.locator("#status")).to_have_text("Complete")
+    await assert_accessible(page)
     for name in ("Table", "Code"):
         box = page.get_by_role("group", name=name)
         await box.focus()

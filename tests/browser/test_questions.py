@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from dockrion import InputTimeout, StreamContext
+from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
 from tests.browser.helpers import press, run
 from tests.browser.proxy import proxy
@@ -76,6 +77,7 @@ async def test_each_question_has_a_form_made_from_its_schema(serve: Serve, visit
     )
     await expect(letter.get_by_label("reader")).to_be_focused()
     await expect(letter.get_by_label("reader")).to_have_attribute("aria-invalid", "true")
+    await assert_accessible(page)
     await letter.get_by_label("reader").fill("Ada")
     await letter.get_by_label("tone").select_option("calm")
     await letter.get_by_role("button", name="Answer").click()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
+from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
 from tests.e2e.reloading import loop, returns
 
@@ -25,6 +26,7 @@ async def test_open_page_says_what_is_broken_and_that_it_was_reloaded(visit: Vis
         (tmp_path / "agent.py").write_text("def handle(\n")
         await expect(broken).to_contain_text("failed at agent.py:1: SyntaxError: '(' was never closed")
         await expect(readiness).to_have_text("Not ready")
+        await assert_accessible(page)
         (tmp_path / "agent.py").write_text(returns("two"))
         await expect(readiness).to_have_text("Reloaded")
         await expect(broken).to_be_hidden()

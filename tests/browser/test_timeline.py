@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit, in_one_loop
 from tests.browser.timelines import START, Happened, ShownTimeline
 from tests.conftest import Serve
@@ -141,6 +142,7 @@ async def test_what_is_clicked_is_shown_whole_and_leads_to_its_frame(timeline: S
     await timeline.cell("Checkpoint").click()
     data = timeline.details.get_by_role("region", name="Data")
     assert len(await data.text_content() or "") == 100_000
+    await assert_accessible(timeline.page)
     await timeline.details.get_by_role("button", name=re.compile("Show all 150,")).click()
     assert (await data.text_content() or "").endswith('x"\n}')
     await timeline.details.get_by_role("button", name="Show frame 6").click()
@@ -358,6 +360,7 @@ async def test_items_that_cannot_be_told_apart_are_listed(timeline: ShownTimelin
     await timeline.show(RUN[0], *steps, DONE)
     await timeline.cell("5 steps").click()
     await expect(timeline.details.locator("li button")).to_have_count(5)
+    await assert_accessible(timeline.page)
     await timeline.details.get_by_role("button", name=re.compile("^step 3")).click()
     await expect(timeline.details.get_by_role("status")).to_have_text("Step: step 3")
     await timeline.cell("5 steps").click()
