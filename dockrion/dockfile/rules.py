@@ -139,6 +139,11 @@ def _url(url: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
 def _streaming(streaming: StreamingSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if streaming.ingest.enabled and not streaming.async_runs:
         diagnostics.error((*keys, "ingest", "enabled"), "true requires streaming.async_runs: true")
+    if streaming.on_worker_lost == "retry" and streaming.backend != "redis":
+        message = "retry requires streaming.backend: redis; with memory, runs end with their process"
+        diagnostics.error((*keys, "on_worker_lost"), message)
+    if streaming.on_worker_lost == "fail" and streaming.max_attempts != StreamingSpec().max_attempts:
+        diagnostics.warn((*keys, "max_attempts"), "no effect without on_worker_lost: retry")
     url = streaming.redis.url
     if streaming.backend == "redis" and not (url.startswith(_REDIS_SCHEMES) and _has_valid_port(url)):
         # The message does not quote the URL: it may contain a password.

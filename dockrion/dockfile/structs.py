@@ -187,11 +187,23 @@ class StreamingSpec(Struct, frozen=True):
     max_queued_runs: Annotated[
         int, Meta(ge=0, le=1_000_000), doc("Runs waiting for a slot, per process.")
     ] = 1000
+    on_worker_lost: Annotated[
+        Literal["fail", "retry"],
+        doc("Whether a run whose process has died or shut down ends or begins again; retry needs redis."),
+    ] = "fail"
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=10), doc("How often a run may begin, with `on_worker_lost: retry`.")
+    ] = 2
     id_generator: Annotated[IdGeneratorSpec, doc("Run ids.")] = field(default_factory=IdGeneratorSpec)
     events: Annotated[EventsSpec, doc("Event filter and timing.")] = field(default_factory=EventsSpec)
     connection: Annotated[ConnectionSpec, doc("Reader connections.")] = field(default_factory=ConnectionSpec)
     redis: Annotated[RedisSpec, doc("Redis, and retention of runs.")] = field(default_factory=RedisSpec)
     ingest: Annotated[IngestSpec, doc("Events from other processes.")] = field(default_factory=IngestSpec)
+
+    @property
+    def attempts(self) -> int:
+        """How often a run may begin."""
+        return self.max_attempts if self.on_worker_lost == "retry" else 1
 
     @property
     def stores_input(self) -> bool:

@@ -43,7 +43,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         events_filter: Which events pass.
         output_schema: Validates outputs, or None.
         max_run_duration: Seconds that an agent may work on a run.
-        max_concurrent_runs: How many agents may work at once.
+        max_concurrent_runs: How many agents may work at once; 0 in a process that leaves them to others.
         max_queued_runs: How many runs may wait for a slot.
         max_stored_events: How many events of a run the backend holds.
         streamed: Whether any endpoint shows events.
@@ -53,6 +53,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         tools: Which tools agents may call.
         waiting_counts: Whether `max_run_duration` includes the time in which agents wait for answers.
         answerable: Whether any endpoint accepts answers.
+        max_attempts: How often a run may begin: more than once if another process takes over after a loss.
     """
 
     agent_name: str
@@ -70,6 +71,12 @@ class RunSettings(msgspec.Struct, frozen=True):
     tools: ToolPolicy
     waiting_counts: bool = True
     answerable: bool = True
+    max_attempts: int = 1
+
+    @property
+    def retries(self) -> bool:
+        """Whether a run begins again when its process is lost."""
+        return self.max_attempts > 1
 
 
 class RunRecorder:
