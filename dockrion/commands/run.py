@@ -3,7 +3,10 @@
 import argparse
 import logging
 import os
+import re
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -18,12 +21,15 @@ from dockrion.redaction import Redactor
 from dockrion.runs.session import current_session
 from dockrion.server.acceptor import raise_descriptor_limit
 from dockrion.server.announcer import Announcer
-from dockrion.server.process import exit_within, serve
+from dockrion.server.process import GRACE_SECONDS, exit_within, serve
 from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker, WorkerSlot
+from dockrion.web.service import Role
 
 _MAX_PORT = 65535
 _MAX_WORKERS = 64
+_MAX_GRACE = 86_400  # seconds
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _logger = logging.getLogger(__name__)
 
 
@@ -40,6 +46,19 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         type=_worker_count,
         default=1,
         help="number of processes that share the port; needs the redis backend (default: 1)",
+    )
+    parser.add_argument(
+        "--role",
+        choices=get_args(Role),
+        default="all",
+        help="api accepts, streams and answers, worker executes runs; they need the redis backend and each "
+        "other (default: all)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_grace,
+        metavar="SECONDS",
+        help=f"seconds for which runs may go on after SIGTERM (default: {GRACE_SECONDS:.0f})",
     )
     parser.add_argument(
         "--reload",
@@ -67,6 +86,12 @@ def _worker_count(text: str) -> int:
     return _integer(text, 1, _MAX_WORKERS)
 
 
+def _grace(text: str) -> float:
+    if not (_SECONDS.fullmatch(text) and float(text) <= _MAX_GRACE):
+        raise argparse.ArgumentTypeError(f"expected 0 to {_MAX_GRACE}, got {text}")
+    return float(text)
+
+
 def _integer(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise argparse.ArgumentTypeError(f"expected {low} to {high}, got {text}")
@@ -87,14 +112,19 @@ def _run(options: argparse.Namespace) -> int:
         return serve_reloaded(options)
     if options.reload and options.workers > 1:
         raise StartError("--reload serves with one process: leave out --workers, or --reload")
+    if options.reload and options.grace is not None:
+        raise StartError("--reload does not wait for runs: leave out --grace, or --reload")
+    if options.open and options.role == "worker":
+        raise StartError("a worker has no page: leave out --open, or --role worker")
     loaded = load_dockfile(options)
-    refused = refusals(loaded) + _unshared_runs(loaded, options.workers)
+    refused = refusals(loaded) + _unshared_runs(loaded, options.workers, options.role)
     if refused:
         raise StartError("\n".join(refused))
     redactor = Redactor(loaded.confidential)
     log = start_log(
         loaded,
         redactor,
+        role=options.role,
         log_format=options.log_format,
         shared=options.worker_slot is not None or options.workers > 1 or options.reload,
         supervised=options.worker_slot is not None,
@@ -140,15 +170,18 @@ def _supervise(options: argparse.Namespace, loaded: Loaded, log: RunLog) -> int:
 
 def _serve(options: argparse.Namespace, loaded: Loaded, announcer: Announcer) -> int:
     raise_descriptor_limit()
-    address = _address(options, loaded)
+    grace = GRACE_SECONDS if options.grace is None else options.grace
+    serve_agent = partial(
+        serve, loaded, _address(options, loaded), role=options.role, grace=grace, announcer=announcer
+    )
     with exported(loaded.agent_environment):
         if options.worker_slot is None:
-            serve(loaded, address, announcer=announcer)
+            serve_agent()
         else:
             metrics.enable_multiprocess(options.worker_slot.directory, options.worker_slot.number)
             worker = Worker(options.worker_slot)
             try:
-                serve(loaded, address, worker=worker, announcer=announcer)
+                serve_agent(worker=worker)
             finally:
                 worker.close()
     exit_within(0)
@@ -165,15 +198,19 @@ def _worker_arguments(options: argparse.Namespace) -> list[str]:
     """Return the arguments of `dockrion run` in a worker, except its slot."""
     arguments = [f"--env-file={options.env_file}"] if options.env_file else []
     arguments += [f"--host={options.host}"] if options.host else []
+    arguments += [] if options.grace is None else [f"--grace={options.grace}"]
+    arguments.append(f"--role={options.role}")
     return [*arguments, *(["--verbose"] if options.verbose else []), "--", str(options.dockfile)]
 
 
-def _unshared_runs(loaded: Loaded, workers: int) -> list[str]:
-    """Return why several workers cannot share the runs, if they cannot."""
-    if workers == 1 or loaded.dockfile.streaming.backend != "memory":
+def _unshared_runs(loaded: Loaded, workers: int, role: Role) -> list[str]:
+    """Return why several processes cannot share the runs, if they cannot."""
+    if loaded.dockfile.streaming.backend != "memory":
         return []
-    line = (
-        f"{loaded.path}: streaming.backend: memory keeps runs in one process, so --workers {workers} cannot "
-        "share them; use redis, or one worker"
+    reason = f"{loaded.path}: streaming.backend: memory keeps runs in one process, so"
+    lines = (
+        [] if workers == 1 else [f"{reason} --workers {workers} cannot share them; use redis, or one worker"]
     )
-    return [line]
+    if role != "all":
+        lines.append(f"{reason} --role {role} cannot share them; use redis, or leave out --role")
+    return lines

@@ -11,6 +11,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs.session import current_session
 from dockrion.server.announcer import Announcer
 from dockrion.web.routes import routes
+from dockrion.web.service import Role
 
 AUTO, _JSON, _TEXT = LOG_FORMATS = ("auto", "json", "text")
 
@@ -33,6 +34,7 @@ def start_log(
     loaded: Loaded,
     redactor: Redactor,
     *,
+    role: Role,
     log_format: str,
     shared: bool,
     supervised: bool,
@@ -43,6 +45,7 @@ def start_log(
     Args:
         loaded: The Dockfile.
         redactor: Masks secrets.
+        role: What the process serves.
         log_format: One of `LOG_FORMATS`.
         shared: Whether other processes write to the same stdout.
         supervised: Whether a supervisor announces what it starts and ends.
@@ -63,8 +66,15 @@ def start_log(
     formatter = partial(TextFormatter, colours=colours, agent_package=agent_package)
     handler = configure(formatter=formatter, **constant)
     handler.addFilter(is_shown)
-    paths = (route.path for route in routes(loaded.dockfile))
+    paths = (route.path for route in routes(loaded.dockfile, role))
     announcer = TerminalAnnouncer(
-        handler, redactor, loaded.dockfile, paths, colours=colours, supervised=supervised, worker=worker
+        handler,
+        redactor,
+        loaded.dockfile,
+        paths,
+        role=role,
+        colours=colours,
+        supervised=supervised,
+        worker=worker,
     )
     return RunLog(_TEXT, handler, announcer)

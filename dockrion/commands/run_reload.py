@@ -89,10 +89,20 @@ def _stand_in(options: argparse.Namespace) -> Loaded:
 
 def _serve(options: argparse.Namespace, worker: Worker, loaded: Loaded, refused: StartError | None) -> None:
     redactor = Redactor(loaded.confidential)
-    log = start_log(loaded, redactor, log_format=options.log_format, shared=True, supervised=True)
+    log = start_log(
+        loaded, redactor, role=options.role, log_format=options.log_format, shared=True, supervised=True
+    )
     for warning in loaded.warnings:
         logs.log(_logger, logging.WARNING, str(warning))
     address = Address(options.host or loaded.dockfile.expose.host, 0)  # its supervisor listens
     reload = ReloadMode(new_incarnation(), loaded.path.parent, refused)
     with exported(loaded.agent_environment), printed_output_logged(log.handler, redactor, current_session):
-        serve(loaded, address, worker=worker, grace=_GRACE_SECONDS, announcer=log.announcer, reload=reload)
+        serve(
+            loaded,
+            address,
+            role=options.role,
+            worker=worker,
+            grace=_GRACE_SECONDS,
+            announcer=log.announcer,
+            reload=reload,
+        )

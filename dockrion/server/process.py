@@ -25,7 +25,7 @@ from dockrion.server.worker import BROKEN, READY, Worker
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
 from dockrion.web.reload_mode import ReloadMode
-from dockrion.web.service import SERVICE
+from dockrion.web.service import SERVICE, Role
 
 _logger = logging.getLogger(__name__)
 GRACE_SECONDS = 30.0
@@ -38,6 +38,7 @@ def serve(
     loaded: Loaded,
     address: Address,
     *,
+    role: Role = "all",
     worker: Worker | None = None,
     grace: float = GRACE_SECONDS,
     announcer: Announcer | None = None,
@@ -48,6 +49,7 @@ def serve(
     Args:
         loaded: The Dockfile, validated.
         address: Where to listen; a worker serves its supervisor's sockets instead.
+        role: What this process serves.
         worker: This process as a worker, if it has a supervisor.
         grace: How long runs may go on after the signal, in seconds.
         announcer: Tells a person what the process does.
@@ -58,7 +60,7 @@ def serve(
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    make_app = partial(create_app, loaded, reload)
+    make_app = partial(create_app, loaded, role, reload)
     task = loop.create_task(_serve(make_app, address, worker, grace, announcer or Announcer()))
     try:
         while not task.done():

@@ -27,6 +27,7 @@ class TerminalAnnouncer(Announcer):
         redactor: Masks secrets.
         dockfile: What is served.
         paths: The paths that it serves.
+        role: What the process serves: `api`, `worker` or `all`.
         colours: Whether to use them.
         supervised: Whether a supervisor says how the service starts and ends.
         worker: The worker process that speaks, None if it is the only one, or the supervisor.
@@ -39,6 +40,7 @@ class TerminalAnnouncer(Announcer):
         dockfile: Dockfile,
         paths: Iterable[str],
         *,
+        role: str = "all",
         colours: bool,
         supervised: bool = False,
         worker: int | None = None,
@@ -47,6 +49,7 @@ class TerminalAnnouncer(Announcer):
         self._redactor = redactor
         self._agent = dockfile.agent
         self._paths = frozenset(paths)
+        self._role = role
         self._colours = colours
         self._supervised = supervised
         self._worker = "" if worker is None else f"worker {worker}"
@@ -58,6 +61,8 @@ class TerminalAnnouncer(Announcer):
         if agent.description:
             facts["Agent"] += f": {self._shown(' '.join(agent.description.split()))}"
         facts["Runs"] = f"{self._shown(agent.target)} ({agent.framework or agent.mode})"
+        if self._role != "all":
+            facts["Role"] = self._role
         facts |= self._places(address, port)
         width = max(map(len, facts))
         lines = [f"  {self._paint(name.ljust(width), DIM)}  {fact}" for name, fact in facts.items()]

@@ -17,24 +17,25 @@ from dockrion.web.limits import add_rate_limit_headers
 from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.responses import SERVER, Handler, error_response, to_dockrion_error
 from dockrion.web.routes import Route, routes
-from dockrion.web.service import SERVICE, Service
+from dockrion.web.service import SERVICE, Role, Service
 from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
 
 _logger = logging.getLogger("dockrion.requests")
 _CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives this status
 
 
-def create_app(loaded: Loaded, reload: ReloadMode | None = None) -> web.Application:
+def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = None) -> web.Application:
     """Make the application that serves a Dockfile.
 
     Run it with `handler_cancellation`, so that handlers learn when their client disconnects.
 
     Args:
         loaded: The Dockfile, validated.
+        role: What the process serves.
         reload: What is different because the service is started anew at each change of its files.
     """
     app = web.Application(middlewares=[handle], client_max_size=loaded.dockfile.limits.max_body_bytes)
-    all_routes = list(routes(loaded.dockfile))
+    all_routes = list(routes(loaded.dockfile, role))
     _add_routes(app.router, all_routes)
     redactor, endpoints = Redactor(loaded.confidential), [route.endpoint for route in all_routes]
     app[DESCRIPTION] = Description(redactor, endpoints)
@@ -42,7 +43,7 @@ def create_app(loaded: Loaded, reload: ReloadMode | None = None) -> web.Applicat
     app.router.register_resource(TrailingSlashes(app.router))
 
     async def serve(app: web.Application) -> AsyncIterator[None]:
-        app[SERVICE] = service = Service(loaded, reload)
+        app[SERVICE] = service = Service(loaded, role, reload)
         service.access.rules = {route.handler: route.rule for route in all_routes}
         yield
         await service.aclose()

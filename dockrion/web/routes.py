@@ -23,6 +23,7 @@ from dockrion.web.access import (
     AccessRule,
 )
 from dockrion.web.responses import Handler
+from dockrion.web.service import Role
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -56,22 +57,33 @@ class Route(msgspec.Struct, frozen=True):
         )
 
 
-def routes(dockfile: Dockfile) -> Iterator[Route]:
-    """Yield the routes that a Dockfile exposes."""
+def routes(dockfile: Dockfile, role: Role = "all") -> Iterator[Route]:
+    """Yield the routes that a process serves.
+
+    Args:
+        dockfile: Says what is exposed; a worker has its monitoring endpoints in any case.
+        role: What the process serves.
+    """
     expose, streaming = dockfile.expose, dockfile.streaming
     public = () if dockfile.auth is None else dockfile.auth.public
 
     def unless_public(name: PublicEndpoints, rule: AccessRule) -> AccessRule:
         return PUBLIC if name in public else rule
 
+    monitoring = (
+        Route(hdrs.METH_GET, "/health", info.health, PUBLIC),
+        Route(hdrs.METH_GET, "/ready", info.ready, PUBLIC),
+        Route(hdrs.METH_GET, "/metrics", info.metrics, unless_public("metrics", VIEW_METRICS)),
+    )
+    if role == "worker":
+        yield from monitoring
+        return
     streamed = expose.streaming != "none"
     if expose.rest:
         yield Route(hdrs.METH_GET, "/", page.index, PUBLIC)
         yield Route(hdrs.METH_GET, "/assets/{file}", page.asset, PUBLIC)
         yield Route(hdrs.METH_GET, "/assets/{folder}/{file}", page.asset, PUBLIC)
-        yield Route(hdrs.METH_GET, "/health", info.health, PUBLIC)
-        yield Route(hdrs.METH_GET, "/ready", info.ready, PUBLIC)
-        yield Route(hdrs.METH_GET, "/metrics", info.metrics, unless_public("metrics", VIEW_METRICS))
+        yield from monitoring
         yield Route(hdrs.METH_GET, "/schema", info.schema, unless_public("schema", READ_DOCS))
         yield Route(hdrs.METH_GET, "/openapi.json", docs.openapi, unless_public("docs", READ_DOCS))
         yield Route(hdrs.METH_GET, "/asyncapi.json", docs.asyncapi, unless_public("docs", READ_DOCS))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _STREAM_END_SECONDS = 5.0
 _WRITE_SECONDS = 30.0
+Role = Literal["api", "worker", "all"]  # what a process serves: the API, agents at work, or both
 
 
 class Service:
@@ -66,10 +67,12 @@ class Service:
 
     Args:
         loaded: The Dockfile, validated.
+        role: What this process serves.
         reload: What is different because the service is started anew at each change of its files.
 
     Attributes:
         dockfile: The Dockfile; once the agent is loaded, with the schemas that its annotations declare.
+        role: As given.
         reload: As given.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
@@ -86,9 +89,10 @@ class Service:
         loading: Ends when the agent is loaded; raises `StartError` if it cannot be.
     """
 
-    def __init__(self, loaded: Loaded, reload: ReloadMode | None = None) -> None:
+    def __init__(self, loaded: Loaded, role: Role = "all", reload: ReloadMode | None = None) -> None:
         self.dockfile: Dockfile = loaded.dockfile
         self.unknown_fields = loaded.unknown
+        self.role = role
         self.reload = reload
         self.redactor = Redactor(loaded.confidential)
         self.metrics = Metrics()
@@ -177,7 +181,8 @@ class Service:
         if self._lifespan is not None and self._lifespan.broken:
             raise ServiceUnavailable("what the agent opened at start is closed; restart the service")
         await self.backend.ping()
-        await agent.check()
+        if self.role != "api":  # whose workers need the agent process, which may be beside them only
+            await agent.check()
 
     async def drain(self, grace: float) -> None:
         """End all runs and every stream.
@@ -232,7 +237,7 @@ class Service:
             events_filter=self.events_filter,
             output_schema=self._output_schema(),
             max_run_duration=streaming.events.max_run_duration,
-            max_concurrent_runs=streaming.max_concurrent_runs,
+            max_concurrent_runs=0 if self.role == "api" else streaming.max_concurrent_runs,
             max_queued_runs=streaming.max_queued_runs,
             max_stored_events=streaming.redis.max_events_per_run,
             streamed=self.dockfile.expose.streaming != "none",
@@ -242,6 +247,7 @@ class Service:
             tools=self._tools,
             waiting_counts=streaming.events.waiting_counts,
             answerable=streaming.async_runs,
+            max_attempts=streaming.attempts,
         )
 
 

@@ -135,7 +135,7 @@ async def test_service_ends_in_bounded_time_while_redis_is_away(
 ) -> None:
     with RedisServer("redis", tmp_path) as server:
         path = on_redis(tmp_path, LEAKY, url=server.url)
-        process = await start(path, module="tests.e2e.quick", GRACE="0.2")
+        process = await start(path, module="tests.e2e.quick", arguments=["--grace", "0.2"])
         readers: list[Reader] = []
         if working:
             response = await session.post(f"{process.url}/invoke/stream", json={})

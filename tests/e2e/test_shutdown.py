@@ -102,7 +102,9 @@ async def test_runs_that_finish_within_the_grace_period_finish_their_streams(
 async def test_run_that_outlasts_the_grace_period_ends_with_an_error(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
-    process = await start(write_dockfile(tmp_path, WAITS), module="tests.e2e.quick", GRACE="1")
+    process = await start(
+        write_dockfile(tmp_path, WAITS), module="tests.e2e.quick", arguments=["--grace", "1"]
+    )
     _, accepted = await post(process, "/runs", {})
     streams = [
         asyncio.create_task(read(session, f"{process.url}/invoke/stream", "POST")),
@@ -122,7 +124,9 @@ async def test_run_that_outlasts_the_grace_period_ends_with_an_error(
 async def test_agent_that_never_returns_does_not_delay_the_exit(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession, kind: str
 ) -> None:
-    process = await start(write_dockfile(tmp_path, NEVER[kind]), module="tests.e2e.quick", GRACE="0.2")
+    process = await start(
+        write_dockfile(tmp_path, NEVER[kind]), module="tests.e2e.quick", arguments=["--grace", "0.2"]
+    )
     stream = asyncio.create_task(read(session, f"{process.url}/invoke/stream", "POST"))
     await working(process, 1)
     await open_streams(process, 1)
@@ -191,7 +195,7 @@ async def test_queued_runs_end_with_shutdown_too(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     dockfile = write_dockfile(tmp_path, WAITS, streaming={"max_concurrent_runs": 1})
-    process = await start(dockfile, module="tests.e2e.quick", GRACE="0.2")
+    process = await start(dockfile, module="tests.e2e.quick", arguments=["--grace", "0.2"])
     urls = [process.url + (await post(process, "/runs", {}))[1]["events_url"] for _ in range(2)]
     streams = [asyncio.create_task(read(session, url)) for url in urls]
     await open_streams(process, 2)

@@ -14,6 +14,7 @@ from dockrion.redaction import Redactor
 from dockrion.server.sockets import Address
 from dockrion.terminal.announcer import TerminalAnnouncer
 from dockrion.web.routes import routes
+from dockrion.web.service import Role
 
 
 class Terminal(io.StringIO):
@@ -25,7 +26,13 @@ class Shown:
     """What an announcer writes."""
 
     def __init__(
-        self, folder: Path, *, colours: bool = False, worker: int | None = None, **sections: Any
+        self,
+        folder: Path,
+        *,
+        colours: bool = False,
+        worker: int | None = None,
+        role: Role = "all",
+        **sections: Any,
     ) -> None:
         agent = {"name": "weather", "handler": "agent:handle"} | sections.pop("agent", {})
         path = folder / "Dockfile.yaml"
@@ -33,13 +40,14 @@ class Shown:
             yaml.safe_dump({"version": "1.0", "agent": agent, "io_schema": {}, "expose": {}} | sections)
         )
         dockfile = load(path, environ={}).dockfile
-        paths = [route.path for route in routes(dockfile)]
+        paths = [route.path for route in routes(dockfile, role)]
         self.out = Terminal()
         self.announcer = TerminalAnnouncer(
             logging.StreamHandler(self.out),
             Redactor(["s3cr3t-key"]),
             dockfile,
             paths,
+            role=role,
             colours=colours,
             supervised=worker is not None,
             worker=worker,
@@ -64,6 +72,12 @@ def test_start_names_the_agent_what_it_runs_where_it_is_and_how_to_stop(tmp_path
         "Metrics": "http://127.0.0.1:8080/metrics",
     }
     assert "Press Ctrl-C to stop." in shown.out.getvalue()
+
+
+def test_start_of_a_worker_names_its_role_and_no_page(tmp_path: Path) -> None:
+    assert list(Shown(tmp_path, role="worker").facts()) == ["Agent", "Runs", "Role", "Metrics"]
+    facts = Shown(tmp_path, role="api").facts()
+    assert (facts["Role"], facts["Page"]) == ("api", "http://127.0.0.1:8080/")
 
 
 @pytest.mark.parametrize(
