@@ -153,6 +153,7 @@ class RemoteAgent:
             "Content-Type": "application/json",
             "X-Dockrion-Run-Id": session.run_id,
             "X-Dockrion-Agent": self._spec.name,
+            "X-Dockrion-Attempt": str(call.attempt),
             "X-Dockrion-Events-Url": call.events_url,
             "X-Dockrion-Input-Url": self._input_url(call),
             "traceparent": call.request.traceparent,

@@ -8,7 +8,7 @@ import msgspec
 
 from dockrion.backends.fanout import Watch
 from dockrion.backends.pages import Page
-from dockrion.events import Entry, Utc
+from dockrion.events import Entry, PreviousEnd, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
@@ -78,7 +78,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ] = None
     owner: str | None = None
     incarnation: str = ""
-    previous: Literal["worker_lost", "shutdown"] | None = None
+    previous: PreviousEnd | None = None
     unlisted: bool = False
     truncated: Annotated[
         bool,

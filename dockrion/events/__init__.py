@@ -32,6 +32,7 @@ from dockrion.events.types import Heartbeat as Heartbeat
 from dockrion.events.types import InputReceived as InputReceived
 from dockrion.events.types import InputRequested as InputRequested
 from dockrion.events.types import Message as Message
+from dockrion.events.types import PreviousEnd as PreviousEnd
 from dockrion.events.types import Progress as Progress
 from dockrion.events.types import Reasoning as Reasoning
 from dockrion.events.types import Started as Started

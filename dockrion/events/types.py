@@ -22,6 +22,7 @@ Source = Annotated[
     str | UnsetType,
     Meta(description="The agent, node or branch that this comes from, as `supervisor/researcher`; optional."),
 ]
+PreviousEnd = Literal["worker_lost", "shutdown"]  # why an attempt ended before the run did
 _Count = Annotated[int, Meta(ge=0)]
 
 
@@ -47,6 +48,14 @@ class Started(Event, kw_only=True):
     type: Literal["started"] = "started"
     agent_name: str
     framework: str
+    attempt: Annotated[
+        Annotated[int, Meta(ge=2)] | UnsetType,
+        Meta(description="How often the agent was started for this run; left out for the first time."),
+    ] = UNSET
+    previous: Annotated[
+        PreviousEnd | UnsetType,
+        Meta(description="Why the attempt before ended; left out for the first."),
+    ] = UNSET
 
 
 class Complete(Event, kw_only=True):

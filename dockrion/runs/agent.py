@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
+from dockrion.events import PreviousEnd
 from dockrion.runs.session import RunSession
 from dockrion.runs.stored_input import StoredInput
 
@@ -32,7 +33,7 @@ class Call(msgspec.Struct, frozen=True):
     caller: Caller | None = None
     stored_input: StoredInput | None = None
     attempt: int = 1
-    previous: str | None = None
+    previous: PreviousEnd | None = None
 
 
 class Agent(Protocol):

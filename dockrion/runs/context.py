@@ -32,6 +32,7 @@ class StreamContext(EmitMethods):
         caller: The authenticated caller, or None.
         asking: Asks questions.
         request: What the agent may know of the caller's request.
+        attempt: How often the agent was started for the run, this start included.
     """
 
     def __init__(
@@ -40,8 +41,11 @@ class StreamContext(EmitMethods):
         caller: Caller | None,
         asking: Asking,
         request: CallerRequest = NO_REQUEST,
+        *,
+        attempt: int = 1,
     ) -> None:
         super().__init__(emitter)
+        self._attempt = attempt
         self._request = request
         self._asking = asking
         self._caller = caller
@@ -68,6 +72,14 @@ class StreamContext(EmitMethods):
     def request(self) -> CallerRequest:
         """The request that started the run: its `headers` that `agent.forward_headers` names."""
         return self._request
+
+    @property
+    def attempt(self) -> int:
+        """How often the agent was started for the run, this start included; more than 1 after a lost worker.
+
+        What earlier attempts did may have been done: see `streaming.on_worker_lost`.
+        """
+        return self._attempt
 
     def raise_if_cancelled(self) -> None:
         """Raise `RunCancelled` if the run was stopped."""

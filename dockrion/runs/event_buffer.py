@@ -68,7 +68,8 @@ class EventBuffer:
             to wait. A part of the backend's window, so that readers who keep up see every event.
             `BUFFER_BYTES` bounds the same in bytes.
         max_event_bytes: The size limit of an event, the terminal one excepted.
-        max_events: The most events before the terminal one.
+        max_events: The most events before the terminal one, those of earlier attempts included.
+        last_sequence: The last event of the log that this one continues, 0 for a new log.
 
     Attributes:
         loop: The event loop.
@@ -88,6 +89,7 @@ class EventBuffer:
         batch: int = BUFFER_EVENTS,
         max_event_bytes: int,
         max_events: int,
+        last_sequence: int = 0,
     ) -> None:
         self.run_id = run_id
         self.wake = wake
@@ -99,7 +101,7 @@ class EventBuffer:
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._state = _OPEN
-        self._sequence = 0
+        self._sequence = last_sequence
         self._pending: deque[Entry] = deque()
         self._pending_bytes = 0
         self._changes: dict[int, Fields] = {}  # of the run's record, by the sequence of their event
@@ -205,7 +207,7 @@ class EventBuffer:
         terminal = event_type in events.TERMINAL
         if self._state is not _OPEN and (self._state is _ENDED or (self.closed and not terminal)):
             return False
-        if self._sequence >= self._max_events and not terminal:
+        if self._sequence >= self._max_events and event_type not in events.MANDATORY:
             return _LIMIT
         return self._add(event_type, fields, changes)
 

@@ -166,7 +166,7 @@ class Executor:
 
     async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:
         """Let the agent work, and store what it emits, until the execution is over."""
-        run.session = session = self._recorder.start(writer.buffer, call)
+        run.session = session = self._recorder.start(writer.buffer, call, run.incarnation)
         streaming = self._settings.streamed
         run.execution = execution = Execution(
             agent, call, session, run.changed.set, self._loop, streaming=streaming

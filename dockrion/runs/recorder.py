@@ -112,12 +112,24 @@ class RunRecorder:
         """Count that an accepted run is over."""
         self._metrics.active_runs.dec()
 
-    def start(self, buffer: EventBuffer, call: Call) -> RunSession:
-        """Publish that the agent starts, and return the session that it works in."""
+    def start(self, buffer: EventBuffer, call: Call, incarnation: str) -> RunSession:
+        """Publish that the agent starts, and return the session that it works in.
+
+        Args:
+            buffer: The run's.
+            call: What the agent works on.
+            incarnation: The run's incarnation.
+        """
         settings, run_id = self._settings, buffer.run_id
         fields = {"agent_name": settings.agent_name, "framework": settings.framework}
-        buffer.publish("started", fields, status="running", started_at=datetime.now(UTC))
-        log(_logger, logging.INFO, "run running", run_id=run_id)
+        if call.attempt == 1:
+            buffer.publish("started", fields, status="running", started_at=datetime.now(UTC))
+            log(_logger, logging.INFO, "run running", run_id=run_id)
+        else:
+            again = {"attempt": call.attempt, "previous": call.previous}
+            # Nobody waits for the answers to what the attempt before has asked.
+            buffer.publish("started", fields | again, status="running", waiting_for=None)
+            log(_logger, logging.INFO, "run running again", run_id=run_id, **again)
         return RunSession(
             run_id,
             settings.events_filter,
@@ -125,6 +137,8 @@ class RunRecorder:
             call.caller,
             settings.tools,
             call.request,
+            attempt=call.attempt,
+            incarnation=incarnation,
             answerable=settings.answerable,
             locks=self._locks,
             redactor=self._redactor,

@@ -40,6 +40,8 @@ class RunSession:
         caller: The authenticated caller, or None.
         tools: Which tools the agent may call, every one by default.
         request: What the agent may know of the caller's request.
+        attempt: How often the agent was started for the run, this start included.
+        incarnation: The run's incarnation, empty if there is no record of the run.
         answerable: Whether callers can answer what the agent asks.
         locks: Shared by all runs of the service; without them, `alone_in` excludes no other run.
         redactor: Masks secrets in exceptions.
@@ -63,6 +65,7 @@ class RunSession:
         "context",
         "ended_elsewhere",
         "events_filter",
+        "incarnation",
         "on_push",
         "run_id",
     )
@@ -76,11 +79,14 @@ class RunSession:
         tools: ToolPolicy | None = None,
         request: CallerRequest = NO_REQUEST,
         *,
+        attempt: int = 1,
+        incarnation: str = "",
         answerable: bool = True,
         locks: NamedLocks | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self.run_id = run_id
+        self.incarnation = incarnation
         self.events_filter = events_filter
         self.on_push: Callable[[], None] | None = None
         self.ended_elsewhere = False
@@ -92,7 +98,7 @@ class RunSession:
         self._process_questions: ProcessQuestions | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
         self.asking = UNANSWERABLE if buffer is None or not answerable else Asking(events_filter, buffer)
-        self.context = StreamContext(self._emitter, caller, self.asking, request)
+        self.context = StreamContext(self._emitter, caller, self.asking, request, attempt=attempt)
 
     def activate(self) -> None:
         """Make this the current run of this task, and of all tasks and threads that it starts."""

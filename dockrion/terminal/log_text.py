@@ -21,7 +21,12 @@ _PRINTED = ("stdout", "stderr")
 _UNSHOWN_PATHS = ("/assets/", "/docs/")  # what a browser loads to show a page
 _READINESS = "/ready"  # which an open page asks for again and again
 _SHOWN_ELSEWHERE = ("run_id", "reason", "traceback")
-_VERBS = {"running": ("started", CYAN), "completed": ("completed", GREEN), "cancelled": ("cancelled", YELLOW)}
+_VERBS = {
+    "running": ("started", CYAN),
+    "running again": ("started again", CYAN),
+    "completed": ("completed", GREEN),
+    "cancelled": ("cancelled", YELLOW),
+}
 _LEVELS = {logging.DEBUG: DIM, logging.WARNING: YELLOW, logging.ERROR: RED, logging.CRITICAL: RED}
 _STATUSES = {2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 _SUCCESSES = range(200, 400)

@@ -10,7 +10,7 @@ from dockrion.backends.follow import follow
 from dockrion.backends.run_log import WaitingFor
 from dockrion.caller import Caller, CallerRequest
 from dockrion.errors import Conflict, InvalidRequest, QuestionNotOpen
-from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, Token
+from dockrion.events import TERMINAL, Complete, Error, Event, EventFilter, PreviousEnd, Token
 from dockrion.events.decoding import decode
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -175,6 +175,7 @@ async def record(
     answers: Answers | None = None,
     arguments: Mapping[str, Any] | None = None,
     max_run_duration: float = 60.0,
+    attempt: int = 1,
 ) -> AsyncIterator[RecordedRun]:
     """Run an agent as the service does, without one; the block is entered when the run is over.
 
@@ -195,6 +196,7 @@ async def record(
             block is entered.
         arguments: The Dockfile's `arguments` for a graph or a chain: `config`, `interrupts`, `stream_values`.
         max_run_duration: Seconds that the agent may work; then the run fails with `TIMEOUT_ERROR`.
+        attempt: How often the agent was started for the run, this start included, for `context.attempt`.
 
     Yields:
         The run: its events, output and error.
@@ -211,7 +213,9 @@ async def record(
     try:
         runs.agent = created = create_agent(agent, arguments or {})
         body = as_declared_by(created, as_json(payload, "payload"))
-        call = Call(body, caller=caller, request=CallerRequest.with_headers(headers))
+        request = CallerRequest.with_headers(headers)
+        previous: PreviousEnd | None = "worker_lost" if attempt > 1 else None
+        call = Call(body, caller=caller, request=request, attempt=attempt, previous=previous)
         with _enforced(settings.tools):
             run_id = (await runs.start(call, ids.uuid7())).run_id
             sees_questions = settings.events_filter.allows("input_requested")

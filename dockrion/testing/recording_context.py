@@ -31,6 +31,7 @@ class RecordingContext(StreamContext):
         allowed_tools: The only tools that the agent may call, as `policies.tools.allowed` has it; by default
             it may call any.
         answers: The answers to `ask`, by prompt: a mapping, or a function, which may raise `InputTimeout`.
+        attempt: How often the agent was started for the run, this start included.
 
     Attributes:
         events: What was emitted, each a struct of its type (`dockrion.events`) or a `Custom` event.
@@ -45,11 +46,12 @@ class RecordingContext(StreamContext):
         allowed_events: str | Iterable[str] | None = None,
         allowed_tools: Iterable[str] | None = None,
         answers: Answers | None = None,
+        attempt: int = 1,
     ) -> None:
         tools = ToolPolicy(allowed_tools)
         emitter = _RecordingEmitter(run_id, EventFilter(allowed_events), None, tools, Redactor())
         request = CallerRequest.with_headers(headers)
-        super().__init__(emitter, caller, ScriptedAsking(emitter, answers or {}), request)
+        super().__init__(emitter, caller, ScriptedAsking(emitter, answers or {}), request, attempt=attempt)
         self.events: list[Event] = emitter.events
         self._outer: StreamContext | None = None
 

@@ -48,6 +48,15 @@ async def test_payload_is_posted_with_headers_that_name_the_run() -> None:
     assert "traceparent" not in request.headers
 
 
+async def test_the_process_is_told_which_attempt_of_the_run_it_gets() -> None:
+    async with served(echo) as (runs, made):
+        for call in (Call(None), Call(None, attempt=3, previous="worker_lost")):
+            await runs.ended((await runs.runs.start(call, ids.uuid7())).run_id)
+        await runs.invoke()
+    attempts = [request.headers["x-dockrion-attempt"] for request in made.requests]
+    assert attempts == ["1", "3", "1"]
+
+
 async def test_trace_context_is_forwarded() -> None:
     async with served(echo) as (runs, made):
         call = Call(None, request=CallerRequest(TRACE))

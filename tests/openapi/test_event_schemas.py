@@ -74,6 +74,8 @@ values: dict[str, st.SearchStrategy[Any]] = {
     "arguments": json_values,
     "result": json_values,
     "value": json_values,
+    "attempt": st.integers(2, 10),
+    "previous": st.sampled_from(["worker_lost", "shutdown"]),
 }
 values_of_type: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "usage": {"details": st.none() | st.dictionaries(st.text(max_size=5), json_values, max_size=3)},
@@ -90,7 +92,7 @@ def encoded(draw: st.DrawFn) -> tuple[str, Any]:
     known = values | values_of_type.get(name, {})
     fields = {field: draw(known.get(field, st.text(max_size=9))) for field in own_fields(KINDS[name])}
     for optional in unset_by_default(KINDS[name]) & draw(
-        st.sets(st.sampled_from(["message_id", "source", "value"]))
+        st.sets(st.sampled_from(["message_id", "source", "value", "attempt", "previous"]))
     ):
         del fields[optional]
     data = events.encode(name, "run", draw(st.integers(1, 2**63 - 1)), datetime.now(UTC), fields)

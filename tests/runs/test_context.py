@@ -389,6 +389,7 @@ def test_agents_see_what_the_contract_promises_and_nothing_else() -> None:
     refused = {"emit_started", "emit_complete", "emit_error", "emit_cancelled"}
     state = {
         "run_id",
+        "attempt",
         "cancelled",
         "events_filter",
         "caller",

@@ -69,6 +69,7 @@ def test_request_names_the_run_that_its_path_does_not() -> None:
     ("message", "level", "fields", "shown"),
     [
         ("run running", logging.INFO, {}, "started"),
+        ("run running again", logging.INFO, {"attempt": 2, "previous": "worker_lost"}, "started again"),
         ("run completed", logging.INFO, {"seconds": 1.25}, "completed 1.2 s"),
         ("run cancelled", logging.INFO, {"seconds": 0.25, "reason": "enough"}, "cancelled 250 ms: enough"),
         (

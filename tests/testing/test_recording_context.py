@@ -8,7 +8,7 @@ import pytest
 
 import dockrion_events
 from dockrion import RunCancelled, StreamContext, ToolDenied, get_current_context
-from dockrion.events import Checkpoint, Token, ToolCall, ToolResult
+from dockrion.events import Checkpoint, Started, Token, ToolCall, ToolResult
 from dockrion.json_encoding import NotJSON
 from dockrion.testing import Caller, Custom, RecordingContext, record
 
@@ -38,8 +38,20 @@ def test_it_is_a_stream_context_under_every_import_name() -> None:
     context = RecordingContext("mine", caller=Caller(user_id="ann"))
     assert isinstance(context, StreamContext)
     assert isinstance(context, dockrion_events.StreamContext)
-    assert (context.run_id, context.cancelled) == ("mine", False)
+    assert (context.run_id, context.cancelled, context.attempt) == ("mine", False, 1)
     assert context.caller == Caller(user_id="ann")
+
+
+async def test_code_can_be_tested_in_a_later_attempt() -> None:
+    async def agent(_payload: Any, context: StreamContext) -> int:
+        return context.attempt
+
+    assert await agent(None, RecordingContext(attempt=2)) == 2
+    async with record(agent, attempt=2) as run:
+        assert run.output == 2
+    started = run.events[0]
+    assert isinstance(started, Started)
+    assert (started.attempt, started.previous) == (2, "worker_lost")
 
 
 async def test_it_records_what_a_run_emits() -> None:
