@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,10 +21,9 @@ from dockrion.agents.loading import (
 )
 from dockrion.backends import Backend
 from dockrion.dockfile import Dockfile, Loaded
-from dockrion.dockfile.limits_structs import SafetySpec
 from dockrion.errors import ServiceUnavailable, StartError
 from dockrion.events import EventFilter
-from dockrion.json_schema import Schema, Violation
+from dockrion.json_schema import Schema
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -36,6 +34,7 @@ from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.recorder import RunSettings
 from dockrion.runs.stored_input import input_mask
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.web import optional_parts
 from dockrion.web.access import AccessControl
 from dockrion.web.backend_factory import check_backend, create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
@@ -46,8 +45,6 @@ from dockrion.web.reload_mode import ReloadMode
 if TYPE_CHECKING:
     from dockrion.agents.handler_types import HandlerTypes
     from dockrion.agents.json_types import JsonType
-    from dockrion.auth.authenticator import Authenticator
-    from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
     from dockrion.web.push_access import PushAccess
 
@@ -98,7 +95,7 @@ class Service:
         self.metrics = Metrics()
         self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
-        self._output_policy = _output_policy(_safety(self.dockfile))
+        self._output_policy = optional_parts.output_policy(self.dockfile)
         self.input_mask = input_mask(self.dockfile.io_schema.input, self._output_policy)
         self.payload_type: JsonType | None = None
 
@@ -113,12 +110,12 @@ class Service:
         if self.dockfile.streaming.ingest.enabled:
             self._accept_pushes(loaded.credentials.ingest_token)
 
-        auth, safety = self.dockfile.auth, _safety(self.dockfile)
+        auth = self.dockfile.auth
         self.cross_origin = CrossOriginProtection(self.dockfile.expose)
-        self.access = AccessControl(auth, _authenticator(loaded), self.backend)
+        self.access = AccessControl(auth, optional_parts.authenticator(loaded), self.backend)
         self.rate_limiter = RequestRateLimiter(auth, self.backend)
         self.connection_limiter = ConnectionLimiter(self.dockfile.limits.max_connections_per_caller)
-        self.find_injections = _find_injections() if safety and safety.block_prompt_injection else None
+        self.find_injections = optional_parts.injection_finder(self.dockfile)
 
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
@@ -263,7 +260,7 @@ async def check_start(loaded: Loaded) -> Findings:
         loaded: The Dockfile, validated.
     """
     lines: list[str] = []
-    checks = [check_backend] if loaded.credentials.missing else [_authenticator, check_backend]
+    checks = [check_backend] if loaded.credentials.missing else [optional_parts.authenticator, check_backend]
     for check in checks:
         try:
             check(loaded)
@@ -271,37 +268,3 @@ async def check_start(loaded: Loaded) -> Findings:
             lines += str(error).splitlines()
     agent = await check_agent(loaded.dockfile, loaded.path.parent)
     return Findings(lines + agent.errors, agent.warnings)
-
-
-# What only some Dockfiles use is imported where it is made, to keep it out of the memory of the others.
-
-
-def _authenticator(loaded: Loaded) -> "Authenticator | None":
-    auth = loaded.dockfile.auth
-    if auth is None or not loaded.dockfile.protected:
-        return None
-    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
-
-    return create_authenticator(auth, loaded.credentials)
-
-
-def _safety(dockfile: Dockfile) -> SafetySpec | None:
-    return None if dockfile.policies is None else dockfile.policies.safety
-
-
-def _find_injections() -> Callable[[Any], list[Violation]]:
-    from dockrion.policies.prompt_injection import find_injections  # noqa: PLC0415  memory
-
-    return find_injections
-
-
-def _output_policy(safety: SafetySpec | None) -> "OutputPolicy | None":
-    if safety is None or not (safety.redact_patterns or safety.max_output_chars):
-        return None
-    from dockrion.policies.output_redaction import OutputPolicy  # noqa: PLC0415  memory
-
-    return OutputPolicy(
-        safety.redact_patterns,
-        max_output_chars=safety.max_output_chars,
-        halt_on_violation=safety.halt_on_violation,
-    )

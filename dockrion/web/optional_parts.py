@@ -1,0 +1,52 @@
+"""The parts of a service that only some Dockfiles use.
+
+Each is imported where it is made, to keep it out of the memory of the others.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dockrion.dockfile import Dockfile, Loaded
+from dockrion.json_schema import Violation
+
+if TYPE_CHECKING:
+    from dockrion.auth.authenticator import Authenticator
+    from dockrion.policies.output_redaction import OutputPolicy
+
+
+def authenticator(loaded: Loaded) -> "Authenticator | None":
+    """Create what identifies callers, None if they need not authenticate.
+
+    Raises:
+        StartError: The Dockfile's `auth` cannot be served.
+    """
+    auth = loaded.dockfile.auth
+    if auth is None or not loaded.dockfile.protected:
+        return None
+    from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
+
+    return create_authenticator(auth, loaded.credentials)
+
+
+def injection_finder(dockfile: Dockfile) -> Callable[[Any], list[Violation]] | None:
+    """Return what finds prompt injection in a payload, None unless the Dockfile blocks it."""
+    safety = None if dockfile.policies is None else dockfile.policies.safety
+    if safety is None or not safety.block_prompt_injection:
+        return None
+    from dockrion.policies.prompt_injection import find_injections  # noqa: PLC0415  memory
+
+    return find_injections
+
+
+def output_policy(dockfile: Dockfile) -> "OutputPolicy | None":
+    """Create the rules for the agent's texts, None without such rules."""
+    safety = None if dockfile.policies is None else dockfile.policies.safety
+    if safety is None or not (safety.redact_patterns or safety.max_output_chars):
+        return None
+    from dockrion.policies.output_redaction import OutputPolicy  # noqa: PLC0415  memory
+
+    return OutputPolicy(
+        safety.redact_patterns,
+        max_output_chars=safety.max_output_chars,
+        halt_on_violation=safety.halt_on_violation,
+    )
