@@ -4,6 +4,8 @@ import atexit
 import importlib.util
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -12,10 +14,11 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -28,6 +31,9 @@ _ALSO_REDIS = any(name in os.environ for name in ("CI", "REDIS_URL")) or shutil.
 KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
 TIMEOUT_SECONDS = 20.0  # starting a process is slow on a busy machine
 _PORTS = range(10_000, 32_000)  # below the ephemeral ports, one of which could be that of a stopped server
+_ACL = re.compile(r"^redis-cli ACL SETUSER (.*?[^\\])$", re.MULTILINE | re.DOTALL)
+_USER = "least-privileged"
+_PASSWORD = "of-the-least-privileged"
 _random = random.SystemRandom()  # pytest-randomly seeds the default generator
 
 
@@ -47,12 +53,29 @@ def executable(kind: str) -> Path:
     return paths[0]
 
 
+def least_privileges() -> list[str]:
+    """Return the rules in the guide for a user who may do what a service does, and nothing else."""
+    page = (files("dockrion") / "guide/replicas.md").read_text("utf-8")
+    command = _ACL.search(page)
+    assert command, "the guide has no redis-cli ACL SETUSER"
+    _, state, password, *rules = shlex.split(command[1])
+    assert (state, password[0]) == ("on", ">")
+    return [rule for rule in rules if rule != "\n"]
+
+
 class Server:
     """A server that is already running."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.timeout = 5.0
+
+    @cached_property
+    def least_privileged_url(self) -> str:
+        """The URL with a user who has the privileges in the guide."""
+        self.command("ACL", "SETUSER", _USER, "reset", "on", f">{_PASSWORD}", *least_privileges())
+        url = urlsplit(self.url)
+        return url._replace(netloc=f"{_USER}:{_PASSWORD}@{url.netloc.rpartition('@')[2]}").geturl()
 
     def command(self, *words: str | bytes | float) -> Any:
         """Send one command on a new connection; strings in the reply are bytes."""

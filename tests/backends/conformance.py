@@ -51,8 +51,9 @@ return persistent
 
 @asynccontextmanager
 async def replica(kind: str, agent: str, max_events: int = MAX_EVENTS) -> AsyncIterator[RedisBackend]:
-    """One replica of an agent's service, on the shared Redis server of a kind."""
-    backend = RedisBackend(shared(kind).url, agent=agent, max_events=max_events, ttl=60, max_run_duration=60)
+    """One replica of an agent's service, on the shared server of a kind, with the least privileges."""
+    url = shared(kind).least_privileged_url
+    backend = RedisBackend(url, agent=agent, max_events=max_events, ttl=60, max_run_duration=60)
     try:
         yield backend
     finally:
@@ -105,13 +106,16 @@ async def forget(backend: Backend, run_id: str, how: str = "expired") -> None:
         backend._retention.remove(log)
         return
     assert isinstance(backend, RedisBackend)
-    keys, client = backend._store.keys, backend._store.client
-    if how == "flushed":
-        (names,) = await client.send_background(("KEYS", f"{keys._runs}*"))
-        await client.send_background(*(("DEL", name) for name in names))
-    else:
-        forgotten = keys.log(run_id) if how == "expired" else (keys.run(run_id),)
-        await client.send_background(*(("DEL", name) for name in forgotten))
+    keys, replica = backend._store.keys, backend.replica
+    forgotten: dict[str, tuple[str, ...]] = {
+        "expired": keys.log(run_id),
+        "deleted by hand": (keys.run(run_id),),
+        "flushed": (
+            *(*keys.log(run_id), keys.watchers(run_id), keys.replicas, keys.runs, keys.expiry),
+            *(keys.owned(replica), keys.inbox(replica)),
+        ),
+    }
+    await backend._store.client.send_background(*(("DEL", name) for name in forgotten[how]))
 
 
 def new_run(run_id: str | None = None, status: Status = "accepted", owner: str | None = None) -> Run:

@@ -45,7 +45,7 @@ class Service:
     ) -> RedisBackend:
         """Start a replica and wait until it can receive messages."""
         backend = RedisBackend(
-            self.server.url,
+            self.server.least_privileged_url,
             agent=self.agent,
             max_events=max_events,
             max_bytes=max_bytes,

@@ -25,8 +25,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from redis import DriverInfo, exceptions
 from redis import Redis as SyncRedis
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -54,7 +54,7 @@ _SLOWEST_BYTES_PER_SECOND = 128 * 1024
 _CONNECTION_OPTIONS = {
     "protocol": 2,
     "client_name": "dockrion",
-    "driver_info": DriverInfo(),  # else each connection reads the metadata of the installed package
+    "driver_info": None,  # else CLIENT SETINFO is sent, which no ACL of Redis 7.0 can allow
 }
 
 
@@ -233,8 +233,9 @@ class RedisClient:
         try:
             replies = await _replies(client, commands)
             if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
-                await _replies(client, [("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
-                replies = await _replies(client, commands)
+                loaded = await _replies(client, [("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
+                refused = [reply for reply in loaded if isinstance(reply, Exception)]
+                replies = refused or await _replies(client, commands)
         except (exceptions.RedisError, OSError) as error:
             raise self.health.command_failed(error, recoveries, large=large) from error
         for number, reply in enumerate(replies):

@@ -36,7 +36,7 @@ _ADVICE = {
     "NOAUTH": "it requires a password; put it into streaming.redis.url",
     "WRONGPASS": "it refuses the user or the password of streaming.redis.url",
     "NOPASS": "it has no password, streaming.redis.url has one",
-    "NOPERM": "the user of streaming.redis.url may not use all the commands and keys it needs",
+    "NOPERM": "the user of streaming.redis.url may not use all the commands and keys that the guide lists",
     "OOM": "its memory is full, so that nothing can be stored",
     "READONLY": "it is a read-only replica; streaming.redis.url must name the primary",
     "MISCONF": "it cannot save its data, and accepts no writes",
@@ -51,19 +51,21 @@ _ADVICE = {
     "its proto-max-bulk-len, client-query-buffer-limit and maxmemory?",
 }
 # redis-py drops the code of some replies, and turns others into types of exceptions.
-_SIGNS: dict[str, str | type[Exception]] = {
-    "POOL": "No connection available",
-    "MAXCLIENTS": "max number of clients",
-    "NOAUTH": "uthentica",  # required; or, from Redis 7, "unauthenticated multibulk length"
-    "WRONGPASS": "username-password pair",
-    "NOPASS": "without any password",
-    "NOPERM": exceptions.NoPermissionError,
-    "OOM": exceptions.OutOfMemoryError,
-    "READONLY": exceptions.ReadOnlyError,
-    "LOADING": exceptions.BusyLoadingError,
-    "MASTERDOWN": exceptions.MasterDownError,
-    "CLUSTERDOWN": exceptions.ClusterDownError,
-}
+_SIGNS: tuple[tuple[str, str | type[Exception]], ...] = (
+    ("POOL", "No connection available"),
+    ("MAXCLIENTS", "max number of clients"),
+    ("NOAUTH", "uthentica"),  # required; or, from Redis 7, "unauthenticated multibulk length"
+    ("WRONGPASS", "username-password pair"),
+    ("NOPASS", "without any password"),
+    ("NOPERM", exceptions.NoPermissionError),
+    ("NOPERM", "executing the script can't"),  # Redis up to 7.0 for a command in a script
+    ("NOPERM", "ACL failure in script"),  # later versions
+    ("OOM", exceptions.OutOfMemoryError),
+    ("READONLY", exceptions.ReadOnlyError),
+    ("LOADING", exceptions.BusyLoadingError),
+    ("MASTERDOWN", exceptions.MasterDownError),
+    ("CLUSTERDOWN", exceptions.ClusterDownError),
+)
 _UNREADABLE = ("WRONGTYPE", "wrong arguments for")
 _STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL"})
 
@@ -141,7 +143,7 @@ class HealthMonitor:
         # These two follow from other failures: requests without replies occupy the pool, and a server
         # that changes its role unblocks the reader.
         if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
-            reason = str(error) if kind in (_NO_REPLY, _LARGE) else None
+            reason = str(error) if kind in (_NO_REPLY, _LARGE, "NOPERM") else None
             self._log(kind, f"redis error: {_ADVICE[kind]}", reason=reason)
         return unavailable()
 
@@ -218,7 +220,7 @@ class _Failing(msgspec.Struct, eq=False):
 def _kind(error: Exception) -> str | None:
     """Return the kind of a failure of the server; None if what is stored is the problem."""
     text = str(error)
-    for kind, sign in _SIGNS.items():
+    for kind, sign in _SIGNS:
         if sign in text if isinstance(sign, str) else isinstance(error, sign):
             return kind
     if not isinstance(error, exceptions.ResponseError):

@@ -1,0 +1,113 @@
+"""The privileges that the guide lists for a user of Redis are those that the service needs.
+
+That they suffice is shown by the conformance suite and all tests of replicas, which run with them.
+"""
+
+import asyncio
+import re
+
+import pytest
+
+from dockrion.backends.redis import RedisBackend
+from dockrion.errors import ServiceUnavailable
+from dockrion.events import Entry
+from tests.backends.conformance import advanced, begin, entries, follow_all, new_run
+from tests.backends.service import MAX_BYTES
+from tests.backends.trouble import Logged
+from tests.servers import RedisServer, least_privileges
+from tests.support import wait_until
+
+OF_THE_TEST = {"auth", "hello", "client|setinfo", "config|resetstat"}
+
+
+def replica(url: str, max_events: int = 20) -> RedisBackend:
+    return RedisBackend(
+        url, agent="tested", max_events=max_events, max_bytes=MAX_BYTES, ttl=60, max_run_duration=60
+    )
+
+
+def used(server: RedisServer) -> set[str]:
+    """Return the commands that were executed, those of scripts included."""
+    return {name.removeprefix("cmdstat_") for name in server.command("INFO", "commandstats")}
+
+
+def commands(rules: list[str]) -> set[str]:
+    return {rule[1:] for rule in rules if rule.startswith("+")}
+
+
+async def use_everything(url: str) -> None:
+    """Do with two replicas whatever a service does with Redis, and let one of them die."""
+    one, other = replica(url), replica(url)
+    try:
+        await one.ping()
+        writer = await begin(one, owner="ann", events=3)
+        async with other.watch(writer.run_id, limit=1):
+            await writer.write(30)
+            await one.append(writer.run, entries(4, 33))  # again, as after a lost reply
+            await other.read(writer.run_id, 20, 10)
+        await asyncio.gather(answer(one), other.request_owner(writer.run_id, b"request"))
+        await other.request_cancel(writer.run_id, "reason")
+        await other.get(writer.run_id)
+        await other.get_input(writer.run_id)
+        await other.recent(status=None, limit=10, cursor=None, owner="ann")
+        await other.count("name", 60)
+        await other.hold("name", "holder", 60)
+        await other.secret()
+        await one.force_close(advanced(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
+        await one._client.send(("ZADD", one._store.keys.expiry, 0, "of an expired run"))
+        one._watchdog.stop()
+        await one._tasks.cancel_until_done()  # dies
+        assert await follow_all(other, writer.run_id)
+    finally:
+        for each in (one, other):
+            await each.aclose()
+
+
+async def answer(backend: RedisBackend) -> None:
+    async for request in backend.owner_requests():
+        await request.reply(b"reply")
+        return
+
+
+@pytest.mark.usefixtures("fast_beats")
+async def test_each_command_in_the_guide_is_needed(server: RedisServer) -> None:
+    url = server.least_privileged_url
+    server.command("CONFIG", "RESETSTAT")
+    await use_everything(f"{url.removesuffix('/0')}/1")
+    assert used(server) - OF_THE_TEST == commands(least_privileges())
+    assert server.command("ACL", "LOG") == []
+
+
+def test_nothing_else_is_allowed() -> None:
+    others = [rule for rule in least_privileges() if not rule.startswith("+")]
+    assert others == ["resetkeys", "~dockrion:*", "resetchannels", "-@all"]
+    assert not any(re.search(r"[@*]", command) for command in commands(least_privileges()))
+
+
+@pytest.mark.parametrize("missing", ["evalsha", "script|load", "zadd", "xread", "client|setname"])
+async def test_a_missing_privilege_is_named(server: RedisServer, missing: str, logged: Logged) -> None:
+    url = server.least_privileged_url
+    server.command("ACL", "SETUSER", "least-privileged", f"-{missing}")
+    backend = replica(url)
+    try:
+        if missing == "zadd":
+            with pytest.raises(ServiceUnavailable):
+                await begin(backend)
+        await wait_until(lambda: "NOPERM" in logged.redis_errors())
+        (fields,) = logged.fields(f"redis error: {logged.advice('NOPERM')}")
+        in_script = server.kind == "redis" and missing == "zadd"  # Redis 7.0 does not say which command
+        assert ("this command" if in_script else f"'{missing}'") in fields["reason"]
+    finally:
+        await backend.aclose()
+
+
+async def test_keys_that_are_not_allowed_are_reported(server: RedisServer, logged: Logged) -> None:
+    url = server.least_privileged_url
+    server.command("ACL", "SETUSER", "least-privileged", "resetkeys", "~dockrion:another:*")
+    backend = replica(url)
+    try:
+        await wait_until(lambda: "NOPERM" in logged.redis_errors())
+        (fields,) = logged.fields(f"redis error: {logged.advice('NOPERM')}")
+        assert "key" in fields["reason"]
+    finally:
+        await backend.aclose()
