@@ -12,7 +12,8 @@ from dockrion.events import Entry, PreviousEnd, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
-INTERNAL_FIELDS = ("owner", "incarnation", "previous", "unlisted")  # of a `Run`: no response body shows them
+# Of a `Run`: no response body shows them.
+INTERNAL_FIELDS = ("owner", "incarnation", "previous", "unlisted", "kept_seconds", "request_digest")
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
 
@@ -39,7 +40,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
             earlier version of this service created the run.
         previous: Why the attempt before this one ended, None for the first.
-        unlisted: Whether only its creator knows of it: it is in no listing.
+        unlisted: Whether only its creator knows of it: it is in no listing, and a watch with a limit does
+            not find it.
+        kept_seconds: How long it is kept once it is finished, None for as long as other runs.
+        request_digest: Identifies the request of a caller who chose the id.
         input: What is shown in place of the stored input, once answers in it are masked.
         truncated: Only in listings.
         waiting_for: None once the run is finished.
@@ -80,6 +84,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     incarnation: str = ""
     previous: PreviousEnd | None = None
     unlisted: bool = False
+    kept_seconds: int | None = None
+    request_digest: str | None = None
     truncated: Annotated[
         bool,
         msgspec.Meta(
@@ -228,6 +234,6 @@ class RunLog(Protocol):
                 None: this watch is neither counted nor refused.
 
         Raises:
-            RunNotFound: On entering: no such run.
+            RunNotFound: On entering: no such run; or it is unlisted, and the watch has a limit.
             TooManySubscribers: On entering: the limit is reached.
         """

@@ -10,6 +10,18 @@ from dockrion.runs.session import RunSession
 from dockrion.runs.stored_input import StoredInput
 
 
+class Invocation(msgspec.Struct, frozen=True):
+    """What makes a run the invocation of a caller, who waits for its outcome and alone gets it.
+
+    Attributes:
+        limit: Seconds until it is over, the wait for a slot included; None for no limit.
+        kept_seconds: How long its outcome is kept.
+    """
+
+    limit: float | None
+    kept_seconds: int
+
+
 class Call(msgspec.Struct, frozen=True):
     """The input of one run or invocation.
 
@@ -23,6 +35,8 @@ class Call(msgspec.Struct, frozen=True):
         stored_input: What the run's record keeps of the input, None for nothing.
         attempt: How often the agent was started for this run, this start included.
         previous: Why the attempt before ended, None for the first.
+        request_digest: Identifies the request of a caller who chose the run's id.
+        invocation: Set if the run is the invocation of a caller, and therefore unlisted.
     """
 
     payload: Any
@@ -34,6 +48,8 @@ class Call(msgspec.Struct, frozen=True):
     stored_input: StoredInput | None = None
     attempt: int = 1
     previous: PreviousEnd | None = None
+    request_digest: str | None = None
+    invocation: Invocation | None = None
 
 
 class Agent(Protocol):

@@ -119,7 +119,7 @@ class Answers:
         if (run := self._find(run_id, incarnation)) is not None:
             return await _fetch(run, request_id, seconds)
         record = await self._backend.get(run_id)
-        if incarnation not in (None, record.incarnation):
+        if record.unlisted or incarnation not in (None, record.incarnation):
             raise RunNotFound(run_id)
         if record.finished:
             raise QuestionGone

@@ -45,6 +45,7 @@ one batch, and a finished run leaves no reference cycles; both were measured.
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 
 from dockrion.backends.run_log import Run, RunLog
@@ -53,7 +54,7 @@ from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
-from dockrion.runs.agent import Agent, Call
+from dockrion.runs.agent import Agent, Call, Invocation
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.filtered_buffer import FilteredEventBuffer
@@ -65,6 +66,7 @@ from dockrion.runs.stored_input import StoredInput
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
+_TIMEOUT = Stop("timeout")
 _WINDOW_BATCHES = 4  # a reader that keeps up may be so many batches behind and lose nothing
 
 
@@ -107,6 +109,7 @@ class Executor:
             run: The run, admitted; its `created` is resolved here.
             record: Its record, not stored yet.
         """
+        run.unlisted = record.unlisted
         try:
             if await self._create(run, record, call.stored_input):
                 await self._run_to_end(agent, call, run, record)
@@ -134,8 +137,10 @@ class Executor:
         self._recorder.accepted(run.run_id)
         try:
             try:
-                if await run.wait_for_slot(None):
+                if await run.wait_for_slot(None if call.invocation is None else call.invocation.limit):
                     await self._work(agent, call, run, writer)
+                else:
+                    run.stop_for(_TIMEOUT)  # unless there is another reason already
                 result, seconds = await self._conclude(run, buffer)
                 await writer.store_rest()
                 redactor = self._redactor if run.session is None else run.session.redactor
@@ -167,12 +172,16 @@ class Executor:
     async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:
         """Let the agent work, and store what it emits, until the execution is over."""
         run.session = session = self._recorder.start(writer.buffer, call, run.incarnation)
-        streaming = self._settings.streamed
+        streaming = self._settings.streamed and call.invocation is None
         run.execution = execution = Execution(
             agent, call, session, run.changed.set, self._loop, streaming=streaming
         )
         settings = self._settings
-        await execution.begin(settings.max_run_duration, waiting_counts=settings.waiting_counts)
+        limit, invocation = settings.max_run_duration, call.invocation
+        await execution.begin(
+            limit if invocation is None else _time_left(invocation, writer.run),
+            waiting_counts=settings.waiting_counts,
+        )
         while not execution.over:
             await run.wait_changed()
             await writer.store()
@@ -214,3 +223,10 @@ class Executor:
                     await writer.force_close()
         except Exception as error:
             log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=run.run_id, error=error)
+
+
+def _time_left(invocation: Invocation, record: Run) -> float | None:
+    """Return how long the agent may work on an invocation; the wait for its slot is over."""
+    if invocation.limit is None:
+        return None
+    return max(invocation.limit - (datetime.now(UTC) - record.created_at).total_seconds(), 0)

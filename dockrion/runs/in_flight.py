@@ -78,6 +78,7 @@ class InFlightRun(msgspec.Struct, eq=False):
         session: The service's side of its context, while its agent works.
         execution: Its agent at work, while it does.
         producer_seq: The number of the last batch that another process pushed.
+        unlisted: Whether only its creator knows of it.
     """
 
     run_id: str
@@ -89,6 +90,7 @@ class InFlightRun(msgspec.Struct, eq=False):
     session: RunSession | None = None
     execution: Execution | None = None
     producer_seq: int = 0
+    unlisted: bool = False
 
     @property
     def metadata(self) -> dict[str, Any]:

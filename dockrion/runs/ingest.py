@@ -124,7 +124,7 @@ class Ingest:
         if (run := self._find(run_id, incarnation)) is not None:
             return await self._accept(run, batch, size)
         record = await self._backend.get(run_id)
-        if incarnation not in (None, record.incarnation):
+        if record.unlisted or incarnation not in (None, record.incarnation):
             raise RunNotFound(run_id)
         if record.finished:
             return _receipt_of_finished(batch, record)

@@ -9,7 +9,6 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable
-from dockrion.events import EventFilter
 from dockrion.json_schema import Schema
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -20,10 +19,9 @@ from dockrion.runs.executor import Executor
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slots
 from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Completed, Outcome, Stop
-from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.recorder import NO_EVENTS, RunRecorder, RunSettings
 from dockrion.runs.session import RunSession
 
-_NO_EVENTS = EventFilter([])
 _DISCONNECTED = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
 
@@ -85,8 +83,9 @@ class RunManager:
         return [run.run_id for run in self._in_flight]
 
     def find(self, run_id: str, incarnation: str | None = None) -> InFlightRun | None:
-        """Return a run of this process that is not over, None for any incarnation."""
-        return self._in_flight.get(run_id, incarnation)
+        """Return a run of this process that is not over and not unlisted, None for any incarnation."""
+        run = self._in_flight.get(run_id, incarnation)
+        return None if run is None or run.unlisted else run
 
     async def start(
         self,
@@ -123,6 +122,9 @@ class RunManager:
             metadata=self._recorder.metadata,
             owner=call.caller.owner if call.caller else None,
             input_excerpt=call.stored_input.excerpt if call.stored_input else None,
+            request_digest=call.request_digest,
+            unlisted=call.invocation is not None,
+            kept_seconds=call.invocation.kept_seconds if call.invocation else None,
         )
         run.created.add_done_callback(_retrieve)  # the caller may have left
         self._run_tasks.track(self._loop.create_task(self._executor.execute(agent, call, run, record)))
@@ -227,7 +229,7 @@ class RunManager:
             return outcome.of_stop(run.stop or Stop("timeout")), 0.0
         session = RunSession(
             run.run_id,
-            _NO_EVENTS,
+            NO_EVENTS,
             None,
             call.caller,
             self._settings.tools,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
 
 _logger = logging.getLogger("dockrion.runs")
+NO_EVENTS = EventFilter([])  # but the mandatory ones
 _MAX_ON_LOOP = 32 * 1024  # bytes; filtering or converting more would delay the event loop
 _Computed = TypeVar("_Computed")
 
@@ -132,14 +133,14 @@ class RunRecorder:
             log(_logger, logging.INFO, "run running again", run_id=run_id, **again)
         return RunSession(
             run_id,
-            settings.events_filter,
+            settings.events_filter if call.invocation is None else NO_EVENTS,
             buffer,
             call.caller,
             settings.tools,
             call.request,
             attempt=call.attempt,
             incarnation=incarnation,
-            answerable=settings.answerable,
+            answerable=settings.answerable and call.invocation is None,
             locks=self._locks,
             redactor=self._redactor,
         )

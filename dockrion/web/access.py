@@ -1,6 +1,7 @@
 """Authorization: which callers may use which route, and which runs they may read or change."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -175,15 +176,11 @@ class AccessControl:
         Raises:
             ServiceUnavailable: The storage cannot be reached.
         """
-        caller = request[CALLER]
-        if caller is not None:
-            try:
-                readable = _may_read(caller, await self._backend.get(run_id))
-            except RunNotFound:  # it has expired meanwhile
-                readable = False
-            if not readable:
-                return Conflict(f"the run id {run_id!r} is taken; choose another")
-        return RunExists(run_id)
+        with suppress(RunNotFound):  # it may have expired meanwhile
+            run, caller = await self._listed_run(run_id), request[CALLER]
+            if caller is None or _may_read(caller, run):
+                return RunExists(run_id)
+        return Conflict(f"the run id {run_id!r} is taken; choose another")
 
     async def run_token(self, run: Run) -> dict[str, Any]:
         """Return the response fields with a new token for reading a run; none if the service is open."""
@@ -200,8 +197,15 @@ class AccessControl:
     async def _run(self, request: web.Request) -> Run:
         """Return the run in the path, whoever may see it; raise `RunNotFound` if there is none."""
         run_id, incarnation = path_run_id(request), query_incarnation(request)
-        run = request.pop(_TOKEN_RUN, None) or await self._backend.get(run_id)
+        run = request.pop(_TOKEN_RUN, None) or await self._listed_run(run_id)
         if incarnation not in (None, run.incarnation):
+            raise RunNotFound(run_id)
+        return run
+
+    async def _listed_run(self, run_id: str) -> Run:
+        """Return a run that callers may know of."""
+        run = await self._backend.get(run_id)
+        if run.unlisted:
             raise RunNotFound(run_id)
         return run
 
@@ -223,7 +227,7 @@ class AccessControl:
         run_id = validate_run_id(request.match_info["run_id"])
         secret = await self._backend.secret()
         try:
-            run = await self._backend.get(run_id)
+            run = await self._listed_run(run_id)
         except RunNotFound:  # unauthenticated callers must not learn which runs exist
             raise invalid_credentials() from None
         expires_at = events_tokens.expiry(secret, _signed_name(run), request.query["token"])

@@ -48,7 +48,7 @@ async def wait_for_check(clock: Clock) -> None:
 
 def assert_empty(backend: MemoryBackend) -> None:
     assert not backend._logs
-    assert not backend._retention._finished
+    assert not any(backend._retention._finished.values())
     assert backend._retention._expiry_timer is None
 
 
@@ -106,7 +106,7 @@ async def test_watched_run_is_stored_until_the_last_watch_closes(
         async with backend.watch(writer.run_id, limit=1):
             await writer.finish()
             clock.now += TTL
-            await wait_until(lambda: not backend._retention._finished)
+            await wait_until(lambda: not any(backend._retention._finished.values()))
             assert sequences(await backend.read(writer.run_id, 0, 10)) == [1, 2, 3]
         assert (await backend.get(writer.run_id)).finished
     with pytest.raises(RunNotFound):
@@ -153,7 +153,7 @@ async def test_close_releases_everything(backend: MemoryBackend) -> None:
     await begin(backend, events=5)
     await backend.aclose()
     assert not backend._logs
-    assert not backend._retention._finished
+    assert not any(backend._retention._finished.values())
     assert backend._retention._expiry_timer is None or backend._retention._expiry_timer.cancelled()
 
 

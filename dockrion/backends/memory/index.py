@@ -23,7 +23,9 @@ class Index:
         self._by_owner: dict[str, _Order] = {}
 
     def add(self, log: Log) -> None:
-        """Add a run that is newer than all others."""
+        """Add a run that is newer than all others, unless it is unlisted."""
+        if log.run.unlisted:
+            return
         self._all.add(log)
         owner = log.run.owner
         if owner is not None:
@@ -31,6 +33,8 @@ class Index:
 
     def remove(self, log: Log) -> None:
         """Remove a run, which is not in the logs any more."""
+        if log.run.unlisted:
+            return
         self._all.remove(self._logs)
         owner = log.run.owner
         if owner is not None:

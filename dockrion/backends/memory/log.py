@@ -9,7 +9,7 @@ from dockrion.backends.memory.window import Window
 from dockrion.backends.pages import PAGE_EVENTS, Page
 from dockrion.backends.run_log import Run
 from dockrion.backends.summaries import SUMMARY_BYTES, encode_record, shortened
-from dockrion.errors import RunClosed, SequenceConflict, TooManySubscribers
+from dockrion.errors import RunClosed, RunNotFound, SequenceConflict, TooManySubscribers
 from dockrion.events import Entry
 
 # Of a run without events, and of a value within its record; measured on CPython 3.11 to 3.13 as the growth
@@ -177,6 +177,8 @@ class LogWatch(Watch):
 
     async def __aenter__(self) -> Watch:
         if self._limit is not None:
+            if self._log.run.unlisted:
+                raise RunNotFound(self._log.run.run_id)
             if self._log.subscribers >= self._limit:
                 run_id = self._log.run.run_id
                 raise TooManySubscribers(

@@ -57,8 +57,10 @@ class Retention:
         self._clock = clock
         self._drop_above = max_bytes
         self._peak = 0  # of the stored bytes, since memory was last returned to the operating system
-        self._finished: deque[Log] = deque()  # in the order of expiry, since all have the same time to live
+        # By time to live: the runs of each queue are in the order of their expiry.
+        self._finished: dict[float, deque[Log]] = {ttl: deque()}
         self._expiry_timer: asyncio.TimerHandle | None = None
+        self._expiry_at = 0.0  # of the timer
         self._unlogged = (0, 0)  # runs and events
         self._logged_at: float | None = None
 
@@ -72,10 +74,14 @@ class Retention:
 
     def finished(self, log: Log) -> None:
         """Start the time to live of a run."""
-        log.expires_at = self._clock() + self._ttl
-        self._finished.append(log)
+        seconds = log.run.kept_seconds or self._ttl
+        log.expires_at = self._clock() + seconds
+        if seconds not in self._finished:
+            self._finished[seconds] = deque()
+        self._finished[seconds].append(log)
         self._peak = max(self._peak, self.stored_bytes)
-        self._schedule_expiry()
+        if self._expiry_timer is None or log.expires_at < self._expiry_at:
+            self._schedule_expiry()
 
     def unwatched(self, log: Log) -> None:
         """Account for a run whose last watch has closed; remove it if that was delayed until now."""
@@ -88,8 +94,8 @@ class Retention:
         """Remove the runs whose time is over."""
         self._expiry_timer = None
         now = self._clock()
-        while self._finished and self._finished[0].expires_at <= now:
-            self._expire_oldest()
+        while (queue := self._first_to_expire) and queue[0].expires_at <= now:
+            self._expire_oldest(queue)
         self._schedule_expiry()
 
     def remove(self, log: Log) -> None:
@@ -109,20 +115,30 @@ class Retention:
         self._finished.clear()
 
     def _schedule_expiry(self) -> None:
-        if self._expiry_timer is None and self._finished:
-            delay = max(self._finished[0].expires_at - self._clock(), 0)
-            self._expiry_timer = asyncio.get_running_loop().call_later(delay, self.expire)
+        if not (queue := self._first_to_expire):
+            return
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+        self._expiry_at = queue[0].expires_at
+        delay = max(self._expiry_at - self._clock(), 0)
+        self._expiry_timer = asyncio.get_running_loop().call_later(delay, self.expire)
 
-    def _expire_oldest(self) -> None:
-        log = self._finished.popleft()
+    @property
+    def _first_to_expire(self) -> deque[Log] | None:
+        """The queue with the run that expires first, None if no run is finished."""
+        queues = filter(None, self._finished.values())
+        return min(queues, key=lambda queue: queue[0].expires_at, default=None)
+
+    def _expire_oldest(self, queue: deque[Log]) -> None:
+        log = queue.popleft()
         log.expired = True
         if not log.watches:
             self.remove(log)
 
     def _evict(self) -> None:
         runs = events = 0
-        while self._finished and self.stored_bytes > self._max_bytes:
-            self._expire_oldest()
+        while self.stored_bytes > self._max_bytes and (queue := self._first_to_expire):
+            self._expire_oldest(queue)
             runs += 1
         if self.stored_bytes > self._drop_above:
             events = self._drop_events()

@@ -135,7 +135,7 @@ class LeaseKeeper:
         """Track a run that was created here."""
         self._unconfirmed.pop(run.incarnation, None)
         self._ended.pop(run.run_id, None)
-        indexes = self._store.keys.indexes(run.owner)
+        indexes = self._store.indexes(run)
         self._owned[run.run_id] = OwnedRun(run.incarnation, records.index_entry(run), indexes)
 
     def discard(self, run: Run) -> None:

@@ -64,11 +64,16 @@ class Store:
         self._max_events = max_events
         self._max_bytes = max_bytes
 
+    def indexes(self, run: Run) -> tuple[str, ...]:
+        """Return the sorted sets that list a run."""
+        return () if run.unlisted else self.keys.indexes(run.owner)
+
     async def create(self, owner: str, run: Run, body: bytes | None = None) -> None:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
         entry = records.index_entry(run)
         keys = *self.keys.log(run.run_id), self.keys.watchers(run.run_id)
-        create = CREATE(keys, owner, run.incarnation, encode_record(run), entry, self.live_ttl, body or b"")
+        record, unlisted = encode_record(run), int(run.unlisted)
+        create = CREATE(keys, owner, run.incarnation, record, entry, self.live_ttl, body or b"", unlisted)
         _, created = await self._send(len(body or b""), self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
@@ -105,7 +110,7 @@ class Store:
             records.index_entry(run),
             entries[0].sequence if entries else run.last_sequence + 1,
             self._max_events,
-            self.ttl if run.finished else self.live_ttl,
+            (run.kept_seconds or self.ttl) if run.finished else self.live_ttl,
             record,
             output,
             int(run.finished),
@@ -284,7 +289,7 @@ class Store:
         """Return the command that lists a run and adds it to those of its owner."""
         keys = self.keys
         return REGISTER(
-            (keys.replicas, keys.owned(owner), keys.expiry, *keys.indexes(run.owner)),
+            (keys.replicas, keys.owned(owner), keys.expiry, *self.indexes(run)),
             owner,
             run.run_id,
             records.index_entry(run),

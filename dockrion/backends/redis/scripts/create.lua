@@ -1,10 +1,10 @@
 -- Stores the record of a new run, and removes what is left of an earlier one with its id. Repeating a call
 -- succeeds.
 -- KEYS run, events, watchers
--- ARGV owner, incarnation, record, index entry, time to live, the input or nothing
+-- ARGV owner, incarnation, record, index entry, time to live, the input or nothing, 1 if the run is unlisted
 -- Returns 1, or 0 when another run has the id.
 local ttl = seconds(ARGV[5])
-if #KEYS ~= 3 or #ARGV ~= 6 or not ttl then
+if #KEYS ~= 3 or #ARGV ~= 7 or not ttl then
   return redis.error_reply('ERR wrong arguments for create')
 end
 local run = KEYS[1]
@@ -16,6 +16,9 @@ redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', run, 'owner', ARGV[1], 'incarnation', ARGV[2], 'record', ARGV[3], 'entry', ARGV[4], 'last', 0)
 if ARGV[6] ~= '' then
   redis.call('HSET', run, 'input', ARGV[6])
+end
+if ARGV[7] == '1' then
+  redis.call('HSET', run, 'unlisted', 1)
 end
 redis.call('EXPIRE', run, ttl)
 return 1

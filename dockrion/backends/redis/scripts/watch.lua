@@ -2,14 +2,14 @@
 -- KEYS run, watchers
 -- ARGV replica, incarnation, its readers or -1 to remove it, maximum number of readers over all replicas or -1,
 --      time to live, then dead replicas, whose readers no longer count
--- Returns 'ok' and the run's incarnation; 'missing'; 'replaced' if another incarnation has the id; or 'full'
+-- Returns 'ok' and the run's incarnation; 'missing', also if there is a maximum and the run is unlisted; 'replaced' if another incarnation has the id; or 'full'
 -- and the other replicas that have readers.
 local run, watchers = KEYS[1], KEYS[2]
 local readers, limit, ttl = tonumber(ARGV[3]), tonumber(ARGV[4]), seconds(ARGV[5])
 if #KEYS ~= 2 or #ARGV < 5 or not readers or readers % 1 ~= 0 or not limit or limit % 1 ~= 0 or not ttl then
   return redis.error_reply('ERR wrong arguments for watch')
 end
-local stored = redis.call('HMGET', run, 'owner', 'incarnation')
+local stored = redis.call('HMGET', run, 'owner', 'incarnation', 'unlisted')
 local exists, incarnation = stored[1], stored[2] or ''
 if exists and is_other(incarnation, ARGV[2]) then
   return {'replaced'}
@@ -18,7 +18,7 @@ if readers < 0 then
   redis.call('HDEL', watchers, ARGV[1])
   return {'ok', incarnation}
 end
-if not exists then
+if not exists or (stored[3] and limit >= 0) then
   return {'missing'}
 end
 for n = 6, #ARGV do
