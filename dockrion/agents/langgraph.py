@@ -35,6 +35,8 @@ from dockrion.threads import finish_in_thread
 _logger = logging.getLogger(__name__)
 _DEFAULTS = ArgumentsSpec()
 _QUESTION_FIELDS = {"prompt", "schema"}
+_CHECKPOINT = "checkpoint_id"
+_MADE_BY = "dockrion_run"  # in the metadata of a checkpoint: the incarnation of the run that made it
 
 
 def create_agent(
@@ -114,6 +116,8 @@ class GraphAgent(InProcess):
         is_stored = bool(self._graph.checkpointer)
         thread_id = session.run_id if named is None and is_stored else named
         config = runnable_config.for_run(self._config, call, session, thread_id=thread_id)
+        if is_stored:
+            config["metadata"] = {**config.get("metadata", {}), _MADE_BY: session.incarnation}
         if not is_stored or named is None:
             return await self._run(call, session, config, thread_id, streaming=streaming)
         # Two runs at once would both continue from one checkpoint, and the thread would lose one of them.
@@ -133,8 +137,10 @@ class GraphAgent(InProcess):
         streaming: bool,
     ) -> Outcome:
         value = call.payload
-        if call.resume is not msgspec.UNSET:
-            if not await self._is_interrupted(config):
+        if call.attempt > 1 and await self._continues(config, session):
+            value = None
+        elif call.resume is not msgspec.UNSET:
+            if not (await self._state(config)).next:
                 return Failed("the thread has nothing to resume", AgentFailed.code)
             value = Command(resume=call.resume)
         events_filter = session.events_filter if streaming else EventFilter([])
@@ -170,12 +176,27 @@ class GraphAgent(InProcess):
             parts = self._graph.astream(value, config, **options)
             await run_joining_threads(forward_parts_async(parts, translator, session))
 
-    async def _is_interrupted(self, config: dict[str, Any]) -> bool:
+    async def _continues(self, config: dict[str, Any], session: RunSession) -> bool:
+        """Return whether an earlier attempt of the run has made the thread's last checkpoint.
+
+        The graph continues from it, also if the caller has named the checkpoint at which the run began. A
+        thread that ends with a checkpoint of another run gets the payload again.
+        """
+        if not self._graph.checkpointer:
+            return False
+        configurable = {name: value for name, value in config["configurable"].items() if name != _CHECKPOINT}
+        state = await self._state(config | {"configurable": configurable})
+        if (state.metadata or {}).get(_MADE_BY) != session.incarnation:
+            return False
+        config["configurable"] = configurable
+        log(_logger, logging.INFO, "graph continues from its last checkpoint", run_id=session.run_id)
+        return True
+
+    async def _state(self, config: dict[str, Any]) -> Any:
+        """Return the snapshot of a thread's state."""
         if self._sync_only:
-            state = await finish_in_thread(lambda: self._graph.get_state(config), "dockrion-state")
-        else:
-            state = await self._graph.aget_state(config)
-        return bool(state.next)
+            return await finish_in_thread(lambda: self._graph.get_state(config), "dockrion-state")
+        return await self._graph.aget_state(config)
 
 
 def interrupt_question(interrupt: Any) -> Question:
