@@ -40,7 +40,7 @@ class HandlerTypes(msgspec.Struct, frozen=True):
     Attributes:
         payload: The type that payloads are converted to; None if they are passed as they are decoded.
         io_schema: The schemas of the Dockfile, and where it has none those of the types.
-        problems: Why a type is ignored, a sentence each.
+        problems: What cannot be used as the code has it, such as a type that is ignored; a sentence each.
     """
 
     payload: JsonType | None

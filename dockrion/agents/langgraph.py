@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from langchain_core.runnables import Runnable
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -105,6 +106,7 @@ class GraphAgent(InProcess):
             )
         self._executor = DefaultExecutor(threads)
         saver = graph.checkpointer
+        self.threads_in_memory = isinstance(saver, InMemorySaver)
         # The async methods of the base class raise NotImplementedError.
         self._sync_only = (
             isinstance(saver, BaseCheckpointSaver)

@@ -27,6 +27,10 @@ from dockrion.threads import in_thread
 
 _FRAMEWORK_PACKAGES = {"langgraph": "langgraph", "langchain": "langchain_core"}  # optional dependencies
 _SIGNATURE = "it takes the payload, and may take the context"
+_THREADS_IN_MEMORY = (
+    "streaming.on_worker_lost: the graph's checkpoints are in the memory of one process, so that a run that "
+    "begins again starts over; compile it with a checkpointer that all replicas reach, such as PostgresSaver"
+)
 
 
 async def load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStack) -> Agent:
@@ -126,7 +130,8 @@ async def load_types(agent: Agent, dockfile: Dockfile) -> HandlerTypes:
         io_schema = dockfile.io_schema
         if io_schema.input is None:
             io_schema = msgspec.structs.replace(io_schema, input=agent.input_schema)
-        return HandlerTypes(None, io_schema)
+        forgets = agent.threads_in_memory and dockfile.streaming.on_worker_lost == "retry"
+        return HandlerTypes(None, io_schema, [_THREADS_IN_MEMORY] if forgets else [])
     find_types = partial(handler_types, agent.callables, dockfile.io_schema)
     types: HandlerTypes = await in_thread(find_types, THREAD)
     where = f"agent.{dockfile.agent.mode}: {dockfile.agent.target}"
@@ -234,7 +239,7 @@ async def check_agent(dockfile: Dockfile, directory: Path) -> Findings:
     return Findings(errors, warnings)
 
 
-async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:
+async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> HandlerTypes | None:
     spec = dockfile.agent
     factory = await _import_entrypoint(spec, directory)
     lifespan.check_hooks(_module(spec), _named(spec))
@@ -242,12 +247,14 @@ async def _check_entrypoint(dockfile: Dockfile, directory: Path) -> None:
     if lifespan.has_startup(_module(spec), _named(spec)):  # without which the factory need not work
         if spec.takes_config and spec.framework:
             await _import_framework(spec.framework)
-        return
+        return None
     product = await _call_factory("agent.entrypoint", spec.target, factory)
     if isinstance(product, AbstractAsyncContextManager):  # the agent is what it opens
-        return
+        return None
     lifespan.check_hooks(product, _named_product(spec))
-    await (await _create_agent(dockfile, config, product)).aclose()
+    agent = await _create_agent(dockfile, config, product)
+    await agent.aclose()
+    return await load_types(agent, dockfile)
 
 
 def _parse_config(dockfile: Dockfile) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class RemoteAgent:
 
     input_schema: dict[str, Any] | None = None
     keeps_threads = False
+    threads_in_memory = False
 
     def __init__(self, dockfile: Dockfile) -> None:
         self._spec = spec = dockfile.agent

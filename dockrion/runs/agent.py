@@ -58,10 +58,12 @@ class Agent(Protocol):
     Attributes:
         input_schema: The JSON Schema of its payloads, None if it does not know it.
         keeps_threads: Whether a run continues the conversation of the thread that its config names.
+        threads_in_memory: Whether only this process has those threads.
     """
 
     input_schema: dict[str, Any] | None
     keeps_threads: bool
+    threads_in_memory: bool
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:
         """Work on a call until there is an output.
@@ -97,6 +99,7 @@ class InProcess:
 
     input_schema: dict[str, Any] | None = None
     keeps_threads = False
+    threads_in_memory = False
 
     async def check(self) -> None:
         """Return: an agent that is loaded can accept work."""

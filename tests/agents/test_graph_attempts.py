@@ -1,7 +1,7 @@
 """A graph whose run is begun again on another replica: from its last checkpoint, if that can be reached."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -11,7 +11,9 @@ from langgraph.types import interrupt
 
 from dockrion import ids
 from dockrion.agents import langgraph
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.agents.loading import load_types
+from dockrion.dockfile import Dockfile
+from dockrion.dockfile.structs import AgentSpec, ArgumentsSpec, ExposeSpec, IoSchemaSpec, StreamingSpec
 from dockrion.runs.agent import Call
 from tests.agents.graphs import State
 from tests.agents.harness import Bench, Ended, bench
@@ -68,6 +70,26 @@ async def test_the_next_attempt_repeats_no_step_that_has_a_checkpoint(saver: Any
     assert (first.taken, second.taken) == (["one"], ["two"])
     assert ended.output["seen"] == ["a one", "a two"]
     assert [event["node_name"] for event in ended.events if event["type"] == "step"] == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("saver", "on_worker_lost", "warned"),
+    [(InMemorySaver, "retry", True), (InMemorySaver, "fail", False), (SyncSaver, "retry", False)],
+)
+async def test_checkpoints_that_others_cannot_reach_are_a_problem(
+    saver: Any, on_worker_lost: Literal["fail", "retry"], warned: bool
+) -> None:
+    agent = langgraph.create_agent(Steps().graph(saver()), {}, threads=1)
+    spec = Dockfile(
+        version="1.0",
+        agent=AgentSpec(name="tested", entrypoint="a:b", framework="langgraph"),
+        io_schema=IoSchemaSpec(),
+        expose=ExposeSpec(),
+        streaming=StreamingSpec(on_worker_lost=on_worker_lost),
+    )
+    problems = (await load_types(agent, spec)).problems
+    assert [each.partition(":")[0] for each in problems] == ["streaming.on_worker_lost"] * warned
+    await agent.aclose()
 
 
 async def test_without_a_checkpoint_of_its_own_the_run_starts_over() -> None:

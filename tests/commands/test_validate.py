@@ -131,6 +131,31 @@ def test_the_report_describes_the_service(folder: Path, capsys: pytest.CaptureFi
     }
 
 
+IN_MEMORY = """
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+
+def make():
+    graph = StateGraph(MessagesState)
+    graph.add_node("answer", lambda state: {})
+    graph.add_edge(START, "answer")
+    return graph.compile(checkpointer=InMemorySaver())
+"""
+
+
+def test_checkpoints_in_memory_are_warned_of_where_runs_begin_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    streaming = {"backend": "redis", "redis": {"url": "redis://localhost"}}
+    write_dockfile(folder, IN_MEMORY, agent=GRAPH, streaming=streaming)
+    assert report(capsys)[1]["problems"] == []
+    write_dockfile(folder, IN_MEMORY, agent=GRAPH, streaming=streaming | {"on_worker_lost": "retry"})
+    code, printed = report(capsys)
+    (problem,) = printed["problems"]
+    assert (code, problem["severity"], problem["path"]) == (0, "warning", "streaming.on_worker_lost")
+    assert "the graph's checkpoints are in the memory of one process" in problem["message"]
+
+
 def test_the_report_of_a_file_that_is_not_valid(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "Dockfile.yaml").write_text('version: "1.0"\nport: 1\nagent: {name: a-, handler: a:b}\n')
     code, printed = report(capsys)
