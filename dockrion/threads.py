@@ -8,9 +8,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dockrion.errors import clear_tracebacks
+
+_MAX_ON_LOOP = 32 * 1024  # bytes
+T = TypeVar("T")
 
 
 class _Result(NamedTuple):
@@ -36,6 +39,20 @@ async def in_thread(function: Callable[[], Any], name: str) -> Any:
         BaseException: Whatever the code raises.
     """
     return (await _start(function, name)).value()
+
+
+async def in_thread_if_large(compute: Callable[[], T], size: int, name: str) -> T:
+    """Return a computation's result; it is made in a thread if it would delay the event loop.
+
+    Args:
+        compute: The computation: filtering, masking or converting what has that size.
+        size: The size, in bytes.
+        name: The thread's name.
+    """
+    if size <= _MAX_ON_LOOP:
+        return compute()
+    computed: T = await in_thread(compute, name)
+    return computed
 
 
 async def finish_in_thread(function: Callable[[], Any], name: str) -> Any:

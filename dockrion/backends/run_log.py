@@ -44,7 +44,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             not find it.
         kept_seconds: How long it is kept once it is finished, None for as long as other runs.
         request_digest: Identifies the request of a caller who chose the id.
-        input: What is shown in place of the stored input, once answers in it are masked.
+        input: The request's body. It is stored beside the record: creating the run stores it, appending
+            replaces it, None leaves what is stored. Records that are read do not have it.
         truncated: Only in listings.
         waiting_for: None once the run is finished.
     """
@@ -55,7 +56,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     started_at: Utc | None = None
     completed_at: Utc | None = None
     input: Annotated[
-        Any,
+        msgspec.Raw | None,
         msgspec.Meta(description="The request's body, secrets masked; null if it is not stored."),
     ] = None
     input_excerpt: Annotated[
@@ -125,12 +126,11 @@ class RunLog(Protocol):
     as none. None means the run that has the id at the moment.
     """
 
-    async def create(self, run: Run, body: bytes | None = None) -> None:
+    async def create(self, run: Run) -> None:
         """Store a new run without events. This replica becomes its owner, which alone writes its log.
 
         Args:
-            run: The record.
-            body: The run's input as JSON, stored as long as the run; None to store none.
+            run: The record, and the run's input, stored as long as the run.
 
         Raises:
             RunExists: There is a run with this id.
@@ -140,8 +140,8 @@ class RunLog(Protocol):
         """Append events and replace the run's record, atomically, and wake its watches.
 
         Args:
-            run: The record after these events. A finished status closes the log. Before that, `error` and
-                `metadata` stay as they were created.
+            run: The record after these events, and the input that replaces the stored one. A finished status
+                closes the log. Before that, `error` and `metadata` stay as they were created.
             entries: Events that continue the log without a gap; none to replace only the record of a run
                 that is not finished.
 
@@ -175,7 +175,7 @@ class RunLog(Protocol):
         """
 
     async def get_input(self, run_id: str, incarnation: str | None = None) -> bytes | None:
-        """Return a run's input as it was created, None if none is stored.
+        """Return a run's input as it was last stored, None if none is stored.
 
         Raises:
             RunNotFound: No such run.

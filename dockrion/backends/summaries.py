@@ -18,9 +18,9 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_record(run: Run) -> bytes:
-    """Return a run as JSON without its output."""
-    if run.output is not None:
-        run = msgspec.structs.replace(run, output=None)
+    """Return a run as JSON without its input and output."""
+    if run.input is not None or run.output is not None:
+        run = msgspec.structs.replace(run, input=None, output=None)
     return _encoder.encode(run)
 
 
@@ -34,7 +34,6 @@ def shortened(run: Run) -> Run:
     )
     return msgspec.structs.replace(
         run,
-        input=None,
         error=error,
         metadata=_last_entries(run.metadata),
         waiting_for=waiting_for,

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dockrion.events import EventFilter
+from dockrion.runs.emitter import Emitter
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.open_questions import OpenQuestion, OpenQuestions
 from dockrion.runs.question import Question
+from dockrion.runs.secret_answers import SecretAnswers
+from dockrion.runs.stored_input import StoredInput
 from dockrion.runs.time_limit import TimeLimit
 
 _NO_ANSWERS = (
@@ -23,19 +25,19 @@ class Asking:
     """What a run's context and its session share to ask questions.
 
     Args:
-        events_filter: Which events pass.
-        buffer: Takes the events; None if the run is not stored, so that nobody can answer.
+        emitter: Takes the events; None if the run is not stored, so that nobody can answer.
+        stored_input: The run's input, None if it is not stored.
 
     Attributes:
         limit: The run's time limit, None if there is none.
     """
 
-    __slots__ = ("_buffer", "_events_filter", "_questions", "_stopped", "_waits", "limit")
+    __slots__ = ("_emitter", "_questions", "_stopped", "_stored_input", "_waits", "limit")
 
-    def __init__(self, events_filter: EventFilter, buffer: EventBuffer | None) -> None:
+    def __init__(self, emitter: Emitter | None, stored_input: StoredInput | None = None) -> None:
         self.limit: TimeLimit | None = None
-        self._events_filter = events_filter
-        self._buffer = buffer
+        self._emitter = emitter
+        self._stored_input = stored_input
         self._questions: OpenQuestions | None = None
         self._waits: set[asyncio.Task[Any]] | None = None  # of threads and other event loops
         self._stopped = False
@@ -43,7 +45,7 @@ class Asking:
     @property
     def answerable(self) -> bool:
         """Whether anybody can answer."""
-        return self._buffer is not None
+        return self._emitter is not None
 
     @property
     def stopped(self) -> bool:
@@ -66,10 +68,10 @@ class Asking:
         Raises:
             RuntimeError: Nobody can answer, or there are too many questions.
         """
-        buffer = self._require_buffer()
+        emitter, buffer = self._require_buffer()
         if buffer.on_loop:
-            return await self._begin(buffer).ask_all(asked)
-        return await asyncio.wrap_future(self._ask_from_thread(buffer, asked))
+            return await self._begin(emitter, buffer).ask_all(asked)
+        return await asyncio.wrap_future(self._ask_from_thread(emitter, buffer, asked))
 
     def ask_all_blocking(self, asked: Sequence[Question]) -> list[Any]:
         """Ask questions, and block the thread until all answers are there.
@@ -78,22 +80,22 @@ class Asking:
             CancelledError: The run was stopped.
             RuntimeError: Nobody can answer, there are too many questions, or this is the event loop.
         """
-        buffer = self._require_buffer()
+        emitter, buffer = self._require_buffer()
         if buffer.on_loop:
             raise RuntimeError(_ON_LOOP)
         try:
-            return self._ask_from_thread(buffer, asked).result()
+            return self._ask_from_thread(emitter, buffer, asked).result()
         except concurrent.futures.CancelledError:
             raise asyncio.CancelledError("the run was stopped") from None
 
     async def open(self, asked: Question) -> OpenQuestion:
         """Ask a question without waiting for the answer; on the event loop alone."""
-        (question,) = await self._begin(self._require_buffer()).open_all([asked])
+        (question,) = await self._begin(*self._require_buffer()).open_all([asked])
         return question
 
     def stop(self) -> None:
         """End the waits of threads: the run is stopped. On the event loop, tasks are cancelled instead."""
-        self._stopped = self._buffer is not None
+        self._stopped = self._emitter is not None
         for task in self._waits or ():
             task.cancel()
 
@@ -104,28 +106,29 @@ class Asking:
         if self._questions is not None:
             self._questions.end()
 
-    def _require_buffer(self) -> EventBuffer:
-        if self._buffer is None:
+    def _require_buffer(self) -> tuple[Emitter, EventBuffer]:
+        if self._emitter is None or self._emitter.buffer is None:
             raise RuntimeError(_NO_ANSWERS)
-        return self._buffer
+        return self._emitter, self._emitter.buffer
 
-    def _begin(self, buffer: EventBuffer) -> OpenQuestions:
+    def _begin(self, emitter: Emitter, buffer: EventBuffer) -> OpenQuestions:
         """Return the questions, on the event loop."""
         if self._stopped:
             raise asyncio.CancelledError("the run was stopped")
         if self._questions is None:
-            self._questions = OpenQuestions(self._events_filter, buffer, self.limit)
+            secret_answers = SecretAnswers(emitter, buffer, self._stored_input)
+            self._questions = OpenQuestions(emitter.events_filter, buffer, self.limit, secret_answers.hide)
         return self._questions
 
     def _ask_from_thread(
-        self, buffer: EventBuffer, asked: Sequence[Question]
+        self, emitter: Emitter, buffer: EventBuffer, asked: Sequence[Question]
     ) -> "concurrent.futures.Future[list[Any]]":
         async def wait() -> list[Any]:
             task: Any = asyncio.current_task()
             waits = self._waits = self._waits or set()
             waits.add(task)
             try:
-                return await self._begin(buffer).ask_all(asked)
+                return await self._begin(emitter, buffer).ask_all(asked)
             finally:
                 waits.discard(task)
                 del task  # which has the exception, whose traceback has this frame
@@ -138,4 +141,4 @@ class Asking:
             raise asyncio.CancelledError("the service has ended") from None
 
 
-UNANSWERABLE = Asking(EventFilter([]), None)  # for all invocations: it cannot ask, so it has no state
+UNANSWERABLE = Asking(None)  # for all invocations: it cannot ask, so it has no state

@@ -62,7 +62,6 @@ from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter
 from dockrion.runs.outcome import Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
-from dockrion.runs.stored_input import StoredInput
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
@@ -111,16 +110,16 @@ class Executor:
         """
         run.unlisted = record.unlisted
         try:
-            if await self._create(run, record, call.stored_input):
+            if await self._create(run, record):
                 await self._run_to_end(agent, call, run, record)
         finally:
             self._in_flight.release(run)
 
-    async def _create(self, run: InFlightRun, record: Run, stored: StoredInput | None) -> bool:
+    async def _create(self, run: InFlightRun, record: Run) -> bool:
         """Store the record; return whether that worked. `RunManager.start` raises the error."""
         try:
             await self._in_flight.claim_id(run)
-            await self._backend.create(record, None if stored is None else stored.body)
+            await self._backend.create(record)
         except Exception as error:
             run.created.set_exception(error)
             return False
@@ -193,8 +192,7 @@ class Executor:
             result, seconds, ended_at = outcome.of_stop(run.stop or _LOST), 0.0, None
         else:
             result, seconds, ended_at = execution.outcome(), execution.seconds, execution.ended_at
-        changes = await self._recorder.hide_input(run)
-        result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata, changes)
+        result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata)
         return result, seconds
 
     async def _close_refused_log(self, run: InFlightRun, writer: LogWriter, error: Exception) -> None:
@@ -214,7 +212,7 @@ class Executor:
                 await self._conclude(run, writer.buffer)
             except Exception:  # the defect, which is logged already
                 lost = outcome.of_stop(_LOST)
-                await self._recorder.conclude(writer.buffer, lost, 0.0, None, run.metadata, {})
+                await self._recorder.conclude(writer.buffer, lost, 0.0, None, run.metadata)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 try:

@@ -23,7 +23,8 @@ class LogWriter:
     """Moves the events of a buffer to the backend.
 
     Events that arrive while a batch is being stored form the next batch; a lone event is stored
-    at once. While the storage is unreachable, a batch waits for it.
+    at once. While the storage is unreachable, a batch waits for it. A change of the record's `input` comes
+    with `on_input_stored`, which is called once it is stored.
 
     Args:
         backend: Where the run was created.
@@ -39,11 +40,12 @@ class LogWriter:
     def __init__(
         self, backend: RunLog, run: Run, buffer: EventBuffer, on_stored: Callable[[Sequence[Entry]], None]
     ) -> None:
-        self.run = run
+        self.run = run if run.input is None else msgspec.structs.replace(run, input=None)
         self.buffer = buffer
         self._backend = backend
         self._on_stored = on_stored
-        self._batch: tuple[Run, list[Entry]] = (run, [])  # not stored yet
+        self._on_input_stored: Callable[[], object] = lambda: None
+        self._batch: tuple[Run, list[Entry]] = (self.run, [])  # not stored yet
 
     async def store(self) -> None:
         """Store the next batch, if there is one: events, or a change of the record alone.
@@ -57,10 +59,7 @@ class LogWriter:
         if run is self.run:
             return
         await _retry_while_unreachable(lambda: self._backend.append(run, entries))
-        self.run = run
-        self._batch = run, []
-        if entries:
-            self._on_stored(entries)
+        self._mark_stored(run, entries)
         if self.buffer.pending:
             self.buffer.wake()
             await asyncio.sleep(0)  # readers get their turn before the window moves on
@@ -99,7 +98,7 @@ class LogWriter:
                     raise
                 await self.force_close(outcome.of_refusal(error))
             else:
-                self._on_stored([last])
+                self._mark_stored(run, [last])
 
     def _extend_batch(self) -> bool:
         """Add the next events of the buffer to the batch; return whether there were any."""
@@ -109,9 +108,20 @@ class LogWriter:
             changes["last_sequence"] = new[-1].sequence
         elif not changes:
             return False
+        if "on_input_stored" in changes:
+            self._on_input_stored = changes.pop("on_input_stored")
         run = msgspec.structs.replace(run, **changes)
         self._batch = run, entries + new
         return True
+
+    def _mark_stored(self, run: Run, entries: list[Entry]) -> None:
+        if run.input is not None:
+            run = msgspec.structs.replace(run, input=None)
+            self._on_input_stored()
+        self.run = run
+        self._batch = run, []
+        if entries:
+            self._on_stored(entries)
 
 
 def _replaced(run: Run, last: Entry, failure: Failed) -> tuple[Run, Entry]:

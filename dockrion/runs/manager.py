@@ -4,6 +4,8 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+import msgspec
+
 from dockrion.backends import Backend
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
@@ -114,6 +116,7 @@ class RunManager:
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
         agent, run = agent or self.ready_agent(), self._in_flight.admit(run_id, incarnation)
+        stored = call.stored_input
         record = Run(
             run_id=run_id,
             incarnation=run.incarnation,
@@ -121,7 +124,8 @@ class RunManager:
             created_at=datetime.now(UTC),
             metadata=self._recorder.metadata,
             owner=call.caller.owner if call.caller else None,
-            input_excerpt=call.stored_input.excerpt if call.stored_input else None,
+            input=msgspec.Raw(stored.body) if stored else None,
+            input_excerpt=stored.excerpt if stored else None,
             request_digest=call.request_digest,
             unlisted=call.invocation is not None,
             kept_seconds=call.invocation.kept_seconds if call.invocation else None,

@@ -15,7 +15,7 @@ All of it happens on the event loop, so no two of them can happen at once.
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,12 +61,20 @@ class OpenQuestions:
         events_filter: Which events pass.
         buffer: Takes the events.
         limit: The run's time limit, None if there is none.
+        hide: Masks a secret answer wherever it can be, before it is accepted.
     """
 
-    def __init__(self, events_filter: EventFilter, buffer: EventBuffer, limit: TimeLimit | None) -> None:
+    def __init__(
+        self,
+        events_filter: EventFilter,
+        buffer: EventBuffer,
+        limit: TimeLimit | None,
+        hide: Callable[[Any], Awaitable[None]],
+    ) -> None:
         self._events_filter = events_filter
         self._buffer = buffer
         self._limit = limit
+        self._hide = hide
         self._loop = asyncio.get_running_loop()
         self._open: dict[str, OpenQuestion] = {}  # oldest first
         self._waited_until = -math.inf
@@ -124,26 +132,26 @@ class OpenQuestions:
                 raise
         return questions
 
-    async def answer(self, request_id: str, value: Any, source: str | None) -> bool:
-        """Answer a question.
+    async def answer(self, request_id: str, value: Any, source: str | None) -> None:
+        """Answer a question. Its agent gets a secret answer only after the answer is masked.
 
         Args:
             request_id: The question's id.
             value: The answer, a decoded JSON value.
             source: Who answers, None if that is unknown.
 
-        Returns:
-            Whether the answer is secret. Its agent gets it only after this has returned.
-
         Raises:
             QuestionNotOpen: It is not open.
             InvalidRequest: The value does not match the question's schema.
             PayloadTooLarge: The value is too large.
+            ServiceUnavailable: It is secret, and cannot be masked now in what is stored. It is not accepted.
         """
         question = self._open.get(request_id)
         if question is None or question.answer.done():  # its agent has been cancelled, and will withdraw it
             raise QuestionNotOpen(request_id)
         question.expected.check(value)
+        if question.secret:
+            await self._hide(value)
         try:
             was_open = await self._close(question, value, source)
         except ValueError as error:  # the event is too large
@@ -151,7 +159,6 @@ class OpenQuestions:
         if not was_open:
             raise QuestionNotOpen(request_id)
         question.answer.set_result(value)
-        return question.secret
 
     async def close(self, question: OpenQuestion, value: Any) -> None:
         """Close a question whose answer the agent has got elsewhere. Does nothing if it is not open.

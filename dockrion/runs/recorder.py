@@ -2,10 +2,9 @@
 
 import logging
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,21 +17,17 @@ from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call
 from dockrion.runs.event_buffer import EventBuffer
-from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.session import RunSession
-from dockrion.runs.stored_input import hidden_input
 from dockrion.runs.tool_policy import ToolPolicy
-from dockrion.threads import in_thread
+from dockrion.threads import in_thread_if_large
 
 if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import OutputPolicy, RunTextFilter
 
 _logger = logging.getLogger("dockrion.runs")
 NO_EVENTS = EventFilter([])  # but the mandatory ones
-_MAX_ON_LOOP = 32 * 1024  # bytes; filtering or converting more would delay the event loop
-_Computed = TypeVar("_Computed")
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -143,6 +138,7 @@ class RunRecorder:
             answerable=settings.answerable and call.invocation is None,
             locks=self._locks,
             redactor=self._redactor,
+            stored_input=call.stored_input,
         )
 
     async def conclude(
@@ -152,9 +148,8 @@ class RunRecorder:
         seconds: float,
         ended_at: datetime | None,
         metadata: dict[str, Any],
-        record_changes: dict[str, Any],
     ) -> Outcome:
-        """Publish the terminal event, with the changes of the record, and return the final outcome.
+        """Publish the terminal event, and return the final outcome.
 
         Args:
             buffer: The run's.
@@ -162,25 +157,13 @@ class RunRecorder:
             seconds: How long it worked.
             ended_at: When it ended, None for now.
             metadata: Additional metadata of this run.
-            record_changes: What else changes in its record.
         """
         buffer.publish_held_back()
         result = await self.finalize(buffer.run_id, result, buffer.text_filter)
         event_type, fields, changes = outcome.terminal_event(result, seconds, self.metadata | metadata)
-        changes |= record_changes
         ended_at = ended_at or datetime.now(UTC)
         buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
-
-    async def hide_input(self, run: InFlightRun) -> dict[str, Any]:
-        """Return what changes in the record of a run that is over, so that its secret answers stay masked."""
-        if run.session is None or run.execution is None or run.session.redactor is self._redactor:
-            return {}
-        stored = run.execution.call.stored_input
-        if stored is None:
-            return {}
-        hide = partial(hidden_input, stored, run.session.redactor)
-        return await _in_thread_if_large(hide, len(stored.body), f"dockrion-mask-{run.run_id}")
 
     def new_text_filter(self) -> "RunTextFilter | None":
         """Return the text filter of a new run, None without an output policy."""
@@ -255,23 +238,9 @@ async def _with_numbers(schema: Schema, result: Completed, run_id: str) -> bytes
     from dockrion.runs.decimals import with_numbers  # noqa: PLC0415  memory: few outputs break their schema
 
     convert = partial(with_numbers, schema.definition, result.output, result.returned)
-    return await _in_thread_if_large(convert, len(result.output), f"dockrion-numbers-{run_id}")
+    return await in_thread_if_large(convert, len(result.output), f"dockrion-numbers-{run_id}")
 
 
 async def _filtered(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
     apply = partial(outcome.filtered, result, text_filter)
-    return await _in_thread_if_large(apply, outcome.size_of(result), f"dockrion-mask-{run_id}")
-
-
-async def _in_thread_if_large(compute: Callable[[], _Computed], size: int, thread: str) -> _Computed:
-    """Return a computation's result; it is made in a thread if it would delay the event loop.
-
-    Args:
-        compute: The computation.
-        size: The size of what it works on, in bytes.
-        thread: The thread's name.
-    """
-    if size <= _MAX_ON_LOOP:
-        return compute()
-    computed: _Computed = await in_thread(compute, thread)
-    return computed
+    return await in_thread_if_large(apply, outcome.size_of(result), f"dockrion-mask-{run_id}")

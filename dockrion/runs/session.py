@@ -23,6 +23,7 @@ from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
 from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.process_questions import ProcessQuestions
 from dockrion.runs.question import Question
+from dockrion.runs.stored_input import StoredInput
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.threads import finish_in_thread
 
@@ -45,6 +46,7 @@ class RunSession:
         answerable: Whether callers can answer what the agent asks.
         locks: Shared by all runs of the service; without them, `alone_in` excludes no other run.
         redactor: Masks secrets in exceptions.
+        stored_input: The run's input, None if it is not stored.
 
     Attributes:
         context: The same run for agent code.
@@ -84,6 +86,7 @@ class RunSession:
         answerable: bool = True,
         locks: NamedLocks | None = None,
         redactor: Redactor | None = None,
+        stored_input: StoredInput | None = None,
     ) -> None:
         self.run_id = run_id
         self.incarnation = incarnation
@@ -97,7 +100,8 @@ class RunSession:
         self._push_order: asyncio.Lock | None = None
         self._process_questions: ProcessQuestions | None = None
         self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
-        self.asking = UNANSWERABLE if buffer is None or not answerable else Asking(events_filter, buffer)
+        asks = answerable and buffer is not None
+        self.asking = Asking(self._emitter, stored_input) if asks else UNANSWERABLE
         self.context = StreamContext(self._emitter, caller, self.asking, request, attempt=attempt)
 
     def activate(self) -> None:
@@ -157,26 +161,19 @@ class RunSession:
     async def ask_all(self, questions: Sequence[Question]) -> list[Any]:
         """Ask several questions at once, and wait for the answers to all of them; on any event loop.
 
-        Args:
-            questions: What to ask. Readers see an `input_requested` event for each, in this order; the run's
-                record shows the oldest one that is not answered.
-
-        Returns:
-            The answers, in the order of the questions, in whichever order they arrive.
+        Readers see an `input_requested` event for each, in this order; the run's record shows the oldest one
+        that is not answered. See `OpenQuestions.ask_all`.
 
         Raises:
-            InputTimeout: One of them was not answered in time; the others are withdrawn.
-            TypeError, ValueError: A question is wrong; nothing was asked.
             RuntimeError: Nobody can answer, or too many questions are open; nothing was asked.
         """
         return await self.asking.ask_all(questions)
 
     async def answer(self, request_id: str, value: Any, source: str | None) -> None:
-        """Answer a question; see `OpenQuestions.answer`. A secret answer is masked from now on."""
+        """Answer a question; see `OpenQuestions.answer`."""
         if self.asking.questions is None:
             raise QuestionNotOpen(request_id)
-        if await self.asking.questions.answer(request_id, value, source):
-            self._emitter.hide(value)
+        await self.asking.questions.answer(request_id, value, source)
 
     async def emit_event(self, event: Mapping[str, Any]) -> None:
         """Emit an event: a mapping with a `type`, see `validation.is_event`."""

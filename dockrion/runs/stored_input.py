@@ -1,7 +1,7 @@
 """The input of a run as its record keeps it: the request's body, and an excerpt for listings.
 
-The body is kept as it was sent, so that the run could be repeated, and masked when it is shown. The excerpt
-is masked before it is cut: in a text that is cut, the start of a secret is not found.
+The body is kept as it was sent, and masked when it is shown. Once a secret answer is in it, only a masked one
+is kept. The excerpt is masked before it is cut: in a text that is cut, the start of a secret is not found.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -114,18 +114,18 @@ def masked_input(body: bytes, redactor: Redactor, mask: InputMask | None = None)
         return None
 
 
-def hidden_input(stored: StoredInput, redactor: Redactor) -> dict[str, Any]:
-    """Return what changes in a run's record to mask more in its input, nothing if there is no more in it.
+def replaced_input(stored: StoredInput, redactor: Redactor) -> StoredInput:
+    """Return a stored input with everything masked that is not to be shown; the same if there is nothing.
 
     Args:
         stored: The input.
-        redactor: Masks what is to be hidden.
+        redactor: Masks secrets.
     """
     masked = masked_input(stored.body, redactor, stored.mask)
-    if masked == msgspec.json.decode(stored.body):
-        return {}
+    if isinstance(masked, msgspec.Raw) or masked == msgspec.json.decode(stored.body):
+        return stored
     body = _encoder.encode(masked)
-    return {"input": masked, "input_excerpt": excerpt(masked, body, redactor)}
+    return StoredInput(body, excerpt(masked, body, redactor), stored.mask)
 
 
 def _text(value: Any) -> str:

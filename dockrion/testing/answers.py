@@ -24,11 +24,11 @@ class ScriptedAsking(Asking):
         answers: The answers.
     """
 
-    __slots__ = ("_answers", "_emitter")
+    __slots__ = ("_answers", "_recorded")
 
     def __init__(self, emitter: Emitter, answers: Answers) -> None:
-        super().__init__(emitter.events_filter, None)
-        self._emitter = emitter
+        super().__init__(None)
+        self._recorded = emitter
         self._answers = answers
 
     async def ask_all(self, asked: Sequence[Question]) -> list[Any]:
@@ -41,7 +41,7 @@ class ScriptedAsking(Asking):
         expected = question.validated(MAX_EVENT_BYTES)
         request_id = new_request_id()
         shown = {"prompt": question.prompt, "schema": question.schema, "expires_at": None}
-        self._emitter.sync_emit("input_requested", dict, {"request_id": request_id, **shown})
+        self._recorded.sync_emit("input_requested", dict, {"request_id": request_id, **shown})
         if not has_answer(self._answers, question.prompt):
             raise LookupError(
                 f"the test has no answer to {question.prompt!r}; add one to the `answers` of the context"
@@ -52,7 +52,7 @@ class ScriptedAsking(Asking):
         except DockrionError as error:
             raise ValueError(f"the answer to {question.prompt!r}: {error}: {error.details}") from None
         received = {"request_id": request_id, "source": None} | ({} if question.secret else {"value": value})
-        self._emitter.sync_emit("input_received", dict, received)
+        self._recorded.sync_emit("input_received", dict, received)
         return value
 
 

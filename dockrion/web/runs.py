@@ -12,7 +12,7 @@ from dockrion.ids import INCARNATION_HEADER, validate_run_id
 from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.stored_input import masked_input
-from dockrion.threads import in_thread
+from dockrion.threads import in_thread_if_large
 from dockrion.web import parameters, payloads, polling
 from dockrion.web.access import CALLER, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
@@ -21,7 +21,6 @@ from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE, Service
 from dockrion.web.streams import first_position
 
-_MASKED_INLINE_BYTES = 32 * 1024  # masking more would delay the event loop
 _OFFERED = (*MEDIA_TYPES, polling.MEDIA_TYPE)
 
 
@@ -111,15 +110,13 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def _shown_input(service: Service, run: Run) -> Any:
     """Return a run's input, secrets masked, None if it is not stored."""
-    if run.input is not None or run.input_excerpt is None:
-        return run.input
+    if run.input_excerpt is None:
+        return None
     body = await service.backend.get_input(run.run_id, run.incarnation)
     if body is None:
         return None
     mask = partial(masked_input, body, service.redactor, service.input_mask)
-    return (
-        mask() if len(body) <= _MASKED_INLINE_BYTES else await in_thread(mask, f"dockrion-mask-{run.run_id}")
-    )
+    return await in_thread_if_large(mask, len(body), f"dockrion-mask-{run.run_id}")
 
 
 def _external_agent(request: web.Request, service: Service) -> Agent | None:

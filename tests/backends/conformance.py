@@ -118,7 +118,12 @@ async def forget(backend: Backend, run_id: str, how: str = "expired") -> None:
     await backend._store.client.send_background(*(("DEL", name) for name in forgotten[how]))
 
 
-def new_run(run_id: str | None = None, status: Status = "accepted", owner: str | None = None) -> Run:
+def new_run(
+    run_id: str | None = None,
+    status: Status = "accepted",
+    owner: str | None = None,
+    body: bytes | None = None,
+) -> Run:
     number = next(_numbers)
     return Run(
         run_id=run_id or f"run-{number}",
@@ -127,6 +132,7 @@ def new_run(run_id: str | None = None, status: Status = "accepted", owner: str |
         created_at=START + timedelta(milliseconds=number),
         metadata={"agent": "tested"},
         owner=owner,
+        input=None if body is None else msgspec.Raw(body),
     )
 
 

@@ -10,8 +10,8 @@ from tests.backends.conformance import Writer, begin, forget, new_run
 
 
 async def begin_with(backend: Backend, body: bytes) -> Writer:
-    run = new_run()
-    await backend.create(run, body)
+    run = new_run(body=body)
+    await backend.create(run)
     return Writer(backend, run)
 
 
@@ -48,11 +48,26 @@ async def test_records_and_listings_are_stored_apart_from_inputs(backend: Backen
     assert listed.input is None
 
 
-async def test_a_record_may_replace_the_input_it_shows(backend: Backend) -> None:
+@pytest.mark.parametrize("size", [1, 300_000])
+@pytest.mark.parametrize("when", ["without events", "with events", "at the end"])
+async def test_an_append_may_replace_the_input(backend: Backend, size: int, when: str) -> None:
     writer = await begin_with(backend, b'{"topic":"secret"}')
-    shown = {"topic": "*" * 10_000}
-    writer.run = msgspec.structs.replace(writer.run, input=shown, input_excerpt="***")
-    await writer.finish()
-    assert (await backend.get(writer.run_id)).input == shown
+    await writer.write()
+    kept, body = writer.run, b'{"topic":"' + b"*" * size + b'"}'
+    writer.run = msgspec.structs.replace(kept, input=msgspec.Raw(body), input_excerpt="***")
+    match when:
+        case "without events":
+            await backend.append(writer.run, [])
+        case "with events":
+            await writer.write(3)
+        case "at the end":
+            await writer.finish()
+    assert await backend.get_input(writer.run_id) == body
+    record = await backend.get(writer.run_id)
     (listed,) = (await backend.recent(status=None, limit=1, cursor=None)).items
-    assert (listed.input, listed.input_excerpt) == (None, "***")
+    for each in (record, listed):
+        assert (each.input, each.input_excerpt, each.truncated) == (None, "***", False)
+    if not record.finished:
+        writer.run = msgspec.structs.replace(writer.run, input=None)
+        await writer.finish()
+        assert await backend.get_input(writer.run_id) == body

@@ -90,8 +90,8 @@ async def test_runs_that_finished_first_are_removed_first() -> None:
 async def test_inputs_count() -> None:
     async with limited(evicted=(evicted := Evicted())) as backend:
         for _ in range(5):
-            run = new_run()
-            await backend.create(run, b"x" * 300_000)
+            run = new_run(body=b"x" * 300_000)
+            await backend.create(run)
             await LargeWriter(backend, run).finish()
         assert 900_000 < backend.stored_bytes < LIMIT
         assert evicted.runs == 2

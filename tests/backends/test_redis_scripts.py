@@ -52,7 +52,7 @@ class Shape:
 
 
 SHAPES = {
-    "append": Shape(names.APPEND, {11: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
+    "append": Shape(names.APPEND, {12: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
     "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS}),
     "cancel": Shape(names.CANCEL),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
@@ -91,7 +91,10 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     service = [keys.replicas, keys.owned(ME), keys.expiry]
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
-        "append": ([run, events, keys.watchers(RUN)], [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", 1000, two]),
+        "append": (
+            [run, events, keys.watchers(RUN)],
+            [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", "", 1000, two],
+        ),
         "beat": (service, [ME, 60, 1.5, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),

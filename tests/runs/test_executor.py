@@ -28,9 +28,9 @@ class Away(MemoryBackend):
         self.creates = asyncio.Event()
         self.creates.set()
 
-    async def create(self, run: Run, body: bytes | None = None) -> None:
+    async def create(self, run: Run) -> None:
         await self.creates.wait()
-        await super().create(run, body)
+        await super().create(run)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         if self.away:

@@ -32,7 +32,10 @@ class Answers(RuleBasedStateMachine):
         self.buffer = EventBuffer(
             "r", self.loop, lambda: None, lambda _stop: None, max_event_bytes=10_000, max_events=10_000
         )
-        self.questions = OpenQuestions(EventFilter(), self.buffer, None)
+        self.questions = OpenQuestions(EventFilter(), self.buffer, None, self._hide)
+
+    async def _hide(self, answer: object) -> None:
+        raise AssertionError(f"{answer} is not secret")
 
     def teardown(self) -> None:
         self.questions.end()

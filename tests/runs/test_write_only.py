@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dockrion.redaction import Redactor
-from dockrion.runs.stored_input import hidden_input, input_mask, masked_input, stored_input
+from dockrion.runs.stored_input import input_mask, masked_input, replaced_input, stored_input
 from dockrion.runs.write_only import write_only
 
 SECRET: dict[str, Any] = {"type": "string", "writeOnly": True}
@@ -61,11 +61,13 @@ def test_an_input_that_is_too_deep_is_neither_kept_nor_shown() -> None:
     assert masked_input(body, Redactor(), mask) is None
 
 
-def test_excerpts_and_records_of_finished_runs_have_no_such_parts() -> None:
+def test_excerpts_and_replaced_inputs_have_no_such_parts() -> None:
     body = b'{"a": "b", "topic": "the password"}'
     stored = stored_input(
         {"a": "b", "topic": "the password"}, body, Redactor(), input_mask(CASES[1][0], None)
     )
     assert stored is not None
     assert (stored.body, stored.excerpt) == (body, "the password")
-    assert hidden_input(stored, Redactor(["password"]))["input"] == {"a": "***", "topic": "the ***"}
+    replaced = replaced_input(stored, Redactor(["password"]))
+    assert (replaced.body, replaced.excerpt) == (b'{"a":"***","topic":"the ***"}', "the ***")
+    assert replaced_input(replaced, Redactor(["password"])) is replaced

@@ -1,16 +1,23 @@
 """`streaming.store_input`: a run's record shows its input, and listings an excerpt."""
 
+import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dockrion import StreamContext
-from dockrion.runs.stored_input import MAX_INPUT_BYTES
+from dockrion.backends.run_log import Run
+from dockrion.errors import ServiceUnavailable
+from dockrion.events import Entry
+from dockrion.runs import secret_answers
+from dockrion.runs.stored_input import MAX_INPUT_BYTES, replaced_input
 from tests import support
 from tests.conftest import Serve
-from tests.support import Served
-from tests.web.answering import accepted, asks, replicas, waiting
+from tests.support import TIMEOUT_SECONDS, Served, data, wait_until
+from tests.web.answering import accepted, answering, asks, replicas, waiting
 from tests.web.credentials import api_keys
 from tests.web.test_ownership import key
 from tests.web.transports.readers import WEBSOCKET, all_of, invoking
@@ -141,17 +148,107 @@ async def test_what_outputs_may_not_contain_is_masked_in_inputs(serve: Serve) ->
         assert (kept, excerpt) == ({"topic": masked, "n": 1}, masked)
 
 
+SECRETS = "hunter2hunter2", "swordfish1", "opensesame"
+
+
 @pytest.mark.usefixtures("every_backend")
-async def test_secret_answers_are_masked_in_the_input_of_their_run(serve: Serve) -> None:
-    owner, other = await replicas(serve, asks, **STORED)
-    payload = {"topic": "log in with hunter2hunter2", "ask": [{"prompt": "Password?", "secret": True}]}
+@pytest.mark.parametrize("size", [0, 100_000])
+@pytest.mark.parametrize("allowed", ["all", "minimal"])
+async def test_secret_answers_are_masked_in_the_input_of_their_run(
+    serve: Serve, allowed: str, size: int
+) -> None:
+    owner, other = await replicas(
+        serve, asks, streaming={"store_input": True, "events": {"allowed": allowed}}
+    )
+    payload = {"topic": " ".join(SECRETS), "ask": [{"prompt": "?", "secret": True}] * 3, "filler": "x" * size}
     run_id = await owner.start(payload)
-    request_id = (await waiting(other, run_id))["request_id"]
-    await accepted(other, run_id, request_id, "hunter2hunter2")
+    masked = " ".join(SECRETS)
+    for secret, answered in zip(SECRETS, (owner, other, owner), strict=True):
+        for each in (owner, other):
+            assert await shown_now(each, run_id) == ({**payload, "topic": masked}, masked)
+        await accepted(answered, run_id, (await waiting(other, run_id))["request_id"], secret)
+        masked = masked.replace(secret, "***")
+        for each in (other, owner):
+            assert await shown_now(each, run_id) == ({**payload, "topic": masked}, masked)
     await owner.finished(run_id)
     for each in (owner, other):
-        masked = "log in with ***"
-        assert await shown(each) == ({**payload, "topic": masked}, masked)
+        assert await shown_now(each, run_id) == ({**payload, "topic": "*** *** ***"}, "*** *** ***")
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_secret_answers_given_at_once_are_all_masked(serve: Serve) -> None:
+    async def asks_all(_payload: Any, context: StreamContext) -> None:
+        await asyncio.gather(*(context.ask("?", secret=True) for _ in SECRETS))
+        await context.ask("Go on?")
+
+    owner, other = await replicas(serve, asks_all, **STORED)
+    run_id = await owner.start({"topic": " ".join(SECRETS), "filler": "x" * 100_000})
+    async with owner.events(run_id) as reader:
+        asked = [data((await reader.until("input_requested"))[-1])["request_id"] for _ in SECRETS]
+    answers_given = zip(asked, SECRETS, (owner, other, other), strict=True)
+    await asyncio.gather(*(accepted(served, run_id, *answer) for *answer, served in answers_given))
+    assert (await shown_now(other, run_id))[1] == "*** *** ***"
+
+
+async def test_a_secret_answer_is_not_accepted_while_the_input_cannot_be_masked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_answers, "_STORE_SECONDS", 0.05)
+    served = await serve(asks, **STORED)
+    run_id = await served.start({"topic": f"use {SECRETS[0]}", "ask": [{"prompt": "?", "secret": True}] * 2})
+    question = await waiting(served, run_id)
+    append, away = served.backend.append, True
+
+    async def failing(run: Run, entries: Sequence[Entry]) -> None:
+        if away:
+            raise ServiceUnavailable("away")
+        await append(run, entries)
+
+    monkeypatch.setattr(served.backend, "append", failing)
+    for _ in range(2):
+        async with answering(served, run_id, question["request_id"], SECRETS[0]) as response:
+            assert response.status == 503
+    assert await waiting(served, run_id) == question
+    away = False
+    monkeypatch.setattr(secret_answers, "_STORE_SECONDS", TIMEOUT_SECONDS)
+    await accepted(served, run_id, question["request_id"], SECRETS[0])
+    assert (await shown_now(served, run_id))[1] == "use ***"
+
+
+async def test_a_run_that_ends_while_an_input_is_masked_takes_no_answer(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masking, ended = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        masking.set()
+        assert ended.wait(TIMEOUT_SECONDS)
+        return replaced_input(*arguments)
+
+    monkeypatch.setattr(secret_answers, "replaced_input", slow)
+    served = await serve(asks, **STORED)
+    filler = "x" * 100_000
+    run_id = await served.start(
+        {"topic": SECRETS[0], "ask": [{"prompt": "?", "secret": True}], "filler": filler}
+    )
+    request_id = (await waiting(served, run_id))["request_id"]
+    async with asyncio.TaskGroup() as tasks:
+        answer = tasks.create_task(status_of_answer(served, run_id, request_id, SECRETS[0]))
+        await wait_until(masking.is_set)
+        async with served.client.delete(f"/runs/{run_id}") as response:
+            assert response.status == 200
+        ended.set()
+    assert answer.result() == 409
+
+
+async def status_of_answer(served: Served, run_id: str, request_id: str, value: str) -> int:
+    async with answering(served, run_id, request_id, value) as response:
+        return response.status
+
+
+async def shown_now(served: Served, run_id: str) -> tuple[Any, Any]:
+    """Return the input of the newest run, finished or not, and its excerpt."""
+    return (await served.record(run_id))["input"], (await newest(served))["input_excerpt"]
 
 
 @pytest.mark.usefixtures("every_backend")

@@ -64,11 +64,11 @@ class MemoryBackend:
         """The memory that runs take."""
         return self._retention.stored_bytes
 
-    async def create(self, run: Run, body: bytes | None = None) -> None:
+    async def create(self, run: Run) -> None:
         if run.run_id in self._logs:
             raise RunExists(run.run_id)
         self._created += 1
-        log = self._logs[run.run_id] = Log(run, self._created, self._max_events, body)
+        log = self._logs[run.run_id] = Log(run, self._created, self._max_events)
         self._index.add(log)
         self._retention.weigh(log)
 

@@ -29,9 +29,9 @@ class Log:
         run: The record of the new run.
         number: How many runs were created before it.
         max_events: The size of the window.
-        body: The run's input, None if it is not stored.
 
     Attributes:
+        body: The run's input, None if it is not stored.
         run: The record, shortened if it is large; `record` is all of it.
         subscribers: How many of the watches count towards a limit.
         expires_at: When the finished run is removed, on the backend's clock.
@@ -41,7 +41,6 @@ class Log:
 
     __slots__ = (
         "_events",
-        "_input_bytes",
         "_large_record",
         "_page",
         "_record_bytes",
@@ -55,9 +54,9 @@ class Log:
         "subscribers",
     )
 
-    def __init__(self, run: Run, number: int, max_events: int, body: bytes | None = None) -> None:
-        self.run = run
-        self.body = body
+    def __init__(self, run: Run, number: int, max_events: int) -> None:
+        self.body: bytes | None = None
+        self.run = self._without_input(run)
         self.number = number
         self.subscribers = 0
         self.expires_at = 0.0
@@ -65,7 +64,6 @@ class Log:
         self.counted_bytes = 0
         self._events = Window(max_events)
         self._watches: set[Watch] | frozenset[Watch] = _NO_WATCHES
-        self._input_bytes = 0 if body is None else _INPUT_BYTES + len(body)
         self._record_bytes = _RUN_BYTES
         self._large_record: bytes | None = None  # as JSON
         self._page: tuple[int, int, Page] | None = None  # position, limit, and the page read there last
@@ -78,7 +76,8 @@ class Log:
     @property
     def weight(self) -> int:
         """The memory that the run takes, in bytes."""
-        return self._record_bytes + self._input_bytes + self._events.weight
+        input_bytes = 0 if self.body is None else _INPUT_BYTES + len(self.body)
+        return self._record_bytes + input_bytes + self._events.weight
 
     @property
     def record(self) -> Run:
@@ -99,6 +98,7 @@ class Log:
         if entries:
             self._events.extend(entries)
         self._page = None
+        run = self._without_input(run)
         # Until it is finished, only a question makes a record large.
         small = not run.finished and run.waiting_for is None and self.run.waiting_for is None
         self.run = run if small else self._weighed(run)
@@ -135,6 +135,13 @@ class Log:
             if not self._watches:
                 self._watches, self._page = _NO_WATCHES, None
                 self._pack_unread()
+
+    def _without_input(self, run: Run) -> Run:
+        """Return a record without its input, if it has one, which is kept beside it."""
+        if run.input is None:
+            return run
+        self.body = bytes(run.input)
+        return msgspec.structs.replace(run, input=None)
 
     def _weighed(self, run: Run) -> Run:
         """Weigh the record of a run that may be large, and return what listings show of it."""

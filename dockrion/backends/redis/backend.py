@@ -101,12 +101,12 @@ class RedisBackend:
         self._tasks.start(self._work())
         self._watchdog = LoopWatchdog(self._leases.beat_without_loop, longest=max_run_duration)
 
-    async def create(self, run: Run, body: bytes | None = None) -> None:
+    async def create(self, run: Run) -> None:
         self._client.check_reachable()
         await self._ensure_inbox()
         try:
             with self._leases.creating(run):
-                await self._store.create(self.replica, run, body)
+                await self._store.create(self.replica, run)
         except RunExists:
             self._leases.discard(run)
             raise

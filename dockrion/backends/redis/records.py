@@ -29,12 +29,17 @@ _reason_decoder: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | N
 def encode_run(run: Run) -> tuple[bytes, bytes]:
     """Return the record that listings read, and the whole record if that is larger, else nothing.
 
-    Neither has the output, which is stored beside them.
+    Neither has the input and the output, which are stored beside them.
     """
     record = encode_record(run)
     if len(record) <= SUMMARY_BYTES:
         return record, b""
     return encode_record(shortened(run)), record
+
+
+def encode_raw(value: msgspec.Raw | None) -> bytes:
+    """Return an input or an output as it is stored, nothing if there is none."""
+    return b"" if value is None else bytes(value)
 
 
 def decode_run(record: bytes, output: bytes | None = None, incarnation: bytes | None = None) -> Run:

@@ -68,13 +68,13 @@ class Store:
         """Return the sorted sets that list a run."""
         return () if run.unlisted else self.keys.indexes(run.owner)
 
-    async def create(self, owner: str, run: Run, body: bytes | None = None) -> None:
+    async def create(self, owner: str, run: Run) -> None:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
-        entry = records.index_entry(run)
+        entry, body = records.index_entry(run), records.encode_raw(run.input)
         keys = *self.keys.log(run.run_id), self.keys.watchers(run.run_id)
         record, unlisted = encode_record(run), int(run.unlisted)
-        create = CREATE(keys, owner, run.incarnation, record, entry, self.live_ttl, body or b"", unlisted)
-        _, created = await self._send(len(body or b""), self._registration(owner, run), create)
+        create = CREATE(keys, owner, run.incarnation, record, entry, self.live_ttl, body, unlisted)
+        _, created = await self._send(len(body), self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
 
@@ -100,7 +100,7 @@ class Store:
             All replicas that watch the run.
         """
         keys, run_id = self.keys, run.run_id
-        output = b"" if run.output is None else bytes(run.output)
+        body, output = records.encode_raw(run.input), records.encode_raw(run.output)
         record, whole = records.encode_run(run)
         packed = records.encode_entries(entries)
         append = APPEND(
@@ -116,11 +116,12 @@ class Store:
             int(run.finished),
             int(after_gap),
             whole,
+            body,
             self._max_bytes,
             packed,
         )
         first = [self._registration(owner, run)] if after_gap else []
-        size = len(packed) + len(output) + len(whole)
+        size = len(packed) + len(body) + len(output) + len(whole)
         replies = await self._send(size, *first, append, *self._messages(notify, "run", run_id))
         reply = replies[len(first)]
         match reply[0]:
@@ -147,7 +148,7 @@ class Store:
         return records.decode_whole(record, whole, output, incarnation)
 
     async def get_input(self, run_id: str, incarnation: str | None) -> bytes | None:
-        """Return the input with which a run was created; see `RunLog.get_input`."""
+        """Return a run's input; see `RunLog.get_input`."""
         key = self.keys.run(run_id)
         size = await self.query(run_id, ("HSTRLEN", key, "input"))
         current, body = await self.query(run_id, ("HMGET", key, "incarnation", "input"), size=size)

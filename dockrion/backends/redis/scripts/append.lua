@@ -2,16 +2,17 @@
 -- Repeating the last batch succeeds without a write, so that a writer may retry after a lost reply.
 -- KEYS run, events, watchers
 -- ARGV owner, incarnation, index entry, first sequence, maximum number of events kept, time to live, record,
---      output, 1 if the batch closes the log, 1 if it may follow a gap, the whole record if it is larger,
---      maximum number of bytes kept of the events' data, which the newest event may exceed alone, and the
---      events: type, time and data of each, flat in one MessagePack array, since redis-py packs thousands of
---      arguments slowly; without events, only the record of an open log is replaced
+--      output, 1 if the batch closes the log, 1 if it may follow a gap, the whole record if it is larger, the
+--      input if it replaces the stored one, maximum number of bytes kept of the events' data, which the
+--      newest event may exceed alone, and the events: type, time and data of each, flat in one MessagePack
+--      array, since redis-py packs thousands of arguments slowly; without events, only the record of an open
+--      log is replaced
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
-local closes, may_gap, max_bytes = ARGV[9] == '1', ARGV[10] == '1', whole(ARGV[12])
-local wrong = #KEYS ~= 3 or #ARGV ~= 13 or not first or not window or window < 1 or not ttl or not max_bytes
-local unpacked, parts = pcall(cmsgpack.unpack, ARGV[13] or '')
+local closes, may_gap, max_bytes = ARGV[9] == '1', ARGV[10] == '1', whole(ARGV[13])
+local wrong = #KEYS ~= 3 or #ARGV ~= 14 or not first or not window or window < 1 or not ttl or not max_bytes
+local unpacked, parts = pcall(cmsgpack.unpack, ARGV[14] or '')
 local texts = 0
 wrong = wrong or not unpacked or type(parts) ~= 'table'
 for _, part in pairs(wrong and {} or parts) do
@@ -102,6 +103,9 @@ if ARGV[11] ~= '' then
   redis.call('HSET', run, 'whole', ARGV[11])
 else
   redis.call('HDEL', run, 'whole')
+end
+if ARGV[12] ~= '' then
+  redis.call('HSET', run, 'input', ARGV[12])
 end
 if closes then
   redis.call('HSET', run, 'closed', 1)
