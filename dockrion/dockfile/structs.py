@@ -30,6 +30,10 @@ HeaderName = Annotated[str, matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name o
 AgentName = Annotated[
     str, matching(r"[a-z][a-z0-9-]*", "lower-case letters, digits and hyphens, ^[a-z][a-z0-9-]*$")
 ]
+KeyPrefix = Annotated[
+    str,
+    matching(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}", "a letter or digit, then up to 63 of these, _, ., : and -"),
+]
 SecretName = Annotated[
     str, matching(r"[A-Z_][A-Z0-9_]*", "capital letters, digits and underscores, ^[A-Z_][A-Z0-9_]*$")
 ]
@@ -162,6 +166,9 @@ class RedisSpec(Struct, frozen=True):
         int, Meta(ge=10, le=100_000), doc("Events stored per run, with either backend.")
     ] = 10_000
     connection_pool_size: Annotated[int, Meta(ge=1), doc("Connections to Redis.")] = 10
+    key_prefix: Annotated[
+        KeyPrefix, doc("What all keys in Redis begin with; services with different ones share nothing.")
+    ] = "dockrion"
 
 
 class IngestSpec(Struct, frozen=True):

@@ -29,6 +29,7 @@ def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
             ttl=retention.stream_ttl_seconds,
             max_run_duration=streaming.events.max_run_duration,
             pool_size=retention.connection_pool_size,
+            key_prefix=retention.key_prefix,
         )
     ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
     backend = MemoryBackend(

@@ -41,7 +41,7 @@ class Service:
         self._client = Redis.from_url(self.server.url)
 
     async def replica(
-        self, *, max_events: int = MAX_EVENTS, ttl: int = 60, max_bytes: int = MAX_BYTES
+        self, *, max_events: int = MAX_EVENTS, ttl: int = 60, max_bytes: int = MAX_BYTES, **more: Any
     ) -> RedisBackend:
         """Start a replica and wait until it can receive messages."""
         backend = RedisBackend(
@@ -51,9 +51,10 @@ class Service:
             max_bytes=max_bytes,
             ttl=ttl,
             max_run_duration=60,
+            **more,
         )
         self._alive.append(backend)
-        await wait_until(lambda: self.ask("EXISTS", self.keys.inbox(backend.replica)))
+        await wait_until(lambda: self.ask("EXISTS", backend._store.keys.inbox(backend.replica)))
         return backend
 
     async def replicas(self, number: int) -> list[RedisBackend]:

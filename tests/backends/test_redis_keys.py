@@ -170,3 +170,24 @@ async def test_an_event_takes_little_more_memory_than_its_bytes(service: Service
     taken = (service.ask("INFO", "memory")["used_memory"] - before) / number
     print(f"{service.kind}: an event of {size} bytes takes {taken:.0f}")
     assert taken <= 1.3 * size + 100
+
+
+async def test_services_with_different_prefixes_share_nothing(service: Service) -> None:
+    one = await service.replica()
+    before = service.names()
+    other = await service.replica(key_prefix="dockrion:team.b")
+    writer = await begin(other, "shared", events=2)
+    try:
+        with pytest.raises(RunNotFound):
+            await one.get("shared")
+        assert (await one.recent(status=None, limit=10, cursor=None)).items == []
+        assert await one.secret() != await other.secret()
+        await (await begin(one, "shared", events=1)).finish()
+        assert (await other.get("shared")).last_sequence == 2
+        await writer.finish()
+    finally:
+        await service.close(other)
+        left = service.ask("KEYS", f"dockrion:team.b:{service.agent}:*")
+        assert left
+        service.ask("DEL", *left)
+    assert set(before) <= set(service.names())

@@ -63,6 +63,7 @@ class RedisBackend:
         ttl: Seconds that a finished run stays.
         max_run_duration: How long a run may take, in seconds.
         pool_size: The maximum number of connections for requests.
+        key_prefix: What the names of all keys begin with; contains no braces.
 
     Raises:
         StartError: The URL is malformed.
@@ -78,10 +79,11 @@ class RedisBackend:
         ttl: int,
         max_run_duration: int,
         pool_size: int = 10,
+        key_prefix: str = "dockrion",
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._client = client = RedisClient(url, pool_size=pool_size)
-        keys = Keys(agent)
+        keys = Keys(agent, key_prefix)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._index = Index(client, keys)
         self._store = Store(
