@@ -1,7 +1,8 @@
 """Where runs and their events are stored: the protocols, and reading a run's log over any of them.
 
 A `Backend` is three protocols: `run_log` (runs and their events), `owner_messages` (requests to the
-replica that executes a run) and `shared_state` (counters and a secret that all replicas share).
+replica that executes a run) and `shared_state` (counters and a secret that all replicas share). It may
+have an `outbox` (copies of events that are delivered to other services).
 Consumers take the narrowest one they need, and read events with `follow`. `memory` and `redis` are
 the implementations; a new one has to pass the conformance suite in `tests/backends`. Imports `events`
 and `logs`.
@@ -9,6 +10,7 @@ and `logs`.
 
 from typing import Protocol
 
+from dockrion.backends.outbox import Outbox
 from dockrion.backends.owner_messages import OwnerMessages
 from dockrion.backends.run_log import RunLog
 from dockrion.backends.shared_state import SharedState
@@ -21,6 +23,10 @@ class Backend(RunLog, OwnerMessages, SharedState, Protocol):
     docstring says otherwise it can then be called again with the same arguments: what the first
     call did is not done twice.
     """
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """The copies of events for other services, None unless it was made with an outbox."""
 
     async def ping(self) -> None:
         """Return if the storage responds.

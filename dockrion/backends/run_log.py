@@ -13,7 +13,9 @@ from dockrion.events import Entry, PreviousEnd, Utc
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 # Of a `Run`: no response body shows them.
-INTERNAL_FIELDS = ("owner", "incarnation", "previous", "unlisted", "kept_seconds", "request_digest")
+INTERNAL_FIELDS = (
+    *("owner", "incarnation", "previous", "unlisted", "kept_seconds", "request_digest", "webhook_url"),
+)
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
 
@@ -44,6 +46,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             not find it.
         kept_seconds: How long it is kept once it is finished, None for as long as other runs.
         request_digest: Identifies the request of a caller who chose the id.
+        webhook_url: Where its creator wants to be told how it ends.
         input: The request's body. It is stored beside the record: creating the run stores it, appending
             replaces it, None leaves what is stored. Records that are read do not have it.
         truncated: Only in listings.
@@ -87,6 +90,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unlisted: bool = False
     kept_seconds: int | None = None
     request_digest: str | None = None
+    webhook_url: str | None = None
     truncated: Annotated[
         bool,
         msgspec.Meta(

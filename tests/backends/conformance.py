@@ -16,6 +16,8 @@ import pytest
 from dockrion.backends import Backend
 from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.memory.outbox import MemoryOutbox
+from dockrion.backends.outbox import Copying
 from dockrion.backends.pages import Page
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.run_log import Run, Status
@@ -25,14 +27,17 @@ from tests.servers import KINDS, shared
 
 MAX_EVENTS = 20
 TIMEOUT_SECONDS = 10.0
+LEASE_SECONDS = 1.0
+OUTBOX_BYTES = 2**20
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 _numbers = count(1)
 
 
 @asynccontextmanager
-async def _memory(max_events: int) -> AsyncIterator[Backend]:
-    backend = MemoryBackend(max_events=max_events, ttl=60)
+async def _memory(max_events: int, copying: Copying | None = None) -> AsyncIterator[Backend]:
+    outbox = None if copying is None else MemoryOutbox(copying, LEASE_SECONDS, OUTBOX_BYTES)
+    backend = MemoryBackend(max_events=max_events, ttl=60, outbox=outbox)
     yield backend
     await backend.aclose()
 
@@ -50,21 +55,31 @@ return persistent
 
 
 @asynccontextmanager
-async def replica(kind: str, agent: str, max_events: int = MAX_EVENTS) -> AsyncIterator[RedisBackend]:
+async def replica(
+    kind: str, agent: str, max_events: int = MAX_EVENTS, copying: Copying | None = None
+) -> AsyncIterator[RedisBackend]:
     """One replica of an agent's service, on the shared server of a kind, with the least privileges."""
-    url = shared(kind).least_privileged_url
-    backend = RedisBackend(url, agent=agent, max_events=max_events, ttl=60, max_run_duration=60)
+    backend = RedisBackend(
+        shared(kind).least_privileged_url,
+        agent=agent,
+        max_events=max_events,
+        max_bytes=OUTBOX_BYTES,
+        ttl=60,
+        max_run_duration=60,
+        copying=copying,
+        lease_seconds=LEASE_SECONDS,
+    )
     try:
         yield backend
     finally:
         await backend.aclose()
 
 
-def _redis(kind: str) -> Callable[[int], AbstractAsyncContextManager[Backend]]:
+def _redis(kind: str) -> Callable[..., AbstractAsyncContextManager[Backend]]:
     @asynccontextmanager
-    async def make(max_events: int) -> AsyncIterator[Backend]:
+    async def make(max_events: int, copying: Copying | None = None) -> AsyncIterator[Backend]:
         agent = f"tested-{next(_numbers)}-{os.getpid()}"
-        async with replica(kind, agent, max_events) as backend:
+        async with replica(kind, agent, max_events, copying) as backend:
             yield backend
         delete_keys(kind, agent)
 
@@ -76,7 +91,7 @@ def delete_keys(kind: str, agent: str) -> None:
     assert shared(kind).command("EVAL", _DELETE_KEYS, 0, f"dockrion:{agent}:*") == []
 
 
-BACKENDS: dict[str, Callable[[int], AbstractAsyncContextManager[Backend]]] = {
+BACKENDS: dict[str, Callable[..., AbstractAsyncContextManager[Backend]]] = {
     "memory": _memory,
     **{kind: _redis(kind) for kind in KINDS},
 }

@@ -13,6 +13,7 @@ from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from tests.backends.conformance import advanced, begin, entries, follow_all, new_run
 from tests.backends.service import MAX_BYTES
+from tests.backends.test_conformance_outbox import acknowledge, copying, next_lease, outbox_of
 from tests.backends.trouble import Logged
 from tests.servers import RedisServer, least_privileges
 from tests.support import wait_until
@@ -22,7 +23,13 @@ OF_THE_TEST = {"auth", "hello", "client|setinfo", "config|resetstat"}
 
 def replica(url: str, max_events: int = 20) -> RedisBackend:
     return RedisBackend(
-        url, agent="tested", max_events=max_events, max_bytes=MAX_BYTES, ttl=60, max_run_duration=60
+        url,
+        agent="tested",
+        max_events=max_events,
+        max_bytes=MAX_BYTES,
+        ttl=60,
+        max_run_duration=60,
+        copying=copying,
     )
 
 
@@ -53,6 +60,11 @@ async def use_everything(url: str) -> None:
         await other.count("name", 60)
         await other.hold("name", "holder", 60)
         await other.secret()
+        lease = await next_lease(one)
+        await writer.write(1)
+        assert await outbox_of(one).finish(lease) is not None
+        await acknowledge(one, lease.delivery)
+        await outbox_of(one).claim(1)
         await one.force_close(advanced(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
         await one._client.send(("ZADD", one._store.keys.expiry, 0, "of an expired run"))
         one._watchdog.stop()

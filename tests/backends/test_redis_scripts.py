@@ -17,6 +17,7 @@ from dockrion.backends.redis import keys as names
 from dockrion.backends.redis.keys import Command, Script
 from tests.backends.conformance import begin, cancel_requests, new_run
 from tests.backends.service import Service
+from tests.backends.test_conformance_outbox import acknowledge, copying, next_lease, outbox_of
 from tests.support import wait_until
 
 Call = tuple[list[str], list[Any]]
@@ -60,6 +61,13 @@ SHAPES = {
     "get": Shape(names.GET, {0: NEGATIVE}),
     "hold": Shape(names.HOLD, {1: NEGATIVE}),
     "open_inbox": Shape(names.OPEN_INBOX, {0: NOT_POSITIVE}),
+    "outbox_add": Shape(names.OUTBOX_ADD, {0: NEGATIVE, 1: NOT_POSITIVE}, open_end=True),
+    "outbox_claim": Shape(names.OUTBOX_CLAIM, {0: NEGATIVE, 1: NOT_POSITIVE, 2: NEGATIVE}),
+    "outbox_postpone": Shape(
+        names.OUTBOX_POSTPONE, {1: NEGATIVE, 2: NEGATIVE, 3: NOT_POSITIVE, 4: NOT_NUMBERS, 5: NOT_NUMBERS}
+    ),
+    "outbox_progress": Shape(names.OUTBOX_PROGRESS, {1: ["x", "1", "1-", "-1", "1-1 "], 3: NOT_POSITIVE}),
+    "outbox_read": Shape(names.OUTBOX_READ, {1: NOT_POSITIVE, 2: NEGATIVE}),
     "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=2),
     "renew": Shape(names.RENEW, {2: NOT_POSITIVE}),
@@ -81,6 +89,11 @@ IN_ORDER = (
         "count",
         "hold",
         "secret",
+        "outbox_add",
+        "outbox_claim",
+        "outbox_postpone",
+        "outbox_progress",
+        "outbox_read",
     ),
 )
 
@@ -89,6 +102,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     """Return a correct call of each script."""
     run, events = keys.log(RUN)
     service = [keys.replicas, keys.owned(ME), keys.expiry]
+    deliveries, outbox = list(keys.deliveries), list(keys.outbox(RUN, IT))
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
         "append": (
@@ -102,6 +116,11 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "get": ([run], [1000]),
         "hold": ([keys.holder("n")], [ME, 60]),
         "open_inbox": ([keys.inbox(ME)], [60]),
+        "outbox_add": (deliveries, [1000, 60, "d"]),
+        "outbox_claim": (deliveries, [1000, 60, 10]),
+        "outbox_postpone": (deliveries, ["d", 1, 1000, 60, 5, 5]),
+        "outbox_progress": (outbox, ["target", "1-1", "", 60]),
+        "outbox_read": (outbox, ["target", 10, 1000]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),
@@ -125,7 +144,7 @@ def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Ca
     for wrong in ([], keys[: len(keys) - SHAPES[name].spare_keys - 1], [*keys, keys[-1]]):
         yield wrong, arguments
     yield keys, []
-    fewest = {"beat": 3, "watch": 5}.get(name, len(arguments))
+    fewest = {"beat": 3, "watch": 5, "outbox_add": 3}.get(name, len(arguments))
     yield keys, arguments[: fewest - 1]
     if not SHAPES[name].open_end:
         yield keys, [*arguments, "x"]
@@ -156,6 +175,28 @@ async def test_wrong_arguments_are_refused_and_change_nothing(
         with pytest.raises(ResponseError, match=f"^wrong arguments for {name}$"):
             run_script(service, name, keys, arguments)
         assert service.snapshot() == before, (keys, arguments)
+
+
+async def test_wrong_copies_are_refused_and_change_nothing(service: Service) -> None:
+    fill(service)
+    keys, arguments = calls(service.keys)["append"]
+    keys = [*keys, *service.keys.outbox(RUN, IT)]
+    arguments = [*arguments[:3], 3, *arguments[4:]]
+    before = service.snapshot()
+    copies = packed(1, "target")
+    refused: list[list[Any]] = [
+        *([60, ""], [60, "", copies, ""], ["0", "", copies], ["x", "", copies]),
+        *([60, "", each] for each in (b"", packed(1), packed(0, "t"), packed(3, "t"), packed(1.5, "t"))),
+        *([60, "", each] for each in (packed("1", "t"), packed(1, 1), packed(1, "t", 1), packed(1, None))),
+    ]
+    for wrong in refused:
+        with pytest.raises(ResponseError, match=r"^wrong arguments for append$"):
+            run_script(service, "append", keys, [*arguments, *wrong])
+        assert service.snapshot() == before, wrong
+    with pytest.raises(ResponseError, match=r"^wrong arguments for append$"):
+        run_script(service, "append", keys[:4], [*arguments, 60, "", copies])
+    assert run_script(service, "append", keys, [*arguments, 60, "", copies])[0] == b"ok"
+    assert service.ask("XLEN", keys[3]) == 1
 
 
 async def test_events_with_a_nil_part_are_refused_and_change_nothing(service: Service) -> None:
@@ -251,7 +292,7 @@ async def test_a_script_uses_no_key_but_those_it_declares(service: Service, name
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_script_builds_no_key_names(name: str) -> None:
     text = SHAPES[name].script.text
-    code = re.sub(r"--[^\n]*", "", text)
+    code = re.sub(r"--[^\n]*", "", text).replace("redis.call('TIME')", "")
     declared = {f"KEYS[{place}]" for place in "12345n"}
     for left, right in re.findall(r"local ([\w, ]+) = (KEYS\[[^\n]+)", code):
         given = re.split(r",\s*", right)
@@ -276,14 +317,14 @@ def test_the_keys_of_a_script_are_in_one_slot(agent: str, spread: bool) -> None:
 @pytest.mark.parametrize("run_id", ["r", "0", "service", "agent", "a_b-C", "x" * 128])
 def test_the_keys_of_a_run_are_distinct_and_in_one_slot(run_id: str, spread: bool) -> None:
     keys = names.Keys("agent", spread=spread)
-    given = [*keys.log(run_id), keys.watchers(run_id)]
+    given = [*keys.log(run_id), keys.watchers(run_id), *keys.outbox(run_id, IT)]
     assert len({key_slot(key.encode()) for key in given}) == 1
     assert key_slot(given[0].encode()) == key_slot(run_id.encode())
     common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.runs_of(run_id)]
-    common += [keys.secret]
+    common += [keys.secret, *keys.deliveries]
     assert len({key_slot(key.encode()) for key in common}) == 1
     others = [keys.inbox(run_id), keys.counter(run_id, 1), keys.holder(run_id)]
-    assert len({*given, *common, *others}) == 13
+    assert len({*given, *common, *others}) == 17
 
 
 def test_names_on_a_single_server_never_change() -> None:
@@ -333,10 +374,14 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
         return await replies(client, commands)
 
     monkeypatch.setattr(client, "_replies", noted)
-    one, other = await service.replicas(2)
+    one, other = await service.replica(copying=copying), await service.replica()
     writer = await begin(one)
     async with other.watch(writer.run_id, limit=5) as watch, cancel_requests(one) as received:
         await writer.write(3)
+        lease = await next_lease(one)
+        await acknowledge(one, lease.delivery)
+        await outbox_of(one).finish(lease)
+        await outbox_of(one).claim(1)
         await watch.wait(10)
         await other.read(writer.run_id, 0, 10)
         await other.request_cancel(writer.run_id, "r")

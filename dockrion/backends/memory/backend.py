@@ -12,6 +12,7 @@ import msgspec
 from dockrion.backends.fanout import Watch
 from dockrion.backends.memory.index import Index
 from dockrion.backends.memory.log import Log, LogWatch
+from dockrion.backends.memory.outbox import MemoryOutbox
 from dockrion.backends.memory.retention import Retention
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.pages import Page
@@ -33,6 +34,7 @@ class MemoryBackend:
         ttl: Seconds that a finished run stays, and longer while it is watched.
         max_bytes: How much memory runs may take; see `Retention`.
         on_evicted: Called with the numbers of runs and of events that were removed because of `max_bytes`.
+        outbox: Gets copies of events.
         clock: Monotonic seconds.
     """
 
@@ -43,8 +45,10 @@ class MemoryBackend:
         ttl: float,
         max_bytes: int = 256 * _MIB,
         on_evicted: Callable[[int, int], None] = lambda _runs, _events: None,
+        outbox: MemoryOutbox | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.outbox = outbox
         self._max_events = max_events
         self._logs: dict[str, Log] = {}
         self._index = Index(self._logs)
@@ -158,6 +162,8 @@ class MemoryBackend:
 
     def _append(self, log: Log, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
         log.append(run, entries, after_gap=after_gap)
+        if self.outbox is not None:
+            self.outbox.copy(run, entries)
         if run.finished:
             self._retention.finished(log)
         self._retention.weigh(log)

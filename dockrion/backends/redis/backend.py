@@ -16,8 +16,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from typing import TYPE_CHECKING
 
 from dockrion.backends.fanout import Watch
+from dockrion.backends.outbox import LEASE_SECONDS, Copying
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef
 from dockrion.backends.pages import Page
 from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient, TransferFailed
@@ -45,6 +47,9 @@ from dockrion.errors import (
 from dockrion.events import Entry
 from dockrion.logs import log
 
+if TYPE_CHECKING:
+    from dockrion.backends.redis.outbox import RedisOutbox
+
 _logger = logging.getLogger("dockrion.redis")
 _RENEW_SUBSCRIPTIONS_SECONDS = 30.0
 _PING_SECONDS = 2.0
@@ -64,6 +69,8 @@ class RedisBackend:
         max_run_duration: How long a run may take, in seconds.
         pool_size: The maximum number of connections for requests.
         key_prefix: What the names of all keys begin with; contains no braces.
+        copying: Says which events are copied into the outbox, None if there is none.
+        lease_seconds: How long a delivery is leased.
 
     Raises:
         StartError: The URL is malformed.
@@ -80,14 +87,23 @@ class RedisBackend:
         max_run_duration: int,
         pool_size: int = 10,
         key_prefix: str = "dockrion",
+        copying: Copying | None = None,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._client = client = RedisClient(url, pool_size=pool_size)
         keys = Keys(agent, key_prefix)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._index = Index(client, keys)
+        self.outbox = None if copying is None else _outbox(client, keys, copying, lease_seconds)
         self._store = Store(
-            client, keys, max_events=max_events, max_bytes=max_bytes, ttl=ttl, live_ttl=live_ttl
+            client,
+            keys,
+            max_events=max_events,
+            max_bytes=max_bytes,
+            ttl=ttl,
+            live_ttl=live_ttl,
+            outbox=self.outbox,
         )
         self._refusals = Refusals(client.health)
         self._subscriptions = Subscriptions(self._store, self.replica)
@@ -302,3 +318,9 @@ class RedisBackend:
             await self._client.check_eviction()
             self._eviction_checked = True
         self._client.health.round_completed()
+
+
+def _outbox(client: RedisClient, keys: Keys, copying: Copying, lease_seconds: float) -> "RedisOutbox":
+    from dockrion.backends.redis.outbox import RedisOutbox  # noqa: PLC0415  memory: only needed with webhooks
+
+    return RedisOutbox(client, keys, copying, lease_seconds)

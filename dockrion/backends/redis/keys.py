@@ -38,6 +38,10 @@ class Keys:
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to check for expiry
         self.secret = f"{self._service}secret"
         self.ping = f"{self._service}ping"
+        self.deliveries = (  # sorted sets: deliveries by the expiry of their lease, and by their oldest event
+            f"{self._service}webhooks",
+            f"{self._service}webhooks:since",
+        )
 
     def runs_of(self, owner: str) -> str:
         """Return the sorted set of the runs of one caller, as `runs`."""
@@ -79,6 +83,11 @@ class Keys:
         """Return the hash: replica that watches the run → number of its readers."""
         return f"{self._runs}{{{run_id}}}:watchers"
 
+    def outbox(self, run_id: str, incarnation: str) -> tuple[str, str]:
+        """Return the stream of the events that wait for delivery, and the hash with the state of that."""
+        outbox = f"{self._runs}{{{run_id}}}:outbox:{incarnation}"
+        return outbox, f"{outbox}:deliveries"
+
 
 def _digest(text: str) -> str:
     """Return a name of fixed length for a caller's text, which it does not reveal."""
@@ -114,6 +123,11 @@ CREATE = _script("create")
 GET = _script("get")
 HOLD = _script("hold")
 OPEN_INBOX = _script("open_inbox")
+OUTBOX_ADD = _script("outbox_add")
+OUTBOX_CLAIM = _script("outbox_claim")
+OUTBOX_POSTPONE = _script("outbox_postpone")
+OUTBOX_PROGRESS = _script("outbox_progress")
+OUTBOX_READ = _script("outbox_read")
 READ = _script("read")
 REGISTER = _script("register")
 RENEW = _script("renew")
@@ -121,5 +135,6 @@ SECRET = _script("secret")
 WATCH = _script("watch")
 SCRIPTS = (
     *(APPEND, BEAT, CANCEL, COUNT, CREATE, GET, HOLD, OPEN_INBOX),
+    *(OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
     *(READ, REGISTER, RENEW, SECRET, WATCH),
 )

@@ -7,7 +7,7 @@ Combines keys, scripts and encodings, and holds no state: what this process reme
 import secrets
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockrion.backends.pages import PAGE_BYTES, Page
 from dockrion.backends.redis import records
@@ -32,6 +32,9 @@ from dockrion.backends.summaries import encode_record
 from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
 from dockrion.events import Entry
 
+if TYPE_CHECKING:
+    from dockrion.backends.redis.outbox import RedisOutbox
+
 _INBOX_MESSAGES = 10_000
 _REQUEST_TTL = 60
 _SECRET_TTL = 86_400
@@ -52,15 +55,25 @@ class Store:
         max_bytes: How many bytes of them, if there is more than one.
         ttl: Seconds a finished run is kept.
         live_ttl: Seconds an unfinished run is kept when nobody renews it.
+        outbox: Gets copies of events, None if there are none to copy.
     """
 
     def __init__(
-        self, client: RedisClient, keys: Keys, *, max_events: int, max_bytes: int, ttl: int, live_ttl: int
+        self,
+        client: RedisClient,
+        keys: Keys,
+        *,
+        max_events: int,
+        max_bytes: int,
+        ttl: int,
+        live_ttl: int,
+        outbox: "RedisOutbox | None" = None,
     ) -> None:
         self.client = client
         self.keys = keys
         self.ttl = ttl
         self.live_ttl = live_ttl
+        self.outbox = outbox
         self._max_events = max_events
         self._max_bytes = max_bytes
 
@@ -103,8 +116,9 @@ class Store:
         body, output = records.encode_raw(run.input), records.encode_raw(run.output)
         record, whole = records.encode_run(run)
         packed = records.encode_entries(entries)
+        copies = None if self.outbox is None else self.outbox.copies(run, entries)
         append = APPEND(
-            (*keys.log(run_id), keys.watchers(run_id)),
+            (*keys.log(run_id), keys.watchers(run_id), *(copies.keys if copies else ())),
             owner,
             run.incarnation,
             records.index_entry(run),
@@ -119,13 +133,19 @@ class Store:
             body,
             self._max_bytes,
             packed,
+            *(copies.arguments if copies else ()),
         )
         first = [self._registration(owner, run)] if after_gap else []
+        listing = [copies.listing] if copies else []
         size = len(packed) + len(body) + len(output) + len(whole)
-        replies = await self._send(size, *first, append, *self._messages(notify, "run", run_id))
-        reply = replies[len(first)]
+        messages = self._messages(notify, "run", run_id)
+        replies = await self._send(size, *first, *listing, append, *listing, *messages)
+        position = len(first) + len(listing)
+        reply = replies[position]
         match reply[0]:
             case b"ok":
+                if self.outbox is not None and copies:
+                    self.outbox.on_appended(copies, replies[position - 1], replies[position + 1])
                 return [replica.decode() for replica in reply[1:]]
             case b"missing":
                 raise RunNotFound(run_id)

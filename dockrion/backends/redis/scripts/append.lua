@@ -1,17 +1,20 @@
 -- Appends a batch to a run's log and replaces the run's record, both or neither.
 -- Repeating the last batch succeeds without a write, so that a writer may retry after a lost reply.
--- KEYS run, events, watchers
+-- KEYS run, events, watchers and, if events are copied into it, the outbox and its deliveries
 -- ARGV owner, incarnation, index entry, first sequence, maximum number of events kept, time to live, record,
 --      output, 1 if the batch closes the log, 1 if it may follow a gap, the whole record if it is larger, the
 --      input if it replaces the stored one, maximum number of bytes kept of the events' data, which the
 --      newest event may exceed alone, and the events: type, time and data of each, flat in one MessagePack
 --      array, since redis-py packs thousands of arguments slowly; without events, only the record of an open
---      log is replaced
+--      log is replaced; with an outbox, its time to live, the run's URL or '', and the copies: place in the
+--      batch and names of targets of each, flat
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
 local closes, may_gap, max_bytes = ARGV[9] == '1', ARGV[10] == '1', whole(ARGV[13])
-local wrong = #KEYS ~= 3 or #ARGV ~= 14 or not first or not window or window < 1 or not ttl or not max_bytes
+local outbox, deliveries = KEYS[4], KEYS[5]
+local wrong = not ((#KEYS == 3 and #ARGV == 14) or (#KEYS == 5 and #ARGV == 17))
+wrong = wrong or not first or not window or window < 1 or not ttl or not max_bytes
 local unpacked, parts = pcall(cmsgpack.unpack, ARGV[14] or '')
 local texts = 0
 wrong = wrong or not unpacked or type(parts) ~= 'table'
@@ -23,6 +26,18 @@ if wrong or (texts == 0 and closes) or texts % 3 ~= 0 or texts ~= #parts then
   return redis.error_reply('ERR wrong arguments for append')
 end
 local count = texts / 3
+local copies, copies_ttl = {}, seconds(ARGV[15])
+if outbox then
+  unpacked, copies = pcall(cmsgpack.unpack, ARGV[17])
+  wrong = not unpacked or type(copies) ~= 'table' or #copies % 2 ~= 0 or not copies_ttl
+  for n = 1, wrong and 0 or #copies, 2 do
+    local place = type(copies[n]) == 'number' and whole(copies[n]) or 0
+    wrong = wrong or place < 1 or place > count or type(copies[n + 1]) ~= 'string'
+  end
+  if wrong then
+    return redis.error_reply('ERR wrong arguments for append')
+  end
+end
 
 if may_gap then
   for n, kind in ipairs({'hash', 'stream', 'hash'}) do
@@ -112,4 +127,33 @@ if closes then
 end
 redis.call('EXPIRE', run, ttl)
 redis.call('EXPIRE', events, ttl)
+if outbox then
+  for n, kind in pairs({[4] = 'stream', [5] = 'hash'}) do
+    if redis.call('TYPE', KEYS[n]).ok ~= kind then
+      redis.call('DEL', KEYS[n])
+    end
+  end
+  local waiting = whole(redis.call('HGET', deliveries, 'bytes')) or 0
+  for n = 1, #copies, 2 do
+    local place = copies[n]
+    local at, url = (place - 1) * 3, ARGV[16] ~= '' and {'u', ARGV[16]} or {}
+    redis.call('XADD', outbox, '*', 's', string.format('%.0f', first + place - 1), 't', parts[at + 1],
+      'a', parts[at + 2], 'd', parts[at + 3], 'n', copies[n + 1], unpack(url))
+    waiting = waiting + #parts[at + 3]
+  end
+  local left = redis.call('XLEN', outbox)
+  while left > 1 and (left > window or waiting > max_bytes) do
+    local oldest = redis.call('XRANGE', outbox, '-', '+', 'COUNT', 1)[1]
+    redis.call('XDEL', outbox, oldest[1])
+    left, waiting = left - 1, waiting - #oldest[2][8]
+    for name in string.gmatch(oldest[2][10], '%S+') do
+      if not has_reached(redis.call('HGET', deliveries, 'at:' .. name), oldest[1]) then
+        redis.call('HINCRBY', deliveries, 'dropped:' .. name, 1)
+      end
+    end
+  end
+  redis.call('HSET', deliveries, 'bytes', string.format('%.0f', waiting))
+  redis.call('EXPIRE', outbox, copies_ttl)
+  redis.call('EXPIRE', deliveries, copies_ttl)
+end
 return {'ok', unpack(watching)}

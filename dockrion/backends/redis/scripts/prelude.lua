@@ -24,3 +24,22 @@ local function is_other(stored, incarnation)
   return incarnation ~= '*' and (stored or '') ~= incarnation
 end
 
+-- Returns the time in microseconds.
+local function microseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- Returns whether an event in the outbox is for a target, whose name is one of those in a text.
+local function is_for(names, target)
+  return string.find(' ' .. names .. ' ', ' ' .. target .. ' ', 1, true) ~= nil
+end
+
+-- Returns whether the events that a target has, up to a position or false, include one.
+local function has_reached(position, id)
+  local time, number = string.match(position or '0-0', '^(%d+)%-(%d+)$')
+  local own_time, own_number = string.match(id, '^(%d+)%-(%d+)$')
+  time, own_time = tonumber(time) or 0, tonumber(own_time)
+  return time > own_time or (time == own_time and tonumber(number) >= tonumber(own_number))
+end
+
