@@ -43,6 +43,25 @@ def refusals(loaded: Loaded) -> list[str]:
     return lines + [f"{loaded.path}: {line}" for line in loaded.credentials.missing]
 
 
+def unshared_runs(loaded: Loaded, role: str, *, workers: int = 1) -> list[str]:
+    """Return why several processes cannot share the runs, if they cannot.
+
+    Args:
+        loaded: The Dockfile.
+        role: What the processes serve.
+        workers: How many there are.
+    """
+    if loaded.dockfile.streaming.backend != "memory":
+        return []
+    reason = f"{loaded.path}: streaming.backend: memory keeps runs in one process, so"
+    lines = []
+    if workers > 1:
+        lines.append(f"{reason} --workers {workers} cannot share them; use redis, or one worker")
+    if role != "all":
+        lines.append(f"{reason} --role {role} cannot share them; use redis, or leave out --role")
+    return lines
+
+
 @contextmanager
 def exported(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables in the process environment, and restore it at the end."""

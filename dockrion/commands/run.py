@@ -11,7 +11,13 @@ from typing import get_args
 import msgspec
 
 from dockrion import logs, metrics
-from dockrion.commands.dockfile_options import add_dockfile_options, exported, load_dockfile, refusals
+from dockrion.commands.dockfile_options import (
+    add_dockfile_options,
+    exported,
+    load_dockfile,
+    refusals,
+    unshared_runs,
+)
 from dockrion.commands.errors import print_error
 from dockrion.commands.run_log import AUTO, LOG_FORMATS, RunLog, start_log
 from dockrion.dockfile import Loaded
@@ -117,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.open and options.role == "worker":
         raise StartError("a worker has no page: leave out --open, or --role worker")
     loaded = load_dockfile(options)
-    refused = refusals(loaded) + _unshared_runs(loaded, options.workers, options.role)
+    refused = refusals(loaded) + unshared_runs(loaded, options.role, workers=options.workers)
     if refused:
         raise StartError("\n".join(refused))
     redactor = Redactor(loaded.confidential)
@@ -201,16 +207,3 @@ def _worker_arguments(options: argparse.Namespace) -> list[str]:
     arguments += [] if options.grace is None else [f"--grace={options.grace}"]
     arguments.append(f"--role={options.role}")
     return [*arguments, *(["--verbose"] if options.verbose else []), "--", str(options.dockfile)]
-
-
-def _unshared_runs(loaded: Loaded, workers: int, role: Role) -> list[str]:
-    """Return why several processes cannot share the runs, if they cannot."""
-    if loaded.dockfile.streaming.backend != "memory":
-        return []
-    reason = f"{loaded.path}: streaming.backend: memory keeps runs in one process, so"
-    lines = (
-        [] if workers == 1 else [f"{reason} --workers {workers} cannot share them; use redis, or one worker"]
-    )
-    if role != "all":
-        lines.append(f"{reason} --role {role} cannot share them; use redis, or leave out --role")
-    return lines

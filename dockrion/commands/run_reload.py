@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from dockrion import logs
-from dockrion.commands.dockfile_options import exported, load_dockfile, refusals
+from dockrion.commands.dockfile_options import exported, load_dockfile, refusals, unshared_runs
 from dockrion.commands.run_log import start_log
 from dockrion.dockfile import Loaded
 from dockrion.dockfile.credentials import Credentials
@@ -77,7 +77,7 @@ def _load(options: argparse.Namespace, failure: str) -> tuple[Loaded, StartError
         loaded = load_dockfile(options)
     except StartError as error:
         return _stand_in(options), error
-    if refused := refusals(loaded):
+    if refused := refusals(loaded) + unshared_runs(loaded, options.role):
         return _stand_in(options), StartError("\n".join(refused))
     return loaded, None
 

@@ -12,7 +12,7 @@ from dockrion.server import supervisor
 
 if __name__ == "__main__":
     os.setpgid(0, 0)
-    vars(run)["_unshared_runs"] = lambda *_: []
+    vars(run)["unshared_runs"] = lambda *_, **__: []
     for name in ("FIRST_DELAY", "LONGEST_DELAY", "FAILED_STARTS"):
         if name in os.environ:
             setattr(supervisor, f"_{name}", float(os.environ[name]))
