@@ -36,8 +36,8 @@ def confidential_values(
     """
     for kind, declared in (("required", dockfile.secrets.required), ("optional", dockfile.secrets.optional)):
         for index, secret in enumerate(declared):
-            if value := secrets.get(secret.name):
-                yield Confidential(("secrets", kind, index), secret.name, value)
+            if text := secrets.get(secret.name):
+                yield Confidential(("secrets", kind, index), secret.name, text)
     for caller, key in credentials.api_keys:
         yield Confidential(("auth", "api_keys"), f"a key of {caller}", key)
     for keys, name, value in (
@@ -47,6 +47,9 @@ def confidential_values(
     ):
         if value:
             yield Confidential(keys, name, value)
+    for variable, value in credentials.webhook_secrets.items():
+        if value:
+            yield Confidential(("webhooks",), f"the secret in {variable}", value)
     for url_keys, url in _urls(dockfile):
         for password in _passwords(url):
             yield Confidential(url_keys, "the password", password)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
-from dockrion.dockfile.problems import KeyPath
+from dockrion.dockfile.problems import KeyPath, dotted
 from dockrion.dockfile.structs import Dockfile
+from dockrion.dockfile.webhooks_structs import targets
 from dockrion.dockfile.yaml_scalars import is_unicode
 
 DEFAULT_CALLER = "default"
@@ -21,6 +22,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         api_keys: Pairs of caller name and key.
         public_key: The key that verifies JWTs; with an HS algorithm, the shared secret.
         client: This service's client id and secret for token introspection.
+        webhook_secrets: The secrets that sign webhooks, by the name of their variable.
         missing: One line for each variable that must be set and is not.
     """
 
@@ -28,6 +30,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: list[tuple[str, str]] = []
     public_key: str | None = None
     client: tuple[str, str] | None = None
+    webhook_secrets: dict[str, str] = {}
     missing: list[str] = []
 
 
@@ -47,6 +50,7 @@ def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Creden
         if auth.mode == "jwt"
         else None,
         client=reader.client(auth.oauth2) if auth.mode == "oauth2" else None,
+        webhook_secrets=reader.webhook_secrets(dockfile),
         missing=reader.missing,
     )
 
@@ -103,6 +107,12 @@ class _Reader:
             alternative = f", nor is any {spec.prefix}…" if spec.prefix else ""
             self.missing.append(f"auth.api_keys.env_var: {spec.env_var} is not set{alternative}")
         return keys
+
+    def webhook_secrets(self, dockfile: Dockfile) -> dict[str, str]:
+        fields = [((*keys, "secret_env"), target.secret_env) for keys, target in targets(dockfile.webhooks)]
+        if dockfile.webhooks_spec is not None and dockfile.webhooks_spec.secret_env is not None:
+            fields.append((("webhooks", "secret_env"), dockfile.webhooks_spec.secret_env))
+        return {variable: self.token(dotted(keys), variable) or "" for keys, variable in fields}
 
     def _callers_by_variable(self, prefix: str) -> dict[str, str]:
         """Return the variables that start with the prefix, and the name of the caller of each."""

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec import UNSET
 
-from dockrion.dockfile.annotations import allowed_types, describe_mismatch
+from dockrion.dockfile.annotations import AllowedType, allowed_types, describe_mismatch
 from dockrion.dockfile.places import Places
 from dockrion.dockfile.problems import (
     DockfileError,
@@ -166,7 +166,7 @@ class Decoder:
     def _decode(self, annotation: Any, value: Any, keys: KeyPath) -> Any:
         if value is UNSET:
             return UNSET
-        base = _single_type(annotation)
+        base = _type_for(annotation, value)
         if isinstance(value, list) and get_origin(base) is list:
             (item_type,) = get_args(base)
             items = [self._value(item_type, item, (*keys, index)) for index, item in enumerate(value)]
@@ -202,6 +202,20 @@ def _single_type(annotation: Any) -> Any:
     """Return the one type that an annotation allows beside null, or None if it allows several."""
     allowed = [each.base for each in allowed_types(annotation)]
     return allowed[0] if len(allowed) == 1 else None
+
+
+def _type_for(annotation: Any, value: Any) -> Any:
+    """Return the one type that an annotation allows for a value of this kind, or None."""
+    single = _single_type(annotation)
+    if single is None and isinstance(value, list | dict):
+        kind = type(value)
+        fitting = [each.base for each in allowed_types(annotation) if _is_kind(each, kind)]
+        return fitting[0] if len(fitting) == 1 else None
+    return single
+
+
+def _is_kind(allowed: AllowedType, kind: type) -> bool:
+    return get_origin(allowed.base) is kind or (kind is dict and allowed.section is not None)
 
 
 def _is_section(annotation: Any) -> bool:

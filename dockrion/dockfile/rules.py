@@ -21,6 +21,7 @@ from dockrion.dockfile.structs import (
     SecretsSpec,
     StreamingSpec,
 )
+from dockrion.dockfile.webhooks_rules import check_webhooks, warn_of_filtered_events
 from dockrion.events import EventFilter
 
 # Headers of one connection (RFC 9110, 7.6.1), and those that describe this body and the expected response.
@@ -61,6 +62,7 @@ def check_policies(dockfile: Dockfile, value: dict[str, Any], diagnostics: Diagn
         if name in section and section[name] is None:
             diagnostics.warn((*parents, name), f"the section is empty, so {consequence}, as without it")
     _warn_of_credentials(dockfile, diagnostics)
+    warn_of_filtered_events(dockfile, diagnostics)
     agent = dockfile.agent
     if dockfile.allowed_tools is not None and agent.mode != "url" and not agent.takes_config:
         diagnostics.warn(
@@ -284,4 +286,5 @@ _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("auth", "roles"): _roles,
     ("policies", "safety", "redact_patterns"): _patterns,
     ("policies", "tools"): _tools,
+    ("webhooks",): check_webhooks,
 }

@@ -1,7 +1,8 @@
 """The Dockfile's sections and fields: types, defaults, constraints and descriptions.
 
 Decoding, error messages, the guide's field table and the editors' JSON Schema are derived from these
-structs. `auth` is in `auth_structs`; `limits` and `policies` are in `limits_structs`.
+structs. `auth` is in `auth_structs`, `limits` and `policies` are in `limits_structs`, `metadata`,
+`observability` and `build` are in `metadata_structs`, `webhooks` is in `webhooks_structs`.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,6 +12,8 @@ from msgspec import Meta, Struct, field
 from dockrion.dockfile.annotations import EnvVar, NonEmpty, doc, matching
 from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.dockfile.limits_structs import LimitsSpec, PoliciesSpec
+from dockrion.dockfile.metadata_structs import BuildSpec, MetadataSpec, ObservabilitySpec
+from dockrion.dockfile.webhooks_structs import WebhooksSpec, WebhookTargetSpec
 
 DEFAULT_REDIS_URL = "${REDIS_URL}"
 
@@ -243,31 +246,6 @@ class SecretsSpec(Struct, frozen=True):
     optional: Annotated[list[SecretSpec], doc("Secrets that may be missing.")] = []
 
 
-class ObservabilitySpec(Struct, frozen=True):
-    log_level: Annotated[Literal["debug", "info", "warn", "error"], doc("Lowest level logged.")] = "info"
-    tracing: Annotated[Any, doc("Accepted and ignored.")] = None
-    metrics: Annotated[Any, doc("Accepted and ignored; `/metrics` is served with `expose.rest`.")] = None
-    langfuse: Annotated[Any, doc("Accepted and ignored.")] = None
-
-
-class MetadataSpec(Struct, frozen=True):
-    maintainer: Annotated[str | None, doc("Shown by `/info`.")] = None
-    version: Annotated[str | None, doc("Version of the agent; shown by `/info`.")] = None
-    tags: Annotated[list[str], doc("Shown by `/info`.")] = []
-
-
-class IncludeSpec(Struct, frozen=True):
-    directories: Annotated[list[str], doc("Directories.")] = []
-    files: Annotated[list[str], doc("Files.")] = []
-    patterns: Annotated[list[str], doc("Glob patterns.")] = []
-
-
-class BuildSpec(Struct, frozen=True):
-    include: Annotated[IncludeSpec, doc("Files to include in an image.")] = field(default_factory=IncludeSpec)
-    exclude: Annotated[list[str], doc("Files to exclude.")] = []
-    auto_detect_imports: Annotated[bool, doc("Include modules that the agent imports.")] = False
-
-
 class Dockfile(Struct, frozen=True):
     """A whole Dockfile, defaults filled in."""
 
@@ -289,12 +267,21 @@ class Dockfile(Struct, frozen=True):
     metadata: Annotated[MetadataSpec, doc("About the agent.")] = field(default_factory=MetadataSpec)
     auth: Annotated[AuthSpec | None, doc("Authentication; without this section everybody may call.")] = None
     policies: Annotated[PoliciesSpec | None, doc("Rules for the content of requests and outputs.")] = None
+    webhooks: Annotated[
+        WebhooksSpec | list[WebhookTargetSpec] | None,
+        doc("Services that are told of the events of runs: a list of targets, or the fields below."),
+    ] = None
     build: Annotated[BuildSpec | None, doc("Accepted and ignored; no image is built.")] = None
 
     @property
     def protected(self) -> bool:
         """Whether callers must authenticate."""
         return self.auth is not None and self.auth.mode != "none"
+
+    @property
+    def webhooks_spec(self) -> WebhooksSpec | None:
+        """The section `webhooks`, also if it is a list of targets alone."""
+        return WebhooksSpec(self.webhooks) if isinstance(self.webhooks, list) else self.webhooks
 
     @property
     def allowed_tools(self) -> list[str] | None:

@@ -177,3 +177,19 @@ def test_weak_and_useless_keys_are_warned_of(
 ) -> None:
     result = loaded(section, environ={"DOCKRION_API_KEY": "too short", "K_A": LONG, "K_B": LONG + "b"})
     assert [str(each).removeprefix("Dockfile.yaml:") for each in result.warnings] == warnings
+
+
+def test_the_secrets_of_webhooks_are_read_masked_and_reported_if_missing(tmp_path: Path) -> None:
+    path = tmp_path / "Dockfile.yaml"
+    path.write_text(
+        "version: '1.0'\nagent: {name: bot, handler: app:handle}\n"
+        "webhooks: {targets: [{url: 'https://a.example/', secret_env: A}, {url: 'https://b.example/', "
+        "secret_env: B}], allowed_hosts: [c.example], secret_env: C}\n"
+    )
+    loaded = load(path, environ={"A": "whsec_of-the-first\n"})
+    assert loaded.credentials.webhook_secrets == {"A": "whsec_of-the-first", "B": "", "C": ""}
+    assert "whsec_of-the-first" in loaded.confidential
+    assert loaded.credentials.missing == [
+        "webhooks.targets[1].secret_env: B is not set",
+        "webhooks.secret_env: C is not set",
+    ]
