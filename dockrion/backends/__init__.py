@@ -28,6 +28,13 @@ class Backend(RunLog, OwnerMessages, SharedState, Protocol):
     def outbox(self) -> Outbox | None:
         """The copies of events for other services, None unless it was made with an outbox."""
 
+    async def check_start(self) -> None:
+        """Return if this process may use what is stored, as far as that can be found out soon.
+
+        Raises:
+            StartError: It may not.
+        """
+
     async def ping(self) -> None:
         """Return if the storage responds.
 

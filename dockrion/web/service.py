@@ -132,6 +132,7 @@ class Service:
         agent = await self._lifespan.agent()
         self._use_types(await load_types(agent, self.dockfile))
         self._custom_ids = await load_id_generator(self.dockfile, folder)
+        await self.backend.check_start()
         self.runs.agent = agent
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
 

@@ -40,10 +40,16 @@ class Service:
         self._alive: list[RedisBackend] = []
         self._client = Redis.from_url(self.server.url)
 
-    async def replica(
+    async def replica(self, **settings: Any) -> RedisBackend:
+        """Start a replica and wait until it can receive messages."""
+        backend = self.connect(**settings)
+        await wait_until(lambda: self.ask("EXISTS", backend._store.keys.inbox(backend.replica)))
+        return backend
+
+    def connect(
         self, *, max_events: int = MAX_EVENTS, ttl: int = 60, max_bytes: int = MAX_BYTES, **more: Any
     ) -> RedisBackend:
-        """Start a replica and wait until it can receive messages."""
+        """Start a replica."""
         backend = RedisBackend(
             self.server.least_privileged_url,
             agent=self.agent,
@@ -54,7 +60,6 @@ class Service:
             **more,
         )
         self._alive.append(backend)
-        await wait_until(lambda: self.ask("EXISTS", backend._store.keys.inbox(backend.replica)))
         return backend
 
     async def replicas(self, number: int) -> list[RedisBackend]:
@@ -93,7 +98,7 @@ class Service:
         return {
             key: (self.ask("DUMP", key), self.ask("PEXPIRETIME", key))
             for key in self.names()
-            if key not in (self.keys.ping, self.keys.replicas)
+            if key not in (self.keys.ping, self.keys.replicas, self.keys.format)
         }
 
     def alive(self) -> set[str]:

@@ -54,7 +54,7 @@ class Shape:
 
 SHAPES = {
     "append": Shape(names.APPEND, {12: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
-    "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS}),
+    "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS, 3: NEGATIVE}),
     "cancel": Shape(names.CANCEL),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
@@ -109,7 +109,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
             [run, events, keys.watchers(RUN)],
             [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", "", 1000, two],
         ),
-        "beat": (service, [ME, 60, 1.5, "run-0", "e0"]),
+        "beat": ([*service, keys.format], [ME, 60, 1.5, 1, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", 0]),
@@ -144,7 +144,7 @@ def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Ca
     for wrong in ([], keys[: len(keys) - SHAPES[name].spare_keys - 1], [*keys, keys[-1]]):
         yield wrong, arguments
     yield keys, []
-    fewest = {"beat": 3, "watch": 5, "outbox_add": 3}.get(name, len(arguments))
+    fewest = {"beat": 4, "watch": 5, "outbox_add": 3}.get(name, len(arguments))
     yield keys, arguments[: fewest - 1]
     if not SHAPES[name].open_end:
         yield keys, [*arguments, "x"]

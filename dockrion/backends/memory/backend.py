@@ -153,6 +153,9 @@ class MemoryBackend:
     async def secret(self) -> bytes:
         return self._secret
 
+    async def check_start(self) -> None:
+        pass
+
     async def ping(self) -> None:
         """Return: memory is always reachable."""
 

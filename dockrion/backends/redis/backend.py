@@ -43,6 +43,7 @@ from dockrion.errors import (
     RunExists,
     RunNotFound,
     ServiceUnavailable,
+    StartError,
 )
 from dockrion.events import Entry
 from dockrion.logs import log
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("dockrion.redis")
 _RENEW_SUBSCRIPTIONS_SECONDS = 30.0
 _PING_SECONDS = 2.0
+_FIRST_ROUND_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
 _SPARE_SECONDS = 3600  # how long Redis may be unreachable before an unfinished run's keys expire
 
@@ -114,6 +116,7 @@ class RedisBackend:
         self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         self._eviction_checked = False
         self._has_inbox = False
+        self._first_round_over = asyncio.Event()
         self._tasks = BackgroundTasks()
         self._tasks.start(inbox.listen())
         self._tasks.start(self._work())
@@ -206,9 +209,17 @@ class RedisBackend:
     async def secret(self) -> bytes:
         return await self._store.secret()
 
+    async def check_start(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ROUND_SECONDS):
+                await self._first_round_over.wait()
+        if (refusal := self._client.health.refusal) is not None:
+            raise StartError(refusal)
+
     async def ping(self) -> None:
-        if self._client.health.state is not Health.HEALTHY:
-            raise ServiceUnavailable("the backend cannot be used at present")
+        health = self._client.health
+        if health.state is not Health.HEALTHY:
+            raise ServiceUnavailable(health.refusal or "the backend cannot be used at present")
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await self._store.ping()
@@ -287,8 +298,10 @@ class RedisBackend:
         while True:
             try:
                 await self._work_once()
+                self._first_round_over.set()
             except Exception as error:  # heartbeats must go on in any case
                 health.round_failed(error)
+                self._first_round_over.set()
                 if health.state is Health.UNREACHABLE:
                     self._client.abort_transfers()
                 await asyncio.sleep(RETRY_SECONDS)

@@ -70,6 +70,16 @@ _UNREADABLE = ("WRONGTYPE", "wrong arguments for")
 _STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL"})
 
 
+class NewerFormat(ServiceUnavailable):
+    """What Redis holds has a format that this version does not know."""
+
+    def __init__(self, stored: int, known: int) -> None:
+        super().__init__(
+            f"what is stored in Redis has format {stored}, of a newer version of dockrion; this one knows "
+            f"formats up to {known}: update it, or give it another streaming.redis.key_prefix"
+        )
+
+
 class Health(enum.Enum):
     """The state of Redis after the last round of background work."""
 
@@ -111,6 +121,7 @@ class HealthMonitor:
         failure_seen: Set by each failed command, so that the next round starts at once.
         recoveries: How often Redis has recovered.
         rounds: How many rounds of background work have succeeded.
+        refusal: Why this process does not use what Redis holds; None if it does.
     """
 
     def __init__(self) -> None:
@@ -118,6 +129,7 @@ class HealthMonitor:
         self.failure_seen = asyncio.Event()
         self.recoveries = 0
         self.rounds = 0
+        self.refusal: str | None = None
         self._last_kind = ""
         self._logged_at: dict[str, float] = {}
 
@@ -150,7 +162,11 @@ class HealthMonitor:
     def round_failed(self, error: Exception) -> None:
         """Record that a round of background work has failed."""
         event = RoundEvent.FAILED
-        if isinstance(error, CorruptLog):
+        if isinstance(error, NewerFormat):
+            event = RoundEvent.UNUSABLE
+            self.refusal = error.message
+            self._log("FORMAT", "redis holds data of a newer version", reason=error.message)
+        elif isinstance(error, CorruptLog):
             self._log(
                 "UNREADABLE", "redis holds data of another kind under this service's keys", reason=str(error)
             )
@@ -163,6 +179,7 @@ class HealthMonitor:
     def written(self) -> bool:
         """Record that the first write of a round has succeeded; return whether Redis is healthy."""
         self.failure_seen.clear()
+        self.refusal = None
         self.state = _TRANSITIONS[RoundEvent.WRITTEN][self.state]
         return self.state is Health.HEALTHY
 

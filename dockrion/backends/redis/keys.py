@@ -36,6 +36,7 @@ class Keys:
         self.replicas = f"{self._service}replicas"  # hash: replica → number of its heartbeats
         self.runs = f"{self._service}runs"  # sorted set: index entries of all runs, by name
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to check for expiry
+        self.format = f"{self._service}format"
         self.secret = f"{self._service}secret"
         self.ping = f"{self._service}ping"
         self.deliveries = (  # sorted sets: deliveries by the expiry of their lease, and by their oldest event

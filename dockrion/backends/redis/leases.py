@@ -26,6 +26,7 @@ import msgspec
 
 from dockrion.backends.owner_messages import CancelRequest, RunRef
 from dockrion.backends.redis import records
+from dockrion.backends.redis.health import NewerFormat
 from dockrion.backends.redis.index import expiry_check
 from dockrion.backends.redis.keys import BEAT, OPEN_INBOX, RENEW, Command
 from dockrion.backends.redis.store import Store
@@ -92,6 +93,7 @@ class LeaseKeeper:
         self.lost: asyncio.Queue[RunRef] = asyncio.Queue()
         self._store = store
         self._replica = replica
+        self._format = records.FORMAT
         self._owned: dict[str, OwnedRun] = {}
         self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
         self._creating: dict[str, str] = {}  # incarnation → run id
@@ -174,28 +176,35 @@ class LeaseKeeper:
         """Send a heartbeat of this replica.
 
         Raises:
-            ServiceUnavailable: Redis does not respond, or accepts no writes.
+            ServiceUnavailable: Redis does not respond, accepts no writes, or holds data of a newer version.
         """
         ended, self._ended = self._ended, {}  # what is added meanwhile is for the next heartbeat
-        keys = self._store.keys
-        beat = BEAT(
-            (keys.replicas, keys.owned(self._replica), keys.expiry),
-            self._replica,
-            self._store.live_ttl,
-            expiry_check(self._store.ttl),
-            *(text for item in ended.items() for text in item),
-        )
-        open_inbox = OPEN_INBOX((keys.inbox(self._replica),), _INBOX_TTL)
         try:
-            reply, created = await self._store.client.send_background(beat, open_inbox)
+            listed, *rest = await self._count_beat(ended)
+            inbox = self._store.keys.inbox(self._replica)
+            (created,) = await self._store.client.send_background(OPEN_INBOX((inbox,), _INBOX_TTL))
         except BaseException:
             unsent = {run_id: entry for run_id, entry in ended.items() if run_id not in self._owned}
             self._ended = unsent | self._ended
             raise
-        listed, *rest = reply
         counters = {replica.decode(): count for replica, count in zip(rest[::2], rest[1::2], strict=True)}
         before, self._beats = self._beats, int(counters[self._replica])
         return Heartbeat(bool(created), self._beats <= before, listed, counters, list(ended))
+
+    async def _count_beat(self, ended: dict[str, str]) -> list[Any]:
+        keys = self._store.keys
+        beat = BEAT(
+            (keys.replicas, keys.owned(self._replica), keys.expiry, keys.format),
+            self._replica,
+            self._store.live_ttl,
+            expiry_check(self._store.ttl),
+            self._format,
+            *(text for item in ended.items() for text in item),
+        )
+        (reply,) = await self._store.client.send_background(beat)
+        if reply[0] == b"newer":
+            raise NewerFormat(reply[1], self._format)
+        return list(reply)
 
     def beat_without_loop(self) -> None:
         """Send a heartbeat from another thread, while the event loop is blocked.

@@ -1,6 +1,8 @@
 """The encodings of what Redis stores: records, events, index entries. Pure.
 
-Replicas of other versions read them too during a rolling update.
+Replicas of other versions read them too during a rolling update. So a change adds what replicas of earlier
+versions ignore, and does without what they drop when they write. A change with which they could not go on
+raises `FORMAT`; they then refuse to use what is stored, and their runs are those of dead replicas.
 """
 
 import re
@@ -17,6 +19,7 @@ from dockrion.errors import CorruptLog
 from dockrion.events import Entry
 from dockrion.ids import RUN_ID_PATTERN
 
+FORMAT = 1  # versions that store no number have this one, too
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INDEX_ENTRY = re.compile(rf"[0-9]{{17}}:{RUN_ID_PATTERN.pattern}", re.ASCII)
