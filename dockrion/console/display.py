@@ -18,6 +18,7 @@ from dockrion.client import (
     Message,
     Progress,
     Reasoning,
+    Started,
     Step,
     Token,
     ToolCall,
@@ -32,6 +33,10 @@ _BAR_CELLS = 20
 _MAX_VALUE_LENGTH = 300
 _MAX_OPEN_CALLS = 1_000
 _REASONING = "~ "
+_PREVIOUS_ENDS = {
+    "worker_lost": ", since the process that ran it is gone",
+    "shutdown": ", since the process that ran it was shut down",
+}
 
 
 class Display:
@@ -52,6 +57,8 @@ class Display:
     def show(self, event: Event | Gap) -> None:
         """Show an event."""
         match event:
+            case Started(attempt=int(attempt), previous=previous):
+                self._begin_again(attempt, _PREVIOUS_ENDS.get(str(previous), ""))
             case Token(content=content):
                 self._streamed.add(event)
                 self._screen.write(_passage(event), content)
@@ -83,6 +90,12 @@ class Display:
             case Complete() | Error() | Cancelled():
                 self._screen.end_text()
                 self._outcome(event)
+
+    def _begin_again(self, attempt: int, reason: str) -> None:
+        self._streamed = Streamed()
+        self._open_calls.clear()
+        self._screen.end_text()
+        self._screen.line(f"! begun again{reason}: attempt {attempt}")
 
     def _message(self, message: Message) -> None:
         text = _text_of(message.content)

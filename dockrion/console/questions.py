@@ -14,6 +14,7 @@ from dockrion.client import (
     InvalidRequest,
     PayloadTooLarge,
     ResponseError,
+    Started,
 )
 from dockrion.console import answers
 from dockrion.console.screen import Screen
@@ -51,6 +52,8 @@ class Questions:
     def update(self, event: Event | Gap) -> None:
         """Take the question that an event asks, or drop the one that it answers."""
         match event:
+            case Started():  # perhaps not for the first time; nobody waits for earlier answers
+                self.stop()
             case InputRequested(request_id=request_id) if len(self._open) < _MAX_OPEN:
                 self._open[request_id] = event, _deadline(event)
                 self._ask_next()

@@ -195,6 +195,41 @@ async def test_open_question_stays_last_and_its_answer_stays_where_it_was_given(
     await expect(page.locator("#status")).to_have_text("Complete")
 
 
+async def test_run_that_begins_again_says_so_and_answers_anew(serve: Serve, visit: Visit) -> None:
+    go = asyncio.Event()
+
+    async def twice(_payload: Any, context: StreamContext) -> str:
+        await context.emit_token("The order ")
+        await context.emit_tool_call("pay", {}, "c1")
+        question = asyncio.create_task(context.ask("Send it?", {"type": "boolean"}))
+        await go.wait()
+        again = {"agent_name": "a", "framework": "custom", "attempt": 2, "previous": "worker_lost"}
+        assert context._emitter.buffer is not None
+        context._emitter.buffer.publish("started", again)
+        await context.emit_token("It is placed.")
+        question.cancel()
+        return "It is placed."
+
+    served = await serve(twice)
+    page = await visit(served.port)
+    await run(page)
+    await expect(page.get_by_role("form", name="Send it?")).to_be_visible()
+    go.set()
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#words > .block")).to_have_text(
+        [
+            "The order",
+            "pay{}no result",
+            "Send it?No longer asked",
+            "The process that ran it is gone. Attempt 2:",
+            "It is placed.",
+        ]
+    )
+    await expect(page.locator("#outcome")).to_be_empty()
+    await expect(page.get_by_role("gridcell", name="attempt 2")).to_have_count(1)
+    await assert_accessible(page)
+
+
 async def test_reasoning_is_folded_and_says_how_long_it_took(serve: Serve, visit: Visit) -> None:
     go = asyncio.Event()
 

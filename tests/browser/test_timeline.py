@@ -115,6 +115,17 @@ async def test_only_a_run_with_an_error_has_failed(serve: Serve, visit: Visit) -
         assert await timeline.labels(0) == [label]
 
 
+async def test_what_an_attempt_left_open_ends_where_the_next_begins(timeline: ShownTimeline) -> None:
+    again = {"agent_name": "guide", "attempt": 2, "previous": "worker_lost"}
+    tool = ("tool_call", 600, {"tool_call_id": "1", "name": "search", "arguments": {}})
+    await timeline.show(RUN[0], tool, ("started", 1000, again), DONE)
+    assert sorted(await timeline.labels(0)) == [
+        "attempt 2, Event, at 1.00 s",
+        "run, Run, 4.00 s, at 0 ms",
+        "search, Tool, 400 ms, at 600 ms",
+    ]
+
+
 async def test_labels_of_the_axis_are_not_cut(serve: Serve, visit: Visit) -> None:
     served = await serve()
     page = await visit(served.port, viewport={"width": 1280, "height": 900})

@@ -101,6 +101,25 @@ def test_text_is_continuous_and_all_else_has_its_own_line() -> None:
     ]
 
 
+def test_a_run_that_begins_again_says_so_and_its_text_starts_over() -> None:
+    again: dict[str, Any] = {"attempt": 2, "previous": "worker_lost"}
+    out, err = shown(
+        Started(**COMMON, agent_name="a", framework="custom"),
+        token("Hel", message_id="m"),
+        Started(**COMMON, agent_name="a", framework="custom", **again),
+        token("Hello"),
+        message("Hello"),
+        message("Hel", message_id="m"),
+    )
+    assert err == ""
+    assert out.splitlines() == [
+        "Hel",
+        "! begun again, since the process that ran it is gone: attempt 2",
+        "Hello",
+        "Hel",
+    ]
+
+
 def test_tool_calls_are_numbered_and_shown_with_arguments_and_results() -> None:
     def call(call_id: str, **arguments: Any) -> ToolCall:
         return ToolCall(**COMMON, tool_call_id=call_id, name="search", arguments=arguments, source="clerk")

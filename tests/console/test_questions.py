@@ -5,13 +5,14 @@ import os
 import pty
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
 import pytest
 
 from dockrion import InputTimeout, StreamContext
-from dockrion.client import Client, InvalidRequest
+from dockrion.client import Client, InvalidRequest, Started
 from dockrion.console.display import Display
 from dockrion.console.questions import Questions, details
 from dockrion.console.screen import CLEAR_LINE, Screen
@@ -42,10 +43,10 @@ class Console:
         self.err = err
         self.out = StringIO()
         self._lines = lines
-        self._client = client
+        self.client = client
         screen = Screen(self.out, err)
         self._display = Display(screen)
-        self._questions = Questions(client, screen, source, lambda question: f"curl {question.request_id}")
+        self.questions = Questions(client, screen, source, lambda question: f"curl {question.request_id}")
 
     def enter(self, line: str) -> None:
         os.write(self._lines, f"{line}\n".encode())
@@ -61,11 +62,11 @@ class Console:
     async def show(self, run_id: str) -> None:
         """Show a run to its end."""
         try:
-            async for event in self._client.events(run_id):
+            async for event in self.client.events(run_id):
                 self._display.show(event)
-                self._questions.update(event)
+                self.questions.update(event)
         finally:
-            await self._questions.aclose()
+            await self.questions.aclose()
 
 
 @asynccontextmanager
@@ -187,6 +188,29 @@ async def test_lines_of_a_pipe_are_answers_and_then_the_command_is_shown(serve: 
         await answer(served, run_id, request_id, "elsewhere")
         await showing
     assert (await served.finished(run_id))["output"] == "elsewhere"
+
+
+async def test_what_an_earlier_attempt_has_asked_is_not_asked(serve: Serve) -> None:
+    served = await serve(asks)
+    async with console(served, pty.openpty, Terminal()) as shown:
+        run_id = await served.start()
+        async for event in shown.client.events(run_id):
+            shown.questions.update(event)
+            if event.type == "input_requested":
+                break
+        await shown.prompted(PROMPT)
+        common: dict[str, Any] = {
+            "id": f"{run_id}:3",
+            "run_id": run_id,
+            "sequence": 3,
+            "timestamp": datetime.now(UTC),
+        }
+        again: dict[str, Any] = {"attempt": 2, "previous": "worker_lost"}
+        shown.questions.update(Started(**common, agent_name="a", framework="custom", **again))
+        await shown.prompted(CLEAR_LINE)
+        await shown.questions.aclose()
+    async with Client(f"http://127.0.0.1:{served.port}") as client:
+        await client.cancel(run_id)
 
 
 async def test_what_is_no_longer_asked_is_not_asked(serve: Serve) -> None:

@@ -39,6 +39,14 @@ export class Answer {
   }
 }
 
+/** A line where a run begins again. */
+export class Again {
+  constructor(attempt, previous) {
+    const reason = { worker_lost: "The process that ran it is gone.", shutdown: "The process that ran it was shut down." }[previous] ?? "";
+    this.element = make("p", { className: "block note", textContent: `${reason} Attempt ${attempt}:`.trim() });
+  }
+}
+
 /** What others than the agent say. */
 export class Text {
   #pieces = [];

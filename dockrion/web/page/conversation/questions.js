@@ -34,12 +34,20 @@ export function clear() {
 
 export function add() {}
 
+transcript.show("started", start);
 transcript.show("input_requested", (event) => ask(event));
 transcript.show("input_received", receive);
 
 /** Show that nothing follows: no question can be answered. */
 export function end() {
   for (const requestId of [...open.keys()]) close(requestId, "Not answered");
+}
+
+/** If the run begins again, nobody waits for what was asked before; the record may be ahead of the events. */
+function start({ attempt, previous }) {
+  if (attempt === undefined) return;
+  for (const [requestId, { recorded }] of [...open]) if (!recorded) close(requestId, "No longer asked");
+  transcript.beginAgain(attempt, previous);
 }
 
 /** Show a question: `{request_id, prompt, schema, expires_at}`. */

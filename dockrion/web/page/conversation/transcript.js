@@ -2,7 +2,7 @@
 // which stay last until they are answered.
 
 import { byId, keepAtEnd } from "../dom.js";
-import { Answer, Call, Reasoning, Text } from "./blocks.js";
+import { Again, Answer, Call, Reasoning, Text } from "./blocks.js";
 import { contentText } from "./messages.js";
 
 const MAX_BLOCKS = 500;
@@ -47,7 +47,14 @@ export function end() {
   for (const call of calls.values()) call.abandon();
 }
 
-/** Return what the assistant has said. */
+/** Show that the run begins again: nothing of what is shown is continued, and it answers anew. */
+export function beginAgain(attempt, previous) {
+  end();
+  for (const blocks of [latest, messages, calls, answers, unwritten]) blocks.clear();
+  append(new Again(attempt, previous));
+}
+
+/** Return what the assistant has said, in its last attempt. */
 export function said() {
   return [...answers.keys()].map(({ text }) => text).join("\n\n");
 }

@@ -122,6 +122,7 @@ export class Side {
     for (const { id, event, data } of frames) {
       if (event === "gap") this.#note.textContent = `Events before ${data.first_available} are no longer stored.`;
       if (id !== null && event === "started") this.#showState({ status: "running" });
+      if (id !== null && event === "started" && data.attempt !== undefined) this.#said = "";
       if (id !== null && event === "token" && this.#said.length < MAX_SAID) this.#said += data.content;
       if (id !== null && event === "message" && this.#said === "") this.#said = contentText(data.content);
     }

@@ -85,6 +85,7 @@ export class Trace {
 
   #start(frame, { agent_name: name, attempt }, time) {
     if (this.#run !== null) {
+      this.#endOpen(time);
       this.#mark("custom", frame, time, attempt === undefined ? "started again" : `attempt ${attempt}`);
       return;
     }
@@ -104,6 +105,11 @@ export class Trace {
     this.#run.failed = frame.event === "error";
     this.#keep(this.#run, frame);
     close(this.#run, frame, time);
+    this.#endOpen(time);
+  }
+
+  /** End whatever has no end of its own. */
+  #endOpen(time) {
     for (const kind of ["tool", "question"]) {
       for (const id of this.#open[kind].keys()) this.#finishOpen(kind, id, null, time);
     }
