@@ -8,6 +8,7 @@ May import: events, json_schema and policies, to check what fields refer to.
 from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.loading import Loaded, load
 from dockrion.dockfile.problems import DockfileError, Problem
+from dockrion.dockfile.shared_settings import public_target, shared_settings
 from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.summary import summary, unserved
 
@@ -18,6 +19,8 @@ __all__ = [
     "Loaded",
     "Problem",
     "load",
+    "public_target",
+    "shared_settings",
     "summary",
     "unserved",
 ]

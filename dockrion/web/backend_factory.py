@@ -1,8 +1,11 @@
 """The storage backend that a Dockfile selects."""
 
+import os
+import socket
+
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
-from dockrion.dockfile import Dockfile, Loaded
+from dockrion.dockfile import Dockfile, Loaded, public_target, shared_settings
 from dockrion.metrics import Metrics
 
 _UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
@@ -19,7 +22,7 @@ def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
     """
     streaming, retention = dockfile.streaming, dockfile.streaming.redis
     if streaming.backend == "redis":
-        from dockrion.backends.redis import RedisBackend  # noqa: PLC0415  redis: 14 MiB
+        from dockrion.backends.redis import Declaration, RedisBackend  # noqa: PLC0415  redis: 14 MiB
 
         return RedisBackend(
             retention.url,
@@ -30,6 +33,9 @@ def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
             max_run_duration=streaming.events.max_run_duration,
             pool_size=retention.connection_pool_size,
             key_prefix=retention.key_prefix,
+            declaration=Declaration(
+                public_target(dockfile.agent), shared_settings(dockfile), socket.gethostname(), os.getpid()
+            ),
         )
     ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
     backend = MemoryBackend(

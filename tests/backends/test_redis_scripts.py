@@ -12,7 +12,7 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from dockrion.backends.redis import client
+from dockrion.backends.redis import Declaration, client
 from dockrion.backends.redis import keys as names
 from dockrion.backends.redis.keys import Command, Script
 from tests.backends.conformance import begin, cancel_requests, new_run
@@ -58,6 +58,7 @@ SHAPES = {
     "cancel": Shape(names.CANCEL),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
+    "declare": Shape(names.DECLARE, {2: NOT_POSITIVE}),
     "get": Shape(names.GET, {0: NEGATIVE}),
     "hold": Shape(names.HOLD, {1: NEGATIVE}),
     "open_inbox": Shape(names.OPEN_INBOX, {0: NOT_POSITIVE}),
@@ -81,6 +82,7 @@ IN_ORDER = (
         "watch",
         "beat",
         "open_inbox",
+        "declare",
         "append",
         "cancel",
         "renew",
@@ -113,6 +115,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "cancel": ([run], [IT, "null"]),
         "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", 0]),
+        "declare": ([keys.declarations, keys.replicas], [ME, "{}", 60]),
         "get": ([run], [1000]),
         "hold": ([keys.holder("n")], [ME, 60]),
         "open_inbox": ([keys.inbox(ME)], [60]),
@@ -136,7 +139,7 @@ def run_script(service: Service, name: str, keys: list[str], arguments: list[Any
 def fill(service: Service) -> None:
     """Store a run with all its keys."""
     correct = calls(service.keys)
-    for name in IN_ORDER[:6]:
+    for name in IN_ORDER[:7]:
         run_script(service, name, *correct[name])
 
 
@@ -374,7 +377,8 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
         return await replies(client, commands)
 
     monkeypatch.setattr(client, "_replies", noted)
-    one, other = await service.replica(copying=copying), await service.replica()
+    one = await service.replica(copying=copying, declaration=Declaration("agent:handle", {}, "here", 1))
+    other = await service.replica()
     writer = await begin(one)
     async with other.watch(writer.run_id, limit=5) as watch, cancel_requests(one) as received:
         await writer.write(3)

@@ -5,10 +5,11 @@ redis-py. It imports the backend protocols, `events`, `errors` and `logs`. A com
 `backend` (the protocol), `store` or `index` (the commands), `keys` and `records` (names, scripts,
 encodings) and `client` (connections); `inbox` receives what other replicas send, `subscriptions`
 wakes readers, `leases` keeps and reaps runs, `watchdog` keeps them while the event loop is blocked,
-and `scripts` holds the Lua.
+`declarations` notices services that share keys by mistake, and `scripts` holds the Lua.
 """
 
 from dockrion.backends.redis.backend import RedisBackend
 from dockrion.backends.redis.client import check_url
+from dockrion.backends.redis.declarations import Declaration
 
-__all__ = ["RedisBackend", "check_url"]
+__all__ = ["Declaration", "RedisBackend", "check_url"]

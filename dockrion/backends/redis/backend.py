@@ -23,6 +23,7 @@ from dockrion.backends.outbox import LEASE_SECONDS, Copying
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef
 from dockrion.backends.pages import Page
 from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient, TransferFailed
+from dockrion.backends.redis.declarations import Declaration, Declarations
 from dockrion.backends.redis.health import Health, Refusals, unavailable
 from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
@@ -73,6 +74,7 @@ class RedisBackend:
         key_prefix: What the names of all keys begin with; contains no braces.
         copying: Says which events are copied into the outbox, None if there is none.
         lease_seconds: How long a delivery is leased.
+        declaration: What this replica declares of itself; None to be compared with no other.
 
     Raises:
         StartError: The URL is malformed.
@@ -91,6 +93,7 @@ class RedisBackend:
         key_prefix: str = "dockrion",
         copying: Copying | None = None,
         lease_seconds: float = LEASE_SECONDS,
+        declaration: Declaration | None = None,
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._client = client = RedisClient(url, pool_size=pool_size)
@@ -114,6 +117,9 @@ class RedisBackend:
         self._reaper = Reaper(self._store, self._leases, self.replica)
         inbox = Inbox(client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests)
         self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
+        self._declarations: Declarations | None = None
+        if declaration is not None:
+            self._declarations = Declarations(client, keys, self.replica, declaration, live_ttl)
         self._eviction_checked = False
         self._has_inbox = False
         self._first_round_over = asyncio.Event()
@@ -320,7 +326,12 @@ class RedisBackend:
         restarted = heartbeat.inbox_created or heartbeat.set_back or reconnected or not was_healthy
         if restarted:
             self._subscriptions.history.clear()
-        if restarted or time.monotonic() >= self._renew_subscriptions_at:
+        renewing = restarted or time.monotonic() >= self._renew_subscriptions_at
+        if self._declarations is not None:
+            if renewing:
+                await self._declarations.declare()
+            await self._declarations.compare(heartbeat.counters)
+        if renewing:
             await self._subscriptions.renew()
             self._subscriptions.wake_all()
             self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS

@@ -36,6 +36,7 @@ class Keys:
         self.replicas = f"{self._service}replicas"  # hash: replica → number of its heartbeats
         self.runs = f"{self._service}runs"  # sorted set: index entries of all runs, by name
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to check for expiry
+        self.declarations = f"{self._service}declarations"  # hash: replica → what it declares of itself
         self.format = f"{self._service}format"
         self.secret = f"{self._service}secret"
         self.ping = f"{self._service}ping"
@@ -121,6 +122,7 @@ BEAT = _script("beat")
 CANCEL = _script("cancel")
 COUNT = _script("count")
 CREATE = _script("create")
+DECLARE = _script("declare")
 GET = _script("get")
 HOLD = _script("hold")
 OPEN_INBOX = _script("open_inbox")
@@ -135,7 +137,7 @@ RENEW = _script("renew")
 SECRET = _script("secret")
 WATCH = _script("watch")
 SCRIPTS = (
-    *(APPEND, BEAT, CANCEL, COUNT, CREATE, GET, HOLD, OPEN_INBOX),
+    *(APPEND, BEAT, CANCEL, COUNT, CREATE, DECLARE, GET, HOLD, OPEN_INBOX),
     *(OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
     *(READ, REGISTER, RENEW, SECRET, WATCH),
 )

@@ -256,6 +256,7 @@ class LeaseKeeper:
         keys = self._store.keys
         await self._store.client.send_background(
             ("HDEL", keys.replicas, self._replica),
+            ("HDEL", keys.declarations, self._replica),
             ("DEL", keys.owned(self._replica)),
             ("DEL", keys.inbox(self._replica)),
         )
