@@ -116,6 +116,12 @@ class MisdirectedRequest(DockrionError):
     status, code = 421, "MISDIRECTED_REQUEST"
 
 
+class IdempotencyMismatch(DockrionError):
+    """The caller's key was sent with another request (IETF draft "The Idempotency-Key HTTP Header Field")."""
+
+    status, code = 422, "IDEMPOTENCY_MISMATCH"
+
+
 class TooManySubscribers(DockrionError):
     status, code, retry_after = 429, "TOO_MANY_SUBSCRIBERS", 5
 

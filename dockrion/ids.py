@@ -10,6 +10,8 @@ RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 RUN_ID_FORM = "1 to 128 letters, digits, '-' and '_', starting with a letter or digit"  # for messages
 RUN_ID_HEADER = "X-Run-Id"  # response header: the run whose events the response streams
 INCARNATION_HEADER = "X-Run-Incarnation"  # response header: which of the runs that have had the id
+IDEMPOTENCY_HEADER = "Idempotency-Key"  # request header: the same in each attempt to make one request
+REPLAYED_HEADER = "Idempotency-Replayed"  # response header: the request had been carried out already
 INCARNATION_PATTERN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 

@@ -1,4 +1,4 @@
-"""State that all replicas of a service share besides runs: counters, names that one holds, and a secret."""
+"""State that all replicas of a service share besides runs: counters, names that are taken, and a secret."""
 
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class WindowCount(msgspec.Struct, frozen=True):
 
 
 class SharedState(Protocol):
-    """Counters, names that one holds, and a secret, the same for all replicas of a service."""
+    """Counters, names that are held or claimed, and a secret, the same for all replicas of a service."""
 
     async def count(self, name: str, window: int) -> WindowCount:
         """Increment a counter.
@@ -46,6 +46,25 @@ class SharedState(Protocol):
 
         Returns:
             Whether that is done; False if another holds the name.
+
+        Raises:
+            ServiceUnavailable: The storage cannot be reached.
+        """
+
+    async def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None = None) -> bytes:
+        """Claim a name with a value, unless it is claimed already.
+
+        Of several calls at once for a free name, one stores its value, and all return that.
+
+        Args:
+            name: The name.
+            value: The value; not empty.
+            seconds: How long the claim lasts. A backend may hold a bounded number of claims only, and drop
+                the one that ends first.
+            replacing: Replace the claim if it has this value.
+
+        Returns:
+            The value with which the name is claimed now, which is another's if `value` was not stored.
 
         Raises:
             ServiceUnavailable: The storage cannot be reached.

@@ -23,6 +23,7 @@ DESCRIPTIONS: dict[type[DockrionError], str] = {
     errors.QuestionGone: "There will be no answer: the question has expired, or the run is over.",
     errors.PayloadTooLarge: "The body is too large.",
     errors.UnsupportedMediaType: "The body's media type is not supported.",
+    errors.IdempotencyMismatch: "The `Idempotency-Key` was sent with another body or path.",
     errors.TooManySubscribers: "The run has the maximum number of readers.",
     errors.TooManyRuns: "The queue of waiting runs is full.",
     errors.RateLimited: "The caller has reached its rate limit.",

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from dockrion.dockfile import Dockfile
+from dockrion.ids import IDEMPOTENCY_HEADER, REPLAYED_HEADER
 from dockrion.openapi import examples
 from dockrion.openapi.agent_schemas import input_schema
 from dockrion.openapi.error_responses import ErrorTypes
@@ -54,6 +55,15 @@ def forwarded_headers(dockfile: Dockfile) -> list[dict[str, Any]]:
         for name in dockfile.agent.forward_headers
         if name.lower() != "authorization"
     ]
+
+
+IDEMPOTENCY_KEY = param(
+    IDEMPOTENCY_HEADER,
+    "Sent again with the same body, the request is not carried out again, but answered as before.",
+    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "header",
+)
+REPLAYED = {REPLAYED_HEADER: "`true` if an earlier request with the key was carried out."}
 
 
 def integer(low: int, high: int, default: int | None = None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dockrion.dockfile import Dockfile
 from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi import examples
 from dockrion.openapi.operation import (
+    IDEMPOTENCY_KEY,
+    REPLAYED,
     Operation,
     forwarded_headers,
     input_content,
@@ -27,11 +29,11 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "default": dockfile.streaming.connection.on_disconnect,
     }
     on_disconnect = param("on_disconnect", "What happens to the run when the caller disconnects.", choices)
-    headers = forwarded_headers(dockfile)
+    headers = [IDEMPOTENCY_KEY, *forwarded_headers(dockfile)]
     events = response(
         "The run's events as they occur, from the first.",
         stream_content(dockfile),
-        _RESUME_HEADERS if dockfile.streaming.async_runs else {},
+        (_RESUME_HEADERS if dockfile.streaming.async_runs else {}) | REPLAYED,
     )
     return {
         "POST /invoke": Operation(
@@ -40,8 +42,8 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             description=input_description(dockfile),
             parameters=headers,
             body=input_content(dockfile),
-            responses={200: json_response(examples.invoked(dockfile), "The agent's output.")},
-            errors=(*start_errors(dockfile), *_run_errors(dockfile)),
+            responses={200: json_response(examples.invoked(dockfile), "The agent's output.", REPLAYED)},
+            errors=(errors.IdempotencyMismatch, *start_errors(dockfile), *_run_errors(dockfile)),
         ),
         "POST /invoke/stream": Operation(
             tag="invoke",
@@ -50,13 +52,13 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             parameters=[on_disconnect, *headers],
             body=input_content(dockfile),
             responses={200: events},
-            errors=(*start_errors(dockfile), errors.NotAcceptable),
+            errors=(*start_errors(dockfile), errors.IdempotencyMismatch, errors.NotAcceptable),
         ),
         "GET /invoke/ws": Operation(
             tag="invoke",
             summary="Run the agent and stream its events over a WebSocket",
             description="The client's first message is the input. `/asyncapi.json` describes the messages.",
-            parameters=[on_disconnect, *headers],
+            parameters=[on_disconnect, *forwarded_headers(dockfile)],
             responses={101: response("The connection becomes a WebSocket (RFC 6455).")},
         ),
     }

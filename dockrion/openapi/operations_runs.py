@@ -11,8 +11,10 @@ from dockrion.openapi import examples
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.operation import (
     FLAG,
+    IDEMPOTENCY_KEY,
     JSON,
     NDJSON,
+    REPLAYED,
     TEXT,
     Operation,
     forwarded_headers,
@@ -105,10 +107,16 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
 
 def _start(dockfile: Dockfile) -> Operation:
     streaming = dockfile.streaming
-    parameters = forwarded_headers(dockfile)
-    start_failures = [*start_errors(dockfile)]
+    parameters = [IDEMPOTENCY_KEY, *forwarded_headers(dockfile)]
+    start_failures = [*start_errors(dockfile), errors.IdempotencyMismatch]
     if streaming.allow_client_ids:
-        parameters.append(param("run_id", "Id of the run, chosen by the caller.", RUN_ID))
+        parameters.append(
+            param(
+                "run_id",
+                "Id of the run, chosen by the caller. Sent again with the same body, it is the same request.",
+                RUN_ID,
+            )
+        )
     if streaming.allow_client_ids or streaming.id_generator.type == "custom":
         start_failures.append(errors.RunExists)
     if streaming.ingest.enabled:
@@ -118,7 +126,7 @@ def _start(dockfile: Dockfile) -> Operation:
     accepted = json_response(
         examples.accepted(dockfile),
         "The run continues in the background.",
-        {"Location": "The run."} | _INCARNATION_HEADER,
+        {"Location": "The run."} | _INCARNATION_HEADER | REPLAYED,
     )
     return Operation(
         tag="runs",

@@ -9,11 +9,18 @@ from aiohttp import hdrs, web
 
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.structs import CorsSpec
-from dockrion.ids import INCARNATION_HEADER, RUN_ID_HEADER
+from dockrion.ids import INCARNATION_HEADER, REPLAYED_HEADER, RUN_ID_HEADER
 from dockrion.web.aiohttp_internals import ResponseHook, take_cors_hooks
 from dockrion.web.limits import RATE_LIMIT_HEADERS
 
-_EXPOSED = (hdrs.LOCATION, *RATE_LIMIT_HEADERS, hdrs.RETRY_AFTER, RUN_ID_HEADER, INCARNATION_HEADER)
+_EXPOSED = (
+    hdrs.LOCATION,
+    *RATE_LIMIT_HEADERS,
+    hdrs.RETRY_AFTER,
+    RUN_ID_HEADER,
+    INCARNATION_HEADER,
+    REPLAYED_HEADER,
+)
 _MAX_AGE_SECONDS = 600
 
 

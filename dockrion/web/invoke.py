@@ -7,12 +7,13 @@ from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
 from dockrion.events.control_frames import AuthExpired, Control
 from dockrion.openapi import models
-from dockrion.web import parameters, payloads
+from dockrion.web import idempotency, parameters, payloads
 from dockrion.web.access import RUN_ID
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.responses import json_response
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
+from dockrion.web.stored_invocation import invoke_once
 from dockrion.wire import sse
 
 _JSON = "application/json"  # the Accept header of `curl --json`, which gets SSE
@@ -21,15 +22,22 @@ _JSON = "application/json"  # the Accept header of `curl --json`, which gets SSE
 async def invoke(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
+    key = idempotency.key_of(request)
     call = await payloads.read_call(request, recorded=False)
     await service.rate_limiter.count(request)
-    request[RUN_ID] = run_id = ids.uuid7()
     limit = service.dockfile.arguments.timeout_sec or None
-    done, seconds = await service.runs.invoke(call, run_id, limit)
+    headers = None
+    if key is None:
+        request[RUN_ID] = run_id = ids.uuid7()
+        done, seconds = await service.runs.invoke(call, run_id, limit)
+    else:
+        done, seconds, replayed = await invoke_once(request, call, key, limit)
+        headers = idempotency.REPLAYED if replayed else None
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
     return json_response(
-        models.Invoked(success=True, output=msgspec.Raw(done.output), metadata=done.metadata | metadata)
+        models.Invoked(success=True, output=msgspec.Raw(done.output), metadata=done.metadata | metadata),
+        headers=headers,
     )
 
 
@@ -38,19 +46,20 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     request.app[SERVICE].runs.ready_agent()
     media_type = parameters.preferred_media_type(request, (*MEDIA_TYPES, _JSON))
     cancel_on_disconnect = cancels_on_disconnect(request)
+    key = idempotency.key_of(request)
     call = await payloads.read_call(request)
-    record = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    record, replayed = await start_run(request, call, key=key, cancel_on_disconnect=cancel_on_disconnect)
     run = RunRef(record.run_id, record.incarnation)
-    headers = None
+    headers = dict(idempotency.REPLAYED) if replayed else {}
     if request.app[SERVICE].dockfile.streaming.async_runs:
-        headers = {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
+        headers |= {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
     stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
     last_frame = None
     try:
         last_frame = await stream.send_run(run, 0, timeout=None)
         return stream.response
     finally:
-        if cancel_on_disconnect:
+        if cancel_on_disconnect and not replayed:
             cancel_unless_resumable(request, run, last_frame)
 
 

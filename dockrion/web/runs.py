@@ -13,7 +13,7 @@ from dockrion.openapi import models
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.stored_input import masked_input
 from dockrion.threads import in_thread_if_large
-from dockrion.web import parameters, payloads, polling
+from dockrion.web import idempotency, parameters, payloads, polling
 from dockrion.web.access import CALLER, owner_filter, path_run_id
 from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.responses import json_response
@@ -27,19 +27,21 @@ _OFFERED = (*MEDIA_TYPES, polling.MEDIA_TYPE)
 async def create(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
-    client_id = _client_id(request, service)
+    key, client_id = idempotency.key_of(request), _client_id(request, service)
     agent = _external_agent(request, service)
     call = await payloads.read_call(request) if agent is None else Call(None, caller=request[CALLER])
-    run = await start_run(request, call, run_id=client_id, agent=agent)
+    run, replayed = await start_run(request, call, run_id=client_id, key=key, agent=agent)
     streamed = service.dockfile.expose.streaming != "none"
     accepted = models.Accepted(
         run_id=run.run_id,
-        status=run.status,
+        status="accepted",
         events_url=f"/runs/{run.run_id}/events" if streamed else None,
         created_at=run.created_at,
         **(await service.access.run_token(run) if streamed else {}),
     )
     headers = {hdrs.LOCATION: f"/runs/{run.run_id}", INCARNATION_HEADER: run.incarnation}
+    if replayed:
+        headers |= idempotency.REPLAYED
     return json_response(accepted, status=202, headers=headers)
 
 

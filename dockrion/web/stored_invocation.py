@@ -4,11 +4,16 @@ The outcome is answered as `RunManager.invoke` answers it: the output, or the sa
 """
 
 import asyncio
+import math
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
+from aiohttp import hdrs, web
 
+from dockrion import ids
 from dockrion.backends.follow import follow
 from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import AgentTimedOut, RunNotFound, ServiceUnavailable
@@ -16,10 +21,12 @@ from dockrion.events import TERMINAL, Entry
 from dockrion.runs import outcome
 from dockrion.runs.agent import Call, Invocation
 from dockrion.runs.execution import STOP_SECONDS
-from dockrion.runs.outcome import Cancelled, Completed, Failed
-from dockrion.web.service import Service
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
+from dockrion.web import idempotency
+from dockrion.web.service import SERVICE, Service
 
-KEPT_SECONDS = 60  # nobody asks for it again
+KEPT_SECONDS = 60  # the outcome of an invocation without a key: nobody asks for it again
+REPLAYED_SECONDS = 3600  # that of one with a key
 _IDLE_SECONDS = 15.0
 _STORE_SECONDS = 5.0  # from the end of an agent until its caller has the outcome
 
@@ -58,13 +65,55 @@ async def invoke_stored(
     call = msgspec.structs.replace(call, invocation=Invocation(limit, KEPT_SECONDS))
     await service.runs.start(call, run_id, incarnation, cancel_on_disconnect=True)
     try:
-        return await stored_outcome(service, RunRef(run_id, incarnation), limit)
+        result, seconds = await stored_outcome(service, RunRef(run_id, incarnation), limit)
     except asyncio.CancelledError:
         service.runs.cancel_disconnected(run_id, incarnation)
         raise
+    if isinstance(result, Completed):
+        return result, seconds
+    raise outcome.to_exception(result)
 
 
-async def stored_outcome(service: Service, run: RunRef, limit: float | None) -> tuple[Completed, float]:
+async def invoke_once(
+    request: web.Request, call: Call, key: str, limit: float | None
+) -> tuple[Completed, float, bool]:
+    """Let an agent work on a call, unless an equal request has done so; return the outcome in any case.
+
+    The agent continues if the caller disconnects, who may ask again.
+
+    Args:
+        request: The caller's request.
+        call: What it asks for, validated.
+        key: Its `Idempotency-Key`.
+        limit: As for `invoke_stored`.
+
+    Returns:
+        The outcome, the seconds that the agent worked, and whether that was for an earlier request.
+
+    Raises:
+        DockrionError: As `invoke_stored` does.
+        IdempotencyMismatch: The key was sent with another request.
+    """
+    service = request.app[SERVICE]
+    kept_while_working = limit or service.dockfile.streaming.events.max_run_duration
+    seconds = math.ceil(kept_while_working) + REPLAYED_SECONDS
+    call = msgspec.structs.replace(call, invocation=Invocation(limit, REPLAYED_SECONDS))
+    digest, start = await idempotency.digest_of(request), partial(service.runs.start, call)
+    run, replayed = await idempotency.start_once(
+        request, key, digest, start, run_id=ids.uuid7(), seconds=seconds
+    )
+    left = limit and max(limit - (datetime.now(UTC) - run.created_at).total_seconds(), 0)
+    result, worked = await stored_outcome(service, RunRef(run.run_id, run.incarnation), left)
+    if isinstance(result, Completed):
+        return result, worked, replayed
+    error = outcome.to_exception(result)
+    if replayed:  # and will be again, so there is no time after which to retry
+        error.headers.pop(hdrs.RETRY_AFTER, None)
+        error.headers |= idempotency.REPLAYED
+    raise error
+
+
+async def stored_outcome(service: Service, run: RunRef, limit: float | None) -> tuple[Outcome, float]:
     """Wait for the outcome of an invocation, and return it with the seconds that the agent worked.
 
     Args:
@@ -73,7 +122,6 @@ async def stored_outcome(service: Service, run: RunRef, limit: float | None) -> 
         limit: Seconds that are left until it has to be over, None for no limit.
 
     Raises:
-        DockrionError: The error that is its outcome.
         AgentTimedOut: There is none in time.
         ServiceUnavailable: It cannot be read now, or the storage has lost it.
     """
@@ -105,14 +153,14 @@ async def _last_entry(service: Service, run: RunRef) -> Entry | None:
     return last
 
 
-def _result(terminal: Entry) -> tuple[Completed, float]:
-    """Return the output and the seconds in a terminal event, or raise its error."""
+def _result(terminal: Entry) -> tuple[Outcome, float]:
+    """Return the outcome in a terminal event, and the seconds in it if it completed."""
     match terminal.type:
         case "complete":
             complete = msgspec.json.decode(terminal.data, type=_Complete)
             return Completed(bytes(complete.output), complete.metadata), complete.latency_seconds
         case "error":
             error = msgspec.json.decode(terminal.data, type=_Error)
-            raise outcome.to_exception(Failed(error.error, error.code, error.details))
+            return Failed(error.error, error.code, error.details), 0.0
         case _:
-            raise outcome.to_exception(Cancelled(None))
+            return Cancelled(None), 0.0

@@ -265,7 +265,7 @@ async def _invoke(socket: Socket) -> Control | None:
     if not isinstance(text, str):
         return text
     call = await payloads.decoded_call(request, text.encode())
-    record = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
+    record, _ = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
     run = RunRef(record.run_id, record.incarnation)
     last_frame = None
     try:

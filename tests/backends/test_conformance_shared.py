@@ -70,6 +70,35 @@ async def test_only_one_of_many_gets_a_name(backend: Backend) -> None:
     assert got.count(True) == 1
 
 
+async def test_name_is_claimed_once(backend: Backend) -> None:
+    assert await backend.claim("n", b"a", 60) == b"a"
+    assert await backend.claim("n", b"a", 60) == b"a"
+    assert await backend.claim("n", b"b", 60) == b"a"
+    assert await backend.claim("other", b"\0\xff", 60) == b"\0\xff"
+
+
+async def test_one_of_many_claims_counts(backend: Backend) -> None:
+    values = [str(number).encode() for number in range(50)]
+    stored = set(await asyncio.gather(*(backend.claim("n", value, 60) for value in values)))
+    assert len(stored) == 1
+    assert stored <= set(values)
+
+
+async def test_claim_is_replaced_by_those_who_know_its_value(backend: Backend) -> None:
+    assert await backend.claim("n", b"a", 60, b"b") == b"a"
+    assert await backend.claim("n", b"b", 60, b"c") == b"a"
+    assert await backend.claim("n", b"b", 60, b"a") == b"b"
+    assert await backend.claim("n", b"c", 60, b"a") == b"b"
+
+
+async def test_claim_ends_after_its_time(backend: Backend) -> None:
+    assert await backend.claim("n", b"a", 1) == b"a"
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while await backend.claim("n", b"b", 60) != b"b":
+            await asyncio.sleep(0.01)
+    assert await backend.claim("n", b"a", 60) == b"b"
+
+
 async def test_name_is_free_after_its_time(backend: Backend) -> None:
     assert await backend.hold("n", "a", 1)
     async with asyncio.timeout(TIMEOUT_SECONDS):

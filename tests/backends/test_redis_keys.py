@@ -44,6 +44,7 @@ async def test_everything_expires_at_any_moment(service: Service) -> None:
         await one.ping()
         await one.count("name", 60)
         await one.hold("name", "holder", 60)
+        await one.claim("name", b"value", 60)
         await one.secret()
         assert all_expire(service)
         await writer.finish()

@@ -56,6 +56,7 @@ SHAPES = {
     "append": Shape(names.APPEND, {12: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
     "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS, 3: NEGATIVE}),
     "cancel": Shape(names.CANCEL),
+    "claim": Shape(names.CLAIM, {1: NOT_POSITIVE}),
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
     "declare": Shape(names.DECLARE, {2: NOT_POSITIVE}),
@@ -90,6 +91,7 @@ IN_ORDER = (
         "read",
         "count",
         "hold",
+        "claim",
         "secret",
         "outbox_add",
         "outbox_claim",
@@ -113,6 +115,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         ),
         "beat": ([*service, keys.format], [ME, 60, 1.5, 1, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
+        "claim": ([keys.claim("n")], ["v", 60, ""]),
         "count": ([keys.counter("n", 60)], [60]),
         "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", 0]),
         "declare": ([keys.declarations, keys.replicas], [ME, "{}", 60]),
@@ -326,8 +329,8 @@ def test_the_keys_of_a_run_are_distinct_and_in_one_slot(run_id: str, spread: boo
     common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.runs_of(run_id)]
     common += [keys.secret, *keys.deliveries]
     assert len({key_slot(key.encode()) for key in common}) == 1
-    others = [keys.inbox(run_id), keys.counter(run_id, 1), keys.holder(run_id)]
-    assert len({*given, *common, *others}) == 17
+    others = [keys.inbox(run_id), keys.counter(run_id, 1), keys.holder(run_id), keys.claim(run_id)]
+    assert len({*given, *common, *others}) == 18
 
 
 def test_names_on_a_single_server_never_change() -> None:
@@ -335,13 +338,14 @@ def test_names_on_a_single_server_never_change() -> None:
     assert keys.replicas == "dockrion:a:{service}:replicas"
     assert keys.inbox("r") == "dockrion:a:{service}:control:r"
     assert keys.holder("n").startswith("dockrion:a:{service}:holder:")
+    assert keys.claim("n").startswith("dockrion:a:{service}:claim:")
     assert keys.counter("n", 1).startswith("dockrion:a:{service}:uses:")
 
 
 def test_names_in_a_cluster_spread_over_its_slots() -> None:
     keys = names.Keys("a", "mine", spread=True)
     numbers = range(1000)
-    for name in (keys.inbox, keys.holder, lambda n: keys.counter(n, 1), keys.run):
+    for name in (keys.inbox, keys.holder, keys.claim, lambda n: keys.counter(n, 1), keys.run):
         spread = [name(str(n)) for n in numbers]
         assert all(key.startswith("mine:a:") for key in spread)
         thirds = [key_slot(key.encode()) * 3 // 16_384 for key in spread]
@@ -396,6 +400,7 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
     await one.recent(status=None, limit=10, cursor=None, owner="ann")
     await one.count("n", 60)
     await one.hold("n", "me", 60)
+    await one.claim("n", b"v", 60)
     await one.secret()
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.alive())

@@ -204,9 +204,9 @@ def test_parameters_that_the_dockfile_disables_are_not_described(tmp_path: Path)
         operation = operations(described(service(tmp_path, name)))["POST /runs"]
         return {each["name"] for each in operation.get("parameters", [])}
 
-    assert parameters("plain") == {"run_id"}
-    assert parameters("chat") == set()
-    assert parameters("ingest") == {"run_id", "external"}
+    assert parameters("plain") == {"Idempotency-Key", "run_id"}
+    assert parameters("chat") == {"Idempotency-Key"}
+    assert parameters("ingest") == {"Idempotency-Key", "run_id", "external"}
 
 
 def test_stream_responses_describe_their_events(tmp_path: Path) -> None:

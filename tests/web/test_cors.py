@@ -31,7 +31,7 @@ ANSWERS = [
     ("GET", "/runs/unknown/events", None, 404),
     ("PUT", "/health", None, 405),
     ("GET", "/invoke", None, 405),
-    ("POST", "/runs?run_id=r", b"{}", 409),
+    ("POST", "/runs?run_id=r", b"[]", 409),
 ]
 PATHS = ["/health", "/invoke", "/invoke/stream", "/runs", "/runs/r", "/runs/r/events"]
 

@@ -24,7 +24,7 @@ async def many_tokens(_payload: object, context: StreamContext) -> None:
 async def test_existing_run_id_is_a_conflict_with_its_events_url(serve: Serve) -> None:
     served = await serve()
     await served.start(run_id="mine")
-    async with served.client.post("/runs", json={}, params={"run_id": "mine"}) as response:
+    async with served.client.post("/runs", json={"n": 2}, params={"run_id": "mine"}) as response:
         body = await error_of(response, 409, "CONFLICT")
     assert body["details"] == {"run_id": "mine", "events_url": "/runs/mine/events"}
 

@@ -59,7 +59,7 @@ async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
     assert (await served.record("mine"))["status"] == "running"
     async with served.client.get("/runs?status=running") as response:
         assert [run["run_id"] for run in (await response.json())["items"]] == ["mine"]
-    async with served.client.post("/runs?external=true&run_id=mine") as response:
+    async with served.client.post("/runs?run_id=mine", json={}) as response:
         await error_of(response, 409, "CONFLICT")
     await push(served, "mine", END)
     assert await own(served, "mine") == []

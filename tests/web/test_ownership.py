@@ -103,7 +103,7 @@ async def test_id_of_another_s_run_is_taken_and_tells_nothing_else(serve: Serve,
         texts = set()
         for run_id in ("running", "finished"):
             for user in ("other", "owner", "auditor"):
-                taken = served.client.post(f"/runs?run_id={run_id}", json={}, headers=key(user))
+                taken = served.client.post(f"/runs?run_id={run_id}", json={"n": 2}, headers=key(user))
                 async with taken as response:
                     body = await error_of(response, 409, "CONFLICT")
                 if user == "other":

@@ -13,7 +13,7 @@ from dockrion.backends.run_log import Run
 from dockrion.errors import DockrionError, TooManyRuns
 from dockrion.runs.agent import Call, Invocation
 from dockrion.runs.executor import _time_left
-from dockrion.runs.outcome import Completed
+from dockrion.runs.outcome import Completed, Outcome
 from dockrion.web.stored_invocation import invoke_stored, stored_outcome
 from tests.conftest import Serve
 from tests.support import INGEST, TIMEOUT_SECONDS, Served, wait_until
@@ -27,12 +27,13 @@ async def invoke(served: Served, payload: Any = None, *, limit: float | None = N
     return await invoke_stored(served.service, Call(payload), ids.uuid7(), ids.new_incarnation(), limit)
 
 
-async def outcome_of(result: Awaitable[Result]) -> tuple[Any, ...]:
+async def outcome_of(result: Awaitable[tuple[Outcome, float]]) -> tuple[Any, ...]:
     """Return what can be compared of an outcome."""
     try:
         done, _ = await result
     except DockrionError as error:
         return type(error), error.message, error.code, error.details, error.headers
+    assert isinstance(done, Completed)
     return done.output, done.metadata.get("output_errors"), done.metadata.get("usage")
 
 

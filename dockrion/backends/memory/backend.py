@@ -22,6 +22,7 @@ from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
 
 _MAX_COUNTERS = 100_000
+_MAX_CLAIMS = 100_000
 _MIB = 1024 * 1024
 _Key = tuple[str, int]
 
@@ -58,6 +59,7 @@ class MemoryBackend:
         self._counter = WindowCounter(clock)
         self._clock = clock
         self._holders: dict[str, tuple[str, float]] = {}  # and until when
+        self._claims = Claims(clock)
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._created = 0
         self._cancels: asyncio.Queue[CancelRequest] = asyncio.Queue()
@@ -150,6 +152,9 @@ class MemoryBackend:
             del self._holders[name]
         return True
 
+    async def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None = None) -> bytes:
+        return self._claims.claim(name, value, seconds, replacing)
+
     async def secret(self) -> bytes:
         return self._secret
 
@@ -209,3 +214,35 @@ class WindowCounter:
     def _drop_first(self) -> None:
         _, key = heappop(self._ends)
         del self._counts[key]
+
+
+class Claims:
+    """The values with which names are claimed, a bounded number: one too many drops the one that ends first.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._values: dict[str, tuple[bytes, float]] = {}  # and until when
+        self._ends: list[tuple[float, str]] = []  # a heap; those of replaced claims, too
+
+    def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None) -> bytes:
+        """Claim a name; see `SharedState.claim`."""
+        now = self._clock()
+        while self._ends and self._ends[0][0] <= now:
+            self._drop_first()
+        claimed = self._values.get(name)
+        if claimed is not None and claimed[0] != replacing:
+            return claimed[0]
+        while len(self._values) >= _MAX_CLAIMS:
+            self._drop_first()
+        self._values[name] = value, now + seconds
+        heappush(self._ends, (now + seconds, name))
+        return value
+
+    def _drop_first(self) -> None:
+        end, name = heappop(self._ends)
+        if name in self._values and self._values[name][1] == end:
+            del self._values[name]

@@ -212,6 +212,9 @@ class RedisBackend:
     async def hold(self, name: str, holder: str, seconds: int) -> bool:
         return await self._store.hold(name, holder, seconds)
 
+    async def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None = None) -> bytes:
+        return await self._store.claim(name, value, seconds, replacing)
+
     async def secret(self) -> bytes:
         return await self._store.secret()
 

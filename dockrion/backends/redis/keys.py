@@ -6,8 +6,8 @@ scripts, so their arguments can.
 
 Keys of one run share a hash tag, and so do those of the service, so that the keys of a script are
 always in one slot (Redis Cluster specification, "Hash tags"). What no script combines with other keys
-(inboxes, counters, holders) has no hash tag in a cluster, so that its load spreads over the nodes. On a
-single server its names are those of earlier versions.
+(inboxes, counters, holders, claims) has no hash tag in a cluster, so that its load spreads over the
+nodes. On a single server its names are those of earlier versions.
 """
 
 from hashlib import sha1, sha256
@@ -60,6 +60,10 @@ class Keys:
     def holder(self, name: str) -> str:
         """Return the holder of a name."""
         return f"{self._single}holder:{_digest(name)}"
+
+    def claim(self, name: str) -> str:
+        """Return the value with which a name is claimed."""
+        return f"{self._single}claim:{_digest(name)}"
 
     def owned(self, replica: str) -> str:
         """Return the set of the ids of a replica's unfinished runs."""
@@ -120,6 +124,7 @@ def _script(name: str) -> Script:
 APPEND = _script("append")
 BEAT = _script("beat")
 CANCEL = _script("cancel")
+CLAIM = _script("claim")
 COUNT = _script("count")
 CREATE = _script("create")
 DECLARE = _script("declare")
@@ -137,7 +142,7 @@ RENEW = _script("renew")
 SECRET = _script("secret")
 WATCH = _script("watch")
 SCRIPTS = (
-    *(APPEND, BEAT, CANCEL, COUNT, CREATE, DECLARE, GET, HOLD, OPEN_INBOX),
+    *(APPEND, BEAT, CANCEL, CLAIM, COUNT, CREATE, DECLARE, GET, HOLD, OPEN_INBOX),
     *(OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
     *(READ, REGISTER, RENEW, SECRET, WATCH),
 )

@@ -16,6 +16,7 @@ from dockrion.backends.redis.keys import (
     ANY_INCARNATION,
     APPEND,
     CANCEL,
+    CLAIM,
     COUNT,
     CREATE,
     GET,
@@ -259,6 +260,11 @@ class Store:
         """Hold or release a name; see `SharedState.hold`."""
         (done,) = await self.client.send(HOLD((self.keys.holder(name),), holder, seconds))
         return bool(done)
+
+    async def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None) -> bytes:
+        """Claim a name; see `SharedState.claim`."""
+        (stored,) = await self.client.send(CLAIM((self.keys.claim(name),), value, seconds, replacing or b""))
+        return bytes(stored)
 
     async def secret(self) -> bytes:
         """Return the secret of the service; see `SharedState.secret`."""
