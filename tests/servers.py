@@ -73,9 +73,15 @@ class Server:
     @cached_property
     def least_privileged_url(self) -> str:
         """The URL with a user who has the privileges in the guide."""
-        self.command("ACL", "SETUSER", _USER, "reset", "on", f">{_PASSWORD}", *least_privileges())
         url = urlsplit(self.url)
-        return url._replace(netloc=f"{_USER}:{_PASSWORD}@{url.netloc.rpartition('@')[2]}").geturl()
+        address = url.netloc.rpartition("@")[2]
+        return url._replace(netloc=f"{self.grant_least_privileges()}@{address}").geturl()
+
+    def grant_least_privileges(self, *more: str) -> str:
+        """Create a user who has the privileges in the guide, and return its name and password."""
+        rules = *least_privileges(), *more
+        self.command("ACL", "SETUSER", _USER, "reset", "on", f">{_PASSWORD}", *rules)
+        return f"{_USER}:{_PASSWORD}"
 
     def command(self, *words: str | bytes | float) -> Any:
         """Send one command on a new connection; strings in the reply are bytes."""
@@ -100,7 +106,7 @@ class RedisServer(Server):
 
     def __init__(self, kind: str, folder: Path, *options: str, password: str = "", aof: bool = False) -> None:
         self.kind = kind
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = folder.resolve() / f"{kind}-{self.port}"
         path = self.folder / "socket"
         assert len(os.fsencode(path)) < 104, f"too long for a unix socket: {path}"
@@ -221,7 +227,7 @@ def shared(kind: str) -> Server:
     return server
 
 
-def _free_port() -> int:
+def free_port() -> int:
     while True:
         with socket.socket() as attempt, suppress(OSError):
             attempt.bind(("127.0.0.1", _random.choice(_PORTS)))

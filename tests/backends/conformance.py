@@ -23,7 +23,8 @@ from dockrion.backends.redis import RedisBackend
 from dockrion.backends.run_log import Run, Status
 from dockrion.events import Entry
 from dockrion.ids import new_incarnation
-from tests.servers import KINDS, shared
+from tests.deployments import ClusterServers, SentinelServers, shared_cluster, shared_sentinels
+from tests.servers import KINDS, Server, shared
 
 MAX_EVENTS = 20
 TIMEOUT_SECONDS = 10.0
@@ -42,7 +43,7 @@ async def _memory(max_events: int, copying: Copying | None = None) -> AsyncItera
     await backend.aclose()
 
 
-_DELETE_KEYS = """
+_DELETE_KEYS = """#!lua flags=allow-cross-slot-keys
 local persistent = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   if redis.call('TTL', key) < 0 then
@@ -54,13 +55,23 @@ return persistent
 """
 
 
+def servers(kind: str) -> Server | ClusterServers | SentinelServers:
+    """Return the Redis of a kind that all tests share."""
+    match kind:
+        case "cluster":
+            return shared_cluster()
+        case "sentinel":
+            return shared_sentinels()
+    return shared(kind)
+
+
 @asynccontextmanager
 async def replica(
     kind: str, agent: str, max_events: int = MAX_EVENTS, copying: Copying | None = None
 ) -> AsyncIterator[RedisBackend]:
-    """One replica of an agent's service, on the shared server of a kind, with the least privileges."""
+    """One replica of an agent's service, on the shared Redis of a kind, with the least privileges."""
     backend = RedisBackend(
-        shared(kind).least_privileged_url,
+        servers(kind).least_privileged_url,
         agent=agent,
         max_events=max_events,
         max_bytes=OUTBOX_BYTES,
@@ -88,25 +99,28 @@ def _redis(kind: str) -> Callable[..., AbstractAsyncContextManager[Backend]]:
 
 def delete_keys(kind: str, agent: str) -> None:
     """Delete all keys of an agent's service, after asserting that each has a TTL."""
-    assert shared(kind).command("EVAL", _DELETE_KEYS, 0, f"dockrion:{agent}:*") == []
+    persistent = servers(kind).command("EVAL", _DELETE_KEYS, 0, f"dockrion:{agent}:*")
+    assert not any(persistent), persistent
 
 
 BACKENDS: dict[str, Callable[..., AbstractAsyncContextManager[Backend]]] = {
     "memory": _memory,
     **{kind: _redis(kind) for kind in KINDS},
 }
+# Properties that take many runs to check are not checked again over these.
+DEPLOYMENTS = BACKENDS | {kind: _redis(kind) for kind in ("cluster", "sentinel")}
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=sorted(DEPLOYMENTS))
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    async with BACKENDS[request.param](MAX_EVENTS) as made:
+    async with DEPLOYMENTS[request.param](MAX_EVENTS) as made:
         yield made
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=sorted(DEPLOYMENTS))
 async def unbounded(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """A backend with a window larger than any test's log."""
-    async with BACKENDS[request.param](100_000) as made:
+    async with DEPLOYMENTS[request.param](100_000) as made:
         yield made
 
 

@@ -160,9 +160,9 @@ def reply_lost(times: int = 1) -> Iterator[None]:
     send = RedisClient.send
     left = times
 
-    async def lost(client: RedisClient, *commands: Command) -> list[Any]:
+    async def lost(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
         nonlocal left
-        replies = await send(client, *commands)
+        replies = await send(client, *commands, **more)
         if left:
             left -= 1
             raise ServiceUnavailable("the reply is lost")

@@ -197,8 +197,8 @@ async def test_a_creation_refused_during_a_heartbeat_is_removed_by_the_next(
     removed, reply = asyncio.Event(), asyncio.Event()
     send_background = RedisClient.send_background
 
-    async def delay_reply(client: RedisClient, *commands: Command) -> list[Any]:
-        replies = await send_background(client, *commands)
+    async def delay_reply(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
+        replies = await send_background(client, *commands, **more)
         if any(owned in command and existing.run_id in command for command in commands):
             removed.set()
             await reply.wait()

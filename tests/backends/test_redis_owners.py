@@ -61,9 +61,9 @@ async def test_runs_of_others_cost_a_listing_nothing(
     sent: list[Command] = []
     send = RedisClient.send
 
-    async def noted(client: RedisClient, *commands: Command) -> list[Any]:
+    async def noted(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
         sent.extend(commands)
-        return await send(client, *commands)
+        return await send(client, *commands, **more)
 
     monkeypatch.setattr(RedisClient, "send", noted)
     assert await mine(one, "ann") == [writer.run]

@@ -12,8 +12,9 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from dockrion.backends.redis import Declaration, client
+from dockrion.backends.redis import Declaration
 from dockrion.backends.redis import keys as names
+from dockrion.backends.redis.connections import ServerConnections
 from dockrion.backends.redis.keys import Command, Script
 from tests.backends.conformance import begin, cancel_requests, new_run
 from tests.backends.service import Service
@@ -374,13 +375,13 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Command] = []
-    replies = client._replies
+    execute = ServerConnections._execute
 
-    async def noted(client: Any, commands: list[Command]) -> list[Any]:
+    async def noted(connections: ServerConnections, commands: list[Command], **more: Any) -> list[Any]:
         sent.extend(commands)
-        return await replies(client, commands)
+        return await execute(connections, commands, **more)
 
-    monkeypatch.setattr(client, "_replies", noted)
+    monkeypatch.setattr(ServerConnections, "_execute", noted)
     one = await service.replica(copying=copying, declaration=Declaration("agent:handle", {}, "here", 1))
     other = await service.replica()
     writer = await begin(one)

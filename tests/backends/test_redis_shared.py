@@ -152,9 +152,9 @@ async def test_each_is_one_round_trip(service: Service, monkeypatch: pytest.Monk
     trips: list[tuple[Command, ...]] = []
     send = RedisClient.send
 
-    async def noted(client: RedisClient, *commands: Command) -> list[Any]:
+    async def noted(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
         trips.append(commands)
-        return await send(client, *commands)
+        return await send(client, *commands, **more)
 
     monkeypatch.setattr(RedisClient, "send", noted)
     await one.count("n", 60)

@@ -29,9 +29,9 @@ async def test_concurrent_readers_are_registered_with_few_commands(service: Serv
     send = RedisClient.send
     leave = asyncio.Event()
 
-    async def counted(client: RedisClient, *commands: Command) -> list[Any]:
+    async def counted(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
         sent.extend(commands)
-        return await send(client, *commands)
+        return await send(client, *commands, **more)
 
     async def read() -> None:
         async with backend.watch(writer.run_id, limit=100):

@@ -162,7 +162,7 @@ def replying(reply: Callable[[bytes], bytes]) -> Iterator[RedisClient]:
 async def test_a_malformed_reply_is_a_failed_heartbeat() -> None:
     with replying(lambda _command: b"%1\r\n*1\r\n:1\r\n:2\r\n") as client:
         with pytest.raises(ServiceUnavailable):
-            await asyncio.to_thread(client.send_without_loop, BEAT_COMMAND)
+            await asyncio.to_thread(client.send_without_loop, BEAT_COMMAND[1], BEAT_COMMAND)
         await client.aclose()
 
 
@@ -173,5 +173,5 @@ async def test_a_heartbeat_needs_no_newer_protocol_than_other_commands() -> None
         return b":1\r\n" if b"HINCRBY" in command else b"+OK\r\n"
 
     with replying(reply_as_redis_5) as client:
-        await asyncio.to_thread(client.send_without_loop, BEAT_COMMAND)
+        await asyncio.to_thread(client.send_without_loop, BEAT_COMMAND[1], BEAT_COMMAND)
         await client.aclose()

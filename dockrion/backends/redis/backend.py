@@ -64,7 +64,7 @@ class RedisBackend:
     """Keeps runs in Redis, for any number of replicas. Made on the event loop that uses it.
 
     Args:
-        url: A redis://, rediss:// or unix:// URL.
+        url: The URL of a server, a cluster or Sentinels; see `RedisClient`.
         agent: The agent's name; replicas with the same name are one service.
         max_events: How many of a run's newest events are stored.
         max_bytes: How many bytes of them, if there is more than one.
@@ -97,7 +97,7 @@ class RedisBackend:
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._client = client = RedisClient(url, pool_size=pool_size)
-        keys = Keys(agent, key_prefix)
+        keys = Keys(agent, key_prefix, spread=client.spread)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._index = Index(client, keys)
         self.outbox = None if copying is None else _outbox(client, keys, copying, lease_seconds)

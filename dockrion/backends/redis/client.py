@@ -4,7 +4,7 @@ Connections: requests share a pool. What carries more than `LARGE_BYTES` has con
 that it neither delays others nor costs them theirs when Redis closes the connection over it, and its
 timeout grows with its size. The background work (heartbeats, renewals) has a connection of
 its own, because it must not wait behind requests for the pool: peers would declare a busy replica
-dead. The reader of the inbox has one because it blocks.
+dead. The reader of the inbox has one because it blocks. To a cluster, all of these are per node.
 
 Lost replies: a command without a reply may or may not have been executed. So every command and
 script can be repeated (an append recognizes its own last batch, a creation its own record).
@@ -15,29 +15,32 @@ already answered 503, is settled by the background work (see `leases`).
 Outages: while Redis does not respond, requests are refused immediately instead of waiting for a
 timeout (see `health`). Only the background work keeps trying, every `RETRY_SECONDS`. That delay does
 not grow, since an attempt is cheap and every open stream waits for the first that succeeds.
-
-Scripts are called by their digest. A server that does not have them, after a restart or a failover,
-replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis as SyncRedis
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
-from redis.asyncio.retry import Retry
+from redis.asyncio.connection import AbstractConnection
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.connection import parse_url as parse_sync_url
 from redis.retry import Retry as SyncRetry
 
 from dockrion.backends.pages import PAGE_BYTES
+from dockrion.backends.redis.connections import (
+    COMMON_OPTIONS,
+    Connections,
+    Deployment,
+    OnConnect,
+    SingleServer,
+)
 from dockrion.backends.redis.health import Health, HealthMonitor, unavailable
-from dockrion.backends.redis.keys import SCRIPTS, Command
+from dockrion.backends.redis.keys import Command
+from dockrion.backends.redis.location import ClusterLocation, expected_form, locate
 from dockrion.errors import CorruptLog, ServiceUnavailable, StartError
 from dockrion.logs import log
 
@@ -45,17 +48,10 @@ _logger = logging.getLogger("dockrion.redis")
 BLOCK_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 _REPLY_SECONDS = 3.0
-_CONNECT_SECONDS = 5.0
-_POOL_SECONDS = 5.0
 LARGE_BYTES = PAGE_BYTES
 _LARGE_CONNECTIONS = 4
 _LARGE_SECONDS = 600.0  # bounds even what swallows a cancellation, as redis-py does while it connects
 _SLOWEST_BYTES_PER_SECOND = 128 * 1024
-_CONNECTION_OPTIONS = {
-    "protocol": 2,
-    "client_name": "dockrion",
-    "driver_info": None,  # else CLIENT SETINFO is sent, which no ACL of Redis 7.0 can allow
-}
 
 
 def transfer_seconds(size: int) -> float:
@@ -68,34 +64,43 @@ class TransferFailed(ServiceUnavailable):
 
 
 class RedisClient:
-    """Sends commands to one Redis.
+    """Sends commands to one Redis: a server, a cluster, or the primary that Sentinels name.
 
     Args:
-        url: A redis://, rediss:// or unix:// URL.
+        url: A URL of one of the schemes that the Dockfile allows.
         pool_size: The maximum number of connections for requests.
 
     Attributes:
         health: The state of Redis.
+        spread: Whether the keys are spread over a cluster.
 
     Raises:
         StartError: The URL is malformed.
     """
 
     def __init__(self, url: str, *, pool_size: int) -> None:
-        self._url = url
-        self._requests = _connect(url, pool_size, _REPLY_SECONDS)
-        self._large = _connect(url, _LARGE_CONNECTIONS, _LARGE_SECONDS)
-        self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
-        self._transfers: set[asyncio.Timeout] = set()
-        self._background = _connect(url, 1, _REPLY_SECONDS, on_connect=self._reconnection_hook())
-        self._blocking = _connect(
-            url, 1, BLOCK_SECONDS + _REPLY_SECONDS, on_connect=self._reconnection_hook()
-        )
         self._reconnected = False
         self.health = HealthMonitor()
+        hook = self._reconnection_hook
+        try:
+            self._deployment = deployment = self._deployment_at(url)
+            self._requests = deployment.connect(pool_size, _REPLY_SECONDS)
+            self._large = deployment.connect(_LARGE_CONNECTIONS, _LARGE_SECONDS)
+            self._background = deployment.connect(1, _REPLY_SECONDS, hook)
+            self._blocking = deployment.connect(1, BLOCK_SECONDS + _REPLY_SECONDS, hook)
+        except (ValueError, TypeError, exceptions.RedisError):  # whose messages may contain the password
+            raise StartError(f"streaming.redis.url: malformed; expected {expected_form(url)}") from None
+        self.spread = deployment.spread
+        self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
+        self._transfers: set[asyncio.Timeout] = set()
 
-    async def send(self, *commands: Command) -> list[Any]:
-        """Send commands in one round trip, for a request.
+    async def send(self, *commands: Command, ordered: int | None = None) -> list[Any]:
+        """Send commands in one round trip, for a request; to a cluster, in one to each node at least.
+
+        Args:
+            commands: The commands.
+            ordered: How many of the first ones are executed one after the other, before the rest, whose order
+                does not matter; by default all.
 
         Returns:
             A reply to each.
@@ -105,9 +110,9 @@ class RedisClient:
             CorruptLog: What is stored was not stored by this service.
         """
         self.check_reachable()
-        return await self._send(self._requests, commands)
+        return await self._send(self._requests, commands, ordered)
 
-    async def send_large(self, *commands: Command, size: int) -> list[Any]:
+    async def send_large(self, *commands: Command, size: int, ordered: int | None = None) -> list[Any]:
         """Send commands as `send` does that carry so many bytes, or whose replies do.
 
         Raises:
@@ -120,7 +125,7 @@ class RedisClient:
             try:
                 async with limit:
                     self._transfers.add(limit)
-                    return await self._send(self._large, commands, large=True)
+                    return await self._send(self._large, commands, ordered, large=True)
             except TimeoutError as error:
                 self.health.command_failed(error, recoveries, large=True)
                 raise TransferFailed(unavailable().message) from error
@@ -135,12 +140,12 @@ class RedisClient:
             if not limit.expired():
                 limit.reschedule(0)
 
-    async def send_background(self, *commands: Command) -> list[Any]:
+    async def send_background(self, *commands: Command, ordered: int | None = None) -> list[Any]:
         """Send commands for the background work, as `send` does, also while Redis is unreachable."""
-        return await self._send(self._background, commands)
+        return await self._send(self._background, commands, ordered)
 
     def reconnected(self) -> bool:
-        """Return whether a connection was lost since the last call, so that Redis may have been restarted.
+        """Return whether a server was lost since the last call, so that Redis may have been set back.
 
         The reader of the inbox always has one, so it notices at once, and a round of background work starts.
         """
@@ -148,12 +153,12 @@ class RedisClient:
         return reconnected
 
     async def send_background_each(self, *commands: Command) -> list[Any]:
-        """Send commands as `send_background` does, but return a `CorruptLog` in place of a reply."""
-        return await self._send(self._background, commands, unreadable_as_reply=True)
+        """Send commands in any order as `send_background` does, but return a `CorruptLog` as a reply."""
+        return await self._send(self._background, commands, 0, unreadable_as_reply=True)
 
     async def send_blocking(self, *commands: Command) -> list[Any]:
         """Send commands of which the last blocks for up to `BLOCK_SECONDS`, as `send` does."""
-        return await self._send(self._blocking, commands)
+        return await self._send(self._blocking, commands, None)
 
     def check_reachable(self) -> None:
         """Refuse a request that would only wait for a timeout.
@@ -164,20 +169,20 @@ class RedisClient:
         if self.health.state is Health.UNREACHABLE:
             raise unavailable()
 
-    def send_without_loop(self, *commands: Command) -> None:
-        """Send commands from another thread, on a new connection, while the event loop is blocked.
+    def send_without_loop(self, key: str, *commands: Command) -> None:
+        """Send commands about a key from another thread, while the event loop is blocked.
 
         Raises:
             ServiceUnavailable: Redis does not respond, or refuses them.
         """
-        options: dict[str, Any] = {
-            **parse_sync_url(self._url),
-            **_CONNECTION_OPTIONS,
-            "socket_timeout": _REPLY_SECONDS,
-            "socket_connect_timeout": _REPLY_SECONDS,
-            "retry": SyncRetry(NoBackoff(), 0),
-        }
         try:
+            options: dict[str, Any] = {
+                **parse_sync_url(self._deployment.url_for(key)),
+                **COMMON_OPTIONS,
+                "socket_timeout": _REPLY_SECONDS,
+                "socket_connect_timeout": _REPLY_SECONDS,
+                "retry": SyncRetry(NoBackoff(), 0),
+            }
             with SyncRedis.from_pool(ConnectionPool(**options)) as client:
                 for command in commands:
                     client.execute_command(*command)
@@ -187,13 +192,14 @@ class RedisClient:
     async def check_eviction(self) -> None:
         """Warn if Redis may evict keys of unfinished runs when its memory is full."""
         try:
-            (memory,) = await _replies(self._background, [("INFO", "memory")])
+            found = await self._background.from_each_primary(("INFO", "memory"))
         except (exceptions.RedisError, OSError) as error:
             raise self.health.command_failed(error, self.health.recoveries) from error
-        if isinstance(memory, exceptions.ResponseError):  # INFO is optional: ACLs often forbid it
-            return
-        policy = str(memory.get("maxmemory_policy", "noeviction"))
-        if policy != "noeviction":
+        allowed = [each for each in found if isinstance(each, dict)]  # ACLs often forbid INFO
+        for memory in allowed:
+            policy = str(memory.get("maxmemory_policy", "noeviction"))
+            if policy == "noeviction":
+                continue
             log(
                 _logger,
                 logging.WARNING,
@@ -201,41 +207,61 @@ class RedisClient:
                 policy=policy,
                 maxmemory=memory.get("maxmemory"),
             )
+            return
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for client in (self._requests, self._large, self._background, self._blocking):
-            await client.aclose()
+        for connections in (self._requests, self._large, self._background, self._blocking):
+            await connections.aclose()
+        await self._deployment.aclose()
 
-    def _reconnection_hook(self) -> Callable[[AbstractConnection], Awaitable[None]]:
-        """Return a function that notes each connection of a client but the first."""
+    def _deployment_at(self, url: str) -> Deployment:
+        """Return the servers that a URL names.
+
+        Raises:
+            ValueError: It is malformed.
+        """
+        location = locate(url)
+        if location is None:
+            return SingleServer(url)
+        if isinstance(location, ClusterLocation):
+            from dockrion.backends.redis.cluster import Cluster  # noqa: PLC0415  memory
+
+            return Cluster(location, self._server_lost)
+        from dockrion.backends.redis.sentinel import MonitoredPrimary  # noqa: PLC0415  memory
+
+        return MonitoredPrimary(location)
+
+    def _server_lost(self) -> None:
+        """Let a round of background work start, since a server may have lost what it stored."""
+        self._reconnected = True
+        self.health.failure_seen.set()
+
+    def _reconnection_hook(self) -> OnConnect:
+        """Return a function that notes each connection to a server but the first."""
         is_first = True
 
         async def on_connect(connection: AbstractConnection) -> None:
             nonlocal is_first
             await connection.on_connect()
             if not is_first:
-                self._reconnected = True
-                self.health.failure_seen.set()
+                self._server_lost()
             is_first = False
 
         return on_connect
 
     async def _send(
         self,
-        client: Redis,
+        connections: Connections,
         commands: Sequence[Command],
+        ordered: int | None,
         *,
         unreadable_as_reply: bool = False,
         large: bool = False,
     ) -> list[Any]:
         recoveries = self.health.recoveries
         try:
-            replies = await _replies(client, commands)
-            if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
-                loaded = await _replies(client, [("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
-                refused = [reply for reply in loaded if isinstance(reply, Exception)]
-                replies = refused or await _replies(client, commands)
+            replies = await connections.replies(commands, ordered=ordered)
         except (exceptions.RedisError, OSError) as error:
             raise self.health.command_failed(error, recoveries, large=large) from error
         for number, reply in enumerate(replies):
@@ -248,60 +274,9 @@ class RedisClient:
 
 
 def check_url(url: str) -> None:
-    """Check the URL of a Redis as `RedisClient` does, without connecting.
+    """Check the URL of a Redis, without connecting.
 
     Raises:
         StartError: It is malformed.
     """
-    _connect(url, 1, _REPLY_SECONDS)
-
-
-def _connect(
-    url: str,
-    connections: int,
-    reply_seconds: float,
-    on_connect: Callable[[AbstractConnection], Awaitable[None]] | None = None,
-) -> Redis:
-    """Return a client, which connects when it is used.
-
-    Raises:
-        StartError: The URL is malformed.
-    """
-    try:
-        options: dict[str, Any] = {
-            **parse_url(url),
-            "max_connections": connections,
-            "timeout": _POOL_SECONDS,
-            "socket_timeout": reply_seconds,
-            "socket_connect_timeout": _CONNECT_SECONDS,
-            "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
-            **_CONNECTION_OPTIONS,
-            "redis_connect_func": on_connect,
-        }
-        pool = BlockingConnectionPool(**options)
-        pool.make_connection()  # validates the options of the URL
-    except (ValueError, TypeError, exceptions.RedisError):  # whose messages may contain the password
-        raise StartError(
-            "streaming.redis.url: malformed; expected redis://[user:password@]host[:port][/db]"
-        ) from None
-    return Redis.from_pool(pool)
-
-
-async def _replies(client: Redis, commands: Sequence[Command]) -> list[Any]:
-    """Return the reply to each command, which may be an error."""
-    try:
-        if len(commands) == 1:
-            return [await _reply(client, commands[0])]
-        async with client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
-    except AttributeError as error:  # of asyncio's transports from Python 3.12 on: the connection is lost
-        raise exceptions.ConnectionError("connection lost") from error
-
-
-async def _reply(client: Redis, command: Command) -> Any:
-    try:
-        return await client.execute_command(*command)
-    except exceptions.ResponseError as error:
-        return error
+    RedisClient(url, pool_size=1)

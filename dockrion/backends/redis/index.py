@@ -77,7 +77,7 @@ class Index:
             if not due:
                 return overdue
             run_keys = [self._keys.run(records.run_id_of(entry.decode())) for entry in due]
-            stored = await send(*(("HMGET", key, "entry", "closed") for key in run_keys))
+            stored = await send(*(("HMGET", key, "entry", "closed") for key in run_keys), ordered=0)
             expired: list[bytes] = []
             commands: list[Command] = []
             for entry, (name, closed) in zip(due, stored, strict=True):
@@ -96,7 +96,8 @@ class Index:
         if not entries:
             return []
         run_keys = [self._keys.run(records.run_id_of(entry)) for entry in entries]
-        replies = await self._client.send(*(("HMGET", key, "record", "entry") for key in run_keys))
+        read = (("HMGET", key, "record", "entry") for key in run_keys)
+        replies = await self._client.send(*read, ordered=0)
         stored: list[tuple[str, Run]] = []
         expired: list[str] = []
         newest = records.index_time(time.time() - _UNCONFIRMED_SECONDS)

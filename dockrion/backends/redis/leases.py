@@ -214,7 +214,7 @@ class LeaseKeeper:
         """
         replicas = self._store.keys.replicas
         self._store.client.send_without_loop(
-            ("HINCRBY", replicas, self._replica, 1), ("EXPIRE", replicas, self._store.live_ttl)
+            replicas, ("HINCRBY", replicas, self._replica, 1), ("EXPIRE", replicas, self._store.live_ttl)
         )
 
     async def renew(self) -> None:

@@ -139,8 +139,9 @@ class Store:
         first = [self._registration(owner, run)] if after_gap else []
         listing = [copies.listing] if copies else []
         size = len(packed) + len(body) + len(output) + len(whole)
+        commands = [*first, *listing, append, *listing]
         messages = self._messages(notify, "run", run_id)
-        replies = await self._send(size, *first, *listing, append, *listing, *messages)
+        replies = await self._send(size, *commands, *messages, ordered=len(commands))
         position = len(first) + len(listing)
         reply = replies[position]
         match reply[0]:
@@ -210,7 +211,7 @@ class Store:
     async def notify(self, replicas: Collection[str], run_id: str) -> None:
         """Notify replicas that a run they watch has new events."""
         if replicas:
-            await self.client.send(*self._messages(replicas, "run", run_id))
+            await self.client.send(*self._messages(replicas, "run", run_id), ordered=0)
 
     async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None) -> None:
         """Store a request to cancel in the run, and send it to the owner."""
@@ -295,10 +296,10 @@ class Store:
             raise RunNotFound(run_id)
         return reply
 
-    async def _send(self, size: int, *commands: Command) -> list[Any]:
+    async def _send(self, size: int, *commands: Command, ordered: int | None = None) -> list[Any]:
         if size > LARGE_BYTES:
-            return await self.client.send_large(*commands, size=size)
-        return await self.client.send(*commands)
+            return await self.client.send_large(*commands, size=size, ordered=ordered)
+        return await self.client.send(*commands, ordered=ordered)
 
     async def _owner(self, run_id: str) -> tuple[str, str]:
         """Return the replica that owns a run, and the run's incarnation.
