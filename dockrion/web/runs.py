@@ -114,7 +114,8 @@ async def _shown_input(service: Service, run: Run) -> Any:
     """Return a run's input, secrets masked, None if it is not stored."""
     if run.input_excerpt is None:
         return None
-    body = await service.backend.get_input(run.run_id, run.incarnation)
+    # A replica of an earlier version has put an input without its secret answers into the record.
+    body = bytes(run.input or b"") or await service.backend.get_input(run.run_id, run.incarnation)
     if body is None:
         return None
     mask = partial(masked_input, body, service.redactor, service.input_mask)

@@ -58,14 +58,29 @@ def decode_run(record: bytes, output: bytes | None = None, incarnation: bytes | 
     """
     try:
         run = _run_decoder.decode(record)
-    except msgspec.DecodeError as error:
-        raise CorruptLog("a run's record") from error
+    except msgspec.DecodeError:
+        run = _decode_with_input(record)
     beside: dict[str, Any] = {}
     if output is not None:
         beside["output"] = msgspec.Raw(output)
     if incarnation is not None and incarnation != run.incarnation.encode():
         beside["incarnation"] = incarnation.decode(errors="replace")
     return msgspec.structs.replace(run, **beside) if beside else run
+
+
+def _decode_with_input(record: bytes) -> Run:
+    """Return a run from a record in which a replica of an earlier version has stored an input, too.
+
+    Raises:
+        CorruptLog: The record is malformed.
+    """
+    try:
+        fields = msgspec.json.decode(record, type=dict[str, Any])
+        shown = fields.pop("input", None)
+        run = msgspec.convert(fields, Run)
+    except msgspec.MsgspecError as error:
+        raise CorruptLog("a run's record") from error
+    return run if shown is None else msgspec.structs.replace(run, input=msgspec.Raw(_encoder.encode(shown)))
 
 
 def decode_whole(record: bytes, whole: bytes | None, output: bytes | None, incarnation: bytes | None) -> Run:
