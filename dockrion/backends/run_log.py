@@ -14,7 +14,8 @@ Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 # Of a `Run`: no response body shows them.
 INTERNAL_FIELDS = (
-    *("owner", "incarnation", "previous", "unlisted", "kept_seconds", "request_digest", "webhook_url"),
+    *("owner", "incarnation", "previous", "max_attempts", "unlisted", "kept_seconds", "request_digest"),
+    "webhook_url",
 )
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
@@ -32,7 +33,7 @@ class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: Annotated[Utc, msgspec.Meta(description="When the agent stops waiting.")]
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The record of a run. Immutable: each change stores a new one.
 
     Attributes:
@@ -42,6 +43,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             whatever is remembered of a run belongs to its incarnation, not to its id. Empty if an
             earlier version of this service created the run.
         previous: Why the attempt before this one ended, None for the first.
+        max_attempts: How often its agent may be started.
         unlisted: Whether only its creator knows of it: it is in no listing, and a watch with a limit does
             not find it.
         kept_seconds: How long it is kept once it is finished, None for as long as other runs.
@@ -87,6 +89,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     owner: str | None = None
     incarnation: str = ""
     previous: PreviousEnd | None = None
+    max_attempts: int = 1
     unlisted: bool = False
     kept_seconds: int | None = None
     request_digest: str | None = None
@@ -130,11 +133,12 @@ class RunLog(Protocol):
     as none. None means the run that has the id at the moment.
     """
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, job: bytes | None = None) -> None:
         """Store a new run without events. This replica becomes its owner, which alone writes its log.
 
         Args:
             run: The record, and the run's input, stored as long as the run.
+            job: What another replica needs to begin the run again, see `WorkQueue`; None if it must not.
 
         Raises:
             RunExists: There is a run with this id.

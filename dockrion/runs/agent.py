@@ -33,6 +33,7 @@ class Call(msgspec.Struct, frozen=True):
         events_url: Where the run's events are read and pushed, None if they are not stored.
         caller: The authenticated caller, None without authentication.
         stored_input: What the run's record keeps of the input, None for nothing.
+        body: The request's body as it was received; None where no other replica can work on the run.
         attempt: How often the agent was started for this run, this start included.
         previous: Why the attempt before ended, None for the first.
         request_digest: Identifies the request of a caller who chose the run's id.
@@ -46,6 +47,7 @@ class Call(msgspec.Struct, frozen=True):
     events_url: str | None = None
     caller: Caller | None = None
     stored_input: StoredInput | None = None
+    body: bytes | None = None
     attempt: int = 1
     previous: PreviousEnd | None = None
     request_digest: str | None = None

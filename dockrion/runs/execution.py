@@ -102,6 +102,10 @@ class Execution:
         """Whether the agent has ended, or has had the time to after a stop."""
         return self._phase is _ENDED or self._phase is _ABANDONED
 
+    def stopped_by(self, kind: str) -> bool:
+        """Return whether a stop of a kind decided the outcome."""
+        return self._stop is not None and self._stop.kind == kind
+
     async def begin(self, seconds: float | None, *, waiting_counts: bool = True) -> None:
         """Give the agent its first turn. Many agents end in it, and need no timer.
 

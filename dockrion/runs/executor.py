@@ -44,29 +44,36 @@ one batch, and a finished run leaves no reference cycles; both were measured.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
-from dockrion.backends.run_log import Run, RunLog
-from dockrion.errors import AppendRefused, BackendError, RunNotFound
+import msgspec
+
+from dockrion.backends import Backend
+from dockrion.backends.run_log import Run
+from dockrion.backends.work_queue import TakenRun, next_attempt
+from dockrion.errors import AppendRefused, BackendError, DockrionError, RunNotFound
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
-from dockrion.runs.agent import Agent, Call, Invocation
+from dockrion.runs.agent import Agent, Call
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.filtered_buffer import FilteredEventBuffer
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter
-from dockrion.runs.outcome import Outcome, Stop
+from dockrion.runs.outcome import Failed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
 _TIMEOUT = Stop("timeout")
+_UNUSABLE = Failed("the stored request cannot be used; start the run again", DockrionError.code)
 _WINDOW_BATCHES = 4  # a reader that keeps up may be so many batches behind and lose nothing
+Rebuild = Callable[[TakenRun], Awaitable[tuple[Agent | None, Call]]]
 
 
 class Executor:
@@ -84,7 +91,7 @@ class Executor:
     def __init__(
         self,
         settings: RunSettings,
-        backend: RunLog,
+        backend: Backend,
         in_flight: InFlightRuns,
         recorder: RunRecorder,
         metrics: Metrics,
@@ -99,27 +106,53 @@ class Executor:
         self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, so not once per run
         self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _WINDOW_BATCHES))
 
-    async def execute(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
-        """Execute a run. Runs in its own task.
+    async def execute(
+        self, agent: Agent, call: Call, run: InFlightRun, record: Run, job: bytes | None
+    ) -> None:
+        """Execute a new run. Runs in its own task.
 
         Args:
             agent: Works on it.
             call: What it works on.
             run: The run, admitted; its `created` is resolved here.
             record: Its record, not stored yet.
+            job: What another replica needs to begin it again, None if that must not be.
         """
         run.unlisted = record.unlisted
         try:
-            if await self._create(run, record):
+            if await self._create(run, record, job):
+                self._recorder.accepted(run.run_id)
                 await self._run_to_end(agent, call, run, record)
         finally:
             self._in_flight.release(run)
 
-    async def _create(self, run: InFlightRun, record: Run) -> bool:
+    async def execute_taken(self, agent: Agent, taken: TakenRun, run: InFlightRun, rebuild: Rebuild) -> None:
+        """Execute a run that was taken from the queue. Runs in its own task.
+
+        Args:
+            agent: Works on it, unless its job names another.
+            taken: The run.
+            run: The run, admitted.
+            rebuild: Returns what the agent works on.
+        """
+        record, call = taken.run, Call(None)
+        try:
+            try:
+                other, call = await rebuild(taken)
+                agent = other or agent
+                call = msgspec.structs.replace(call, attempt=record.attempt, previous=record.previous)
+            except Exception as error:
+                log(_logger, logging.ERROR, "stored request unusable", run_id=run.run_id, error=error)
+                run.stop_for(Stop("refused", outcome=_UNUSABLE))
+            await self._run_to_end(agent, call, run, record)
+        finally:
+            self._in_flight.release(run)
+
+    async def _create(self, run: InFlightRun, record: Run, job: bytes | None) -> bool:
         """Store the record; return whether that worked. `RunManager.start` raises the error."""
         try:
             await self._in_flight.claim_id(run)
-            await self._backend.create(record)
+            await self._backend.create(record, job)
         except Exception as error:
             run.created.set_exception(error)
             return False
@@ -131,15 +164,17 @@ class Executor:
 
     async def _run_to_end(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
         """Take a run that is created to its terminal event."""
-        buffer = self._new_buffer(run)
+        buffer = self._new_buffer(run, record.last_sequence)
         writer = LogWriter(self._backend, record, buffer, self._metrics.count_events)
-        self._recorder.accepted(run.run_id)
+        self._recorder.admitted()
         try:
             try:
                 if await run.wait_for_slot(None if call.invocation is None else call.invocation.limit):
                     await self._work(agent, call, run, writer)
                 else:
                     run.stop_for(_TIMEOUT)  # unless there is another reason already
+                if await self._hand_over(run, writer):
+                    return
                 result, seconds = await self._conclude(run, buffer)
                 await writer.store_rest()
                 redactor = self._redactor if run.session is None else run.session.redactor
@@ -155,7 +190,7 @@ class Executor:
             buffer.close()
             self._recorder.over()
 
-    def _new_buffer(self, run: InFlightRun) -> EventBuffer:
+    def _new_buffer(self, run: InFlightRun, last_sequence: int) -> EventBuffer:
         settings, text_filter = self._settings, self._recorder.new_text_filter()
         make = EventBuffer if text_filter is None else partial(FilteredEventBuffer, text_filter=text_filter)
         return make(
@@ -166,6 +201,7 @@ class Executor:
             batch=self._batch,
             max_event_bytes=settings.max_event_bytes,
             max_events=settings.max_emitted_events,
+            last_sequence=last_sequence,
         )
 
     async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:
@@ -176,14 +212,26 @@ class Executor:
             agent, call, session, run.changed.set, self._loop, streaming=streaming
         )
         settings = self._settings
-        limit, invocation = settings.max_run_duration, call.invocation
         await execution.begin(
-            limit if invocation is None else _time_left(invocation, writer.run),
-            waiting_counts=settings.waiting_counts,
+            _time_left(call, writer.run, settings.max_run_duration), waiting_counts=settings.waiting_counts
         )
         while not execution.over:
             await run.wait_changed()
             await writer.store()
+
+    async def _hand_over(self, run: InFlightRun, writer: LogWriter) -> bool:
+        """Let another replica begin a run again that this process had to stop; return whether one can."""
+        record, queue, execution = writer.run, self._backend.queue, run.execution
+        if record.attempt >= record.max_attempts or queue is None or execution is None:
+            return False
+        if not execution.stopped_by("shutdown"):
+            return False
+        writer.buffer.publish_held_back()
+        await writer.store_rest()
+        if not await queue.release(next_attempt(writer.run, "shutdown")):
+            return False
+        log(_logger, logging.INFO, "run handed over", run_id=run.run_id)
+        return True
 
     async def _conclude(self, run: InFlightRun, buffer: EventBuffer) -> tuple[Outcome, float]:
         """Publish the terminal event; return the outcome, and the seconds that the agent worked."""
@@ -223,8 +271,21 @@ class Executor:
             log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=run.run_id, error=error)
 
 
-def _time_left(invocation: Invocation, record: Run) -> float | None:
-    """Return how long the agent may work on an invocation; the wait for its slot is over."""
-    if invocation.limit is None:
+def _time_left(call: Call, record: Run, limit: float) -> float | None:
+    """Return how long an agent may work, None for no limit.
+
+    An invocation's limit counts from its request. That of other runs counts from when their agent was first
+    started, so attempts before this one count.
+
+    Args:
+        call: What the agent works on.
+        record: The run's record, whose log may not have this start yet.
+        limit: How long runs may take.
+    """
+    if call.invocation is None:
+        since = record.started_at
+    elif call.invocation.limit is None:
         return None
-    return max(invocation.limit - (datetime.now(UTC) - record.created_at).total_seconds(), 0)
+    else:
+        limit, since = call.invocation.limit, record.created_at
+    return limit if since is None else max(limit - (datetime.now(UTC) - since).total_seconds(), 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -27,15 +27,30 @@ class Slots:
     Args:
         slots: How many may be held at once.
         queue: How many may wait.
+
+    Attributes:
+        on_freed: Called when a slot is free that nobody here waits for.
     """
 
     def __init__(self, slots: int, queue: int) -> None:
+        self.on_freed: Callable[[], None] | None = None
         self._free = slots
         self._queue = queue
         self._waiting: deque[Slot] = deque()
         self._loop = asyncio.get_running_loop()
         self._granted: Slot = self._loop.create_future()  # shared by all who do not wait
         self._granted.set_result(None)
+
+    @property
+    def free(self) -> int:
+        """How many slots nobody holds."""
+        return self._free
+
+    def reserve_free(self, most: int) -> list[Slot]:
+        """Take free slots without waiting, perhaps none."""
+        count = min(self._free, most)
+        self._free -= count
+        return [self._granted] * count
 
     def reserve(self) -> Slot:
         """Take a slot, or a position in the queue; the future is done when the slot is granted.
@@ -63,6 +78,8 @@ class Slots:
             self._waiting.popleft().set_result(None)
         else:
             self._free += 1
+            if self.on_freed is not None:
+                self.on_freed()
 
 
 class InFlightRun(msgspec.Struct, eq=False):
@@ -182,6 +199,15 @@ class InFlightRuns:
         incarnation = incarnation or new_incarnation()
         run = InFlightRun(run_id, incarnation, self._slots.reserve(), self._loop.create_future())
         self._all.add(run)
+        self._idle.clear()
+        return run
+
+    def admit_created(self, run_id: str, incarnation: str, slot: Slot) -> InFlightRun:
+        """Admit a run that is stored already, with a slot that it gets."""
+        run = InFlightRun(run_id, incarnation, slot, self._loop.create_future())
+        run.created.set_result(None)
+        self._all.add(run)
+        self._by_id[run_id] = run
         self._idle.clear()
         return run
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,23 +10,31 @@ import msgspec
 from dockrion.backends import Backend
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
+from dockrion.backends.work_queue import TakenRun, WorkQueue
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable
+from dockrion.ids import new_incarnation
 from dockrion.json_schema import Schema
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.execution import STOP_SECONDS, Execution
-from dockrion.runs.executor import Executor
-from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slots
+from dockrion.runs.executor import Executor, Rebuild
+from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slot, Slots
+from dockrion.runs.job import encode_job
 from dockrion.runs.named_locks import NamedLocks
-from dockrion.runs.outcome import Completed, Outcome, Stop
+from dockrion.runs.outcome import Cancelled, Completed, Outcome, Stop
+from dockrion.runs.queue_taker import QueueTaker
 from dockrion.runs.recorder import NO_EVENTS, RunRecorder, RunSettings
 from dockrion.runs.session import RunSession
 
 _DISCONNECTED = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
+
+
+async def _unavailable(_taken: TakenRun) -> tuple[Agent | None, Call]:
+    raise ServiceUnavailable("this process has no queue")
 
 
 class RunManager:
@@ -38,30 +47,55 @@ class RunManager:
         backend: Stores the runs.
         metrics: Counts them.
         redactor: Masks secrets in agents' exceptions and in reasons.
+        rebuild: Returns what the agent works on from a job that a replica has stored.
 
     Attributes:
-        agent: The agent; None while it is being loaded.
         unavailable: Why there is none.
         draining: Whether new work is refused because the service is shutting down.
     """
 
-    def __init__(self, settings: RunSettings, backend: Backend, metrics: Metrics, redactor: Redactor) -> None:
-        self.agent: Agent | None = None
+    def __init__(
+        self,
+        settings: RunSettings,
+        backend: Backend,
+        metrics: Metrics,
+        redactor: Redactor,
+        rebuild: Rebuild = _unavailable,
+    ) -> None:
+        self._agent: Agent | None = None
         self.unavailable = "the agent is being loaded"
         self.draining = False
         self._settings = settings
         self._backend = backend
         self._redactor = redactor
+        self._rebuild = rebuild
         self._loop = asyncio.get_running_loop()
-        self._in_flight = InFlightRuns(Slots(settings.max_concurrent_runs, settings.max_queued_runs))
+        self._slots = Slots(settings.max_concurrent_runs, settings.max_queued_runs)
+        self._in_flight = InFlightRuns(self._slots)
         self._shut_down = False
         self._locks = NamedLocks(backend)
         self._recorder = RunRecorder(settings, metrics, redactor, self._locks)
         self._executor = Executor(settings, backend, self._in_flight, self._recorder, metrics, redactor)
         self._run_tasks = BackgroundTasks()
         self._listeners = BackgroundTasks()
+        self._cancels = BackgroundTasks()  # of runs that are not executed here
         self._listeners.start(self._listen_for_cancels())
         self._listeners.start(self._listen_for_losses())
+        self._enqueued: set[str] = set()  # incarnations of runs that are cancelled when their callers leave
+        if backend.queue is not None and settings.max_concurrent_runs:
+            taker = QueueTaker(backend.queue, self._slots, self._in_flight, self._accepts, self._begin)
+            self._listeners.start(taker.take_all())
+
+    @property
+    def agent(self) -> Agent | None:
+        """The agent; None while it is being loaded."""
+        return self._agent
+
+    @agent.setter
+    def agent(self, agent: Agent | None) -> None:
+        self._agent = agent
+        if self._slots.on_freed is not None:
+            self._slots.on_freed()
 
     def ready_agent(self) -> Agent:
         """Return the agent for new work.
@@ -115,11 +149,13 @@ class RunManager:
             TooManyRuns: The queue is full.
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
-        agent, run = agent or self.ready_agent(), self._in_flight.admit(run_id, incarnation)
+        external = agent is not None
+        agent, settings = agent or self.ready_agent(), self._settings
+        incarnation = incarnation or new_incarnation()
         stored = call.stored_input
         record = Run(
             run_id=run_id,
-            incarnation=run.incarnation,
+            incarnation=incarnation,
             status="accepted",
             created_at=datetime.now(UTC),
             metadata=self._recorder.metadata,
@@ -129,9 +165,18 @@ class RunManager:
             request_digest=call.request_digest,
             unlisted=call.invocation is not None,
             kept_seconds=call.invocation.kept_seconds if call.invocation else None,
+            max_attempts=1 if external else settings.max_attempts,
         )
+        if self._backend.queue is not None and not self._slots.free:
+            enqueuing = self._run_tasks.start(self._enqueue(self._backend.queue, call, record))
+            await self._shielded(enqueuing, record, cancel_on_disconnect=cancel_on_disconnect)
+            return record
+        job = encode_job(call) if record.max_attempts > 1 else None
+        if call.body is not None:
+            call = msgspec.structs.replace(call, body=None)  # it may be large, and the run may last long
+        run = self._in_flight.admit(run_id, incarnation)
         run.created.add_done_callback(_retrieve)  # the caller may have left
-        self._run_tasks.track(self._loop.create_task(self._executor.execute(agent, call, run, record)))
+        self._run_tasks.track(self._loop.create_task(self._executor.execute(agent, call, run, record, job)))
         try:
             await asyncio.shield(run.created)
         except asyncio.CancelledError:
@@ -193,16 +238,28 @@ class RunManager:
             run = await self._record(run_id, watch.incarnation)
             if run.finished:
                 raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
-            await self._backend.request_cancel(run_id, reason, watch.incarnation)
+            await self._backend.request_cancel(run_id, await self._masked(reason), watch.incarnation)
             while not (run := await self._record(run_id, watch.incarnation)).finished:
                 if not await watch.wait(max(deadline - time.monotonic(), 0)):
                     raise ServiceUnavailable("the cancel was passed on, but the run has not ended yet")
         if run.status != "cancelled":
             raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
 
-    def cancel_disconnected(self, run_id: str, incarnation: str | None = None) -> None:
-        """Cancel a run of this process whose caller, its only reader, has disconnected."""
-        self._stop(RunRef(run_id, incarnation), _DISCONNECTED)
+    def caller_left(self, run: RunRef, *, cancel: bool) -> None:
+        """Note that a caller who is the only reader of its run has disconnected, or has read all of it.
+
+        Args:
+            run: The run, started here with `cancel_on_disconnect`.
+            cancel: Whether to cancel the run, if it is not finished.
+        """
+        enqueued = run.incarnation in self._enqueued
+        self._enqueued.discard(run.incarnation or "")
+        if not cancel:
+            return
+        if self._in_flight.get(run.run_id, run.incarnation) is not None:
+            self._stop(run, _DISCONNECTED)
+        elif enqueued:
+            self._cancels.start(self._cancel_elsewhere(run))
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give running agents some time, then stop them.
@@ -223,6 +280,7 @@ class RunManager:
         await self.drain(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listeners.cancel(STOP_SECONDS))
+            group.create_task(self._cancels.cancel(STOP_SECONDS))
             group.create_task(self._run_tasks.cancel(STOP_SECONDS))  # those whose storage is away
 
     async def _invoke(
@@ -248,6 +306,52 @@ class RunManager:
         while not execution.decided:
             await run.wait_changed()
         return execution.outcome(), execution.seconds
+
+    async def _enqueue(self, queue: WorkQueue, call: Call, record: Run) -> None:
+        """Create a run that waits until any replica has a free slot."""
+        await queue.enqueue(record, encode_job(call), self._settings.max_queued_runs)
+        self._recorder.accepted(record.run_id)
+
+    async def _shielded(
+        self, enqueuing: asyncio.Task[None], record: Run, *, cancel_on_disconnect: bool
+    ) -> None:
+        """Wait until a run is enqueued; if the caller leaves meanwhile, this continues."""
+        run = RunRef(record.run_id, record.incarnation)
+        if cancel_on_disconnect:
+            self._enqueued.add(record.incarnation)
+        try:
+            await asyncio.shield(enqueuing)
+        except asyncio.CancelledError:
+            enqueuing.add_done_callback(lambda _: self.caller_left(run, cancel=cancel_on_disconnect))
+            raise
+        except BaseException:
+            self.caller_left(run, cancel=False)
+            raise
+
+    def _accepts(self) -> bool:
+        return self.agent is not None and not self.draining
+
+    def _begin(self, taken: TakenRun, slot: Slot) -> None:
+        """Execute a run that was taken from the queue."""
+        record, agent = taken.run, self.agent
+        run = self._in_flight.admit_created(record.run_id, record.incarnation, slot)
+        if taken.cancel is not None:
+            run.stop_for(Stop("cancelled", taken.cancel.reason))
+        work = self._executor.execute_taken(agent or self.ready_agent(), taken, run, self._rebuild)
+        self._run_tasks.track(self._loop.create_task(work))
+
+    async def _cancel_elsewhere(self, run: RunRef) -> None:
+        with suppress(RunNotFound, ServiceUnavailable):
+            stored = await self._backend.get(run.run_id)
+            if stored.incarnation == run.incarnation and not stored.finished:
+                await self._backend.request_cancel(run.run_id, _DISCONNECTED.reason, run.incarnation)
+
+    async def _masked(self, reason: str | None) -> str | None:
+        """Return a reason as it may be stored: a run that waits is ended with it by the backend."""
+        text_filter = self._recorder.new_text_filter()
+        masked = Cancelled(reason and self._redactor.mask(reason))
+        result = masked if text_filter is None else outcome.filtered(masked, text_filter)
+        return result.reason if isinstance(result, Cancelled) else None
 
     async def _listen_for_losses(self) -> None:
         async for run in self._backend.lost_runs():

@@ -100,12 +100,15 @@ class RunRecorder:
         self._locks = locks
 
     def accepted(self, run_id: str) -> None:
-        """Log and count that a run was created."""
-        self._metrics.active_runs.inc()
+        """Log that a run was created."""
         log(_logger, logging.INFO, "run accepted", run_id=run_id)
 
+    def admitted(self) -> None:
+        """Count that this process executes a run from now on."""
+        self._metrics.active_runs.inc()
+
     def over(self) -> None:
-        """Count that an accepted run is over."""
+        """Count that this process does not execute a run any more."""
         self._metrics.active_runs.dec()
 
     def start(self, buffer: EventBuffer, call: Call, incarnation: str) -> RunSession:

@@ -5,7 +5,7 @@ from aiohttp import hdrs, web
 
 from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
-from dockrion.events.control_frames import AuthExpired, Control
+from dockrion.events.control_frames import AuthExpired, Control, Draining
 from dockrion.openapi import models
 from dockrion.web import idempotency, parameters, payloads
 from dockrion.web.access import RUN_ID
@@ -79,8 +79,9 @@ def cancel_unless_resumable(request: web.Request, run: RunRef, last_frame: Contr
     Args:
         request: The caller's request.
         run: The run.
-        last_frame: The control frame that ended the stream; after `auth_expired` the caller may resume.
+        last_frame: The control frame that ended the stream; after `auth_expired`, and when this process
+            shuts down, the caller may resume.
     """
     service = request.app[SERVICE]
-    if not (isinstance(last_frame, AuthExpired) and service.dockfile.streaming.async_runs):
-        service.runs.cancel_disconnected(run.run_id, run.incarnation)
+    resumable = isinstance(last_frame, AuthExpired | Draining) and service.dockfile.streaming.async_runs
+    service.runs.caller_left(run, cancel=not resumable)

@@ -68,22 +68,28 @@ async def decoded_call(request: web.Request, data: bytes, *, recorded: bool = Tr
     """
     service, value, size = request.app[SERVICE], decode_payload(request, data), len(data)
     await refuse_injections(request, value, size)
-    config = None
-    resume: Any = msgspec.UNSET
-    if service.dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value:
-        config = _config(value.pop(_CONFIG), allowed=service.dockfile.arguments.allow_request_config)
-        resume = _resume(value, config, service.dockfile.io_schema.input)
+    config, resume = split_config(service, value)
     schema = service.input_schema
     if resume is msgspec.UNSET and schema is not None and (violations := schema.violations(value, size)):
         raise InvalidRequest(_MISMATCH, details=violations)
     keeps_input = recorded and service.dockfile.streaming.stores_input
-    stored = await _stored_input(service, value, data) if keeps_input else None
+    stored = await keep_input(service, value, data) if keeps_input else None
     if service.payload_type is not None:
-        value = await _converted(service.payload_type, value, size, service.redactor)
-    return Call(value, config, resume, _caller_request(request), caller=request[CALLER], stored_input=stored)
+        value = await converted(service.payload_type, value, size, service.redactor)
+    body = data if service.keeps_bodies else None
+    return Call(value, config, resume, _caller_request(request), None, request[CALLER], stored, body)
 
 
-async def _stored_input(service: Service, value: Any, data: bytes) -> StoredInput | None:
+def split_config(service: Service, value: Any) -> tuple[dict[str, Any] | None, Any]:
+    """Take the config out of a payload; return it, and the value that resumes a thread, or UNSET."""
+    dockfile = service.dockfile
+    if not (dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value):
+        return None, msgspec.UNSET
+    config = _config(value.pop(_CONFIG), allowed=dockfile.arguments.allow_request_config)
+    return config, _resume(value, config, dockfile.io_schema.input)
+
+
+async def keep_input(service: Service, value: Any, data: bytes) -> StoredInput | None:
     """Return what the run's record keeps of a payload."""
     keep = partial(stored_input, value, data, service.redactor, service.input_mask)
     if service.input_mask is None or len(data) <= _INLINE_BYTES:
@@ -92,7 +98,7 @@ async def _stored_input(service: Service, value: Any, data: bytes) -> StoredInpu
     return stored
 
 
-async def _converted(payload_type: JsonType, value: Any, size: int, redactor: Redactor) -> Any:
+async def converted(payload_type: JsonType, value: Any, size: int, redactor: Redactor) -> Any:
     """Return a payload as the type that the agent's code declares.
 
     Raises:

@@ -20,6 +20,7 @@ from dockrion.agents.loading import (
     load_types,
 )
 from dockrion.backends import Backend
+from dockrion.backends.work_queue import TakenRun
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.errors import ServiceUnavailable, StartError
 from dockrion.events import EventFilter
@@ -27,6 +28,7 @@ from dockrion.json_schema import Schema
 from dockrion.logs import log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
+from dockrion.runs.agent import Agent, Call
 from dockrion.runs.answers import Answers
 from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.manager import RunManager
@@ -102,7 +104,9 @@ class Service:
         self._tools = ToolPolicy(self.dockfile.allowed_tools)
 
         self.backend: Backend = create_backend(self.dockfile, self.metrics)
-        self.runs = RunManager(self._run_settings(), self.backend, self.metrics, self.redactor)
+        self.runs = RunManager(
+            self._run_settings(), self.backend, self.metrics, self.redactor, self._rebuilt_call
+        )
         self.ingest: Ingest | None = None
         self.push_access: PushAccess | None = None
         self.owner_requests = OwnerRequests(self.backend)
@@ -202,6 +206,16 @@ class Service:
         if self._lifespan is not None:
             await self._lifespan.aclose()
         self._tools.close()
+
+    @property
+    def keeps_bodies(self) -> bool:
+        """Whether another replica may work on what is received here."""
+        return self.backend.queue is not None
+
+    async def _rebuilt_call(self, taken: TakenRun) -> tuple[Agent | None, Call]:
+        from dockrion.web.rebuilt_calls import rebuilt_call  # noqa: PLC0415  it imports this module
+
+        return await rebuilt_call(self, taken)
 
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)

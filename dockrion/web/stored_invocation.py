@@ -64,11 +64,13 @@ async def invoke_stored(
     """
     call = msgspec.structs.replace(call, invocation=Invocation(limit, KEPT_SECONDS))
     await service.runs.start(call, run_id, incarnation, cancel_on_disconnect=True)
+    run = RunRef(run_id, incarnation)
     try:
-        result, seconds = await stored_outcome(service, RunRef(run_id, incarnation), limit)
-    except asyncio.CancelledError:
-        service.runs.cancel_disconnected(run_id, incarnation)
+        result, seconds = await stored_outcome(service, run, limit)
+    except BaseException:
+        service.runs.caller_left(run, cancel=True)
         raise
+    service.runs.caller_left(run, cancel=False)
     if isinstance(result, Completed):
         return result, seconds
     raise outcome.to_exception(result)

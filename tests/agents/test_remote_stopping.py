@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dockrion import ids
+from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import AgentTimedOut
 from dockrion.runs.agent import Call
 from tests.agents.harness import Bench, bench
@@ -69,7 +70,7 @@ async def cancel(runs: Bench, run_id: str) -> None:
 
 
 async def leave(runs: Bench, run_id: str) -> None:
-    runs.runs.cancel_disconnected(run_id)
+    runs.runs.caller_left(RunRef(run_id, None), cancel=True)
 
 
 @pytest.mark.parametrize("stop", [cancel, leave])

@@ -152,6 +152,8 @@ def new_run(
     status: Status = "accepted",
     owner: str | None = None,
     body: bytes | None = None,
+    *,
+    max_attempts: int = 1,
 ) -> Run:
     number = next(_numbers)
     return Run(
@@ -162,6 +164,7 @@ def new_run(
         metadata={"agent": "tested"},
         owner=owner,
         input=None if body is None else msgspec.Raw(body),
+        max_attempts=max_attempts,
     )
 
 

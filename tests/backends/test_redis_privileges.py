@@ -9,6 +9,7 @@ import re
 import pytest
 
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.work_queue import next_attempt
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from tests.backends.conformance import advanced, begin, entries, follow_all, new_run
@@ -65,6 +66,12 @@ async def use_everything(url: str) -> None:
         assert await outbox_of(one).finish(lease) is not None
         await acknowledge(one, lease.delivery)
         await outbox_of(one).claim(1)
+        for _ in range(2):
+            await other.queue.enqueue(new_run(max_attempts=2), b"job", 10)
+        taken, waiting = await one.queue.take(2, lambda _: False)
+        assert await one.queue.release(next_attempt(taken.run, "shutdown"))
+        await other.queue.take(2, lambda _: False)
+        await one.queue.release(next_attempt(waiting.run, "shutdown"))
         await one.force_close(advanced(new_run(), 5, "failed"), Entry(5, "error", b"{}", 1.0))
         await one._client.send(("ZADD", one._store.keys.expiry, 0, "of an expired run"))
         one._watchdog.stop()

@@ -16,6 +16,7 @@ from dockrion.backends.redis import Declaration
 from dockrion.backends.redis import keys as names
 from dockrion.backends.redis.connections import ServerConnections
 from dockrion.backends.redis.keys import Command, Script
+from dockrion.backends.work_queue import next_attempt
 from tests.backends.conformance import begin, cancel_requests, new_run
 from tests.backends.service import Service
 from tests.backends.test_conformance_outbox import acknowledge, copying, next_lease, outbox_of
@@ -61,8 +62,13 @@ SHAPES = {
     "count": Shape(names.COUNT, {0: NOT_POSITIVE}),
     "create": Shape(names.CREATE, {4: NOT_POSITIVE}),
     "declare": Shape(names.DECLARE, {2: NOT_POSITIVE}),
+    "dequeue": Shape(names.DEQUEUE),
+    "enqueue": Shape(
+        names.ENQUEUE, {1: NEGATIVE, 2: NEGATIVE, 3: NEGATIVE, 4: NOT_NUMBERS, 5: NOT_POSITIVE}, spare_keys=1
+    ),
     "get": Shape(names.GET, {0: NEGATIVE}),
     "hold": Shape(names.HOLD, {1: NEGATIVE}),
+    "offer": Shape(names.OFFER, {1: NEGATIVE, 2: NEGATIVE, 3: NOT_POSITIVE}),
     "open_inbox": Shape(names.OPEN_INBOX, {0: NOT_POSITIVE}),
     "outbox_add": Shape(names.OUTBOX_ADD, {0: NEGATIVE, 1: NOT_POSITIVE}, open_end=True),
     "outbox_claim": Shape(names.OUTBOX_CLAIM, {0: NEGATIVE, 1: NOT_POSITIVE, 2: NEGATIVE}),
@@ -71,10 +77,15 @@ SHAPES = {
     ),
     "outbox_progress": Shape(names.OUTBOX_PROGRESS, {1: ["x", "1", "1-", "-1", "1-1 "], 3: NOT_POSITIVE}),
     "outbox_read": Shape(names.OUTBOX_READ, {1: NOT_POSITIVE, 2: NEGATIVE}),
+    "pass": Shape(names.PASS),
+    "pop": Shape(names.POP, {1: NOT_POSITIVE, 2: NOT_POSITIVE}),
     "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=2),
+    "release": Shape(names.RELEASE, {2: NEGATIVE, 5: NOT_POSITIVE}),
     "renew": Shape(names.RENEW, {2: NOT_POSITIVE}),
     "secret": Shape(names.SECRET, {1: NOT_POSITIVE}),
+    "take": Shape(names.TAKE),
+    "waiting": Shape(names.WAITING),
     "watch": Shape(names.WATCH, {2: NOT_NUMBERS, 3: NOT_NUMBERS, 4: NOT_POSITIVE}, open_end=True),
 }
 IN_ORDER = (
@@ -99,6 +110,14 @@ IN_ORDER = (
         "outbox_postpone",
         "outbox_progress",
         "outbox_read",
+        "enqueue",
+        "offer",
+        "pass",
+        "pop",
+        "dequeue",
+        "waiting",
+        "release",
+        "take",
     ),
 )
 
@@ -108,18 +127,21 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     run, events = keys.log(RUN)
     service = [keys.replicas, keys.owned(ME), keys.expiry]
     deliveries, outbox = list(keys.deliveries), list(keys.outbox(RUN, IT))
+    queue = [keys.queue, keys.job_sizes]
     two = packed(*["token", "1.5", "{}"] * 2)
     return {
         "append": (
             [run, events, keys.watchers(RUN)],
-            [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", "", 1000, two],
+            [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", "", 0, 1000, two],
         ),
-        "beat": ([*service, keys.format], [ME, 60, 1.5, 1, "run-0", "e0"]),
+        "beat": ([*service, keys.format, *queue], [ME, 60, 1.5, 1, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "claim": ([keys.claim("n")], ["v", 60, ""]),
         "count": ([keys.counter("n", 60)], [60]),
-        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", 0]),
+        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", 0, "job"]),
         "declare": ([keys.declarations, keys.replicas], [ME, "{}", 60]),
+        "dequeue": (queue, ["1:run-2"]),
+        "enqueue": ([*queue, keys.expiry, *keys.indexes("somebody")], ["1:run-2", 3, 10, 0, 1.5, 60]),
         "get": ([run], [1000]),
         "hold": ([keys.holder("n")], [ME, 60]),
         "open_inbox": ([keys.inbox(ME)], [60]),
@@ -128,10 +150,16 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "outbox_postpone": (deliveries, ["d", 1, 1000, 60, 5, 5]),
         "outbox_progress": (outbox, ["target", "1-1", "", 60]),
         "outbox_read": (outbox, ["target", 10, 1000]),
+        "offer": ([*queue, keys.idle, keys.replicas], ["1:run-2", 3, 0, 60]),
+        "pass": ([keys.queue, keys.idle, keys.replicas], [ME]),
+        "pop": ([*queue, keys.idle, keys.owned(ME)], [ME, 2, 60]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
+        "release": ([run, events, keys.watchers(RUN)], [ME, IT, 2, "r", "", 60]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),
         "secret": ([keys.secret], ["s" * 32, 60]),
+        "take": ([run], [ME, "e"]),
+        "waiting": (queue, []),
         "watch": ([run, keys.watchers(RUN)], [ME, IT, 1, 5, 60, "dead"]),
     }
 
@@ -150,12 +178,15 @@ def fill(service: Service) -> None:
 def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Call]:
     for wrong in ([], keys[: len(keys) - SHAPES[name].spare_keys - 1], [*keys, keys[-1]]):
         yield wrong, arguments
-    yield keys, []
+    if arguments:
+        yield keys, []
     fewest = {"beat": 4, "watch": 5, "outbox_add": 3}.get(name, len(arguments))
-    yield keys, arguments[: fewest - 1]
+    if arguments:
+        yield keys, arguments[: fewest - 1]
     if not SHAPES[name].open_end:
         yield keys, [*arguments, "x"]
-        yield keys, arguments[:-1]
+        if arguments:
+            yield keys, arguments[:-1]
     if name == "append":
         for events in NOT_EVENTS:
             yield keys, [*arguments[:-1], events]
@@ -226,6 +257,7 @@ async def test_events_with_a_nil_part_are_refused_and_change_nothing(service: Se
         ("cancel", 0, None),
         ("create", 1, 0),
         ("read", 0, None),
+        ("release", 1, None),
         ("renew", 1, [b"foreign"]),
         ("watch", 1, [b"replaced"]),
     ],
@@ -261,6 +293,12 @@ async def test_correct_calls_are_not_refused(service: Service) -> None:
         ("watch", 1),
         ("register", 0),
         ("beat", 0),
+        ("enqueue", 0),
+        ("enqueue", 1),
+        ("offer", 1),
+        ("offer", 2),
+        ("pop", 2),
+        ("pop", 3),
     ],
 )
 async def test_keys_of_another_type_are_not_changed(service: Service, name: str, place: int) -> None:
@@ -298,9 +336,9 @@ async def test_a_script_uses_no_key_but_those_it_declares(service: Service, name
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_script_builds_no_key_names(name: str) -> None:
-    text = SHAPES[name].script.text
-    code = re.sub(r"--[^\n]*", "", text).replace("redis.call('TIME')", "")
-    declared = {f"KEYS[{place}]" for place in "12345n"}
+    text = SHAPES[name].script.text.removeprefix(names._PRELUDE)  # whose functions are given their keys
+    code = re.sub(r"--[^\n]*", "", text)
+    declared = {f"KEYS[{place}]" for place in "123456n"}
     for left, right in re.findall(r"local ([\w, ]+) = (KEYS\[[^\n]+)", code):
         given = re.split(r",\s*", right)
         assert set(given) <= declared
@@ -328,10 +366,10 @@ def test_the_keys_of_a_run_are_distinct_and_in_one_slot(run_id: str, spread: boo
     assert len({key_slot(key.encode()) for key in given}) == 1
     assert key_slot(given[0].encode()) == key_slot(run_id.encode())
     common = [keys.replicas, keys.runs, keys.expiry, keys.ping, keys.owned(run_id), keys.runs_of(run_id)]
-    common += [keys.secret, *keys.deliveries]
+    common += [keys.secret, *keys.deliveries, keys.queue, keys.job_sizes, keys.idle]
     assert len({key_slot(key.encode()) for key in common}) == 1
     others = [keys.inbox(run_id), keys.counter(run_id, 1), keys.holder(run_id), keys.claim(run_id)]
-    assert len({*given, *common, *others}) == 18
+    assert len({*given, *common, *others}) == 21
 
 
 def test_names_on_a_single_server_never_change() -> None:
@@ -403,6 +441,15 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
     await one.hold("n", "me", 60)
     await one.claim("n", b"v", 60)
     await one.secret()
+    for _ in range(2):
+        await one.queue.enqueue(new_run(max_attempts=2), b"job", 10)
+    first, second = await other.queue.take(2, lambda _: False)
+    assert await other.queue.release(next_attempt(first.run, "shutdown"))
+    await other.request_cancel(second.run.run_id, None)
+    await one.request_cancel(first.run.run_id, None)
+    one.queue.wake()
+    await one.queue.decline()
+    await one.queue.queue_state()
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.alive())
     await service.close(other)

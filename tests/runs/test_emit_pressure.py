@@ -10,6 +10,7 @@ import pytest
 
 from dockrion import RunCancelled, StreamContext
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 from dockrion.runs import event_buffer, execution
@@ -259,7 +260,7 @@ async def test_a_thread_that_waits_for_room_continues_when_its_run_is_stopped(
         try:
             async with ticker() as ticks:
                 await wait_until(lambda: ticks[0] > 1000)
-            made.runs.cancel_disconnected(run_id)
+            made.runs.caller_left(RunRef(run_id, None), cancel=True)
             await wait_until(lambda: ends, timeout=2)
         finally:
             backend.gate.set()

@@ -9,6 +9,7 @@ import pytest
 
 from dockrion import RunCancelled, StreamContext
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.errors import AgentFailed, AgentTimedOut, ServiceUnavailable
 from dockrion.events import Entry
@@ -28,9 +29,9 @@ class Away(MemoryBackend):
         self.creates = asyncio.Event()
         self.creates.set()
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, job: bytes | None = None) -> None:
         await self.creates.wait()
-        await super().create(run)
+        await super().create(run, job)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         if self.away:
@@ -166,7 +167,7 @@ async def test_events_of_an_abandoned_agent_are_dropped_also_while_the_storage_i
         active = made.runs.find(run_id)
         assert active is not None
         assert active.execution is not None
-        made.runs.cancel_disconnected(run_id)
+        made.runs.caller_left(RunRef(run_id, None), cancel=True)
         await wait_until(lambda: active.execution is not None and active.execution.over)
         release.set()
         await refused.wait()

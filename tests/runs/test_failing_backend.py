@@ -34,12 +34,12 @@ class Failing(MemoryBackend):
         self.may_create = asyncio.Event()
         self.may_create.set()
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, job: bytes | None = None) -> None:
         self.creating.set()
         await self.may_create.wait()
         if self.fail_create:
             raise ServiceUnavailable("away")
-        await super().create(run)
+        await super().create(run, job)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         self.appends += 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
+from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import (
     AgentTimedOut,
     InvalidRequest,
@@ -156,11 +157,11 @@ async def test_a_run_id_is_used_once_and_a_refused_one_costs_no_slot() -> None:
 async def test_a_run_whose_caller_has_disconnected_is_cancelled() -> None:
     async with bench(Gate()) as made:
         run_id = await made.start()
-        made.runs.cancel_disconnected(run_id)
+        made.runs.caller_left(RunRef(run_id, None), cancel=True)
         ended = await made.ended(run_id)
         assert ended.run.status == "cancelled"
-        made.runs.cancel_disconnected(run_id)
-        made.runs.cancel_disconnected("unknown")
+        made.runs.caller_left(RunRef(run_id, None), cancel=True)
+        made.runs.caller_left(RunRef("unknown", None), cancel=True)
         assert await made.ended(run_id) == ended
 
 

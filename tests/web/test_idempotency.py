@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dockrion import StreamContext
+from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.web import idempotency
@@ -251,7 +252,7 @@ async def test_no_time_to_retry_after_for_what_will_be_the_same(serve: Serve) ->
     first = asyncio.create_task(ask(served, "/invoke"))
     await wait_until(lambda: agent.payloads)
     (run,) = list(served.service.runs._in_flight)
-    served.service.runs.cancel_disconnected(run.run_id)
+    served.service.runs.caller_left(RunRef(run.run_id, None), cancel=True)
     assert (await first).status == 503
     assert "Retry-After" in (await first).headers
     second = await ask(served, "/invoke")

@@ -70,7 +70,9 @@ class MemoryBackend:
         """The memory that runs take."""
         return self._retention.stored_bytes
 
-    async def create(self, run: Run) -> None:
+    queue = None  # there is no other replica that could take a run
+
+    async def create(self, run: Run, job: bytes | None = None) -> None:  # noqa: ARG002  as above
         if run.run_id in self._logs:
             raise RunExists(run.run_id)
         self._created += 1

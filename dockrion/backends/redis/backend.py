@@ -29,6 +29,7 @@ from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
 from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
+from dockrion.backends.redis.queue import RedisQueue
 from dockrion.backends.redis.reaper import Reaper
 from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.backends.redis.store import Store
@@ -114,8 +115,13 @@ class RedisBackend:
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
         self._leases = LeaseKeeper(self._store, self.replica)
-        self._reaper = Reaper(self._store, self._leases, self.replica)
-        inbox = Inbox(client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests)
+        self.queue = RedisQueue(self._store, self._leases, self.replica)
+        self._reaper = Reaper(
+            self._store, self._leases, self.queue, self.replica, max_run_duration=max_run_duration
+        )
+        inbox = Inbox(
+            client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests, self.queue
+        )
         self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         self._declarations: Declarations | None = None
         if declaration is not None:
@@ -128,12 +134,12 @@ class RedisBackend:
         self._tasks.start(self._work())
         self._watchdog = LoopWatchdog(self._leases.beat_without_loop, longest=max_run_duration)
 
-    async def create(self, run: Run) -> None:
+    async def create(self, run: Run, job: bytes | None = None) -> None:
         self._client.check_reachable()
         await self._ensure_inbox()
         try:
             with self._leases.creating(run):
-                await self._store.create(self.replica, run)
+                await self._store.create(self.replica, run, job)
         except RunExists:
             self._leases.discard(run)
             raise
@@ -143,7 +149,7 @@ class RedisBackend:
         except CorruptLog as error:
             self._leases.discard(run)
             raise unavailable() from error
-        self._leases.track(run)
+        self._leases.track(run, has_job=job is not None)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
         await self._append(run, entries)
@@ -189,7 +195,8 @@ class RedisBackend:
         return self._subscriptions.watch(run_id, incarnation, limit)
 
     async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
-        await self._store.request_cancel(run_id, reason, incarnation)
+        if not await self._store.request_cancel(run_id, reason, incarnation):
+            await self.queue.cancel(run_id, reason)
 
     async def cancel_requests(self) -> AsyncIterator[CancelRequest]:
         while True:
@@ -254,9 +261,10 @@ class RedisBackend:
         """
         owned = self._leases.get(run)
         notified = owned.watchers if owned is not None and entries else set()
+        drops_job = owned is not None and owned.has_job and (run.finished or not owned.keeps_job)
         try:
             watching = await self._store.append(
-                self.replica, run, entries, notify=notified, after_gap=after_gap
+                self.replica, run, entries, notify=notified, after_gap=after_gap, drops_job=drops_job
             )
         except TransferFailed:
             if self._refusals.failed(run.run_id):
@@ -274,6 +282,7 @@ class RedisBackend:
         if owned is not None:
             owned.watchers = watchers
             owned.last_sequence = run.last_sequence
+            owned.has_job &= not drops_job
         if run.finished:
             self._leases.release(run)
         if entries:
@@ -340,6 +349,8 @@ class RedisBackend:
             self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         await self._leases.renew()
         await self._reaper.reap(heartbeat, restarted=restarted)
+        if heartbeat.waiting:
+            self.queue.wake()
         await self._reaper.end_overdue(await self._index.prune())
         if not self._eviction_checked:
             await self._client.check_eviction()

@@ -16,6 +16,7 @@ Fields of a message, which replicas of other versions read too:
     run, incarnation, question, from    a request about a run of this replica: its number and its sender,
                                         and `size`, that of its body
     answer, text                        the reply to the request with that number
+    work                                a run waits for this replica
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.redis.client import BLOCK_SECONDS, RETRY_SECONDS, RedisClient
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.leases import LeaseKeeper
+from dockrion.backends.redis.queue import RedisQueue
 from dockrion.backends.redis.records import decode_reason
 from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.backends.redis.subscriptions import Subscriptions
@@ -42,6 +44,7 @@ class Inbox:
         subscriptions: Gets the ids of runs that have new events.
         leases: Gets requests to cancel.
         requests: Gets requests and replies.
+        queue: Gets told that a run waits.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class Inbox:
         subscriptions: Subscriptions,
         leases: LeaseKeeper,
         requests: OwnerRequests,
+        queue: RedisQueue,
     ) -> None:
         self._client = client
         self._key = key
         self._subscriptions = subscriptions
         self._leases = leases
         self._requests = requests
+        self._queue = queue
 
     async def listen(self) -> None:
         """Read and dispatch messages without end."""
@@ -92,6 +97,8 @@ class Inbox:
             self._requests.on_request(_run(fields), number, sender, _size(fields))
         elif b"answer" in fields:
             self._requests.on_reply(_text(fields, b"answer"), fields.get(b"text", b""))
+        elif b"work" in fields:
+            self._queue.wake()
         else:
             self._subscriptions.wake(_text(fields, b"run"))
 

@@ -17,6 +17,7 @@ import msgspec
 
 Command = tuple[bytes | str | int | float, ...]
 ANY_INCARNATION = "*"  # to a script: the run that has the id, whichever that is
+QUEUE = "queue"  # the owner of a run that waits for a replica with a free slot; the scripts know it
 
 
 class Keys:
@@ -38,6 +39,9 @@ class Keys:
         self.expiry = f"{self._service}expiry"  # sorted set: the same, by when to check for expiry
         self.declarations = f"{self._service}declarations"  # hash: replica → what it declares of itself
         self.format = f"{self._service}format"
+        self.queue = f"{self._service}queue"  # sorted set: index entries, by when to take the runs
+        self.job_sizes = f"{self._service}job-sizes"  # hash: index entry of a waiting run → size of its job
+        self.idle = f"{self._service}idle"  # set: replicas that are told of the next waiting run
         self.secret = f"{self._service}secret"
         self.ping = f"{self._service}ping"
         self.deliveries = (  # sorted sets: deliveries by the expiry of their lease, and by their oldest event
@@ -128,21 +132,29 @@ CLAIM = _script("claim")
 COUNT = _script("count")
 CREATE = _script("create")
 DECLARE = _script("declare")
+DEQUEUE = _script("dequeue")
+ENQUEUE = _script("enqueue")
 GET = _script("get")
 HOLD = _script("hold")
+OFFER = _script("offer")
 OPEN_INBOX = _script("open_inbox")
 OUTBOX_ADD = _script("outbox_add")
 OUTBOX_CLAIM = _script("outbox_claim")
 OUTBOX_POSTPONE = _script("outbox_postpone")
 OUTBOX_PROGRESS = _script("outbox_progress")
 OUTBOX_READ = _script("outbox_read")
+PASS = _script("pass")
+POP = _script("pop")
 READ = _script("read")
 REGISTER = _script("register")
+RELEASE = _script("release")
 RENEW = _script("renew")
 SECRET = _script("secret")
+TAKE = _script("take")
+WAITING = _script("waiting")
 WATCH = _script("watch")
 SCRIPTS = (
-    *(APPEND, BEAT, CANCEL, CLAIM, COUNT, CREATE, DECLARE, GET, HOLD, OPEN_INBOX),
+    *(APPEND, BEAT, CANCEL, CLAIM, COUNT, CREATE, DECLARE, DEQUEUE, ENQUEUE, GET, HOLD, OFFER, OPEN_INBOX),
     *(OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
-    *(READ, REGISTER, RENEW, SECRET, WATCH),
+    *(PASS, POP, READ, REGISTER, RELEASE, RENEW, SECRET, TAKE, WAITING, WATCH),
 )

@@ -18,7 +18,8 @@ peers find the runs.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +46,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
         inbox_created: The inbox had to be created, so earlier messages may have been lost.
         set_back: Redis does not know of the last heartbeat.
         owned: How many unfinished runs of this replica Redis lists.
+        waiting: How many runs are in the queue.
         counters: The number of heartbeats of each replica.
         ended: The ids of the runs that it has removed from that list, since they have ended.
     """
@@ -52,6 +54,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     inbox_created: bool
     set_back: bool
     owned: int
+    waiting: int
     counters: dict[str, bytes]
     ended: list[str]
 
@@ -66,6 +69,8 @@ class OwnedRun(msgspec.Struct, eq=False):
         last_sequence: The last event that is stored.
         watchers: The other replicas that watched it when it was last written.
         cancelled: Whether a request to cancel it was passed on.
+        has_job: Whether what another replica needs to begin it is stored.
+        keeps_job: Whether that is kept until its end.
     """
 
     incarnation: str
@@ -74,6 +79,8 @@ class OwnedRun(msgspec.Struct, eq=False):
     last_sequence: int = 0
     watchers: set[str] = msgspec.field(default_factory=set)
     cancelled: bool = False
+    has_job: bool = False
+    keeps_job: bool = False
 
 
 class LeaseKeeper:
@@ -97,6 +104,7 @@ class LeaseKeeper:
         self._owned: dict[str, OwnedRun] = {}
         self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
         self._creating: dict[str, str] = {}  # incarnation → run id
+        self._taking: Counter[str] = Counter()  # run ids
         self._unconfirmed: dict[str, Run] = {}  # incarnation → run
         self._beats = 0
 
@@ -115,9 +123,14 @@ class LeaseKeeper:
         return (
             run_id in self._owned
             or run_id in self._ended
+            or run_id in self._taking
             or run_id in self._creating.values()
             or any(run.run_id == run_id for run in self._unconfirmed.values())
         )
+
+    def owns(self, run_id: str) -> bool:
+        """Return whether a run is one of this replica's."""
+        return run_id in self._owned
 
     def get(self, run: Run | RunRef) -> OwnedRun | None:
         """Return a run of this replica."""
@@ -133,12 +146,34 @@ class LeaseKeeper:
         finally:
             del self._creating[run.incarnation]
 
-    def track(self, run: Run) -> None:
-        """Track a run that was created here."""
+    @contextmanager
+    def taking(self, run_ids: Iterable[str]) -> Iterator[None]:
+        """Account for runs while the commands that take them from the queue are under way."""
+        taking = Counter(run_ids)
+        self._taking += taking
+        try:
+            yield
+        finally:
+            self._taking -= taking
+
+    def track(self, run: Run, *, has_job: bool = False) -> None:
+        """Track a run that was created or taken here.
+
+        Args:
+            run: Its record.
+            has_job: Whether what another replica needs to begin it is stored.
+        """
         self._unconfirmed.pop(run.incarnation, None)
         self._ended.pop(run.run_id, None)
         indexes = self._store.indexes(run)
-        self._owned[run.run_id] = OwnedRun(run.incarnation, records.index_entry(run), indexes)
+        self._owned[run.run_id] = OwnedRun(
+            run.incarnation,
+            records.index_entry(run),
+            indexes,
+            run.last_sequence,
+            has_job=has_job,
+            keeps_job=run.max_attempts > 1,
+        )
 
     def discard(self, run: Run) -> None:
         """Remove the registration of a run that was not created, with the next heartbeat."""
@@ -180,7 +215,7 @@ class LeaseKeeper:
         """
         ended, self._ended = self._ended, {}  # what is added meanwhile is for the next heartbeat
         try:
-            listed, *rest = await self._count_beat(ended)
+            listed, waiting, *rest = await self._count_beat(ended)
             inbox = self._store.keys.inbox(self._replica)
             (created,) = await self._store.client.send_background(OPEN_INBOX((inbox,), _INBOX_TTL))
         except BaseException:
@@ -189,12 +224,12 @@ class LeaseKeeper:
             raise
         counters = {replica.decode(): count for replica, count in zip(rest[::2], rest[1::2], strict=True)}
         before, self._beats = self._beats, int(counters[self._replica])
-        return Heartbeat(bool(created), self._beats <= before, listed, counters, list(ended))
+        return Heartbeat(bool(created), self._beats <= before, listed, waiting, counters, list(ended))
 
     async def _count_beat(self, ended: dict[str, str]) -> list[Any]:
         keys = self._store.keys
         beat = BEAT(
-            (keys.replicas, keys.owned(self._replica), keys.expiry, keys.format),
+            (keys.replicas, keys.owned(self._replica), keys.expiry, keys.format, keys.queue, keys.job_sizes),
             self._replica,
             self._store.live_ttl,
             expiry_check(self._store.ttl),
@@ -255,6 +290,7 @@ class LeaseKeeper:
             return
         keys = self._store.keys
         await self._store.client.send_background(
+            ("SREM", keys.idle, self._replica),
             ("HDEL", keys.replicas, self._replica),
             ("HDEL", keys.declarations, self._replica),
             ("DEL", keys.owned(self._replica)),

@@ -12,6 +12,10 @@ refused in two cases. If the log is closed, another replica was faster or the ru
 sequence is taken, the owner has written and is alive; its remaining runs are left to it, and
 counting starts again.
 
+Runs that can be begun again. Such a run waits again instead (see `queue`), if what is needed to begin it
+is stored: it was not begun at all, or it may have further attempts. Giving it up is the same kind of
+atomic step.
+
 Runs whose end is lost. Redis may be set back to an earlier state: it is restarted from a snapshot, or a
 replica of it that lags takes over. Runs that have ended since are unfinished again, and their ids are in
 the set of their owner again. If that is dead, they are reaped with it. If it lives, it finds more ids in
@@ -27,15 +31,18 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from dockrion import events
+from dockrion.backends.redis.keys import QUEUE
 from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
+from dockrion.backends.redis.queue import RedisQueue
 from dockrion.backends.redis.store import NotOwner, Store
 from dockrion.backends.run_log import Run
+from dockrion.backends.work_queue import next_attempt
 from dockrion.errors import (
     WORKER_LOST,
     CorruptLog,
@@ -65,13 +72,25 @@ class Reaper:
     Args:
         store: What Redis holds.
         leases: The runs of this replica.
+        queue: Gets the runs that can be begun again.
         replica: This replica.
+        max_run_duration: How long a run may take, in seconds.
     """
 
-    def __init__(self, store: Store, leases: LeaseKeeper, replica: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        leases: LeaseKeeper,
+        queue: RedisQueue,
+        replica: str,
+        *,
+        max_run_duration: float,
+    ) -> None:
         self._store = store
         self._leases = leases
+        self._queue = queue
         self._replica = replica
+        self._max_run_duration = timedelta(seconds=max_run_duration)
         self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, and our heartbeats since it moved
         self._counted_at = 0.0
 
@@ -110,7 +129,7 @@ class Reaper:
                 del self._peers[replica]
 
     async def end_overdue(self, run_ids: Sequence[str]) -> None:
-        """End unfinished runs that should have expired. Those of live peers may wait for a slot.
+        """End unfinished runs that should have expired, except those of live peers and those that wait.
 
         Raises:
             ServiceUnavailable: Redis does not respond.
@@ -118,7 +137,9 @@ class Reaper:
         for run_id in run_ids:
             with suppress(RunNotFound):
                 owner = await self._store.owner(run_id)
-                if owner not in self._peers:
+                if owner == QUEUE:
+                    await self._queue.renew(await self._store.get(run_id))
+                elif owner not in self._peers:
                     await self._end_lost(owner, run_id)
 
     async def _end_unconfirmed(self) -> None:
@@ -126,7 +147,8 @@ class Reaper:
             with suppress(RunNotFound):
                 stored = await self._store.get(run.run_id)
                 if stored.incarnation == run.incarnation:
-                    await self._fail(self._replica, stored, _NOT_BEGUN)
+                    for owner in (self._replica, QUEUE):
+                        await self._fail(owner, stored, _NOT_BEGUN)
             self._leases.settle_unconfirmed(run)
 
     async def _end_unknown(self) -> None:
@@ -139,28 +161,45 @@ class Reaper:
                 await self._store.client.send_background(("SREM", owned, run_id))
 
     async def _end_lost(self, owner: str, run_id: str) -> None:
-        """End a run that nobody executes, unless it has an end."""
+        """End a run that nobody executes, unless it has an end, or let it wait if it was not begun."""
         if self._leases.knows(run_id):
             return
         with suppress(RunNotFound, CorruptLog, SequenceConflict):
             run = await self._store.get(run_id)
-            if not self._leases.knows(run_id):  # nor has it been created again meanwhile
+            if self._leases.knows(run_id):  # it has been created again meanwhile
+                return
+            if run.status != "accepted" or not await self._queue.release_as(owner, run):
                 await self._fail(owner, run, _END_LOST)
 
     async def _reap_replica(self, replica: str) -> None:
         keys, client = self._store.keys, self._store.client
         (owned,) = await client.send_background_each(("SMEMBERS", keys.owned(replica)))
-        ended = 0
+        ended = again = 0
         for run_id in () if isinstance(owned, CorruptLog) else owned:
             try:
-                ended += await self._fail(replica, await self._store.get(run_id.decode()), _LOST)
+                run = await self._store.get(run_id.decode())
+                if await self._begin_again(replica, run):
+                    again += 1
+                else:
+                    ended += await self._fail(replica, run, _LOST)
             except (RunNotFound, CorruptLog):
                 pass
             except SequenceConflict:  # the replica has written
                 return
             await client.send_background(("SREM", keys.owned(replica), run_id))
         await client.send_background(("HDEL", keys.replicas, replica), ("DEL", keys.inbox(replica)))
-        log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended)
+        log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended, runs_waiting=again)
+
+    async def _begin_again(self, owner: str, run: Run) -> bool:
+        """Let a run of a dead replica wait for another one; return whether it can."""
+        if run.finished:
+            return False
+        if run.status == "accepted" or run.started_at is None:
+            return await self._queue.release_as(owner, run)
+        over = datetime.now(UTC) - run.started_at >= self._max_run_duration
+        if run.attempt >= run.max_attempts or over or await self._store.cancel_requested(run.run_id):
+            return False
+        return await self._queue.release_as(owner, next_attempt(run, "worker_lost"))
 
     async def _fail(self, owner: str, run: Run, error: dict[str, Any]) -> bool:
         """Append the terminal event to a run in its owner's name; return whether this call did it.
@@ -174,7 +213,7 @@ class Reaper:
         run_id = run.run_id
         failed, entry = _failed(run, error)
         try:
-            watchers = await self._store.append(owner, failed, [entry])
+            watchers = await self._store.append(owner, failed, [entry], drops_job=True)
             await self._store.notify(watchers, run_id)
         except (RunNotFound, RunClosed, NotOwner, CorruptLog):
             return False

@@ -21,6 +21,7 @@ from dockrion.backends.redis.keys import (
     CREATE,
     GET,
     HOLD,
+    QUEUE,
     READ,
     REGISTER,
     SECRET,
@@ -30,7 +31,14 @@ from dockrion.backends.redis.keys import (
 from dockrion.backends.run_log import Run
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.backends.summaries import encode_record
-from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, SequenceConflict
+from dockrion.errors import (
+    CorruptLog,
+    RunClosed,
+    RunExists,
+    RunNotFound,
+    SequenceConflict,
+    ServiceUnavailable,
+)
 from dockrion.events import Entry
 
 if TYPE_CHECKING:
@@ -82,15 +90,20 @@ class Store:
         """Return the sorted sets that list a run."""
         return () if run.unlisted else self.keys.indexes(run.owner)
 
-    async def create(self, owner: str, run: Run) -> None:
+    async def create(self, owner: str, run: Run, job: bytes | None) -> None:
         """List a new run, add it to those of its owner, and store it; see `RunLog.create`."""
-        entry, body = records.index_entry(run), records.encode_raw(run.input)
-        keys = *self.keys.log(run.run_id), self.keys.watchers(run.run_id)
-        record, unlisted = encode_record(run), int(run.unlisted)
-        create = CREATE(keys, owner, run.incarnation, record, entry, self.live_ttl, body, unlisted)
-        _, created = await self._send(len(body), self._registration(owner, run), create)
+        body = records.encode_raw(run.input)
+        create = self.creation(owner, run, body, job, self.live_ttl)
+        size = len(body) + len(job or b"")
+        _, created = await self.send_sized(size, self._registration(owner, run), create)
         if not created:
             raise RunExists(run.run_id)
+
+    def creation(self, owner: str, run: Run, body: bytes, job: bytes | None, ttl: int) -> Command:
+        """Return the command that stores a new run, and replies 0 if another run has the id."""
+        keys, entry = (*self.keys.log(run.run_id), self.keys.watchers(run.run_id)), records.index_entry(run)
+        record, unlisted = encode_record(run), int(run.unlisted)
+        return CREATE(keys, owner, run.incarnation, record, entry, ttl, body, unlisted, job or b"")
 
     async def append(
         self,
@@ -100,6 +113,7 @@ class Store:
         *,
         notify: Collection[str] = (),
         after_gap: bool = False,
+        drops_job: bool = False,
     ) -> list[str]:
         """Append a batch and replace the record; see `RunLog.append` and `RunLog.force_close`.
 
@@ -109,6 +123,7 @@ class Store:
             entries: The batch.
             notify: Replicas that are notified in the same round trip.
             after_gap: Accept a log that has lost events, or is gone.
+            drops_job: Delete the run's job, which nobody needs any more.
 
         Returns:
             All replicas that watch the run.
@@ -132,6 +147,7 @@ class Store:
             int(after_gap),
             whole,
             body,
+            int(drops_job),
             self._max_bytes,
             packed,
             *(copies.arguments if copies else ()),
@@ -141,7 +157,7 @@ class Store:
         size = len(packed) + len(body) + len(output) + len(whole)
         commands = [*first, *listing, append, *listing]
         messages = self._messages(notify, "run", run_id)
-        replies = await self._send(size, *commands, *messages, ordered=len(commands))
+        replies = await self.send_sized(size, *commands, *messages, ordered=len(commands))
         position = len(first) + len(listing)
         reply = replies[position]
         match reply[0]:
@@ -213,13 +229,24 @@ class Store:
         if replicas:
             await self.client.send(*self._messages(replicas, "run", run_id), ordered=0)
 
-    async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None) -> None:
-        """Store a request to cancel in the run, and send it to the owner."""
+    async def notify_of_work(self, replica: str) -> None:
+        """Notify a replica that a run waits for it."""
+        await self.client.send(*self._messages([replica], "work", ""))
+
+    async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None) -> bool:
+        """Store a request to cancel in the run, and send it to the owner; return whether there is one."""
         encoded = records.encode_reason(reason)
         command = CANCEL((self.keys.run(run_id),), _expected(incarnation), encoded)
         owner, current = await self.query(run_id, command)
+        if owner == QUEUE.encode():
+            return False
         fields = "run", run_id, "incarnation", current, "cancel", encoded
         await self.client.send(*self._messages([owner.decode()], *fields))
+        return True
+
+    async def cancel_requested(self, run_id: str) -> bool:
+        """Return whether a request to cancel is stored in a run."""
+        return bool(await self.query(run_id, ("HEXISTS", self.keys.run(run_id), "cancel")))
 
     async def send_request(
         self, run_id: str, number: str, body: bytes, sender: str, incarnation: str | None
@@ -232,9 +259,11 @@ class Store:
         owner, current = await self._owner(run_id)
         if incarnation not in (None, current):
             raise RunNotFound(run_id)
+        if owner == QUEUE:
+            raise ServiceUnavailable("the run waits for a slot; try again later")
         size = len(body)
         request = "question", number, "from", sender, "size", str(size)
-        await self._send(
+        await self.send_sized(
             size,
             ("SET", self.keys.request(run_id, number), body, "EX", _REQUEST_TTL),
             *self._messages([owner], "run", run_id, "incarnation", current, *request),
@@ -289,14 +318,15 @@ class Store:
             RunNotFound: The reply is nil, or what is stored under the run's keys is not a run.
         """
         try:
-            (reply,) = await self._send(size, command)
+            (reply,) = await self.send_sized(size, command)
         except CorruptLog:
             reply = None
         if reply is None:
             raise RunNotFound(run_id)
         return reply
 
-    async def _send(self, size: int, *commands: Command, ordered: int | None = None) -> list[Any]:
+    async def send_sized(self, size: int, *commands: Command, ordered: int | None = None) -> list[Any]:
+        """Send commands that carry so many bytes, or whose replies do; see `RedisClient.send`."""
         if size > LARGE_BYTES:
             return await self.client.send_large(*commands, size=size, ordered=ordered)
         return await self.client.send(*commands, ordered=ordered)

@@ -1,17 +1,18 @@
 -- Counts a heartbeat of a replica, and removes its runs that have ended from the set of those it owns.
--- KEYS replicas, owned, expiry, format
+-- KEYS replicas, owned, expiry, format, queue, sizes of jobs
 -- ARGV replica, time to live of its runs, when to check whether the ended runs have expired, the format of what
 --      the replica stores, then id and index entry of each of the ended runs
 -- Fails on keys of another type before it writes: no run could be stored with them.
--- Returns how many runs the replica owns; then each replica and its number of heartbeats. Or 'newer' and the
--- format of what is stored, without a write, if that is newer than the replica's.
+-- Returns how many runs the replica owns; how many wait; then each replica and its number of heartbeats. Or
+-- 'newer' and the format of what is stored, without a write, if that is newer than the replica's.
 local ttl, check_at, format = seconds(ARGV[2]), score(ARGV[3]), whole(ARGV[4])
-if #KEYS ~= 4 or #ARGV < 4 or #ARGV % 2 ~= 0 or not ttl or not check_at or not format then
+if #KEYS ~= 6 or #ARGV < 4 or #ARGV % 2 ~= 0 or not ttl or not check_at or not format then
   return redis.error_reply('ERR wrong arguments for beat')
 end
 local replicas, owned, expiry = KEYS[1], KEYS[2], KEYS[3]
 redis.call('SCARD', owned)
 redis.call('ZCARD', expiry)
+local waiting = redis.call('ZCARD', KEYS[5])
 local stored = whole(redis.call('GET', KEYS[4])) or 0
 if stored > format then
   return {'newer', stored}
@@ -25,4 +26,6 @@ end
 redis.call('EXPIRE', replicas, ttl)
 redis.call('EXPIRE', owned, ttl)
 redis.call('EXPIRE', expiry, ttl)
-return {redis.call('SCARD', owned), unpack(redis.call('HGETALL', replicas))}
+redis.call('EXPIRE', KEYS[5], ttl)
+redis.call('EXPIRE', KEYS[6], ttl)
+return {redis.call('SCARD', owned), waiting, unpack(redis.call('HGETALL', replicas))}

@@ -43,3 +43,33 @@ local function has_reached(position, id)
   return time > own_time or (time == own_time and tonumber(number) >= tonumber(own_number))
 end
 
+-- Returns the time in milliseconds.
+local function now()
+  return math.floor(microseconds() / 1000)
+end
+
+-- Notes the size of a waiting run's job; the field with an empty name has the total.
+local function add_size(sizes, entry, size)
+  local before = whole(redis.call('HGET', sizes, entry)) or 0
+  redis.call('HSET', sizes, entry, size)
+  redis.call('HINCRBY', sizes, '', size - before)
+end
+
+-- Forgets the size of a job.
+local function remove_size(sizes, entry)
+  local size = whole(redis.call('HGET', sizes, entry))
+  if size then
+    redis.call('HDEL', sizes, entry)
+    redis.call('HINCRBY', sizes, '', -size)
+  end
+end
+
+-- Removes a live replica from the set of those that are idle, and returns it, or false.
+local function pop_idle(idle, replicas)
+  local replica = redis.call('SPOP', idle)
+  while replica and redis.call('HEXISTS', replicas, replica) == 0 do
+    replica = redis.call('SPOP', idle)
+  end
+  return replica
+end
+

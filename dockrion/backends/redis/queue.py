@@ -1,0 +1,268 @@
+"""The work queue in Redis: runs that wait for a replica with a free slot.
+
+A waiting run is stored as any other; its owner is `QUEUE`, and beside its record there is its job. Its
+index entry is in a sorted set, whose score is the time from which it may be taken, by the clock of Redis:
+at once for a new run, later for one whose attempt before was lost.
+
+Taking is two steps, each atomic on its own keys. `pop` removes the first entries and lists their runs as
+owned by the taker, where the others find them if it dies now; `take` changes the owner from `QUEUE` to the
+taker. An entry without a waiting run is dropped. So a run may have two entries, but is taken once.
+
+Wake-ups. A replica that finds fewer runs than it has free slots is listed as idle in the same step. Who
+offers a run removes one of these and sends it a message; it looks at the queue then, or passes the message
+on if its slots were taken meanwhile. A replica that is not listed looks whenever a slot is freed. Hence
+runs wait only while all slots are taken, without a command more as long as none waits. The heartbeat looks,
+too, which bounds what a lost message costs.
+
+Enqueuing is two round trips: the entry is reserved first, which is where the limit counts, then the run is
+created and offered. If its creator dies in between, the reservation becomes due and leads to a run or none.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+
+from dockrion import events
+from dockrion.backends.owner_messages import CancelRequest
+from dockrion.backends.redis import records
+from dockrion.backends.redis.client import LARGE_BYTES
+from dockrion.backends.redis.keys import (
+    DEQUEUE,
+    ENQUEUE,
+    OFFER,
+    PASS,
+    POP,
+    QUEUE,
+    RELEASE,
+    TAKE,
+    WAITING,
+    Command,
+)
+from dockrion.backends.redis.leases import LeaseKeeper
+from dockrion.backends.redis.store import NotOwner, Store
+from dockrion.backends.run_log import Run
+from dockrion.backends.work_queue import QueueState, TakenRun
+from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, ServiceUnavailable, TooManyRuns
+from dockrion.events import Entry
+
+_RESERVED_MILLISECONDS = 5_000
+_NOT_NOW_SECONDS = 1.0
+_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 30.0
+_SPARE_SECONDS = 3600  # between the check whether a waiting run has expired, which renews it, and its expiry
+
+
+class RedisQueue:
+    """Implements `WorkQueue`, whose docstrings apply.
+
+    Args:
+        store: What Redis holds.
+        leases: The runs of this replica.
+        replica: This replica.
+    """
+
+    def __init__(self, store: Store, leases: LeaseKeeper, replica: str) -> None:
+        self._store = store
+        self._leases = leases
+        self._replica = replica
+        self._idle = False  # whether it is listed as such
+        self._arrived = asyncio.Event()
+
+    async def enqueue(self, run: Run, job: bytes, limit: int) -> None:
+        store, keys, entry = self._store, self._store.keys, records.index_entry(run)
+        body = records.encode_raw(run.input)
+        reserve = ENQUEUE(
+            (keys.queue, keys.job_sizes, keys.expiry, *store.indexes(run)),
+            entry,
+            len(job),
+            limit,
+            _RESERVED_MILLISECONDS,
+            time.time() + store.live_ttl,
+            store.live_ttl + _SPARE_SECONDS,
+        )
+        (reserved,) = await store.client.send(reserve)
+        if not reserved:
+            raise TooManyRuns(f"{limit} runs are waiting already; try again later")
+        create = store.creation(QUEUE, run, body, job, store.live_ttl + _SPARE_SECONDS)
+        size = len(job) + len(body)
+        try:
+            created, idle = await store.send_sized(size, create, self._offer(entry, len(job)))
+        except (ServiceUnavailable, asyncio.CancelledError):
+            self._leases.track_unconfirmed(run)
+            raise
+        if not created:
+            await self._remove(run)
+            raise RunExists(run.run_id)
+        await self._notify(idle)
+
+    async def take(self, slots: int, in_flight: Callable[[str], bool]) -> list[TakenRun]:
+        keys = self._store.keys
+        owned = keys.owned(self._replica)
+        pop = POP((keys.queue, keys.job_sizes, keys.idle, owned), self._replica, slots, self._store.live_ttl)
+        self._idle = True  # before the command is sent: a message may arrive before its reply
+        try:
+            (popped,) = await self._store.client.send(pop)
+        except BaseException:
+            self._idle = False
+            raise
+        if len(popped) >= 2 * slots:
+            self._idle = False
+        sizes = {entry.decode(): int(size) for entry, size in zip(popped[::2], popped[1::2], strict=True)}
+        with self._leases.taking(records.run_id_of(entry) for entry in sizes):
+            return await self._take(sizes, in_flight)
+
+    async def release(self, run: Run) -> bool:
+        if not await self.release_as(self._replica, run, delay=0):
+            return False
+        self._leases.release(run)
+        return True
+
+    async def release_as(self, owner: str, run: Run, delay: float | None = None) -> bool:
+        """Let a run wait again that its owner has given up, or that it has never begun.
+
+        Args:
+            owner: Its owner, or `QUEUE`.
+            run: The record from now on.
+            delay: Seconds until it may be taken; None for one that grows with the attempts.
+
+        Returns:
+            Whether it waits; False if it cannot be begun again, or has another owner.
+        """
+        keys = self._store.keys
+        record, whole = records.encode_run(run)
+        give_up = RELEASE(
+            (*keys.log(run.run_id), keys.watchers(run.run_id)),
+            owner,
+            run.incarnation,
+            run.last_sequence,
+            record,
+            whole,
+            self._store.live_ttl + _SPARE_SECONDS,
+        )
+        try:
+            size = await self._store.query(run.run_id, give_up)
+        except RunNotFound:
+            return False
+        if delay is None:
+            delay = min(_FIRST_DELAY_SECONDS * 2 ** max(run.attempt - 2, 0), _LONGEST_DELAY_SECONDS)
+            delay = delay if run.attempt > 1 else 0
+        await self.offer(records.index_entry(run), size, delay)
+        return True
+
+    async def offer(self, entry: str, size: int, delay: float = 0) -> None:
+        """Put a run that is stored as waiting into the queue; see `release_as`."""
+        (idle,) = await self._store.client.send(self._offer(entry, size, int(delay * 1000)))
+        await self._notify(idle)
+
+    async def renew(self, run: Run) -> None:
+        """Extend the time to live of a run that waits, and put it into the queue if it is not there."""
+        store, entry, ttl = self._store, records.index_entry(run), self._store.live_ttl + _SPARE_SECONDS
+        await store.client.send(
+            *(("EXPIRE", index, ttl) for index in store.indexes(run)),
+            *(("EXPIRE", key, ttl) for key in store.keys.log(run.run_id)),
+        )
+        (score,) = await store.client.send(("ZSCORE", store.keys.queue, entry))
+        if score is None:
+            await self.release_as(QUEUE, run)
+
+    async def cancel(self, run_id: str, reason: str | None) -> None:
+        """End a run that waits as cancelled. If a replica has taken it meanwhile, that one cancels it."""
+        run = await self._store.get(run_id)
+        if run.finished:
+            return
+        now, sequence = datetime.now(UTC), run.last_sequence + 1
+        data = events.encode("cancelled", run_id, sequence, now, {"reason": reason})
+        metadata = run.metadata | {"reason": reason}
+        cancelled = msgspec.structs.replace(
+            run, status="cancelled", completed_at=now, last_sequence=sequence, metadata=metadata
+        )
+        last = Entry(sequence, "cancelled", data, now.timestamp())
+        with suppress(RunClosed, NotOwner):
+            watchers = await self._store.append(QUEUE, cancelled, [last], drops_job=True)
+            await self._store.notify(watchers, run_id)
+            await self._remove(run)
+
+    def slot_freed(self) -> None:
+        if not self._idle:
+            self._arrived.set()
+
+    def wake(self) -> None:
+        """Look at the queue: there is a run for this replica, which is no longer listed as idle."""
+        self._idle = False
+        self._arrived.set()
+
+    async def decline(self) -> None:
+        if self._idle:
+            return
+        keys = self._store.keys
+        (idle,) = await self._store.client.send(PASS((keys.queue, keys.idle, keys.replicas), self._replica))
+        await self._notify(idle)
+
+    async def arrivals(self) -> AsyncIterator[None]:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            yield
+
+    async def queue_state(self) -> QueueState:
+        keys = self._store.keys
+        ((length, milliseconds, size),) = await self._store.client.send(WAITING((keys.queue, keys.job_sizes)))
+        return QueueState(length, milliseconds / 1000, size)
+
+    async def _take(self, sizes: dict[str, int], in_flight: Callable[[str], bool]) -> list[TakenRun]:
+        taken: list[TakenRun] = []
+        small: list[str] = []
+        for entry, size in sizes.items():
+            run_id = records.run_id_of(entry)
+            if self._leases.owns(run_id) or in_flight(run_id):
+                await self.offer(entry, size, _NOT_NOW_SECONDS)
+            elif size > LARGE_BYTES:
+                taken += await self._take_entries([entry], size)
+            else:
+                small.append(entry)
+        return taken + (await self._take_entries(small, 0) if small else [])
+
+    async def _take_entries(self, entries: Sequence[str], size: int) -> list[TakenRun]:
+        key_of = self._store.keys.run
+        commands = [TAKE((key_of(records.run_id_of(entry)),), self._replica, entry) for entry in entries]
+        taken: list[TakenRun] = []
+        for reply in await self._store.send_sized(size, *commands):
+            if reply is None:  # it does not wait any more
+                continue
+            record, whole, incarnation, job, cancel = reply
+            try:
+                run = records.decode_whole(record, whole, None, incarnation)
+            except CorruptLog:
+                continue
+            self._leases.track(run, has_job=True)
+            request = None
+            if cancel is not None:
+                request = CancelRequest(run.run_id, run.incarnation, records.decode_reason(cancel))
+            taken.append(TakenRun(run, job, request))
+        return taken
+
+    def _offer(self, entry: str, size: int, milliseconds: int = 0) -> Command:
+        keys = self._store.keys
+        return OFFER(
+            (keys.queue, keys.job_sizes, keys.idle, keys.replicas),
+            entry,
+            size,
+            milliseconds,
+            self._store.live_ttl,
+        )
+
+    async def _notify(self, replica: bytes | None) -> None:
+        """Tell a replica that was listed as idle that there is a run for it."""
+        if not replica:
+            return
+        if replica.decode() == self._replica:
+            self.wake()
+        else:
+            await self._store.notify_of_work(replica.decode())
+
+    async def _remove(self, run: Run) -> None:
+        keys = self._store.keys
+        await self._store.client.send(DEQUEUE((keys.queue, keys.job_sizes), records.index_entry(run)))

@@ -1,0 +1,63 @@
+"""Taking runs from the work queue that all replicas share, whenever this process has a free slot."""
+
+import asyncio
+from collections.abc import Callable
+
+from dockrion.backends.work_queue import TakenRun, WorkQueue
+from dockrion.errors import BackendError, ServiceUnavailable
+from dockrion.runs.in_flight import InFlightRuns, Slot, Slots
+
+_MAX_TAKEN = 32  # at once; their jobs are in memory together
+_RETRY_SECONDS = 0.5
+
+
+class QueueTaker:
+    """Fills the free slots of this process with runs from the queue.
+
+    Args:
+        queue: The queue.
+        slots: The slots of this process.
+        in_flight: The runs of this process.
+        accepts: Returns whether this process takes runs at the moment.
+        begin: Starts a run that was taken, in its slot.
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        slots: Slots,
+        in_flight: InFlightRuns,
+        accepts: Callable[[], bool],
+        begin: Callable[[TakenRun, Slot], None],
+    ) -> None:
+        self._queue = queue
+        self._slots = slots
+        self._in_flight = in_flight
+        self._accepts = accepts
+        self._begin = begin
+        slots.on_freed = queue.slot_freed
+
+    async def take_all(self) -> None:
+        """Take runs without end, one batch per arrival: a slot that stays free is another arrival."""
+        async for _ in self._queue.arrivals():
+            try:
+                await self._take()
+            except (ServiceUnavailable, BackendError):
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _take(self) -> None:
+        slots = self._slots.reserve_free(_MAX_TAKEN) if self._accepts() else []
+        if not slots:
+            await self._queue.decline()
+            return
+        taken: list[TakenRun] = []
+        try:
+            taken = await self._queue.take(len(slots), self._is_in_flight)
+            for each in taken:
+                self._begin(each, slots.pop())
+        finally:
+            for slot in slots:
+                self._slots.release(slot)
+
+    def _is_in_flight(self, run_id: str) -> bool:
+        return self._in_flight.get(run_id) is not None

@@ -1,0 +1,43 @@
+"""Agent calls that another replica has validated and stored with their runs."""
+
+from typing import Any
+
+import msgspec
+
+from dockrion.backends.work_queue import TakenRun
+from dockrion.runs.agent import Agent, Call
+from dockrion.runs.job import decode_job
+from dockrion.web.payloads import converted, keep_input, split_config
+from dockrion.web.service import Service
+
+
+async def rebuilt_call(service: Service, taken: TakenRun) -> tuple[Agent | None, Call]:
+    """Return the agent call of a run that was taken from the queue.
+
+    Args:
+        service: The service.
+        taken: The run, with its job.
+
+    Returns:
+        What works on it, None for the service's agent; and the call.
+
+    Raises:
+        DecodeError: The job is of a version that this one does not understand.
+        DockrionError: What validated it was another configuration of the service.
+    """
+    job = decode_job(taken.job)
+    if job.body is None:
+        from dockrion.agents.external import ExternalAgent  # noqa: PLC0415  memory
+
+        external = ExternalAgent(service.dockfile.streaming.ingest.idle_timeout)
+        return external, Call(None, caller=job.caller, events_url=job.events_url)
+    value: Any = msgspec.json.decode(job.body)
+    config, resume = split_config(service, value)
+    stored = None
+    body = await service.backend.get_input(taken.run.run_id, taken.run.incarnation)
+    if body is not None:  # in which secret answers to attempts before this one are masked
+        stored = await keep_input(service, msgspec.json.decode(body), body)
+    if service.payload_type is not None:
+        value = await converted(service.payload_type, value, len(job.body), service.redactor)
+    call = Call(value, config, resume, job.request, job.events_url, job.caller, stored)
+    return None, msgspec.structs.replace(call, invocation=job.invocation)
