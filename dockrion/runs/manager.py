@@ -12,7 +12,7 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, WorkQueue
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable
+from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable, TooManyRuns
 from dockrion.ids import new_incarnation
 from dockrion.json_schema import Schema
 from dockrion.metrics import Metrics
@@ -82,9 +82,10 @@ class RunManager:
         self._listeners.start(self._listen_for_cancels())
         self._listeners.start(self._listen_for_losses())
         self._enqueued: set[str] = set()  # incarnations of runs that are cancelled when their callers leave
+        self._taker: QueueTaker | None = None
         if backend.queue is not None and settings.max_concurrent_runs:
-            taker = QueueTaker(backend.queue, self._slots, self._in_flight, self._accepts, self._begin)
-            self._listeners.start(taker.take_all())
+            self._taker = QueueTaker(backend.queue, self._slots, self._in_flight, self._accepts, self._begin)
+            self._listeners.start(self._taker.take_all())
 
     @property
     def agent(self) -> Agent | None:
@@ -169,8 +170,13 @@ class RunManager:
         )
         if self._backend.queue is not None and not self._slots.free:
             enqueuing = self._run_tasks.start(self._enqueue(self._backend.queue, call, record))
-            await self._shielded(enqueuing, record, cancel_on_disconnect=cancel_on_disconnect)
-            return record
+            try:
+                await self._shielded(enqueuing, record, cancel_on_disconnect=cancel_on_disconnect)
+            except TooManyRuns:
+                if self._taker is None or not await self._taker.wait_for_slot():
+                    raise
+            else:
+                return record
         job = encode_job(call) if record.max_attempts > 1 else None
         if call.body is not None:
             call = msgspec.structs.replace(call, body=None)  # it may be large, and the run may last long

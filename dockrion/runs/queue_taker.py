@@ -35,6 +35,8 @@ class QueueTaker:
         self._in_flight = in_flight
         self._accepts = accepts
         self._begin = begin
+        self._settled = asyncio.Event()
+        self._settled.set()
         slots.on_freed = queue.slot_freed
 
     async def take_all(self) -> None:
@@ -45,17 +47,24 @@ class QueueTaker:
             except (ServiceUnavailable, BackendError):
                 await asyncio.sleep(_RETRY_SECONDS)
 
+    async def wait_for_slot(self) -> bool:
+        """Return whether there is a free slot, once those are given back for which there was no run."""
+        await self._settled.wait()
+        return self._slots.free > 0
+
     async def _take(self) -> None:
         slots = self._slots.reserve_free(_MAX_TAKEN) if self._accepts() else []
         if not slots:
             await self._queue.decline()
             return
         taken: list[TakenRun] = []
+        self._settled.clear()
         try:
             taken = await self._queue.take(len(slots), self._is_in_flight)
             for each in taken:
                 self._begin(each, slots.pop())
         finally:
+            self._settled.set()
             for slot in slots:
                 self._slots.release(slot)
 

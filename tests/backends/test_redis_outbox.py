@@ -37,10 +37,12 @@ async def test_a_run_without_a_copied_event_stores_and_sends_nothing_more(servic
     sent: dict[str, list[int]] = {}
     send = RedisClient.send
 
-    async def counted(client: RedisClient, *commands: tuple[str, ...]) -> list[object]:
+    async def counted(
+        client: RedisClient, *commands: tuple[str, ...], ordered: int | None = None
+    ) -> list[object]:
         lengths = [len(command) for command in commands]
         sent.setdefault("with" if client is one._client else "without", []).extend(lengths)
-        return await send(client, *commands)
+        return await send(client, *commands, ordered=ordered)
 
     with patch.object(RedisClient, "send", counted):
         for backend in (one, plain):
@@ -115,7 +117,9 @@ async def test_a_delivery_that_is_ended_before_the_append_arrives_is_listed_agai
     send = RedisClient.send
     ended = False
 
-    async def slowly(client: RedisClient, *commands: tuple[str, ...]) -> list[object]:
+    async def slowly(
+        client: RedisClient, *commands: tuple[str, ...], ordered: int | None = None
+    ) -> list[object]:
         """Send an append and what is around it one by one, and let the other replica act in between."""
         nonlocal ended
         replies: list[object] = []
@@ -142,11 +146,13 @@ async def test_a_crash_after_the_append_loses_nothing(service: Service) -> None:
     writer = await begin(one)
     send = RedisClient.send
 
-    async def dies(client: RedisClient, *commands: tuple[str, ...]) -> list[object]:
+    async def dies(
+        client: RedisClient, *commands: tuple[str, ...], ordered: int | None = None
+    ) -> list[object]:
         if len(commands) > 2:
             await send(client, *commands[:2])
             raise ServiceUnavailable("the process dies")
-        return await send(client, *commands)
+        return await send(client, *commands, ordered=ordered)
 
     with patch.object(RedisClient, "send", dies), pytest.raises(ServiceUnavailable):
         await writer.write(1)

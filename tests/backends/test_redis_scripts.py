@@ -55,7 +55,7 @@ class Shape:
 
 
 SHAPES = {
-    "append": Shape(names.APPEND, {12: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
+    "append": Shape(names.APPEND, {13: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
     "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS, 3: NEGATIVE}),
     "cancel": Shape(names.CANCEL),
     "claim": Shape(names.CLAIM, {1: NOT_POSITIVE}),
@@ -64,7 +64,7 @@ SHAPES = {
     "declare": Shape(names.DECLARE, {2: NOT_POSITIVE}),
     "dequeue": Shape(names.DEQUEUE),
     "enqueue": Shape(
-        names.ENQUEUE, {1: NEGATIVE, 2: NEGATIVE, 3: NEGATIVE, 4: NOT_NUMBERS, 5: NOT_POSITIVE}, spare_keys=1
+        names.ENQUEUE, {1: NEGATIVE, 2: NEGATIVE, 3: NEGATIVE, 4: NOT_NUMBERS, 5: NOT_POSITIVE}, spare_keys=2
     ),
     "get": Shape(names.GET, {0: NEGATIVE}),
     "hold": Shape(names.HOLD, {1: NEGATIVE}),
