@@ -124,7 +124,7 @@ async def test_a_delivery_that_is_ended_before_the_append_arrives_is_listed_agai
         nonlocal ended
         replies: list[object] = []
         for command in commands:
-            replies += await send(client, command)
+            replies += await send(client, command, ordered=ordered)
             if client is one._client and len(commands) > 2 and not ended:
                 ended = True
                 changed = await outbox_of(other).finish(lease)
