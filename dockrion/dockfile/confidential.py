@@ -87,7 +87,8 @@ def _urls(dockfile: Dockfile) -> Iterator[tuple[KeyPath, str]]:
 def _passwords(url: str) -> Iterator[str]:
     """Yield the passwords in a URL, as it has them and decoded."""
     parts = urlsplit(url)
-    passwords = [parts.password, *(value for name, value in parse_qsl(parts.query) if name == "password")]
+    named = (value for name, value in parse_qsl(parts.query) if name in ("password", "sentinel_password"))
+    passwords = [parts.password, *named]
     for password in filter(None, passwords):
         yield password
         yield unquote(password)

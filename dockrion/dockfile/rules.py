@@ -3,6 +3,7 @@
 Each rule is registered for the smallest part of the Dockfile that it needs; it applies if that part decoded.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ _NOT_FORWARDED = frozenset(
         *("content-encoding", "content-length", "content-type"),
     }
 )
-_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_REDIS_URL = re.compile(r"(unix|rediss?(?P<several>\+(cluster|sentinel))?)://(?P<rest>.*)")
 
 
 def check_rules(decoded: dict[KeyPath, Any], diagnostics: Diagnostics) -> None:
@@ -146,17 +147,25 @@ def _streaming(streaming: StreamingSpec, keys: KeyPath, diagnostics: Diagnostics
         diagnostics.error((*keys, "on_worker_lost"), message)
     if streaming.on_worker_lost == "fail" and streaming.max_attempts != StreamingSpec().max_attempts:
         diagnostics.warn((*keys, "max_attempts"), "no effect without on_worker_lost: retry")
-    url = streaming.redis.url
-    if streaming.backend == "redis" and not (url.startswith(_REDIS_SCHEMES) and _has_valid_port(url)):
+    if streaming.backend == "redis" and not _is_redis_url(streaming.redis.url):
         # The message does not quote the URL: it may contain a password.
         diagnostics.error(
-            (*keys, "redis", "url"), "expected redis://…, rediss://… or unix://…, with a valid port if any"
+            (*keys, "redis", "url"),
+            "expected redis://…, rediss://…, unix://…, redis+cluster://… or redis+sentinel://…, "
+            "with valid ports if any",
         )
 
 
-def _has_valid_port(url: str) -> bool:
+def _is_redis_url(url: str) -> bool:
+    found = _REDIS_URL.fullmatch(url)
+    if found is None:
+        return False
+    hosts = [url]
+    if found["several"]:
+        authority = re.split("[/?#]", found["rest"], maxsplit=1)[0]
+        hosts = [f"//{host}" for host in authority.rpartition("@")[2].split(",")]
     try:
-        return urlsplit(url).port != 0
+        return all(urlsplit(host).port != 0 for host in hosts)
     except ValueError:
         return False
 

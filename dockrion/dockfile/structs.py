@@ -161,7 +161,10 @@ class ConnectionSpec(Struct, frozen=True):
 
 
 class RedisSpec(Struct, frozen=True):
-    url: Annotated[NonEmpty, doc("URL of Redis: redis://, rediss:// or unix://.")] = DEFAULT_REDIS_URL
+    url: Annotated[
+        NonEmpty,
+        doc("URL of Redis: redis://, rediss:// (TLS), unix://, redis+cluster:// or redis+sentinel://."),
+    ] = DEFAULT_REDIS_URL
     stream_ttl_seconds: Annotated[
         int, Meta(ge=60, le=604800), doc("Seconds for which a finished run is stored, with either backend.")
     ] = 3600

@@ -126,7 +126,6 @@ class RedisBackend:
         self._declarations: Declarations | None = None
         if declaration is not None:
             self._declarations = Declarations(client, keys, self.replica, declaration, live_ttl)
-        self._eviction_checked = False
         self._has_inbox = False
         self._first_round_over = asyncio.Event()
         self._tasks = BackgroundTasks()
@@ -330,6 +329,7 @@ class RedisBackend:
             health.failure_seen.clear()
 
     async def _work_once(self) -> None:
+        await self._client.check_servers()
         heartbeat = await self._beat()
         was_healthy = self._client.health.written()
         reconnected = self._client.reconnected()
@@ -352,9 +352,6 @@ class RedisBackend:
         if heartbeat.waiting:
             self.queue.wake()
         await self._reaper.end_overdue(await self._index.prune())
-        if not self._eviction_checked:
-            await self._client.check_eviction()
-            self._eviction_checked = True
         self._client.health.round_completed()
 
 

@@ -18,7 +18,6 @@ not grow, since an attempt is cheap and every open stream waits for the first th
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,10 +40,9 @@ from dockrion.backends.redis.connections import (
 from dockrion.backends.redis.health import Health, HealthMonitor, unavailable
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.location import ClusterLocation, expected_form, locate
+from dockrion.backends.redis.server_check import wrong_kind
 from dockrion.errors import CorruptLog, ServiceUnavailable, StartError
-from dockrion.logs import log
 
-_logger = logging.getLogger("dockrion.redis")
 BLOCK_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 _REPLY_SECONDS = 3.0
@@ -80,6 +78,7 @@ class RedisClient:
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self._reconnected = False
+        self._checked = asyncio.Event()
         self.health = HealthMonitor()
         hook = self._reconnection_hook
         try:
@@ -157,7 +156,11 @@ class RedisClient:
         return await self._send(self._background, commands, 0, unreadable_as_reply=True)
 
     async def send_blocking(self, *commands: Command) -> list[Any]:
-        """Send commands of which the last blocks for up to `BLOCK_SECONDS`, as `send` does."""
+        """Send commands of which the last blocks for up to `BLOCK_SECONDS`, as `send` does.
+
+        Waits for `check_servers` to succeed, since another kind of server may refuse them in its own words.
+        """
+        await self._checked.wait()
         return await self._send(self._blocking, commands, None)
 
     def check_reachable(self) -> None:
@@ -189,25 +192,22 @@ class RedisClient:
         except Exception as error:  # redis-py raises any type for a malformed reply
             raise unavailable() from error
 
-    async def check_eviction(self) -> None:
-        """Warn if Redis may evict keys of unfinished runs when its memory is full."""
+    async def check_servers(self) -> None:
+        """Check that the servers are those that the URL names: what they are once, which it is each time.
+
+        Raises:
+            ServiceUnavailable: They are not, or do not respond.
+        """
         try:
-            found = await self._background.from_each_primary(("INFO", "memory"))
+            await self._deployment.follow_primary()
+            if self._checked.is_set():
+                return
+            kind = await wrong_kind(self._background, single=isinstance(self._deployment, SingleServer))
         except (exceptions.RedisError, OSError) as error:
             raise self.health.command_failed(error, self.health.recoveries) from error
-        allowed = [each for each in found if isinstance(each, dict)]  # ACLs often forbid INFO
-        for memory in allowed:
-            policy = str(memory.get("maxmemory_policy", "noeviction"))
-            if policy == "noeviction":
-                continue
-            log(
-                _logger,
-                logging.WARNING,
-                "redis may drop live runs when its memory is full; set its maxmemory-policy to noeviction",
-                policy=policy,
-                maxmemory=memory.get("maxmemory"),
-            )
-            return
+        if kind is not None:
+            raise self.health.wrong_server(kind)
+        self._checked.set()
 
     async def aclose(self) -> None:
         """Close every connection."""

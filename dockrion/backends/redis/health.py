@@ -45,6 +45,13 @@ _ADVICE = {
     "BUSY": "a script keeps it busy",
     "MASTERDOWN": "it is a replica that has lost its primary",
     "CLUSTERDOWN": "its cluster is down",
+    "TRYAGAIN": "slots of its cluster are being moved",
+    "MOVED": "it is a node of a cluster; streaming.redis.url must begin with redis+cluster://",
+    "NOCLUSTER": "it is not a cluster; streaming.redis.url must begin with redis://",
+    "SENTINEL": "it is a Sentinel, which stores nothing; streaming.redis.url must begin with "
+    "redis+sentinel:// and name the primary",
+    "NOPRIMARY": "no Sentinel names the primary; do they run, do they know it by the name in "
+    "streaming.redis.url, and do they require a sentinel_password there?",
     _UNBLOCKED: "it has unblocked a waiting reader",
     _REFUSED: "it refuses a command",
     _LARGE: "it does not take so much at once, or not in time; how fast is the connection, and how high are "
@@ -52,6 +59,7 @@ _ADVICE = {
 }
 # redis-py drops the code of some replies, and turns others into types of exceptions.
 _SIGNS: tuple[tuple[str, str | type[Exception]], ...] = (
+    ("NOPRIMARY", "No master found"),  # and what each Sentinel replied
     ("POOL", "No connection available"),
     ("MAXCLIENTS", "max number of clients"),
     ("NOAUTH", "uthentica"),  # required; or, from Redis 7, "unauthenticated multibulk length"
@@ -65,9 +73,12 @@ _SIGNS: tuple[tuple[str, str | type[Exception]], ...] = (
     ("LOADING", exceptions.BusyLoadingError),
     ("MASTERDOWN", exceptions.MasterDownError),
     ("CLUSTERDOWN", exceptions.ClusterDownError),
+    ("TRYAGAIN", exceptions.TryAgainError),
+    ("MOVED", exceptions.MovedError),
+    ("NOCLUSTER", "cluster support disabled"),
 )
 _UNREADABLE = ("WRONGTYPE", "wrong arguments for")
-_STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL"})
+_STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL", "TRYAGAIN"})
 
 
 class NewerFormat(ServiceUnavailable):
@@ -157,6 +168,12 @@ class HealthMonitor:
         if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
             reason = str(error) if kind in (_NO_REPLY, _LARGE, "NOPERM") else None
             self._log(kind, f"redis error: {_ADVICE[kind]}", reason=reason)
+        return unavailable()
+
+    def wrong_server(self, kind: str) -> ServiceUnavailable:
+        """Log that the server is not what its URL says, and return what to raise for it."""
+        self._last_kind = kind
+        self._log(kind, f"redis error: {_ADVICE[kind]}")
         return unavailable()
 
     def round_failed(self, error: Exception) -> None:
