@@ -11,7 +11,7 @@ from aiohttp import hdrs
 from dockrion.client.errors import ProtocolError
 from dockrion.client.stream import Stream
 from dockrion.client.transport import INVOKE, NOT_STARTED, STREAM, Request, Token, Transport
-from dockrion.ids import RUN_ID_FORM, RUN_ID_PATTERN
+from dockrion.ids import IDEMPOTENCY_HEADER, RUN_ID_FORM, RUN_ID_PATTERN, uuid7
 from dockrion.wire import sse
 
 RETRY_TIMEOUT_SECONDS = 60.0
@@ -103,8 +103,9 @@ class _Responded(msgspec.Struct):
 class Client:
     """A client of one service: `async with Client(url) as client`.
 
-    Requests that are safe to repeat are sent again when the service says when (`Retry-After`); a request
-    that may have been carried out is never sent twice. Streams reconnect by themselves.
+    Requests that are safe to repeat are sent again when the service says when (`Retry-After`). Those that
+    start work have an `Idempotency-Key`: when the connection is lost they are sent again, and the service
+    carries them out once. Streams reconnect by themselves.
 
     Args:
         url: The service, http://host:port.
@@ -153,7 +154,7 @@ class Client:
             "POST",
             ("invoke", "stream"),
             query={"on_disconnect": "continue" if resume else "cancel"},
-            headers={hdrs.ACCEPT: sse.MEDIA_TYPE},
+            headers={hdrs.ACCEPT: sse.MEDIA_TYPE} | (_once() if resume else {}),
             body=msgspec.json.encode(payload),
             retryable=NOT_STARTED,
             timeout=STREAM,
@@ -182,7 +183,9 @@ class Client:
             ClientError: Any other error.
         """
         body = msgspec.json.encode(payload)
-        request = Request("POST", ("invoke",), body=body, timeout=INVOKE)
+        request = Request(
+            "POST", ("invoke",), headers=_once(), body=body, retryable=NOT_STARTED, timeout=INVOKE
+        )
         return await self._transport.fetch(request, InvokeResult)
 
     async def start(self, payload: Any, run_id: str | None = None) -> Accepted:
@@ -193,7 +196,7 @@ class Client:
             run_id: The run's id; by default the service generates one.
 
         Raises:
-            Conflict: A run with this id exists.
+            Conflict: A run with this id exists, unless this caller has started it with the same payload.
             ValueError: The run id is malformed.
             ClientError: Any other error.
         """
@@ -201,6 +204,7 @@ class Client:
             "POST",
             ("runs",),
             query={"run_id": None if run_id is None else _checked(run_id)},
+            headers=_once(),
             body=msgspec.json.encode(payload),
             retryable=NOT_STARTED,
         )
@@ -266,6 +270,11 @@ class Client:
         body = msgspec.json.encode({"request_id": request_id, "value": value})
         request = Request("POST", ("runs", _checked(run_id), "input"), body=body)
         await self._transport.fetch(request, _Responded)
+
+
+def _once() -> dict[str, str]:
+    """Return the header with which a service carries a request out once, however often it is sent."""
+    return {IDEMPOTENCY_HEADER: uuid7()}
 
 
 def _checked(run_id: str) -> str:

@@ -21,15 +21,17 @@ class ClientError(Exception):
 class ConnectionLost(ClientError):
     """The service cannot be reached, or the connection broke.
 
-    A request that is not safe to repeat may have been carried out nevertheless.
+    The request may have been carried out nevertheless.
 
     Attributes:
+        sent: Whether the request may have reached the service.
         run_id: The run whose stream was lost, else empty: `Client.events(run_id, after)` continues it.
         after: The sequence of the last event that was read.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
+        self.sent = sent
         self.run_id = ""
         self.after = 0
 
@@ -75,7 +77,7 @@ class ResponseError(ClientError):
 
 
 class InvalidRequest(ResponseError):
-    """400: the request is malformed, breaks the schema or a policy, or does not fit the run's state."""
+    """400 or 422: the request is malformed, breaks the schema or a policy, or does not fit a run or key."""
 
 
 class Unauthorized(ResponseError):
@@ -121,6 +123,7 @@ _BY_STATUS: dict[int, type[ResponseError]] = {
     404: NotFound,
     409: Conflict,
     413: PayloadTooLarge,
+    422: InvalidRequest,
     429: TooManyRequests,
     500: ServerError,
     502: ServerError,
@@ -163,11 +166,11 @@ def from_exception(error: Exception, service: URL) -> ClientError:
     match error:
         case aiohttp.ClientSSLError():
             reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else "failed"
-            return ConnectionLost(f"cannot reach {service}: TLS {reason}")
+            return ConnectionLost(f"cannot reach {service}: TLS {reason}", sent=False)
         case aiohttp.ClientConnectorError():
             return unreachable(error.os_error, service)
         case aiohttp.ConnectionTimeoutError():
-            return ConnectionLost(f"cannot reach {service}: connecting timed out")
+            return ConnectionLost(f"cannot reach {service}: connecting timed out", sent=False)
         case TimeoutError():
             return ConnectionLost(f"{service} sent nothing for too long")
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
@@ -182,7 +185,7 @@ def unreachable(error: OSError, service: URL) -> ConnectionLost:
         error: Why there is none.
         service: The service's URL without user and password.
     """
-    return ConnectionLost(f"cannot reach {service}: {_reason(error)}")
+    return ConnectionLost(f"cannot reach {service}: {_reason(error)}", sent=False)
 
 
 def _reason(error: OSError) -> str:

@@ -190,9 +190,9 @@ class Stream:
         if not first:
             response = await self._transport.send(self._events_request())
         elif self._start is not None:
-            response = await self._transport.send_with_retry(self._start, self._send_start)
+            response = await self._transport.with_retry(self._start, self._send_start)
         else:
-            response = await self._transport.send_with_retry(self._events_request())
+            response = await self._transport.with_retry(self._events_request(), self._transport.send)
         if first and response.status == HTTPStatus.NO_CONTENT:
             release(response)
             self._advance(_Input.NO_EVENTS)

@@ -14,8 +14,9 @@ from yarl import URL
 
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.client import errors
-from dockrion.client.errors import ClientError, ProtocolError, ResponseError, Unauthorized
+from dockrion.client.errors import ClientError, ConnectionLost, ProtocolError, ResponseError, Unauthorized
 from dockrion.client.retry import RetrySchedule
+from dockrion.ids import IDEMPOTENCY_HEADER
 from dockrion.wire import sse
 
 _CONNECT_TIMEOUT = 10.0
@@ -52,11 +53,13 @@ class Request(msgspec.Struct, frozen=True):
     retryable: frozenset[str] = OVERLOADED
     timeout: aiohttp.ClientTimeout = RESPONSE
 
+    @property
+    def carried_out_once(self) -> bool:
+        """Whether it may be sent again although an earlier attempt may have been carried out."""
+        return IDEMPOTENCY_HEADER in self.headers
+
     def __str__(self) -> str:
         return f"{self.method} /{'/'.join(self.path)}"
-
-
-Send = Callable[[Request], Awaitable[aiohttp.ClientResponse]]
 
 
 class Closable(Protocol):
@@ -153,32 +156,36 @@ class Transport:
         Raises:
             ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
-        response = await self.send_with_retry(request)
+        body = await self.with_retry(request, self._send_and_read)
         try:
-            body = await self.read_body(response, sse.MAX_MESSAGE_BYTES)
-            if len(body) > sse.MAX_MESSAGE_BYTES:
-                raise ProtocolError(f"the response to {request} is too long")
             return msgspec.json.decode(body, type=type_)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ProtocolError(f"the response to {request} is malformed: {error}") from None
-        finally:
-            release(response)
 
-    async def send_with_retry(self, request: Request, send: Send | None = None) -> aiohttp.ClientResponse:
+    async def with_retry(self, request: Request, send: Callable[[Request], Awaitable[T]]) -> T:
         """Send a request, and again when the service says when (`Retry-After`) and a retry is safe.
+
+        A request that is carried out once is also sent again when the connection was lost.
 
         Args:
             request: The request.
-            send: Sends it, by default `self.send`.
+            send: Sends it, and returns what the caller needs of the response.
 
         Raises:
             ResponseError, ConnectionLost, ProtocolError: As `send`.
         """
         schedule = self.retry_schedule()
-        send = send or self.send
+        lost = False
         while True:
             try:
                 return await send(request)
+            except ConnectionLost as error:
+                lost = lost or error.sent
+                if not (lost and request.carried_out_once):
+                    raise
+                delay = schedule.next_delay()
+                if delay is None:
+                    raise
             except ResponseError as error:
                 safe = request.method == "GET" or error.code in request.retryable
                 if error.retry_after is None or not safe:
@@ -230,6 +237,16 @@ class Transport:
         while len(body) <= limit and (chunk := await self.read(response)):
             body += chunk
         return bytes(body)
+
+    async def _send_and_read(self, request: Request) -> bytes:
+        response = await self.send(request)
+        try:
+            body = await self.read_body(response, sse.MAX_MESSAGE_BYTES)
+        finally:
+            release(response)
+        if len(body) > sse.MAX_MESSAGE_BYTES:
+            raise ProtocolError(f"the response to {request} is too long")
+        return body
 
     async def _current_token(self) -> str | None:
         if self._token is None or isinstance(self._token, str):

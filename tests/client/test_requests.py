@@ -38,6 +38,7 @@ from dockrion.client import (
     errors,
 )
 from dockrion.client.retry import LONGEST_DELAY_SECONDS, RetrySchedule
+from dockrion.client.transport import Request, Transport
 from dockrion.errors import DockrionError
 from tests.client.conftest import Connect
 from tests.client.proxies import GAP, HEAD, error_response, json_response, listening, proxy, scripted
@@ -62,6 +63,7 @@ async def test_invoke_and_the_records_of_runs(serve: Serve, connect: Connect) ->
     run = await client.get("one")
     assert (run.status, run.output, run.last_sequence) == ("completed", {"n": 2}, 2)
     assert run.completed_at is not None
+    assert (await client.start({"n": 2}, "one")).run_id == "one"
     with pytest.raises(Conflict) as conflict:
         await client.start({}, "one")
     assert conflict.value.details["events_url"] == "/runs/one/events"
@@ -144,6 +146,7 @@ async def test_a_run_is_cancelled_with_a_reason(serve: Serve, connect: Connect) 
         (404, NotFound),
         (409, Conflict),
         (413, PayloadTooLarge),
+        (422, InvalidRequest),
         (429, TooManyRequests),
         (500, ServerError),
         (502, ServerError),
@@ -220,24 +223,18 @@ async def test_a_stream_waits_to_start_and_to_resume(connect: Connect) -> None:
     ("answer", "kind"),
     [
         (
-            error_response(503, "SERVICE_UNAVAILABLE", SOON),
-            ServiceUnavailable,
-        ),  # of /invoke: the agent may have run
-        (
             b"HTTP/1.1 503 No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             ServiceUnavailable,
         ),
+        (error_response(503, "SERVICE_UNAVAILABLE", "Idempotency-Replayed: true\r\n"), ServiceUnavailable),
         (error_response(500, "TOO_MANY_RUNS"), ServerError),
         (error_response(429, "RATE_LIMIT_EXCEEDED", "Retry-After: 3600\r\n"), TooManyRequests),
-        (b"", ConnectionLost),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", ConnectionLost),
-        (INVOKED[:-5], ConnectionLost),
         (json_response("no JSON"), ProtocolError),
         (json_response('{"success":true}'), ProtocolError),
         (json_response("[" * 5000), ProtocolError),
     ],
 )
-async def test_a_request_that_may_have_been_carried_out_is_never_sent_twice(
+async def test_a_response_that_another_attempt_would_get_too_is_final(
     connect: Connect, answer: bytes, kind: type[ClientError]
 ) -> None:
     async with scripted(answer) as server:
@@ -247,17 +244,82 @@ async def test_a_request_that_may_have_been_carried_out_is_never_sent_twice(
         assert len(server.requests) == 1
 
 
+LOST = [b"", b"HTTP/1.1 200 OK\r\nContent-Len", INVOKED[:-5]]
+
+
+def keys(requests: list[bytes]) -> list[bytes]:
+    """Return the idempotency keys of requests."""
+    return [head.partition(b"Idempotency-Key: ")[2].partition(b"\r\n")[0] for head in requests]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_lost_answer_is_asked_for_again_with_the_same_key(connect: Connect) -> None:
+    busy = error_response(503, "SERVICE_UNAVAILABLE", SOON)
+    async with scripted(*LOST, busy, LOST[0], INVOKED, INVOKED) as server:
+        client = await connect(server.url)
+        assert (await client.invoke({})).output == (await client.invoke({})).output == {"a": 1}
+    first, *others, second = keys(server.requests)
+    assert first
+    assert set(others) == {first}
+    assert second not in (b"", first)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_lost_answer_is_not_asked_for_without_end(connect: Connect, reset: bool) -> None:
+    async with scripted(b"", reset=reset) as server:
+        client = await connect(server.url, retry_timeout=0)
+        for request in (client.invoke({}), client.start({}), anext(aiter(client.stream({})))):
+            with pytest.raises(ConnectionLost):
+                await request
+        assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_request_without_a_key_is_never_sent_twice(connect: Connect) -> None:
+    async with scripted(b"") as server:
+        client = await connect(server.url)
+        uncancelled = client.stream({}, resume=False)
+        for request in (client.respond("r", "q", 1), anext(aiter(uncancelled))):
+            with pytest.raises(ConnectionLost):
+                await request
+        assert keys(server.requests) == [b"", b""]
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("cut", [0, 1, 40])
 async def test_no_run_is_started_twice(serve: Serve, connect: Connect, cut: int) -> None:
-    served = await serve(Waits())
+    served = await serve(agent := Waits())
+    agent.go.set()
     async with proxy(served.port, [cut, cut]) as cutting:
         client = await connect(cutting)
-        with pytest.raises(ConnectionLost):
-            _ = [event async for event in client.stream({})]
-        with pytest.raises(ConnectionLost):
-            await client.start({})
-    assert [request for request in cutting.requests if request.startswith(b"POST")] == cutting.requests
-    assert len(cutting.requests) == 2
+        assert [event.type async for event in client.stream({"n": 1})][-1] == "complete"
+    async with proxy(served.port, [cut, cut]) as cutting:
+        client = await connect(cutting)
+        run_id = (await client.start({"n": 2})).run_id
+        assert [event.type async for event in client.events(run_id)][-1] == "complete"
+    async with proxy(served.port, [cut, cut]) as cutting:
+        client = await connect(cutting)
+        assert (await client.invoke({"n": 3})).output == {"done": True}
+        assert not cutting.cuts_left
+        assert len(cutting.requests) == 3
+    assert agent.payloads == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_service_that_restarts_after_a_lost_answer_is_waited_for() -> None:
+    results: list[ConnectionLost | str] = [
+        ConnectionLost("broke"), ConnectionLost("cannot reach", sent=False), "the answer"
+    ]  # fmt: skip
+
+    async def send(_request: Request) -> str:
+        result = results.pop(0)
+        if isinstance(result, ConnectionLost):
+            raise result
+        return result
+
+    request = Request("POST", ("runs",), headers={"Idempotency-Key": "k"})
+    transport = Transport("http://127.0.0.1:1", retry_timeout=10)
+    assert await transport.with_retry(request, send) == "the answer"
 
 
 async def test_an_unreachable_service_is_reported_at_once(connect: Connect) -> None:

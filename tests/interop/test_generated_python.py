@@ -136,7 +136,7 @@ async def test_runs_have_typed_results(weather: Served, import_client: Import) -
         run = await call("runs.get_runs_run_id", "r")
         listed = await call("runs.get_runs", status=models.RunStatus.COMPLETED)
         refused = await call("runs.delete_runs_run_id", "r")
-        exists = await call("runs.post_runs", body=body, run_id="r")
+        exists = await call("runs.post_runs", body=models.AgentInput(models.Place("Linz")), run_id="r")
         missing = await call("runs.get_runs_run_id", "missing")
         streamed = await call("invoke.post_invoke_stream", body=body)
     assert isinstance(accepted, models.Accepted)
