@@ -1,7 +1,7 @@
 """Lost connections, and what the page shows of them."""
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
@@ -156,3 +156,33 @@ async def test_without_streaming_a_run_is_polled(serve: Serve, visit: Visit) -> 
     agent.end()
     await expect(page.locator("#status")).to_have_text("Complete")
     await expect(page.locator("#outcome pre")).to_contain_text('"one"')
+
+
+@pytest.mark.parametrize(("pattern", "path"), [("stream", "/invoke/stream"), ("start", "/runs")])
+async def test_lost_answer_is_asked_for_again_and_the_agent_runs_once(
+    serve: Serve, visit: Visit, pattern: str, path: str
+) -> None:
+    served = await serve(agent := ScriptedAgent())
+    page = await visit(served.port)
+    keys: list[str] = []
+
+    async def lose(route: Route) -> None:
+        if route.request.method == "POST":
+            keys.append(route.request.headers["idempotency-key"])
+        if route.request.method != "POST" or len(keys) == 2:
+            await route.continue_()
+            return
+        headers = {"Idempotency-Key": keys[0], "Content-Type": "application/json"}
+        url = f"{path}{route.request.url.partition(path)[2]}"
+        async with served.client.post(url, data=route.request.post_data, headers=headers):
+            await route.abort()
+
+    await page.route(f"**{path}*", lose)
+    await run(page, pattern)
+    agent.say("one")
+    agent.end()
+    await expect(page.locator("#status")).to_have_text("Complete")
+    await expect(page.locator("#words")).to_have_text("one")
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert len(agent.payloads) == 1

@@ -1,6 +1,6 @@
 // What the user can do: stream, start a run, wait for the output, watch a run, cancel it.
 
-import { clockOffset, request, requestJson } from "./api.js";
+import { clockOffset, postOnce, request, requestJson } from "./api.js";
 import { show as showCode } from "./code/code.js";
 import { byId } from "./dom.js";
 import { showProblem } from "./request/form.js";
@@ -46,7 +46,8 @@ export async function stream(body, turn = "new") {
   showCode({ method: "POST", path, body, streams: true });
   const controller = new AbortController();
   const clickedAt = Date.now() + clockOffset();
-  const first = await request("POST", path, { body, signal: controller.signal });
+  const send = offers(EVENTS) ? postOnce : request.bind(null, "POST"); // else the run ends with its connection
+  const first = await send(path, { body, signal: controller.signal });
   const opened = open(first.headers.get("X-Run-Id"), "Waiting to start", { body, turn, controller });
   run.clicked(clickedAt);
   if (opened.runId !== null && offers(RECORD)) readRecord(opened);
@@ -57,14 +58,14 @@ export async function stream(body, turn = "new") {
 export async function start(body, turn = "new") {
   showCode({ method: "POST", path: "runs", body, streams: offers(EVENTS) });
   const clickedAt = Date.now() + clockOffset();
-  const { run_id: runId, created_at: createdAt } = await requestJson("POST", "runs", { body });
+  const { run_id: runId, created_at: createdAt } = await (await postOnce("runs", { body })).json();
   const opened = open(runId, "Waiting to start", { body, turn });
   run.clicked(clickedAt);
   run.created(createdAt);
   followRun(opened, null);
 }
 
-/** Invoke the agent, without its events. There is no record of it, so this tab remembers it. */
+/** Invoke the agent, without its events, and without a key, with which it would go on when the user stops it. */
 export async function invoke(body, turn = "new") {
   showCode({ method: "POST", path: "invoke", body });
   const controller = new AbortController();

@@ -1,6 +1,8 @@
 // Requests to the service, with an API key or token where it requires one.
 
 const STORAGE_KEY = "dockrion.credential"; // in the session storage, which belongs to this tab until it is closed
+const ATTEMPTS = 3;
+const ATTEMPT_DELAY = 500; // milliseconds
 const KEY_HEADER = /ApiKey header="([^"]+)"/;
 
 /** An error response of the service. */
@@ -53,6 +55,24 @@ export async function request(method, path, { body, headers = {}, signal, timeou
 
 export async function requestJson(method, path, options) {
   return (await request(method, path, options)).json();
+}
+
+/** Send a POST as `request` does, and again if its answer is lost: the service carries it out once. */
+export async function postOnce(path, { body, signal }) {
+  const headers = { "Idempotency-Key": randomKey() };
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await request("POST", path, { body, headers, signal });
+    } catch (error) {
+      if (error instanceof HttpError || signal?.aborted || attempt === ATTEMPTS) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, ATTEMPT_DELAY));
+  }
+}
+
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // `randomUUID` is missing where the page is not https
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function fetchHead(url, timeout, signal, options) {
