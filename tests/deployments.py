@@ -13,12 +13,19 @@ from typing import Any, Self, TypeVar
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import RedisError
 
-from tests.servers import KINDS, TIMEOUT_SECONDS, RedisServer, Server, executable, free_port
+from tests.servers import (
+    KINDS,
+    TIMEOUT_SECONDS,
+    RedisServer,
+    Server,
+    cluster_privileges,
+    executable,
+    free_port,
+)
 
 S = TypeVar("S", "ClusterServers", "SentinelServers")
 KIND = KINDS[0]
 PRIMARY = "the-primary"
-CLUSTER_PRIVILEGES = ("+cluster|slots", "+asking")  # besides those on a single server
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> None:
@@ -58,7 +65,7 @@ class ClusterServers:
     @cached_property
     def least_privileged_url(self) -> str:
         """The URL with a user who has the privileges in the guide."""
-        user = {node.grant_least_privileges(*CLUSTER_PRIVILEGES) for node in self.nodes}.pop()
+        user = {node.grant_least_privileges(*cluster_privileges()) for node in self.nodes}.pop()
         return f"redis+cluster://{user}@{self._addresses}"
 
     @property

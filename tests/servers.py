@@ -31,7 +31,8 @@ _ALSO_REDIS = any(name in os.environ for name in ("CI", "REDIS_URL")) or shutil.
 KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
 TIMEOUT_SECONDS = 20.0  # starting a process is slow on a busy machine
 _PORTS = range(10_000, 32_000)  # below the ephemeral ports, one of which could be that of a stopped server
-_ACL = re.compile(r"^redis-cli ACL SETUSER (.*?[^\\])$", re.MULTILINE | re.DOTALL)
+_ACL = re.compile(r"^redis-cli ACL SETUSER dockrion on (.*?[^\\])$", re.MULTILINE | re.DOTALL)
+_ALSO_IN_CLUSTER = re.compile(r"^redis-cli ACL SETUSER dockrion ('\+cluster.*)$", re.MULTILINE)
 _USER = "least-privileged"
 _PASSWORD = "of-the-least-privileged"
 _random = random.SystemRandom()  # pytest-randomly seeds the default generator
@@ -55,12 +56,21 @@ def executable(kind: str) -> Path:
 
 def least_privileges() -> list[str]:
     """Return the rules in the guide for a user who may do what a service does, and nothing else."""
+    password, *rules = _guide_rules(_ACL)
+    assert password.startswith(">")
+    return rules
+
+
+def cluster_privileges() -> list[str]:
+    """Return the rules in the guide that such a user needs for a cluster, too."""
+    return _guide_rules(_ALSO_IN_CLUSTER)
+
+
+def _guide_rules(command: re.Pattern[str]) -> list[str]:
     page = (files("dockrion") / "guide/replicas.md").read_text("utf-8")
-    command = _ACL.search(page)
-    assert command, "the guide has no redis-cli ACL SETUSER"
-    _, state, password, *rules = shlex.split(command[1])
-    assert (state, password[0]) == ("on", ">")
-    return [rule for rule in rules if rule != "\n"]
+    found = command.search(page)
+    assert found, f"the guide has no {command.pattern}"
+    return [rule for rule in shlex.split(found[1]) if rule != "\n"]
 
 
 class Server:

@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import logging
 import platform
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -21,7 +23,7 @@ from dockrion.errors import ServiceUnavailable, StartError
 from dockrion.redaction import Redactor
 from dockrion.server.sockets import Address
 from dockrion.terminal.style import GREEN, RED, YELLOW, paint, shows_colours
-from dockrion.threads import in_thread
+from dockrion.web.backend_factory import find_redis_problem
 from dockrion.web.service import check_start
 
 _PACKAGES = ("aiohttp", "msgspec", "redis")
@@ -34,6 +36,7 @@ _OLDEST_PYTHON = (3, 11)
 _COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 _REDIS_SECONDS = 3.0
 _MOST_SECONDS = 10.0  # for whatever is asked over the network, the resolution of its name included
+_CREDENTIALS = re.compile("//[^/]*@")
 _HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where to find a service that listens on all
 
 
@@ -174,25 +177,24 @@ async def _redis(dockfile: Dockfile) -> Line:
     streaming = dockfile.streaming
     if streaming.backend != "redis":
         return Line("ok", "redis", "not needed: runs are kept in memory")
-    from redis import Redis, RedisError  # noqa: PLC0415  memory
-    from redis.backoff import NoBackoff  # noqa: PLC0415  memory
-    from redis.retry import Retry  # noqa: PLC0415  memory
-
-    url = streaming.redis.url
-    address = str(URL(url).with_user(None).with_query(None)) if "://" in url else "redis"
-
-    def ping() -> None:
-        limits = {"socket_connect_timeout": _REDIS_SECONDS, "socket_timeout": _REDIS_SECONDS}
-        with Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits) as client:
-            client.ping()
-
+    address = _CREDENTIALS.sub("//", streaming.redis.url.partition("?")[0])
+    logging.getLogger("dockrion.redis").addFilter(_nothing)  # the line says it
     try:
         async with asyncio.timeout(_MOST_SECONDS):
-            await in_thread(ping, "dockrion-doctor")
-    except (RedisError, OSError, ValueError) as error:
-        reason = str(error) or "no answer in time"
-        return Line("fail", "redis", f"{address}: {reason}; start it, or correct streaming.redis.url")
-    return Line("ok", "redis", f"{address} answers")
+            problem = await find_redis_problem(dockfile)
+    except TimeoutError:
+        problem = "no answer in time"
+    except StartError:  # of which the lines about the agent have told
+        problem = "malformed"
+    finally:
+        logging.getLogger("dockrion.redis").removeFilter(_nothing)
+    if problem is None:
+        return Line("ok", "redis", f"{address} answers, and permits what the service needs")
+    return Line("fail", "redis", f"{address}: {problem}")
+
+
+def _nothing(_record: logging.LogRecord) -> bool:
+    return False
 
 
 async def _port(dockfile: Dockfile) -> Line:

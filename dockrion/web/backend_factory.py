@@ -59,3 +59,15 @@ def check_backend(loaded: Loaded) -> None:
         from dockrion.backends.redis import check_url  # noqa: PLC0415  memory
 
         check_url(streaming.redis.url)
+
+
+async def find_redis_problem(dockfile: Dockfile) -> str | None:
+    """Return why the service could not use its Redis, None if it can.
+
+    Raises:
+        StartError: The URL is malformed.
+    """
+    from dockrion.backends.redis import find_problem  # noqa: PLC0415  memory
+
+    redis = dockfile.streaming.redis
+    return await find_problem(redis.url, agent=dockfile.agent.name, key_prefix=redis.key_prefix)

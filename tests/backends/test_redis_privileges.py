@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis import RedisBackend, find_problem
 from dockrion.backends.work_queue import next_attempt
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
@@ -95,6 +95,33 @@ async def test_each_command_in_the_guide_is_needed(server: RedisServer) -> None:
     await use_everything(f"{url.removesuffix('/0')}/1")
     assert used(server) - OF_THE_TEST == commands(least_privileges())
     assert server.command("ACL", "LOG") == []
+
+
+OUTSIDE_OF_SCRIPTS = {"evalsha", "script|load", "client|setname", "select", "info"}
+
+
+async def problem_at(url: str) -> str | None:
+    return await find_problem(url, agent="tested", key_prefix="dockrion")
+
+
+async def test_each_missing_privilege_is_diagnosed(server: RedisServer) -> None:
+    url = server.least_privileged_url
+    assert await problem_at(url) is None
+    tried = commands(least_privileges()) - OUTSIDE_OF_SCRIPTS - {"set", "del"}
+    server.command("ACL", "SETUSER", "least-privileged", *(f"-{each}" for each in tried))
+    problem = await problem_at(url)
+    assert problem is not None
+    assert set(problem.partition(": ")[2].partition(";")[0].split(", ")) == tried
+    assert server.command("KEYS", "*") == []
+
+
+@pytest.mark.parametrize("missing", ["set", "del"])
+async def test_commands_that_would_leave_a_key_are_not_tried(server: RedisServer, missing: str) -> None:
+    url = server.least_privileged_url
+    server.command("ACL", "SETUSER", "least-privileged", f"-{missing}")
+    message = f"the user of streaming.redis.url may not use: {missing}; the guide lists what is needed"
+    assert await problem_at(url) == message
+    assert all(server.command("TTL", key) > 0 for key in server.command("KEYS", "*"))
 
 
 def test_nothing_else_is_allowed() -> None:

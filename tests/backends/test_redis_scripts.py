@@ -12,7 +12,7 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from dockrion.backends.redis import Declaration
+from dockrion.backends.redis import Declaration, find_problem
 from dockrion.backends.redis import keys as names
 from dockrion.backends.redis.connections import ServerConnections
 from dockrion.backends.redis.keys import Command, Script
@@ -79,6 +79,7 @@ SHAPES = {
     "outbox_read": Shape(names.OUTBOX_READ, {1: NOT_POSITIVE, 2: NEGATIVE}),
     "pass": Shape(names.PASS),
     "pop": Shape(names.POP, {1: NOT_POSITIVE, 2: NOT_POSITIVE}),
+    "permitted": Shape(names.PERMITTED, {0: NOT_POSITIVE}),
     "read": Shape(names.READ, {1: NEGATIVE, 2: NOT_POSITIVE, 3: NOT_NUMBERS}),
     "register": Shape(names.REGISTER, {3: NOT_NUMBERS, 4: NOT_POSITIVE}, spare_keys=2),
     "release": Shape(names.RELEASE, {2: NEGATIVE, 5: NOT_POSITIVE}),
@@ -99,6 +100,7 @@ IN_ORDER = (
         "append",
         "cancel",
         "renew",
+        "permitted",
         "get",
         "read",
         "count",
@@ -153,6 +155,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "offer": ([*queue, keys.idle, keys.replicas], ["1:run-2", 3, 0, 60]),
         "pass": ([keys.queue, keys.idle, keys.replicas], [ME]),
         "pop": ([*queue, keys.idle, keys.owned(ME)], [ME, 2, 60]),
+        "permitted": ([keys.ping], [60]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
         "release": ([run, events, keys.watchers(RUN)], [ME, IT, 2, "r", "", 60]),
@@ -337,7 +340,7 @@ async def test_a_script_uses_no_key_but_those_it_declares(service: Service, name
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_script_builds_no_key_names(name: str) -> None:
     text = SHAPES[name].script.text.removeprefix(names._PRELUDE)  # whose functions are given their keys
-    code = re.sub(r"--[^\n]*", "", text)
+    code = re.sub(r"--[^\n]*|redis\.pcall\(\.\.\.\)", "", text)
     declared = {f"KEYS[{place}]" for place in "123456n"}
     for left, right in re.findall(r"local ([\w, ]+) = (KEYS\[[^\n]+)", code):
         given = re.split(r",\s*", right)
@@ -453,6 +456,7 @@ async def test_no_command_in_the_life_of_a_run_has_keys_in_two_slots(
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.alive())
     await service.close(other)
+    assert await find_problem(service.server.url, agent=service.agent, key_prefix="dockrion") is None
     run = {command[1] for command in sent if command[0] == "EVALSHA"}
     assert run >= {script.digest for script in names.SCRIPTS}
     for command in sent:

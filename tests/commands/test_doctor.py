@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 import dockrion
+from dockrion.backends.redis import client
 from dockrion.cli import main
 from dockrion.commands import doctor
 from tests.conftest import Serve
 from tests.e2e.process import write_dockfile
 from tests.guide.services import free_port
-from tests.servers import KINDS, shared
+from tests.servers import KINDS, RedisServer, shared
 
 OK = "def handle(payload):\n    return payload\n"
+ANSWERS = " answers, and permits what the service needs"
 Diagnose = Callable[..., tuple[int, list[str]]]
 
 
@@ -98,7 +100,7 @@ def test_an_extra_that_the_agent_needs(diagnose: Diagnose, monkeypatch: pytest.M
 def test_a_redis_that_answers(diagnose: Diagnose) -> None:
     code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": shared(KINDS[0]).url}})
     assert code == 0, lines
-    assert any(line.startswith("ok    redis: redis://") and line.endswith(" answers") for line in lines)
+    assert any(line.startswith("ok    redis: redis://") and line.endswith(ANSWERS) for line in lines)
 
 
 def test_a_redis_that_does_not(diagnose: Diagnose) -> None:
@@ -107,19 +109,52 @@ def test_a_redis_that_does_not(diagnose: Diagnose) -> None:
     assert code == 1
     (line,) = (line for line in lines if line.startswith("fail"))
     assert line.startswith("fail  redis: redis://127.0.0.1:1/0: ")
-    assert line.endswith("; start it, or correct streaming.redis.url")
+    assert "no connection, or no reply; is it running, and is the address right?" in line
     assert "hunter2" not in "\n".join(lines)
 
 
 def test_a_redis_that_is_silent_is_not_awaited_for_long(
     diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_REDIS_SECONDS", 0.1)
+    monkeypatch.setattr(doctor, "_MOST_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": url}})
     assert code == 1
-    assert any(line.startswith(f"fail  redis: {url}: ") for line in lines)
+    assert f"fail  redis: {url}: no answer in time" in lines
+
+
+def test_a_redis_that_hangs(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(client, "_REPLY_SECONDS", 0.1)
+    with RedisServer(KINDS[0], tmp_path) as server:
+        server.pause()
+        code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": server.url}})
+        server.resume()
+    assert code == 1
+    assert any(line.startswith("fail  redis: ") and "no connection, or no reply" in line for line in lines)
+
+
+def test_a_user_of_redis_who_may_not_do_everything(diagnose: Diagnose, tmp_path: Path) -> None:
+    with RedisServer(KINDS[0], tmp_path) as server:
+        redis = {"url": server.least_privileged_url}
+        code, lines = diagnose(streaming={"backend": "redis", "redis": redis})
+        assert code == 0, lines
+        server.command("ACL", "SETUSER", "least-privileged", "-incr", "-xread")
+        code, lines = diagnose(streaming={"backend": "redis", "redis": redis})
+    assert code == 1
+    (line,) = (line for line in lines if line.startswith("fail"))
+    assert line.endswith(
+        ": the user of streaming.redis.url may not use: incr, xread; the guide lists what is needed"
+    )
+
+
+def test_a_redis_with_data_of_a_newer_version(diagnose: Diagnose, tmp_path: Path) -> None:
+    with RedisServer(KINDS[0], tmp_path) as server:
+        server.command("SET", "mine:tested:{service}:format", 99)
+        redis = {"url": server.url, "key_prefix": "mine"}
+        code, lines = diagnose(streaming={"backend": "redis", "redis": redis})
+    assert code == 1
+    assert any(line.startswith("fail  redis: ") and "has format 99" in line for line in lines)
 
 
 def test_a_port_that_another_program_has(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,5 +11,6 @@ wakes readers, `leases` keeps and reaps runs, `watchdog` keeps them while the ev
 from dockrion.backends.redis.backend import RedisBackend
 from dockrion.backends.redis.client import check_url
 from dockrion.backends.redis.declarations import Declaration
+from dockrion.backends.redis.diagnosis import find_problem
 
-__all__ = ["Declaration", "RedisBackend", "check_url"]
+__all__ = ["Declaration", "RedisBackend", "check_url", "find_problem"]

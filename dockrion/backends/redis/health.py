@@ -29,6 +29,7 @@ _NO_REPLY = "UNREACHABLE"
 _UNBLOCKED = "UNBLOCKED"
 _REFUSED = "REFUSED"
 _LARGE = "LARGE"
+_PREFIX = "redis error: "
 _ADVICE = {
     _NO_REPLY: "no connection, or no reply; is it running, and is the address right?",
     "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
@@ -133,6 +134,7 @@ class HealthMonitor:
         recoveries: How often Redis has recovered.
         rounds: How many rounds of background work have succeeded.
         refusal: Why this process does not use what Redis holds; None if it does.
+        last_failure: What the last failure means for an operator; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -141,6 +143,7 @@ class HealthMonitor:
         self.recoveries = 0
         self.rounds = 0
         self.refusal: str | None = None
+        self.last_failure: str | None = None
         self._last_kind = ""
         self._logged_at: dict[str, float] = {}
 
@@ -167,7 +170,7 @@ class HealthMonitor:
         # that changes its role unblocks the reader.
         if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
             reason = str(error) if kind in (_NO_REPLY, _LARGE, "NOPERM") else None
-            self._log(kind, f"redis error: {_ADVICE[kind]}", reason=reason)
+            self._log(kind, _PREFIX + _ADVICE[kind], reason=reason)
         return unavailable()
 
     def wrong_server(self, kind: str) -> ServiceUnavailable:
@@ -210,6 +213,8 @@ class HealthMonitor:
         self.state = _TRANSITIONS[RoundEvent.COMPLETED][self.state]
 
     def _log(self, kind: str, message: str, **fields: Any) -> None:
+        reason = fields.get("reason")
+        self.last_failure = message.removeprefix(_PREFIX) + (f" ({reason})" if reason else "")
         now = time.monotonic()
         if now - self._logged_at.get(kind, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._logged_at[kind] = now

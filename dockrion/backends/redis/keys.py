@@ -144,6 +144,7 @@ OUTBOX_POSTPONE = _script("outbox_postpone")
 OUTBOX_PROGRESS = _script("outbox_progress")
 OUTBOX_READ = _script("outbox_read")
 PASS = _script("pass")
+PERMITTED = _script("permitted")
 POP = _script("pop")
 READ = _script("read")
 REGISTER = _script("register")
@@ -156,5 +157,5 @@ WATCH = _script("watch")
 SCRIPTS = (
     *(APPEND, BEAT, CANCEL, CLAIM, COUNT, CREATE, DECLARE, DEQUEUE, ENQUEUE, GET, HOLD, OFFER, OPEN_INBOX),
     *(OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
-    *(PASS, POP, READ, REGISTER, RELEASE, RENEW, SECRET, TAKE, WAITING, WATCH),
+    *(PASS, PERMITTED, POP, READ, REGISTER, RELEASE, RENEW, SECRET, TAKE, WAITING, WATCH),
 )
