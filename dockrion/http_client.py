@@ -1,9 +1,12 @@
-"""HTTP requests to one endpoint of another process, over TCP or a unix socket."""
+"""HTTP requests to other processes: to one endpoint, over TCP or a unix socket, or to any URL."""
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 import dockrion
@@ -56,13 +59,7 @@ class HttpEndpoint:
             connector = _UnixConnector(self._socket_path, limit=0)
         else:
             connector = _TcpConnector(limit=0)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # callers must not share cookies
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
-            headers={"User-Agent": f"dockrion/{dockrion.__version__}", "Accept-Encoding": "identity"},
-        )
+        self._session = _session(connector, connect_timeout)
 
     def request(self, method: str, **options: Any) -> Any:
         """Send a request, without following redirects; use as aiohttp's `ClientSession.request`."""
@@ -85,3 +82,41 @@ class HttpEndpoint:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+class HttpClient:
+    """A pool of connections to any URLs. Created on the event loop that uses it.
+
+    Args:
+        connect_timeout: The longest time to connect, in seconds.
+        resolver: Resolves names.
+        socket_factory: Makes the socket for an address; raises `OSError` to refuse it.
+    """
+
+    def __init__(
+        self,
+        connect_timeout: float,
+        *,
+        resolver: AbstractResolver,
+        socket_factory: Callable[[tuple[Any, ...]], socket.socket] | None = None,
+    ) -> None:
+        connector = _TcpConnector(limit=0, resolver=resolver, socket_factory=socket_factory)
+        self._session = _session(connector, connect_timeout)
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        """Send a request, without following redirects; use as aiohttp's `ClientSession.request`."""
+        return self._session.request(method, url, allow_redirects=False, **options)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+def _session(connector: aiohttp.BaseConnector, connect_timeout: float) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),  # callers must not share cookies
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
+        headers={"User-Agent": f"dockrion/{dockrion.__version__}", "Accept-Encoding": "identity"},
+    )

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
 from prometheus_client.mmap_dict import MmapedDict
@@ -167,6 +167,10 @@ class Metrics:
             registry=registry,
         )
 
+    def webhooks(self) -> "WebhookMetrics":
+        """Return the metrics of webhooks, which are there once this is called."""
+        return WebhookMetrics(self._registry)
+
     def count_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count a completed request.
 
@@ -209,6 +213,46 @@ class Metrics:
         if self.directory is None or not Path(self.directory).is_dir():  # a cleaner of /tmp, as above
             return generate_latest(self._registry)
         return generate_latest(_AllProcesses(self.directory))
+
+
+class WebhookMetrics:
+    """The metrics of webhooks.
+
+    Args:
+        registry: Where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._count = Counter(
+            "dockrion_webhooks",
+            "Webhooks delivered and given up, and attempts that failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        # All processes and replicas see the same.
+        self._waiting = Gauge(
+            "dockrion_webhooks_waiting",
+            "Runs of which webhooks wait, counted for each target.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._oldest = Gauge(
+            "dockrion_webhooks_oldest_seconds",
+            "How long the oldest webhook has waited.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        for outcome in ("delivered", "failed", "given_up"):
+            self._count.labels(outcome)
+
+    def count(self, outcome: Literal["delivered", "failed", "given_up"], number: int = 1) -> None:
+        """Count webhooks that were delivered or given up, or attempts that failed."""
+        self._count.labels(outcome).inc(number)
+
+    def waiting(self, deliveries: int, oldest_seconds: float) -> None:
+        """Set how much waits, and for how long the oldest has waited."""
+        self._waiting.set(deliveries)
+        self._oldest.set(oldest_seconds)
 
 
 class _AllProcesses(Collector):

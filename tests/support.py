@@ -42,6 +42,7 @@ INGEST: dict[str, Any] = {
     "enabled": True,
     "token_env": "TESTS_PUSH_TOKEN",
 }  # the client of `serve` sends the token
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SHARED_REDIS: dict[str, Any] = {}  # if set, `dockfile` uses this server (`url`) and agent name (`agent`)
 
 
@@ -64,7 +65,8 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
         )
     path = folder / "Dockfile.yaml"
     path.write_text(json.dumps(content, ensure_ascii=False))  # JSON is YAML, and fast
-    return load(path, environ={INGEST["token_env"]: PUSH_TOKEN})
+    environ = {INGEST["token_env"]: PUSH_TOKEN, "TESTS_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    return load(path, environ=environ)
 
 
 @dataclass

@@ -16,7 +16,7 @@ import msgspec
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 
-RETENTION_SECONDS = 26 * 3600
+RETENTION_SECONDS = 30 * 3600
 LEASE_SECONDS = 30.0
 
 

@@ -38,6 +38,7 @@ class Call(msgspec.Struct, frozen=True):
         previous: Why the attempt before ended, None for the first.
         request_digest: Identifies the request of a caller who chose the run's id.
         invocation: Set if the run is the invocation of a caller, and therefore unlisted.
+        webhook_url: Where the caller wants to be told how the run ends, None for nowhere.
     """
 
     payload: Any
@@ -52,6 +53,7 @@ class Call(msgspec.Struct, frozen=True):
     previous: PreviousEnd | None = None
     request_digest: str | None = None
     invocation: Invocation | None = None
+    webhook_url: str | None = None
 
 
 class Agent(Protocol):

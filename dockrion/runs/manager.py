@@ -167,6 +167,7 @@ class RunManager:
             unlisted=call.invocation is not None,
             kept_seconds=call.invocation.kept_seconds if call.invocation else None,
             max_attempts=1 if external else settings.max_attempts,
+            webhook_url=call.webhook_url,
         )
         if self._backend.queue is not None and not self._slots.free:
             enqueuing = self._run_tasks.start(self._enqueue(self._backend.queue, call, record))

@@ -2,23 +2,30 @@
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
+from dockrion.backends.outbox import LEASE_SECONDS, Copying
 from dockrion.dockfile import Dockfile, Loaded, public_target, shared_settings
 from dockrion.metrics import Metrics
 
+if TYPE_CHECKING:
+    from dockrion.backends.memory.outbox import MemoryOutbox
+
 _UNREACHABLE_SECONDS = 60.0  # how long finished runs are kept where no endpoint shows them
 _RUNS_SHARE = 4  # of `max_stored_bytes`: what one run may take of a Redis, whose total it does not bound
+_OUTBOX_SHARE = 4  # of `max_stored_bytes`: what may wait in memory to be delivered, in addition to that
 _MIN_RUN_BYTES = 2 * 1024 * 1024  # some batches, so that readers who keep up see every event
 
 
-def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
+def create_backend(dockfile: Dockfile, metrics: Metrics, copying: Copying | None = None) -> Backend:
     """Create the backend.
 
     Args:
         dockfile: Selects it.
         metrics: Counts what it stores.
+        copying: Says which events are copied into its outbox; None for a backend without one.
     """
     streaming, retention = dockfile.streaming, dockfile.streaming.redis
     if streaming.backend == "redis":
@@ -33,6 +40,7 @@ def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
             max_run_duration=streaming.events.max_run_duration,
             pool_size=retention.connection_pool_size,
             key_prefix=retention.key_prefix,
+            copying=copying,
             declaration=Declaration(
                 public_target(dockfile.agent), shared_settings(dockfile), socket.gethostname(), os.getpid()
             ),
@@ -43,9 +51,16 @@ def create_backend(dockfile: Dockfile, metrics: Metrics) -> Backend:
         ttl=ttl,
         max_bytes=dockfile.limits.max_stored_bytes,
         on_evicted=metrics.count_evicted,
+        outbox=None if copying is None else _memory_outbox(dockfile, copying),
     )
     metrics.stored_bytes.set_function(lambda: backend.stored_bytes)
     return backend
+
+
+def _memory_outbox(dockfile: Dockfile, copying: Copying) -> "MemoryOutbox":
+    from dockrion.backends.memory.outbox import MemoryOutbox  # noqa: PLC0415  memory: only needed with webhooks
+
+    return MemoryOutbox(copying, LEASE_SECONDS, dockfile.limits.max_stored_bytes // _OUTBOX_SHARE)
 
 
 def check_backend(loaded: Loaded) -> None:

@@ -12,6 +12,7 @@ from dockrion.json_schema import Violation
 if TYPE_CHECKING:
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
+    from dockrion.webhooks.service import Webhooks
 
 
 def authenticator(loaded: Loaded) -> "Authenticator | None":
@@ -50,3 +51,17 @@ def output_policy(dockfile: Dockfile) -> "OutputPolicy | None":
         max_output_chars=safety.max_output_chars,
         halt_on_violation=safety.halt_on_violation,
     )
+
+
+def webhooks(loaded: Loaded) -> "Webhooks | None":
+    """Create what tells other services of events, None if there is nobody to tell.
+
+    Raises:
+        StartError: A secret is missing or malformed.
+    """
+    spec = loaded.dockfile.webhooks_spec
+    if spec is None or not (spec.targets or spec.allowed_hosts):
+        return None
+    from dockrion.webhooks.service import Webhooks  # noqa: PLC0415  memory
+
+    return Webhooks(loaded.dockfile, loaded.credentials)

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, cast, get_args
 
+import msgspec
 from aiohttp import hdrs, web
 
 from dockrion.backends.owner_messages import RunRef
@@ -28,8 +29,11 @@ async def create(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.runs.ready_agent()
     key, client_id = idempotency.key_of(request), _client_id(request, service)
+    webhook_url = _webhook_url(request, service)
     agent = _external_agent(request, service)
     call = await payloads.read_call(request) if agent is None else Call(None, caller=request[CALLER])
+    if webhook_url is not None:
+        call = msgspec.structs.replace(call, webhook_url=webhook_url)
     run, replayed = await start_run(request, call, run_id=client_id, key=key, agent=agent)
     streamed = service.dockfile.expose.streaming != "none"
     accepted = models.Accepted(
@@ -141,6 +145,15 @@ def _client_id(request: web.Request, service: Service) -> str | None:
     if not service.dockfile.streaming.allow_client_ids:
         raise InvalidRequest("this service chooses run ids itself; omit ?run_id=")
     return validate_run_id(run_id)
+
+
+def _webhook_url(request: web.Request, service: Service) -> str | None:
+    url = request.query.get("webhook_url")
+    if url is None:
+        return None
+    if service.webhooks is None or service.webhooks.allowed_hosts is None:
+        raise InvalidRequest("this service sends no webhooks to callers' URLs; omit ?webhook_url=")
+    return service.webhooks.allowed_hosts.check_url(url)
 
 
 async def _refuse_gap(service: Service, run: Run, after: int) -> None:

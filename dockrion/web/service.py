@@ -78,6 +78,7 @@ class Service:
         input_mask: Masks what is not to be shown of inputs, besides secrets; None if that is nothing.
         payload_type: What payloads are converted to; None if they are passed to the agent as decoded JSON.
         owner_requests: Reaches the owners of other replicas' runs.
+        webhooks: Tells other services of events; None unless the Dockfile names any.
         answers: Passes on the answers to what agents ask.
         ingest: Accepts events from other processes; None unless `streaming.ingest` is enabled.
         push_access: Decides which processes those are; None likewise.
@@ -103,7 +104,9 @@ class Service:
 
         self._tools = ToolPolicy(self.dockfile.allowed_tools)
 
-        self.backend: Backend = create_backend(self.dockfile, self.metrics)
+        self.webhooks = optional_parts.webhooks(loaded)
+        copying = None if self.webhooks is None else self.webhooks.targets.copies
+        self.backend: Backend = create_backend(self.dockfile, self.metrics, copying)
         self.runs = RunManager(
             self._run_settings(), self.backend, self.metrics, self.redactor, self._rebuilt_call
         )
@@ -121,6 +124,8 @@ class Service:
         self.connection_limiter = ConnectionLimiter(self.dockfile.limits.max_connections_per_caller)
         self.find_injections = optional_parts.injection_finder(self.dockfile)
 
+        if self.webhooks is not None and self.backend.outbox is not None:
+            self.webhooks.start(self.backend.outbox, self.metrics)
         self.streams = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
@@ -201,6 +206,8 @@ class Service:
         await asyncio.wait((self.loading,), timeout=STOP_SECONDS)
         await self.runs.aclose()
         await self.owner_requests.aclose(STOP_SECONDS)
+        if self.webhooks is not None:
+            await self.webhooks.aclose()
         await self.access.aclose()
         await self.backend.aclose()
         if self._lifespan is not None:
@@ -275,8 +282,8 @@ async def check_start(loaded: Loaded) -> Findings:
         loaded: The Dockfile, validated.
     """
     lines: list[str] = []
-    checks = [check_backend] if loaded.credentials.missing else [optional_parts.authenticator, check_backend]
-    for check in checks:
+    with_credentials = [optional_parts.authenticator, optional_parts.webhooks]
+    for check in (*([] if loaded.credentials.missing else with_credentials), check_backend):
         try:
             check(loaded)
         except StartError as error:

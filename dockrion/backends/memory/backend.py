@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from dockrion.backends.fanout import Watch
 from dockrion.backends.memory.index import Index
 from dockrion.backends.memory.log import Log, LogWatch
-from dockrion.backends.memory.outbox import MemoryOutbox
 from dockrion.backends.memory.retention import Retention
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.pages import Page
@@ -20,6 +20,9 @@ from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
+
+if TYPE_CHECKING:
+    from dockrion.backends.memory.outbox import MemoryOutbox
 
 _MAX_COUNTERS = 100_000
 _MAX_CLAIMS = 100_000
@@ -46,7 +49,7 @@ class MemoryBackend:
         ttl: float,
         max_bytes: int = 256 * _MIB,
         on_evicted: Callable[[int, int], None] = lambda _runs, _events: None,
-        outbox: MemoryOutbox | None = None,
+        outbox: "MemoryOutbox | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outbox = outbox
@@ -169,6 +172,8 @@ class MemoryBackend:
     async def aclose(self) -> None:
         self._retention.close()
         self._logs.clear()
+        if self.outbox is not None:
+            self.outbox.close()
 
     def _append(self, log: Log, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
         log.append(run, entries, after_gap=after_gap)

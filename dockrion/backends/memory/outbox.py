@@ -1,6 +1,7 @@
 """The outbox in the memory of this process."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -10,7 +11,9 @@ from dockrion.backends.outbox import Copying, Delivery, Failures, Lease, Overdue
 from dockrion.backends.pages import PAGE_BYTES
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry
+from dockrion.logs import log
 
+_logger = logging.getLogger(__name__)
 _EVENT_BYTES = 800  # of an event that waits, beside its data
 
 
@@ -60,6 +63,11 @@ class MemoryOutbox:
             queue = self._queues[self._order[number]]
             self._remove(queue, number)
             queue.dropped += 1
+
+    def close(self) -> None:
+        """Log what is lost, since this process ends."""
+        if self._order:
+            log(_logger, logging.WARNING, "webhooks lost at the end of the process", events=len(self._order))
 
     async def appended(self) -> AsyncIterator[Lease]:
         while True:
