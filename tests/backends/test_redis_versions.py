@@ -8,6 +8,7 @@ from dockrion.backends.redis import records
 from tests.backends.conformance import begin, cancel_requests, follow_all, read_all, sequences
 from tests.backends.earlier import INCARNATION, EarlierReplica
 from tests.backends.service import Service, following, sequences_of
+from tests.backends.test_redis_queue import begin_taken, enqueued, take, taken_eventually
 from tests.backends.trouble import Logged
 from tests.conftest import Serve
 from tests.support import wait_until
@@ -114,3 +115,49 @@ async def test_the_format_of_both_versions_is_the_same(service: Service, logged:
     EarlierReplica(service)  # it starts beside a newer one
     assert records.FORMAT == 1
     assert "redis holds data of a newer version" not in logged.messages(40)
+
+
+async def test_a_waiting_run_that_an_earlier_replica_cancels_is_not_begun(service: Service) -> None:
+    earlier, one = EarlierReplica(service), await service.replica()
+    run = await enqueued(one)
+    earlier.cancel(run.run_id, "enough")
+    (taken,) = await take(one, 1)
+    assert taken.cancel is not None
+    assert (taken.cancel.run_id, taken.cancel.reason) == (run.run_id, "enough")
+    assert service.ask("EXISTS", service.keys.inbox("queue")) == 0
+
+
+async def test_an_earlier_replica_watches_a_waiting_run(service: Service) -> None:
+    earlier, one = EarlierReplica(service), await service.replica()
+    run = await enqueued(one)
+    assert earlier.watch(run.run_id, run.incarnation) == [b"ok", run.incarnation.encode()]
+    (taken,) = await take(one, 1)
+    await begin_taken(one, taken)
+    assert earlier.messages() == [{"run": run.run_id}]
+
+
+async def test_a_run_that_may_begin_again_is_ended_by_an_earlier_replica(service: Service) -> None:
+    earlier, one, other = EarlierReplica(service), await service.replica(), await service.replica()
+    run = await enqueued(one, max_attempts=2)
+    (taken,) = await take(one, 1)
+    await begin_taken(one, taken)
+    await service.kill(one)
+    assert earlier.reap(one.replica) == [b"ok"]
+    assert (await other.get(run.run_id)).status == "failed"
+    assert await take(other, 1) == []
+    assert 0 < service.ask("TTL", service.keys.run(run.run_id)) <= 60  # its payload goes with it
+
+
+@pytest.mark.usefixtures("fast_beats")
+async def test_a_waiting_run_that_an_earlier_replica_has_overlooked_is_taken_once_it_is_overdue(
+    service: Service,
+) -> None:
+    earlier, one, other = EarlierReplica(service), await service.replica(), await service.replica()
+    run = await enqueued(one)
+    (entry,) = service.ask("ZRANGE", service.keys.queue, 0, 0)
+    await service.kill(one)
+    service.ask("ZREM", service.keys.queue, entry)  # popped, but not taken, by the replica that has died
+    service.ask("SADD", service.keys.owned(one.replica), run.run_id)
+    assert earlier.reap(one.replica) == [b"foreign"]
+    service.ask("ZADD", service.keys.expiry, 0, entry)
+    assert (await taken_eventually(other)).run == run
