@@ -79,7 +79,8 @@ def run(dockfile: Dockfile) -> dict[str, Any]:
         metadata=_metadata(dockfile),
         last_sequence=3,
     )
-    return _without(record, *INTERNAL_FIELDS, "input_excerpt", "truncated")
+    fields = {name: getattr(record, name) for name in Run.__struct_fields__}
+    return _without(fields, *INTERNAL_FIELDS, "input_excerpt", "truncated")
 
 
 def listing(dockfile: Dockfile) -> dict[str, Any]:
