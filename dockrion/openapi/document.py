@@ -19,6 +19,7 @@ from dockrion.openapi import (
 from dockrion.openapi.agent_schemas import with_agent_schemas
 from dockrion.openapi.endpoint import Endpoint, security_requirements, security_schemes
 from dockrion.openapi.operation import Operation
+from dockrion.openapi.webhooks import webhook_schemas, webhooks
 
 _UNLIMITED = ("/health", "/ready")  # not counted towards limits.max_connections_per_caller
 _TAGS = {
@@ -54,11 +55,13 @@ def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]
         methods = paths.setdefault(endpoint.path, {})
         methods[endpoint.method.lower()] = _operation(endpoint, operation, dockfile)
     tags = {operation.tag for _, operation in served}
+    sent = webhooks(dockfile)
     return {
         "openapi": "3.1.1",
         "info": info(dockfile),
         "tags": [{"name": name, "description": words} for name, words in _TAGS.items() if name in tags],
         "paths": paths,
+        **({"webhooks": sent} if sent else {}),
         "components": _components(dockfile),
     }
 
@@ -137,6 +140,8 @@ def _components(dockfile: Dockfile) -> dict[str, Any]:
     described = schemas.body_schemas() | schemas.event_schemas(EventFilter(dockfile.streaming.events.allowed))
     if dockfile.streaming.ingest.enabled:
         described |= schemas.pushed_event_schemas()
+    if webhooks(dockfile):
+        described |= webhook_schemas()
     components = {
         "schemas": with_agent_schemas(described, dockfile.io_schema),
         "examples": error_responses.examples(),

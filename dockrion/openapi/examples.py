@@ -104,6 +104,13 @@ def frames(dockfile: Dockfile) -> str:
     ).decode()
 
 
+def webhook(dockfile: Dockfile) -> dict[str, Any]:
+    fields = {"output": _output(dockfile), "latency_seconds": 0.25, "metadata": _metadata(dockfile)}
+    event = msgspec.json.decode(events.encode("complete", RUN_ID, 3, _AT, fields))
+    data = {"run_id": RUN_ID, "status": "completed", "event": event}
+    return {"type": "run.completed", "timestamp": event["timestamp"], "data": data}
+
+
 def _metadata(dockfile: Dockfile) -> dict[str, Any]:
     return {"agent": dockfile.agent.name, "framework": dockfile.agent.framework}
 

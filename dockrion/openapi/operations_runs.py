@@ -27,6 +27,7 @@ from dockrion.openapi.operation import (
 )
 from dockrion.openapi.operations_invoke import input_description, start_errors
 from dockrion.openapi.schemas import ref
+from dockrion.openapi.webhooks import WEBHOOK_URL
 from dockrion.runs.ingest import MAX_BATCH
 
 RUN_ID = {"type": "string", "pattern": f"^{ids.RUN_ID_PATTERN.pattern}$"}
@@ -119,6 +120,8 @@ def _start(dockfile: Dockfile) -> Operation:
         )
     if streaming.allow_client_ids or streaming.id_generator.type == "custom":
         start_failures.append(errors.RunExists)
+    if dockfile.webhooks_spec is not None and dockfile.webhooks_spec.allowed_hosts:
+        parameters.append(WEBHOOK_URL)
     if streaming.ingest.enabled:
         words = "Another process pushes the run's events; the request has no body."
         parameters.append(param("external", words, FLAG))

@@ -31,7 +31,7 @@ def ref(name: str) -> dict[str, Any]:
 
 def body_schemas() -> dict[str, Any]:
     """Return the component schemas of JSON responses."""
-    components = _struct_schemas((*_BODIES, Run))
+    components = struct_schemas((*_BODIES, Run))
     record = components["Run"]
     record["properties"]["error"] = {"anyOf": [ref("RunError"), {"type": "null"}]}
     components["RunStatus"] = record["properties"]["status"]
@@ -58,7 +58,7 @@ def event_schemas(events_filter: EventFilter) -> dict[str, Any]:
     `Event` is the union of the events.
     """
     kinds = [kind for name, kind in _named_kinds() if events_filter.allows(name)]
-    components = _struct_schemas((*kinds, events.Heartbeat)) | _control_schemas()
+    components = struct_schemas((*kinds, events.Heartbeat)) | _control_schemas()
     names = [kind.__name__ for kind in kinds]
     if events_filter.passes_custom:
         components["Custom"] = _custom()
@@ -73,7 +73,7 @@ def _control_schemas() -> dict[str, Any]:
     In SSE streams a control frame is a `Gap` or a `Notice`, named by `event:`; in NDJSON and on WebSockets it
     is a `Control`, named by its `type`.
     """
-    components = _struct_schemas((control_frames.Gap, control_frames.Timeout))
+    components = struct_schemas((control_frames.Gap, control_frames.Timeout))
     frames = {"Gap": components["Gap"], "Notice": components["Timeout"]}
     for name, frame in frames.items():
         frame["title"] = name
@@ -111,7 +111,7 @@ def pushed_event_schemas() -> dict[str, Any]:
     components: dict[str, Any] = {}
     for _, kind in sorted(kinds.items()):
         needed = [field for field in _own_fields(kind) if _is_required(kind, field)]
-        schema = _struct_schemas((kind,))[kind.__name__]
+        schema = struct_schemas((kind,))[kind.__name__]
         properties = {field: schema["properties"][field] for field in ("type", *_own_fields(kind))}
         components[f"Pushed{kind.__name__}"] = {
             "title": f"Pushed{kind.__name__}",
@@ -145,7 +145,7 @@ def _named_kinds() -> list[tuple[str, type[Event]]]:
     return [*events.MANDATORY.items(), *events.CONFIGURABLE.items()]
 
 
-def _struct_schemas(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
+def struct_schemas(kinds: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
     """Return the schemas of structs as they are encoded: only fields that default to `UNSET` are optional."""
     _, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     for kind in kinds:
@@ -178,5 +178,5 @@ def make_explicit(schema: dict[str, Any]) -> None:
 
 def _custom() -> dict[str, Any]:
     """Return the schema of custom events, which may have any fields."""
-    common: dict[str, Any] = _struct_schemas((Event,))["Event"]
+    common: dict[str, Any] = struct_schemas((Event,))["Event"]
     return {**common, "title": "Custom", "properties": common["properties"] | {"type": _CUSTOM_TYPE}}

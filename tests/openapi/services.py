@@ -44,6 +44,13 @@ SERVICES: dict[str, dict[str, Any]] = {
         "auth": {"mode": "oauth2", "oauth2": {"introspection_url": _URL}},
         "streaming": {"async_runs": False},
     },
+    "webhooks": {
+        "webhooks": {
+            "targets": [{"url": _URL, "secret_env": "A", "events": ["custom", "token"]}],
+            "allowed_hosts": ["hooks.example.com"],
+            "secret_env": "A",
+        },
+    },
     "graph": {"agent": _GRAPH, "arguments": {"allow_request_config": True, "timeout_sec": 0}},
 }
 

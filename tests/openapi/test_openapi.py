@@ -222,3 +222,27 @@ def test_stream_responses_describe_their_events(tmp_path: Path) -> None:
     events = document["components"]["schemas"]["Event"]["oneOf"]
     names = {each["$ref"].rpartition("/")[2] for each in events}
     assert names == {"Started", "Complete", "Error", "Cancelled", "Token"}
+
+
+def test_webhooks_are_described_where_there_are_any(tmp_path: Path) -> None:
+    plain, document = (described(service(tmp_path, name)) for name in ("plain", "webhooks"))
+    assert "webhooks" not in plain
+    assert not any("Webhook" in name for name in plain["components"]["schemas"])
+    post = document["webhooks"]["event"]["post"]
+    names = [parameter["name"] for parameter in post["parameters"]]
+    assert names == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+    assert "`cancelled`, `complete`, `custom`, `error`, `token`" in post["description"]
+    body = post["requestBody"]["content"]["application/json"]
+    schema = {"$ref": "#/components/schemas/WebhookBody", "components": document["components"]}
+    jsonschema_rs.validator_for(schema).validate(body["example"])
+    data = document["components"]["schemas"]["WebhookData"]
+    assert data["properties"]["event"]["$ref"] == "#/components/schemas/Event"
+
+
+def test_the_url_of_a_caller_is_a_parameter_where_callers_may_name_one(tmp_path: Path) -> None:
+    def named(name: str) -> bool:
+        parameters = described(service(tmp_path, name))["paths"]["/runs"]["post"]["parameters"]
+        return any(parameter["name"] == "webhook_url" for parameter in parameters)
+
+    assert named("webhooks")
+    assert not named("plain")
