@@ -18,6 +18,10 @@ _logger = logging.getLogger(__name__)
 _FILE_BYTES = 64 * 1024  # of a new file
 _VALUE_BYTES = 32  # at most, beside its key
 _DELIVERY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WAIT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_Merged = Literal["livesum", "livemostrecent"]
+_SUM: _Merged = "livesum"
+_NEWEST: _Merged = "livemostrecent"
 _PREFIX = "dockrion_"
 M = TypeVar("M", Counter, Histogram)
 _OUTCOMES = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
@@ -144,6 +148,19 @@ class Metrics:
         self.active_requests = _gauge("dockrion_active_requests", "HTTP requests in progress.", registry)
         self.runs = Counter("dockrion_runs", "Runs that ended, by outcome.", ["outcome"], registry=registry)
         self.active_runs = _gauge("dockrion_active_runs", "Runs accepted and not ended.", registry)
+        self.queued_runs = _gauge("dockrion_queued_runs", "Runs that wait for a slot.", registry, _NEWEST)
+        self.queue_seconds = _gauge(
+            "dockrion_queue_oldest_seconds", "Seconds that the first of them waits.", registry, _NEWEST
+        )
+        self.queue_bytes = _gauge(
+            "dockrion_queue_payload_bytes", "Size of what is stored to start them.", registry, _NEWEST
+        )
+        self.waiting_seconds = Histogram(
+            "dockrion_queue_wait_seconds",
+            "Seconds that runs waited for a slot, without those that found one at once.",
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
         self.output_errors = Counter(
             "dockrion_output_errors", "Outputs that violated io_schema.output.", registry=registry
         )
@@ -195,6 +212,16 @@ class Metrics:
             self._labelled(self.events, label).inc(count)
         if entries and (outcome := _OUTCOMES.get(entries[-1].type)) is not None:
             self._labelled(self.runs, outcome).inc()
+
+    def show_queue(self, length: float, oldest_seconds: float, payload_bytes: float) -> None:
+        """Show the state of the queue, NaN for what is not known."""
+        self.queued_runs.set(length)
+        self.queue_seconds.set(oldest_seconds)
+        self.queue_bytes.set(payload_bytes)
+
+    def count_wait(self, seconds: float) -> None:
+        """Count how long a run has waited for a slot; clocks of replicas differ."""
+        self.waiting_seconds.observe(max(seconds, 0.0))
 
     def count_evicted(self, runs: int, events: int) -> None:
         """Count what was removed because of `limits.max_stored_bytes`."""
@@ -268,5 +295,6 @@ class _AllProcesses(Collector):
         return (metric for metric in merged if metric.name.startswith(_PREFIX))
 
 
-def _gauge(name: str, documentation: str, registry: CollectorRegistry) -> Gauge:
-    return Gauge(name, documentation, registry=registry, multiprocess_mode="livesum")
+def _gauge(name: str, documentation: str, registry: CollectorRegistry, of_workers: _Merged = _SUM) -> Gauge:
+    """Make a gauge; of several processes, the sum or the newest value is shown."""
+    return Gauge(name, documentation, registry=registry, multiprocess_mode=of_workers)

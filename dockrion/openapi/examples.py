@@ -48,6 +48,7 @@ def info(dockfile: Dockfile) -> models.Info:
     return models.Info(
         success=True,
         agent=models.Agent(agent.name, agent.description, agent.framework, agent.mode, agent.target),
+        role="all",
         auth_enabled=dockfile.protected,
         version=dockrion.__version__,
         metadata=msgspec.to_builtins(dockfile.metadata),

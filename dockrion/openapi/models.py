@@ -67,6 +67,9 @@ class Agent(msgspec.Struct, frozen=True):
 class Info(msgspec.Struct, frozen=True):
     success: Literal[True]
     agent: Agent
+    role: Annotated[
+        Literal["api", "worker", "all"], doc("Whether this process executes runs, or leaves them to workers.")
+    ]
     auth_enabled: bool
     version: Annotated[str, doc("Dockrion's version.")]
     metadata: Annotated[dict[str, Any], doc("The Dockfile's `metadata`.")]

@@ -5,7 +5,7 @@ from typing import Any
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.openapi import examples
-from dockrion.openapi.operation import JSON, TEXT, Operation, json_response, response
+from dockrion.openapi.operation import FLAG, JSON, TEXT, Operation, json_response, param, response
 
 _PAGE = response("The page.", {"text/html": TEXT})
 _DOCUMENT = response("The document.", {JSON: {"schema": {"type": "object", "additionalProperties": True}}})
@@ -29,6 +29,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /ready": _service(
             "Check that the service accepts runs",
             json_response(examples.ready(dockfile), "The service accepts runs."),
+            parameters=[param("accepting", "Respond with 503 while every slot for agents is taken.", FLAG)],
             errors=(errors.ServiceUnavailable,),
         ),
         "GET /metrics": _service(

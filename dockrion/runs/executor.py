@@ -206,6 +206,8 @@ class Executor:
 
     async def _work(self, agent: Agent, call: Call, run: InFlightRun, writer: LogWriter) -> None:
         """Let the agent work, and store what it emits, until the execution is over."""
+        if run.waited:
+            self._recorder.waited(writer.run)
         run.session = session = self._recorder.start(writer.buffer, call, run.incarnation)
         streaming = self._settings.streamed and call.invocation is None
         run.execution = execution = Execution(

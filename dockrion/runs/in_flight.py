@@ -96,6 +96,7 @@ class InFlightRun(msgspec.Struct, eq=False):
         execution: Its agent at work, while it does.
         producer_seq: The number of the last batch that another process pushed.
         unlisted: Whether only its creator knows of it.
+        waited: Whether it had to wait for its slot.
     """
 
     run_id: str
@@ -108,6 +109,7 @@ class InFlightRun(msgspec.Struct, eq=False):
     execution: Execution | None = None
     producer_seq: int = 0
     unlisted: bool = False
+    waited: bool = False
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -197,14 +199,15 @@ class InFlightRuns:
             TooManyRuns: The queue is full.
         """
         incarnation = incarnation or new_incarnation()
-        run = InFlightRun(run_id, incarnation, self._slots.reserve(), self._loop.create_future())
+        slot = self._slots.reserve()
+        run = InFlightRun(run_id, incarnation, slot, self._loop.create_future(), waited=not slot.done())
         self._all.add(run)
         self._idle.clear()
         return run
 
     def admit_created(self, run_id: str, incarnation: str, slot: Slot) -> InFlightRun:
-        """Admit a run that is stored already, with a slot that it gets."""
-        run = InFlightRun(run_id, incarnation, slot, self._loop.create_future())
+        """Admit a run from the queue of all replicas, with a slot that it gets."""
+        run = InFlightRun(run_id, incarnation, slot, self._loop.create_future(), waited=True)
         run.created.set_result(None)
         self._all.add(run)
         self._by_id[run_id] = run

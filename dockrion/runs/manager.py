@@ -115,6 +115,11 @@ class RunManager:
         self._recorder.output_schema = schema
 
     @property
+    def free_slots(self) -> int:
+        """How many agents could start at once."""
+        return self._slots.free
+
+    @property
     def in_flight_ids(self) -> list[str]:
         """The ids of the runs and invocations of this process that are not over."""
         return [run.run_id for run in self._in_flight]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dockrion.backends.run_log import Run
 from dockrion.errors import clear_tracebacks
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema, Violation
@@ -69,11 +70,6 @@ class RunSettings(msgspec.Struct, frozen=True):
     answerable: bool = True
     max_attempts: int = 1
 
-    @property
-    def retries(self) -> bool:
-        """Whether a run begins again when its process is lost."""
-        return self.max_attempts > 1
-
 
 class RunRecorder:
     """Publishes, logs and counts how runs start and end.
@@ -106,6 +102,11 @@ class RunRecorder:
     def admitted(self) -> None:
         """Count that this process executes a run from now on."""
         self._metrics.active_runs.inc()
+
+    def waited(self, run: Run) -> None:
+        """Count how long a run has waited for its first attempt; when later ones were due is not known."""
+        if run.attempt == 1:
+            self._metrics.count_wait((datetime.now(UTC) - run.created_at).total_seconds())
 
     def over(self) -> None:
         """Count that this process does not execute a run any more."""

@@ -10,6 +10,7 @@ import dockrion
 from dockrion.errors import ServiceUnavailable
 from dockrion.openapi import models
 from dockrion.threads import in_thread
+from dockrion.web import parameters
 from dockrion.web.responses import json_response
 from dockrion.web.service import SERVICE
 
@@ -30,9 +31,10 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
+    accepting = parameters.boolean(request, "accepting")
     instance = msgspec.UNSET if service.reload is None else service.reload.instance
     try:
-        await service.check_ready()
+        await service.check_ready(accepting=accepting)
     except ServiceUnavailable as error:
         if service.reload is not None and not service.runs.draining and service.loading.done():
             error.details = {"instance": instance}  # whose author wants to know why
@@ -42,7 +44,9 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    metrics = request.app[SERVICE].metrics
+    service = request.app[SERVICE]
+    metrics = service.metrics
+    await service.show_queue()
     if metrics.directory is None:
         exposition = metrics.exposition()
     else:  # reading the files of many processes takes a while
@@ -83,6 +87,7 @@ async def info(request: web.Request) -> web.Response:
         models.Info(
             success=True,
             agent=service.redactor.mask_value(msgspec.to_builtins(agent)),
+            role=service.role,
             auth_enabled=dockfile.protected,
             version=dockrion.__version__,
             metadata=service.redactor.mask_value(msgspec.to_builtins(dockfile.metadata) | extra),

@@ -10,7 +10,7 @@ from dockrion.events import MAX_REASON_LENGTH, MAX_SEQUENCE
 from dockrion.web.service import SERVICE
 
 _INTEGER = re.compile(r"[0-9]{1,19}", re.ASCII)
-_BOOLEANS = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _ANY = "*/*"
 _QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
 
@@ -29,7 +29,7 @@ def boolean(request: web.Request, name: str) -> bool:
     """Return a boolean query parameter, false by default.
 
     Raises:
-        InvalidRequest: It is neither `true` nor `false`.
+        InvalidRequest: It is neither `true` or `1` nor `false` or `0`.
     """
     text = request.query.get(name, "false")
     if text not in _BOOLEANS:

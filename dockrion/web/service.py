@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from functools import partial
+from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -178,8 +179,11 @@ class Service:
         """
         return ids.uuid7() if self._custom_ids is None else await self._custom_ids.new()
 
-    async def check_ready(self) -> None:
+    async def check_ready(self, *, accepting: bool = False) -> None:
         """Check that new work can be accepted.
+
+        Args:
+            accepting: Check, too, that a run would not have to wait for a slot of this process.
 
         Raises:
             ServiceUnavailable: It cannot; the message gives the reason.
@@ -190,6 +194,20 @@ class Service:
         await self.backend.ping()
         if self.role != "api":  # whose workers need the agent process, which may be beside them only
             await agent.check()
+            if accepting and not self.runs.free_slots:
+                raise ServiceUnavailable("every slot is taken")
+
+    async def show_queue(self) -> None:
+        """Update the metrics of the queue that all replicas share, if there is one."""
+        queue = self.backend.queue
+        if queue is None:
+            return
+        try:
+            state = await queue.queue_state()
+        except ServiceUnavailable:
+            self.metrics.show_queue(nan, nan, nan)
+        else:
+            self.metrics.show_queue(state.length, state.oldest_seconds, state.payload_bytes)
 
     async def drain(self, grace: float) -> None:
         """End all runs and every stream.

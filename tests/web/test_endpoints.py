@@ -75,6 +75,7 @@ async def test_info(serve: Serve) -> None:
             "mode": "handler",
             "target": "tests.support:placeholder",
         },
+        "role": "all",
         "auth_enabled": False,
         "version": dockrion.__version__,
         "metadata": metadata,

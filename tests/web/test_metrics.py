@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.helpers import Waits
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -130,6 +130,18 @@ async def test_gauges_count_open_streams_and_runs(serve: Serve) -> None:
     assert value(samples, "dockrion_open_streams") == 0
     assert value(samples, "dockrion_active_runs") == 0
     assert value(samples, "dockrion_active_requests") == 1
+
+
+async def test_wait_covers_runs_that_found_no_free_slot(serve: Serve) -> None:
+    served = await serve(waits := Waits(), streaming={"max_concurrent_runs": 1})
+    for _ in range(2):
+        await served.start()
+    assert value(await scrape(served), "dockrion_queue_wait_seconds_count") == 0
+    waits.go.set()
+    await wait_until(lambda: not served.service.runs._in_flight)
+    samples = await scrape(served)
+    assert value(samples, "dockrion_queue_wait_seconds_count") == 1
+    assert 0 < value(samples, "dockrion_queue_wait_seconds_sum") < TIMEOUT_SECONDS
 
 
 async def test_delivery_time_covers_live_events_only(serve: Serve) -> None:

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from dockrion.agents.handler import HandlerAgent
 from dockrion.dockfile import Dockfile
+from dockrion.runs.agent import Call
 from dockrion.web.app import create_app
 from dockrion.web.routes import routes
 from dockrion.web.service import SERVICE, Role
-from tests.support import Client, dockfile
-from tests.web.helpers import error_of
+from tests.support import Client, dockfile, wait_until
+from tests.web.helpers import Waits, error_of
 
 Start = Callable[..., Awaitable[Client]]
 
@@ -54,6 +57,42 @@ async def test_only_an_api_process_is_ready_without_the_agent_process(
     client = await start(role, agent=agent)
     async with client.get("/ready") as answer:
         assert answer.status == status
+
+
+async def test_state_of_a_queue_that_cannot_be_read_is_unknown(start: Start) -> None:
+    away = {"backend": "redis", "redis": {"url": "redis://127.0.0.1:1/0"}}
+    worker = await start("worker", streaming=away)
+    async with worker.get("/metrics") as answer:
+        text = await answer.text()
+    assert answer.status == 200
+    for name in ("queued_runs", "queue_oldest_seconds", "queue_payload_bytes"):
+        assert f"\ndockrion_{name} NaN\n" in text
+
+
+@pytest.mark.parametrize("role", ["all", "worker"])
+async def test_process_whose_slots_are_taken_says_so_only_if_asked(start: Start, role: Role) -> None:
+    client = await start(role, streaming={"max_concurrent_runs": 1})
+    service = (client.app or web.Application())[SERVICE]
+    service.runs.agent = HandlerAgent(waits := Waits())
+    await service.runs.start(Call({}), "r")
+
+    async def status(query: str) -> int:
+        async with client.get(f"/ready{query}") as answer:
+            return answer.status
+
+    queries = ("", "?accepting=false", "?accepting=1", "?accepting=true")
+    assert [await status(query) for query in queries] == [200, 200, 503, 503]
+    waits.go.set()
+    await wait_until(lambda: service.runs.free_slots)
+    assert await status("?accepting=1") == 200
+
+
+async def test_api_process_has_no_slots_and_accepts_nevertheless(start: Start) -> None:
+    api = await start("api")
+    async with api.get("/ready?accepting=1") as answer:
+        assert answer.status == 200
+    async with api.get("/info") as answer:
+        assert (await answer.json())["role"] == "api"
 
 
 async def test_other_paths_of_a_worker_are_json_errors(start: Start) -> None:
