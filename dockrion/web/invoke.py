@@ -13,7 +13,7 @@ from dockrion.web.http_streams import MEDIA_TYPES, HttpStream
 from dockrion.web.responses import json_response
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
-from dockrion.web.stored_invocation import invoke_once
+from dockrion.web.stored_invocation import invoke_once, invoke_stored
 from dockrion.wire import sse
 
 _JSON = "application/json"  # the Accept header of `curl --json`, which gets SSE
@@ -27,12 +27,15 @@ async def invoke(request: web.Request) -> web.Response:
     await service.rate_limiter.count(request)
     limit = service.dockfile.arguments.timeout_sec or None
     headers = None
-    if key is None:
-        request[RUN_ID] = run_id = ids.uuid7()
-        done, seconds = await service.runs.invoke(call, run_id, limit)
-    else:
+    if key is not None:
         done, seconds, replayed = await invoke_once(request, call, key, limit)
         headers = idempotency.REPLAYED if replayed else None
+    else:
+        request[RUN_ID] = run_id = ids.uuid7()
+        if service.backend.queue is None or service.runs.free_slots:
+            done, seconds = await service.runs.invoke(call, run_id, limit)
+        else:
+            done, seconds = await invoke_stored(service, call, run_id, ids.new_incarnation(), limit)
     agent = service.dockfile.agent
     metadata = {"agent": agent.name, "framework": agent.framework, "latency_seconds": seconds}
     return json_response(
