@@ -198,7 +198,9 @@ class StreamingSpec(Struct, frozen=True):
     ] = None
     max_concurrent_runs: Annotated[int, Meta(ge=1, le=10_000), doc("Concurrent runs, per process.")] = 100
     max_queued_runs: Annotated[
-        int, Meta(ge=0, le=1_000_000), doc("Runs waiting for a slot, per process.")
+        int,
+        Meta(ge=0, le=1_000_000),
+        doc("Runs waiting for a slot; per process with memory, in all with redis."),
     ] = 1000
     on_worker_lost: Annotated[
         Literal["fail", "retry"],

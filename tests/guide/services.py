@@ -25,9 +25,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(dockfile: Path, port: int, folder: Path, **variables: str) -> Iterator[None]:
+def running(dockfile: Path, port: int, folder: Path, role: str = "all", **variables: str) -> Iterator[None]:
     """Run a service in a working directory until the block ends, and assert that it exits with 0."""
-    command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port)]
+    command = [sys.executable, "-m", "dockrion", "run", str(dockfile), "--port", str(port), "--role", role]
     environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url} | variables
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         try:

@@ -29,7 +29,9 @@ RUN = SETUP + ". && .venv/bin/dockrion run config/Dockfile.yaml\n"
 TEST = SETUP + "--editable '.[dev]' && .venv/bin/pytest\n"
 SAMPLE = "dockrion run config/Dockfile.yaml --port 8080"
 _LOCALHOST = re.compile(r"http://localhost:(\d+)")
-_SERVES = re.compile(r"^dockrion run(?: (\S+\.yaml))?(?: --port (\d+)| --reload)$", re.MULTILINE)
+_SERVES = re.compile(
+    r"^dockrion run(?: (\S+\.yaml))?(?: --port (\d+)| --reload)(?: --role (\w+))?$", re.MULTILINE
+)
 
 
 class Services:
@@ -42,22 +44,22 @@ class Services:
         self.stack = ExitStack()
         self._ports: dict[str, int] = {}
 
-    def start(self, dockfile: str, port: str, folder: Path) -> int:
+    def start(self, dockfile: str, port: str, folder: Path, role: str = "all") -> int:
         """Start a service unless it runs already, and return the port it really listens on."""
         key = f"{dockfile}:{port}" if dockfile.startswith("config/") else f"{folder}:{port}"
         if key not in self._ports:
             port_here = free_port()
-            self.stack.enter_context(self._running(dockfile, port_here, folder))
+            self.stack.enter_context(self._running(dockfile, port_here, folder, role))
             self._ports[key] = port_here
         return self._ports[key]
 
-    def _running(self, dockfile: str, port: int, folder: Path) -> Any:
+    def _running(self, dockfile: str, port: int, folder: Path, role: str) -> Any:
         variables = {"DOCKRION_API_KEY": KEY, "PUSH_TOKEN": KEY}
         if dockfile == "config/sidecar.yaml":
             variables["AGENT_URL"] = self.stack.enter_context(agent_process())
         if dockfile == "config/redis.yaml" and not any(key.startswith(dockfile) for key in self._ports):
             delete_keys(KINDS[0], "shared-writer")  # of earlier tests, before the first replica starts
-        return running(folder / dockfile, port, folder, **variables)
+        return running(folder / dockfile, port, folder, role, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ class Walk:
         self._folder = folder
         self._directory = folder  # the working directory
         self._services = services
-        self._dockfiles = {"8080": "config/Dockfile.yaml"}
+        self._dockfiles = {"8080": ("config/Dockfile.yaml", "all")}
         for name in ("config", "tests"):
             (folder / name).symlink_to(ROOT / name)
         for block in blocks(page):
@@ -88,9 +90,9 @@ class Walk:
             case "yaml" if "version:" in block.text:
                 (self._folder / "Dockfile.yaml").write_text(block.text)
             case "console":
-                for dockfile, port in _SERVES.findall(block.text):
+                for dockfile, port, role in _SERVES.findall(block.text):
                     path = self._directory / (dockfile or "Dockfile.yaml")
-                    self._dockfiles[port or "8080"] = str(path.relative_to(self._folder))
+                    self._dockfiles[port or "8080"] = str(path.relative_to(self._folder)), role or "all"
             case "sh" if block.text not in (RUN, TEST):
                 self._run(block)
 
@@ -104,7 +106,8 @@ class Walk:
         self.printed.append((block.text, output))
 
     def _url(self, port: str) -> str:
-        return f"http://127.0.0.1:{self._services.start(self._dockfiles[port], port, self._folder)}"
+        dockfile, role = self._dockfiles[port]
+        return f"http://127.0.0.1:{self._services.start(dockfile, port, self._folder, role)}"
 
 
 def shows(output: str, expected: str) -> bool:
