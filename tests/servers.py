@@ -32,6 +32,7 @@ KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
 TIMEOUT_SECONDS = 20.0  # starting a process is slow on a busy machine
 _PORTS = range(10_000, 32_000)  # below the ephemeral ports, one of which could be that of a stopped server
 _ACL = re.compile(r"^redis-cli ACL SETUSER dockrion on (.*?[^\\])$", re.MULTILINE | re.DOTALL)
+_FOR_SENTINELS = re.compile(r"^redis-cli -p 26379 ACL SETUSER dockrion on \S+ (.*)$", re.MULTILINE)
 _ALSO_IN_CLUSTER = re.compile(r"^redis-cli ACL SETUSER dockrion ('\+cluster.*)$", re.MULTILINE)
 _USER = "least-privileged"
 _PASSWORD = "of-the-least-privileged"
@@ -64,6 +65,11 @@ def least_privileges() -> list[str]:
 def cluster_privileges() -> list[str]:
     """Return the rules in the guide that such a user needs for a cluster, too."""
     return _guide_rules(_ALSO_IN_CLUSTER)
+
+
+def sentinel_privileges() -> list[str]:
+    """Return the rules in the guide for a user of Sentinels."""
+    return _guide_rules(_FOR_SENTINELS)
 
 
 def _guide_rules(command: re.Pattern[str]) -> list[str]:

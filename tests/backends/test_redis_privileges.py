@@ -16,7 +16,8 @@ from tests.backends.conformance import advanced, begin, entries, follow_all, new
 from tests.backends.service import MAX_BYTES
 from tests.backends.test_conformance_outbox import acknowledge, copying, next_lease, outbox_of
 from tests.backends.trouble import Logged
-from tests.servers import RedisServer, least_privileges
+from tests.deployments import shared_sentinels
+from tests.servers import RedisServer, least_privileges, sentinel_privileges
 from tests.support import wait_until
 
 OF_THE_TEST = {"auth", "hello", "client|setinfo", "config|resetstat"}
@@ -122,6 +123,17 @@ async def test_commands_that_would_leave_a_key_are_not_tried(server: RedisServer
     message = f"the user of streaming.redis.url may not use: {missing}; the guide lists what is needed"
     assert await problem_at(url) == message
     assert all(server.command("TTL", key) > 0 for key in server.command("KEYS", "*"))
+
+
+async def test_the_privileges_on_sentinels_suffice_and_are_needed() -> None:
+    servers, rules = shared_sentinels(), sentinel_privileges()
+    (sentinel,) = servers.sentinels
+    login = "sentinel_username=few&sentinel_password=few"
+    for left_out in (None, *commands(rules)):
+        kept = [rule for rule in rules if rule != f"+{left_out}"]
+        sentinel.command("ACL", "SETUSER", "few", "reset", "on", ">few", *kept)
+        problem = await problem_at(f"{servers.least_privileged_url}?{login}")
+        assert (problem is None) == (left_out is None), left_out
 
 
 def test_nothing_else_is_allowed() -> None:
