@@ -20,7 +20,7 @@ from dockrion.dockfile import Loaded
 from dockrion.logs import log
 from dockrion.server.acceptor import Acceptor
 from dockrion.server.announcer import Announcer
-from dockrion.server.sockets import Address, ip_addresses, port_of
+from dockrion.server.sockets import Address, address_of, ip_addresses, port_of
 from dockrion.server.worker import BROKEN, READY, Worker
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
@@ -117,6 +117,7 @@ async def _serve(
 
         def accept(sockets: list[socket.socket]) -> None:
             service.cross_origin.listen_on(address.host, ip_addresses(sockets))
+            service.address = address_of(sockets)
             for each in sockets:
                 accepting.callback(Acceptor(each, factory).close)
 

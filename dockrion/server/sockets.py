@@ -76,6 +76,14 @@ def port_of(sockets: Sequence[socket.socket]) -> int:
     return 0 if sockets[0].family == socket.AF_UNIX else int(sockets[0].getsockname()[1])
 
 
+def address_of(sockets: Sequence[socket.socket]) -> str | tuple[str, int]:
+    """Return the path of a unix socket, or the host and port of the first other one, IPv4 if there is one."""
+    if sockets[0].family == socket.AF_UNIX:
+        return str(sockets[0].getsockname())
+    first = min(sockets, key=lambda each: each.family != socket.AF_INET)
+    return first.getsockname()[:2]  # type: ignore[no-any-return]
+
+
 async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
     loop = asyncio.get_running_loop()
     try:

@@ -8,6 +8,7 @@ from dockrion.backends.work_queue import TakenRun
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.job import decode_job
 from dockrion.web.payloads import converted, keep_input, split_config
+from dockrion.web.push_urls import push_url_here
 from dockrion.web.service import Service
 
 
@@ -39,5 +40,6 @@ async def rebuilt_call(service: Service, taken: TakenRun) -> tuple[Agent | None,
         stored = await keep_input(service, msgspec.json.decode(body), body)
     if service.payload_type is not None:
         value = await converted(service.payload_type, value, len(job.body), service.redactor)
-    call = Call(value, config, resume, job.request, job.events_url, job.caller, stored)
+    events_url = await push_url_here(service, job.events_url)
+    call = Call(value, config, resume, job.request, events_url, job.caller, stored)
     return None, msgspec.structs.replace(call, invocation=job.invocation)

@@ -1,11 +1,9 @@
-"""Starting a run for a caller: its id, the caller's rate limit, and where others push its events."""
+"""Starting a run for a caller: its id and the caller's rate limit."""
 
 from functools import partial
-from typing import Any
 
 import msgspec
 from aiohttp import web
-from yarl import URL
 
 from dockrion import ids
 from dockrion.backends.run_log import Run
@@ -13,6 +11,7 @@ from dockrion.errors import RunExists
 from dockrion.runs.agent import Agent, Call
 from dockrion.web import idempotency
 from dockrion.web.access import RUN_ID
+from dockrion.web.push_urls import push_url
 from dockrion.web.service import SERVICE
 
 
@@ -77,26 +76,8 @@ async def _start(
     cancel_on_disconnect: bool,
 ) -> Run:
     request[RUN_ID] = run_id
-    events_url = await _events_url(request, run_id, incarnation)
+    events_url = await push_url(request, run_id, incarnation)
     call = msgspec.structs.replace(call, events_url=events_url) if events_url else call
     return await request.app[SERVICE].runs.start(
         call, run_id, incarnation, cancel_on_disconnect=cancel_on_disconnect, agent=agent
     )
-
-
-async def _events_url(request: web.Request, run_id: str, incarnation: str) -> str | None:
-    """Return where an agent process can push the run's events, with a token if it can.
-
-    It is the address at which the request arrived, which therefore leads to this process.
-    """
-    service, transport = request.app[SERVICE], request.transport
-    streaming = service.dockfile.streaming
-    if transport is None or service.dockfile.agent.mode != "url" or not streaming.async_runs:
-        return None
-    path = f"/runs/{run_id}/events"
-    if service.push_access is not None:
-        path += f"/{await service.push_access.new_url_token(run_id, incarnation)}"
-    address: Any = transport.get_extra_info("sockname")
-    if isinstance(address, str):
-        return f"unix:{address}:{path}"
-    return str(URL.build(scheme="http", host=address[0], port=address[1], path=path))

@@ -74,6 +74,7 @@ class Service:
         dockfile: The Dockfile; once the agent is loaded, with the schemas that its annotations declare.
         role: As given.
         reload: As given.
+        address: Where it listens: the path of a unix socket, or host and port; None if that is unknown.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
         input_mask: Masks what is not to be shown of inputs, besides secrets; None if that is nothing.
@@ -94,6 +95,7 @@ class Service:
         self.dockfile: Dockfile = loaded.dockfile
         self.unknown_fields = loaded.unknown
         self.role = role
+        self.address: str | tuple[str, int] | None = None
         self.reload = reload
         self.redactor = Redactor(loaded.confidential)
         self.metrics = Metrics()

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from yarl import URL
 
 from dockrion import ids
 from dockrion.backends.redis import RedisBackend
@@ -19,6 +20,8 @@ from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
 from tests.web.test_push_refusals import WRONG
+from tests.web.test_push_urls import Accepting
+from tests.web.test_sidecar import process, sidecar
 
 Pair = tuple[Served, Served]
 
@@ -48,6 +51,29 @@ async def pair(serve: Serve, prefix: str, request: pytest.FixtureRequest) -> Pai
 
 def stored_requests(prefix: str, server: Server) -> list[bytes]:
     return [key for key in server.command("KEYS", f"{prefix}*") if b"question" in key]
+
+
+@pytest.mark.usefixtures("prefix")
+@pytest.mark.parametrize(("bound", "reached"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
+async def test_an_agent_process_pushes_to_the_replica_that_executes_the_run(
+    serve: Serve, bound: str, reached: str
+) -> None:
+    agent = Accepting()
+    async with process(agent.answer) as url:
+        streaming = {"ingest": {"enabled": True}, "max_concurrent_runs": 1}
+        busy = await sidecar(serve, url, streaming=streaming)
+        first = await busy.start()
+        await agent.url(first)
+        other = await sidecar(serve, url, streaming=streaming)
+        other.service.address = bound, 4711
+        waiting = await busy.start()
+        push_url = URL(await agent.url(waiting))
+        assert (push_url.host, push_url.port) == (reached, 4711)
+        for run_id, port in ((waiting, other.client.port), (first, busy.client.port)):
+            there = URL(await agent.url(run_id)).with_host("127.0.0.1").with_port(port)
+            async with busy.client.session.post(there, json=END) as response:
+                assert response.status == 200
+        assert await own(busy, waiting) == []
 
 
 async def test_any_replica_accepts_events_with_the_same_response(pair: Pair) -> None:
@@ -168,11 +194,13 @@ async def test_agent_is_stopped_through_another_replica(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("pair", [{"max_concurrent_runs": 1}], indirect=True)
-async def test_run_queued_on_another_replica_accepts_no_events_yet(pair: Pair) -> None:
+async def test_run_that_waits_for_a_slot_accepts_no_events_yet(pair: Pair) -> None:
     owner, other = pair
-    run_id, waiting = [await owner.start(external="true") for _ in range(2)]
-    await refused(other, waiting, ALL, 503, "SERVICE_UNAVAILABLE")
-    for each in (run_id, waiting):
+    working = [await replica.start(external="true") for replica in pair]
+    waiting = await owner.start(external="true")
+    for replica in pair:
+        await refused(replica, waiting, ALL, 503, "SERVICE_UNAVAILABLE")
+    for each in (*working, waiting):
         async with other.events(each) as reader:
             await reader.until("started")
             await push(other, each, END)

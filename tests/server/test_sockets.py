@@ -1,0 +1,23 @@
+"""The address of listening sockets."""
+
+import socket
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from dockrion.server.sockets import address_of
+
+
+def test_the_address_is_the_first_of_ipv4_or_the_path(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+
+        def listening(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
+            made = stack.enter_context(closing(socket.socket(family)))
+            made.bind(address)
+            return made
+
+        four = listening(socket.AF_INET, ("127.0.0.1", 0))
+        six = listening(socket.AF_INET6, ("::1", 0))
+        unix = listening(socket.AF_UNIX, str(tmp_path / "s"))
+        assert address_of([six, four]) == four.getsockname()
+        assert address_of([six]) == six.getsockname()[:2]
+        assert address_of([unix]) == str(tmp_path / "s")
