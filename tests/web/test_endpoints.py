@@ -133,6 +133,7 @@ async def test_record_of_a_completed_run(serve: Serve) -> None:
         "error": None,
         "metadata": {"agent": "tested", "framework": "custom"},
         "last_sequence": 2,
+        "attempt": 1,
         "waiting_for": None,
     }
 
