@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dockrion.cli import _parser
 from dockrion.client import errors as client_errors
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.dockfile.reference import table
+from dockrion.dockfile.webhooks_structs import WebhookTargetSpec
 from dockrion.errors import DockrionError
 from dockrion.events import control_frames
 from dockrion.metrics import Metrics
@@ -24,9 +26,10 @@ from dockrion.testing import record
 from dockrion.web import websocket
 from dockrion.web.app import create_app
 from dockrion.web.routes import routes
-from tests.guide.pages import PAGES, first_names, name_of, names, page, read, rows
+from dockrion.webhooks.signing import Secret
+from tests.guide.pages import PAGES, blocks, first_names, name_of, names, page, read, rows
 from tests.guide.services import ROOT
-from tests.support import dockfile
+from tests.support import WEBHOOK_SECRET, dockfile
 
 README = ROOT / "README.md"
 EVERYTHING = {
@@ -138,6 +141,38 @@ def test_metrics() -> None:
     exposed = set(re.findall(r"^# HELP (\S+)", Metrics().exposition().decode(), re.MULTILINE))
     created = {name for name in exposed if name.endswith("_created")}
     assert set(first_names(rows(page("operations"), "metric", "what"))) == exposed - created
+
+
+def test_webhooks() -> None:
+    shown = first_names(rows(page("webhooks"), "field", "what"))
+    assert sorted(shown) == sorted(WebhookTargetSpec.__struct_fields__)
+    metrics = Metrics()
+    before = metrics.exposition()
+    metrics.webhooks()
+    added = set(
+        re.findall(r"^# HELP (\S+)", metrics.exposition().removeprefix(before).decode(), re.MULTILINE)
+    )
+    added = {name for name in added if "webhooks" in name and not name.endswith("_created")}
+    assert set(first_names(rows(page("webhooks"), "metric", "what"))) == added
+
+
+def test_the_receiver_of_webhooks_verifies_them() -> None:
+    (receiver,) = blocks(page("webhooks"), "python")
+    code: dict[str, Any] = {}
+    exec(receiver.text, code)
+    now, body = int(time.time()), b'{"type":"run.completed"}'
+
+    def verified(timestamp: int, sent: bytes = body) -> bool:
+        headers = {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": f"v1,xx {Secret(WEBHOOK_SECRET).sign('msg_1', timestamp, body)}",
+        }
+        return bool(code["verify"](WEBHOOK_SECRET, headers, sent))
+
+    assert verified(now)
+    assert not verified(now, body + b" ")
+    assert not verified(now - 600)
 
 
 def test_metrics_renamed_since_0_0_3() -> None:
