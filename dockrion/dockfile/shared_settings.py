@@ -24,7 +24,7 @@ SETTINGS = (
     *("streaming.redis.stream_ttl_seconds", "streaming.redis.max_events_per_run", "limits.max_stored_bytes"),
     *("auth", "policies", "webhooks"),
 )
-_DIGEST_LETTERS = 8  # enough to differ, and too few to confirm a guess of a value
+_DIGEST_LETTERS = 8
 
 
 def shared_settings(dockfile: Dockfile) -> dict[str, str]:

@@ -37,6 +37,8 @@ OF_THE_SERVICE: dict[str, Callable[[str, str], str]] = {
     "replicas": lambda _run_id, _replica: KEYS.replicas,
     "runs": lambda _run_id, _replica: KEYS.runs,
     "expiry": lambda _run_id, _replica: KEYS.expiry,
+    "format": lambda _run_id, _replica: KEYS.format,
+    "declarations": lambda _run_id, _replica: KEYS.declarations,
     "ping": lambda _run_id, _replica: KEYS.ping,
 }
 

@@ -148,6 +148,15 @@ def test_a_user_of_redis_who_may_not_do_everything(diagnose: Diagnose, tmp_path:
     )
 
 
+def test_a_redis_that_accepts_no_writes(diagnose: Diagnose, tmp_path: Path) -> None:
+    with RedisServer(KINDS[0], tmp_path) as server:
+        server.command("REPLICAOF", "127.0.0.1", 1)
+        server.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
+        code, lines = diagnose(streaming={"backend": "redis", "redis": {"url": server.url}})
+    assert code == 1
+    assert any(line.startswith("fail  redis: ") and "read-only replica" in line for line in lines), lines
+
+
 def test_a_redis_with_data_of_a_newer_version(diagnose: Diagnose, tmp_path: Path) -> None:
     with RedisServer(KINDS[0], tmp_path) as server:
         server.command("SET", "mine:tested:{service}:format", 99)

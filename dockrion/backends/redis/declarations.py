@@ -16,6 +16,7 @@ import msgspec
 
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import DECLARE, Keys
+from dockrion.errors import CorruptLog
 from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
@@ -87,7 +88,10 @@ class Declarations:
         alive = [each for each, count in self._uncompared.items() if counters.get(each, count) != count]
         if not alive:
             return
-        (declared,) = await self._client.send_background(("HMGET", self._keys.declarations, *alive))
+        read = "HMGET", self._keys.declarations, *alive
+        (declared,) = await self._client.send_background_each(read)
+        if isinstance(declared, CorruptLog):  # which the next declaration replaces
+            return
         for replica, text in zip(alive, declared, strict=True):
             del self._uncompared[replica]
             other = None if text is None else _decoded(text)

@@ -23,6 +23,7 @@ async def find_problem(url: str, *, agent: str, key_prefix: str) -> str | None:
     client = RedisClient(url, pool_size=1)
     keys = Keys(agent, key_prefix, spread=client.spread)
     try:
+        await client.check_servers()
         (refused,) = await client.send_background(PERMITTED((keys.ping,), _KEY_TTL))
         if refused:
             names = ", ".join(map(bytes.decode, refused))

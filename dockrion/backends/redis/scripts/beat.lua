@@ -2,7 +2,8 @@
 -- KEYS replicas, owned, expiry, format, queue, sizes of jobs
 -- ARGV replica, time to live of its runs, when to check whether the ended runs have expired, the format of what
 --      the replica stores, then id and index entry of each of the ended runs
--- Fails on keys of another type before it writes: no run could be stored with them.
+-- Fails on keys of another type before it writes: no run could be stored with them. Only a format of another
+-- type is replaced.
 -- Returns how many runs the replica owns; how many wait; then each replica and its number of heartbeats. Or
 -- 'newer' and the format of what is stored, without a write, if that is newer than the replica's.
 local ttl, check_at, format = seconds(ARGV[2]), score(ARGV[3]), whole(ARGV[4])
@@ -13,7 +14,7 @@ local replicas, owned, expiry = KEYS[1], KEYS[2], KEYS[3]
 redis.call('SCARD', owned)
 redis.call('ZCARD', expiry)
 local waiting = redis.call('ZCARD', KEYS[5])
-local stored = whole(redis.call('GET', KEYS[4])) or 0
+local stored = redis.call('TYPE', KEYS[4]).ok == 'string' and whole(redis.call('GET', KEYS[4])) or 0
 if stored > format then
   return {'newer', stored}
 end

@@ -1,7 +1,7 @@
--- Tries every command that the service needs, on a key of its own, which does not exist afterwards.
--- KEYS a key that may be overwritten
+-- Tries every command that the service needs, on a key with a text. Most fail because of its type.
+-- KEYS a key that may be overwritten and deleted
 -- ARGV its time to live, if it cannot be deleted
--- Returns those that the user may not use. Nothing else is reported: most fail, because of the key's type.
+-- Returns those that the user may not use. Fails when the key cannot be written for another reason.
 local key = KEYS[1]
 local ttl = seconds(ARGV[1])
 if #KEYS ~= 1 or #ARGV ~= 1 or not ttl then
@@ -15,11 +15,15 @@ local function try(...)
   if string.find(failure, 'permissions to run') or string.find(failure, "can't run this command") then
     refused[#refused + 1] = string.lower((...))
   end
+  return reply
 end
 
 try('DEL', key)
-try('SET', key, 'text', 'EX', ttl)
+local stored = try('SET', key, 'text', 'EX', ttl)
 if #refused == 0 then  -- else commands could create the key, and leave it
+  if stored.err then
+    return stored
+  end
   for _, command in ipairs({'EXISTS', 'TYPE', 'PTTL', 'GET', 'INCR', 'HGETALL', 'HKEYS', 'HLEN', 'SCARD', 'SMEMBERS',
       'SPOP', 'ZCARD', 'XLEN'}) do
     try(command, key)
