@@ -85,7 +85,6 @@ class RunManager:
         self._taker: QueueTaker | None = None
         if backend.queue is not None and settings.max_concurrent_runs:
             self._taker = QueueTaker(backend.queue, self._slots, self._in_flight, self._accepts, self._begin)
-            self._listeners.start(self._taker.take_all())
 
     @property
     def agent(self) -> Agent | None:
@@ -289,6 +288,9 @@ class RunManager:
 
     async def aclose(self) -> None:
         """Stop everything without a grace period."""
+        self.draining = True
+        if self._taker is not None:
+            await self._taker.aclose(STOP_SECONDS)
         await self.drain(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listeners.cancel(STOP_SECONDS))

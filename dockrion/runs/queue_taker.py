@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from dockrion.backends.work_queue import TakenRun, WorkQueue
+from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import BackendError, ServiceUnavailable
 from dockrion.runs.in_flight import InFlightRuns, Slot, Slots
 
@@ -12,7 +14,7 @@ _RETRY_SECONDS = 0.5
 
 
 class QueueTaker:
-    """Fills the free slots of this process with runs from the queue.
+    """Fills the free slots of this process with runs from the queue. Must be made on the event loop.
 
     Args:
         queue: The queue.
@@ -38,8 +40,23 @@ class QueueTaker:
         self._settled = asyncio.Event()
         self._settled.set()
         slots.on_freed = queue.slot_freed
+        self._tasks = BackgroundTasks()
+        self._tasks.start(self._take_all())
 
-    async def take_all(self) -> None:
+    async def aclose(self, timeout: float) -> None:  # noqa: ASYNC109  a bound, not a deadline
+        """Take no more runs; what is being taken arrives before that.
+
+        Args:
+            timeout: The longest wait, in seconds.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._settled.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._tasks.cancel_until_done()
+
+    async def _take_all(self) -> None:
         """Take runs without end, one batch per arrival: a slot that stays free is another arrival."""
         async for _ in self._queue.arrivals():
             try:

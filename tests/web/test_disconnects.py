@@ -108,10 +108,10 @@ async def test_caller_who_disconnects_before_the_run_is_stored_stops_it(
     storing, stored = asyncio.Event(), asyncio.Event()
     create = served.backend.create
 
-    async def slow(run: Run) -> None:
+    async def slow(run: Run, job: bytes | None = None) -> None:
         storing.set()
         await stored.wait()
-        await create(run)
+        await create(run, job)
 
     monkeypatch.setattr(served.backend, "create", slow)
     async with wire(served) as connection:

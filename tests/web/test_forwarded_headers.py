@@ -180,6 +180,6 @@ async def test_openapi_lists_them_where_runs_start(serve: Serve) -> None:
         paths = (await response.json())["paths"]
     for path in ("/invoke", "/invoke/stream", "/runs"):
         listed = [each for each in paths[path]["post"]["parameters"] if each["in"] == "header"]
-        assert [each["name"] for each in listed] == ["X-Tenant", "accept-language"]
+        assert [each["name"] for each in listed] == ["Idempotency-Key", "X-Tenant", "accept-language"]
         assert not any(each.get("required") for each in listed)
     assert not [each for each in paths["/runs"]["get"]["parameters"] if each["in"] == "header"]

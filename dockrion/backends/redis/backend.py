@@ -249,8 +249,8 @@ class RedisBackend:
         if self._client.health.state is not Health.UNREACHABLE:
             with suppress(ServiceUnavailable, BackendError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._leases.beat()
-                    await self._leases.deregister()
+                    if not (await self._leases.beat()).owned:  # else peers find these by the registration
+                        await self._leases.deregister()
         await self._client.aclose()
 
     async def _append(self, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:

@@ -286,7 +286,7 @@ class LeaseKeeper:
         Raises:
             ServiceUnavailable: Redis does not respond.
         """
-        if self._owned or self._unconfirmed:  # peers find these by the registration
+        if self._owned or self._unconfirmed:
             return
         keys = self._store.keys
         await self._store.client.send_background(
