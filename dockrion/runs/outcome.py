@@ -24,6 +24,7 @@ from dockrion.runs.tool_policy import ToolDenied
 if TYPE_CHECKING:  # a service without an output policy does not load it
     from dockrion.policies.output_redaction import RunTextFilter
 
+TIMED_OUT = "the agent exceeded its time limit"
 _MAX_MESSAGE = 4000  # characters
 _MAX_REDACTED = 64 * 1024  # characters; redacting megabytes would hold the event loop
 
@@ -155,7 +156,7 @@ def of_stop(stop: Stop) -> Outcome:
         case "cancelled":
             return Cancelled(stop.reason)
         case "timeout":
-            return Failed("the agent exceeded its time limit", AgentTimedOut.code)
+            return Failed(TIMED_OUT, AgentTimedOut.code)
         case "shutdown":
             return Failed("the service is shutting down", SHUTDOWN)
         case "lost":

@@ -127,30 +127,32 @@ async def stored_outcome(service: Service, run: RunRef, limit: float | None) -> 
         AgentTimedOut: There is none in time.
         ServiceUnavailable: It cannot be read now, or the storage has lost it.
     """
-    # Whoever executes the run ends it in time. This bound is for the case that nobody does.
-    bound = None if limit is None else limit + STOP_SECONDS + _STORE_SECONDS
     last: Entry | None = None
     try:
-        async with asyncio.timeout(bound) as deadline:
+        async with asyncio.timeout(limit) as deadline:
             service.streams.add(deadline)
             try:
-                last = await _last_entry(service, run)
+                last = await _last_entry(service, run, deadline)
             finally:
                 service.streams.remove(deadline)
     except TimeoutError:
         if service.runs.draining:
             raise ServiceUnavailable("the service is shutting down") from None
-        raise AgentTimedOut("the invocation did not end in time") from None
+        raise AgentTimedOut(outcome.TIMED_OUT) from None
     if last is None or last.type not in TERMINAL:
         raise ServiceUnavailable("the storage has lost the outcome")
     return _result(last)
 
 
-async def _last_entry(service: Service, run: RunRef) -> Entry | None:
+async def _last_entry(service: Service, run: RunRef, deadline: asyncio.Timeout) -> Entry | None:
+    """Return the last entry of a run once it is over, None if it is gone; maybe later once it has begun."""
     last: Entry | None = None
     with suppress(RunNotFound):  # it has expired, or the storage has lost it
         async with follow(service.backend, run.run_id, 0, run.incarnation, idle=_IDLE_SECONDS) as pages:
             async for page in pages:
+                if page.entries and last is None and (limit := deadline.when()) and not service.runs.draining:
+                    # Whoever executes the run ends it in time; this is for the case that it does not.
+                    deadline.reschedule(limit + STOP_SECONDS + _STORE_SECONDS)
                 last = page.entries[-1] if page.entries else last
     return last
 

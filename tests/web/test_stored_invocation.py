@@ -89,6 +89,7 @@ async def test_agent_that_takes_too_long_is_stopped(serve: Serve) -> None:
     await wait_until(lambda: not served.service.runs._in_flight)
 
 
+@pytest.mark.usefixtures("every_backend")
 async def test_wait_for_a_slot_counts_towards_the_limit(serve: Serve) -> None:
     served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
     await served.start("first")
@@ -155,7 +156,7 @@ async def test_outcome_that_nobody_writes_has_a_bound(serve: Serve, monkeypatch:
     served = await serve(agent := Waits())
     run_id = await served.start()
     run = await served.backend.get(run_id)
-    with pytest.raises(DockrionError, match="in time") as raised:
+    with pytest.raises(DockrionError, match="time limit") as raised:
         await stored_outcome(served.service, RunRef(run_id, run.incarnation), 0.1)
     assert raised.value.status == 504
     agent.go.set()
