@@ -77,6 +77,8 @@ async def test_a_running_replica_stops_when_a_newer_one_starts_which_ends_its_ru
         await older.ping()
     with pytest.raises(ServiceUnavailable):
         await run.write()
+    with pytest.raises(ServiceUnavailable, match=MESSAGE):
+        older._leases.beat_without_loop()
     assert (await follow_all(newer, run.run_id))[-1].type == "error"
     assert stored_format(service) == NEWER
 

@@ -176,8 +176,10 @@ class RedisClient:
         """Send commands about a key from another thread, while the event loop is blocked.
 
         Raises:
-            ServiceUnavailable: Redis does not respond, or refuses them.
+            ServiceUnavailable: Redis does not respond, refuses them, or must not be written to.
         """
+        if self.health.refusal is not None:
+            raise ServiceUnavailable(self.health.refusal)
         try:
             options: dict[str, Any] = {
                 **parse_sync_url(self._deployment.url_for(key)),
