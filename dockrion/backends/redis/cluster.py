@@ -23,13 +23,14 @@ from redis import exceptions
 from redis.crc import key_slot
 
 from dockrion.backends.redis.cluster_layout import Layout, connect_node
-from dockrion.backends.redis.connections import OnConnect, ServerConnections
+from dockrion.backends.redis.connections import OnConnect, ReplaceableConnections
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.location import Address, ClusterLocation
 from dockrion.background_tasks import BackgroundTasks
 
 _REDIRECT_SECONDS = 2.0
-_TRY_AGAIN_SECONDS = 0.02
+_PAUSE_SECONDS = 0.02
+_MOST_AT_ONCE = 4  # redirections, before each further one is waited for: the nodes do not agree yet
 _REDIRECTIONS = (exceptions.AskError, exceptions.TryAgainError)  # a MovedError is an AskError
 
 
@@ -49,10 +50,10 @@ class ClusterConnections:
         connect: Returns connections to a node.
     """
 
-    def __init__(self, layout: Layout, connect: Callable[[Address], ServerConnections]) -> None:
+    def __init__(self, layout: Layout, connect: Callable[[Address], ReplaceableConnections]) -> None:
         self._layout = layout
         self._connect = connect
-        self._nodes: dict[Address, ServerConnections] = {}
+        self._nodes: dict[Address, ReplaceableConnections] = {}
         self._closing = BackgroundTasks()
         layout.removal_callbacks.append(self._remove)
 
@@ -62,7 +63,8 @@ class ClusterConnections:
         replies: list[Any] = [None] * len(commands)
         pending = list(range(len(commands)))
         asked: dict[int, Address] = {}  # by place: the node to ask next
-        deadline = time.monotonic() + _REDIRECT_SECONDS
+        redirections = 0
+        deadline = 0.0
         while pending:
             await self._layout.ensure_current()
             batches = list(self._batches(commands, pending, asked, ordered))
@@ -79,7 +81,7 @@ class ClusterConnections:
                     replies[place] = reply
                     if isinstance(reply, _REDIRECTIONS):
                         redirected = True
-                        await self._redirect(place, reply, batch.node, asked)
+                        self._redirect(place, reply, batch.node, asked)
                         if place < ordered:
                             break
                     elif isinstance(reply, Exception) and place < ordered:
@@ -87,8 +89,14 @@ class ClusterConnections:
                     else:
                         done.add(place)
             pending = [place for place in pending if place not in done]
-            if redirected and pending and time.monotonic() >= deadline:
+            if not redirected:
+                continue
+            redirections += 1
+            deadline = deadline or time.monotonic() + _REDIRECT_SECONDS
+            if time.monotonic() >= deadline:
                 raise exceptions.TryAgainError("TRYAGAIN the cluster redirects for too long")
+            if redirections > _MOST_AT_ONCE:
+                await asyncio.sleep(_PAUSE_SECONDS)
         return replies
 
     async def from_each_primary(self, command: Command) -> list[Any]:
@@ -136,9 +144,7 @@ class ClusterConnections:
         except (exceptions.RedisError, OSError) as error:
             return [error]
 
-    async def _redirect(
-        self, place: int, redirection: Exception, node: Address, asked: dict[int, Address]
-    ) -> None:
+    def _redirect(self, place: int, redirection: Exception, node: Address, asked: dict[int, Address]) -> None:
         """Note which node to ask next."""
         asked.pop(place, None)
         if isinstance(redirection, exceptions.AskError):
@@ -147,8 +153,6 @@ class ClusterConnections:
                 self._layout.moved(redirection.slot_id, target)
             else:
                 asked[place] = target
-        else:
-            await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
     async def _node_failed(self, batch: _Batch, commands: Sequence[Command], error: BaseException) -> None:
         """Learn the layout, and raise the error if the node has still its slots."""
@@ -158,14 +162,14 @@ class ClusterConnections:
         if self._layout.owner(_slot(commands[batch.places[0]])) == batch.node:
             raise error
 
-    def _node(self, address: Address) -> ServerConnections:
+    def _node(self, address: Address) -> ReplaceableConnections:
         if address not in self._nodes:
             self._nodes[address] = self._connect(address)
         return self._nodes[address]
 
     def _remove(self, nodes: set[Address]) -> None:
         for node in nodes & self._nodes.keys():
-            self._closing.start(self._nodes.pop(node).aclose())
+            self._closing.start(self._nodes.pop(node).leave())
 
 
 class Cluster:
@@ -185,7 +189,7 @@ class Cluster:
     def connect(
         self, most: int, reply_seconds: float, hook: Callable[[], OnConnect] | None = None
     ) -> ClusterConnections:
-        def connect(node: Address) -> ServerConnections:
+        def connect(node: Address) -> ReplaceableConnections:
             return connect_node(self._location, node, most, reply_seconds, hook)
 
         connect(self._location.nodes[0])  # validates the options of the URL

@@ -10,7 +10,7 @@ from redis import exceptions
 from redis.asyncio import BlockingConnectionPool
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from dockrion.backends.redis.connections import OnConnect, ServerConnections, pool_options
+from dockrion.backends.redis.connections import OnConnect, ReplaceableConnections, pool_options
 from dockrion.backends.redis.location import Address, ClusterLocation
 
 _LAYOUT_SECONDS = 1.0
@@ -119,10 +119,10 @@ def connect_node(
     most: int,
     reply_seconds: float,
     hook: Callable[[], OnConnect] | None = None,
-) -> ServerConnections:
+) -> ReplaceableConnections:
     """Return connections to a node; see `Deployment.connect`."""
     options = pool_options(location.urls.at(node), most, reply_seconds, hook)
-    return ServerConnections(BlockingConnectionPool(**options))
+    return ReplaceableConnections(BlockingConnectionPool(**options))
 
 
 def _parsed(reply: list[Any], asked: Address) -> tuple[list[Address | None], set[Address]]:

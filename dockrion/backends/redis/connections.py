@@ -4,6 +4,7 @@ Scripts are called by their digest. A server that does not have them, after a re
 replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -85,12 +86,7 @@ class Deployment(Protocol):
         ...
 
     async def follow_primary(self) -> None:
-        """Find out whether another server is the primary now, unless commands find that out.
-
-        Raises:
-            RedisError: Nothing that knows it replies.
-            OSError: Likewise.
-        """
+        """Leave a server that has been replaced, unless its replies to commands tell of that."""
         ...
 
     async def aclose(self) -> None:
@@ -110,8 +106,8 @@ class ServerConnections:
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
         pool.make_connection()  # validates the options of the URL
+        self._pool = pool
         self._client = Redis.from_pool(pool)
-        self._closed = False
 
     async def replies(
         self,
@@ -127,25 +123,19 @@ class ServerConnections:
             ordered: Not used.
             asking: The server is importing their slot (Redis Cluster specification, "ASK redirection").
         """
-        try:
+        replies = await self._execute(commands, asking=asking)
+        if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
+            loaded = await self._execute([("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
+            refused = next((reply for reply in loaded if isinstance(reply, Exception)), None)
+            if refused is not None:
+                return [refused] * len(commands)
             replies = await self._execute(commands, asking=asking)
-            if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
-                loaded = await self._execute([("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
-                refused = next((reply for reply in loaded if isinstance(reply, Exception)), None)
-                if refused is not None:
-                    return [refused] * len(commands)
-                replies = await self._execute(commands, asking=asking)
-            return replies
-        finally:
-            if self._closed:
-                await self._client.aclose()
+        return replies
 
     async def from_each_primary(self, command: Command) -> list[Any]:
         return await self.replies([command])
 
     async def aclose(self) -> None:
-        """Close the connections. Commands under way fail."""
-        self._closed = True
         await self._client.aclose()
 
     async def _execute(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
@@ -167,6 +157,34 @@ class ServerConnections:
             return await self._client.execute_command(*command)
         except exceptions.ResponseError as error:
             return error
+
+
+class ReplaceableConnections(ServerConnections):
+    """Connections to a server that another may replace."""
+
+    def __init__(self, pool: BlockingConnectionPool) -> None:
+        super().__init__(pool)
+        self._under_way: set[asyncio.Timeout] = set()
+
+    async def replies(
+        self, commands: Sequence[Command], *, ordered: int | None = None, asking: bool = False
+    ) -> list[Any]:
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._under_way.add(limit)
+                return await super().replies(commands, ordered=ordered, asking=asking)
+        except TimeoutError as error:
+            raise exceptions.ConnectionError("the server was replaced") from error
+        finally:
+            self._under_way.discard(limit)
+
+    async def leave(self) -> None:
+        """Close the connections, and let the commands under way fail."""
+        for limit in self._under_way:
+            if not limit.expired():
+                limit.reschedule(0)
+        await self._pool.disconnect(inuse_connections=False)
 
 
 class SingleServer:

@@ -5,6 +5,7 @@ connections. But one that is cut off from the Sentinels knows nothing of its suc
 to it is lost. So the background work asks a Sentinel, too, and ends connections to another server.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,12 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
-from dockrion.backends.redis.connections import COMMON_OPTIONS, OnConnect, ServerConnections, pool_options
+from dockrion.backends.redis.connections import (
+    COMMON_OPTIONS,
+    OnConnect,
+    ReplaceableConnections,
+    pool_options,
+)
 from dockrion.backends.redis.location import Address, SentinelLocation
 
 _SENTINEL_SECONDS = 1.0
@@ -46,7 +52,7 @@ class MonitoredPrimary:
 
     def __init__(self, location: SentinelLocation) -> None:
         self._location = location
-        self._pools: list[_PrimaryPool] = []
+        self._pools: list[tuple[_PrimaryPool, ReplaceableConnections]] = []
         urls = location.sentinel_urls
         options: dict[str, Any] = {**parse_url(urls.at(location.sentinels[0]))}
         if options.pop("connection_class", None) is SSLConnection:
@@ -60,29 +66,37 @@ class MonitoredPrimary:
 
     def connect(
         self, most: int, reply_seconds: float, hook: Callable[[], OnConnect] | None = None
-    ) -> ServerConnections:
+    ) -> ReplaceableConnections:
         anywhere = self._location.urls.at(self._location.sentinels[0])
         options = pool_options(anywhere, most, reply_seconds, hook)
         for name in ("host", "port"):
             del options[name]
         options["ssl"] = options.pop("connection_class", None) is SSLConnection
         pool = _PrimaryPool(self._location.primary, self._sentinel, **options)  # type: ignore[no-untyped-call]
-        self._pools.append(pool)
-        return ServerConnections(pool)
+        connections = ReplaceableConnections(pool)
+        self._pools.append((pool, connections))
+        return connections
 
     def url_for(self, _key: str) -> str:
-        for pool in self._pools:
+        for pool, _ in self._pools:
             if pool.master_address is not None:
                 return self._location.urls.at(Address(*pool.master_address))
         raise exceptions.ConnectionError("no Sentinel has named the primary yet")
 
     async def follow_primary(self) -> None:
-        """End the connections to a server that is not the primary any more."""
-        address = await self._sentinel.discover_master(self._location.primary)
-        for pool in self._pools:
+        """End the connections to a server that is not the primary any more.
+
+        Without a reply of a Sentinel, the primary stays: it may work all the same.
+        """
+        try:
+            async with asyncio.timeout(_SENTINEL_SECONDS):
+                address = await self._sentinel.discover_master(self._location.primary)
+        except (exceptions.RedisError, OSError):
+            return
+        for pool, connections in self._pools:
             if pool.master_address not in (None, address):
                 pool.master_address = address
-                await pool.disconnect()
+                await connections.leave()
 
     async def aclose(self) -> None:
         """Close the connections to the Sentinels."""
