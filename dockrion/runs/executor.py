@@ -223,14 +223,18 @@ class Executor:
 
     async def _hand_over(self, run: InFlightRun, writer: LogWriter) -> bool:
         """Let another replica begin a run again that this process had to stop; return whether one can."""
-        record, queue, execution = writer.run, self._backend.queue, run.execution
-        if record.attempt >= record.max_attempts or queue is None or execution is None:
+        queue, execution = self._backend.queue, run.execution
+        if queue is None or run.stop is None or run.stop.kind != "shutdown":
             return False
-        if not execution.stopped_by("shutdown"):
+        if execution is None:  # it was taken from the queue when the shutdown began
+            waiting = writer.run
+        elif execution.stopped_by("shutdown") and writer.run.attempt < writer.run.max_attempts:
+            writer.buffer.publish_held_back()
+            await writer.store_rest()
+            waiting = next_attempt(writer.run, "shutdown")
+        else:
             return False
-        writer.buffer.publish_held_back()
-        await writer.store_rest()
-        if not await queue.release(next_attempt(writer.run, "shutdown")):
+        if not await queue.release(waiting):
             return False
         log(_logger, logging.INFO, "run handed over", run_id=run.run_id)
         return True

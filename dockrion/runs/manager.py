@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,26 +9,25 @@ import msgspec
 from dockrion.backends import Backend
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
-from dockrion.backends.work_queue import TakenRun, WorkQueue
+from dockrion.backends.work_queue import TakenRun
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable, TooManyRuns
 from dockrion.ids import new_incarnation
 from dockrion.json_schema import Schema
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
-from dockrion.runs.execution import STOP_SECONDS, Execution
+from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.executor import Executor, Rebuild
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slot, Slots
+from dockrion.runs.invoker import DISCONNECTED, Invoker
 from dockrion.runs.job import encode_job
 from dockrion.runs.named_locks import NamedLocks
-from dockrion.runs.outcome import Cancelled, Completed, Outcome, Stop
+from dockrion.runs.outcome import Completed, Stop
 from dockrion.runs.queue_taker import QueueTaker
-from dockrion.runs.recorder import NO_EVENTS, RunRecorder, RunSettings
-from dockrion.runs.session import RunSession
+from dockrion.runs.queued_runs import QueuedRuns
+from dockrion.runs.recorder import RunRecorder, RunSettings
 
-_DISCONNECTED = Stop("cancelled", "the caller disconnected")
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
 
 
@@ -50,7 +48,7 @@ class RunManager:
         rebuild: Returns what the agent works on from a job that a replica has stored.
 
     Attributes:
-        unavailable: Why there is none.
+        unavailable: Why there is no agent.
         draining: Whether new work is refused because the service is shutting down.
     """
 
@@ -76,15 +74,17 @@ class RunManager:
         self._locks = NamedLocks(backend)
         self._recorder = RunRecorder(settings, metrics, redactor, self._locks)
         self._executor = Executor(settings, backend, self._in_flight, self._recorder, metrics, redactor)
+        self._invoker = Invoker(settings, self._in_flight, self._recorder, self._locks, redactor)
         self._run_tasks = BackgroundTasks()
         self._listeners = BackgroundTasks()
-        self._cancels = BackgroundTasks()  # of runs that are not executed here
         self._listeners.start(self._listen_for_cancels())
         self._listeners.start(self._listen_for_losses())
-        self._enqueued: set[str] = set()  # incarnations of runs that are cancelled when their callers leave
+        self._queued: QueuedRuns | None = None
         self._taker: QueueTaker | None = None
-        if backend.queue is not None and settings.max_concurrent_runs:
-            self._taker = QueueTaker(backend.queue, self._slots, self._in_flight, self._accepts, self._begin)
+        if (queue := backend.queue) is not None:
+            self._queued = QueuedRuns(backend, queue, self._recorder, settings.max_queued_runs)
+            if settings.max_concurrent_runs:
+                self._taker = QueueTaker(queue, self._slots, self._in_flight, self._accepts, self._begin)
 
     @property
     def agent(self) -> Agent | None:
@@ -173,10 +173,11 @@ class RunManager:
             max_attempts=1 if external else settings.max_attempts,
             webhook_url=call.webhook_url,
         )
-        if self._backend.queue is not None and not self._slots.free:
-            enqueuing = self._run_tasks.start(self._enqueue(self._backend.queue, call, record))
+        if self._queued is not None and not self._slots.free:
             try:
-                await self._shielded(enqueuing, record, cancel_on_disconnect=cancel_on_disconnect)
+                await self._queued.enqueue(
+                    call, record, stop_for=DISCONNECTED if cancel_on_disconnect else None
+                )
             except TooManyRuns:
                 if self._taker is None or not await self._taker.wait_for_slot():
                     raise
@@ -192,7 +193,7 @@ class RunManager:
             await asyncio.shield(run.created)
         except asyncio.CancelledError:
             if cancel_on_disconnect:
-                run.stop_for(_DISCONNECTED)
+                run.stop_for(DISCONNECTED)
             raise
         return record
 
@@ -214,22 +215,7 @@ class RunManager:
             TooManyRuns: The queue is full.
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
-        agent = self.ready_agent()
-        run = self._in_flight.admit(run_id)
-        try:
-            result, seconds = await self._invoke(agent, call, run, limit)
-        except asyncio.CancelledError:  # the caller left, and nobody else can get the output
-            if run.execution is not None:
-                run.execution.stop(_DISCONNECTED)
-            raise
-        finally:
-            self._in_flight.release_when_over(run)
-        text_filter = self._recorder.new_text_filter()
-        result = await self._recorder.finalize(run_id, result, text_filter)
-        if isinstance(result, Completed):
-            return result, seconds
-        self._recorder.log_end(run_id, result, seconds, text_filter, self._redactor)
-        raise outcome.to_exception(result)
+        return await self._invoker.invoke(self.ready_agent(), call, run_id, limit)
 
     async def cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
         """Cancel a run, here or on another replica, and wait until it is over.
@@ -249,7 +235,9 @@ class RunManager:
             run = await self._record(run_id, watch.incarnation)
             if run.finished:
                 raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
-            await self._backend.request_cancel(run_id, await self._masked(reason), watch.incarnation)
+            await self._backend.request_cancel(
+                run_id, self._recorder.masked_reason(reason), watch.incarnation
+            )
             while not (run := await self._record(run_id, watch.incarnation)).finished:
                 if not await watch.wait(max(deadline - time.monotonic(), 0)):
                     raise ServiceUnavailable("the cancel was passed on, but the run has not ended yet")
@@ -263,14 +251,11 @@ class RunManager:
             run: The run, started here with `cancel_on_disconnect`.
             cancel: Whether to cancel the run, if it is not finished.
         """
-        enqueued = run.incarnation in self._enqueued
-        self._enqueued.discard(run.incarnation or "")
-        if not cancel:
-            return
-        if self._in_flight.get(run.run_id, run.incarnation) is not None:
-            self._stop(run, _DISCONNECTED)
-        elif enqueued:
-            self._cancels.start(self._cancel_elsewhere(run))
+        stop = DISCONNECTED if cancel else None
+        if self._queued is not None:
+            self._queued.caller_left(run, stop)
+        if stop is not None:
+            self._stop(run, stop)
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give running agents some time, then stop them.
@@ -294,78 +279,21 @@ class RunManager:
         await self.drain(0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listeners.cancel(STOP_SECONDS))
-            group.create_task(self._cancels.cancel(STOP_SECONDS))
+            if self._queued is not None:
+                group.create_task(self._queued.aclose(STOP_SECONDS))
             group.create_task(self._run_tasks.cancel(STOP_SECONDS))  # those whose storage is away
-
-    async def _invoke(
-        self, agent: Agent, call: Call, run: InFlightRun, limit: float | None
-    ) -> tuple[Outcome, float]:
-        deadline = None if limit is None else time.monotonic() + limit
-        if not await run.wait_for_slot(limit):
-            return outcome.of_stop(run.stop or Stop("timeout")), 0.0
-        session = RunSession(
-            run.run_id,
-            NO_EVENTS,
-            None,
-            call.caller,
-            self._settings.tools,
-            call.request,
-            locks=self._locks,
-            redactor=self._redactor,
-        )
-        run.execution = execution = Execution(
-            agent, call, session, run.changed.set, self._loop, streaming=False
-        )
-        await execution.begin(None if deadline is None else max(deadline - time.monotonic(), 0))
-        while not execution.decided:
-            await run.wait_changed()
-        return execution.outcome(), execution.seconds
-
-    async def _enqueue(self, queue: WorkQueue, call: Call, record: Run) -> None:
-        """Create a run that waits until any replica has a free slot."""
-        await queue.enqueue(record, encode_job(call), self._settings.max_queued_runs)
-        self._recorder.accepted(record.run_id)
-
-    async def _shielded(
-        self, enqueuing: asyncio.Task[None], record: Run, *, cancel_on_disconnect: bool
-    ) -> None:
-        """Wait until a run is enqueued; if the caller leaves meanwhile, this continues."""
-        run = RunRef(record.run_id, record.incarnation)
-        if cancel_on_disconnect:
-            self._enqueued.add(record.incarnation)
-        try:
-            await asyncio.shield(enqueuing)
-        except asyncio.CancelledError:
-            enqueuing.add_done_callback(lambda _: self.caller_left(run, cancel=cancel_on_disconnect))
-            raise
-        except BaseException:
-            self.caller_left(run, cancel=False)
-            raise
 
     def _accepts(self) -> bool:
         return self.agent is not None and not self.draining
 
     def _begin(self, taken: TakenRun, slot: Slot) -> None:
         """Execute a run that was taken from the queue."""
-        record, agent = taken.run, self.agent
+        record, agent = taken.run, self._agent
         run = self._in_flight.admit_created(record.run_id, record.incarnation, slot)
         if taken.cancel is not None:
-            run.stop_for(Stop("cancelled", taken.cancel.reason))
+            run.stop_for(Stop("cancelled", self._recorder.masked_reason(taken.cancel.reason)))
         work = self._executor.execute_taken(agent or self.ready_agent(), taken, run, self._rebuild)
         self._run_tasks.track(self._loop.create_task(work))
-
-    async def _cancel_elsewhere(self, run: RunRef) -> None:
-        with suppress(RunNotFound, ServiceUnavailable):
-            stored = await self._backend.get(run.run_id)
-            if stored.incarnation == run.incarnation and not stored.finished:
-                await self._backend.request_cancel(run.run_id, _DISCONNECTED.reason, run.incarnation)
-
-    async def _masked(self, reason: str | None) -> str | None:
-        """Return a reason as it may be stored: a run that waits is ended with it by the backend."""
-        text_filter = self._recorder.new_text_filter()
-        masked = Cancelled(reason and self._redactor.mask(reason))
-        result = masked if text_filter is None else outcome.filtered(masked, text_filter)
-        return result.reason if isinstance(result, Cancelled) else None
 
     async def _listen_for_losses(self) -> None:
         async for run in self._backend.lost_runs():
@@ -373,8 +301,7 @@ class RunManager:
 
     async def _listen_for_cancels(self) -> None:
         async for request in self._backend.cancel_requests():
-            reason = request.reason and self._redactor.mask(request.reason)
-            self._stop(request, Stop("cancelled", reason))
+            self._stop(request, Stop("cancelled", self._recorder.masked_reason(request.reason)))
 
     async def _record(self, run_id: str, incarnation: str) -> Run:
         run = await self._backend.get(run_id)

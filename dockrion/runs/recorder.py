@@ -169,6 +169,13 @@ class RunRecorder:
         buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
 
+    def masked_reason(self, reason: str | None) -> str | None:
+        """Return the reason of a cancel as it may be stored."""
+        if reason is None:
+            return None
+        reason, text_filter = self._redactor.mask(reason), self.new_text_filter()
+        return reason if text_filter is None else text_filter.mask(reason)
+
     def new_text_filter(self) -> "RunTextFilter | None":
         """Return the text filter of a new run, None without an output policy."""
         policy = self._settings.output_policy
