@@ -64,7 +64,7 @@ from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.execution import STOP_SECONDS, Execution
 from dockrion.runs.filtered_buffer import FilteredEventBuffer
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns
-from dockrion.runs.log_writer import LogWriter
+from dockrion.runs.log_writer import LogWriter, retry_while_unreachable
 from dockrion.runs.outcome import Failed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
 
@@ -138,7 +138,7 @@ class Executor:
         record, call = taken.run, Call(None)
         try:
             try:
-                other, call = await rebuild(taken)
+                other, call = await retry_while_unreachable(lambda: rebuild(taken))
                 agent = other or agent
                 call = msgspec.structs.replace(call, attempt=record.attempt, previous=record.previous)
             except Exception as error:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ from dockrion.runs.outcome import Failed
 
 _FIRST_RETRY_SECONDS = 0.05
 _LONGEST_RETRY_SECONDS = 1.0
+T = TypeVar("T")
 
 
 class LogWriter:
@@ -58,7 +60,7 @@ class LogWriter:
         run, entries = self._batch
         if run is self.run:
             return
-        await _retry_while_unreachable(lambda: self._backend.append(run, entries))
+        await retry_while_unreachable(lambda: self._backend.append(run, entries))
         self._mark_stored(run, entries)
         if self.buffer.pending:
             self.buffer.wake()
@@ -92,7 +94,7 @@ class LogWriter:
             if failure is not None and last.type != "cancelled":
                 run, last = _replaced(run, last, failure)
             try:
-                await _retry_while_unreachable(lambda: self._backend.force_close(run, last))
+                await retry_while_unreachable(lambda: self._backend.force_close(run, last))
             except AppendRefused as error:
                 if failure is not None:
                     raise
@@ -133,11 +135,12 @@ def _replaced(run: Run, last: Entry, failure: Failed) -> tuple[Run, Entry]:
     return run, Entry(last.sequence, kind, data, last.emitted_at)
 
 
-async def _retry_while_unreachable(store: Callable[[], Awaitable[None]]) -> None:
+async def retry_while_unreachable(operation: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of an operation; repeat it while the storage is unreachable."""
     backoff: Backoff | None = None  # made when it is needed, since this runs per batch
     while True:
         try:
-            return await store()
+            return await operation()
         except ServiceUnavailable:
             backoff = backoff or Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
             await asyncio.sleep(backoff.next())

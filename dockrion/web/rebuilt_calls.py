@@ -35,9 +35,10 @@ async def rebuilt_call(service: Service, taken: TakenRun) -> tuple[Agent | None,
     value: Any = msgspec.json.decode(job.body)
     config, resume = split_config(service, value)
     stored = None
-    body = await service.backend.get_input(taken.run.run_id, taken.run.incarnation)
-    if body is not None:  # in which secret answers to attempts before this one are masked
-        stored = await keep_input(service, msgspec.json.decode(body), body)
+    if service.dockfile.streaming.stores_input:
+        body = await service.backend.get_input(taken.run.run_id, taken.run.incarnation)
+        if body is not None:  # in which secret answers to attempts before this one are masked
+            stored = await keep_input(service, msgspec.json.decode(body), body)
     if service.payload_type is not None:
         value = await converted(service.payload_type, value, len(job.body), service.redactor)
     events_url = await push_url_here(service, job.events_url)

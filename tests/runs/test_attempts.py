@@ -8,6 +8,8 @@ import pytest
 
 from dockrion import StreamContext, get_current_context, ids
 from dockrion.backends.run_log import WaitingFor
+from dockrion.backends.work_queue import TakenRun
+from dockrion.errors import ServiceUnavailable
 from dockrion.events import EventFilter, PreviousEnd
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -125,3 +127,23 @@ async def test_agents_of_every_shape_know_their_attempt() -> None:
                 run = await made.runs.start(call, ids.uuid7())
                 assert (await made.ended(run.run_id)).output == expected
             assert await made.invoke() == 1
+
+
+async def test_an_attempt_waits_while_its_request_cannot_be_read() -> None:
+    failures = 2
+
+    async def rebuild(_taken: TakenRun) -> tuple[None, Call]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ServiceUnavailable("unreachable")
+        return None, Call("asked")
+
+    async with bench(lambda payload: payload) as made:
+        run = msgspec.structs.replace(new_run(), attempt=2, previous="worker_lost")
+        await made.backend.create(run)
+        made.runs._rebuild = rebuild
+        made.runs._begin(TakenRun(run, b"", None), made.runs._slots.reserve())
+        ended = await made.ended(run.run_id)
+    assert ended.output == "asked"
+    assert ended.events[0]["attempt"] == 2
