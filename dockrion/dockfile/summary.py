@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+from yarl import URL
+
 from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.dockfile.loading import Loaded
 from dockrion.dockfile.structs import Dockfile
+from dockrion.dockfile.webhooks_structs import targets
 
 _SIMILARITY = 0.85  # reached by `authn` and `polices`, not by `author`
 
@@ -30,6 +33,7 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
         ("backend", dockfile.streaming.backend),
         *(("serves", endpoint) for endpoint in endpoints),
         ("callers", _callers(dockfile.auth)),
+        *(("notifies", receiver) for receiver in _receivers(dockfile)),
         *(("ignores", ignored) for ignored in _ignored(dockfile)),
     ]
     text, previous = "", ""
@@ -43,6 +47,14 @@ def _callers(auth: AuthSpec | None) -> str:
     if auth is None or auth.mode == "none":
         return "everybody"
     return f"authenticated by {auth.mode}"
+
+
+def _receivers(dockfile: Dockfile) -> Iterator[str]:
+    """Yield where webhooks go, without paths and queries, which may contain a token."""
+    for _, target in targets(dockfile.webhooks):
+        yield f"{URL(target.url).origin()} of {', '.join(target.events)}"
+    if (spec := dockfile.webhooks_spec) is not None and spec.allowed_hosts:
+        yield f"callers' URLs at {', '.join(spec.allowed_hosts)}"
 
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """One delivery: what waits for one target of one run, sent in order while its lease is held."""
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -19,6 +20,7 @@ _logger = logging.getLogger("dockrion.webhooks")
 _PAGE_EVENTS = 50
 _BUSY_SECONDS = 2.0  # until a delivery to a receiver without a free slot is looked at again
 _UNKNOWN_SECONDS = 600.0  # the same of one to a target that this process does not know
+_LOOK_AGAIN_SECONDS = 0.02
 _SPARE_SECONDS = 2.0  # of a lease, beside the time that sending takes
 
 
@@ -51,6 +53,7 @@ class DeliveryTask:
         self._shared = shared
         self._outbox = shared.outbox
         self._expires_at = 0.0  # of the lease, on this process's clock
+        self._empty_looks = 0  # in succession
         self._clock_offset = 0.0  # from that clock to the backend's
 
     async def run(self) -> None:
@@ -67,7 +70,11 @@ class DeliveryTask:
         found = await self._look(lease)
         if not found.events:
             self.lease = await self._outbox.finish(lease)
+            if self.lease is not None:  # there is an event, or it is still on its way to the storage
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS * self._empty_looks)
+                self._empty_looks += 1
             return
+        self._empty_looks = 0
         target = self._shared.targets.get(self._delivery.target)
         if target is None:  # of another version of the Dockfile, which another replica may have
             await self._postpone(_UNKNOWN_SECONDS, found.events[0])

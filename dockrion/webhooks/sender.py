@@ -1,8 +1,10 @@
 """Sends one message to one URL."""
 
+import asyncio
 import re
 import socket
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -22,7 +24,7 @@ from dockrion.webhooks.signing import Secret
 
 SEND_SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
-_READ_BYTES = 4096  # of a response, so that its connection can be used again; nothing in it matters
+_READ_BYTES, _READ_SECONDS = 4096, 1.0  # of a response, to use its connection again; nothing in it matters
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -102,7 +104,9 @@ class Sender:
             async with client.request(
                 "POST", url, data=message.body, headers=headers, timeout=timeout
             ) as response:
-                await response.content.read(_READ_BYTES)
+                with suppress(TimeoutError, aiohttp.ClientError):
+                    async with asyncio.timeout(_READ_SECONDS):
+                        await response.content.read(_READ_BYTES)
                 return _result(response)
         except TimeoutError:
             return Result("failed", f"no response within {self.seconds:g} seconds")

@@ -9,6 +9,7 @@ import pytest
 
 from dockrion.cli import main
 from tests.e2e.process import write_dockfile
+from tests.support import WEBHOOK_SECRET
 
 OK = "def handle(payload):\n    return payload\n"
 CUSTOM = {"name": "tested", "entrypoint": "agent:make", "framework": "custom"}
@@ -30,6 +31,15 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         {"secrets": {"required": [{"name": "NOT_SET_ANYWHERE"}]}},
         "secrets.required",
         "not set: NOT_SET_ANYWHERE; set them",
+    ),
+    "malformed secret of a webhook": (
+        OK,
+        {
+            "secrets": {"optional": [{"name": "HOOK", "default": "no-such-secret"}]},
+            "webhooks": [{"url": "https://hooks.example.com/", "secret_env": "HOOK"}],
+        },
+        "webhooks",
+        "HOOK holds no secret for webhooks",
     ),
     "missing package of a factory": (
         "def make():\n    import nowhere_to_be_found",
@@ -192,3 +202,21 @@ def test_the_smallest_dockfile_has_four_lines(folder: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert err == ""
     assert {"POST", "/invoke", "0.0.0.0:8080", "everybody"} <= set(out.split())
+
+
+def test_the_summary_names_who_is_notified_without_tokens(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setenv("HOOK", WEBHOOK_SECRET)
+    url = "https://hooks.example.com/a-token?b=another"
+    webhooks = {
+        "targets": [{"url": url, "secret_env": "HOOK", "events": ["complete", "error"]}],
+        "allowed_hosts": ["partner.example", "10.0.0.0/8"],
+        "secret_env": "HOOK",
+    }
+    write_dockfile(folder, OK, webhooks=webhooks)
+    assert main(["validate"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "notifies https://hooks.example.com of complete, error" in lines
+    assert "         callers' URLs at partner.example, 10.0.0.0/8" in lines

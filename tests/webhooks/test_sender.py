@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from dockrion.webhooks import sender as sender_module
 from dockrion.webhooks.allowed_hosts import AllowedHosts
 from dockrion.webhooks.message import Message
 from dockrion.webhooks.sender import Result, Sender, origin
@@ -110,6 +111,20 @@ async def test_what_a_receiver_responds_without_end_is_not_read(receiver: Receiv
     assert await send(receiver.url) == Result("delivered")
     await asyncio.sleep(0.05)
     assert written < 2**25
+
+
+async def test_a_response_whose_body_does_not_arrive_counts(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "_READ_SECONDS", 0.05)
+
+    async def stall(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "10"})
+        await response.prepare(request)
+        return await hang(request)
+
+    receiver.script(stall)
+    assert await send(receiver.url) == Result("delivered")
 
 
 async def test_a_receiver_that_is_away_is_a_failure_whose_reason_hides_the_url() -> None:

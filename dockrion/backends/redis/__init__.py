@@ -5,7 +5,8 @@ redis-py. It imports the backend protocols, `events`, `errors` and `logs`. A com
 `backend` (the protocol), `store` or `index` (the commands), `keys` and `records` (names, scripts,
 encodings) and `client` (connections); `inbox` receives what other replicas send, `subscriptions`
 wakes readers, `leases` keeps and reaps runs, `watchdog` keeps them while the event loop is blocked,
-`declarations` notices services that share keys by mistake, and `scripts` holds the Lua.
+`declarations` notices services that share keys by mistake, `outbox` keeps what is to be delivered to
+others, and `scripts` holds the Lua.
 """
 
 from dockrion.backends.redis.backend import RedisBackend

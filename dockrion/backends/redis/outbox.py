@@ -42,6 +42,7 @@ from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 
 _FIELDS = 6  # of an event in a reply
+_CONNECTIONS = 2  # at once; the others are for requests and runs
 _packer = msgspec.msgpack.Encoder()
 _failures = msgspec.json.Decoder(Failures)
 
@@ -78,6 +79,7 @@ class RedisOutbox:
         self._copying = copying
         self._lease = round(lease_seconds * 1_000_000)
         self._appended: asyncio.Queue[Lease] = asyncio.Queue()
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
 
     def copies(self, run: Run, entries: Sequence[Entry]) -> Copies | None:
         """Return what a batch adds to the outbox, None for nothing."""
@@ -116,7 +118,7 @@ class RedisOutbox:
 
     async def claim(self, limit: int) -> Overdue:
         command = OUTBOX_CLAIM(self._keys.deliveries, self._lease, RETENTION_SECONDS, limit)
-        ((now, waiting, oldest, *claimed),) = await self._client.send(command)
+        now, waiting, oldest, *claimed = await self._send(command)
         leases = [
             Lease(_delivery(member), int(until))
             for member, until in zip(claimed[::2], claimed[1::2], strict=True)
@@ -125,9 +127,9 @@ class RedisOutbox:
 
     async def undelivered(self, delivery: Delivery, limit: int) -> Undelivered:
         keys = self._keys.outbox(delivery.run_id, delivery.incarnation)
-        (reply,) = await self._client.send(OUTBOX_READ(keys, delivery.target, limit, PAGE_BYTES))
+        reply = await self._send(OUTBOX_READ(keys, delivery.target, limit, PAGE_BYTES))
         while isinstance(reply, int):  # the first event alone is larger
-            (reply,) = await self._send(reply, OUTBOX_READ(keys, delivery.target, 1, reply))
+            reply = await self._send(OUTBOX_READ(keys, delivery.target, 1, reply), size=reply)
         now, failures, dropped, *parts = reply
         return Undelivered(
             int(now) / 1_000_000,
@@ -159,17 +161,20 @@ class RedisOutbox:
             delay,
             waits,
         )
-        (until,) = await self._client.send(command)
-        return Lease(lease.delivery, int(until)) if int(until) > 0 else None
+        until = int(await self._send(command))
+        return Lease(lease.delivery, until) if until > 0 else None
 
     async def _progress(self, delivery: Delivery, position: str, failures: bytes) -> None:
         keys = self._keys.outbox(delivery.run_id, delivery.incarnation)
-        await self._client.send(OUTBOX_PROGRESS(keys, delivery.target, position, failures, RETENTION_SECONDS))
+        await self._send(OUTBOX_PROGRESS(keys, delivery.target, position, failures, RETENTION_SECONDS))
 
-    async def _send(self, size: int, command: Command) -> list[Any]:
-        if size > LARGE_BYTES:
-            return await self._client.send_large(command, size=size)
-        return await self._client.send(command)
+    async def _send(self, command: Command, *, size: int = 0) -> Any:
+        async with self._turns:
+            if size > LARGE_BYTES:
+                (reply,) = await self._client.send_large(command, size=size)
+            else:
+                (reply,) = await self._client.send(command)
+        return reply
 
 
 def _member(delivery: Delivery) -> str:

@@ -26,8 +26,9 @@ if wrong or (texts == 0 and closes) or texts % 3 ~= 0 or texts ~= #parts then
   return redis.error_reply('ERR wrong arguments for append')
 end
 local count = texts / 3
-local copies, copies_ttl = {}, seconds(ARGV[16])
+local copies, copies_ttl
 if outbox then
+  copies_ttl = seconds(ARGV[16])
   unpacked, copies = pcall(cmsgpack.unpack, ARGV[18])
   wrong = not unpacked or type(copies) ~= 'table' or #copies % 2 ~= 0 or not copies_ttl
   for n = 1, wrong and 0 or #copies, 2 do
