@@ -95,6 +95,7 @@ async def test_a_replica_goes_on_when_the_newer_data_is_gone(service: Service) -
     await run.finish()
 
 
+@pytest.mark.usefixtures("fast_beats")
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
 async def test_a_service_is_not_ready_and_says_why(serve: Serve, server: RedisServer) -> None:
     served = await serve(streaming={"backend": "redis", "redis": {"url": server.url, "key_prefix": "mine"}})
