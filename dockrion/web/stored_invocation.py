@@ -43,6 +43,10 @@ class _Error(msgspec.Struct):
     details: Any = None
 
 
+class _Cancelled(msgspec.Struct):
+    reason: str | None = None
+
+
 async def invoke_stored(
     service: Service, call: Call, run_id: str, incarnation: str, limit: float | None
 ) -> tuple[Completed, float]:
@@ -104,8 +108,15 @@ async def invoke_once(
     run, replayed = await idempotency.start_once(
         request, key, digest, start, run_id=ids.uuid7(), seconds=seconds
     )
-    left = limit and max(limit - (datetime.now(UTC) - run.created_at).total_seconds(), 0)
-    result, worked = await stored_outcome(service, RunRef(run.run_id, run.incarnation), left)
+    left = limit
+    if limit is not None and replayed:  # it may be over for long, and its outcome is read all the same
+        left = max(limit - (datetime.now(UTC) - run.created_at).total_seconds(), _STORE_SECONDS)
+    ref = RunRef(run.run_id, run.incarnation)
+    try:
+        result, worked = await stored_outcome(service, ref, left)
+    except AgentTimedOut:
+        await _cancel_waiting(service, ref)
+        raise
     if isinstance(result, Completed):
         return result, worked, replayed
     error = outcome.to_exception(result)
@@ -157,6 +168,13 @@ async def _last_entry(service: Service, run: RunRef, deadline: asyncio.Timeout) 
     return last
 
 
+async def _cancel_waiting(service: Service, run: RunRef) -> None:
+    """Cancel a run whose time is over if it still waits for a slot; its outcome is then that it timed out."""
+    with suppress(RunNotFound, ServiceUnavailable):
+        if (await service.backend.get(run.run_id)).status == "accepted":
+            await service.backend.request_cancel(run.run_id, outcome.TIMED_OUT, run.incarnation)
+
+
 def _result(terminal: Entry) -> tuple[Outcome, float]:
     """Return the outcome in a terminal event, and the seconds in it if it completed."""
     match terminal.type:
@@ -167,4 +185,7 @@ def _result(terminal: Entry) -> tuple[Outcome, float]:
             error = msgspec.json.decode(terminal.data, type=_Error)
             return Failed(error.error, error.code, error.details), 0.0
         case _:
-            return Cancelled(None), 0.0
+            cancelled = msgspec.json.decode(terminal.data, type=_Cancelled)
+            if cancelled.reason == outcome.TIMED_OUT:
+                return Failed(outcome.TIMED_OUT, AgentTimedOut.code), 0.0
+            return Cancelled(cancelled.reason), 0.0

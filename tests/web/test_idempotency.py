@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -247,6 +249,32 @@ async def test_timeout_of_an_invocation_is_repeated(serve: Serve) -> None:
     assert first.body == second.body == third.body
     assert third.replayed
     assert len(agent.payloads) == len(agent.stopped) == 1
+
+
+@EVERY_BACKEND
+async def test_wait_for_a_slot_counts_towards_the_timeout(serve: Serve) -> None:
+    served = await serve(agent := Waits(), arguments={"timeout_sec": 1}, streaming={"max_concurrent_runs": 1})
+    await served.start("first")
+    await wait_until(lambda: agent.payloads)
+    for replayed in (False, True):
+        answer = await ask(served, "/invoke", "second")
+        assert (answer.status, answer.body["code"], answer.replayed) == (504, "TIMEOUT_ERROR", replayed)
+        assert answer.body["error"] == "the agent exceeded its time limit"
+    agent.go.set()
+    await wait_until(lambda: not served.service.runs._in_flight)
+    assert agent.payloads == ["first"]
+
+
+@EVERY_BACKEND
+async def test_answer_is_repeated_when_its_time_is_long_over(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await replicas(serve, Counts(), arguments={"timeout_sec": 10})
+    first = await ask(here, "/invoke")
+    later = datetime.now(UTC) + timedelta(minutes=50)
+    monkeypatch.setattr("dockrion.web.stored_invocation.datetime", SimpleNamespace(now=lambda _: later))
+    second = await ask(there, "/invoke")
+    assert (second.status, second.body, second.replayed) == (200, first.body, True)
 
 
 async def test_no_time_to_retry_after_for_what_will_be_the_same(serve: Serve) -> None:
