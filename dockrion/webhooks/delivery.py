@@ -18,8 +18,7 @@ from dockrion.webhooks.targets import CALLER, Target, Targets
 
 _logger = logging.getLogger("dockrion.webhooks")
 _PAGE_EVENTS = 50
-_BUSY_SECONDS = 2.0  # until a delivery to a receiver without a free slot is looked at again
-_UNKNOWN_SECONDS = 600.0  # the same of one to a target that this process does not know
+_UNKNOWN_SECONDS = 600.0  # until a delivery to a target that this process does not know is looked at again
 _LOOK_AGAIN_SECONDS = 0.02
 _SPARE_SECONDS = 2.0  # of a lease, beside the time that sending takes
 
@@ -90,6 +89,10 @@ class DeliveryTask:
                 return
             failures = None
 
+    def _now(self) -> float:
+        """Return the time on the backend's clock."""
+        return time.monotonic() + self._clock_offset
+
     async def _look(self, lease: Lease) -> Undelivered:
         asked_at = time.monotonic()
         found = await self._outbox.undelivered(self._delivery, _PAGE_EVENTS)
@@ -100,15 +103,17 @@ class DeliveryTask:
     async def _deliver_event(self, event: Waiting, target: Target, failures: Failures | None) -> bool:
         """Deliver an event, postpone it, or give up on all that waits; return whether it is delivered."""
         url = target.url or event.url or ""
+        receiver = self._shared.receivers.get(origin(url))
         try:
-            async with self._shared.receivers.slot(origin(url)):
+            async with receiver.slot():
                 if not await self._extend_lease(event):
                     return False
                 content = message.encode(self._delivery, event.entry)
                 by_caller = target.name == CALLER
                 result = await self._shared.sender.send(url, target.secret, content, by_caller=by_caller)
-        except Busy:
-            await self._postpone(_BUSY_SECONDS, event)
+                receiver.responded(successfully=result.outcome == "delivered")
+        except Busy as busy:
+            await self._wait_for_receiver(event, target, busy.seconds)
             return False
         if result.outcome != "delivered":
             await self._fail(event, target, failures, result)
@@ -117,10 +122,17 @@ class DeliveryTask:
         await self._outbox.delivered(self._delivery, event.position)
         return True
 
+    async def _wait_for_receiver(self, event: Waiting, target: Target, seconds: float) -> None:
+        """Try again later, or give up on what has waited for as long as it may."""
+        if self._shared.schedule.is_over(event.since, self._now()):
+            await self._give_up(event, target, "the receiver is away")
+        else:
+            await self._postpone(seconds, event)
+
     async def _fail(self, event: Waiting, target: Target, failures: Failures | None, result: Result) -> None:
         """Try again later, or give up."""
         self._shared.metrics.count("failed")
-        now = time.monotonic() + self._clock_offset
+        now = self._now()
         failures = Failures(1, now) if failures is None else Failures(failures.count + 1, failures.since)
         pause = self._shared.schedule.pause(failures, now, result.retry_after)
         if result.outcome == "gone" or pause is None:

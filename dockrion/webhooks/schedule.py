@@ -24,6 +24,10 @@ class Schedule:
         self._pauses = pauses
         self._seconds = seconds
 
+    def is_over(self, since: float, now: float) -> bool:
+        """Return whether it is time to give up on what has waited since a time."""
+        return now - since > self._seconds
+
     def pause(self, failures: Failures, now: float, retry_after: float) -> float | None:
         """Return the seconds until the next attempt, None to give up.
 

@@ -57,13 +57,20 @@ class Process:
         assert self.backend.outbox is not None
         return self.backend.outbox
 
-    def start(self, *, pauses: tuple[float, ...] = SOON, seconds: float = 5, lease: float = 10) -> None:
+    def start(
+        self,
+        *,
+        pauses: tuple[float, ...] = SOON,
+        seconds: float = 5,
+        lease: float = 10,
+        longest: float = 3600,
+    ) -> None:
         self.deliverer = Deliverer(
             self.outbox,
             self.targets,
             Sender(AllowedHosts(["127.0.0.0/8"]), seconds=seconds),
             WebhookMetrics(self.registry),
-            schedule=Schedule(pauses),
+            schedule=Schedule(pauses, longest),
             lease_seconds=lease,
             poll_seconds=0.02,
         )
@@ -230,6 +237,38 @@ async def test_a_slow_receiver_delays_neither_runs_nor_other_receivers(
             await one.finished_run()
         await other.wait_for(10)
         assert receiver.most_open == 2
+
+
+async def test_a_receiver_that_is_away_is_not_asked_for_each_run(
+    process: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "_FIRST_PAUSE_SECONDS", 0.2)
+    async with receiving() as receiver:
+        port, url = receiver.server.port, receiver.url
+    async with process(targets_at(url), pauses=(0.02,) * 500) as one:
+        for _ in range(50):
+            await one.finished_run()
+        await wait_until(lambda: one.value("failed") >= receivers._FAILURES)
+        await asyncio.sleep(0.1)
+        assert one.value("failed") < 3 * receivers._FAILURES
+        async with receiving(port=port) as back:
+            await back.wait_for(50)
+            await one.empty()
+
+
+async def test_what_has_waited_for_too_long_is_given_up(
+    process: Start, receiver: Receiver, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "_FAILURES", 0)  # it counts as away from the beginning
+    receiver.respond = hang
+    async with process(targets_at(receiver.url), deliver=False) as one:
+        one.start(seconds=0.1, longest=0.3)
+        await one.finished_run()
+        await one.finished_run()
+        await one.empty()
+        assert one.value("given_up") == 2
+        reasons = {line["reason"] for line in logged.fields("webhook given up")}
+        assert "the receiver is away" in reasons
 
 
 async def test_a_slow_receiver_is_asked_again_after_the_timeout(process: Start, receiver: Receiver) -> None:
