@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from tests.bench import scenarios, servers
 from tests.bench.scenarios import Bare, Dockrion, Nchan, Target
+from tests.deployments import ClusterServers
 from tests.servers import KINDS, RedisServer
 
 _MIB = 1024 * 1024
@@ -98,7 +99,36 @@ async def growth(bench: Bench) -> None:
         _print(f"CPU with {readers:,} readers", f"{emitted:.1f} us/event", f"{delivered:.2f} us/delivered")
 
 
-SCENARIOS = {each.__name__: each for each in (pattern_a, pattern_b, paced, requests, idle, start, growth)}
+async def cluster(bench: Bench) -> None:
+    """Measure two replicas on one Redis beside two on a cluster of three masters, in alternating runs."""
+    delays: dict[str, list[float]] = {"one redis": [], "a cluster": []}
+    async with servers.client() as session:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            single = stack.enter_context(RedisServer(KINDS[0], folder)).url
+            spread = stack.enter_context(ClusterServers(folder)).url
+            replicas = {
+                name: [
+                    Dockrion(stack.enter_context(servers.dockrion("redis", url)), session) for _ in range(2)
+                ]
+                for name, url in zip(delays, (single, spread), strict=True)
+            }
+            for _ in range(bench.rounds * 10):  # runs, whose keys are on any node
+                for name, (owner, other) in replicas.items():
+                    delays[name] += await scenarios.lone_events(owner, other)
+    one, many = (quantiles(found, n=100) for found in delays.values())
+    _print("a lone event, to a reader of another replica", f"p50 {one[49]:.2f} p99 {one[98]:.2f} ms")
+    _print(
+        "  over a cluster; beside one redis",
+        f"p50 {many[49]:.2f} p99 {many[98]:.2f} ms",
+        "",
+        many[49] / one[49],
+    )
+
+
+SCENARIOS = {
+    each.__name__: each for each in (pattern_a, pattern_b, paced, requests, idle, start, growth, cluster)
+}
 
 
 async def measure(names: list[str], rounds: int) -> None:

@@ -169,6 +169,12 @@ async def paced(target: Target) -> tuple[float, float]:
     return delays[49], delays[98]
 
 
+async def lone_events(owner: Dockrion, other: Dockrion) -> list[float]:
+    """Return the delays in milliseconds of events of one replica, one by one, to a reader of another."""
+    url = await owner.start(tokens=50, pause=0.01)
+    return await _delays(url.replace(owner.server.url, other.server.url), 1, 50)
+
+
 async def posts(target: Target) -> float:
     return await _requests(target.post, 3000)
 
