@@ -107,8 +107,12 @@ BACKENDS: dict[str, Callable[..., AbstractAsyncContextManager[Backend]]] = {
     "memory": _memory,
     **{kind: _redis(kind) for kind in KINDS},
 }
-# Properties that take many runs to check are not checked again over these.
 DEPLOYMENTS = BACKENDS | {kind: _redis(kind) for kind in ("cluster", "sentinel")}
+
+
+def not_over_deployments(fixture: str) -> pytest.MarkDecorator:
+    """Run a test on single servers alone: it takes seconds, for what a server does by itself."""
+    return pytest.mark.parametrize(fixture, sorted(BACKENDS), indirect=True)
 
 
 @pytest.fixture(params=sorted(DEPLOYMENTS))

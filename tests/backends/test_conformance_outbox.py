@@ -11,7 +11,7 @@ from dockrion.backends.outbox import Copy, Delivery, Failures, Lease, Outbox
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 from tests.backends.conformance import (
-    BACKENDS,
+    DEPLOYMENTS,
     LEASE_SECONDS,
     MAX_EVENTS,
     OUTBOX_BYTES,
@@ -31,10 +31,10 @@ def copying(_: Run, batch: Sequence[Entry]) -> list[Copy]:
     return [Copy(entry, TARGETS[entry.type]) for entry in batch if entry.type in TARGETS]
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=sorted(DEPLOYMENTS))
 async def sender(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """A backend with an outbox."""
-    async with BACKENDS[request.param](MAX_EVENTS, copying) as made:
+    async with DEPLOYMENTS[request.param](MAX_EVENTS, copying) as made:
         yield made
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.events import Entry
-from tests.backends.conformance import MAX_EVENTS, begin, follow_all, read_all
+from tests.backends.conformance import MAX_EVENTS, begin, follow_all, not_over_deployments, read_all
 
 READERS = 20
 
@@ -48,6 +48,7 @@ async def test_readers_of_a_trimmed_run_get_the_same_events(backend: Backend) ->
     assert len(copies[0]) == MAX_EVENTS
 
 
+@not_over_deployments("unbounded")
 async def test_record_is_finished_once_the_terminal_event_was_read(unbounded: Backend) -> None:
     async def last_seen_and_status(run_id: str) -> tuple[str, bool, int]:
         found = await follow_all(unbounded, run_id)

@@ -7,7 +7,7 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.shared_state import SECRET_BYTES
-from tests.backends.conformance import TIMEOUT_SECONDS
+from tests.backends.conformance import TIMEOUT_SECONDS, not_over_deployments
 
 
 async def wait_for_next_window(backend: Backend, name: str, window: int) -> None:
@@ -26,6 +26,7 @@ async def test_window_begins_with_the_first_increment(backend: Backend) -> None:
     assert 60 >= first >= second >= third > 50
 
 
+@not_over_deployments("backend")
 async def test_count_starts_over_after_the_window(backend: Backend) -> None:
     for _ in range(3):
         await backend.count("n", 1)
@@ -33,6 +34,7 @@ async def test_count_starts_over_after_the_window(backend: Backend) -> None:
     assert 0 < (await backend.count("n", 1)).seconds_left <= 1
 
 
+@not_over_deployments("backend")
 async def test_windows_of_one_name_are_independent(backend: Backend) -> None:
     await backend.count("n", 60)
     await backend.count("n", 1)
@@ -91,6 +93,7 @@ async def test_claim_is_replaced_by_those_who_know_its_value(backend: Backend) -
     assert await backend.claim("n", b"c", 60, b"a") == b"b"
 
 
+@not_over_deployments("backend")
 async def test_claim_ends_after_its_time(backend: Backend) -> None:
     assert await backend.claim("n", b"a", 1) == b"a"
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -99,6 +102,7 @@ async def test_claim_ends_after_its_time(backend: Backend) -> None:
     assert await backend.claim("n", b"a", 60) == b"b"
 
 
+@not_over_deployments("backend")
 async def test_name_is_free_after_its_time(backend: Backend) -> None:
     assert await backend.hold("n", "a", 1)
     async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -8,7 +8,15 @@ import pytest
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.errors import RunNotFound
-from tests.backends.conformance import TIMEOUT_SECONDS, Writer, begin, follow_all, new_run, sequences
+from tests.backends.conformance import (
+    TIMEOUT_SECONDS,
+    Writer,
+    begin,
+    follow_all,
+    new_run,
+    not_over_deployments,
+    sequences,
+)
 
 
 async def unlisted(backend: Backend, owner: str | None = "ann", kept_seconds: int | None = None) -> Writer:
@@ -61,6 +69,7 @@ async def test_only_a_watch_without_a_limit_finds_an_unlisted_run(backend: Backe
                 pass
 
 
+@not_over_deployments("backend")
 async def test_finished_run_is_kept_as_long_as_its_record_says(backend: Backend) -> None:
     brief, ordinary = await unlisted(backend, kept_seconds=1), await begin(backend)
     for writer in (brief, ordinary):

@@ -13,6 +13,7 @@ from tests.backends.conformance import (
     begin,
     cancel_requests,
     entries,
+    not_over_deployments,
     sequences,
 )
 
@@ -101,6 +102,7 @@ async def test_cancelled_wait_loses_no_wake_up(backend: Backend) -> None:
         assert result is True or await watch.wait(TIMEOUT_SECONDS)
 
 
+@not_over_deployments("unbounded")
 async def test_arming_before_reading_loses_nothing(unbounded: Backend) -> None:
     writer = await begin(unbounded)
     last = 300

@@ -163,6 +163,7 @@ class RedisQueue:
         await store.client.send(
             *(("EXPIRE", index, ttl) for index in store.indexes(run)),
             *(("EXPIRE", key, ttl) for key in store.keys.log(run.run_id)),
+            ordered=0,
         )
         (score,) = await store.client.send(("ZSCORE", store.keys.queue, entry))
         if score is None:
@@ -229,7 +230,7 @@ class RedisQueue:
         key_of = self._store.keys.run
         commands = [TAKE((key_of(records.run_id_of(entry)),), self._replica, entry) for entry in entries]
         taken: list[TakenRun] = []
-        for reply in await self._store.send_sized(size, *commands):
+        for reply in await self._store.send_sized(size, *commands, ordered=0):
             if reply is None:  # it does not wait any more
                 continue
             record, whole, incarnation, job, cancel = reply
