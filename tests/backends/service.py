@@ -13,8 +13,7 @@ from redis import Redis
 
 from dockrion.backends.follow import follow
 from dockrion.backends.pages import Page
-from dockrion.backends.redis import RedisBackend, leases, reaper
-from dockrion.backends.redis import backend as redis_backend
+from dockrion.backends.redis import RedisBackend, background, leases, reaper
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command, Keys
@@ -131,7 +130,7 @@ def single_beat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def beat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (leases, reaper, redis_backend):
+    for module in (leases, reaper, background):
         monkeypatch.setattr(module, "BEAT_SECONDS", seconds)
 
 

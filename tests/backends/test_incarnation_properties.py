@@ -181,7 +181,7 @@ class World:
                 await writer.write(1, last=True)
         for backend in self.replicas:
             if isinstance(backend, RedisBackend):
-                await backend._work_once()  # restores what a flush has deleted
+                await backend._work.work_once()  # restores what a flush has deleted
                 backend._subscriptions.wake_all()  # as when they have waited for their heartbeat interval
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await asyncio.gather(*self.tasks)

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from dockrion.backends.redis import backend as redis_backend
+from dockrion.backends.redis import background
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.errors import RunExists, SequenceConflict, TooManySubscribers
@@ -175,10 +175,10 @@ async def test_readers_recover_from_a_deleted_inbox(service: Service) -> None:
 
 @pytest.mark.usefixtures("fast_beats")
 async def test_readers_recover_from_lost_messages(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
+    monkeypatch.setattr(background, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    with patch.object(Store, "_messages", return_value=[]):
+    with patch.object(Store, "messages", return_value=[]):
         async with following(other, writer.run_id) as pages:
             for number in range(1, 4):
                 await writer.write()
@@ -190,7 +190,7 @@ async def test_a_cancel_request_whose_message_is_lost_arrives(service: Service) 
     owner, other = await service.replicas(2)
     writer = await begin(owner, events=1)
     async with cancel_requests(owner) as received:
-        with patch.object(Store, "_messages", return_value=[]):
+        with patch.object(Store, "messages", return_value=[]):
             await other.request_cancel(writer.run_id, "enough")
         async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await received.get() == (writer.run_id, "enough")
@@ -201,7 +201,7 @@ async def test_a_cancel_request_whose_message_is_lost_arrives(service: Service) 
 
 @pytest.mark.usefixtures("fast_beats")
 async def test_deleted_subscriptions_are_renewed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_backend, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
+    monkeypatch.setattr(background, "_RENEW_SUBSCRIPTIONS_SECONDS", 0.1)
     owner, other = await service.replicas(2)
     writer = await begin(owner, events=1)
     async with other.watch(writer.run_id, limit=5):

@@ -9,7 +9,7 @@ import pytest
 from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import LARGE_BYTES
-from dockrion.backends.redis.store import Store
+from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from tests.backends.conformance import TIMEOUT_SECONDS, begin
 from tests.backends.service import Service, reply_lost
@@ -62,15 +62,15 @@ async def test_replicas_send_each_other_requests_concurrently(service: Service) 
 async def test_a_large_request_that_takes_long_delays_no_other(service: Service) -> None:
     owner, other = await service.replicas(2)
     writer = await begin(owner)
-    passed, pop = asyncio.Event(), Store.pop_request
+    passed, pop = asyncio.Event(), OwnerRequests._pop_body
 
-    async def pop_slowly(store: Store, run_id: str, number: str, size: int) -> bytes:
+    async def pop_slowly(requests: OwnerRequests, run_id: str, number: str, size: int) -> bytes:
         if size > LARGE_BYTES:
             await passed.wait()
-        return await pop(store, run_id, number, size)
+        return await pop(requests, run_id, number, size)
 
     async with replying(owner, echo):
-        with patch.object(Store, "pop_request", pop_slowly):
+        with patch.object(OwnerRequests, "_pop_body", pop_slowly):
             large = asyncio.create_task(send(other, writer.run_id, b"x" * (LARGE_BYTES + 1)))
             await wait_until(lambda: stored_requests(service))
             assert await send(other, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
@@ -166,7 +166,10 @@ async def test_malformed_messages_do_not_end_the_inbox(
     writer = await begin(owner)
     async with replying(owner, echo):
         for error in (ServiceUnavailable("away"), RunNotFound("r")):
-            with patch.object(Store, "pop_request", side_effect=error), pytest.raises(ServiceUnavailable):
+            with (
+                patch.object(OwnerRequests, "_pop_body", side_effect=error),
+                pytest.raises(ServiceUnavailable),
+            ):
                 await send(other, writer.run_id, b"unread")
         note = ("XADD", service.keys.inbox(owner.replica), "NOMKSTREAM", "*")
         for fields in (

@@ -3,10 +3,10 @@
 import sys
 
 from dockrion import cli
-from dockrion.backends.redis import backend, leases, reaper, watchdog
+from dockrion.backends.redis import background, leases, reaper, watchdog
 
 if __name__ == "__main__":
-    for module in (leases, reaper, backend):
+    for module in (leases, reaper, background):
         vars(module)["BEAT_SECONDS"] = 0.2
     watchdog.CHECK_SECONDS = 0.1
     sys.exit(cli.main())

@@ -1,19 +1,12 @@
-"""The Redis backend: wires its parts together and runs the background work.
+"""The Redis backend: wires its parts together.
 
 The path of a batch: `append` → `Store.append` → script `append` → a message to the inbox of each
 replica with readers → there `Inbox` → `Subscriptions.wake`. Readers in this process are woken
 directly, with the batch itself.
-
-The background work is one loop: heartbeat, renewals, reaping, pruning. It runs every
-`BEAT_SECONDS`, and immediately after a command has failed, to find out whether Redis still
-responds. When Redis has recovered, or may have been restarted, messages and events may have been lost,
-so the loop renews all subscriptions, drops cached pages and wakes all readers, which then read their logs.
 """
 
 import asyncio
-import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING
@@ -22,16 +15,18 @@ from dockrion.backends.fanout import Watch
 from dockrion.backends.outbox import LEASE_SECONDS, Copying
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef
 from dockrion.backends.pages import Page
-from dockrion.backends.redis.client import RETRY_SECONDS, RedisClient, TransferFailed
+from dockrion.backends.redis.background import BackgroundWork
+from dockrion.backends.redis.client import RedisClient, TransferFailed
 from dockrion.backends.redis.declarations import Declaration, Declarations
 from dockrion.backends.redis.health import Health, Refusals, unavailable
 from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
-from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
+from dockrion.backends.redis.leases import LeaseKeeper
 from dockrion.backends.redis.queue import RedisQueue
 from dockrion.backends.redis.reaper import Reaper
 from dockrion.backends.redis.requests import OwnerRequests
+from dockrion.backends.redis.shared_values import SharedValues
 from dockrion.backends.redis.store import Store
 from dockrion.backends.redis.subscriptions import Subscriptions
 from dockrion.backends.redis.watchdog import LoopWatchdog
@@ -48,13 +43,10 @@ from dockrion.errors import (
     StartError,
 )
 from dockrion.events import Entry
-from dockrion.logs import log
 
 if TYPE_CHECKING:
     from dockrion.backends.redis.outbox import RedisOutbox
 
-_logger = logging.getLogger("dockrion.redis")
-_RENEW_SUBSCRIPTIONS_SECONDS = 30.0
 _PING_SECONDS = 2.0
 _FIRST_ROUND_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
@@ -111,6 +103,7 @@ class RedisBackend:
             live_ttl=live_ttl,
             outbox=self.outbox,
         )
+        self._shared = SharedValues(client, keys)
         self._refusals = Refusals(client.health)
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
@@ -122,20 +115,26 @@ class RedisBackend:
         inbox = Inbox(
             client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests, self.queue
         )
-        self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
         self._declarations: Declarations | None = None
         if declaration is not None:
             self._declarations = Declarations(client, keys, self.replica, declaration, live_ttl)
-        self._has_inbox = False
-        self._first_round_over = asyncio.Event()
+        self._work = BackgroundWork(
+            client,
+            self._index,
+            self._leases,
+            self._reaper,
+            self._subscriptions,
+            self.queue,
+            self._declarations,
+        )
         self._tasks = BackgroundTasks()
         self._tasks.start(inbox.listen())
-        self._tasks.start(self._work())
+        self._tasks.start(self._work.run())
         self._watchdog = LoopWatchdog(self._leases.beat_without_loop, longest=max_run_duration)
 
     async def create(self, run: Run, job: bytes | None = None) -> None:
         self._client.check_reachable()
-        await self._ensure_inbox()
+        await self._work.ensure_inbox()
         try:
             with self._leases.creating(run):
                 await self._store.create(self.replica, run, job)
@@ -202,7 +201,7 @@ class RedisBackend:
             yield await self._leases.cancels.get()
 
     async def request_owner(self, run_id: str, body: bytes, incarnation: str | None = None) -> bytes:
-        await self._ensure_inbox()
+        await self._work.ensure_inbox()
         return await self._requests.request(run_id, body, incarnation)
 
     def owner_requests(self) -> AsyncIterator[OwnerRequest]:
@@ -213,21 +212,21 @@ class RedisBackend:
             yield await self._leases.lost.get()
 
     async def count(self, name: str, window: int) -> WindowCount:
-        return await self._store.count(name, window)
+        return await self._shared.count(name, window)
 
     async def hold(self, name: str, holder: str, seconds: int) -> bool:
-        return await self._store.hold(name, holder, seconds)
+        return await self._shared.hold(name, holder, seconds)
 
     async def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None = None) -> bytes:
-        return await self._store.claim(name, value, seconds, replacing)
+        return await self._shared.claim(name, value, seconds, replacing)
 
     async def secret(self) -> bytes:
-        return await self._store.secret()
+        return await self._shared.secret()
 
     async def check_start(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_ROUND_SECONDS):
-                await self._first_round_over.wait()
+                await self._work.first_round_over.wait()
         if (refusal := self._client.health.refusal) is not None:
             raise StartError(refusal)
 
@@ -237,7 +236,7 @@ class RedisBackend:
             raise ServiceUnavailable(health.refusal or "the backend cannot be used at present")
         try:
             async with asyncio.timeout(_PING_SECONDS):
-                await self._store.ping()
+                await self._shared.ping()
         except TimeoutError:
             raise ServiceUnavailable("the backend does not respond") from None
 
@@ -286,73 +285,6 @@ class RedisBackend:
             self._leases.release(run)
         if entries:
             self._subscriptions.deliver(run, Page(entries, closed=run.finished))
-
-    async def _ensure_inbox(self) -> None:
-        """Create this replica's inbox, without which others can send it neither requests nor replies.
-
-        The first heartbeat creates it, and is sent early where the inbox is needed earlier.
-
-        Raises:
-            ServiceUnavailable: Redis does not respond, or accepts no writes.
-        """
-        if self._has_inbox:
-            return
-        try:
-            if (await self._beat()).inbox_created:
-                self._subscriptions.wake_all()
-        except CorruptLog as error:
-            raise unavailable() from error
-
-    async def _beat(self) -> Heartbeat:
-        heartbeat = await self._leases.beat()
-        self._has_inbox = True
-        self._reaper.observe(heartbeat.counters)
-        return heartbeat
-
-    async def _work(self) -> None:
-        """Do rounds of background work without end."""
-        health = self._client.health
-        while True:
-            try:
-                await self._work_once()
-                self._first_round_over.set()
-            except Exception as error:  # heartbeats must go on in any case
-                health.round_failed(error)
-                self._first_round_over.set()
-                if health.state is Health.UNREACHABLE:
-                    self._client.abort_transfers()
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_SECONDS):
-                    await health.failure_seen.wait()
-            health.failure_seen.clear()
-
-    async def _work_once(self) -> None:
-        await self._client.check_servers()
-        heartbeat = await self._beat()
-        was_healthy = self._client.health.written()
-        reconnected = self._client.reconnected()
-        if heartbeat.set_back and not heartbeat.inbox_created:  # else this replica was declared dead
-            log(_logger, logging.WARNING, "redis was set back to an earlier state")
-        restarted = heartbeat.inbox_created or heartbeat.set_back or reconnected or not was_healthy
-        if restarted:
-            self._subscriptions.history.clear()
-        renewing = restarted or time.monotonic() >= self._renew_subscriptions_at
-        if self._declarations is not None:
-            if renewing:
-                await self._declarations.declare()
-            await self._declarations.compare(heartbeat.counters)
-        if renewing:
-            await self._subscriptions.renew()
-            self._subscriptions.wake_all()
-            self._renew_subscriptions_at = time.monotonic() + _RENEW_SUBSCRIPTIONS_SECONDS
-        await self._leases.renew()
-        await self._reaper.reap(heartbeat, restarted=restarted)
-        if heartbeat.waiting:
-            self.queue.wake()
-        await self._reaper.end_overdue(await self._index.prune())
-        self._client.health.round_completed()
 
 
 def _outbox(client: RedisClient, keys: Keys, copying: Copying, lease_seconds: float) -> "RedisOutbox":

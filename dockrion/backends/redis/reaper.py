@@ -136,7 +136,7 @@ class Reaper:
         """
         for run_id in run_ids:
             with suppress(RunNotFound):
-                owner = await self._store.owner(run_id)
+                owner, _ = await self._store.owner(run_id)
                 if owner == QUEUE:
                     await self._queue.renew(await self._store.get(run_id))
                 elif owner not in self._peers:

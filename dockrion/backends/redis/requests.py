@@ -14,11 +14,13 @@ from typing import NamedTuple
 from dockrion.backends.owner_messages import OwnerRequest, RunRef, wait_for_reply
 from dockrion.backends.redis.client import LARGE_BYTES, transfer_seconds
 from dockrion.backends.redis.health import unavailable
+from dockrion.backends.redis.keys import QUEUE
 from dockrion.backends.redis.store import Store
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import CorruptLog, RunNotFound, ServiceUnavailable
 
 _MAX_QUEUED = 10_000
+_BODY_TTL = 60
 
 
 class _Arrived(NamedTuple):
@@ -55,7 +57,7 @@ class OwnerRequests:
         number = secrets.token_hex(8)
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._store.send_request(run_id, number, body, self._replica, incarnation)
+            await self._send(run_id, number, body, incarnation)
             return await wait_for_reply(reply, transfer_seconds(len(body)))
         finally:
             del self._replies[number]
@@ -85,6 +87,35 @@ class OwnerRequests:
         """Fetch no more bodies."""
         await self._fetching.cancel_until_done()
 
+    async def _send(self, run_id: str, number: str, body: bytes, incarnation: str | None) -> None:
+        """Store the body of a request, and send its number to the run's owner.
+
+        Raises:
+            RunNotFound: No such run.
+            ServiceUnavailable: It waits for a slot.
+        """
+        store, size = self._store, len(body)
+        owner, current = await store.owner(run_id)
+        if incarnation not in (None, current):
+            raise RunNotFound(run_id)
+        if owner == QUEUE:
+            raise ServiceUnavailable("the run waits for a slot; try again later")
+        request = "question", number, "from", self._replica, "size", str(size)
+        await store.send_sized(
+            size,
+            ("SET", store.keys.request(run_id, number), body, "EX", _BODY_TTL),
+            *store.messages([owner], "run", run_id, "incarnation", current, *request),
+        )
+
+    async def _pop_body(self, run_id: str, number: str, size: int) -> bytes:
+        """Return a request's body, which has about that size, and delete it.
+
+        Raises:
+            RunNotFound: It is not there.
+        """
+        key = self._store.keys.request(run_id, number)
+        return bytes(await self._store.query(run_id, ("GETDEL", key), size=size))
+
     def _queue(self, received: _Arrived | OwnerRequest) -> None:
         with suppress(asyncio.QueueFull):  # its sender gets a timeout
             self._received.put_nowait(received)
@@ -97,13 +128,15 @@ class OwnerRequests:
         """Return a request with its body, None if that is lost: its sender gets a timeout."""
         run, number, sender, size = arrived
         try:
-            body = await self._store.pop_request(run.run_id, number, size)
+            body = await self._pop_body(run.run_id, number, size)
         except (ServiceUnavailable, CorruptLog, RunNotFound):
             return None
 
+        store = self._store
+
         async def reply(body: bytes) -> None:
             try:
-                await self._store.send_reply(sender, number, body)
+                await store.client.send(*store.messages([sender], "answer", number, "text", body))
             except CorruptLog as error:
                 raise unavailable() from error
 

@@ -1,10 +1,9 @@
-"""Commands on what Redis stores: runs, messages, counters, the secret. Most methods are one round trip.
+"""Commands on the runs that Redis stores, and messages about them. Most methods are one round trip.
 
 Combines keys, scripts and encodings, and holds no state: what this process remembers of runs is in
 `leases` and `subscriptions`.
 """
 
-import secrets
 import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,20 +15,15 @@ from dockrion.backends.redis.keys import (
     ANY_INCARNATION,
     APPEND,
     CANCEL,
-    CLAIM,
-    COUNT,
     CREATE,
     GET,
-    HOLD,
     QUEUE,
     READ,
     REGISTER,
-    SECRET,
     Command,
     Keys,
 )
 from dockrion.backends.run_log import Run
-from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
 from dockrion.backends.summaries import encode_record
 from dockrion.errors import (
     CorruptLog,
@@ -37,7 +31,6 @@ from dockrion.errors import (
     RunExists,
     RunNotFound,
     SequenceConflict,
-    ServiceUnavailable,
 )
 from dockrion.events import Entry
 
@@ -45,9 +38,6 @@ if TYPE_CHECKING:
     from dockrion.backends.redis.outbox import RedisOutbox
 
 _INBOX_MESSAGES = 10_000
-_REQUEST_TTL = 60
-_SECRET_TTL = 86_400
-_PING_TTL = 60
 
 
 class NotOwner(SequenceConflict):
@@ -55,7 +45,7 @@ class NotOwner(SequenceConflict):
 
 
 class Store:
-    """Reads and writes runs, messages and what the replicas share.
+    """Reads and writes runs, and sends messages about them.
 
     Args:
         client: The connections.
@@ -156,7 +146,7 @@ class Store:
         listing = [copies.listing] if copies else []
         size = len(packed) + len(body) + len(output) + len(whole)
         commands = [*first, *listing, append, *listing]
-        messages = self._messages(notify, "run", run_id)
+        messages = self.messages(notify, "run", run_id)
         replies = await self.send_sized(size, *commands, *messages, ordered=len(commands))
         position = len(first) + len(listing)
         reply = replies[position]
@@ -194,22 +184,6 @@ class Store:
             raise RunNotFound(run_id)
         return None if body is None else bytes(body)
 
-    async def incarnation(self, run_id: str) -> str:
-        """Return the incarnation of the run that has an id.
-
-        Raises:
-            RunNotFound: No such run.
-        """
-        return (await self._owner(run_id))[1]
-
-    async def owner(self, run_id: str) -> str:
-        """Return the replica that owns a run.
-
-        Raises:
-            RunNotFound: No such run.
-        """
-        return (await self._owner(run_id))[0]
-
     async def read(self, run_id: str, after: int, limit: int, incarnation: str | None = None) -> Page:
         """Return the events that follow a position; see `RunLog.read`."""
         log, expected = self.keys.log(run_id), _expected(incarnation)
@@ -227,11 +201,11 @@ class Store:
     async def notify(self, replicas: Collection[str], run_id: str) -> None:
         """Notify replicas that a run they watch has new events."""
         if replicas:
-            await self.client.send(*self._messages(replicas, "run", run_id), ordered=0)
+            await self.client.send(*self.messages(replicas, "run", run_id), ordered=0)
 
     async def notify_of_work(self, replica: str) -> None:
         """Notify a replica that a run waits for it."""
-        await self.client.send(*self._messages([replica], "work", ""))
+        await self.client.send(*self.messages([replica], "work", ""))
 
     async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None) -> bool:
         """Store a request to cancel in the run, and send it to the owner; return whether there is one."""
@@ -241,70 +215,12 @@ class Store:
         if owner == QUEUE.encode():
             return False
         fields = "run", run_id, "incarnation", current, "cancel", encoded
-        await self.client.send(*self._messages([owner.decode()], *fields))
+        await self.client.send(*self.messages([owner.decode()], *fields))
         return True
 
     async def cancel_requested(self, run_id: str) -> bool:
         """Return whether a request to cancel is stored in a run."""
         return bool(await self.query(run_id, ("HEXISTS", self.keys.run(run_id), "cancel")))
-
-    async def send_request(
-        self, run_id: str, number: str, body: bytes, sender: str, incarnation: str | None
-    ) -> None:
-        """Store the body of a request, and send its number to the run's owner.
-
-        Raises:
-            RunNotFound: No such run.
-        """
-        owner, current = await self._owner(run_id)
-        if incarnation not in (None, current):
-            raise RunNotFound(run_id)
-        if owner == QUEUE:
-            raise ServiceUnavailable("the run waits for a slot; try again later")
-        size = len(body)
-        request = "question", number, "from", sender, "size", str(size)
-        await self.send_sized(
-            size,
-            ("SET", self.keys.request(run_id, number), body, "EX", _REQUEST_TTL),
-            *self._messages([owner], "run", run_id, "incarnation", current, *request),
-        )
-
-    async def pop_request(self, run_id: str, number: str, size: int) -> bytes:
-        """Return a request's body, which has about that size, and delete it.
-
-        Raises:
-            RunNotFound: It is not there.
-        """
-        return bytes(await self.query(run_id, ("GETDEL", self.keys.request(run_id, number)), size=size))
-
-    async def send_reply(self, sender: str, number: str, reply: bytes) -> None:
-        """Send the reply to a request to the replica that sent the request."""
-        await self.client.send(*self._messages([sender], "answer", number, "text", reply))
-
-    async def count(self, name: str, window: int) -> WindowCount:
-        """Count one occurrence; see `SharedState.count`."""
-        ((count, milliseconds),) = await self.client.send(COUNT((self.keys.counter(name, window),), window))
-        return WindowCount(count, milliseconds / 1000)
-
-    async def hold(self, name: str, holder: str, seconds: int) -> bool:
-        """Hold or release a name; see `SharedState.hold`."""
-        (done,) = await self.client.send(HOLD((self.keys.holder(name),), holder, seconds))
-        return bool(done)
-
-    async def claim(self, name: str, value: bytes, seconds: int, replacing: bytes | None) -> bytes:
-        """Claim a name; see `SharedState.claim`."""
-        (stored,) = await self.client.send(CLAIM((self.keys.claim(name),), value, seconds, replacing or b""))
-        return bytes(stored)
-
-    async def secret(self) -> bytes:
-        """Return the secret of the service; see `SharedState.secret`."""
-        offered = secrets.token_bytes(SECRET_BYTES)
-        (stored,) = await self.client.send(SECRET((self.keys.secret,), offered, _SECRET_TTL))
-        return bytes(stored)
-
-    async def ping(self) -> None:
-        """Write a key: Redis has to accept writes."""
-        await self.client.send(("SET", self.keys.ping, 1, "EX", _PING_TTL))
 
     async def query(self, run_id: str, command: Command, *, size: int = 0) -> Any:
         """Return the reply to a command about one run.
@@ -331,8 +247,8 @@ class Store:
             return await self.client.send_large(*commands, size=size, ordered=ordered)
         return await self.client.send(*commands, ordered=ordered)
 
-    async def _owner(self, run_id: str) -> tuple[str, str]:
-        """Return the replica that owns a run, and the run's incarnation.
+    async def owner(self, run_id: str) -> tuple[str, str]:
+        """Return the replica that owns a run, or `QUEUE`, and the run's incarnation.
 
         Raises:
             RunNotFound: No such run.
@@ -355,7 +271,7 @@ class Store:
             self.live_ttl,
         )
 
-    def _messages(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
+    def messages(self, replicas: Collection[str], *fields: str | bytes) -> list[Command]:
         """Return commands that add a message to inboxes; the inbox of a dead replica is not created."""
         return [
             ("XADD", self.keys.inbox(each), "NOMKSTREAM", "MAXLEN", "~", _INBOX_MESSAGES, "*", *fields)

@@ -147,7 +147,7 @@ class Subscriptions:
         """
         found = self._subscriptions.get(run_id)
         if found is not None and found.incarnation not in (None, incarnation) and incarnation is not None:
-            if await self._store.incarnation(run_id) != incarnation:
+            if (await self._store.owner(run_id))[1] != incarnation:
                 raise RunNotFound(run_id)
             self._retire(run_id, found)
         return self._subscriptions.setdefault(run_id, Subscription(incarnation))
