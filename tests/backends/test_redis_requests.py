@@ -8,6 +8,7 @@ import pytest
 
 from dockrion.backends import Backend
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.background import BackgroundWork
 from dockrion.backends.redis.client import LARGE_BYTES
 from dockrion.backends.redis.requests import OwnerRequests
 from dockrion.errors import RunNotFound, ServiceUnavailable
@@ -235,10 +236,10 @@ async def test_cut_connections_fail_at_most_the_requests_under_way(
 async def test_requests_work_before_the_first_heartbeat(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_background_work(_: RedisBackend) -> None:
+    async def no_background_work(_: BackgroundWork) -> None:
         pass
 
-    monkeypatch.setattr(RedisBackend, "_work", no_background_work)
+    monkeypatch.setattr(BackgroundWork, "run", no_background_work)
     owner, sender = (
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
