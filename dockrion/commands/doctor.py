@@ -24,7 +24,7 @@ from dockrion.redaction import Redactor
 from dockrion.server.sockets import Address
 from dockrion.terminal.style import GREEN, RED, YELLOW, paint, shows_colours
 from dockrion.web.backend_factory import find_redis_problem
-from dockrion.web.service import check_start
+from dockrion.web.start_checks import check_start
 
 _PACKAGES = ("aiohttp", "msgspec", "redis")
 _EXTRAS = {  # the package that each extra installs, and what it is for

@@ -16,7 +16,7 @@ from dockrion.dockfile.problems import KeyPath, Problem
 from dockrion.dockfile.yaml_source import Document, read_text
 from dockrion.redaction import Redactor
 from dockrion.web.routes import routes
-from dockrion.web.service import check_start
+from dockrion.web.start_checks import check_start
 
 _FIELD = re.compile(r"[a-z_]+([.\[][\w\]-]+)*")
 

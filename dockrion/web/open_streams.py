@@ -1,11 +1,11 @@
-"""The streams that are open, and how they end when the service shuts down."""
+"""The responses that wait for a run, and how they end when the service shuts down."""
 
 import asyncio
 from contextlib import suppress
 
 
 class OpenStreams:
-    """Holds the deadline of each open stream, and brings them forward at shutdown."""
+    """Holds the deadline of each open stream, or each invocation, and brings them forward at shutdown."""
 
     def __init__(self) -> None:
         self._deadlines: set[asyncio.Timeout] = set()

@@ -13,8 +13,6 @@ from dockrion import ids
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.lifespan import Lifespan
 from dockrion.agents.loading import (
-    Findings,
-    check_agent,
     guard_tools,
     load_agent,
     load_id_generator,
@@ -39,7 +37,7 @@ from dockrion.runs.stored_input import input_mask
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web import optional_parts
 from dockrion.web.access import AccessControl
-from dockrion.web.backend_factory import check_backend, create_backend
+from dockrion.web.backend_factory import create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
@@ -87,6 +85,7 @@ class Service:
         cross_origin: Refuses what pages of other origins send.
         find_injections: Finds prompt injection in a payload; None unless the Dockfile blocks it.
         streams: The streams that are open.
+        invocations: The invocations whose callers wait for what another replica does.
         write_seconds: How long a peer may accept no data before its connection is closed.
         loading: Ends when the agent is loaded; raises `StartError` if it cannot be.
     """
@@ -130,6 +129,7 @@ class Service:
         if self.webhooks is not None and self.backend.outbox is not None:
             self.webhooks.start(self.backend.outbox, self.metrics)
         self.streams = OpenStreams()
+        self.invocations = OpenStreams()
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
         self._lifespan: Lifespan | None = None
@@ -215,10 +215,14 @@ class Service:
         """End all runs and every stream.
 
         Args:
-            grace: How long runs may go on, in seconds.
+            grace: How long runs may go on, in seconds; in an API process, streams and invocations.
         """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + grace
         await self.runs.drain(grace)
-        await self.streams.end(_STREAM_END_SECONDS)
+        await self.invocations.end(max(ends_at - loop.time(), _STREAM_END_SECONDS))
+        left = ends_at - loop.time() if self.role == "api" else 0.0
+        await self.streams.end(max(left, _STREAM_END_SECONDS))
 
     async def aclose(self) -> None:
         """Close every part, after `drain`."""
@@ -291,22 +295,3 @@ class Service:
 
 
 SERVICE = web.AppKey("service", Service)
-
-
-async def check_start(loaded: Loaded) -> Findings:
-    """Return why a service would not start, and what of the agent's code it would ignore.
-
-    Nothing is connected to or opened.
-
-    Args:
-        loaded: The Dockfile, validated.
-    """
-    lines: list[str] = []
-    with_credentials = [optional_parts.authenticator, optional_parts.webhooks]
-    for check in (*([] if loaded.credentials.missing else with_credentials), check_backend):
-        try:
-            check(loaded)
-        except StartError as error:
-            lines += str(error).splitlines()
-    agent = await check_agent(loaded.dockfile, loaded.path.parent)
-    return Findings(lines + agent.errors, agent.warnings)

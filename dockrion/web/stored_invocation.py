@@ -141,11 +141,11 @@ async def stored_outcome(service: Service, run: RunRef, limit: float | None) -> 
     last: Entry | None = None
     try:
         async with asyncio.timeout(limit) as deadline:
-            service.streams.add(deadline)
+            service.invocations.add(deadline)
             try:
                 last = await _last_entry(service, run, deadline)
             finally:
-                service.streams.remove(deadline)
+                service.invocations.remove(deadline)
     except TimeoutError:
         if service.runs.draining:
             raise ServiceUnavailable("the service is shutting down") from None

@@ -16,6 +16,7 @@ from tests.servers import KINDS, shared
 from tests.support import Reader
 
 SLOTS = 2  # of each worker
+GRACE = {"api": "20", "worker": "0.2"}
 # An agent that says which process it is, and waits for a file, for some time, or keeps its process busy.
 AGENT = """
 import asyncio, os, time
@@ -77,6 +78,12 @@ class SplitService:
         self.workers = [self._begin("worker") for _ in range(2)]
         await asyncio.gather(*map(_until_ready, self.processes))
 
+    async def start_api(self) -> Process:
+        """Start another API process."""
+        api = self._begin("api")
+        await _until_ready(api)
+        return api
+
     async def start_worker(self) -> Process:
         worker = self._begin("worker")
         await _until_ready(worker)
@@ -100,11 +107,12 @@ class SplitService:
                 await asyncio.sleep(0.02)
 
     @asynccontextmanager
-    async def stream(self, payload: Any) -> AsyncIterator[Reader]:
+    async def stream(self, payload: Any, api: Process | None = None) -> AsyncIterator[Reader]:
         """Start a run, and open its stream (pattern A)."""
+        api = api or self.api
         async with (
             aiohttp.ClientSession() as session,
-            session.post(f"{self.api.url}/invoke/stream", json=payload) as response,
+            session.post(f"{api.url}/invoke/stream", json=payload) as response,
         ):
             assert response.status == 200, await response.text()
             yield Reader(response)
@@ -127,7 +135,7 @@ class SplitService:
     def _begin(self, role: str) -> Process:
         folder = self._folder / f"{role}-{next(self._numbers)}"
         folder.mkdir()
-        arguments = ["--role", role, "--grace", "0.2"]
+        arguments = ["--role", role, "--grace", GRACE[role]]
         process = Process(self._dockfile, folder, "tests.e2e.attentive", {}, arguments)
         self.processes.append(process)
         return process

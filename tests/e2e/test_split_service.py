@@ -181,6 +181,21 @@ async def test_rolling_restart_loses_no_run(service: SplitService) -> None:
             assert (await reader.all())[-1].event == "complete"
 
 
+async def test_api_process_that_shuts_down_lets_its_callers_finish(service: SplitService) -> None:
+    api, payload = await service.start_api(), {"do": "sleep", "seconds": 0.7, "say": "slept"}
+    asked = asyncio.create_task(post(api, "/invoke", payload))
+    async with service.stream(payload, api) as reader:
+        while await total(service, "dockrion_active_runs") < 2:
+            await asyncio.sleep(0.01)
+        api.signal()
+        await api.until_logged("shutting down")
+        assert (await get(api, "/ready"))[0] == 503
+        assert (await reader.all())[-1].event == "complete"
+    status, body = await asked
+    assert (status, body["output"]) == (200, "slept")
+    assert await api.exit_code() == 0
+
+
 async def test_agent_that_keeps_its_worker_busy_does_not_hold_up_streams(service: SplitService) -> None:
     finished = (await post(service.api, "/runs", {}))[1]["run_id"]
     async with service.stream({"do": "burn", "seconds": 1.5}) as burning:

@@ -193,7 +193,7 @@ async def test_invocation_under_way_is_waited_for(serve: Serve) -> None:
     first = asyncio.create_task(ask(here, "/invoke"))
     await wait_until(lambda: agent.payloads)
     second = asyncio.create_task(ask(there, "/invoke"))
-    await wait_until(lambda: there.service.streams._deadlines)
+    await wait_until(lambda: there.service.invocations._deadlines)
     agent.go.set()
     assert (await first).body == (await second).body
     assert (await second).replayed
@@ -205,7 +205,7 @@ async def test_invocation_goes_on_without_its_caller(serve: Serve) -> None:
     first = asyncio.create_task(ask(served, "/invoke"))
     await wait_until(lambda: agent.payloads)
     first.cancel()
-    await wait_until(lambda: not served.service.streams._deadlines)
+    await wait_until(lambda: not served.service.invocations._deadlines)
     second = asyncio.create_task(ask(served, "/invoke"))
     agent.go.set()
     assert (await second).body["output"] == {"done": True}

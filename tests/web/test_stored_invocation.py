@@ -173,9 +173,9 @@ async def test_drain_ends_the_wait(serve: Serve) -> None:
     served = await serve(Waits())
     run_id = await served.start()
     waiting = asyncio.create_task(outcome_of(stored_outcome(served.service, RunRef(run_id, None), None)))
-    await wait_until(lambda: served.service.streams._deadlines)
+    await wait_until(lambda: served.service.invocations._deadlines)
     served.service.runs.draining = True
-    await served.service.streams.end(0)
+    await served.service.invocations.end(0)
     assert (await waiting)[2] == "SERVICE_UNAVAILABLE"
 
 

@@ -15,7 +15,7 @@ from dockrion import StreamContext
 from dockrion.dockfile import load
 from dockrion.errors import StartError
 from dockrion.web.app import create_app
-from dockrion.web.service import check_start
+from dockrion.web.start_checks import check_start
 from tests.backends.trouble import Logged, logged
 from tests.conftest import Serve
 from tests.support import WEBHOOK_SECRET, dockfile, wait_until
