@@ -236,10 +236,10 @@ async def test_cut_connections_fail_at_most_the_requests_under_way(
 async def test_requests_work_before_the_first_heartbeat(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_background_work(_: BackgroundWork) -> None:
-        pass
+    async def no_heartbeat(work: BackgroundWork) -> None:
+        await work._client.check_servers()
 
-    monkeypatch.setattr(BackgroundWork, "run", no_background_work)
+    monkeypatch.setattr(BackgroundWork, "run", no_heartbeat)
     owner, sender = (
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )
