@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 
-from tests.bench import scenarios, servers
+from tests.bench import scenarios, servers, work_queue
 from tests.bench.scenarios import Bare, Dockrion, Nchan, Target
 from tests.deployments import ClusterServers
 from tests.servers import KINDS, RedisServer
@@ -126,9 +126,35 @@ async def cluster(bench: Bench) -> None:
     )
 
 
-SCENARIOS = {
-    each.__name__: each for each in (pattern_a, pattern_b, paced, requests, idle, start, growth, cluster)
-}
+async def queue(bench: Bench) -> None:
+    """Measure the queue that replicas share, and how soon an idle replica takes a run of a busy one."""
+    with work_queue.redis() as redis:
+        async with servers.client() as session:
+            with work_queue.split_service(redis, session) as service:
+                await service.throughput()  # warms up
+                before = service.cpu_seconds()
+                rates = [await service.throughput() for _ in range(bench.rounds)]
+                after = service.cpu_seconds()
+                _print("queue, one API process and two workers", f"{median(rates):,.0f} runs/s")
+                for kind, seconds in after.items():
+                    used = (seconds - before[kind]) / bench.rounds / work_queue.BACKLOG
+                    _print(f"  CPU time of a run, {kind}", f"{used * 1e6:.0f} us")
+                for _ in range(bench.rounds):
+                    _print("  waiting time at 80 % of that", str(await service.waiting(0.8 * median(rates))))
+            for _ in range(bench.rounds):
+                _print("from a busy to an idle replica", str(await work_queue.wake_ups(redis, session)))
+
+
+async def waiting(_bench: Bench) -> None:
+    with work_queue.redis() as redis:
+        size = await work_queue.memory_per_waiting_run(redis)
+        _print("10,000 waiting runs, memory of Redis each", f"{size:,.0f} bytes")
+        async for length, milliseconds, in_redis in work_queue.takes(redis):
+            _print(f"take one of {length:,}; in Redis", f"{milliseconds:.2f} ms", f"{in_redis:.3f} ms")
+
+
+_ALL = (pattern_a, pattern_b, paced, requests, idle, start, growth, cluster, queue, waiting)
+SCENARIOS = {each.__name__: each for each in _ALL}
 
 
 async def measure(names: list[str], rounds: int) -> None:

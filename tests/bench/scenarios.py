@@ -14,6 +14,7 @@ from tests.bench.clients import Readers, count
 from tests.bench.servers import Server
 
 CONNECTIONS = 16
+REQUESTS = 3000 // CONNECTIONS * CONNECTIONS
 _IDLE = 500
 Session = aiohttp.ClientSession
 
@@ -61,6 +62,17 @@ class Dockrion:
         while not idle:
             async with self._session.get(f"{self.server.url}/metrics") as response:
                 idle = "\ndockrion_active_runs 0.0\n" in await response.text()
+
+    async def recent(self, count: int) -> list[dict[str, Any]]:
+        """Return the records of the newest runs."""
+        found: list[dict[str, Any]] = []
+        query = {"limit": "500"}
+        while len(found) < count:
+            async with self._session.get(f"{self.server.url}/runs", params=query) as response:
+                page = await response.json()
+            found += page["items"]
+            query["cursor"] = page["next"]
+        return found[:count]
 
     async def start(self, **payload: Any) -> str:
         async with self._session.post(f"{self.server.url}/runs", json=payload) as response:
@@ -176,11 +188,11 @@ async def lone_events(owner: Dockrion, other: Dockrion) -> list[float]:
 
 
 async def posts(target: Target) -> float:
-    return await _requests(target.post, 3000)
+    return await _requests(target.post, REQUESTS)
 
 
 async def runs(target: Target) -> float:
-    return await _requests(target.post_run, 3000, target.wait_idle)
+    return await _requests(target.post_run, REQUESTS, target.wait_idle)
 
 
 async def idle_memory(target: Target) -> float:

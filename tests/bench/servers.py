@@ -24,6 +24,8 @@ io_schema: {{}}
 expose: {{host: 127.0.0.1, port: {port}}}
 streaming:
   backend: {backend}
+  max_concurrent_runs: {slots}
+  max_queued_runs: 100000
   redis: {{url: "{redis}", max_events_per_run: 100000, stream_ttl_seconds: 60}}
   connection: {{max_subscribers_per_run: 1000}}
 observability: {{log_level: error}}
@@ -82,12 +84,20 @@ class Server:
 
 
 @contextmanager
-def dockrion(backend: str = "memory", redis: str = "redis://localhost") -> Iterator[Server]:
+def dockrion(
+    backend: str = "memory",
+    redis: str = "redis://localhost",
+    *arguments: str,
+    slots: int = 100,
+    checkout: Path = ROOT,
+) -> Iterator[Server]:
+    """Run the service of a checkout, with more arguments of `dockrion run`."""
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
         dockfile = Path(folder) / "Dockfile.yaml"
-        dockfile.write_text(_DOCKFILE.format(port=port, backend=backend, redis=redis))
-        with _process([sys.executable, "-m", "dockrion", "run", str(dockfile)], port) as server:
+        dockfile.write_text(_DOCKFILE.format(port=port, backend=backend, redis=redis, slots=slots))
+        command = [sys.executable, "-m", "dockrion", "run", str(dockfile), *arguments]
+        with _process(command, port, checkout) as server:
             yield server
 
 
@@ -125,12 +135,11 @@ def nchan() -> Iterator[Server | None]:
 
 
 @contextmanager
-def _process(command: list[str], port: int) -> Iterator[Server]:
+def _process(command: list[str], port: int, checkout: Path = ROOT) -> Iterator[Server]:
     started = time.perf_counter()
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
-    ) as process:
+    env = os.environ | {"PYTHONPATH": str(checkout)}
+    with subprocess.Popen(command, cwd=checkout, env=env, stdout=subprocess.DEVNULL) as process:
         try:
             _wait_until_ready(port)
             yield Server(url, process.pid, time.perf_counter() - started)
