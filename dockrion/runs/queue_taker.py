@@ -57,10 +57,11 @@ class QueueTaker:
                 await self._tasks.cancel_until_done()
 
     async def _take_all(self) -> None:
-        """Take runs without end, one batch per arrival: a slot that stays free is another arrival."""
+        """Take runs without end, at each arrival until a batch is not full or no slot is free."""
         async for _ in self._queue.arrivals():
             try:
-                await self._take()
+                while await self._take_batch() and self._slots.free:
+                    pass
             except (ServiceUnavailable, BackendError):
                 await asyncio.sleep(_RETRY_SECONDS)
 
@@ -69,11 +70,12 @@ class QueueTaker:
         await self._settled.wait()
         return self._slots.free > 0
 
-    async def _take(self) -> None:
+    async def _take_batch(self) -> bool:
+        """Take a batch; return whether there may be more runs, of which this process is not told."""
         slots = self._slots.reserve_free(_MAX_TAKEN) if self._accepts() else []
         if not slots:
             await self._queue.decline()
-            return
+            return False
         taken: list[TakenRun] = []
         self._settled.clear()
         try:
@@ -84,6 +86,7 @@ class QueueTaker:
             self._settled.set()
             for slot in slots:
                 self._slots.release(slot)
+        return not slots
 
     def _is_in_flight(self, run_id: str) -> bool:
         return self._in_flight.get(run_id) is not None

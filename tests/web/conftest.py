@@ -7,11 +7,11 @@ import pytest
 from dockrion import ids
 from tests import support
 from tests.backends.conformance import delete_keys
-from tests.backends.service import fast_beats
+from tests.backends.service import fast_beats, single_beat
 from tests.servers import KINDS, shared
 from tests.web.helpers import BlockedAgent
 
-__all__ = ["fast_beats"]
+__all__ = ["fast_beats", "single_beat"]
 
 
 @pytest.fixture(params=["memory", *KINDS])

@@ -1,5 +1,6 @@
 """Runs that another replica takes from the queue, or begins again: what their callers and agents see."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,11 +8,12 @@ import pytest
 
 from dockrion import StreamContext, ids
 from dockrion.backends.redis import RedisBackend
+from dockrion.runs import queue_taker
 from tests import support
 from tests.backends.conformance import delete_keys
 from tests.conftest import Serve
 from tests.servers import KINDS, shared
-from tests.support import Served, data, sequences, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, data, sequences, wait_until
 from tests.web.answering import accepted
 from tests.web.answering import waiting as waiting_for
 from tests.web.helpers import Waits
@@ -42,6 +44,14 @@ async def die(served: Served) -> None:
     await backend._tasks.cancel_until_done()
 
 
+async def listed_as_idle(served: Served) -> None:
+    """Wait until a replica is told of the next waiting run."""
+    backend = redis_of(served)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while await backend._client.send(("SISMEMBER", backend._store.keys.idle, backend.replica)) != [1]:
+            await asyncio.sleep(0.001)
+
+
 class Remembers:
     """An agent that remembers the contexts of its calls, and waits in its first attempts."""
 
@@ -69,6 +79,36 @@ async def test_an_idle_replica_takes_what_a_busy_one_has_accepted(serve: Serve) 
     assert (await idle.record(first))["status"] == "running"
     waiting.go.set()
     await busy.finished(first)
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_an_idle_replica_is_woken_by_each_run_and_needs_no_heartbeat(serve: Serve) -> None:
+    busy = await serve(waiting := Waits(), streaming=ONE_SLOT)
+    idle = await serve(streaming=ONE_SLOT)
+    await busy.start("first")
+    await wait_until(lambda: waiting.payloads)
+    for number in range(3):
+        await listed_as_idle(idle)
+        run_id = await busy.start({"n": number})
+        assert (await busy.finished(run_id))["output"] == {"n": number}
+    waiting.go.set()
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_a_replica_fills_all_its_slots_without_a_heartbeat(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_taker, "_MAX_TAKEN", 2)
+    busy = await serve(waiting := Waits(), streaming=ONE_SLOT)
+    await busy.start("first")
+    await wait_until(lambda: waiting.payloads)
+    for _ in range(9):
+        await busy.start()
+    other = await serve(taken := Waits(), streaming={"max_concurrent_runs": 8})
+    await wait_until(lambda: len(taken.payloads) == 8)
+    assert other.service.runs.free_slots == 0
+    taken.go.set()
+    waiting.go.set()
 
 
 async def test_the_taker_gets_the_request_as_it_was(serve: Serve) -> None:
