@@ -118,7 +118,7 @@ class ClusterServers:
 
     def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         for node in (target, source, *self.nodes):
-            if node not in self.replicas:
+            if node.command("INFO", "replication")["role"] == "master":  # a failover may have changed that
                 node.command("CLUSTER", "SETSLOT", slot, "NODE", identity(target))
 
     def __enter__(self) -> Self:
@@ -145,10 +145,12 @@ class ClusterServers:
 class SentinelServers:
     """A primary, a replica of it, and Sentinels that watch them."""
 
-    def __init__(self, folder: Path, *, sentinels: int = 1) -> None:
+    def __init__(self, folder: Path, *, sentinels: int = 1, down_after: int = 500) -> None:
         options = ("--repl-diskless-sync-delay", "0")
         self.servers = [RedisServer(KIND, folder, *options) for _ in range(2)]
-        self.sentinels = [SentinelServer(folder, self.servers[0], sentinels) for _ in range(sentinels)]
+        self.sentinels = [
+            SentinelServer(folder, self.servers[0], sentinels, down_after) for _ in range(sentinels)
+        ]
 
     @property
     def url(self) -> str:
@@ -203,7 +205,7 @@ class SentinelServers:
 class SentinelServer(RedisServer):
     """A Sentinel."""
 
-    def __init__(self, folder: Path, primary: RedisServer, sentinels: int) -> None:
+    def __init__(self, folder: Path, primary: RedisServer, sentinels: int, down_after: int) -> None:
         super().__init__(KIND, folder)
         configuration = self.folder / "sentinel.conf"
         lines = (
@@ -212,7 +214,7 @@ class SentinelServer(RedisServer):
             f"dir {self.folder}",
             f"logfile {self.folder / 'log'}",
             f"sentinel monitor {PRIMARY} 127.0.0.1 {primary.port} {sentinels // 2 + 1}",
-            f"sentinel down-after-milliseconds {PRIMARY} 500",
+            f"sentinel down-after-milliseconds {PRIMARY} {down_after}",
             f"sentinel failover-timeout {PRIMARY} 2000",
         )
         configuration.write_text("\n".join(lines) + "\n")

@@ -15,7 +15,7 @@ async def handle(payload: dict[str, Any], context: StreamContext) -> dict[str, A
             await context.emit_token(str(number))
             if payload["pause"]:
                 await asyncio.sleep(payload["pause"])
-    return {"tokens": payload["tokens"]}
+    return {"tokens": payload["tokens"], "request": payload["request"]}
 
 
 def _emit(payload: dict[str, Any], context: StreamContext) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import aiohttp
 
-from tests.chaos.cluster import Replica
 from tests.chaos.readers import STREAM, TROUBLE, Reader, Shared, Tracked
+from tests.chaos.service import Replica
 
+DISCONNECTED = "the caller disconnected"
 _CREATORS = 5
 _MOST_READERS = 4
 _POST = aiohttp.ClientTimeout(total=8, sock_connect=2)
+_INVOKE = aiohttp.ClientTimeout(total=60, sock_connect=2)
 _DELETE = aiohttp.ClientTimeout(total=14, sock_connect=2)
 
 
@@ -24,13 +26,15 @@ class Clients:
 
     Attributes:
         runs: The runs that were created, as far as the clients know.
+        of_keys: The run of each request with an idempotency key, by the number in its payload.
     """
 
     def __init__(self, shared: Shared) -> None:
         self.runs: dict[str, Tracked] = {}
+        self.of_keys: dict[int, str] = {}
         self._shared = shared
         self._tasks: set[asyncio.Task[None]] = set()
-        self._named = 0
+        self._requests = 0
 
     async def run(self, over: asyncio.Event) -> None:
         """Create runs, and start their readers, until the chaos is over."""
@@ -48,67 +52,116 @@ class Clients:
             if isinstance(result, Exception):
                 raise result
 
+    async def cancel(self) -> None:
+        """Stop all readers and cancellations."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _create_runs(self, over: asyncio.Event) -> None:
         random = self._shared.random
         while not over.is_set():
             tokens = random.choice((random.randint(1, 10), random.randint(1, 400)))
             pause = random.choice((0.0, random.uniform(0, 4) / tokens))
-            payload = {"tokens": tokens, "pause": pause, "threaded": random.random() < 0.2}
-            if random.random() < 0.2:
+            self._requests += 1
+            payload = {
+                "tokens": tokens,
+                "pause": pause,
+                "threaded": random.random() < 0.2,
+                "request": self._requests,
+            }
+            kind = random.random()
+            if kind < 0.2:
                 await self._stream(payload)
+            elif kind < 0.3:
+                self._start(self._invoke(payload), f"invocation {self._requests}")
             elif (run := await self._post(payload, over)) is not None:
                 self._add_clients(Reader(self._shared, run, 0))
             await self._shared.pause(1)
 
     async def _post(self, payload: dict[str, Any], over: asyncio.Event) -> Tracked | None:
-        """Create a run; where it has an id, repeat the request until there is a response."""
-        self._named += 1
-        name = f"chaos-{self._named}" if self._shared.random.random() < 0.5 else None
+        """Create a run; where it has an id or a key, repeat the request until there is a response."""
+        number = payload["request"]
+        named, keyed = self._shared.random.random() < 0.5, self._shared.random.random() < 0.5
+        query = {"run_id": f"chaos-{number}"} if named else {}
+        headers = {"Idempotency-Key": f"chaos-{number}"} if keyed else {}
         tried: set[Replica] = set()
-        again = False
         while not over.is_set():
             replica = self._shared.replica()
+            again = bool(tried)
             tried.add(replica)
-            url, query = f"{replica.process.url}/runs", {"run_id": name} if name else {}
+            url = f"{replica.process.url}/runs"
             try:
                 async with self._shared.session.post(
-                    url, json=payload, params=query, timeout=_POST
+                    url, json=payload, params=query, headers=headers, timeout=_POST
                 ) as response:
                     body = await response.json(content_type=None)
             except TROUBLE:
                 self._shared.counts["posts without a response"] += 1
-                if name is None:
+                if not named and not keyed:
                     return None
             else:
                 if response.status == 202:
-                    return Tracked(body["run_id"], payload["tokens"], accepted=True, owners={replica})
-                if response.status == 409 and name and again:
-                    self._shared.counts["posts that an earlier attempt may have done"] += 1
-                    return Tracked(name, payload["tokens"], accepted=False, owners=tried)
+                    if again:
+                        replayed = response.headers.get("Idempotency-Replayed", "false")
+                        self._shared.counts[f"posts that were repeated: replayed {replayed}"] += 1
+                    if keyed:
+                        self.of_keys[number] = body["run_id"]
+                    return Tracked(body["run_id"], payload, accepted=not again, owners=tried)
                 self._shared.refused(response)
-            again = True
             await self._shared.pause()
         return None
 
     async def _stream(self, payload: dict[str, Any]) -> None:
         """Create a run with `POST /invoke/stream`, and read it from then on."""
         replica = self._shared.replica()
-        url = f"{replica.process.url}/invoke/stream?on_disconnect=continue"
+        cancels = self._shared.random.random() < 0.3
+        query = {} if cancels else {"on_disconnect": "continue"}
+        url = f"{replica.process.url}/invoke/stream"
         reader = None
         try:
-            async with self._shared.session.post(url, json=payload, timeout=STREAM) as response:
+            async with self._shared.session.post(url, json=payload, params=query, timeout=STREAM) as response:
                 if response.status != 200:
                     self._shared.refused(response)
                     return
                 name = response.headers["X-Run-Id"]
-                run = Tracked(name, payload["tokens"], accepted=True, owners={replica})
+                run = Tracked(name, payload, accepted=True, owners={replica})
+                if cancels:
+                    run.reasons.add(DISCONNECTED)
                 reader = Reader(self._shared, run, 0)
                 with suppress(*TROUBLE):
-                    await reader.consume(response)
+                    await reader.consume(response, replica)
         except TROUBLE:
             self._shared.counts["posts without a response"] += 1
         if reader is not None:
             self._add_clients(reader)
+
+    async def _invoke(self, payload: dict[str, Any]) -> None:
+        """Let the agent work with `POST /invoke`; where there is a key, repeat that until it is answered."""
+        shared, number = self._shared, payload["request"]
+        keyed = shared.random.random() < 0.5
+        headers = {"Idempotency-Key": f"chaos-{number}"} if keyed else {}
+        while True:
+            url = f"{shared.replica().process.url}/invoke"
+            try:
+                async with shared.session.post(
+                    url, json=payload, headers=headers, timeout=_INVOKE
+                ) as response:
+                    body = await response.json(content_type=None)
+            except TROUBLE:
+                shared.counts["invocations without a response"] += 1
+            else:
+                if response.status == 200:
+                    shared.counts["invocations answered"] += 1
+                    if body["output"] != {"tokens": payload["tokens"], "request": number}:
+                        shared.failures.append(f"invocation {number}: {body}")
+                    return
+                shared.refused(response, f"{body}")
+                if response.status != 503:
+                    return
+            if not keyed:
+                return
+            await shared.pause()
 
     def _add_clients(self, reader: Reader) -> None:
         """Start the readers of a run, and perhaps a cancellation."""

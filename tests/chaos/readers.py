@@ -11,7 +11,7 @@ import aiohttp
 
 from dockrion.events import TERMINAL
 from dockrion.wire.sse import Decoder, Message
-from tests.chaos.cluster import Cluster, Replica
+from tests.chaos.service import Replica, Service
 
 TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 _LONGEST_CONNECTION = 20.0
@@ -24,7 +24,7 @@ class Tracked:
 
     Attributes:
         run_id: Its id.
-        tokens: How many tokens its agent emits.
+        payload: The agent's.
         accepted: Whether a response confirmed its creation.
         owners: The replicas that may execute it.
         log: The events that any reader has received.
@@ -34,7 +34,7 @@ class Tracked:
     """
 
     run_id: str
-    tokens: int
+    payload: dict[str, Any]
     accepted: bool
     owners: set[Replica]
     log: dict[int, Message] = field(default_factory=dict)
@@ -47,27 +47,29 @@ class Shared:
     """What all clients share.
 
     Args:
-        cluster: The replicas.
+        service: The replicas.
         session: Sends the requests.
         seed: Decides what clients do.
         counts: Counts what has happened.
 
     Attributes:
         failures: What should not have happened.
+        retries: Whether runs of lost replicas are begun again.
     """
 
     def __init__(
-        self, cluster: Cluster, session: aiohttp.ClientSession, seed: int, counts: Counter[str]
+        self, service: Service, session: aiohttp.ClientSession, seed: int, counts: Counter[str]
     ) -> None:
         self.failures: list[str] = []
         self.session = session
         self.random = Random(f"{seed} clients")
         self.counts = counts
-        self._cluster = cluster
+        self.retries = service.retries
+        self._service = service
 
     def replica(self) -> Replica:
         """Return any replica: clients do not know which of them are up."""
-        return self.random.choice(self._cluster.current)
+        return self.random.choice(self._service.serving)
 
     async def pause(self, longest: float = 0.5) -> None:
         await asyncio.sleep(self.random.uniform(0.05, longest))
@@ -75,12 +77,12 @@ class Shared:
     def fail(self, run: Tracked, what: str) -> None:
         self.failures.append(f"{run.run_id}: {what}")
 
-    def refused(self, response: aiohttp.ClientResponse) -> None:
+    def refused(self, response: aiohttp.ClientResponse, body: str = "") -> None:
         """Count a refusal, which must be one that asks the client to retry."""
         self.counts[f"{response.method} {response.status}"] += 1
         if response.status not in (429, 503) or "Retry-After" not in response.headers:
             self.failures.append(
-                f"{response.method} {response.url}: {response.status} {dict(response.headers)}"
+                f"{response.method} {response.url}: {response.status} {body} {dict(response.headers)}"
             )
 
 
@@ -113,8 +115,8 @@ class Reader:
             if not self._done:
                 await self._shared.pause()
 
-    async def consume(self, response: aiohttp.ClientResponse) -> None:
-        """Read what one connection carries, or drop it before its end."""
+    async def consume(self, response: aiohttp.ClientResponse, replica: Replica) -> None:
+        """Read what one connection to a replica carries, or drop it before its end."""
         random, counts = self._shared.random, self._shared.counts
         patience = random.uniform(0, 3) if random.random() < 0.3 else _LONGEST_CONNECTION
         most = random.randint(1, 200) if random.random() < 0.3 else None
@@ -134,7 +136,7 @@ class Reader:
         except TimeoutError:
             counts["connections that readers dropped"] += 1
         else:
-            if not self._over and last != "timeout":
+            if not self._over and last != "timeout" and not replica.terminated:
                 self.run.ends.add(self.position)
 
     async def _connect(self) -> None:
@@ -149,7 +151,7 @@ class Reader:
         async with self._shared.session.get(url, timeout=STREAM, **where) as response:
             match response.status:
                 case 200:
-                    await self.consume(response)
+                    await self.consume(response, replica)
                 case 204:
                     self.run.ends.add(self.position)
                     self._done = True

@@ -4,60 +4,96 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.chaos.clients import Clients
-from tests.chaos.cluster import PASSWORD, Cluster, Faults
+from tests.chaos.faults import Faults
+from tests.chaos.quick import PACE
 from tests.chaos.readers import Shared
+from tests.chaos.service import MAX_ATTEMPTS, Service
+from tests.chaos.storages import ClusterStorage, SentinelStorage, SingleServer, Storage
 from tests.chaos.verdict import Verdict
-from tests.servers import RedisServer
 
-_REPLICAS = 3
 _SETTLE_SECONDS = 60.0
-_PART = {"redis": 1.0, "valkey": 0.13}  # of the time
 _system = random.SystemRandom()  # pytest-randomly seeds the common generator
+_WITH_RETRIES = {"on_worker_lost": "retry", "max_attempts": MAX_ATTEMPTS, "max_concurrent_runs": 6}
+
+
+@dataclass
+class Setup:
+    """What is subjected to chaos.
+
+    Attributes:
+        storage: Makes its storage.
+        part: For which part of the time.
+        roles: The roles of its replicas.
+        service: Further arguments of the service.
+    """
+
+    storage: Callable[[Path], Storage]
+    part: float
+    roles: tuple[str, ...] = ("api", "api", "worker", "worker", "worker")
+    service: dict[str, Any] = field(default_factory=lambda: {"pace": PACE, **_WITH_RETRIES})
+
+
+_SETUPS = {
+    "redis": Setup(partial(SingleServer, "redis"), 0.5, roles=("all",) * 3, service={}),
+    "valkey": Setup(partial(SingleServer, "valkey"), 0.13, roles=("all",) * 3, service={}),
+    "retries": Setup(partial(SingleServer, "redis"), 0.1, roles=("all",) * 3),
+    "roles": Setup(partial(SingleServer, "redis"), 0.1),
+    "sentinel": Setup(SentinelStorage, 0.1),
+    "cluster": Setup(ClusterStorage, 0.1),
+}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", _PART)
+@pytest.mark.parametrize("name", _SETUPS)
 async def test_chaos(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seconds = float(request.config.getoption("--chaos-seconds")) * _PART[kind]
+    setup = _SETUPS[name]
+    seconds = float(request.config.getoption("--chaos-seconds")) * setup.part
     seed = request.config.getoption("--chaos-seed")
     seed = _system.randrange(10**6) if seed is None else int(seed)
     counts: Counter[str] = Counter()
-    with RedisServer(kind, tmp_path, password=PASSWORD, aof=True) as server:
-        cluster = Cluster(server, tmp_path)
+    with setup.storage(tmp_path) as storage:
+        service = Service(storage, tmp_path, setup.roles, **setup.service)
         try:
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-                shared = Shared(cluster, session, seed, counts)
-                await cluster.start(_REPLICAS)
-                await _run_chaos(cluster, shared, seconds, seed)
+                shared = Shared(service, session, seed, counts)
+                await service.start()
+                await _run_chaos(service, shared, seconds, seed)
         finally:
-            cluster.end()
+            service.end()
     shown = [f"{count:7} {what}" for what, count in sorted(counts.items())]
     with capsys.disabled():
-        print(f"\nchaos of {kind}, {seconds:g} s, --chaos-seed={seed}", *shown, sep="\n")
+        print(f"\nchaos of {name}, {seconds:g} s, --chaos-seed={seed}", *shown, sep="\n")
     assert not shared.failures, f"--chaos-seed={seed}, {tmp_path}:\n" + "\n".join(shared.failures[:20])
 
 
-async def _run_chaos(cluster: Cluster, shared: Shared, seconds: float, seed: int) -> None:
-    faults = Faults(cluster, seconds, seed, shared.counts)
+async def _run_chaos(service: Service, shared: Shared, seconds: float, seed: int) -> None:
+    faults = Faults(service, seconds, seed, shared.counts)
     clients = Clients(shared)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(clients.run(faults.over))
-        group.create_task(faults.run())
-    repaired_at = time.monotonic()
-    verdict = Verdict(cluster, shared)
-    await verdict.until_ready()
-    await verdict.until_ended()
-    shared.counts["seconds until all runs had ended"] = round(time.monotonic() - repaired_at)
-    await clients.settle(_SETTLE_SECONDS)
-    await verdict.check_runs(clients.runs.values())
-    await verdict.until_idle()
-    shared.counts["seconds until nothing was left"] = round(time.monotonic() - repaired_at)
-    verdict.check_logs()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(clients.run(faults.over))
+            group.create_task(faults.run())
+        repaired_at = time.monotonic()
+        verdict = Verdict(service, shared)
+        await verdict.until_ready()
+        await verdict.until_ended()
+        shared.counts["seconds until all runs had ended"] = round(time.monotonic() - repaired_at)
+        await clients.settle(_SETTLE_SECONDS)
+        await verdict.check_runs(clients)
+        await verdict.until_idle()
+        shared.counts["seconds until nothing was left"] = round(time.monotonic() - repaired_at)
+        verdict.check_logs()
+    finally:
+        await clients.cancel()

@@ -8,9 +8,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.chaos.cluster import PASSWORD, Cluster
 from tests.chaos.readers import STREAM
-from tests.servers import RedisServer
+from tests.chaos.service import Service
+from tests.chaos.storages import SingleServer
 from tests.support import Reader
 
 _LEASE_SECONDS = 15.0
@@ -18,29 +18,29 @@ _LEASE_SECONDS = 15.0
 
 @pytest.mark.long
 async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with RedisServer("redis", tmp_path, password=PASSWORD) as server:
-        cluster = Cluster(server, tmp_path)
+    with SingleServer("redis", tmp_path) as storage:
+        service = Service(storage, tmp_path, ["all", "all"])
         try:
-            await cluster.start(2)
+            await service.start()
             await asyncio.sleep(3)  # both have sent heartbeats
             async with aiohttp.ClientSession(timeout=STREAM) as session:
-                seconds = await _die(cluster, session)
+                seconds = await _die(service, session)
         finally:
-            cluster.end()
+            service.end()
     with capsys.disabled():
         print(f"\nthe run of a dead replica ended after {seconds:.1f} s")
 
 
-async def _die(cluster: Cluster, session: aiohttp.ClientSession) -> float:
+async def _die(service: Service, session: aiohttp.ClientSession) -> float:
     """Kill a replica that executes a run; return after how many seconds another one has ended the run."""
-    one, other = (replica.process.url for replica in cluster.current)
+    one, other = (replica.process.url for replica in service.current)
     payload = {"tokens": 1000, "pause": 0.1, "threaded": False}
     async with session.post(f"{one}/runs?run_id=doomed", json=payload) as response:
         assert response.status == 202
     async with session.get(f"{other}/runs/doomed/events") as response:
         reader = Reader(response)
         await reader.until("token")
-        cluster.current[0].kill()
+        service.current[0].kill()
         died_at = time.monotonic()
         events = [message for message in await reader.all() if message.id]
         seconds = time.monotonic() - died_at

@@ -2,34 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
 from dockrion.events import TERMINAL
-from tests.chaos.cluster import PASSWORD, Cluster, Replica
+from tests.chaos.clients import Clients
 from tests.chaos.readers import TROUBLE, Shared, Tracked
+from tests.chaos.service import MAX_ATTEMPTS, Replica, Service
+from tests.chaos.storages import PASSWORD
 
 _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 _UNFINISHED = ("accepted", "running")
 _TIMEOUT_SECONDS = 45.0
 _METRICS = ("dockrion_open_streams 0.0", "dockrion_active_runs 0.0")
-# Keys that should not be there: without expiry, owned runs, readers of registered replicas.
-_LEFT = """
-local left = {}
-local replicas = redis.call('HKEYS', 'dockrion:tested:{service}:replicas')
-for _, key in ipairs(redis.call('KEYS', '*')) do
-  if redis.call('TTL', key) < 0 then left[#left + 1] = key .. ' does not expire' end
-  if string.find(key, ':owned:', 1, true) then left[#left + 1] = key end
-  if string.find(key, ':watchers$') then
-    for _, replica in ipairs(replicas) do
-      local readers = redis.call('HGET', key, replica)
-      if readers then left[#left + 1] = key .. ' has ' .. replica .. ': ' .. readers end
-    end
-  end
+# Each key, its time to live, and whether it is a run with a job, or the readers of a run by replica.
+_KEYS = """
+local found = {}
+for n, key in ipairs(redis.call('KEYS', '*')) do
+  local job = string.find(key, ':run$') and redis.call('HEXISTS', key, 'job') or 0
+  local readers = string.find(key, ':watchers$') and redis.call('HGETALL', key) or {}
+  found[n] = {key, redis.call('TTL', key), job, readers}
 end
-return left
+return found
 """
 
 
@@ -37,17 +33,17 @@ class Verdict:
     """Compares what clients, replicas and Redis say, and records what is wrong.
 
     Args:
-        cluster: Its replicas and its Redis are up again.
+        service: Its replicas and its storage are up again.
         shared: What the clients share.
     """
 
-    def __init__(self, cluster: Cluster, shared: Shared) -> None:
-        self._cluster = cluster
+    def __init__(self, service: Service, shared: Shared) -> None:
+        self._service = service
         self._shared = shared
 
     async def until_ready(self) -> None:
         """Wait until every replica is ready."""
-        for replica in self._cluster.current:
+        for replica in self._service.current:
             deadline = time.monotonic() + _TIMEOUT_SECONDS
             while await self._ask(replica, "/ready") is None:
                 if time.monotonic() > deadline:
@@ -65,23 +61,27 @@ class Verdict:
                     break
                 await asyncio.sleep(0.1)
 
-    async def check_runs(self, runs: Iterable[Tracked]) -> None:
+    async def check_runs(self, clients: Clients) -> None:
         """Compare what the clients have seen with the records of the runs."""
         listed = {item["run_id"]: item async for item in self._listed("limit=200")}
         for record in listed.values():
             self._shared.counts[
                 f"runs {record['status']} {(record['error'] or {}).get('code', '')}".strip()
             ] += 1
-        for run in runs:
+        for run in clients.runs.values():
             if run.run_id not in listed:
                 self._shared.fail(run, "not listed")
             else:
                 self._check_run(run, await self._get(f"/runs/{run.run_id}"), listed[run.run_id])
+        for run_id in listed.keys() - clients.runs.keys():
+            output = (await self._get(f"/runs/{run_id}"))["output"]
+            if output is not None and output["request"] in clients.of_keys:
+                self._wrong("begun twice for one key", [run_id, clients.of_keys[output["request"]]])
 
     async def until_idle(self) -> None:
         """Wait until replicas and Redis have released everything that has ended."""
         deadline = time.monotonic() + _TIMEOUT_SECONDS
-        while left := self._cluster.server.command("EVAL", _LEFT, 0) + await self._busy():
+        while left := [*await asyncio.to_thread(self._left), *await self._busy()]:
             if time.monotonic() > deadline:
                 self._wrong("left", left[:5])
                 break
@@ -89,13 +89,14 @@ class Verdict:
 
     def check_logs(self) -> None:
         """Check the logs of all replicas, killed ones included."""
-        for life, replica in enumerate(self._cluster.started):
+        for life, replica in enumerate(self._service.started):
             if replica.process.err:
                 self._wrong(f"stderr of replica {life}", replica.process.err[:2000])
             if PASSWORD in replica.process.out + replica.process.err:
                 self._wrong(f"password in the log of replica {life}", "")
-            if not replica.killed and replica.process.popen.poll() is not None:
-                self._wrong(f"replica {life} ended by itself", replica.process.popen.returncode)
+            code = replica.process.popen.poll()
+            if not replica.killed and code is not None and (code or not replica.terminated):
+                self._wrong(f"replica {life} ended by itself", code)
             for line in replica.process.out.splitlines(keepends=True):
                 if not line.endswith("\n"):
                     continue
@@ -123,22 +124,29 @@ class Verdict:
             wrong.append("the listing does not match")
         if any(position < last for position in run.ends):
             wrong.append(f"streams ended at {run.ends}")
-        tokens = [event["content"] for event_type, event in events if event_type == "token"]
-        if tokens != [str(number) for number in range(len(tokens))] or len(tokens) != max(len(events) - 1, 0):
-            wrong.append("the tokens are wrong")
+        attempts = _attempts(events)
+        if len(attempts) > 1:
+            self._shared.counts["runs that were begun more than once"] += 1
+            self._shared.counts[f"runs that were begun {len(attempts)} times"] += 1
+        for number, attempt in enumerate(attempts, 1):
+            wrong += _wrong_attempt(number, attempt)
+        tokens = attempts[-1][1:] if attempts else []
         match kind:
             case "complete":
-                if record["output"] != end["output"] or end["output"] != {"tokens": run.tokens}:
+                count = run.payload["tokens"]
+                if record["output"] != end["output"] or end["output"] != {
+                    "tokens": count,
+                    "request": run.payload["request"],
+                }:
                     wrong.append("the output is wrong")
-                if len(tokens) != run.tokens:
-                    wrong.append(f"{len(tokens)} of {run.tokens} tokens")
+                if len(tokens) != count:
+                    wrong.append(f"{len(tokens)} of {count} tokens")
+                if record["attempt"] != len(attempts):
+                    wrong.append(f"completed in attempt {len(attempts)}")
             case "error":
                 if record["error"]["code"] != end["code"]:
                     wrong.append("the record has another error")
-                if end["code"] != "WORKER_LOST" and (run.accepted or end["code"] != "SERVICE_UNAVAILABLE"):
-                    wrong.append("an unexpected error")
-                if end["code"] == "WORKER_LOST" and not any(owner.may_be_dead for owner in run.owners):
-                    wrong.append("its replica was alive")
+                wrong += self._wrong_error(run, end["code"], record["attempt"])
             case "cancelled":
                 if end["reason"] not in run.reasons:
                     wrong.append("no client cancelled it")
@@ -147,10 +155,42 @@ class Verdict:
         if wrong:
             self._shared.fail(run, f"{'; '.join(wrong)}: {kind} {end}, {record}")
 
+    def _wrong_error(self, run: Tracked, code: str, attempt: int) -> list[str]:
+        match code:
+            case "SERVICE_UNAVAILABLE" if not run.accepted:
+                return []
+            case "WORKER_LOST" if self._service.retries:
+                again = attempt < MAX_ATTEMPTS and not run.reasons
+                return ["it was not begun again"] if again else []
+            case "WORKER_LOST":
+                dead = any(owner.may_be_dead for owner in run.owners)
+                return [] if dead else ["its replica was alive"]
+        return ["an unexpected error"]
+
+    def _left(self) -> list[str]:
+        """Return what the storage has of what has ended."""
+        storage = self._service.storage
+        found = [key for master in storage.masters for key in master.command("EVAL", _KEYS, 0)]
+        names = {name.decode(): master for master in storage.masters for name in master.command("KEYS", "*")}
+        left = []
+        replicas = set(names[storage.keys.replicas].command("HKEYS", storage.keys.replicas))
+        if (queue := names.get(storage.keys.queue)) is not None:
+            left.append(f"the queue has {queue.command('ZRANGE', storage.keys.queue, 0, -1)}")
+        if (sizes := names.get(storage.keys.job_sizes)) is not None:
+            total = sizes.command("HGETALL", storage.keys.job_sizes)
+            left += [f"sizes of jobs: {total}"] if total != {b"": b"0"} else []
+        for name, ttl, job, readers in found:
+            key = name.decode()
+            left += [f"{key} does not expire"] if ttl < 0 else []
+            left += [f"{key} has its job"] if job else []
+            left += [key] if ":owned:" in key else []
+            left += [f"{key} has {each}" for each in readers[::2] if each in replicas]
+        return left
+
     async def _busy(self) -> list[str]:
         """Return the metrics of replicas that are not idle."""
         work = []
-        for replica in self._cluster.current:
+        for replica in self._service.current:
             metrics = (await self._ask(replica, "/metrics") or b"").decode().splitlines()
             work += [f"{replica.process.url} has no {line}" for line in _METRICS if line not in metrics]
         return work
@@ -185,3 +225,30 @@ class Verdict:
 
     def _wrong(self, what: str, value: object) -> None:
         self._shared.failures.append(f"{what}: {value}")
+
+
+Event = tuple[str, dict[str, Any]]
+
+
+def _attempts(events: list[Event]) -> list[list[Event]]:
+    """Split the events of a run before each start."""
+    attempts: list[list[Event]] = []
+    for event in events:
+        if event[0] == "started" or not attempts:
+            attempts.append([])
+        attempts[-1].append(event)
+    return attempts
+
+
+def _wrong_attempt(number: int, attempt: list[Event]) -> list[str]:
+    """Return what is wrong with the events of an attempt."""
+    (first, start), *rest = attempt
+    wrong = []
+    if first != "started" or start.get("attempt", 1) != number:
+        wrong.append(f"attempt {number} begins with {start}")
+    if number > 1 and start.get("previous") not in ("worker_lost", "shutdown"):
+        wrong.append(f"attempt {number} has no reason")
+    numbers = [event.get("content") for kind, event in rest if kind == "token"]
+    if numbers != [str(number) for number in range(len(rest))]:
+        wrong.append(f"the tokens of attempt {number} are wrong")
+    return wrong
