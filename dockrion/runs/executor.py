@@ -234,7 +234,7 @@ class Executor:
             waiting = next_attempt(writer.run, "shutdown")
         else:
             return False
-        if not await queue.release(waiting):
+        if not await retry_while_unreachable(lambda: queue.release(waiting)):
             return False
         log(_logger, logging.INFO, "run handed over", run_id=run.run_id)
         return True

@@ -1,13 +1,14 @@
 """A run that is begun again: its log goes on, and its agent knows."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from dockrion import StreamContext, get_current_context, ids
-from dockrion.backends.run_log import WaitingFor
+from dockrion.backends.run_log import Run, WaitingFor
 from dockrion.backends.work_queue import TakenRun
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import EventFilter, PreviousEnd
@@ -18,7 +19,7 @@ from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
-from tests.agents.harness import bench
+from tests.agents.harness import Gate, bench
 from tests.backends.conformance import START, advanced, entries, new_run, read_all
 from tests.backends.publishing import BufferBench, GatedBackend, contents
 from tests.support import TIMEOUT_SECONDS, wait_until
@@ -127,6 +128,32 @@ async def test_agents_of_every_shape_know_their_attempt() -> None:
                 run = await made.runs.start(call, ids.uuid7())
                 assert (await made.ended(run.run_id)).output == expected
             assert await made.invoke() == 1
+
+
+async def test_a_run_is_handed_over_once_the_storage_can_be_reached() -> None:
+    released: list[Run] = []
+    failures = 2
+
+    async def release(run: Run) -> bool:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ServiceUnavailable("unreachable")
+        released.append(run)
+        return True
+
+    async def rebuild(_taken: TakenRun) -> tuple[None, Call]:
+        return None, Call("asked")
+
+    async with bench(agent := Gate()) as made:
+        vars(made.backend)["queue"] = SimpleNamespace(release=release)
+        made.runs._rebuild = rebuild
+        run = msgspec.structs.replace(new_run(), max_attempts=2)
+        await made.backend.create(run)
+        made.runs._begin(TakenRun(run, b"", None), made.runs._slots.reserve())
+        await wait_until(lambda: agent.began)
+        await made.runs.drain(0)
+    assert [(each.status, each.attempt, each.previous) for each in released] == [("accepted", 2, "shutdown")]
 
 
 async def test_an_attempt_waits_while_its_request_cannot_be_read() -> None:
