@@ -2,11 +2,13 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
 from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, next_attempt
 from dockrion.errors import RunClosed, RunExists, SequenceConflict, ServiceUnavailable, TooManyRuns
@@ -313,3 +315,20 @@ async def test_a_large_job_is_taken_whole(service: Service) -> None:
         run.run_id: job,
         small.run_id: JOB,
     }
+
+
+@pytest.mark.usefixtures("fast_beats")
+async def test_what_cannot_be_taken_now_is_taken_later(service: Service) -> None:
+    one = await service.replica()
+    small, large = await enqueued(one), new_run()
+    await one.queue.enqueue(large, bytes(1024 * 1024), 10)
+    with patch.object(RedisClient, "send_large", side_effect=ServiceUnavailable("away")):
+        assert [each.run for each in await take(one, 2)] == [small]
+    assert (await taken_eventually(one)).run == large
+
+
+async def test_a_cancel_of_another_incarnation_does_not_end_a_waiting_run(service: Service) -> None:
+    one = await service.replica()
+    run = await enqueued(one)
+    await one.queue.cancel(run.run_id, None, "another")
+    assert not (await one.get(run.run_id)).finished

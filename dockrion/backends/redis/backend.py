@@ -194,7 +194,7 @@ class RedisBackend:
 
     async def request_cancel(self, run_id: str, reason: str | None, incarnation: str | None = None) -> None:
         if not await self._store.request_cancel(run_id, reason, incarnation):
-            await self.queue.cancel(run_id, reason)
+            await self.queue.cancel(run_id, reason, incarnation)
 
     async def cancel_requests(self) -> AsyncIterator[CancelRequest]:
         while True:

@@ -169,10 +169,10 @@ class RedisQueue:
         if score is None:
             await self.release_as(QUEUE, run)
 
-    async def cancel(self, run_id: str, reason: str | None) -> None:
+    async def cancel(self, run_id: str, reason: str | None, incarnation: str | None) -> None:
         """End a run that waits as cancelled. If a replica has taken it meanwhile, that one cancels it."""
         run = await self._store.get(run_id)
-        if run.finished:
+        if run.finished or incarnation not in (None, run.incarnation):
             return
         now, sequence = datetime.now(UTC), run.last_sequence + 1
         data = events.encode("cancelled", run_id, sequence, now, {"reason": reason})
@@ -215,16 +215,23 @@ class RedisQueue:
 
     async def _take(self, sizes: dict[str, int], in_flight: Callable[[str], bool]) -> list[TakenRun]:
         taken: list[TakenRun] = []
-        small: list[str] = []
-        for entry, size in sizes.items():
-            run_id = records.run_id_of(entry)
-            if self._leases.owns(run_id) or in_flight(run_id):
-                await self.offer(entry, size, _NOT_NOW_SECONDS)
-            elif size > LARGE_BYTES:
-                taken += await self._take_entries([entry], size)
-            else:
-                small.append(entry)
-        return taken + (await self._take_entries(small, 0) if small else [])
+        batches: list[list[str]] = [[]]
+        try:
+            for entry, size in sizes.items():
+                run_id = records.run_id_of(entry)
+                if self._leases.owns(run_id) or in_flight(run_id):
+                    await self.offer(entry, size, _NOT_NOW_SECONDS)
+                elif size > LARGE_BYTES:
+                    batches.append([entry])
+                else:
+                    batches[0].append(entry)
+            for batch in batches:
+                if batch:
+                    taken += await self._take_entries(batch, sum(sizes[entry] for entry in batch))
+        except (ServiceUnavailable, CorruptLog):  # the background work offers the others again
+            if not taken:
+                raise
+        return taken
 
     async def _take_entries(self, entries: Sequence[str], size: int) -> list[TakenRun]:
         key_of = self._store.keys.run
