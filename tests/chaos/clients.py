@@ -156,6 +156,9 @@ class Clients:
                     if body["output"] != {"tokens": payload["tokens"], "request": number}:
                         shared.failures.append(f"invocation {number}: {body}")
                     return
+                if response.status == 500 and body["code"] == "WORKER_LOST" and not shared.retries:
+                    shared.counts["invocations lost"] += 1
+                    return
                 shared.refused(response, f"{body}")
                 if response.status != 503:
                     return

@@ -32,24 +32,22 @@ class Setup:
 
     Attributes:
         storage: Makes its storage.
-        part: For which part of the time.
         roles: The roles of its replicas.
+        part: For which part of the time.
         service: Further arguments of the service.
     """
 
     storage: Callable[[Path], Storage]
-    part: float
-    roles: tuple[str, ...] = ("api", "api", "worker", "worker", "worker")
+    roles: tuple[str, ...]
+    part: float = 0.1
     service: dict[str, Any] = field(default_factory=lambda: {"pace": PACE, **_WITH_RETRIES})
 
 
 _SETUPS = {
-    "redis": Setup(partial(SingleServer, "redis"), 0.5, roles=("all",) * 3, service={}),
-    "valkey": Setup(partial(SingleServer, "valkey"), 0.13, roles=("all",) * 3, service={}),
-    "retries": Setup(partial(SingleServer, "redis"), 0.1, roles=("all",) * 3),
-    "roles": Setup(partial(SingleServer, "redis"), 0.1),
-    "sentinel": Setup(SentinelStorage, 0.1),
-    "cluster": Setup(ClusterStorage, 0.1),
+    "redis": Setup(partial(SingleServer, "redis"), ("all", "all", "all"), part=0.5, service={}),
+    "valkey": Setup(partial(SingleServer, "valkey"), ("api", "worker", "worker")),
+    "sentinel": Setup(SentinelStorage, ("all", "all", "worker")),
+    "cluster": Setup(ClusterStorage, ("api", "api", "worker", "worker", "worker")),
 }
 
 
