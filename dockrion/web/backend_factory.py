@@ -44,6 +44,7 @@ def create_backend(dockfile: Dockfile, metrics: Metrics, copying: Copying | None
             declaration=Declaration(
                 public_target(dockfile.agent), shared_settings(dockfile), socket.gethostname(), os.getpid()
             ),
+            on_ended=metrics.count_events,
         )
     ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
     backend = MemoryBackend(

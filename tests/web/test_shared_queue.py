@@ -37,6 +37,11 @@ def redis_of(served: Served) -> RedisBackend:
     return backend
 
 
+def ended(served: Served, outcome: str) -> float:
+    """Return how many runs with an outcome a replica has counted."""
+    return served.service.metrics.runs.labels(outcome)._value.get()  # type: ignore[no-any-return]
+
+
 async def die(served: Served) -> None:
     """Let the backend of a replica end as a crash ends it; its runs go on in vain."""
     backend = redis_of(served)
@@ -157,6 +162,7 @@ async def test_a_waiting_run_is_cancelled_through_another_replica(serve: Serve) 
             assert response.status == 200
         events = await reader.all()
     assert [(each.event, data(each)["reason"]) for each in events] == [("cancelled", "enough")]
+    assert (ended(busy, "cancelled"), ended(other, "cancelled")) == (0, 1)
     waiting.go.set()
 
 
@@ -206,6 +212,7 @@ async def test_a_run_without_further_attempts_fails_with_its_replica(serve: Serv
     await die(one)
     record = await other.finished(run_id)
     assert (record["status"], record["error"]["code"], record["attempt"]) == ("failed", "WORKER_LOST", 1)
+    await wait_until(lambda: ended(other, "failed") == 1)
 
 
 async def test_a_replica_that_shuts_down_hands_its_runs_over(serve: Serve) -> None:

@@ -7,7 +7,7 @@ directly, with the batch itself.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,7 @@ class RedisBackend:
         copying: Says which events are copied into the outbox, None if there is none.
         lease_seconds: How long a delivery is leased.
         declaration: What this replica declares of itself; None to be compared with no other.
+        on_ended: Called with the terminal event of each run that the backend itself has ended.
 
     Raises:
         StartError: The URL is malformed.
@@ -87,6 +88,7 @@ class RedisBackend:
         copying: Copying | None = None,
         lease_seconds: float = LEASE_SECONDS,
         declaration: Declaration | None = None,
+        on_ended: Callable[[Sequence[Entry]], None] = lambda _entries: None,
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._client = client = RedisClient(url, pool_size=pool_size)
@@ -108,9 +110,14 @@ class RedisBackend:
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
         self._leases = LeaseKeeper(self._store, self.replica)
-        self.queue = RedisQueue(self._store, self._leases, self.replica)
+        self.queue = RedisQueue(self._store, self._leases, self.replica, on_ended)
         self._reaper = Reaper(
-            self._store, self._leases, self.queue, self.replica, max_run_duration=max_run_duration
+            self._store,
+            self._leases,
+            self.queue,
+            self.replica,
+            max_run_duration=max_run_duration,
+            on_ended=on_ended,
         )
         inbox = Inbox(
             client, keys.inbox(self.replica), self._subscriptions, self._leases, self._requests, self.queue

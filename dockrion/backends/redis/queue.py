@@ -19,6 +19,7 @@ created and offered. If its creator dies in between, the reservation becomes due
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -48,7 +49,9 @@ from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import QueueState, TakenRun
 from dockrion.errors import CorruptLog, RunClosed, RunExists, RunNotFound, ServiceUnavailable, TooManyRuns
 from dockrion.events import Entry
+from dockrion.logs import log
 
+_logger = logging.getLogger("dockrion.redis")
 _RESERVED_MILLISECONDS = 5_000
 _NOT_NOW_SECONDS = 1.0
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 30.0
@@ -62,9 +65,17 @@ class RedisQueue:
         store: What Redis holds.
         leases: The runs of this replica.
         replica: This replica.
+        on_ended: Called with the terminal event of each run that is cancelled while it waits.
     """
 
-    def __init__(self, store: Store, leases: LeaseKeeper, replica: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        leases: LeaseKeeper,
+        replica: str,
+        on_ended: Callable[[Sequence[Entry]], None],
+    ) -> None:
+        self._on_ended = on_ended
         self._store = store
         self._leases = leases
         self._replica = replica
@@ -185,6 +196,8 @@ class RedisQueue:
             watchers = await self._store.append(QUEUE, cancelled, [last], drops_job=True)
             await self._store.notify(watchers, run_id)
             await self._remove(run)
+            self._on_ended([last])
+            log(_logger, logging.INFO, "run cancelled", run_id=run_id, reason=reason)
 
     def slot_freed(self) -> None:
         if not self._idle:

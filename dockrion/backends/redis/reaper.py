@@ -29,7 +29,7 @@ ends it. Appends need no such check: the writer repeats a batch until there is a
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +75,7 @@ class Reaper:
         queue: Gets the runs that can be begun again.
         replica: This replica.
         max_run_duration: How long a run may take, in seconds.
+        on_ended: Called with the terminal event of each run that it ends.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Reaper:
         replica: str,
         *,
         max_run_duration: float,
+        on_ended: Callable[[Sequence[Entry]], None],
     ) -> None:
         self._store = store
         self._leases = leases
         self._queue = queue
         self._replica = replica
         self._max_run_duration = timedelta(seconds=max_run_duration)
+        self._on_ended = on_ended
         self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, and our heartbeats since it moved
         self._counted_at = 0.0
 
@@ -218,6 +221,7 @@ class Reaper:
         except (RunNotFound, RunClosed, NotOwner, CorruptLog):
             return False
         self._leases.discard(run)
+        self._on_ended([entry])
         log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])
         return True
 
