@@ -269,6 +269,22 @@ async def test_a_released_run_refuses_what_its_owner_writes(service: Service) ->
     await begin_taken(other, again, attempt=2)
 
 
+async def test_a_run_that_waits_again_is_taken_before_new_ones(service: Service) -> None:
+    one = await service.replica()
+    older = await enqueued(one, max_attempts=2)
+    (taken,) = await take(one, 1)
+    run = await begin_taken(one, taken)
+    newer = [await enqueued(one) for _ in range(2)]
+    assert await one.queue.release(next_attempt(run, "shutdown"))
+    state = await one.queue.queue_state()
+    assert state.length == 3
+    assert state.oldest_seconds < 60
+    assert [each.run.run_id for each in await take(one, 3)] == [
+        older.run_id,
+        *(each.run_id for each in newer),
+    ]
+
+
 async def test_a_run_without_a_job_cannot_be_released(service: Service) -> None:
     one = await service.replica()
     run = new_run()

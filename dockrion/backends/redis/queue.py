@@ -2,7 +2,7 @@
 
 A waiting run is stored as any other; its owner is `QUEUE`, and beside its record there is its job. Its
 index entry is in a sorted set, whose score is the time from which it may be taken, by the clock of Redis:
-at once for a new run, later for one whose attempt before was lost.
+at once for a new run, later for one whose attempt before was lost. Those come first when it is time.
 
 Taking is two steps, each atomic on its own keys. `pop` removes the first entries and lists their runs as
 owned by the taker, where the others find them if it dies now; `take` changes the owner from `QUEUE` to the
@@ -164,8 +164,8 @@ class RedisQueue:
         return True
 
     async def offer(self, entry: str, size: int, delay: float = 0) -> None:
-        """Put a run that is stored as waiting into the queue; see `release_as`."""
-        (idle,) = await self._store.client.send(self._offer(entry, size, int(delay * 1000)))
+        """Put a run that is stored as waiting back into the queue, before new ones; see `release_as`."""
+        (idle,) = await self._store.client.send(self._offer(entry, size, int(delay * 1000), again=True))
         await self._notify(idle)
 
     async def renew(self, run: Run) -> None:
@@ -265,12 +265,13 @@ class RedisQueue:
             taken.append(TakenRun(run, job, request))
         return taken
 
-    def _offer(self, entry: str, size: int, milliseconds: int = 0) -> Command:
+    def _offer(self, entry: str, size: int, milliseconds: int = 0, *, again: bool = False) -> Command:
         keys = self._store.keys
         return OFFER(
             (keys.queue, keys.job_sizes, keys.idle, keys.replicas),
             entry,
             size,
+            int(again),
             milliseconds,
             self._store.live_ttl,
         )

@@ -5,7 +5,7 @@ if #KEYS ~= 3 or #ARGV ~= 1 then
   return redis.error_reply('ERR wrong arguments for pass')
 end
 redis.call('SREM', KEYS[2], ARGV[1])
-if #redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(), 'LIMIT', 0, 1) == 0 then
+if #due(KEYS[1], 1) == 0 then
   return false
 end
 return pop_idle(KEYS[2], KEYS[3])

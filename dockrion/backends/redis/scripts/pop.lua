@@ -11,7 +11,7 @@ end
 redis.call('HLEN', KEYS[2])
 redis.call('SCARD', KEYS[3])
 redis.call('SCARD', KEYS[4])
-local entries = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(), 'LIMIT', 0, free)
+local entries = due(KEYS[1], free)
 local popped = {}
 for n, entry in ipairs(entries) do
   popped[2 * n - 1], popped[2 * n] = entry, whole(redis.call('HGET', KEYS[2], entry)) or 0

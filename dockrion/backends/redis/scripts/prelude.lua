@@ -48,6 +48,20 @@ local function now()
   return math.floor(microseconds() / 1000)
 end
 
+-- What is added to the scores of runs that wait again, to tell them from new ones.
+local again = 10 ^ 14
+
+-- Returns the index entries of runs that may be taken now: those that wait again, then new ones, the oldest first.
+local function due(queue, most)
+  local entries = redis.call('ZRANGEBYSCORE', queue, again, again + now(), 'LIMIT', 0, most)
+  if #entries < most then
+    for _, entry in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now(), 'LIMIT', 0, most - #entries)) do
+      entries[#entries + 1] = entry
+    end
+  end
+  return entries
+end
+
 -- Notes the size of a waiting run's job; the field with an empty name has the total.
 local function add_size(sizes, entry, size)
   local before = whole(redis.call('HGET', sizes, entry)) or 0
