@@ -1,6 +1,9 @@
 """Metrics: their names, and labels with a bounded number of values."""
 
+import re
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,3 +191,20 @@ def test_values_without_a_file_are_stored_when_there_can_be_one(
     shared.write_value("a", 10, 0.0)
     assert stored(path) == {"a": 10}
     shared.close()
+
+
+def test_of_several_processes_the_newest_state_of_their_queue_is_shown(tmp_path: Path) -> None:
+    shown = "\n".join(subprocess.check_output(_shows_queue(tmp_path, number), text=True) for number in (3, 2))
+    assert re.findall(r"^dockrion_queued_runs (.*)$", shown, re.MULTILINE) == ["3.0", "2.0"]
+
+
+def _shows_queue(directory: Path, length: int) -> list[str]:
+    """Return a command that runs a process of a service, whose queue has a length."""
+    code = f"""
+from dockrion import metrics
+metrics.enable_multiprocess({str(directory)!r}, {length})
+here = metrics.Metrics()
+here.show_queue({length}, 0, 0)
+print(here.exposition().decode())
+"""
+    return [sys.executable, "-c", code]

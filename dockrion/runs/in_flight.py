@@ -46,6 +46,11 @@ class Slots:
         """How many slots nobody holds."""
         return self._free
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return len(self._waiting)
+
     def reserve_free(self, most: int) -> list[Slot]:
         """Take free slots without waiting, perhaps none."""
         count = min(self._free, most)

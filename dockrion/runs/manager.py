@@ -49,6 +49,7 @@ class RunManager:
 
     Attributes:
         unavailable: Why there is no agent.
+        slots: Where the agents of this process work.
         draining: Whether new work is refused because the service is shutting down.
     """
 
@@ -68,8 +69,8 @@ class RunManager:
         self._redactor = redactor
         self._rebuild = rebuild
         self._loop = asyncio.get_running_loop()
-        self._slots = Slots(settings.max_concurrent_runs, settings.max_queued_runs)
-        self._in_flight = InFlightRuns(self._slots)
+        self.slots = Slots(settings.max_concurrent_runs, settings.max_queued_runs)
+        self._in_flight = InFlightRuns(self.slots)
         self._shut_down = False
         self._locks = NamedLocks(backend)
         self._recorder = RunRecorder(settings, metrics, redactor, self._locks)
@@ -84,7 +85,7 @@ class RunManager:
         if (queue := backend.queue) is not None:
             self._queued = QueuedRuns(backend, queue, self._recorder, settings.max_queued_runs)
             if settings.max_concurrent_runs:
-                self._taker = QueueTaker(queue, self._slots, self._in_flight, self._accepts, self._begin)
+                self._taker = QueueTaker(queue, self.slots, self._in_flight, self._accepts, self._begin)
 
     @property
     def agent(self) -> Agent | None:
@@ -94,8 +95,8 @@ class RunManager:
     @agent.setter
     def agent(self, agent: Agent | None) -> None:
         self._agent = agent
-        if self._slots.on_freed is not None:
-            self._slots.on_freed()
+        if self.slots.on_freed is not None:
+            self.slots.on_freed()
 
     def ready_agent(self) -> Agent:
         """Return the agent for new work.
@@ -112,11 +113,6 @@ class RunManager:
     def validate_outputs(self, schema: Schema | None) -> None:
         """Validate outputs against another schema from now on, None for none."""
         self._recorder.output_schema = schema
-
-    @property
-    def free_slots(self) -> int:
-        """How many agents could start at once."""
-        return self._slots.free
 
     @property
     def in_flight_ids(self) -> list[str]:
@@ -173,7 +169,7 @@ class RunManager:
             max_attempts=1 if external else settings.max_attempts,
             webhook_url=call.webhook_url,
         )
-        if self._queued is not None and not self._slots.free:
+        if self._queued is not None and not self.slots.free:
             try:
                 await self._queued.enqueue(
                     call, record, stop_for=DISCONNECTED if cancel_on_disconnect else None

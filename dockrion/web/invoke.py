@@ -32,7 +32,7 @@ async def invoke(request: web.Request) -> web.Response:
         headers = idempotency.REPLAYED if replayed else None
     else:
         request[RUN_ID] = run_id = ids.uuid7()
-        if service.backend.queue is None or service.runs.free_slots:
+        if service.backend.queue is None or service.runs.slots.free:
             done, seconds = await service.runs.invoke(call, run_id, limit)
         else:
             done, seconds = await invoke_stored(service, call, run_id, ids.new_incarnation(), limit)

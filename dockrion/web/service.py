@@ -196,13 +196,14 @@ class Service:
         await self.backend.ping()
         if self.role != "api":  # whose workers need the agent process, which may be beside them only
             await agent.check()
-            if accepting and not self.runs.free_slots:
+            if accepting and not self.runs.slots.free:
                 raise ServiceUnavailable("every slot is taken")
 
     async def show_queue(self) -> None:
-        """Update the metrics of the queue that all replicas share, if there is one."""
+        """Update the metrics of the queue."""
         queue = self.backend.queue
         if queue is None:
+            self.metrics.queued_runs.set(self.runs.slots.waiting)
             return
         try:
             state = await queue.queue_state()

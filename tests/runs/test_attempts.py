@@ -150,7 +150,7 @@ async def test_a_run_is_handed_over_once_the_storage_can_be_reached() -> None:
         made.runs._rebuild = rebuild
         run = msgspec.structs.replace(new_run(), max_attempts=2)
         await made.backend.create(run)
-        made.runs._begin(TakenRun(run, b"", None), made.runs._slots.reserve())
+        made.runs._begin(TakenRun(run, b"", None), made.runs.slots.reserve())
         await wait_until(lambda: agent.began)
         await made.runs.drain(0)
     assert [(each.status, each.attempt, each.previous) for each in released] == [("accepted", 2, "shutdown")]
@@ -170,7 +170,7 @@ async def test_an_attempt_waits_while_its_request_cannot_be_read() -> None:
         run = msgspec.structs.replace(new_run(), attempt=2, previous="worker_lost")
         await made.backend.create(run)
         made.runs._rebuild = rebuild
-        made.runs._begin(TakenRun(run, b"", None), made.runs._slots.reserve())
+        made.runs._begin(TakenRun(run, b"", None), made.runs.slots.reserve())
         ended = await made.ended(run.run_id)
     assert ended.output == "asked"
     assert ended.events[0]["attempt"] == 2

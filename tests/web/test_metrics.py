@@ -132,14 +132,17 @@ async def test_gauges_count_open_streams_and_runs(serve: Serve) -> None:
     assert value(samples, "dockrion_active_requests") == 1
 
 
-async def test_wait_covers_runs_that_found_no_free_slot(serve: Serve) -> None:
+async def test_queue_and_wait_cover_runs_that_found_no_free_slot(serve: Serve) -> None:
     served = await serve(waits := Waits(), streaming={"max_concurrent_runs": 1})
     for _ in range(2):
         await served.start()
-    assert value(await scrape(served), "dockrion_queue_wait_seconds_count") == 0
+    samples = await scrape(served)
+    assert value(samples, "dockrion_queue_wait_seconds_count") == 0
+    assert value(samples, "dockrion_queued_runs") == 1
     waits.go.set()
     await wait_until(lambda: not served.service.runs._in_flight)
     samples = await scrape(served)
+    assert value(samples, "dockrion_queued_runs") == 0
     assert value(samples, "dockrion_queue_wait_seconds_count") == 1
     assert 0 < value(samples, "dockrion_queue_wait_seconds_sum") < TIMEOUT_SECONDS
 

@@ -83,7 +83,7 @@ async def test_process_whose_slots_are_taken_says_so_only_if_asked(start: Start,
     queries = ("", "?accepting=false", "?accepting=1", "?accepting=true")
     assert [await status(query) for query in queries] == [200, 200, 503, 503]
     waits.go.set()
-    await wait_until(lambda: service.runs.free_slots)
+    await wait_until(lambda: service.runs.slots.free)
     assert await status("?accepting=1") == 200
 
 

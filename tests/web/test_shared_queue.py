@@ -111,7 +111,7 @@ async def test_a_replica_fills_all_its_slots_without_a_heartbeat(
         await busy.start()
     other = await serve(taken := Waits(), streaming={"max_concurrent_runs": 8})
     await wait_until(lambda: len(taken.payloads) == 8)
-    assert other.service.runs.free_slots == 0
+    assert other.service.runs.slots.free == 0
     taken.go.set()
     waiting.go.set()
 
