@@ -28,7 +28,9 @@ from dockrion.web.service import SERVICE
 
 REPLAYED = {REPLAYED_HEADER: "true"}
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
-_SPARE_SECONDS = 3600  # how long a run may wait for its slot, and its claim still lasts as long as the run
+# How long a run may wait, for its slot and for uncounted answers, without outliving its claim.
+_WAIT_FOR_SLOT_SECONDS = 86_400
+_WAIT_FOR_ANSWERS_SECONDS = 604_800
 _CREATING_SECONDS = 1.0  # how long others wait for the run of a new claim
 _FORGOTTEN_SECONDS = 60.0  # a claim that old without a run has had one
 _ATTEMPTS = 5
@@ -97,7 +99,9 @@ async def digest_of(request: web.Request, *, has_body: bool = True) -> str:
 def run_seconds(request: web.Request) -> int:
     """Return how long the claim of a run lasts: as long as the run."""
     streaming = request.app[SERVICE].dockfile.streaming
-    return streaming.events.max_run_duration + streaming.redis.stream_ttl_seconds + _SPARE_SECONDS
+    waiting = 0 if streaming.events.waiting_counts else _WAIT_FOR_ANSWERS_SECONDS
+    working = streaming.events.max_run_duration
+    return _WAIT_FOR_SLOT_SECONDS + waiting + working + streaming.redis.stream_ttl_seconds
 
 
 async def start_once(

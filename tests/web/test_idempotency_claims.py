@@ -121,3 +121,21 @@ async def test_invalid_body_claims_nothing(serve: Serve, monkeypatch: pytest.Mon
         assert (await ask(served, path)).status == 400
     assert not values
     assert (await ask(served, "/invoke", {"n": 1})).status == 200
+
+
+@pytest.mark.parametrize(("waiting_counts", "days"), [(True, 1), (False, 8)])
+async def test_claim_lasts_at_least_as_long_as_its_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, waiting_counts: bool, days: int
+) -> None:
+    events = {"max_run_duration": 500, "waiting_counts": waiting_counts}
+    served = await serve(Counts(), streaming={"events": events, "redis": {"stream_ttl_seconds": 70}})
+    lasting: list[int] = []
+
+    async def claim(_name: str, value: bytes, seconds: int, _replacing: bytes | None) -> bytes:
+        lasting.append(seconds)
+        return value
+
+    monkeypatch.setattr(served.service.backend, "claim", claim)
+    for path in PATHS:
+        await ask(served, path)
+    assert lasting == [days * 86_400 + 570, days * 86_400 + 570, 3600 + 120]
