@@ -214,9 +214,9 @@ class Executor:
             agent, call, session, run.changed.set, self._loop, streaming=streaming
         )
         settings = self._settings
-        await execution.begin(
-            _time_left(call, writer.run, settings.max_run_duration), waiting_counts=settings.waiting_counts
-        )
+        counts = settings.waiting_counts
+        left = _time_left(call, writer.run, settings.max_run_duration, waiting_counts=counts)
+        await execution.begin(left, waiting_counts=counts)
         while not execution.over:
             await run.wait_changed()
             await writer.store()
@@ -277,19 +277,21 @@ class Executor:
             log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=run.run_id, error=error)
 
 
-def _time_left(call: Call, record: Run, limit: float) -> float | None:
+def _time_left(call: Call, record: Run, limit: float, *, waiting_counts: bool = True) -> float | None:
     """Return how long an agent may work, None for no limit.
 
     An invocation's limit counts from its request. That of other runs counts from when their agent was first
-    started, so attempts before this one count.
+    started, so attempts before this one count; unless the time in which they waited for answers does not,
+    since it is not known.
 
     Args:
         call: What the agent works on.
         record: The run's record, whose log may not have this start yet.
         limit: How long runs may take.
+        waiting_counts: Whether that includes the time in which the agent waits for answers.
     """
     if call.invocation is None:
-        since = record.started_at
+        since = record.started_at if waiting_counts else None
     elif call.invocation.limit is None:
         return None
     else:

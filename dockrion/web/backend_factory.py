@@ -38,6 +38,7 @@ def create_backend(dockfile: Dockfile, metrics: Metrics, copying: Copying | None
             max_bytes=max(dockfile.limits.max_stored_bytes // _RUNS_SHARE, _MIN_RUN_BYTES),
             ttl=retention.stream_ttl_seconds,
             max_run_duration=streaming.events.max_run_duration,
+            waiting_counts=streaming.events.waiting_counts,
             pool_size=retention.connection_pool_size,
             key_prefix=retention.key_prefix,
             copying=copying,

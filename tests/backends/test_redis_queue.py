@@ -242,8 +242,11 @@ async def test_a_cancelled_run_of_a_dead_replica_is_not_begun_again(service: Ser
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_a_run_that_has_lasted_too_long_is_not_begun_again(service: Service) -> None:
-    one, other = await service.replicas(2)
+@pytest.mark.parametrize(("waiting_counts", "status"), [(True, "failed"), (False, "accepted")])
+async def test_a_run_that_has_lasted_too_long_is_not_begun_again(
+    service: Service, waiting_counts: bool, status: str
+) -> None:
+    one, other = [await service.replica(waiting_counts=waiting_counts) for _ in range(2)]
     await enqueued(other, max_attempts=3)
     (taken,) = await take(one, 1)
     long_ago = datetime.now(UTC) - timedelta(days=1)
@@ -251,7 +254,7 @@ async def test_a_run_that_has_lasted_too_long_is_not_begun_again(service: Servic
     run = await begin_taken(one, msgspec.structs.replace(taken, run=record))
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.alive())
-    assert (await other.get(run.run_id)).status == "failed"
+    assert (await other.get(run.run_id)).status == status
 
 
 async def test_a_released_run_refuses_what_its_owner_writes(service: Service) -> None:

@@ -116,6 +116,7 @@ def test_time_of_attempts_before_this_one_counts() -> None:
     assert left is not None
     assert 2 < left <= 3
     assert _time_left(Call(None), run, 5) == 0
+    assert _time_left(Call(None), run, 5, waiting_counts=False) == 5
     assert _time_left(Call(None), msgspec.structs.replace(run, started_at=None), 5) == 5
 
 

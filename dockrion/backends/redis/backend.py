@@ -63,6 +63,7 @@ class RedisBackend:
         max_bytes: How many bytes of them, if there is more than one.
         ttl: Seconds that a finished run stays.
         max_run_duration: How long a run may take, in seconds.
+        waiting_counts: Whether that includes the time in which its agent waits for answers.
         pool_size: The maximum number of connections for requests.
         key_prefix: What the names of all keys begin with; contains no braces.
         copying: Says which events are copied into the outbox, None if there is none.
@@ -83,6 +84,7 @@ class RedisBackend:
         max_bytes: int = 64 * 1024 * 1024,
         ttl: int,
         max_run_duration: int,
+        waiting_counts: bool = True,
         pool_size: int = 10,
         key_prefix: str = "dockrion",
         copying: Copying | None = None,
@@ -116,7 +118,7 @@ class RedisBackend:
             self._leases,
             self.queue,
             self.replica,
-            max_run_duration=max_run_duration,
+            max_run_duration=max_run_duration if waiting_counts else None,
             on_ended=on_ended,
         )
         inbox = Inbox(

@@ -31,7 +31,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -74,7 +74,7 @@ class Reaper:
         leases: The runs of this replica.
         queue: Gets the runs that can be begun again.
         replica: This replica.
-        max_run_duration: How long a run may take, in seconds.
+        max_run_duration: Seconds after its first start in which a run may be begun again, None for no limit.
         on_ended: Called with the terminal event of each run that it ends.
     """
 
@@ -85,14 +85,14 @@ class Reaper:
         queue: RedisQueue,
         replica: str,
         *,
-        max_run_duration: float,
+        max_run_duration: float | None,
         on_ended: Callable[[Sequence[Entry]], None],
     ) -> None:
         self._store = store
         self._leases = leases
         self._queue = queue
         self._replica = replica
-        self._max_run_duration = timedelta(seconds=max_run_duration)
+        self._max_run_duration = max_run_duration
         self._on_ended = on_ended
         self._peers: dict[str, tuple[bytes, int]] = {}  # replica → counter, and our heartbeats since it moved
         self._counted_at = 0.0
@@ -199,7 +199,8 @@ class Reaper:
             return False
         if run.status == "accepted" or run.started_at is None:
             return await self._queue.release_as(owner, run)
-        over = datetime.now(UTC) - run.started_at >= self._max_run_duration
+        seconds = (datetime.now(UTC) - run.started_at).total_seconds()
+        over = self._max_run_duration is not None and seconds >= self._max_run_duration
         if run.attempt >= run.max_attempts or over or await self._store.cancel_requested(run.run_id):
             return False
         return await self._queue.release_as(owner, next_attempt(run, "worker_lost"))
