@@ -53,6 +53,7 @@ class DeliveryTask:
         self._outbox = shared.outbox
         self._expires_at = 0.0  # of the lease, on this process's clock
         self._empty_looks = 0  # in succession
+        self._dropped = 0  # events that are not reported as lost yet
         self._clock_offset = 0.0  # from that clock to the backend's
 
     async def run(self) -> None:
@@ -78,8 +79,6 @@ class DeliveryTask:
         if target is None:  # of another version of the Dockfile, which another replica may have
             await self._postpone(_UNKNOWN_SECONDS, found.events[0])
             return
-        if found.dropped:
-            self._report_lost(found.dropped, "too much waited", found.events[0], target)
         if target.name in self._shared.receivers.gone:
             await self._give_up(found.events[0], target, "the target is gone")
             return
@@ -96,6 +95,7 @@ class DeliveryTask:
     async def _look(self, lease: Lease) -> Undelivered:
         asked_at = time.monotonic()
         found = await self._outbox.undelivered(self._delivery, _PAGE_EVENTS)
+        self._dropped = found.dropped
         self._clock_offset = found.now - asked_at
         self._expires_at = lease.until / 1_000_000 - self._clock_offset
         return found
@@ -119,8 +119,15 @@ class DeliveryTask:
             await self._fail(event, target, failures, result)
             return False
         self._shared.metrics.count("delivered")
-        await self._outbox.delivered(self._delivery, event.position)
+        await self._advance(event, target)
         return True
+
+    async def _advance(self, event: Waiting, target: Target) -> None:
+        """Record that an event and those before it are delivered, or given up on."""
+        if self._dropped:
+            self._report_lost(self._dropped, "too much waited", event, target)
+            self._dropped = 0
+        await self._outbox.delivered(self._delivery, event.position)
 
     async def _wait_for_receiver(self, event: Waiting, target: Target, seconds: float) -> None:
         """Try again later, or give up on what has waited for as long as it may."""
@@ -150,7 +157,7 @@ class DeliveryTask:
         number = 0
         while self.lease is not None and (found := await self._look(self.lease)).events:
             number += len(found.events)
-            await self._outbox.delivered(self._delivery, found.events[-1].position)
+            await self._advance(found.events[-1], target)
             await self._extend_lease(found.events[-1])
         self._report_lost(number, reason, first, target, **fields)
 

@@ -303,6 +303,7 @@ async def test_what_waits_is_shown_by_metrics(process: Start, receiver: Receiver
 async def test_events_that_were_dropped_are_counted_and_logged(
     process: Start, receiver: Receiver, logged: Logged
 ) -> None:
+    receiver.script(web.Response(status=500))  # what is dropped is counted once, however often it fails
     async with process(targets_at(receiver.url), deliver=False) as one:
         run = (await begin(one.backend)).run
         large = b"x" * 2**18
@@ -312,7 +313,7 @@ async def test_events_that_were_dropped_are_counted_and_logged(
         one.start()
         await wait_until(lambda: 7 in receiver.sequences)
         await one.empty()
-        dropped = 7 - len(receiver.sequences)
+        dropped = 7 - len(set(receiver.sequences))
         assert dropped > 0
         assert one.value("given_up") == dropped
         (line,) = logged.fields("webhook given up")
