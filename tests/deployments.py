@@ -145,11 +145,16 @@ class ClusterServers:
 class SentinelServers:
     """A primary, a replica of it, and Sentinels that watch them."""
 
-    def __init__(self, folder: Path, *, sentinels: int = 1, down_after: int = 500) -> None:
+    def __init__(
+        self, folder: Path, *, sentinels: int = 1, down_after: int = 500, password: str = ""
+    ) -> None:
         options = ("--repl-diskless-sync-delay", "0")
         self.servers = [RedisServer(KIND, folder, *options) for _ in range(2)]
         self.sentinels = [
-            SentinelServer(folder, self.servers[0], sentinels, down_after) for _ in range(sentinels)
+            SentinelServer(
+                folder, self.servers[0], sentinels=sentinels, down_after=down_after, password=password
+            )
+            for _ in range(sentinels)
         ]
 
     @property
@@ -205,8 +210,10 @@ class SentinelServers:
 class SentinelServer(RedisServer):
     """A Sentinel."""
 
-    def __init__(self, folder: Path, primary: RedisServer, sentinels: int, down_after: int) -> None:
-        super().__init__(KIND, folder)
+    def __init__(
+        self, folder: Path, primary: RedisServer, *, sentinels: int, down_after: int, password: str
+    ) -> None:
+        super().__init__(KIND, folder, password=password)
         configuration = self.folder / "sentinel.conf"
         lines = (
             f"port {self.port}",
@@ -217,7 +224,8 @@ class SentinelServer(RedisServer):
             f"sentinel down-after-milliseconds {PRIMARY} {down_after}",
             f"sentinel failover-timeout {PRIMARY} 2000",
         )
-        configuration.write_text("\n".join(lines) + "\n")
+        required = (f"requirepass {password}",) if password else ()
+        configuration.write_text("\n".join((*lines, *required)) + "\n")
         self.unix_url = self.url
         self._command = [str(executable(KIND)), str(configuration), "--sentinel"]
 

@@ -1,5 +1,7 @@
 """URLs of clusters and Sentinels, and a server that is not what its URL says."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,18 @@ def test_a_url_is_taken_apart(url: str, expected: ClusterLocation | SentinelLoca
     assert locate(url) == expected
     if expected is not None:
         assert expected.urls.at(Address("::1", 5)) == f"{expected.urls.before}[::1]:5{expected.urls.after}"
+
+
+def test_what_others_need_is_not_loaded_for_a_single_server() -> None:
+    code = """
+import sys
+from dockrion.backends.redis import check_url
+check_url("redis://h")
+print(*(name.rpartition(".")[2] for name in sys.modules if name.startswith("dockrion.backends.redis.")))
+"""
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "connections" in loaded.split()
+    assert not {"cluster", "cluster_layout", "sentinel"} & set(loaded.split())
 
 
 @pytest.mark.parametrize(

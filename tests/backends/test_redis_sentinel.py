@@ -183,3 +183,19 @@ async def test_a_command_waits_for_a_connection() -> None:
     replies = await asyncio.gather(*(client.send(("ECHO", number)) for number in range(20)))
     assert replies == [[str(number).encode()] for number in range(20)]
     await client.aclose()
+
+
+async def test_sentinels_may_require_a_password_of_their_own(
+    tmp_path: Path, serve: Serve, logged: Logged
+) -> None:
+    with SentinelServers(tmp_path, password="of-sentinels") as servers:
+        without = await serve_on(serve, servers.url)
+        await wait_until(logged.redis_errors)
+        assert logged.redis_errors() == ["NOPRIMARY"]
+        assert "sentinel_password" in logged.advice("NOPRIMARY")
+        served = await serve_on(serve, f"{servers.url}?sentinel_password=of-sentinels")
+        await wait_ready(served)
+        await wait_ready(without, expected=False)
+        assert logged.redis_errors() == ["NOPRIMARY"]
+        for each in (without, served):
+            await each.client.close()

@@ -90,6 +90,15 @@ def test_short_values_are_warned_of_by_name(loaded: Callable[..., Loaded]) -> No
     assert "abcde" not in str(result.warnings)
 
 
+def test_passwords_of_a_cluster_and_of_sentinels_are_confidential(loaded: Callable[..., Loaded]) -> None:
+    for url in (
+        "redis+cluster://user:first%40secret@h:1,[::1]:2?password=second-secret",
+        "redis+sentinel://:first%40secret@h:1,h/primary/0?sentinel_password=second-secret",
+    ):
+        result = loaded(f"streaming: {{backend: redis, redis: {{url: '{url}'}}}}")
+        assert set(result.confidential) >= {"first%40secret", "first@secret", "second-secret"}
+
+
 def test_short_values_are_not_masked_within_words(errors: Callable[..., list[str]]) -> None:
     lines = errors(
         "secrets: {required: [{name: A, default: x}, {name: B, default: stri}, {name: C, default: 'true'}]}",
