@@ -59,7 +59,7 @@ def test_data_of_a_newer_version_ends_the_start(tmp_path: Path) -> None:
         server.command("SET", "dockrion:tested:{service}:format", 99)
         result = run("run", on_redis(tmp_path, OK, url=server.url), "--port", "0", cwd=tmp_path)
         assert result.returncode == 1
-        assert "error: what is stored in Redis has format 99, of a newer version" in result.stderr
+        assert "what is stored in Redis has format 99, of a newer version" in result.stderr
         assert server.command("KEYS", "*") == [b"dockrion:tested:{service}:format"]
 
 
