@@ -259,6 +259,7 @@ async def test_a_receiver_that_is_away_is_not_asked_for_each_run(
 async def test_what_has_waited_for_too_long_is_given_up(
     process: Start, receiver: Receiver, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(receivers, "_FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(receivers, "_FAILURES", 0)  # it counts as away from the beginning
     receiver.respond = hang
     async with process(targets_at(receiver.url), deliver=False) as one:
@@ -281,11 +282,11 @@ async def test_a_slow_receiver_is_asked_again_after_the_timeout(process: Start, 
 
 async def test_a_lease_is_extended_while_sending_takes_long(process: Start, receiver: Receiver) -> None:
     async def slowly(_: web.Request) -> web.Response:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.15)
         return web.Response()
 
     receiver.script(*[slowly] * 4)
-    async with process(targets_at(receiver.url), seconds=1, lease=4) as one:
+    async with process(targets_at(receiver.url), seconds=1, lease=5) as one:
         await one.finished_run(tokens=4)
         await one.empty()
         assert receiver.sequences == [1, 2, 3, 4, 5]
