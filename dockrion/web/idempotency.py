@@ -13,6 +13,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -169,11 +170,12 @@ async def _claim(
         stored = await service.backend.claim(name, value, seconds, replaced)
         if stored == value:
             return new, None
-        claim = _unpacker.decode(stored)
-        run = await _wait_for_run(claim, service.backend)
-        if (claim.age <= _FORGOTTEN_SECONDS) if run is None else not _never_begun(run):
-            return claim, run
         replaced = stored
+        with suppress(msgspec.DecodeError):  # of what is not a claim, which is replaced
+            claim = _unpacker.decode(stored)
+            run = await _wait_for_run(claim, service.backend)
+            if (claim.age <= _FORGOTTEN_SECONDS) if run is None else not _never_begun(run):
+                return claim, run
     raise ServiceUnavailable("other requests with this key are under way; try again later")
 
 

@@ -139,3 +139,19 @@ async def test_claim_lasts_at_least_as_long_as_its_run(
     for path in PATHS:
         await ask(served, path)
     assert lasting == [days * 86_400 + 570, days * 86_400 + 570, 3600 + 120]
+
+
+@EVERY_BACKEND
+async def test_what_is_not_a_claim_is_replaced(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = await serve(Counts())
+    backend, claim = served.service.backend, served.service.backend.claim
+
+    async def damaged(name: str, value: bytes, seconds: int, replacing: bytes | None) -> bytes:
+        await claim(name, b"[]", seconds)
+        return await claim(name, value, seconds, replacing)
+
+    with monkeypatch.context() as damaging:
+        damaging.setattr(backend, "claim", damaged)
+        first = await ask(served, "/runs")
+    assert (first.status, first.replayed) == (202, False)
+    assert (await ask(served, "/runs")).body == first.body
