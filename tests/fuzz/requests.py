@@ -62,7 +62,7 @@ method = st.sampled_from(
 )
 NAMES = (
     *(b"run_id", b"from_sequence", b"timeout", b"strict", b"limit", b"status", b"cursor", b"reason"),
-    *(b"on_disconnect", b"external", b"producer_seq", b"token", b""),
+    *(b"on_disconnect", b"external", b"producer_seq", b"token", b"accepting", b""),
 )
 query = st.lists(st.tuples(st.sampled_from(NAMES), value).map(b"=".join), max_size=4).map(
     lambda pairs: b"?" + b"&".join(pairs) if pairs else b""
