@@ -86,15 +86,12 @@ async def test_slots_move_while_runs_are_at_work(
     run_id = await owner.start()
     (keys, replica), (_, reader) = keys_of(owner), keys_of(other)
     run, events = keys.log(run_id)
+    before = {key: servers.owner(key) for key in (run, keys.inbox(reader), keys.inbox(replica), keys.runs)}
     async with following(run_id, owner, other) as readers:
         last = 1
-        for moved, held in (
-            (run, events),
-            (keys.inbox(reader), ""),
-            (keys.inbox(replica), ""),
-            (keys.runs, ""),
-        ):
-            moving = asyncio.create_task(move(servers, moved, redirections, held))
+        for key in before:
+            held = events if key == run else ""
+            moving = asyncio.create_task(move(servers, key, redirections, held))
             while not moving.done():
                 agent.emit()
                 last += 1
@@ -110,9 +107,8 @@ async def test_slots_move_while_runs_are_at_work(
     assert set(redirections) >= {exceptions.MovedError, exceptions.TryAgainError}
     assert (await other.client.get(f"/runs/{run_id}")).status == 200
     assert set(logged.redis_errors()) <= {"TRYAGAIN"}
-    for key in (run, keys.inbox(reader), keys.inbox(replica), keys.runs):
-        slot, source = key_slot(key.encode()), servers.owner(key)
-        servers.move_slot(slot, source, servers.masters[slot * 3 // 16_384])
+    for key, source in before.items():
+        servers.move_slot(key_slot(key.encode()), servers.owner(key), source)
 
 
 async def test_a_key_that_has_moved_already_is_asked_for_elsewhere(
@@ -336,9 +332,12 @@ async def test_what_follows_a_moved_command_is_executed_after_it(fake: FakeClust
     assert fake.lost == []
 
 
-async def test_a_key_that_is_being_moved_is_asked_for_on_the_same_connection(fake: FakeCluster) -> None:
+@pytest.mark.parametrize("host", ["h", "", "?"])  # Redis Cluster specification: unknown, that of the reply
+async def test_a_key_that_is_being_moved_is_asked_for_on_the_same_connection(
+    fake: FakeCluster, host: str
+) -> None:
     key = fake.key(0)
-    ask = exceptions.AskError(f"{key_slot(key.encode())} :1")
+    ask = exceptions.AskError(f"{key_slot(key.encode())} {host}:1")
     fake.nodes[Address("h", 0)].replies_to[key] = [ask]
     assert await fake.connections.replies([("GET", key)]) == [key]
     assert fake.executed[-1] == (Address("h", 1), ("ASKING", "GET", key))

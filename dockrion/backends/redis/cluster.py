@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from redis import exceptions
 from redis.crc import key_slot
 
-from dockrion.backends.redis.cluster_layout import Layout, connect_node
+from dockrion.backends.redis.cluster_layout import Layout, connect_node, known_address
 from dockrion.backends.redis.connections import OnConnect, ReplaceableConnections
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.location import Address, ClusterLocation
@@ -148,7 +148,7 @@ class ClusterConnections:
         """Note which node to ask next."""
         asked.pop(place, None)
         if isinstance(redirection, exceptions.AskError):
-            target = Address(redirection.host or node.host, redirection.port)
+            target = known_address(redirection.host, redirection.port, node)
             if isinstance(redirection, exceptions.MovedError):
                 self._layout.moved(redirection.slot_id, target)
             else:

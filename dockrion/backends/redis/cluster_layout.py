@@ -125,12 +125,17 @@ def connect_node(
     return ReplaceableConnections(BlockingConnectionPool(**options))
 
 
+def known_address(host: str, port: int, replying: Address) -> Address:
+    """Return the address of a node that another has named, which may not know its host."""
+    return Address(replying.host if host in ("", "?") else host, port)
+
+
 def _parsed(reply: list[Any], asked: Address) -> tuple[list[Address | None], set[Address]]:
     """Return the owner of each slot and all nodes, from a reply to CLUSTER SLOTS of a node."""
     owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
     nodes: set[Address] = set()
     for first, last, *servers in reply:
-        found = [Address((host or b"").decode() or asked.host, port) for host, port, *_ in servers]
+        found = [known_address((host or b"").decode(), port, asked) for host, port, *_ in servers]
         owners[first : last + 1] = [found[0]] * (last + 1 - first)
         nodes.update(found)
     return owners, nodes
