@@ -159,7 +159,8 @@ class DeliveryTask:
             number += len(found.events)
             await self._advance(found.events[-1], target)
             await self._extend_lease(found.events[-1])
-        self._report_lost(number, reason, first, target, **fields)
+        if number:
+            self._report_lost(number, reason, first, target, **fields)
 
     def _report_lost(self, number: int, reason: str, first: Waiting, target: Target, **fields: Any) -> None:
         self._shared.metrics.count("given_up", number)

@@ -12,7 +12,7 @@ from dockrion.webhooks.sender import Sender
 from dockrion.webhooks.signing import Secret
 from dockrion.webhooks.targets import Targets
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 3.0
 
 
 class Webhooks:

@@ -143,6 +143,17 @@ async def test_delivered_events_do_not_wait_any_more_for_that_target(sender: Bac
     assert await waiting(sender, other.delivery) == []
 
 
+async def test_a_replica_that_is_behind_does_not_set_a_delivery_back(sender: Backend) -> None:
+    writer = await begin(sender)
+    await writer.write(2)
+    await writer.finish()
+    lease = await next_lease(sender)
+    positions = [each.position for each in (await outbox_of(sender).undelivered(lease.delivery, 3)).events]
+    await outbox_of(sender).delivered(lease.delivery, positions[2])
+    await outbox_of(sender).delivered(lease.delivery, positions[0])
+    assert await waiting(sender, lease.delivery) == []
+
+
 async def test_a_delivery_without_waiting_events_can_be_finished(sender: Backend) -> None:
     writer = await begin(sender, events=1)
     lease = await next_lease(sender)

@@ -12,7 +12,10 @@ local target, position = ARGV[1], ARGV[2]
 local left = redis.call('XLEN', outbox)
 redis.call('HLEN', deliveries)
 if position ~= '' then
-  redis.call('HSET', deliveries, 'at:' .. target, position)
+  -- A replica that was paused may be behind the one that has taken over.
+  if not has_reached(redis.call('HGET', deliveries, 'at:' .. target), position) then
+    redis.call('HSET', deliveries, 'at:' .. target, position)
+  end
   redis.call('HDEL', deliveries, 'failures:' .. target, 'dropped:' .. target)
   local oldest = redis.call('XRANGE', outbox, '-', '+', 'COUNT', 1)[1]
   while oldest do
