@@ -95,3 +95,34 @@ async def test_a_reader_of_an_uncertain_registration_registers_again(service: Se
             assert registration(backend, writer.run_id) is Registration.STORED
             assert service.readers(writer.run_id) == {backend.replica: 0}
     assert service.readers(writer.run_id) == {}
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_a_reader_who_leaves_during_a_renewal_is_removed_by_the_next_if_the_command_fails(
+    service: Service,
+) -> None:
+    (backend,) = await service.replicas(1)
+    subscriptions, run_id = backend._subscriptions, (await begin(backend)).run_id
+    renewed, finish = asyncio.Event(), asyncio.Event()
+    send = RedisClient.send_background_each
+
+    async def slow(client: RedisClient, *commands: Command) -> list[Any]:
+        replies = await send(client, *commands)
+        renewed.set()
+        await finish.wait()
+        return replies
+
+    reading = AsyncExitStack()
+    await reading.enter_async_context(backend.watch(run_id, limit=1))
+    with patch.object(RedisClient, "send_background_each", slow):
+        renewing = asyncio.create_task(subscriptions.renew())
+        await renewed.wait()
+        leaving = asyncio.create_task(reading.aclose())
+        await wait_until(lambda: not subscriptions._subscriptions[run_id].watches)
+        with patch.object(RedisClient, "send", side_effect=ServiceUnavailable("away")):
+            finish.set()
+            await asyncio.gather(renewing, leaving)
+    assert service.readers(run_id) == {backend.replica: 1}
+    await subscriptions.renew()
+    assert service.readers(run_id) == {}
+    assert not subscriptions._subscriptions

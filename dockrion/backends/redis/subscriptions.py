@@ -162,10 +162,11 @@ class Subscriptions:
         finally:
             for (_, subscription), n, result in zip(chunk, numbers, results, strict=True):
                 subscription.settle(n, result)
-        for (run_id, subscription), reply in zip(chunk, replies, strict=True):
+        for (run_id, subscription), n, reply in zip(chunk, numbers, replies, strict=True):
             if _is_replaced(reply):
                 self._retire(run_id, subscription)
-            self._forget_unwatched(run_id, subscription)
+            if n == REMOVE:  # readers who have left meanwhile wait for the lock to remove the field
+                self._forget_unwatched(run_id, subscription)
 
     async def _join(
         self,
