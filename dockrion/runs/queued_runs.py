@@ -47,6 +47,7 @@ class QueuedRuns:
             ServiceUnavailable: The storage cannot be reached.
         """
         enqueuing = self._tasks.start(self._enqueue(call, record))
+        enqueuing.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may leave
         if stop_for is not None:
             self._read_by_one.add(record.incarnation)
         run = RunRef(record.run_id, record.incarnation)
