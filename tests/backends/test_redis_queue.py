@@ -12,7 +12,7 @@ from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, next_attempt
 from dockrion.errors import RunClosed, RunExists, SequenceConflict, ServiceUnavailable, TooManyRuns
-from tests.backends.conformance import advanced, entries, new_run
+from tests.backends.conformance import advanced, entries, new_run, read_all
 from tests.backends.service import Service
 from tests.support import wait_until
 
@@ -235,10 +235,12 @@ async def test_a_cancelled_run_of_a_dead_replica_is_not_begun_again(service: Ser
     await enqueued(other, max_attempts=3)
     (taken,) = await take(one, 1)
     run = await begin_taken(one, taken)
-    service.ask("HSET", service.keys.run(run.run_id), "cancel", "null")
+    service.ask("HSET", service.keys.run(run.run_id), "cancel", '"enough"')
     await service.kill(one)
     await wait_until(lambda: one.replica not in service.alive())
-    assert (await other.get(run.run_id)).finished
+    ended = await other.get(run.run_id)
+    assert (ended.status, ended.metadata["reason"]) == ("cancelled", "enough")
+    assert (await read_all(other, run.run_id))[-1].type == "cancelled"
 
 
 @pytest.mark.usefixtures("fast_beats")

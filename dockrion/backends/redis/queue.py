@@ -22,12 +22,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 
-import msgspec
-
-from dockrion import events
 from dockrion.backends.owner_messages import CancelRequest
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import LARGE_BYTES
@@ -185,19 +180,26 @@ class RedisQueue:
         run = await self._store.get(run_id)
         if run.finished or incarnation not in (None, run.incarnation):
             return
-        now, sequence = datetime.now(UTC), run.last_sequence + 1
-        data = events.encode("cancelled", run_id, sequence, now, {"reason": reason})
-        metadata = run.metadata | {"reason": reason}
-        cancelled = msgspec.structs.replace(
-            run, status="cancelled", completed_at=now, last_sequence=sequence, metadata=metadata
-        )
-        last = Entry(sequence, "cancelled", data, now.timestamp())
-        with suppress(RunClosed, NotOwner):
-            watchers = await self._store.append(QUEUE, cancelled, [last], drops_job=True)
-            await self._store.notify(watchers, run_id)
+        if await self.cancel_as(QUEUE, run, reason):
             await self._remove(run)
-            self._on_ended([last])
-            log(_logger, logging.INFO, "run cancelled", run_id=run_id, reason=reason)
+
+    async def cancel_as(self, owner: str, run: Run, reason: str | None) -> bool:
+        """End a run that nobody executes as cancelled; return whether this call did it.
+
+        Args:
+            owner: Its owner, or `QUEUE`.
+            run: Its record.
+            reason: Why, masked.
+        """
+        cancelled, last = records.cancelled(run, reason)
+        try:
+            watchers = await self._store.append(owner, cancelled, [last], drops_job=True)
+        except (RunClosed, NotOwner):
+            return False
+        await self._store.notify(watchers, run.run_id)
+        self._on_ended([last])
+        log(_logger, logging.INFO, "run cancelled", run_id=run.run_id, reason=reason)
+        return True
 
     def slot_freed(self) -> None:
         if not self._idle:

@@ -34,9 +34,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
-from dockrion import events
+from dockrion.backends.redis import records
 from dockrion.backends.redis.keys import QUEUE
 from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
 from dockrion.backends.redis.queue import RedisQueue
@@ -184,7 +182,7 @@ class Reaper:
                 if await self._begin_again(replica, run):
                     again += 1
                 else:
-                    ended += await self._fail(replica, run, _LOST)
+                    ended += await self._end(replica, run)
             except (RunNotFound, CorruptLog):
                 pass
             except SequenceConflict:  # the replica has written
@@ -201,9 +199,25 @@ class Reaper:
             return await self._queue.release_as(owner, run)
         seconds = (datetime.now(UTC) - run.started_at).total_seconds()
         over = self._max_run_duration is not None and seconds >= self._max_run_duration
-        if run.attempt >= run.max_attempts or over or await self._store.cancel_requested(run.run_id):
+        if run.attempt >= run.max_attempts or over:
+            return False
+        if await self._store.requested_cancel(run.run_id) is not None:
             return False
         return await self._queue.release_as(owner, next_attempt(run, "worker_lost"))
+
+    async def _end(self, owner: str, run: Run) -> bool:
+        """End a run of a dead replica, as cancelled if that was requested; return whether this call did it.
+
+        Raises:
+            SequenceConflict: The owner has written meanwhile.
+            ServiceUnavailable: Redis does not respond.
+        """
+        if run.finished:
+            return False
+        reason = await self._store.requested_cancel(run.run_id)
+        if reason is None:
+            return await self._fail(owner, run, _LOST)
+        return await self._queue.cancel_as(owner, run, records.decode_reason(reason))
 
     async def _fail(self, owner: str, run: Run, error: dict[str, Any]) -> bool:
         """Append the terminal event to a run in its owner's name; return whether this call did it.
@@ -215,7 +229,7 @@ class Reaper:
         if run.finished:
             return False
         run_id = run.run_id
-        failed, entry = _failed(run, error)
+        failed, entry = records.failed(run, error)
         try:
             watchers = await self._store.append(owner, failed, [entry], drops_job=True)
             await self._store.notify(watchers, run_id)
@@ -225,14 +239,3 @@ class Reaper:
         self._on_ended([entry])
         log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])
         return True
-
-
-def _failed(run: Run, error: dict[str, Any]) -> tuple[Run, Entry]:
-    """Return the record and the terminal event of a run that fails now."""
-    now = datetime.now(UTC)
-    sequence = run.last_sequence + 1
-    data = events.encode("error", run.run_id, sequence, now, error)
-    failed = msgspec.structs.replace(
-        run, status="failed", completed_at=now, error=error, last_sequence=sequence, waiting_for=None
-    )
-    return failed, Entry(sequence, "error", data, now.timestamp())

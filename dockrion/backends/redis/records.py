@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dockrion import events
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import BadCursor, Run
 from dockrion.backends.summaries import SUMMARY_BYTES, encode_record, shortened
@@ -102,6 +103,30 @@ def decode_summary(record: bytes) -> Run:
     """
     run = decode_run(record)
     return run if len(record) <= SUMMARY_BYTES or run.truncated else shortened(run)
+
+
+def failed(run: Run, error: dict[str, Any]) -> tuple[Run, Entry]:
+    """Return the record and the terminal event of a run that fails now.
+
+    Args:
+        run: Its record.
+        error: The fields of the event.
+    """
+    return _ended(run, "error", error, status="failed", error=error)
+
+
+def cancelled(run: Run, reason: str | None) -> tuple[Run, Entry]:
+    """Return the record and the terminal event of a run that is cancelled now."""
+    shown = {"reason": reason}
+    return _ended(run, "cancelled", shown, status="cancelled", metadata=run.metadata | shown)
+
+
+def _ended(run: Run, kind: str, fields: dict[str, Any], **changes: Any) -> tuple[Run, Entry]:
+    now, sequence = datetime.now(UTC), run.last_sequence + 1
+    data = events.encode(kind, run.run_id, sequence, now, fields)
+    last = Entry(sequence, kind, data, now.timestamp())
+    ended = {"completed_at": now, "last_sequence": sequence, "waiting_for": None}
+    return msgspec.structs.replace(run, **ended, **changes), last
 
 
 def encode_reason(reason: str | None) -> bytes:

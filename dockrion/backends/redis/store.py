@@ -218,9 +218,10 @@ class Store:
         await self.client.send(*self.messages([owner.decode()], *fields))
         return True
 
-    async def cancel_requested(self, run_id: str) -> bool:
-        """Return whether a request to cancel is stored in a run."""
-        return bool(await self.query(run_id, ("HEXISTS", self.keys.run(run_id), "cancel")))
+    async def requested_cancel(self, run_id: str) -> bytes | None:
+        """Return the reason of a request to cancel that is stored in a run, encoded; None without one."""
+        (reason,) = await self.query(run_id, ("HMGET", self.keys.run(run_id), "cancel"))
+        return None if reason is None else bytes(reason)
 
     async def query(self, run_id: str, command: Command, *, size: int = 0) -> Any:
         """Return the reply to a command about one run.
