@@ -42,6 +42,11 @@ def _print(title: str, figure: str, other: str = "", ratio: float | None = None)
     print(f"{title:<44} {figure:>22} {other:>12} {'' if ratio is None else f'{ratio:.2f}':>6}", flush=True)
 
 
+def _percentiles(rounds: list[list[float]]) -> str:
+    cuts = quantiles((milliseconds for each in rounds for milliseconds in each), n=100)
+    return f"p50 {cuts[49]:.1f} p99 {cuts[98]:.1f} ms"
+
+
 async def pattern_a(bench: Bench) -> None:
     await bench.rates("pattern A, one stream of 20,000 tokens", "events/s", scenarios.one_stream)
     await bench.rates("pattern A, 50 streams of 400 tokens", "events/s", scenarios.many_streams)
@@ -139,10 +144,10 @@ async def queue(bench: Bench) -> None:
                 for kind, seconds in after.items():
                     used = (seconds - before[kind]) / bench.rounds / work_queue.BACKLOG
                     _print(f"  CPU time of a run, {kind}", f"{used * 1e6:.0f} us")
-                for _ in range(bench.rounds):
-                    _print("  waiting time at 80 % of that", str(await service.waiting(0.8 * median(rates))))
-            for _ in range(bench.rounds):
-                _print("from a busy to an idle replica", str(await work_queue.wake_ups(redis, session)))
+                waits = [await service.waiting(0.8 * median(rates)) for _ in range(bench.rounds)]
+                _print("  waiting time at 80 % of that", _percentiles(waits))
+            waits = [await work_queue.wake_ups(redis, session) for _ in range(bench.rounds)]
+            _print("from a busy replica to an idle one", _percentiles(waits))
 
 
 async def waiting(_bench: Bench) -> None:

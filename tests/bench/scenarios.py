@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from http import HTTPStatus
 from statistics import quantiles
 from typing import Any
 
@@ -54,7 +55,9 @@ class Dockrion:
 
     async def post_run(self) -> None:
         async with self._session.post(f"{self.server.url}/runs", json={"n": 1}) as response:
-            await response.read()
+            text = await response.text()
+            if response.status != HTTPStatus.ACCEPTED:
+                raise SystemExit(f"POST /runs failed: {response.status} {text}")
 
     async def wait_idle(self) -> None:
         """Wait until no run is queued or running."""

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
-
-import msgspec
 
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.run_log import Run
@@ -32,22 +30,9 @@ _LENGTHS = (10, 1000, 10_000, 100_000)
 _JOB = encode_job(Call(None, body=b'{"text": "%s"}' % (b"x" * 88)))  # a payload of 100 bytes
 
 
-class Times(msgspec.Struct):
-    """Waiting times in milliseconds."""
-
-    p50: float
-    p99: float
-
-    @classmethod
-    def of(cls, runs: list[dict[str, Any]]) -> "Times":
-        """Return how long runs waited, from their creation to the start of their agents."""
-        cuts = quantiles(
-            [(_time(run, "started_at") - _time(run, "created_at")) * 1000 for run in runs], n=100
-        )
-        return cls(cuts[49], cuts[98])
-
-    def __str__(self) -> str:
-        return f"p50 {self.p50:.1f} p99 {self.p99:.1f} ms"
+def _waits(runs: list[dict[str, Any]]) -> list[float]:
+    """Return how long runs waited, from their creation to the start of their agents, in milliseconds."""
+    return [(_time(run, "started_at") - _time(run, "created_at")) * 1000 for run in runs]
 
 
 def _time(run: dict[str, Any], name: str) -> float:
@@ -75,7 +60,7 @@ class SplitService:
         await self._wait_completed(before + BACKLOG)
         return BACKLOG / (time.perf_counter() - started)
 
-    async def waiting(self, rate: float) -> Times:
+    async def waiting(self, rate: float) -> list[float]:
         """Let runs arrive at random, however many are not complete, and return how long they waited.
 
         Args:
@@ -89,7 +74,7 @@ class SplitService:
             posts.append(asyncio.create_task(self._api.post_run()))
         await asyncio.gather(*posts)
         await self._wait_completed(before + len(posts))
-        return Times.of(await self._api.recent(len(posts)))
+        return _waits(await self._api.recent(len(posts)))
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU time of each kind of process."""
@@ -130,7 +115,7 @@ def split_service(server: RedisServer, session: Session) -> Iterator[SplitServic
         yield SplitService(Dockrion(api, session), workers, server, session)
 
 
-async def wake_ups(server: RedisServer, session: Session) -> Times:
+async def wake_ups(server: RedisServer, session: Session) -> list[float]:
     """Return how long runs waited that a replica without a free slot accepts, while another one is idle."""
     with (
         servers.dockrion("redis", server.url, slots=1) as one,
@@ -141,7 +126,7 @@ async def wake_ups(server: RedisServer, session: Session) -> Times:
         for _ in range(_WOKEN):
             await busy.post_run()
             await asyncio.sleep(0.02)  # until the other one is idle again
-        return Times.of(await busy.recent(_WOKEN))
+        return _waits(await busy.recent(_WOKEN))
 
 
 @asynccontextmanager
