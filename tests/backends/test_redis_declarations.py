@@ -107,6 +107,8 @@ async def test_nothing_is_left_of_replicas_that_are_gone(service: Service) -> No
     await service.kill(dead)
     service.ask("HDEL", service.keys.replicas, dead.replica)
     one = await service.replica(declaration=ONE)
+    await wait_until(lambda: service.ask("HEXISTS", service.keys.declarations, one.replica))
+    await wait_until(lambda: not service.ask("HEXISTS", service.keys.declarations, dead.replica))
     stored = service.ask("HGETALL", service.keys.declarations)
     assert json.loads(stored.pop(one.replica.encode()))["target"] == "one:handle"
     assert stored == {}

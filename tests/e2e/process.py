@@ -39,7 +39,13 @@ def run(
         text=True,
         timeout=TIMEOUT_SECONDS * 3,
         check=False,
+        preexec_fn=_heed_ctrl_c,
     )
+
+
+def _heed_ctrl_c() -> None:
+    """Let Ctrl-C end a command, which a shell that started the tests in the background ignores for them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def write_dockfile(folder: Path, code: str = "", **sections: Any) -> Path:

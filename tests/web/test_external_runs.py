@@ -67,7 +67,7 @@ async def test_external_run_is_created_like_any_other(serve: Serve) -> None:
 
 async def test_only_external_true_creates_an_external_run(serve: Serve) -> None:
     served = await serve(lambda payload: payload, streaming=ENABLED)
-    for value in ("1", "True", "yes", ""):
+    for value in ("2", "True", "yes", ""):
         async with served.client.post("/runs", params={"external": value}, json={}) as response:
             assert "external" in (await error_of(response, 400, "VALIDATION_ERROR"))["error"]
     run_id = await served.start({"of": "the agent"}, external="false")

@@ -86,7 +86,7 @@ async def hang(_: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def receiving(host: str = "127.0.0.1", port: int | None = None) -> AsyncIterator[Receiver]:
     receiver = Receiver(host, port)
-    await receiver.server.start_server()
+    await receiver.server.start_server(shutdown_timeout=0.1)
     try:
         yield receiver
     finally:

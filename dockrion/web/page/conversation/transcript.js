@@ -32,7 +32,7 @@ export function add(frames) {
   if (shown.length === 0) return;
   change(() => {
     for (const { event, data, raw } of shown) {
-      if (sources.size < 2) sources.add(data.source ?? "");
+      if (sources.size < 2 && event !== "started") sources.add(data.source ?? "");
       SHOW[event](data, raw.length);
     }
     if (sources.size > 1) scroller.classList.add("named");
