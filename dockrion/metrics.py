@@ -155,6 +155,9 @@ class Metrics:
         self.queue_bytes = _gauge(
             "dockrion_queue_payload_bytes", "Size of what is stored to start them.", registry, _NEWEST
         )
+        self.kept_payload_bytes = _gauge(
+            "dockrion_kept_payload_bytes", "Size of what is stored to begin active runs again.", registry
+        )
         self.waiting_seconds = Histogram(
             "dockrion_queue_wait_seconds",
             "Seconds that runs waited for a slot, without those that found one at once.",

@@ -25,6 +25,7 @@ NAMES = {
     "dockrion_queued_runs",
     "dockrion_queue_oldest_seconds",
     "dockrion_queue_payload_bytes",
+    "dockrion_kept_payload_bytes",
     "dockrion_queue_wait_seconds",
     "dockrion_output_errors",
     "dockrion_events",

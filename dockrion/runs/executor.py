@@ -122,7 +122,7 @@ class Executor:
         try:
             if await self._create(run, record, job):
                 self._recorder.accepted(run.run_id)
-                await self._run_to_end(agent, call, run, record)
+                await self._run_to_end(agent, call, run, record, len(job or b""))
         finally:
             self._in_flight.release(run)
 
@@ -144,7 +144,8 @@ class Executor:
             except Exception as error:
                 log(_logger, logging.ERROR, "stored request unusable", run_id=run.run_id, error=error)
                 run.stop_for(Stop("refused", outcome=_UNUSABLE))
-            await self._run_to_end(agent, call, run, record)
+            job_bytes = len(taken.job) if record.max_attempts > 1 else 0
+            await self._run_to_end(agent, call, run, record, job_bytes)
         finally:
             self._in_flight.release(run)
 
@@ -162,11 +163,13 @@ class Executor:
         run.created.set_result(None)
         return True
 
-    async def _run_to_end(self, agent: Agent, call: Call, run: InFlightRun, record: Run) -> None:
-        """Take a run that is created to its terminal event."""
+    async def _run_to_end(
+        self, agent: Agent, call: Call, run: InFlightRun, record: Run, job_bytes: int
+    ) -> None:
+        """Take a run that is created, and whose job is kept until its end, to its terminal event."""
         buffer = self._new_buffer(run, record.last_sequence)
         writer = LogWriter(self._backend, record, buffer, self._metrics.count_events)
-        self._recorder.admitted()
+        self._recorder.admitted(job_bytes)
         try:
             try:
                 if await run.wait_for_slot(None if call.invocation is None else call.invocation.limit):
@@ -188,7 +191,7 @@ class Executor:
             await self._close_after_defect(run, writer)
         finally:
             buffer.close()
-            self._recorder.over()
+            self._recorder.over(job_bytes)
 
     def _new_buffer(self, run: InFlightRun, last_sequence: int) -> EventBuffer:
         settings, text_filter = self._settings, self._recorder.new_text_filter()

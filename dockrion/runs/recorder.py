@@ -99,18 +99,22 @@ class RunRecorder:
         """Log that a run was created."""
         log(_logger, logging.INFO, "run accepted", run_id=run_id)
 
-    def admitted(self) -> None:
-        """Count that this process executes a run from now on."""
+    def admitted(self, job_bytes: int) -> None:
+        """Count that this process executes a run from now on, and what is kept to begin it again."""
         self._metrics.active_runs.inc()
+        if job_bytes:
+            self._metrics.kept_payload_bytes.inc(job_bytes)
 
     def waited(self, run: Run) -> None:
         """Count how long a run has waited for its first attempt; when later ones were due is not known."""
         if run.attempt == 1:
             self._metrics.count_wait((datetime.now(UTC) - run.created_at).total_seconds())
 
-    def over(self) -> None:
-        """Count that this process does not execute a run any more."""
+    def over(self, job_bytes: int) -> None:
+        """Count that this process does not execute a run any more; see `admitted`."""
         self._metrics.active_runs.dec()
+        if job_bytes:
+            self._metrics.kept_payload_bytes.dec(job_bytes)
 
     def start(self, buffer: EventBuffer, call: Call, incarnation: str) -> RunSession:
         """Publish that the agent starts, and return the session that it works in.

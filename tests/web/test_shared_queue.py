@@ -230,6 +230,19 @@ async def test_a_replica_that_shuts_down_hands_its_runs_over(serve: Serve) -> No
     assert agent._waiting.stopped == ["payload"]
 
 
+async def test_metrics_show_the_payloads_that_are_kept_for_another_attempt(serve: Serve) -> None:
+    served = await serve(waiting := Waits(), streaming=RETRY)
+    kept = served.service.metrics.kept_payload_bytes
+    run_id = await served.start("payload")
+    await wait_until(lambda: waiting.payloads)
+    backend = redis_of(served)
+    (stored,) = await backend._client.send(("HSTRLEN", backend._store.keys.run(run_id), "job"))
+    assert kept._value.get() == stored > 0
+    waiting.go.set()
+    await served.finished(run_id)
+    await wait_until(lambda: kept._value.get() == 0)
+
+
 async def test_without_further_attempts_a_shutdown_ends_its_runs(serve: Serve) -> None:
     agent = Remembers(waits=9)
     one = await serve(agent)
