@@ -55,7 +55,16 @@ class Shape:
 
 
 SHAPES = {
-    "append": Shape(names.APPEND, {13: NEGATIVE, 3: NOT_NUMBERS, 4: NOT_POSITIVE, 5: NOT_POSITIVE}),
+    "append": Shape(
+        names.APPEND,
+        {
+            8: [*NOT_NUMBERS, "1", "0000", "002"],
+            11: NEGATIVE,
+            3: NOT_NUMBERS,
+            4: NOT_POSITIVE,
+            5: NOT_POSITIVE,
+        },
+    ),
     "beat": Shape(names.BEAT, {1: NOT_POSITIVE, 2: NOT_NUMBERS, 3: NEGATIVE}),
     "cancel": Shape(names.CANCEL),
     "claim": Shape(names.CLAIM, {1: NOT_POSITIVE}),
@@ -134,13 +143,13 @@ def calls(keys: names.Keys) -> dict[str, Call]:
     return {
         "append": (
             [run, events, keys.watchers(RUN)],
-            [ME, IT, "e", 1, 10, 60, "r", "", 0, 0, "", "", 0, 1000, two],
+            [ME, IT, "e", 1, 10, 60, "r", "", "000", "", "", 1000, two],
         ),
         "beat": ([*service, keys.format, *queue], [ME, 60, 1.5, 1, "run-0", "e0"]),
         "cancel": ([run], [IT, "null"]),
         "claim": ([keys.claim("n")], ["v", 60, ""]),
         "count": ([keys.counter("n", 60)], [60]),
-        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", 0, "job"]),
+        "create": ([run, events, keys.watchers(RUN)], [ME, IT, "r", "e", 60, "[1]", "job", 0]),
         "declare": ([keys.declarations, keys.replicas], [ME, "{}", 60]),
         "dequeue": (queue, ["1:run-2"]),
         "enqueue": ([*queue, keys.expiry, *keys.indexes("somebody")], ["1:run-2", 3, 10, 0, 1.5, 60]),
@@ -193,7 +202,7 @@ def wrong_calls(name: str, keys: list[str], arguments: list[Any]) -> Iterator[Ca
     if name == "append":
         for events in NOT_EVENTS:
             yield keys, [*arguments[:-1], events]
-        yield keys, [*arguments[:8], 1, *arguments[9:-1], packed()]  # a log closed without an event
+        yield keys, [*arguments[:8], "100", *arguments[9:-1], packed()]  # a log closed without an event
     for place, refused in SHAPES[name].numbers.items():
         for number in refused:
             yield keys, [*arguments[:place], number, *arguments[place + 1 :]]

@@ -141,7 +141,7 @@ class ServerConnections:
     async def _execute(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         try:
             if len(commands) == 1 and not asking:
-                return [await self._reply(commands[0])]
+                return [await self._client.execute_command(*commands[0])]
             async with self._client.pipeline(transaction=False) as pipeline:
                 for command in commands:
                     if asking:
@@ -149,14 +149,10 @@ class ServerConnections:
                     pipeline.execute_command(*command)
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
                 return replies[1::2] if asking else replies
+        except exceptions.ResponseError as error:  # the reply to a single command
+            return [error] * len(commands)
         except AttributeError as error:  # of asyncio's transports from Python 3.12 on: the connection is lost
             raise exceptions.ConnectionError("connection lost") from error
-
-    async def _reply(self, command: Command) -> Any:
-        try:
-            return await self._client.execute_command(*command)
-        except exceptions.ResponseError as error:
-            return error
 
 
 class ReplaceableConnections(ServerConnections):

@@ -108,7 +108,7 @@ class Script(msgspec.Struct, frozen=True):
     """A Lua script, which Redis runs atomically."""
 
     text: str
-    digest: str
+    digest: bytes
 
     def __call__(self, keys: tuple[str, ...], *arguments: bytes | str | float) -> Command:
         """Return the command that runs it."""
@@ -122,7 +122,7 @@ _PRELUDE = (_SCRIPTS / "prelude.lua").read_text("utf-8")
 def _script(name: str) -> Script:
     text = _PRELUDE + (_SCRIPTS / f"{name}.lua").read_text("utf-8")
     # Redis names scripts by their SHA-1; nothing relies on it for security.
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
 
 
 APPEND = _script("append")

@@ -73,8 +73,8 @@ class Store:
         self.ttl = ttl
         self.live_ttl = live_ttl
         self.outbox = outbox
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self._max_events = b"%d" % max_events  # encoded here, since redis-py is slow at numbers
+        self._max_bytes = b"%d" % max_bytes
 
     def indexes(self, run: Run) -> tuple[str, ...]:
         """Return the sorted sets that list a run."""
@@ -92,8 +92,9 @@ class Store:
     def creation(self, owner: str, run: Run, body: bytes, job: bytes | None, ttl: int) -> Command:
         """Return the command that stores a new run, and replies 0 if another run has the id."""
         keys, entry = (*self.keys.log(run.run_id), self.keys.watchers(run.run_id)), records.index_entry(run)
-        record, unlisted = encode_record(run), int(run.unlisted)
-        return CREATE(keys, owner, run.incarnation, record, entry, ttl, body, unlisted, job or b"")
+        record, beside = encode_record(run), (job or b"", int(run.unlisted))
+        optional = beside if job or run.unlisted else ()
+        return CREATE(keys, owner, run.incarnation, record, entry, ttl, body, *optional)
 
     async def append(
         self,
@@ -133,11 +134,9 @@ class Store:
             (run.kept_seconds or self.ttl) if run.finished else self.live_ttl,
             record,
             output,
-            int(run.finished),
-            int(after_gap),
+            b"%d%d%d" % (run.finished, after_gap, drops_job),
             whole,
             body,
-            int(drops_job),
             self._max_bytes,
             packed,
             *(copies.arguments if copies else ()),

@@ -2,34 +2,36 @@
 -- Repeating the last batch succeeds without a write, so that a writer may retry after a lost reply.
 -- KEYS run, events, watchers and, if events are copied into it, the outbox and its deliveries
 -- ARGV owner, incarnation, index entry, first sequence, maximum number of events kept, time to live, record,
---      output, 1 if the batch closes the log, 1 if it may follow a gap, the whole record if it is larger, the
---      input if it replaces the stored one, 1 if the job is not needed any more, maximum number of bytes kept
---      of the events' data, which the newest event may exceed alone, and the events: type, time and data of
+--      output, three digits that are 1 if the batch closes the log, if it may follow a gap and if the job is not
+--      needed any more, the whole record if it is larger, the input if it replaces the stored one, maximum
+--      number of bytes kept of the events' data, which the newest event may exceed alone, and the events: type, time and data of
 --      each, flat in one MessagePack array, since redis-py packs thousands of arguments slowly; without events,
 --      only the record of an open log is replaced; with an outbox, its time to live, the run's URL or '', and
 --      the copies: place in the batch and names of targets of each, flat
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
-local closes, may_gap, max_bytes = ARGV[9] == '1', ARGV[10] == '1', whole(ARGV[14])
+local closes, may_gap, drops_job = string.match(ARGV[9] or '', '^([01])([01])([01])$')
+local max_bytes = whole(ARGV[12])
 local outbox, deliveries = KEYS[4], KEYS[5]
-local wrong = not ((#KEYS == 3 and #ARGV == 15) or (#KEYS == 5 and #ARGV == 18))
-wrong = wrong or not first or not window or window < 1 or not ttl or not max_bytes
-local unpacked, parts = pcall(cmsgpack.unpack, ARGV[15] or '')
+local wrong = not ((#KEYS == 3 and #ARGV == 13) or (#KEYS == 5 and #ARGV == 16))
+wrong = wrong or not closes or not first or not window or window < 1 or not ttl or not max_bytes
+local unpacked, parts = pcall(cmsgpack.unpack, ARGV[13] or '')
 local texts = 0
 wrong = wrong or not unpacked or type(parts) ~= 'table'
 for _, part in pairs(wrong and {} or parts) do
   wrong = wrong or type(part) ~= 'string'
   texts = texts + 1
 end
+closes, may_gap = closes == '1', may_gap == '1'
 if wrong or (texts == 0 and closes) or texts % 3 ~= 0 or texts ~= #parts then
   return redis.error_reply('ERR wrong arguments for append')
 end
 local count = texts / 3
 local copies, copies_ttl
 if outbox then
-  copies_ttl = seconds(ARGV[16])
-  unpacked, copies = pcall(cmsgpack.unpack, ARGV[18])
+  copies_ttl = seconds(ARGV[14])
+  unpacked, copies = pcall(cmsgpack.unpack, ARGV[16])
   wrong = not unpacked or type(copies) ~= 'table' or #copies % 2 ~= 0 or not copies_ttl
   for n = 1, wrong and 0 or #copies, 2 do
     local place = type(copies[n]) == 'number' and whole(copies[n]) or 0
@@ -115,18 +117,18 @@ end
 if ARGV[8] ~= '' then
   redis.call('HSET', run, 'output', ARGV[8])
 end
-if ARGV[11] ~= '' then
-  redis.call('HSET', run, 'whole', ARGV[11])
+if ARGV[10] ~= '' then
+  redis.call('HSET', run, 'whole', ARGV[10])
 else
   redis.call('HDEL', run, 'whole')
 end
-if ARGV[12] ~= '' then
-  redis.call('HSET', run, 'input', ARGV[12])
+if ARGV[11] ~= '' then
+  redis.call('HSET', run, 'input', ARGV[11])
 end
 if closes then
   redis.call('HSET', run, 'closed', 1)
 end
-if ARGV[13] == '1' then
+if drops_job == '1' then
   redis.call('HDEL', run, 'job')
 end
 redis.call('EXPIRE', run, ttl)
@@ -140,7 +142,7 @@ if outbox then
   local waiting = whole(redis.call('HGET', deliveries, 'bytes')) or 0
   for n = 1, #copies, 2 do
     local place = copies[n]
-    local at, url = (place - 1) * 3, ARGV[17] ~= '' and {'u', ARGV[17]} or {}
+    local at, url = (place - 1) * 3, ARGV[15] ~= '' and {'u', ARGV[15]} or {}
     redis.call('XADD', outbox, '*', 's', string.format('%.0f', first + place - 1), 't', parts[at + 1],
       'a', parts[at + 2], 'd', parts[at + 3], 'n', copies[n + 1], unpack(url))
     waiting = waiting + #parts[at + 3]

@@ -1,11 +1,11 @@
 -- Stores the record of a new run, and removes what is left of an earlier one with its id. Repeating a call
 -- succeeds, also when a run that waits was taken meanwhile.
 -- KEYS run, events, watchers
--- ARGV owner, incarnation, record, index entry, time to live, the input or nothing, 1 if the run is unlisted, the
---      job or nothing
+-- ARGV owner, incarnation, record, index entry, time to live, the input or nothing and, if the run has a job or is
+--      unlisted, the job or nothing and 1 if it is unlisted
 -- Returns 1, or 0 when another run has the id.
 local ttl = seconds(ARGV[5])
-if #KEYS ~= 3 or #ARGV ~= 8 or not ttl then
+if #KEYS ~= 3 or (#ARGV ~= 6 and #ARGV ~= 8) or not ttl then
   return redis.error_reply('ERR wrong arguments for create')
 end
 local run = KEYS[1]
@@ -19,11 +19,11 @@ redis.call('HSET', run, 'owner', ARGV[1], 'incarnation', ARGV[2], 'record', ARGV
 if ARGV[6] ~= '' then
   redis.call('HSET', run, 'input', ARGV[6])
 end
-if ARGV[7] == '1' then
+if ARGV[8] == '1' then
   redis.call('HSET', run, 'unlisted', 1)
 end
-if ARGV[8] ~= '' then
-  redis.call('HSET', run, 'job', ARGV[8])
+if (ARGV[7] or '') ~= '' then
+  redis.call('HSET', run, 'job', ARGV[7])
 end
 redis.call('EXPIRE', run, ttl)
 return 1
