@@ -5,7 +5,7 @@ replicas, with the id and the incarnation of the run that its first request star
 again finds the claim, and with it the run. If there is no run yet, since the first request failed or its
 replica died, the next one starts it, with the same id and incarnation: storages create a run once.
 
-A claim is replaced when its run has expired, or was never begun because the storage did not confirm it.
+A claim is replaced when its run has expired, or was not begun because the storage did not confirm it.
 """
 
 import asyncio
@@ -21,7 +21,14 @@ from aiohttp import web
 
 from dockrion import ids
 from dockrion.backends.run_log import Run, RunLog
-from dockrion.errors import IdempotencyMismatch, InvalidRequest, RunExists, RunNotFound, ServiceUnavailable
+from dockrion.errors import (
+    DockrionError,
+    IdempotencyMismatch,
+    InvalidRequest,
+    RunExists,
+    RunNotFound,
+    ServiceUnavailable,
+)
 from dockrion.ids import IDEMPOTENCY_HEADER, REPLAYED_HEADER
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER, RUN_ID
@@ -126,16 +133,24 @@ async def start_once(
         RunExists: The id is taken by another run.
         DockrionError: Whatever `start` raises.
     """
-    claim, run = await _claim(request, key, digest, run_id, seconds)
+    name, backend = _name(request, key), request.app[SERVICE].backend
+    claim, run = await _claim(request, name, digest, run_id, seconds)
     if claim.digest != digest:
         raise IdempotencyMismatch(f"this {IDEMPOTENCY_HEADER} was sent with another body or path")
     if run is None:
         try:
             return await start(claim.run_id, claim.incarnation), False
         except RunExists:
-            run = await _run_of(claim, request.app[SERVICE].backend)
+            run = await _run_of(claim, backend)
             if run is None:
                 raise
+        except ServiceUnavailable:
+            # It may be stored all the same, and is ended then as never begun: the next request gets another.
+            with suppress(DockrionError):
+                other = run_id or await request.app[SERVICE].new_run_id()
+                new = _new_claim(other, digest, time.time() - _CREATING_SECONDS)
+                await backend.claim(name, _packer.encode(new), seconds, _packer.encode(claim))
+            raise
     request[RUN_ID] = run.run_id
     return run, True
 
@@ -151,21 +166,29 @@ async def repeated_run(request: web.Request, run_id: str, digest: str | None) ->
     return run if run.request_digest == digest and run.owner == owner else None
 
 
+def _name(request: web.Request, key: str) -> str:
+    """Return the name under which a caller's key is claimed."""
+    caller = request[CALLER]
+    owner = None if caller is None else caller.owner
+    return hashlib.sha256(_packer.encode([owner, key])).hexdigest()
+
+
+def _new_claim(run_id: str, digest: str, claimed_at: float) -> _Claim:
+    return _Claim(run_id, ids.new_incarnation(), digest, claimed_at)
+
+
 async def _claim(
-    request: web.Request, key: str, digest: str, run_id: str | None, seconds: int
+    request: web.Request, name: str, digest: str, run_id: str | None, seconds: int
 ) -> tuple[_Claim, Run | None]:
-    """Claim a key, and return its claim, which may be another request's, with the run that was started.
+    """Claim a name, and return its claim, which may be another request's, with the run that was started.
 
     Raises:
         ServiceUnavailable: The storage cannot be reached.
     """
-    service, caller = request.app[SERVICE], request[CALLER]
-    owner = None if caller is None else caller.owner
-    name = hashlib.sha256(_packer.encode([owner, key])).hexdigest()
+    service = request.app[SERVICE]
     replaced: bytes | None = None
     for _ in range(_ATTEMPTS):
-        new_id = run_id or await service.new_run_id()
-        new = _Claim(new_id, ids.new_incarnation(), digest, time.time())
+        new = _new_claim(run_id or await service.new_run_id(), digest, time.time())
         value = _packer.encode(new)
         stored = await service.backend.claim(name, value, seconds, replaced)
         if stored == value:

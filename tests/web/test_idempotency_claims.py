@@ -9,6 +9,7 @@ import pytest
 
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.keys import QUEUE
+from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.web import idempotency
@@ -53,11 +54,11 @@ async def test_claim_whose_replica_died_is_carried_out_by_another(
     values = claims(monkeypatch, here)
 
     async def die(*_arguments: Any, **_more: Any) -> None:
-        raise ServiceUnavailable("died")
+        raise RuntimeError("died")
 
     with monkeypatch.context() as dying:
         dying.setattr(here.service.runs, "start", die)
-        assert (await ask(here, "/runs")).status == 503
+        assert (await ask(here, "/runs")).status == 500
     claimed = idempotency._unpacker.decode(values[0])
     answers = await asyncio.gather(*(ask(served, "/runs") for served in (there, here, there)))
     for answer in answers:
@@ -101,6 +102,30 @@ async def test_run_that_was_never_begun_does_not_count(serve: Serve) -> None:
     assert (second.status, second.replayed) == (202, False)
     assert second.body["run_id"] != first.body["run_id"]
     agent.go.set()
+
+
+@EVERY_BACKEND
+async def test_a_request_after_an_unconfirmed_one_does_not_get_its_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(agent := Counts())
+    backend: Any = served.service.backend
+    create, unconfirmed = backend.create, list[Run]()
+
+    async def stored_without_a_reply(run: Run, job: bytes | None = None) -> None:
+        await create(run, job)
+        if not unconfirmed:
+            unconfirmed.append(run)
+            raise ServiceUnavailable("no reply")
+
+    monkeypatch.setattr(backend, "create", stored_without_a_reply)
+    assert (await ask(served, "/runs")).status == 503
+    second = await ask(served, "/runs")
+    assert (second.status, second.replayed) == (202, False)
+    assert second.body["run_id"] != unconfirmed[0].run_id
+    assert (await served.finished(second.body["run_id"]))["status"] == "completed"
+    assert len(agent.payloads) == 1
+    assert (await ask(served, "/runs")).body == second.body
 
 
 async def test_request_without_a_key_claims_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
