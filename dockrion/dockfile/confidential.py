@@ -1,8 +1,9 @@
 """What a Dockfile and its environment keep secret: the values to mask in all output."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from dockrion.dockfile.credentials import Credentials
 from dockrion.dockfile.problems import KeyPath
@@ -86,9 +87,11 @@ def _urls(dockfile: Dockfile) -> Iterator[tuple[KeyPath, str]]:
 
 def _passwords(url: str) -> Iterator[str]:
     """Yield the passwords in a URL, as it has them and decoded."""
-    parts = urlsplit(url)
-    named = (value for name, value in parse_qsl(parts.query) if name in ("password", "sentinel_password"))
-    passwords = [parts.password, *named]
+    # Not by `urlsplit`: a URL may name several hosts, which Python 3.14 refuses with IPv6 addresses.
+    authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    query = parse_qsl(url.partition("#")[0].partition("?")[2])
+    named = (value for name, value in query if name in ("password", "sentinel_password"))
+    passwords = [authority.rpartition("@")[0].partition(":")[2], *named]
     for password in filter(None, passwords):
         yield password
         yield unquote(password)
