@@ -15,7 +15,7 @@ FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 # Of a `Run`: no response body shows them.
 INTERNAL_FIELDS = (
     *("owner", "incarnation", "previous", "max_attempts", "unlisted", "kept_seconds", "request_digest"),
-    "webhook_url",
+    *("webhook_url", "protocol"),
 )
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
@@ -49,6 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
         kept_seconds: How long it is kept once it is finished, None for as long as other runs.
         request_digest: Identifies the request of a caller who chose the id.
         webhook_url: Where its creator wants to be told how it ends.
+        protocol: What the protocol in which it was created needs to encode its events, None for nothing.
         input: The request's body. It is stored beside the record: creating the run stores it, appending
             replaces it, None leaves what is stored. Records that are read do not have it.
         truncated: Only in listings.
@@ -94,6 +95,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     kept_seconds: int | None = None
     request_digest: str | None = None
     webhook_url: str | None = None
+    protocol: dict[str, Any] | None = None
     truncated: Annotated[
         bool,
         msgspec.Meta(

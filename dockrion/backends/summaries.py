@@ -37,6 +37,7 @@ def shortened(run: Run) -> Run:
         error=error,
         metadata=_last_entries(run.metadata),
         waiting_for=waiting_for,
+        protocol=None,
         truncated=True,
     )
 

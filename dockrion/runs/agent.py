@@ -39,6 +39,7 @@ class Call(msgspec.Struct, frozen=True):
         request_digest: Identifies the request of a caller who chose the run's id.
         invocation: Set if the run is the invocation of a caller, and therefore unlisted.
         webhook_url: Where the caller wants to be told how the run ends, None for nowhere.
+        protocol: As in `Run`.
     """
 
     payload: Any
@@ -54,6 +55,7 @@ class Call(msgspec.Struct, frozen=True):
     request_digest: str | None = None
     invocation: Invocation | None = None
     webhook_url: str | None = None
+    protocol: dict[str, Any] | None = None
 
 
 class Agent(Protocol):

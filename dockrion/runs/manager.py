@@ -168,6 +168,7 @@ class RunManager:
             kept_seconds=call.invocation.kept_seconds if call.invocation else None,
             max_attempts=1 if external else settings.max_attempts,
             webhook_url=call.webhook_url,
+            protocol=call.protocol,
         )
         if self._queued is not None and not self.slots.free:
             try:
