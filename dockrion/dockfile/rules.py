@@ -116,7 +116,7 @@ def _warn_of_credentials(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
 
 
 def _expose(expose: ExposeSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
-    if not expose.rest and expose.streaming == "none":
+    if not (expose.rest or expose.protocols) and expose.streaming == "none":
         diagnostics.error((*keys, "rest"), "false with streaming: none leaves no endpoint to serve")
 
 

@@ -42,6 +42,17 @@ SecretName = Annotated[
 ]
 
 
+class ChatSpec(Struct, frozen=True):
+    field: Annotated[
+        NonEmpty | None,
+        doc("Field of the payload for the last user message's text; null: all messages, in `messages`."),
+    ] = None
+    output: Annotated[
+        NonEmpty | None,
+        doc("Where an output has the text of the reply, as `answer.text`; null: where it usually is."),
+    ] = None
+
+
 class AgentSpec(Struct, frozen=True):
     name: Annotated[AgentName, doc("Name of the agent; must not end with a hyphen.")]
     description: Annotated[str | None, doc("What the agent does, for readers.")] = None
@@ -81,6 +92,15 @@ class AgentSpec(Struct, frozen=True):
         doc("Headers of callers' requests for the agent: in `context.request.headers`, or to `agent.url`."),
     ] = []
     total_timeout: Annotated[int, Meta(ge=1, le=86400), doc("Seconds for one whole response.")] = 3600
+    chat: Annotated[
+        ChatSpec | Literal["messages"],
+        doc("How conversations of `expose.protocols` become payloads, and outputs become replies."),
+    ] = "messages"
+
+    @property
+    def chat_spec(self) -> ChatSpec:
+        """The section `chat`, also if it is a name alone."""
+        return self.chat if isinstance(self.chat, ChatSpec) else ChatSpec()
 
     @property
     def mode(self) -> Literal["handler", "entrypoint", "url"]:
@@ -120,14 +140,31 @@ class CorsSpec(Struct, frozen=True):
     )
 
 
+ProtocolName = Literal["openai", "ag-ui", "vercel-ai"]
+
+
 class ExposeSpec(Struct, frozen=True):
     rest: Annotated[bool, doc("Serve the REST endpoints (`/invoke`, `/health`, …).")] = True
     streaming: Annotated[
         Literal["sse", "websocket", "none"], doc("Transport of events; not `none` if `rest` is false.")
     ] = "sse"
+    protocols: Annotated[
+        list[ProtocolName], doc("Protocols of other clients to serve: openai, ag-ui, vercel-ai.")
+    ] = []
     port: Annotated[int, Meta(ge=1, le=65535), doc("The port to listen on.")] = 8080
     host: Annotated[NonEmpty, doc("The address to listen on.")] = "0.0.0.0"  # noqa: S104  a container's
     cors: Annotated[CorsSpec | None, doc("Cross-origin requests from browsers.")] = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether any endpoint shows the events of runs."""
+        return self.streaming != "none" or bool(self.protocols)
+
+
+class OpenAISpec(Struct, frozen=True):
+    show_tools: Annotated[
+        bool, doc("Show the agent's tool calls in chat completions, whose client must not run them.")
+    ] = False
 
 
 class IdGeneratorSpec(Struct, frozen=True):
@@ -260,6 +297,7 @@ class Dockfile(Struct, frozen=True):
         default_factory=IoSchemaSpec
     )
     expose: Annotated[ExposeSpec, doc("Network interface.")] = field(default_factory=ExposeSpec)
+    openai: Annotated[OpenAISpec, doc("The protocol `openai`.")] = field(default_factory=OpenAISpec)
     streaming: Annotated[StreamingSpec, doc("Runs and their events.")] = field(default_factory=StreamingSpec)
     arguments: Annotated[ArgumentsSpec, doc("Agent invocation.")] = field(default_factory=ArgumentsSpec)
     limits: Annotated[LimitsSpec, doc("Limits on what callers and agents may consume.")] = field(

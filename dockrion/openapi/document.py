@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import dockrion
@@ -26,16 +27,12 @@ _TAGS = {
     "invoke": "Run the agent within one request.",
     "runs": "Runs in the background.",
     "events": "The events of runs.",
+    "protocols": "The agent for clients of other protocols.",
     "description": "Information about the service.",
     "service": "Health, metrics and the web page.",
 }
-_PATH_PARAMETERS = {
-    "run_id": operations_runs.RUN_ID,
-    "file": {"type": "string"},
-    "folder": {"type": "string"},
-    "push_token": {"type": "string"},
-    "request_id": {"type": "string"},
-}
+_PATH_PARAMETERS = {"run_id": operations_runs.RUN_ID}
+_TEXT = {"type": "string"}
 
 
 def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
@@ -68,12 +65,15 @@ def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations of all endpoints that a service may have, by method and path."""
-    return {
+    known = {
         **operations_service.operations(dockfile),
         **operations_invoke.operations(dockfile),
         **operations_runs.operations(dockfile),
         **operations_input.operations(dockfile),
     }
+    for name in dockfile.expose.protocols:
+        known |= import_module(f"dockrion.openapi.protocols.{name.replace('-', '_')}").operations(dockfile)
+    return known
 
 
 def info(dockfile: Dockfile) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
     if description := _description(endpoint, operation, dockfile):
         described["description"] = description
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS.get(name, _TEXT)}
         for name in re.findall(r"{(\w+)}", endpoint.path)
     ]
     if parameters := [*in_path, *operation.parameters]:

@@ -5,6 +5,7 @@ from aiohttp import hdrs, web
 
 from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
+from dockrion.backends.run_log import Run
 from dockrion.events.control_frames import AuthExpired, Control, Draining
 from dockrion.openapi import models
 from dockrion.web import idempotency, parameters, payloads
@@ -53,10 +54,9 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     call = await payloads.read_call(request)
     record, replayed = await start_run(request, call, key=key, cancel_on_disconnect=cancel_on_disconnect)
     run = RunRef(record.run_id, record.incarnation)
-    headers = dict(idempotency.REPLAYED) if replayed else {}
-    if request.app[SERVICE].dockfile.streaming.async_runs:
-        headers |= {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
-    stream = HttpStream(request, MEDIA_TYPES.get(media_type, sse), headers)
+    stream = HttpStream(
+        request, MEDIA_TYPES.get(media_type, sse), run_headers(request, record, replayed=replayed)
+    )
     last_frame = None
     try:
         last_frame = await stream.send_run(run, 0, timeout=None)
@@ -64,6 +64,14 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     finally:
         if cancel_on_disconnect and not replayed:
             cancel_unless_resumable(request, run, last_frame)
+
+
+def run_headers(request: web.Request, run: Run, *, replayed: bool) -> dict[str, str]:
+    """Return the headers that tell the caller of a run where to resume its stream."""
+    headers = dict(idempotency.REPLAYED) if replayed else {}
+    if request.app[SERVICE].dockfile.streaming.async_runs:
+        headers |= {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
+    return headers
 
 
 def cancels_on_disconnect(request: web.Request) -> bool:

@@ -109,6 +109,10 @@ def routes(dockfile: Dockfile, role: Role = "all") -> Iterator[Route]:
         yield Route(hdrs.METH_GET, "/invoke/ws", websocket.invoke, INVOKE, streams=True)
         if streaming.async_runs:
             yield Route(hdrs.METH_GET, "/runs/{run_id}/ws", websocket.watch, READ_EVENTS, streams=True)
+    if expose.protocols:
+        from dockrion.web.protocols import protocol_routes  # noqa: PLC0415  memory
+
+        yield from protocol_routes(expose.protocols)
     if streaming.ingest.enabled:
         from dockrion.web import ingest  # noqa: PLC0415  memory
 

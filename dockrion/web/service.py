@@ -284,7 +284,7 @@ class Service:
             max_concurrent_runs=0 if self.role == "api" else streaming.max_concurrent_runs,
             max_queued_runs=streaming.max_queued_runs,
             max_stored_events=streaming.redis.max_events_per_run,
-            streamed=self.dockfile.expose.streaming != "none",
+            streamed=self.dockfile.expose.streams,
             max_event_bytes=self.dockfile.limits.max_event_bytes,
             max_emitted_events=self.dockfile.limits.max_events_per_run,
             output_policy=self._output_policy,

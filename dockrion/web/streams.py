@@ -43,6 +43,7 @@ class Connection(ABC):
     __slots__ = (
         "_at_frame_end",
         "_encode",
+        "_ended",
         "_framing",
         "_opened_at",
         "_position",
@@ -64,6 +65,7 @@ class Connection(ABC):
         self._position = 0
         self._opened_at = 0.0
         self._at_frame_end = True
+        self._ended = False  # before the run's end
 
     @abstractmethod
     async def _open(self, incarnation: str) -> None:
@@ -131,9 +133,9 @@ class Connection(ABC):
                 async with asyncio.timeout(left) as deadline:
                     service.streams.add(deadline)
                     try:
-                        if self._framing.PREAMBLE:
-                            await self.send(self._framing.PREAMBLE)
-                        async for page in pages:
+                        if preamble := self._preamble():
+                            await self.send(preamble)
+                        while not self._ended and (page := await anext(pages, None)) is not None:
                             await self._send_page(page)
                     finally:
                         service.streams.remove(deadline)
@@ -154,7 +156,7 @@ class Connection(ABC):
 
     async def send_final(self, control: Control) -> Control:
         """Send the control frame that ends the stream, if that is still possible, and return it."""
-        await self._send_last(self._framing.encode_control(control))
+        await self._send_last(self._control_frame(control))
         return control
 
     async def send(self, data: bytes) -> None:
@@ -190,13 +192,32 @@ class Connection(ABC):
             return
         first = page.entries[0].sequence
         if first != self._position + 1:
-            await self.send(self._framing.encode_control(Gap(self._position + 1, first)))
+            await self._send_gap(Gap(self._position + 1, first))
             self._position = first - 1
+            if self._ended:
+                return
         if not self._write_now(page):
-            await self.send(page.encoded(self._framing.encode_events))
+            await self._send_entries(page)
             self._on_delivered(page)
         if page.more:  # a write that does not wait does not yield: a long replay would block the loop
             await asyncio.sleep(0)
+
+    def _preamble(self) -> bytes:
+        """Return what the stream begins with."""
+        return self._framing.PREAMBLE
+
+    async def _send_gap(self, gap: Gap) -> None:
+        await self.send(self._control_frame(gap))
+
+    async def _send_entries(self, page: Page) -> None:
+        await self.send(page.encoded(self._framing.encode_events))
+
+    def _control_frame(self, control: Control) -> bytes:
+        return self._framing.encode_control(control)
+
+    def _encoded(self, page: Page) -> bytes:
+        """Return a page's frames as they are on the connection."""
+        return page.encoded(self._encode)
 
     def _write_now(self, page: Page) -> bool:
         """Write a page if that cannot wait, and return whether it did.
@@ -209,7 +230,7 @@ class Connection(ABC):
             return False
         if page.entries[0].sequence != self._position + 1:
             return False
-        data = page.encoded(self._encode)
+        data = self._encoded(page)
         if len(data) > _PIECE_BYTES:
             return False
         transport.write(data)

@@ -1,0 +1,66 @@
+"""Requests of a protocol: reading them, and starting the runs that they ask for."""
+
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from dockrion.backends.run_log import Run
+from dockrion.errors import InvalidRequest
+from dockrion.protocols.conversation import Conversation, payload_of
+from dockrion.web import idempotency, payloads
+from dockrion.web.run_start import start_run
+from dockrion.web.service import SERVICE
+
+T = TypeVar("T")
+
+
+async def read_request(request: web.Request, kind: type[T]) -> T:
+    """Read the body of a request. Fields that the struct does not have are ignored.
+
+    Args:
+        request: The request.
+        kind: The struct that it is converted to.
+
+    Raises:
+        UnsupportedMediaType: It is not JSON.
+        InvalidRequest: It is empty or malformed, or does not match the struct.
+    """
+    body, _ = await payloads.read_json(request)
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the body is not a valid request: {error}") from None
+
+
+async def start_conversation_run(
+    request: web.Request,
+    conversation: Conversation,
+    *,
+    protocol: dict[str, Any] | None = None,
+    run_id: str | None = None,
+    cancel_on_disconnect: bool,
+) -> tuple[Run, bool]:
+    """Start the run that answers a conversation; a repeated `Idempotency-Key` finds the first one's run.
+
+    Args:
+        request: The caller's request.
+        conversation: What it asks for.
+        protocol: What the protocol needs to encode the run's events, kept with its record; small.
+        run_id: The id that the caller chose, validated; None if the service chooses one.
+        cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
+
+    Returns:
+        Its record, and whether it was started by an earlier request.
+
+    Raises:
+        DockrionError: As `payloads.decoded_call` and `start_run`.
+    """
+    service = request.app[SERVICE]
+    service.runs.ready_agent()
+    key = idempotency.key_of(request)
+    dockfile = service.dockfile
+    payload = payload_of(conversation, dockfile.agent.chat_spec, dockfile.io_schema.input)
+    call = await payloads.decoded_call(request, msgspec.json.encode(payload))
+    call = msgspec.structs.replace(call, protocol=protocol)
+    return await start_run(request, call, run_id=run_id, key=key, cancel_on_disconnect=cancel_on_disconnect)

@@ -1,0 +1,180 @@
+"""Streams of a run's events in another protocol: the loop of `web/streams.py` with the protocol's frames."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from aiohttp import HttpVersion11, web
+
+from dockrion.backends.owner_messages import RunRef
+from dockrion.backends.pages import Page
+from dockrion.backends.run_log import Run
+from dockrion.events import Entry
+from dockrion.events.control_frames import Control, Gap
+from dockrion.protocols import Encoder, State
+from dockrion.web.http_streams import HttpStream
+from dockrion.web.invoke import cancel_unless_resumable
+from dockrion.web.protocols.resuming import Resumption
+from dockrion.web.service import SERVICE
+from dockrion.wire import sse
+
+
+class _Translation(msgspec.Struct, frozen=True, gc=False):
+    """What a page is in a protocol.
+
+    Attributes:
+        frames: Its frames.
+        chunk: The same with the chunked transfer coding (RFC 9112, 7.1); a chunk without data would end it.
+        state: The encoder's state after the page.
+    """
+
+    frames: bytes
+    chunk: bytes
+    state: Any
+
+
+class ProtocolStream(HttpStream):
+    """A stream of a run's events, encoded for the clients of another protocol.
+
+    Args:
+        request: The request.
+        encoder: The protocol's encoder for the run.
+        headers: Further headers.
+
+    Attributes:
+        ended: Whether the protocol has ended the stream, although the run may go on.
+    """
+
+    __slots__ = ("_chunked", "_encoder", "_first_frames", "_loop", "_state", "_written_at")
+
+    def __init__(
+        self, request: web.Request, encoder: Encoder[Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(request, sse, headers)
+        self._encoder = encoder
+        self._state: State = encoder.start()
+        self._first_frames = b""
+        self._chunked = request.version >= HttpVersion11
+        self._loop = asyncio.get_running_loop()
+        self._written_at = self._loop.time()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    async def send_events(
+        self,
+        run: RunRef,
+        resumption: Resumption | None = None,
+        *,
+        timeout: int | None = None,  # noqa: ASYNC109  as in `send_run`
+    ) -> Control | None:
+        """Write a run's events as `send_run` does.
+
+        Args:
+            run: The run.
+            resumption: Where the reader goes on, None for the beginning.
+            timeout: Seconds, None for no timeout.
+
+        Returns:
+            As `send_run`.
+
+        Raises:
+            DockrionError: As `send_run`.
+        """
+        after = 0
+        if resumption is not None:
+            after, self._state, self._first_frames = resumption.after, resumption.state, resumption.frames
+            self._ended = self._state.ended
+        return await self.send_run(run, after, timeout=timeout)
+
+    def _preamble(self) -> bytes:
+        return self._first_frames
+
+    async def _send_gap(self, gap: Gap) -> None:
+        frames, self._state = self._encoder.encode_gap(self._state, gap)
+        self._ended = self._state.ended
+        await self._send_frames(frames)
+
+    async def _send_entries(self, page: Page) -> None:
+        frames = self._translation(page).frames
+        if frames:
+            await self._send_frames(frames)
+        elif self._is_idle:
+            await self._send_keepalive()
+
+    async def _send_frames(self, frames: bytes) -> None:
+        await self.send(frames)
+        self._written_at = self._loop.time()
+
+    async def _send_keepalive(self) -> None:
+        await self._send_frames(sse.KEEPALIVE)
+
+    def _control_frame(self, control: Control) -> bytes:
+        return self._encoder.encode_control(self._state, control)
+
+    def _encoded(self, page: Page) -> bytes:
+        translation = self._translation(page)
+        return translation.chunk if self._chunked else translation.frames
+
+    def _write_now(self, page: Page) -> bool:
+        translation = self._translation(page)
+        # Ending the stream, and keeping it alive while there are no frames, is up to the reader's task.
+        if translation.state.ended or (not translation.frames and self._is_idle):
+            return False
+        return super()._write_now(page)
+
+    def _on_delivered(self, page: Page) -> None:
+        translation = self._translation(page)
+        self._state = translation.state
+        self._ended = translation.state.ended
+        if translation.frames:
+            self._written_at = self._loop.time()
+        super()._on_delivered(page)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing was written for as long as after which a connection needs a sign of life."""
+        idle = self._service.dockfile.streaming.events.heartbeat_interval
+        return self._loop.time() - self._written_at >= idle
+
+    def _translation(self, page: Page) -> _Translation:
+        state = self._state
+        return page.once((self._encoder, state.origin), partial(_translate, self._encoder, state))
+
+
+def _translate(encoder: Encoder[Any], state: State, entries: Sequence[Entry]) -> _Translation:
+    frames, after = encoder.encode(state, entries)
+    return _Translation(frames, b"%x\r\n%s\r\n" % (len(frames), frames) if frames else b"", after)
+
+
+async def stream_new_run(
+    request: web.Request,
+    run: Run,
+    encoder: Encoder[Any],
+    *,
+    headers: Mapping[str, str] | None = None,
+    cancel_on_disconnect: bool,
+) -> web.StreamResponse:
+    """Stream a run, from its beginning, to the caller who has started it.
+
+    Args:
+        request: The caller's request.
+        run: The run.
+        encoder: Encodes its events.
+        headers: Further headers of the response.
+        cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
+    """
+    ref = RunRef(run.run_id, run.incarnation)
+    stream = ProtocolStream(request, encoder, headers)
+    last_frame = None
+    try:
+        last_frame = await stream.send_events(ref)
+        return stream.response
+    finally:
+        if cancel_on_disconnect and stream.ended:
+            request.app[SERVICE].runs.caller_left(ref, cancel=False)
+        elif cancel_on_disconnect:
+            cancel_unless_resumable(request, ref, last_frame)
