@@ -1,0 +1,65 @@
+"""The laws of encoders: they hold for one that obeys them, and are noticed where one does not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from dockrion import events
+from dockrion.events import Entry
+from dockrion.events.control_frames import Gap
+from tests.protocols.logs import check_encoder, check_resuming, log_of, logs
+from tests.protocols.tiny import Skip, TinyEncoder, TinyState, skip_after
+
+LOG = log_of(
+    {"type": "token", "content": "a"},
+    {"type": "token", "content": "b"},
+    {"type": "token", "content": "c"},
+    end={"type": "cancelled"},
+)
+
+
+@given(logs())
+def test_frames_are_the_same_in_pages_and_for_whoever_resumes(entries: list[Entry]) -> None:
+    check_encoder(TinyEncoder(), entries)
+    check_resuming(TinyEncoder(), entries, skip_after)
+
+
+@given(logs(ended=True))
+def test_logs_begin_once_end_once_and_have_every_number(entries: list[Entry]) -> None:
+    assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+    assert entries[0].type == "started"
+    assert [entry.type in events.TERMINAL for entry in entries] == [False] * (len(entries) - 1) + [True]
+
+
+@given(logs(ended=False))
+def test_logs_of_runs_that_go_on_have_no_terminal_event(entries: list[Entry]) -> None:
+    assert not [entry for entry in entries if entry.type in events.TERMINAL]
+
+
+class OpensInEachPage(TinyEncoder, frozen=True):
+    def encode(self, state: TinyState, entries: Sequence[Entry]) -> tuple[bytes, TinyState]:
+        return super().encode(TinyState(frames=state.frames), entries)
+
+
+class GoesOnAfterAGap(TinyEncoder, frozen=True):
+    def encode_gap(self, state: TinyState, gap: Gap) -> tuple[bytes, TinyState]:
+        return b"", TinyState(origin=gap.first_available - 1, frames=state.frames)
+
+
+class WritesTwoMessagesInAFrame(TinyEncoder, frozen=True):
+    def encode(self, state: TinyState, entries: Sequence[Entry]) -> tuple[bytes, TinyState]:
+        data, state = super().encode(state, entries)
+        return data.replace(b"\n\n", b"\ndata: 2\n\n"), state
+
+
+@pytest.mark.parametrize("wrong", [OpensInEachPage, GoesOnAfterAGap, WritesTwoMessagesInAFrame])
+def test_encoder_that_breaks_a_law_is_found(wrong: Any) -> None:
+    with pytest.raises(AssertionError):
+        check_encoder(wrong(), LOG)
+
+
+def test_frames_that_a_resuming_reader_misses_are_found() -> None:
+    with pytest.raises(AssertionError):
+        check_resuming(TinyEncoder(), LOG, lambda message: Skip(int(message.id or 0) + 1))
