@@ -103,7 +103,7 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
     if operation.body:
         described["requestBody"] = {"required": operation.body_required, "content": operation.body}
     described["responses"] = {str(status): each for status, each in operation.responses.items()}
-    described["responses"] |= error_responses.responses(_errors(endpoint, operation, dockfile))
+    described["responses"] |= operation.describe_errors(_errors(endpoint, operation, dockfile))
     if security := security_requirements(endpoint, dockfile):
         described["security"] = security
     return described

@@ -1,12 +1,13 @@
 """The building blocks of the `operations_*` modules: operations, parameters, and the content of bodies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from dockrion.dockfile import Dockfile
 from dockrion.ids import IDEMPOTENCY_HEADER, REPLAYED_HEADER
-from dockrion.openapi import examples
+from dockrion.openapi import error_responses, examples
 from dockrion.openapi.agent_schemas import input_schema
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.schemas import ref
@@ -30,6 +31,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         body: OpenAPI media type objects of the request body, by media type; empty for no body.
         body_required: Whether a request must have a body.
         errors: The errors it can return, besides those of every endpoint.
+        describe_errors: Returns the OpenAPI response objects of errors, by status.
     """
 
     tag: str
@@ -40,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] = {}
     body_required: bool = True
     errors: ErrorTypes = ()
+    describe_errors: Callable[[ErrorTypes], dict[str, Any]] = error_responses.responses
 
 
 def param(name: str, description: str, schema: dict[str, Any], location: str = "query") -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dockrion.web.cors import enable_cors, options_response
 from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.limits import add_rate_limit_headers
 from dockrion.web.reload_mode import ReloadMode
-from dockrion.web.responses import SERVER, Handler, error_response, to_dockrion_error
-from dockrion.web.routes import Route, routes
+from dockrion.web.responses import ERROR_RESPONSES, SERVER, Handler, respond_to_error
+from dockrion.web.routes import Route, error_responses, routes
 from dockrion.web.service import SERVICE, Role, Service
 from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
 
@@ -39,6 +39,7 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     _add_routes(app.router, all_routes)
     redactor, endpoints = Redactor(loaded.confidential), [route.endpoint for route in all_routes]
     app[DESCRIPTION] = Description(redactor, endpoints)
+    app[ERROR_RESPONSES] = error_responses(loaded.dockfile, role)
     enable_cors(app, loaded.dockfile)
     app.router.register_resource(TrailingSlashes(app.router))
 
@@ -94,7 +95,7 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
         limiter_key = limiter.acquire(request)
         response = options_response(request) or redirect_response(request) or await handler(request)
     except Exception as error:
-        response = error_response(to_dockrion_error(error, request), service.redactor)
+        response = respond_to_error(request, error)
     finally:
         metrics.active_requests.dec()
         limiter.release(limiter_key)

@@ -29,6 +29,9 @@ SERVER = "dockrion"  # the `Server` header, without versions
 _logger = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ErrorResponse = Callable[[DockrionError, Redactor], web.Response]
+# How errors are reported below paths of another protocol, by the paths' prefix.
+ERROR_RESPONSES = web.AppKey("error_responses", dict[str, ErrorResponse])
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
 _BY_STATUS: dict[int, type[DockrionError]] = {
@@ -64,6 +67,15 @@ def error_body(error: DockrionError, redactor: Redactor) -> Failure:
 def error_response(error: DockrionError, redactor: Redactor) -> web.Response:
     """Return the response for an error, secrets redacted."""
     return json_response(error_body(error, redactor), status=error.status, headers=error.headers)
+
+
+def respond_to_error(request: web.Request, error: Exception) -> web.Response:
+    """Return the response for a handler's exception, as the clients of the request's path expect it."""
+    respond: ErrorResponse = error_response
+    for prefix, other in request.app[ERROR_RESPONSES].items():
+        if request.path.startswith(prefix):
+            respond = other
+    return respond(to_dockrion_error(error, request), request.app[SERVICE].redactor)
 
 
 def internal_error() -> DockrionError:

@@ -22,7 +22,7 @@ from dockrion.web.access import (
     VIEW_METRICS,
     AccessRule,
 )
-from dockrion.web.responses import Handler
+from dockrion.web.responses import ErrorResponse, Handler
 from dockrion.web.service import Role
 
 
@@ -122,3 +122,12 @@ def routes(dockfile: Dockfile, role: Role = "all") -> Iterator[Route]:
             path = "/runs/{run_id}/input/{push_token}/{request_id}"
             yield Route(hdrs.METH_GET, path, ingest.fetch_answer_at_url, PUBLIC)
             yield Route(hdrs.METH_POST, "/runs/{run_id}/events/{push_token}", ingest.push_to_url, PUBLIC)
+
+
+def error_responses(dockfile: Dockfile, role: Role = "all") -> dict[str, ErrorResponse]:
+    """Return how errors are reported where it is not the service's own way, by the prefix of the paths."""
+    if role == "worker" or not dockfile.expose.protocols:
+        return {}
+    from dockrion.web.protocols import protocol_error_responses  # noqa: PLC0415  memory
+
+    return protocol_error_responses(dockfile.expose.protocols)

@@ -6,12 +6,31 @@ reads requests and starts their runs.
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from types import ModuleType
 
 from dockrion.dockfile.structs import ProtocolName
+from dockrion.web.responses import ErrorResponse
 from dockrion.web.routes import Route
 
 
 def protocol_routes(names: Iterable[ProtocolName]) -> Iterator[Route]:
     """Yield the routes of protocols: the `ROUTES` of their modules."""
+    for module in _modules(names):
+        yield from module.ROUTES
+
+
+def protocol_error_responses(names: Iterable[ProtocolName]) -> dict[str, ErrorResponse]:
+    """Return how protocols report errors in their own way, by the prefix of the paths where they do.
+
+    It is `ERROR_RESPONSES` of their modules, where there is one.
+    """
+    return {
+        prefix: respond
+        for module in _modules(names)
+        for prefix, respond in getattr(module, "ERROR_RESPONSES", {}).items()
+    }
+
+
+def _modules(names: Iterable[ProtocolName]) -> Iterator[ModuleType]:
     for name in dict.fromkeys(names):
-        yield from import_module(f"{__name__}.{name.replace('-', '_')}").ROUTES
+        yield import_module(f"{__name__}.{name.replace('-', '_')}")

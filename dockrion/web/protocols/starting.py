@@ -7,12 +7,13 @@ from aiohttp import web
 
 from dockrion.backends.run_log import Run
 from dockrion.errors import InvalidRequest
+from dockrion.json_schema import Violation
 from dockrion.protocols.conversation import Conversation, payload_of
 from dockrion.web import idempotency, payloads
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def read_request(request: web.Request, kind: type[T]) -> T:
@@ -26,11 +27,21 @@ async def read_request(request: web.Request, kind: type[T]) -> T:
         UnsupportedMediaType: It is not JSON.
         InvalidRequest: It is empty or malformed, or does not match the struct.
     """
+    body, _ = await read_request_and_fields(request, kind)
+    return body
+
+
+async def read_request_and_fields(request: web.Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
+    """Read the body of a request as `read_request` does; return also its fields that the struct lacks."""
     body, _ = await payloads.read_json(request)
     try:
-        return msgspec.convert(body, kind)
+        converted = msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the body is not a valid request: {error}") from None
+        message, _, path = str(error).partition(" - at `")
+        details = [Violation(path.removesuffix("`") or "$", message)]
+        raise InvalidRequest(f"the body is not a valid request: {error}", details=details) from None
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    return converted, {name: value for name, value in body.items() if name not in known}
 
 
 async def start_conversation_run(

@@ -1,0 +1,1 @@
+"""OpenAI's API: Chat Completions and Responses (OpenAI API reference)."""

@@ -1,0 +1,39 @@
+"""Errors as OpenAI's API reports them: as an HTTP response's body, and in the middle of a stream."""
+
+from typing import Any
+
+from dockrion.errors import AgentPolicyViolation, DockrionError, InvalidRequest, Unauthorized
+
+# Codes that clients know by OpenAI's names; all others are Dockrion's, in lower case.
+_CODES = {
+    Unauthorized.code: "invalid_api_key",
+    InvalidRequest.code: "invalid_request",
+    AgentPolicyViolation.code: "content_policy_violation",
+}
+_SERVER_ERROR = 500
+_TOO_MANY_REQUESTS = 429
+
+
+def error_object(message: str, code: str, *, status: int = 500, param: str | None = None) -> dict[str, Any]:
+    """Return an error as the API's clients expect it.
+
+    Args:
+        message: What happened, and what the caller can do about it.
+        code: The error code of a `DockrionError` or of a run's `error` event.
+        status: The HTTP status.
+        param: The field of the request that is at fault, if it is known.
+    """
+    if status >= _SERVER_ERROR:
+        kind = "server_error"
+    else:
+        kind = "requests" if status == _TOO_MANY_REQUESTS else "invalid_request_error"
+    return {
+        "error": {"message": message, "type": kind, "param": param, "code": _CODES.get(code, code.lower())}
+    }
+
+
+def param_of(error: DockrionError) -> str | None:
+    """Return the field of the request that an error is about, None if that is not known."""
+    details = error.details if isinstance(error.details, list) else []
+    paths = (getattr(detail, "path", "") for detail in details)
+    return next((path.removeprefix("$.") for path in paths if path.startswith("$.")), None)
