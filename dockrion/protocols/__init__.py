@@ -57,7 +57,8 @@ class Encoder(Protocol[S]):
     def encode_gap(self, state: S, gap: Gap, /) -> tuple[bytes, S]:
         """Return the frames that say what was lost, and the state before the event `gap.first_available`.
 
-        The state has the `origin` of the gap, or has `ended` if the protocol cannot go on.
+        The state has `ended` if the protocol cannot go on. Otherwise its `origin` is the gap's end, and it
+        depends on that alone: the readers who go on there share their frames, whatever each has had before.
         """
 
     def encode_control(self, state: S, control: Control, /) -> bytes:
