@@ -1,0 +1,62 @@
+"""The fields of events that matter to the client; what is passed on as it is stays JSON."""
+
+from typing import Final
+
+import msgspec
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
+    content: msgspec.Raw
+    message_id: str | None = None
+    source: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    role: str
+    content: str | list[dict[str, msgspec.Raw]]
+    message_id: str | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
+    tool_call_id: msgspec.Raw
+    name: msgspec.Raw
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    source: str | None = None
+
+
+class ToolResult(msgspec.Struct, frozen=True, gc=False):
+    tool_call_id: msgspec.Raw
+    name: msgspec.Raw = _NULL
+    result: msgspec.Raw = _NULL
+    is_error: bool = False
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+class Started(msgspec.Struct, frozen=True, gc=False):
+    attempt: msgspec.Raw = _NULL
+    previous: msgspec.Raw = _NULL
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """Of a terminal event: of each type, the first, second or third field."""
+
+    output: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    reason: msgspec.Raw = _NULL
+
+
+reasoning_of = msgspec.json.Decoder(Reasoning).decode
+message_of = msgspec.json.Decoder(Message).decode
+tool_call_of = msgspec.json.Decoder(ToolCall).decode
+tool_result_of = msgspec.json.Decoder(ToolResult).decode
+usage_of = msgspec.json.Decoder(Usage).decode
+started_of = msgspec.json.Decoder(Started).decode
+end_of = msgspec.json.Decoder(End).decode
+all_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -1,0 +1,53 @@
+"""What the encoder remembers between two events."""
+
+import msgspec
+
+from dockrion.protocols import State
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A text or reasoning of the message that has started and not ended.
+
+    Attributes:
+        kind: `text` or `reasoning`.
+        part_id: The sequence of the event that started it.
+        message_id: The id of the model's message, None if it has none.
+        source: Where it comes from, None if that is unknown.
+    """
+
+    kind: bytes
+    part_id: int
+    message_id: str | None
+    source: str | None
+
+
+class UsageTotals(msgspec.Struct, frozen=True):
+    """The tokens of all requests to models so far: those that the models read, those that they made."""
+
+    taken: int = 0
+    made: int = 0
+    total: int = 0
+
+
+class MessageState(State, frozen=True, kw_only=True):
+    """What has been written of the message.
+
+    Attributes:
+        started: Whether it has started.
+        parts: What has not ended, at most one part of each message of a model and source.
+        calls: JSON of the ids of tool calls without a result.
+        returned: Whether a tool has returned in this step, so that what follows is the next one.
+        streamed: The ids of models' messages whose tokens are in the message, None for those without an id.
+        replied: Whether the message has a reply, so that the output is none.
+        finish_reason: Why the last model has stopped, None if that is unknown.
+        usage: What models took.
+    """
+
+    started: bool = False
+    parts: tuple[Part, ...] = ()
+    calls: tuple[bytes, ...] = ()
+    returned: bool = False
+    streamed: frozenset[str | None] = frozenset()
+    replied: bool = False
+    finish_reason: str | None = None
+    usage: UsageTotals = UsageTotals()

@@ -1,0 +1,184 @@
+"""What each type of event becomes in the client's message."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+
+from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
+from dockrion.protocols.reply import reply_text
+from dockrion.protocols.token_runs import Origin
+from dockrion.protocols.vercel_ai import chunks, fields
+from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, START_STEP, chunk, json_text
+from dockrion.protocols.vercel_ai.content import others_in, text_in
+from dockrion.protocols.vercel_ai.message import MessageWriter
+from dockrion.protocols.vercel_ai.state import MessageState, UsageTotals
+
+_ASSISTANT = ("assistant", "ai", "model")
+_ABOUT_QUESTIONS = ("input_requested", "input_received")
+_PROGRESS = b'"progress"'  # the id of the one part that is updated
+_UNNAMED = b'"tool"'
+_NULL = b"null"
+_FINISH_REASONS = {"length": b'"length"', "content_filter": b'"content-filter"'}
+
+
+class EventWriter:
+    """Writes events that follow a state.
+
+    Args:
+        message: Writes the message, as far as it is written in the state.
+        state: The state before the first event.
+        output_path: `agent.chat.output`.
+    """
+
+    __slots__ = ("_finish_reason", "_message", "_output_path", "_replied", "_state", "_streamed", "_usage")
+
+    def __init__(self, message: MessageWriter, state: MessageState, output_path: str | None) -> None:
+        self._message = message
+        self._state = state
+        self._output_path = output_path
+        self._streamed = state.streamed
+        self._replied = state.replied
+        self._finish_reason = state.finish_reason
+        self._usage = state.usage
+
+    @property
+    def state(self) -> MessageState:
+        """The state after what is written."""
+        message = self._message
+        return MessageState(
+            origin=self._state.origin,
+            started=message.started,
+            parts=message.parts,
+            calls=message.calls,
+            returned=message.returned,
+            streamed=self._streamed,
+            replied=self._replied,
+            finish_reason=self._finish_reason,
+            usage=self._usage,
+        )
+
+    def write(self, entry: Entry) -> None:
+        """Write an event; not for tokens."""
+        write = self._writers.get(entry.type)
+        if write is not None:
+            write(self, entry)
+        elif entry.type.startswith(CUSTOM_PREFIX):
+            self._write_data(entry)
+
+    def write_tokens(self, sequence: int, texts: list[bytes], origin: Origin) -> None:
+        """Write consecutive tokens of one message, of which `sequence` is the first."""
+        message_id, source = origin.message_id or None, origin.source or None
+        if origin.finish_reason is None or texts != [NO_TEXT]:
+            self._message.write_deltas(b"text", sequence, message_id, source, texts)
+            self._streamed |= {message_id}
+            self._replied = True
+        if origin.finish_reason is not None:
+            self._finish_reason = origin.finish_reason
+            self._message.close_parts(lambda part: part.message_id == message_id and part.source == source)
+
+    def _write_started(self, entry: Entry) -> None:
+        if not self._message.started:
+            self._message.start()
+            return
+        event = fields.started_of(entry.data)
+        self._streamed, self._replied, self._finish_reason = frozenset(), False, None
+        attempt = {"attempt": event.attempt, "previous": event.previous}
+        self._message.finish_step(chunks.data_part(b"attempt", attempt), START_STEP)
+
+    def _write_reasoning(self, entry: Entry) -> None:
+        event = fields.reasoning_of(entry.data)
+        message_id, source = event.message_id or None, event.source or None
+        self._message.write_deltas(b"reasoning", entry.sequence, message_id, source, (bytes(event.content),))
+
+    def _write_message(self, entry: Entry) -> None:
+        event = fields.message_of(entry.data)
+        if event.role not in _ASSISTANT:
+            return
+        message_id = event.message_id or None
+        self._message.close_parts(lambda part: part.message_id == message_id)
+        streamed = message_id in self._streamed
+        self._streamed -= {message_id}
+        if isinstance(event.content, str):
+            if event.content and not streamed:
+                self._write_text(entry.sequence, json_text(event.content))
+            return
+        for block in event.content:
+            if not streamed and (text := text_in(block)):
+                self._write_text(entry.sequence, text)
+            if others := others_in(block):
+                self._message.write_content(*others)
+                self._replied = True
+
+    def _write_text(self, sequence: int, text: bytes) -> None:
+        self._message.write_text(sequence, text)
+        self._replied = True
+
+    def _write_tool_call(self, entry: Entry) -> None:
+        event = fields.tool_call_of(entry.data)
+        source = event.source or None
+        self._message.close_parts(lambda part: part.source == source)
+        self._message.write_call(bytes(event.tool_call_id), bytes(event.name), bytes(event.arguments))
+
+    def _write_tool_result(self, entry: Entry) -> None:
+        event = fields.tool_result_of(entry.data)
+        name = bytes(event.name) if bytes(event.name) != _NULL else _UNNAMED
+        call, result = bytes(event.tool_call_id), bytes(event.result)
+        self._message.write_result(call, name, result, is_error=event.is_error)
+
+    def _write_usage(self, entry: Entry) -> None:
+        event, before = fields.usage_of(entry.data), self._usage
+        taken, made = event.input_tokens or 0, event.output_tokens or 0
+        total = taken + made if event.total_tokens is None else event.total_tokens
+        self._usage = usage = UsageTotals(before.taken + taken, before.made + made, before.total + total)
+        counts = (usage.taken, usage.made, usage.total)
+        sums = b'{"usage":{"inputTokens":%d,"outputTokens":%d,"totalTokens":%d}}' % counts
+        self._message.write(chunk(b"message-metadata", messageMetadata=sums))
+
+    def _write_data(self, entry: Entry) -> None:
+        """Write an event that has no part of its own in the protocol: its fields, as data of its type."""
+        every = fields.all_of(entry.data)
+        own = {name: value for name, value in every.items() if name not in COMMON_FIELDS}
+        part_id = _PROGRESS if entry.type == "progress" else None
+        if entry.type in _ABOUT_QUESTIONS:
+            part_id = bytes(every["request_id"])
+        name = entry.type.removeprefix(CUSTOM_PREFIX).encode()
+        self._message.write(chunks.data_part(name, own, part_id))
+
+    def _write_complete(self, entry: Entry) -> None:
+        if not self._replied:
+            text = _output_text(bytes(fields.end_of(entry.data).output), self._output_path)
+            self._message.close_parts()
+            self._write_text(entry.sequence, json_text(text))
+        reason = _FINISH_REASONS.get(self._finish_reason or "", b'"stop"')
+        self._message.finish_step(chunk(b"finish", finishReason=reason), DONE)
+
+    def _write_error(self, entry: Entry) -> None:
+        error = chunk(b"error", errorText=bytes(fields.end_of(entry.data).error))
+        self._message.finish_step(error, chunk(b"finish", finishReason=b'"error"'), DONE)
+
+    def _write_cancelled(self, entry: Entry) -> None:
+        reason = bytes(fields.end_of(entry.data).reason)
+        given = {} if reason == _NULL else {"reason": reason}
+        self._message.finish_step(chunk(b"abort", **given), DONE)
+
+    _writers: ClassVar[dict[str, Callable[["EventWriter", Entry], None]]] = {
+        "started": _write_started,
+        "reasoning": _write_reasoning,
+        "message": _write_message,
+        "tool_call": _write_tool_call,
+        "tool_result": _write_tool_result,
+        "usage": _write_usage,
+        **dict.fromkeys(("progress", "step", "checkpoint", *_ABOUT_QUESTIONS), _write_data),
+        "complete": _write_complete,
+        "error": _write_error,
+        "cancelled": _write_cancelled,
+    }
+
+
+def _output_text(output: bytes, path: str | None) -> str:
+    try:
+        value = msgspec.json.decode(output)
+    except msgspec.DecodeError:  # JSON with numbers that Python does not take
+        return output.decode()
+    return reply_text(value, path)

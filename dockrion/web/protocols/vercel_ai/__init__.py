@@ -1,0 +1,78 @@
+"""The endpoints of a chat page with the Vercel AI SDK: `useChat` and its `DefaultChatTransport`."""
+
+from contextlib import suppress
+
+from aiohttp import hdrs, web
+
+from dockrion.backends.owner_messages import RunRef
+from dockrion.backends.run_log import Run
+from dockrion.errors import DockrionError, RunNotFound
+from dockrion.protocols.vercel_ai.encoder import MessageEncoder
+from dockrion.protocols.vercel_ai.requests import ChatRequest, conversation_of
+from dockrion.web.access import INVOKE, RUN_ID
+from dockrion.web.invoke import cancels_on_disconnect, run_headers
+from dockrion.web.protocols.starting import read_request_and_fields, start_conversation_run
+from dockrion.web.protocols.stream import ProtocolStream, stream_new_run
+from dockrion.web.protocols.vercel_ai.active_runs import active_run, set_active_run
+from dockrion.web.routes import Route
+from dockrion.web.service import SERVICE
+
+_MESSAGE_ID = "message_id"
+_HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """Start the run that answers a message, and stream its reply."""
+    service = request.app[SERVICE]
+    service.runs.ready_agent()
+    cancel_on_disconnect = cancels_on_disconnect(request)
+    asked, fields = await read_request_and_fields(request, ChatRequest)
+    continued = asked.continued_message_id
+    run, replayed = await start_conversation_run(
+        request,
+        conversation_of(asked, fields),
+        protocol=None if continued is None else {_MESSAGE_ID: continued},
+        cancel_on_disconnect=cancel_on_disconnect,
+    )
+    cancel_on_disconnect = cancel_on_disconnect and not replayed
+    if asked.id is not None:
+        try:
+            await set_active_run(request, asked.id, run)
+        except BaseException as error:
+            if not replayed and (cancel_on_disconnect or isinstance(error, DockrionError)):
+                service.runs.caller_left(RunRef(run.run_id, run.incarnation), cancel=True)
+            raise
+    headers = _HEADERS | run_headers(request, run, replayed=replayed)
+    response = await stream_new_run(
+        request, run, _encoder(request, run), headers=headers, cancel_on_disconnect=cancel_on_disconnect
+    )
+    if asked.id is not None:
+        with suppress(DockrionError):  # the reply is sent
+            await active_run(request, asked.id)
+    return response
+
+
+async def resume(request: web.Request) -> web.StreamResponse:
+    """Stream the reply that a chat waits for, from its beginning, as the SDK expects it."""
+    run = await active_run(request, request.match_info["chat_id"])
+    if run is None:
+        return web.Response(status=204)
+    request[RUN_ID] = run.run_id
+    headers = _HEADERS | run_headers(request, run, replayed=False)
+    stream = ProtocolStream(request, _encoder(request, run), headers)
+    try:
+        await stream.send_events(RunRef(run.run_id, run.incarnation))
+    except RunNotFound:
+        return web.Response(status=204)
+    return stream.response
+
+
+def _encoder(request: web.Request, run: Run) -> MessageEncoder:
+    message_id = (run.protocol or {}).get(_MESSAGE_ID, run.run_id)
+    return MessageEncoder(run.run_id, message_id, request.app[SERVICE].dockfile.agent.chat_spec.output)
+
+
+ROUTES = (
+    Route(hdrs.METH_POST, "/api/chat", chat, INVOKE, streams=True),
+    Route(hdrs.METH_GET, "/api/chat/{chat_id}/stream", resume, INVOKE, streams=True),
+)
