@@ -10,7 +10,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from dockrion import events, ids
-from dockrion.backends.follow import follow
+from dockrion.backends.follow import Pages, follow
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import IDLE, Page
 from dockrion.backends.run_log import Run
@@ -23,7 +23,7 @@ from dockrion.web.service import SERVICE
 from dockrion.wire import Framing
 
 _logger = logging.getLogger(__name__)
-_PIECE_BYTES = 60 * 1024  # below a transport's high-water mark, so that one piece never waits
+PIECE_BYTES = 60 * 1024  # below a transport's high-water mark, so that one piece never waits
 
 
 class StalledReaderError(Exception):
@@ -135,8 +135,8 @@ class Connection(ABC):
                     try:
                         if preamble := self._preamble():
                             await self.send(preamble)
-                        while not self._ended and (page := await anext(pages, None)) is not None:
-                            await self._send_page(page)
+                        if not self._ended:
+                            await self._send_pages(pages)
                     finally:
                         service.streams.remove(deadline)
             except TimeoutError:
@@ -166,11 +166,11 @@ class Connection(ABC):
             ConnectionError: The reader left.
             StalledReaderError: It takes nothing.
         """
-        if len(data) <= _PIECE_BYTES:
+        if len(data) <= PIECE_BYTES:
             await self._send_piece(data)
             return
         self._at_frame_end = False
-        for piece in self._pieces(data, _PIECE_BYTES):  # each piece has its own timeout
+        for piece in self._pieces(data, PIECE_BYTES):  # each piece has its own timeout
             await self._send_piece(piece)
         self._at_frame_end = True
 
@@ -185,6 +185,12 @@ class Connection(ABC):
             return
         with suppress(ConnectionError, StalledReaderError):
             await self.send(frames)
+
+    async def _send_pages(self, pages: Pages) -> None:
+        async for page in pages:
+            await self._send_page(page)
+            if self._ended:
+                return
 
     async def _send_page(self, page: Page) -> None:
         if page is IDLE:
@@ -215,10 +221,6 @@ class Connection(ABC):
     def _control_frame(self, control: Control) -> bytes:
         return self._framing.encode_control(control)
 
-    def _encoded(self, page: Page) -> bytes:
-        """Return a page's frames as they are on the connection."""
-        return page.encoded(self._encode)
-
     def _write_now(self, page: Page) -> bool:
         """Write a page if that cannot wait, and return whether it did.
 
@@ -230,8 +232,8 @@ class Connection(ABC):
             return False
         if page.entries[0].sequence != self._position + 1:
             return False
-        data = self._encoded(page)
-        if len(data) > _PIECE_BYTES:
+        data = page.encoded(self._encode)
+        if len(data) > PIECE_BYTES:
             return False
         transport.write(data)
         self._on_delivered(page)

@@ -15,7 +15,7 @@ from dockrion.backends.follow import follow
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import PAGE_EVENTS, Page
 from dockrion.backends.run_log import RunLog
-from dockrion.errors import RunNotFound, ServiceUnavailable
+from dockrion.errors import RunNotFound, ServiceUnavailable, Unauthorized
 from dockrion.events.control_frames import Gap
 from dockrion.protocols import Encoder, State
 from dockrion.web.service import SERVICE
@@ -97,18 +97,18 @@ async def stored_state(log: RunLog, run: RunRef, encoder: Encoder[S]) -> S:
         ServiceUnavailable: It cannot be reached.
     """
     state, position = encoder.start(), 0
-    while (page := await _page(log, run, position)).entries:
+    while not state.ended and (page := await _page(log, run, position)).entries:
         state, position = _after(encoder, state, position, page)
         await asyncio.sleep(0)
     return state
 
 
 async def final_state(request: web.Request, run: RunRef, encoder: Encoder[S]) -> S:
-    """Wait for a run's end, and return the encoder's state after its terminal event.
+    """Wait for the end of a run, or of its stream in the protocol, and return the encoder's state then.
 
     Raises:
         ServiceUnavailable: The service is shutting down, or the storage has lost the run.
-        TimeoutError: The caller's credential has expired.
+        Unauthorized: The caller's credential has expired.
     """
     service = request.app[SERVICE]
     state, position = encoder.start(), 0
@@ -122,6 +122,8 @@ async def final_state(request: web.Request, run: RunRef, encoder: Encoder[S]) ->
                 async for page in pages:
                     if page.entries:
                         state, position = _after(encoder, state, position, page)
+                    if state.ended:
+                        break
                     if page.more:
                         await asyncio.sleep(0)
             finally:
@@ -131,7 +133,8 @@ async def final_state(request: web.Request, run: RunRef, encoder: Encoder[S]) ->
     except TimeoutError:
         if service.runs.draining:
             raise ServiceUnavailable("the service is shutting down") from None
-        raise
+        message = "the key or token has expired before the agent was done; send the request with a new one"
+        raise Unauthorized(message) from None
     return state
 
 
@@ -143,5 +146,6 @@ def _after(encoder: Encoder[S], state: S, position: int, page: Page) -> tuple[S,
     first = page.entries[0].sequence
     if first != position + 1:
         _, state = encoder.encode_gap(state, Gap(position + 1, first))
-    _, state = encoder.encode(state, page.entries)
+    if not state.ended:
+        _, state = encoder.encode(state, page.entries)
     return state, page.entries[-1].sequence

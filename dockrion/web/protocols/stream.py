@@ -18,6 +18,7 @@ from dockrion.web.http_streams import HttpStream
 from dockrion.web.invoke import cancel_unless_resumable
 from dockrion.web.protocols.resuming import Resumption
 from dockrion.web.service import SERVICE
+from dockrion.web.streams import PIECE_BYTES
 from dockrion.wire import sse
 
 
@@ -26,7 +27,8 @@ class _Translation(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         frames: Its frames.
-        chunk: The same with the chunked transfer coding (RFC 9112, 7.1); a chunk without data would end it.
+        chunk: The same with the chunked transfer coding (RFC 9112, 7.1); empty, too, if the frames are too
+            many to be written at once.
         state: The encoder's state after the page.
     """
 
@@ -86,28 +88,29 @@ class ProtocolStream(HttpStream):
         """
         after = 0
         if resumption is not None:
-            after, self._state, self._first_frames = resumption.after, resumption.state, resumption.frames
-            self._ended = self._state.ended
+            after, self._first_frames = resumption.after, resumption.frames
+            self._advance(resumption.state)
         return await self.send_run(run, after, timeout=timeout)
 
     def _preamble(self) -> bytes:
         return self._first_frames
 
     async def _send_gap(self, gap: Gap) -> None:
-        frames, self._state = self._encoder.encode_gap(self._state, gap)
-        self._ended = self._state.ended
+        frames, state = self._encoder.encode_gap(self._state, gap)
+        self._advance(state)
         await self._send_frames(frames)
 
     async def _send_entries(self, page: Page) -> None:
-        frames = self._translation(page).frames
-        if frames:
-            await self._send_frames(frames)
+        translation = self._translation(page)
+        self._advance(translation.state)  # at once: if the stream has to end meanwhile, the frames are sent
+        if translation.frames:
+            await self._send_frames(translation.frames)
         elif self._is_idle:
             await self._send_keepalive()
 
     async def _send_frames(self, frames: bytes) -> None:
-        await self.send(frames)
         self._written_at = self._loop.time()
+        await self.send(frames)
 
     async def _send_keepalive(self) -> None:
         await self._send_frames(sse.KEEPALIVE)
@@ -115,24 +118,29 @@ class ProtocolStream(HttpStream):
     def _control_frame(self, control: Control) -> bytes:
         return self._encoder.encode_control(self._state, control)
 
-    def _encoded(self, page: Page) -> bytes:
-        translation = self._translation(page)
-        return translation.chunk if self._chunked else translation.frames
-
     def _write_now(self, page: Page) -> bool:
+        # The conditions are those of the method that this overrides, and which is too hot for a further call.
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        if page.entries[0].sequence != self._position + 1:  # of another state than this reader's, too
+            return False
         translation = self._translation(page)
         # Ending the stream, and keeping it alive while there are no frames, is up to the reader's task.
-        if translation.state.ended or (not translation.frames and self._is_idle):
+        if translation.state.ended or len(translation.frames) > PIECE_BYTES:
             return False
-        return super()._write_now(page)
-
-    def _on_delivered(self, page: Page) -> None:
-        translation = self._translation(page)
-        self._state = translation.state
-        self._ended = translation.state.ended
         if translation.frames:
+            transport.write(translation.chunk if self._chunked else translation.frames)
             self._written_at = self._loop.time()
-        super()._on_delivered(page)
+        elif self._is_idle:
+            return False
+        self._advance(translation.state)
+        self._on_delivered(page)
+        return True
+
+    def _advance(self, state: State) -> None:
+        self._state = state
+        self._ended = state.ended
 
     @property
     def _is_idle(self) -> bool:
@@ -147,7 +155,8 @@ class ProtocolStream(HttpStream):
 
 def _translate(encoder: Encoder[Any], state: State, entries: Sequence[Entry]) -> _Translation:
     frames, after = encoder.encode(state, entries)
-    return _Translation(frames, b"%x\r\n%s\r\n" % (len(frames), frames) if frames else b"", after)
+    chunk = b"%x\r\n%s\r\n" % (len(frames), frames) if 0 < len(frames) <= PIECE_BYTES else b""
+    return _Translation(frames, chunk, after)
 
 
 async def stream_new_run(
