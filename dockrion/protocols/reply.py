@@ -8,7 +8,7 @@ import msgspec
 from dockrion.protocols.conversation import text_of
 
 _INDEX = re.compile("-?[0-9]{1,9}")
-_ASSISTANT = ("assistant", "ai", "model")
+ASSISTANT_ROLES = ("assistant", "ai", "model")
 _TEXT_FIELDS = ("text", "answer", "output", "content")  # as the page of the service shows outputs
 
 
@@ -47,5 +47,9 @@ def _found(output: Any) -> str | None:
     messages = output.get("messages")
     if isinstance(messages, list) and messages and all(isinstance(each, dict) for each in messages):
         last = messages[-1]
-        return text_of(last.get("content")) if (last.get("role") or last.get("type")) in _ASSISTANT else None
+        return (
+            text_of(last.get("content"))
+            if (last.get("role") or last.get("type")) in ASSISTANT_ROLES
+            else None
+        )
     return next((output[name] for name in _TEXT_FIELDS if isinstance(output.get(name), str)), None)

@@ -1,0 +1,238 @@
+"""A run's events as the frames of a response, and what has to be remembered between them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from dockrion.errors import AgentPolicyViolation
+from dockrion.events import Entry
+from dockrion.protocols import State
+from dockrion.protocols.conversation import text_of
+from dockrion.protocols.openai import response_fields as fields
+from dockrion.protocols.openai.response_frames import Frames, from_json, in_json
+from dockrion.protocols.openai.response_items import Items, ItemsWriter, Request
+from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
+from dockrion.protocols.reply import ASSISTANT_ROLES, reply_text
+from dockrion.protocols.token_runs import token_run
+
+MAX_REMEMBERED = 64  # messages whose tokens were written: a `message` event follows them soon
+_EMPTY = b'""'
+_TRUNCATED = "max_output_tokens"
+_FILTERED = "content_filter"
+# Why a response is incomplete, by the reason that a model gives for the end of its last message.
+_REASONS = {"length": _TRUNCATED, "max_tokens": _TRUNCATED, "content_filter": _FILTERED}
+
+
+class ResponseState(State, frozen=True, kw_only=True):
+    """A response so far.
+
+    Attributes:
+        frames: How many frames there were.
+        items: Its output.
+        attempts: How often the agent has begun.
+        remembered: Messages whose tokens were written; a source stands for its message without an id.
+        finish_reason: Why the last message ended, if that is known.
+        usage: None until the agent reports any.
+        lost: Whether events were missing.
+        final: The JSON of the response, once it is over.
+    """
+
+    frames: int = 0
+    items: Items = Items()
+    attempts: int = 0
+    remembered: tuple[str, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    lost: bool = False
+    final: bytes = b""
+
+
+class ResponseWriter:
+    """Writes events one after the other.
+
+    Args:
+        info: The response.
+        state: The response so far.
+    """
+
+    def __init__(self, info: ResponseInfo, state: ResponseState) -> None:
+        self._info = info
+        self._before = state
+        self._frames = frames = Frames(state.frames)
+        self._items = ItemsWriter(frames, state.items, info.run_id, info.agent)
+        self._attempts = state.attempts
+        self._remembered = dict.fromkeys(state.remembered)
+        self._finish_reason = state.finish_reason
+        self._usage = state.usage
+        self._final = state.final
+
+    def data(self) -> bytes:
+        """Return the frames."""
+        return self._frames.data()
+
+    def state(self) -> ResponseState:
+        """Return the response as it is now."""
+        return msgspec.structs.replace(
+            self._before,
+            frames=self._frames.count,
+            items=Items() if self._final else self._items.items(),
+            attempts=self._attempts,
+            remembered=tuple(self._remembered),
+            finish_reason=self._finish_reason,
+            usage=self._usage,
+            final=self._final,
+        )
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write events."""
+        position = 0
+        while position < len(entries):
+            entry = entries[position]
+            if entry.type == "token":
+                position += self._tokens(entries, position)
+                continue
+            if (write := self._WRITERS.get(entry.type)) is not None:
+                write(self, entry)
+            position += 1
+
+    def _started(self, _entry: Entry) -> None:
+        self._attempts += 1
+        if self._attempts > 1:
+            self._items.begin_again()
+            self._remembered.clear()
+            self._finish_reason = None
+        else:
+            response = self._info.response("in_progress", b"[]")
+            self._frames.add(b"response.in_progress", b'"response":' + response)
+
+    def _tokens(self, entries: Sequence[Entry], start: int) -> int:
+        """Write consecutive tokens, and return how many."""
+        contents, origin = token_run(entries, start)
+        key = fields.key_of(origin.message_id, origin.source)
+        self._write(key, contents, is_reasoning=False)
+        if origin.finish_reason is not None:
+            self._items.close_text(key)
+            self._finish_reason = origin.finish_reason
+        return len(contents)
+
+    def _reasoning(self, entry: Entry) -> None:
+        event = fields.decode_reasoning(entry.data)
+        self._write(event.key, [bytes(event.content)], is_reasoning=True)
+
+    def _message(self, entry: Entry) -> None:
+        event = fields.decode_message(entry.data)
+        if event.role not in ASSISTANT_ROLES:
+            return
+        if event.key not in self._remembered:
+            content = bytes(event.content)
+            text = content if content.startswith(b'"') else in_json(text_of(from_json(content)))
+            self._write(event.key, [text], is_reasoning=False)
+        if not event.message_id:
+            self._remembered.pop(event.key, None)  # the next one without an id is another message
+        self._items.close_text(event.key)
+
+    def _question(self, entry: Entry) -> None:
+        """Show a question; whoever answers it does so elsewhere."""
+        replied = self._items.replied
+        self._write_message(bytes(fields.decode_question(entry.data).prompt))
+        self._items.replied = replied
+
+    def _tool_call(self, entry: Entry) -> None:
+        event = fields.decode_tool_call(entry.data)
+        self._items.close_text(event.key)
+        self._items.close_text(fields.key_of("", event.source))
+        arguments = b'"{}"' if bytes(event.arguments) == fields.NULL else fields.quoted(event.arguments)
+        request = Request(in_json(event.name), arguments)
+        by_client = event.name in self._info.client_tools
+        self._items.request(event.tool_call_id, request, by_client=by_client)
+
+    def _tool_result(self, entry: Entry) -> None:
+        event = fields.decode_tool_result(entry.data)
+        self._items.end_call(event.tool_call_id, fields.quoted(event.result), is_error=event.is_error)
+
+    def _count_usage(self, entry: Entry) -> None:
+        event = fields.decode_usage(entry.data)
+        read, written = event.input_tokens or 0, event.output_tokens or 0
+        total = read + written if event.total_tokens is None else event.total_tokens
+        details = from_json(event.details) or {}
+        cached = _count_in(details, "input_token_details", "cache_read")
+        reasoning = _count_in(details, "output_token_details", "reasoning")
+        before = msgspec.structs.astuple(self._usage or Usage())
+        sums = map(sum, zip(before, (read, written, total, cached, reasoning), strict=True))
+        self._usage = Usage(*(min(each, MAX_COUNT) for each in sums))
+
+    def _complete(self, entry: Entry) -> None:
+        event = fields.decode_complete(entry.data)
+        metadata = fields.metadata_of(event.metadata)
+        items, output = self._items, bytes(event.output)
+        items.close_all(b"completed")
+        if self._before.lost:
+            items.forget_messages()
+        if not items.hand_over_calls() and not items.replied and output != fields.NULL:
+            self._write_message(in_json(reply_text(from_json(output), self._info.output_path)))
+        if metadata.usage:  # reported also if the Dockfile filters the events
+            self._usage = (self._usage or Usage()).with_totals(metadata.usage)
+        reason = _TRUNCATED if metadata.truncated else _REASONS.get(self._finish_reason or "")
+        if reason is None:
+            self._end("completed", completed_at=int(entry.emitted_at))
+        else:
+            self._end("incomplete", incomplete_details={"reason": reason})
+
+    def _error(self, entry: Entry) -> None:
+        event = fields.decode_error(entry.data)
+        self._items.close_all(b"incomplete")
+        if event.code == AgentPolicyViolation.code:
+            self._end("incomplete", incomplete_details={"reason": _FILTERED})
+        else:
+            self._end("failed", error={"code": "server_error", "message": event.error})
+
+    def _cancelled(self, _entry: Entry) -> None:
+        self._items.close_all(b"incomplete")
+        self._end("cancelled")
+
+    def _write_message(self, text: bytes) -> None:
+        """Write a whole message, given as JSON."""
+        if text != _EMPTY:
+            self._items.write("", [text], is_reasoning=False)
+            self._items.close_text("")
+
+    def _write(self, key: str, pieces: list[bytes], *, is_reasoning: bool) -> None:
+        if _EMPTY in pieces:
+            pieces = [piece for piece in pieces if piece != _EMPTY]
+        if not pieces:
+            return
+        self._items.write(key, pieces, is_reasoning=is_reasoning)
+        if not is_reasoning:
+            self._remembered.pop(key, None)
+            if len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[key] = None
+
+    def _end(self, status: str, **fields: Any) -> None:
+        usage = None if self._usage is None else self._usage.counts()
+        output = self._items.output()
+        self._final = self._info.response(status, output, usage=usage, **fields)
+        # The API has no event for the end of a response that is cancelled.
+        event = b"incomplete" if status == "cancelled" else status.encode()
+        self._frames.add(b"response." + event, b'"response":' + self._final)
+
+    _WRITERS: ClassVar[dict[str, Callable[["ResponseWriter", Entry], None]]] = {
+        "started": _started,
+        "message": _message,
+        "reasoning": _reasoning,
+        "tool_call": _tool_call,
+        "tool_result": _tool_result,
+        "input_requested": _question,
+        "usage": _count_usage,
+        "complete": _complete,
+        "error": _error,
+        "cancelled": _cancelled,
+    }
+
+
+def _count_in(details: dict[str, Any], group: str, name: str) -> int:
+    """Return a count that LangChain's models report among the details of their usage."""
+    counts = details.get(group)
+    count = counts.get(name) if isinstance(counts, dict) else None
+    return max(count, 0) if isinstance(count, int) else 0
