@@ -1,0 +1,56 @@
+"""The Vercel AI SDK in one Node.js process, for the tests of a module."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+from tests.interop import node
+from tests.support import TIMEOUT_SECONDS
+
+
+class SDK:
+    """Commands to `vercel_ai.mjs`.
+
+    Args:
+        process: The Node.js process.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    async def __call__(self, command: str, **options: Any) -> Any:
+        """Send a command, and return its answer."""
+        given = {name: value for name, value in options.items() if value is not None}
+        async with asyncio.timeout(TIMEOUT_SECONDS * 2):
+            line = await asyncio.to_thread(self._ask, json.dumps({"command": command, **given}))
+        answer = json.loads(line)
+        assert "thrown" not in answer, answer["thrown"]
+        return answer
+
+    def _ask(self, line: str) -> str:
+        asked, answered = self._process.stdin, self._process.stdout
+        assert asked is not None
+        assert answered is not None
+        asked.write(line + "\n")
+        asked.flush()
+        return answered.readline()
+
+
+@contextmanager
+def running() -> Iterator[SDK]:
+    """Run Node.js with the SDK, and end it; fail if it wrote errors."""
+    command: list[str | Path] = [node.executable(), "vercel_ai.mjs"]
+    process = subprocess.Popen(command, cwd=node.FOLDER, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+    try:
+        yield SDK(process)
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+        assert not errors, errors
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
