@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, JwtSpec, RoleSpec
-from dockrion.dockfile.credentials import DEFAULT_CALLER
+from dockrion.dockfile.auth_rules import check_auth, check_jwt, check_roles
 from dockrion.dockfile.decode import Diagnostics
 from dockrion.dockfile.limits_structs import ToolsSpec
 from dockrion.dockfile.problems import KeyPath
+from dockrion.dockfile.protocols_rules import check_chat, check_protocols, warn_of_protocols
 from dockrion.dockfile.schemas import check_schema
 from dockrion.dockfile.structs import (
     AgentSpec,
@@ -64,6 +64,7 @@ def check_policies(dockfile: Dockfile, value: dict[str, Any], diagnostics: Diagn
             diagnostics.warn((*parents, name), f"the section is empty, so {consequence}, as without it")
     _warn_of_credentials(dockfile, diagnostics)
     warn_of_filtered_events(dockfile, diagnostics)
+    warn_of_protocols(dockfile, diagnostics)
     agent = dockfile.agent
     if dockfile.allowed_tools is not None and agent.mode != "url" and not agent.takes_config:
         diagnostics.warn(
@@ -197,55 +198,6 @@ def _secrets(secrets: SecretsSpec, keys: KeyPath, diagnostics: Diagnostics) -> N
                 diagnostics.error((*keys, kind, index, "default"), "must not contain a null character")
 
 
-def _auth(auth: AuthSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
-    if auth.mode == "api_key" and not auth.api_keys.enabled:
-        diagnostics.error((*keys, "api_keys", "enabled"), "false with mode api_key would reject every caller")
-    if auth.mode == "oauth2" and auth.oauth2.introspection_url is None:
-        diagnostics.error((*keys, "oauth2", "introspection_url"), "required with mode oauth2, but missing")
-    only_one_named = (auth.oauth2.client_id_env is None) != (auth.oauth2.client_secret_env is None)
-    if auth.mode == "oauth2" and only_one_named:
-        diagnostics.error((*keys, "oauth2"), "expected both of client_id_env, client_secret_env, or neither")
-    if auth.mode == "jwt" and (auth.jwt.jwks_url is None) == (auth.jwt.public_key_env is None):
-        diagnostics.error((*keys, "jwt"), "expected exactly one of jwks_url, public_key_env")
-
-    for index, role in enumerate(auth.roles):
-        if auth.mode == "api_key" and (reason := _unattainable(role.name, auth.api_keys)):
-            diagnostics.warn((*keys, "roles", index, "name"), f"nobody can have this role: {reason}")
-    if auth.mode in ("jwt", "oauth2") and auth.roles and not _any_grants_invoke(auth.roles):
-        claim = auth.jwt.claims.permissions
-        message = f"no role grants invoke, so only tokens whose claim {claim} has it can invoke the agent"
-        diagnostics.warn((*keys, "roles"), message)
-
-
-def _unattainable(role: str, api_keys: ApiKeysSpec) -> str | None:
-    """Return why no API key can have a role, if that is certain."""
-    if role == DEFAULT_CALLER:
-        return None
-    if api_keys.prefix is None:
-        return f"without api_keys.prefix, every key is named {DEFAULT_CALLER}"
-    return "the names of keys are in lower case" if role != role.lower() else None
-
-
-def _any_grants_invoke(roles: list[RoleSpec]) -> bool:
-    return any("invoke" in role.permissions for role in roles)
-
-
-def _jwt(jwt: JwtSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
-    symmetric = {name.startswith("HS") for name in jwt.algorithms}
-    if not symmetric:
-        diagnostics.error((*keys, "algorithms"), "expected at least one")
-    elif len(symmetric) > 1 or (True in symmetric and jwt.jwks_url is not None):
-        # Otherwise a token signed with the public key as the shared secret would be accepted.
-        diagnostics.error((*keys, "algorithms"), "HS algorithms cannot be combined with public keys")
-
-
-def _roles(roles: list[RoleSpec], keys: KeyPath, diagnostics: Diagnostics) -> None:
-    names = [role.name for role in roles]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            diagnostics.error((*keys, index, "name"), f"{diagnostics.format_value(name)} is defined twice")
-
-
 def _patterns(patterns: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
     from dockrion.policies.patterns import BadPattern, Patterns  # noqa: PLC0415  memory: only needed with patterns
 
@@ -280,19 +232,21 @@ _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("agent", "health_url"): _url,
     ("agent", "input_url"): _url,
     ("agent", "forward_headers"): _forward_headers,
+    ("agent", "chat"): check_chat,
     ("io_schema", "input"): check_schema,
     ("io_schema", "output"): check_schema,
     ("expose",): _expose,
+    ("expose", "protocols"): check_protocols,
     ("expose", "cors", "origins"): _origins,
     ("streaming",): _streaming,
     ("streaming", "id_generator"): _id_generator,
     ("streaming", "events", "allowed"): _events,
     ("secrets",): _secrets,
-    ("auth",): _auth,
-    ("auth", "jwt"): _jwt,
+    ("auth",): check_auth,
+    ("auth", "jwt"): check_jwt,
     ("auth", "jwt", "jwks_url"): _url,
     ("auth", "oauth2", "introspection_url"): _url,
-    ("auth", "roles"): _roles,
+    ("auth", "roles"): check_roles,
     ("policies", "safety", "redact_patterns"): _patterns,
     ("policies", "tools"): _tools,
     ("webhooks",): check_webhooks,

@@ -22,8 +22,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
     def write(*sections: str) -> Path:
         texts = {text.partition(":")[0]: text for text in sections}
+        more = {name for text in sections for name in VALID if f"\n{name}: " in text}  # not its first section
+        others = {name: line for name, line in VALID.items() if name not in more}
         path = Path("Dockfile.yaml")
-        path.write_text("\n".join({**VALID, **texts}.values()) + "\n", encoding="utf-8")
+        path.write_text("\n".join({**others, **texts}.values()) + "\n", encoding="utf-8")
         return path
 
     return write

@@ -1,0 +1,90 @@
+"""Rules of `expose.protocols`, and of what is set for them elsewhere, see `rules`."""
+
+import re
+from typing import Any
+
+from dockrion.dockfile.decode import Diagnostics
+from dockrion.dockfile.problems import KeyPath
+from dockrion.dockfile.structs import ChatSpec, Dockfile, OpenAISpec
+from dockrion.events import EventFilter
+
+_PATH = re.compile(r"[^.]+(\.[^.]+)*")
+_PROTOCOLS = ("expose", "protocols")
+_CHAT = ("agent", "chat")
+
+
+def check_protocols(names: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    """Check which protocols are served."""
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            diagnostics.error((*keys, index), f"{name} is listed twice")
+
+
+def check_chat(chat: ChatSpec | str, keys: KeyPath, diagnostics: Diagnostics) -> None:
+    """Check how conversations become payloads, and outputs replies."""
+    if isinstance(chat, ChatSpec) and chat.output is not None and not _PATH.fullmatch(chat.output):
+        message = "expected names of fields and indexes of lists, separated by single dots"
+        diagnostics.error((*keys, "output"), f"{message}, got {diagnostics.format_value(chat.output)}")
+
+
+def warn_of_protocols(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
+    """Warn of what has no effect, of clients that are refused, and of replies that do not stream."""
+    protocols = dockfile.expose.protocols
+    if dockfile.openai != OpenAISpec() and "openai" not in protocols:
+        diagnostics.warn(("openai",), "no effect without openai in expose.protocols")
+    if not protocols:
+        if dockfile.agent.chat != "messages":
+            diagnostics.warn(_CHAT, "no effect without expose.protocols")
+        return
+    _warn_of_payloads(dockfile, diagnostics)
+    auth = dockfile.auth
+    if (
+        "openai" in protocols
+        and auth is not None
+        and auth.mode == "api_key"
+        and not auth.api_keys.allow_bearer
+    ):
+        message = "false refuses OpenAI's clients, which send their key as Authorization: Bearer"
+        diagnostics.warn(("auth", "api_keys", "allow_bearer"), message)
+    if not EventFilter(dockfile.streaming.events.allowed).allows("token"):
+        message = "without token, clients of expose.protocols get each reply as a whole, at its end"
+        diagnostics.warn(("streaming", "events", "allowed"), message)
+
+
+def _warn_of_payloads(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
+    """Warn if `io_schema.input` does not let the payloads through that conversations become."""
+    schema, field = dockfile.io_schema.input, dockfile.agent.chat_spec.field
+    if schema is None:
+        return
+    name, expected = ("messages", "array") if field is None else (field, "string")
+    keys: KeyPath = (*_CHAT, "field") if field is not None else _PROTOCOLS
+    properties = schema.get("properties") or {}
+    if not _may_be(schema.get("type", "object"), "object"):
+        reason = f"expects {_types(schema['type'])}"
+    elif name in properties:
+        declared = _declared_type(properties[name])
+        if _may_be(declared, expected):
+            return
+        reason = f"expects {_types(declared)} there, not {_types(expected)}"
+    elif schema.get("additionalProperties") is False:
+        reason = "refuses it"
+    elif properties:
+        reason = "does not name it"
+    else:
+        return
+    hint = "" if field is not None else "; agent.chat can name a field for the last question"
+    diagnostics.warn(keys, f"conversations become payloads with {name}, and io_schema.input {reason}{hint}")
+
+
+def _declared_type(schema: Any) -> Any:
+    return schema.get("type") if isinstance(schema, dict) else None
+
+
+def _may_be(declared: Any, expected: str) -> bool:
+    """Return whether a schema's `type` lets values of a type through; None lets any."""
+    return declared is None or expected in (declared if isinstance(declared, list) else [declared])
+
+
+def _types(declared: Any) -> str:
+    names = declared if isinstance(declared, list) else [declared]
+    return " or ".join(f"{'an' if name[0] in 'aio' else 'a'} {name}" for name in names)
