@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from dockrion.errors import AgentPolicyViolation, DockrionError, InvalidRequest, Unauthorized
 
 # Codes that clients know by OpenAI's names; all others are Dockrion's, in lower case.
@@ -34,6 +36,8 @@ def error_object(message: str, code: str, *, status: int = 500, param: str | Non
 
 def param_of(error: DockrionError) -> str | None:
     """Return the field of the request that an error is about, None if that is not known."""
-    details = error.details if isinstance(error.details, list) else []
-    paths = (getattr(detail, "path", "") for detail in details)
+    details = msgspec.to_builtins(error.details)
+    if not isinstance(details, list):
+        return None
+    paths = (str(detail.get("path")) for detail in details if isinstance(detail, dict))
     return next((path.removeprefix("$.") for path in paths if path.startswith("$.")), None)

@@ -32,7 +32,7 @@ async def read_request(request: web.Request, kind: type[T]) -> T:
 
 
 async def read_request_and_fields(request: web.Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
-    """Read the body of a request as `read_request` does; return also its fields that the struct lacks."""
+    """Read the body of a request as `read_request` does; return also all its fields."""
     body, _ = await payloads.read_json(request)
     try:
         converted = msgspec.convert(body, kind)
@@ -40,8 +40,7 @@ async def read_request_and_fields(request: web.Request, kind: type[T]) -> tuple[
         message, _, path = str(error).partition(" - at `")
         details = [Violation(path.removesuffix("`") or "$", message)]
         raise InvalidRequest(f"the body is not a valid request: {error}", details=details) from None
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
-    return converted, {name: value for name, value in body.items() if name not in known}
+    return converted, body
 
 
 async def start_conversation_run(

@@ -1,0 +1,182 @@
+"""Chat Completions: a run as chunks of a stream, or as one completion."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dockrion.backends.run_log import Run
+from dockrion.errors import Gone, ServiceUnavailable
+from dockrion.events import Entry
+from dockrion.events.control_frames import Control, Gap
+from dockrion.protocols import State
+from dockrion.protocols.openai.chat_reply import (
+    INCOMPLETE,
+    Failed,
+    Finished,
+    Pieces,
+    ReplyOptions,
+    ReplyState,
+    advance,
+)
+from dockrion.protocols.openai.errors import error_object
+
+_DONE = b"data: [DONE]\n\n"
+_encode = msgspec.json.encode
+
+
+class ChunkEncoder(msgspec.Struct, frozen=True):
+    """Writes a run as the stream of chunks of a chat completion.
+
+    Attributes:
+        head: What every chunk begins with, up to its choices.
+        options: What the reply contains.
+        include_usage: Whether a last chunk has the run's usage, and `usage` is null in all others.
+    """
+
+    head: bytes
+    options: ReplyOptions
+    include_usage: bool = False
+
+    def start(self) -> ReplyState:
+        return ReplyState()
+
+    def encode(self, state: ReplyState, entries: Sequence[Entry]) -> tuple[bytes, ReplyState]:
+        parts, after = advance(self.options, state, entries)
+        frames = [] if state.begun else [self._chunk(b'{"role":"assistant","content":""}')]
+        index = state.tool_calls
+        for part in parts:
+            match part:
+                case Pieces("tool_calls", calls):
+                    for call in calls:
+                        frames.append(self._chunk(b'{"tool_calls":[{"index":%d,%b]}' % (index, call[1:])))
+                        index += 1
+                case Pieces(field, values):
+                    frames.append(self._chunks(field, values))
+                case Finished(reason, usage):
+                    frames.append(self._chunk(b"{}", _encode(reason)))
+                    if self.include_usage and usage is not None:
+                        frames.append(b'%b[],"usage":%b}\n\n' % (self.head, _encode(usage)))
+                    frames.append(_DONE)
+                case Failed(code, message):
+                    frames.append(_error_frame(message, code))
+        return b"".join(frames), after
+
+    def encode_gap(self, state: ReplyState, gap: Gap) -> tuple[bytes, ReplyState]:
+        ended = msgspec.structs.replace(state, origin=gap.first_available - 1, ended=True)
+        return _error_frame(INCOMPLETE, Gone.code), ended
+
+    def encode_control(self, _state: ReplyState, control: Control) -> bytes:
+        return _error_frame(getattr(control, "message", control.type), ServiceUnavailable.code)
+
+    def _chunk(self, delta: bytes, finish_reason: bytes = b"null") -> bytes:
+        return b'%b[{"index":0,"delta":%b,"finish_reason":%b}]%b' % (
+            self.head,
+            delta,
+            finish_reason,
+            self._end,
+        )
+
+    def _chunks(self, field: str, values: list[bytes]) -> bytes:
+        """Return one chunk for each value."""
+        before = b'%b[{"index":0,"delta":{"%b":' % (self.head, field.encode())
+        after = b'},"finish_reason":null}]' + self._end
+        return before + (after + before).join(values) + after
+
+    @property
+    def _end(self) -> bytes:
+        return b',"usage":null}\n\n' if self.include_usage else b"}\n\n"
+
+
+class CompletionState(State, frozen=True, kw_only=True):
+    """A reply so far.
+
+    Attributes:
+        reply: What is known of it.
+        pieces: Its last piece, as (the one before, its field, its JSON); None before the first.
+        end: How it ended, None before that.
+    """
+
+    reply: ReplyState = ReplyState()
+    pieces: tuple[Any, str, bytes] | None = None
+    end: Finished | Failed | None = None
+
+
+class CompletionEncoder(msgspec.Struct, frozen=True):
+    """Collects a run's reply in the state, for a response that is not a stream; it writes no frames.
+
+    Attributes:
+        options: What the reply contains.
+    """
+
+    options: ReplyOptions
+
+    def start(self) -> CompletionState:
+        return CompletionState()
+
+    def encode(self, state: CompletionState, entries: Sequence[Entry]) -> tuple[bytes, CompletionState]:
+        starts = [index for index, entry in enumerate(entries) if entry.type == "started"]
+        if starts:  # what an earlier attempt has emitted is no part of the reply
+            entries, state = entries[starts[-1] :], CompletionState(origin=state.origin)
+        parts, reply = advance(self.options, state.reply, entries)
+        pieces, end = state.pieces, state.end
+        for part in parts:
+            match part:
+                case Pieces(field, values):
+                    for value in values:
+                        pieces = (pieces, field, bytes(value))
+                case Finished() | Failed():
+                    end = part
+        return b"", CompletionState(origin=state.origin, reply=reply, pieces=pieces, end=end)
+
+    def encode_gap(self, _state: CompletionState, gap: Gap) -> tuple[bytes, CompletionState]:
+        origin = gap.first_available - 1
+        return b"", CompletionState(origin=origin, reply=ReplyState(incomplete=origin > 0))
+
+    def encode_control(self, _state: CompletionState, _control: Control) -> bytes:
+        return b""
+
+
+def head_of(run: Run, model: str) -> dict[str, Any]:
+    """Return the fields with which a completion and its chunks begin, except `object`.
+
+    Args:
+        run: The run that is the completion.
+        model: The model as the request named it.
+    """
+    return {"id": f"chatcmpl-{run.run_id}", "created": int(run.created_at.timestamp()), "model": model}
+
+
+def chunk_head(head: dict[str, Any]) -> bytes:
+    """Return `ChunkEncoder.head`."""
+    return b'data: %b,"object":"chat.completion.chunk","choices":' % _encode(head)[:-1]
+
+
+def completion(head: dict[str, Any], state: CompletionState, end: Finished) -> dict[str, Any]:
+    """Return a completion.
+
+    Args:
+        head: As `head_of` returns it.
+        state: The reply, after its end.
+        end: How it ended.
+    """
+    pieces: dict[str, list[bytes]] = {}
+    last = state.pieces
+    while last is not None:
+        last, field, value = last
+        pieces.setdefault(field, []).append(value)
+    texts = {
+        field: msgspec.Raw(b'"%b"' % b"".join(value[1:-1] for value in reversed(values)))
+        for field, values in pieces.items()
+        if field != "tool_calls"
+    }
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, **texts}
+    if calls := pieces.get("tool_calls"):
+        message["tool_calls"] = [msgspec.Raw(call) for call in reversed(calls)]
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": end.reason}
+    usage = {} if end.usage is None else {"usage": end.usage}
+    return head | {"object": "chat.completion", "choices": [choice], **usage}
+
+
+def _error_frame(message: str, code: str) -> bytes:
+    return b"data: %b\n\n" % _encode(error_object(message, code))

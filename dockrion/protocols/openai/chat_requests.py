@@ -1,0 +1,129 @@
+"""Requests for chat completions, as conversations with the agent."""
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from dockrion.errors import InvalidRequest
+from dockrion.protocols.conversation import Conversation
+
+_ModelName = Annotated[str, Meta(min_length=1, max_length=256)]  # every chunk repeats it
+
+
+class ChatMessage(msgspec.Struct):
+    """One message. Of its other fields, no agent gets any."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatRequest(msgspec.Struct):
+    """The body of a request, as far as it concerns more than the agent."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    model: _ModelName | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: list[dict[str, Any]] | None = None
+    n: int | None = None
+    response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    functions: list[Any] | None = None
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with the run's usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def tool_names(self) -> frozenset[str]:
+        """The names of the tools that the client executes."""
+        functions = (tool.get("function") for tool in self.tools or ())
+        names = (each.get("name") for each in functions if isinstance(each, dict))
+        return frozenset(name for name in names if isinstance(name, str))
+
+
+def conversation_of(
+    request: ChatRequest, fields: dict[str, Any], agent_fields: Collection[str]
+) -> Conversation:
+    """Return the conversation that a request is.
+
+    Args:
+        request: The request.
+        fields: All fields of its body.
+        agent_fields: The fields that `io_schema.input` has. What the agent gets, it may as well obey.
+
+    Raises:
+        InvalidRequest: A message is malformed, or the request demands what no reply would have.
+    """
+    for name, demanded, problem in _demands(request):
+        if demanded and name not in agent_fields:
+            _refuse(name, problem)
+    messages = [_message(each, f"messages[{index}]") for index, each in enumerate(request.messages)]
+    return Conversation(messages, fields, request.tools or [])
+
+
+def _demands(request: ChatRequest) -> list[tuple[str, bool, str]]:
+    """Return the fields whose demands a reply cannot meet: whether each demands anything, and the problem."""
+    response_format = (request.response_format or {}).get("type", "text")
+    audio = request.audio is not None or "audio" in (request.modalities or ())
+    return [
+        ("n", request.n not in (None, 1), "this service makes one choice for a request; send n: 1"),
+        (
+            "response_format",
+            response_format != "text",
+            "this agent takes no response_format; it decides itself what it writes",
+        ),
+        ("audio", audio, "this agent replies with text only"),
+        ("logprobs", bool(request.logprobs), "this agent has no logprobs"),
+        ("functions", bool(request.functions), "functions are deprecated; send them as tools"),
+    ]
+
+
+def _message(message: ChatMessage, path: str) -> dict[str, Any]:
+    """Return a message as conversations have it."""
+    content: Any = message.content
+    if content is None:
+        if message.role != "assistant":
+            _refuse(f"{path}.content", f"a message of the role {message.role} needs content")
+        content = ""
+    elif isinstance(content, list):
+        content = [_part(part, f"{path}.content[{index}]") for index, part in enumerate(content)]
+    if message.role == "tool" and message.tool_call_id is None:
+        _refuse(f"{path}.tool_call_id", "a message of the role tool needs the tool_call_id of the call")
+    # OpenAI's newer name for the role system, which frameworks do not know
+    role = "system" if message.role == "developer" else message.role
+    others = {
+        "name": message.name,
+        "tool_calls": message.tool_calls or None,
+        "tool_call_id": message.tool_call_id,
+    }
+    return {"role": role, "content": content} | {
+        name: value for name, value in others.items() if value is not None
+    }
+
+
+def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        _refuse(f"{path}.type", "a part of a message's content needs a type")
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return {"type": "text", "text": part["refusal"]}
+    if kind == "text" and not isinstance(part.get("text"), str):
+        _refuse(f"{path}.text", "a part of the type text needs text")
+    return part
+
+
+def _refuse(field: str, problem: str) -> NoReturn:
+    raise InvalidRequest(f"{field}: {problem}", details=[{"path": f"$.{field}", "message": problem}])
