@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dockrion.events import Entry
 from dockrion.events.control_frames import Draining, Gap
 from dockrion.protocols.openai.chat import ChunkEncoder, CompletionEncoder, chunk_head, completion
-from dockrion.protocols.openai.chat_reply import Failed, Finished, ReplyOptions
+from dockrion.protocols.openai.chat_parts import Failed, Finished, ReplyOptions
 from tests.protocols.logs import check_encoder, encoded, log_of, logs, messages_of
 
 HEAD = {"id": "chatcmpl-run-1", "created": 7, "model": 'm"\n'}

@@ -10,15 +10,8 @@ from dockrion.errors import Gone, ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols import State
-from dockrion.protocols.openai.chat_reply import (
-    INCOMPLETE,
-    Failed,
-    Finished,
-    Pieces,
-    ReplyOptions,
-    ReplyState,
-    advance,
-)
+from dockrion.protocols.openai.chat_parts import Failed, Finished, Pieces, ReplyOptions, ReplyState
+from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance
 from dockrion.protocols.openai.errors import error_object
 
 _DONE = b"data: [DONE]\n\n"

@@ -2,20 +2,27 @@
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
 from dockrion.events import Entry
-from dockrion.protocols import State
 from dockrion.protocols.conversation import text_of
+from dockrion.protocols.openai.chat_parts import (
+    Failed,
+    Finished,
+    Part,
+    Pieces,
+    ReplyOptions,
+    ReplyState,
+    ToolCall,
+    Usage,
+)
 from dockrion.protocols.reply import ASSISTANT_ROLES, reply_text
+from dockrion.protocols.token_runs import Origin, token_run
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 CANCELLED = "CANCELLED"
 INCOMPLETE = "a part of the reply is no longer stored"
 _EMPTY = b'""'
@@ -23,99 +30,7 @@ _NULL = b"null"
 _PARAGRAPH = b'"\\n\\n"'
 _encode = msgspec.json.encode
 replace = msgspec.structs.replace
-_type_of = attrgetter("type")
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens")
-
-
-class Pieces(msgspec.Struct, frozen=True, gc=False):
-    """Consecutive pieces of one field of the assistant's message.
-
-    Attributes:
-        field: The field.
-        values: The pieces as JSON: strings, or for `tool_calls` objects without their `index`.
-    """
-
-    field: Literal["content", "reasoning_content", "refusal", "tool_calls"]
-    values: list[bytes]
-
-
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The tokens that a run took."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class Finished(msgspec.Struct, frozen=True, gc=False):
-    """The end of a reply; without usage if the agent has reported none."""
-
-    reason: FinishReason
-    usage: Usage | None = None
-
-
-class Failed(msgspec.Struct, frozen=True, gc=False):
-    """The end of a run without a reply."""
-
-    code: str
-    message: str
-    details: Any = None
-
-
-Part = Pieces | Finished | Failed
-
-
-class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """A call of a tool that the client executes, unless the agent does."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class ReplyState(State, frozen=True, kw_only=True):
-    """What is known of a reply before an event.
-
-    Attributes:
-        begun: Whether any event was seen.
-        incomplete: Whether a part of it is no longer stored, so that only the agent's output is shown.
-        tool_calls: How many tool calls were shown.
-        shown: Whether any text was shown.
-        replied: Whether text of the agent was shown.
-        paragraph: Whether the next text begins a paragraph whatever message it belongs to.
-        messages: The ids of the messages that were shown; the empty string for one without an id.
-        unnamed: Whether tokens without an id were shown that no `message` event has repeated yet.
-        calls: The calls of the client's tools without a result.
-    """
-
-    begun: bool = False
-    incomplete: bool = False
-    tool_calls: int = 0
-    shown: bool = False
-    replied: bool = False
-    paragraph: bool = False
-    messages: frozenset[str] = frozenset()
-    unnamed: bool = False
-    calls: tuple[ToolCall, ...] = ()
-
-
-class ReplyOptions(msgspec.Struct, frozen=True):
-    """What the request and the Dockfile say about the reply.
-
-    Attributes:
-        output: `agent.chat.output`.
-        show_tools: Whether the agent's tool calls are shown.
-        client_tools: The names of the tools that the client executes.
-    """
-
-    output: str | None = None
-    show_tools: bool = False
-    client_tools: frozenset[str] = frozenset()
-
-
-class _Token(msgspec.Struct, gc=False):
-    content: msgspec.Raw
-    message_id: str = ""
 
 
 class _Reasoning(msgspec.Struct, gc=False):
@@ -162,7 +77,6 @@ class _Cancelled(msgspec.Struct, gc=False):
     reason: str | None = None
 
 
-_decode_token = msgspec.json.Decoder(_Token).decode
 _decode_reasoning = msgspec.json.Decoder(_Reasoning).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_prompt = msgspec.json.Decoder(_Prompt).decode
@@ -180,33 +94,34 @@ def advance(
 ) -> tuple[list[Part], ReplyState]:
     """Return the parts of a reply that consecutive events are, and the state after them."""
     parts: list[Part] = []
-    decode = _decode_token
     if not state.begun:
         state = replace(state, begun=True)
     if state.incomplete:
         entries = [entry for entry in entries if entry.type in events.TERMINAL]
-    for event_type, group in groupby(entries, _type_of):
-        if event_type == "token":
-            pieces, state = _tokens(state, [decode(entry.data) for entry in group])
+    position = 0
+    while position < len(entries):
+        entry = entries[position]
+        if entry.type == "token":
+            contents, origin = token_run(entries, position)
+            position += len(contents)
+            pieces, state = _tokens(state, contents, origin)
             parts.append(pieces)
-        elif (handle := _HANDLERS.get(event_type)) is not None:
-            for entry in group:
-                more, state = handle(options, state, entry.data)
-                parts += more
+            continue
+        position += 1
+        if (handle := _HANDLERS.get(entry.type)) is not None:
+            more, state = handle(options, state, entry.data)
+            parts += more
     return parts, state
 
 
-def _tokens(state: ReplyState, tokens: list[_Token]) -> tuple[Part, ReplyState]:
-    if not state.paragraph and {token.message_id for token in tokens} <= state.messages:
-        return Pieces("content", [token.content for token in tokens]), state
-    values: list[bytes] = []
-    for token in tokens:
-        begins = state.paragraph or token.message_id not in state.messages
-        if begins and bytes(token.content) != _EMPTY:
-            values += _break(state)
-            state = _with_message(state, token.message_id)
-        values.append(token.content)
-    return Pieces("content", values), state
+def _tokens(state: ReplyState, contents: list[bytes], origin: Origin) -> tuple[Part, ReplyState]:
+    message_id = origin.message_id if isinstance(origin.message_id, str) else ""
+    if state.paragraph or message_id not in state.messages:
+        first = next((index for index, content in enumerate(contents) if content != _EMPTY), None)
+        if first is not None:
+            contents = [*contents[:first], *_break(state), *contents[first:]]
+            state = _with_message(state, message_id)
+    return Pieces("content", contents), state
 
 
 def _started(_: ReplyOptions, state: ReplyState, _data: bytes) -> _Advance:

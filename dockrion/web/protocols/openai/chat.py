@@ -5,7 +5,8 @@ from aiohttp import hdrs, web
 from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import DockrionError, ServiceUnavailable
 from dockrion.protocols.openai import chat
-from dockrion.protocols.openai.chat_reply import CANCELLED, Failed, ReplyOptions
+from dockrion.protocols.openai.chat_parts import Failed, ReplyOptions
+from dockrion.protocols.openai.chat_reply import CANCELLED
 from dockrion.protocols.openai.chat_requests import ChatRequest, conversation_of
 from dockrion.runs import outcome
 from dockrion.web.access import INVOKE
