@@ -69,6 +69,13 @@ IDEMPOTENCY_KEY = param(
 REPLAYED = {REPLAYED_HEADER: "`true` if an earlier request with the key was carried out."}
 
 
+def on_disconnect(dockfile: Dockfile) -> dict[str, Any]:
+    """Return the parameter with which callers say what becomes of their run when they leave."""
+    default = dockfile.streaming.connection.on_disconnect
+    choices = {"type": "string", "enum": ["cancel", "continue"], "default": default}
+    return param("on_disconnect", "What happens to the run when the caller disconnects.", choices)
+
+
 def integer(low: int, high: int, default: int | None = None) -> dict[str, Any]:
     """Return the schema of an integer."""
     limits: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}

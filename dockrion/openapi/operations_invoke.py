@@ -13,7 +13,7 @@ from dockrion.openapi.operation import (
     forwarded_headers,
     input_content,
     json_response,
-    param,
+    on_disconnect,
     response,
     stream_content,
 )
@@ -23,12 +23,6 @@ _RESUME_HEADERS = {RUN_ID_HEADER: "The run's id.", "Location": "The run's events
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations, by method and path."""
-    choices = {
-        "type": "string",
-        "enum": ["cancel", "continue"],
-        "default": dockfile.streaming.connection.on_disconnect,
-    }
-    on_disconnect = param("on_disconnect", "What happens to the run when the caller disconnects.", choices)
     headers = [IDEMPOTENCY_KEY, *forwarded_headers(dockfile)]
     events = response(
         "The run's events as they occur, from the first.",
@@ -43,13 +37,13 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             parameters=headers,
             body=input_content(dockfile),
             responses={200: json_response(examples.invoked(dockfile), "The agent's output.", REPLAYED)},
-            errors=(errors.IdempotencyMismatch, *start_errors(dockfile), *_run_errors(dockfile)),
+            errors=(errors.IdempotencyMismatch, *start_errors(dockfile), *run_errors(dockfile)),
         ),
         "POST /invoke/stream": Operation(
             tag="invoke",
             summary="Run the agent and stream its events",
             description=input_description(dockfile),
-            parameters=[on_disconnect, *headers],
+            parameters=[on_disconnect(dockfile), *headers],
             body=input_content(dockfile),
             responses={200: events},
             errors=(*start_errors(dockfile), errors.IdempotencyMismatch, errors.NotAcceptable),
@@ -58,7 +52,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             tag="invoke",
             summary="Run the agent and stream its events over a WebSocket",
             description="The client's first message is the input. `/asyncapi.json` describes the messages.",
-            parameters=[on_disconnect, *forwarded_headers(dockfile)],
+            parameters=[on_disconnect(dockfile), *forwarded_headers(dockfile)],
             responses={101: response("The connection becomes a WebSocket (RFC 6455).")},
         ),
     }
@@ -87,7 +81,7 @@ def start_errors(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
     yield errors.ServiceUnavailable
 
 
-def _run_errors(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
+def run_errors(dockfile: Dockfile) -> Iterator[type[errors.DockrionError]]:
     """Yield the errors that can occur while the agent runs."""
     yield errors.AgentFailed
     yield errors.InvalidOutput

@@ -51,6 +51,7 @@ SERVICES: dict[str, dict[str, Any]] = {
             "secret_env": "A",
         },
     },
+    "openai": {"expose": {"rest": True, "protocols": ["openai"]}, "auth": {}},
     "graph": {"agent": _GRAPH, "arguments": {"allow_request_config": True, "timeout_sec": 0}},
 }
 
@@ -98,3 +99,15 @@ def references(part: Any) -> list[str]:
         return []
     own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
     return own + references(list(part.values()))
+
+
+def example_values(document: dict[str, Any], media: dict[str, Any]) -> list[Any]:
+    """Return the values of the named examples of a media type object."""
+    named = media.get("examples", {}).values()
+    return [(resolved(document, each["$ref"]) if "$ref" in each else each)["value"] for each in named]
+
+
+def code_of(body: dict[str, Any]) -> str:
+    """Return the code in the body of an error response."""
+    error = body["error"]
+    return str(error["code"] if isinstance(error, dict) else body["code"])

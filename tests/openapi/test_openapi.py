@@ -14,7 +14,18 @@ from dockrion.errors import DockrionError
 from dockrion.openapi.document import openapi
 from dockrion.openapi.document import operations as known_operations
 from dockrion.openapi.error_responses import DESCRIPTIONS
-from tests.openapi.services import SERVICES, described, endpoints, operations, references, resolved, service
+from dockrion.protocols.openai.errors import error_object
+from tests.openapi.services import (
+    SERVICES,
+    code_of,
+    described,
+    endpoints,
+    example_values,
+    operations,
+    references,
+    resolved,
+    service,
+)
 from tests.support import dockfile as load
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -85,8 +96,8 @@ def test_every_schema_is_valid_and_every_example_matches_its_schema(name: str, t
             continue  # a stream; the schema is that of one event
         if "example" in each:
             check.validate(each["example"])
-        for example in each.get("examples", {}).values():
-            check.validate(resolved(document, example["$ref"])["value"])
+        for example in example_values(document, each):
+            check.validate(example)
 
 
 @every_service
@@ -161,8 +172,9 @@ def test_error_responses_have_the_statuses_and_codes_of_the_exceptions(name: str
             if int(status) < 400:
                 continue
             codes = {kind.code for kind in DESCRIPTIONS if kind.status == int(status)}
-            for example in response["content"]["application/json"]["examples"].values():
-                assert resolved(document, example["$ref"])["value"]["code"] in codes
+            codes |= {error_object("", code)["error"]["code"] for code in codes}
+            for example in example_values(document, response["content"]["application/json"]):
+                assert code_of(example) in codes
             waits = {kind for kind in DESCRIPTIONS if str(kind.status) == status and kind.retry_after}
             assert ("Retry-After" in response.get("headers", {})) == bool(waits)
 

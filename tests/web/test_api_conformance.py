@@ -19,10 +19,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.conftest import Serve
-from tests.openapi.services import operations, resolved
+from tests.openapi.services import code_of, example_values, operations
 from tests.support import INGEST, PUSH_TOKEN
 
 KNOWN = "finished"
+PROTOCOLS = ["openai"]
 EXAMPLES = 8  # per operation and mode
 CHECKS = [
     not_a_server_error,
@@ -45,6 +46,10 @@ async def repeat(payload: Any) -> dict[str, str]:
     return {"text": payload["word"] * int(payload.get("times", 1))}
 
 
+async def answer(payload: Any) -> str:
+    return f"{len(payload['messages'])} messages"
+
+
 async def test_responses_match_the_description(serve: Serve) -> None:
     served = await serve(
         repeat,
@@ -57,6 +62,20 @@ async def test_responses_match_the_description(serve: Serve) -> None:
         document = await answer.json()
     url = f"http://127.0.0.1:{served.port}"
     await asyncio.to_thread(ask_every_operation, document, url)
+
+
+async def test_responses_of_protocols_match_the_description(serve: Serve) -> None:
+    served = await serve(answer, expose={"protocols": PROTOCOLS})
+    async with served.client.get("/openapi.json") as described:
+        document = await described.json()
+    paths = document["paths"].items()
+    document["paths"] = {
+        path: methods
+        for path, methods in paths
+        if any("protocols" in each["tags"] for each in methods.values())
+    }
+    assert document["paths"]
+    await asyncio.to_thread(ask_every_operation, document, f"http://127.0.0.1:{served.port}")
 
 
 def ask_every_operation(document: dict[str, Any], url: str) -> None:
@@ -90,7 +109,7 @@ def ask(operation: Any, mode: GenerationMode, url: str, described: dict[int, set
         verdict = [positive_data_acceptance] if right and is_all_it_takes(case) else []
         response = case.call(base_url=url, timeout=10, headers={"Authorization": f"Bearer {PUSH_TOKEN}"})
         if response.status_code >= 400:
-            assert response.json()["code"] in described[response.status_code]
+            assert code_of(response.json()) in described[response.status_code]
         case.validate_response(
             response, checks=[*CHECKS, *verdict, *([] if right else [negative_data_rejection])]
         )
@@ -103,8 +122,8 @@ def codes(document: dict[str, Any], operation: dict[str, Any]) -> dict[int, set[
     shown = {}
     for status, response in operation["responses"].items():
         if int(status) >= 400:
-            examples = response["content"]["application/json"]["examples"].values()
-            shown[int(status)] = {resolved(document, each["$ref"])["value"]["code"] for each in examples}
+            media = response["content"]["application/json"]
+            shown[int(status)] = {code_of(each) for each in example_values(document, media)}
     return shown
 
 

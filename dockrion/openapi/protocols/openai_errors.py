@@ -1,0 +1,41 @@
+"""Error responses in OpenAI's format."""
+
+from typing import Any
+
+from dockrion.openapi import error_responses
+from dockrion.openapi.error_responses import ErrorTypes
+from dockrion.openapi.operation import JSON
+from dockrion.protocols.openai.errors import error_object
+
+_NULLABLE_TEXT = {"type": ["string", "null"]}
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string", "enum": ["invalid_request_error", "requests", "server_error"]},
+                "param": _NULLABLE_TEXT,
+                "code": _NULLABLE_TEXT,
+            },
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def errors_of(kinds: ErrorTypes) -> dict[str, Any]:
+    """Return the response objects of errors in OpenAI's format, by status."""
+    described = error_responses.responses(kinds)
+    for status, each in described.items():
+        examples, lines = {}, []
+        for kind, words in error_responses.DESCRIPTIONS.items():
+            if kind in kinds and kind.status == int(status):
+                body = error_object(words, kind.code, status=kind.status)
+                examples[kind.__name__] = {"value": body}
+                lines.append(f"- `{body['error']['code']}`: {words}")
+        each["description"] = "\n".join(lines)
+        each["content"] = {JSON: {"schema": _ERROR, "examples": examples}}
+    return described
