@@ -32,6 +32,7 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
         ("listens", f"{dockfile.expose.host}:{dockfile.expose.port}"),
         ("backend", dockfile.streaming.backend),
         *(("serves", endpoint) for endpoint in endpoints),
+        *(("protocol", name) for name in dockfile.expose.protocols),
         ("callers", _callers(dockfile.auth)),
         *(("notifies", receiver) for receiver in _receivers(dockfile)),
         *(("ignores", ignored) for ignored in _ignored(dockfile)),

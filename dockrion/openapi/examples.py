@@ -53,6 +53,7 @@ def info(dockfile: Dockfile) -> models.Info:
         version=dockrion.__version__,
         metadata=msgspec.to_builtins(dockfile.metadata),
         endpoints=["GET /health", "POST /invoke"],
+        protocols=list(dockfile.expose.protocols),
         heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
     )
 

@@ -74,6 +74,7 @@ class Info(msgspec.Struct, frozen=True):
     version: Annotated[str, doc("Dockrion's version.")]
     metadata: Annotated[dict[str, Any], doc("The Dockfile's `metadata`.")]
     endpoints: Annotated[list[str], doc("The endpoints, as `METHOD /path`.")]
+    protocols: Annotated[list[str], doc("Whose clients are served besides Dockrion's: `expose.protocols`.")]
     heartbeat_interval: Annotated[
         int, doc("Seconds without an event after which a stream sends a heartbeat.")
     ]

@@ -92,6 +92,7 @@ async def info(request: web.Request) -> web.Response:
             version=dockrion.__version__,
             metadata=service.redactor.mask_value(msgspec.to_builtins(dockfile.metadata) | extra),
             endpoints=_endpoints(request.app),
+            protocols=list(dockfile.expose.protocols),
             heartbeat_interval=dockfile.streaming.events.heartbeat_interval,
         )
     )

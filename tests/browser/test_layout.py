@@ -75,6 +75,21 @@ async def test_header_links_to_what_describes_the_service(serve: Serve, visit: V
         await page.get_by_role("link", name="API").click()
 
 
+async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Visit) -> None:
+    page = await visit((await serve(echoes)).port)
+    await expect(page.locator("#version")).not_to_be_empty()
+    await expect(page.locator("#protocols")).to_be_hidden()
+    served = await serve(echoes, expose={"protocols": ["openai", "vercel-ai"]})
+    page = await visit(served.port)
+    here = f"http://127.0.0.1:{served.port}"
+    await expect(page.locator("#protocols")).to_have_text(
+        f"Also for clients of OpenAI at {here}/v1, Vercel AI SDK at {here}/api/chat."
+    )
+    await assert_accessible(page)
+    await page.get_by_role("link", name="OpenAI").click()
+    await expect(page.get_by_role("dialog", name="Guide")).to_be_visible()
+
+
 async def test_guide_is_read_on_the_page_without_another_host(serve: Serve, visit: Visit) -> None:
     served = await serve(echoes)
     page = await visit(served.port)

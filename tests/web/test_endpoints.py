@@ -80,10 +80,17 @@ async def test_info(serve: Serve) -> None:
         "version": dockrion.__version__,
         "metadata": metadata,
         "endpoints": body["endpoints"],
+        "protocols": [],
         "heartbeat_interval": 15,
     }
     assert {"POST /invoke/stream", "GET /runs/{run_id}/events", "GET /"} <= set(body["endpoints"])
     assert body["endpoints"] == sorted(body["endpoints"])
+
+
+async def test_info_names_the_protocols(serve: Serve) -> None:
+    body = await body_of(await serve(expose={"protocols": ["openai"]}), "/info")
+    assert body["protocols"] == ["openai"]
+    assert "GET /v1/models" in body["endpoints"]
 
 
 async def test_info_lists_existing_endpoints_only(serve: Serve) -> None:

@@ -3,7 +3,7 @@
 import { HttpError, clearCredential, compareClocks, credential, onUnauthorized, requestJson } from "./api.js";
 import * as actions from "./actions.js";
 import * as conversation from "./conversation/conversation.js";
-import { byId, copyButton } from "./dom.js";
+import { byId, copyButton, make } from "./dom.js";
 import { watchReadiness } from "./readiness.js";
 import * as form from "./request/form.js";
 import * as patterns from "./request/patterns.js";
@@ -17,6 +17,12 @@ const RUN = /^#run=([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/; // as dockrion/ids.py
 const GUIDE = /^#guide=[a-z.\d-]+(?:#[\w-]+)?$/i;
 const INVOCATION = /^#wait=(\d{1,9})$/;
 const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
+
+const PROTOCOLS = { // the name and the path of each; its chapter of the guide is called like it
+  openai: ["OpenAI", "v1"],
+  "ag-ui": ["AG-UI", "ag-ui"],
+  "vercel-ai": ["Vercel AI SDK", "api/chat"],
+};
 
 const RETRY = 3000; // milliseconds until the page is started again
 
@@ -81,10 +87,14 @@ byId("schema-link").addEventListener("click", async (event) => {
   byId("schema").showModal();
 });
 
-byId("guide-link").addEventListener("click", (event) => {
-  event.preventDefault();
-  openGuide("#guide=README");
-});
+for (const element of [byId("guide-link"), byId("protocols")]) {
+  element.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (link === null) return;
+    event.preventDefault();
+    openGuide(link.hash);
+  });
+}
 
 async function openGuide(link) {
   const guide = await import("./guide/guide.js").catch(() => null); // for those who read it
@@ -155,6 +165,17 @@ function showAgent(info) {
   byId("description").textContent = info.agent.description ?? "";
 }
 
+/** Show whose clients the service is for, too. */
+function showProtocols(names) {
+  byId("protocols").hidden = names.length === 0;
+  byId("protocols").firstElementChild.replaceChildren(...names.flatMap((key, index) => {
+    const [name, path] = PROTOCOLS[key];
+    const link = make("a", { href: `#guide=${key}` }, name);
+    const address = make("code", {}, new URL(path, document.baseURI).href);
+    return [index === 0 ? "" : ", ", link, " at ", address];
+  }));
+}
+
 /** Start the page, again and again while the service cannot answer. */
 function begin() {
   start().catch((error) => {
@@ -168,6 +189,7 @@ async function start() {
   shownOffer = offered(info);
   showAgent(info);
   byId("version").textContent = info.version;
+  showProtocols(info.protocols);
   if (info.auth_enabled) showKeyButton();
   actions.configure(info);
   byId("docs-link").hidden = !actions.offers("GET /docs");
