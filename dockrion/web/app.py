@@ -1,6 +1,7 @@
 """The aiohttp application: routes, the middleware around each request, and the service behind them."""
 
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Iterable
 
@@ -21,6 +22,7 @@ from dockrion.web.service import SERVICE, Role, Service
 from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
 
 _logger = logging.getLogger("dockrion.requests")
+_PARAMETER = re.compile(r"{(\w+)}")  # which aiohttp would not let have braces
 _CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody receives this status
 
 
@@ -59,11 +61,12 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
 
 def _add_routes(router: web.UrlDispatcher, routes: Iterable[Route]) -> None:
     for route in routes:
+        path = _PARAMETER.sub(r"{\1:[^/]+}", route.path)
         if route.method == hdrs.METH_GET:
             allow_head = not route.streams
-            router.add_get(route.path, route.handler, allow_head=allow_head, expect_handler=send_continue)
+            router.add_get(path, route.handler, allow_head=allow_head, expect_handler=send_continue)
         else:
-            router.add_route(route.method, route.path, route.handler, expect_handler=send_continue)
+            router.add_route(route.method, path, route.handler, expect_handler=send_continue)
 
 
 async def _add_server_header(_request: web.Request, response: web.StreamResponse) -> None:
