@@ -45,11 +45,16 @@ def _found(output: Any) -> str | None:
     if not isinstance(output, dict):
         return None
     messages = output.get("messages")
-    if isinstance(messages, list) and messages and all(isinstance(each, dict) for each in messages):
+    if isinstance(messages, list) and messages and all(map(_is_message, messages)):
         last = messages[-1]
-        return (
-            text_of(last.get("content"))
-            if (last.get("role") or last.get("type")) in ASSISTANT_ROLES
-            else None
-        )
+        return text_of(last["content"]) if _role(last) in ASSISTANT_ROLES else None
     return next((output[name] for name in _TEXT_FIELDS if isinstance(output.get(name), str)), None)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and "content" in value and ("role" in value or "type" in value)
+
+
+def _role(message: dict[str, Any]) -> Any:
+    """Return who says a message; LangChain's messages have a type."""
+    return message.get("role") or message.get("type")
