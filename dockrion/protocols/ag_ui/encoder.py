@@ -1,0 +1,52 @@
+"""The events of a run as those of AG-UI."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from dockrion.events import Entry
+from dockrion.events.control_frames import Control, Gap
+from dockrion.protocols.ag_ui import events
+from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.state import RunState
+from dockrion.protocols.ag_ui.writer import Writer
+
+
+class RunEncoder(msgspec.Struct, frozen=True):
+    """Encodes the events of a run.
+
+    The id of a frame is the sequence of its log event and, after a dot, its number among that event's frames.
+
+    Attributes:
+        names: The ids of the run.
+        answered: The sequence up to which questions do not end the stream.
+        output_path: `agent.chat.output`.
+    """
+
+    names: Names
+    answered: int = 0
+    output_path: str | None = None
+
+    def start(self) -> RunState:
+        return RunState()
+
+    def encode(self, state: RunState, entries: Sequence[Entry]) -> tuple[bytes, RunState]:
+        writer = self._writer(state)
+        writer.write(entries)
+        return b"".join(writer.frames), writer.state
+
+    def encode_gap(self, state: RunState, gap: Gap) -> tuple[bytes, RunState]:
+        if gap.first_available <= gap.requested:  # another run with this id, whose messages are others
+            data = events.event("RUN_ERROR", message="this run was replaced by another", code="GAP")
+            return events.frame(data, 0, 0), RunState(origin=gap.first_available - 1, ended=True)
+        writer = self._writer(state)
+        writer.write_gap(gap)
+        return b"".join(writer.frames), RunState(origin=gap.first_available - 1, active=True)
+
+    def encode_control(self, _state: RunState, control: Control) -> bytes:
+        """Return an error, since clients take a stream that just ends for a run that has finished."""
+        message = msgspec.structs.asdict(control)["message"]
+        return events.frame(events.event("RUN_ERROR", message=message, code=control.type.upper()), 0, 0)
+
+    def _writer(self, state: RunState) -> Writer:
+        return Writer(state, self.names, self.answered, self.output_path)

@@ -1,0 +1,148 @@
+"""Writes AG-UI events in the order that the protocol demands.
+
+A message is opened when its first text comes, and closed when its source goes on to something else, at the
+latest before the run finishes. Messages of several sources may be open at once. An id that comes again after
+its message was closed continues that message.
+"""
+
+from typing import Any
+
+import msgspec
+
+from dockrion.protocols.ag_ui import events
+from dockrion.protocols.ag_ui.events import MessageKind, Names
+from dockrion.protocols.ag_ui.state import OpenMessage, RunState
+
+_MAX_OPEN = 64  # messages; the oldest is closed before one more is opened
+
+
+class EventWriter:
+    """Writes AG-UI events after a state.
+
+    Args:
+        state: The state.
+        names: The ids of the run.
+
+    Attributes:
+        frames: What was written.
+        ended: Whether the stream ends here.
+    """
+
+    def __init__(self, state: RunState, names: Names) -> None:
+        self.frames: list[bytes] = []
+        self.ended = state.ended
+        self._names = names
+        self._sequence = 0  # of the log event that is written; 0 for none, whose frames have no id
+        self._number = 0  # of its frames so far
+        self._origin = state.origin
+        self._active = state.active
+        self._attempt = state.attempt
+        self._open = list(state.open)
+        self._known = state.known
+        self._has_text = state.has_text
+        self._pending = state.pending
+        self._usage = state.usage
+
+    @property
+    def state(self) -> RunState:
+        """The state after what was written."""
+        return RunState(
+            origin=self._origin,
+            ended=self.ended,
+            active=self._active,
+            attempt=self._attempt,
+            open=tuple(self._open),
+            known=self._known,
+            has_text=self._has_text,
+            pending=self._pending,
+            usage=self._usage,
+        )
+
+    def _find(self, kind: MessageKind, message_id: str | None, source: str | None) -> OpenMessage | None:
+        """Return the message that is open for a piece of text, None if there is none."""
+        for message in self._open:
+            same = message.message_id == message_id and (message_id is not None or message.source == source)
+            if same and message.kind == kind:
+                return message
+        return None
+
+    def _start(
+        self, kind: MessageKind, message_id: str | None, source: str | None, name: str | None = None
+    ) -> OpenMessage:
+        self._close_source(source)
+        if len(self._open) == _MAX_OPEN:
+            self._close(self._open[0])
+        if message_id is None:
+            own_id = self._unnamed_id()
+        elif kind == "text":
+            own_id = self._text_id(message_id)
+        else:
+            own_id = self._own_id("r", message_id)
+        message = OpenMessage(kind, own_id, message_id, source, events.delta_format(kind, own_id))
+        self._open.append(message)
+        if kind == "text":
+            self._has_text = True
+            self._known |= {streamed_mark(message_id, source), streamed_mark(None, source)}
+        self._say_all(events.message_started(kind, own_id, name))
+        return message
+
+    def _append(self, message: OpenMessage, text: bytes | msgspec.Raw) -> None:
+        self._number += 1
+        self.frames.append(message.delta % (self._sequence, self._number, text))
+
+    def _close(self, message: OpenMessage) -> None:
+        self._open.remove(message)
+        self._say_all(events.message_ended(message.kind, message.id))
+
+    def _close_source(self, source: str | None) -> None:
+        """Close what a source has said: it goes on to something else."""
+        self._known -= {streamed_mark(None, source)}
+        for message in [each for each in self._open if each.source == source]:
+            self._close(message)
+
+    def _close_all(self) -> None:
+        for message in tuple(self._open):
+            self._close(message)
+
+    def _own_id(self, kind: str, given: str) -> str:
+        """Return an id for what an agent has named: unique over all runs of a thread."""
+        attempt = "" if self._attempt == 1 else f"{self._attempt}"
+        return f"{self._names.log_id}:{kind}{attempt}:{given}"
+
+    def _text_id(self, message_id: str) -> str:
+        return self._own_id("m", message_id)
+
+    def _unnamed_id(self) -> str:
+        return f"{self._names.log_id}:{self._sequence}"
+
+    def _custom(self, name: str, value: dict[str, Any]) -> None:
+        """Write what AG-UI has no event for. Agents cannot emit such a name."""
+        self._say("CUSTOM", name=f"dockrion.{name}", value=value)
+
+    def _begin(self) -> None:
+        if not self._active:
+            self._active = True
+            self._frame(self._names.run_started)
+
+    def _say(self, event_type: str, **fields: Any) -> None:
+        self._say_all([events.event(event_type, **fields)])
+
+    def _say_all(self, written: list[bytes]) -> None:
+        self._begin()
+        for each in written:
+            self._frame(each)
+
+    def _frame(self, data: bytes) -> None:
+        self._number += 1
+        self.frames.append(events.frame(data, self._sequence, self._number))
+
+    def _is_new(self, mark: str) -> bool:
+        """Mark something as written; return whether it was not."""
+        new = mark not in self._known
+        self._known |= {mark}
+        return new
+
+
+def streamed_mark(message_id: str | None, source: str | None) -> str:
+    """Return the mark of a message that was written, or of a source that has just written one."""
+    return f"source {source or ''}" if message_id is None else f"message {message_id}"

@@ -1,0 +1,122 @@
+"""What the encoder reads of the log's events. Values that are only passed on stay JSON."""
+
+import msgspec
+
+from dockrion.events.types import COMMON_FIELDS
+from dockrion.protocols.ag_ui.state import ModelUsage
+from dockrion.protocols.reply import reply_text
+
+EMPTY_TEXT = b'""'
+NULL = msgspec.Raw(b"null")
+
+
+class Message(msgspec.Struct):
+    role: str
+    content: msgspec.Raw
+    message_id: str | None = None
+    name: str | None = None
+    source: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of its content, which is text or a list of blocks."""
+        if _is_text(self.content):
+            return json_text(self.content)
+        blocks = msgspec.json.decode(self.content, type=list[dict[str, msgspec.Raw]])
+        texts = [block["text"] for block in blocks if "text" in block]
+        return "".join(json_text(text) for text in texts if _is_text(text))
+
+
+class Reasoning(msgspec.Struct):
+    content: msgspec.Raw
+    message_id: str | None = None
+    source: str | None = None
+
+
+class ToolCall(msgspec.Struct):
+    tool_call_id: str
+    name: str
+    arguments: msgspec.Raw = NULL
+    message_id: str | None = None
+    source: str | None = None
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as JSON text; text that the model wrote stays as it is, valid JSON or not."""
+        return "{}" if self.arguments == NULL else json_text(self.arguments)
+
+
+class ToolResult(msgspec.Struct):
+    tool_call_id: str
+    result: msgspec.Raw = NULL
+    is_error: bool = False
+
+    @property
+    def text(self) -> str:
+        """The result as text."""
+        return "" if self.result == NULL else json_text(self.result)
+
+
+class Usage(msgspec.Struct):
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+
+    @property
+    def counts(self) -> ModelUsage:
+        return ModelUsage(self.model, self.input_tokens, self.output_tokens, self.total_tokens)
+
+
+class InputRequested(msgspec.Struct):
+    request_id: str
+    prompt: str = ""
+    schema: msgspec.Raw = NULL
+    expires_at: str | None = None
+
+
+class Started(msgspec.Struct):
+    attempt: int = 1
+
+
+class Step(msgspec.Struct):
+    node_name: str
+
+
+class Complete(msgspec.Struct):
+    output: msgspec.Raw
+
+    def reply(self, path: str | None) -> str:
+        """Return the output as a reply; see `reply_text`."""
+        try:
+            return reply_text(msgspec.json.decode(self.output), path)
+        except msgspec.DecodeError:  # a number that is out of range
+            return json_text(self.output)
+
+
+class Error(msgspec.Struct):
+    error: str
+    code: str
+    details: msgspec.Raw = NULL
+
+
+class Cancelled(msgspec.Struct):
+    reason: str | None = None
+
+
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def own_fields(data: bytes) -> dict[str, msgspec.Raw]:
+    """Return the fields of an event besides those that every event has."""
+    fields = _fields_decoder.decode(data)
+    return {name: value for name, value in fields.items() if name not in COMMON_FIELDS}
+
+
+def json_text(value: msgspec.Raw) -> str:
+    """Return a JSON value as text: a string itself, anything else as JSON."""
+    return msgspec.json.decode(value, type=str) if _is_text(value) else bytes(value).decode()
+
+
+def _is_text(value: msgspec.Raw) -> bool:
+    return bytes(memoryview(value)[:1]) == b'"'

@@ -1,0 +1,257 @@
+"""What AG-UI clients send: `RunAgentInput`, and how it becomes a conversation.
+
+Fields that are not listed are ignored, as the protocol's versions demand. Earlier versions send null for what
+is absent.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from dockrion.errors import InvalidRequest
+from dockrion.protocols.conversation import Conversation
+
+MAX_ID = 512  # characters
+Id = Annotated[str, Meta(max_length=MAX_ID)]
+_AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
+
+
+class _Struct(msgspec.Struct, rename="camel"):
+    pass
+
+
+class DataSource(_Struct, tag_field="type", tag="data"):
+    value: str
+    mime_type: str
+
+
+class UrlSource(_Struct, tag_field="type", tag="url"):
+    value: str
+
+
+class FileSource(_Struct, tag_field="type", tag="file"):
+    value: str
+
+
+Source = DataSource | UrlSource | FileSource
+
+
+class TextPart(_Struct, tag_field="type", tag="text"):
+    text: str
+
+
+class ImagePart(_Struct, tag_field="type", tag="image"):
+    source: Source
+
+
+class AudioPart(_Struct, tag_field="type", tag="audio"):
+    source: Source
+
+
+class VideoPart(_Struct, tag_field="type", tag="video"):
+    source: Source
+
+
+class DocumentPart(_Struct, tag_field="type", tag="document"):
+    source: Source
+
+
+class BinaryPart(_Struct, tag_field="type", tag="binary"):
+    """A part of versions before 1.0."""
+
+    mime_type: str
+    id: str | None = None
+    url: str | None = None
+    data: str | None = None
+
+
+MediaPart = ImagePart | AudioPart | VideoPart | DocumentPart
+Part = TextPart | MediaPart | BinaryPart
+Content = str | list[Part]
+_MEDIA_PARTS: dict[str, type[MediaPart]] = {"image": ImagePart, "audio": AudioPart, "video": VideoPart}
+
+
+class FunctionCall(_Struct):
+    name: str
+    arguments: str
+
+
+class ToolCall(_Struct):
+    id: str
+    function: FunctionCall
+
+
+class DeveloperMessage(_Struct, tag_field="role", tag="developer"):
+    content: str
+    name: str | None = None
+
+
+class SystemMessage(_Struct, tag_field="role", tag="system"):
+    content: str
+    name: str | None = None
+
+
+class UserMessage(_Struct, tag_field="role", tag="user"):
+    content: Content
+    name: str | None = None
+
+
+class AssistantMessage(_Struct, tag_field="role", tag="assistant"):
+    content: str | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class ToolMessage(_Struct, tag_field="role", tag="tool"):
+    content: Content
+    tool_call_id: str
+    error: str | None = None
+
+
+class ActivityMessage(_Struct, tag_field="role", tag="activity"):
+    pass
+
+
+class ReasoningMessage(_Struct, tag_field="role", tag="reasoning"):
+    pass
+
+
+Message = (
+    DeveloperMessage
+    | SystemMessage
+    | UserMessage
+    | AssistantMessage
+    | ToolMessage
+    | ActivityMessage
+    | ReasoningMessage
+)
+
+
+class Tool(_Struct):
+    name: str
+    description: str | None = None
+    parameters: Any = None
+
+
+class ResumeEntry(_Struct):
+    """The answer to an interrupt."""
+
+    interrupt_id: str
+    status: Literal["resolved", "cancelled"]
+    payload: Any = None
+
+
+class RunAgentInput(_Struct):
+    """The body of a request."""
+
+    thread_id: Id
+    run_id: Id
+    messages: list[Message]
+    tools: list[Tool] | None = None
+    state: Any | UnsetType = UNSET
+    context: Any | UnsetType = UNSET
+    forwarded_props: Any | UnsetType = UNSET
+    resume: list[ResumeEntry] | None = None
+
+
+def conversation_of(asked: RunAgentInput) -> Conversation:
+    """Return what a client asks an agent.
+
+    Messages with activities and reasoning are left out: no model takes them.
+
+    Raises:
+        InvalidRequest: A part of a message has no equivalent.
+    """
+    fields = {
+        "threadId": asked.thread_id,
+        "runId": asked.run_id,
+        "state": asked.state,
+        "context": asked.context,
+        "forwardedProps": asked.forwarded_props,
+    }
+    return Conversation(
+        messages=[
+            _message(message)
+            for message in asked.messages
+            if not isinstance(message, ActivityMessage | ReasoningMessage)
+        ],
+        fields={name: value for name, value in fields.items() if value is not UNSET},
+        tools=[_tool(tool) for tool in asked.tools or []],
+    )
+
+
+def _message(message: Message) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.__struct_config__.tag}
+    match message:
+        case ToolMessage():
+            content = [*_parts(message.content), *_parts(message.error or "")]
+            return written | {"content": content, "tool_call_id": message.tool_call_id}
+        case UserMessage():
+            written["content"] = _parts(message.content)
+        case AssistantMessage():
+            written["content"] = message.content
+            if message.tool_calls:
+                written["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+        case DeveloperMessage() | SystemMessage():
+            written["content"] = message.content
+        case _:
+            return written
+    return written if message.name is None else written | {"name": message.name}
+
+
+def _parts(content: Content) -> list[dict[str, Any]]:
+    """Return content as parts; those that are text become one text in the payload."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [_part(part) for part in content]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, BinaryPart):
+        part = _media_part(part)
+    source = part.source
+    if isinstance(source, FileSource):
+        return {"type": "file", "file": {"file_id": source.value}}
+    if isinstance(part, ImagePart):
+        return {"type": "image_url", "image_url": {"url": _url(source)}}
+    if isinstance(source, UrlSource):
+        kind = part.__struct_config__.tag
+        raise InvalidRequest(f"send the content of {kind} parts as data: only images can be URLs")
+    if isinstance(part, AudioPart):
+        sound = _AUDIO_FORMATS.get(source.mime_type, source.mime_type.partition("/")[2])
+        return {"type": "input_audio", "input_audio": {"data": source.value, "format": sound}}
+    return {"type": "file", "file": {"file_data": _url(source)}}
+
+
+def _media_part(part: BinaryPart) -> MediaPart:
+    """Return a part of versions before 1.0, which name its content by one of three fields."""
+    source: Source
+    if part.data is not None:
+        source = DataSource(part.data, part.mime_type)
+    elif part.url is not None:
+        source = UrlSource(part.url)
+    elif part.id is not None:
+        source = FileSource(part.id)
+    else:
+        raise InvalidRequest("a binary part needs data, url or id")
+    return _MEDIA_PARTS.get(part.mime_type.partition("/")[0], DocumentPart)(source)
+
+
+def _url(source: DataSource | UrlSource) -> str:
+    if isinstance(source, UrlSource):
+        return source.value
+    return f"data:{source.mime_type};base64,{source.value}"
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    given = {name: value for name, value in function.items() if value is not None}
+    return {"type": "function", "function": given}

@@ -1,0 +1,207 @@
+"""Writes the events of a run's log as those of AG-UI."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from dockrion.events import CUSTOM_PREFIX, Entry
+from dockrion.events.control_frames import Gap
+from dockrion.protocols.ag_ui import log_events
+from dockrion.protocols.ag_ui.event_writer import EventWriter, streamed_mark
+from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
+from dockrion.protocols.ag_ui.state import RunState, add_usage, usage_field
+from dockrion.protocols.reply import ASSISTANT_ROLES
+from dockrion.protocols.token_runs import Origin, token_run
+
+_STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
+_CUSTOM = frozenset({"progress", "checkpoint", "input_received"})
+
+
+class Writer(EventWriter):
+    """Writes a run's events after a state.
+
+    Args:
+        state: The state.
+        names: The ids of the run.
+        answered: The sequence of the last question that does not end the stream.
+        output_path: `agent.chat.output`.
+    """
+
+    def __init__(self, state: RunState, names: Names, answered: int, output_path: str | None) -> None:
+        super().__init__(state, names)
+        self._answered = answered
+        self._output_path = output_path
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write events of the log, as far as the stream goes."""
+        position = 0
+        while position < len(entries) and not self.ended:
+            entry = entries[position]
+            if entry.type == "token":
+                contents, origin = token_run(entries, position)
+                self._write_tokens(entry.sequence, contents, origin)
+                position += len(contents)
+            else:
+                self._write(entry)
+                position += 1
+
+    def write_gap(self, gap: Gap) -> None:
+        """Write what was lost; whatever is open is closed, since its end may be lost."""
+        self._close_all()
+        self._custom("gap", {"requested": gap.requested, "first_available": gap.first_available})
+
+    def _write(self, entry: Entry) -> None:
+        self._sequence, self._number = entry.sequence, 0
+        if (write := self._WRITERS.get(entry.type)) is not None:
+            write(self, entry.data)
+        elif entry.type in _CUSTOM:
+            self._custom(entry.type, log_events.own_fields(entry.data))
+        elif entry.type.startswith(CUSTOM_PREFIX):
+            self._write_custom(entry.type, log_events.own_fields(entry.data))
+
+    def _write_custom(self, event_type: str, fields: dict[str, msgspec.Raw]) -> None:
+        if event_type == _STATE and fields.keys() != {"data", "source"}:  # which is that of a subgraph
+            self._say("STATE_SNAPSHOT", snapshot=fields["data"] if fields.keys() == {"data"} else fields)
+        else:
+            self._say("CUSTOM", name=event_type.removeprefix(CUSTOM_PREFIX), value=fields)
+
+    def _write_tokens(self, first: int, contents: list[bytes], origin: Origin) -> None:
+        message_id, source = origin.message_id or None, origin.source or None
+        message = self._find("text", message_id, source)
+        # Earlier versions of the protocol refuse empty text.
+        texts = [(number, text) for number, text in enumerate(contents, first) if text != EMPTY_TEXT]
+        self._sequence, self._number = first, 0
+        if message is None and texts:
+            self._sequence, text = texts.pop(0)
+            message = self._start("text", message_id, source)
+            self._append(message, text)
+        if message is not None:
+            self.frames += [message.delta % (sequence, 1, text) for sequence, text in texts]
+            if origin.finish_reason is not None:  # and the token is the only one
+                self._number += len(texts)
+                self._close(message)
+
+    def _write_reasoning(self, data: bytes) -> None:
+        piece = msgspec.json.decode(data, type=log_events.Reasoning)
+        if bytes(piece.content) != EMPTY_TEXT:
+            message_id, source = piece.message_id or None, piece.source or None
+            message = self._find("reasoning", message_id, source)
+            self._append(message or self._start("reasoning", message_id, source), piece.content)
+
+    def _write_message(self, data: bytes) -> None:
+        """Write a whole message of the assistant, unless its tokens were written."""
+        message = msgspec.json.decode(data, type=log_events.Message)
+        if message.role not in ASSISTANT_ROLES:
+            return
+        message_id, source = message.message_id or None, message.source or None
+        streamed = streamed_mark(message_id, source) in self._known
+        if (opened := self._find("text", message_id, source)) is not None:
+            self._close(opened)
+        if not streamed and message.text:
+            opened = self._start("text", message_id, source, message.name)
+            self._append(opened, msgspec.json.encode(message.text))
+            self._close(opened)
+        self._known -= {streamed_mark(None, source)}
+
+    def _write_tool_call(self, data: bytes) -> None:
+        call = msgspec.json.decode(data, type=log_events.ToolCall)
+        if not self._is_new(f"call {call.tool_call_id}"):  # it would append to the arguments
+            return
+        self._pending += (call.tool_call_id,)
+        self._close_source(call.source or None)
+        parent = {"parentMessageId": self._text_id(call.message_id)} if call.message_id else {}
+        self._say("TOOL_CALL_START", toolCallId=call.tool_call_id, toolCallName=call.name, **parent)
+        if call.arguments_text:
+            self._say("TOOL_CALL_ARGS", toolCallId=call.tool_call_id, delta=call.arguments_text)
+        self._say("TOOL_CALL_END", toolCallId=call.tool_call_id)
+
+    def _write_tool_result(self, data: bytes) -> None:
+        result = msgspec.json.decode(data, type=log_events.ToolResult)
+        if not self._is_new(f"result {result.tool_call_id}"):
+            return
+        self._pending = tuple(each for each in self._pending if each != result.tool_call_id)
+        self._say(
+            "TOOL_CALL_RESULT",
+            messageId=self._unnamed_id(),
+            toolCallId=result.tool_call_id,
+            content=result.text,
+            role="tool",
+            **({"metadata": {"isError": True}} if result.is_error else {}),
+        )
+
+    def _write_usage(self, data: bytes) -> None:
+        self._usage = add_usage(self._usage, msgspec.json.decode(data, type=log_events.Usage).counts)
+        self._custom("usage", log_events.own_fields(data))
+
+    def _write_step(self, data: bytes) -> None:
+        """Write a step that has finished: when it started, nobody could know its name."""
+        name = msgspec.json.decode(data, type=log_events.Step).node_name
+        self._say("STEP_STARTED", stepName=name)
+        self._say("STEP_FINISHED", stepName=name)
+
+    def _write_started(self, data: bytes) -> None:
+        attempt = msgspec.json.decode(data, type=log_events.Started).attempt
+        if attempt == 1:
+            self._begin()
+            return
+        self._attempt = attempt
+        self._close_all()
+        self._known = frozenset(each for each in self._known if each.startswith(("call ", "result ")))
+        self._has_text = False
+        self._custom("attempt", log_events.own_fields(data))
+
+    def _write_input_requested(self, data: bytes) -> None:
+        asked = msgspec.json.decode(data, type=log_events.InputRequested)
+        interrupt = {
+            "id": f"{self._names.log_id}:{asked.request_id}",
+            "reason": "input_required",
+            "message": asked.prompt,
+            **({} if asked.schema == NULL else {"responseSchema": asked.schema}),
+            **({} if asked.expires_at is None else {"expiresAt": asked.expires_at}),
+        }
+        self._finish({"type": "interrupt", "interrupts": [interrupt]})
+        self.ended = self._sequence > self._answered
+
+    def _write_complete(self, data: bytes) -> None:
+        complete = msgspec.json.decode(data, type=log_events.Complete)
+        if not self._has_text and not self._pending and (reply := complete.reply(self._output_path)):
+            self._close_all()
+            message = self._start("text", None, None)
+            self._append(message, msgspec.json.encode(reply))
+        outcome = {"type": "success", **({"pendingToolCallIds": self._pending} if self._pending else {})}
+        self._finish(outcome, **({} if complete.output == NULL else {"result": complete.output}))
+
+    def _write_error(self, data: bytes) -> None:
+        error = msgspec.json.decode(data, type=log_events.Error)
+        details = {} if error.details == NULL else {"metadata": {"details": error.details}}
+        self._close_all()
+        self._say("RUN_ERROR", message=error.error, code=error.code, **details, **usage_field(self._usage))
+        self._active = False
+
+    def _write_cancelled(self, data: bytes) -> None:
+        reason = msgspec.json.decode(data, type=log_events.Cancelled).reason
+        self._finish({"type": "cancelled"}, **({} if reason is None else {"metadata": {"reason": reason}}))
+
+    def _finish(self, outcome: dict[str, Any], **fields: Any) -> None:
+        """Finish the AG-UI run; the next event of the log begins another."""
+        self._close_all()
+        fields |= {"outcome": outcome, **usage_field(self._usage)}
+        self._say("RUN_FINISHED", threadId=self._names.thread_id, runId=self._names.run_id, **fields)
+        self._active = self._has_text = False
+        self._pending, self._usage = (), ()
+
+    _WRITERS: ClassVar[dict[str, Callable[["Writer", bytes], None]]] = {
+        "started": _write_started,
+        "reasoning": _write_reasoning,
+        "message": _write_message,
+        "tool_call": _write_tool_call,
+        "tool_result": _write_tool_result,
+        "usage": _write_usage,
+        "step": _write_step,
+        "input_requested": _write_input_requested,
+        "complete": _write_complete,
+        "error": _write_error,
+        "cancelled": _write_cancelled,
+    }
