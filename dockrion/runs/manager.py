@@ -241,11 +241,20 @@ class RunManager:
         if run.status != "cancelled":
             raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
 
+    def caller_returned(self, incarnation: str) -> None:
+        """Note that a run, of any replica, has a caller again who is its only reader.
+
+        Args:
+            incarnation: The run's incarnation. `caller_left` follows.
+        """
+        if self._queued is not None:
+            self._queued.caller_returned(incarnation)
+
     def caller_left(self, run: RunRef, *, cancel: bool) -> None:
         """Note that a caller who is the only reader of its run has disconnected, or has read all of it.
 
         Args:
-            run: The run, started here with `cancel_on_disconnect`.
+            run: The run, started here with `cancel_on_disconnect`, or noted by `caller_returned`.
             cancel: Whether to cancel the run, if it is not finished.
         """
         stop = DISCONNECTED if cancel else None

@@ -60,8 +60,12 @@ class QueuedRuns:
             self._read_by_one.discard(record.incarnation)
             raise
 
+    def caller_returned(self, incarnation: str) -> None:
+        """Note that a run, of any replica, has a caller again who is its only reader."""
+        self._read_by_one.add(incarnation)
+
     def caller_left(self, run: RunRef, stop: Stop | None) -> None:
-        """Cancel a run that was enqueued here for a caller who is its only reader.
+        """Cancel a run of any replica that has a caller who is its only reader.
 
         Args:
             run: The run. Does nothing if it is not one of those.

@@ -139,26 +139,34 @@ class AccessControl:
                 error.headers[hdrs.WWW_AUTHENTICATE] = _challenge(self._keys)
             raise
 
-    async def readable_run(self, request: web.Request) -> Run:
-        """Return the run in the path, if the caller may read it.
+    async def readable_run(self, request: web.Request, run_id: str | None = None) -> Run:
+        """Return a run, if the caller may read it.
+
+        Args:
+            request: The caller's request.
+            run_id: The run, validated; None for the one in the path.
 
         Raises:
             RunNotFound: There is no such run, or it belongs to another caller.
         """
-        run = await self._run(request)
+        run = await self._run(request, run_id)
         caller = request[CALLER]  # None: the service is open, or a token for this very run was sent
         if caller is not None and not _may_read(caller, run):
             raise RunNotFound(run.run_id)
         return run
 
-    async def owned_run(self, request: web.Request) -> Run:
-        """Return the run in the path, if the caller may change it.
+    async def owned_run(self, request: web.Request, run_id: str | None = None) -> Run:
+        """Return a run, if the caller may change it.
+
+        Args:
+            request: The caller's request.
+            run_id: As for `readable_run`.
 
         Raises:
             RunNotFound: There is no such run, or it belongs to another caller.
             Forbidden: It belongs to another caller, and this one may only read it.
         """
-        caller, run = request[CALLER], await self.readable_run(request)
+        caller, run = request[CALLER], await self.readable_run(request, run_id)
         if caller is not None and run.owner != caller.owner:
             raise Forbidden("this run belongs to another caller; your role lets you read it, not change it")
         return run
@@ -194,9 +202,9 @@ class AccessControl:
         if self._authenticator is not None:
             await self._authenticator.aclose()
 
-    async def _run(self, request: web.Request) -> Run:
-        """Return the run in the path, whoever may see it; raise `RunNotFound` if there is none."""
-        run_id, incarnation = path_run_id(request), query_incarnation(request)
+    async def _run(self, request: web.Request, run_id: str | None = None) -> Run:
+        """Return a run, whoever may see it; raise `RunNotFound` if there is none."""
+        run_id, incarnation = run_id or path_run_id(request), query_incarnation(request)
         run = request.pop(_TOKEN_RUN, None) or await self._listed_run(run_id)
         if incarnation not in (None, run.incarnation):
             raise RunNotFound(run_id)

@@ -33,7 +33,8 @@ class Resumption(msgspec.Struct, frozen=True):
         after: The sequence of the last event that is encoded.
         state: The encoder's state after it.
         frames: What is left of that event, to be sent first.
-        before: The encoder's state before that event; `state` if nothing of it is left.
+        before: The encoder's state before that event, or before the gap that is said first; `state` if
+            nothing is left.
         skipped: The frames of that event that the reader has.
     """
 
@@ -65,10 +66,11 @@ async def resume(log: RunLog, run: RunRef, encoder: Encoder[S], skip: Skip[S]) -
     while (page := await _page(log, run, position)).entries:
         first, last = page.entries[0].sequence, page.entries[-1].sequence
         if first != position + 1:
-            frames, state = encoder.encode_gap(state, Gap(position + 1, first))
+            before = state
+            frames, state = encoder.encode_gap(before, Gap(position + 1, first))
             position = first - 1
             if state.ended or skip(state, state, position) == 0:
-                return Resumption(position, state, frames, state)
+                return Resumption(position, state, frames, before)
         _, after = encoder.encode(state, page.entries)
         if skip(state, after, last) is None and not after.ended:
             state, position = after, last

@@ -163,16 +163,18 @@ async def stream_new_run(
     request: web.Request,
     run: Run,
     encoder: Encoder[Any],
+    resumption: Resumption | None = None,
     *,
     headers: Mapping[str, str] | None = None,
     cancel_on_disconnect: bool,
 ) -> web.StreamResponse:
-    """Stream a run, from its beginning, to the caller who has started it.
+    """Stream a run to the caller who has started it, or has made it go on.
 
     Args:
         request: The caller's request.
         run: The run.
         encoder: Encodes its events.
+        resumption: Where the stream begins, None for the run's beginning.
         headers: Further headers of the response.
         cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
     """
@@ -180,7 +182,7 @@ async def stream_new_run(
     stream = ProtocolStream(request, encoder, headers)
     last_frame = None
     try:
-        last_frame = await stream.send_events(ref)
+        last_frame = await stream.send_events(ref, resumption)
         return stream.response
     finally:
         if cancel_on_disconnect and stream.ended:

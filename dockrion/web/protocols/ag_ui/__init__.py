@@ -1,0 +1,137 @@
+"""The endpoints of AG-UI: `POST /ag-ui`, and `GET /ag-ui/runs/{run_id}` to go on reading."""
+
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import hdrs, web
+
+from dockrion.backends.owner_messages import RunRef
+from dockrion.backends.run_log import Run
+from dockrion.errors import InvalidRequest, RunNotFound
+from dockrion.ids import RUN_ID_PATTERN
+from dockrion.protocols.ag_ui.encoder import RunEncoder
+from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor, reopening
+from dockrion.protocols.ag_ui.requests import MAX_ID, RunAgentInput, conversation_of
+from dockrion.web import idempotency, parameters
+from dockrion.web.access import INVOKE, READ_EVENTS
+from dockrion.web.invoke import cancels_on_disconnect, run_headers
+from dockrion.web.protocols.ag_ui import interrupts
+from dockrion.web.protocols.resuming import Resumption, resume
+from dockrion.web.protocols.starting import read_request, start_conversation_run
+from dockrion.web.protocols.stream import ProtocolStream, stream_new_run
+from dockrion.web.routes import Route
+from dockrion.web.service import SERVICE
+
+_THREAD, _RUN = "threadId", "runId"  # of `Run.protocol`
+
+
+async def run_agent(request: web.Request) -> web.StreamResponse:
+    """Start a run, or answer what one has asked, and stream its events."""
+    cancel_on_disconnect = cancels_on_disconnect(request)
+    asked = await read_request(request, RunAgentInput)
+    if asked.resume:
+        return await _go_on(request, asked, cancel_on_disconnect=cancel_on_disconnect)
+    run, replayed = await start_conversation_run(
+        request,
+        conversation_of(asked),
+        protocol={_THREAD: asked.thread_id, _RUN: asked.run_id},
+        run_id=await _free_run_id(request, asked.run_id),
+        cancel_on_disconnect=cancel_on_disconnect,
+    )
+    return await stream_new_run(
+        request,
+        run,
+        _encoder(request, run, asked.thread_id, asked.run_id),
+        headers=_headers(request, run, replayed=replayed),
+        cancel_on_disconnect=cancel_on_disconnect and not replayed,
+    )
+
+
+async def resume_run(request: web.Request) -> web.StreamResponse:
+    """Stream the events of a run after the frame of a `Last-Event-ID`, or from its beginning."""
+    service = request.app[SERVICE]
+    timeout = parameters.timeout(request)
+    run_id = request.query.get(_RUN)
+    if run_id is not None and len(run_id) > MAX_ID:
+        raise InvalidRequest(f"?{_RUN}= must have at most {MAX_ID} characters")
+    last_id = request.headers.get("Last-Event-ID")
+    cursor = parse_cursor(last_id) if last_id else Cursor(0)
+    run = await service.access.readable_run(request)
+    started = run.protocol or {}
+    thread_id, run_id = started.get(_THREAD, run.run_id), run_id or started.get(_RUN, run.run_id)
+    answered = await interrupts.last_answered(service.backend, run)
+    encoder = _encoder(request, run, thread_id, run_id, answered)
+    if cursor.sequence > run.last_sequence:  # it has read another run with this id
+        cursor = Cursor(0)
+    resumption = await _resumption(request, run, encoder, cursor)
+    at_end = resumption.state.ended or (run.finished and resumption.after == run.last_sequence)
+    if at_end and not resumption.frames:
+        return web.Response(status=204)  # EventSource stops on this
+    stream = ProtocolStream(request, encoder)
+    await stream.send_events(RunRef(run.run_id, run.incarnation), resumption, timeout=timeout)
+    return stream.response
+
+
+async def _go_on(
+    request: web.Request, asked: RunAgentInput, *, cancel_on_disconnect: bool
+) -> web.StreamResponse:
+    """Answer what a run has asked, and stream what follows as another AG-UI run."""
+    service = request.app[SERVICE]
+    run = await interrupts.owned_run(request, asked.resume or [])
+    if (run.protocol or {}).get(_THREAD, asked.thread_id) != asked.thread_id:
+        raise InvalidRequest("resume: these interrupts belong to another thread")
+    answered = await interrupts.answer(request, run, asked.resume or [])
+    encoder = _encoder(request, run, asked.thread_id, asked.run_id, answered)
+    resumption = await _resumption(request, run, encoder, Cursor(answered))
+    if cancel_on_disconnect:
+        service.runs.caller_returned(run.incarnation)
+    return await stream_new_run(
+        request,
+        run,
+        encoder,
+        resumption,
+        headers=_headers(request, run, replayed=False, run_id=asked.run_id),
+        cancel_on_disconnect=cancel_on_disconnect,
+    )
+
+
+async def _resumption(request: web.Request, run: Run, encoder: RunEncoder, cursor: Cursor) -> Resumption:
+    """Return where a reader goes on, with what is opened again for it."""
+    ref = RunRef(run.run_id, run.incarnation)
+    found = await resume(request.app[SERVICE].backend, ref, encoder, cursor.skip)
+    opened = reopening(encoder, found.before, found.skipped)
+    at_end = found.state.ended and not found.frames
+    return found if at_end else msgspec.structs.replace(found, frames=opened + found.frames)
+
+
+async def _free_run_id(request: web.Request, run_id: str) -> str | None:
+    """Return the caller's run id if it can be that of its run, None if the service has to choose one."""
+    service = request.app[SERVICE]
+    if not (service.dockfile.streaming.allow_client_ids and RUN_ID_PATTERN.fullmatch(run_id)):
+        return None
+    try:
+        await service.backend.get(run_id)
+    except RunNotFound:
+        return run_id
+    repeated = await idempotency.repeated_run(request, run_id, await idempotency.digest_of(request))
+    return None if repeated is None else run_id
+
+
+def _encoder(request: web.Request, run: Run, thread_id: str, run_id: str, answered: int = 0) -> RunEncoder:
+    output_path = request.app[SERVICE].dockfile.agent.chat_spec.output
+    return RunEncoder(Names(run.run_id, thread_id, run_id), answered, output_path)
+
+
+def _headers(request: web.Request, run: Run, *, replayed: bool, run_id: str | None = None) -> dict[str, str]:
+    headers = run_headers(request, run, replayed=replayed)
+    if hdrs.LOCATION in headers:
+        query = "" if run_id is None else f"?{_RUN}={quote(run_id, safe='')}"
+        headers[hdrs.LOCATION] = f"/ag-ui/runs/{run.run_id}{query}"
+    return headers
+
+
+ROUTES = (
+    Route(hdrs.METH_POST, "/ag-ui", run_agent, INVOKE, streams=True),
+    Route(hdrs.METH_GET, "/ag-ui/runs/{run_id}", resume_run, READ_EVENTS, streams=True),
+)

@@ -1,0 +1,134 @@
+"""What agents ask, as interrupts of AG-UI: a run that asks has finished, and the next one has the answer.
+
+The id of an interrupt is that of the run of this service, a colon, and the question's `request_id`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from dockrion.backends.pages import PAGE_EVENTS
+from dockrion.backends.run_log import Run, RunLog
+from dockrion.errors import InvalidRequest, QuestionNotOpen
+from dockrion.events import MAX_SEQUENCE
+from dockrion.ids import RUN_ID_PATTERN
+from dockrion.protocols.ag_ui.requests import ResumeEntry
+from dockrion.runs.answers import Answer
+from dockrion.web import payloads
+from dockrion.web.access import CALLER, RUN_ID
+from dockrion.web.service import SERVICE
+
+_ABANDONED = "the caller does not answer the agent's question"
+
+
+class _Question(msgspec.Struct):
+    """A question in a run's log."""
+
+    request_id: str
+    expires_at: datetime | None = None
+    sequence: int = 0
+    answered: bool = False
+
+    @property
+    def open(self) -> bool:
+        expired = self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+        return not (self.answered or expired)
+
+
+_decoder = msgspec.json.Decoder(_Question)
+
+
+async def owned_run(request: web.Request, entries: Sequence[ResumeEntry]) -> Run:
+    """Return the run that has asked what is answered.
+
+    Args:
+        request: The caller's request.
+        entries: The answers.
+
+    Raises:
+        InvalidRequest: They are not for one run of this service.
+        RunNotFound: There is no such run, or it belongs to another caller.
+        Forbidden: The caller may not change it.
+    """
+    run_ids = {entry.interrupt_id.partition(":")[0] for entry in entries}
+    run_id = run_ids.pop()
+    if run_ids or not RUN_ID_PATTERN.fullmatch(run_id):
+        raise InvalidRequest("resume: each interruptId must be one that the same run has finished with")
+    request[RUN_ID] = run_id
+    return await request.app[SERVICE].access.owned_run(request, run_id)
+
+
+async def answer(request: web.Request, run: Run, entries: Sequence[ResumeEntry]) -> int:
+    """Answer what a run has asked, or cancel the run if one of the questions is not answered.
+
+    Args:
+        request: The caller's request.
+        run: The run.
+        entries: The answers.
+
+    Returns:
+        The sequence of the last of these questions.
+
+    Raises:
+        QuestionNotOpen: A question was answered already, has expired, or was never asked.
+        InvalidRequest: An answer does not match the question's schema; `details` lists the violations.
+        PayloadTooLarge: An answer is too large.
+        PolicyViolation: An answer contains a blocked phrasing.
+        RateLimited: The caller is over its rate limit.
+        ServiceUnavailable: The run cannot be reached now.
+    """
+    service, caller = request.app[SERVICE], request[CALLER]
+    await payloads.refuse_injections(request, [entry.payload for entry in entries], len(await request.read()))
+    await service.rate_limiter.count(request)
+    asked = await _questions(service.backend, run)
+    questions = []
+    for entry in entries:
+        request_id = entry.interrupt_id.partition(":")[2]
+        if request_id not in asked:
+            raise QuestionNotOpen(request_id)
+        questions.append(asked[request_id])
+    for question, entry in zip(questions, entries, strict=True):
+        if entry.status == "resolved":
+            source = None if caller is None else caller.user_id
+            await service.answers.give(run, Answer(question.request_id, entry.payload, source))
+    abandoned = [
+        question
+        for question, entry in zip(questions, entries, strict=True)
+        if entry.status == "cancelled" and question.open
+    ]
+    if abandoned and not run.finished:
+        with suppress(InvalidRequest):  # it has finished meanwhile
+            await service.runs.cancel(run.run_id, _ABANDONED, run.incarnation)
+    return max(question.sequence for question in questions)
+
+
+async def last_answered(log: RunLog, run: Run) -> int:
+    """Return the sequence up to which no question of a run waits for an answer."""
+    if run.finished:
+        return MAX_SEQUENCE
+    if run.waiting_for is None:
+        return run.last_sequence
+    waiting = (await _questions(log, run)).get(run.waiting_for.request_id)
+    return run.last_sequence if waiting is None else waiting.sequence - 1
+
+
+async def _questions(log: RunLog, run: Run) -> dict[str, _Question]:
+    """Return the questions in a run's log, the last one of each id."""
+    asked: dict[str, _Question] = {}
+    position = 0
+    while (page := await log.read(run.run_id, position, PAGE_EVENTS, run.incarnation)).entries:
+        for entry in page.entries:
+            if entry.type == "input_requested":
+                question = _decoder.decode(entry.data)
+                asked[question.request_id] = question
+            elif entry.type == "input_received":
+                request_id = _decoder.decode(entry.data).request_id
+                if request_id in asked:
+                    asked[request_id].answered = True
+        position = page.entries[-1].sequence
+        await asyncio.sleep(0)
+    return asked
