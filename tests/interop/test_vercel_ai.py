@@ -9,8 +9,8 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.interop import vercel_ai
-from tests.interop.vercel_ai import SDK
+from tests.interop import sdks
+from tests.interop.sdks import SDK
 from tests.support import Served, wait_until
 from tests.web.credentials import api_keys
 from tests.web.helpers import Waits, gauge
@@ -23,7 +23,7 @@ CHAT_ID = "a/b?c#d é%2F.."
 
 @pytest.fixture(scope="module")
 def sdk() -> Iterator[SDK]:
-    with vercel_ai.running() as commands:
+    with sdks.running("vercel_ai.mjs") as commands:
         yield commands
 
 

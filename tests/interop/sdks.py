@@ -1,4 +1,4 @@
-"""The Vercel AI SDK in one Node.js process, for the tests of a module."""
+"""SDKs of npm in one Node.js process, for the tests of a module."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.support import TIMEOUT_SECONDS
 
 
 class SDK:
-    """Commands to `vercel_ai.mjs`.
+    """Commands to a script that carries them out with an SDK.
 
     Args:
         process: The Node.js process.
@@ -42,9 +42,9 @@ class SDK:
 
 
 @contextmanager
-def running() -> Iterator[SDK]:
-    """Run Node.js with the SDK, and end it; fail if it wrote errors."""
-    command: list[str | Path] = [node.executable(), "vercel_ai.mjs"]
+def running(script: str) -> Iterator[SDK]:
+    """Run Node.js with a script, and end it; fail if it wrote errors."""
+    command: list[str | Path] = [node.executable(), script]
     process = subprocess.Popen(command, cwd=node.FOLDER, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
     try:
         yield SDK(process)
