@@ -9,7 +9,7 @@ from hypothesis import given
 from dockrion import events
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
-from tests.protocols.logs import check_encoder, check_resuming, log_of, logs
+from tests.protocols.logs import check_encoder, check_resuming, log_of, logs, resumption
 from tests.protocols.tiny import Skip, TinyEncoder, TinyState, skip_after
 
 LOG = log_of(
@@ -63,3 +63,39 @@ def test_encoder_that_breaks_a_law_is_found(wrong: Any) -> None:
 def test_frames_that_a_resuming_reader_misses_are_found() -> None:
     with pytest.raises(AssertionError):
         check_resuming(TinyEncoder(), LOG, lambda message: Skip(int(message.id or 0) + 1))
+
+
+class EndsAtAGap(TinyEncoder, frozen=True):
+    def encode_gap(self, state: TinyState, gap: Gap) -> tuple[bytes, TinyState]:
+        return super().encode_gap(state, gap)[0], TinyState(origin=gap.first_available - 1, ended=True)
+
+
+def test_reader_of_dropped_events_is_told_when_it_resumes() -> None:
+    stored = log_of(*({"type": "token", "content": f"{number}"} for number in range(9)))[5:]
+    lost = b'data: {"lost":1}\n\n'
+    beyond = resumption(TinyEncoder(), stored, lambda _before, _after, sequence: 0 if sequence > 3 else None)
+    assert (beyond.after, beyond.state, beyond.frames) == (5, TinyState(origin=5), lost)
+    within = resumption(TinyEncoder(), stored, lambda _before, _after, sequence: 0 if sequence > 7 else None)
+    assert (within.after, within.frames, within.state.frames) == (8, b'id: 4\ndata: "6"\n\n', 4)
+    ended = resumption(EndsAtAGap(), stored, lambda *_: None)
+    assert (ended.after, ended.frames, ended.state.ended) == (5, lost, True)
+    check_encoder(EndsAtAGap(), LOG)
+
+
+def test_reader_of_everything_goes_on_at_the_end_and_one_of_nothing_at_the_beginning() -> None:
+    everything = resumption(TinyEncoder(), LOG, lambda *_: None)
+    assert (everything.after, everything.frames, everything.state.frames) == (len(LOG), b"", 6)
+    nothing = resumption(TinyEncoder(), LOG, lambda *_: 0)
+    assert (nothing.after, nothing.frames, nothing.before, nothing.state) == (
+        1,
+        b"",
+        TinyState(),
+        TinyState(),
+    )
+    assert resumption(TinyEncoder(), [], lambda *_: 0).after == 0
+
+
+def test_frames_of_an_event_that_the_reader_has_are_told_apart() -> None:
+    found = resumption(TinyEncoder(), LOG, Skip(1))
+    assert (found.after, found.skipped) == (2, [b'id: 1\ndata: "open"'])
+    assert (found.before.frames, found.frames, found.state.frames) == (0, b'id: 2\ndata: "a"\n\n', 2)
