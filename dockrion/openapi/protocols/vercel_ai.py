@@ -19,17 +19,24 @@ from dockrion.openapi.operations_invoke import start_errors
 from dockrion.wire import sse
 
 _TEXT = TEXT["schema"]
-_PART = {
-    "type": "object",
-    "properties": {
-        "type": {
-            "type": "string",
-            "description": "`text`, `file`, `reasoning`, `dynamic-tool`, `tool-…`, `data-…`, `step-start` or "
-            "`source-…`; others are refused.",
-        }
-    },
-    "required": ["type"],
+
+
+def _part(kind: dict[str, Any], **fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a part with some required fields."""
+    properties = {"type": {"type": "string", **kind}, **fields}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_TOOL = _part({"pattern": "^(dynamic-tool|tool-.*)$"}, toolCallId=_TEXT, state=_TEXT)
+_TOOL["properties"] |= {
+    "toolName": _TEXT,
+    "errorText": _TEXT,
+    "approval": {"type": "object", "properties": {"reason": {"type": ["string", "null"]}}},
 }
+_FILE = _part({"const": "file"}, url=_TEXT, mediaType=_TEXT)
+_FILE["properties"]["filename"] = {"type": ["string", "null"]}
+_IGNORED = _part({"pattern": "^(step-start|reasoning|source-url|source-document|data-.*)$"})
+_PART = {"anyOf": [_part({"const": "text"}, text=_TEXT), _FILE, _TOOL, _IGNORED]}
 _MESSAGE = {
     "type": "object",
     "properties": {
@@ -57,6 +64,15 @@ _EXAMPLE = {
     "id": "Xk2…",
     "messages": [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}],
     "trigger": "submit-message",
+}
+# As the core describes streams, see `operation.stream_content`.
+_CHUNK = {
+    "title": "Chunk",
+    "type": "object",
+    "properties": {
+        "data": {"type": "string", "description": "A chunk of the UI message stream, JSON; at last `[DONE]`."}
+    },
+    "required": ["data"],
 }
 _CHUNKS = (
     '{"type":"start","messageId":"run-1","messageMetadata":{"runId":"run-1"}}',
@@ -106,4 +122,5 @@ def _stream(
     if dockfile.streaming.async_runs:
         headers |= {RUN_ID_HEADER: "The run's id.", "Location": "The run's events."}
     frames = "".join(f"data: {chunk}\n\n" for chunk in _CHUNKS)
-    return response(description, {sse.MEDIA_TYPE: {"schema": _TEXT, "example": frames}}, headers)
+    media = {"schema": {"anyOf": [_TEXT, _CHUNK]}, "example": frames}
+    return response(description, {sse.MEDIA_TYPE: media}, headers)
