@@ -70,7 +70,7 @@ def conversation_of(
     for name, demanded, problem in _demands(request):
         if demanded and name not in agent_fields:
             _refuse(name, problem)
-    messages = [_message(each, f"messages[{index}]") for index, each in enumerate(request.messages)]
+    messages = [_message(each, index) for index, each in enumerate(request.messages)]
     return Conversation(messages, fields, request.tools or [])
 
 
@@ -91,27 +91,28 @@ def _demands(request: ChatRequest) -> list[tuple[str, bool, str]]:
     ]
 
 
-def _message(message: ChatMessage, path: str) -> dict[str, Any]:
+def _message(message: ChatMessage, index: int) -> dict[str, Any]:
     """Return a message as conversations have it."""
-    content: Any = message.content
+    role, content = message.role, message.content
+    if role == "developer":  # OpenAI's newer name for what all frameworks know as system
+        role = "system"
+    converted: dict[str, Any] = {"role": role, "content": content}
     if content is None:
-        if message.role != "assistant":
-            _refuse(f"{path}.content", f"a message of the role {message.role} needs content")
-        content = ""
+        if role != "assistant":
+            _refuse(f"messages[{index}].content", f"a message of the role {role} needs content")
+        converted["content"] = ""
     elif isinstance(content, list):
-        content = [_part(part, f"{path}.content[{index}]") for index, part in enumerate(content)]
-    if message.role == "tool" and message.tool_call_id is None:
-        _refuse(f"{path}.tool_call_id", "a message of the role tool needs the tool_call_id of the call")
-    # OpenAI's newer name for the role system, which frameworks do not know
-    role = "system" if message.role == "developer" else message.role
-    others = {
-        "name": message.name,
-        "tool_calls": message.tool_calls or None,
-        "tool_call_id": message.tool_call_id,
-    }
-    return {"role": role, "content": content} | {
-        name: value for name, value in others.items() if value is not None
-    }
+        parts = enumerate(content)
+        converted["content"] = [_part(part, f"messages[{index}].content[{at}]") for at, part in parts]
+    if message.name is not None:
+        converted["name"] = message.name
+    if message.tool_calls:
+        converted["tool_calls"] = message.tool_calls
+    if message.tool_call_id is not None:
+        converted["tool_call_id"] = message.tool_call_id
+    elif role == "tool":
+        _refuse(f"messages[{index}].tool_call_id", "a message of the role tool needs the id of its call")
+    return converted
 
 
 def _part(part: dict[str, Any], path: str) -> dict[str, Any]:

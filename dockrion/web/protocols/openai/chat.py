@@ -22,7 +22,6 @@ from dockrion.web.service import SERVICE
 
 async def create_completion(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    service.runs.ready_agent()
     dockfile = service.dockfile
     body, fields = await read_request_and_fields(request, ChatRequest)
     conversation = conversation_of(body, fields, (dockfile.io_schema.input or {}).get("properties", {}))
