@@ -12,7 +12,7 @@ from dockrion.protocols.openai.response_items import ItemsWriter
 from dockrion.protocols.openai.response_object import ResponseInfo
 from dockrion.protocols.openai.response_writer import ResponseState, ResponseWriter
 
-_LOST = "events of this response are no longer stored; retrieve the response without stream"
+LOST = "events of this response are no longer stored; retrieve the response without stream"
 
 
 class ResponseEncoder(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class ResponseEncoder(msgspec.Struct, frozen=True):
         if self.after_gap:
             return b"", msgspec.structs.replace(self.start(), origin=after, lost=after > 0)
         ended = msgspec.structs.replace(state, origin=after, ended=True, lost=True)
-        return _error(state, Gone.code.lower(), _LOST), ended
+        return _error(state, Gone.code.lower(), LOST), ended
 
     def encode_control(self, state: ResponseState, control: Control) -> bytes:
         return _error(state, control.type, getattr(control, "message", control.type))

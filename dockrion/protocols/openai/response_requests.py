@@ -1,0 +1,188 @@
+"""Requests for responses, as conversations with the agent."""
+
+from collections.abc import Collection
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from dockrion.errors import InvalidRequest
+from dockrion.json_schema import Violation
+from dockrion.protocols.conversation import Conversation
+
+# What every response repeats is kept with the run's record, so that it is as small as OpenAI wants it.
+_ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+_Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+_MAX_TOOLS = 128
+_MAX_NAME = 64  # characters
+_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_STATELESS = "this service stores no conversations; send all messages in `input`"
+
+
+class ResponseRequest(msgspec.Struct):
+    """The body of a request, as far as it concerns more than the agent."""
+
+    input: Annotated[list[dict[str, Any]], Meta(min_length=1)] | str
+    model: _ModelName | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    metadata: _Metadata | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=_MAX_TOOLS)] | None = None
+    previous_response_id: Any = None
+    conversation: Any = None
+    prompt: Any = None
+    text: dict[str, Any] | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """Return what encoding the run's events needs of the request."""
+        return {
+            "model": self.model,
+            "metadata": self.metadata or {},
+            "background": bool(self.background),
+            "tools": [tool["name"] for tool in self.tools or ()],
+        }
+
+
+def conversation_of(
+    request: ResponseRequest, fields: dict[str, Any], agent_fields: Collection[str]
+) -> Conversation:
+    """Return the conversation that a request is.
+
+    Args:
+        request: The request.
+        fields: All fields of its body.
+        agent_fields: The fields that `io_schema.input` has. What the agent gets, it may as well obey.
+
+    Raises:
+        InvalidRequest: An item or a tool cannot be given to an agent, or the request demands what this
+            service does not have.
+    """
+    text_format = (request.text or {}).get("format")
+    formatted = isinstance(text_format, dict) and text_format.get("type") != "text"
+    for name, demanded, problem in (
+        ("previous_response_id", request.previous_response_id is not None, _STATELESS),
+        ("conversation", request.conversation is not None, _STATELESS),
+        ("prompt", request.prompt is not None, "this service has no stored prompts; send `instructions`"),
+        ("text.format", formatted, "this agent decides itself what it writes; omit `text.format`"),
+    ):
+        if demanded and name.partition(".")[0] not in agent_fields:
+            _refuse(name, problem)
+    messages = _Messages(request.instructions)
+    if isinstance(request.input, str):
+        messages.add({"role": "user", "content": request.input})
+    else:
+        for index, item in enumerate(request.input):
+            messages.add_item(item, f"input[{index}]")
+    tools = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(request.tools or ())]
+    return Conversation(messages.all, fields, tools)
+
+
+class _Messages:
+    """Collects the messages that items are."""
+
+    def __init__(self, instructions: str | None) -> None:
+        self.all: list[dict[str, Any]] = []
+        if instructions:
+            self.add({"role": "system", "content": instructions})
+
+    def add(self, message: dict[str, Any]) -> None:
+        self.all.append(message)
+
+    def add_item(self, item: dict[str, Any], path: str) -> None:
+        kind = item.get("type", "message" if "role" in item else "item_reference")
+        if kind == "message":
+            self.add(_message(item, path))
+        elif kind == "function_call":
+            arguments = _text(item, "arguments", path)
+            self._add_call(_text(item, "call_id", path), _text(item, "name", path), arguments)
+        elif kind == "function_call_output":
+            output = _content(item.get("output"), f"{path}.output")
+            self.add({"role": "tool", "tool_call_id": _text(item, "call_id", path), "content": output})
+        elif kind == "mcp_call":
+            self._add_executed(item, path)
+        elif kind != "reasoning":  # which is its model's alone
+            problem = "nothing is stored under such ids; send the item itself"
+            if kind != "item_reference":
+                problem = f"this agent understands no items of the type {kind!s:.100}"
+            _refuse(path, problem)
+
+    def _add_executed(self, item: dict[str, Any], path: str) -> None:
+        """Add a call that the agent of an earlier response has executed, with its result."""
+        result = item.get("output")
+        if result is None and item.get("error") is not None:
+            result = msgspec.json.encode(item["error"]).decode()
+        if isinstance(result, str):  # no result, no call: models refuse one without the other
+            call_id = _text(item, "id", path)
+            self._add_call(call_id, _text(item, "name", path), _text(item, "arguments", path))
+            self.add({"role": "tool", "tool_call_id": call_id, "content": result})
+
+    def _add_call(self, call_id: str, name: str, arguments: str) -> None:
+        """Add a call to the assistant's message, of which it is an item of its own here."""
+        call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        if not self.all or self.all[-1]["role"] != "assistant":
+            self.add({"role": "assistant", "content": ""})
+        self.all[-1].setdefault("tool_calls", []).append(call)
+
+
+def _message(item: dict[str, Any], path: str) -> dict[str, Any]:
+    role = item.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        _refuse(f"{path}.role", f"it must be one of {', '.join(_ROLES)}")
+    return {"role": _ROLES[role], "content": _content(item.get("content"), f"{path}.content")}
+
+
+def _content(content: Any, path: str) -> Any:
+    if isinstance(content, list):
+        return [_part(part, f"{path}[{index}]") for index, part in enumerate(content)]
+    if not isinstance(content, str):
+        _refuse(path, "it must be a string or a list of parts")
+    return content
+
+
+def _part(part: Any, path: str) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("input_text", "output_text", "text"):
+        return {"type": "text", "text": _text(part, "text", path)}
+    if kind == "refusal":
+        return {"type": "text", "text": _text(part, "refusal", path)}
+    if kind == "input_image":
+        image = {"url": _text(part, "image_url", path)} | _texts_of(part, "detail")
+        return {"type": "image_url", "image_url": image}
+    if kind == "input_file":
+        file = {"file_data": _text(part, "file_data", path)} | _texts_of(part, "filename")
+        return {"type": "file", "file": file}
+    return _refuse(
+        path, "send parts of the type input_text, input_image (image_url) or input_file (file_data)"
+    )
+
+
+def _texts_of(part: dict[str, Any], name: str) -> dict[str, str]:
+    """Return a field that a part may have."""
+    return {name: part[name]} if isinstance(part.get(name), str) else {}
+
+
+def _tool(tool: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a tool of the client as Chat Completions has it."""
+    if tool.get("type") != "function":
+        _refuse(path, "this service executes no tools for its clients; send tools of the type function")
+    if len(_text(tool, "name", path)) > _MAX_NAME:
+        _refuse(f"{path}.name", f"it must have at most {_MAX_NAME} characters")
+    names = ("name", "description", "parameters", "strict")
+    return {
+        "type": "function",
+        "function": {name: tool[name] for name in names if tool.get(name) is not None},
+    }
+
+
+def _text(item: dict[str, Any], name: str, path: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        _refuse(f"{path}.{name}", "it must be a string")
+    return value
+
+
+def _refuse(field: str, problem: str) -> NoReturn:
+    raise InvalidRequest(f"{field}: {problem}", details=[Violation(f"$.{field}", problem)])
