@@ -1,13 +1,13 @@
 """Requests for chat completions, as conversations with the agent."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from dockrion.errors import InvalidRequest
 from dockrion.protocols.conversation import Conversation
+from dockrion.protocols.openai.errors import refuse
 
 _ModelName = Annotated[str, Meta(min_length=1, max_length=256)]  # every chunk repeats it
 
@@ -69,7 +69,7 @@ def conversation_of(
     """
     for name, demanded, problem in _demands(request):
         if demanded and name not in agent_fields:
-            _refuse(name, problem)
+            refuse(name, problem)
     messages = [_message(each, index) for index, each in enumerate(request.messages)]
     return Conversation(messages, fields, request.tools or [])
 
@@ -99,7 +99,7 @@ def _message(message: ChatMessage, index: int) -> dict[str, Any]:
     converted: dict[str, Any] = {"role": role, "content": content}
     if content is None:
         if role != "assistant":
-            _refuse(f"messages[{index}].content", f"a message of the role {role} needs content")
+            refuse(f"messages[{index}].content", f"a message of the role {role} needs content")
         converted["content"] = ""
     elif isinstance(content, list):
         parts = enumerate(content)
@@ -111,20 +111,16 @@ def _message(message: ChatMessage, index: int) -> dict[str, Any]:
     if message.tool_call_id is not None:
         converted["tool_call_id"] = message.tool_call_id
     elif role == "tool":
-        _refuse(f"messages[{index}].tool_call_id", "a message of the role tool needs the id of its call")
+        refuse(f"messages[{index}].tool_call_id", "a message of the role tool needs the id of its call")
     return converted
 
 
 def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
     kind = part.get("type")
     if not isinstance(kind, str):
-        _refuse(f"{path}.type", "a part of a message's content needs a type")
+        refuse(f"{path}.type", "a part of a message's content needs a type")
     if kind == "refusal" and isinstance(part.get("refusal"), str):
         return {"type": "text", "text": part["refusal"]}
     if kind == "text" and not isinstance(part.get("text"), str):
-        _refuse(f"{path}.text", "a part of the type text needs text")
+        refuse(f"{path}.text", "a part of the type text needs text")
     return part
-
-
-def _refuse(field: str, problem: str) -> NoReturn:
-    raise InvalidRequest(f"{field}: {problem}", details=[{"path": f"$.{field}", "message": problem}])

@@ -1,6 +1,6 @@
 """Errors as OpenAI's API reports them: as an HTTP response's body, and in the middle of a stream."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -41,3 +41,12 @@ def param_of(error: DockrionError) -> str | None:
         return None
     paths = (str(detail.get("path")) for detail in details if isinstance(detail, dict))
     return next((path.removeprefix("$.") for path in paths if path.startswith("$.")), None)
+
+
+def refuse(field: str, problem: str) -> NoReturn:
+    """Refuse a request because of one of its fields.
+
+    Raises:
+        InvalidRequest: Always.
+    """
+    raise InvalidRequest(f"{field}: {problem}", details=[{"path": f"$.{field}", "message": problem}])

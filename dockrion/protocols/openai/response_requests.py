@@ -1,22 +1,24 @@
 """Requests for responses, as conversations with the agent."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from dockrion.errors import InvalidRequest
-from dockrion.json_schema import Violation
 from dockrion.protocols.conversation import Conversation
+from dockrion.protocols.openai.errors import refuse
 
 # What every response repeats is kept with the run's record, so that it is as small as OpenAI wants it.
-_ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
-_Metadata = Annotated[
-    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
-]
-_MAX_TOOLS = 128
+MAX_MODEL = 256  # characters
+MAX_METADATA = 16
+MAX_TOOLS = 128
 _MAX_NAME = 64  # characters
+_ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL)]
+_Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=MAX_METADATA),
+]
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _STATELESS = "this service stores no conversations; send all messages in `input`"
 
@@ -30,7 +32,7 @@ class ResponseRequest(msgspec.Struct):
     stream: bool | None = None
     background: bool | None = None
     metadata: _Metadata | None = None
-    tools: Annotated[list[dict[str, Any]], Meta(max_length=_MAX_TOOLS)] | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)] | None = None
     previous_response_id: Any = None
     conversation: Any = None
     prompt: Any = None
@@ -69,7 +71,7 @@ def conversation_of(
         ("text.format", formatted, "this agent decides itself what it writes; omit `text.format`"),
     ):
         if demanded and name.partition(".")[0] not in agent_fields:
-            _refuse(name, problem)
+            refuse(name, problem)
     messages = _Messages(request.instructions)
     if isinstance(request.input, str):
         messages.add({"role": "user", "content": request.input})
@@ -107,7 +109,7 @@ class _Messages:
             problem = "nothing is stored under such ids; send the item itself"
             if kind != "item_reference":
                 problem = f"this agent understands no items of the type {kind!s:.100}"
-            _refuse(path, problem)
+            refuse(path, problem)
 
     def _add_executed(self, item: dict[str, Any], path: str) -> None:
         """Add a call that the agent of an earlier response has executed, with its result."""
@@ -130,7 +132,7 @@ class _Messages:
 def _message(item: dict[str, Any], path: str) -> dict[str, Any]:
     role = item.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        _refuse(f"{path}.role", f"it must be one of {', '.join(_ROLES)}")
+        refuse(f"{path}.role", f"it must be one of {', '.join(_ROLES)}")
     return {"role": _ROLES[role], "content": _content(item.get("content"), f"{path}.content")}
 
 
@@ -138,7 +140,7 @@ def _content(content: Any, path: str) -> Any:
     if isinstance(content, list):
         return [_part(part, f"{path}[{index}]") for index, part in enumerate(content)]
     if not isinstance(content, str):
-        _refuse(path, "it must be a string or a list of parts")
+        refuse(path, "it must be a string or a list of parts")
     return content
 
 
@@ -154,7 +156,7 @@ def _part(part: Any, path: str) -> dict[str, Any]:
     if kind == "input_file":
         file = {"file_data": _text(part, "file_data", path)} | _texts_of(part, "filename")
         return {"type": "file", "file": file}
-    return _refuse(
+    return refuse(
         path, "send parts of the type input_text, input_image (image_url) or input_file (file_data)"
     )
 
@@ -167,9 +169,9 @@ def _texts_of(part: dict[str, Any], name: str) -> dict[str, str]:
 def _tool(tool: dict[str, Any], path: str) -> dict[str, Any]:
     """Return a tool of the client as Chat Completions has it."""
     if tool.get("type") != "function":
-        _refuse(path, "this service executes no tools for its clients; send tools of the type function")
+        refuse(path, "this service executes no tools for its clients; send tools of the type function")
     if len(_text(tool, "name", path)) > _MAX_NAME:
-        _refuse(f"{path}.name", f"it must have at most {_MAX_NAME} characters")
+        refuse(f"{path}.name", f"it must have at most {_MAX_NAME} characters")
     names = ("name", "description", "parameters", "strict")
     return {
         "type": "function",
@@ -180,9 +182,5 @@ def _tool(tool: dict[str, Any], path: str) -> dict[str, Any]:
 def _text(item: dict[str, Any], name: str, path: str) -> str:
     value = item.get(name)
     if not isinstance(value, str):
-        _refuse(f"{path}.{name}", "it must be a string")
+        refuse(f"{path}.{name}", "it must be a string")
     return value
-
-
-def _refuse(field: str, problem: str) -> NoReturn:
-    raise InvalidRequest(f"{field}: {problem}", details=[Violation(f"$.{field}", problem)])

@@ -166,7 +166,6 @@ async def stream_new_run(
     resumption: Resumption | None = None,
     *,
     headers: Mapping[str, str] | None = None,
-    resumption: Resumption | None = None,
     cancel_on_disconnect: bool,
 ) -> web.StreamResponse:
     """Stream a run to the caller who has started it, or has made it go on.
@@ -177,7 +176,6 @@ async def stream_new_run(
         encoder: Encodes its events.
         resumption: Where the stream begins, None for the run's beginning.
         headers: Further headers of the response.
-        resumption: The beginning, if the protocol has frames before the first event.
         cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
     """
     ref = RunRef(run.run_id, run.incarnation)

@@ -9,7 +9,7 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.events import MAX_SEQUENCE
-from dockrion.json_schema import Violation
+from dockrion.protocols.openai.errors import refuse
 from dockrion.protocols.openai.response_object import ResponseInfo
 from dockrion.protocols.openai.response_requests import ResponseRequest, conversation_of
 from dockrion.protocols.openai.responses import LOST, ResponseEncoder, frames_after
@@ -82,7 +82,7 @@ async def cancel_response(request: web.Request) -> web.Response:
     run = await service.access.owned_run(request)
     if not run.finished:
         with suppress(InvalidRequest):  # it has ended meanwhile
-            await service.runs.cancel(run.run_id, parameters.reason(request), run.incarnation)
+            await service.runs.cancel(run.run_id, None, run.incarnation)
     return await _response(service, run)
 
 
@@ -145,9 +145,7 @@ async def _resumption(
     if found.state.lost:
         raise Gone(LOST)
     if number >= found.state.frames:
-        problem = f"the last event so far is {found.state.frames - 1}"
-        details = [Violation("$.starting_after", problem)]
-        raise InvalidRequest(f"?starting_after= must be the number of an event; {problem}", details=details)
+        refuse("starting_after", f"the last event so far is {found.state.frames - 1}")
     return found
 
 
