@@ -1,6 +1,7 @@
 // Talks to a service with OpenAI's SDK for JavaScript, and writes what it got as JSON.
 // Usage: node openai_chat.mjs BASE_URL API_KEY
 import OpenAI from "openai";
+import { responses } from "./openai_responses.mjs";
 
 const [baseURL, apiKey] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
@@ -58,5 +59,6 @@ console.log(
     tooLarge: await refused(() => client.chat.completions.create(ask("x".repeat(5000)))),
     wrongKey: await refused(() => client.withOptions({ apiKey: "wrong" }).models.list()),
     cancelled: await cancelled("wait"),
+    responses: await responses(client, refused),
   }),
 );

@@ -1,4 +1,4 @@
-"""Chat completions, as OpenAI's SDK for JavaScript gets them."""
+"""Chat completions and responses, as OpenAI's SDK for JavaScript gets them."""
 
 import asyncio
 import json
@@ -51,6 +51,7 @@ async def test_sdk_for_javascript(serve: Serve, tmp_path: Path) -> None:
     )
     url = f"http://127.0.0.1:{served.port}/v1"
     got = json.loads(await node.output("openai_chat.mjs", url, key_of("owner")))
+    responses = got.pop("responses")
     failed = {"class": "APIError", "code": "agent_execution_error"}
     assert got == {
         "models": ["tested"],
@@ -71,5 +72,25 @@ async def test_sdk_for_javascript(serve: Serve, tmp_path: Path) -> None:
         "wrongKey": {"class": "AuthenticationError", "status": 401, "code": "invalid_api_key"},
         "cancelled": True,
     }
-    assert agent.asked.count("fail") == 2
-    await wait_until(lambda: agent.stopped == 2)  # the violation, and the closed connection
+    _check_responses(responses)
+    assert agent.asked.count("fail") == 3
+    # in either API: the violation, and the closed connection or the cancel
+    await wait_until(lambda: agent.stopped == 4)
+
+
+def _check_responses(got: dict[str, Any]) -> None:
+    ended = {"text": "It ", "reasoning": "Hm", "reason": None, "error": None}
+    assert got == {
+        "whole": {"text": "It rains.", "types": ["reasoning", "message"], "usage": 12},
+        "streamed": ended
+        | {"text": "It rains.", "numbers": 16, "last": "response.completed", "status": "completed"},
+        "accumulated": "It rains.",
+        "failed": ended
+        | {"numbers": 15, "last": "response.failed", "status": "failed", "error": "server_error"},
+        "violated": ended
+        | {"numbers": 15, "last": "response.incomplete", "status": "incomplete", "reason": "content_filter"},
+        "resumed": {"inOrder": True, "text": "It rains.", "fromTheHelper": "It rains."},
+        "cancelled": "cancelled",
+        "invalid": {"class": "BadRequestError", "status": 400, "code": "invalid_request"},
+        "unknown": {"class": "NotFoundError", "status": 404, "code": "not_found"},
+    }
