@@ -10,7 +10,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from dockrion import events, ids
-from dockrion.backends.follow import Pages, follow
+from dockrion.backends.follow import follow
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import IDLE, Page
 from dockrion.backends.run_log import Run
@@ -135,8 +135,8 @@ class Connection(ABC):
                     try:
                         if preamble := self._preamble():
                             await self.send(preamble)
-                        if not self._ended:
-                            await self._send_pages(pages)
+                        while not self._ended and (page := await anext(pages, None)) is not None:
+                            await self._send_page(page)
                     finally:
                         service.streams.remove(deadline)
             except TimeoutError:
@@ -185,12 +185,6 @@ class Connection(ABC):
             return
         with suppress(ConnectionError, StalledReaderError):
             await self.send(frames)
-
-    async def _send_pages(self, pages: Pages) -> None:
-        async for page in pages:
-            await self._send_page(page)
-            if self._ended:
-                return
 
     async def _send_page(self, page: Page) -> None:
         if page is IDLE:
