@@ -20,7 +20,7 @@ class Block:
     """A block of code.
 
     Attributes:
-        language: `sh` is executed, `console` starts services, `python` and `js` are files, `yaml` is a
+        language: `sh` is executed, `console` starts services, `python`, `js` and `jsx` are files, `yaml` is a
             Dockfile or a part of one, `text` after `sh` is its expected output.
         text: The content.
         output: The content of the `text` block directly after an `sh` block, or nothing.

@@ -218,7 +218,7 @@ def assert_parses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_language_of_a_code_block_is_tested() -> None:
     languages = {block.language for page in PAGES for block in blocks(page)}
-    assert languages == {"sh", "console", "python", "yaml", "js", "text"}
+    assert languages == {"sh", "console", "python", "yaml", "js", "jsx", "text"}
 
 
 def test_a_wrong_key_is_refused(tmp_path: Path, services: Services) -> None:

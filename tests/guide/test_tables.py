@@ -86,6 +86,12 @@ def test_events() -> None:
     assert {names(row[0])[0]: names(row[1]) for row in shown[:-1]} == own
 
 
+def test_events_for_the_vercel_ai_sdk() -> None:
+    described = rows(page("vercel-ai-sdk"), "event", "chunks")
+    mentioned = {name for row in described for name in names(row[0])}
+    assert mentioned == {*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>"}
+
+
 def test_presets() -> None:
     shown = rows(page("streaming"), "preset", "passes, beside what always passes")
     assert {names(row[0])[0]: set(names(row[1])) for row in shown} == events.PRESETS
