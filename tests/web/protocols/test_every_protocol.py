@@ -1,0 +1,235 @@
+"""What holds for every protocol: streams that readers share, whatever is emitted, and hostile requests."""
+
+import asyncio
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import pytest
+
+from dockrion import StreamContext
+from dockrion.dockfile.structs import ProtocolName
+from dockrion.events import Entry
+from dockrion.protocols.ag_ui.encoder import RunEncoder
+from dockrion.protocols.openai.chat import ChunkEncoder
+from dockrion.protocols.openai.responses import ResponseEncoder
+from dockrion.protocols.vercel_ai.encoder import MessageEncoder
+from tests.conftest import Serve
+from tests.every_event import emitting
+from tests.protocols.logs import HOSTILE_TEXTS, messages_of
+from tests.support import Served
+from tests.web.protocols.tiny import streams_open
+from tests.web.wire import wire
+
+READERS = 8
+QUESTION = "What is new?"
+
+
+@dataclass(frozen=True)
+class Client:
+    """How a protocol's clients ask.
+
+    Attributes:
+        protocol: The protocol.
+        path: Where they send their requests.
+        body: A request that is answered with a stream, with every field.
+        encoder: What encodes the stream.
+    """
+
+    protocol: ProtocolName
+    path: str
+    body: dict[str, Any]
+    encoder: type[Any]
+
+    @property
+    def expose(self) -> dict[str, Any]:
+        return {"protocols": [self.protocol]}
+
+
+CLIENTS = {
+    "chat": Client(
+        "openai",
+        "/v1/chat/completions",
+        {
+            "model": "tested",
+            "messages": [
+                {"role": "system", "content": "Be brief"},
+                {"role": "user", "content": [{"type": "text", "text": QUESTION}], "name": "ann"},
+            ],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": 0.5,
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        },
+        ChunkEncoder,
+    ),
+    "responses": Client(
+        "openai",
+        "/v1/responses",
+        {
+            "model": "tested",
+            "input": [{"role": "user", "content": [{"type": "input_text", "text": QUESTION}]}],
+            "instructions": "Be brief",
+            "stream": True,
+            "metadata": {"topic": "news"},
+            "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        },
+        ResponseEncoder,
+    ),
+    "ag-ui": Client(
+        "ag-ui",
+        "/ag-ui",
+        {
+            "threadId": "thread",
+            "runId": "run",
+            "state": {"count": 1},
+            "messages": [{"id": "1", "role": "user", "content": QUESTION}],
+            "tools": [{"name": "f", "description": "d", "parameters": {"type": "object"}}],
+            "context": [{"description": "d", "value": "v"}],
+            "forwardedProps": {},
+        },
+        RunEncoder,
+    ),
+    "vercel-ai": Client(
+        "vercel-ai",
+        "/api/chat",
+        {
+            "id": "chat",
+            "messages": [{"id": "1", "role": "user", "parts": [{"type": "text", "text": QUESTION}]}],
+            "trigger": "submit-message",
+        },
+        MessageEncoder,
+    ),
+}
+EVERY = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+
+
+class Paced:
+    """An agent that emits a token each time it is told to, until it is told to end."""
+
+    def __init__(self) -> None:
+        self.steps: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def __call__(self, _payload: Any, context: StreamContext) -> None:
+        while await self.steps.get():
+            await context.emit_token("x")
+
+
+async def ask(served: Served, client: Client) -> bytes:
+    """Return the stream that answers a client; of those who ask the same at the same time, the same run's."""
+    headers = {"Idempotency-Key": "k"}
+    async with served.client.post(client.path, json=client.body, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        assert response.content_type == "text/event-stream"
+        return await response.read()
+
+
+@EVERY
+async def test_readers_of_a_run_share_what_is_encoded(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, encoded = client.encoder.encode, []
+
+    def count(self: Any, state: Any, entries: Sequence[Entry]) -> Any:
+        encoded.append(entries[0].sequence)
+        return encode(self, state, entries)
+
+    monkeypatch.setattr(client.encoder, "encode", count)
+    served = await serve(agent := Paced(), expose=client.expose)
+    readers = [asyncio.create_task(ask(served, client)) for _ in range(READERS)]
+    await streams_open(served, READERS)
+    agent.steps.put_nowait(True)
+    async with served.client.get("/runs") as response:
+        run_id = (await response.json())["items"][0]["run_id"]
+    async with served.events(run_id) as events:
+        await events.until("token")
+        for _ in range(5):  # one at a time, to readers who have all before
+            agent.steps.put_nowait(True)
+            await events.until("token")
+        agent.steps.put_nowait(False)
+        await events.all()
+    assert len(set(await asyncio.gather(*readers))) == 1
+    assert [sequence for sequence in encoded if 3 <= sequence <= 7] == [3, 4, 5, 6, 7]
+
+
+@EVERY
+async def test_stream_is_the_same_later_and_without_chunks(serve: Serve, client: Client) -> None:
+    async def agent(payload: Any, context: StreamContext) -> str:
+        for text in HOSTILE_TEXTS:
+            await context.emit_token(text)
+            await context.emit_reasoning(text, message_id=text)
+            await context.emit_tool_call(text or "f", {"text": text}, "c")
+            await context.emit_tool_result("c", result=text)
+        await emitting(payload, context)
+        return HOSTILE_TEXTS[1]
+
+    served = await serve(agent, expose=client.expose)
+    body = await ask(served, client)
+    assert messages_of(body)
+    assert await ask(served, client) == body
+    async with wire(served) as connection:
+        headers = {"Idempotency-Key": "k"}
+        sent = json.dumps(client.body).encode()
+        await connection.ask("POST", client.path, headers, sent, version="1.0")
+        _, headers = await connection.head()
+        assert "transfer-encoding" not in headers
+        assert await connection.rest() == body
+
+
+JUNK: list[Any] = [
+    *(None, True, 0, -1, 1.5, 10**30, "", "x", "\n\ndata: x\n\n", "\U0001f600", "a" * 300),
+    *([], [[]], {}, [None], {"": {}}, {"type": "text"}, {"type": "x", "text": 1}, {"role": "user"}),
+    [{"role": "user", "content": None}],
+]
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each container in a value with each of its keys."""
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from places(inner)
+
+
+def mutated(body: dict[str, Any], random: Random) -> dict[str, Any]:
+    """Return a request with some of its values replaced, removed or added."""
+    body = copy.deepcopy(body)
+    for _ in range(random.choice([1, 1, 1, 2, 3])):
+        if found := list(places(body)):
+            change(*random.choice(found), copy.deepcopy(random.choice(JUNK)), random)
+    return body
+
+
+def change(container: Any, key: Any, junk: Any, random: Random) -> None:
+    kind = random.choice(["replace", "replace", "remove", "add"])
+    if kind == "remove":
+        container.pop(key)
+    elif kind == "add" and isinstance(container, list):
+        container.append(junk)
+    else:
+        container[random.choice(list(container)) if kind == "add" else key] = junk
+
+
+@EVERY
+async def test_any_request_is_answered_or_refused_but_breaks_nothing(
+    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = await serve(lambda payload: payload, expose=client.expose)
+    random = Random(19)
+    statuses = set()
+    for _ in range(250):
+        body = mutated(client.body, random)
+        async with served.client.post(client.path, json=body) as response:
+            text = await response.read()
+            statuses.add(response.status)
+            assert response.status < 500, (body, text)
+            if response.status != 200:
+                json.loads(text)
+            elif response.content_type == "text/event-stream":
+                messages_of(text)
+    assert {200, 400} <= statuses
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert QUESTION.encode() in await ask(served, client)
