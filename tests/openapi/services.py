@@ -51,6 +51,7 @@ SERVICES: dict[str, dict[str, Any]] = {
             "secret_env": "A",
         },
     },
+    "ag-ui": {"expose": {"protocols": ["ag-ui"]}},
     "vercel-ai": {"expose": {"protocols": ["vercel-ai"]}, "streaming": {"async_runs": False}},
     "openai": {"expose": {"rest": True, "protocols": ["openai"]}, "auth": {}},
     "graph": {"agent": _GRAPH, "arguments": {"allow_request_config": True, "timeout_sec": 0}},

@@ -152,7 +152,7 @@ class RunAgentInput(_Struct):
     state: Any | UnsetType = UNSET
     context: Any | UnsetType = UNSET
     forwarded_props: Any | UnsetType = UNSET
-    resume: list[ResumeEntry] | None = None
+    resume: Annotated[list[ResumeEntry], Meta(max_length=1)] | None = None  # a run finishes with one
 
 
 def conversation_of(asked: RunAgentInput) -> Conversation:

@@ -12,7 +12,7 @@ from dockrion.ids import RUN_ID_PATTERN
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor, reopening
-from dockrion.protocols.ag_ui.requests import MAX_ID, RunAgentInput, conversation_of
+from dockrion.protocols.ag_ui.requests import MAX_ID, ResumeEntry, RunAgentInput, conversation_of
 from dockrion.web import idempotency, parameters
 from dockrion.web.access import INVOKE, READ_EVENTS
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
@@ -31,7 +31,7 @@ async def run_agent(request: web.Request) -> web.StreamResponse:
     cancel_on_disconnect = cancels_on_disconnect(request)
     asked = await read_request(request, RunAgentInput)
     if asked.resume:
-        return await _go_on(request, asked, cancel_on_disconnect=cancel_on_disconnect)
+        return await _go_on(request, asked, asked.resume[0], cancel_on_disconnect=cancel_on_disconnect)
     run, replayed = await start_conversation_run(
         request,
         conversation_of(asked),
@@ -74,14 +74,14 @@ async def resume_run(request: web.Request) -> web.StreamResponse:
 
 
 async def _go_on(
-    request: web.Request, asked: RunAgentInput, *, cancel_on_disconnect: bool
+    request: web.Request, asked: RunAgentInput, entry: ResumeEntry, *, cancel_on_disconnect: bool
 ) -> web.StreamResponse:
     """Answer what a run has asked, and stream what follows as another AG-UI run."""
     service = request.app[SERVICE]
-    run = await interrupts.owned_run(request, asked.resume or [])
+    run = await interrupts.owned_run(request, entry)
     if (run.protocol or {}).get(_THREAD, asked.thread_id) != asked.thread_id:
-        raise InvalidRequest("resume: these interrupts belong to another thread")
-    answered = await interrupts.answer(request, run, asked.resume or [])
+        raise InvalidRequest("resume: this interrupt belongs to another thread")
+    answered = await interrupts.answer(request, run, entry)
     encoder = _encoder(request, run, asked.thread_id, asked.run_id, answered)
     resumption = await _resumption(request, run, encoder, Cursor(answered))
     if cancel_on_disconnect:

@@ -4,7 +4,6 @@ The id of an interrupt is that of the run of this service, a colon, and the ques
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -42,68 +41,58 @@ class _Question(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Question)
 
 
-async def owned_run(request: web.Request, entries: Sequence[ResumeEntry]) -> Run:
+async def owned_run(request: web.Request, entry: ResumeEntry) -> Run:
     """Return the run that has asked what is answered.
 
     Args:
         request: The caller's request.
-        entries: The answers.
+        entry: The answer.
 
     Raises:
-        InvalidRequest: They are not for one run of this service.
+        InvalidRequest: It is not for a run of this service.
         RunNotFound: There is no such run, or it belongs to another caller.
         Forbidden: The caller may not change it.
     """
-    run_ids = {entry.interrupt_id.partition(":")[0] for entry in entries}
-    run_id = run_ids.pop()
-    if run_ids or not RUN_ID_PATTERN.fullmatch(run_id):
-        raise InvalidRequest("resume: each interruptId must be one that the same run has finished with")
+    run_id = entry.interrupt_id.partition(":")[0]
+    if not RUN_ID_PATTERN.fullmatch(run_id):
+        raise InvalidRequest("resume: the interruptId must be one with which a run of this service finished")
     request[RUN_ID] = run_id
     return await request.app[SERVICE].access.owned_run(request, run_id)
 
 
-async def answer(request: web.Request, run: Run, entries: Sequence[ResumeEntry]) -> int:
-    """Answer what a run has asked, or cancel the run if one of the questions is not answered.
+async def answer(request: web.Request, run: Run, entry: ResumeEntry) -> int:
+    """Answer what a run has asked, or cancel the run if its question is not answered.
 
     Args:
         request: The caller's request.
         run: The run.
-        entries: The answers.
+        entry: The answer.
 
     Returns:
-        The sequence of the last of these questions.
+        The sequence of the question.
 
     Raises:
-        QuestionNotOpen: A question was answered already, has expired, or was never asked.
-        InvalidRequest: An answer does not match the question's schema; `details` lists the violations.
-        PayloadTooLarge: An answer is too large.
-        PolicyViolation: An answer contains a blocked phrasing.
+        QuestionNotOpen: It was answered already, has expired, or was never asked.
+        InvalidRequest: The answer does not match the question's schema; `details` lists the violations.
+        PayloadTooLarge: The answer is too large.
+        PolicyViolation: It contains a blocked phrasing.
         RateLimited: The caller is over its rate limit.
         ServiceUnavailable: The run cannot be reached now.
     """
     service, caller = request.app[SERVICE], request[CALLER]
-    await payloads.refuse_injections(request, [entry.payload for entry in entries], len(await request.read()))
+    await payloads.refuse_injections(request, entry.payload, len(await request.read()))
     await service.rate_limiter.count(request)
-    asked = await _questions(service.backend, run)
-    questions = []
-    for entry in entries:
-        request_id = entry.interrupt_id.partition(":")[2]
-        if request_id not in asked:
-            raise QuestionNotOpen(request_id)
-        questions.append(asked[request_id])
-    for question, entry in zip(questions, entries, strict=True):
-        if entry.status == "resolved":
-            source = None if caller is None else caller.user_id
-            await service.answers.give(run, Answer(question.request_id, entry.payload, source))
-    abandoned = [
-        question
-        for question, entry in zip(questions, entries, strict=True)
-        if entry.status == "cancelled" and question.open
-    ]
-    if abandoned and not run.finished:
+    request_id = entry.interrupt_id.partition(":")[2]
+    question = (await _questions(service.backend, run)).get(request_id)
+    if question is None:
+        raise QuestionNotOpen(request_id)
+    if entry.status == "resolved":
+        source = None if caller is None else caller.user_id
+        await service.answers.give(run, Answer(request_id, entry.payload, source))
+    elif question.open and run.waiting_for is not None:
         with suppress(InvalidRequest):  # it has finished meanwhile
             await service.runs.cancel(run.run_id, _ABANDONED, run.incarnation)
-    return max(question.sequence for question in questions)
+    return question.sequence
 
 
 async def last_answered(log: RunLog, run: Run) -> int:
