@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dockrion import StreamContext
+from dockrion.events import Entry
+from dockrion.protocols.ag_ui.positions import parse_cursor
 from tests.conftest import Serve
 from tests.interop import sdks
 from tests.interop.sdks import SDK
+from tests.protocols.ag_ui.streams import ALL_ANSWERED, ENCODER, reopening_of
 from tests.protocols.ag_ui.verifier import verify
+from tests.protocols.logs import encoded, logs, messages_of, resumption
 from tests.support import Served, wait_until
 from tests.web.credentials import api_keys
 from tests.web.helpers import Waits, gauge
@@ -268,6 +274,22 @@ async def test_a_question_is_an_interrupt_that_the_next_run_answers(serve: Serve
 
 async def waiting(served: Served, run_id: str) -> str:
     return str((await served.record(run_id))["waiting_for"]["request_id"])
+
+
+@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
+@given(logs(), st.booleans())
+async def test_the_client_accepts_every_stream_from_wherever_it_resumes(
+    sdk: SDK, entries: list[Entry], answered: bool
+) -> None:
+    encoder = ALL_ANSWERED if answered else ENCODER
+    whole = encoded(encoder, entries)[0].decode()
+    streams = [whole]
+    for message in messages_of(whole.encode()):
+        found = resumption(encoder, entries, parse_cursor(message.id or "").skip)
+        rest, _ = encoded(encoder, entries[found.after :], found.state)
+        streams.append((reopening_of(encoder, found) + found.frames + rest).decode())
+    seen = await sdk("replay", streams=[stream for stream in streams if stream])
+    assert (set(seen["outcomes"]), seen["reported"]) == ({None}, [])
 
 
 async def test_a_stock_client_goes_on_after_a_cut(serve: Serve, sdk: SDK) -> None:
