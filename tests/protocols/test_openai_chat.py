@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import Draining, Gap
+from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone
 from dockrion.protocols.openai.chat import ChunkEncoder, CompletionEncoder, chunk_head, completion
 from dockrion.protocols.openai.chat_parts import Failed, Finished, ReplyOptions
 from tests.protocols.logs import check_encoder, encoded, log_of, logs, messages_of
@@ -127,7 +127,10 @@ def test_usage_comes_in_a_last_chunk_and_is_null_in_the_others() -> None:
     assert [each["usage"] for each in others] == [None] * 3
 
 
-@pytest.mark.parametrize("metadata", [{}, {"usage": "the agent's own"}, {"usage": {"m": {"total": "x"}}}])
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"usage": "the agent's own"}, {"usage": {"m": 1}}, {"usage": {"m": {"input_tokens": 2**70}}}],
+)
 def test_usage_that_is_not_known_is_left_out(metadata: dict[str, Any]) -> None:
     entries = log_of(token("a"), end=complete(None, **metadata))
     assert "usage" not in completed(entries)
@@ -208,7 +211,7 @@ def test_failure_is_an_error_in_the_stream() -> None:
     entries = log_of(token("a"), end=failed)
     error = {"message": "it broke", "type": "server_error", "param": None, "code": "mine"}
     assert chunks(entries)[-1] == {"error": error}
-    assert completed(entries) == Failed("MINE", "it broke", {"a": 1})
+    assert completed(entries) == Failed("MINE", "it broke")
 
 
 def test_cancelled_run_is_an_error() -> None:
@@ -264,6 +267,12 @@ def test_completion_that_has_lost_events_is_the_output_or_fails() -> None:
             assert msgspec.json.encode(completion(HEAD, state, state.end)).count(b'"content":"whole"') == 1
 
 
-def test_service_that_goes_away_ends_the_stream_with_an_error() -> None:
+@pytest.mark.parametrize(
+    ("control", "code"),
+    [(Draining(), "service_unavailable"), (Gone(), "gone"), (AuthExpired(), "invalid_api_key")],
+)
+def test_stream_that_ends_before_its_run_ends_with_an_error(control: Control, code: str) -> None:
     encoder = ChunkEncoder(chunk_head(HEAD), ReplyOptions())
-    assert b'"code":"service_unavailable"' in encoder.encode_control(encoder.start(), Draining())
+    (message,) = messages_of(encoder.encode_control(encoder.start(), control))
+    error = msgspec.json.decode(message.data)["error"]
+    assert (error["type"], error["code"]) == ("server_error", code)

@@ -6,14 +6,18 @@ from typing import Any
 import msgspec
 
 from dockrion.backends.run_log import Run
-from dockrion.errors import Gone, ServiceUnavailable
-from dockrion.events import Entry
+from dockrion.errors import DockrionError, Gone, ServiceUnavailable, Unauthorized
+from dockrion.events import Entry, control_frames
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols import State
 from dockrion.protocols.openai.chat_parts import Failed, Finished, Pieces, ReplyOptions, ReplyState
 from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance
 from dockrion.protocols.openai.errors import error_object
 
+_CONTROL_ERRORS: dict[type[Control], type[DockrionError]] = {
+    control_frames.AuthExpired: Unauthorized,
+    control_frames.Gone: Gone,
+}
 _DONE = b"data: [DONE]\n\n"
 _encode = msgspec.json.encode
 
@@ -60,7 +64,8 @@ class ChunkEncoder(msgspec.Struct, frozen=True):
         return _error_frame(INCOMPLETE, Gone.code), ended
 
     def encode_control(self, _state: ReplyState, control: Control) -> bytes:
-        return _error_frame(getattr(control, "message", control.type), ServiceUnavailable.code)
+        kind = _CONTROL_ERRORS.get(type(control), ServiceUnavailable)
+        return _error_frame(getattr(control, "message", control.type), kind.code)
 
     def _chunk(self, delta: bytes, finish_reason: bytes = b"null") -> bytes:
         return b'%b[{"index":0,"delta":%b,"finish_reason":%b}]%b' % (

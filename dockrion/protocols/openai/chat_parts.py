@@ -1,6 +1,6 @@
 """The parts of an assistant's reply, and what is remembered of it between two events."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -41,7 +41,6 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
 
     code: str
     message: str
-    details: Any = None
 
 
 Part = Pieces | Finished | Failed

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
@@ -30,7 +31,7 @@ _NULL = b"null"
 _PARAGRAPH = b'"\\n\\n"'
 _encode = msgspec.json.encode
 replace = msgspec.structs.replace
-_COUNTS = ("input_tokens", "output_tokens", "total_tokens")
+_Count = Annotated[int, Meta(ge=0, le=2**53)]  # no sum of these is too large for JSON
 
 
 class _Reasoning(msgspec.Struct, gc=False):
@@ -62,15 +63,20 @@ class _Complete(msgspec.Struct, gc=False):
     metadata: msgspec.Raw
 
 
+class _Counts(msgspec.Struct, gc=False):
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    total_tokens: _Count = 0
+
+
 class _Metadata(msgspec.Struct, gc=False):
-    usage: dict[str, dict[str, int]] = {}
+    usage: dict[str, _Counts] = {}
     truncated: bool = False
 
 
 class _Error(msgspec.Struct, gc=False):
     error: str
     code: str
-    details: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Cancelled(msgspec.Struct, gc=False):
@@ -194,7 +200,7 @@ def _error(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     error = _decode_error(data)
     if error.code == AgentPolicyViolation.code:
         return [Pieces("refusal", [_encode(error.error)]), Finished("content_filter")], state
-    return [Failed(error.code, error.error, _decoded(error.details))], state
+    return [Failed(error.code, error.error)], state
 
 
 def _cancelled(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
@@ -261,8 +267,13 @@ def _summary(metadata: bytes) -> tuple[Usage | None, bool]:
         return None, False
     if not decoded.usage:
         return None, decoded.truncated
-    counts = [sum(each.get(name, 0) for each in decoded.usage.values()) for name in _COUNTS]
-    return Usage(*counts), decoded.truncated
+    models = decoded.usage.values()
+    usage = Usage(
+        prompt_tokens=sum(each.input_tokens for each in models),
+        completion_tokens=sum(each.output_tokens for each in models),
+        total_tokens=sum(each.total_tokens for each in models),
+    )
+    return usage, decoded.truncated
 
 
 def _decoded(value: bytes) -> Any:

@@ -51,7 +51,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
 def _error_of(failed: Failed) -> DockrionError:
     if failed.code == CANCELLED:
         return outcome.to_exception(outcome.Cancelled(failed.message))
-    return outcome.to_exception(outcome.Failed(failed.message, failed.code, failed.details))
+    return outcome.to_exception(outcome.Failed(failed.message, failed.code))
 
 
 ROUTES = (Route(hdrs.METH_POST, "/v1/chat/completions", create_completion, INVOKE, streams=True),)
