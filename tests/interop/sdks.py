@@ -25,14 +25,17 @@ class SDK:
 
     async def __call__(self, command: str, **options: Any) -> Any:
         """Send a command, and return its answer."""
-        given = {name: value for name, value in options.items() if value is not None}
         async with asyncio.timeout(TIMEOUT_SECONDS * 2):
-            line = await asyncio.to_thread(self._ask, json.dumps({"command": command, **given}))
-        answer = json.loads(line)
+            return await asyncio.to_thread(self.ask, command, **options)
+
+    def ask(self, command: str, **options: Any) -> Any:
+        """Send a command, and return its answer; blocks meanwhile."""
+        given = {name: value for name, value in options.items() if value is not None}
+        answer = json.loads(self._exchange(json.dumps({"command": command, **given})))
         assert "thrown" not in answer, answer["thrown"]
         return answer
 
-    def _ask(self, line: str) -> str:
+    def _exchange(self, line: str) -> str:
         asked, answered = self._process.stdin, self._process.stdout
         assert asked is not None
         assert answered is not None

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
 
 from dockrion import StreamContext
+from dockrion.events import Entry
+from dockrion.protocols.vercel_ai.encoder import MessageEncoder
 from tests.conftest import Serve
 from tests.interop import sdks
 from tests.interop.sdks import SDK
+from tests.protocols.logs import encoded, log_of, logs, messages_of
+from tests.protocols.vercel_ai.streams import chunks_of, message_of
 from tests.support import Served, wait_until
 from tests.web.credentials import api_keys
 from tests.web.helpers import Waits, gauge
@@ -272,3 +277,18 @@ async def test_a_page_answers_a_question(serve: Serve, sdk: SDK) -> None:
     received = {"type": "data-input_received", "id": question["id"]}
     assert received.items() <= seen["messages"][1]["parts"][2].items()
     assert said(seen["messages"][1]) == "Deployed: True"
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(logs(max_events=40))
+@example(log_of(*({"type": "custom:x", name: {"prototype": 1}} for name in ("__proto__", "constructor"))))
+def test_the_sdk_reads_every_stream(sdk: SDK, entries: list[Entry]) -> None:
+    frames, _ = encoded(MessageEncoder("run-1", "message-1"), entries)
+    read = sdk.ask("check", frames=frames.decode())
+    chunks = chunks_of(messages_of(frames))
+    assert read["results"] == [chunk["type"] for chunk in chunks]
+    assert read["errors"] == [chunk["errorText"] for chunk in chunks if chunk["type"] == "error"]
+    shown = [part["text"] for part in read["message"]["parts"] if part["type"] in ("text", "reasoning")]
+    assert shown == [part["text"] for part in message_of(chunks) if part["type"] in ("text", "reasoning")]
+    tools = [part["state"] for part in read["message"]["parts"] if part["type"] == "dynamic-tool"]
+    assert not (chunks[-1]["type"] in ("finish", "abort") and "input-available" in tools)

@@ -56,6 +56,23 @@ function seen({ chat, finishes, data }) {
   return { status, error: error?.message, messages, finishes, data };
 }
 
+// Reads a stream as the SDK does, and returns the message with whatever went wrong.
+async function read(stream) {
+  const results = [];
+  const chunks = parseJsonEventStream({ stream, schema: uiMessageChunkSchema }).pipeThrough(
+    new TransformStream({
+      transform(result, controller) {
+        results.push(result.success ? result.value.type : String(result.error));
+        if (result.success) controller.enqueue(result.value);
+      },
+    }),
+  );
+  const errors = [];
+  let message = null;
+  for await (message of readUIMessageStream({ stream: chunks, onError: (error) => errors.push(error.message) }));
+  return { message, errors, results };
+}
+
 const COMMANDS = {
   // Opens a chat, as a page that is loaded with some messages.
   open({ name, id, api, headers, messages }) {
@@ -103,20 +120,10 @@ const COMMANDS = {
   async read({ api, body }) {
     const headers = { "Content-Type": "application/json" };
     const response = await fetch(api, { method: "POST", headers, body: JSON.stringify(body) });
-    const results = [];
-    const chunks = parseJsonEventStream({ stream: response.body, schema: uiMessageChunkSchema }).pipeThrough(
-      new TransformStream({
-        transform(result, controller) {
-          results.push(result.success ? result.value.type : result);
-          if (result.success) controller.enqueue(result.value);
-        },
-      }),
-    );
-    const errors = [];
-    let message = null;
-    const onError = (error) => errors.push(error.message);
-    for await (message of readUIMessageStream({ stream: chunks, onError }));
-    return { message, errors, results, header: response.headers.get("x-vercel-ai-ui-message-stream") };
+    return { ...(await read(response.body)), header: response.headers.get("x-vercel-ai-ui-message-stream") };
+  },
+  async check({ frames }) {
+    return await read(new Response(frames).body);
   },
 };
 

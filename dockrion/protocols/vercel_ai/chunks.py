@@ -1,5 +1,6 @@
 """Chunks of a UI message stream as frames: server-sent events of one line of JSON."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -8,12 +9,19 @@ START_STEP = b'data: {"type":"start-step"}\n\n'
 FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
 DONE = b"data: [DONE]\n\n"
 NO_TEXT = b'""'
+# The SDK refuses a chunk with such keys, for fear of their effects on JavaScript's objects.
+_REFUSED_KEY = re.compile(rb'"(?:__proto__|constructor)":')
 _encode = msgspec.json.encode
 
 
 def json_text(text: str) -> bytes:
     """Return a text as JSON."""
     return _encode(text)
+
+
+def safe_json(value: bytes) -> bytes:
+    """Return JSON as a client takes it: itself, or, if the client would refuse it, a text with it."""
+    return value if _REFUSED_KEY.search(value) is None else json_text(value.decode())
 
 
 def chunk(kind: bytes, **fields: bytes) -> bytes:
@@ -42,4 +50,5 @@ def data_part(name: bytes, data: Mapping[str, msgspec.Raw] | bytes, part_id: byt
         part_id: JSON of the id: a later part with the type and id replaces the data of an earlier one.
     """
     fields = {} if part_id is None else {"id": part_id}
-    return chunk(b"data-" + name, **fields, data=data if isinstance(data, bytes) else _encode(data))
+    value = data if isinstance(data, bytes) else _encode(data)
+    return chunk(b"data-" + name, **fields, data=safe_json(value))

@@ -7,7 +7,7 @@ is a request to a model: the next one begins with what follows after the results
 from collections.abc import Callable, Sequence
 
 from dockrion.protocols.vercel_ai import chunks
-from dockrion.protocols.vercel_ai.chunks import FINISH_STEP, START_STEP, chunk, json_text
+from dockrion.protocols.vercel_ai.chunks import FINISH_STEP, START_STEP, chunk, json_text, safe_json
 from dockrion.protocols.vercel_ai.state import MessageState, Part
 
 _MAX_PARTS = 32  # that are open at once; one too many ends the first
@@ -98,7 +98,8 @@ class MessageWriter:
         """Write a call of a tool; all arguments are JSON."""
         fields = {"toolCallId": call, "toolName": name, **_REMOTE}
         self.write_content(
-            chunk(b"tool-input-start", **fields), chunk(b"tool-input-available", **fields, input=arguments)
+            chunk(b"tool-input-start", **fields),
+            chunk(b"tool-input-available", **fields, input=safe_json(arguments)),
         )
         if call not in self.calls:
             self.calls += (call,)
@@ -111,7 +112,9 @@ class MessageWriter:
             text = result if result.startswith(b'"') else json_text(result.decode())
             self.frames.append(chunk(b"tool-output-error", toolCallId=call, **_REMOTE, errorText=text))
         else:
-            self.frames.append(chunk(b"tool-output-available", toolCallId=call, **_REMOTE, output=result))
+            self.frames.append(
+                chunk(b"tool-output-available", toolCallId=call, **_REMOTE, output=safe_json(result))
+            )
         self.calls = tuple(each for each in self.calls if each != call)
         self.returned = True
 

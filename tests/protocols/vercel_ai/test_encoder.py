@@ -321,6 +321,23 @@ def test_citations_are_sources() -> None:
     ]
 
 
+def test_json_that_clients_refuse_is_sent_as_text() -> None:
+    hostile = [{"__proto__": {"a": 1}}, {"constructor": {"prototype": {}}}]
+    emitted: list[dict[str, Any]] = [
+        call("c1", arguments={"a": hostile[0]}),
+        result("c1", result=hostile[1]),
+        {"type": "custom:x", "__proto__": 1},
+    ]
+    tool, custom = parts(*emitted, end=None)
+    assert (tool["input"], tool["output"]) == (
+        '{"a":{"__proto__":{"a":1}}}',
+        '{"constructor":{"prototype":{}}}',
+    )
+    assert custom["data"] == '{"__proto__":1}'
+    quoted = {"said": '"__proto__":', "constructors": 1}
+    assert parts(call("c1", arguments=quoted), end=None)[0]["input"] == quoted
+
+
 def test_an_id_is_escaped() -> None:
     hostile = '"}\n\ndata: [DONE]\n\n'
     start, *_ = chunks(encoder=MessageEncoder(hostile, hostile))
