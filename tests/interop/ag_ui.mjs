@@ -1,6 +1,7 @@
 // Carries out commands, one line of JSON each, with AG-UI's HttpAgent; writes one line of JSON for each.
 import { createInterface } from "node:readline";
 import { HttpAgent } from "@ag-ui/client";
+import { HttpAgent as HttpAgentBefore1 } from "@ag-ui/client-before-1";
 
 const agents = new Map();
 let reported = []; // what the client finds wrong with a stream, or with an event
@@ -50,8 +51,8 @@ async function run(agent, { abortOn, ...parameters }) {
 }
 
 const commands = {
-  open({ name, ...options }) {
-    agents.set(name, new HttpAgent(options));
+  open({ name, before1, ...options }) {
+    agents.set(name, before1 ? new HttpAgentBefore1(options) : new HttpAgent(options));
   },
   async run({ name, message, messages, cut, ...parameters }) {
     const agent = agents.get(name);
@@ -73,11 +74,12 @@ const commands = {
     return seen;
   },
   // Reads stored streams.
-  async replay({ streams }) {
+  async replay({ streams, before1 }) {
+    const Agent = before1 ? HttpAgentBefore1 : HttpAgent;
     const outcomes = [];
     for (const stream of streams) {
       const headers = { "Content-Type": "text/event-stream" };
-      const agent = new HttpAgent({ url: "http://unused", fetch: async () => new Response(stream, { headers }) });
+      const agent = new Agent({ url: "http://unused", fetch: async () => new Response(stream, { headers }) });
       const { rejected } = await run(agent, {});
       outcomes.push(rejected ?? null);
     }

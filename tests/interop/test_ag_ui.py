@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from dockrion import StreamContext
 from dockrion.events import Entry
+from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.positions import parse_cursor
+from dockrion.protocols.ag_ui.writer import Options
 from tests.conftest import Serve
 from tests.interop import sdks
 from tests.interop.sdks import SDK
-from tests.protocols.ag_ui.streams import ALL_ANSWERED, ENCODER, reopening_of
+from tests.protocols.ag_ui.streams import NAMES, reopening_of
 from tests.protocols.ag_ui.verifier import verify
 from tests.protocols.logs import encoded, logs, messages_of, resumption
 from tests.support import Served, wait_until
@@ -164,7 +166,7 @@ async def test_a_tool_of_the_frontend(serve: Serve, sdk: SDK) -> None:
     await sdk("open", name="frontend", url=url(served))
     seen = await run(sdk, "frontend", tools=[WEATHER])
     assert kinds(seen)[1:] == ["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "RUN_FINISHED"]
-    assert seen["events"][-1]["outcome"] == {"type": "success", "pendingToolCallIds": ["c1"]}
+    assert seen["events"][-1]["outcome"] == {"type": "success"}
     assert payloads[0]["tools"] == [{"type": "function", "function": WEATHER}]
     result = {"id": "r1", "role": "tool", "toolCallId": "c1", "content": "the sun"}
     seen = await run(sdk, "frontend", None, messages=[result], tools=[WEATHER])
@@ -209,6 +211,9 @@ async def test_a_cancelled_run_is_no_error(serve: Serve, sdk: SDK) -> None:
             pass
 
     served = await serve(cancels_itself, expose=EXPOSE)
+    await sdk("open", name="before", url=url(served), before1=True)
+    before = await run(sdk, "before")
+    assert (before["events"][-1]["code"], before["reported"]) == ("CANCELLED", [])
     await sdk("open", name="cancelled", url=url(served))
     seen = await run(sdk, "cancelled")
     assert kinds(seen)[-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
@@ -277,18 +282,18 @@ async def waiting(served: Served, run_id: str) -> str:
 
 
 @settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
-@given(logs(), st.booleans())
-async def test_the_client_accepts_every_stream_from_wherever_it_resumes(
-    sdk: SDK, entries: list[Entry], answered: bool
+@given(logs(), st.booleans(), st.booleans())
+async def test_clients_accept_every_stream_from_wherever_they_resume(
+    sdk: SDK, entries: list[Entry], answered: bool, before_1_0: bool
 ) -> None:
-    encoder = ALL_ANSWERED if answered else ENCODER
+    encoder = RunEncoder(NAMES, Options(1_000 if answered else 0, before_1_0=before_1_0))
     whole = encoded(encoder, entries)[0].decode()
     streams = [whole]
     for message in messages_of(whole.encode()):
         found = resumption(encoder, entries, parse_cursor(message.id or "").skip)
         rest, _ = encoded(encoder, entries[found.after :], found.state)
         streams.append((reopening_of(encoder, found) + found.frames + rest).decode())
-    seen = await sdk("replay", streams=[stream for stream in streams if stream])
+    seen = await sdk("replay", streams=[stream for stream in streams if stream], before1=before_1_0)
     assert (set(seen["outcomes"]), seen["reported"]) == ({None}, [])
 
 

@@ -9,7 +9,7 @@ from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols.ag_ui import events
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.state import RunState
-from dockrion.protocols.ag_ui.writer import Writer
+from dockrion.protocols.ag_ui.writer import Options, Writer
 
 
 class RunEncoder(msgspec.Struct, frozen=True):
@@ -19,13 +19,11 @@ class RunEncoder(msgspec.Struct, frozen=True):
 
     Attributes:
         names: The ids of the run.
-        answered: The sequence up to which questions do not end the stream.
-        output_path: `agent.chat.output`.
+        options: How the run is written.
     """
 
     names: Names
-    answered: int = 0
-    output_path: str | None = None
+    options: Options = Options()
 
     def start(self) -> RunState:
         return RunState()
@@ -49,4 +47,4 @@ class RunEncoder(msgspec.Struct, frozen=True):
         return events.frame(events.event("RUN_ERROR", message=message, code=control.type.upper()), 0, 0)
 
     def _writer(self, state: RunState) -> Writer:
-        return Writer(state, self.names, self.answered, self.output_path)
+        return Writer(state, self.names, self.options)

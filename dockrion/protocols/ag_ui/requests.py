@@ -148,6 +148,7 @@ class RunAgentInput(_Struct):
     thread_id: Id
     run_id: Id
     messages: list[Message]
+    protocol_version: str | None = None  # which versions before 1.0 do not send
     tools: list[Tool] | None = None
     state: Any | UnsetType = UNSET
     context: Any | UnsetType = UNSET

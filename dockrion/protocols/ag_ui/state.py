@@ -48,7 +48,7 @@ class RunState(State, frozen=True, kw_only=True):
         open: The messages that are open, oldest first.
         known: What must not be written again: messages, tool calls and results, see `Writer`.
         has_text: Whether the agent has said anything in this AG-UI run.
-        pending: The tool calls of this AG-UI run that have no result.
+        pending: The tool calls of this AG-UI run that have no result; the client answers them.
         usage: The tokens that this AG-UI run took, by model.
     """
 

@@ -19,20 +19,32 @@ _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; oth
 _CUSTOM = frozenset({"progress", "checkpoint", "input_received"})
 
 
+class Options(msgspec.Struct, frozen=True):
+    """How a run is written.
+
+    Attributes:
+        answered: The sequence up to which questions do not end the stream.
+        output_path: `agent.chat.output`.
+        before_1_0: Whether the client speaks a version before 1.0, which takes a cancellation for an error.
+    """
+
+    answered: int = 0
+    output_path: str | None = None
+    before_1_0: bool = False
+
+
 class Writer(EventWriter):
     """Writes a run's events after a state.
 
     Args:
         state: The state.
         names: The ids of the run.
-        answered: The sequence of the last question that does not end the stream.
-        output_path: `agent.chat.output`.
+        options: How the run is written.
     """
 
-    def __init__(self, state: RunState, names: Names, answered: int, output_path: str | None) -> None:
+    def __init__(self, state: RunState, names: Names, options: Options) -> None:
         super().__init__(state, names)
-        self._answered = answered
-        self._output_path = output_path
+        self._options = options
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write events of the log, as far as the stream goes."""
@@ -162,27 +174,33 @@ class Writer(EventWriter):
             **({} if asked.expires_at is None else {"expiresAt": asked.expires_at}),
         }
         self._finish({"type": "interrupt", "interrupts": [interrupt]})
-        self.ended = self._sequence > self._answered
+        self.ended = self._sequence > self._options.answered
 
     def _write_complete(self, data: bytes) -> None:
         complete = msgspec.json.decode(data, type=log_events.Complete)
-        if not self._has_text and not self._pending and (reply := complete.reply(self._output_path)):
+        if not self._has_text and not self._pending and (reply := complete.reply(self._options.output_path)):
             self._close_all()
             message = self._start("text", None, None)
             self._append(message, msgspec.json.encode(reply))
-        outcome = {"type": "success", **({"pendingToolCallIds": self._pending} if self._pending else {})}
-        self._finish(outcome, **({} if complete.output == NULL else {"result": complete.output}))
+        self._finish({"type": "success"}, **({} if complete.output == NULL else {"result": complete.output}))
 
     def _write_error(self, data: bytes) -> None:
         error = msgspec.json.decode(data, type=log_events.Error)
         details = {} if error.details == NULL else {"metadata": {"details": error.details}}
-        self._close_all()
-        self._say("RUN_ERROR", message=error.error, code=error.code, **details, **usage_field(self._usage))
-        self._active = False
+        self._fail(error.error, error.code, **details)
 
     def _write_cancelled(self, data: bytes) -> None:
         reason = msgspec.json.decode(data, type=log_events.Cancelled).reason
-        self._finish({"type": "cancelled"}, **({} if reason is None else {"metadata": {"reason": reason}}))
+        if self._options.before_1_0:
+            self._fail(f"the run was cancelled{'' if reason is None else f': {reason}'}", "CANCELLED")
+        else:
+            given = {} if reason is None else {"metadata": {"reason": reason}}
+            self._finish({"type": "cancelled"}, **given)
+
+    def _fail(self, message: str, code: str, **fields: Any) -> None:
+        self._close_all()
+        self._say("RUN_ERROR", message=message, code=code, **fields, **usage_field(self._usage))
+        self._active = False
 
     def _finish(self, outcome: dict[str, Any], **fields: Any) -> None:
         """Finish the AG-UI run; the next event of the log begins another."""

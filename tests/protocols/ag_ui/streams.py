@@ -7,6 +7,7 @@ from typing import Any
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.positions import reopening
+from dockrion.protocols.ag_ui.writer import Options
 from dockrion.web.protocols.resuming import Resumption
 from dockrion.wire.sse import Message
 from tests.protocols.ag_ui.verifier import verify
@@ -14,7 +15,7 @@ from tests.protocols.logs import RUN_ID, check_encoder, log_of
 
 NAMES = Names(RUN_ID, "thread-1", "their-run")
 ENCODER = RunEncoder(NAMES)
-ALL_ANSWERED = RunEncoder(NAMES, answered=1_000)
+ALL_ANSWERED = RunEncoder(NAMES, Options(answered=1_000))
 END = {"type": "complete", "output": {"answer": "4"}, "latency_seconds": 1.0, "metadata": {}}
 STARTED = {"type": "RUN_STARTED", "threadId": "thread-1", "runId": "their-run", "protocolVersion": "1.0"}
 FINISHED = {"type": "RUN_FINISHED", "threadId": "thread-1", "runId": "their-run"}

@@ -12,6 +12,7 @@ from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor
+from dockrion.protocols.ag_ui.writer import Options
 from tests.protocols.ag_ui.streams import (
     ALL_ANSWERED,
     ASKED,
@@ -149,8 +150,8 @@ def test_texts_arrive_as_they_are(text: str) -> None:
         ASKED | {"request_id": text, "prompt": text},
         end={"type": "error", "error": text, "code": "MINE"},
     )
-    check_stream(RunEncoder(names, answered=1_000), log)
-    found = events_of(messages_of(encoded(RunEncoder(names, answered=1_000), log)[0]))
+    check_stream(RunEncoder(names, Options(answered=1_000)), log)
+    found = events_of(messages_of(encoded(RunEncoder(names, Options(answered=1_000)), log)[0]))
     assert found[0]["threadId"] == found[0]["runId"] == text
     assert [each["delta"] for each in found if each["type"] == "TEXT_MESSAGE_CONTENT"] == (
         [text, text, text + "!"] if text else ["!"]

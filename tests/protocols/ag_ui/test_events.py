@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from dockrion.protocols.ag_ui.encoder import RunEncoder
+from dockrion.protocols.ag_ui.writer import Options
 from tests.protocols.ag_ui.streams import (
     ASKED,
     ENCODER,
@@ -123,10 +124,11 @@ def test_a_call_that_is_reported_again_is_not_written_again() -> None:
     ]
 
 
-def test_calls_without_a_result_are_pending() -> None:
-    found = stream_of(call("c1"), call("c2"), result("c2"), call("c3"))
-    assert found[-1]["outcome"] == {"type": "success", "pendingToolCallIds": ["c1", "c3"]}
-    assert texts_of(found) == {}  # the calls are the reply
+def test_calls_that_the_client_answers_are_the_reply() -> None:
+    found = stream_of(call("c1"), call("c2"), result("c2"))
+    assert texts_of(found) == {}
+    assert found[-1]["outcome"] == {"type": "success"}
+    assert list(texts_of(stream_of(call("c1"), result("c1"))).values()) == ["4"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_calls_without_a_result_are_pending() -> None:
 def test_an_output_is_the_reply_of_an_agent_that_has_said_nothing(
     output: Any, path: str | None, text: str | None
 ) -> None:
-    encoder = RunEncoder(NAMES, output_path=path)
+    encoder = RunEncoder(NAMES, Options(output_path=path))
     found = events_of(check_encoder(encoder, log_of({"type": "heartbeat"}, end=END | {"output": output})))
     assert texts_of(found) == ({} if text is None else {"run-1:3": text})
     assert found[-1] == FINISHED | {"result": output, "outcome": {"type": "success"}}
@@ -231,3 +233,10 @@ def test_an_error_and_a_cancellation() -> None:
     cancelled = stream_of(end={"type": "cancelled", "reason": "enough"})
     assert cancelled[-1] == FINISHED | {"outcome": {"type": "cancelled"}, "metadata": {"reason": "enough"}}
     assert "metadata" not in stream_of(end={"type": "cancelled"})[-1]
+
+
+@pytest.mark.parametrize(("reason", "end"), [("enough", ": enough"), (None, "")])
+def test_a_cancellation_is_an_error_before_1_0(reason: str | None, end: str) -> None:
+    earlier = RunEncoder(NAMES, Options(before_1_0=True))
+    *_, last = events_of(check_encoder(earlier, log_of(end={"type": "cancelled", "reason": reason})))
+    assert last == {"type": "RUN_ERROR", "message": f"the run was cancelled{end}", "code": "CANCELLED"}

@@ -26,7 +26,8 @@ async def pair(serve: Serve, agent: Any, **sections: Any) -> tuple[Served, Serve
 
 def body(run_id: str = "run-1", text: str = "Hello", **fields: Any) -> dict[str, Any]:
     messages = [{"id": "m1", "role": "user", "content": text}]
-    return {"threadId": THREAD, "runId": run_id, "messages": messages, **fields}
+    ids = {"threadId": THREAD, "runId": run_id, "protocolVersion": "1.0"}
+    return {**ids, "messages": messages, **fields}
 
 
 def answers(interrupt_id: str, value: Any = None, status: str = "resolved") -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The endpoints of AG-UI: `POST /ag-ui`, and `GET /ag-ui/runs/{run_id}` to go on reading."""
 
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +14,7 @@ from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor, reopening
 from dockrion.protocols.ag_ui.requests import MAX_ID, ResumeEntry, RunAgentInput, conversation_of
+from dockrion.protocols.ag_ui.writer import Options
 from dockrion.web import idempotency, parameters
 from dockrion.web.access import INVOKE, READ_EVENTS
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
@@ -23,7 +25,7 @@ from dockrion.web.protocols.stream import ProtocolStream, stream_new_run
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
 
-_THREAD, _RUN = "threadId", "runId"  # of `Run.protocol`
+_THREAD, _RUN, _VERSION = "threadId", "runId", "protocolVersion"  # of `Run.protocol`
 
 
 async def run_agent(request: web.Request) -> web.StreamResponse:
@@ -35,14 +37,14 @@ async def run_agent(request: web.Request) -> web.StreamResponse:
     run, replayed = await start_conversation_run(
         request,
         conversation_of(asked),
-        protocol={_THREAD: asked.thread_id, _RUN: asked.run_id},
+        protocol=_protocol(asked),
         run_id=await _free_run_id(request, asked.run_id),
         cancel_on_disconnect=cancel_on_disconnect,
     )
     return await stream_new_run(
         request,
         run,
-        _encoder(request, run, asked.thread_id, asked.run_id),
+        _encoder(request, run, _protocol(asked)),
         headers=_headers(request, run, replayed=replayed),
         cancel_on_disconnect=cancel_on_disconnect and not replayed,
     )
@@ -58,10 +60,9 @@ async def resume_run(request: web.Request) -> web.StreamResponse:
     last_id = request.headers.get("Last-Event-ID")
     cursor = parse_cursor(last_id) if last_id else Cursor(0)
     run = await service.access.readable_run(request)
-    started = run.protocol or {}
-    thread_id, run_id = started.get(_THREAD, run.run_id), run_id or started.get(_RUN, run.run_id)
+    protocol = (run.protocol or {}) | ({} if run_id is None else {_RUN: run_id})
     answered = await interrupts.last_answered(service.backend, run)
-    encoder = _encoder(request, run, thread_id, run_id, answered)
+    encoder = _encoder(request, run, protocol, answered)
     if cursor.sequence > run.last_sequence:  # it has read another run with this id
         cursor = Cursor(0)
     resumption = await _resumption(request, run, encoder, cursor)
@@ -82,7 +83,7 @@ async def _go_on(
     if (run.protocol or {}).get(_THREAD, asked.thread_id) != asked.thread_id:
         raise InvalidRequest("resume: this interrupt belongs to another thread")
     answered = await interrupts.answer(request, run, entry)
-    encoder = _encoder(request, run, asked.thread_id, asked.run_id, answered)
+    encoder = _encoder(request, run, _protocol(asked), answered)
     resumption = await _resumption(request, run, encoder, Cursor(answered))
     if cancel_on_disconnect:
         service.runs.caller_returned(run.incarnation)
@@ -118,9 +119,16 @@ async def _free_run_id(request: web.Request, run_id: str) -> str | None:
     return None if repeated is None else run_id
 
 
-def _encoder(request: web.Request, run: Run, thread_id: str, run_id: str, answered: int = 0) -> RunEncoder:
+def _protocol(asked: RunAgentInput) -> dict[str, Any]:
+    """Return what encoding the events of a run needs of the request for it."""
+    return {_THREAD: asked.thread_id, _RUN: asked.run_id, _VERSION: asked.protocol_version}
+
+
+def _encoder(request: web.Request, run: Run, protocol: dict[str, Any], answered: int = 0) -> RunEncoder:
+    names = Names(run.run_id, protocol.get(_THREAD, run.run_id), protocol.get(_RUN, run.run_id))
     output_path = request.app[SERVICE].dockfile.agent.chat_spec.output
-    return RunEncoder(Names(run.run_id, thread_id, run_id), answered, output_path)
+    before_1_0 = _VERSION in protocol and protocol[_VERSION] is None
+    return RunEncoder(names, Options(answered, output_path, before_1_0))
 
 
 def _headers(request: web.Request, run: Run, *, replayed: bool, run_id: str | None = None) -> dict[str, str]:
