@@ -1,7 +1,7 @@
 """Requests for responses, as conversations with the agent."""
 
-from collections.abc import Collection
-from typing import Annotated, Any
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,7 @@ _Metadata = Annotated[
     Meta(max_length=MAX_METADATA),
 ]
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+T = TypeVar("T")
 _STATELESS = "this service stores no conversations; send all messages in `input`"
 
 
@@ -73,13 +74,40 @@ def conversation_of(
         if demanded and name.partition(".")[0] not in agent_fields:
             refuse(name, problem)
     messages = _Messages(request.instructions)
-    if isinstance(request.input, str):
-        messages.add({"role": "user", "content": request.input})
-    else:
-        for index, item in enumerate(request.input):
-            messages.add_item(item, f"input[{index}]")
-    tools = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(request.tools or ())]
+    try:
+        if isinstance(request.input, str):
+            messages.add({"role": "user", "content": request.input})
+        else:
+            _each(request.input, messages.add_item, "input")
+        tools = _each(request.tools or [], _tool, "tools")
+    except _RefusedError as error:
+        refuse(error.field, error.problem)
     return Conversation(messages.all, fields, tools)
+
+
+class _RefusedError(Exception):
+    """A value cannot be given to an agent.
+
+    Args:
+        field: Its place, in what is converted where this is raised.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(problem)
+        self.field = field
+        self.problem = problem
+
+
+def _each(values: list[Any], convert: Callable[[Any], T], field: str) -> list[T]:
+    """Return what values are converted to."""
+    converted = []
+    for index, value in enumerate(values):
+        try:
+            converted.append(convert(value))
+        except _RefusedError as error:
+            raise _RefusedError(f"{field}[{index}]{error.field}", error.problem) from None
+    return converted
 
 
 class _Messages:
@@ -93,32 +121,32 @@ class _Messages:
     def add(self, message: dict[str, Any]) -> None:
         self.all.append(message)
 
-    def add_item(self, item: dict[str, Any], path: str) -> None:
-        kind = item.get("type", "message" if "role" in item else "item_reference")
+    def add_item(self, item: dict[str, Any]) -> None:
+        kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if kind == "message":
-            self.add(_message(item, path))
+            self.add(_message(item))
         elif kind == "function_call":
-            arguments = _text(item, "arguments", path)
-            self._add_call(_text(item, "call_id", path), _text(item, "name", path), arguments)
+            arguments = _text(item, "arguments")
+            self._add_call(_text(item, "call_id"), _text(item, "name"), arguments)
         elif kind == "function_call_output":
-            output = _content(item.get("output"), f"{path}.output")
-            self.add({"role": "tool", "tool_call_id": _text(item, "call_id", path), "content": output})
+            output = _content(item.get("output"), ".output")
+            self.add({"role": "tool", "tool_call_id": _text(item, "call_id"), "content": output})
         elif kind == "mcp_call":
-            self._add_executed(item, path)
+            self._add_executed(item)
         elif kind != "reasoning":  # which is its model's alone
             problem = "nothing is stored under such ids; send the item itself"
             if kind != "item_reference":
                 problem = f"this agent understands no items of the type {kind!s:.100}"
-            refuse(path, problem)
+            raise _RefusedError("", problem)
 
-    def _add_executed(self, item: dict[str, Any], path: str) -> None:
+    def _add_executed(self, item: dict[str, Any]) -> None:
         """Add a call that the agent of an earlier response has executed, with its result."""
         result = item.get("output")
         if result is None and item.get("error") is not None:
             result = msgspec.json.encode(item["error"]).decode()
         if isinstance(result, str):  # no result, no call: models refuse one without the other
-            call_id = _text(item, "id", path)
-            self._add_call(call_id, _text(item, "name", path), _text(item, "arguments", path))
+            call_id = _text(item, "id")
+            self._add_call(call_id, _text(item, "name"), _text(item, "arguments"))
             self.add({"role": "tool", "tool_call_id": call_id, "content": result})
 
     def _add_call(self, call_id: str, name: str, arguments: str) -> None:
@@ -129,35 +157,35 @@ class _Messages:
         self.all[-1].setdefault("tool_calls", []).append(call)
 
 
-def _message(item: dict[str, Any], path: str) -> dict[str, Any]:
+def _message(item: dict[str, Any]) -> dict[str, Any]:
     role = item.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        refuse(f"{path}.role", f"it must be one of {', '.join(_ROLES)}")
-    return {"role": _ROLES[role], "content": _content(item.get("content"), f"{path}.content")}
+        raise _RefusedError(".role", f"it must be one of {', '.join(_ROLES)}")
+    return {"role": _ROLES[role], "content": _content(item.get("content"), ".content")}
 
 
-def _content(content: Any, path: str) -> Any:
+def _content(content: Any, field: str) -> Any:
     if isinstance(content, list):
-        return [_part(part, f"{path}[{index}]") for index, part in enumerate(content)]
+        return _each(content, _part, field)
     if not isinstance(content, str):
-        refuse(path, "it must be a string or a list of parts")
+        raise _RefusedError(field, "it must be a string or a list of parts")
     return content
 
 
-def _part(part: Any, path: str) -> dict[str, Any]:
+def _part(part: Any) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("input_text", "output_text", "text"):
-        return {"type": "text", "text": _text(part, "text", path)}
+        return {"type": "text", "text": _text(part, "text")}
     if kind == "refusal":
-        return {"type": "text", "text": _text(part, "refusal", path)}
+        return {"type": "text", "text": _text(part, "refusal")}
     if kind == "input_image":
-        image = {"url": _text(part, "image_url", path)} | _texts_of(part, "detail")
+        image = {"url": _text(part, "image_url")} | _texts_of(part, "detail")
         return {"type": "image_url", "image_url": image}
     if kind == "input_file":
-        file = {"file_data": _text(part, "file_data", path)} | _texts_of(part, "filename")
+        file = {"file_data": _text(part, "file_data")} | _texts_of(part, "filename")
         return {"type": "file", "file": file}
-    return refuse(
-        path, "send parts of the type input_text, input_image (image_url) or input_file (file_data)"
+    raise _RefusedError(
+        "", "send parts of the type input_text, input_image (image_url) or input_file (file_data)"
     )
 
 
@@ -166,12 +194,14 @@ def _texts_of(part: dict[str, Any], name: str) -> dict[str, str]:
     return {name: part[name]} if isinstance(part.get(name), str) else {}
 
 
-def _tool(tool: dict[str, Any], path: str) -> dict[str, Any]:
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     """Return a tool of the client as Chat Completions has it."""
     if tool.get("type") != "function":
-        refuse(path, "this service executes no tools for its clients; send tools of the type function")
-    if len(_text(tool, "name", path)) > _MAX_NAME:
-        refuse(f"{path}.name", f"it must have at most {_MAX_NAME} characters")
+        raise _RefusedError(
+            "", "this service executes no tools for its clients; send tools of the type function"
+        )
+    if len(_text(tool, "name")) > _MAX_NAME:
+        raise _RefusedError(".name", f"it must have at most {_MAX_NAME} characters")
     names = ("name", "description", "parameters", "strict")
     return {
         "type": "function",
@@ -179,8 +209,8 @@ def _tool(tool: dict[str, Any], path: str) -> dict[str, Any]:
     }
 
 
-def _text(item: dict[str, Any], name: str, path: str) -> str:
+def _text(item: dict[str, Any], name: str) -> str:
     value = item.get(name)
     if not isinstance(value, str):
-        refuse(f"{path}.{name}", "it must be a string")
+        raise _RefusedError(f".{name}", "it must be a string")
     return value
