@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -11,15 +11,18 @@ from aiohttp import HttpVersion11, web
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Run
+from dockrion.errors import ServiceUnavailable, Unauthorized
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap
 from dockrion.protocols import Encoder, State
 from dockrion.web.http_streams import HttpStream
 from dockrion.web.invoke import cancel_unless_resumable
-from dockrion.web.protocols.resuming import Resumption
+from dockrion.web.protocols.resuming import Resumption, final_state
 from dockrion.web.service import SERVICE
 from dockrion.web.streams import PIECE_BYTES
 from dockrion.wire import sse
+
+S = TypeVar("S", bound=State)
 
 
 class _Translation(msgspec.Struct, frozen=True, gc=False):
@@ -189,3 +192,29 @@ async def stream_new_run(
             request.app[SERVICE].runs.caller_left(ref, cancel=False)
         elif cancel_on_disconnect:
             cancel_unless_resumable(request, ref, last_frame)
+
+
+async def final_state_of_new_run(
+    request: web.Request, run: Run, encoder: Encoder[S], *, cancel_on_disconnect: bool
+) -> S:
+    """Wait for a run's end as `final_state` does, for the caller who has started it.
+
+    Args:
+        request: The caller's request.
+        run: The run.
+        encoder: Encodes its events.
+        cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
+    """
+    ref = RunRef(run.run_id, run.incarnation)
+    ended_by: Control | None = None
+    try:
+        return await final_state(request, ref, encoder)
+    except Unauthorized:
+        ended_by = AuthExpired()
+        raise
+    except ServiceUnavailable:
+        ended_by = Draining()
+        raise
+    finally:
+        if cancel_on_disconnect:
+            cancel_unless_resumable(request, ref, ended_by)

@@ -11,7 +11,7 @@ import pytest
 from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, wait_until
-from tests.web.credentials import AUTH_MODES, api_keys, key_of
+from tests.web.credentials import AUTH_MODES, api_keys, key_of, public_key, token_of
 from tests.web.helpers import Waits
 from tests.web.policy_agents import SECRET, safety
 from tests.web.protocols.openai_client import ASKED, SERVED, error_of, sdk
@@ -104,6 +104,34 @@ async def test_draining_service_ends_a_stream_with_an_error(serve: Serve) -> Non
             await client.chat.completions.create(**ASKED)
     assert error_of(refused) == (503, "server_error", "service_unavailable")
     agent.go.set()
+
+
+async def test_whole_reply_of_a_draining_service_is_refused_and_its_run_goes_on(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=SERVED)
+    async with sdk(served) as client:
+        asking = asyncio.create_task(client.chat.completions.create(**ASKED))
+        await wait_until(lambda: agent.payloads)
+        served.service.runs.draining = True
+        await served.service.invocations.end(0)
+        with pytest.raises(openai.InternalServerError) as error:
+            await asking
+    assert error_of(error) == (503, "server_error", "service_unavailable")
+    agent.go.set()
+    assert (await served.finished((await newest(served))["run_id"]))["status"] == "completed"
+
+
+async def test_credential_that_expires_before_the_reply_is_whole(serve: Serve, tmp_path: Path) -> None:
+    async with public_key() as auth:
+        served = await serve(agent := Waits(), expose=SERVED, **auth.sections(tmp_path))
+    async with sdk(served, token_of("owner")) as client:
+        asking = asyncio.create_task(client.chat.completions.create(**ASKED))
+        await wait_until(lambda: agent.payloads)
+        await served.service.invocations.end(0)
+        with pytest.raises(openai.AuthenticationError, match="has expired") as error:
+            await asking
+    assert error_of(error) == (401, "invalid_request_error", "invalid_api_key")
+    agent.go.set()
+    await wait_until(lambda: agent.ended)
 
 
 @pytest.mark.parametrize("mode", AUTH_MODES)

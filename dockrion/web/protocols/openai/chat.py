@@ -2,7 +2,6 @@
 
 from aiohttp import hdrs, web
 
-from dockrion.backends.owner_messages import RunRef
 from dockrion.errors import DockrionError, ServiceUnavailable
 from dockrion.protocols.openai import chat
 from dockrion.protocols.openai.chat_parts import Failed, ReplyOptions
@@ -12,9 +11,8 @@ from dockrion.runs import outcome
 from dockrion.web.access import INVOKE
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
 from dockrion.web.protocols.openai.errors import not_retried
-from dockrion.web.protocols.resuming import final_state
 from dockrion.web.protocols.starting import read_request_and_fields, start_conversation_run
-from dockrion.web.protocols.stream import stream_new_run
+from dockrion.web.protocols.stream import final_state_of_new_run, stream_new_run
 from dockrion.web.responses import json_response
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
@@ -34,13 +32,9 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     if body.stream:
         encoder = chat.ChunkEncoder(chat.chunk_head(head), options, body.includes_usage)
         return await stream_new_run(request, run, encoder, headers=headers, cancel_on_disconnect=cancel)
-    ref, finished = RunRef(run.run_id, run.incarnation), False
-    try:
-        state = await final_state(request, ref, chat.CompletionEncoder(options))
-        finished = True
-    finally:
-        if cancel:
-            service.runs.caller_left(ref, cancel=not finished)
+    state = await final_state_of_new_run(
+        request, run, chat.CompletionEncoder(options), cancel_on_disconnect=cancel
+    )
     if state.end is None:
         raise ServiceUnavailable("the storage has lost the run")
     if isinstance(state.end, Failed):

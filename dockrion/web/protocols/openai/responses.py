@@ -16,9 +16,9 @@ from dockrion.protocols.openai.responses import LOST, ResponseEncoder, frames_af
 from dockrion.web import parameters
 from dockrion.web.access import INVOKE, READ_RUNS
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
-from dockrion.web.protocols.resuming import Resumption, final_state, resume, stored_state
+from dockrion.web.protocols.resuming import Resumption, resume, stored_state
 from dockrion.web.protocols.starting import read_request_and_fields, start_conversation_run
-from dockrion.web.protocols.stream import ProtocolStream, stream_new_run
+from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE, Service
 
@@ -47,14 +47,8 @@ async def create_response(request: web.Request) -> web.StreamResponse:
         )
     if body.background:
         return await _response(service, run, headers)
-    ref, finished = RunRef(run.run_id, run.incarnation), False
     encoder = _encoder(service, run, after_gap=True)
-    try:
-        state = await final_state(request, ref, encoder)
-        finished = True
-    finally:
-        if cancel:
-            service.runs.caller_left(ref, cancel=not finished)
+    state = await final_state_of_new_run(request, run, encoder, cancel_on_disconnect=cancel)
     return _json(encoder.response(state), headers)
 
 
