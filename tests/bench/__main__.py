@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 
+from tests.bench import protocols as others
 from tests.bench import scenarios, servers, work_queue
 from tests.bench.scenarios import Bare, Dockrion, Nchan, Target
 from tests.deployments import ClusterServers
@@ -158,7 +159,19 @@ async def waiting(_bench: Bench) -> None:
             _print(f"take one of {length:,}; in Redis", f"{milliseconds:.2f} ms", f"{in_redis:.3f} ms")
 
 
-_ALL = (pattern_a, pattern_b, paced, requests, idle, start, growth, cluster, queue, waiting)
+async def protocols(bench: Bench) -> None:
+    """Measure the encoders of other protocols, and their streams, beside those of plain SSE."""
+    for name, kind, microseconds, ratio in others.encoding(bench.rounds):
+        _print(f"{kind}, {name}", f"{microseconds:.2f} us/event", "", ratio)
+    async with servers.client() as session:
+        with servers.dockrion(protocols=others.NAMES) as server:
+            for title, readers, payload in others.STREAMS:
+                found = await others.delivering(server, session, readers, bench.rounds, **payload)
+                for name, (microseconds, ratio) in found.items():
+                    _print(f"{title}, {name}", f"{microseconds:.2f} us/event", "", ratio)
+
+
+_ALL = (pattern_a, pattern_b, paced, requests, idle, start, growth, cluster, queue, waiting, protocols)
 SCENARIOS = {each.__name__: each for each in _ALL}
 
 

@@ -1,6 +1,7 @@
 """The agent of the benchmarks."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -8,7 +9,12 @@ from dockrion import StreamContext
 
 
 async def emit(payload: dict[str, Any], context: StreamContext) -> Any:
-    """Emit tokens as fast as possible, or one per `pause` seconds, and return the payload."""
+    """Emit tokens as fast as possible, or one per `pause` seconds, and return the payload.
+
+    Clients of other protocols send the payload as the text of a message.
+    """
+    if "messages" in payload:
+        payload = json.loads(payload["messages"][-1]["content"])
     pause, started = payload.get("pause", 0), time.monotonic()
     for number in range(1, payload.get("tokens", 0) + 1):
         if pause:

@@ -1,5 +1,6 @@
 """The servers that the benchmarks measure, each in a process."""
 
+import json
 import os
 import resource
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ _DOCKFILE = """
 version: "1.0"
 agent: {{name: bench, handler: "tests.bench.agent:emit"}}
 io_schema: {{}}
-expose: {{host: 127.0.0.1, port: {port}}}
+expose: {{host: 127.0.0.1, port: {port}, protocols: {protocols}}}
 streaming:
   backend: {backend}
   max_concurrent_runs: {slots}
@@ -90,12 +91,17 @@ def dockrion(
     *arguments: str,
     slots: int = 100,
     checkout: Path = ROOT,
+    protocols: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run the service of a checkout, with more arguments of `dockrion run`."""
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
         dockfile = Path(folder) / "Dockfile.yaml"
-        dockfile.write_text(_DOCKFILE.format(port=port, backend=backend, redis=redis, slots=slots))
+        dockfile.write_text(
+            _DOCKFILE.format(
+                port=port, backend=backend, redis=redis, slots=slots, protocols=json.dumps(list(protocols))
+            )
+        )
         command = [sys.executable, "-m", "dockrion", "run", str(dockfile), *arguments]
         with _process(command, port, checkout) as server:
             yield server
