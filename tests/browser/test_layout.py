@@ -79,15 +79,19 @@ async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Vis
     page = await visit((await serve(echoes)).port)
     await expect(page.locator("#version")).not_to_be_empty()
     await expect(page.locator("#protocols")).to_be_hidden()
-    served = await serve(echoes, expose={"protocols": ["openai", "vercel-ai"]})
+    served = await serve(echoes, expose={"protocols": ["openai", "ag-ui", "vercel-ai"]})
     page = await visit(served.port)
     here = f"http://127.0.0.1:{served.port}"
     await expect(page.locator("#protocols")).to_have_text(
-        f"Also for clients of OpenAI at {here}/v1, Vercel AI SDK at {here}/api/chat."
+        f"Also for clients of OpenAI at {here}/v1, AG-UI at {here}/ag-ui, Vercel AI SDK at {here}/api/chat."
     )
     await assert_accessible(page)
-    await page.get_by_role("link", name="OpenAI").click()
-    await expect(page.get_by_role("dialog", name="Guide")).to_be_visible()
+    guide = page.get_by_role("dialog", name="Guide")
+    chapters = {"OpenAI": "Open WebUI", "AG-UI": "Clients of other", "Vercel AI SDK": "Vercel AI SDK"}
+    for link, chapter in chapters.items():
+        await page.locator("#protocols").get_by_role("link", name=link).click()
+        await expect(guide.locator("#guide-text").get_by_role("heading").first).to_contain_text(chapter)
+        await press(page, "Close")
 
 
 async def test_guide_is_read_on_the_page_without_another_host(serve: Serve, visit: Visit) -> None:

@@ -18,10 +18,10 @@ const GUIDE = /^#guide=[a-z.\d-]+(?:#[\w-]+)?$/i;
 const INVOCATION = /^#wait=(\d{1,9})$/;
 const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-z0-9_-]{0,127})$/;
 
-const PROTOCOLS = { // the name and the path of each; its chapter of the guide is called like it
-  openai: ["OpenAI", "v1"],
-  "ag-ui": ["AG-UI", "ag-ui"],
-  "vercel-ai": ["Vercel AI SDK", "api/chat"],
+const PROTOCOLS = { // the name, the path and the chapter of the guide of each
+  openai: ["OpenAI", "v1", "openai"],
+  "ag-ui": ["AG-UI", "ag-ui", "protocols"],
+  "vercel-ai": ["Vercel AI SDK", "api/chat", "vercel-ai-sdk"],
 };
 
 const RETRY = 3000; // milliseconds until the page is started again
@@ -169,8 +169,8 @@ function showAgent(info) {
 function showProtocols(names) {
   byId("protocols").hidden = names.length === 0;
   byId("protocols").firstElementChild.replaceChildren(...names.flatMap((key, index) => {
-    const [name, path] = PROTOCOLS[key];
-    const link = make("a", { href: `#guide=${key}` }, name);
+    const [name, path, chapter] = PROTOCOLS[key];
+    const link = make("a", { href: `#guide=${chapter}` }, name);
     const address = make("code", {}, new URL(path, document.baseURI).href);
     return [index === 0 ? "" : ", ", link, " at ", address];
   }));
