@@ -165,7 +165,7 @@ def soon_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("soon_refused")
 @pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("where", ["event", "output"])
+@pytest.mark.parametrize(("server", "where"), [("redis", "event"), ("valkey", "output")], indirect=["server"])
 async def test_what_redis_never_takes_ends_that_run_alone(
     limit: str, where: str, server: RedisServer, on_redis: OnRedis, logged: Logged
 ) -> None:

@@ -159,6 +159,7 @@ async def test_any_event_restarts_the_idle_timeout(
     until = loop.time() + 1.0
     while loop.time() < until:
         await push(served, run_id, event)
+        await asyncio.sleep(0.05)
     assert (await served.record(run_id))["status"] == "running"
     assert (await last(served, run_id))["code"] == "PRODUCER_TIMEOUT"
 
@@ -173,7 +174,7 @@ async def test_refused_events_do_not_restart_the_idle_timeout(serve: Serve, impa
 
     async with asyncio.timeout(5):
         while not await ended():
-            pass
+            await asyncio.sleep(0.01)
 
 
 async def test_cancel_ends_the_run(serve: Serve) -> None:

@@ -26,13 +26,13 @@ from tests.web.test_sidecar import process, sidecar
 Pair = tuple[Served, Served]
 
 
-@pytest.fixture(params=KINDS)
-def prefix(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture
+def prefix(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Store all runs in Redis, and return the prefix of the keys."""
     agent = f"tested-{ids.uuid7()}"
-    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
+    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(KINDS[0]).url, "agent": agent})
     yield f"dockrion:{agent}:"
-    delete_keys(request.param, agent)
+    delete_keys(KINDS[0], agent)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def pair(serve: Serve, prefix: str, request: pytest.FixtureRequest) -> Pai
     """Serve two replicas."""
     more = getattr(request, "param", {})
     replicas = [await serve(streaming=ENABLED | more) for _ in range(2)]
-    server = shared(request.node.callspec.params["prefix"])
+    server = shared(KINDS[0])
     for each in replicas:
         backend = each.service.backend
         assert isinstance(backend, RedisBackend)
@@ -208,7 +208,7 @@ async def test_run_that_waits_for_a_slot_accepts_no_events_yet(pair: Pair) -> No
 
 
 async def test_unresponsive_owner_is_unavailable(
-    pair: Pair, prefix: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    pair: Pair, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.1)
     owner, other = pair
@@ -217,34 +217,30 @@ async def test_unresponsive_owner_is_unavailable(
     async with other.client.post(f"/runs/{run_id}/events", json=ALL) as response:
         await error_of(response, 503, "SERVICE_UNAVAILABLE")
         assert response.headers["Retry-After"]
-    server = shared(request.node.callspec.params["prefix"])
+    server = shared(KINDS[0])
     assert all(0 < server.command("TTL", key) <= 60 for key in stored_requests(prefix, server))
     await push(owner, run_id, END)
     assert await own(other, run_id) == []
 
 
-async def test_owner_without_ingest_refuses_at_once(
-    serve: Serve, prefix: str, request: pytest.FixtureRequest
-) -> None:
+async def test_owner_without_ingest_refuses_at_once(serve: Serve, prefix: str) -> None:
     owner, other = await serve(agent := Waits()), await serve(streaming=ENABLED)
     run_id = await owner.start()
     for _ in range(3):
         body = await refused(other, run_id, ALL)
         assert "streaming.ingest" in body["error"]
-    assert stored_requests(prefix, shared(request.node.callspec.params["prefix"])) == []
+    assert stored_requests(prefix, shared(KINDS[0])) == []
     agent.go.set()
     record = await other.finished(run_id)
     assert (record["status"], record["output"]) == ("completed", {"done": True})
 
 
-async def test_requests_between_replicas_leave_nothing_behind(
-    pair: Pair, prefix: str, request: pytest.FixtureRequest
-) -> None:
+async def test_requests_between_replicas_leave_nothing_behind(pair: Pair, prefix: str) -> None:
     owner, other = pair
     run_id = await owner.start(external="true")
     await asyncio.gather(*(push(other, run_id, ALL) for _ in range(20)))
     await refused(other, run_id, {"type": "odd"})
-    assert stored_requests(prefix, shared(request.node.callspec.params["prefix"])) == []
+    assert stored_requests(prefix, shared(KINDS[0])) == []
     assert isinstance(other.service.backend, RedisBackend)
     assert not other.service.backend._requests._replies
     await push(owner, run_id, END)

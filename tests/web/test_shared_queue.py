@@ -22,13 +22,13 @@ ONE_SLOT = {"max_concurrent_runs": 1}
 RETRY = {"on_worker_lost": "retry", "max_attempts": 3}
 
 
-@pytest.fixture(params=KINDS, autouse=True)
-def on_redis(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def on_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Store all runs in Redis."""
     agent = f"tested-{ids.uuid7()}"
-    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
+    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(KINDS[0]).url, "agent": agent})
     yield
-    delete_keys(request.param, agent)
+    delete_keys(KINDS[0], agent)
 
 
 def redis_of(served: Served) -> RedisBackend:
