@@ -18,8 +18,11 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 20.0  # a process takes its time to start on a busy machine
 
 
+_KEPT = "PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE"
+
+
 def environment(**more: str) -> dict[str, str]:
-    keep = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    keep = {name: value for name, value in os.environ.items() if name in _KEPT}
     return {**keep, "PYTHONPATH": str(ROOT), **more}
 
 
