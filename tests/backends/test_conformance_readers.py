@@ -55,7 +55,7 @@ async def test_record_is_finished_once_the_terminal_event_was_read(unbounded: Ba
         run = await unbounded.get(run_id)
         return found[-1].type, run.finished, run.last_sequence
 
-    for _ in range(200):
+    for _ in range(100):
         writer = await begin(unbounded)
         readers = [asyncio.create_task(last_seen_and_status(writer.run_id)) for _ in range(READERS)]
         await writer.write(2)

@@ -24,7 +24,7 @@ async def test_saved_files_change_the_answer_and_no_request_is_refused(tmp_path:
             while True:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.01)
 
         connecting = asyncio.create_task(connect_again_and_again())
         first = (await running.get("/ready"))[1]["instance"]

@@ -22,7 +22,6 @@ from tests.support import wait_until
 def without_collector(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Free only what nothing refers to: the service's collections are far apart, and payloads large."""
     caplog.set_level("CRITICAL")  # pytest keeps records with their tracebacks
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
@@ -167,7 +166,7 @@ async def test_the_payload_of_a_cancelled_run_is_freed_at_once(agent: Callable[.
         await wait_until(lambda: freed() is None)
 
 
-async def test_three_thousand_runs_leave_memory_flat() -> None:
+async def test_a_thousand_runs_leave_memory_flat() -> None:
     async def agent(payload: Any, context: StreamContext) -> Any:
         for _ in range(5):
             await context.emit_token("x" * 100)
@@ -188,6 +187,6 @@ async def test_three_thousand_runs_leave_memory_flat() -> None:
     try:
         async with bench(agent, backend=backend, queue=1000) as made:
             before = await work(made, 300)
-            assert await work(made, 3000) - before < 100_000
+            assert await work(made, 1000) - before < 33_000
     finally:
         tracemalloc.stop()
