@@ -7,7 +7,40 @@ from typing import Any
 import msgspec
 
 Chain = tuple[()] | tuple[Any, Any]  # (what was before, the last value): appending copies nothing
+_BLOCK = 256  # pieces; it bounds what each takes beside its text
 _encode = msgspec.json.Encoder().encode
+
+
+class GrowingText(msgspec.Struct, frozen=True):
+    """Text that grows piece by piece. Appending copies a piece once, and not what was there before.
+
+    Attributes:
+        blocks: The JSON of the text without quotes, in long parts.
+        pieces: The JSON of the last pieces.
+        count: How many these are.
+    """
+
+    blocks: Chain = ()
+    pieces: Chain = ()
+    count: int = 0
+
+    def with_pieces(self, pieces: Sequence[bytes]) -> "GrowingText":
+        """Return the text followed by pieces, each the JSON of a string."""
+        blocks, chain, count, start = self.blocks, self.pieces, self.count, 0
+        while start < len(pieces):
+            part = pieces[start : start + _BLOCK - count]
+            start += len(part)
+            if count + len(part) == _BLOCK:
+                blocks, chain, count = (blocks, _joined([*values_of(chain), *part])), (), 0
+                continue
+            for piece in part:
+                chain = (chain, piece)
+            count += len(part)
+        return GrowingText(blocks, chain, count)
+
+    def json(self) -> bytes:
+        """Return the JSON of the whole text."""
+        return b'"%s%s"' % (b"".join(values_of(self.blocks)), _joined(values_of(self.pieces)))
 
 
 class Frames:
@@ -67,6 +100,7 @@ def values_of(chain: Chain) -> list[Any]:
     return values
 
 
-def joined(pieces: Chain) -> bytes:
-    """Return the JSON of the text that consists of these pieces."""
-    return b'"%s"' % b"".join(piece[1:-1] for piece in values_of(pieces))
+def _joined(pieces: Sequence[bytes]) -> bytes:
+    """Return the JSON of the text that strings make together, without its quotes."""
+    # JSON has no line break, so that these quotes are the end of one string and the beginning of the next.
+    return b"\n".join(pieces).replace(b'"\n"', b"")[1:-1]

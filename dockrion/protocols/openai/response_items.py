@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dockrion.protocols.openai.response_frames import Chain, Frames, in_json, joined, values_of
+from dockrion.protocols.openai.response_frames import Chain, Frames, GrowingText, in_json, values_of
 
 _MESSAGE = b'{"type":"message",'
 MAX_OPEN = 64  # texts, and calls; the oldest is closed before another one begins
@@ -16,12 +16,12 @@ class Text(msgspec.Struct, frozen=True):
     Attributes:
         index: Its position in the output.
         is_reasoning: Whether it is reasoning.
-        pieces: The JSON of its pieces.
+        text: What is written so far.
     """
 
     index: int
     is_reasoning: bool
-    pieces: Chain = ()
+    text: GrowingText = GrowingText()
 
     @property
     def prefix(self) -> bytes:
@@ -110,10 +110,7 @@ class ItemsWriter:
         if text is None or text.is_reasoning != is_reasoning:
             self.close_text(key)
             text = self._open_text(is_reasoning=is_reasoning)
-        chain = text.pieces
-        for piece in pieces:
-            chain = (chain, piece)
-        self._texts[key] = Text(text.index, is_reasoning, chain)
+        self._texts[key] = Text(text.index, is_reasoning, text.text.with_pieces(pieces))
         place = self._place(text.index, text.prefix)
         if is_reasoning:
             place += b',"summary_index":0'
@@ -127,7 +124,7 @@ class ItemsWriter:
         text = self._texts.pop(key, None)
         if text is None:
             return
-        add, whole = self._frames.add, joined(text.pieces)
+        add, whole = self._frames.add, text.text.json()
         place = self._place(text.index, text.prefix)
         if text.is_reasoning:
             place += b',"summary_index":0'
@@ -207,7 +204,7 @@ class ItemsWriter:
         """Return the JSON of all items so far, open ones as they are now."""
         found = dict(values_of(self._done))
         for text in self._texts.values():
-            found[text.index] = self._text_item(text, b"in_progress", joined(text.pieces))
+            found[text.index] = self._text_item(text, b"in_progress", text.text.json())
         for call in self._calls.values():
             found[call.index] = self._call_item(call, b"in_progress")
         return b"[%s]" % b",".join(found[index] for index in sorted(found))
