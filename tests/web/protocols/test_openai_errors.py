@@ -5,6 +5,9 @@ from typing import Any
 
 import aiohttp
 
+from dockrion.errors import Conflict, ServiceUnavailable
+from dockrion.redaction import Redactor
+from dockrion.web.protocols.openai.errors import error_response
 from tests.conftest import Serve
 from tests.web.credentials import api_keys, key_of
 from tests.web.helpers import Waits, error_of
@@ -63,6 +66,11 @@ async def test_errors_can_be_read_by_allowed_pages_alone(serve: Serve) -> None:
         assert response.headers["Access-Control-Allow-Origin"] == "https://a.test"
     async with served.client.post("/v1/chat/completions", headers={"Origin": "https://b.test"}) as response:
         await openai_error(response, 403, "invalid_request_error", "forbidden")
+
+
+def test_conflicts_are_not_sent_again_by_the_sdks() -> None:
+    assert error_response(Conflict("taken"), Redactor(())).headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in error_response(ServiceUnavailable("later"), Redactor(())).headers
 
 
 async def test_secrets_are_masked(serve: Serve, tmp_path: Path) -> None:
