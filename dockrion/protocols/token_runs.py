@@ -6,6 +6,7 @@ for all tokens of a message, so that comparing bytes finds it.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from dockrion.events import Entry
 
 _CONTENT = b',"content":'
+_REMEMBERED, _REMEMBERED_BYTES = 256, 256
 _FIELDS = b',"finish_reason":'  # outside of a string, since there every quote is escaped
 
 
@@ -58,10 +60,12 @@ def token_run(entries: Sequence[Entry], start: int) -> tuple[list[bytes], Origin
         token = _token_decoder.decode(data)
         return [bytes(token.content)], Origin(token.finish_reason, token.message_id, token.source)
     tail, end = data[fields:], fields - len(data)
-    origin = _origin_decoder.decode(b"{" + tail[1:])
+    origin = _origin_of(tail) if len(tail) <= _REMEMBERED_BYTES else _decode_origin(tail)
+    contents = [data[begin + len(_CONTENT) : fields]]
+    if start + 1 == len(entries) or entries[start + 1].type != "token" or origin.finish_reason is not None:
+        return contents, origin
     before, content, after = _slices(begin, end)
-    contents = [data[content]]
-    for entry in entries[start + 1 :] if origin.finish_reason is None else ():
+    for entry in entries[start + 1 :]:
         data = entry.data
         if data[before] != _CONTENT:  # the number of digits before it has changed
             if (begin := data.find(_CONTENT)) < 0:
@@ -71,6 +75,13 @@ def token_run(entries: Sequence[Entry], start: int) -> tuple[list[bytes], Origin
             break
         contents.append(data[content])
     return contents, origin
+
+
+def _decode_origin(tail: bytes) -> Origin:
+    return _origin_decoder.decode(b"{" + tail[1:])
+
+
+_origin_of = lru_cache(_REMEMBERED)(_decode_origin)  # for tokens that come one by one
 
 
 def _slices(begin: int, end: int) -> tuple[slice, slice, slice]:
