@@ -28,6 +28,7 @@ from tests.web.wire import wire
 EXPOSE = {"protocols": ["vercel-ai"]}
 CONTINUE = {"connection": {"on_disconnect": "continue"}}
 FRAME_END = b"\n\n"
+NO_RUN = b"-"
 
 
 def body(text: str = "Hello", chat: str | None = "chat-1", **fields: Any) -> dict[str, Any]:
@@ -136,6 +137,24 @@ async def test_any_text_may_be_the_id_of_a_chat(serve: Serve) -> None:
             agent.go.set()
             assert await reading
         assert await resumed(served, chat + "x") is None
+
+
+async def test_nothing_is_kept_of_a_chat_that_waits_for_no_reply(serve: Serve) -> None:
+    served = await serve(agent := Waits(), expose=EXPOSE, streaming=CONTINUE)
+    claims = served.backend._claims._values
+
+    def held() -> bool:
+        return any(value != NO_RUN for value, _ in claims.values())
+
+    async with sent(served):
+        assert held()
+    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+    reading = asyncio.create_task(resumed(served))
+    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+    assert held()
+    agent.go.set()
+    assert await reading
+    await wait_until(lambda: not held())
 
 
 async def test_chat_without_an_id_is_not_resumed(serve: Serve) -> None:

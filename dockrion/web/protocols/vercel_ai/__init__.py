@@ -38,8 +38,9 @@ async def chat(request: web.Request) -> web.StreamResponse:
     if asked.id is not None:
         try:
             await set_active_run(request, asked.id, run)
-        except BaseException as error:
-            if not replayed and (cancel_on_disconnect or isinstance(error, DockrionError)):
+        except BaseException as error:  # the caller gets no reply
+            stopped = cancel_on_disconnect or (isinstance(error, DockrionError) and not replayed)
+            if stopped:
                 service.runs.caller_left(RunRef(run.run_id, run.incarnation), cancel=True)
             raise
     headers = _HEADERS | run_headers(request, run, replayed=replayed)
@@ -47,14 +48,14 @@ async def chat(request: web.Request) -> web.StreamResponse:
         request, run, _encoder(request, run), headers=headers, cancel_on_disconnect=cancel_on_disconnect
     )
     if asked.id is not None:
-        with suppress(DockrionError):  # the reply is sent
-            await active_run(request, asked.id)
+        await _forget_finished_run(request, asked.id)
     return response
 
 
 async def resume(request: web.Request) -> web.StreamResponse:
     """Stream the reply that a chat waits for, from its beginning, as the SDK expects it."""
-    run = await active_run(request, request.match_info["chat_id"])
+    chat_id = request.match_info["chat_id"]
+    run = await active_run(request, chat_id)
     if run is None:
         return web.Response(status=204)
     request[RUN_ID] = run.run_id
@@ -64,7 +65,13 @@ async def resume(request: web.Request) -> web.StreamResponse:
         await stream.send_events(RunRef(run.run_id, run.incarnation))
     except RunNotFound:
         return web.Response(status=204)
+    await _forget_finished_run(request, chat_id)
     return stream.response
+
+
+async def _forget_finished_run(request: web.Request, chat_id: str) -> None:
+    with suppress(DockrionError):  # the reply is sent, and the claim has an end
+        await active_run(request, chat_id)
 
 
 def _encoder(request: web.Request, run: Run) -> MessageEncoder:
