@@ -5,7 +5,7 @@ import inspect
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -22,6 +22,7 @@ from dockrion.dockfile.webhooks_structs import WebhookTargetSpec
 from dockrion.errors import DockrionError
 from dockrion.events import control_frames
 from dockrion.metrics import Metrics
+from dockrion.protocols.ag_ui import requests as ag_ui
 from dockrion.testing import record
 from dockrion.web import websocket
 from dockrion.web.app import create_app
@@ -90,6 +91,18 @@ def test_events_for_the_vercel_ai_sdk() -> None:
     described = rows(page("vercel-ai-sdk"), "event", "chunks")
     mentioned = {name for row in described for name in names(row[0])}
     assert mentioned == {*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>"}
+
+
+def test_events_for_ag_ui() -> None:
+    described = rows(page("ag-ui"), "event", "in AG-UI")
+    mentioned = {name for row in described for name in names(row[0])}
+    assert mentioned == {*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>", "custom:values"}
+
+
+def test_messages_of_ag_ui() -> None:
+    described = rows(page("ag-ui"), "message", "what the agent gets")
+    mentioned = {name for row in described for name in names(row[0])}
+    assert mentioned == {kind.__struct_config__.tag for kind in get_args(ag_ui.Message)}
 
 
 def test_presets() -> None:

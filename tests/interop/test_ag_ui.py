@@ -5,26 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dockrion import StreamContext
-from dockrion.events import Entry
-from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.positions import parse_cursor
-from dockrion.protocols.ag_ui.writer import Options
 from tests.conftest import Serve
 from tests.interop import sdks
+from tests.interop.ag_ui import EXPOSE, SCRIPT, Researcher, kinds, run, url
 from tests.interop.sdks import SDK
-from tests.protocols.ag_ui.streams import NAMES, reopening_of
-from tests.protocols.ag_ui.verifier import verify
-from tests.protocols.logs import encoded, logs, messages_of, resumption
 from tests.support import Served, wait_until
 from tests.web.credentials import api_keys
-from tests.web.helpers import Waits, gauge
+from tests.web.helpers import Waits
 
-EXPOSE = {"protocols": ["ag-ui"]}
-CONTINUE = {"connection": {"on_disconnect": "continue"}}
 WEATHER = {
     "name": "show_weather",
     "description": "Show the weather.",
@@ -34,49 +24,8 @@ WEATHER = {
 
 @pytest.fixture(scope="module")
 def sdk() -> Iterator[SDK]:
-    with sdks.running("ag_ui.mjs") as commands:
+    with sdks.running(SCRIPT) as commands:
         yield commands
-
-
-def url(served: Served, path: str = "/ag-ui") -> str:
-    return f"http://127.0.0.1:{served.port}{path}"
-
-
-async def run(sdk: SDK, name: str, message: str | None = "Hello", **options: Any) -> dict[str, Any]:
-    """Run an agent of the SDK, and check every event it got."""
-    seen = dict(await sdk("run", name=name, message=message, **options))
-    verify(seen["events"], ended=False)
-    return seen
-
-
-def kinds(seen: dict[str, Any]) -> list[str]:
-    return [event["type"] for event in seen["events"]]
-
-
-class Researcher:
-    """Answers with a reasoning, a tool, what it has found, and all kinds of events."""
-
-    def __init__(self) -> None:
-        self.payloads: list[Any] = []
-
-    async def __call__(self, payload: Any, context: StreamContext) -> dict[str, Any]:
-        self.payloads.append(payload)
-        await context.emit_reasoning("I look ", message_id="m1")
-        await context.emit_reasoning("it up.", message_id="m1")
-        await context.emit_token("Let me see.", message_id="m1")
-        await context.emit_tool_call("search", {"query": "weather"}, "c1", message_id="m1")
-        await context.emit_tool_result("c1", result={"degrees": 21})
-        await context.emit_step("searching")
-        await context.emit_progress("searching", 0.5)
-        await context.checkpoint("found", {"degrees": 21})
-        await context.emit("values", degrees=21)
-        await context.emit("mood", {"happy": True})
-        await context.emit_token("It is ", message_id="m2")
-        await context.emit_token("warm.", message_id="m2", finish_reason="stop")
-        await context.emit_message("It is warm.", message_id="m2")
-        await context.emit_usage("small", input_tokens=10, output_tokens=5)
-        await context.emit_usage("small", input_tokens=20, output_tokens=7)
-        return {"answer": "not shown"}
 
 
 async def test_a_whole_conversation(serve: Serve, sdk: SDK) -> None:
@@ -279,40 +228,3 @@ async def test_a_question_is_an_interrupt_that_the_next_run_answers(serve: Serve
 
 async def waiting(served: Served, run_id: str) -> str:
     return str((await served.record(run_id))["waiting_for"]["request_id"])
-
-
-@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
-@given(logs(), st.booleans(), st.booleans())
-async def test_clients_accept_every_stream_from_wherever_they_resume(
-    sdk: SDK, entries: list[Entry], answered: bool, before_1_0: bool
-) -> None:
-    encoder = RunEncoder(NAMES, Options(1_000 if answered else 0, before_1_0=before_1_0))
-    whole = encoded(encoder, entries)[0].decode()
-    streams = [whole]
-    for message in messages_of(whole.encode()):
-        found = resumption(encoder, entries, parse_cursor(message.id or "").skip)
-        rest, _ = encoded(encoder, entries[found.after :], found.state)
-        streams.append((reopening_of(encoder, found) + found.frames + rest).decode())
-    seen = await sdk("replay", streams=[stream for stream in streams if stream], before1=before_1_0)
-    assert (set(seen["outcomes"]), seen["reported"]) == ({None}, [])
-
-
-async def test_a_stock_client_goes_on_after_a_cut(serve: Serve, sdk: SDK) -> None:
-    served = await serve(Researcher(), expose=EXPOSE, streaming=CONTINUE)
-    await sdk("open", name="unbroken", url=url(served))
-    whole = await run(sdk, "unbroken", runId="whole")
-    for frames in (3, 4, 9, 12, 21, 23):
-        await sdk("open", name="cut", url=url(served))
-        cut = await run(sdk, "cut", runId=f"cut{frames}", cut=frames)
-        assert len(cut["events"]) == frames
-        seen = await sdk(
-            "resume",
-            name="cut",
-            url=url(served, f"/ag-ui/runs/cut{frames}"),
-            lastEventId=cut["lastEventId"],
-        )
-        verify(seen["events"])
-        assert (seen["reported"], seen.get("rejected")) == ([], None)
-        own = [message | {"id": ""} for message in seen["messages"]]
-        assert own == [message | {"id": ""} for message in whole["messages"]]
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
