@@ -41,22 +41,21 @@ class ChunkEncoder(msgspec.Struct, frozen=True):
     def encode(self, state: ReplyState, entries: Sequence[Entry]) -> tuple[bytes, ReplyState]:
         parts, after = advance(self.options, state, entries)
         frames = [] if state.begun else [self._chunk(b'{"role":"assistant","content":""}')]
-        index = state.tool_calls
+        calls = state.tool_calls
         for part in parts:
-            match part:
-                case Pieces("tool_calls", calls):
-                    for call in calls:
-                        frames.append(self._chunk(b'{"tool_calls":[{"index":%d,%b]}' % (index, call[1:])))
-                        index += 1
-                case Pieces(field, values):
-                    frames.append(self._chunks(field, values))
-                case Finished(reason, usage):
-                    frames.append(self._chunk(b"{}", _encode(reason)))
-                    if self.include_usage and usage is not None:
-                        frames.append(b'%b[],"usage":%b}\n\n' % (self.head, _encode(usage)))
-                    frames.append(_DONE)
-                case Failed(code, message):
-                    frames.append(_error_frame(message, code))
+            if isinstance(part, Finished):
+                frames.append(self._chunk(b"{}", _encode(part.reason)))
+                if self.include_usage and part.usage is not None:
+                    frames.append(b'%b[],"usage":%b}\n\n' % (self.head, _encode(part.usage)))
+                frames.append(_DONE)
+            elif isinstance(part, Failed):
+                frames.append(_error_frame(part.message, part.code))
+            elif part.field == "tool_calls":
+                for index, call in enumerate(part.values, calls):
+                    frames.append(self._chunk(b'{"tool_calls":[{"index":%d,%b]}' % (index, call[1:])))
+                calls += len(part.values)
+            else:
+                frames.append(self._chunks(part.field, part.values))
         return b"".join(frames), after
 
     def encode_gap(self, state: ReplyState, gap: Gap) -> tuple[bytes, ReplyState]:
@@ -119,12 +118,11 @@ class CompletionEncoder(msgspec.Struct, frozen=True):
         parts, reply = advance(self.options, state.reply, entries)
         pieces, end = state.pieces, state.end
         for part in parts:
-            match part:
-                case Pieces(field, values):
-                    for value in values:
-                        pieces = (pieces, field, bytes(value))
-                case Finished() | Failed():
-                    end = part
+            if isinstance(part, Pieces):
+                for value in part.values:
+                    pieces = (pieces, part.field, value)
+            else:
+                end = part
         return b"", CompletionState(origin=state.origin, reply=reply, pieces=pieces, end=end)
 
     def encode_gap(self, _state: CompletionState, gap: Gap) -> tuple[bytes, CompletionState]:

@@ -155,7 +155,7 @@ def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 
 
 def _reasoning(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    return [Pieces("reasoning_content", [_decode_reasoning(data).content])], state
+    return [Pieces("reasoning_content", [bytes(_decode_reasoning(data).content)])], state
 
 
 def _question(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
