@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from dockrion.events import Entry
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone
@@ -67,7 +68,8 @@ def test_frames_obey_the_laws_of_encoders(entries: list[Entry], options: ReplyOp
     check_encoder(CompletionEncoder(options), entries)
     for message in messages:
         assert (message.event, message.id) == ("message", None)
-        assert message.data == "[DONE]" or msgspec.json.decode(message.data)
+        if message.data != "[DONE]" and "error" not in (chunk := msgspec.json.decode(message.data)):
+            ChatCompletionChunk.model_validate(chunk)
 
 
 @given(logs(ended=True), OPTIONS)
@@ -83,6 +85,7 @@ def test_completion_is_what_the_stream_of_a_single_attempt_adds_up_to(
         assert last["error"]["message"] == whole.message
         return
     assert last == "[DONE]"
+    ChatCompletion.model_validate(whole)
     message = whole["choices"][0]["message"]
     assert streamed[-1]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
     for field in ("content", "reasoning_content", "refusal"):
