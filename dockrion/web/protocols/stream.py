@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,18 +51,19 @@ class ProtocolStream(HttpStream):
         ended: Whether the protocol has ended the stream, although the run may go on.
     """
 
-    __slots__ = ("_chunked", "_encoder", "_first_frames", "_loop", "_state", "_written_at")
+    __slots__ = ("_chunked", "_encoder", "_first_frames", "_key", "_silent_since", "_state")
 
     def __init__(
         self, request: web.Request, encoder: Encoder[Any], headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(request, sse, headers)
         self._encoder = encoder
-        self._state: State = encoder.start()
+        self._state: State
+        self._key: tuple[Encoder[Any], int]  # with a page, determines the state after it
+        self._go_on(encoder.start())
         self._first_frames = b""
         self._chunked = request.version >= HttpVersion11
-        self._loop = asyncio.get_running_loop()
-        self._written_at = self._loop.time()
+        self._silent_since: float | None = None  # when the first event was encoded that has no frames
 
     @property
     def ended(self) -> bool:
@@ -92,7 +92,7 @@ class ProtocolStream(HttpStream):
         after = 0
         if resumption is not None:
             after, self._first_frames = resumption.after, resumption.frames
-            self._advance(resumption.state)
+            self._go_on(resumption.state)
         return await self.send_run(run, after, timeout=timeout)
 
     def _preamble(self) -> bytes:
@@ -100,19 +100,20 @@ class ProtocolStream(HttpStream):
 
     async def _send_gap(self, gap: Gap) -> None:
         frames, state = self._encoder.encode_gap(self._state, gap)
-        self._advance(state)
+        self._go_on(state)
         await self._send_frames(frames)
 
     async def _send_entries(self, page: Page) -> None:
-        translation = self._translation(page)
-        self._advance(translation.state)  # at once: if the stream has to end meanwhile, the frames are sent
+        translation = page.once(self._key, self._translate)
+        # At once: if the stream has to end while this waits, the frames have been written all the same.
+        self._state, self._ended = translation.state, translation.state.ended
         if translation.frames:
             await self._send_frames(translation.frames)
-        elif self._is_idle:
+        elif self._is_silent():
             await self._send_keepalive()
 
     async def _send_frames(self, frames: bytes) -> None:
-        self._written_at = self._loop.time()
+        self._silent_since = None
         await self.send(frames)
 
     async def _send_keepalive(self) -> None:
@@ -128,38 +129,35 @@ class ProtocolStream(HttpStream):
             return False
         if page.entries[0].sequence != self._position + 1:  # of another state than this reader's, too
             return False
-        translation = self._translation(page)
+        translation = page.once(self._key, self._translate)
+        frames, state = translation.frames, translation.state
         # Ending the stream, and keeping it alive while there are no frames, is up to the reader's task.
-        if translation.state.ended or len(translation.frames) > PIECE_BYTES:
+        if state.ended or len(frames) > PIECE_BYTES:
             return False
-        if translation.frames:
-            transport.write(translation.chunk if self._chunked else translation.frames)
-            self._written_at = self._loop.time()
-        elif self._is_idle:
+        if frames:
+            transport.write(translation.chunk if self._chunked else frames)
+            self._silent_since = None
+        elif self._is_silent():
             return False
-        self._advance(translation.state)
+        self._state = state
         self._on_delivered(page)
         return True
 
-    def _advance(self, state: State) -> None:
-        self._state = state
-        self._ended = state.ended
+    def _go_on(self, state: State) -> None:
+        """Go on from a state that is not that after a page."""
+        self._state, self._ended, self._key = state, state.ended, (self._encoder, state.origin)
 
-    @property
-    def _is_idle(self) -> bool:
-        """Whether nothing was written for as long as after which a connection needs a sign of life."""
-        idle = self._service.dockfile.streaming.events.heartbeat_interval
-        return self._loop.time() - self._written_at >= idle
+    def _is_silent(self) -> bool:
+        """Return whether events have had no frames for as long as an idle connection is left alone."""
+        now = asyncio.get_running_loop().time()
+        if self._silent_since is None:
+            self._silent_since = now
+        return now - self._silent_since >= self._service.dockfile.streaming.events.heartbeat_interval
 
-    def _translation(self, page: Page) -> _Translation:
-        state = self._state
-        return page.once((self._encoder, state.origin), partial(_translate, self._encoder, state))
-
-
-def _translate(encoder: Encoder[Any], state: State, entries: Sequence[Entry]) -> _Translation:
-    frames, after = encoder.encode(state, entries)
-    chunk = b"%x\r\n%s\r\n" % (len(frames), frames) if 0 < len(frames) <= PIECE_BYTES else b""
-    return _Translation(frames, chunk, after)
+    def _translate(self, entries: Sequence[Entry]) -> _Translation:
+        frames, after = self._encoder.encode(self._state, entries)
+        chunk = b"%x\r\n%s\r\n" % (len(frames), frames) if 0 < len(frames) <= PIECE_BYTES else b""
+        return _Translation(frames, chunk, after)
 
 
 async def stream_new_run(
