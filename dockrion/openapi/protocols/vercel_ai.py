@@ -16,6 +16,7 @@ from dockrion.openapi.operation import (
     response,
 )
 from dockrion.openapi.operations_invoke import start_errors
+from dockrion.protocols.vercel_ai.requests import MAX_CHAT_ID
 from dockrion.wire import sse
 
 _TEXT = TEXT["schema"]
@@ -50,7 +51,12 @@ _REQUEST = {
     "type": "object",
     "description": "The agent gets further fields of which `io_schema.input` has the names.",
     "properties": {
-        "id": {"type": ["string", "null"], "minLength": 1, "description": "The chat, to resume its stream."},
+        "id": {
+            "type": ["string", "null"],
+            "minLength": 1,
+            "maxLength": MAX_CHAT_ID,
+            "description": "The chat, to resume its stream.",
+        },
         "messages": {"type": "array", "minItems": 1, "items": _MESSAGE},
         "trigger": {
             "type": ["string", "null"],

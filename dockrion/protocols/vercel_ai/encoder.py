@@ -10,7 +10,7 @@ from dockrion.protocols.token_runs import token_run
 from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import DONE, chunk, json_text
 from dockrion.protocols.vercel_ai.message import MessageWriter
-from dockrion.protocols.vercel_ai.state import MessageState
+from dockrion.protocols.vercel_ai.state import MessageState, open_part
 from dockrion.protocols.vercel_ai.writer import EventWriter
 
 
@@ -31,6 +31,11 @@ class MessageEncoder(msgspec.Struct, frozen=True):
         return MessageState()
 
     def encode(self, state: MessageState, entries: Sequence[Entry]) -> tuple[bytes, MessageState]:
+        if entries[0].type == "token":  # most pages are pieces of one text, which change nothing else
+            texts, origin = token_run(entries, 0)
+            part_id = open_part(state.parts, b"text", origin.message_id or None, origin.source or None)
+            if part_id is not None and origin.finish_reason is None and len(texts) == len(entries):
+                return chunks.deltas(b"text", part_id, texts), state
         message = MessageWriter(self.run_id, self.message_id, state)
         writer = EventWriter(message, state, self.output_path)
         position = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import FINISH_STEP, START_STEP, chunk, json_text, safe_json
-from dockrion.protocols.vercel_ai.state import MessageState, Part
+from dockrion.protocols.vercel_ai.state import MessageState, Part, open_part
 
 _MAX_PARTS = 32  # that are open at once; one too many ends the first
 _NO_RESULT = b'"the run has ended before this tool returned"'
@@ -73,11 +73,8 @@ class MessageWriter:
             source: As of the part.
             texts: The pieces, JSON.
         """
-        for part in self.parts:
-            if part.message_id == message_id and part.source == source and part.kind == kind:
-                part_id = part.part_id
-                break
-        else:
+        part_id = open_part(self.parts, kind, message_id, source)
+        if part_id is None:
             part_id = sequence
             self.close_parts(lambda part: part.message_id == message_id and part.source == source)
             if len(self.parts) == _MAX_PARTS:

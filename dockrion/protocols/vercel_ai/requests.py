@@ -8,6 +8,7 @@ import msgspec
 from dockrion.errors import InvalidRequest
 from dockrion.protocols.conversation import Conversation
 
+MAX_CHAT_ID = 2048  # characters; a longer one would not fit into the path of a request
 _MAX_MESSAGE_ID = 256  # characters; the id is kept with the run
 _REGENERATE = "regenerate-message"
 _IGNORED = ("reasoning", "source-url", "source-document")
@@ -27,7 +28,7 @@ class ChatRequest(msgspec.Struct, frozen=True, rename="camel"):
     """The body of a request, as the SDK's `DefaultChatTransport` sends it, without further fields."""
 
     messages: list[UIMessage]
-    id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CHAT_ID)] | None = None
     trigger: str | None = None
     message_id: str | None = None
 

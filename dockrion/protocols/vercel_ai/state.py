@@ -21,6 +21,14 @@ class Part(msgspec.Struct, frozen=True):
     source: str | None
 
 
+def open_part(parts: tuple[Part, ...], kind: bytes, message_id: str | None, source: str | None) -> int | None:
+    """Return the id of the part that a piece goes on with, None if there is none."""
+    for part in parts:
+        if part.message_id == message_id and part.source == source and part.kind == kind:
+            return part.part_id
+    return None
+
+
 class UsageTotals(msgspec.Struct, frozen=True):
     """The tokens of all requests to models so far: those that the models read, those that they made."""
 

@@ -161,8 +161,9 @@ async def test_chat_without_an_id_is_not_resumed(serve: Serve) -> None:
     served = await serve(Waits(), expose=EXPOSE)
     async with sent(served, json=body(chat=None)):
         assert await resumed(served) is None
-    async with served.client.post("/api/chat", json=body(chat="")) as response:
-        await error_of(response, 400, "VALIDATION_ERROR")
+    for wrong in ("", "x" * 2049, 1):
+        async with served.client.post("/api/chat", json=body() | {"id": wrong}) as response:
+            await error_of(response, 400, "VALIDATION_ERROR")
 
 
 async def test_page_that_leaves_stops_the_agent_unless_it_is_to_go_on(serve: Serve) -> None:
