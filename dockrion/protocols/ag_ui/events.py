@@ -1,5 +1,6 @@
 """The events of AG-UI as JSON, and as frames of a stream."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -59,6 +60,19 @@ def delta_format(kind: MessageKind, message_id: str) -> bytes:
     """
     beginning = event(_CONTENT[kind], messageId=message_id).removesuffix(b"}").replace(b"%", b"%%")
     return b"id: %d.%d\ndata: " + beginning + b',"delta":%s}\n\n'
+
+
+def deltas(delta: bytes, sequences: Sequence[int], texts: Sequence[bytes]) -> bytes:
+    """Return the first frames of several log events that continue a message, formatted at once.
+
+    Args:
+        delta: As `delta_format` returns it.
+        sequences: Those of the log events.
+        texts: Their texts, as JSON.
+    """
+    values: list[Any] = [1] * (3 * len(texts))
+    values[::3], values[2::3] = sequences, texts
+    return delta * len(texts) % tuple(values)
 
 
 def frame(data: bytes, sequence: int, number: int) -> bytes:

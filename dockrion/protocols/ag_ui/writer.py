@@ -7,7 +7,7 @@ import msgspec
 
 from dockrion.events import CUSTOM_PREFIX, Entry
 from dockrion.events.control_frames import Gap
-from dockrion.protocols.ag_ui import log_events
+from dockrion.protocols.ag_ui import events, log_events
 from dockrion.protocols.ag_ui.event_writer import EventWriter, streamed_mark
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
@@ -82,17 +82,22 @@ class Writer(EventWriter):
     def _write_tokens(self, first: int, contents: list[bytes], origin: Origin) -> None:
         message_id, source = origin.message_id or None, origin.source or None
         message = self._find("text", message_id, source)
-        # Earlier versions of the protocol refuse empty text.
-        texts = [(number, text) for number, text in enumerate(contents, first) if text != EMPTY_TEXT]
+        sequences: Sequence[int] = range(first, first + len(contents))
+        if EMPTY_TEXT in contents:  # earlier versions of the protocol refuse empty text
+            sequences = [
+                number for number, text in zip(sequences, contents, strict=True) if text != EMPTY_TEXT
+            ]
+            contents = [text for text in contents if text != EMPTY_TEXT]
         self._sequence, self._number = first, 0
-        if message is None and texts:
-            self._sequence, text = texts.pop(0)
+        if message is None and contents:
+            self._sequence, sequences = sequences[0], sequences[1:]
             message = self._start("text", message_id, source)
-            self._append(message, text)
+            self._append(message, contents[0])
+            contents = contents[1:]
         if message is not None:
-            self.frames += [message.delta % (sequence, 1, text) for sequence, text in texts]
+            self.frames.append(events.deltas(message.delta, sequences, contents))
             if origin.finish_reason is not None:  # and the token is the only one
-                self._number += len(texts)
+                self._number += len(contents)
                 self._close(message)
 
     def _write_reasoning(self, data: bytes) -> None:
