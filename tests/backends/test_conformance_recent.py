@@ -167,7 +167,7 @@ values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(long_texts(4_000), values, st.dictionaries(st.text() | long_texts(600), values))
 def test_shortened_record_is_bounded(message: str, details: Any, metadata: dict[str, Any]) -> None:
     error = {"error": message, "code": "C" * 64, "details": details}
