@@ -139,8 +139,13 @@ def field_of(loaded: Loaded, path: tuple[str, ...]) -> Any:
     return value
 
 
-@pytest.mark.parametrize("path", BOOLEAN_FIELDS, ids=".".join)
-@pytest.mark.parametrize("spelling", LEGACY)
+@pytest.mark.parametrize(
+    ("path", "spelling"),
+    [
+        *((BOOLEAN_FIELDS[0], spelling) for spelling in LEGACY),
+        *((path, spelling) for path in BOOLEAN_FIELDS[1:] for spelling in ("yes", "no")),
+    ],
+)
 def test_boolean_fields_take_the_booleans_of_yaml_1_1_with_a_warning(
     path: tuple[str, ...], spelling: str, loaded: Callable[..., Loaded]
 ) -> None:

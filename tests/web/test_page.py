@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from dockrion.web import page
 from tests.conftest import Serve
 from tests.web.helpers import error_of
@@ -131,19 +129,19 @@ async def test_wrong_key_gets_the_same_challenge_as_none(serve: Serve, tmp_path:
     assert responses[0][0] == 'ApiKey header="X-Own-Key"'
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
-def test_no_script_turns_text_into_html_or_code(name: str) -> None:
-    text = (FOLDER / name).read_text()
-    assert not re.findall(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\(|srcdoc", text
-    )
-    assert not re.findall(r"\sstyle=|\son\w+=", text)
+def test_no_script_turns_text_into_html_or_code() -> None:
+    for name in (name for name in FILES if name.endswith((".js", ".html"))):
+        text = (FOLDER / name).read_text()
+        assert not re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\(|srcdoc", text
+        ), name
+        assert not re.findall(r"\sstyle=|\son\w+=", text), name
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("vendor/")])
-def test_no_file_of_ours_references_another_host(name: str) -> None:
-    text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
-    assert not re.findall(r"https?://|\burl\(|@import", text)
+def test_no_file_of_ours_references_another_host() -> None:
+    for name in (name for name in FILES if not name.startswith("vendor/")):
+        text = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.findall(r"https?://|\burl\(|@import", text), name
 
 
 def test_vendored_file_is_listed_with_its_version_and_licence() -> None:
