@@ -87,7 +87,7 @@ async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Vis
     )
     await assert_accessible(page)
     guide = page.get_by_role("dialog", name="Guide")
-    chapters = {"OpenAI": "Open WebUI", "AG-UI": "Clients of other", "Vercel AI SDK": "Vercel AI SDK"}
+    chapters = {"OpenAI": "Open WebUI", "AG-UI": "AG-UI", "Vercel AI SDK": "Vercel AI SDK"}
     for link, chapter in chapters.items():
         await page.locator("#protocols").get_by_role("link", name=link).click()
         await expect(guide.locator("#guide-text").get_by_role("heading").first).to_contain_text(chapter)

@@ -20,7 +20,7 @@ const COMPARED = /^#compare=([A-Za-z0-9][A-Za-z0-9_-]{0,127}),([A-Za-z0-9][A-Za-
 
 const PROTOCOLS = { // the name, the path and the chapter of the guide of each
   openai: ["OpenAI", "v1", "openai"],
-  "ag-ui": ["AG-UI", "ag-ui", "protocols"],
+  "ag-ui": ["AG-UI", "ag-ui", "ag-ui"],
   "vercel-ai": ["Vercel AI SDK", "api/chat", "vercel-ai-sdk"],
 };
 
