@@ -1,4 +1,4 @@
-"""What axe-core finds in each state of the page, in light and dark, wide and narrow."""
+"""What axe-core finds in each state of the page, wide and light, or narrow and dark."""
 
 from pathlib import Path
 from typing import Any

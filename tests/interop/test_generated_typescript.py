@@ -16,6 +16,7 @@ CONFIG = {
         "strict": True,
         "noUnusedLocals": True,
         "noEmit": True,
+        "skipDefaultLibCheck": True,
         "module": "nodenext",
         "target": "esnext",
         "allowImportingTsExtensions": True,
