@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dockrion.cli import main
 from tests.e2e.conftest import Start
 from tests.e2e.process import get, post, run, write_dockfile
 
@@ -58,7 +59,9 @@ SAME_KEYS = {"SAME_KEY_A": "0123456789abcdef", "SAME_KEY_B": "0123456789abcdef"}
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_failed_start_is_explained_in_one_line(tmp_path: Path, name: str) -> None:
+def test_failed_start_is_explained_in_one_line(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, sections, parts = FAILING[name]
     write_dockfile(tmp_path, code, **sections)
     result = run("run", "--port", "0", cwd=tmp_path, **SAME_KEYS)
@@ -67,9 +70,12 @@ def test_failed_start_is_explained_in_one_line(tmp_path: Path, name: str) -> Non
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert all(part in result.stderr for part in parts), result.stderr
 
-    validated = run("validate", cwd=tmp_path, **SAME_KEYS)
+    monkeypatch.chdir(tmp_path)
+    for variable, value in SAME_KEYS.items():
+        monkeypatch.setenv(variable, value)
+    validated = main(["validate"])
     positions = re.compile(r"^Dockfile\.yaml:\d+:\d+: ", re.MULTILINE)
-    assert (validated.returncode, positions.sub("", validated.stderr)) == (1, result.stderr)
+    assert (validated, positions.sub("", capsys.readouterr().err)) == (1, result.stderr)
 
 
 def test_a_factory_that_fails_refuses_the_start_and_is_invalid(tmp_path: Path) -> None:
