@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from yarl import URL
 
 from dockrion import StreamContext
 from dockrion.dockfile.structs import ProtocolName
@@ -233,3 +234,59 @@ async def test_any_request_is_answered_or_refused_but_breaks_nothing(
     assert {200, 400} <= statuses
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert QUESTION.encode() in await ask(served, client)
+
+
+HOSTILE = [
+    "",
+    "0",
+    "-1",
+    "9" * 30,
+    "1.5",
+    "1.-1",
+    "%00",
+    "%0a%0ddata:%20x",
+    "%ff",
+    "%ed%a0%80",
+    "..%2f",
+    "a" * 300,
+]
+HOSTILE += [
+    "é",
+    "²",
+    "\u2028",
+    "%25",
+    "null",
+    "resp_",
+    "resp_resp_x",
+    "{run_id}",
+    "1e3",
+    "0x1",
+    "+1",
+    "1" * 3000,
+]
+
+
+async def test_any_id_and_position_is_answered_or_refused(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = list(get_args(ProtocolName))
+    served = await serve(lambda payload: payload, expose={"protocols": names})
+    run_id = await served.start()
+    await served.finished(run_id)
+    for text in HOSTILE:
+        paths = [
+            *(f"/v1/models/{text}", f"/v1/responses/resp_{text}", f"/v1/responses/{text}"),
+            *(f"/ag-ui/runs/{text}", f"/api/chat/{text}/stream"),
+            f"/v1/responses/resp_{run_id}?stream=true&starting_after={text}",
+            f"/v1/responses/resp_{run_id}?stream={text}",
+            f"/ag-ui/runs/{run_id}?runId={text}&timeout={text}",
+        ]
+        headers = {"Last-Event-ID": text} if text.isascii() else {}
+        for path in [*paths, f"/ag-ui/runs/{run_id}"]:
+            url = URL(path, encoded=text.startswith("%"))
+            async with served.client.get(url, headers=headers) as response:
+                body = await response.read()
+                assert response.status < 500, (path, body)
+                if response.content_type == "text/event-stream":
+                    messages_of(body)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
