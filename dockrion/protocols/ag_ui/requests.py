@@ -117,15 +117,15 @@ class ReasoningMessage(_Struct, tag_field="role", tag="reasoning"):
     pass
 
 
-Message = (
-    DeveloperMessage
-    | SystemMessage
-    | UserMessage
-    | AssistantMessage
-    | ToolMessage
-    | ActivityMessage
-    | ReasoningMessage
-)
+ConversationMessage = DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage
+Message = ConversationMessage | ActivityMessage | ReasoningMessage
+_ROLES: dict[type[Message], str] = {
+    DeveloperMessage: "system",  # which frameworks know, unlike OpenAI's newer name for it
+    SystemMessage: "system",
+    UserMessage: "user",
+    AssistantMessage: "assistant",
+    ToolMessage: "tool",
+}
 
 
 class Tool(_Struct):
@@ -182,30 +182,25 @@ def conversation_of(asked: RunAgentInput) -> Conversation:
     )
 
 
-def _message(message: Message) -> dict[str, Any]:
-    written: dict[str, Any] = {"role": message.__struct_config__.tag}
-    match message:
-        case ToolMessage():
-            content = [*_parts(message.content), *_parts(message.error or "")]
-            return written | {"content": content, "tool_call_id": message.tool_call_id}
-        case UserMessage():
-            written["content"] = _parts(message.content)
-        case AssistantMessage():
-            written["content"] = message.content
-            if message.tool_calls:
-                written["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
-        case DeveloperMessage() | SystemMessage():
-            written["content"] = message.content
-        case _:
-            return written
-    return written if message.name is None else written | {"name": message.name}
+def _message(message: ConversationMessage) -> dict[str, Any]:
+    content: Any = message.content
+    if isinstance(content, list):
+        content = [_part(part) for part in content]
+    written = {"role": _ROLES[type(message)], "content": content}
+    if isinstance(message, ToolMessage):
+        written["tool_call_id"] = message.tool_call_id
+        if message.error:
+            written["content"] = [*_parts(content), *_parts(message.error)]
+        return written
+    if isinstance(message, AssistantMessage) and message.tool_calls:
+        written["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+    if message.name is not None:
+        written["name"] = message.name
+    return written
 
 
-def _parts(content: Content) -> list[dict[str, Any]]:
-    """Return content as parts; those that are text become one text in the payload."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [_part(part) for part in content]
+def _parts(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _part(part: Part) -> dict[str, Any]:

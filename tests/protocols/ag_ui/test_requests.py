@@ -34,20 +34,17 @@ def part(sent: dict[str, Any]) -> dict[str, Any]:
     return dict(found["content"][0])
 
 
-@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
 def test_messages_of_text(role: str) -> None:
-    assert converted({"role": role, "content": "Hi", "name": "Ann"}) == {
-        "role": role,
-        "content": "Hi",
-        "name": "Ann",
-    }
-    assert converted({"role": role, "content": "Hi", "name": None}) == {"role": role, "content": "Hi"}
+    expected = {"role": "system" if role == "developer" else role, "content": "Hi"}
+    assert converted({"role": role, "content": "Hi", "name": "Ann"}) == expected | {"name": "Ann"}
+    assert converted({"role": role, "content": "Hi", "name": None}) == expected
 
 
-def test_text_of_a_user_is_one_part() -> None:
-    text = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
-    assert converted({"role": "user", "content": "Hi"}) == text
-    assert converted(text | {"metadata": {"a": 1}}) == text
+def test_text_of_a_user() -> None:
+    for content in ("Hi", [{"type": "text", "text": "Hi"}]):
+        text = {"role": "user", "content": content}
+        assert converted(text | {"metadata": {"a": 1}}) == text
 
 
 def test_tool_calls_and_results() -> None:
