@@ -58,14 +58,6 @@ class EventWriter:
             usage=self._usage,
         )
 
-    def _find(self, kind: MessageKind, message_id: str | None, source: str | None) -> OpenMessage | None:
-        """Return the message that is open for a piece of text, None if there is none."""
-        for message in self._open:
-            same = message.message_id == message_id and (message_id is not None or message.source == source)
-            if same and message.kind == kind:
-                return message
-        return None
-
     def _start(
         self, kind: MessageKind, message_id: str | None, source: str | None, name: str | None = None
     ) -> OpenMessage:

@@ -1,5 +1,6 @@
 """What the encoder remembers of the events before."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +29,17 @@ class OpenMessage(msgspec.Struct, frozen=True):
     message_id: str | None
     source: str | None
     delta: bytes
+
+
+def open_message(
+    messages: Sequence[OpenMessage], kind: MessageKind, message_id: str | None, source: str | None
+) -> OpenMessage | None:
+    """Return the open message that a piece of text belongs to, None if there is none."""
+    for message in messages:
+        same = message.message_id == message_id and (message_id is not None or message.source == source)
+        if same and message.kind == kind:
+            return message
+    return None
 
 
 class ModelUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -11,7 +11,7 @@ from dockrion.protocols.ag_ui import events, log_events
 from dockrion.protocols.ag_ui.event_writer import EventWriter, streamed_mark
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
-from dockrion.protocols.ag_ui.state import RunState, add_usage, usage_field
+from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
 from dockrion.protocols.reply import ASSISTANT_ROLES
 from dockrion.protocols.token_runs import Origin, token_run
 
@@ -81,7 +81,7 @@ class Writer(EventWriter):
 
     def _write_tokens(self, first: int, contents: list[bytes], origin: Origin) -> None:
         message_id, source = origin.message_id or None, origin.source or None
-        message = self._find("text", message_id, source)
+        message = open_message(self._open, "text", message_id, source)
         sequences: Sequence[int] = range(first, first + len(contents))
         if EMPTY_TEXT in contents:  # earlier versions of the protocol refuse empty text
             sequences = [
@@ -104,7 +104,7 @@ class Writer(EventWriter):
         piece = msgspec.json.decode(data, type=log_events.Reasoning)
         if bytes(piece.content) != EMPTY_TEXT:
             message_id, source = piece.message_id or None, piece.source or None
-            message = self._find("reasoning", message_id, source)
+            message = open_message(self._open, "reasoning", message_id, source)
             self._append(message or self._start("reasoning", message_id, source), piece.content)
 
     def _write_message(self, data: bytes) -> None:
@@ -114,7 +114,7 @@ class Writer(EventWriter):
             return
         message_id, source = message.message_id or None, message.source or None
         streamed = streamed_mark(message_id, source) in self._known
-        if (opened := self._find("text", message_id, source)) is not None:
+        if (opened := open_message(self._open, "text", message_id, source)) is not None:
             self._close(opened)
         if not streamed and message.text:
             opened = self._start("text", message_id, source, message.name)
