@@ -194,11 +194,10 @@ class ItemsWriter:
             self.end_call(call_id, None)
 
     def begin_again(self) -> None:
-        """Close all that is open, and remove it from the output: another attempt writes it again."""
-        done, replied = self._done, self.replied
+        """Close all that is open, and empty the output: another attempt of the agent writes it anew."""
         self.close_all(b"incomplete")
         self._held.clear()
-        self._done, self.replied = done, replied
+        self._done, self.replied = (), False
 
     def output(self) -> bytes:
         """Return the JSON of all items so far, open ones as they are now."""

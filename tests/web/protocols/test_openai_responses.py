@@ -156,6 +156,15 @@ async def test_response_that_waits_for_its_turn(serve: Serve) -> None:
     assert types[-1] == "response.completed"
 
 
+async def test_responses_do_not_need_the_endpoints_of_runs(serve: Serve) -> None:
+    served = await serve(forecast, expose=SERVED, streaming={"async_runs": False})
+    async with sdk(served) as client:
+        stream = await client.responses.create(**ASKED, background=True, stream=True)
+        *_, last = [event async for event in stream]
+        assert last.type == "response.completed"
+        assert await client.responses.retrieve(last.response.id) == last.response
+
+
 async def test_run_that_was_started_otherwise_is_a_response(serve: Serve) -> None:
     served = await serve(forecast, expose=SERVED)
     run_id = await served.start({})
