@@ -31,7 +31,7 @@ class MessageEncoder(msgspec.Struct, frozen=True):
         return MessageState()
 
     def encode(self, state: MessageState, entries: Sequence[Entry]) -> tuple[bytes, MessageState]:
-        if entries[0].type == "token":  # most pages are pieces of one text, which change nothing else
+        if state.parts and entries[0].type == "token":  # most pages only go on with a text
             texts, origin = token_run(entries, 0)
             part_id = open_part(state.parts, b"text", origin.message_id or None, origin.source or None)
             if part_id is not None and origin.finish_reason is None and len(texts) == len(entries):
