@@ -148,7 +148,6 @@ class EventWriter:
     def _write_complete(self, entry: Entry) -> None:
         if not self._replied:
             text = _output_text(bytes(fields.end_of(entry.data).output), self._output_path)
-            self._message.close_parts()
             self._write_text(entry.sequence, json_text(text))
         reason = _FINISH_REASONS.get(self._finish_reason or "", b'"stop"')
         self._message.finish_step(chunk(b"finish", finishReason=reason), DONE)

@@ -71,6 +71,8 @@ def test_output_is_the_reply_only_of_a_run_without_another() -> None:
     assert parts({"type": "reasoning", "content": "Hm"}) == [{"type": "reasoning", "text": "Hm"}, text("42")]
     assert parts(token("a")) == [text("a")]
     assert parts(message("a")) == [text("a")]
+    assert parts(message([IMAGES[0][0]])) == [{"type": "file", "url": "https://a/b", "mediaType": "image/*"}]
+    assert parts(token("", finish_reason="stop")) == [text("42")]
     assert parts(message("a", role="user")) == [text("42")]
     assert parts(token("a"), SECOND)[-1] == text("42")
 
@@ -156,6 +158,7 @@ def test_tools_without_a_result_end_with_the_run() -> None:
     for end in (COMPLETE, {"type": "error", "error": "no", "code": "MINE"}, {"type": "cancelled"}):
         tool = parts(token("a"), call("c1"), end=end)[1]
         assert tool["error"] == "the run has ended before this tool returned"
+    assert types(call("c1"), call("c1")).count("tool-output-error") == 1
 
 
 def test_terminal_events() -> None:
@@ -231,6 +234,8 @@ def test_another_attempt_goes_on_in_a_step_of_its_own() -> None:
     assert found[1]["error"]
     assert found[2]["data"] == {"attempt": 2, "previous": "worker_lost"}
     assert "error" not in found[3]
+
+    assert types(call("c1"), result("c1"), SECOND, token("a")).count("start-step") == 2
 
 
 def test_gap_is_said_and_what_is_open_ends() -> None:

@@ -108,6 +108,11 @@ def test_calls_of_tools_become_calls_and_results_of_their_step() -> None:
     ]
 
 
+def test_each_step_is_a_message() -> None:
+    said = [{"role": "assistant", "content": each} for each in "ab"]
+    assert converted(assistant(STEP, text("a"), STEP, text("b"))) == said
+
+
 UNFINISHED = ("input-streaming", "input-available", "approval-requested", "approval-responded")
 
 

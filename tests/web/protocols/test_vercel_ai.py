@@ -13,7 +13,9 @@ import pytest
 from yarl import URL
 
 from dockrion import StreamContext
-from dockrion.errors import ServiceUnavailable
+from dockrion.backends.run_log import Run
+from dockrion.errors import RunNotFound, ServiceUnavailable
+from dockrion.web.protocols.stream import ProtocolStream
 from tests.conftest import Serve
 from tests.every_event import method_of
 from tests.protocols.logs import messages_of
@@ -23,6 +25,7 @@ from tests.web.credentials import Headers, api_keys
 from tests.web.helpers import Waits, error_of, gauge
 from tests.web.repeating import EVERY_BACKEND, KEY
 from tests.web.test_ownership import replicas
+from tests.web.test_request_log import requests
 from tests.web.wire import wire
 
 EXPOSE = {"protocols": ["vercel-ai"]}
@@ -146,6 +149,11 @@ async def test_nothing_is_kept_of_a_chat_that_waits_for_no_reply(serve: Serve) -
     def held() -> bool:
         return any(value != NO_RUN for value, _ in claims.values())
 
+    async with sent(served) as response:
+        agent.go.set()
+        await response.read()
+    await wait_until(lambda: not held())
+    agent.go.clear()
     async with sent(served):
         assert held()
     await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
@@ -155,6 +163,39 @@ async def test_nothing_is_kept_of_a_chat_that_waits_for_no_reply(serve: Serve) -
     agent.go.set()
     assert await reading
     await wait_until(lambda: not held())
+
+
+async def test_run_that_is_not_that_of_the_chat_is_not_shown(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(Waits(), expose=EXPOSE)
+    async with sent(served) as response:
+        record = await served.backend.get(response.headers["X-Run-Id"])
+
+        async def another(_run_id: str) -> Run:
+            return msgspec.structs.replace(record, incarnation="another")
+
+        async def gone(*_: Any) -> None:
+            raise RunNotFound(record.run_id)
+
+        with monkeypatch.context() as forgotten:
+            forgotten.setattr(ProtocolStream, "send_events", gone)
+            assert await resumed(served) is None
+        monkeypatch.setattr(served.backend, "get", another)
+        assert await resumed(served) is None
+
+
+async def test_run_is_in_the_log_line_of_the_request(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = await serve(agent := Waits(), expose=EXPOSE)
+    async with sent(served) as response:
+        reading = asyncio.create_task(resumed(served))
+        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+        with caplog.at_level("INFO", "dockrion.requests"):
+            agent.go.set()
+            await reading
+            await response.read()
+            await wait_until(lambda: len(requests(caplog)) == 2)
+        assert {line["run_id"] for line in requests(caplog)} == {response.headers["X-Run-Id"]}
 
 
 async def test_chat_without_an_id_is_not_resumed(serve: Serve) -> None:
@@ -188,13 +229,15 @@ async def test_page_that_leaves_stops_the_agent_unless_it_is_to_go_on(serve: Ser
 @EVERY_BACKEND
 async def test_message_with_a_key_is_answered_once(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=EXPOSE)
-    async with sent(served, headers=KEY) as first:
-        async with sent(served, headers=KEY) as again:
+    request = {"headers": KEY, "json": body(chat=KEY["Idempotency-Key"])}
+    async with sent(served, **request) as first:
+        async with sent(served, **request) as again:
             assert again.headers["Idempotency-Replayed"] == "true"
             assert again.headers["X-Run-Id"] == first.headers["X-Run-Id"]
+        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
         agent.go.set()
         await first.read()
-    assert len(agent.ended) == 1
+    assert (len(agent.ended), agent.stopped) == (1, [])
 
 
 async def test_run_whose_chat_cannot_be_stored_is_stopped(
