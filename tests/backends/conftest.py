@@ -5,6 +5,7 @@ import pytest
 from tests.backends.conformance import backend, unbounded
 from tests.backends.service import fast_beats, service, single_beat
 from tests.backends.trouble import failures, logged, on_redis, server
+from tests.servers import KINDS
 
 __all__ = [
     "backend",
@@ -17,6 +18,21 @@ __all__ = [
     "single_beat",
     "unbounded",
 ]
+
+
+# Servers may differ in how they execute scripts and in what they store. What the processes of a service do
+# among themselves is tested on one of them.
+ON_EVERY_SERVER = {
+    *("declarations", "formats", "keys", "leases", "queue", "records"),
+    *("scripts", "stored_bytes", "versions"),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "service" in metafunc.fixturenames:
+        name = metafunc.module.__name__.rpartition(".")[2].removeprefix("test_redis_")
+        kinds = KINDS if name in ON_EVERY_SERVER else KINDS[:1]
+        metafunc.parametrize("service", kinds, indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
