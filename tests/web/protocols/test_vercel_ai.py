@@ -127,6 +127,24 @@ async def test_nobody_finds_the_chat_of_another_caller(serve: Serve, tmp_path: P
             assert await reading
 
 
+async def test_pages_of_allowed_origins_may_send_the_headers_of_the_transport(serve: Serve) -> None:
+    origin = "https://app.example"
+    served = await serve(expose=EXPOSE | {"cors": {"origins": [origin]}})
+    asked = {"Origin": origin, "Access-Control-Request-Headers": "authorization,content-type,user-agent"}
+    chat = URL(f"http://127.0.0.1:{served.port}/api/chat")
+    for url, method in ((chat, "POST"), (stream_of(served, "a/b"), "GET")):
+        headers = asked | {"Access-Control-Request-Method": method}
+        async with served.client.session.options(url, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            assert response.headers["Access-Control-Allow-Origin"] == origin
+            allowed = response.headers["Access-Control-Allow-Headers"].lower().split(",")
+            assert {"authorization", "content-type", "user-agent"} <= set(allowed)
+    async with served.client.session.get(stream_of(served), headers={"Origin": origin}) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == origin
+        assert "X-Run-Id".lower() in response.headers["Access-Control-Expose-Headers"].lower()
+
+
 CHATS = ["../../runs", "a/b?c=d#e", "%2F%00", "\n\r\0", "😀" * 300, " ", '"}\n\ndata: x', "chat:*{1}"]
 
 
