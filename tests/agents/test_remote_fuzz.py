@@ -52,7 +52,7 @@ pieces = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(content_type=st.sampled_from((JSON, NDJSON, SSE)), body=pieces.map(b"".join))
 async def test_any_response_ends_the_run_with_an_error_code(content_type: str, body: bytes) -> None:
     async with asyncio.timeout(5):

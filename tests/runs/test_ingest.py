@@ -29,7 +29,7 @@ from tests.support import wait_until
 
 END: dict[str, Any] = {"type": "complete", "output": "pushed"}
 DUPLICATE = Receipt(0, duplicate=True)
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def tokens(*contents: str) -> list[dict[str, Any]]:

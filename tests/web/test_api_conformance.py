@@ -24,7 +24,7 @@ from tests.support import INGEST, PUSH_TOKEN
 
 KNOWN = "finished"
 PROTOCOLS = ["openai", "ag-ui", "vercel-ai"]
-EXAMPLES = 8  # per operation and mode
+EXAMPLES = 6  # per operation and mode
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
