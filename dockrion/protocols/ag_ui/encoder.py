@@ -31,7 +31,7 @@ class RunEncoder(msgspec.Struct, frozen=True):
         return RunState()
 
     def encode(self, state: RunState, entries: Sequence[Entry]) -> tuple[bytes, RunState]:
-        if entries[0].type == "token":  # most pages are pieces of one message, which change nothing else
+        if state.open and entries[0].type == "token":  # most pages only go on with a message
             texts, origin = token_run(entries, 0)
             message = open_message(state.open, "text", origin.message_id or None, origin.source or None)
             goes_on = origin.finish_reason is None and len(texts) == len(entries)

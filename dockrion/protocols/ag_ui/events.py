@@ -70,9 +70,10 @@ def deltas(delta: bytes, sequences: Sequence[int], texts: Sequence[bytes]) -> by
         sequences: Those of the log events.
         texts: Their texts, as JSON.
     """
-    values: list[Any] = [1] * (3 * len(texts))
-    values[::3], values[2::3] = sequences, texts
-    return delta * len(texts) % tuple(values)
+    first = delta.replace(b"%d.%d", b"%d.1", 1)
+    values: list[Any] = [None] * (2 * len(texts))
+    values[::2], values[1::2] = sequences, texts
+    return first * len(texts) % tuple(values)
 
 
 def frame(data: bytes, sequence: int, number: int) -> bytes:
