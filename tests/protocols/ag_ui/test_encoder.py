@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dockrion import events
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui.encoder import RunEncoder
@@ -58,7 +59,10 @@ def check_stream(encoder: RunEncoder, entries: Sequence[Entry]) -> None:
         found = resumption(encoder, entries, parse_cursor(last.id or "").skip)
         reopened = messages_of(reopening_of(encoder, found))
         assert not [each for each in reopened if each.id]
-        verify(events_of([*reopened, *whole[number:]]), ended=False)
+        rest = events_of([*reopened, *whole[number:]])
+        verify(rest, ended=False)
+        if number == len(whole) and entries[-1].type in events.TERMINAL:
+            assert not rest
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # on a busy machine

@@ -61,6 +61,7 @@ def test_a_source_that_goes_on_to_something_else_ends_its_message() -> None:
 def test_a_finish_reason_ends_the_message_and_empty_tokens_are_nothing() -> None:
     found = told(token(""), token("a"), token("", finish_reason="stop"), token("", finish_reason="stop"))
     assert kinds(found) == ["TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END"]
+    assert kinds(told(token("a"), token("b", finish_reason="stop")))[-1] == "TEXT_MESSAGE_END"
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,15 @@ async def test_request_with_a_key_is_carried_out_once(serve: Serve) -> None:
     first = await post(served, body("run-1"), headers=KEY)
     assert await post(served, body("run-1"), headers=KEY) == first
     assert len(agent.payloads) == 1
+    agent.go.clear()
+    async with served.client.post("/ag-ui", json=body("run-2")) as own:
+        await own.content.readuntil(b"first")
+        async with served.client.post("/ag-ui", json=body("run-2")) as repeated:
+            await cut_after(repeated, 3)
+        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+        agent.go.set()
+        await own.read()
+    assert (await served.finished("run-2"))["status"] == "completed"
 
 
 async def test_caller_who_leaves_stops_the_agent_unless_it_is_to_go_on(serve: Serve) -> None:
@@ -112,6 +121,10 @@ async def test_caller_who_leaves_stops_the_agent_unless_it_is_to_go_on(serve: Se
     agent.go.set()
     assert (await served.finished("stops"))["status"] == "cancelled"
     assert (await served.finished("goes-on"))["status"] == "completed"
+    assert events_of(await post(served, body("stops")))[-1]["outcome"] == {"type": "success"}
+    assert len(agent.payloads) == 3
+    await post(served, body("goes-on"))
+    assert len(agent.payloads) == 3
     async with served.client.post("/ag-ui?on_disconnect=maybe", json=body()) as response:
         await error_of(response, 400, "VALIDATION_ERROR")
 

@@ -1,18 +1,20 @@
 """Questions of agents as interrupts of AG-UI, and the requests that answer them."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dockrion import InputTimeout, StreamContext
 from tests.conftest import Serve
 from tests.protocols.ag_ui.verifier import verify
-from tests.support import Served
+from tests.support import TIMEOUT_SECONDS, Served
 from tests.web.answering import SCHEMA, accepted, asks, waiting
 from tests.web.credentials import api_keys
 from tests.web.helpers import error_of
 from tests.web.protocols.ag_ui_client import (
     AG_UI,
+    END,
     answers,
     body,
     cut_after,
@@ -23,6 +25,7 @@ from tests.web.protocols.ag_ui_client import (
     pair,
     post,
     read,
+    reading,
 )
 from tests.web.repeating import EVERY_BACKEND
 
@@ -132,10 +135,41 @@ async def test_whoever_does_not_answer_or_leaves_afterwards_cancels_the_run(serv
     sent = body("again", resume=answers(interrupt, ANSWER))
     async with there.client.post("/ag-ui?on_disconnect=continue", json=sent) as response:
         await cut_after(response, 4)
+    async with reading(here, "goes-on") as response:  # over the question, which is answered
+        started = await response.content.readuntil(b"after")
+    assert [event["type"] for event in events_of(started.rpartition(END)[0] + END)].count("RUN_STARTED") == 2
     async with here.client.delete("/runs/goes-on") as response:
         assert response.status == 200
     queued = there.service.runs._queued
     assert queued is None or not queued._read_by_one
+
+
+async def test_question_that_is_not_open_any_more_cancels_nothing(serve: Serve) -> None:
+    async def asks_again(_: Any, context: StreamContext) -> Any:
+        with suppress(InputTimeout):
+            await context.ask("Now?", timeout=0.02)
+        return await context.ask("And now?")
+
+    served = await serve(asks_again, expose=AG_UI)
+    first = await asked(served)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while (await waiting(served, "run-1"))["prompt"] == "Now?":
+            await asyncio.sleep(0.005)
+    stream = await post(served, body(resume=answers(first, status="cancelled")))
+    (second,) = events_of(stream)[-1]["outcome"]["interrupts"]
+    found = events_of(await post(served, body(resume=answers(second["id"], "yes"))))
+    assert found[-1]["result"] == "yes"
+
+
+async def test_answers_count_towards_the_rate_limit(serve: Serve, tmp_path: Path) -> None:
+    async with api_keys() as mode:
+        sections = mode.sections(tmp_path, rate_limits={"default": "2/h"})
+        served = await serve(asks, expose=AG_UI, **sections)
+        headers = mode.key("owner")
+        sent = body(resume=answers(await asked(served, headers=headers), {"send": 1}))
+        for status, code in ((400, "VALIDATION_ERROR"), (429, "RATE_LIMIT_EXCEEDED")):
+            async with served.client.post("/ag-ui", json=sent, headers=headers) as response:
+                await error_of(response, status, code)
 
 
 async def test_only_the_caller_of_a_run_answers_it(serve: Serve, tmp_path: Path) -> None:

@@ -107,7 +107,10 @@ async def _resumption(request: web.Request, run: Run, encoder: RunEncoder, curso
 
 
 async def _free_run_id(request: web.Request, run_id: str) -> str | None:
-    """Return the caller's run id if it can be that of its run, None if the service has to choose one."""
+    """Return the caller's run id if it can be that of its run, None if the service has to choose one.
+
+    A request that is sent again has the run of the first one, unless that was cancelled as its caller left.
+    """
     service = request.app[SERVICE]
     if not (service.dockfile.streaming.allow_client_ids and RUN_ID_PATTERN.fullmatch(run_id)):
         return None
@@ -116,7 +119,7 @@ async def _free_run_id(request: web.Request, run_id: str) -> str | None:
     except RunNotFound:
         return run_id
     repeated = await idempotency.repeated_run(request, run_id, await idempotency.digest_of(request))
-    return None if repeated is None else run_id
+    return None if repeated is None or repeated.status == "cancelled" else run_id
 
 
 def _protocol(asked: RunAgentInput) -> dict[str, Any]:
