@@ -95,6 +95,7 @@ async def test_draining_service_ends_a_stream_with_an_error(serve: Serve) -> Non
     served = await serve(agent := Waits(), expose=SERVED)
     async with sdk(served) as client:
         stream = await client.chat.completions.create(stream=True, **ASKED)
+        await wait_until(lambda: agent.payloads and served.service.streams._deadlines)
         served.service.runs.draining = True
         await served.service.streams.end(0)
         with pytest.raises(openai.APIError, match="going away") as error:
@@ -110,7 +111,7 @@ async def test_whole_reply_of_a_draining_service_is_refused_and_its_run_goes_on(
     served = await serve(agent := Waits(), expose=SERVED)
     async with sdk(served) as client:
         asking = asyncio.create_task(client.chat.completions.create(**ASKED))
-        await wait_until(lambda: agent.payloads)
+        await wait_until(lambda: agent.payloads and served.service.invocations._deadlines)
         served.service.runs.draining = True
         await served.service.invocations.end(0)
         with pytest.raises(openai.InternalServerError) as error:
@@ -125,7 +126,7 @@ async def test_credential_that_expires_before_the_reply_is_whole(serve: Serve, t
         served = await serve(agent := Waits(), expose=SERVED, **auth.sections(tmp_path))
     async with sdk(served, token_of("owner")) as client:
         asking = asyncio.create_task(client.chat.completions.create(**ASKED))
-        await wait_until(lambda: agent.payloads)
+        await wait_until(lambda: agent.payloads and served.service.invocations._deadlines)
         await served.service.invocations.end(0)
         with pytest.raises(openai.AuthenticationError, match="has expired") as error:
             await asking
