@@ -191,6 +191,9 @@ REFUSED: dict[str, dict[str, Any]] = {
 async def test_requests_that_are_not_valid_are_refused(serve: Serve) -> None:
     schema = {"properties": {"messages": {"items": {"properties": {"content": {"minLength": 1}}}}}}
     served: Served = await serve(talks, expose=AG_UI, io_schema={"input": schema})
+    await post(served, body("kept", protocolVersion="1.0" * 1000))
+    kept = (await served.service.backend.get("kept")).protocol
+    assert kept == {"threadId": "thread-1", "runId": "kept", "before1.0": False}
     for sent in REFUSED.values():
         async with served.client.post("/ag-ui", json=sent) as response:
             await error_of(response, 400, "VALIDATION_ERROR")

@@ -99,6 +99,8 @@ async def test_answer_by_another_way_lets_the_run_go_on(serve: Serve) -> None:
     rest = await read(served, "run-1", "2.1") or b""
     assert kinds(rest)[0] == "RUN_STARTED"
     assert events_of(rest)[-1]["result"] == [ANSWER]
+    whole = await post(served, body("run-1"))  # sent again
+    assert kinds(whole)[-len(kinds(rest)) :] == kinds(rest)
     late = body("run-2", resume=answers(interrupt, status="cancelled"))  # cancels nothing any more
     assert kinds(await post(served, late)) == kinds(rest)
 

@@ -25,7 +25,7 @@ from dockrion.web.protocols.stream import ProtocolStream, stream_new_run
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
 
-_THREAD, _RUN, _VERSION = "threadId", "runId", "protocolVersion"  # of `Run.protocol`
+_THREAD, _RUN, _BEFORE_1_0 = "threadId", "runId", "before1.0"  # of `Run.protocol`
 
 
 async def run_agent(request: web.Request) -> web.StreamResponse:
@@ -41,10 +41,11 @@ async def run_agent(request: web.Request) -> web.StreamResponse:
         run_id=await _free_run_id(request, asked.run_id),
         cancel_on_disconnect=cancel_on_disconnect,
     )
+    answered = await interrupts.last_answered(request.app[SERVICE].backend, run) if replayed else 0
     return await stream_new_run(
         request,
         run,
-        _encoder(request, run, _protocol(asked)),
+        _encoder(request, run, _protocol(asked), answered),
         headers=_headers(request, run, replayed=replayed),
         cancel_on_disconnect=cancel_on_disconnect and not replayed,
     )
@@ -124,14 +125,14 @@ async def _free_run_id(request: web.Request, run_id: str) -> str | None:
 
 def _protocol(asked: RunAgentInput) -> dict[str, Any]:
     """Return what encoding the events of a run needs of the request for it."""
-    return {_THREAD: asked.thread_id, _RUN: asked.run_id, _VERSION: asked.protocol_version}
+    before_1_0 = asked.protocol_version is None
+    return {_THREAD: asked.thread_id, _RUN: asked.run_id, _BEFORE_1_0: before_1_0}
 
 
 def _encoder(request: web.Request, run: Run, protocol: dict[str, Any], answered: int = 0) -> RunEncoder:
     names = Names(run.run_id, protocol.get(_THREAD, run.run_id), protocol.get(_RUN, run.run_id))
     output_path = request.app[SERVICE].dockfile.agent.chat_spec.output
-    before_1_0 = _VERSION in protocol and protocol[_VERSION] is None
-    return RunEncoder(names, Options(answered, output_path, before_1_0))
+    return RunEncoder(names, Options(answered, output_path, protocol.get(_BEFORE_1_0, False)))
 
 
 def _headers(request: web.Request, run: Run, *, replayed: bool, run_id: str | None = None) -> dict[str, str]:
