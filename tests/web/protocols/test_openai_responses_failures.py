@@ -173,7 +173,7 @@ async def test_service_that_drains_answers_who_waits_for_a_response(serve: Serve
     served = await serve(agent := Waits(), expose=SERVED)
     async with sdk(served) as client:
         asking = asyncio.create_task(client.responses.create(**ASKED))
-        await wait_until(lambda: agent.payloads)
+        await wait_until(lambda: agent.payloads and served.service.invocations._deadlines)
         served.service.runs.draining = True
         await served.service.invocations.end(0)
         with pytest.raises(openai.InternalServerError) as error:
