@@ -9,7 +9,7 @@ from openai.types.responses import Response
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 from tests.web.helpers import Waits
 from tests.web.protocols.openai_client import SERVED, error_of, sdk
 
@@ -35,6 +35,14 @@ async def echo(payload: Any) -> Any:
 
 def _run_id(response: Response) -> str:
     return response.id.removeprefix("resp_")
+
+
+async def _with_text(client: openai.AsyncOpenAI, response: Response, text: str) -> Response:
+    """Wait until a response has this text."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while response.output_text != text:
+            response = await client.responses.retrieve(response.id)
+    return response
 
 
 def _check_forecast(response: Response) -> None:
@@ -131,9 +139,8 @@ async def test_background_response(serve: Serve) -> None:
         assert response.status in ("queued", "in_progress")
         assert response.background
         await wait_until(lambda: agent.payloads)
-        while not response.output_text:
-            response = await client.responses.retrieve(response.id)
-        assert (response.status, response.output_text) == ("in_progress", "first")
+        response = await _with_text(client, response, "first")
+        assert response.status == "in_progress"
         agent.go.set()
         await served.finished(_run_id(response))
         response = await client.responses.retrieve(response.id)
@@ -256,8 +263,7 @@ async def test_question_is_answered_elsewhere(serve: Serve) -> None:
     served = await serve(asking, expose=SERVED)
     async with sdk(served) as client:
         response = await client.responses.create(**ASKED, background=True)
-        while response.output_text != "Send it?":
-            response = await client.responses.retrieve(response.id)
+        await _with_text(client, response, "Send it?")
         question = (await served.record(_run_id(response)))["waiting_for"]["request_id"]
         answer = {"request_id": question, "value": True}
         async with served.client.post(f"/runs/{_run_id(response)}/input", json=answer) as answered:

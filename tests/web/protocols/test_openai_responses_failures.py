@@ -111,6 +111,19 @@ async def test_limits(serve: Serve, tmp_path: Path) -> None:
     assert int(error.value.response.headers["Retry-After"]) > 0
 
 
+async def test_readers_are_limited(serve: Serve) -> None:
+    streaming = {"connection": {"max_subscribers_per_run": 1}}
+    served = await serve(agent := Waits(), expose=SERVED, streaming=streaming)
+    async with sdk(served) as client:
+        stream: Any = await client.responses.create(**ASKED, stream=True, background=True)
+        created = await anext(stream)
+        with pytest.raises(openai.RateLimitError) as error:
+            await client.responses.retrieve(created.response.id, stream=True)
+        assert error_of(error) == (429, "requests", "too_many_subscribers")
+        agent.go.set()
+        assert [event.type async for event in stream][-1] == "response.completed"
+
+
 @pytest.mark.parametrize("path", ["/v1/responses/resp_none", "/v1/responses/none", "/v1/responses/resp_-"])
 async def test_unknown_response(serve: Serve, path: str) -> None:
     served = await serve(expose=SERVED)
