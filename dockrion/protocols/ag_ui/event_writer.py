@@ -128,6 +128,10 @@ class EventWriter:
         self._number += 1
         self.frames.append(events.frame(data, self._sequence, self._number))
 
+    def _was_written(self, message_id: str | None, source: str | None = None) -> bool:
+        """Return whether a message was written; without an id, whether its source has just written one."""
+        return streamed_mark(message_id, source) in self._known
+
     def _is_new(self, mark: str) -> bool:
         """Mark something as written; return whether it was not."""
         new = mark not in self._known

@@ -83,8 +83,27 @@ class Step(msgspec.Struct):
     node_name: str
 
 
+class _MessageOfOutput(msgspec.Struct):
+    id: str | None = None
+
+
+class _Conversation(msgspec.Struct):
+    """The output of a graph."""
+
+    messages: list[_MessageOfOutput]
+
+
 class Complete(msgspec.Struct):
     output: msgspec.Raw
+
+    @property
+    def message_id(self) -> str | None:
+        """The id of the message that the output ends with, None if there is none."""
+        try:
+            messages = msgspec.json.decode(self.output, type=_Conversation).messages
+        except msgspec.DecodeError:
+            return None
+        return messages[-1].id if messages else None
 
     def reply(self, path: str | None) -> str:
         """Return the output as a reply; see `reply_text`."""

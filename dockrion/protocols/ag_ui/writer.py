@@ -113,7 +113,7 @@ class Writer(EventWriter):
         if message.role not in ASSISTANT_ROLES:
             return
         message_id, source = message.message_id or None, message.source or None
-        streamed = streamed_mark(message_id, source) in self._known
+        streamed = self._was_written(message_id, source)
         if (opened := open_message(self._open, "text", message_id, source)) is not None:
             self._close(opened)
         if not streamed and message.text:
@@ -183,11 +183,19 @@ class Writer(EventWriter):
 
     def _write_complete(self, data: bytes) -> None:
         complete = msgspec.json.decode(data, type=log_events.Complete)
-        if not self._has_text and not self._pending and (reply := complete.reply(self._options.output_path)):
-            self._close_all()
-            message = self._start("text", None, None)
-            self._append(message, msgspec.json.encode(reply))
+        if not (self._has_text or self._pending or self._ends_with_known_message(complete)):
+            self._write_reply(complete.reply(self._options.output_path))
         self._finish({"type": "success"}, **({} if complete.output == NULL else {"result": complete.output}))
+
+    def _ends_with_known_message(self, complete: log_events.Complete) -> bool:
+        """Return whether a graph's output ends with what was said before its last question."""
+        message_id = complete.message_id
+        return message_id is not None and self._was_written(message_id)
+
+    def _write_reply(self, text: str) -> None:
+        self._close_all()
+        if text:
+            self._append(self._start("text", None, None), msgspec.json.encode(text))
 
     def _write_error(self, data: bytes) -> None:
         error = msgspec.json.decode(data, type=log_events.Error)

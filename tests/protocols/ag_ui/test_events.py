@@ -225,6 +225,16 @@ def test_what_follows_an_answered_question_is_another_run() -> None:
     assert list(texts_of(found).values()) == ["a", "4"]  # each run has a reply of its own
 
 
+def test_reply_of_a_graph_that_was_said_before_the_question_is_not_said_again() -> None:
+    def output(*messages: Any) -> dict[str, Any]:
+        return END | {"output": {"messages": [{"type": "ai", "content": "Hi", **each} for each in messages]}}
+
+    spoken = [token("Hi", message_id="m1"), ASKED, {"type": "input_received", "request_id": "q1"}]
+    assert list(texts_of(stream_of(*spoken, end=output({"id": "m1"}))).values()) == ["Hi"]
+    for other in ({"id": "m2"}, {"id": 7}, {}):
+        assert list(texts_of(stream_of(*spoken, end=output({"id": "m1"}, other))).values()) == ["Hi", "Hi"]
+
+
 def test_an_error_and_a_cancellation() -> None:
     error = {"type": "error", "error": "it broke", "code": "MINE", "details": [1]}
     assert stream_of(token("a"), end=error)[-2:] == [
