@@ -64,17 +64,26 @@ class Frames:
         )
         self.count += 1
 
-    def add_deltas(self, event: bytes, fields: bytes, deltas: Sequence[bytes]) -> None:
-        """Add one event for each delta, which is JSON."""
-        one = b'event: %s\ndata: {"type":"%s",%s,"sequence_number":%%d,"delta":%%s}\n\n'
+    def add_deltas(self, frame: bytes, deltas: Sequence[bytes]) -> None:
+        """Add one event for each delta.
+
+        Args:
+            frame: What `delta_frame` returns.
+            deltas: JSON.
+        """
         values: list[Any] = [None] * (2 * len(deltas))
         values[::2] = range(self.count, self.count + len(deltas))
         values[1::2] = deltas
-        self._frames.append((one % (event, event, fields)) * len(deltas) % tuple(values))
+        self._frames.append(frame * len(deltas) % tuple(values))
         self.count += len(deltas)
 
     def data(self) -> bytes:
         return b"".join(self._frames)
+
+
+def delta_frame(event: bytes, fields: bytes) -> bytes:
+    """Return the frame of an event with JSON fields, to be formatted with its number and its delta."""
+    return b'event: %s\ndata: {"type":"%s",%s,"sequence_number":%%d,"delta":%%s}\n\n' % (event, event, fields)
 
 
 def in_json(value: Any) -> bytes:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dockrion.protocols.openai.response_frames import Chain, Frames, GrowingText, in_json, values_of
+from dockrion.protocols.openai.response_frames import (
+    Chain,
+    Frames,
+    GrowingText,
+    delta_frame,
+    in_json,
+    values_of,
+)
 
 _MESSAGE = b'{"type":"message",'
 MAX_OPEN = 64  # texts, and calls; the oldest is closed before another one begins
@@ -16,11 +23,13 @@ class Text(msgspec.Struct, frozen=True):
     Attributes:
         index: Its position in the output.
         is_reasoning: Whether it is reasoning.
+        delta: The frame of a piece, see `delta_frame`.
         text: What is written so far.
     """
 
     index: int
     is_reasoning: bool
+    delta: bytes
     text: GrowingText = GrowingText()
 
     @property
@@ -110,14 +119,9 @@ class ItemsWriter:
         if text is None or text.is_reasoning != is_reasoning:
             self.close_text(key)
             text = self._open_text(is_reasoning=is_reasoning)
-        self._texts[key] = Text(text.index, is_reasoning, text.text.with_pieces(pieces))
-        place = self._place(text.index, text.prefix)
-        if is_reasoning:
-            place += b',"summary_index":0'
-            self._frames.add_deltas(b"response.reasoning_summary_text.delta", place, pieces)
-        else:
-            place += b',"content_index":0,"logprobs":[]'
-            self._frames.add_deltas(b"response.output_text.delta", place, pieces)
+        grown = text.text.with_pieces(pieces)
+        self._texts[key] = Text(text.index, is_reasoning, text.delta, grown)
+        self._frames.add_deltas(text.delta, pieces)
 
     def close_text(self, key: str, status: bytes = b"completed") -> None:
         """Close the message or reasoning that is open under a key, if there is one."""
@@ -219,16 +223,18 @@ class ItemsWriter:
     def _open_text(self, *, is_reasoning: bool) -> Text:
         if len(self._texts) >= MAX_OPEN:
             self.close_text(next(iter(self._texts)))
-        text, empty = Text(self._begin(), is_reasoning), b'""'
-        place = self._place(text.index, text.prefix)
+        index, empty = self._begin(), b'""'
         if is_reasoning:
-            item, event = self._text_item(text, b"in_progress"), b"response.reasoning_summary_part.added"
-            part = b',"summary_index":0,"part":' + _summary(empty)
+            place = self._place(index, b"rs") + b',"summary_index":0'
+            delta = delta_frame(b"response.reasoning_summary_text.delta", place)
+            event, part = b"response.reasoning_summary_part.added", _summary(empty)
         else:
-            item, event = self._text_item(text, b"in_progress"), b"response.content_part.added"
-            part = b',"content_index":0,"part":' + _part(empty)
-        self._add_item(text.index, item)
-        self._frames.add(event, place + part)
+            place = self._place(index, b"msg") + b',"content_index":0'
+            delta = delta_frame(b"response.output_text.delta", place + b',"logprobs":[]')
+            event, part = b"response.content_part.added", _part(empty)
+        text = Text(index, is_reasoning, delta)
+        self._add_item(index, self._text_item(text, b"in_progress"))
+        self._frames.add(event, b'%s,"part":%s' % (place, part))
         return text
 
     def _open_call(self, request: Request) -> Call:
