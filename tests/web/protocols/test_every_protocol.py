@@ -180,6 +180,15 @@ async def test_stream_is_the_same_later_and_without_chunks(serve: Serve, client:
         assert await connection.rest() == body
 
 
+@EVERY
+async def test_protocol_is_served_without_any_other_endpoint(serve: Serve, client: Client) -> None:
+    expose = client.expose | {"rest": False, "streaming": "none"}
+    served = await serve(lambda _payload: "Rain.", expose=expose, streaming={"async_runs": False})
+    assert b"Rain." in await ask(served, client)
+    async with served.client.get("/health") as response:
+        assert response.status == 404
+
+
 JUNK: list[Any] = [
     *(None, True, 0, -1, 1.5, 10**30, "", "x", "\n\ndata: x\n\n", "\U0001f600", "a" * 300),
     *([], [[]], {}, [None], {"": {}}, {"type": "text"}, {"type": "x", "text": 1}, {"role": "user"}),
