@@ -96,13 +96,16 @@ async def answer(request: web.Request, run: Run, entry: ResumeEntry) -> int:
 
 
 async def last_answered(log: RunLog, run: Run) -> int:
-    """Return the sequence up to which no question of a run waits for an answer."""
+    """Return the sequence of the last question before those that wait for an answer, 0 for none.
+
+    It does not depend on when this is called, so that readers who come at different times share frames.
+    """
     if run.finished:
         return MAX_SEQUENCE
-    if run.waiting_for is None:
-        return run.last_sequence
-    waiting = (await _questions(log, run)).get(run.waiting_for.request_id)
-    return run.last_sequence if waiting is None else waiting.sequence - 1
+    questions = await _questions(log, run)
+    waiting = None if run.waiting_for is None else questions.get(run.waiting_for.request_id)
+    end = run.last_sequence + 1 if waiting is None else waiting.sequence
+    return max((each.sequence for each in questions.values() if each.sequence < end), default=0)
 
 
 async def _questions(log: RunLog, run: Run) -> dict[str, _Question]:
