@@ -38,12 +38,14 @@ class Client:
         path: Where they send their requests.
         body: A request that is answered with a stream, with every field.
         encoder: What encodes the stream.
+        watch: Where they go on reading a run, with its id; None if they cannot.
     """
 
     protocol: ProtocolName
     path: str
     body: dict[str, Any]
     encoder: type[Any]
+    watch: str | None = None
 
     @property
     def expose(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ CLIENTS = {
             "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
         },
         ResponseEncoder,
+        "/v1/responses/resp_{run_id}?stream=true",
     ),
     "ag-ui": Client(
         "ag-ui",
@@ -93,6 +96,7 @@ CLIENTS = {
             "forwardedProps": {},
         },
         RunEncoder,
+        "/ag-ui/runs/{run_id}",
     ),
     "vercel-ai": Client(
         "vercel-ai",
@@ -103,6 +107,7 @@ CLIENTS = {
             "trigger": "submit-message",
         },
         MessageEncoder,
+        "/api/chat/chat/stream",
     ),
 }
 EVERY = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
@@ -128,6 +133,12 @@ async def ask(served: Served, client: Client) -> bytes:
         return await response.read()
 
 
+async def watch(served: Served, path: str) -> bytes:
+    async with served.client.get(path) as response:
+        assert response.status == 200, await response.text()
+        return await response.read()
+
+
 @EVERY
 async def test_readers_of_a_run_share_what_is_encoded(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
@@ -147,6 +158,9 @@ async def test_readers_of_a_run_share_what_is_encoded(
         run_id = (await response.json())["items"][0]["run_id"]
     async with served.events(run_id) as events:
         await events.until("token")
+        for number in range(READERS if client.watch else 0):  # and others, who come later
+            readers.append(asyncio.create_task(watch(served, str(client.watch).format(run_id=run_id))))
+            await streams_open(served, READERS + 1 + number + 1)
         for _ in range(5):  # one at a time, to readers who have all before
             agent.steps.put_nowait(True)
             await events.until("token")
