@@ -1,12 +1,15 @@
 """The endpoints of AG-UI: whose run it is, and going on at any frame on every replica."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dockrion import StreamContext
+from dockrion.events import Entry
+from dockrion.protocols.ag_ui.encoder import RunEncoder
 from tests.conftest import Serve
 from tests.protocols.ag_ui.verifier import verify
 from tests.protocols.logs import messages_of
@@ -73,6 +76,28 @@ async def test_reader_who_goes_on_while_the_agent_works(serve: Serve) -> None:
     for last in (id_of(frames_of(whole)[-1]), "4"):
         assert await read(here, "run-1", last) is None
     assert await read(there, "run-1", "99") == whole  # of another run with this id
+
+
+async def test_readers_who_come_at_different_times_share_what_is_encoded(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, encoded = RunEncoder.encode, []
+
+    def count(self: Any, state: Any, entries: Sequence[Entry]) -> Any:
+        encoded.append(entries[-1].sequence)
+        return encode(self, state, entries)
+
+    served = await serve(agent := Waits(), expose=AG_UI, streaming=CONTINUE)
+    async with served.client.post("/ag-ui", json=body()) as response:
+        first = await cut_after(response, 3)
+    early = asyncio.create_task(read(served, "run-1"))
+    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+    late = asyncio.create_task(read(served, "run-1", id_of(first[-1])))
+    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+    monkeypatch.setattr(RunEncoder, "encode", count)
+    agent.go.set()
+    await asyncio.gather(early, late)
+    assert encoded == sorted(set(encoded))
 
 
 async def test_caller_s_ids_are_kept_and_the_run_has_its_id_if_it_can(serve: Serve) -> None:
