@@ -4,7 +4,6 @@ The id of an interrupt is that of the run of this service, a colon, and the ques
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -84,7 +83,7 @@ async def answer(request: web.Request, run: Run, entry: ResumeEntry) -> int:
     await payloads.refuse_injections(request, entry.payload, len(await request.read()))
     await service.rate_limiter.count(request)
     request_id = entry.interrupt_id.partition(":")[2]
-    question = _find(await _questions(service.backend, run), request_id)
+    question = (await _questions(service.backend, run)).get(request_id)
     if question is None:
         raise QuestionNotOpen(request_id)
     if entry.status == "resolved":
@@ -97,38 +96,31 @@ async def answer(request: web.Request, run: Run, entry: ResumeEntry) -> int:
 
 
 async def last_answered(log: RunLog, run: Run) -> int:
-    """Return the sequence of the last question over which the stream of a run goes on, 0 for none.
+    """Return the sequence of the last question before those that wait for an answer, 0 for none.
 
-    It is the same for all who ask until the next question is answered, so that they share what is encoded.
+    It does not depend on when this is called, so that readers who come at different times share frames.
     """
     if run.finished:
         return MAX_SEQUENCE
     questions = await _questions(log, run)
-    waiting = None if run.waiting_for is None else _find(questions, run.waiting_for.request_id)
+    waiting = None if run.waiting_for is None else questions.get(run.waiting_for.request_id)
     end = run.last_sequence + 1 if waiting is None else waiting.sequence
-    return max((question.sequence for question in questions if question.sequence < end), default=0)
+    return max((each.sequence for each in questions.values() if each.sequence < end), default=0)
 
 
-async def _questions(log: RunLog, run: Run) -> list[_Question]:
-    """Return the questions in a run's log. An id may be used again once its question is not open any more."""
-    asked: list[_Question] = []
-    last: dict[str, _Question] = {}
+async def _questions(log: RunLog, run: Run) -> dict[str, _Question]:
+    """Return the questions in a run's log, the last one of each id."""
+    asked: dict[str, _Question] = {}
     position = 0
     while (page := await log.read(run.run_id, position, PAGE_EVENTS, run.incarnation)).entries:
         for entry in page.entries:
             if entry.type == "input_requested":
                 question = _decoder.decode(entry.data)
-                asked.append(question)
-                last[question.request_id] = question
+                asked[question.request_id] = question
             elif entry.type == "input_received":
                 request_id = _decoder.decode(entry.data).request_id
-                if request_id in last:
-                    last[request_id].answered = True
+                if request_id in asked:
+                    asked[request_id].answered = True
         position = page.entries[-1].sequence
         await asyncio.sleep(0)
     return asked
-
-
-def _find(questions: Sequence[_Question], request_id: str) -> _Question | None:
-    """Return the last question with an id, None if there is none."""
-    return next((each for each in reversed(questions) if each.request_id == request_id), None)
