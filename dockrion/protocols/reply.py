@@ -1,7 +1,7 @@
-"""How an agent's output becomes the text of a reply, for agents that have emitted none."""
+"""What an agent's reply is: its tokens, `message` events that do not repeat them, else its output."""
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,6 +10,61 @@ from dockrion.protocols.conversation import text_of
 _INDEX = re.compile("-?[0-9]{1,9}")
 ASSISTANT_ROLES = ("assistant", "ai", "model")
 _TEXT_FIELDS = ("text", "answer", "output", "content")  # as the page of the service shows outputs
+_REMEMBERED = 64  # messages and sources: a `message` event follows its tokens soon
+T = TypeVar("T")
+
+
+class ShownMessages(msgspec.Struct, frozen=True):
+    """Which messages a reply shows, so that it does not repeat in a `message` event what was tokens before.
+
+    Ids and sources are empty if there is none. A `message` event is shown already if its id is. If it or the
+    tokens have no id, it repeats what its source has emitted since the last such event or tool call.
+
+    Attributes:
+        ids: The ids of the messages, the last ones.
+        streamed: The source and the message id of tokens that may still be repeated.
+    """
+
+    ids: tuple[str, ...] = ()
+    streamed: tuple[tuple[str, str], ...] = ()
+
+    def include(self, message_id: str, source: str) -> bool:
+        """Return whether the text of a `message` event is shown already."""
+        if message_id in self.ids:
+            return True
+        return any(by == source and not (message_id and named) for by, named in self.streamed)
+
+    def continued_by(self, message_id: str, source: str) -> bool:
+        """Return whether a token goes on with a message that is shown."""
+        return message_id in self.ids if message_id else (source, "") in self.streamed
+
+    def after_token(self, message_id: str, source: str) -> "ShownMessages":
+        """Return what is shown after a token."""
+        if (source, message_id) in self.streamed:
+            return self
+        return ShownMessages(self._ids_with(message_id), _appended(self.streamed, (source, message_id)))
+
+    def after_message(self, message_id: str, source: str) -> "ShownMessages":
+        """Return what is shown after a `message` event."""
+        left = tuple(
+            (by, named)
+            for by, named in self.streamed
+            if (not message_id or named != message_id) and (by != source or (message_id and named))
+        )
+        return ShownMessages(self._ids_with(message_id), left)
+
+    def after_tool_call(self, source: str) -> "ShownMessages":
+        """Return what is shown after a tool call: what its source says next is another message."""
+        if not self.streamed:
+            return self
+        return ShownMessages(self.ids, tuple(each for each in self.streamed if each[0] != source))
+
+    def _ids_with(self, message_id: str) -> tuple[str, ...]:
+        return self.ids if not message_id or message_id in self.ids else _appended(self.ids, message_id)
+
+
+def _appended(values: tuple[T, ...], value: T) -> tuple[T, ...]:
+    return (*values[-_REMEMBERED + 1 :], value)
 
 
 def reply_text(output: Any, path: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The text of a reply, from the output of an agent that has emitted none."""
+"""What a reply shows of messages, and its text from the output of an agent that has emitted none."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.protocols import reply
-from dockrion.protocols.reply import reply_text
+from dockrion.protocols.reply import ShownMessages, reply_text
 from tests.protocols.logs import texts
 
 ANSWER = {"answer": {"text": "Hi", "parts": ["a", {"type": "text", "text": "b"}], "n": 1, "none": None}}
@@ -106,3 +106,12 @@ def test_the_page_looks_in_the_same_places() -> None:
 
     assert names(r"const TEXTS = \[(.*?)\]") == reply._TEXT_FIELDS
     assert names(r"assistant: \[(.*?)\]") == reply.ASSISTANT_ROLES
+
+
+def test_number_of_remembered_messages_is_bounded() -> None:
+    shown = ShownMessages()
+    for number in range(1000):
+        shown = shown.after_token(f"m{number}", f"s{number}").after_message("", f"t{number}")
+    assert len(shown.ids) == len(shown.streamed) == 64
+    assert shown.include("m999", "")
+    assert shown.after_token("m999", "s999") is shown

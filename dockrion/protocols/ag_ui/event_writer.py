@@ -38,6 +38,7 @@ class EventWriter:
         self._active = state.active
         self._attempt = state.attempt
         self._open = list(state.open)
+        self._messages = state.messages
         self._known = state.known
         self._has_text = state.has_text
         self._pending = state.pending
@@ -52,6 +53,7 @@ class EventWriter:
             active=self._active,
             attempt=self._attempt,
             open=tuple(self._open),
+            messages=self._messages,
             known=self._known,
             has_text=self._has_text,
             pending=self._pending,
@@ -74,7 +76,7 @@ class EventWriter:
         self._open.append(message)
         if kind == "text":
             self._has_text = True
-            self._known |= {streamed_mark(message_id, source), streamed_mark(None, source)}
+            self._messages = self._messages.after_token(message_id or "", source or "")
         self._say_all(events.message_started(kind, own_id, name))
         return message
 
@@ -88,7 +90,6 @@ class EventWriter:
 
     def _close_source(self, source: str | None) -> None:
         """Close what a source has said: it goes on to something else."""
-        self._known -= {streamed_mark(None, source)}
         for message in [each for each in self._open if each.source == source]:
             self._close(message)
 
@@ -128,17 +129,8 @@ class EventWriter:
         self._number += 1
         self.frames.append(events.frame(data, self._sequence, self._number))
 
-    def _was_written(self, message_id: str | None, source: str | None = None) -> bool:
-        """Return whether a message was written; without an id, whether its source has just written one."""
-        return streamed_mark(message_id, source) in self._known
-
     def _is_new(self, mark: str) -> bool:
         """Mark something as written; return whether it was not."""
         new = mark not in self._known
         self._known |= {mark}
         return new
-
-
-def streamed_mark(message_id: str | None, source: str | None) -> str:
-    """Return the mark of a message that was written, or of a source that has just written one."""
-    return f"source {source or ''}" if message_id is None else f"message {message_id}"

@@ -7,6 +7,7 @@ import msgspec
 
 from dockrion.protocols import State
 from dockrion.protocols.ag_ui.events import MessageKind
+from dockrion.protocols.reply import ShownMessages
 
 _MAX_COUNT = 2**53 - 1  # of tokens: AG-UI's limit, the largest exact integer of JavaScript
 _MAX_MODELS = 100
@@ -58,7 +59,8 @@ class RunState(State, frozen=True, kw_only=True):
         active: Whether an AG-UI run has started and not finished.
         attempt: How often the agent was started.
         open: The messages that are open, oldest first.
-        known: What must not be written again: messages, tool calls and results, see `Writer`.
+        messages: Which messages of the agent were written.
+        known: The tool calls and results that were written, see `Writer`.
         has_text: Whether the agent has said anything in this AG-UI run.
         pending: The tool calls of this AG-UI run that have no result; the client answers them.
         usage: The tokens that this AG-UI run took, by model.
@@ -67,6 +69,7 @@ class RunState(State, frozen=True, kw_only=True):
     active: bool = False
     attempt: int = 1
     open: tuple[OpenMessage, ...] = ()
+    messages: ShownMessages = ShownMessages()
     known: frozenset[str] = frozenset()
     has_text: bool = False
     pending: tuple[str, ...] = ()

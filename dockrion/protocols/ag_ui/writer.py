@@ -8,11 +8,11 @@ import msgspec
 from dockrion.events import CUSTOM_PREFIX, Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui import events, log_events
-from dockrion.protocols.ag_ui.event_writer import EventWriter, streamed_mark
+from dockrion.protocols.ag_ui.event_writer import EventWriter
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
-from dockrion.protocols.reply import ASSISTANT_ROLES
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages
 from dockrion.protocols.token_runs import Origin, token_run
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
@@ -113,20 +113,22 @@ class Writer(EventWriter):
         if message.role not in ASSISTANT_ROLES:
             return
         message_id, source = message.message_id or None, message.source or None
-        streamed = self._was_written(message_id, source)
-        if (opened := open_message(self._open, "text", message_id, source)) is not None:
-            self._close(opened)
-        if not streamed and message.text:
+        is_shown = self._messages.include(message_id or "", source or "")
+        for named in (message_id, None):
+            if (opened := open_message(self._open, "text", named, source)) is not None:
+                self._close(opened)
+        if not is_shown and message.text:
             opened = self._start("text", message_id, source, message.name)
             self._append(opened, msgspec.json.encode(message.text))
             self._close(opened)
-        self._known -= {streamed_mark(None, source)}
+        self._messages = self._messages.after_message(message_id or "", source or "")
 
     def _write_tool_call(self, data: bytes) -> None:
         call = msgspec.json.decode(data, type=log_events.ToolCall)
         if not self._is_new(f"call {call.tool_call_id}"):  # it would append to the arguments
             return
         self._pending += (call.tool_call_id,)
+        self._messages = self._messages.after_tool_call(call.source or "")
         self._close_source(call.source or None)
         parent = {"parentMessageId": self._text_id(call.message_id)} if call.message_id else {}
         self._say("TOOL_CALL_START", toolCallId=call.tool_call_id, toolCallName=call.name, **parent)
@@ -165,7 +167,7 @@ class Writer(EventWriter):
             return
         self._attempt = attempt
         self._close_all()
-        self._known = frozenset(each for each in self._known if each.startswith(("call ", "result ")))
+        self._messages = ShownMessages()
         self._has_text = False
         self._custom("attempt", log_events.own_fields(data))
 
@@ -190,7 +192,7 @@ class Writer(EventWriter):
     def _ends_with_known_message(self, complete: log_events.Complete) -> bool:
         """Return whether a graph's output ends with what was said before its last question."""
         message_id = complete.message_id
-        return message_id is not None and self._was_written(message_id)
+        return message_id in self._messages.ids
 
     def _write_reply(self, text: str) -> None:
         self._close_all()

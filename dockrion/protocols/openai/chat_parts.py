@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from dockrion.protocols import State
+from dockrion.protocols.reply import ShownMessages
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -64,8 +65,7 @@ class ReplyState(State, frozen=True, kw_only=True):
         shown: Whether any text was shown.
         replied: Whether text of the agent was shown.
         paragraph: Whether the next text begins a paragraph whatever message it belongs to.
-        messages: The ids of the messages that were shown; the empty string for one without an id.
-        unnamed: Whether tokens without an id were shown that no `message` event has repeated yet.
+        messages: Which messages of the agent were shown.
         calls: The calls of the client's tools without a result.
     """
 
@@ -75,8 +75,7 @@ class ReplyState(State, frozen=True, kw_only=True):
     shown: bool = False
     replied: bool = False
     paragraph: bool = False
-    messages: frozenset[str] = frozenset()
-    unnamed: bool = False
+    messages: ShownMessages = ShownMessages()
     calls: tuple[ToolCall, ...] = ()
 
 

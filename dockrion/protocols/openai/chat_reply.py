@@ -21,7 +21,7 @@ from dockrion.protocols.openai.chat_parts import (
     ToolCall,
     Usage,
 )
-from dockrion.protocols.reply import ASSISTANT_ROLES, reply_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, reply_text
 from dockrion.protocols.token_runs import Origin, token_run
 
 CANCELLED = "CANCELLED"
@@ -42,6 +42,7 @@ class _Message(msgspec.Struct, gc=False):
     role: str
     content: msgspec.Raw
     message_id: str = ""
+    source: str = ""
 
 
 class _Prompt(msgspec.Struct, gc=False):
@@ -52,6 +53,7 @@ class _ToolCall(msgspec.Struct, gc=False):
     tool_call_id: str
     name: str
     arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    source: str = ""
 
 
 class _ToolResult(msgspec.Struct, gc=False):
@@ -121,37 +123,33 @@ def advance(
 
 
 def _tokens(state: ReplyState, contents: list[bytes], origin: Origin) -> tuple[Part, ReplyState]:
-    message_id = origin.message_id if isinstance(origin.message_id, str) else ""
-    if state.paragraph or message_id not in state.messages:
+    message_id, source = origin.message_id or "", origin.source or ""
+    if state.paragraph or not state.messages.continued_by(message_id, source):
         first = next((index for index, content in enumerate(contents) if content != _EMPTY), None)
         if first is not None:
             contents = [*contents[:first], *_break(state), *contents[first:]]
-            state = _with_message(state, message_id)
+            state = _replied(state, state.messages.after_token(message_id, source))
     return Pieces("content", contents), state
 
 
 def _started(_: ReplyOptions, state: ReplyState, _data: bytes) -> _Advance:
     """Begin anew; what an earlier attempt has shown stays."""
-    return [], replace(
-        state, replied=False, paragraph=state.shown, messages=frozenset(), unnamed=False, calls=()
-    )
+    return [], replace(state, replied=False, paragraph=state.shown, messages=ShownMessages(), calls=())
 
 
 def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     message = _decode_message(data)
     if message.role not in ASSISTANT_ROLES:
         return [], state
-    name, known = message.message_id, state.messages
-    repeated = state.unnamed or (name in known if name else bool(known))
-    state = replace(_after_unnamed(state), unnamed=False)
-    if repeated:
-        return [], state
+    is_shown = state.messages.include(message.message_id, message.source)
+    messages = state.messages.after_message(message.message_id, message.source)
+    if is_shown:
+        return [], replace(state, messages=messages)
     content = bytes(message.content)
     text = content if content.startswith(b'"') else _encode(text_of(_decoded(content)))
     if text == _EMPTY:
         return [], state
-    shown = _with_message(state, name)
-    return _text(state, text), shown if name else replace(_after_unnamed(shown), unnamed=False)
+    return _text(state, text), _replied(state, messages)
 
 
 def _reasoning(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
@@ -169,7 +167,7 @@ def _question(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 def _tool_call(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     decoded = _decode_tool_call(data)
     call = ToolCall(decoded.tool_call_id, decoded.name, bytes(decoded.arguments).decode())
-    state = _after_unnamed(state)
+    state = replace(state, messages=state.messages.after_tool_call(decoded.source))
     if call.name in options.client_tools:
         state = replace(state, calls=(*state.calls, call))
     return _calls(state, (call,) if options.show_tools else ())
@@ -179,7 +177,7 @@ def _tool_result(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     if state.calls:
         done = _decode_tool_result(data).tool_call_id
         state = replace(state, calls=tuple(call for call in state.calls if call.id != done))
-    return [], _after_unnamed(state)
+    return [], state
 
 
 def _complete(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
@@ -232,21 +230,9 @@ def _break(state: ReplyState) -> list[bytes]:
     return [_PARAGRAPH] if state.shown else []
 
 
-def _with_message(state: ReplyState, message_id: str) -> ReplyState:
-    """Return the state after text of a message."""
-    return replace(
-        state,
-        shown=True,
-        replied=True,
-        paragraph=False,
-        messages=state.messages | {message_id},
-        unnamed=state.unnamed or not message_id,
-    )
-
-
-def _after_unnamed(state: ReplyState) -> ReplyState:
-    """Return the state in which the next token without an id begins a new message."""
-    return replace(state, messages=state.messages - {""}) if "" in state.messages else state
+def _replied(state: ReplyState, messages: ShownMessages) -> ReplyState:
+    """Return the state after text of the agent."""
+    return replace(state, shown=True, replied=True, paragraph=False, messages=messages)
 
 
 def _calls(state: ReplyState, calls: Sequence[ToolCall]) -> _Advance:

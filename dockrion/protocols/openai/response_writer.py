@@ -13,10 +13,9 @@ from dockrion.protocols.openai import response_fields as fields
 from dockrion.protocols.openai.response_frames import Frames, from_json, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, Request
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
-from dockrion.protocols.reply import ASSISTANT_ROLES, reply_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, reply_text
 from dockrion.protocols.token_runs import token_run
 
-MAX_REMEMBERED = 64  # messages whose tokens were written: a `message` event follows them soon
 _EMPTY = b'""'
 _TRUNCATED = "max_output_tokens"
 _FILTERED = "content_filter"
@@ -31,7 +30,7 @@ class ResponseState(State, frozen=True, kw_only=True):
         frames: How many frames there were.
         items: Its output.
         attempts: How often the agent has begun.
-        remembered: Messages whose tokens were written; a source stands for its message without an id.
+        messages: Which messages of the agent were written.
         finish_reason: Why the last message ended, if that is known.
         usage: None until the agent reports any.
         lost: Whether events were missing.
@@ -41,7 +40,7 @@ class ResponseState(State, frozen=True, kw_only=True):
     frames: int = 0
     items: Items = Items()
     attempts: int = 0
-    remembered: tuple[str, ...] = ()
+    messages: ShownMessages = ShownMessages()
     finish_reason: str | None = None
     usage: Usage | None = None
     lost: bool = False
@@ -62,7 +61,7 @@ class ResponseWriter:
         self._frames = frames = Frames(state.frames)
         self._items = ItemsWriter(frames, state.items, info.run_id, info.agent)
         self._attempts = state.attempts
-        self._remembered = dict.fromkeys(state.remembered)
+        self._messages = state.messages
         self._finish_reason = state.finish_reason
         self._usage = state.usage
         self._final = state.final
@@ -78,7 +77,7 @@ class ResponseWriter:
             frames=self._frames.count,
             items=Items() if self._final else self._items.items(),
             attempts=self._attempts,
-            remembered=tuple(self._remembered),
+            messages=self._messages,
             finish_reason=self._finish_reason,
             usage=self._usage,
             final=self._final,
@@ -100,7 +99,7 @@ class ResponseWriter:
         self._attempts += 1
         if self._attempts > 1:
             self._items.begin_again()
-            self._remembered.clear()
+            self._messages = ShownMessages()
             self._finish_reason = None
         else:
             response = self._info.response("in_progress", b"[]")
@@ -110,7 +109,8 @@ class ResponseWriter:
         """Write consecutive tokens, and return how many."""
         contents, origin = token_run(entries, start)
         key = fields.key_of(origin.message_id, origin.source)
-        self._write(key, contents, is_reasoning=False)
+        if self._write(key, contents, is_reasoning=False):
+            self._messages = self._messages.after_token(origin.message_id or "", origin.source or "")
         if origin.finish_reason is not None:
             self._items.close_text(key)
             self._finish_reason = origin.finish_reason
@@ -124,13 +124,13 @@ class ResponseWriter:
         event = fields.decode_message(entry.data)
         if event.role not in ASSISTANT_ROLES:
             return
-        if event.key not in self._remembered:
+        if not self._messages.include(event.message_id, event.source):
             content = bytes(event.content)
             text = content if content.startswith(b'"') else in_json(text_of(from_json(content)))
             self._write(event.key, [text], is_reasoning=False)
-        if not event.message_id:
-            self._remembered.pop(event.key, None)  # the next one without an id is another message
+        self._messages = self._messages.after_message(event.message_id, event.source)
         self._items.close_text(event.key)
+        self._items.close_text(fields.key_of("", event.source))
 
     def _question(self, entry: Entry) -> None:
         """Show a question; whoever answers it does so elsewhere."""
@@ -140,6 +140,7 @@ class ResponseWriter:
 
     def _tool_call(self, entry: Entry) -> None:
         event = fields.decode_tool_call(entry.data)
+        self._messages = self._messages.after_tool_call(event.source)
         self._items.close_text(event.key)
         self._items.close_text(fields.key_of("", event.source))
         arguments = b'"{}"' if bytes(event.arguments) == fields.NULL else fields.quoted(event.arguments)
@@ -197,17 +198,13 @@ class ResponseWriter:
             self._items.write("", [text], is_reasoning=False)
             self._items.close_text("")
 
-    def _write(self, key: str, pieces: list[bytes], *, is_reasoning: bool) -> None:
+    def _write(self, key: str, pieces: list[bytes], *, is_reasoning: bool) -> bool:
+        """Write pieces of a text, and return whether they are any."""
         if _EMPTY in pieces:
             pieces = [piece for piece in pieces if piece != _EMPTY]
-        if not pieces:
-            return
-        self._items.write(key, pieces, is_reasoning=is_reasoning)
-        if not is_reasoning:
-            self._remembered.pop(key, None)
-            if len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[key] = None
+        if pieces:
+            self._items.write(key, pieces, is_reasoning=is_reasoning)
+        return bool(pieces)
 
     def _end(self, status: str, **fields: Any) -> None:
         usage = None if self._usage is None else self._usage.counts()

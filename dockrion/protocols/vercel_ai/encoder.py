@@ -8,7 +8,7 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols.token_runs import token_run
 from dockrion.protocols.vercel_ai import chunks
-from dockrion.protocols.vercel_ai.chunks import DONE, chunk, json_text
+from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, chunk, json_text
 from dockrion.protocols.vercel_ai.message import MessageWriter
 from dockrion.protocols.vercel_ai.state import MessageState, open_part
 from dockrion.protocols.vercel_ai.writer import EventWriter
@@ -34,7 +34,8 @@ class MessageEncoder(msgspec.Struct, frozen=True):
         if state.parts and entries[0].type == "token":  # most pages only go on with a text
             texts, origin = token_run(entries, 0)
             part_id = open_part(state.parts, b"text", origin.message_id or None, origin.source or None)
-            if part_id is not None and origin.finish_reason is None and len(texts) == len(entries):
+            goes_on = origin.finish_reason is None and len(texts) == len(entries)
+            if part_id is not None and goes_on and NO_TEXT not in texts:
                 return chunks.deltas(b"text", part_id, texts), state
         message = MessageWriter(self.run_id, self.message_id, state)
         writer = EventWriter(message, state, self.output_path)

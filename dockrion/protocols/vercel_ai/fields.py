@@ -17,6 +17,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     role: str
     content: str | list[dict[str, msgspec.Raw]]
     message_id: str | None = None
+    source: str | None = None
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):

@@ -3,6 +3,7 @@
 import msgspec
 
 from dockrion.protocols import State
+from dockrion.protocols.reply import ShownMessages
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -45,7 +46,7 @@ class MessageState(State, frozen=True, kw_only=True):
         parts: What has not ended, at most one part of each message of a model and source.
         calls: JSON of the ids of tool calls without a result.
         returned: Whether a tool has returned in this step, so that what follows is the next one.
-        streamed: The ids of models' messages whose tokens are in the message, None for those without an id.
+        shown: Which messages of models are in the message.
         replied: Whether the message has a reply, so that the output is none.
         finish_reason: Why the last model has stopped, None if that is unknown.
         usage: What models took.
@@ -55,7 +56,7 @@ class MessageState(State, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     calls: tuple[bytes, ...] = ()
     returned: bool = False
-    streamed: frozenset[str | None] = frozenset()
+    shown: ShownMessages = ShownMessages()
     replied: bool = False
     finish_reason: str | None = None
     usage: UsageTotals = UsageTotals()

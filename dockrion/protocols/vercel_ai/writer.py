@@ -6,7 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
-from dockrion.protocols.reply import reply_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, reply_text
 from dockrion.protocols.token_runs import Origin
 from dockrion.protocols.vercel_ai import chunks, fields
 from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, START_STEP, chunk, json_text
@@ -14,7 +14,6 @@ from dockrion.protocols.vercel_ai.content import others_in, text_in
 from dockrion.protocols.vercel_ai.message import MessageWriter
 from dockrion.protocols.vercel_ai.state import MessageState, UsageTotals
 
-_ASSISTANT = ("assistant", "ai", "model")
 _ABOUT_QUESTIONS = ("input_requested", "input_received")
 _PROGRESS = b'"progress"'  # the id of the one part that is updated
 _UNNAMED = b'"tool"'
@@ -31,13 +30,13 @@ class EventWriter:
         output_path: `agent.chat.output`.
     """
 
-    __slots__ = ("_finish_reason", "_message", "_output_path", "_replied", "_state", "_streamed", "_usage")
+    __slots__ = ("_finish_reason", "_message", "_output_path", "_replied", "_shown", "_state", "_usage")
 
     def __init__(self, message: MessageWriter, state: MessageState, output_path: str | None) -> None:
         self._message = message
         self._state = state
         self._output_path = output_path
-        self._streamed = state.streamed
+        self._shown = state.shown
         self._replied = state.replied
         self._finish_reason = state.finish_reason
         self._usage = state.usage
@@ -52,7 +51,7 @@ class EventWriter:
             parts=message.parts,
             calls=message.calls,
             returned=message.returned,
-            streamed=self._streamed,
+            shown=self._shown,
             replied=self._replied,
             finish_reason=self._finish_reason,
             usage=self._usage,
@@ -69,9 +68,12 @@ class EventWriter:
     def write_tokens(self, sequence: int, texts: list[bytes], origin: Origin) -> None:
         """Write consecutive tokens of one message, of which `sequence` is the first."""
         message_id, source = origin.message_id or None, origin.source or None
-        if origin.finish_reason is None or texts != [NO_TEXT]:
+        if NO_TEXT in texts:
+            sequence += next((index for index, text in enumerate(texts) if text != NO_TEXT), 0)
+            texts = [text for text in texts if text != NO_TEXT]
+        if texts:
             self._message.write_deltas(b"text", sequence, message_id, source, texts)
-            self._streamed |= {message_id}
+            self._shown = self._shown.after_token(message_id or "", source or "")
             self._replied = True
         if origin.finish_reason is not None:
             self._finish_reason = origin.finish_reason
@@ -82,7 +84,7 @@ class EventWriter:
             self._message.start()
             return
         event = fields.started_of(entry.data)
-        self._streamed, self._replied, self._finish_reason = frozenset(), False, None
+        self._shown, self._replied, self._finish_reason = ShownMessages(), False, None
         attempt = {"attempt": event.attempt, "previous": event.previous}
         self._message.finish_step(chunks.data_part(b"attempt", attempt), START_STEP)
 
@@ -93,18 +95,19 @@ class EventWriter:
 
     def _write_message(self, entry: Entry) -> None:
         event = fields.message_of(entry.data)
-        if event.role not in _ASSISTANT:
+        if event.role not in ASSISTANT_ROLES:
             return
         message_id = event.message_id or None
         self._message.close_parts(lambda part: part.message_id == message_id)
-        streamed = message_id in self._streamed
-        self._streamed -= {message_id}
+        of_message = event.message_id or "", event.source or ""
+        is_shown = self._shown.include(*of_message)
+        self._shown = self._shown.after_message(*of_message)
         if isinstance(event.content, str):
-            if event.content and not streamed:
+            if event.content and not is_shown:
                 self._write_text(entry.sequence, json_text(event.content))
             return
         for block in event.content:
-            if not streamed and (text := text_in(block)):
+            if not is_shown and (text := text_in(block)):
                 self._write_text(entry.sequence, text)
             if others := others_in(block):
                 self._message.write_content(*others)
@@ -117,6 +120,7 @@ class EventWriter:
     def _write_tool_call(self, entry: Entry) -> None:
         event = fields.tool_call_of(entry.data)
         source = event.source or None
+        self._shown = self._shown.after_tool_call(source or "")
         self._message.close_parts(lambda part: part.source == source)
         self._message.write_call(bytes(event.tool_call_id), bytes(event.name), bytes(event.arguments))
 

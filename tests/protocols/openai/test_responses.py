@@ -13,7 +13,6 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Draining, Gap
 from dockrion.protocols.openai.response_items import MAX_OPEN
 from dockrion.protocols.openai.response_object import ResponseInfo
-from dockrion.protocols.openai.response_writer import MAX_REMEMBERED
 from dockrion.protocols.openai.responses import ResponseEncoder, frames_after
 from dockrion.wire.sse import Message
 from tests.protocols.logs import (
@@ -339,12 +338,11 @@ def test_control_frames_do_not_move_the_position() -> None:
     assert msgspec.json.decode(message.data)["code"] == "draining"
 
 
-def test_open_items_and_remembered_messages_are_bounded() -> None:
+def test_open_items_are_bounded() -> None:
     tokens = [_token("a", message_id=f"m{number}") for number in range(3 * MAX_OPEN)]
     calls = [_call(f"c{number}") for number in range(3 * MAX_OPEN)]
     log = log_of(*tokens, *calls)
     _, state = encoded(ENCODER, log)
     assert len(state.items.texts) == len(state.items.calls) == MAX_OPEN
-    assert len(state.remembered) == MAX_REMEMBERED
     response = _response(*tokens, *calls, _result("c0"), _result(f"c{3 * MAX_OPEN - 1}"))
     assert len(response.output) == 6 * MAX_OPEN

@@ -72,7 +72,7 @@ def test_output_is_the_reply_only_of_a_run_without_another() -> None:
     assert parts(token("a")) == [text("a")]
     assert parts(message("a")) == [text("a")]
     assert parts(message([IMAGES[0][0]])) == [{"type": "file", "url": "https://a/b", "mediaType": "image/*"}]
-    assert parts(token("", finish_reason="stop")) == [text("42")]
+    assert parts(token("", finish_reason="stop")) == parts(token("")) == [text("42")]
     assert parts(message("a", role="user")) == [text("42")]
     assert parts(token("a"), SECOND)[-1] == text("42")
 

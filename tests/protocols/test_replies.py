@@ -1,0 +1,109 @@
+"""The text of a reply, which is the same in every protocol."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dockrion.protocols.ag_ui.encoder import RunEncoder
+from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.openai.chat import ChunkEncoder
+from dockrion.protocols.openai.chat_parts import ReplyOptions
+from dockrion.protocols.openai.response_object import ResponseInfo
+from dockrion.protocols.openai.responses import ResponseEncoder
+from dockrion.protocols.vercel_ai.encoder import MessageEncoder
+from tests.protocols.logs import log_of, messages_of
+
+ENCODERS = {
+    "chat": ChunkEncoder(b'data: {"choices":', ReplyOptions()),
+    "responses": ResponseEncoder(ResponseInfo("run-1", 0, b'"agent"', "model")),
+    "ag-ui": RunEncoder(Names("run-1", "thread", "run-1")),
+    "vercel-ai": MessageEncoder("run-1", "run-1"),
+}
+
+
+def _chat(data: list[Any]) -> list[str]:
+    deltas = [each["choices"][0]["delta"] for each in data if "choices" in each]
+    return [text for text in "".join(each.get("content", "") for each in deltas).split("\n\n") if text]
+
+
+def _responses(data: list[Any]) -> list[str]:
+    output = data[-1]["response"]["output"]
+    return [item["content"][0]["text"] for item in output if item["type"] == "message"]
+
+
+def _pieces(start: str, delta: str, key: str) -> Callable[[list[Any]], list[str]]:
+    """Return a reader of texts whose start and pieces have chunks of these types."""
+
+    def read(data: list[Any]) -> list[str]:
+        texts: dict[str, str] = {}
+        for each in data:
+            if each["type"] == start:
+                texts[each[key]] = ""
+            elif each["type"] == delta:
+                texts[each[key]] += each["delta"]
+        return list(texts.values())
+
+    return read
+
+
+READERS = {
+    "chat": _chat,
+    "responses": _responses,
+    "ag-ui": _pieces("TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "messageId"),
+    "vercel-ai": _pieces("text-start", "text-delta", "id"),
+}
+
+
+def token(content: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "token", "content": content, **fields}
+
+
+def said(content: Any, role: str = "assistant", **fields: Any) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": content, **fields}
+
+
+M1, M2 = {"message_id": "m1"}, {"message_id": "m2"}
+A, B = {"source": "a"}, {"source": "b"}
+CALL = {"type": "tool_call", "tool_call_id": "c", "name": "f"}
+RESULT = {"type": "tool_result", "tool_call_id": "c"}
+OUTPUT = {"answer": "out"}
+
+
+@pytest.mark.parametrize("protocol", ENCODERS)
+@pytest.mark.parametrize(
+    ("emitted", "texts"),
+    [
+        ([token("x"), said("x")], ["x"]),
+        ([token("x", **M1), said("x", **M1)], ["x"]),
+        ([token("x", **M1), said("x")], ["x"]),
+        ([token("x"), said("x", **M1)], ["x"]),
+        ([token("x", **M1, **A), said("x", **M1)], ["x"]),
+        ([token("x", **M1), CALL, RESULT, said("x", **M1)], ["x"]),
+        ([token("x"), token("", finish_reason="stop"), said("x")], ["x"]),
+        ([said("x", **M1), said("x", **M1)], ["x"]),
+        ([said("x"), said("y")], ["x", "y"]),
+        ([token("x"), said("x"), said("y")], ["x", "y"]),
+        ([token("x", **M1), said("y", **M2)], ["x", "y"]),
+        ([token("x", **A), said("y", **B)], ["x", "y"]),
+        ([token("x"), CALL, RESULT, said("y")], ["x", "y"]),
+        ([token("x", **M1), CALL, RESULT, said("y")], ["x", "y"]),
+        ([token("x", **M1), token("y", **M2), said("x", **M1), said("y")], ["x", "y"]),
+        ([token("x", **A), token("y", **B), said("x", **A), said("y", **B)], ["x", "y"]),
+        ([said("q", role="user"), said("x", role="ai")], ["x"]),
+        ([said([{"type": "text", "text": "x"}, {"type": "image"}])], ["x"]),
+        ([token(""), said(""), said([{"type": "image"}]), said("q", role="user")], ["out"]),
+        ([], ["out"]),
+    ],
+)
+def test_text_is_shown_once(protocol: str, emitted: list[dict[str, Any]], texts: list[str]) -> None:
+    assert _texts(protocol, emitted, OUTPUT) == texts
+
+
+def _texts(protocol: str, emitted: list[dict[str, Any]], output: Any) -> list[str]:
+    end = {"type": "complete", "output": output, "latency_seconds": 1.0, "metadata": {}}
+    encoder: Any = ENCODERS[protocol]
+    frames, _ = encoder.encode(encoder.start(), log_of(*emitted, end=end))
+    data = [json.loads(message.data) for message in messages_of(frames) if message.data != "[DONE]"]
+    return READERS[protocol](data)
