@@ -1,5 +1,6 @@
 """What an agent's reply is: its tokens, `message` events that do not repeat them, else its output."""
 
+import json
 import re
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ ASSISTANT_ROLES = ("assistant", "ai", "model")
 _TEXT_FIELDS = ("text", "answer", "output", "content")  # as the page of the service shows outputs
 _REMEMBERED = 64  # messages and sources: a `message` event follows its tokens soon
 T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
 
 
 class ShownMessages(msgspec.Struct, frozen=True):
@@ -67,18 +69,32 @@ def _appended(values: tuple[T, ...], value: T) -> tuple[T, ...]:
     return (*values[-_REMEMBERED + 1 :], value)
 
 
-def reply_text(output: Any, path: str | None) -> str:
-    """Return the text of an output.
+def message_text(content: bytes) -> bytes:
+    """Return the text in a message's content; both are JSON."""
+    return content if content.startswith(b'"') else _encode(text_of(from_json(content)))
+
+
+def output_text(output: bytes, path: str | None) -> bytes:
+    """Return the text of an output; both are JSON.
 
     Args:
-        output: The agent's output, decoded JSON.
+        output: The agent's output.
         path: `agent.chat.output`: names of fields and indexes of lists, separated by dots; None to look for
             the text: the output itself, its last message, or a field that usually has it.
     """
-    value = _at(output, path.split(".")) if path is not None else _found(output)
-    if value is None:
-        value = output
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    value = from_json(output)
+    found = _at(value, path.split(".")) if path is not None else _found(value)
+    if found is None:
+        found = value if isinstance(value, str) else output.decode()
+    return _encode(found if isinstance(found, str) else _encode(found).decode())
+
+
+def from_json(value: bytes) -> Any:
+    """Return the value of JSON that an agent has emitted."""
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:  # a number beyond those of msgspec
+        return json.loads(bytes(value))
 
 
 def _at(value: Any, names: list[str]) -> Any:

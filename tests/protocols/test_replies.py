@@ -13,7 +13,7 @@ from dockrion.protocols.openai.chat_parts import ReplyOptions
 from dockrion.protocols.openai.response_object import ResponseInfo
 from dockrion.protocols.openai.responses import ResponseEncoder
 from dockrion.protocols.vercel_ai.encoder import MessageEncoder
-from tests.protocols.logs import log_of, messages_of
+from tests.protocols.logs import TOO_LARGE, log_of, messages_of
 
 ENCODERS = {
     "chat": ChunkEncoder(b'data: {"choices":', ReplyOptions()),
@@ -99,6 +99,12 @@ OUTPUT = {"answer": "out"}
 )
 def test_text_is_shown_once(protocol: str, emitted: list[dict[str, Any]], texts: list[str]) -> None:
     assert _texts(protocol, emitted, OUTPUT) == texts
+
+
+@pytest.mark.parametrize("protocol", ENCODERS)
+def test_output_with_a_number_out_of_range_has_its_text(protocol: str) -> None:
+    assert _texts(protocol, [], {"n": TOO_LARGE, "answer": "out"}) == ["out"]
+    assert _texts(protocol, [], {"n": TOO_LARGE}) == ['{"n":1e400}']
 
 
 def _texts(protocol: str, emitted: list[dict[str, Any]], output: Any) -> list[str]:

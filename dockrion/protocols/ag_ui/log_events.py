@@ -4,7 +4,6 @@ import msgspec
 
 from dockrion.events.types import COMMON_FIELDS
 from dockrion.protocols.ag_ui.state import ModelUsage
-from dockrion.protocols.reply import reply_text
 
 EMPTY_TEXT = b'""'
 NULL = msgspec.Raw(b"null")
@@ -16,15 +15,6 @@ class Message(msgspec.Struct):
     message_id: str | None = None
     name: str | None = None
     source: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The text of its content, which is text or a list of blocks."""
-        if _is_text(self.content):
-            return json_text(self.content)
-        blocks = msgspec.json.decode(self.content, type=list[dict[str, msgspec.Raw]])
-        texts = [block["text"] for block in blocks if "text" in block]
-        return "".join(json_text(text) for text in texts if _is_text(text))
 
 
 class Reasoning(msgspec.Struct):
@@ -104,13 +94,6 @@ class Complete(msgspec.Struct):
         except msgspec.DecodeError:
             return None
         return messages[-1].id if messages else None
-
-    def reply(self, path: str | None) -> str:
-        """Return the output as a reply; see `reply_text`."""
-        try:
-            return reply_text(msgspec.json.decode(self.output), path)
-        except msgspec.DecodeError:  # a number that is out of range
-            return json_text(self.output)
 
 
 class Error(msgspec.Struct):

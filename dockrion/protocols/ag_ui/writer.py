@@ -12,7 +12,7 @@ from dockrion.protocols.ag_ui.event_writer import EventWriter
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
 from dockrion.protocols.token_runs import Origin, token_run
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
@@ -117,9 +117,10 @@ class Writer(EventWriter):
         for named in (message_id, None):
             if (opened := open_message(self._open, "text", named, source)) is not None:
                 self._close(opened)
-        if not is_shown and message.text:
+        text = message_text(bytes(message.content))
+        if not is_shown and text != EMPTY_TEXT:
             opened = self._start("text", message_id, source, message.name)
-            self._append(opened, msgspec.json.encode(message.text))
+            self._append(opened, text)
             self._close(opened)
         self._messages = self._messages.after_message(message_id or "", source or "")
 
@@ -186,7 +187,7 @@ class Writer(EventWriter):
     def _write_complete(self, data: bytes) -> None:
         complete = msgspec.json.decode(data, type=log_events.Complete)
         if not (self._has_text or self._pending or self._ends_with_known_message(complete)):
-            self._write_reply(complete.reply(self._options.output_path))
+            self._write_reply(output_text(bytes(complete.output), self._options.output_path))
         self._finish({"type": "success"}, **({} if complete.output == NULL else {"result": complete.output}))
 
     def _ends_with_known_message(self, complete: log_events.Complete) -> bool:
@@ -194,10 +195,10 @@ class Writer(EventWriter):
         message_id = complete.message_id
         return message_id in self._messages.ids
 
-    def _write_reply(self, text: str) -> None:
+    def _write_reply(self, text: bytes) -> None:
         self._close_all()
-        if text:
-            self._append(self._start("text", None, None), msgspec.json.encode(text))
+        if text != EMPTY_TEXT:
+            self._append(self._start("text", None, None), text)
 
     def _write_error(self, data: bytes) -> None:
         error = msgspec.json.decode(data, type=log_events.Error)

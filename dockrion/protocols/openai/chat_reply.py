@@ -1,8 +1,7 @@
 """What a run's events are in an assistant's reply: its text, reasoning and tool calls, and how it ends."""
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -10,7 +9,6 @@ from msgspec import Meta
 from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
 from dockrion.events import Entry
-from dockrion.protocols.conversation import text_of
 from dockrion.protocols.openai.chat_parts import (
     Failed,
     Finished,
@@ -21,7 +19,7 @@ from dockrion.protocols.openai.chat_parts import (
     ToolCall,
     Usage,
 )
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, reply_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
 from dockrion.protocols.token_runs import Origin, token_run
 
 CANCELLED = "CANCELLED"
@@ -145,8 +143,7 @@ def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     messages = state.messages.after_message(message.message_id, message.source)
     if is_shown:
         return [], replace(state, messages=messages)
-    content = bytes(message.content)
-    text = content if content.startswith(b'"') else _encode(text_of(_decoded(content)))
+    text = message_text(bytes(message.content))
     if text == _EMPTY:
         return [], state
     return _text(state, text), _replied(state, messages)
@@ -190,7 +187,7 @@ def _complete(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance
         return [Failed(Gone.code, INCOMPLETE)], state
     parts = []
     if not state.replied and output != _NULL:
-        parts = _text(state, _encode(reply_text(_decoded(output), options.output)))
+        parts = _text(state, output_text(output, options.output))
     return [*parts, Finished("length" if truncated else "stop", usage)], state
 
 
@@ -260,10 +257,3 @@ def _summary(metadata: bytes) -> tuple[Usage | None, bool]:
         total_tokens=sum(each.total_tokens for each in models),
     )
     return usage, decoded.truncated
-
-
-def _decoded(value: bytes) -> Any:
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError:  # a number beyond those of msgspec
-        return json.loads(bytes(value))

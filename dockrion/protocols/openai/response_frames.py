@@ -1,6 +1,5 @@
 """The frames of a response's stream, and text that grows piece by piece."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,14 +88,6 @@ def delta_frame(event: bytes, fields: bytes) -> bytes:
 def in_json(value: Any) -> bytes:
     """Return a value as JSON."""
     return _encode(value)
-
-
-def from_json(value: bytes) -> Any:
-    """Return the value of JSON that an agent has emitted."""
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError:  # a number beyond those of msgspec
-        return json.loads(bytes(value))
 
 
 def values_of(chain: Chain) -> list[Any]:

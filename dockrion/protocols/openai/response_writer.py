@@ -8,12 +8,11 @@ import msgspec
 from dockrion.errors import AgentPolicyViolation
 from dockrion.events import Entry
 from dockrion.protocols import State
-from dockrion.protocols.conversation import text_of
 from dockrion.protocols.openai import response_fields as fields
-from dockrion.protocols.openai.response_frames import Frames, from_json, in_json
+from dockrion.protocols.openai.response_frames import Frames, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, Request
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, reply_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, from_json, message_text, output_text
 from dockrion.protocols.token_runs import token_run
 
 _EMPTY = b'""'
@@ -125,9 +124,7 @@ class ResponseWriter:
         if event.role not in ASSISTANT_ROLES:
             return
         if not self._messages.include(event.message_id, event.source):
-            content = bytes(event.content)
-            text = content if content.startswith(b'"') else in_json(text_of(from_json(content)))
-            self._write(event.key, [text], is_reasoning=False)
+            self._write(event.key, [message_text(bytes(event.content))], is_reasoning=False)
         self._messages = self._messages.after_message(event.message_id, event.source)
         self._items.close_text(event.key)
         self._items.close_text(fields.key_of("", event.source))
@@ -171,7 +168,7 @@ class ResponseWriter:
         if self._before.lost:
             items.forget_messages()
         if not items.hand_over_calls() and not items.replied and output != fields.NULL:
-            self._write_message(in_json(reply_text(from_json(output), self._info.output_path)))
+            self._write_message(output_text(output, self._info.output_path))
         if metadata.usage:  # reported also if the Dockfile filters the events
             self._usage = (self._usage or Usage()).with_totals(metadata.usage)
         reason = _TRUNCATED if metadata.truncated else _REASONS.get(self._finish_reason or "")

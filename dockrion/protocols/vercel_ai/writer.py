@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import ClassVar
 
-import msgspec
-
 from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, reply_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, output_text
 from dockrion.protocols.token_runs import Origin
 from dockrion.protocols.vercel_ai import chunks, fields
 from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, START_STEP, chunk, json_text
@@ -151,8 +149,8 @@ class EventWriter:
 
     def _write_complete(self, entry: Entry) -> None:
         if not self._replied:
-            text = _output_text(bytes(fields.end_of(entry.data).output), self._output_path)
-            self._write_text(entry.sequence, json_text(text))
+            output = bytes(fields.end_of(entry.data).output)
+            self._write_text(entry.sequence, output_text(output, self._output_path))
         reason = _FINISH_REASONS.get(self._finish_reason or "", b'"stop"')
         self._message.finish_step(chunk(b"finish", finishReason=reason), DONE)
 
@@ -177,11 +175,3 @@ class EventWriter:
         "error": _write_error,
         "cancelled": _write_cancelled,
     }
-
-
-def _output_text(output: bytes, path: str | None) -> str:
-    try:
-        value = msgspec.json.decode(output)
-    except msgspec.DecodeError:  # JSON with numbers that Python does not take
-        return output.decode()
-    return reply_text(value, path)

@@ -208,7 +208,7 @@ def test_question_is_shown_and_is_no_reply() -> None:
         pytest.param([], {"answer": "Hello"}, "Hello", id="output"),
         pytest.param([], None, "", id="nothing"),
         pytest.param([_token("Hello")], {"answer": "other"}, "Hello", id="tokens-first"),
-        pytest.param([], msgspec.Raw(b'{"n":1e400}'), '{"n":null}', id="large-number"),
+        pytest.param([], msgspec.Raw(b'{"n":1e400}'), '{"n":1e400}', id="large-number"),
     ],
 )
 def test_output_is_the_reply_of_an_agent_without_tokens(
