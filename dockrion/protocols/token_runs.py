@@ -5,7 +5,7 @@ content stands between the common fields, in which nobody can write a quote, and
 for all tokens of a message, so that comparing bytes finds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -32,6 +32,9 @@ class Origin(msgspec.Struct, frozen=True):
     source: str | UnsetType | None = UNSET
 
 
+TokenRun = tuple[list[bytes], Origin]
+
+
 class _Token(Origin, frozen=True, kw_only=True):
     content: msgspec.Raw
 
@@ -40,7 +43,25 @@ _token_decoder = msgspec.json.Decoder(_Token)
 _origin_decoder = msgspec.json.Decoder(Origin)
 
 
-def token_run(entries: Sequence[Entry], start: int) -> tuple[list[bytes], Origin]:
+def grouped(entries: Sequence[Entry]) -> Iterator[tuple[Entry, TokenRun | None]]:
+    """Yield events in their order, consecutive tokens with the same fields as one item.
+
+    Args:
+        entries: Events.
+
+    Yields:
+        An event, and None; or the first of consecutive tokens, and what `token_run` returns for them.
+    """
+    position = 0
+    while position < len(entries):
+        entry, run = entries[position], None
+        if entry.type == "token":
+            run = token_run(entries, position)
+        position += 1 if run is None else len(run[0])
+        yield entry, run
+
+
+def token_run(entries: Sequence[Entry], start: int) -> TokenRun:
     """Return the contents of consecutive tokens, and what they have in common.
 
     Args:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from dockrion.events import Entry
-from dockrion.protocols.token_runs import Origin, token_run
+from dockrion.protocols.token_runs import Origin, grouped, token_run
 from tests.protocols.logs import entry
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
@@ -30,11 +30,12 @@ def _tokens_of(*fields: dict[str, Any], first: int = 1) -> list[Entry]:
     [{"content": "a"}, {"content": "a", "finish_reason": None, "message_id": ',"finish_reason":null'}], 9
 )
 def test_runs_have_the_texts_and_fields_of_their_events(tokens: list[dict[str, Any]], first: int) -> None:
-    entries, position, found = _tokens_of(*tokens, first=first), 0, []
-    while position < len(entries):
-        contents, origin = token_run(entries, position)
-        found += [(msgspec.json.decode(content), origin) for content in contents]
-        position += len(contents)
+    entries = _tokens_of(*tokens, first=first)
+    found: list[tuple[Any, Origin]] = []
+    for each, run in grouped(entries):
+        assert run is not None
+        assert each is entries[len(found)]
+        found += [(msgspec.json.decode(content), run[1]) for content in run[0]]
     assert found == [
         (
             token["content"],
@@ -52,6 +53,11 @@ def test_a_run_ends_before_another_event_or_message_and_after_a_finish_reason() 
     custom = Entry(2, "custom:x", entries[1].data, 0.0)
     assert token_run([entries[0], custom], 0)[0] == [b'"0"']
     assert len(token_run(_tokens_of(*[{"content": "", "finish_reason": "stop"}] * 2), 0)[0]) == 1
+
+
+def test_other_events_stand_alone() -> None:
+    tokens, other = _tokens_of({"content": "a"}, {"content": "b"}), entry(3, "heartbeat", {})
+    assert list(grouped([*tokens, other])) == [(tokens[0], ([b'"a"', b'"b"'], Origin())), (other, None)]
 
 
 def test_events_in_another_layout_are_decoded() -> None:

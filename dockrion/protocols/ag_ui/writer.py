@@ -13,7 +13,7 @@ from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
-from dockrion.protocols.token_runs import Origin, token_run
+from dockrion.protocols.token_runs import Origin, grouped
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
 _CUSTOM = frozenset({"progress", "checkpoint", "input_received"})
@@ -48,16 +48,13 @@ class Writer(EventWriter):
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write events of the log, as far as the stream goes."""
-        position = 0
-        while position < len(entries) and not self.ended:
-            entry = entries[position]
-            if entry.type == "token":
-                contents, origin = token_run(entries, position)
-                self._write_tokens(entry.sequence, contents, origin)
-                position += len(contents)
+        for entry, run in grouped(entries):
+            if run is not None:
+                self._write_tokens(entry.sequence, *run)
             else:
                 self._write(entry)
-                position += 1
+            if self.ended:
+                break
 
     def write_gap(self, gap: Gap) -> None:
         """Write what was lost; whatever is open is closed, since its end may be lost."""

@@ -20,7 +20,7 @@ from dockrion.protocols.openai.chat_parts import (
     Usage,
 )
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
-from dockrion.protocols.token_runs import Origin, token_run
+from dockrion.protocols.token_runs import Origin, grouped
 
 CANCELLED = "CANCELLED"
 INCOMPLETE = "a part of the reply is no longer stored"
@@ -104,17 +104,11 @@ def advance(
         state = replace(state, begun=True)
     if state.incomplete:
         entries = [entry for entry in entries if entry.type in events.TERMINAL]
-    position = 0
-    while position < len(entries):
-        entry = entries[position]
-        if entry.type == "token":
-            contents, origin = token_run(entries, position)
-            position += len(contents)
-            pieces, state = _tokens(state, contents, origin)
+    for entry, run in grouped(entries):
+        if run is not None:
+            pieces, state = _tokens(state, *run)
             parts.append(pieces)
-            continue
-        position += 1
-        if (handle := _HANDLERS.get(entry.type)) is not None:
+        elif (handle := _HANDLERS.get(entry.type)) is not None:
             more, state = handle(options, state, entry.data)
             parts += more
     return parts, state

@@ -13,7 +13,7 @@ from dockrion.protocols.openai.response_frames import Frames, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, Request
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, from_json, message_text, output_text
-from dockrion.protocols.token_runs import token_run
+from dockrion.protocols.token_runs import Origin, grouped
 
 _EMPTY = b'""'
 _TRUNCATED = "max_output_tokens"
@@ -84,15 +84,11 @@ class ResponseWriter:
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write events."""
-        position = 0
-        while position < len(entries):
-            entry = entries[position]
-            if entry.type == "token":
-                position += self._tokens(entries, position)
-                continue
-            if (write := self._WRITERS.get(entry.type)) is not None:
+        for entry, run in grouped(entries):
+            if run is not None:
+                self._tokens(*run)
+            elif (write := self._WRITERS.get(entry.type)) is not None:
                 write(self, entry)
-            position += 1
 
     def _started(self, _entry: Entry) -> None:
         self._attempts += 1
@@ -104,16 +100,13 @@ class ResponseWriter:
             response = self._info.response("in_progress", b"[]")
             self._frames.add(b"response.in_progress", b'"response":' + response)
 
-    def _tokens(self, entries: Sequence[Entry], start: int) -> int:
-        """Write consecutive tokens, and return how many."""
-        contents, origin = token_run(entries, start)
+    def _tokens(self, contents: list[bytes], origin: Origin) -> None:
         key = fields.key_of(origin.message_id, origin.source)
         if self._write(key, contents, is_reasoning=False):
             self._messages = self._messages.after_token(origin.message_id or "", origin.source or "")
         if origin.finish_reason is not None:
             self._items.close_text(key)
             self._finish_reason = origin.finish_reason
-        return len(contents)
 
     def _reasoning(self, entry: Entry) -> None:
         event = fields.decode_reasoning(entry.data)

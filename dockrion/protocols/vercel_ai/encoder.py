@@ -6,7 +6,7 @@ import msgspec
 
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
-from dockrion.protocols.token_runs import token_run
+from dockrion.protocols.token_runs import grouped, token_run
 from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, chunk, json_text
 from dockrion.protocols.vercel_ai.message import MessageWriter
@@ -39,16 +39,11 @@ class MessageEncoder(msgspec.Struct, frozen=True):
                 return chunks.deltas(b"text", part_id, texts), state
         message = MessageWriter(self.run_id, self.message_id, state)
         writer = EventWriter(message, state, self.output_path)
-        position = 0
-        while position < len(entries):
-            entry = entries[position]
-            if entry.type == "token":
-                texts, origin = token_run(entries, position)
-                writer.write_tokens(entry.sequence, texts, origin)
-                position += len(texts)
+        for entry, run in grouped(entries):
+            if run is not None:
+                writer.write_tokens(entry.sequence, *run)
             else:
                 writer.write(entry)
-                position += 1
         return b"".join(message.frames), writer.state
 
     def encode_gap(self, state: MessageState, gap: Gap) -> tuple[bytes, MessageState]:
