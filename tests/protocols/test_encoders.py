@@ -9,7 +9,14 @@ from hypothesis import given
 from dockrion import events
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
-from tests.protocols.logs import check_encoder, check_resuming, log_of, logs, resumption
+from tests.protocols.logs import (
+    check_encoder,
+    check_resuming,
+    log_of,
+    logs,
+    on_a_busy_machine,
+    resumption,
+)
 from tests.protocols.tiny import Skip, TinyEncoder, TinyState, skip_after
 
 LOG = log_of(
@@ -20,12 +27,14 @@ LOG = log_of(
 )
 
 
+@on_a_busy_machine
 @given(logs())
 def test_frames_are_the_same_in_pages_and_for_whoever_resumes(entries: list[Entry]) -> None:
     check_encoder(TinyEncoder(), entries)
     check_resuming(TinyEncoder(), entries, skip_after)
 
 
+@on_a_busy_machine
 @given(logs(ended=True))
 def test_logs_begin_once_end_once_and_have_every_number(entries: list[Entry]) -> None:
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
@@ -33,6 +42,7 @@ def test_logs_begin_once_end_once_and_have_every_number(entries: list[Entry]) ->
     assert [entry.type in events.TERMINAL for entry in entries] == [False] * (len(entries) - 1) + [True]
 
 
+@on_a_busy_machine
 @given(logs(ended=False))
 def test_logs_of_runs_that_go_on_have_no_terminal_event(entries: list[Entry]) -> None:
     assert not [entry for entry in entries if entry.type in events.TERMINAL]
