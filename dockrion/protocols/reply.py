@@ -11,6 +11,7 @@ from dockrion.protocols.conversation import text_of
 _INDEX = re.compile("-?[0-9]{1,9}")
 ASSISTANT_ROLES = ("assistant", "ai", "model")
 _TEXT_FIELDS = ("text", "answer", "output", "content")  # as the page of the service shows outputs
+MAX_OPEN_CALLS = 256  # tool calls without a result; the oldest is forgotten for one more
 _REMEMBERED = 64  # messages and sources: a `message` event follows its tokens soon
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import Names
@@ -15,9 +16,10 @@ from dockrion.protocols.openai.responses import ResponseEncoder
 from dockrion.protocols.vercel_ai.encoder import MessageEncoder
 from tests.protocols.logs import TOO_LARGE, log_of, messages_of
 
+CLIENT_TOOLS = frozenset({"theirs"})
 ENCODERS = {
-    "chat": ChunkEncoder(b'data: {"choices":', ReplyOptions()),
-    "responses": ResponseEncoder(ResponseInfo("run-1", 0, b'"agent"', "model")),
+    "chat": ChunkEncoder(b'data: {"choices":', ReplyOptions(client_tools=CLIENT_TOOLS)),
+    "responses": ResponseEncoder(ResponseInfo("run-1", 0, b'"agent"', "model", client_tools=CLIENT_TOOLS)),
     "ag-ui": RunEncoder(Names("run-1", "thread", "run-1")),
     "vercel-ai": MessageEncoder("run-1", "run-1"),
 }
@@ -105,6 +107,25 @@ def test_text_is_shown_once(protocol: str, emitted: list[dict[str, Any]], texts:
 def test_output_with_a_number_out_of_range_has_its_text(protocol: str) -> None:
     assert _texts(protocol, [], {"n": TOO_LARGE, "answer": "out"}) == ["out"]
     assert _texts(protocol, [], {"n": TOO_LARGE}) == ['{"n":1e400}']
+
+
+@pytest.mark.parametrize("protocol", ENCODERS)
+def test_state_does_not_grow_with_calls_and_messages(protocol: str) -> None:
+    """Copying it takes time, at each event: that of a long run would grow with the square of its length."""
+    events = (
+        event
+        for number in range(4000)
+        for event in (
+            {"type": "tool_call", "tool_call_id": f"call-{number}", "name": "theirs", "arguments": {}},
+            {"type": "tool_result", "tool_call_id": f"other-{number}", "result": 1},
+            {"type": "token", "content": "a", "message_id": f"message-{number}"},
+        )
+    )
+    encoder: Any = ENCODERS[protocol]
+    _, state = encoder.encode(encoder.start(), log_of(*events))
+    if protocol == "responses":  # the output itself has to grow
+        state = replace(state, items=replace(state.items, done=(), texts=()))
+    assert 100 < str(state).count("-") < 2500
 
 
 def _texts(protocol: str, emitted: list[dict[str, Any]], output: Any) -> list[str]:

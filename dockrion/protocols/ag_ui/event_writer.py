@@ -14,6 +14,7 @@ from dockrion.protocols.ag_ui.events import MessageKind, Names
 from dockrion.protocols.ag_ui.state import OpenMessage, RunState
 
 _MAX_OPEN = 64  # messages; the oldest is closed before one more is opened
+_MAX_KNOWN = 512  # tool calls and results
 
 
 class EventWriter:
@@ -132,5 +133,6 @@ class EventWriter:
     def _is_new(self, mark: str) -> bool:
         """Mark something as written; return whether it was not."""
         new = mark not in self._known
-        self._known |= {mark}
+        if new:
+            self._known = (*self._known[-_MAX_KNOWN + 1 :], mark)
         return new

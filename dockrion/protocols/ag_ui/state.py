@@ -60,7 +60,7 @@ class RunState(State, frozen=True, kw_only=True):
         attempt: How often the agent was started.
         open: The messages that are open, oldest first.
         messages: Which messages of the agent were written.
-        known: The tool calls and results that were written, see `Writer`.
+        known: The last tool calls and results that were written, see `Writer`.
         has_text: Whether the agent has said anything in this AG-UI run.
         pending: The tool calls of this AG-UI run that have no result; the client answers them.
         usage: The tokens that this AG-UI run took, by model.
@@ -70,7 +70,7 @@ class RunState(State, frozen=True, kw_only=True):
     attempt: int = 1
     open: tuple[OpenMessage, ...] = ()
     messages: ShownMessages = ShownMessages()
-    known: frozenset[str] = frozenset()
+    known: tuple[str, ...] = ()
     has_text: bool = False
     pending: tuple[str, ...] = ()
     usage: tuple[ModelUsage, ...] = ()

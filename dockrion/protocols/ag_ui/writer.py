@@ -12,7 +12,7 @@ from dockrion.protocols.ag_ui.event_writer import EventWriter
 from dockrion.protocols.ag_ui.events import Names
 from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
 from dockrion.protocols.token_runs import Origin, grouped
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
@@ -125,7 +125,7 @@ class Writer(EventWriter):
         call = msgspec.json.decode(data, type=log_events.ToolCall)
         if not self._is_new(f"call {call.tool_call_id}"):  # it would append to the arguments
             return
-        self._pending += (call.tool_call_id,)
+        self._pending = (*self._pending[-MAX_OPEN_CALLS + 1 :], call.tool_call_id)
         self._messages = self._messages.after_tool_call(call.source or "")
         self._close_source(call.source or None)
         parent = {"parentMessageId": self._text_id(call.message_id)} if call.message_id else {}

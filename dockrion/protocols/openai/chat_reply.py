@@ -19,7 +19,7 @@ from dockrion.protocols.openai.chat_parts import (
     ToolCall,
     Usage,
 )
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
 from dockrion.protocols.token_runs import Origin, grouped
 
 CANCELLED = "CANCELLED"
@@ -160,7 +160,7 @@ def _tool_call(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advanc
     call = ToolCall(decoded.tool_call_id, decoded.name, bytes(decoded.arguments).decode())
     state = replace(state, messages=state.messages.after_tool_call(decoded.source))
     if call.name in options.client_tools:
-        state = replace(state, calls=(*state.calls, call))
+        state = replace(state, calls=(*state.calls[-MAX_OPEN_CALLS + 1 :], call))
     return _calls(state, (call,) if options.show_tools else ())
 
 

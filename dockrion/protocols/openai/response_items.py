@@ -12,6 +12,7 @@ from dockrion.protocols.openai.response_frames import (
     in_json,
     values_of,
 )
+from dockrion.protocols.reply import MAX_OPEN_CALLS
 
 _MESSAGE = b'{"type":"message",'
 MAX_OPEN = 64  # texts, and calls; the oldest is closed before another one begins
@@ -67,8 +68,7 @@ class Items(msgspec.Struct, frozen=True):
         begun: How many items have begun.
         texts: The open messages and reasoning, by what they belong to.
         calls: The open calls, by their ids.
-        held: The requests for tools that the client has. At the end, it has to execute those that have no
-            result.
+        held: The last requests for tools that the client has; at the end, it executes those without a result.
         done: The position and the JSON of each item that is complete.
         replied: Whether a message is among these.
     """
@@ -151,7 +151,7 @@ class ItemsWriter:
         """
         self.end_call(call_id, None)
         if by_client:
-            self._held[call_id] = request
+            self._held = dict((*self._held.items(), (call_id, request))[-MAX_OPEN_CALLS:])
         else:
             self._calls[call_id] = self._open_call(request)
 

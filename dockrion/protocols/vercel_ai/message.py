@@ -6,6 +6,7 @@ is a request to a model: the next one begins with what follows after the results
 
 from collections.abc import Callable, Sequence
 
+from dockrion.protocols.reply import MAX_OPEN_CALLS
 from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import FINISH_STEP, START_STEP, chunk, json_text, safe_json
 from dockrion.protocols.vercel_ai.state import MessageState, Part, open_part
@@ -99,7 +100,9 @@ class MessageWriter:
             chunk(b"tool-input-available", **fields, input=safe_json(arguments)),
         )
         if call not in self.calls:
-            self.calls += (call,)
+            if len(self.calls) == MAX_OPEN_CALLS:
+                self.frames.append(_unanswered(self.calls[0]))
+            self.calls = (*self.calls[-MAX_OPEN_CALLS + 1 :], call)
 
     def write_result(self, call: bytes, name: bytes, result: bytes, *, is_error: bool) -> None:
         """Write what a tool returned, or its error; all other arguments are JSON."""
@@ -129,10 +132,12 @@ class MessageWriter:
         """End whatever has not ended, and the step; then write chunks."""
         self.start()
         self.close_parts()
-        self.frames += [
-            chunk(b"tool-output-error", toolCallId=call, **_REMOTE, errorText=_NO_RESULT)
-            for call in self.calls
-        ]
+        self.frames += map(_unanswered, self.calls)
         self.calls = ()
         self.returned = False
         self.frames += [FINISH_STEP, *frames]
+
+
+def _unanswered(call: bytes) -> bytes:
+    """Return the chunk that ends a call whose result is not known."""
+    return chunk(b"tool-output-error", toolCallId=call, **_REMOTE, errorText=_NO_RESULT)
