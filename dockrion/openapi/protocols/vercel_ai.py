@@ -12,7 +12,7 @@ from dockrion.openapi.operation import (
     TEXT,
     Operation,
     forwarded_headers,
-    param,
+    on_disconnect,
     response,
 )
 from dockrion.openapi.operations_invoke import start_errors
@@ -94,17 +94,11 @@ _CHUNKS = (
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations, by method and path."""
-    choices = {
-        "type": "string",
-        "enum": ["cancel", "continue"],
-        "default": dockfile.streaming.connection.on_disconnect,
-    }
-    on_disconnect = param("on_disconnect", "What happens to the run when the page stops reading.", choices)
     return {
         "POST /api/chat": Operation(
             tag="protocols",
             summary="Send a message, and stream the reply to a page with the Vercel AI SDK",
-            parameters=[on_disconnect, IDEMPOTENCY_KEY, *forwarded_headers(dockfile)],
+            parameters=[on_disconnect(dockfile), IDEMPOTENCY_KEY, *forwarded_headers(dockfile)],
             body={JSON: {"schema": _REQUEST, "example": _EXAMPLE}},
             responses={200: _stream("The reply.", dockfile, REPLAYED)},
             errors=(*start_errors(dockfile), errors.IdempotencyMismatch),

@@ -72,7 +72,7 @@ def text_in(block: Mapping[str, msgspec.Raw]) -> bytes:
     return text if text.startswith(b'"') and text != NO_TEXT else b""
 
 
-def others_in(block: Mapping[str, msgspec.Raw]) -> list[bytes]:
+def chunks_beside_text(block: Mapping[str, msgspec.Raw]) -> list[bytes]:
     """Return the chunks for what a block has besides text: a file, or what its text cites."""
     is_text = bytes(block.get("type", b"")) == _TEXT
     if is_text and "annotations" not in block:

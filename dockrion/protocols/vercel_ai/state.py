@@ -31,11 +31,11 @@ def open_part(parts: tuple[Part, ...], kind: bytes, message_id: str | None, sour
 
 
 class UsageTotals(msgspec.Struct, frozen=True):
-    """The tokens of all requests to models so far: those that the models read, those that they made."""
+    """The tokens of all requests to models so far."""
 
-    taken: int = 0
-    made: int = 0
-    total: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
 
 
 class MessageState(State, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class MessageState(State, frozen=True, kw_only=True):
         shown: Which messages of models are in the message.
         replied: Whether the message has a reply, so that the output is none.
         finish_reason: Why the last model has stopped, None if that is unknown.
-        usage: What models took.
+        usage: The sums of what the models have reported.
     """
 
     started: bool = False

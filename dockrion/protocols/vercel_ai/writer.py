@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+import msgspec
+
 from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, output_text
 from dockrion.protocols.token_runs import Origin
 from dockrion.protocols.vercel_ai import chunks, fields
 from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, START_STEP, chunk, json_text
-from dockrion.protocols.vercel_ai.content import others_in, text_in
+from dockrion.protocols.vercel_ai.content import chunks_beside_text, text_in
 from dockrion.protocols.vercel_ai.message import MessageWriter
 from dockrion.protocols.vercel_ai.state import MessageState, UsageTotals
 
@@ -107,8 +109,8 @@ class EventWriter:
         for block in event.content:
             if not is_shown and (text := text_in(block)):
                 self._write_text(entry.sequence, text)
-            if others := others_in(block):
-                self._message.write_content(*others)
+            if beside := chunks_beside_text(block):
+                self._message.write_content(*beside)
                 self._replied = True
 
     def _write_text(self, sequence: int, text: bytes) -> None:
@@ -130,10 +132,13 @@ class EventWriter:
 
     def _write_usage(self, entry: Entry) -> None:
         event, before = fields.usage_of(entry.data), self._usage
-        taken, made = event.input_tokens or 0, event.output_tokens or 0
-        total = taken + made if event.total_tokens is None else event.total_tokens
-        self._usage = usage = UsageTotals(before.taken + taken, before.made + made, before.total + total)
-        counts = (usage.taken, usage.made, usage.total)
+        read, written = event.input_tokens or 0, event.output_tokens or 0
+        self._usage = UsageTotals(
+            before.input_tokens + read,
+            before.output_tokens + written,
+            before.total_tokens + (read + written if event.total_tokens is None else event.total_tokens),
+        )
+        counts = msgspec.structs.astuple(self._usage)
         sums = b'{"usage":{"inputTokens":%d,"outputTokens":%d,"totalTokens":%d}}' % counts
         self._message.write(chunk(b"message-metadata", messageMetadata=sums))
 
@@ -160,8 +165,8 @@ class EventWriter:
 
     def _write_cancelled(self, entry: Entry) -> None:
         reason = bytes(fields.end_of(entry.data).reason)
-        given = {} if reason == _NULL else {"reason": reason}
-        self._message.finish_step(chunk(b"abort", **given), DONE)
+        abort = chunk(b"abort") if reason == _NULL else chunk(b"abort", reason=reason)
+        self._message.finish_step(abort, DONE)
 
     _writers: ClassVar[dict[str, Callable[["EventWriter", Entry], None]]] = {
         "started": _write_started,

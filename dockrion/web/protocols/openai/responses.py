@@ -27,7 +27,6 @@ _PROTOCOL = "response"  # the field of `Run.protocol` that has what the request 
 
 async def create_response(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    service.runs.ready_agent()
     body, fields = await read_request_and_fields(request, ResponseRequest)
     conversation = conversation_of(
         body, fields, (service.dockfile.io_schema.input or {}).get("properties", {})

@@ -24,20 +24,19 @@ _HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 async def chat(request: web.Request) -> web.StreamResponse:
     """Start the run that answers a message, and stream its reply."""
     service = request.app[SERVICE]
-    service.runs.ready_agent()
     cancel_on_disconnect = cancels_on_disconnect(request)
-    asked, fields = await read_request_and_fields(request, ChatRequest)
-    continued = asked.continued_message_id
+    body, fields = await read_request_and_fields(request, ChatRequest)
+    continued = body.continued_message_id
     run, replayed = await start_conversation_run(
         request,
-        conversation_of(asked, fields),
+        conversation_of(body, fields),
         protocol=None if continued is None else {_MESSAGE_ID: continued},
         cancel_on_disconnect=cancel_on_disconnect,
     )
     cancel_on_disconnect = cancel_on_disconnect and not replayed
-    if asked.id is not None:
+    if body.id is not None:
         try:
-            await set_active_run(request, asked.id, run)
+            await set_active_run(request, body.id, run)
         except BaseException as error:  # the caller gets no reply
             stopped = cancel_on_disconnect or (isinstance(error, DockrionError) and not replayed)
             if stopped:
@@ -47,8 +46,8 @@ async def chat(request: web.Request) -> web.StreamResponse:
     response = await stream_new_run(
         request, run, _encoder(request, run), headers=headers, cancel_on_disconnect=cancel_on_disconnect
     )
-    if asked.id is not None:
-        await _forget_finished_run(request, asked.id)
+    if body.id is not None:
+        await _forget_finished_run(request, body.id)
     return response
 
 
