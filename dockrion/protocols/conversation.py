@@ -7,6 +7,12 @@ import msgspec
 from dockrion.dockfile.structs import ChatSpec
 from dockrion.errors import InvalidRequest
 
+# The media types of the content of `input_audio` parts; other sound is a `file` part.
+AUDIO_FORMATS = {
+    **dict.fromkeys(("audio/wav", "audio/x-wav", "audio/wave"), "wav"),
+    **dict.fromkeys(("audio/mpeg", "audio/mp3"), "mp3"),
+}
+
 
 class Conversation(msgspec.Struct, frozen=True):
     """What a client of any protocol asks an agent.
@@ -45,6 +51,11 @@ def payload_of(conversation: Conversation, chat: ChatSpec, schema: dict[str, Any
         messages = [_with_plain_text(message) for message in conversation.messages]
         return payload | {"messages": messages}
     return payload | {chat.field: _last_question(conversation.messages)}
+
+
+def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """Return an entry of `tool_calls`; the arguments are JSON."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def text_of(content: Any) -> str:

@@ -10,11 +10,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dockrion.errors import InvalidRequest
-from dockrion.protocols.conversation import Conversation
+from dockrion.protocols.conversation import AUDIO_FORMATS, Conversation, tool_call
 
 MAX_ID = 512  # characters
 Id = Annotated[str, Meta(max_length=MAX_ID)]
-_AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
 
 class _Struct(msgspec.Struct, rename="camel"):
@@ -183,7 +182,7 @@ def conversation_of(asked: RunAgentInput) -> Conversation:
 
 
 def _message(message: ConversationMessage) -> dict[str, Any]:
-    content: Any = message.content
+    content: Any = message.content or ""
     if isinstance(content, list):
         content = [_part(part) for part in content]
     written = {"role": _ROLES[type(message)], "content": content}
@@ -193,7 +192,9 @@ def _message(message: ConversationMessage) -> dict[str, Any]:
             written["content"] = [*_parts(content), *_parts(message.error)]
         return written
     if isinstance(message, AssistantMessage) and message.tool_calls:
-        written["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+        written["tool_calls"] = [
+            tool_call(call.id, call.function.name, call.function.arguments) for call in message.tool_calls
+        ]
     if message.name is not None:
         written["name"] = message.name
     return written
@@ -216,8 +217,7 @@ def _part(part: Part) -> dict[str, Any]:
     if isinstance(source, UrlSource):
         kind = part.__struct_config__.tag
         raise InvalidRequest(f"send the content of {kind} parts as data: only images can be URLs")
-    if isinstance(part, AudioPart):
-        sound = _AUDIO_FORMATS.get(source.mime_type, source.mime_type.partition("/")[2])
+    if isinstance(part, AudioPart) and (sound := AUDIO_FORMATS.get(source.mime_type.lower())):
         return {"type": "input_audio", "input_audio": {"data": source.value, "format": sound}}
     return {"type": "file", "file": {"file_data": _url(source)}}
 
@@ -240,11 +240,6 @@ def _url(source: DataSource | UrlSource) -> str:
     if isinstance(source, UrlSource):
         return source.value
     return f"data:{source.mime_type};base64,{source.value}"
-
-
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

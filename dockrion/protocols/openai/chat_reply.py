@@ -9,6 +9,7 @@ from msgspec import Meta
 from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
 from dockrion.events import Entry
+from dockrion.protocols.conversation import tool_call
 from dockrion.protocols.openai.chat_parts import (
     Failed,
     Finished,
@@ -227,12 +228,7 @@ def _replied(state: ReplyState, messages: ShownMessages) -> ReplyState:
 
 
 def _calls(state: ReplyState, calls: Sequence[ToolCall]) -> _Advance:
-    values = [
-        _encode(
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        )
-        for call in calls
-    ]
+    values = [_encode(tool_call(call.id, call.name, call.arguments)) for call in calls]
     return [Pieces("tool_calls", values)], replace(state, tool_calls=state.tool_calls + len(calls))
 
 

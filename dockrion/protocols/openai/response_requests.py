@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from dockrion.protocols.conversation import Conversation
+from dockrion.protocols.conversation import Conversation, tool_call
 from dockrion.protocols.openai.errors import refuse
 
 # What every response repeats is kept with the run's record, so that it is as small as OpenAI wants it.
@@ -151,10 +151,9 @@ class _Messages:
 
     def _add_call(self, call_id: str, name: str, arguments: str) -> None:
         """Add a call to the assistant's message, of which it is an item of its own here."""
-        call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
         if not self.all or self.all[-1]["role"] != "assistant":
             self.add({"role": "assistant", "content": ""})
-        self.all[-1].setdefault("tool_calls", []).append(call)
+        self.all[-1].setdefault("tool_calls", []).append(tool_call(call_id, name, arguments))
 
 
 def _message(item: dict[str, Any]) -> dict[str, Any]:

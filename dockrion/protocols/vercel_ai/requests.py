@@ -6,14 +6,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dockrion.errors import InvalidRequest
-from dockrion.protocols.conversation import Conversation
+from dockrion.protocols.conversation import AUDIO_FORMATS, Conversation, tool_call
 
 MAX_CHAT_ID = 2048  # characters; a longer one would not fit into the path of a request
 _MAX_MESSAGE_ID = 256  # characters; the id is kept with the run
 _REGENERATE = "regenerate-message"
 _IGNORED = ("reasoning", "source-url", "source-document")
 _WITH_RESULT = ("output-available", "output-error", "output-denied")
-_AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
 
 class UIMessage(msgspec.Struct, frozen=True):
@@ -132,8 +131,7 @@ class _Tool(msgspec.Struct, frozen=True, rename="camel"):
         name = self.tool_name if self.type == "dynamic-tool" else self.type.removeprefix("tool-")
         given = self.raw_input if self.input is None else self.input
         arguments = msgspec.json.encode({} if given is None else given).decode()
-        function = {"name": name, "arguments": arguments}
-        return {"id": self.tool_call_id, "type": "function", "function": function}
+        return tool_call(self.tool_call_id, name, arguments)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -189,7 +187,7 @@ def _block(part: _Part) -> dict[str, Any] | None:
     if media_type.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": part.url}}
     head, comma, data = part.url.partition(",")
-    if media_type in _AUDIO and comma and head.startswith("data:") and head.endswith(";base64"):
-        return {"type": "input_audio", "input_audio": {"data": data, "format": _AUDIO[media_type]}}
+    if media_type in AUDIO_FORMATS and comma and head.startswith("data:") and head.endswith(";base64"):
+        return {"type": "input_audio", "input_audio": {"data": data, "format": AUDIO_FORMATS[media_type]}}
     name = {} if part.filename is None else {"filename": part.filename}
     return {"type": "file", "file": {"file_data": part.url, **name}}

@@ -51,7 +51,7 @@ def test_tool_calls_and_results() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{"}}
     assert converted({"role": "assistant", "toolCalls": [call]}) == {
         "role": "assistant",
-        "content": None,
+        "content": "",
         "tool_calls": [call],
     }
     result = {"role": "tool", "toolCallId": "c1", "content": "no "}
@@ -87,6 +87,10 @@ def test_activities_and_reasoning_are_left_out() -> None:
             {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
         ),
         (
+            {"type": "audio", "source": DATA | {"mimeType": "audio/ogg"}},
+            {"type": "file", "file": {"file_data": "data:audio/ogg;base64,QUJD"}},
+        ),
+        (
             {"type": "video", "source": DATA | {"mimeType": "video/mp4"}},
             {"type": "file", "file": {"file_data": "data:video/mp4;base64,QUJD"}},
         ),
@@ -95,7 +99,7 @@ def test_activities_and_reasoning_are_left_out() -> None:
             {"type": "file", "file": {"file_data": "data:application/pdf;base64,QUJD"}},
         ),
     ],
-    ids=["image", "image by URL", "file", "mp3", "wav", "video", "document"],
+    ids=["image", "image by URL", "file", "mp3", "wav", "ogg", "video", "document"],
 )
 def test_parts_of_a_multimodal_message(sent: dict[str, Any], expected: dict[str, Any]) -> None:
     assert part(sent) == expected
