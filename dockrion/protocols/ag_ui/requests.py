@@ -13,6 +13,7 @@ from dockrion.errors import InvalidRequest
 from dockrion.protocols.conversation import AUDIO_FORMATS, Conversation, tool_call
 
 MAX_ID = 512  # characters
+MAX_TOOLS = 1000  # each becomes several times as long
 Id = Annotated[str, Meta(max_length=MAX_ID)]
 
 
@@ -148,7 +149,7 @@ class RunAgentInput(_Struct):
     run_id: Id
     messages: list[Message]
     protocol_version: str | None = None  # which versions before 1.0 do not send
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=MAX_TOOLS)] | None = None
     state: Any | UnsetType = UNSET
     context: Any | UnsetType = UNSET
     forwarded_props: Any | UnsetType = UNSET

@@ -8,7 +8,7 @@ from ag_ui.core import RunAgentInput as TheirInput
 
 from dockrion.errors import InvalidRequest
 from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor
-from dockrion.protocols.ag_ui.requests import MAX_ID, RunAgentInput, conversation_of
+from dockrion.protocols.ag_ui.requests import MAX_ID, MAX_TOOLS, RunAgentInput, conversation_of
 
 IDS = {"threadId": "t", "runId": "r"}
 DATA = {"type": "data", "value": "QUJD"}
@@ -142,10 +142,11 @@ def test_a_part_without_an_equivalent_is_refused(sent: dict[str, Any]) -> None:
         {"messages": [{"role": "user", "content": [{"type": "hologram"}]}]},
         {"messages": [{"role": "user"}]},
         {"messages": []} | {"threadId": "x" * (MAX_ID + 1)},
+        {"messages": [], "tools": [{"name": "look_up"}] * (MAX_TOOLS + 1)},
         {"messages": [], "resume": [{"interruptId": "q", "status": "maybe"}]},
         {},
     ],
-    ids=["role", "part", "no content", "long id", "status", "no messages"],
+    ids=["role", "part", "no content", "long id", "tools", "status", "no messages"],
 )
 def test_what_is_not_of_the_protocol_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
