@@ -131,7 +131,7 @@ async def final_state(request: web.Request, run: RunRef, encoder: Encoder[S]) ->
             finally:
                 service.invocations.remove(deadline)
     except RunNotFound:
-        raise ServiceUnavailable("the storage has lost the run") from None
+        raise ServiceUnavailable("this run is no longer stored; send the request again") from None
     except TimeoutError:
         if service.runs.draining:
             raise ServiceUnavailable("the service is shutting down") from None

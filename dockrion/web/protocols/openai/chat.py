@@ -36,7 +36,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
         request, run, chat.CompletionEncoder(options), cancel_on_disconnect=cancel
     )
     if state.end is None:
-        raise ServiceUnavailable("the storage has lost the run")
+        raise ServiceUnavailable("this run is no longer stored; send the request again")
     if isinstance(state.end, Failed):
         raise not_retried(_error_of(state.end))
     return json_response(chat.completion(head, state, state.end), headers=headers)
