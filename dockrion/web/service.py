@@ -86,6 +86,7 @@ class Service:
         find_injections: Finds prompt injection in a payload; None unless the Dockfile blocks it.
         streams: The streams that are open.
         invocations: The invocations whose callers wait for what another replica does.
+        replays: Limits how many logs are encoded from their beginning at a time, to find where readers are.
         write_seconds: How long a peer may accept no data before its connection is closed.
         loading: Ends when the agent is loaded; raises `StartError` if it cannot be.
     """
@@ -130,6 +131,7 @@ class Service:
             self.webhooks.start(self.backend.outbox, self.metrics)
         self.streams = OpenStreams()
         self.invocations = OpenStreams()
+        self.replays = asyncio.Semaphore(4)
         self.write_seconds = _WRITE_SECONDS
         self._custom_ids: CustomIdGenerator | None = None
         self._lifespan: Lifespan | None = None

@@ -1,7 +1,8 @@
 """Reading a run's log in a protocol: going on in its middle, and what it comes to as a whole.
 
 An encoder's state follows from the log alone, so the state at a position is found by encoding the events
-before it without sending them.
+before it without sending them. Callers of `resume` and `stored_state` hold `Service.replays`: what many long
+logs at once would take, time of the event loop and memory, is not theirs to take.
 """
 
 import asyncio

@@ -130,3 +130,33 @@ async def test_run_keeps_what_its_protocol_needs_and_shows_it_to_nobody(serve: S
     for path in (f"/runs/{run_id}", "/runs"):
         async with other.client.get(path) as response:
             assert "protocol" not in await response.text()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/responses/resp_{}", "/v1/responses/resp_{}?stream=true&starting_after=3", "/ag-ui/runs/{}"],
+)
+async def test_few_logs_are_encoded_from_their_beginning_at_a_time(serve: Serve, path: str) -> None:
+    async def agent(_payload: Any, context: StreamContext) -> None:
+        await context.emit_token("Hello")
+
+    served = await serve(agent, expose={"protocols": ["openai", "ag-ui"]})
+    run_id = await served.start()
+    await served.finished(run_id)
+    replays = served.service.replays
+    held = 0
+    while not replays.locked():
+        await replays.acquire()
+        held += 1
+
+    async def read() -> int:
+        async with served.client.get(path.format(run_id)) as response:
+            await response.read()
+            return response.status
+
+    reading = asyncio.create_task(read())
+    await wait_until(lambda: replays._waiters)
+    for _ in range(held):
+        replays.release()
+    assert await reading == 200
+    assert replays._value == held

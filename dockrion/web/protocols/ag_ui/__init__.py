@@ -100,8 +100,9 @@ async def _go_on(
 
 async def _resumption(request: web.Request, run: Run, encoder: RunEncoder, cursor: Cursor) -> Resumption:
     """Return where a reader goes on, with what is opened again for it."""
-    ref = RunRef(run.run_id, run.incarnation)
-    found = await resume(request.app[SERVICE].backend, ref, encoder, cursor.skip)
+    service, ref = request.app[SERVICE], RunRef(run.run_id, run.incarnation)
+    async with service.replays:
+        found = await resume(service.backend, ref, encoder, cursor.skip)
     opened = reopening(encoder, found.before, found.skipped)
     at_end = found.state.ended and not found.frames
     return found if at_end else msgspec.structs.replace(found, frames=opened + found.frames)

@@ -92,8 +92,9 @@ async def delete_response(request: web.Request) -> web.Response:
 async def _response(service: Service, run: Run, headers: dict[str, str] | None = None) -> web.Response:
     """Return what a run comes to now."""
     encoder = _encoder(service, run, after_gap=True)
-    state = await stored_state(service.backend, RunRef(run.run_id, run.incarnation), encoder)
-    return _json(encoder.response(state), headers)
+    async with service.replays:
+        state = await stored_state(service.backend, RunRef(run.run_id, run.incarnation), encoder)
+        return _json(encoder.response(state), headers)
 
 
 def _json(body: bytes, headers: dict[str, str] | None) -> web.Response:
@@ -134,7 +135,8 @@ async def _resumption(
     start = encoder.start()
     if number is None or number < start.frames:
         return _opening(encoder, number)
-    found = await resume(service.backend, run, encoder, frames_after(number))
+    async with service.replays:
+        found = await resume(service.backend, run, encoder, frames_after(number))
     if found.state.lost:
         raise Gone(LOST)
     if number >= found.state.frames:
