@@ -38,9 +38,9 @@ class _File(msgspec.Struct, frozen=True):
 
     @property
     def media_type(self) -> str:
-        given = self.mime_type or (self.source and self.source.media_type)
-        known = given or ((match := _DATA_URL.match(self.location)) and match[1])
-        return known or _MEDIA_TYPES.get(self.type, _ANY_MEDIA_TYPE)
+        named = self.mime_type or (self.source and self.source.media_type)
+        in_url = _DATA_URL.match(self.location)
+        return named or (in_url and in_url[1]) or _MEDIA_TYPES.get(self.type, _ANY_MEDIA_TYPE)
 
     @property
     def location(self) -> str:

@@ -46,7 +46,7 @@ class Started(msgspec.Struct, frozen=True, gc=False):
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
-    """Of a terminal event: of each type, the first, second or third field."""
+    """A terminal event: `complete` has an output, `error` an error, `cancelled` a reason."""
 
     output: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL

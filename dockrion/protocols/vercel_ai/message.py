@@ -11,7 +11,7 @@ from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import FINISH_STEP, START_STEP, chunk, json_text, safe_json
 from dockrion.protocols.vercel_ai.state import MessageState, Part, open_part
 
-_MAX_PARTS = 32  # that are open at once; one too many ends the first
+_MAX_PARTS = 32  # that are open at once; one too many ends the oldest
 _NO_RESULT = b'"the run has ended before this tool returned"'
 # A client does not run tools that are executed elsewhere, and need not know dynamic ones before.
 _REMOTE = {"providerExecuted": b"true", "dynamic": b"true"}
@@ -50,7 +50,7 @@ class MessageWriter:
             self.frames += [start, START_STEP]
 
     def write(self, *frames: bytes) -> None:
-        """Write chunks that have no part in the order."""
+        """Write chunks that may stand anywhere in the message."""
         self.start()
         self.frames += frames
 
@@ -79,7 +79,8 @@ class MessageWriter:
             part_id = sequence
             self.close_parts(lambda part: part.message_id == message_id and part.source == source)
             if len(self.parts) == _MAX_PARTS:
-                self.close_parts(self.parts[0].__eq__)
+                oldest = self.parts[0]
+                self.close_parts(lambda part: part is oldest)
             self.write_content(chunks.edge(kind, part_id, b"start"))
             self.parts += (Part(kind, part_id, message_id, source),)
         self.frames.append(chunks.deltas(kind, part_id, texts))

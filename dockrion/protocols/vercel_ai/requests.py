@@ -129,8 +129,8 @@ class _Tool(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def call(self) -> dict[str, Any]:
         name = self.tool_name if self.type == "dynamic-tool" else self.type.removeprefix("tool-")
-        given = self.raw_input if self.input is None else self.input
-        arguments = msgspec.json.encode({} if given is None else given).decode()
+        sent = self.raw_input if self.input is None else self.input
+        arguments = msgspec.json.encode({} if sent is None else sent).decode()
         return tool_call(self.tool_call_id, name, arguments)
 
     @property

@@ -16,7 +16,7 @@ from dockrion.protocols.vercel_ai.state import MessageState, UsageTotals
 
 _ABOUT_QUESTIONS = ("input_requested", "input_received")
 _PROGRESS = b'"progress"'  # the id of the one part that is updated
-_UNNAMED = b'"tool"'
+_UNKNOWN_TOOL = b'"tool"'
 _NULL = b"null"
 _FINISH_REASONS = {"length": b'"length"', "content_filter": b'"content-filter"'}
 
@@ -126,7 +126,7 @@ class EventWriter:
 
     def _write_tool_result(self, entry: Entry) -> None:
         event = fields.tool_result_of(entry.data)
-        name = bytes(event.name) if bytes(event.name) != _NULL else _UNNAMED
+        name = bytes(event.name) if bytes(event.name) != _NULL else _UNKNOWN_TOOL
         call, result = bytes(event.tool_call_id), bytes(event.result)
         self._message.write_result(call, name, result, is_error=event.is_error)
 

@@ -60,7 +60,7 @@ class ProtocolStream(HttpStream):
         self._encoder = encoder
         self._state: State
         self._key: tuple[Encoder[Any], int]  # with a page, determines the state after it
-        self._go_on(encoder.start())
+        self._continue_from(encoder.start())
         self._first_frames = b""
         self._chunked = request.version >= HttpVersion11
         self._silent_since: float | None = None  # when the first event was encoded that has no frames
@@ -92,7 +92,7 @@ class ProtocolStream(HttpStream):
         after = 0
         if resumption is not None:
             after, self._first_frames = resumption.after, resumption.frames
-            self._go_on(resumption.state)
+            self._continue_from(resumption.state)
         return await self.send_run(run, after, timeout=timeout)
 
     def _preamble(self) -> bytes:
@@ -100,7 +100,7 @@ class ProtocolStream(HttpStream):
 
     async def _send_gap(self, gap: Gap) -> None:
         frames, state = self._encoder.encode_gap(self._state, gap)
-        self._go_on(state)
+        self._continue_from(state)
         await self._send_frames(frames)
 
     async def _send_entries(self, page: Page) -> None:
@@ -143,7 +143,7 @@ class ProtocolStream(HttpStream):
         self._on_delivered(page)
         return True
 
-    def _go_on(self, state: State) -> None:
+    def _continue_from(self, state: State) -> None:
         """Go on from a state that is not that after a page."""
         self._state, self._ended, self._key = state, state.ended, (self._encoder, state.origin)
 
