@@ -25,6 +25,8 @@ class GrowingText(msgspec.Struct, frozen=True):
 
     def with_pieces(self, pieces: Sequence[bytes]) -> "GrowingText":
         """Return the text followed by pieces, each the JSON of a string."""
+        if len(pieces) == 1 and self.count + 1 < _BLOCK:  # the usual case, so it is worth a way of its own
+            return GrowingText(self.blocks, (self.pieces, pieces[0]), self.count + 1)
         blocks, chain, count, start = self.blocks, self.pieces, self.count, 0
         while start < len(pieces):
             part = pieces[start : start + _BLOCK - count]
@@ -70,10 +72,7 @@ class Frames:
             frame: What `delta_frame` returns.
             deltas: JSON.
         """
-        values: list[Any] = [None] * (2 * len(deltas))
-        values[::2] = range(self.count, self.count + len(deltas))
-        values[1::2] = deltas
-        self._frames.append(frame * len(deltas) % tuple(values))
+        self._frames.append(delta_frames(frame, self.count, deltas))
         self.count += len(deltas)
 
     def data(self) -> bytes:
@@ -83,6 +82,16 @@ class Frames:
 def delta_frame(event: bytes, fields: bytes) -> bytes:
     """Return the frame of an event with JSON fields, to be formatted with its number and its delta."""
     return b'event: %s\ndata: {"type":"%s",%s,"sequence_number":%%d,"delta":%%s}\n\n' % (event, event, fields)
+
+
+def delta_frames(frame: bytes, number: int, deltas: Sequence[bytes]) -> bytes:
+    """Return the frames of deltas, the first of which has a number."""
+    if len(deltas) == 1:
+        return frame % (number, deltas[0])
+    values: list[Any] = [None] * (2 * len(deltas))
+    values[::2] = range(number, number + len(deltas))
+    values[1::2] = deltas
+    return frame * len(deltas) % tuple(values)
 
 
 def in_json(value: Any) -> bytes:

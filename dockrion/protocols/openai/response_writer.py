@@ -15,7 +15,7 @@ from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, U
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, from_json, message_text, output_text
 from dockrion.protocols.token_runs import Origin, grouped
 
-_EMPTY = b'""'
+EMPTY_TEXT = b'""'
 _TRUNCATED = "max_output_tokens"
 _FILTERED = "content_filter"
 # Why a response is incomplete, by the reason that a model gives for the end of its last message.
@@ -184,14 +184,14 @@ class ResponseWriter:
 
     def _write_message(self, text: bytes) -> None:
         """Write a whole message, given as JSON."""
-        if text != _EMPTY:
+        if text != EMPTY_TEXT:
             self._items.write("", [text], is_reasoning=False)
             self._items.close_text("")
 
     def _write(self, key: str, pieces: list[bytes], *, is_reasoning: bool) -> bool:
         """Write pieces of a text, and return whether they are any."""
-        if _EMPTY in pieces:
-            pieces = [piece for piece in pieces if piece != _EMPTY]
+        if EMPTY_TEXT in pieces:
+            pieces = [piece for piece in pieces if piece != EMPTY_TEXT]
         if pieces:
             self._items.write(key, pieces, is_reasoning=is_reasoning)
         return bool(pieces)

@@ -7,10 +7,12 @@ import msgspec
 from dockrion.errors import Gone
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
-from dockrion.protocols.openai.response_frames import Frames, in_json
-from dockrion.protocols.openai.response_items import ItemsWriter
+from dockrion.protocols.openai.response_fields import key_of
+from dockrion.protocols.openai.response_frames import Frames, delta_frames, in_json
+from dockrion.protocols.openai.response_items import Items, ItemsWriter, Text
 from dockrion.protocols.openai.response_object import ResponseInfo
-from dockrion.protocols.openai.response_writer import ResponseState, ResponseWriter
+from dockrion.protocols.openai.response_writer import EMPTY_TEXT, ResponseState, ResponseWriter
+from dockrion.protocols.token_runs import token_run
 
 LOST = "events of this response are no longer stored; retrieve the response without stream"
 
@@ -39,6 +41,8 @@ class ResponseEncoder(msgspec.Struct, frozen=True):
         return frames.data()
 
     def encode(self, state: ResponseState, entries: Sequence[Entry]) -> tuple[bytes, ResponseState]:
+        if (continued := _continued(state, entries)) is not None:
+            return continued
         writer = ResponseWriter(self.info, state)
         writer.write(entries)
         return writer.data(), writer.state()
@@ -69,6 +73,30 @@ def frames_after(number: int) -> Callable[[ResponseState, ResponseState, int], i
         return None if after.frames <= number + 1 else max(number + 1 - before.frames, 0)
 
     return skip
+
+
+def _continued(state: ResponseState, entries: Sequence[Entry]) -> tuple[bytes, ResponseState] | None:
+    """Encode tokens that only go on with the one open text, as most pages do; None for other events."""
+    items = state.items
+    if len(items.texts) != 1 or entries[0].type != "token":
+        return None
+    contents, origin = token_run(entries, 0)
+    (key, text), *_ = items.texts
+    message_id, source = origin.message_id or "", origin.source or ""
+    goes_on = origin.finish_reason is None and not text.is_reasoning and key == key_of(message_id, source)
+    if not goes_on or len(contents) < len(entries) or EMPTY_TEXT in contents:
+        return None
+    grown = Text(text.index, False, text.delta, text.text.with_pieces(contents))
+    return delta_frames(text.delta, state.frames, contents), ResponseState(
+        origin=state.origin,
+        frames=state.frames + len(contents),
+        items=Items(items.begun, ((key, grown),), items.calls, items.held, items.done, items.replied),
+        attempts=state.attempts,
+        messages=state.messages.after_token(message_id, source),
+        finish_reason=state.finish_reason,
+        usage=state.usage,
+        lost=state.lost,
+    )
 
 
 def _error(state: ResponseState, code: str, message: str) -> bytes:
