@@ -6,8 +6,9 @@ follows from the events before alone. So every reader who begins at the first ev
 every replica, readers at one position share them, and for whoever resumes in the middle the events before
 are encoded without being sent (`dockrion.web.protocols.resuming`).
 
-`conversation` and `reply` are what the protocols share: how messages become the agent's payload, and how
-an output becomes text. Each protocol has a package of its own, imported only if the Dockfile names it.
+The protocols share `conversation`, which makes the agent's payload of messages, `reply`, which decides what
+of a run is the reply, and `token_runs`, which reads tokens. Each has a package of its own, imported only if
+the Dockfile names it.
 """
 
 from collections.abc import Sequence

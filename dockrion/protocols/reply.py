@@ -2,9 +2,10 @@
 
 import json
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from dockrion.protocols.conversation import text_of
 
@@ -14,7 +15,50 @@ _TEXT_FIELDS = ("text", "answer", "output", "content")  # as the page of the ser
 MAX_OPEN_CALLS = 256  # tool calls without a result; the oldest is forgotten for one more
 _REMEMBERED = 64  # messages and sources: a `message` event follows its tokens soon
 T = TypeVar("T")
+_Count = Annotated[int, Meta(ge=0, le=2**53)]  # no sum of these is too large for JSON
+StopReason = Literal["stop", "length", "content_filter"]
+_STOP_REASONS: dict[str | None, StopReason] = {
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
 _encode = msgspec.json.Encoder().encode
+
+
+class TokenCounts(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of requests to models."""
+
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    total_tokens: _Count = 0
+
+
+class RunMetadata(msgspec.Struct, frozen=True, gc=False):
+    """What the service adds to the metadata of a `complete` event.
+
+    Attributes:
+        usage: The tokens that each model took, as far as the agent has reported them.
+        truncated: Whether a policy has cut the text.
+    """
+
+    usage: dict[str, TokenCounts] = {}
+    truncated: bool = False
+
+    @property
+    def totals(self) -> TokenCounts | None:
+        """The tokens that all models took, None if that is unknown."""
+        if not self.usage:
+            return None
+        counts = zip(*map(msgspec.structs.astuple, self.usage.values()), strict=True)
+        return TokenCounts(*map(sum, counts))
+
+    def stop_reason(self, finish_reason: str | None) -> StopReason:
+        """Return why the reply ends.
+
+        Args:
+            finish_reason: Why the model ended its last message, None if that is unknown.
+        """
+        return "length" if self.truncated else _STOP_REASONS.get(finish_reason, "stop")
 
 
 class ShownMessages(msgspec.Struct, frozen=True):
@@ -70,6 +114,9 @@ def _appended(values: tuple[T, ...], value: T) -> tuple[T, ...]:
     return (*values[-_REMEMBERED + 1 :], value)
 
 
+_decode_metadata = msgspec.json.Decoder(RunMetadata).decode
+
+
 def message_text(content: bytes) -> bytes:
     """Return the text in a message's content; both are JSON."""
     return content if content.startswith(b'"') else _encode(text_of(from_json(content)))
@@ -88,6 +135,14 @@ def output_text(output: bytes, path: str | None) -> bytes:
     if found is None:
         found = value if isinstance(value, str) else output.decode()
     return _encode(found if isinstance(found, str) else _encode(found).decode())
+
+
+def metadata_of(data: bytes) -> RunMetadata:
+    """Return the metadata of a `complete` event, empty if it is the agent's own."""
+    try:
+        return _decode_metadata(data)
+    except msgspec.DecodeError:
+        return RunMetadata()
 
 
 def from_json(value: bytes) -> Any:

@@ -128,9 +128,37 @@ def test_state_does_not_grow_with_calls_and_messages(protocol: str) -> None:
     assert 100 < str(state).count("-") < 2500
 
 
+@pytest.mark.parametrize(
+    ("finish_reason", "metadata", "reason"),
+    [
+        (None, {}, "stop"),
+        ("stop", {"truncated": "of the agent"}, "stop"),
+        ("length", {}, "length"),
+        ("max_tokens", {}, "length"),
+        ("content_filter", {}, "content_filter"),
+        ("content_filter", {"truncated": True}, "length"),
+    ],
+)
+def test_reason_of_the_end(finish_reason: str | None, metadata: dict[str, Any], reason: str) -> None:
+    emitted = [token("x", finish_reason="other"), token("y", finish_reason=finish_reason)]
+    chat, response, message = [
+        _data(protocol, emitted, OUTPUT, metadata)[-1] for protocol in ("chat", "responses", "vercel-ai")
+    ]
+    assert chat["choices"][0]["finish_reason"] == reason
+    assert (response["response"]["incomplete_details"] or {}).get("reason") == {
+        "stop": None,
+        "length": "max_output_tokens",
+        "content_filter": "content_filter",
+    }[reason]
+    assert message["finishReason"] == reason.replace("_", "-")
+
+
 def _texts(protocol: str, emitted: list[dict[str, Any]], output: Any) -> list[str]:
-    end = {"type": "complete", "output": output, "latency_seconds": 1.0, "metadata": {}}
+    return READERS[protocol](_data(protocol, emitted, output))
+
+
+def _data(protocol: str, emitted: list[dict[str, Any]], output: Any, metadata: Any = None) -> list[Any]:
+    end = {"type": "complete", "output": output, "latency_seconds": 1.0, "metadata": metadata or {}}
     encoder: Any = ENCODERS[protocol]
     frames, _ = encoder.encode(encoder.start(), log_of(*emitted, end=end))
-    data = [json.loads(message.data) for message in messages_of(frames) if message.data != "[DONE]"]
-    return READERS[protocol](data)
+    return [json.loads(message.data) for message in messages_of(frames) if message.data != "[DONE]"]

@@ -23,7 +23,7 @@ class Pieces(msgspec.Struct, frozen=True, gc=False):
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The tokens that a run took."""
+    """The tokens that a run took, as the API has them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -67,6 +67,7 @@ class ReplyState(State, frozen=True, kw_only=True):
         paragraph: Whether the next text begins a paragraph whatever message it belongs to.
         messages: Which messages of the agent were shown.
         calls: The calls of the client's tools without a result.
+        finish_reason: Why the model ended its last message, None if that is unknown.
     """
 
     begun: bool = False
@@ -77,6 +78,7 @@ class ReplyState(State, frozen=True, kw_only=True):
     paragraph: bool = False
     messages: ShownMessages = ShownMessages()
     calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
 
 
 class ReplyOptions(msgspec.Struct, frozen=True):

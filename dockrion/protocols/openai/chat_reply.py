@@ -1,10 +1,8 @@
 """What a run's events are in an assistant's reply: its text, reasoning and tool calls, and how it ends."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
@@ -20,7 +18,14 @@ from dockrion.protocols.openai.chat_parts import (
     ToolCall,
     Usage,
 )
-from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
+from dockrion.protocols.reply import (
+    ASSISTANT_ROLES,
+    MAX_OPEN_CALLS,
+    ShownMessages,
+    message_text,
+    metadata_of,
+    output_text,
+)
 from dockrion.protocols.token_runs import Origin, grouped
 
 CANCELLED = "CANCELLED"
@@ -30,7 +35,6 @@ _NULL = b"null"
 _PARAGRAPH = b'"\\n\\n"'
 _encode = msgspec.json.encode
 replace = msgspec.structs.replace
-_Count = Annotated[int, Meta(ge=0, le=2**53)]  # no sum of these is too large for JSON
 
 
 class _Reasoning(msgspec.Struct, gc=False):
@@ -64,17 +68,6 @@ class _Complete(msgspec.Struct, gc=False):
     metadata: msgspec.Raw
 
 
-class _Counts(msgspec.Struct, gc=False):
-    input_tokens: _Count = 0
-    output_tokens: _Count = 0
-    total_tokens: _Count = 0
-
-
-class _Metadata(msgspec.Struct, gc=False):
-    usage: dict[str, _Counts] = {}
-    truncated: bool = False
-
-
 class _Error(msgspec.Struct, gc=False):
     error: str
     code: str
@@ -90,7 +83,6 @@ _decode_prompt = msgspec.json.Decoder(_Prompt).decode
 _decode_tool_call = msgspec.json.Decoder(_ToolCall).decode
 _decode_tool_result = msgspec.json.Decoder(_ToolResult).decode
 _decode_complete = msgspec.json.Decoder(_Complete).decode
-_decode_metadata = msgspec.json.Decoder(_Metadata).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 _decode_cancelled = msgspec.json.Decoder(_Cancelled).decode
 _Advance = tuple[list[Part], ReplyState]
@@ -122,12 +114,15 @@ def _tokens(state: ReplyState, contents: list[bytes], origin: Origin) -> tuple[P
         if first is not None:
             contents = [*contents[:first], *_break(state), *contents[first:]]
             state = _replied(state, state.messages.after_token(message_id, source))
+    if origin.finish_reason is not None:
+        state = replace(state, finish_reason=origin.finish_reason)
     return Pieces("content", contents), state
 
 
 def _started(_: ReplyOptions, state: ReplyState, _data: bytes) -> _Advance:
     """Begin anew; what an earlier attempt has shown stays."""
-    return [], replace(state, replied=False, paragraph=state.shown, messages=ShownMessages(), calls=())
+    state = replace(state, replied=False, paragraph=state.shown, messages=ShownMessages())
+    return [], replace(state, calls=(), finish_reason=None)
 
 
 def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
@@ -174,7 +169,8 @@ def _tool_result(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 
 def _complete(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     complete = _decode_complete(data)
-    output, (usage, truncated) = bytes(complete.output), _summary(complete.metadata)
+    output, metadata = bytes(complete.output), metadata_of(complete.metadata)
+    usage = None if metadata.totals is None else Usage(*msgspec.structs.astuple(metadata.totals))
     if state.calls:
         parts, state = _calls(state, () if options.show_tools else state.calls)
         return [*parts, Finished("tool_calls", usage)], state
@@ -183,7 +179,7 @@ def _complete(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance
     parts = []
     if not state.replied and output != _NULL:
         parts = _text(state, output_text(output, options.output))
-    return [*parts, Finished("length" if truncated else "stop", usage)], state
+    return [*parts, Finished(metadata.stop_reason(state.finish_reason), usage)], state
 
 
 def _error(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
@@ -230,20 +226,3 @@ def _replied(state: ReplyState, messages: ShownMessages) -> ReplyState:
 def _calls(state: ReplyState, calls: Sequence[ToolCall]) -> _Advance:
     values = [_encode(tool_call(call.id, call.name, call.arguments)) for call in calls]
     return [Pieces("tool_calls", values)], replace(state, tool_calls=state.tool_calls + len(calls))
-
-
-def _summary(metadata: bytes) -> tuple[Usage | None, bool]:
-    """Return a run's usage, if it is known, and whether a policy has truncated its text."""
-    try:
-        decoded = _decode_metadata(metadata)
-    except msgspec.DecodeError:  # the agent's own metadata
-        return None, False
-    if not decoded.usage:
-        return None, decoded.truncated
-    models = decoded.usage.values()
-    usage = Usage(
-        prompt_tokens=sum(each.input_tokens for each in models),
-        completion_tokens=sum(each.output_tokens for each in models),
-        total_tokens=sum(each.total_tokens for each in models),
-    )
-    return usage, decoded.truncated

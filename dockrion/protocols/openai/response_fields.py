@@ -59,11 +59,6 @@ class Complete(msgspec.Struct, gc=False):
     metadata: msgspec.Raw
 
 
-class Metadata(msgspec.Struct, gc=False):
-    usage: dict[str, dict[str, int]] = {}
-    truncated: bool = False
-
-
 class Error(msgspec.Struct, gc=False):
     error: str
     code: str
@@ -76,15 +71,7 @@ decode_tool_call = msgspec.json.Decoder(ToolCall).decode
 decode_tool_result = msgspec.json.Decoder(ToolResult).decode
 decode_usage = msgspec.json.Decoder(UsageReport).decode
 decode_complete = msgspec.json.Decoder(Complete).decode
-decode_metadata = msgspec.json.Decoder(Metadata).decode
 decode_error = msgspec.json.Decoder(Error).decode
-
-
-def metadata_of(data: msgspec.Raw) -> Metadata:
-    try:
-        return decode_metadata(data)
-    except msgspec.DecodeError:  # the agent's own
-        return Metadata()
 
 
 def quoted(value: msgspec.Raw) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from dockrion.protocols.openai.response_frames import in_json
+from dockrion.protocols.reply import TokenCounts
 
 MAX_COUNT = 2**63 - 1  # that fits into JSON for every reader
 
@@ -79,11 +80,9 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
 
-    def with_totals(self, by_model: dict[str, dict[str, int]]) -> "Usage":
-        """Return it with the sums of what each model took."""
-        names = ("input_tokens", "output_tokens", "total_tokens")
-        sums = {name: sum(each.get(name, 0) for each in by_model.values()) for name in names}
-        return msgspec.structs.replace(self, **{name: min(each, MAX_COUNT) for name, each in sums.items()})
+    def with_totals(self, totals: TokenCounts) -> "Usage":
+        """Return it with other totals."""
+        return msgspec.structs.replace(self, **msgspec.structs.asdict(totals))
 
     def counts(self) -> dict[str, Any]:
         """Return them as the API has them."""

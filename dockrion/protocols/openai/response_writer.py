@@ -12,14 +12,19 @@ from dockrion.protocols.openai import response_fields as fields
 from dockrion.protocols.openai.response_frames import Frames, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, Request
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, from_json, message_text, output_text
+from dockrion.protocols.reply import (
+    ASSISTANT_ROLES,
+    ShownMessages,
+    from_json,
+    message_text,
+    metadata_of,
+    output_text,
+)
 from dockrion.protocols.token_runs import Origin, grouped
 
 EMPTY_TEXT = b'""'
-_TRUNCATED = "max_output_tokens"
 _FILTERED = "content_filter"
-# Why a response is incomplete, by the reason that a model gives for the end of its last message.
-_REASONS = {"length": _TRUNCATED, "max_tokens": _TRUNCATED, "content_filter": _FILTERED}
+_INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": _FILTERED}
 
 
 class ResponseState(State, frozen=True, kw_only=True):
@@ -155,16 +160,16 @@ class ResponseWriter:
 
     def _complete(self, entry: Entry) -> None:
         event = fields.decode_complete(entry.data)
-        metadata = fields.metadata_of(event.metadata)
+        metadata = metadata_of(event.metadata)
         items, output = self._items, bytes(event.output)
         items.close_all(b"completed")
         if self._before.lost:
             items.forget_messages()
         if not items.hand_over_calls() and not items.replied and output != fields.NULL:
             self._write_message(output_text(output, self._info.output_path))
-        if metadata.usage:  # reported also if the Dockfile filters the events
-            self._usage = (self._usage or Usage()).with_totals(metadata.usage)
-        reason = _TRUNCATED if metadata.truncated else _REASONS.get(self._finish_reason or "")
+        if (totals := metadata.totals) is not None:  # reported also if the Dockfile filters the events
+            self._usage = (self._usage or Usage()).with_totals(totals)
+        reason = _INCOMPLETE_REASONS.get(metadata.stop_reason(self._finish_reason))
         if reason is None:
             self._end("completed", completed_at=int(entry.emitted_at))
         else:

@@ -46,9 +46,10 @@ class Started(msgspec.Struct, frozen=True, gc=False):
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
-    """A terminal event: `complete` has an output, `error` an error, `cancelled` a reason."""
+    """A terminal event: `complete` has an output and metadata, `error` an error, `cancelled` a reason."""
 
     output: msgspec.Raw = _NULL
+    metadata: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
     reason: msgspec.Raw = _NULL
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, output_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, StopReason, metadata_of, output_text
 from dockrion.protocols.token_runs import Origin
 from dockrion.protocols.vercel_ai import chunks, fields
 from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, START_STEP, chunk, json_text
@@ -18,7 +18,11 @@ _ABOUT_QUESTIONS = ("input_requested", "input_received")
 _PROGRESS = b'"progress"'  # the id of the one part that is updated
 _UNKNOWN_TOOL = b'"tool"'
 _NULL = b"null"
-_FINISH_REASONS = {"length": b'"length"', "content_filter": b'"content-filter"'}
+_FINISH_REASONS: dict[StopReason, bytes] = {
+    "stop": b'"stop"',
+    "length": b'"length"',
+    "content_filter": b'"content-filter"',
+}
 
 
 class EventWriter:
@@ -153,10 +157,10 @@ class EventWriter:
         self._message.write(chunks.data_part(name, own, part_id))
 
     def _write_complete(self, entry: Entry) -> None:
+        end = fields.end_of(entry.data)
         if not self._replied:
-            output = bytes(fields.end_of(entry.data).output)
-            self._write_text(entry.sequence, output_text(output, self._output_path))
-        reason = _FINISH_REASONS.get(self._finish_reason or "", b'"stop"')
+            self._write_text(entry.sequence, output_text(bytes(end.output), self._output_path))
+        reason = _FINISH_REASONS[metadata_of(end.metadata).stop_reason(self._finish_reason)]
         self._message.finish_step(chunk(b"finish", finishReason=reason), DONE)
 
     def _write_error(self, entry: Entry) -> None:

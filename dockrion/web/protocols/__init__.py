@@ -1,7 +1,8 @@
 """The endpoints that other people's clients call; each protocol is imported only if the Dockfile names it.
 
-`stream` writes a run's events in a protocol, `resuming` finds the place where a reader goes on, `starting`
-reads requests and starts their runs.
+A handler, as `openai/chat.py`, reads its request and starts the run with `starting`; from there the request
+is one to `POST /runs`. `stream` writes the run's events to the caller, as an encoder of `dockrion.protocols`
+gives them to it, and `resuming` finds the place where a reader goes on.
 """
 
 from collections.abc import Iterable, Iterator
