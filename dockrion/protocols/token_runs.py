@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from dockrion.events import Entry
 
+EMPTY_TEXT = b'""'  # the content of a token without text
 _CONTENT = b',"content":'
 _REMEMBERED, _REMEMBERED_BYTES = 256, 256
 _FIELDS = b',"finish_reason":'  # outside of a string, since there every quote is escaped
@@ -41,6 +42,18 @@ class _Token(Origin, frozen=True, kw_only=True):
 
 _token_decoder = msgspec.json.Decoder(_Token)
 _origin_decoder = msgspec.json.Decoder(Origin)
+
+
+def only_tokens(entries: Sequence[Entry]) -> TokenRun | None:
+    """Return what `token_run` does if all events are tokens with text of a message that goes on, else None.
+
+    Most pages are; encoders save time with them if the message is open already.
+    """
+    if entries[0].type != "token":
+        return None
+    contents, origin = run = token_run(entries, 0)
+    whole = len(contents) == len(entries) and origin.finish_reason is None and EMPTY_TEXT not in contents
+    return run if whole else None
 
 
 def grouped(entries: Sequence[Entry]) -> Iterator[tuple[Entry, TokenRun | None]]:

@@ -87,6 +87,8 @@ OUTPUT = {"answer": "out"}
         ([said("x", **M1), said("x", **M1)], ["x"]),
         ([said("x"), said("y")], ["x", "y"]),
         ([token("x"), said("x"), said("y")], ["x", "y"]),
+        ([token("x"), said("x"), token("y"), said("y")], ["x", "y"]),
+        ([token("x"), said("x", **M1), token("y"), said("y", **M2)], ["x", "y"]),
         ([token("x", **M1), said("y", **M2)], ["x", "y"]),
         ([token("x", **A), said("y", **B)], ["x", "y"]),
         ([token("x"), CALL, RESULT, said("y")], ["x", "y"]),

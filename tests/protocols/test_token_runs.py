@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from dockrion.events import Entry
-from dockrion.protocols.token_runs import Origin, grouped, token_run
+from dockrion.protocols.token_runs import Origin, grouped, only_tokens, token_run
 from tests.protocols.logs import entry
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
@@ -58,6 +58,15 @@ def test_a_run_ends_before_another_event_or_message_and_after_a_finish_reason() 
 def test_other_events_stand_alone() -> None:
     tokens, other = _tokens_of({"content": "a"}, {"content": "b"}), entry(3, "heartbeat", {})
     assert list(grouped([*tokens, other])) == [(tokens[0], ([b'"a"', b'"b"'], Origin())), (other, None)]
+
+
+def test_pages_of_tokens_alone_are_told_apart() -> None:
+    tokens = _tokens_of({"content": "a"}, {"content": "b"})
+    assert only_tokens(tokens) == ([b'"a"', b'"b"'], Origin())
+    for last in ({"content": ""}, {"content": "b", "source": "s"}, {"content": "b", "finish_reason": "stop"}):
+        assert only_tokens(_tokens_of({"content": "a"}, last)) is None
+    assert only_tokens([*tokens, entry(3, "heartbeat", {})]) is None
+    assert only_tokens([entry(1, "heartbeat", {})]) is None
 
 
 def test_events_in_another_layout_are_decoded() -> None:

@@ -8,10 +8,9 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols.ag_ui import events
 from dockrion.protocols.ag_ui.events import Names
-from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT
 from dockrion.protocols.ag_ui.state import RunState, open_message
 from dockrion.protocols.ag_ui.writer import Options, Writer
-from dockrion.protocols.token_runs import token_run
+from dockrion.protocols.token_runs import only_tokens
 
 
 class RunEncoder(msgspec.Struct, frozen=True):
@@ -31,11 +30,10 @@ class RunEncoder(msgspec.Struct, frozen=True):
         return RunState()
 
     def encode(self, state: RunState, entries: Sequence[Entry]) -> tuple[bytes, RunState]:
-        if state.open and entries[0].type == "token":  # most pages only go on with a message
-            texts, origin = token_run(entries, 0)
+        if state.open and (run := only_tokens(entries)) is not None:
+            texts, origin = run
             message = open_message(state.open, "text", origin.message_id or None, origin.source or None)
-            goes_on = origin.finish_reason is None and len(texts) == len(entries)
-            if message is not None and goes_on and EMPTY_TEXT not in texts:
+            if message is not None:
                 first = entries[0].sequence
                 return events.deltas(message.delta, range(first, first + len(texts)), texts), state
         writer = self._writer(state)

@@ -5,7 +5,6 @@ import msgspec
 from dockrion.events.types import COMMON_FIELDS
 from dockrion.protocols.ag_ui.state import ModelUsage
 
-EMPTY_TEXT = b'""'
 NULL = msgspec.Raw(b"null")
 
 

@@ -10,10 +10,10 @@ from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui import events, log_events
 from dockrion.protocols.ag_ui.event_writer import EventWriter
 from dockrion.protocols.ag_ui.events import Names
-from dockrion.protocols.ag_ui.log_events import EMPTY_TEXT, NULL
+from dockrion.protocols.ag_ui.log_events import NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
 from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
-from dockrion.protocols.token_runs import Origin, grouped
+from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
 _CUSTOM = frozenset({"progress", "checkpoint", "input_received"})

@@ -26,11 +26,10 @@ from dockrion.protocols.reply import (
     metadata_of,
     output_text,
 )
-from dockrion.protocols.token_runs import Origin, grouped
+from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
 
 CANCELLED = "CANCELLED"
 INCOMPLETE = "a part of the reply is no longer stored"
-_EMPTY = b'""'
 _NULL = b"null"
 _PARAGRAPH = b'"\\n\\n"'
 _encode = msgspec.json.encode
@@ -110,7 +109,7 @@ def advance(
 def _tokens(state: ReplyState, contents: list[bytes], origin: Origin) -> tuple[Part, ReplyState]:
     message_id, source = origin.message_id or "", origin.source or ""
     if state.paragraph or not state.messages.continued_by(message_id, source):
-        first = next((index for index, content in enumerate(contents) if content != _EMPTY), None)
+        first = next((index for index, content in enumerate(contents) if content != EMPTY_TEXT), None)
         if first is not None:
             contents = [*contents[:first], *_break(state), *contents[first:]]
             state = _replied(state, state.messages.after_token(message_id, source))
@@ -134,7 +133,7 @@ def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     if is_shown:
         return [], replace(state, messages=messages)
     text = message_text(bytes(message.content))
-    if text == _EMPTY:
+    if text == EMPTY_TEXT:
         return [], state
     return _text(state, text), _replied(state, messages)
 
@@ -146,7 +145,7 @@ def _reasoning(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 def _question(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     """Show a question; whoever answers it does so elsewhere."""
     prompt = bytes(_decode_prompt(data).prompt)
-    if prompt == _EMPTY:
+    if prompt == EMPTY_TEXT:
         return [], state
     return _text(state, prompt), replace(state, shown=True, paragraph=True)
 

@@ -20,9 +20,8 @@ from dockrion.protocols.reply import (
     metadata_of,
     output_text,
 )
-from dockrion.protocols.token_runs import Origin, grouped
+from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
 
-EMPTY_TEXT = b'""'
 _FILTERED = "content_filter"
 _INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": _FILTERED}
 

@@ -11,8 +11,8 @@ from dockrion.protocols.openai.response_fields import key_of
 from dockrion.protocols.openai.response_frames import Frames, delta_frames, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, Text
 from dockrion.protocols.openai.response_object import ResponseInfo
-from dockrion.protocols.openai.response_writer import EMPTY_TEXT, ResponseState, ResponseWriter
-from dockrion.protocols.token_runs import token_run
+from dockrion.protocols.openai.response_writer import ResponseState, ResponseWriter
+from dockrion.protocols.token_runs import only_tokens
 
 LOST = "events of this response are no longer stored; retrieve the response without stream"
 
@@ -78,13 +78,12 @@ def frames_after(number: int) -> Callable[[ResponseState, ResponseState, int], i
 def _continued(state: ResponseState, entries: Sequence[Entry]) -> tuple[bytes, ResponseState] | None:
     """Encode tokens that only go on with the one open text, as most pages do; None for other events."""
     items = state.items
-    if len(items.texts) != 1 or entries[0].type != "token":
+    if len(items.texts) != 1 or (run := only_tokens(entries)) is None:
         return None
-    contents, origin = token_run(entries, 0)
+    contents, origin = run
     (key, text), *_ = items.texts
     message_id, source = origin.message_id or "", origin.source or ""
-    goes_on = origin.finish_reason is None and not text.is_reasoning and key == key_of(message_id, source)
-    if not goes_on or len(contents) < len(entries) or EMPTY_TEXT in contents:
+    if text.is_reasoning or key != key_of(message_id, source):
         return None
     grown = Text(text.index, False, text.delta, text.text.with_pieces(contents))
     return delta_frames(text.delta, state.frames, contents), ResponseState(

@@ -8,7 +8,6 @@ import msgspec
 START_STEP = b'data: {"type":"start-step"}\n\n'
 FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
 DONE = b"data: [DONE]\n\n"
-NO_TEXT = b'""'
 # The SDK refuses a chunk with such keys, for fear of their effects on JavaScript's objects.
 _REFUSED_KEY = re.compile(rb'"(?:__proto__|constructor)":')
 _encode = msgspec.json.encode

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from dockrion.protocols.vercel_ai.chunks import NO_TEXT, chunk, json_text
+from dockrion.protocols.token_runs import EMPTY_TEXT
+from dockrion.protocols.vercel_ai.chunks import chunk, json_text
 
 _URL = re.compile(r"https?://|data:", re.IGNORECASE)  # pages may open what they get: no javascript:
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)[;,]", re.IGNORECASE | re.ASCII)
@@ -69,7 +70,7 @@ _decode_text = msgspec.json.Decoder(_Text).decode
 def text_in(block: Mapping[str, msgspec.Raw]) -> bytes:
     """Return JSON of the text of a block, nothing if it has none."""
     text = bytes(block.get("text", b"")) if bytes(block.get("type", b"")) == _TEXT else b""
-    return text if text.startswith(b'"') and text != NO_TEXT else b""
+    return text if text.startswith(b'"') and text != EMPTY_TEXT else b""
 
 
 def chunks_beside_text(block: Mapping[str, msgspec.Raw]) -> list[bytes]:

@@ -6,9 +6,9 @@ import msgspec
 
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
-from dockrion.protocols.token_runs import grouped, token_run
+from dockrion.protocols.token_runs import grouped, only_tokens
 from dockrion.protocols.vercel_ai import chunks
-from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, chunk, json_text
+from dockrion.protocols.vercel_ai.chunks import DONE, chunk, json_text
 from dockrion.protocols.vercel_ai.message import MessageWriter
 from dockrion.protocols.vercel_ai.state import MessageState, open_part
 from dockrion.protocols.vercel_ai.writer import EventWriter
@@ -31,12 +31,14 @@ class MessageEncoder(msgspec.Struct, frozen=True):
         return MessageState()
 
     def encode(self, state: MessageState, entries: Sequence[Entry]) -> tuple[bytes, MessageState]:
-        if state.parts and entries[0].type == "token":  # most pages only go on with a text
-            texts, origin = token_run(entries, 0)
-            part_id = open_part(state.parts, b"text", origin.message_id or None, origin.source or None)
-            goes_on = origin.finish_reason is None and len(texts) == len(entries)
-            if part_id is not None and goes_on and NO_TEXT not in texts:
-                return chunks.deltas(b"text", part_id, texts), state
+        if state.parts and (run := only_tokens(entries)) is not None:
+            texts, origin = run
+            message_id, source = origin.message_id or None, origin.source or None
+            part_id = open_part(state.parts, b"text", message_id, source)
+            if part_id is not None:
+                shown = state.shown.after_token(message_id or "", source or "")
+                after = state if shown is state.shown else msgspec.structs.replace(state, shown=shown)
+                return chunks.deltas(b"text", part_id, texts), after
         message = MessageWriter(self.run_id, self.message_id, state)
         writer = EventWriter(message, state, self.output_path)
         for entry, run in grouped(entries):

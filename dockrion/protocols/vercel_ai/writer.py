@@ -7,9 +7,9 @@ import msgspec
 
 from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, StopReason, metadata_of, output_text
-from dockrion.protocols.token_runs import Origin
+from dockrion.protocols.token_runs import EMPTY_TEXT, Origin
 from dockrion.protocols.vercel_ai import chunks, fields
-from dockrion.protocols.vercel_ai.chunks import DONE, NO_TEXT, START_STEP, chunk, json_text
+from dockrion.protocols.vercel_ai.chunks import DONE, START_STEP, chunk, json_text
 from dockrion.protocols.vercel_ai.content import chunks_beside_text, text_in
 from dockrion.protocols.vercel_ai.message import MessageWriter
 from dockrion.protocols.vercel_ai.state import MessageState, UsageTotals
@@ -72,9 +72,9 @@ class EventWriter:
     def write_tokens(self, sequence: int, texts: list[bytes], origin: Origin) -> None:
         """Write consecutive tokens of one message, of which `sequence` is the first."""
         message_id, source = origin.message_id or None, origin.source or None
-        if NO_TEXT in texts:
-            sequence += next((index for index, text in enumerate(texts) if text != NO_TEXT), 0)
-            texts = [text for text in texts if text != NO_TEXT]
+        if EMPTY_TEXT in texts:
+            sequence += next((index for index, text in enumerate(texts) if text != EMPTY_TEXT), 0)
+            texts = [text for text in texts if text != EMPTY_TEXT]
         if texts:
             self._message.write_deltas(b"text", sequence, message_id, source, texts)
             self._shown = self._shown.after_token(message_id or "", source or "")
@@ -101,9 +101,11 @@ class EventWriter:
         event = fields.message_of(entry.data)
         if event.role not in ASSISTANT_ROLES:
             return
-        message_id = event.message_id or None
-        self._message.close_parts(lambda part: part.message_id == message_id)
-        of_message = event.message_id or "", event.source or ""
+        message_id, source = event.message_id or None, event.source or None
+        self._message.close_parts(
+            lambda part: part.message_id == message_id if part.message_id else part.source == source
+        )
+        of_message = message_id or "", source or ""
         is_shown = self._shown.include(*of_message)
         self._shown = self._shown.after_message(*of_message)
         if isinstance(event.content, str):
