@@ -62,8 +62,9 @@ class RunTextFilter:
     """Filters the texts of one run.
 
     The tokens of one message and source together are one text, as is its reasoning; those without a message
-    and a source are one text, too. Every other string is a text by itself. An event's type and an error's
-    code are identifiers and remain as they are.
+    and a source are one text, too, and so are the content blocks of a list, which clients are shown as one.
+    Every other string is a text by itself. An event's type and an error's code are identifiers and remain as
+    they are.
 
     Args:
         policy: The policy to apply.
@@ -166,8 +167,22 @@ class RunTextFilter:
             case dict():
                 return dict(zip(map(self.mask, value), map(self.mask, value.values()), strict=True))
             case list() | tuple():
-                return list(map(self.mask, value))
+                return list(map(self.mask, self._mask_across_blocks(value)))
         return value
+
+    def _mask_across_blocks(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of a list, with matches masked that are split over texts of content blocks."""
+        blocks = [index for index, value in enumerate(values) if _is_text_block(value)]
+        if len(blocks) <= 1:
+            return values
+        masker = Masker(self._policy.patterns)
+        texts = [masker.feed(values[index]["text"]) for index in blocks]
+        texts[-1] += masker.end()
+        if not masker.matched:
+            return values
+        self._check_match(matched=True)
+        masked = {index: {**values[index], "text": text} for index, text in zip(blocks, texts, strict=True)}
+        return [masked.get(index, value) for index, value in enumerate(values)]
 
     def _end_stream(self, key: _StreamKey, masker: Masker) -> list[Fields]:
         """Return the fields of the event for the text that one stream holds back, if there is any."""
@@ -213,3 +228,7 @@ class RunTextFilter:
     def _check_match(self, *, matched: bool) -> None:
         if matched and self._policy.halt_on_violation:
             self.violation = self.violation or _MATCHED
+
+
+def _is_text_block(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("text"), str)
