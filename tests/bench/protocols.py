@@ -15,7 +15,7 @@ from dockrion.dockfile.structs import ProtocolName
 from dockrion.events import Entry
 from dockrion.protocols import Encoder
 from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.openai.chat import ChunkEncoder, chunk_head
 from dockrion.protocols.openai.chat_parts import ReplyOptions
 from dockrion.protocols.openai.response_object import ResponseInfo
@@ -34,7 +34,7 @@ _HEAD = {"id": f"chatcmpl-{_RUN}", "created": 1_800_000_000, "model": "bench"}
 ENCODERS: dict[str, Encoder[Any]] = {
     "openai chat": ChunkEncoder(chunk_head(_HEAD), ReplyOptions()),
     "openai responses": ResponseEncoder(ResponseInfo(_RUN, 1_800_000_000, b'"bench"', "bench")),
-    "ag-ui": RunEncoder(Names(_RUN, "thread", _RUN)),
+    "ag-ui": RunEncoder(RunIds(_RUN, "thread", _RUN)),
     "vercel-ai": MessageEncoder(_RUN, _RUN),
 }
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.openai.chat import ChunkEncoder
 from dockrion.protocols.openai.chat_parts import ReplyOptions
 from dockrion.protocols.openai.response_object import ResponseInfo
@@ -20,7 +20,7 @@ CLIENT_TOOLS = frozenset({"theirs"})
 ENCODERS = {
     "chat": ChunkEncoder(b'data: {"choices":', ReplyOptions(client_tools=CLIENT_TOOLS)),
     "responses": ResponseEncoder(ResponseInfo("run-1", 0, b'"agent"', "model", client_tools=CLIENT_TOOLS)),
-    "ag-ui": RunEncoder(Names("run-1", "thread", "run-1")),
+    "ag-ui": RunEncoder(RunIds("run-1", "thread", "run-1")),
     "vercel-ai": MessageEncoder("run-1", "run-1"),
 }
 

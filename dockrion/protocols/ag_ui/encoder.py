@@ -7,7 +7,7 @@ import msgspec
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols.ag_ui import events
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.state import RunState, open_message
 from dockrion.protocols.ag_ui.writer import Options, Writer
 from dockrion.protocols.token_runs import only_tokens
@@ -19,11 +19,11 @@ class RunEncoder(msgspec.Struct, frozen=True):
     The id of a frame is the sequence of its log event and, after a dot, its number among that event's frames.
 
     Attributes:
-        names: The ids of the run.
+        ids: The ids of the run.
         options: How the run is written.
     """
 
-    names: Names
+    ids: RunIds
     options: Options = Options()
 
     def start(self) -> RunState:
@@ -54,4 +54,4 @@ class RunEncoder(msgspec.Struct, frozen=True):
         return events.frame(events.event("RUN_ERROR", message=message, code=control.type.upper()), 0, 0)
 
     def _writer(self, state: RunState) -> Writer:
-        return Writer(state, self.names, self.options)
+        return Writer(state, self.ids, self.options)

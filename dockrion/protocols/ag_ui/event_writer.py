@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dockrion.protocols.ag_ui import events
-from dockrion.protocols.ag_ui.events import MessageKind, Names
+from dockrion.protocols.ag_ui.events import MessageKind, RunIds
 from dockrion.protocols.ag_ui.state import OpenMessage, RunState
 
 _MAX_OPEN = 64  # messages; the oldest is closed before one more is opened
@@ -22,17 +22,17 @@ class EventWriter:
 
     Args:
         state: The state.
-        names: The ids of the run.
+        ids: The ids of the run.
 
     Attributes:
         frames: What was written.
         ended: Whether the stream ends here.
     """
 
-    def __init__(self, state: RunState, names: Names) -> None:
+    def __init__(self, state: RunState, ids: RunIds) -> None:
         self.frames: list[bytes] = []
         self.ended = state.ended
-        self._names = names
+        self._ids = ids
         self._sequence = 0  # of the log event that is written; 0 for none, whose frames have no id
         self._number = 0  # of its frames so far
         self._origin = state.origin
@@ -78,7 +78,7 @@ class EventWriter:
         if kind == "text":
             self._has_text = True
             self._messages = self._messages.after_token(message_id or "", source or "")
-        self._say_all(events.message_started(kind, own_id, name))
+        self._write_events(events.message_started(kind, own_id, name))
         return message
 
     def _append(self, message: OpenMessage, text: bytes | msgspec.Raw) -> None:
@@ -87,7 +87,7 @@ class EventWriter:
 
     def _close(self, message: OpenMessage) -> None:
         self._open.remove(message)
-        self._say_all(events.message_ended(message.kind, message.id))
+        self._write_events(events.message_ended(message.kind, message.id))
 
     def _close_source(self, source: str | None) -> None:
         """Close what a source has said: it goes on to something else."""
@@ -98,32 +98,32 @@ class EventWriter:
         for message in tuple(self._open):
             self._close(message)
 
-    def _own_id(self, kind: str, given: str) -> str:
+    def _own_id(self, kind: str, agent_id: str) -> str:
         """Return an id for what an agent has named: unique over all runs of a thread."""
         attempt = "" if self._attempt == 1 else f"{self._attempt}"
-        return f"{self._names.log_id}:{kind}{attempt}:{given}"
+        return f"{self._ids.log_id}:{kind}{attempt}:{agent_id}"
 
     def _text_id(self, message_id: str) -> str:
         return self._own_id("m", message_id)
 
     def _unnamed_id(self) -> str:
-        return f"{self._names.log_id}:{self._sequence}"
+        return f"{self._ids.log_id}:{self._sequence}"
 
     def _custom(self, name: str, value: dict[str, Any]) -> None:
         """Write what AG-UI has no event for. Agents cannot emit such a name."""
-        self._say("CUSTOM", name=f"dockrion.{name}", value=value)
+        self._write_event("CUSTOM", name=f"dockrion.{name}", value=value)
 
     def _begin(self) -> None:
         if not self._active:
             self._active = True
-            self._frame(self._names.run_started)
+            self._frame(self._ids.run_started)
 
-    def _say(self, event_type: str, **fields: Any) -> None:
-        self._say_all([events.event(event_type, **fields)])
+    def _write_event(self, event_type: str, **fields: Any) -> None:
+        self._write_events([events.event(event_type, **fields)])
 
-    def _say_all(self, written: list[bytes]) -> None:
+    def _write_events(self, data: list[bytes]) -> None:
         self._begin()
-        for each in written:
+        for each in data:
             self._frame(each)
 
     def _frame(self, data: bytes) -> None:

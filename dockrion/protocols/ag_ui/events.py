@@ -16,7 +16,7 @@ def event(event_type: str, **fields: Any) -> bytes:
     return _encoder.encode({"type": event_type, **fields})
 
 
-class Names(msgspec.Struct, frozen=True):
+class RunIds(msgspec.Struct, frozen=True):
     """The ids in the events of an AG-UI run.
 
     Attributes:

@@ -84,4 +84,4 @@ def _opened(encoder: RunEncoder, state: RunState) -> list[bytes]:
     if not state.active:
         return []
     messages = [events.message_started(each.kind, each.id) for each in state.open]
-    return [encoder.names.run_started, *(event for message in messages for event in message)]
+    return [encoder.ids.run_started, *(event for message in messages for event in message)]

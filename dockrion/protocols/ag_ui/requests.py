@@ -156,7 +156,7 @@ class RunAgentInput(_Struct):
     resume: Annotated[list[ResumeEntry], Meta(max_length=1)] | None = None  # a run finishes with one
 
 
-def conversation_of(asked: RunAgentInput) -> Conversation:
+def conversation_of(body: RunAgentInput) -> Conversation:
     """Return what a client asks an agent.
 
     Messages with activities and reasoning are left out: no model takes them.
@@ -165,20 +165,20 @@ def conversation_of(asked: RunAgentInput) -> Conversation:
         InvalidRequest: A part of a message has no equivalent.
     """
     fields = {
-        "threadId": asked.thread_id,
-        "runId": asked.run_id,
-        "state": asked.state,
-        "context": asked.context,
-        "forwardedProps": asked.forwarded_props,
+        "threadId": body.thread_id,
+        "runId": body.run_id,
+        "state": body.state,
+        "context": body.context,
+        "forwardedProps": body.forwarded_props,
     }
     return Conversation(
         messages=[
             _message(message)
-            for message in asked.messages
+            for message in body.messages
             if not isinstance(message, ActivityMessage | ReasoningMessage)
         ],
         fields={name: value for name, value in fields.items() if value is not UNSET},
-        tools=[_tool(tool) for tool in asked.tools or []],
+        tools=[_tool(tool) for tool in body.tools or []],
     )
 
 
@@ -245,5 +245,5 @@ def _url(source: DataSource | UrlSource) -> str:
 
 def _tool(tool: Tool) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    given = {name: value for name, value in function.items() if value is not None}
-    return {"type": "function", "function": given}
+    fields = {name: value for name, value in function.items() if value is not None}
+    return {"type": "function", "function": fields}

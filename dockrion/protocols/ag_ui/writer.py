@@ -9,7 +9,7 @@ from dockrion.events import CUSTOM_PREFIX, Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui import events, log_events
 from dockrion.protocols.ag_ui.event_writer import EventWriter
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.log_events import NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
 from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
@@ -38,12 +38,12 @@ class Writer(EventWriter):
 
     Args:
         state: The state.
-        names: The ids of the run.
+        ids: The ids of the run.
         options: How the run is written.
     """
 
-    def __init__(self, state: RunState, names: Names, options: Options) -> None:
-        super().__init__(state, names)
+    def __init__(self, state: RunState, ids: RunIds, options: Options) -> None:
+        super().__init__(state, ids)
         self._options = options
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -72,9 +72,11 @@ class Writer(EventWriter):
 
     def _write_custom(self, event_type: str, fields: dict[str, msgspec.Raw]) -> None:
         if event_type == _STATE and fields.keys() != {"data", "source"}:  # which is that of a subgraph
-            self._say("STATE_SNAPSHOT", snapshot=fields["data"] if fields.keys() == {"data"} else fields)
+            self._write_event(
+                "STATE_SNAPSHOT", snapshot=fields["data"] if fields.keys() == {"data"} else fields
+            )
         else:
-            self._say("CUSTOM", name=event_type.removeprefix(CUSTOM_PREFIX), value=fields)
+            self._write_event("CUSTOM", name=event_type.removeprefix(CUSTOM_PREFIX), value=fields)
 
     def _write_tokens(self, first: int, contents: list[bytes], origin: Origin) -> None:
         message_id, source = origin.message_id or None, origin.source or None
@@ -129,17 +131,17 @@ class Writer(EventWriter):
         self._messages = self._messages.after_tool_call(call.source or "")
         self._close_source(call.source or None)
         parent = {"parentMessageId": self._text_id(call.message_id)} if call.message_id else {}
-        self._say("TOOL_CALL_START", toolCallId=call.tool_call_id, toolCallName=call.name, **parent)
+        self._write_event("TOOL_CALL_START", toolCallId=call.tool_call_id, toolCallName=call.name, **parent)
         if call.arguments_text:
-            self._say("TOOL_CALL_ARGS", toolCallId=call.tool_call_id, delta=call.arguments_text)
-        self._say("TOOL_CALL_END", toolCallId=call.tool_call_id)
+            self._write_event("TOOL_CALL_ARGS", toolCallId=call.tool_call_id, delta=call.arguments_text)
+        self._write_event("TOOL_CALL_END", toolCallId=call.tool_call_id)
 
     def _write_tool_result(self, data: bytes) -> None:
         result = msgspec.json.decode(data, type=log_events.ToolResult)
         if not self._is_new(f"result {result.tool_call_id}"):
             return
         self._pending = tuple(each for each in self._pending if each != result.tool_call_id)
-        self._say(
+        self._write_event(
             "TOOL_CALL_RESULT",
             messageId=self._unnamed_id(),
             toolCallId=result.tool_call_id,
@@ -155,8 +157,8 @@ class Writer(EventWriter):
     def _write_step(self, data: bytes) -> None:
         """Write a step that has finished: when it started, nobody could know its name."""
         name = msgspec.json.decode(data, type=log_events.Step).node_name
-        self._say("STEP_STARTED", stepName=name)
-        self._say("STEP_FINISHED", stepName=name)
+        self._write_event("STEP_STARTED", stepName=name)
+        self._write_event("STEP_FINISHED", stepName=name)
 
     def _write_started(self, data: bytes) -> None:
         attempt = msgspec.json.decode(data, type=log_events.Started).attempt
@@ -170,13 +172,13 @@ class Writer(EventWriter):
         self._custom("attempt", log_events.own_fields(data))
 
     def _write_input_requested(self, data: bytes) -> None:
-        asked = msgspec.json.decode(data, type=log_events.InputRequested)
+        question = msgspec.json.decode(data, type=log_events.InputRequested)
         interrupt = {
-            "id": f"{self._names.log_id}:{asked.request_id}",
+            "id": f"{self._ids.log_id}:{question.request_id}",
             "reason": "input_required",
-            "message": asked.prompt,
-            **({} if asked.schema == NULL else {"responseSchema": asked.schema}),
-            **({} if asked.expires_at is None else {"expiresAt": asked.expires_at}),
+            "message": question.prompt,
+            **({} if question.schema == NULL else {"responseSchema": question.schema}),
+            **({} if question.expires_at is None else {"expiresAt": question.expires_at}),
         }
         self._finish({"type": "interrupt", "interrupts": [interrupt]})
         self.ended = self._sequence > self._options.answered
@@ -207,19 +209,19 @@ class Writer(EventWriter):
         if self._options.before_1_0:
             self._fail(f"the run was cancelled{'' if reason is None else f': {reason}'}", "CANCELLED")
         else:
-            given = {} if reason is None else {"metadata": {"reason": reason}}
-            self._finish({"type": "cancelled"}, **given)
+            fields: dict[str, Any] = {} if reason is None else {"metadata": {"reason": reason}}
+            self._finish({"type": "cancelled"}, **fields)
 
     def _fail(self, message: str, code: str, **fields: Any) -> None:
         self._close_all()
-        self._say("RUN_ERROR", message=message, code=code, **fields, **usage_field(self._usage))
+        self._write_event("RUN_ERROR", message=message, code=code, **fields, **usage_field(self._usage))
         self._active = False
 
     def _finish(self, outcome: dict[str, Any], **fields: Any) -> None:
         """Finish the AG-UI run; the next event of the log begins another."""
         self._close_all()
         fields |= {"outcome": outcome, **usage_field(self._usage)}
-        self._say("RUN_FINISHED", threadId=self._names.thread_id, runId=self._names.run_id, **fields)
+        self._write_event("RUN_FINISHED", threadId=self._ids.thread_id, runId=self._ids.run_id, **fields)
         self._active = self._has_text = False
         self._pending, self._usage = (), ()
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.positions import reopening
 from dockrion.protocols.ag_ui.writer import Options
 from dockrion.web.protocols.resuming import Resumption
@@ -13,7 +13,7 @@ from dockrion.wire.sse import Message
 from tests.protocols.ag_ui.verifier import verify
 from tests.protocols.logs import RUN_ID, check_encoder, log_of
 
-NAMES = Names(RUN_ID, "thread-1", "their-run")
+NAMES = RunIds(RUN_ID, "thread-1", "their-run")
 ENCODER = RunEncoder(NAMES)
 ALL_ANSWERED = RunEncoder(NAMES, Options(answered=1_000))
 END = {"type": "complete", "output": {"answer": "4"}, "latency_seconds": 1.0, "metadata": {}}

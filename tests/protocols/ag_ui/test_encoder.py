@@ -11,7 +11,7 @@ from dockrion import events
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor
 from dockrion.protocols.ag_ui.writer import Options
 from tests.protocols.ag_ui.streams import (
@@ -142,7 +142,7 @@ def test_a_stream_that_ends_before_its_run_says_why() -> None:
 
 @pytest.mark.parametrize("text", [*HOSTILE_TEXTS, "%s%d%%"], ids=itertools.count())
 def test_texts_arrive_as_they_are(text: str) -> None:
-    names = Names(RUN_ID, text, text)
+    ids = RunIds(RUN_ID, text, text)
     log = log_of(
         token(text, message_id=text),
         token(text, message_id=text, source=text),
@@ -154,8 +154,8 @@ def test_texts_arrive_as_they_are(text: str) -> None:
         ASKED | {"request_id": text, "prompt": text},
         end={"type": "error", "error": text, "code": "MINE"},
     )
-    check_stream(RunEncoder(names, Options(answered=1_000)), log)
-    found = events_of(messages_of(encoded(RunEncoder(names, Options(answered=1_000)), log)[0]))
+    check_stream(RunEncoder(ids, Options(answered=1_000)), log)
+    found = events_of(messages_of(encoded(RunEncoder(ids, Options(answered=1_000)), log)[0]))
     assert found[0]["threadId"] == found[0]["runId"] == text
     assert [each["delta"] for each in found if each["type"] == "TEXT_MESSAGE_CONTENT"] == (
         [text, text, text + "!"] if text else ["!"]

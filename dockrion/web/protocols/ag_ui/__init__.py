@@ -11,7 +11,7 @@ from dockrion.backends.run_log import Run
 from dockrion.errors import InvalidRequest, RunNotFound
 from dockrion.ids import RUN_ID_PATTERN
 from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.events import Names
+from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor, reopening
 from dockrion.protocols.ag_ui.requests import MAX_ID, ResumeEntry, RunAgentInput, conversation_of
 from dockrion.protocols.ag_ui.writer import Options
@@ -31,21 +31,23 @@ _THREAD, _RUN, _BEFORE_1_0 = "threadId", "runId", "before1.0"  # of `Run.protoco
 async def run_agent(request: web.Request) -> web.StreamResponse:
     """Start a run, or answer what one has asked, and stream its events."""
     cancel_on_disconnect = cancels_on_disconnect(request)
-    asked = await read_request(request, RunAgentInput)
-    if asked.resume:
-        return await _go_on(request, asked, asked.resume[0], cancel_on_disconnect=cancel_on_disconnect)
+    body = await read_request(request, RunAgentInput)
+    if body.resume:
+        return await _answer_and_stream(
+            request, body, body.resume[0], cancel_on_disconnect=cancel_on_disconnect
+        )
     run, replayed = await start_conversation_run(
         request,
-        conversation_of(asked),
-        protocol=_protocol(asked),
-        run_id=await _free_run_id(request, asked.run_id),
+        conversation_of(body),
+        protocol=_protocol(body),
+        run_id=await _free_run_id(request, body.run_id),
         cancel_on_disconnect=cancel_on_disconnect,
     )
     answered = await interrupts.last_answered(request.app[SERVICE].backend, run) if replayed else 0
     return await stream_new_run(
         request,
         run,
-        _encoder(request, run, _protocol(asked), answered),
+        _encoder(request, run, _protocol(body), answered),
         headers=_headers(request, run, replayed=replayed),
         cancel_on_disconnect=cancel_on_disconnect and not replayed,
     )
@@ -75,16 +77,16 @@ async def resume_run(request: web.Request) -> web.StreamResponse:
     return stream.response
 
 
-async def _go_on(
-    request: web.Request, asked: RunAgentInput, entry: ResumeEntry, *, cancel_on_disconnect: bool
+async def _answer_and_stream(
+    request: web.Request, body: RunAgentInput, entry: ResumeEntry, *, cancel_on_disconnect: bool
 ) -> web.StreamResponse:
     """Answer what a run has asked, and stream what follows as another AG-UI run."""
     service = request.app[SERVICE]
     run = await interrupts.owned_run(request, entry)
-    if (run.protocol or {}).get(_THREAD, asked.thread_id) != asked.thread_id:
+    if (run.protocol or {}).get(_THREAD, body.thread_id) != body.thread_id:
         raise InvalidRequest("resume: this interrupt belongs to another thread")
     answered = await interrupts.answer(request, run, entry)
-    encoder = _encoder(request, run, _protocol(asked), answered)
+    encoder = _encoder(request, run, _protocol(body), answered)
     resumption = await _resumption(request, run, encoder, Cursor(answered))
     if cancel_on_disconnect:
         service.runs.caller_returned(run.incarnation)
@@ -93,7 +95,7 @@ async def _go_on(
         run,
         encoder,
         resumption,
-        headers=_headers(request, run, replayed=False, run_id=asked.run_id),
+        headers=_headers(request, run, replayed=False, run_id=body.run_id),
         cancel_on_disconnect=cancel_on_disconnect,
     )
 
@@ -124,16 +126,16 @@ async def _free_run_id(request: web.Request, run_id: str) -> str | None:
     return None if repeated is None or repeated.status == "cancelled" else run_id
 
 
-def _protocol(asked: RunAgentInput) -> dict[str, Any]:
+def _protocol(body: RunAgentInput) -> dict[str, Any]:
     """Return what encoding the events of a run needs of the request for it."""
-    before_1_0 = asked.protocol_version is None
-    return {_THREAD: asked.thread_id, _RUN: asked.run_id, _BEFORE_1_0: before_1_0}
+    before_1_0 = body.protocol_version is None
+    return {_THREAD: body.thread_id, _RUN: body.run_id, _BEFORE_1_0: before_1_0}
 
 
 def _encoder(request: web.Request, run: Run, protocol: dict[str, Any], answered: int = 0) -> RunEncoder:
-    names = Names(run.run_id, protocol.get(_THREAD, run.run_id), protocol.get(_RUN, run.run_id))
+    ids = RunIds(run.run_id, protocol.get(_THREAD, run.run_id), protocol.get(_RUN, run.run_id))
     output_path = request.app[SERVICE].dockfile.agent.chat_spec.output
-    return RunEncoder(names, Options(answered, output_path, protocol.get(_BEFORE_1_0, False)))
+    return RunEncoder(ids, Options(answered, output_path, protocol.get(_BEFORE_1_0, False)))
 
 
 def _headers(request: web.Request, run: Run, *, replayed: bool, run_id: str | None = None) -> dict[str, str]:
