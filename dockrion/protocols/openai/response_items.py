@@ -39,7 +39,7 @@ class Text(msgspec.Struct, frozen=True):
         return b"rs" if self.is_reasoning else b"msg"
 
 
-class Request(msgspec.Struct, frozen=True):
+class ToolRequest(msgspec.Struct, frozen=True):
     """What a model wants of a tool.
 
     Attributes:
@@ -51,7 +51,7 @@ class Request(msgspec.Struct, frozen=True):
     arguments: bytes
 
 
-class Call(Request, frozen=True):
+class Call(ToolRequest, frozen=True):
     """A call whose result is not known yet.
 
     Attributes:
@@ -68,7 +68,7 @@ class Items(msgspec.Struct, frozen=True):
         begun: How many items have begun.
         texts: The open messages and reasoning, by what they belong to.
         calls: The open calls, by their ids.
-        held: The last requests for tools that the client has; at the end, it executes those without a result.
+        client_calls: The last calls of tools that the client has; it executes those that have no result.
         done: The position and the JSON of each item that is complete.
         replied: Whether a message is among these.
     """
@@ -76,7 +76,7 @@ class Items(msgspec.Struct, frozen=True):
     begun: int = 0
     texts: tuple[tuple[str, Text], ...] = ()
     calls: tuple[tuple[str, Call], ...] = ()
-    held: tuple[tuple[str, Request], ...] = ()
+    client_calls: tuple[tuple[str, ToolRequest], ...] = ()
     done: Chain = ()
     replied: bool = False
 
@@ -98,14 +98,14 @@ class ItemsWriter:
         self._begun = items.begun
         self._texts = dict(items.texts)
         self._calls = dict(items.calls)
-        self._held = dict(items.held)
+        self._client_calls = dict(items.client_calls)
         self._done = items.done
         self.replied = items.replied
 
     def items(self) -> Items:
         """Return the output as it is now."""
-        texts, calls, held = self._texts.items(), self._calls.items(), self._held.items()
-        return Items(self._begun, tuple(texts), tuple(calls), tuple(held), self._done, self.replied)
+        texts, calls, client_calls = self._texts.items(), self._calls.items(), self._client_calls.items()
+        return Items(self._begun, tuple(texts), tuple(calls), tuple(client_calls), self._done, self.replied)
 
     def write(self, key: str, pieces: Sequence[bytes], *, is_reasoning: bool) -> None:
         """Append to a message or to reasoning; what is open under the key is closed if it is the other.
@@ -141,7 +141,7 @@ class ItemsWriter:
         self._close(text.index, self._text_item(text, status, whole))
         self.replied = self.replied or not text.is_reasoning
 
-    def request(self, call_id: str, request: Request, *, by_client: bool) -> None:
+    def request(self, call_id: str, request: ToolRequest, *, by_client: bool) -> None:
         """Begin the call of a tool.
 
         Args:
@@ -151,7 +151,7 @@ class ItemsWriter:
         """
         self.end_call(call_id, None)
         if by_client:
-            self._held = dict((*self._held.items(), (call_id, request))[-MAX_OPEN_CALLS:])
+            self._client_calls = dict((*self._client_calls.items(), (call_id, request))[-MAX_OPEN_CALLS:])
         else:
             self._calls[call_id] = self._open_call(request)
 
@@ -163,7 +163,7 @@ class ItemsWriter:
             result: What it returned, as JSON of a string; None if that is not known.
             is_error: Whether this is the message of an error.
         """
-        request = self._held.pop(call_id, None)
+        request = self._client_calls.pop(call_id, None)
         if request is not None and result is not None:  # the agent, too, has a tool of this name
             self._calls[call_id] = self._open_call(request)
         call = self._calls.pop(call_id, None)
@@ -177,17 +177,17 @@ class ItemsWriter:
 
     def hand_over_calls(self) -> bool:
         """Write the calls that the client has to execute, and return whether there are any."""
-        handed_over = bool(self._held)
-        for call_id, request in self._held.items():
+        handed_over = bool(self._client_calls)
+        for call_id, request in self._client_calls.items():
             index = self._begin()
-            place, empty = self._place(index, b"fc"), Request(request.name, b'""')
+            place, empty = self._place(index, b"fc"), ToolRequest(request.name, b'""')
             self._add_item(index, self._function_call(index, call_id, empty, b"in_progress"))
             add = self._frames.add
             add(b"response.function_call_arguments.delta", b'%s,"delta":%s' % (place, request.arguments))
             done = b'%s,"name":%s,"arguments":%s' % (place, request.name, request.arguments)
             add(b"response.function_call_arguments.done", done)
             self._close(index, self._function_call(index, call_id, request, b"completed"))
-        self._held.clear()
+        self._client_calls.clear()
         return handed_over
 
     def close_all(self, status: bytes) -> None:
@@ -200,7 +200,7 @@ class ItemsWriter:
     def begin_again(self) -> None:
         """Close all that is open, and empty the output: another attempt of the agent writes it anew."""
         self.close_all(b"incomplete")
-        self._held.clear()
+        self._client_calls.clear()
         self._done, self.replied = (), False
 
     def output(self) -> bytes:
@@ -237,7 +237,7 @@ class ItemsWriter:
         self._frames.add(event, b'%s,"part":%s' % (place, part))
         return text
 
-    def _open_call(self, request: Request) -> Call:
+    def _open_call(self, request: ToolRequest) -> Call:
         if len(self._calls) >= MAX_OPEN:
             self.end_call(next(iter(self._calls)), None)
         index = self._begin()
@@ -287,7 +287,7 @@ class ItemsWriter:
             b'"output":%s,"error":%s,"approval_request_id":null}'
         ) % (self._id(call.index, b"mcp"), self._server, call.name, call.arguments, status, output, error)
 
-    def _function_call(self, index: int, call_id: str, request: Request, status: bytes) -> bytes:
+    def _function_call(self, index: int, call_id: str, request: ToolRequest, status: bytes) -> bytes:
         item = b'{"type":"function_call","id":"%s","call_id":%s,"name":%s,"arguments":%s,"status":"%s"}'
         return item % (self._id(index, b"fc"), in_json(call_id), request.name, request.arguments, status)
 

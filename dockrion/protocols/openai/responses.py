@@ -89,7 +89,7 @@ def _continued(state: ResponseState, entries: Sequence[Entry]) -> tuple[bytes, R
     return delta_frames(text.delta, state.frames, contents), ResponseState(
         origin=state.origin,
         frames=state.frames + len(contents),
-        items=Items(items.begun, ((key, grown),), items.calls, items.held, items.done, items.replied),
+        items=Items(items.begun, ((key, grown),), items.calls, items.client_calls, items.done, items.replied),
         attempts=state.attempts,
         messages=state.messages.after_token(message_id, source),
         finish_reason=state.finish_reason,
