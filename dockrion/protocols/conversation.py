@@ -1,5 +1,6 @@
 """How a conversation becomes the agent's payload: `agent.chat` of the Dockfile."""
 
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -74,11 +75,19 @@ def _accepts_tools(schema: dict[str, Any] | None) -> bool:
 
 
 def _with_plain_text(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message whose content is one string if it has nothing but text."""
+    """Return a message whose content is one string if it has nothing but text.
+
+    Otherwise texts that follow each other are one part: a phrasing that is blocked is found in it, too.
+    """
     content = message.get("content")
-    if not isinstance(content, list) or not all(_is_text(part) for part in content):
+    if not isinstance(content, list):
         return message
-    return message | {"content": text_of(content)}
+    parts: list[Any] = []
+    for is_text, group in groupby(content, _is_text):
+        texts = list(group)
+        parts += [{"type": "text", "text": text_of(texts)}] if is_text and len(texts) > 1 else texts
+    only_text = all(map(_is_text, parts))
+    return message | {"content": text_of(parts) if only_text else parts}
 
 
 def _is_text(part: Any) -> bool:

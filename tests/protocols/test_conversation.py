@@ -31,7 +31,11 @@ def test_messages_are_the_payload() -> None:
 
 
 def test_content_of_texts_alone_is_one_text() -> None:
-    for content, expected in (([TEXT, TEXT], "bb"), ([TEXT, IMAGE], [TEXT, IMAGE]), ([], ""), ("a", "a")):
+    twice = {"type": "text", "text": "bb"}
+    for content, expected in (
+        *(([TEXT, TEXT], "bb"), ([TEXT, IMAGE], [TEXT, IMAGE]), ([], ""), ("a", "a")),
+        ([TEXT, TEXT, IMAGE, TEXT | {"own": 1}], [twice, IMAGE, TEXT | {"own": 1}]),  # none is in two parts
+    ):
         asked = Conversation([{"role": "user", "content": content, "name": "ann"}])
         assert payload_of(asked, MESSAGES, None) == {
             "messages": [{"role": "user", "content": expected, "name": "ann"}]

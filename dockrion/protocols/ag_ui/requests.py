@@ -190,7 +190,7 @@ def _message(message: ConversationMessage) -> dict[str, Any]:
     if isinstance(message, ToolMessage):
         written["tool_call_id"] = message.tool_call_id
         if message.error:
-            written["content"] = [*_parts(content), *_parts(message.error)]
+            written["content"] = [*_parts(content), *_parts(f"\n{message.error}")]
         return written
     if isinstance(message, AssistantMessage) and message.tool_calls:
         written["tool_calls"] = [

@@ -54,11 +54,11 @@ def test_tool_calls_and_results() -> None:
         "content": "",
         "tool_calls": [call],
     }
-    result = {"role": "tool", "toolCallId": "c1", "content": "no "}
+    result = {"role": "tool", "toolCallId": "c1", "content": "no"}
     assert converted(result | {"error": "network"}) == {
         "role": "tool",
         "tool_call_id": "c1",
-        "content": [{"type": "text", "text": "no "}, {"type": "text", "text": "network"}],
+        "content": [{"type": "text", "text": "no"}, {"type": "text", "text": "\nnetwork"}],
     }
 
 
