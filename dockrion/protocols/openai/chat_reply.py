@@ -152,11 +152,18 @@ def _question(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 
 def _tool_call(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     decoded = _decode_tool_call(data)
-    call = ToolCall(decoded.tool_call_id, decoded.name, bytes(decoded.arguments).decode())
+    call = ToolCall(decoded.tool_call_id, decoded.name, _arguments_text(bytes(decoded.arguments)))
     state = replace(state, messages=state.messages.after_tool_call(decoded.source))
     if call.name in options.client_tools:
         state = replace(state, calls=(*state.calls[-MAX_OPEN_CALLS + 1 :], call))
     return _calls(state, (call,) if options.show_tools else ())
+
+
+def _arguments_text(arguments: bytes) -> str:
+    """Return a call's arguments as text; text that the model wrote stays as it is, valid JSON or not."""
+    if arguments.startswith(b'"'):
+        return msgspec.json.decode(arguments, type=str)
+    return "{}" if arguments == _NULL else arguments.decode()
 
 
 def _tool_result(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:

@@ -199,6 +199,15 @@ def test_tool_calls_are_hidden_unless_the_dockfile_shows_them() -> None:
     assert (choice["message"]["tool_calls"], choice["finish_reason"]) == ([call], "stop")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [('{"q":', '{"q":'), ("", ""), (None, "{}"), ([1], "[1]"), ("\u00e9\n", "\u00e9\n")],
+)
+def test_arguments_are_text_that_stays_as_the_model_wrote_it(arguments: Any, text: str) -> None:
+    (call,) = deltas(log_of(CALL | {"arguments": arguments}), show_tools=True)[1]["tool_calls"]
+    assert call["function"]["arguments"] == text
+
+
 @pytest.mark.parametrize("show_tools", [False, True])
 def test_call_of_a_tool_of_the_client_is_left_to_the_client(show_tools: bool) -> None:
     options: dict[str, Any] = {"client_tools": frozenset({"search"}), "show_tools": show_tools}
