@@ -48,7 +48,7 @@ Part = Pieces | Finished | Failed
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """A call of a tool that the client executes, unless the agent does."""
+    """A call of a tool that the client executes, unless the agent does; its arguments are JSON."""
 
     id: str
     name: str

@@ -8,6 +8,7 @@ from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
 from dockrion.events import Entry
 from dockrion.protocols.conversation import tool_call
+from dockrion.protocols.openai import event_fields as fields
 from dockrion.protocols.openai.chat_parts import (
     Failed,
     Finished,
@@ -30,60 +31,9 @@ from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
 
 CANCELLED = "CANCELLED"
 INCOMPLETE = "a part of the reply is no longer stored"
-_NULL = b"null"
 _PARAGRAPH = b'"\\n\\n"'
 _encode = msgspec.json.encode
 replace = msgspec.structs.replace
-
-
-class _Reasoning(msgspec.Struct, gc=False):
-    content: msgspec.Raw
-
-
-class _Message(msgspec.Struct, gc=False):
-    role: str
-    content: msgspec.Raw
-    message_id: str = ""
-    source: str = ""
-
-
-class _Prompt(msgspec.Struct, gc=False):
-    prompt: msgspec.Raw
-
-
-class _ToolCall(msgspec.Struct, gc=False):
-    tool_call_id: str
-    name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
-    source: str = ""
-
-
-class _ToolResult(msgspec.Struct, gc=False):
-    tool_call_id: str
-
-
-class _Complete(msgspec.Struct, gc=False):
-    output: msgspec.Raw
-    metadata: msgspec.Raw
-
-
-class _Error(msgspec.Struct, gc=False):
-    error: str
-    code: str
-
-
-class _Cancelled(msgspec.Struct, gc=False):
-    reason: str | None = None
-
-
-_decode_reasoning = msgspec.json.Decoder(_Reasoning).decode
-_decode_message = msgspec.json.Decoder(_Message).decode
-_decode_prompt = msgspec.json.Decoder(_Prompt).decode
-_decode_tool_call = msgspec.json.Decoder(_ToolCall).decode
-_decode_tool_result = msgspec.json.Decoder(_ToolResult).decode
-_decode_complete = msgspec.json.Decoder(_Complete).decode
-_decode_error = msgspec.json.Decoder(_Error).decode
-_decode_cancelled = msgspec.json.Decoder(_Cancelled).decode
 _Advance = tuple[list[Part], ReplyState]
 
 
@@ -125,7 +75,7 @@ def _started(_: ReplyOptions, state: ReplyState, _data: bytes) -> _Advance:
 
 
 def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    message = _decode_message(data)
+    message = fields.decode_message(data)
     if message.role not in ASSISTANT_ROLES:
         return [], state
     is_shown = state.messages.include(message.message_id, message.source)
@@ -139,64 +89,58 @@ def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 
 
 def _reasoning(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    return [Pieces("reasoning_content", [bytes(_decode_reasoning(data).content)])], state
+    return [Pieces("reasoning_content", [bytes(fields.decode_reasoning(data).content)])], state
 
 
 def _question(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     """Show a question; whoever answers it does so elsewhere."""
-    prompt = bytes(_decode_prompt(data).prompt)
+    prompt = bytes(fields.decode_question(data).prompt)
     if prompt == EMPTY_TEXT:
         return [], state
     return _text(state, prompt), replace(state, shown=True, paragraph=True)
 
 
 def _tool_call(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    decoded = _decode_tool_call(data)
-    call = ToolCall(decoded.tool_call_id, decoded.name, _arguments_text(bytes(decoded.arguments)))
+    decoded = fields.decode_tool_call(data)
+    arguments = msgspec.json.decode(decoded.arguments_text, type=str)
+    call = ToolCall(decoded.tool_call_id, decoded.name, arguments)
     state = replace(state, messages=state.messages.after_tool_call(decoded.source))
     if call.name in options.client_tools:
         state = replace(state, calls=(*state.calls[-MAX_OPEN_CALLS + 1 :], call))
     return _calls(state, (call,) if options.show_tools else ())
 
 
-def _arguments_text(arguments: bytes) -> str:
-    """Return a call's arguments as text; text that the model wrote stays as it is, valid JSON or not."""
-    if arguments.startswith(b'"'):
-        return msgspec.json.decode(arguments, type=str)
-    return "{}" if arguments == _NULL else arguments.decode()
-
-
 def _tool_result(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     if state.calls:
-        done = _decode_tool_result(data).tool_call_id
+        done = fields.decode_tool_result(data).tool_call_id
         state = replace(state, calls=tuple(call for call in state.calls if call.id != done))
     return [], state
 
 
 def _complete(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    complete = _decode_complete(data)
+    complete = fields.decode_complete(data)
     output, metadata = bytes(complete.output), metadata_of(complete.metadata)
     usage = None if metadata.totals is None else Usage(*msgspec.structs.astuple(metadata.totals))
     if state.calls:
         parts, state = _calls(state, () if options.show_tools else state.calls)
         return [*parts, Finished("tool_calls", usage)], state
-    if state.incomplete and output == _NULL:
+    if state.incomplete and output == fields.NULL:
         return [Failed(Gone.code, INCOMPLETE)], state
     parts = []
-    if not state.replied and output != _NULL:
+    if not state.replied and output != fields.NULL:
         parts = _text(state, output_text(output, options.output))
     return [*parts, Finished(metadata.stop_reason(state.finish_reason), usage)], state
 
 
 def _error(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    error = _decode_error(data)
+    error = fields.decode_error(data)
     if error.code == AgentPolicyViolation.code:
         return [Pieces("refusal", [_encode(error.error)]), Finished("content_filter")], state
     return [Failed(error.code, error.error)], state
 
 
 def _cancelled(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    reason = _decode_cancelled(data).reason
+    reason = fields.decode_cancelled(data).reason
     return [
         Failed(CANCELLED, f"the run was cancelled: {reason}" if reason else "the run was cancelled")
     ], state

@@ -8,7 +8,7 @@ import msgspec
 from dockrion.errors import AgentPolicyViolation
 from dockrion.events import Entry
 from dockrion.protocols import State
-from dockrion.protocols.openai import response_fields as fields
+from dockrion.protocols.openai import event_fields as fields
 from dockrion.protocols.openai.response_frames import Frames, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, ToolRequest
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
@@ -137,8 +137,7 @@ class ResponseWriter:
         self._messages = self._messages.after_tool_call(event.source)
         self._items.close_text(event.key)
         self._items.close_text(fields.key_of("", event.source))
-        arguments = b'"{}"' if bytes(event.arguments) == fields.NULL else fields.quoted(event.arguments)
-        request = ToolRequest(in_json(event.name), arguments)
+        request = ToolRequest(in_json(event.name), event.arguments_text)
         by_client = event.name in self._info.client_tools
         self._items.request(event.tool_call_id, request, by_client=by_client)
 

@@ -7,7 +7,7 @@ import msgspec
 from dockrion.errors import Gone
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
-from dockrion.protocols.openai.response_fields import key_of
+from dockrion.protocols.openai.event_fields import key_of
 from dockrion.protocols.openai.response_frames import Frames, delta_frames, in_json
 from dockrion.protocols.openai.response_items import Items, ItemsWriter, Text
 from dockrion.protocols.openai.response_object import ResponseInfo

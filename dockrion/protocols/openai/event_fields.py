@@ -1,10 +1,9 @@
-"""The fields of events that a response shows. Texts stay JSON, as they are in its frames."""
+"""The fields of events that OpenAI's clients are shown. Texts stay JSON, as they are in the frames."""
 
 import msgspec
 from msgspec import UnsetType
 
-from dockrion.protocols.openai.response_frames import in_json
-
+_encode = msgspec.json.Encoder().encode
 NULL = b"null"
 
 
@@ -40,6 +39,11 @@ class ToolCall(OfMessage, gc=False, kw_only=True):
     name: str
     arguments: msgspec.Raw = msgspec.Raw(NULL)
 
+    @property
+    def arguments_text(self) -> bytes:
+        """JSON of a string that is the arguments' JSON; text that a model wrote stays as it is."""
+        return b'"{}"' if bytes(self.arguments) == NULL else quoted(self.arguments)
+
 
 class ToolResult(msgspec.Struct, gc=False):
     tool_call_id: str
@@ -64,6 +68,10 @@ class Error(msgspec.Struct, gc=False):
     code: str
 
 
+class Cancelled(msgspec.Struct, gc=False):
+    reason: str | None = None
+
+
 decode_reasoning = msgspec.json.Decoder(Reasoning).decode
 decode_message = msgspec.json.Decoder(Message).decode
 decode_question = msgspec.json.Decoder(Question).decode
@@ -72,9 +80,10 @@ decode_tool_result = msgspec.json.Decoder(ToolResult).decode
 decode_usage = msgspec.json.Decoder(UsageReport).decode
 decode_complete = msgspec.json.Decoder(Complete).decode
 decode_error = msgspec.json.Decoder(Error).decode
+decode_cancelled = msgspec.json.Decoder(Cancelled).decode
 
 
 def quoted(value: msgspec.Raw) -> bytes:
     """Return JSON as text, itself as JSON; a string is its own text."""
     json = bytes(value)
-    return json if json.startswith(b'"') else in_json(json.decode())
+    return json if json.startswith(b'"') else _encode(json.decode())
