@@ -193,7 +193,10 @@ class ConnectionSpec(Struct, frozen=True):
     max_subscribers_per_run: Annotated[int, Meta(ge=1, le=1000), doc("Concurrent readers of one run.")] = 100
     on_disconnect: Annotated[
         Literal["cancel", "continue"],
-        doc("Whether a run is cancelled or continues when the caller of `/invoke/stream` disconnects."),
+        doc(
+            "Whether a run is cancelled or continues when its caller, of `/invoke/stream` or in another "
+            "protocol, disconnects."
+        ),
     ] = "cancel"
 
 

@@ -1,9 +1,9 @@
 // Talks to a service with OpenAI's SDK for JavaScript, and writes what it got as JSON.
-// Usage: node openai_chat.mjs BASE_URL API_KEY
+// Usage: node openai_chat.mjs BASE_URL API_KEY API_KEY_OVER_ITS_RATE_LIMIT
 import OpenAI from "openai";
 import { responses } from "./openai_responses.mjs";
 
-const [baseURL, apiKey] = process.argv.slice(2);
+const [baseURL, apiKey, limitedKey] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const ask = (question) => ({ model: "any", messages: [{ role: "user", content: question }] });
 const shown = (error) => ({ class: error.constructor.name, status: error.status, code: error.code });
@@ -58,6 +58,7 @@ console.log(
     invalid: await refused(() => client.chat.completions.create({ ...ask("forecast"), n: 2 })),
     tooLarge: await refused(() => client.chat.completions.create(ask("x".repeat(5000)))),
     wrongKey: await refused(() => client.withOptions({ apiKey: "wrong" }).models.list()),
+    limited: await refused(() => client.withOptions({ apiKey: limitedKey }).chat.completions.create(ask("forecast"))),
     cancelled: await cancelled("wait"),
     responses: await responses(client, refused),
   }),

@@ -41,7 +41,7 @@ class Agent:
 
 async def test_sdk_for_javascript(serve: Serve, tmp_path: Path) -> None:
     async with api_keys() as auth:
-        sections = auth.sections(tmp_path)
+        sections = auth.sections(tmp_path, rate_limits={"worker": "1/h"})
     served = await serve(
         agent := Agent(),
         expose={"protocols": ["openai"]},
@@ -50,7 +50,10 @@ async def test_sdk_for_javascript(serve: Serve, tmp_path: Path) -> None:
         **sections,
     )
     url = f"http://127.0.0.1:{served.port}/v1"
-    got = json.loads(await node.output("openai_chat.mjs", url, key_of("owner")))
+    asked = {"messages": [{"role": "user", "content": "forecast"}]}
+    async with served.client.post("/invoke", json=asked, headers=auth.key("worker")) as response:
+        assert response.status == 200
+    got = json.loads(await node.output("openai_chat.mjs", url, key_of("owner"), key_of("worker")))
     responses = got.pop("responses")
     failed = {"class": "APIError", "code": "agent_execution_error"}
     assert got == {
@@ -70,6 +73,7 @@ async def test_sdk_for_javascript(serve: Serve, tmp_path: Path) -> None:
         "invalid": {"class": "BadRequestError", "status": 400, "code": "invalid_request"},
         "tooLarge": {"class": "APIError", "status": 413, "code": "payload_too_large"},
         "wrongKey": {"class": "AuthenticationError", "status": 401, "code": "invalid_api_key"},
+        "limited": {"class": "RateLimitError", "status": 429, "code": "rate_limit_exceeded"},
         "cancelled": True,
     }
     _check_responses(responses)
