@@ -83,10 +83,10 @@ def _demands(request: ChatRequest) -> list[tuple[str, bool, str]]:
         (
             "response_format",
             response_format != "text",
-            "this agent takes no response_format; it decides itself what it writes",
+            "this agent decides itself what it writes; omit `response_format`",
         ),
-        ("audio", audio, "this agent replies with text only"),
-        ("logprobs", bool(request.logprobs), "this agent has no logprobs"),
+        ("audio", audio, "this agent replies with text only; omit `audio`, and `modalities` other than text"),
+        ("logprobs", bool(request.logprobs), "this agent reports no logprobs; omit `logprobs`"),
         ("functions", bool(request.functions), "functions are deprecated; send them as tools"),
     ]
 

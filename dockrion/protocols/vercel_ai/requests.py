@@ -88,7 +88,8 @@ def _known_parts(number: int, parts: Iterable[dict[str, Any]]) -> Iterator["_Par
         name = "tool" if kind == "dynamic-tool" or kind.startswith("tool-") else kind
         struct = _PARTS.get(name)
         if struct is None:
-            raise InvalidRequest(f"messages[{number}].parts[{index}]: parts of this type are not supported")
+            known = "text, file, tool-…, dynamic-tool or step-start"
+            raise InvalidRequest(f"messages[{number}].parts[{index}]: unknown type {kind:.100}; send {known}")
         try:
             yield msgspec.convert(part, struct)
         except msgspec.ValidationError as error:

@@ -144,7 +144,7 @@ def test_last_answer_is_left_out_when_it_is_given_anew() -> None:
     [
         ({}, "no type"),
         ({"type": None}, "no type"),
-        ({"type": "hologram"}, "not supported"),
+        ({"type": "hologram"}, "unknown type hologram"),
         ({"type": "text"}, "missing required field `text`"),
         ({"type": "text", "text": 1}, "got `int`"),
         ({"type": "file", "url": "data:,"}, "missing required field `mediaType`"),
