@@ -7,7 +7,7 @@ from aiohttp import web
 
 from dockrion.backends.run_log import Run
 from dockrion.errors import InvalidRequest
-from dockrion.json_schema import Violation
+from dockrion.json_schema import MAX_MESSAGE, Violation
 from dockrion.protocols.conversation import Conversation, payload_of
 from dockrion.web import idempotency, payloads
 from dockrion.web.run_start import start_run
@@ -37,9 +37,9 @@ async def read_request_and_fields(request: web.Request, kind: type[T]) -> tuple[
     try:
         converted = msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        details = [Violation(path.removesuffix("`") or "$", message)]
-        raise InvalidRequest(f"the body is not a valid request: {error}", details=details) from None
+        found = _violation(error)
+        problem = f"the body is not a valid request: {found.message} - at `{found.path}`"
+        raise InvalidRequest(problem, details=[found]) from None
     return converted, body
 
 
@@ -74,3 +74,11 @@ async def start_conversation_run(
     call = await payloads.decoded_call(request, msgspec.json.encode(payload))
     call = msgspec.structs.replace(call, protocol=protocol)
     return await start_run(request, call, run_id=run_id, key=key, cancel_on_disconnect=cancel_on_disconnect)
+
+
+def _violation(error: msgspec.ValidationError) -> Violation:
+    """Return what is wrong with a body; the value that is, which the message may repeat, can be megabytes."""
+    message, _, path = str(error).rpartition(" - at `")
+    if not message:
+        message, path = path, "$"
+    return Violation(path.removesuffix("`"), message[:MAX_MESSAGE])

@@ -86,3 +86,17 @@ async def test_policies_and_limits_apply(serve: Serve) -> None:
     async with served.client.post("/tiny", json=ASK) as response:
         await error_of(response, 503, "SERVICE_UNAVAILABLE")
     assert not served.backend._logs
+
+
+async def test_error_repeats_little_of_what_is_wrong(serve: Serve) -> None:
+    served = await serve(lambda _payload: None, expose={"protocols": ["ag-ui"]})
+    body = {"threadId": "t", "runId": "r", "messages": [{"role": "x" * 1_000_000}]}
+    async with served.client.post("/ag-ui", json=body) as response:
+        error = await error_of(response, 400, "VALIDATION_ERROR")
+    (detail,) = error["details"]
+    assert detail["path"] == "$.messages[0].role"
+    assert detail["message"].startswith("Invalid value 'xxx")
+    assert len(str(error)) < 1000
+    async with served.client.post("/ag-ui", json={}) as response:
+        error = await error_of(response, 400, "VALIDATION_ERROR")
+    assert error["details"] == [{"path": "$", "message": "Object missing required field `threadId`"}]
