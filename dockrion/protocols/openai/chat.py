@@ -11,8 +11,9 @@ from dockrion.events import Entry, control_frames
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols import State
 from dockrion.protocols.openai.chat_parts import Failed, Finished, Pieces, ReplyOptions, ReplyState
-from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance
+from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance, goes_on
 from dockrion.protocols.openai.errors import error_object
+from dockrion.protocols.token_runs import only_tokens
 
 _CONTROL_ERRORS: dict[type[Control], type[DockrionError]] = {
     control_frames.AuthExpired: Unauthorized,
@@ -39,6 +40,8 @@ class ChunkEncoder(msgspec.Struct, frozen=True):
         return ReplyState()
 
     def encode(self, state: ReplyState, entries: Sequence[Entry]) -> tuple[bytes, ReplyState]:
+        if state.shown and (run := only_tokens(entries)) is not None and goes_on(state, run[1]):
+            return self._chunks("content", run[0]), state
         parts, after = advance(self.options, state, entries)
         frames = [] if state.begun else [self._chunk(b'{"role":"assistant","content":""}')]
         calls = state.tool_calls

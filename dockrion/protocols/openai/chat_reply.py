@@ -56,13 +56,18 @@ def advance(
     return parts, state
 
 
+def goes_on(state: ReplyState, origin: Origin) -> bool:
+    """Return whether a token goes on with the text before it, so that it does not change the state."""
+    return not state.paragraph and state.messages.continued_by(origin.message_id or "", origin.source or "")
+
+
 def _tokens(state: ReplyState, contents: list[bytes], origin: Origin) -> tuple[Part, ReplyState]:
-    message_id, source = origin.message_id or "", origin.source or ""
-    if state.paragraph or not state.messages.continued_by(message_id, source):
+    if not goes_on(state, origin):
         first = next((index for index, content in enumerate(contents) if content != EMPTY_TEXT), None)
         if first is not None:
             contents = [*contents[:first], *_break(state), *contents[first:]]
-            state = _replied(state, state.messages.after_token(message_id, source))
+            messages = state.messages.after_token(origin.message_id or "", origin.source or "")
+            state = _replied(state, messages)
     if origin.finish_reason is not None:
         state = replace(state, finish_reason=origin.finish_reason)
     return Pieces("content", contents), state
