@@ -5,6 +5,7 @@ Each rule is registered for the smallest part of the Dockfile that it needs; it 
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.protocols_rules import check_chat, check_protocols, warn_of_protocols
 from dockrion.dockfile.schemas import check_schema
 from dockrion.dockfile.structs import (
+    PROXY_FORM,
     AgentSpec,
     Dockfile,
     ExposeSpec,
@@ -119,6 +121,27 @@ def _warn_of_credentials(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
 def _expose(expose: ExposeSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
     if not (expose.rest or expose.protocols) and expose.streaming == "none":
         diagnostics.error((*keys, "rest"), "false with streaming: none leaves no endpoint to serve")
+
+
+def _trusted_proxies(proxies: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
+    for index, proxy in enumerate(proxies):
+        if proxy in proxies[:index]:
+            diagnostics.error((*keys, index), f"{diagnostics.format_value(proxy)} is listed twice")
+        elif proxy != "unix":
+            _network(proxy, (*keys, index), diagnostics)
+
+
+def _network(text: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
+    value = diagnostics.format_value(text)
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        diagnostics.error(keys, f"expected {PROXY_FORM}, got {value}")
+        return
+    if network.network_address != ip_network(text.partition("/")[0]).network_address:
+        diagnostics.error(keys, f"expected the first address of a network, got {value}; write {network}")
+    elif network.prefixlen == 0:
+        diagnostics.warn(keys, f"{value} trusts everybody, so that callers choose their own address")
 
 
 def _origins(origins: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
@@ -237,6 +260,7 @@ _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("io_schema", "output"): check_schema,
     ("expose",): _expose,
     ("expose", "protocols"): check_protocols,
+    ("expose", "trusted_proxies"): _trusted_proxies,
     ("expose", "cors", "origins"): _origins,
     ("streaming",): _streaming,
     ("streaming", "id_generator"): _id_generator,

@@ -140,6 +140,8 @@ class CorsSpec(Struct, frozen=True):
     )
 
 
+PROXY_FORM = "an IP address, a network such as 10.0.0.0/8, or unix"
+TrustedProxy = Annotated[str, matching(r"unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?", PROXY_FORM)]
 ProtocolName = Literal["openai", "ag-ui", "vercel-ai"]
 
 
@@ -153,6 +155,13 @@ class ExposeSpec(Struct, frozen=True):
     ] = []
     port: Annotated[int, Meta(ge=1, le=65535), doc("The port to listen on.")] = 8080
     host: Annotated[NonEmpty, doc("The address to listen on.")] = "0.0.0.0"  # noqa: S104  a container's
+    trusted_proxies: Annotated[
+        list[TrustedProxy] | None,
+        doc(
+            "Addresses and networks of reverse proxies, whose `Forwarded` or `X-Forwarded-For`, `-Proto` and "
+            "`-Host` say who called; `unix` for the peers of a unix socket."
+        ),
+    ] = None
     cors: Annotated[CorsSpec | None, doc("Cross-origin requests from browsers.")] = None
 
     @property

@@ -15,6 +15,7 @@ from dockrion.web.aiohttp_internals import send_continue
 from dockrion.web.cors import enable_cors, options_response
 from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.limits import add_rate_limit_headers
+from dockrion.web.peers import CLIENT, peer_address
 from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.responses import ERROR_RESPONSES, SERVER, Handler, respond_to_error
 from dockrion.web.routes import Route, error_responses, routes
@@ -91,7 +92,10 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     limiter_key: str | None = None
     metrics.active_requests.inc()
     request[CALLER] = None  # until it is authenticated: looking up an absent key is slower
+    request[CLIENT] = peer_address(request)
     try:
+        if service.proxies is not None:
+            service.proxies.identify(request)
         service.cross_origin.check(request)
         if access.protected:
             await access.authorize(request)
@@ -125,7 +129,7 @@ def _record(request: web.Request, response: web.StreamResponse | None, seconds: 
             status=status,
             seconds=round(seconds, 6),
             run_id=request.get(RUN_ID),
-            client=request.remote,
+            client=request[CLIENT],
             caller=None if caller is None else caller.user_id,
             user_agent=request.headers.get(hdrs.USER_AGENT),
         )

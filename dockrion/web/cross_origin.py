@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from dockrion.dockfile.structs import CorsSpec, ExposeSpec
 from dockrion.errors import Forbidden, MisdirectedRequest
+from dockrion.web.peers import FORWARDED, parse_address
 
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})  # RFC 9110, 9.2.1
 _FETCH_SITE = "Sec-Fetch-Site"  # pages cannot set it (W3C Fetch Metadata, 2.4)
@@ -84,12 +85,18 @@ class CrossOriginProtection:
     def _is_own(self, origin: str, request: web.Request) -> bool:
         """Return whether an origin is the one that the request is for, by a name that cannot be rebound."""
         scheme, _, authority = origin.lower().partition("://")
-        if not authority or authority != request.headers.get(hdrs.HOST, "").lower():
+        forwarded, sent_to = request.get(FORWARDED), request.headers.get(hdrs.HOST, "").lower()
+        if forwarded is not None:
+            sent_to = forwarded.host or sent_to
+            if scheme != (forwarded.scheme or scheme):
+                return False
+        if not authority or authority != sent_to:
             return False
         host = _host_of(authority)
         return scheme == "https" or host in self._hosts or _is_address(host)
 
     def _check_host(self, request: web.Request) -> None:
+        # Not what a proxy says: a page at a rebound name has all headers but this one in its hands.
         header = request.headers.get(hdrs.HOST)
         if header is None:  # a client of HTTP/1.0, hence no browser
             return
@@ -118,7 +125,6 @@ def _is_address(host: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     try:
-        address = ip_address(host)
+        return parse_address(host).is_loopback
     except ValueError:
         return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -9,8 +9,8 @@ from dockrion.backends.shared_state import SharedState
 from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.errors import RateLimited, TooManyConnections
 from dockrion.web.access import CALLER
+from dockrion.web.peers import CLIENT
 
-_UNIX = "unix"  # all callers on a unix socket count as one
 _EXEMPT = ("/health", "/ready")  # probes must not be refused
 RATE_LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
@@ -18,7 +18,7 @@ _ALLOWANCE = web.RequestKey("allowance", Allowance)
 
 def _owner_or_address(request: web.Request) -> str:
     caller = request[CALLER]
-    return request.remote or _UNIX if caller is None else caller.owner
+    return request[CLIENT] if caller is None else caller.owner
 
 
 class ConnectionLimiter:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dockrion.dockfile import Dockfile, Loaded
+from dockrion.dockfile.structs import ExposeSpec
 from dockrion.json_schema import Violation
+from dockrion.web.peers import UntrustedProxyWarning
 
 if TYPE_CHECKING:
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
+    from dockrion.web.trusted_proxies import TrustedProxies
     from dockrion.webhooks.service import Webhooks
 
 
@@ -51,6 +54,17 @@ def output_policy(dockfile: Dockfile) -> "OutputPolicy | None":
         max_output_chars=safety.max_output_chars,
         halt_on_violation=safety.halt_on_violation,
     )
+
+
+def proxies(expose: ExposeSpec) -> "TrustedProxies | UntrustedProxyWarning | None":
+    """Create what learns whom proxies forward requests for, None if the Dockfile says that there are none."""
+    if expose.trusted_proxies is None:
+        return UntrustedProxyWarning()
+    if not expose.trusted_proxies:
+        return None
+    from dockrion.web.trusted_proxies import TrustedProxies  # noqa: PLC0415  memory
+
+    return TrustedProxies(expose.trusted_proxies)
 
 
 def webhooks(loaded: Loaded) -> "Webhooks | None":

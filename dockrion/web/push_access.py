@@ -27,10 +27,12 @@ class PushAccess:
     Args:
         backend: Holds the key that signs those tokens.
         token: The token of `streaming.ingest.token_env`, None if there is none.
+        unix_proxy: Whether peers of a unix socket are proxies, so that anybody may be behind them.
     """
 
-    def __init__(self, backend: SharedState, token: str | None) -> None:
+    def __init__(self, backend: SharedState, token: str | None, *, unix_proxy: bool = False) -> None:
         self._backend = backend
+        self._unix_proxy = unix_proxy
         self._token = None if token is None else token.encode("utf-8", "surrogateescape")
         self._key = b""
         self._key_expires_at = 0.0
@@ -67,14 +69,14 @@ class PushAccess:
 
         Raises:
             Unauthorized: The Dockfile has a token, and the request lacks it.
-            Forbidden: The Dockfile has none, and the request did not come over a unix socket.
+            Forbidden: The Dockfile has none, and the request did not come over a unix socket without a proxy.
         """
         if self._token is not None:
             if not self.has_token(request):
                 raise Unauthorized("send the token for events: Authorization: Bearer …")
-        elif not _is_unix_peer(request):
+        elif self._unix_proxy or not _is_unix_peer(request):
             raise Forbidden(
-                "over TCP this needs a token, see streaming.ingest.token_env; "
+                "over TCP and through proxies this needs a token, see streaming.ingest.token_env; "
                 "an agent process pushes to the X-Dockrion-Events-Url of its run"
             )
 

@@ -41,6 +41,7 @@ from dockrion.web.backend_factory import create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
+from dockrion.web.peers import UNIX
 from dockrion.web.reload_mode import ReloadMode
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Service:
         answers: Passes on the answers to what agents ask.
         ingest: Accepts events from other processes; None unless `streaming.ingest` is enabled.
         push_access: Decides which processes those are; None likewise.
+        proxies: Learns whom proxies forward requests for; None if there are none.
         cross_origin: Refuses what pages of other origins send.
         find_injections: Finds prompt injection in a payload; None unless the Dockfile blocks it.
         streams: The streams that are open.
@@ -121,6 +123,7 @@ class Service:
             self._accept_pushes(loaded.credentials.ingest_token)
 
         auth = self.dockfile.auth
+        self.proxies = optional_parts.proxies(self.dockfile.expose)
         self.cross_origin = CrossOriginProtection(self.dockfile.expose)
         self.access = AccessControl(auth, optional_parts.authenticator(loaded), self.backend)
         self.rate_limiter = RequestRateLimiter(auth, self.backend)
@@ -265,14 +268,16 @@ class Service:
         limit = self.dockfile.limits.max_event_bytes
         find, requests = self.runs.find, self.owner_requests
         self.ingest = Ingest(find, self.backend, requests, self.redactor, self._tools, max_event_bytes=limit)
-        self.push_access = PushAccess(self.backend, token)
+        unix_proxy = UNIX in (self.dockfile.expose.trusted_proxies or ())
+        self.push_access = PushAccess(self.backend, token, unix_proxy=unix_proxy)
         if token is None and not self.dockfile.protected:
+            restricted = "at the X-Dockrion-Events-Url of a run only, and no external runs"
             log(
                 _logger,
                 logging.INFO,
                 "pushed events are accepted without streaming.ingest.token_env",
-                over_tcp="at the X-Dockrion-Events-Url of a run only, and no external runs",
-                over_unix_sockets="from every peer, and external runs",
+                over_tcp=restricted,
+                over_unix_sockets=restricted if unix_proxy else "from every peer, and external runs",
             )
 
     def _run_settings(self) -> RunSettings:
