@@ -1,6 +1,7 @@
 """Who called, and with what request."""
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -42,10 +43,12 @@ class CallerRequest(msgspec.Struct, frozen=True):
         traceparent: The caller's position in a trace (W3C Trace Context), or None.
         headers: Those of the headers named in `agent.forward_headers` that it had. A mapping that ignores
             the case of names.
+        request_id: The request's id in the log and in its response, None outside a request.
     """
 
     traceparent: str | None = None
     headers: Mapping[str, str] = CIMultiDictProxy(CIMultiDict())
+    request_id: str | None = None
 
     @classmethod
     def with_headers(cls, headers: Mapping[str, str] | None) -> "CallerRequest":
@@ -54,3 +57,14 @@ class CallerRequest(msgspec.Struct, frozen=True):
 
 
 NO_REQUEST = CallerRequest()
+_current: ContextVar[CallerRequest] = ContextVar("dockrion_request", default=NO_REQUEST)
+
+
+def current_request() -> CallerRequest:
+    """Return the request that this code works for, `NO_REQUEST` if there is none."""
+    return _current.get()
+
+
+def set_current_request(request: CallerRequest) -> None:
+    """Make a request the current one of this task, and of all tasks and threads that it starts."""
+    _current.set(request)

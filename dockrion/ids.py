@@ -12,6 +12,7 @@ RUN_ID_HEADER = "X-Run-Id"  # response header: the run whose events the response
 INCARNATION_HEADER = "X-Run-Incarnation"  # response header: which of the runs that have had the id
 IDEMPOTENCY_HEADER = "Idempotency-Key"  # request header: the same in each attempt to make one request
 REPLAYED_HEADER = "Idempotency-Replayed"  # response header: the request had been carried out already
+REQUEST_ID_HEADER = "X-Request-ID"  # of requests and responses, and of requests to agent processes
 INCARNATION_PATTERN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO
 
 import msgspec
 
+from dockrion.caller import CallerRequest, current_request
 from dockrion.json_encoding import safe_str
 from dockrion.redaction import Redactor
 
@@ -33,8 +34,8 @@ class LoggedRun(Protocol):
         """The run's id."""
 
     @property
-    def traceparent(self) -> str | None:
-        """The caller's position in a trace (W3C Trace Context), or None."""
+    def request(self) -> CallerRequest:
+        """The request that started the run."""
 
     @property
     def redactor(self) -> Redactor:
@@ -185,11 +186,13 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": message,
             **self._constant_fields,
-            **run_fields(run),
+            **context_fields(run),
         }
         if not record.exc_info and (unmasked := _encode_without_secrets(line, fields, redactor)):
             return unmasked
         line["message"] = redactor.mask(message)
+        if "request_id" in line:
+            line["request_id"] = redactor.mask(line["request_id"])
         line |= redactor.mask_value(_json_fields(fields))
         if record.exc_info:
             traceback = redactor.mask(self.formatException(record.exc_info))
@@ -212,14 +215,18 @@ def _encode_without_secrets(line: dict[str, Any], fields: Any, redactor: Redacto
     return None if "\\" in encoded or redactor.masks(encoded) else encoded
 
 
-def run_fields(run: LoggedRun | None) -> dict[str, Any]:
-    """Return the fields of a run's lines: its id, and those of the trace and of the span that called it."""
-    if run is None:
-        return {}
-    if run.traceparent is None:
-        return {"run_id": run.run_id}
-    _, trace_id, span_id, *_ = run.traceparent.split("-")
-    return {"run_id": run.run_id, "trace_id": trace_id, "span_id": span_id}
+def context_fields(run: LoggedRun | None) -> dict[str, Any]:
+    """Return the fields of lines by what they are logged for, a run or else the current request.
+
+    They are the ids of the run and of the request, and those of the trace and of the span that called.
+    """
+    request = current_request() if run is None else run.request
+    fields = {} if run is None else {"run_id": run.run_id}
+    if request.request_id is not None:
+        fields["request_id"] = request.request_id
+    if request.traceparent is not None:
+        _, fields["trace_id"], fields["span_id"], *_ = request.traceparent.split("-")
+    return fields
 
 
 def message_of(record: logging.LogRecord) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from io import BufferedIOBase, TextIOWrapper
 from typing import Any, TextIO
 
-from dockrion.logs import CurrentRun, LoggedRun, run_fields
+from dockrion.logs import CurrentRun, LoggedRun, context_fields
 from dockrion.redaction import Redactor
 
 MAX_LINE = 64 * 1024  # characters; the rest of a longer line becomes further lines of the log
@@ -135,7 +135,7 @@ class _PrintedLines(BufferedIOBase):
 
     def _log_line(self, line: str, run: LoggedRun | None) -> None:
         if self._logger.isEnabledFor(self._level):
-            extra = {"fields": run_fields(run)}
+            extra = {"fields": context_fields(run)}
             self._handler.handle(
                 self._logger.makeRecord(self._logger.name, self._level, "", 0, line, (), None, extra=extra)
             )

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockrion.caller import NO_REQUEST, CallerRequest, set_current_request
 from dockrion.logs import LEVELS, JsonFormatter, configure, log
 from dockrion.redaction import Redactor
 
@@ -298,8 +300,8 @@ class FakeRun:
     run_id = "r"
     redactor = Redactor(["answer-of-a-person"])
 
-    def __init__(self, traceparent: str | None = None) -> None:
-        self.traceparent = traceparent
+    def __init__(self, traceparent: str | None = None, request_id: str | None = None) -> None:
+        self.request = CallerRequest(traceparent, request_id=request_id)
 
     def at_end(self, callback: Callable[[], None]) -> None:
         raise AssertionError(callback)
@@ -311,6 +313,7 @@ class FakeRun:
         (None, {}),
         (FakeRun(), {"run_id": "r"}),
         (FakeRun(TRACE), {"run_id": "r", "trace_id": TRACE[3:35], "span_id": TRACE[36:52]}),
+        (FakeRun(request_id="q"), {"run_id": "r", "request_id": "q"}),
         (FakeRun(f"01{TRACE[2:]}-more"), {"run_id": "r", "trace_id": TRACE[3:35], "span_id": TRACE[36:52]}),
     ],
 )
@@ -321,6 +324,22 @@ def test_a_line_carries_the_run_that_logs_it(run: FakeRun | None, fields: dict[s
     assert {name: value for name, value in line.items() if name.endswith("_id")} == fields
     assert line["worker"] == 1
     assert lines.log(run_id="other")["run_id"] == "other"
+
+
+def test_a_line_outside_a_run_carries_the_request_that_logs_it() -> None:
+    lines = Lines(SECRET)
+
+    def ids(request: CallerRequest) -> dict[str, str]:
+        set_current_request(request)
+        return {name: value for name, value in lines.log().items() if name.endswith("_id")}
+
+    trace = {"trace_id": TRACE[3:35], "span_id": TRACE[36:52]}
+    for request, expected in (
+        (CallerRequest(TRACE, request_id="q"), {"request_id": "q", **trace}),
+        (CallerRequest(request_id=SECRET), {"request_id": "***"}),
+        (NO_REQUEST, {}),
+    ):
+        assert copy_context().run(ids, request) == expected
 
 
 def test_what_a_run_logs_has_none_of_its_own_secrets() -> None:

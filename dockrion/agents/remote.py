@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 
 from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.external import IdleTimeout, until_idle
@@ -147,9 +148,8 @@ class RemoteAgent:
             finally:
                 response.close()  # discards what has not been read
 
-    def _headers(self, call: Call, session: RunSession) -> dict[str, str]:
+    def _headers(self, call: Call, session: RunSession) -> CIMultiDict[str]:
         headers = {
-            **call.request.headers,
             "Accept": _ACCEPT,
             "Content-Type": "application/json",
             "X-Dockrion-Run-Id": session.run_id,
@@ -158,10 +158,13 @@ class RemoteAgent:
             "X-Dockrion-Events-Url": call.events_url,
             "X-Dockrion-Input-Url": self._input_url(call),
             "traceparent": call.request.traceparent,
+            "X-Request-ID": call.request.request_id,
         }
         if self._spec.forward_identity and call.caller is not None:
             headers |= _identity_headers(call.caller)
-        return {name: value for name, value in headers.items() if value is not None}
+        sent = CIMultiDict(call.request.headers)
+        sent.update({name: value for name, value in headers.items() if value is not None})
+        return sent
 
     def _input_url(self, call: Call) -> str | None:
         """Return where the process fetches the answers to its questions, each at `/<request_id>` below."""

@@ -9,6 +9,7 @@ import dockrion
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
+from dockrion.ids import REQUEST_ID_HEADER
 from dockrion.openapi import (
     error_responses,
     operations_input,
@@ -33,6 +34,8 @@ _TAGS = {
 }
 _PATH_PARAMETERS = {"run_id": operations_runs.RUN_ID}
 _TEXT = {"type": "string"}
+_REQUEST_ID = "The request's id in the log: that of the request's header of this name, or a new one."
+_EVERY_HEADER = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
 
 
 def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
@@ -102,8 +105,12 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
         described["parameters"] = parameters
     if operation.body:
         described["requestBody"] = {"required": operation.body_required, "content": operation.body}
-    described["responses"] = {str(status): each for status, each in operation.responses.items()}
-    described["responses"] |= operation.describe_errors(_errors(endpoint, operation, dockfile))
+    responses = {str(status): each for status, each in operation.responses.items()}
+    responses |= operation.describe_errors(_errors(endpoint, operation, dockfile))
+    described["responses"] = {
+        status: each | {"headers": each.get("headers", {}) | _EVERY_HEADER}
+        for status, each in responses.items()
+    }
     if security := security_requirements(endpoint, dockfile):
         described["security"] = security
     return described
@@ -145,6 +152,7 @@ def _components(dockfile: Dockfile) -> dict[str, Any]:
     components = {
         "schemas": with_agent_schemas(described, dockfile.io_schema),
         "examples": error_responses.examples(),
+        "headers": {"RequestId": {"description": _REQUEST_ID, "schema": _TEXT}},
     }
     if security := security_schemes(dockfile):
         components["securitySchemes"] = security

@@ -17,6 +17,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         headers: As in `CallerRequest`.
         events_url: As in `Call`.
         invocation: As in `Call`.
+        request_id: As in `CallerRequest`.
     """
 
     body: bytes | None = None
@@ -25,11 +26,13 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     headers: dict[str, str] = {}
     events_url: str | None = None
     invocation: Invocation | None = None
+    request_id: str | None = None
 
     @property
     def request(self) -> CallerRequest:
         """What the agent may know of the request."""
-        return CallerRequest(self.traceparent, CIMultiDictProxy(CIMultiDict(self.headers)))
+        headers = CIMultiDictProxy(CIMultiDict(self.headers))
+        return CallerRequest(self.traceparent, headers, self.request_id)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -47,6 +50,7 @@ def encode_job(call: Call) -> bytes:
             dict(request.headers),
             call.events_url,
             call.invocation,
+            request.request_id,
         )
     )
 

@@ -125,9 +125,9 @@ class RunSession:
         self._call_at_end()
 
     @property
-    def traceparent(self) -> str | None:
-        """The caller's position in a trace (W3C Trace Context), or None."""
-        return self.context.request.traceparent
+    def request(self) -> CallerRequest:
+        """What the agent may know of the request that started the run."""
+        return self.context.request
 
     @property
     def redactor(self) -> Redactor:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from dockrion.json_encoding import safe_str
-from dockrion.logs import MAX_TRACEBACK, CurrentRun, message_of, run_fields
+from dockrion.logs import MAX_TRACEBACK, CurrentRun, context_fields, message_of
 from dockrion.redaction import Redactor
 from dockrion.terminal.style import BOLD, CYAN, DIM, GREEN, RED, YELLOW, neutralized, paint, without_colours
 from dockrion.terminal.tracebacks import format_folded
@@ -80,7 +80,7 @@ class TextFormatter(logging.Formatter):
         run = self._current_run()
         redactor = self._redactor if run is None else run.redactor
         given = getattr(record, "fields", None)
-        fields = run_fields(run) | (given if isinstance(given, dict) else {})
+        fields = context_fields(run) | (given if isinstance(given, dict) else {})
         clean = _Cleaner(redactor)
         if record.name == "dockrion.requests" and "status" in fields:
             text = self._request(fields, clean)

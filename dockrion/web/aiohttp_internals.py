@@ -33,6 +33,7 @@ from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.errors import DockrionError, InvalidRequest
 from dockrion.events import Entry
 from dockrion.redaction import Redactor
+from dockrion.web.request_ids import add_request_id
 from dockrion.web.responses import SERVER, error_response, internal_error
 
 _NO_SECRETS = Redactor(())
@@ -99,6 +100,7 @@ class ConnectionHandler(web.RequestHandler):
             error = internal_error()
         response = error_response(error, _NO_SECRETS)
         response.headers[hdrs.SERVER] = SERVER
+        add_request_id(response)
         response.force_close()
         return response
 

@@ -17,6 +17,7 @@ from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.limits import add_rate_limit_headers
 from dockrion.web.peers import CLIENT, peer_address
 from dockrion.web.reload_mode import ReloadMode
+from dockrion.web.request_ids import add_request_id, identify
 from dockrion.web.responses import ERROR_RESPONSES, SERVER, Handler, respond_to_error
 from dockrion.web.routes import Route, error_responses, routes
 from dockrion.web.service import SERVICE, Role, Service
@@ -53,7 +54,7 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
         await service.aclose()
 
     app.cleanup_ctx.append(serve)
-    app.on_response_prepare.append(_add_server_header)
+    app.on_response_prepare.append(_add_headers)
     if loaded.dockfile.auth is not None and loaded.dockfile.auth.rate_limits:
         app.on_response_prepare.append(add_rate_limit_headers)
     app.on_shutdown.append(_drain)
@@ -70,8 +71,9 @@ def _add_routes(router: web.UrlDispatcher, routes: Iterable[Route]) -> None:
             router.add_route(route.method, path, route.handler, expect_handler=send_continue)
 
 
-async def _add_server_header(_request: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers[hdrs.SERVER] = SERVER
+    add_request_id(response)
 
 
 async def _drain(app: web.Application) -> None:
@@ -85,6 +87,7 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
 
     This is one middleware because each one takes memory as long as a stream is open.
     """
+    identify(request)
     service = request.app[SERVICE]
     metrics, access, limiter = service.metrics, service.access, service.connection_limiter
     started_at = time.perf_counter()

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from dockrion.dockfile import Dockfile
 from dockrion.dockfile.structs import CorsSpec
-from dockrion.ids import INCARNATION_HEADER, REPLAYED_HEADER, RUN_ID_HEADER
+from dockrion.ids import INCARNATION_HEADER, REPLAYED_HEADER, REQUEST_ID_HEADER, RUN_ID_HEADER
 from dockrion.web.aiohttp_internals import ResponseHook, take_cors_hooks
 from dockrion.web.limits import RATE_LIMIT_HEADERS
 
@@ -20,6 +20,7 @@ _EXPOSED = (
     RUN_ID_HEADER,
     INCARNATION_HEADER,
     REPLAYED_HEADER,
+    REQUEST_ID_HEADER,
 )
 _MAX_AGE_SECONDS = 600
 

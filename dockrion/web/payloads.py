@@ -12,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from dockrion.agents import runnable_config
 from dockrion.agents.json_types import ConversionError, JsonType
-from dockrion.caller import NO_REQUEST, CallerRequest
+from dockrion.caller import CallerRequest, current_request
 from dockrion.errors import AgentFailed, InvalidRequest, PolicyViolation, UnsupportedMediaType
 from dockrion.json_schema import MAX_MESSAGE, Violation
 from dockrion.logs import log
@@ -29,9 +29,6 @@ _CONFIG = "_config"
 _MISMATCH = "the body does not match io_schema.input"
 _INLINE_BYTES = 128 * 1024  # larger bodies are scanned or converted in a thread: the event loop goes on
 _MAX_SANITIZED = 16 * MAX_MESSAGE  # characters, of each message
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?"
-)
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # bytes that are not UTF-8 are surrogates
 _CONTAINERS = (list, dict)
 
@@ -150,10 +147,10 @@ async def refuse_injections(request: web.Request, value: Any, size: int) -> None
 
 
 def _caller_request(request: web.Request) -> CallerRequest:
-    agent, traceparent = request.app[SERVICE].dockfile.agent, _traceparent(request)
-    if agent.forward_headers:
-        return CallerRequest(traceparent, _forwarded_headers(request, agent.forward_headers))
-    return NO_REQUEST if traceparent is None else CallerRequest(traceparent)
+    names, current = request.app[SERVICE].dockfile.agent.forward_headers, current_request()
+    if not names:
+        return current
+    return CallerRequest(current.traceparent, _forwarded_headers(request, names), current.request_id)
 
 
 def _forwarded_headers(request: web.Request, names: list[str]) -> CIMultiDictProxy[str]:
@@ -172,12 +169,6 @@ def _forwarded_headers(request: web.Request, names: list[str]) -> CIMultiDictPro
             if _NOT_TEXT.search(value):
                 raise InvalidRequest(f"the header {name} is not UTF-8 text without control characters")
     return CIMultiDictProxy(headers)
-
-
-def _traceparent(request: web.Request) -> str | None:
-    """Return the caller's trace context; a malformed one is ignored (W3C Trace Context, 3.2)."""
-    header = request.headers.get("traceparent")
-    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def _config(value: Any, *, allowed: bool) -> dict[str, Any]:

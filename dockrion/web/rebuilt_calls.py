@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from dockrion.backends.work_queue import TakenRun
+from dockrion.caller import set_current_request
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.job import decode_job
 from dockrion.web.payloads import converted, keep_input, split_config
@@ -13,7 +14,7 @@ from dockrion.web.service import Service
 
 
 async def rebuilt_call(service: Service, taken: TakenRun) -> tuple[Agent | None, Call]:
-    """Return the agent call of a run that was taken from the queue.
+    """Return the agent call of a run that was taken from the queue, and make its request the current one.
 
     Args:
         service: The service.
@@ -27,11 +28,13 @@ async def rebuilt_call(service: Service, taken: TakenRun) -> tuple[Agent | None,
         DockrionError: What validated it was another configuration of the service.
     """
     job = decode_job(taken.job)
+    set_current_request(job.request)
     if job.body is None:
         from dockrion.agents.external import ExternalAgent  # noqa: PLC0415  memory
 
         external = ExternalAgent(service.dockfile.streaming.ingest.idle_timeout)
-        return external, Call(None, caller=job.caller, events_url=job.events_url)
+        call = Call(None, request=job.request, events_url=job.events_url, caller=job.caller)
+        return external, call
     value: Any = msgspec.json.decode(job.body)
     config, resume = split_config(service, value)
     stored = None

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import INTERNAL_FIELDS, BadCursor, Listing, Run, Status
+from dockrion.caller import current_request
 from dockrion.errors import Gone, InvalidRequest
 from dockrion.ids import INCARNATION_HEADER, validate_run_id
 from dockrion.openapi import models
@@ -31,7 +32,10 @@ async def create(request: web.Request) -> web.Response:
     key, client_id = idempotency.key_of(request), _client_id(request, service)
     webhook_url = _webhook_url(request, service)
     agent = _external_agent(request, service)
-    call = await payloads.read_call(request) if agent is None else Call(None, caller=request[CALLER])
+    if agent is None:
+        call = await payloads.read_call(request)
+    else:
+        call = Call(None, request=current_request(), caller=request[CALLER])
     if webhook_url is not None:
         call = msgspec.structs.replace(call, webhook_url=webhook_url)
     run, replayed = await start_run(request, call, run_id=client_id, key=key, agent=agent)

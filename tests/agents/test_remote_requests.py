@@ -64,6 +64,16 @@ async def test_trace_context_is_forwarded() -> None:
     assert made.requests[0].headers["traceparent"] == TRACE
 
 
+async def test_the_id_of_the_request_is_sent_once_whatever_is_forwarded() -> None:
+    async with served(echo) as (runs, made):
+        forwarded = CallerRequest.with_headers({"x-request-id": "not sane", "X-A": "a"}).headers
+        call = Call(None, request=CallerRequest(None, forwarded, "req-1"))
+        await runs.ended((await runs.runs.start(call, ids.uuid7())).run_id)
+    (request,) = made.requests
+    assert request.headers["x-request-id"] == "req-1"
+    assert request.headers["x-a"] == "a"
+
+
 async def test_invocation_has_no_events_url() -> None:
     async with served(echo) as (runs, made):
         assert await runs.invoke({"a": 1}) == {"a": 1}

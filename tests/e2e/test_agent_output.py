@@ -48,13 +48,14 @@ async def test_every_line_is_json_and_those_of_a_run_carry_its_id_and_its_trace(
     dockfile = write_dockfile(tmp_path, AGENT, secrets={"required": [{"name": "KEY"}]})
     process = await start(dockfile, KEY=SECRET)
     async with aiohttp.ClientSession(process.url) as session:
-        trace = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
-        async with session.post("/runs", json={}, headers=trace) as response:
+        sent = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01", "X-Request-ID": "req-1"}
+        async with session.post("/runs", json={}, headers=sent) as response:
             run_id = (await response.json())["run_id"]
         async with session.get(f"/runs/{run_id}/events") as events:
             assert "event: complete" in await events.text()
         async with session.post("/invoke", json={}) as response:
             assert response.status == 200
+            invoked = response.headers["X-Request-ID"]
     process.signal()
     assert await process.exit_code() == 0
 
@@ -67,7 +68,9 @@ async def test_every_line_is_json_and_those_of_a_run_carry_its_id_and_its_trace(
         ours, others = [line for line in log if line["message"] == message]
         assert (ours["logger"], ours["level"], ours["run_id"]) == (logger, level, run_id)
         assert (ours["trace_id"], ours["span_id"]) == (TRACE_ID, SPAN_ID)
+        assert ours["request_id"] == "req-1"
         assert others["run_id"] not in (None, run_id)
+        assert others["request_id"] == invoked
         assert "trace_id" not in others
     warning = next(line for line in log if line["logger"] == "py.warnings")
     assert "UserWarning: careful" in warning["message"]
@@ -75,3 +78,4 @@ async def test_every_line_is_json_and_those_of_a_run_carry_its_id_and_its_trace(
     for message in ("imported", "at import", "closed"):
         (line,) = [line for line in log if line["message"] == message]
         assert "run_id" not in line
+        assert "request_id" not in line

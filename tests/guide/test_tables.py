@@ -292,7 +292,7 @@ def test_ways_to_run_an_agent_on_the_page() -> None:
 
 def test_headers_for_agent_processes() -> None:
     source = (ROOT / "dockrion/agents/remote.py").read_text()
-    sent = set(re.findall(r'"(X-Dockrion-[\w-]+|traceparent)":', source))
+    sent = set(re.findall(r'"(X-Dockrion-[\w-]+|X-Request-ID|traceparent)":', source))
     about_the_caller = set(re.findall(r"X-Dockrion-[\w-]+", read(page("authentication"))))
     assert set(first_names(rows(page("sidecar"), "header", "value"))) | about_the_caller == sent
 

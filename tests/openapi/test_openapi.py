@@ -110,6 +110,12 @@ def test_defaults_of_parameters_match_their_schemas(name: str, tmp_path: Path) -
 
 
 @every_service
+def test_every_response_has_the_id_of_its_request(name: str, tmp_path: Path) -> None:
+    for operation in operations(described(service(tmp_path, name))).values():
+        assert all("X-Request-ID" in response["headers"] for response in operation["responses"].values())
+
+
+@every_service
 def test_operation_ids_are_unique(name: str, tmp_path: Path) -> None:
     names = [each["operationId"] for each in operations(described(service(tmp_path, name))).values()]
     assert len(set(names)) == len(names)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dockrion.caller import NO_REQUEST
 from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.terminal.log_text import TextFormatter, duration, is_shown
@@ -20,7 +21,7 @@ class Run:
     """A run that logs."""
 
     run_id = RUN
-    traceparent = None
+    request = NO_REQUEST
     redactor = Redactor([SECRET])
 
     def at_end(self, callback: Callable[[], None]) -> None:

@@ -117,7 +117,7 @@ async def test_scripts_may_read_the_headers_of_the_contract(
     response = await ask(await with_a_run(serve), method, path, body, Origin=ORIGIN)
     assert response.status == status
     exposed = {name.strip() for name in response.headers["Access-Control-Expose-Headers"].split(",")}
-    assert exposed >= {"Location", "Retry-After", "X-Run-Id", "X-Run-Incarnation"}
+    assert exposed >= {"Location", "Retry-After", "X-Run-Id", "X-Run-Incarnation", "X-Request-ID"}
 
 
 async def test_response_without_an_origin_allows_none(serve: Serve) -> None:

@@ -119,6 +119,7 @@ async def test_head_of_the_callers_stream(serve: Serve) -> None:
     assert INCARNATION_PATTERN.fullmatch(headers.pop("x-run-incarnation"))
     assert headers.pop("location") == f"/runs/{run_id}/events"
     assert headers.pop("date")
+    assert headers.pop("x-request-id")
     assert headers == HEADERS | {"transfer-encoding": "chunked"}
 
 
@@ -131,6 +132,7 @@ async def test_head_of_a_runs_stream(serve: Serve) -> None:
         await connection.body()
     assert INCARNATION_PATTERN.fullmatch(headers.pop("x-run-incarnation"))
     assert headers.pop("date")
+    assert headers.pop("x-request-id")
     assert headers == HEADERS | {"transfer-encoding": "chunked"}
 
 

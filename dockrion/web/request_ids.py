@@ -1,0 +1,46 @@
+"""The id of each request, which its log lines and its response have, and its caller's position in a trace."""
+
+import os
+import re
+
+from aiohttp import web
+from multidict import istr
+
+from dockrion.caller import CallerRequest, current_request, set_current_request
+from dockrion.ids import REQUEST_ID_HEADER
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,128}", re.ASCII)
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?"
+)
+_HEADER, _TRACE_HEADER = istr(REQUEST_ID_HEADER), istr("traceparent")
+_ID_LENGTH, _NEW_AT_ONCE = 32, 256
+_new_ids: list[str] = []  # made many at once: a call of the system for each would take most of the time
+
+
+def identify(request: web.Request) -> None:
+    """Make a request the current one, with the id it has or else a new one.
+
+    An id that is repeated, too long or of other characters is replaced, and a malformed trace context is
+    ignored (W3C Trace Context, 3.2).
+    """
+    headers = request.headers
+    request_id = headers.get(_HEADER)
+    if request_id is None or not _REQUEST_ID.fullmatch(request_id) or len(headers.getall(_HEADER)) > 1:
+        request_id = _new_request_id()
+    traceparent = headers.get(_TRACE_HEADER)
+    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
+        traceparent = None
+    set_current_request(CallerRequest(traceparent, request_id=request_id))
+
+
+def add_request_id(response: web.StreamResponse) -> None:
+    """Add the current request's id to its response; a new one if it could not be read as a request."""
+    response.headers[_HEADER] = current_request().request_id or _new_request_id()
+
+
+def _new_request_id() -> str:
+    if not _new_ids:
+        digits = os.urandom(_NEW_AT_ONCE * _ID_LENGTH // 2).hex()
+        _new_ids.extend(digits[start : start + _ID_LENGTH] for start in range(0, len(digits), _ID_LENGTH))
+    return _new_ids.pop()
