@@ -3,12 +3,14 @@
 import fcntl
 import logging
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import BufferedWriter, RawIOBase, TextIOWrapper
+from types import MappingProxyType
 from typing import Any, Protocol, TextIO
 
 import msgspec
@@ -23,6 +25,7 @@ _TRY_AGAIN_SECONDS = 0.0005
 _LINE_BYTES = 1024 * 1024  # a line and its end are written separately, which the buffer joins
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 MAX_TRACEBACK = 64 * 1024  # characters; the message of an exception may quote a whole payload
+_LOGGER_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
@@ -55,6 +58,7 @@ def configure(
     current_run: CurrentRun = lambda: None,
     shared: bool = False,
     formatter: Callable[..., logging.Formatter] | None = None,
+    logger_levels: Mapping[str, int] = MappingProxyType({}),
     **constant_fields: Any,
 ) -> "logging.StreamHandler[TextIO]":
     """Send all logs of this process to stdout, including those of the agent's code.
@@ -65,6 +69,7 @@ def configure(
         current_run: Returns the run that the code works for which calls it, if any.
         shared: Whether other processes that do the same write to the same stdout.
         formatter: Makes what formats a record; it is called as `JsonFormatter` is, which is the default.
+        logger_levels: The lowest levels of single loggers, and of those below them.
         constant_fields: Fields of every line.
 
     Returns:
@@ -78,9 +83,30 @@ def configure(
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter((formatter or JsonFormatter)(redactor, current_run, **constant_fields))
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+    for name, lowest in logger_levels.items():
+        logging.getLogger(name).setLevel(lowest)
     logging.raiseExceptions = False  # errors of logging itself would print secrets to stderr
     threading.excepthook = _log_thread_failure
     return handler
+
+
+def parse_logger_levels(text: str) -> dict[str, int]:
+    """Return the levels of loggers, by name, in a text such as `httpx=warn,my.agent=debug`.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    levels: dict[str, int] = {}
+    for entry in text.split(",") if text.strip() else ():
+        name, _, level = (part.strip() for part in entry.partition("="))
+        lowest = logging.WARNING if level == "warning" else LEVELS.get(level)  # as in the log's lines
+        if lowest is None or not _LOGGER_NAME.fullmatch(name):
+            form = f"logger=level, with a level of {', '.join(LEVELS)}"
+            raise ValueError(f"expected {form}, separated by commas, got {entry!r:.100}")
+        if name in levels:
+            raise ValueError(f"the logger {name:.100} has two levels")
+        levels[name] = lowest
+    return levels
 
 
 def _log_thread_failure(args: threading.ExceptHookArgs) -> None:

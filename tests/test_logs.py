@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.caller import NO_REQUEST, CallerRequest, set_current_request
-from dockrion.logs import LEVELS, JsonFormatter, configure, log
+from dockrion.logs import LEVELS, JsonFormatter, configure, log, parse_logger_levels
 from dockrion.redaction import Redactor
 
 SECRET = "s3cr3t-key"
@@ -340,6 +340,33 @@ def test_a_line_outside_a_run_carries_the_request_that_logs_it() -> None:
         (NO_REQUEST, {}),
     ):
         assert copy_context().run(ids, request) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("", {}),
+        (" ", {}),
+        ("dockrion.requests=warn", {"dockrion.requests": logging.WARNING}),
+        (" httpx = error , stdout=warning,my-agent=debug", {"httpx": 40, "stdout": 30, "my-agent": 10}),
+    ],
+)
+def test_levels_of_loggers_are_read(text: str, levels: dict[str, int]) -> None:
+    assert parse_logger_levels(text) == levels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("info", "a=loud", "a=", "=info", "a=10", "a=INFO", "a=info,", "a=info,a=warn"),
+        *("a.=info", "a=b=info", "a b=info", "a\nb=info", "x" * 100_000),
+    ],
+)
+def test_other_levels_are_refused_in_a_short_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r"logger=level|two levels") as refused:
+        parse_logger_levels(text)
+    assert len(str(refused.value)) < 250
+    assert "\n" not in str(refused.value)
 
 
 def test_what_a_run_logs_has_none_of_its_own_secrets() -> None:

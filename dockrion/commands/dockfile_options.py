@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dockrion.dockfile import Loaded, load, unserved
+from dockrion.logs import parse_logger_levels
+
+_LOG_LEVELS = "DOCKRION_LOG_LEVELS"
 
 
 def add_dockfile_options(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +43,21 @@ def refusals(loaded: Loaded) -> list[str]:
     if loaded.missing_secrets:
         names = ", ".join(loaded.missing_secrets)
         lines.append(f"{loaded.path}: secrets.required: not set: {names}; set them, or name an --env-file")
-    return lines + [f"{loaded.path}: {line}" for line in loaded.credentials.missing]
+    lines += [f"{loaded.path}: {line}" for line in loaded.credentials.missing]
+    try:
+        logger_levels(loaded)
+    except ValueError as error:
+        lines.append(f"{_LOG_LEVELS}: {error}")
+    return lines
+
+
+def logger_levels(loaded: Loaded) -> dict[str, int]:
+    """Return the levels of single loggers, as the variable `DOCKRION_LOG_LEVELS` sets them.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    return parse_logger_levels(os.environ.get(_LOG_LEVELS) or loaded.agent_environment.get(_LOG_LEVELS, ""))
 
 
 def unshared_runs(loaded: Loaded, role: str, *, workers: int = 1) -> list[str]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple, TextIO
 
 from dockrion import logs
+from dockrion.commands.dockfile_options import logger_levels
 from dockrion.dockfile import Loaded
 from dockrion.redaction import Redactor
 from dockrion.runs.session import current_session
@@ -53,7 +54,14 @@ def start_log(
     """
     constant: dict[str, Any] = {} if worker is None else {"worker": worker}
     level = loaded.dockfile.observability.log_level
-    configure = partial(logs.configure, level, redactor, current_run=current_session, shared=shared)
+    configure = partial(
+        logs.configure,
+        level,
+        redactor,
+        current_run=current_session,
+        shared=shared,
+        logger_levels=logger_levels(loaded),
+    )
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     if log_format == _JSON or (log_format == AUTO and not on_terminal):
         return RunLog(_JSON, configure(**constant), Announcer())

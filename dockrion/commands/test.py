@@ -21,7 +21,13 @@ from msgspec.structs import replace
 
 from dockrion import logs
 from dockrion.client import Client, InputRequested, ResponseError
-from dockrion.commands.dockfile_options import add_dockfile_options, exported, load_dockfile, refusals
+from dockrion.commands.dockfile_options import (
+    add_dockfile_options,
+    exported,
+    load_dockfile,
+    logger_levels,
+    refusals,
+)
 from dockrion.commands.errors import print_error
 from dockrion.console.arguments import payload
 from dockrion.console.commands import INTERRUPTED, report_errors, show_run
@@ -134,8 +140,14 @@ async def _logged(loaded: Loaded, redactor: Redactor) -> AsyncIterator[None]:
     )
     with exported(loaded.agent_environment), redirect_stdout(sys.stderr):
         level = loaded.dockfile.observability.log_level
-        handler = logs.configure(level, redactor, current_run=current_session, formatter=formatter)
-        logging.getLogger("dockrion").setLevel(max(logs.LEVELS[level], logging.WARNING))
+        quiet = {"dockrion": max(logs.LEVELS[level], logging.WARNING)}
+        handler = logs.configure(
+            level,
+            redactor,
+            current_run=current_session,
+            formatter=formatter,
+            logger_levels=quiet | logger_levels(loaded),
+        )
         with printed_output_logged(handler, redactor, current_session):
             yield
 

@@ -79,3 +79,20 @@ async def test_every_line_is_json_and_those_of_a_run_carry_its_id_and_its_trace(
         (line,) = [line for line in log if line["message"] == message]
         assert "run_id" not in line
         assert "request_id" not in line
+
+
+async def test_levels_of_single_loggers_are_set_in_the_environment(start: Start, tmp_path: Path) -> None:
+    dockfile = write_dockfile(tmp_path, AGENT, secrets={"required": [{"name": "KEY"}]})
+    levels = "dockrion.requests=warn,own=error,stdout=error,dockrion.runs=debug"
+    (tmp_path / ".env").write_text(f"DOCKRION_LOG_LEVELS={levels}\n")
+    process = await start(dockfile, KEY=SECRET)
+    async with aiohttp.ClientSession(process.url) as session, session.post("/runs", json={}) as response:
+        run_id = (await response.json())["run_id"]
+        async with session.get(f"/runs/{run_id}/events") as events:
+            await events.read()
+    process.signal()
+    assert await process.exit_code() == 0
+    log = [msgspec.json.decode(line) for line in process.out.splitlines() if line.startswith("{")]
+    loggers = {line["logger"] for line in log}
+    assert loggers >= {"dockrion.runs", "stderr"}
+    assert loggers.isdisjoint({"dockrion.requests", "own.library", "stdout"})

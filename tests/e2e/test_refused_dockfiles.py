@@ -46,6 +46,14 @@ def in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     sys.modules.pop("agent", None)  # `validate` has imported it
 
 
+def test_levels_of_loggers_that_cannot_be_read_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_dockfile(tmp_path, OK)
+    monkeypatch.setenv("DOCKRION_LOG_LEVELS", "httpx=loud")
+    assert refused(capsys).startswith("DOCKRION_LOG_LEVELS: expected logger=level")
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run `run` and `validate`, which must exit with 1 for the same reasons, and return these."""
     assert main(["run", *arguments, "--port", "0"]) == 1
