@@ -72,7 +72,7 @@ class TrustedProxies:
     def _is_listed(self, peer: str) -> bool:
         if peer == UNIX:
             return self._trusts_unix
-        address = parse_address(peer.partition("%")[0])  # link-local peers have a zone
+        address = parse_address(peer)
         return any(address in network for network in self._networks)
 
 
