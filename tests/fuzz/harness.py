@@ -35,7 +35,13 @@ _HEADERS = {
     *("date", "location", "retry-after", "server", "transfer-encoding", "vary", "www-authenticate"),
     *("access-control-allow-headers", "access-control-allow-methods", "access-control-allow-origin"),
     *("etag", "referrer-policy", "x-content-type-options"),
-    *("access-control-expose-headers", "access-control-max-age", "x-accel-buffering", "x-run-id"),
+    *(
+        "access-control-expose-headers",
+        "access-control-max-age",
+        "x-accel-buffering",
+        "x-request-id",
+        "x-run-id",
+    ),
 }
 _HEAD = re.compile(rb"HTTP/\d\.\d (\d{3}) [A-Za-z ]+\r\n((?:[A-Za-z-]+: [ -~]*\r\n)*)\r\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)\r\n")
