@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import RedisClient
+from dockrion.backends.redis.keys import Command
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, next_attempt
 from dockrion.errors import RunClosed, RunExists, SequenceConflict, ServiceUnavailable, TooManyRuns
@@ -353,3 +355,31 @@ async def test_a_cancel_of_another_incarnation_does_not_end_a_waiting_run(servic
     run = await enqueued(one)
     await one.queue.cancel(run.run_id, None, "another")
     assert not (await one.get(run.run_id)).finished
+
+
+async def test_a_replica_that_takes_a_run_while_it_is_reaped_stays_registered(service: Service) -> None:
+    one, other = await service.replica(), await service.replica()
+    run = await enqueued(one)
+    send = RedisClient.send_background_each
+
+    async def send_and_take(client: RedisClient, *commands: Command) -> list[Any]:
+        replies = await send(client, *commands)
+        if commands[0][0] == "SMEMBERS":
+            assert len(await take(other, 1)) == 1
+        return replies
+
+    with patch.object(RedisClient, "send_background_each", send_and_take):
+        await one._reaper._reap_replica(other.replica)
+    assert service.ask("HEXISTS", service.keys.replicas, other.replica)
+    await one._reaper._reap_replica(other.replica)  # it has died since
+    assert not service.ask("HEXISTS", service.keys.replicas, other.replica)
+    assert (await taken_eventually(one)).run.run_id == run.run_id
+
+
+async def test_a_replica_that_was_reaped_is_registered_by_the_next_run_it_takes(service: Service) -> None:
+    one, other = await service.replica(), await service.replica()
+    await one._reaper._reap_replica(other.replica)
+    assert not service.ask("HEXISTS", service.keys.replicas, other.replica)
+    await enqueued(one)
+    assert len(await take(other, 1)) == 1
+    assert service.ask("HEXISTS", service.keys.replicas, other.replica)

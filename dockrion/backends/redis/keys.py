@@ -134,6 +134,7 @@ CREATE = _script("create")
 DECLARE = _script("declare")
 DEQUEUE = _script("dequeue")
 ENQUEUE = _script("enqueue")
+FORGET = _script("forget")
 GET = _script("get")
 HOLD = _script("hold")
 OFFER = _script("offer")
@@ -155,7 +156,7 @@ TAKE = _script("take")
 WAITING = _script("waiting")
 WATCH = _script("watch")
 SCRIPTS = (
-    *(APPEND, BEAT, CANCEL, CLAIM, COUNT, CREATE, DECLARE, DEQUEUE, ENQUEUE, GET, HOLD, OFFER, OPEN_INBOX),
-    *(OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
+    *(APPEND, BEAT, CANCEL, CLAIM, COUNT, CREATE, DECLARE, DEQUEUE, ENQUEUE, FORGET, GET, HOLD),
+    *(OFFER, OPEN_INBOX, OUTBOX_ADD, OUTBOX_CLAIM, OUTBOX_POSTPONE, OUTBOX_PROGRESS, OUTBOX_READ),
     *(PASS, PERMITTED, POP, READ, REGISTER, RELEASE, RENEW, SECRET, TAKE, WAITING, WATCH),
 )

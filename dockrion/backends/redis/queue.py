@@ -106,8 +106,8 @@ class RedisQueue:
 
     async def take(self, slots: int, in_flight: Callable[[str], bool]) -> list[TakenRun]:
         keys = self._store.keys
-        owned = keys.owned(self._replica)
-        pop = POP((keys.queue, keys.job_sizes, keys.idle, owned), self._replica, slots, self._store.live_ttl)
+        touched = (keys.queue, keys.job_sizes, keys.idle, keys.owned(self._replica), keys.replicas)
+        pop = POP(touched, self._replica, slots, self._store.live_ttl)
         self._idle = True  # before the command is sent: a message may arrive before its reply
         try:
             (popped,) = await self._store.client.send(pop)

@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dockrion.backends.redis import records
-from dockrion.backends.redis.keys import QUEUE
+from dockrion.backends.redis.keys import FORGET, QUEUE
 from dockrion.backends.redis.leases import BEAT_SECONDS, Heartbeat, LeaseKeeper
 from dockrion.backends.redis.queue import RedisQueue
 from dockrion.backends.redis.store import NotOwner, Store
@@ -188,7 +188,10 @@ class Reaper:
             except SequenceConflict:  # the replica has written
                 return
             await client.send_background(("SREM", keys.owned(replica), run_id))
-        await client.send_background(("HDEL", keys.replicas, replica), ("DEL", keys.inbox(replica)))
+        (forgotten,) = await client.send_background(FORGET((keys.replicas, keys.owned(replica)), replica))
+        if not forgotten:  # it was only paused, or dies now: its heartbeats are counted again
+            return
+        await client.send_background(("DEL", keys.inbox(replica)))
         log(_logger, logging.WARNING, "replica lost", replica=replica, runs_ended=ended, runs_waiting=again)
 
     async def _begin_again(self, owner: str, run: Run) -> bool:

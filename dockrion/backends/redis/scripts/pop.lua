@@ -1,16 +1,17 @@
 -- Removes the first runs of the queue for a replica, or lists it as idle when there are fewer than it has slots.
--- KEYS queue, sizes of jobs, idle, owned
+-- KEYS queue, sizes of jobs, idle, owned, replicas
 -- ARGV replica, its free slots, time to live
 -- Fails on keys of another type before it writes.
 -- Returns the index entry of each run and the size of its job. The runs are in the set of those that the replica owns from now on, where
 -- others find them if it dies before it has taken them.
 local free, ttl = whole(ARGV[2]), seconds(ARGV[3])
-if #KEYS ~= 4 or #ARGV ~= 3 or not free or free < 1 or not ttl then
+if #KEYS ~= 5 or #ARGV ~= 3 or not free or free < 1 or not ttl then
   return redis.error_reply('ERR wrong arguments for pop')
 end
 redis.call('HLEN', KEYS[2])
 redis.call('SCARD', KEYS[3])
 redis.call('SCARD', KEYS[4])
+redis.call('HLEN', KEYS[5])
 local entries = due(KEYS[1], free)
 local popped = {}
 for n, entry in ipairs(entries) do
@@ -26,6 +27,8 @@ else
   redis.call('SREM', KEYS[3], ARGV[1])
 end
 if #entries > 0 then
+  redis.call('HSETNX', KEYS[5], ARGV[1], 0)  -- others may have taken it for dead, and would not look for its runs
+  redis.call('EXPIRE', KEYS[5], ttl)
   redis.call('EXPIRE', KEYS[4], ttl)
 end
 return popped
