@@ -1,4 +1,4 @@
-"""The files in config/deployment, as far as they can be tested without a cluster."""
+"""The files in config/deploy, as far as they can be tested without a cluster."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dockrion.dockfile import load
 from dockrion.web.routes import routes
 from tests.guide.services import ROOT
 
-FOLDER = ROOT / "config/deployment"
+FOLDER = ROOT / "config/deploy"
 
 
 @dataclass
