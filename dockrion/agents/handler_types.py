@@ -22,7 +22,7 @@ import msgspec
 
 from dockrion.agents.json_types import ConversionError, JsonType, bare, is_union, json_type
 from dockrion.agents.signatures import RETURN, annotations_of, payload_parameter
-from dockrion.dockfile.structs import IoSchemaSpec
+from dockrion.dockfile.agent_structs import IoSchemaSpec
 from dockrion.json_encoding import safe_str
 from dockrion.json_schema import Schema
 from dockrion.redaction import Redactor

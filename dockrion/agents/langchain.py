@@ -13,7 +13,7 @@ from dockrion.agents.chat_messages import MESSAGES_SCHEMA
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.model_usage import UsageHandler
 from dockrion.agents.output_forwarding import forward_parts_async
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.dockfile.agent_structs import ArgumentsSpec
 from dockrion.runs.agent import Agent, Call, InProcess
 from dockrion.runs.session import RunSession
 

@@ -22,7 +22,7 @@ from dockrion.agents.graph_stream import GraphStreamTranslator, stream_modes
 from dockrion.agents.handler import ObjectAgent
 from dockrion.agents.model_usage import UsageHandler
 from dockrion.agents.output_forwarding import forward_parts, forward_parts_async
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.dockfile.agent_structs import ArgumentsSpec
 from dockrion.errors import AgentFailed
 from dockrion.events import EventFilter
 from dockrion.json_encoding import encode

@@ -19,7 +19,7 @@ from dockrion.agents.handler_types import HandlerTypes, handler_types
 from dockrion.agents.id_generator import CustomIdGenerator
 from dockrion.agents.importing import THREAD, import_target, prepare_imports
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.structs import AgentSpec
+from dockrion.dockfile.agent_structs import AgentSpec
 from dockrion.errors import StartError
 from dockrion.json_encoding import describe_error
 from dockrion.runs.agent import Agent

@@ -8,8 +8,9 @@ from dockrion import logs
 from dockrion.commands.dockfile_options import exported, load_dockfile, refusals, unshared_runs
 from dockrion.commands.run_log import start_log
 from dockrion.dockfile import Loaded
+from dockrion.dockfile.agent_structs import AgentSpec
 from dockrion.dockfile.credentials import Credentials
-from dockrion.dockfile.structs import AgentSpec, Dockfile
+from dockrion.dockfile.structs import Dockfile
 from dockrion.errors import StartError
 from dockrion.ids import new_incarnation
 from dockrion.printed_output import printed_output_logged

@@ -1,7 +1,7 @@
 """The Dockfile: the structs of its sections, and loading a file into them.
 
 `load` turns a file and an environment into `Loaded`; every mistake in the file is reported with its position.
-Other packages use the names below, and the structs in `structs`, `auth_structs` and `limits_structs`.
+Other packages use the names below, and the structs of single sections, in the modules `*_structs`.
 May import: events, json_schema and policies, to check what fields refer to.
 """
 

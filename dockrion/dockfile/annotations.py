@@ -39,6 +39,9 @@ def matching(pattern: str, description: str) -> Meta:
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
 EnvVar = Annotated[str, matching(r"[A-Za-z_]\w*", "the name of an environment variable")]
+_IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+Callable = Annotated[str, matching(_IMPORT_PATH, "module.path:callable")]
+Factory = Annotated[str, matching(_IMPORT_PATH, "module.path:factory")]
 
 
 class AllowedType(NamedTuple):

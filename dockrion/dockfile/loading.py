@@ -18,7 +18,8 @@ from dockrion.dockfile.places import Places
 from dockrion.dockfile.problems import DockfileError, KeyPath, Problem, did_you_mean
 from dockrion.dockfile.rules import check_policies, check_rules
 from dockrion.dockfile.schemas import KEYWORDS, convert_keywords, with_default_type
-from dockrion.dockfile.structs import DEFAULT_REDIS_URL, Dockfile
+from dockrion.dockfile.streaming_structs import DEFAULT_REDIS_URL
+from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.yaml_source import Document, read_text
 from dockrion.redaction import Redactor
 

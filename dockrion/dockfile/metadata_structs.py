@@ -1,17 +1,10 @@
-"""The sections about a service, and of other tools: `metadata`, `observability` and `build`."""
+"""The sections about the agent and of other tools: `metadata` and `build`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from msgspec import Struct, field
 
 from dockrion.dockfile.annotations import doc
-
-
-class ObservabilitySpec(Struct, frozen=True):
-    log_level: Annotated[Literal["debug", "info", "warn", "error"], doc("Lowest level logged.")] = "info"
-    tracing: Annotated[Any, doc("Accepted and ignored.")] = None
-    metrics: Annotated[Any, doc("Accepted and ignored; `/metrics` is served with `expose.rest`.")] = None
-    langfuse: Annotated[Any, doc("Accepted and ignored.")] = None
 
 
 class MetadataSpec(Struct, frozen=True):

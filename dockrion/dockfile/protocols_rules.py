@@ -3,9 +3,11 @@
 import re
 from typing import Any
 
+from dockrion.dockfile.agent_structs import ChatSpec
 from dockrion.dockfile.decode import Diagnostics
+from dockrion.dockfile.expose_structs import OpenAISpec
 from dockrion.dockfile.problems import KeyPath
-from dockrion.dockfile.structs import ChatSpec, Dockfile, OpenAISpec
+from dockrion.dockfile.structs import Dockfile
 from dockrion.events import EventFilter
 
 _PATH = re.compile(r"[^.]+(\.[^.]+)*")

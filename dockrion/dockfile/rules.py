@@ -9,21 +9,16 @@ from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from dockrion.dockfile.agent_structs import AgentSpec
 from dockrion.dockfile.auth_rules import check_auth, check_jwt, check_roles
 from dockrion.dockfile.decode import Diagnostics
+from dockrion.dockfile.expose_structs import PROXY_FORM, ExposeSpec
 from dockrion.dockfile.limits_structs import ToolsSpec
 from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.protocols_rules import check_chat, check_protocols, warn_of_protocols
 from dockrion.dockfile.schemas import check_schema
-from dockrion.dockfile.structs import (
-    PROXY_FORM,
-    AgentSpec,
-    Dockfile,
-    ExposeSpec,
-    IdGeneratorSpec,
-    SecretsSpec,
-    StreamingSpec,
-)
+from dockrion.dockfile.streaming_structs import IdGeneratorSpec, StreamingSpec
+from dockrion.dockfile.structs import Dockfile, SecretsSpec
 from dockrion.dockfile.webhooks_rules import check_webhooks, warn_of_filtered_events
 from dockrion.events import EventFilter
 

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from yarl import URL
 
-from dockrion.dockfile.structs import AgentSpec, Dockfile
+from dockrion.dockfile.agent_structs import AgentSpec
+from dockrion.dockfile.structs import Dockfile
 
 SETTINGS = (
     *("agent.handler", "agent.entrypoint", "agent.url", "agent.framework"),

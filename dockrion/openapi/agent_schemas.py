@@ -8,8 +8,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from dockrion.dockfile.agent_structs import IoSchemaSpec
 from dockrion.dockfile.schemas import subschemas
-from dockrion.dockfile.structs import IoSchemaSpec
 from dockrion.openapi.schemas import make_explicit, ref
 
 AGENT_INPUT, AGENT_OUTPUT = "AgentInput", "AgentOutput"

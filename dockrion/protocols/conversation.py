@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.dockfile.structs import ChatSpec
+from dockrion.dockfile.agent_structs import ChatSpec
 from dockrion.errors import InvalidRequest
 
 # The media types of the content of `input_audio` parts; other sound is a `file` part.

@@ -9,7 +9,7 @@ import msgspec
 from dockrion.agents import runnable_config
 from dockrion.agents.handler import HandlerAgent, ObjectAgent
 from dockrion.agents.handler_types import as_declared
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.dockfile.agent_structs import ArgumentsSpec
 from dockrion.runs.agent import Agent
 
 

@@ -8,7 +8,7 @@ import aiohttp_cors
 from aiohttp import hdrs, web
 
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.structs import CorsSpec
+from dockrion.dockfile.expose_structs import CorsSpec
 from dockrion.ids import INCARNATION_HEADER, REPLAYED_HEADER, REQUEST_ID_HEADER, RUN_ID_HEADER
 from dockrion.web.aiohttp_internals import ResponseHook, take_cors_hooks
 from dockrion.web.limits import RATE_LIMIT_HEADERS

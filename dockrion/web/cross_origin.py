@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from dockrion.dockfile.structs import CorsSpec, ExposeSpec
+from dockrion.dockfile.expose_structs import CorsSpec, ExposeSpec
 from dockrion.errors import Forbidden, MisdirectedRequest
 from dockrion.web.peers import FORWARDED, parse_address
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dockrion.dockfile import Dockfile, Loaded
-from dockrion.dockfile.structs import ExposeSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.json_schema import Violation
 from dockrion.web.peers import UntrustedProxyWarning
 

@@ -15,7 +15,9 @@ import msgspec
 from dockrion import ids
 from dockrion.agents.remote import RemoteAgent
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IngestSpec, IoSchemaSpec, StreamingSpec
+from dockrion.dockfile.agent_structs import AgentSpec, IoSchemaSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
+from dockrion.dockfile.streaming_structs import IngestSpec, StreamingSpec
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Call
 from dockrion.runs.ingest import Batch, Ingest, Receipt

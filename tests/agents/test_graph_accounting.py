@@ -28,7 +28,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from dockrion.agents import langgraph
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.dockfile.agent_structs import ArgumentsSpec
 from tests.agents.graphs import Model, State, calls_tools, says, thinks, used, with_id
 from tests.agents.harness import Ended, bench
 

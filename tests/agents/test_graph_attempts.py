@@ -13,7 +13,9 @@ from dockrion import ids
 from dockrion.agents import langgraph
 from dockrion.agents.loading import load_types
 from dockrion.dockfile import Dockfile
-from dockrion.dockfile.structs import AgentSpec, ArgumentsSpec, ExposeSpec, IoSchemaSpec, StreamingSpec
+from dockrion.dockfile.agent_structs import AgentSpec, ArgumentsSpec, IoSchemaSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
+from dockrion.dockfile.streaming_structs import StreamingSpec
 from dockrion.runs.agent import Call
 from tests.agents.graphs import State
 from tests.agents.harness import Bench, Ended, bench

@@ -14,7 +14,7 @@ from langgraph.types import interrupt
 from dockrion import ids
 from dockrion.agents import langgraph
 from dockrion.agents.langgraph import interrupt_question
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.dockfile.agent_structs import ArgumentsSpec
 from dockrion.errors import InvalidRequest
 from dockrion.runs.agent import Call
 from tests.agents.graphs import Model, State, calls_tool, one_node, says

@@ -22,7 +22,7 @@ from typing_extensions import TypeAliasType
 
 from dockrion.agents.handler import ObjectAgent
 from dockrion.agents.handler_types import HandlerTypes, handler_types
-from dockrion.dockfile.structs import IoSchemaSpec
+from dockrion.dockfile.agent_structs import IoSchemaSpec
 from tests.agents import typed
 from tests.agents.typed import Answer, Cat, Circle, Dog, Options, Order, Page, Point, Question
 
@@ -199,7 +199,7 @@ def test_pydantic_is_not_imported_for_other_types() -> None:
     code = """
 import sys
 from dockrion.agents.handler_types import handler_types
-from dockrion.dockfile.structs import IoSchemaSpec
+from dockrion.dockfile.agent_structs import IoSchemaSpec
 def handle(payload: list[str]) -> str: ...
 assert handler_types([handle], IoSchemaSpec()).payload is not None
 assert not {"pydantic", "dockrion.agents.pydantic_types"} & sys.modules.keys()

@@ -16,7 +16,7 @@ import pytest
 from dockrion import StreamContext
 from dockrion.agents.handler import ObjectAgent
 from dockrion.agents.handler_types import HandlerTypes
-from dockrion.dockfile.structs import IoSchemaSpec
+from dockrion.dockfile.agent_structs import IoSchemaSpec
 from tests.agents.test_handler_types import NOTHING, SCHEMA, T, returning, taking, title, types_of
 from tests.agents.typed import Answer, Cat, Order, Plain, Point, Question
 

@@ -15,7 +15,7 @@ from langgraph.graph import START, StateGraph
 
 from dockrion import StreamContext, get_current_context
 from dockrion.agents import langgraph
-from dockrion.dockfile.structs import ArgumentsSpec
+from dockrion.dockfile.agent_structs import ArgumentsSpec
 from tests.agents.graphs import Model, State, agent, calls_tool, one_node, says
 from tests.agents.harness import Ended, bench
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from statistics import median
 from typing import Any
 
-from dockrion.dockfile.structs import ProtocolName
+from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.events import Entry
 from dockrion.protocols import Encoder
 from dockrion.protocols.ag_ui.encoder import RunEncoder

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.dockfile import Credentials, Dockfile, Loaded, load
+from dockrion.dockfile.agent_structs import AgentSpec, IoSchemaSpec
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec
 from dockrion.dockfile.credentials import read_credentials
-from dockrion.dockfile.structs import AgentSpec, ExposeSpec, IoSchemaSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
 
 LONG = "a key that nobody guesses"
 NOT_SET = "auth.api_keys.env_var: DOCKRION_API_KEY is not set"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockrion.dockfile.structs import IoSchemaSpec
+from dockrion.dockfile.agent_structs import IoSchemaSpec
 from dockrion.openapi.agent_schemas import with_agent_schemas
 from tests.openapi.services import references, resolved
 

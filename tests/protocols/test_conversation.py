@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.dockfile.structs import ChatSpec
+from dockrion.dockfile.agent_structs import ChatSpec
 from dockrion.errors import InvalidRequest
 from dockrion.protocols.conversation import Conversation, payload_of, text_of
 from tests.protocols.logs import texts

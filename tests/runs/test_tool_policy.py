@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockrion.dockfile.agent_structs import AgentSpec, IoSchemaSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.dockfile.limits_structs import PoliciesSpec, ToolsSpec
-from dockrion.dockfile.structs import AgentSpec, Dockfile, ExposeSpec, IoSchemaSpec
+from dockrion.dockfile.structs import Dockfile
 from dockrion.events import EventFilter
 from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy

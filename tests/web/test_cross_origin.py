@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.dockfile.structs import CorsSpec, ExposeSpec, Method
+from dockrion.dockfile.expose_structs import CorsSpec, ExposeSpec, Method
 from dockrion.errors import Forbidden, MisdirectedRequest
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.routes import routes

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from dockrion.dockfile.structs import CorsSpec, ExposeSpec
+from dockrion.dockfile.expose_structs import CorsSpec, ExposeSpec
 from dockrion.errors import Forbidden, InvalidRequest, MisdirectedRequest
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.peers import CLIENT, FORWARDED, UNIX, parse_address

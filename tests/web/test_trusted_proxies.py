@@ -25,7 +25,7 @@ LOCAL = "127.0.0.1"
 
 NOT_LOADED = """
 import sys
-from dockrion.dockfile.structs import ExposeSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.web import app, optional_parts
 optional_parts.proxies(ExposeSpec())
 print([name for name in sys.modules if name.endswith(("trusted_proxies", "forwarding_headers"))])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from types import ModuleType
 
-from dockrion.dockfile.structs import ProtocolName
+from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.web.responses import ErrorResponse
 from dockrion.web.routes import Route
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dockrion.dockfile.structs import ChatSpec
+from dockrion.dockfile.agent_structs import ChatSpec
 from dockrion.errors import InvalidRequest
 from dockrion.protocols.conversation import payload_of
 from dockrion.protocols.vercel_ai.requests import ChatRequest, conversation_of

@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from dockrion import StreamContext
-from dockrion.dockfile.structs import ProtocolName
+from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.events import Entry
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.openai.chat import ChunkEncoder

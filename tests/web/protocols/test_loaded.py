@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from dockrion.dockfile import load
-from dockrion.dockfile.structs import ProtocolName
+from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.web.routes import routes
 from tests.servers import TIMEOUT_SECONDS
 

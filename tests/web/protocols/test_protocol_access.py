@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from dockrion.dockfile.structs import ProtocolName
+from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.web.protocols import protocol_routes
 from tests.conftest import Serve
 from tests.support import Served
