@@ -12,11 +12,10 @@ from dockrion.auth.authenticator import Authenticator, invalid_credentials
 from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
-from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, Permission
+from dockrion.dockfile.auth_structs import AuthSpec, Permission
 from dockrion.errors import Conflict, Forbidden, InvalidRequest, RunExists, RunNotFound, Unauthorized
 from dockrion.ids import INCARNATION_HEADER, INCARNATION_PATTERN, validate_run_id
-
-_BEARER = "bearer"
+from dockrion.web.request_credentials import RequestCredentials
 
 
 class AccessRule(msgspec.Struct, frozen=True):
@@ -102,10 +101,7 @@ class AccessControl:
         self.rules: Mapping[Any, AccessRule] = {}
         self._authenticator = authenticator
         self._backend = backend
-        # Only API keys have a header of their own; tokens are bearer tokens (RFC 6750, 2.1).
-        self._keys = auth.api_keys if auth is not None and auth.mode == "api_key" else None
-        header = "" if self._keys is None else self._keys.header
-        self._keys_in_authorization = header.lower() == hdrs.AUTHORIZATION.lower()
+        self._credentials = RequestCredentials(auth)
 
     @property
     def protected(self) -> bool:
@@ -135,8 +131,7 @@ class AccessControl:
         try:
             await self._check(request, rule, self._authenticator)
         except Unauthorized as error:
-            if self._keys is not None:
-                error.headers[hdrs.WWW_AUTHENTICATE] = _challenge(self._keys)
+            error.headers.update(self._credentials.challenge)
             raise
 
     async def readable_run(self, request: web.Request, run_id: str | None = None) -> Run:
@@ -223,7 +218,7 @@ class AccessControl:
         if rule.accepts_run_token and "token" in request.query:
             await self._check_run_token(request)
             return
-        caller = await authenticator.authenticate(self._credential(request))
+        caller = await authenticator.authenticate(self._credentials.of(request))
         if rule.permissions and caller.permissions.isdisjoint(rule.permissions):
             needed = " or ".join(rule.permissions)
             raise Forbidden(f"this needs the permission {needed}, which none of your roles has")
@@ -242,20 +237,6 @@ class AccessControl:
         if expires_at is None:
             raise invalid_credentials()
         request[EXPIRES_AT], request[_TOKEN_RUN] = expires_at, run
-
-    def _credential(self, request: web.Request) -> str:
-        """Return the caller's API key or token.
-
-        Raises:
-            Unauthorized: There is none.
-        """
-        credential = "" if self._keys is None else _single_header(request, self._keys.header)
-        bearer_allowed = self._keys is None or self._keys.allow_bearer
-        if bearer_allowed and (not credential or self._keys_in_authorization):
-            credential = bearer_token(request) or credential
-        if not credential:
-            raise invalid_credentials()
-        return credential
 
 
 def owner_filter(request: web.Request) -> str | None:
@@ -281,30 +262,3 @@ def _signed_name(run: Run) -> str:
     """Return what tokens for reading a run sign: a name that no later run with its id shares."""
     # Runs of an earlier version have no incarnation, and that version signs the time of their creation.
     return f"{run.run_id} {run.incarnation or run.created_at.isoformat()}"
-
-
-def bearer_token(request: web.Request) -> str:
-    """Return the bearer token of a request, empty if it has none (RFC 6750, 2.1).
-
-    Raises:
-        Unauthorized: There are several `Authorization` headers.
-    """
-    scheme, _, token = _single_header(request, hdrs.AUTHORIZATION).partition(" ")
-    return token.strip(" ") if scheme.lower() == _BEARER else ""
-
-
-def _single_header(request: web.Request, name: str) -> str:
-    """Return the value of a header, empty if it is absent.
-
-    Raises:
-        Unauthorized: It is repeated: a proxy on the way may have judged by another one.
-    """
-    first, *others = request.headers.getall(name, [""])
-    if others:
-        raise invalid_credentials()
-    return first
-
-
-def _challenge(keys: ApiKeysSpec) -> str:
-    scheme = f'ApiKey header="{keys.header}"'
-    return f"Bearer, {scheme}" if keys.allow_bearer else scheme

@@ -3,19 +3,30 @@
 Each is imported where it is made, to keep it out of the memory of the others.
 """
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dockrion.backends import Backend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.json_schema import Violation
-from dockrion.web.peers import UntrustedProxyWarning
+from dockrion.logs import log
+from dockrion.redaction import Redactor
+from dockrion.runs.in_flight import InFlightRun
+from dockrion.runs.owner_requests import OwnerRequests
+from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.web.peers import UNIX, UntrustedProxyWarning
 
 if TYPE_CHECKING:
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
+    from dockrion.runs.ingest import Ingest
+    from dockrion.web.push_access import PushAccess
     from dockrion.web.trusted_proxies import TrustedProxies
     from dockrion.webhooks.service import Webhooks
+
+_logger = logging.getLogger(__name__)
 
 
 def authenticator(loaded: Loaded) -> "Authenticator | None":
@@ -30,6 +41,42 @@ def authenticator(loaded: Loaded) -> "Authenticator | None":
     from dockrion.auth.factory import create_authenticator  # noqa: PLC0415  memory
 
     return create_authenticator(auth, loaded.credentials)
+
+
+def ingest(
+    dockfile: Dockfile,
+    find: Callable[[str, str | None], InFlightRun | None],
+    backend: Backend,
+    requests: OwnerRequests,
+    redactor: Redactor,
+    tools: ToolPolicy,
+) -> "Ingest | None":
+    """Create what accepts events from other processes, None unless the Dockfile wants them."""
+    if not dockfile.streaming.ingest.enabled:
+        return None
+    from dockrion.runs.ingest import Ingest  # noqa: PLC0415  memory
+
+    return Ingest(find, backend, requests, redactor, tools, max_event_bytes=dockfile.limits.max_event_bytes)
+
+
+def push_access(loaded: Loaded, backend: Backend) -> "PushAccess | None":
+    """Create what decides which processes those are, None if there are none."""
+    dockfile, token = loaded.dockfile, loaded.credentials.ingest_token
+    if not dockfile.streaming.ingest.enabled:
+        return None
+    from dockrion.web.push_access import PushAccess  # noqa: PLC0415  memory
+
+    unix_proxy = UNIX in (dockfile.expose.trusted_proxies or ())
+    if token is None and not dockfile.protected:
+        restricted = "at the X-Dockrion-Events-Url of a run only, and no external runs"
+        log(
+            _logger,
+            logging.INFO,
+            "pushed events are accepted without streaming.ingest.token_env",
+            over_tcp=restricted,
+            over_unix_sockets=restricted if unix_proxy else "from every peer, and external runs",
+        )
+    return PushAccess(backend, token, unix_proxy=unix_proxy)
 
 
 def injection_finder(dockfile: Dockfile) -> Callable[[Any], list[Violation]] | None:

@@ -13,7 +13,8 @@ from dockrion.auth import push_tokens
 from dockrion.auth.authenticator import invalid_credentials
 from dockrion.backends.shared_state import SharedState
 from dockrion.errors import Forbidden, Unauthorized
-from dockrion.web.access import bearer_token, path_run_id
+from dockrion.web.access import path_run_id
+from dockrion.web.request_credentials import bearer_token
 
 _KEY_SECONDS = 60.0  # how long the key is remembered, so that a push needs no command to the storage
 # What a proxy adds that forwards for others.

@@ -22,7 +22,6 @@ from dockrion.backends import Backend
 from dockrion.backends.work_queue import TakenRun
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.errors import ServiceUnavailable, StartError
-from dockrion.events import EventFilter
 from dockrion.json_schema import Schema
 from dockrion.logs import log
 from dockrion.metrics import Metrics
@@ -32,7 +31,6 @@ from dockrion.runs.answers import Answers
 from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.manager import RunManager
 from dockrion.runs.owner_requests import OwnerRequests
-from dockrion.runs.recorder import RunSettings
 from dockrion.runs.stored_input import input_mask
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web import optional_parts
@@ -41,14 +39,12 @@ from dockrion.web.backend_factory import create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
-from dockrion.web.peers import UNIX
 from dockrion.web.reload_mode import ReloadMode
+from dockrion.web.run_settings import run_settings
 
 if TYPE_CHECKING:
     from dockrion.agents.handler_types import HandlerTypes
     from dockrion.agents.json_types import JsonType
-    from dockrion.runs.ingest import Ingest
-    from dockrion.web.push_access import PushAccess
 
 _logger = logging.getLogger(__name__)
 _STREAM_END_SECONDS = 5.0
@@ -101,26 +97,27 @@ class Service:
         self.reload = reload
         self.redactor = Redactor(loaded.confidential)
         self.metrics = Metrics()
-        self.events_filter = EventFilter(self.dockfile.streaming.events.allowed)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self._output_policy = optional_parts.output_policy(self.dockfile)
         self.input_mask = input_mask(self.dockfile.io_schema.input, self._output_policy)
         self.payload_type: JsonType | None = None
 
         self._tools = ToolPolicy(self.dockfile.allowed_tools)
+        settings = run_settings(
+            self.dockfile, self._output_schema(), self._output_policy, self._tools, runs_agents=role != "api"
+        )
+        self.events_filter = settings.events_filter
 
         self.webhooks = optional_parts.webhooks(loaded)
         copying = None if self.webhooks is None else self.webhooks.targets.copies
         self.backend: Backend = create_backend(self.dockfile, self.metrics, copying)
-        self.runs = RunManager(
-            self._run_settings(), self.backend, self.metrics, self.redactor, self._rebuilt_call
-        )
-        self.ingest: Ingest | None = None
-        self.push_access: PushAccess | None = None
+        self.runs = RunManager(settings, self.backend, self.metrics, self.redactor, self._rebuilt_call)
         self.owner_requests = OwnerRequests(self.backend)
         self.answers = Answers(self.runs.find, self.backend, self.owner_requests)
-        if self.dockfile.streaming.ingest.enabled:
-            self._accept_pushes(loaded.credentials.ingest_token)
+        self.ingest = optional_parts.ingest(
+            self.dockfile, self.runs.find, self.backend, self.owner_requests, self.redactor, self._tools
+        )
+        self.push_access = optional_parts.push_access(loaded, self.backend)
 
         auth = self.dockfile.auth
         self.proxies = optional_parts.proxies(self.dockfile.expose)
@@ -260,46 +257,6 @@ class Service:
     def _output_schema(self) -> Schema | None:
         io_schema = self.dockfile.io_schema
         return self._schema(io_schema.output) if io_schema.strict else None
-
-    def _accept_pushes(self, token: str | None) -> None:
-        from dockrion.runs.ingest import Ingest  # noqa: PLC0415  memory
-        from dockrion.web.push_access import PushAccess  # noqa: PLC0415  memory
-
-        limit = self.dockfile.limits.max_event_bytes
-        find, requests = self.runs.find, self.owner_requests
-        self.ingest = Ingest(find, self.backend, requests, self.redactor, self._tools, max_event_bytes=limit)
-        unix_proxy = UNIX in (self.dockfile.expose.trusted_proxies or ())
-        self.push_access = PushAccess(self.backend, token, unix_proxy=unix_proxy)
-        if token is None and not self.dockfile.protected:
-            restricted = "at the X-Dockrion-Events-Url of a run only, and no external runs"
-            log(
-                _logger,
-                logging.INFO,
-                "pushed events are accepted without streaming.ingest.token_env",
-                over_tcp=restricted,
-                over_unix_sockets=restricted if unix_proxy else "from every peer, and external runs",
-            )
-
-    def _run_settings(self) -> RunSettings:
-        streaming = self.dockfile.streaming
-        return RunSettings(
-            agent_name=self.dockfile.agent.name,
-            framework=self.dockfile.agent.framework or "",
-            events_filter=self.events_filter,
-            output_schema=self._output_schema(),
-            max_run_duration=streaming.events.max_run_duration,
-            max_concurrent_runs=0 if self.role == "api" else streaming.max_concurrent_runs,
-            max_queued_runs=streaming.max_queued_runs,
-            max_stored_events=streaming.redis.max_events_per_run,
-            streamed=self.dockfile.expose.streams,
-            max_event_bytes=self.dockfile.limits.max_event_bytes,
-            max_emitted_events=self.dockfile.limits.max_events_per_run,
-            output_policy=self._output_policy,
-            tools=self._tools,
-            waiting_counts=streaming.events.waiting_counts,
-            answerable=streaming.async_runs,
-            max_attempts=streaming.attempts,
-        )
 
 
 SERVICE = web.AppKey("service", Service)
