@@ -4,18 +4,24 @@ from typing import Any
 
 from dockrion import errors
 from dockrion.dockfile import Dockfile
+from dockrion.events import MAX_SEQUENCE
 from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi.operation import (
+    FLAG,
     IDEMPOTENCY_KEY,
     JSON,
     REPLAYED,
     Operation,
     forwarded_headers,
+    integer,
     on_disconnect,
+    param,
     response,
 )
 from dockrion.openapi.operations_invoke import run_errors, start_errors
+from dockrion.openapi.operations_runs import INCARNATION
 from dockrion.openapi.protocols.openai_errors import errors_of
+from dockrion.protocols.openai.response_requests import MAX_TOOLS
 from dockrion.wire import sse
 
 _MODEL = {
@@ -85,7 +91,7 @@ _REQUEST = {
         },
         "stream": {"type": "boolean"},
         "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
-        "tools": {"description": "Tools that the client executes.", **_OBJECTS},
+        "tools": {"description": "Tools that the client executes.", **_OBJECTS, "maxItems": MAX_TOOLS},
         "n": {"const": 1},
     },
     "required": ["messages"],
@@ -141,7 +147,7 @@ _RUN_HEADERS = {RUN_ID_HEADER: "The run's id.", "Location": "The run's own event
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations, by method and path."""
     headers = (_RUN_HEADERS if dockfile.streaming.async_runs else {}) | REPLAYED
-    content = {JSON: {"schema": _COMPLETION}, sse.MEDIA_TYPE: {"schema": _STREAM}}
+    content: dict[str, Any] = {JSON: {"schema": _COMPLETION}, sse.MEDIA_TYPE: {"schema": _STREAM}}
     return {
         "POST /v1/chat/completions": Operation(
             tag="protocols",
@@ -153,6 +159,30 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             errors=(
                 errors.IdempotencyMismatch,
                 *start_errors(dockfile),
+                *run_errors(dockfile),
+                errors.AgentTimedOut,
+            ),
+            describe_errors=errors_of,
+        ),
+        "GET /v1/chat/completions/chatcmpl-{run_id}": Operation(
+            tag="protocols",
+            summary="Get a run as a chat completion of OpenAI's API",
+            description="Without `stream`, the response is sent when the run is over.",
+            parameters=[
+                param("stream", "Return the chunks, then new ones as they occur.", FLAG),
+                param(
+                    "starting_after",
+                    "With `stream`: how many chunks were received, which are not sent again.",
+                    integer(0, MAX_SEQUENCE),
+                ),
+                INCARNATION,
+            ],
+            responses={200: response("The agent's reply, whole or as a stream.", content)},
+            errors=(
+                errors.RunNotFound,
+                errors.Gone,
+                errors.TooManySubscribers,
+                errors.ServiceUnavailable,
                 *run_errors(dockfile),
                 errors.AgentTimedOut,
             ),

@@ -8,8 +8,7 @@ from msgspec import Meta
 
 from dockrion.protocols.conversation import Conversation
 from dockrion.protocols.openai.errors import refuse
-
-_ModelName = Annotated[str, Meta(min_length=1, max_length=256)]  # every chunk repeats it
+from dockrion.protocols.openai.response_requests import MAX_TOOL_NAME, MAX_TOOLS, ModelName
 
 
 class ChatMessage(msgspec.Struct):
@@ -30,10 +29,10 @@ class ChatRequest(msgspec.Struct):
     """The body of a request, as far as it concerns more than the agent."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    model: _ModelName | None = None
+    model: ModelName | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)] | None = None
     n: int | None = None
     response_format: dict[str, Any] | None = None
     modalities: list[str] | None = None
@@ -53,6 +52,10 @@ class ChatRequest(msgspec.Struct):
         names = (each.get("name") for each in functions if isinstance(each, dict))
         return frozenset(name for name in names if isinstance(name, str))
 
+    def stored(self) -> dict[str, Any]:
+        """Return what encoding the run's events needs of the request."""
+        return {"model": self.model, "usage": self.includes_usage, "tools": sorted(self.tool_names)}
+
 
 def conversation_of(
     request: ChatRequest, fields: dict[str, Any], agent_fields: Collection[str]
@@ -70,6 +73,8 @@ def conversation_of(
     for name, demanded, problem in _demands(request):
         if demanded and name not in agent_fields:
             refuse(name, problem)
+    if any(len(name) > MAX_TOOL_NAME for name in request.tool_names):
+        refuse("tools", f"the name of a tool must have at most {MAX_TOOL_NAME} characters")
     messages = [_message(each, index) for index, each in enumerate(request.messages)]
     return Conversation(messages, fields, request.tools or [])
 

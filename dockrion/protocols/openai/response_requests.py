@@ -9,12 +9,12 @@ from msgspec import Meta
 from dockrion.protocols.conversation import Conversation, tool_call
 from dockrion.protocols.openai.errors import refuse
 
-# What every response repeats is kept with the run's record, so that it is as small as OpenAI wants it.
+# What the frames of a run repeat is kept with the run's record, so that it is as small as OpenAI wants it.
 MAX_MODEL = 256  # characters
 MAX_METADATA = 16
 MAX_TOOLS = 128
-_MAX_NAME = 64  # characters
-_ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL)]
+MAX_TOOL_NAME = 64  # characters
+ModelName = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL)]
 _Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
     Meta(max_length=MAX_METADATA),
@@ -28,7 +28,7 @@ class ResponseRequest(msgspec.Struct):
     """The body of a request, as far as it concerns more than the agent."""
 
     input: Annotated[list[dict[str, Any]], Meta(min_length=1)] | str
-    model: _ModelName | None = None
+    model: ModelName | None = None
     instructions: str | None = None
     stream: bool | None = None
     background: bool | None = None
@@ -199,8 +199,8 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
         raise _RefusedError(
             "", "this service executes no tools for its clients; send tools of the type function"
         )
-    if len(_text(tool, "name")) > _MAX_NAME:
-        raise _RefusedError(".name", f"it must have at most {_MAX_NAME} characters")
+    if len(_text(tool, "name")) > MAX_TOOL_NAME:
+        raise _RefusedError(".name", f"it must have at most {MAX_TOOL_NAME} characters")
     names = ("name", "description", "parameters", "strict")
     return {
         "type": "function",

@@ -13,6 +13,7 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone
 from dockrion.protocols.openai.chat import ChunkEncoder, CompletionEncoder, chunk_head, completion
 from dockrion.protocols.openai.chat_parts import Failed, Finished, ReplyOptions
+from dockrion.protocols.openai.chat_positions import CountingEncoder
 from tests.protocols.logs import check_encoder, encoded, log_of, logs, messages_of, on_a_busy_machine
 
 HEAD = {"id": "chatcmpl-run-1", "created": 7, "model": 'm"\n'}
@@ -65,7 +66,10 @@ def completed(entries: Sequence[Entry], **options: Any) -> Any:
 @on_a_busy_machine
 @given(logs(), OPTIONS, st.booleans())
 def test_frames_obey_the_laws_of_encoders(entries: list[Entry], options: ReplyOptions, usage: bool) -> None:
-    messages = check_encoder(ChunkEncoder(chunk_head(HEAD), options, usage), entries)
+    encoder = ChunkEncoder(chunk_head(HEAD), options, usage)
+    messages = check_encoder(encoder, entries)
+    assert check_encoder(counting := CountingEncoder(encoder), entries) == messages
+    assert encoded(counting, entries)[1].chunks == len(messages)
     check_encoder(CompletionEncoder(options), entries)
     for message in messages:
         assert (message.event, message.id) == ("message", None)

@@ -68,6 +68,7 @@ CLIENTS = {
             "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
         },
         ChunkEncoder,
+        "/v1/chat/completions/chatcmpl-{run_id}?stream=true",
     ),
     "responses": Client(
         "openai",
@@ -300,6 +301,8 @@ async def test_any_id_and_position_is_answered_or_refused(
         paths = [
             *(f"/v1/models/{text}", f"/v1/responses/resp_{text}", f"/v1/responses/{text}"),
             *(f"/ag-ui/runs/{text}", f"/api/chat/{text}/stream"),
+            f"/v1/chat/completions/chatcmpl-{text}",
+            f"/v1/chat/completions/chatcmpl-{run_id}?stream=true&starting_after={text}",
             f"/v1/responses/resp_{run_id}?stream=true&starting_after={text}",
             f"/v1/responses/resp_{run_id}?stream={text}",
             f"/ag-ui/runs/{run_id}?runId={text}&timeout={text}",
