@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
 from dockrion.errors import ServiceUnavailable
+from dockrion.metrics import AllProcesses
 from dockrion.openapi import models
 from dockrion.threads import in_thread
 from dockrion.web import parameters
@@ -47,10 +48,10 @@ async def metrics(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     metrics = service.metrics
     await service.show_queue()
-    if metrics.directory is None:
-        exposition = metrics.exposition()
-    else:  # reading the files of many processes takes a while
+    if AllProcesses.available():  # reading the files of many processes takes a while
         exposition = await in_thread(metrics.exposition, "dockrion-metrics")
+    else:
+        exposition = metrics.exposition()
     return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

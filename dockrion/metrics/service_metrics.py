@@ -1,136 +1,24 @@
-"""Prometheus metrics."""
+"""The metrics of a service."""
 
-import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from dockrion.events import CUSTOM_PREFIX, Entry
-from dockrion.logs import log
+from dockrion.metrics.multiprocess import AllProcesses
 
-_logger = logging.getLogger(__name__)
-_FILE_BYTES = 64 * 1024  # of a new file
-_VALUE_BYTES = 32  # at most, beside its key
 _DELIVERY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WAIT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _Merged = Literal["livesum", "livemostrecent"]
 _SUM: _Merged = "livesum"
 _NEWEST: _Merged = "livemostrecent"
-_PREFIX = "dockrion_"
 M = TypeVar("M", Counter, Histogram)
 _OUTCOMES = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 
-# Ignore PROMETHEUS_MULTIPROC_DIR unless `enable_multiprocess` is called: it may be set for another program,
-# and its directory may be missing or contain that program's files.
-values.ValueClass = values.MutexValue
-
-
-def enable_multiprocess(directory: str, number: int) -> None:
-    """Share metrics with the other worker processes.
-
-    Args:
-        directory: The directory of the metrics files.
-        number: The number of this process among the workers; a process that replaces another takes over its
-            number, and its files.
-    """
-    with suppress(OSError):
-        Path(directory).mkdir(mode=0o700, exist_ok=True)  # a cleaner of /tmp may have deleted it
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    vars(values)["MmapedDict"] = SharedValues  # the class of its files, for which there is no parameter
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: number)
-    Metrics.directory = directory
-
-
-def discard_process(directory: str, number: int) -> None:
-    """Remove the gauges of a process that ended.
-
-    Args:
-        directory: The directory of the metrics files.
-        number: The number of the process.
-    """
-    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  memory: only needed with several processes
-
-    mark_process_dead(number, directory)
-
-
-class SharedValues(MmapedDict):
-    """Values of a worker in a file that the others read; without room for the file it only counts on.
-
-    Writing to a mapped file where it has no disk blocks, and there are no more, ends the process (SIGBUS).
-    So the blocks are allocated first. A value is in the file once it is written while there is room.
-
-    Args:
-        filename: The file, which may be that of a dead worker.
-    """
-
-    def __init__(self, filename: str) -> None:
-        self._path = Path(filename)
-        self._opened = False
-        self._complete = True
-        self._positions: dict[str, int] = {}
-
-    def read_value(self, key: str) -> tuple[float, float]:
-        """Return a value and its timestamp, 0 by default."""
-        return super().read_value(key) if self._has_room(key) else (0.0, 0.0)  # type: ignore[no-untyped-call]
-
-    def write_value(self, key: str, value: float, timestamp: float) -> None:
-        """Set a value."""
-        if self._has_room(key):
-            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._opened:
-            super().close()  # type: ignore[no-untyped-call]
-
-    def _has_room(self, key: str) -> bool:
-        if key in self._positions:
-            return True
-        try:
-            self._make_room(len(key.encode()) + _VALUE_BYTES)
-        except OSError as error:
-            if self._complete:
-                self._complete = False
-                log(_logger, logging.ERROR, "metrics cannot be stored at present", reason=str(error))
-            return False
-        self._complete = True
-        return True
-
-    def _make_room(self, more: int) -> None:
-        if not self._opened:
-            if not self._path.exists():
-                incomplete = self._path.with_suffix(".incomplete")  # which no other process reads
-                _allocate(incomplete, _FILE_BYTES)
-                incomplete.replace(self._path)
-            super().__init__(str(self._path))  # type: ignore[no-untyped-call]
-            self._opened = True
-        size = self._capacity
-        while size < self._used + more:
-            size *= 2
-        if size > self._capacity:
-            _allocate(self._path, size)
-
-
-def _allocate(path: Path, size: int) -> None:
-    """Extend a file to a size, without holes."""
-    with path.open("ab") as file:
-        file.write(bytes(max(size - file.tell(), 0)))
-
 
 class Metrics:
-    """The metrics of the service.
-
-    Attributes:
-        directory: The directory of the metrics files of all processes, or None with one process.
-    """
-
-    directory: ClassVar[str | None] = None
+    """The metrics of the service."""
 
     def __init__(self) -> None:
         self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
@@ -240,9 +128,7 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format; those of this process if there are no others."""
-        if self.directory is None or not Path(self.directory).is_dir():  # a cleaner of /tmp, as above
-            return generate_latest(self._registry)
-        return generate_latest(_AllProcesses(self.directory))
+        return generate_latest(AllProcesses() if AllProcesses.available() else self._registry)
 
 
 class WebhookMetrics:
@@ -283,19 +169,6 @@ class WebhookMetrics:
         """Set how much waits, and for how long the oldest has waited."""
         self._waiting.set(deliveries)
         self._oldest.set(oldest_seconds)
-
-
-class _AllProcesses(Collector):
-    """The sums over all processes, without metrics that the agent's code defines."""
-
-    def __init__(self, directory: str) -> None:
-        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415  memory, as above
-
-        self._collector = MultiProcessCollector(None, directory)
-
-    def collect(self) -> Iterator[Metric]:
-        merged = self._collector.collect()
-        return (metric for metric in merged if metric.name.startswith(_PREFIX))
 
 
 def _gauge(name: str, documentation: str, registry: CollectorRegistry, of_workers: _Merged = _SUM) -> Gauge:
