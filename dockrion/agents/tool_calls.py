@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from langchain_core.messages import AIMessage, ToolMessage
 
-from dockrion.runs import outcome
+from dockrion.runs import outcome_redaction
 from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolDenied
 
@@ -116,7 +116,7 @@ class ToolCallTranslator:
         if call is None:
             return
         call.stop_clock()
-        call.error = outcome.sanitized(error, self._session.redactor)
+        call.error = outcome_redaction.sanitized(error, self._session.redactor)
         if not call.requested:
             self._settle(call)
             yield self._result_event(call, call.error, is_error=True)

@@ -18,11 +18,13 @@ from datetime import UTC, datetime
 from enum import IntEnum, auto
 from functools import partial
 
+from dockrion.backends.run_log import Run
 from dockrion.errors import clear_tracebacks
 from dockrion.logs import log
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.outcome import Outcome, Stop
+from dockrion.runs.outcome_redaction import redacted
 from dockrion.runs.session import RunSession
 from dockrion.runs.time_limit import TimeLimit
 
@@ -125,7 +127,7 @@ class Execution:
     def outcome(self) -> Outcome:
         """Return the outcome, once it is decided."""
         if self._stop is not None:
-            result = outcome.redacted(outcome.of_stop(self._stop), self._session.redactor)  # it may be pushed
+            result = redacted(outcome.of_stop(self._stop), self._session.redactor)  # it may be pushed
         elif self.task.cancelled():  # by the agent itself, in its last step
             result = outcome.of_exception(asyncio.CancelledError())
         else:
@@ -177,4 +179,26 @@ class Execution:
             if self.decided:
                 clear_tracebacks(error)  # which nobody gets
         self._advance(_AGENT_ENDED)  # before anyone is woken by it, this task is done
-        return outcome.redacted(result, self._session.redactor)
+        return redacted(result, self._session.redactor)
+
+
+def time_left(call: Call, record: Run, limit: float, *, waiting_counts: bool = True) -> float | None:
+    """Return how long an agent may work, None for no limit.
+
+    An invocation's limit counts from its request. That of other runs counts from when their agent was first
+    started, so attempts before this one count; unless the time in which they waited for answers does not,
+    since it is not known.
+
+    Args:
+        call: What the agent works on.
+        record: The run's record, whose log may not have this start yet.
+        limit: How long runs may take.
+        waiting_counts: Whether that includes the time in which the agent waits for answers.
+    """
+    if call.invocation is None:
+        since = record.started_at if waiting_counts else None
+    elif call.invocation.limit is None:
+        return None
+    else:
+        limit, since = call.invocation.limit, record.created_at
+    return limit if since is None else max(limit - (datetime.now(UTC) - since).total_seconds(), 0)

@@ -46,7 +46,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
@@ -61,7 +60,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
-from dockrion.runs.execution import STOP_SECONDS, Execution
+from dockrion.runs.execution import STOP_SECONDS, Execution, time_left
 from dockrion.runs.filtered_buffer import FilteredEventBuffer
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter, retry_while_unreachable
@@ -218,7 +217,7 @@ class Executor:
         )
         settings = self._settings
         counts = settings.waiting_counts
-        left = _time_left(call, writer.run, settings.max_run_duration, waiting_counts=counts)
+        left = time_left(call, writer.run, settings.max_run_duration, waiting_counts=counts)
         await execution.begin(left, waiting_counts=counts)
         while not execution.over:
             await run.wait_changed()
@@ -278,25 +277,3 @@ class Executor:
                     await writer.force_close()
         except Exception as error:
             log(_logger, logging.ERROR, "a run's end cannot be stored", run_id=run.run_id, error=error)
-
-
-def _time_left(call: Call, record: Run, limit: float, *, waiting_counts: bool = True) -> float | None:
-    """Return how long an agent may work, None for no limit.
-
-    An invocation's limit counts from its request. That of other runs counts from when their agent was first
-    started, so attempts before this one count; unless the time in which they waited for answers does not,
-    since it is not known.
-
-    Args:
-        call: What the agent works on.
-        record: The run's record, whose log may not have this start yet.
-        limit: How long runs may take.
-        waiting_counts: Whether that includes the time in which the agent waits for answers.
-    """
-    if call.invocation is None:
-        since = record.started_at if waiting_counts else None
-    elif call.invocation.limit is None:
-        return None
-    else:
-        limit, since = call.invocation.limit, record.created_at
-    return limit if since is None else max(limit - (datetime.now(UTC) - since).total_seconds(), 0)

@@ -16,9 +16,10 @@ from dockrion.backends.owner_messages import OwnerRequest
 from dockrion.backends.run_log import Run, RunLog
 from dockrion.errors import Conflict, InvalidRequest, RunNotFound, ServiceUnavailable
 from dockrion.redaction import Redactor
-from dockrion.runs import external_events, outcome, process_questions
+from dockrion.runs import external_events, process_questions
 from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.outcome import Outcome, Stop
+from dockrion.runs.outcome_redaction import redacted
 from dockrion.runs.owner_requests import PUSH, UNREACHABLE, OwnerRequests
 from dockrion.runs.question import Question
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
@@ -148,7 +149,7 @@ class Ingest:
             _refuse_gap(batch, run.producer_seq)
             if validated.questions:
                 session.process_questions.check(validated.questions)
-            end = validated.end and outcome.redacted(validated.end, self._redactor)
+            end = validated.end and redacted(validated.end, self._redactor)
             run.producer_seq = batch.producer_seq or run.producer_seq
             try:
                 await session.push(validated.publishable, size, asks=validated.asks)

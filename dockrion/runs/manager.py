@@ -1,8 +1,6 @@
 """The run manager: admits runs and invocations, cancels them, and ends them with the process."""
 
 import asyncio
-import time
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -11,12 +9,13 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun
 from dockrion.background_tasks import BackgroundTasks
-from dockrion.errors import InvalidRequest, RunNotFound, ServiceUnavailable, TooManyRuns
+from dockrion.errors import ServiceUnavailable, TooManyRuns
 from dockrion.ids import new_incarnation
 from dockrion.json_schema import Schema
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Agent, Call
+from dockrion.runs.cancel import cancel_run
 from dockrion.runs.execution import STOP_SECONDS
 from dockrion.runs.executor import Executor, Rebuild
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns, Slot, Slots
@@ -151,24 +150,10 @@ class RunManager:
             ServiceUnavailable: The agent is not loaded, or the service is draining.
         """
         external = agent is not None
-        agent, settings = agent or self.ready_agent(), self._settings
+        agent = agent or self.ready_agent()
         incarnation = incarnation or new_incarnation()
-        stored = call.stored_input
-        record = Run(
-            run_id=run_id,
-            incarnation=incarnation,
-            status="accepted",
-            created_at=datetime.now(UTC),
-            metadata=self._recorder.metadata,
-            owner=call.caller.owner if call.caller else None,
-            input=msgspec.Raw(stored.body) if stored else None,
-            input_excerpt=stored.excerpt if stored else None,
-            request_digest=call.request_digest,
-            unlisted=call.invocation is not None,
-            kept_seconds=call.invocation.kept_seconds if call.invocation else None,
-            max_attempts=1 if external else settings.max_attempts,
-            webhook_url=call.webhook_url,
-            protocol=call.protocol,
+        record = self._recorder.new_record(
+            call, run_id, incarnation, max_attempts=1 if external else self._settings.max_attempts
         )
         if self._queued is not None and not self.slots.free:
             try:
@@ -227,19 +212,8 @@ class RunManager:
             InvalidRequest: The run is finished.
             ServiceUnavailable: Its owner has not ended it in time.
         """
-        deadline = time.monotonic() + _CANCEL_SECONDS
-        async with self._backend.watch(run_id, incarnation) as watch:
-            run = await self._record(run_id, watch.incarnation)
-            if run.finished:
-                raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
-            await self._backend.request_cancel(
-                run_id, self._recorder.masked_reason(reason), watch.incarnation
-            )
-            while not (run := await self._record(run_id, watch.incarnation)).finished:
-                if not await watch.wait(max(deadline - time.monotonic(), 0)):
-                    raise ServiceUnavailable("the cancel was passed on, but the run has not ended yet")
-        if run.status != "cancelled":
-            raise InvalidRequest(f"run {run_id!r} is finished: {run.status}")
+        reason = self._recorder.masked_reason(reason)
+        await cancel_run(self._backend, run_id, reason, incarnation, _CANCEL_SECONDS)
 
     def caller_returned(self, incarnation: str) -> None:
         """Note that a run, of any replica, has a caller again who is its only reader.
@@ -308,12 +282,6 @@ class RunManager:
     async def _listen_for_cancels(self) -> None:
         async for request in self._backend.cancel_requests():
             self._stop(request, Stop("cancelled", self._recorder.masked_reason(request.reason)))
-
-    async def _record(self, run_id: str, incarnation: str) -> Run:
-        run = await self._backend.get(run_id)
-        if run.incarnation != incarnation:
-            raise RunNotFound(run_id)
-        return run
 
     def _stop(self, which: RunRef, stop: Stop) -> None:
         if (run := self._in_flight.get(which.run_id, which.incarnation)) is not None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from dockrion.events import validation, values
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome
+from dockrion.runs import outcome_redaction
 from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter, RunCancelled
 
 
@@ -144,4 +144,4 @@ class OpenToolCall:
 def _message(error: BaseException, redactor: Redactor) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "the call was cancelled"
-    return outcome.error_message(error, redactor)
+    return outcome_redaction.error_message(error, redactor)

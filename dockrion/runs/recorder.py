@@ -15,7 +15,7 @@ from dockrion.json_schema import Schema, Violation
 from dockrion.logs import MAX_TRACEBACK, log
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
-from dockrion.runs import outcome
+from dockrion.runs import outcome, outcome_redaction
 from dockrion.runs.agent import Call
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.named_locks import NamedLocks
@@ -81,19 +81,45 @@ class RunRecorder:
         locks: Shared by all runs.
 
     Attributes:
-        metadata: The metadata of every run.
         output_schema: Validates outputs, or None.
     """
 
     def __init__(
         self, settings: RunSettings, metrics: Metrics, redactor: Redactor, locks: NamedLocks
     ) -> None:
-        self.metadata = {"agent": settings.agent_name, "framework": settings.framework}
+        self._metadata = {"agent": settings.agent_name, "framework": settings.framework}
         self.output_schema = settings.output_schema
         self._settings = settings
         self._metrics = metrics
         self._redactor = redactor
         self._locks = locks
+
+    def new_record(self, call: Call, run_id: str, incarnation: str, *, max_attempts: int) -> Run:
+        """Return the record of a run that is accepted now, not stored yet.
+
+        Args:
+            call: The request.
+            run_id: Its id.
+            incarnation: Its incarnation.
+            max_attempts: How often it may begin.
+        """
+        stored, invocation = call.stored_input, call.invocation
+        return Run(
+            run_id=run_id,
+            incarnation=incarnation,
+            status="accepted",
+            created_at=datetime.now(UTC),
+            metadata=self._metadata,
+            owner=call.caller.owner if call.caller else None,
+            input=msgspec.Raw(stored.body) if stored else None,
+            input_excerpt=stored.excerpt if stored else None,
+            request_digest=call.request_digest,
+            unlisted=invocation is not None,
+            kept_seconds=invocation.kept_seconds if invocation else None,
+            max_attempts=max_attempts,
+            webhook_url=call.webhook_url,
+            protocol=call.protocol,
+        )
 
     def accepted(self, run_id: str) -> None:
         """Log that a run was created."""
@@ -168,7 +194,7 @@ class RunRecorder:
         """
         buffer.publish_held_back()
         result = await self.finalize(buffer.run_id, result, buffer.text_filter)
-        event_type, fields, changes = outcome.terminal_event(result, seconds, self.metadata | metadata)
+        event_type, fields, changes = outcome.terminal_event(result, seconds, self._metadata | metadata)
         ended_at = ended_at or datetime.now(UTC)
         buffer.publish(event_type, fields, status=result.status, completed_at=ended_at, **changes)
         return result
@@ -192,7 +218,7 @@ class RunRecorder:
         """
         if text_filter is not None:
             result = await _filtered(result, text_filter, run_id)
-        result = outcome.limited(result, self._settings.max_event_bytes)
+        result = outcome_redaction.limited(result, self._settings.max_event_bytes)
         schema = self.output_schema
         if schema is None or not isinstance(result, Completed):
             return result
@@ -208,7 +234,7 @@ class RunRecorder:
         self._metrics.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
         result = Completed(result.output, result.metadata | {"output_errors": errors})
-        return result if text_filter is None else outcome.with_violation(result, text_filter)
+        return result if text_filter is None else outcome_redaction.with_violation(result, text_filter)
 
     def log_end(
         self,
@@ -257,5 +283,5 @@ async def _with_numbers(schema: Schema, result: Completed, run_id: str) -> bytes
 
 
 async def _filtered(result: Outcome, text_filter: "RunTextFilter", run_id: str) -> Outcome:
-    apply = partial(outcome.filtered, result, text_filter)
-    return await in_thread_if_large(apply, outcome.size_of(result), f"dockrion-mask-{run_id}")
+    apply = partial(outcome_redaction.filtered, result, text_filter)
+    return await in_thread_if_large(apply, outcome_redaction.size_of(result), f"dockrion-mask-{run_id}")

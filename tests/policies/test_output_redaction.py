@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dockrion.json_encoding import NotJSON
 from dockrion.policies.output_redaction import MAX_STREAMS, OutputPolicy, RunTextFilter
 from dockrion.policies.patterns import MASK, Patterns
-from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, filtered, with_violation
+from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
+from dockrion.runs.outcome_redaction import filtered, with_violation
 from tests.policies.pattern_strategies import CHARS, compiled, cuts, patterns
 
 SECRET = r"secret-\d+"

@@ -10,6 +10,7 @@ from dockrion.errors import AgentFailed, AgentTimedOut, DockrionError, InvalidOu
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome, Stop
+from dockrion.runs.outcome_redaction import limited, redacted
 from dockrion.runs.tool_policy import ToolDenied
 
 PLAIN = Redactor()
@@ -19,7 +20,7 @@ METADATA = {"agent": "bot"}
 
 def failure(error: BaseException, redactor: Redactor) -> Failed:
     """Return the outcome of an agent that raised, as callers see it."""
-    result = outcome.limited(outcome.redacted(outcome.of_exception(error), redactor), 10_000_000)
+    result = limited(redacted(outcome.of_exception(error), redactor), 10_000_000)
     assert isinstance(result, Failed)
     return result
 
@@ -52,7 +53,7 @@ class NoTextModel:
 
 @pytest.mark.parametrize("output", [None, 1, "a", [1], {"a": {"b": 1}}, msgspec.Raw(b"{}")])
 def test_an_output_is_completed(output: Any) -> None:
-    result = outcome.redacted(outcome.of_output(output), PLAIN)
+    result = redacted(outcome.of_output(output), PLAIN)
     assert result == Completed(msgspec.json.encode(output), returned=output)
     assert result.status == "completed"
 
@@ -64,7 +65,7 @@ def test_an_output_is_completed(output: Any) -> None:
 )
 def test_an_output_without_json_form_is_failed_and_raises_nothing(output: Any) -> None:
     try:
-        result: Outcome | BaseException = outcome.redacted(outcome.of_output(output), PLAIN)
+        result: Outcome | BaseException = redacted(outcome.of_output(output), PLAIN)
     except BaseException as error:  # SystemExit would end pytest's loop
         result = error
     assert isinstance(result, Failed)
@@ -73,7 +74,7 @@ def test_an_output_without_json_form_is_failed_and_raises_nothing(output: Any) -
 
 
 def test_a_malformed_output_is_named_by_its_path_without_secrets() -> None:
-    result = outcome.redacted(outcome.of_output({"a": {"s3cr3t-key": [object()]}}), SECRET)
+    result = redacted(outcome.of_output({"a": {"s3cr3t-key": [object()]}}), SECRET)
     assert isinstance(result, Failed)
     assert result.error == "output.a.***[0] cannot be JSON: object has no JSON form"
 

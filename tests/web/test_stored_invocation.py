@@ -13,7 +13,7 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.errors import DockrionError, TooManyRuns
 from dockrion.runs.agent import Call, Invocation
-from dockrion.runs.executor import _time_left
+from dockrion.runs.execution import time_left
 from dockrion.runs.outcome import Completed, Outcome
 from dockrion.web.stored_invocation import invoke_stored, stored_outcome
 from tests.conftest import Serve
@@ -102,22 +102,22 @@ async def test_wait_for_a_slot_counts_towards_the_limit(serve: Serve) -> None:
 
 def test_agent_gets_what_the_wait_for_its_slot_has_left() -> None:
     run = Run(run_id="r", status="accepted", created_at=datetime.now(UTC) - timedelta(seconds=7))
-    left = _time_left(Call(None, invocation=Invocation(10, 60)), run, 100)
+    left = time_left(Call(None, invocation=Invocation(10, 60)), run, 100)
     assert left is not None
     assert 2 < left <= 3
-    assert _time_left(Call(None, invocation=Invocation(5, 60)), run, 100) == 0
-    assert _time_left(Call(None, invocation=Invocation(None, 60)), run, 100) is None
+    assert time_left(Call(None, invocation=Invocation(5, 60)), run, 100) == 0
+    assert time_left(Call(None, invocation=Invocation(None, 60)), run, 100) is None
 
 
 def test_time_of_attempts_before_this_one_counts() -> None:
     begun = datetime.now(UTC) - timedelta(seconds=7)
     run = Run(run_id="r", status="accepted", created_at=begun, started_at=begun)
-    left = _time_left(Call(None), run, 10)
+    left = time_left(Call(None), run, 10)
     assert left is not None
     assert 2 < left <= 3
-    assert _time_left(Call(None), run, 5) == 0
-    assert _time_left(Call(None), run, 5, waiting_counts=False) == 5
-    assert _time_left(Call(None), msgspec.structs.replace(run, started_at=None), 5) == 5
+    assert time_left(Call(None), run, 5) == 0
+    assert time_left(Call(None), run, 5, waiting_counts=False) == 5
+    assert time_left(Call(None), msgspec.structs.replace(run, started_at=None), 5) == 5
 
 
 async def test_full_queue_refuses(serve: Serve) -> None:
