@@ -1,7 +1,12 @@
 """The files in config/deploy, as far as they can be tested without a cluster."""
 
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +60,17 @@ def test_each_container_runs_its_role_and_has_the_time_to_end(container: Contain
     dockfile = load(path, environ={}).dockfile
     assert dockfile.streaming.backend == "redis"
     assert set(container.probes) <= {route.path for route in routes(dockfile, options.role)}
+
+
+def test_the_units_are_valid_and_leave_the_time_to_end(tmp_path: Path) -> None:
+    service = (FOLDER / "dockrion.service").read_text()
+    (tmp_path / "dockrion.service").write_text(service.replace("/opt/dockrion/bin/dockrion", sys.executable))
+    (tmp_path / "dockrion.socket").write_text((FOLDER / "dockrion.socket").read_text())
+    analyze = shutil.which("systemd-analyze")
+    assert analyze, "the tests need systemd-analyze: install Debian's systemd"
+    units = sorted(tmp_path.iterdir())
+    verified = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    (command,) = re.findall(r"^ExecStart=\S+dockrion run (.*)$", service, re.MULTILINE)
+    options = cli._parser("run").parse_args(["run", *command.split()])
+    assert f"\nTimeoutStopSec={options.grace + 15:.0f}\n" in service

@@ -140,6 +140,10 @@ def _run(options: argparse.Namespace) -> int:
         from dockrion.commands.browser import OpeningAnnouncer  # noqa: PLC0415  memory
 
         log = log._replace(announcer=OpeningAnnouncer(log.announcer))
+    if options.worker_slot is None and "NOTIFY_SOCKET" in os.environ:
+        from dockrion.server.systemd import NotifyingAnnouncer  # noqa: PLC0415  memory
+
+        log = log._replace(announcer=NotifyingAnnouncer(log.announcer))
     if options.reload:
         return _reload(options, loaded, log)
     if options.worker_slot is None:  # a worker leaves this to its supervisor

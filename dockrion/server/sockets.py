@@ -38,9 +38,9 @@ class Address(msgspec.Struct, frozen=True):
         """Return where a browser on this machine finds the service, None if it cannot.
 
         Args:
-            port: The actual port.
+            port: The actual port, 0 for a unix socket.
         """
-        if self.uds is not None:
+        if port == 0:
             return None
         host = "localhost" if self.host in _ANY_HOST else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -49,9 +49,14 @@ class Address(msgspec.Struct, frozen=True):
     async def listen(self) -> AsyncIterator[list[socket.socket]]:
         """Open listening sockets; a unix socket's file is removed at the end.
 
+        Sockets that systemd has opened for this process are used instead of the address.
+
         Raises:
             StartError: The address is taken, or not one of this machine's.
         """
+        if inherited := _inherited():
+            yield inherited
+            return
         if self.uds is None:
             yield await _listen_tcp(self.host, self.port)
             return
@@ -82,6 +87,19 @@ def address_of(sockets: Sequence[socket.socket]) -> str | tuple[str, int]:
         return str(sockets[0].getsockname())
     first = min(sockets, key=lambda each: each.family != socket.AF_INET)
     return first.getsockname()[:2]  # type: ignore[no-any-return]
+
+
+def _inherited() -> list[socket.socket]:
+    if "LISTEN_FDS" not in os.environ:
+        return []
+    from dockrion.server.systemd import inherited_sockets  # noqa: PLC0415  rarely used
+
+    sockets = inherited_sockets()
+    for each in sockets:
+        address = address_of([each])
+        where = {"uds": address} if isinstance(address, str) else {"host": address[0], "port": address[1]}
+        log(_logger, logging.INFO, "listening", **where, inherited=True, version=dockrion.__version__)
+    return sockets
 
 
 async def _listen_tcp(host: str, port: int) -> list[socket.socket]:

@@ -1,0 +1,116 @@
+"""What systemd and a service that it starts tell each other.
+
+The variables are removed from the environment, as they are for this process and not for its children.
+Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+
+from dockrion.errors import StartError
+from dockrion.logs import log
+from dockrion.server.announcer import Announcer
+from dockrion.server.sockets import Address
+
+_logger = logging.getLogger(__name__)
+_FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+_SEND_SECONDS = 1.0
+_MICROSECONDS = 1_000_000
+
+
+class NotifyingAnnouncer(Announcer):
+    """Tells systemd when the service is ready and when it ends, and that its event loop turns.
+
+    Args:
+        announcer: Tells a person what the process does.
+
+    Raises:
+        StartError: systemd's variables are not as it sets them.
+    """
+
+    def __init__(self, announcer: Announcer) -> None:
+        self._announcer = announcer
+        self._path = os.environ.pop("NOTIFY_SOCKET")
+        self._watchdog_seconds = _watchdog_seconds()
+        self._next_sign: asyncio.TimerHandle | None = None
+
+    def listening(self, address: Address, port: int) -> None:
+        self._announcer.listening(address, port)
+
+    def ready(self) -> None:
+        self._announcer.ready()
+        self._notify("READY=1", "STATUS=serving")
+        if self._watchdog_seconds and self._next_sign is None:
+            self._sign_of_life()
+
+    def reloading(self, files: Sequence[str]) -> None:
+        self._announcer.reloading(files)
+
+    def draining(self, run_ids: Sequence[str], grace: float) -> None:
+        self._announcer.draining(run_ids, grace)
+        self._notify("STOPPING=1", "STATUS=shutting down")
+
+    def ended(self) -> None:
+        self._announcer.ended()
+        if self._next_sign is not None:
+            self._next_sign.cancel()
+
+    def _sign_of_life(self) -> None:
+        self._notify("WATCHDOG=1")
+        delay = self._watchdog_seconds / 2  # as sd_watchdog_enabled(3) recommends
+        self._next_sign = asyncio.get_running_loop().call_later(delay, self._sign_of_life)
+
+    def _notify(self, *assignments: str) -> None:
+        path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path  # abstract: unix(7)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+                sending.settimeout(_SEND_SECONDS)
+                sending.connect(path)
+                sending.send("\n".join(assignments).encode())
+        except OSError as error:
+            log(_logger, logging.WARNING, "systemd not notified", reason=str(error), said=assignments[0])
+
+
+def inherited_sockets() -> list[socket.socket]:
+    """Return the listening sockets that systemd has opened for this process, in the order of its unit.
+
+    Raises:
+        StartError: One of them is not for listening to streams.
+    """
+    descriptors, process = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if process != str(os.getpid()):  # they were for a process that started this one
+        return []
+    if not (descriptors.isascii() and descriptors.isdigit()):
+        raise StartError(f"LISTEN_FDS: expected a number, got {descriptors!r}")
+    return [_inherited(_FIRST_DESCRIPTOR + number) for number in range(int(descriptors))]
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    try:
+        inherited = socket.socket(fileno=descriptor)
+        listens = inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise StartError(f"file descriptor {descriptor} of LISTEN_FDS: {error.strerror}") from error
+    if not listens or inherited.type != socket.SOCK_STREAM or inherited.family not in _FAMILIES:
+        inherited.close()
+        raise StartError(
+            f"file descriptor {descriptor} of LISTEN_FDS does not listen: the socket unit needs "
+            "ListenStream= and Accept=no"
+        )
+    inherited.set_inheritable(False)  # the agent's child processes would hold it open
+    return inherited
+
+
+def _watchdog_seconds() -> float:
+    """Return how often systemd wants a sign of life, 0 if it wants none of this process."""
+    interval, process = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+    if not interval or process not in ("", str(os.getpid())):
+        return 0
+    if not (interval.isascii() and interval.isdigit()):
+        raise StartError(f"WATCHDOG_USEC: expected microseconds, got {interval!r}")
+    return int(interval) / _MICROSECONDS
