@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "policies": {"events", "json_schema"},
     "runs": {"backends", "events", "json_schema", "logs", "metrics", "policies"},
     "dockfile": {"events", "json_schema", "policies"},
+    "tracing": {"dockfile", "logs"},
     "webhooks": {"backends", "dockfile", "events", "http_client", "logs", "metrics"},
     "auth": {"backends", "dockfile", "http_client", "logs"},
     "protocols": {"backends", "dockfile", "events"},
@@ -29,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "openapi": {"auth", "backends", "dockfile", "events", "protocols", "runs", "webhooks", "wire"},
     "web": {
         *("agents", "auth", "backends", "dockfile", "events", "json_schema", "logs"),
-        *("metrics", "openapi", "policies", "protocols", "runs", "webhooks", "wire"),
+        *("metrics", "openapi", "policies", "protocols", "runs", "tracing", "webhooks", "wire"),
     },
     "server": {"dockfile", "logs", "metrics", "web"},
     "client": {"events", "wire"},

@@ -113,6 +113,8 @@ def _describe(allowed: AllowedType) -> str:
         return "true or false"
     if base is int:
         return f"an integer, {_describe_range(allowed)}"
+    if base is float:
+        return f"a number, {_describe_range(allowed)}"
     if base is str:
         return "a non-empty string" if allowed.constraint("min_length") else "a string"
     if base is Literal:
@@ -135,7 +137,8 @@ def _describe_items(annotation: Any) -> str:
 
 def _expectation(allowed: AllowedType, value: Any) -> str:
     """Describe what a value violates: only the range when it has the right type."""
-    return _describe_range(allowed) if allowed.base is int and type(value) is int else _describe(allowed)
+    is_number = type(value) is allowed.base or (allowed.base is float and type(value) is int)
+    return _describe_range(allowed) if allowed.base in (int, float) and is_number else _describe(allowed)
 
 
 def _describe_range(allowed: AllowedType) -> str:

@@ -51,9 +51,23 @@ def confidential_values(
     for variable, value in credentials.webhook_secrets.items():
         if value:
             yield Confidential(("webhooks",), f"the secret in {variable}", value)
+    yield from _tracing_secrets(credentials)
     for url_keys, url in _urls(dockfile):
         for password in _passwords(url):
             yield Confidential(url_keys, "the password", password)
+
+
+def _tracing_secrets(credentials: Credentials) -> Iterator[Confidential]:
+    section: KeyPath = ("observability",)
+    for name, value in credentials.collector_headers:
+        yield Confidential(section, f"the header {name}", value)
+        scheme, _, parameter = value.partition(" ")  # RFC 9110, 11.4
+        if scheme.lower() in ("basic", "bearer") and parameter.strip():
+            yield Confidential(section, f"the header {name}", parameter.strip())
+    if (keys := credentials.langfuse_keys) is not None and all(keys):
+        for field, key in zip(("public_key_env", "secret_key_env"), keys, strict=True):
+            yield Confidential((*section, "langfuse", field), "the key", key)
+        yield Confidential((*section, "langfuse"), "the credentials", keys.basic)
 
 
 def short_value_warnings(values: Iterable[Confidential]) -> Iterator[tuple[KeyPath, str]]:
@@ -81,6 +95,8 @@ def _urls(dockfile: Dockfile) -> Iterator[tuple[KeyPath, str]]:
     if auth is not None:
         yield ("auth", "jwt", "jwks_url"), auth.jwt.jwks_url or ""
         yield ("auth", "oauth2", "introspection_url"), auth.oauth2.introspection_url or ""
+    if (tracing := dockfile.observability.tracing_spec) is not None:
+        yield ("observability", "tracing", "endpoint"), tracing.endpoint or ""
     if streaming.backend == "redis":
         yield ("streaming", "redis", "url"), streaming.redis.url
 

@@ -1,10 +1,15 @@
 """API keys and tokens: the values of the environment variables that a Dockfile names for them."""
 
+import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
+from dockrion.dockfile.observability_structs import LangfuseSpec, TracingSpec
 from dockrion.dockfile.problems import KeyPath, dotted
 from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.webhooks_structs import targets
@@ -12,6 +17,21 @@ from dockrion.dockfile.yaml_scalars import is_unicode
 
 DEFAULT_CALLER = "default"
 _MIN_KEY_LENGTH = 16  # characters; a shorter key may be found by guessing
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+", re.ASCII)  # RFC 9110, 5.1
+_HEADER_VALUE = re.compile(r"[\t -~]+")
+_STANDARD_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+
+
+class LangfuseKeys(NamedTuple):
+    """The keys of a project of Langfuse."""
+
+    public: str
+    secret: str
+
+    @property
+    def basic(self) -> str:
+        """The credentials of both, for Basic authentication (RFC 7617, 2)."""
+        return b64encode(f"{self.public}:{self.secret}".encode()).decode()
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +43,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         public_key: The key that verifies JWTs; with an HS algorithm, the shared secret.
         client: This service's client id and secret for token introspection.
         webhook_secrets: The secrets that sign webhooks, by the name of their variable.
-        missing: One line for each variable that must be set and is not.
+        tracing_headers: The headers for the collector; None if the Dockfile names no variable for them.
+        standard_headers: Those of the standard variables of OpenTelemetry, if requests and runs are traced.
+        langfuse_keys: The keys for Langfuse; None unless it is enabled.
+        missing: One line for each variable that must be set and is not, or is malformed.
     """
 
     ingest_token: str | None = None
@@ -31,7 +54,15 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     public_key: str | None = None
     client: tuple[str, str] | None = None
     webhook_secrets: dict[str, str] = {}
+    tracing_headers: dict[str, str] | None = None
+    standard_headers: list[tuple[str, str]] = []
+    langfuse_keys: LangfuseKeys | None = None
     missing: list[str] = []
+
+    @property
+    def collector_headers(self) -> list[tuple[str, str]]:
+        """Name and value of all headers for collectors."""
+        return [*(self.tracing_headers or {}).items(), *self.standard_headers]
 
 
 def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Credentials:
@@ -42,6 +73,7 @@ def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Creden
         variables: The environment, and the defaults of declared secrets.
     """
     auth = dockfile.auth or AuthSpec(mode="none")
+    observability = dockfile.observability
     reader = _Reader(variables)
     return Credentials(
         ingest_token=reader.token("streaming.ingest.token_env", dockfile.streaming.ingest.token_env),
@@ -51,6 +83,9 @@ def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Creden
         else None,
         client=reader.client(auth.oauth2) if auth.mode == "oauth2" else None,
         webhook_secrets=reader.webhook_secrets(dockfile),
+        tracing_headers=reader.tracing_headers(observability.tracing_spec),
+        standard_headers=reader.standard_headers() if observability.traced else [],
+        langfuse_keys=reader.langfuse_keys(observability.langfuse),
         missing=reader.missing,
     )
 
@@ -114,6 +149,26 @@ class _Reader:
             fields.append((("webhooks", "secret_env"), dockfile.webhooks_spec.secret_env))
         return {variable: self.token(dotted(keys), variable) or "" for keys, variable in fields}
 
+    def tracing_headers(self, spec: TracingSpec | None) -> dict[str, str] | None:
+        field = "observability.tracing.headers_env"
+        if spec is None or spec.headers_env is None:
+            return None
+        headers = _parse_headers(self.token(field, spec.headers_env) or "")
+        if headers is None:
+            self.missing.append(f"{field}: {spec.headers_env} must be name=value, separated by commas")
+        return dict(headers or ())
+
+    def standard_headers(self) -> list[tuple[str, str]]:
+        texts = (self._variables.get(name, "") for name in _STANDARD_HEADERS)
+        return [header for text in texts for header in _parse_headers(text) or ()]
+
+    def langfuse_keys(self, spec: LangfuseSpec) -> LangfuseKeys | None:
+        if not spec.enabled:
+            return None
+        section = "observability.langfuse"
+        public = self.token(f"{section}.public_key_env", spec.public_key_env)
+        return LangfuseKeys(public or "", self.token(f"{section}.secret_key_env", spec.secret_key_env) or "")
+
     def _callers_by_variable(self, prefix: str) -> dict[str, str]:
         """Return the variables that start with the prefix, and the name of the caller of each."""
         return {
@@ -121,3 +176,18 @@ class _Reader:
             for variable in self._variables
             if variable.startswith(prefix) and is_unicode(variable)
         }
+
+
+def _parse_headers(text: str) -> list[tuple[str, str]] | None:
+    """Return the headers in a text such as `name=value,other=value`; None if it has another form.
+
+    Values are percent-encoded, as in the standard variables (OpenTelemetry, OTLP exporter configuration).
+    """
+    headers = []
+    for entry in filter(str.strip, text.split(",")):
+        name, separator, value = entry.partition("=")
+        name, value = unquote(name).strip().lower(), unquote(value).strip()
+        if not (separator and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            return None
+        headers.append((name, value))
+    return headers

@@ -186,7 +186,7 @@ class Decoder:
                 return msgspec.convert(value, annotation, strict=strict)
             except msgspec.ValidationError:
                 continue
-        if _single_type(annotation) is bool:
+        if any(each.base is bool for each in allowed_types(annotation)):
             substituted = keys in self._substituted
             boolean = self._diagnostics.legacy_boolean(keys, value, substituted=substituted)
             if boolean is not None:

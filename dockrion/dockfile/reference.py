@@ -10,7 +10,7 @@ from msgspec import NODEFAULT
 from dockrion.dockfile.annotations import allowed_types, describe_type
 from dockrion.dockfile.structs import Dockfile
 
-_SCALARS = ("string", "integer", "boolean")
+_SCALARS = ("string", "integer", "number", "boolean")
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 
 

@@ -14,6 +14,7 @@ from dockrion.dockfile.auth_rules import check_auth, check_jwt, check_roles
 from dockrion.dockfile.decode import Diagnostics
 from dockrion.dockfile.expose_structs import PROXY_FORM, ExposeSpec
 from dockrion.dockfile.limits_structs import ToolsSpec
+from dockrion.dockfile.observability_structs import TracingSpec
 from dockrion.dockfile.problems import KeyPath
 from dockrion.dockfile.protocols_rules import check_chat, check_protocols, warn_of_protocols
 from dockrion.dockfile.schemas import check_schema
@@ -242,6 +243,13 @@ def _tools(tools: ToolsSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
         diagnostics.warn((*keys, "allowed"), "no effect with deny_by_default: false; every tool is allowed")
 
 
+def _tracing(tracing: TracingSpec | bool, keys: KeyPath, diagnostics: Diagnostics) -> None:
+    if isinstance(tracing, TracingSpec) and tracing.exporter in ("console", "none"):
+        for name in ("endpoint", "headers_env"):
+            if getattr(tracing, name) is not None:
+                diagnostics.warn((*keys, name), f"no effect with exporter: {tracing.exporter}")
+
+
 _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("agent",): _agent,
     ("agent", "name"): _agent_name,
@@ -268,5 +276,8 @@ _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
     ("auth", "roles"): check_roles,
     ("policies", "safety", "redact_patterns"): _patterns,
     ("policies", "tools"): _tools,
+    ("observability", "tracing"): _tracing,
+    ("observability", "tracing", "endpoint"): _url,
+    ("observability", "langfuse", "host"): _url,
     ("webhooks",): check_webhooks,
 }

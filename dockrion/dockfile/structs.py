@@ -52,7 +52,9 @@ class Dockfile(Struct, frozen=True):
     secrets: Annotated[SecretsSpec, doc("Environment variables whose values are masked everywhere.")] = field(
         default_factory=SecretsSpec
     )
-    observability: Annotated[ObservabilitySpec, doc("Logging.")] = field(default_factory=ObservabilitySpec)
+    observability: Annotated[ObservabilitySpec, doc("Logging and tracing.")] = field(
+        default_factory=ObservabilitySpec
+    )
     metadata: Annotated[MetadataSpec, doc("About the agent.")] = field(default_factory=MetadataSpec)
     auth: Annotated[AuthSpec | None, doc("Authentication; without this section everybody may call.")] = None
     policies: Annotated[PoliciesSpec | None, doc("Rules for the content of requests and outputs.")] = None

@@ -97,8 +97,7 @@ def _ignored(dockfile: Dockfile) -> Iterator[str]:
         yield "arguments.interrupts (without streaming.async_runs, callers cannot answer)"
     if streaming.id_generator.type == "uuid" and streaming.id_generator.handler is not None:
         yield "streaming.id_generator.handler (type is uuid)"
-    for name in ("tracing", "metrics", "langfuse"):
-        if getattr(observability, name) is not None:
-            yield f"observability.{name}"
+    if observability.metrics is not None:
+        yield "observability.metrics"
     if dockfile.build is not None:
         yield "build"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from dockrion.backends import Backend
 from dockrion.dockfile import Dockfile, Loaded
 from dockrion.dockfile.expose_structs import ExposeSpec
+from dockrion.errors import StartError
 from dockrion.json_schema import Violation
 from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.owner_requests import OwnerRequests
+from dockrion.runs.session import current_session
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.web.peers import UNIX, UntrustedProxyWarning
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
+    from dockrion.tracing.provider import Tracing
     from dockrion.web.push_access import PushAccess
     from dockrion.web.trusted_proxies import TrustedProxies
     from dockrion.webhooks.service import Webhooks
@@ -112,6 +115,37 @@ def proxies(expose: ExposeSpec) -> "TrustedProxies | UntrustedProxyWarning | Non
     from dockrion.web.trusted_proxies import TrustedProxies  # noqa: PLC0415  memory
 
     return TrustedProxies(expose.trusted_proxies)
+
+
+def tracing(loaded: Loaded, redactor: Redactor) -> "Tracing | None":
+    """Start to export spans, None unless the Dockfile asks for it.
+
+    Raises:
+        StartError: A package is missing, or a standard variable has a value that is not supported.
+    """
+    if not traced(loaded):
+        return None
+    from dockrion.tracing.provider import start_tracing  # noqa: PLC0415  memory, and an extra
+
+    return start_tracing(loaded.dockfile, loaded.credentials, redactor, current_session)
+
+
+def traced(loaded: Loaded) -> bool:
+    """Return whether requests and runs become spans.
+
+    Raises:
+        StartError: A package is missing.
+    """
+    from dockrion.tracing import is_disabled  # noqa: PLC0415  memory
+
+    if not loaded.dockfile.observability.traced or is_disabled():
+        return False
+    try:
+        import dockrion.tracing.provider  # noqa: F401, PLC0415  memory, and an extra
+    except ModuleNotFoundError as error:
+        needs = f"observability: traces need the package {error.name}"
+        raise StartError(f"{loaded.path}: {needs}: pip install 'dockrion[otel]'") from error
+    return True
 
 
 def webhooks(loaded: Loaded) -> "Webhooks | None":

@@ -70,6 +70,7 @@ class Service:
         role: As given.
         reload: As given.
         address: Where it listens: the path of a unix socket, or host and port; None if that is unknown.
+        tracing: Makes spans; None unless the Dockfile asks for it.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
         input_mask: Masks what is not to be shown of inputs, besides secrets; None if that is nothing.
@@ -96,6 +97,7 @@ class Service:
         self.address: str | tuple[str, int] | None = None
         self.reload = reload
         self.redactor = Redactor(loaded.confidential)
+        self.tracing = optional_parts.tracing(loaded, self.redactor)
         self.metrics = Metrics()
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self._output_policy = optional_parts.output_policy(self.dockfile)
@@ -240,6 +242,8 @@ class Service:
         if self._lifespan is not None:
             await self._lifespan.aclose()
         self._tools.close()
+        if self.tracing is not None:
+            await self.tracing.aclose()
 
     @property
     def keeps_bodies(self) -> bool:

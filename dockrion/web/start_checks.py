@@ -16,7 +16,7 @@ async def check_start(loaded: Loaded) -> Findings:
         loaded: The Dockfile, validated.
     """
     lines: list[str] = []
-    with_credentials = [optional_parts.authenticator, optional_parts.webhooks]
+    with_credentials = [optional_parts.authenticator, optional_parts.webhooks, optional_parts.traced]
     for check in (*([] if loaded.credentials.missing else with_credentials), check_backend):
         try:
             check(loaded)

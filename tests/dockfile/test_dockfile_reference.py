@@ -43,7 +43,7 @@ def rows() -> dict[str, tuple[str, str]]:
 
 def test_the_table_lists_every_field() -> None:
     optional_sections = {"expose.cors", "auth", "policies", "policies.safety", "policies.tools"}
-    optional_sections |= {"webhooks", "build"}
+    optional_sections |= {"observability.tracing", "webhooks", "build"}
     assert set(rows()) - optional_sections == set(leaves(Dockfile))
 
 
@@ -140,7 +140,7 @@ def test_summary_lists_ignored_fields(loaded: Callable[..., Loaded]) -> None:
         "agent: {name: bot, handler: a:b, entrypoint: a:c, url: 'http://h'}",
         "expose: {streaming: none}",
         "streaming: {async_runs: false, id_generator: {handler: a:d}}",
-        "observability: {tracing: true, metrics: {}, langfuse: no}",
+        "observability: {metrics: {}}",
         "build: {exclude: [x]}",
     )
     lines = summary(result, []).splitlines()
@@ -148,9 +148,7 @@ def test_summary_lists_ignored_fields(loaded: Callable[..., Loaded]) -> None:
         "ignores  agent.entrypoint (the handler is invoked)",
         "         agent.url (the handler is invoked)",
         "         streaming.id_generator.handler (type is uuid)",
-        "         observability.tracing",
         "         observability.metrics",
-        "         observability.langfuse",
         "         build",
     ]
 
