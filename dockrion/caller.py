@@ -6,6 +6,8 @@ from contextvars import ContextVar
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from dockrion.ids import REQUEST_ID_HEADER
+
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated caller.
@@ -40,15 +42,28 @@ class CallerRequest(msgspec.Struct, frozen=True):
     """What an agent may know of the request that started its run.
 
     Attributes:
-        traceparent: The caller's position in a trace (W3C Trace Context), or None.
+        traceparent: The position in a trace (W3C Trace Context) of the caller or, with tracing, of the span
+            that this service made; None without one.
         headers: Those of the headers named in `agent.forward_headers` that it had. A mapping that ignores
             the case of names.
         request_id: The request's id in the log and in its response, None outside a request.
+        tracestate: What tracing systems add to the position (W3C Trace Context, 3.3), or None.
     """
 
     traceparent: str | None = None
     headers: Mapping[str, str] = CIMultiDictProxy(CIMultiDict())
     request_id: str | None = None
+    tracestate: str | None = None
+
+    @property
+    def context_headers(self) -> dict[str, str]:
+        """The headers with which other services' logs and traces continue those of this request."""
+        headers = {
+            "traceparent": self.traceparent,
+            "tracestate": self.tracestate,
+            REQUEST_ID_HEADER: self.request_id,
+        }
+        return {name: value for name, value in headers.items() if value is not None}
 
     @classmethod
     def with_headers(cls, headers: Mapping[str, str] | None) -> "CallerRequest":

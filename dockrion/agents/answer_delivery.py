@@ -42,8 +42,8 @@ class AnswerDelivery:
     @asynccontextmanager
     async def running(self, session: RunSession) -> AsyncIterator[None]:
         """Deliver the answers to a run's questions that arrive in this context."""
-        tasks, run_id = BackgroundTasks(), session.run_id
-        session.process_questions.on_open = lambda question: tasks.start(self._deliver(run_id, question))
+        tasks = BackgroundTasks()
+        session.process_questions.on_open = lambda question: tasks.start(self._deliver(session, question))
         try:
             yield
         finally:
@@ -54,16 +54,16 @@ class AnswerDelivery:
         """Close all connections."""
         await self._endpoint.aclose()
 
-    async def _deliver(self, run_id: str, question: OpenQuestion) -> None:
+    async def _deliver(self, session: RunSession, question: OpenQuestion) -> None:
         try:
             value = await asyncio.shield(question.answer)
         except InputTimeout:
             return
-        request_id = question.shown.request_id
+        run_id, request_id = session.run_id, question.shown.request_id
         body = {"run_id": run_id, "request_id": request_id, "value": value}
         backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         attempts = 0
-        while failure := await self._post(run_id, body):
+        while failure := await self._post(session, body):
             attempts += 1
             if not failure.transient or attempts == _ATTEMPTS:
                 fields = {"run_id": run_id, "request_id": request_id, "reason": failure.reason}
@@ -71,8 +71,9 @@ class AnswerDelivery:
                 return
             await asyncio.sleep(backoff.next())
 
-    async def _post(self, run_id: str, body: dict[str, Any]) -> "_Failure | None":
-        headers = {"X-Dockrion-Run-Id": run_id, "X-Dockrion-Agent": self._agent}
+    async def _post(self, session: RunSession, body: dict[str, Any]) -> "_Failure | None":
+        headers = {"X-Dockrion-Run-Id": session.run_id, "X-Dockrion-Agent": self._agent}
+        headers |= session.request.context_headers
         try:
             async with (
                 asyncio.timeout(_REQUEST_SECONDS),

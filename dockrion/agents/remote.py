@@ -81,10 +81,10 @@ class RemoteAgent:
                 return await self._invoke(call, session)
         except asyncio.CancelledError:
             if not session.ended_elsewhere:  # else the process itself has ended the run
-                await self._request_stop(session.run_id)
+                await self._request_stop(session)
             raise
         except _Abandoned as abandoned:
-            await self._request_stop(session.run_id)
+            await self._request_stop(session)
             return abandoned.outcome
         except ProtocolError as error:
             return Failed(str(error), AgentProtocolError.code)
@@ -157,8 +157,7 @@ class RemoteAgent:
             "X-Dockrion-Attempt": str(call.attempt),
             "X-Dockrion-Events-Url": call.events_url,
             "X-Dockrion-Input-Url": self._input_url(call),
-            "traceparent": call.request.traceparent,
-            "X-Request-ID": call.request.request_id,
+            **call.request.context_headers,
         }
         if self._spec.forward_identity and call.caller is not None:
             headers |= _identity_headers(call.caller)
@@ -171,11 +170,13 @@ class RemoteAgent:
         run, _, token = (call.events_url or "").rpartition("/events/")
         return f"{run}/input/{token}" if run and self._ingest.enabled else None
 
-    async def _request_stop(self, run_id: str) -> None:
+    async def _request_stop(self, session: RunSession) -> None:
         """Ask the process to stop a run, as it may not notice that the connection is closed."""
         if self._cancel is None:
             return
+        run_id = session.run_id
         headers = {"X-Dockrion-Run-Id": run_id, "X-Dockrion-Agent": self._spec.name}
+        headers |= session.request.context_headers
         try:
             async with (
                 asyncio.timeout(_STOP_TIMEOUT),

@@ -18,6 +18,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         events_url: As in `Call`.
         invocation: As in `Call`.
         request_id: As in `CallerRequest`.
+        tracestate: As in `CallerRequest`.
     """
 
     body: bytes | None = None
@@ -27,12 +28,13 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     events_url: str | None = None
     invocation: Invocation | None = None
     request_id: str | None = None
+    tracestate: str | None = None
 
     @property
     def request(self) -> CallerRequest:
         """What the agent may know of the request."""
         headers = CIMultiDictProxy(CIMultiDict(self.headers))
-        return CallerRequest(self.traceparent, headers, self.request_id)
+        return CallerRequest(self.traceparent, headers, self.request_id, self.tracestate)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -51,6 +53,7 @@ def encode_job(call: Call) -> bytes:
             call.events_url,
             call.invocation,
             request.request_id,
+            request.tracestate,
         )
     )
 

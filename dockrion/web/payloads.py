@@ -150,7 +150,7 @@ def _caller_request(request: web.Request) -> CallerRequest:
     names, current = request.app[SERVICE].dockfile.agent.forward_headers, current_request()
     if not names:
         return current
-    return CallerRequest(current.traceparent, _forwarded_headers(request, names), current.request_id)
+    return msgspec.structs.replace(current, headers=_forwarded_headers(request, names))
 
 
 def _forwarded_headers(request: web.Request, names: list[str]) -> CIMultiDictProxy[str]:

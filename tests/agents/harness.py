@@ -18,6 +18,7 @@ from dockrion.backends.follow import follow
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import IDLE
 from dockrion.backends.run_log import Run
+from dockrion.caller import NO_REQUEST, CallerRequest
 from dockrion.events import TERMINAL, EventFilter
 from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
@@ -87,8 +88,10 @@ class Bench:
     backend: Backend
     metrics: Metrics
 
-    async def start(self, payload: Any = None, run_id: str | None = None) -> str:
-        return (await self.runs.start(Call(payload), run_id or ids.uuid7())).run_id
+    async def start(
+        self, payload: Any = None, run_id: str | None = None, request: CallerRequest = NO_REQUEST
+    ) -> str:
+        return (await self.runs.start(Call(payload, request=request), run_id or ids.uuid7())).run_id
 
     async def run(self, payload: Any = None) -> Ended:
         """Start a run and read it to its end."""

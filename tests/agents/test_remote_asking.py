@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dockrion.agents import answer_delivery
+from dockrion.caller import CallerRequest
 from dockrion.errors import InvalidRequest
 from dockrion.runs.agent import Call
 from tests.agents.asking_process import ASKED, Asking
@@ -29,9 +30,11 @@ class Taking:
     def __init__(self, *statuses: str) -> None:
         self.statuses = list(statuses)
         self.answers: list[Any] = []
+        self.headers: list[Any] = []
 
     async def __call__(self, request: ReceivedRequest, wire: Wire) -> None:
         self.answers.append((msgspec.json.decode(request.body), request.headers["x-dockrion-run-id"]))
+        self.headers.append(request.headers)
         await wire.whole(None, status=self.statuses.pop(0) if self.statuses else "204 No Content")
 
 
@@ -50,7 +53,7 @@ async def asking(taking: Taking, agent: Asking, **spec: Any) -> AsyncIterator[Be
 async def test_an_answer_is_posted_to_the_process() -> None:
     taking, agent = Taking(), Asking()
     async with asking(taking, agent) as runs:
-        run_id = await runs.start()
+        run_id = await runs.start(request=CallerRequest("00-trace", request_id="req-1"))
         question = await waiting(runs, run_id)
         assert (question.request_id, question.prompt, question.schema) == ("q1", "Send it?", ASKED["schema"])
         with pytest.raises(InvalidRequest):
@@ -61,6 +64,7 @@ async def test_an_answer_is_posted_to_the_process() -> None:
         ended = await runs.ended(run_id)
     assert taking.answers == [({"run_id": run_id, "request_id": "q1", "value": True}, run_id)]
     assert ended.types == ["started", "input_requested", "input_received", "complete"]
+    assert [taking.headers[0][name] for name in ("traceparent", "x-request-id")] == ["00-trace", "req-1"]
 
 
 @pytest.mark.parametrize("status", ["500 Oops", "503 Busy", "429 Slow Down", "302 Found"])

@@ -9,6 +9,7 @@ import pytest
 
 from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
+from dockrion.caller import CallerRequest
 from dockrion.errors import AgentTimedOut
 from dockrion.runs.agent import Call
 from tests.agents.harness import Bench, bench
@@ -89,6 +90,19 @@ async def test_stopped_run_closes_the_connection_and_requests_the_stop_once(
     assert (request.method, request.json) == ("POST", {"run_id": run_id})
     assert request.headers["x-dockrion-run-id"] == run_id
     assert request.headers["content-type"] == "application/json"
+
+
+async def test_the_request_to_stop_continues_the_trace_and_has_the_id_of_the_request() -> None:
+    working = Working()
+    request = CallerRequest("00-trace", request_id="req-1", tracestate="a=1")
+    async with stoppable(working) as (runs, stopper):
+        run_id = await runs.start(request=request)
+        await working.at_work.wait()
+        await cancel(runs, run_id)
+        await runs.ended(run_id)
+    (stop,) = stopper.requests
+    sent = {name: stop.headers[name.lower()] for name in request.context_headers}
+    assert sent == {"traceparent": "00-trace", "tracestate": "a=1", "X-Request-ID": "req-1"}
 
 
 async def test_without_a_cancel_url_the_connection_is_closed() -> None:

@@ -13,7 +13,7 @@ import dockrion.client
 from dockrion import StreamContext, client, errors, events
 from dockrion.auth.authenticator import Roles
 from dockrion.backends.redis import health
-from dockrion.caller import Caller
+from dockrion.caller import Caller, CallerRequest
 from dockrion.cli import _parser
 from dockrion.client import errors as client_errors
 from dockrion.dockfile.limits_structs import LimitsSpec
@@ -292,9 +292,12 @@ def test_ways_to_run_an_agent_on_the_page() -> None:
 
 def test_headers_for_agent_processes() -> None:
     source = (ROOT / "dockrion/agents/remote.py").read_text()
-    sent = set(re.findall(r'"(X-Dockrion-[\w-]+|X-Request-ID|traceparent)":', source))
+    sent = set(re.findall(r'"(X-Dockrion-[\w-]+)":', source))
+    sent |= CallerRequest("a", request_id="b", tracestate="c").context_headers.keys()
     about_the_caller = set(re.findall(r"X-Dockrion-[\w-]+", read(page("authentication"))))
-    assert set(first_names(rows(page("sidecar"), "header", "value"))) | about_the_caller == sent
+    assert {
+        name for row in rows(page("sidecar"), "header", "value") for name in names(row[0])
+    } | about_the_caller == sent
 
 
 def test_kinds_of_redis_failures() -> None:

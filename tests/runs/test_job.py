@@ -9,7 +9,7 @@ from dockrion.runs.job import decode_job, encode_job
 
 def test_the_request_of_a_job_is_what_it_was() -> None:
     headers = CallerRequest.with_headers({"X-A": "a"}).headers
-    request = CallerRequest("00-trace", headers, "req-1")
+    request = CallerRequest("00-trace", headers, "req-1", "a=1")
     assert decode_job(encode_job(Call(None, request=request, body=b"{}"))).request == request
 
 

@@ -42,13 +42,16 @@ async def heard(request: web.Request) -> web.Response:
 async def test_sidecar_gets_the_run_id_and_the_events_url(serve: Serve) -> None:
     async with process(heard) as url:
         served = await sidecar(serve, url)
-        async with served.client.post("/runs", json={"n": 1}, headers={"traceparent": TRACE}) as response:
+        sent = {"traceparent": TRACE, "tracestate": " a=1, b@c=2 ", "X-Request-ID": "req-1"}
+        async with served.client.post("/runs", json={"n": 1}, headers=sent) as response:
             run_id = (await response.json())["run_id"]
         output = (await served.finished(run_id))["output"]
         assert output["payload"] == {"n": 1}
         assert output["headers"]["X-Dockrion-Run-Id"] == run_id
         assert output["headers"]["X-Dockrion-Agent"] == "tested"
         assert output["headers"]["traceparent"] == TRACE
+        assert output["headers"]["tracestate"] == "a=1,b@c=2"
+        assert output["headers"]["X-Request-ID"] == "req-1"
         events_url = output["headers"]["X-Dockrion-Events-Url"]
         async with aiohttp.ClientSession() as session, session.get(events_url) as events:
             assert "event: complete" in await events.text()
@@ -72,6 +75,30 @@ async def test_malformed_traceparent_is_not_forwarded(serve: Serve, sent: str) -
         async with served.client.post("/invoke", json={}, headers={"traceparent": sent}) as response:
             headers = (await response.json())["output"]["headers"]
     assert "traceparent" not in {name.lower() for name in headers}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "a",
+        "A=1",
+        "a=1,b",
+        "a=\u00e9",
+        "a@b@c=1",
+        ",".join(f"k{number}=1" for number in range(33)),
+        f"a={'1' * 257}",
+        ",".join(f"k{number}={'1' * 100}" for number in range(5)),
+        " , ",
+    ],
+)
+async def test_malformed_tracestate_is_not_forwarded(serve: Serve, state: str) -> None:
+    async with process(heard) as url:
+        served = await sidecar(serve, url)
+        sent = {"traceparent": TRACE, "tracestate": state}
+        async with served.client.post("/invoke", json={}, headers=sent) as response:
+            headers = (await response.json())["output"]["headers"]
+    assert headers["traceparent"] == TRACE
+    assert "tracestate" not in headers
 
 
 async def test_invoke_has_no_events_url(serve: Serve) -> None:
