@@ -82,8 +82,8 @@ class Conflict(DockrionError):
 
 
 class RunExists(Conflict):
-    def __init__(self, run_id: str) -> None:
-        details = {"run_id": run_id, "events_url": f"/runs/{run_id}/events"}
+    def __init__(self, run_id: str, events_url: str | None = None) -> None:
+        details = None if events_url is None else {"run_id": run_id, "events_url": events_url}
         super().__init__(f"run {run_id!r} exists", details=details)
 
 

@@ -16,6 +16,7 @@ from dockrion.dockfile.auth_structs import AuthSpec, Permission
 from dockrion.errors import Conflict, Forbidden, InvalidRequest, RunExists, RunNotFound, Unauthorized
 from dockrion.ids import INCARNATION_HEADER, INCARNATION_PATTERN, validate_run_id
 from dockrion.web.request_credentials import RequestCredentials
+from dockrion.web.urls import events_url
 
 
 class AccessRule(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ class AccessControl:
         with suppress(RunNotFound):  # it may have expired meanwhile
             run, caller = await self._listed_run(run_id), request[CALLER]
             if caller is None or _may_read(caller, run):
-                return RunExists(run_id)
+                return RunExists(run_id, events_url(request, run_id))
         return Conflict(f"the run id {run_id!r} is taken; choose another")
 
     async def run_token(self, run: Run) -> dict[str, Any]:

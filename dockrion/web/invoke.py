@@ -15,6 +15,7 @@ from dockrion.web.responses import json_response
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
 from dockrion.web.stored_invocation import invoke_once, invoke_stored
+from dockrion.web.urls import events_url
 from dockrion.wire import sse
 
 _JSON = "application/json"  # the Accept header of `curl --json`, which gets SSE
@@ -70,7 +71,7 @@ def run_headers(request: web.Request, run: Run, *, replayed: bool) -> dict[str, 
     """Return the headers that tell the caller of a run where to resume its stream."""
     headers = dict(idempotency.REPLAYED) if replayed else {}
     if request.app[SERVICE].dockfile.streaming.async_runs:
-        headers |= {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: f"/runs/{run.run_id}/events"}
+        headers |= {ids.RUN_ID_HEADER: run.run_id, hdrs.LOCATION: events_url(request, run.run_id)}
     return headers
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from yarl import URL
 
 from dockrion.web.service import SERVICE, Service
+from dockrion.web.urls import events_path
 
 
 async def push_url(request: web.Request, run_id: str, incarnation: str) -> str | None:
@@ -25,7 +26,7 @@ async def push_url(request: web.Request, run_id: str, incarnation: str) -> str |
     streaming = service.dockfile.streaming
     if transport is None or service.dockfile.agent.mode != "url" or not streaming.async_runs:
         return None
-    path = f"/runs/{run_id}/events"
+    path = events_path(run_id)
     if service.push_access is not None:
         path += f"/{await service.push_access.new_url_token(run_id, incarnation)}"
     address: Any = transport.get_extra_info("sockname")

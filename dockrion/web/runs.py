@@ -22,6 +22,7 @@ from dockrion.web.responses import json_response
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE, Service
 from dockrion.web.streams import first_position
+from dockrion.web.urls import events_url, run_url
 
 _OFFERED = (*MEDIA_TYPES, polling.MEDIA_TYPE)
 
@@ -43,11 +44,11 @@ async def create(request: web.Request) -> web.Response:
     accepted = models.Accepted(
         run_id=run.run_id,
         status="accepted",
-        events_url=f"/runs/{run.run_id}/events" if streamed else None,
+        events_url=events_url(request, run.run_id) if streamed else None,
         created_at=run.created_at,
         **(await service.access.run_token(run) if streamed else {}),
     )
-    headers = {hdrs.LOCATION: f"/runs/{run.run_id}", INCARNATION_HEADER: run.incarnation}
+    headers = {hdrs.LOCATION: run_url(request, run.run_id), INCARNATION_HEADER: run.incarnation}
     if replayed:
         headers |= idempotency.REPLAYED
     return json_response(accepted, status=202, headers=headers)

@@ -24,6 +24,7 @@ from dockrion.web.protocols.starting import read_request, start_conversation_run
 from dockrion.web.protocols.stream import ProtocolStream, stream_new_run
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
+from dockrion.web.urls import url_of
 
 _THREAD, _RUN, _BEFORE_1_0 = "threadId", "runId", "before1.0"  # of `Run.protocol`
 
@@ -142,7 +143,7 @@ def _headers(request: web.Request, run: Run, *, replayed: bool, run_id: str | No
     headers = run_headers(request, run, replayed=replayed)
     if hdrs.LOCATION in headers:
         query = "" if run_id is None else f"?{_RUN}={quote(run_id, safe='')}"
-        headers[hdrs.LOCATION] = f"/ag-ui/runs/{run.run_id}{query}"
+        headers[hdrs.LOCATION] = url_of(request, f"/ag-ui/runs/{run.run_id}{query}")
     return headers
 
 
