@@ -29,7 +29,8 @@ def _openapi(options: argparse.Namespace) -> int:
     types = _handler_types(loaded)
     dockfile = msgspec.structs.replace(loaded.dockfile, io_schema=types.io_schema)
     endpoints = [route.endpoint for route in routes(dockfile)]
-    print(msgspec.json.format(Description(redactor, endpoints).openapi(dockfile)).decode())
+    document = Description(redactor, endpoints).openapi(dockfile, dockfile.expose.root_path)
+    print(msgspec.json.format(document).decode())
     for problem in types.problems:
         print(redactor.mask(f"warning: {problem}"), file=sys.stderr)
     return 0

@@ -10,6 +10,11 @@ Origin = Annotated[str, matching(r"\*|https?://[^\s/?#@]+", "* or http(s)://host
 Method = Literal["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 PROXY_FORM = "an IP address, a network such as 10.0.0.0/8, or unix"
 TrustedProxy = Annotated[str, matching(r"unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?", PROXY_FORM)]
+# Characters that mean the same in a URL, in HTML and in JSON, and no segment that goes up.
+ROOT_PATH_PATTERN = r"(?=.{0,256}$)(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~@:+-]+)*"
+RootPath = Annotated[
+    str, matching(ROOT_PATH_PATTERN, "a path such as /agents/writer, with no slash at its end")
+]
 ProtocolName = Literal["openai", "ag-ui", "vercel-ai"]
 
 
@@ -32,11 +37,14 @@ class ExposeSpec(Struct, frozen=True):
     ] = []
     port: Annotated[int, Meta(ge=1, le=65535), doc("The port to listen on.")] = 8080
     host: Annotated[NonEmpty, doc("The address to listen on.")] = "0.0.0.0"  # noqa: S104  a container's
+    root_path: Annotated[
+        RootPath, doc("The path below which a reverse proxy serves this service, such as /agents/writer.")
+    ] = ""
     trusted_proxies: Annotated[
         list[TrustedProxy] | None,
         doc(
-            "Addresses and networks of reverse proxies, whose `Forwarded` or `X-Forwarded-For`, `-Proto` and "
-            "`-Host` say who called; `unix` for the peers of a unix socket."
+            "Addresses and networks of reverse proxies, whose `Forwarded` or `X-Forwarded-For`, `-Proto`, "
+            "`-Host` and `-Prefix` say who called what; `unix` for the peers of a unix socket."
         ),
     ] = None
     cors: Annotated[CorsSpec | None, doc("Cross-origin requests from browsers.")] = None

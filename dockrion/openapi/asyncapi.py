@@ -35,12 +35,13 @@ _CONTROL_FRAMES = {
 _EVENT_TYPES = {kind.__name__: name for name, kind in (MANDATORY | CONFIGURABLE).items()}
 
 
-def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint], prefix: str = "") -> dict[str, Any]:
     """Return the AsyncAPI document of a service.
 
     Args:
         dockfile: The service's Dockfile.
         endpoints: The endpoints it serves.
+        prefix: The path below which they are.
     """
     event_schemas = schemas.event_schemas(EventFilter(dockfile.streaming.events.allowed))
     event_names = [each["$ref"].rpartition("/")[2] for each in event_schemas["Event"]["oneOf"]]
@@ -54,12 +55,12 @@ def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any
     for endpoint in endpoints:
         if endpoint.name in _HTTP_STREAMS:
             name, summary = _HTTP_STREAMS[endpoint.name]
-            channels[name] = _channel(endpoint, summary, stream_messages)
+            channels[name] = _channel(endpoint, prefix, summary, stream_messages)
             operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, stream_messages)
         elif endpoint.name in _SOCKETS:
             name, summary, received = _SOCKETS[endpoint.name]
             sent = [*event_names, *control]
-            channels[name] = _channel(endpoint, summary, [*sent, *received])
+            channels[name] = _channel(endpoint, prefix, summary, [*sent, *received])
             operations[f"send_{name}"] = _operation("send", name, endpoint, dockfile, sent)
             operations[f"receive_{name}"] = _operation("receive", name, endpoint, dockfile, received)
             messages |= control | {each: client_messages[each] for each in received}
@@ -79,9 +80,9 @@ def asyncapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any
     }
 
 
-def _channel(endpoint: Endpoint, summary: str, messages: Iterable[str]) -> dict[str, Any]:
+def _channel(endpoint: Endpoint, prefix: str, summary: str, messages: Iterable[str]) -> dict[str, Any]:
     channel: dict[str, Any] = {
-        "address": endpoint.path,
+        "address": prefix + endpoint.path,
         "title": endpoint.name,
         "summary": summary,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},

@@ -38,12 +38,13 @@ _REQUEST_ID = "The request's id in the log: that of the request's header of this
 _EVERY_HEADER = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
 
 
-def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint], prefix: str = "") -> dict[str, Any]:
     """Return the OpenAPI document of a service.
 
     Args:
         dockfile: The service's Dockfile.
         endpoints: The endpoints it serves.
+        prefix: The path below which they are.
 
     Raises:
         KeyError: An endpoint has no operation.
@@ -59,6 +60,7 @@ def openapi(dockfile: Dockfile, endpoints: Iterable[Endpoint]) -> dict[str, Any]
     return {
         "openapi": "3.1.1",
         "info": info(dockfile),
+        **({"servers": [{"url": prefix}]} if prefix else {}),
         "tags": [{"name": name, "description": words} for name, words in _TAGS.items() if name in tags],
         "paths": paths,
         **({"webhooks": sent} if sent else {}),

@@ -16,7 +16,7 @@ from dockrion.dockfile.auth_structs import AuthSpec, Permission
 from dockrion.errors import Conflict, Forbidden, InvalidRequest, RunExists, RunNotFound, Unauthorized
 from dockrion.ids import INCARNATION_HEADER, INCARNATION_PATTERN, validate_run_id
 from dockrion.web.request_credentials import RequestCredentials
-from dockrion.web.urls import events_url
+from dockrion.web.urls import events_url, path_without_root
 
 
 class AccessRule(msgspec.Struct, frozen=True):
@@ -67,11 +67,12 @@ def path_run_id(request: web.Request) -> str:
 
 def loggable_path(request: web.Request) -> str:
     """Return a request's path without the token of a push URL, whether there is such a route or not."""
+    path, below = request.path, path_without_root(request)
     for place in ("/events/", "/input/"):
-        head, _, token = request.path.partition(place)
+        _, _, token = below.partition(place)
         if token:
-            return f"{head}{place}…"
-    return request.path
+            return f"{path.removesuffix(token)}…"
+    return path
 
 
 def query_incarnation(request: web.Request) -> str | None:

@@ -208,6 +208,27 @@ def shared_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {istr(name): value for name, value in headers.items()}
 
 
+class SamePath:
+    """What a router looks at of a request, with another path. To clone a request takes 50 µs."""
+
+    __slots__ = ("method", "rel_url")
+
+    def __init__(self, request: web.Request, path: str) -> None:
+        self.method = request.method
+        self.rel_url = request.rel_url.with_path(path, encoded=True)
+
+
+async def match_path(router: web.UrlDispatcher, request: web.Request, path: str) -> web.UrlMappingMatchInfo:
+    """Return what a router matches a request with another path to.
+
+    Args:
+        router: The router.
+        request: The request.
+        path: The path, encoded.
+    """
+    return await router.resolve(cast("web.Request", SamePath(request, path)))
+
+
 def take_cors_hooks(
     app: web.Application, set_up: Callable[[], aiohttp_cors.CorsConfig]
 ) -> list[ResponseHook]:

@@ -19,9 +19,11 @@ from dockrion.web.peers import CLIENT, peer_address
 from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.request_ids import add_request_id, identify
 from dockrion.web.responses import ERROR_RESPONSES, SERVER, Handler, respond_to_error
+from dockrion.web.root_path import RootPath, check_root_path
 from dockrion.web.routes import Route, error_responses, routes
 from dockrion.web.service import SERVICE, Role, Service
 from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
+from dockrion.web.urls import ROOT_PATH, route_pattern
 
 _logger = logging.getLogger("dockrion.requests")
 _PARAMETER = re.compile(r"{(\w+)}")  # which aiohttp would not let have braces
@@ -46,6 +48,10 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     app[ERROR_RESPONSES] = error_responses(loaded.dockfile, role)
     enable_cors(app, loaded.dockfile)
     app.router.register_resource(TrailingSlashes(app.router))
+    app[ROOT_PATH] = root = loaded.dockfile.expose.root_path
+    check_root_path(root, [route.path for route in all_routes])
+    if root:
+        app.router.register_resource(RootPath(app.router, root))
 
     async def serve(app: web.Application) -> AsyncIterator[None]:
         app[SERVICE] = service = Service(loaded, role, reload)
@@ -115,8 +121,7 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _record(request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
     """Count and log a request that is over."""
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "(none)"
+    route = route_pattern(request) or "(none)"
     method = request.method if request.method in hdrs.METH_ALL else "(other)"  # bounds the label's values
     status = _CLIENT_CLOSED_REQUEST if response is None else response.status
     streamed = not isinstance(response, web.Response)

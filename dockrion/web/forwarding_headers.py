@@ -1,4 +1,4 @@
-"""Reads what proxies add to requests: `Forwarded` (RFC 7239) and `X-Forwarded-For`, `-Proto` and `-Host`.
+"""Reads what proxies add to requests: `Forwarded` (RFC 7239), `X-Forwarded-For`, `-Proto`, `-Host` and such.
 
 Every value may come from anybody: a proxy adds its own on the right of what it has received.
 """
@@ -11,8 +11,9 @@ from aiohttp import hdrs
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
+from dockrion.dockfile.expose_structs import ROOT_PATH_PATTERN
 from dockrion.errors import InvalidRequest
-from dockrion.web.peers import parse_address
+from dockrion.web.peers import FORWARDED_PREFIX, parse_address
 
 _MAX_LENGTH = 4096  # of all values of one header; bounds the time they take
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
@@ -22,6 +23,7 @@ _PORT = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
 _HIDDEN = re.compile(rf"(?:unknown|_[A-Za-z0-9._-]+){_PORT}", re.IGNORECASE)  # RFC 7239, 6.2 and 6.3
 _ADDRESS = re.compile(rf"\[([0-9a-f:.]+)\]{_PORT}|([0-9.]+){_PORT}|([0-9a-f:.]+)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[a-z0-9._-]{1,255}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PREFIX = re.compile(ROOT_PATH_PATTERN)
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}  # WebSockets, as Traefik says it
 
 
@@ -67,6 +69,25 @@ def conventional_hops(headers: CIMultiDictProxy[str]) -> Iterator[Hop]:
         yield Hop(node, _item(schemes, index), _item(hosts, index))
     if not nodes and (schemes or hosts):
         yield Hop(None, _item(schemes, 0), _item(hosts, 0))
+
+
+def removed_prefix(headers: CIMultiDictProxy[str], proxies: int) -> str | None:
+    """Return what the last proxies have removed from the beginning of the path; None if they do not say.
+
+    Args:
+        headers: The request's headers.
+        proxies: How many of them to believe.
+
+    Raises:
+        InvalidRequest: It is too long, or not the beginning of a path.
+    """
+    items = _items(headers, FORWARDED_PREFIX)[:proxies]
+    if not items:
+        return None
+    prefix = "".join(item.rstrip("/") for item in reversed(items))  # the first proxy removes the first part
+    if not _PREFIX.fullmatch(prefix):
+        raise malformed("the prefix")
+    return prefix
 
 
 @lru_cache(maxsize=1024)

@@ -33,6 +33,7 @@ from dockrion.ids import IDEMPOTENCY_HEADER, REPLAYED_HEADER
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER, RUN_ID
 from dockrion.web.service import SERVICE
+from dockrion.web.urls import route_pattern
 
 REPLAYED = {REPLAYED_HEADER: "true"}
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -95,9 +96,7 @@ async def digest_of(request: web.Request, *, has_body: bool = True) -> str:
         request: The request, its body read.
         has_body: Whether the body matters.
     """
-    resource = request.match_info.route.resource
-    path = "" if resource is None else resource.canonical
-    names = [path, *(request.query.get(name) for name in _IDENTIFYING)]
+    names = [route_pattern(request) or "", *(request.query.get(name) for name in _IDENTIFYING)]
     body = await request.read() if has_body else b""
     compute = partial(_digest, _packer.encode(names), body)
     digest: str = compute() if len(body) <= _INLINE_BYTES else await in_thread(compute, "dockrion-digest")

@@ -10,6 +10,7 @@ from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.errors import RateLimited, TooManyConnections
 from dockrion.web.access import CALLER
 from dockrion.web.peers import CLIENT
+from dockrion.web.urls import route_pattern
 
 _EXEMPT = ("/health", "/ready")  # probes must not be refused
 RATE_LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -38,7 +39,7 @@ class ConnectionLimiter:
         Raises:
             TooManyConnections: The caller is at its limit.
         """
-        if request.path.rstrip("/") in _EXEMPT:
+        if route_pattern(request) in _EXEMPT:
             return None
         key = _owner_or_address(request)
         if self._open[key] >= self._limit:

@@ -5,17 +5,20 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohttp import hdrs, web
 from msgspec import Struct
+from multidict import istr
 
 from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
 UNIX = "unix"  # all peers on a unix socket count as one
 _CLOSED = "0.0.0.0"  # noqa: S104  the peer of a connection that is closed already
+FORWARDED_PREFIX = istr("X-Forwarded-Prefix")
 _FORWARDING_HEADERS = (
     hdrs.FORWARDED,
     hdrs.X_FORWARDED_FOR,
     hdrs.X_FORWARDED_PROTO,
     hdrs.X_FORWARDED_HOST,
+    FORWARDED_PREFIX,
 )
 
 
@@ -26,11 +29,13 @@ class Forwarded(Struct, frozen=True):
         client: The address of who sent it to the first of them.
         scheme: The scheme it was sent with, `http` or `https`; None if they do not say.
         host: The `Host` it was sent with, in lower case; None if they do not say.
+        prefix: What they have removed from the beginning of its path; None if they do not say.
     """
 
     client: str
     scheme: str | None
     host: str | None
+    prefix: str | None = None
 
 
 CLIENT = web.RequestKey("client", str)  # the address of who sent the request, or UNIX
@@ -57,6 +62,7 @@ def is_forwarded(request: web.Request) -> bool:
         or hdrs.FORWARDED in headers
         or hdrs.X_FORWARDED_PROTO in headers
         or hdrs.X_FORWARDED_HOST in headers
+        or FORWARDED_PREFIX in headers
     )
 
 

@@ -24,6 +24,7 @@ from dockrion.openapi.models import Failure
 from dockrion.redaction import Redactor
 from dockrion.web.access import loggable_path
 from dockrion.web.service import SERVICE
+from dockrion.web.urls import path_without_root, route_pattern
 
 SERVER = "dockrion"  # the `Server` header, without versions
 _logger = logging.getLogger(__name__)
@@ -72,8 +73,9 @@ def error_response(error: DockrionError, redactor: Redactor) -> web.Response:
 def respond_to_error(request: web.Request, error: Exception) -> web.Response:
     """Return the response for a handler's exception, as the clients of the request's path expect it."""
     respond: ErrorResponse = error_response
+    path = route_pattern(request) or path_without_root(request)
     for prefix, other in request.app[ERROR_RESPONSES].items():
-        if request.path.startswith(prefix):
+        if path.startswith(prefix):
             respond = other
     return respond(to_dockrion_error(error, request), request.app[SERVICE].redactor)
 

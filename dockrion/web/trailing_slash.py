@@ -6,6 +6,8 @@ its client has a wrong URL and should learn of it.
 
 from aiohttp import hdrs, web
 
+from dockrion.web.aiohttp_internals import match_path
+
 _TOLERANT = (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
 
 
@@ -31,8 +33,7 @@ class TrailingSlashes(web.PlainResource):
         path = request.rel_url.raw_path
         if path == "/" or not path.endswith("/") or path.endswith("//"):
             return None, set()
-        url = request.rel_url.with_path(path[:-1], encoded=True)
-        match = await self._router.resolve(request.clone(rel_url=url))
+        match = await match_path(self._router, request, path[:-1])
         if match.http_exception is None:
             return _Match(dict(match), match.route), set()
         return None, set(getattr(match.http_exception, "allowed_methods", ()))

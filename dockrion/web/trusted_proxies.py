@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from dockrion.errors import InvalidRequest
 from dockrion.web.forwarding_headers import (
@@ -16,6 +17,7 @@ from dockrion.web.forwarding_headers import (
     conventional_hops,
     host_name,
     node_address,
+    removed_prefix,
     scheme_name,
     standard_hops,
 )
@@ -43,31 +45,35 @@ class TrustedProxies:
         headers, peer = request.headers, request[CLIENT]
         if not is_forwarded(request) or not self._trusts(peer):
             return
-        forwarded = _combined(
-            self._followed(standard_hops(headers), peer), self._followed(conventional_hops(headers), peer)
-        )
+        standard, standard_proxies = self._followed(standard_hops(headers), peer)
+        conventional, conventional_proxies = self._followed(conventional_hops(headers), peer)
+        forwarded = _combined(standard, conventional)
+        prefix = removed_prefix(headers, max(standard_proxies, conventional_proxies))
+        if prefix is not None:
+            forwarded = replace(forwarded or Forwarded(peer, None, None), prefix=prefix)
         if forwarded is not None:
             request[CLIENT], request[FORWARDED] = forwarded.client, forwarded
 
-    def _followed(self, hops: Iterator[Hop], peer: str) -> Forwarded | None:
-        """Return what the first of the trusted proxies says, None if no proxy says anything.
+    def _followed(self, hops: Iterator[Hop], peer: str) -> tuple[Forwarded | None, int]:
+        """Return what the first of the trusted proxies says, None if it says nothing; and how many there are.
 
         Args:
             hops: What each proxy says, from the last one back.
             peer: The address of the last one.
         """
-        client, first = peer, None
+        client, trusted = peer, []
         for hop in hops:
-            first = hop
+            trusted.append(hop)
             address = None if hop.node is None else node_address(hop.node)
             if address is None:
                 break
             client = address
             if not self._trusts(client):
                 break
-        if first is None:
-            return None
-        return Forwarded(client, scheme_name(first.scheme), host_name(first.host))
+        if not trusted:
+            return None, 1
+        first = trusted[-1]
+        return Forwarded(client, scheme_name(first.scheme), host_name(first.host)), len(trusted)
 
     def _is_listed(self, peer: str) -> bool:
         if peer == UNIX:

@@ -51,9 +51,9 @@ async def test_documents_are_made_once_on_first_request(serve: Serve) -> None:
     description = app[docs.DESCRIPTION]
     assert not description._made
     await document(served, "/openapi.json")
-    made = description.openapi(served.service.dockfile)
+    made = description.openapi(served.service.dockfile, "")
     await document(served, "/openapi.json")
-    assert description.openapi(served.service.dockfile) is made
+    assert description.openapi(served.service.dockfile, "") is made
 
 
 async def test_secrets_are_masked_in_documents(serve: Serve, tmp_path: Path) -> None:

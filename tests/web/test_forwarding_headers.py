@@ -259,3 +259,63 @@ def test_rebound_name_gains_nothing_by_the_headers_of_a_proxy() -> None:
     protection.listen_on("localhost", [LOCAL])
     with pytest.raises(MisdirectedRequest):
         protection.check(of_page("http://inner", Host="localhost"))
+
+
+def prefix(*values: str, hops: str = "1.1.1.1", peer: str = LOCAL) -> Any:
+    headers = [("X-Forwarded-For", hops)] if hops else []
+    return identified([*headers, *(("X-Forwarded-Prefix", value) for value in values)], peer)[
+        FORWARDED
+    ].prefix
+
+
+@pytest.mark.parametrize(
+    ("values", "hops", "expected"),
+    [
+        ([], "1.1.1.1", None),
+        (["/agents/writer"], "1.1.1.1", "/agents/writer"),
+        (["/agents/writer/"], "", "/agents/writer"),
+        (["/"], "1.1.1.1", ""),
+        ([" , "], "1.1.1.1", None),
+        (["/made/up", "/a"], "1.1.1.1", "/a"),
+        (["/made/up, /a"], "", "/a"),
+        (["/made/up", "/a, /b/"], "1.1.1.1, 10.0.0.1", "/a/b"),  # each of two proxies removes a part
+        (["/a"], "1.1.1.1, 10.0.0.1", "/a"),
+        (["/" + "a" * 255], "1.1.1.1", "/" + "a" * 255),
+    ],
+    ids=str,
+)
+def test_prefix_is_what_trusted_proxies_have_removed(
+    values: list[str], hops: str, expected: str | None
+) -> None:
+    assert prefix(*values, hops=hops) == expected
+
+
+def test_prefix_goes_with_the_standard_header() -> None:
+    headers = [("Forwarded", "for=1.1.1.1, for=10.0.0.1"), ("X-Forwarded-Prefix", "/a, /b")]
+    forwarded = identified(headers)[FORWARDED]
+    assert (forwarded.client, forwarded.prefix) == ("1.1.1.1", "/a/b")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "agents",
+            "//evil.example",
+            "/a//b",
+            "/a/../b",
+            "/..",
+            "/./a",
+            "https://evil.example/a",
+            "/a?b",
+            "/a#b",
+        ),
+        *("/a b", '/a"><script>', "/a\\b", "/%2e%2e", "/a\x00", "/a\x7f", "/ä", "/" + "a" * 256, "/a" * 3000),
+        "javascript:alert(1)",
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_prefix_that_could_be_another_url_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest):
+        prefix(value)
+    assert FORWARDED not in identified([("X-Forwarded-Prefix", value)], peer="203.0.113.7")

@@ -127,7 +127,9 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [vars(record)["fields"] for record in caplog.records if "trusted_proxies" in record.getMessage()]
 
 
-@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host"])
+@pytest.mark.parametrize(
+    "name", ["Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Host", "X-Forwarded-Prefix"]
+)
 async def test_ignored_headers_are_warned_of_once(
     serve: Serve, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:

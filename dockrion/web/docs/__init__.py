@@ -15,7 +15,9 @@ from dockrion.openapi.endpoint import Endpoint
 from dockrion.redaction import Redactor
 from dockrion.web.service import SERVICE
 from dockrion.web.trailing_slash import has_trailing_slash, without_slash
+from dockrion.web.urls import prefix_of
 
+_MAX_DOCUMENTS = 8  # proxies may name many prefixes
 _HERE = Path(__file__).parent
 _ASSETS = {"page.css": "page.css", "page.js": "page.js"}
 _SWAGGER_UI = {"swagger-ui.css": "swagger_style.css", "swagger-ui.js": "swagger_bundle.js"}
@@ -32,7 +34,7 @@ _HEADERS = {
 
 
 class Description:
-    """The API description of a service; each document is made when it is first requested of a Dockfile.
+    """The API description of a service; each document is made when it is first requested below a prefix.
 
     Args:
         redactor: Masks secrets in the documents.
@@ -42,27 +44,33 @@ class Description:
     def __init__(self, redactor: Redactor, endpoints: Sequence[Endpoint]) -> None:
         self._redactor = redactor
         self._endpoints = endpoints
-        self._made: dict[str, tuple[Dockfile, bytes]] = {}
+        self._made: dict[tuple[str, str], tuple[Dockfile, bytes]] = {}
 
-    def openapi(self, dockfile: Dockfile) -> bytes:
-        """Return the endpoints, as OpenAPI 3.1."""
+    def openapi(self, dockfile: Dockfile, prefix: str) -> bytes:
+        """Return the endpoints below a prefix, as OpenAPI 3.1."""
         from dockrion.openapi.document import openapi  # noqa: PLC0415  memory: few services are asked
 
-        return self._document(openapi, dockfile)
+        return self._document(openapi, dockfile, prefix)
 
-    def asyncapi(self, dockfile: Dockfile) -> bytes:
-        """Return the streams of events, as AsyncAPI 3.0."""
+    def asyncapi(self, dockfile: Dockfile, prefix: str) -> bytes:
+        """Return the streams of events below a prefix, as AsyncAPI 3.0."""
         from dockrion.openapi.asyncapi import asyncapi  # noqa: PLC0415  as above
 
-        return self._document(asyncapi, dockfile)
+        return self._document(asyncapi, dockfile, prefix)
 
     def _document(
-        self, make: Callable[[Dockfile, Sequence[Endpoint]], dict[str, Any]], dockfile: Dockfile
+        self,
+        make: Callable[[Dockfile, Sequence[Endpoint], str], dict[str, Any]],
+        dockfile: Dockfile,
+        prefix: str,
     ) -> bytes:
-        described, document = self._made.get(make.__name__, (None, b""))
+        key = make.__name__, prefix
+        described, document = self._made.get(key, (None, b""))
         if described is not dockfile:  # it has other schemas once the agent is loaded
-            document = msgspec.json.encode(self._redactor.mask_value(make(dockfile, self._endpoints)))
-            self._made[make.__name__] = dockfile, document
+            document = msgspec.json.encode(self._redactor.mask_value(make(dockfile, self._endpoints, prefix)))
+            if len(self._made) >= _MAX_DOCUMENTS:
+                self._made.clear()
+            self._made[key] = dockfile, document
         return document
 
 
@@ -70,12 +78,12 @@ DESCRIPTION = web.AppKey("description", Description)
 
 
 async def openapi(request: web.Request) -> web.Response:
-    document = request.app[DESCRIPTION].openapi(request.app[SERVICE].dockfile)
+    document = request.app[DESCRIPTION].openapi(request.app[SERVICE].dockfile, prefix_of(request))
     return web.Response(body=document, content_type="application/json")
 
 
 async def asyncapi(request: web.Request) -> web.Response:
-    document = request.app[DESCRIPTION].asyncapi(request.app[SERVICE].dockfile)
+    document = request.app[DESCRIPTION].asyncapi(request.app[SERVICE].dockfile, prefix_of(request))
     return web.Response(body=document, content_type="application/json")
 
 

@@ -46,6 +46,8 @@ async function load() {
     showProblem("Swagger UI is not installed; use the documents linked above.");
     return;
   }
+  const base = new URL(".", location.href); // a proxy may have put the service there without its knowledge
+  if (base.pathname !== "/") spec.servers ??= [{ url: base.href }];
   SwaggerUIBundle({
     spec,
     dom_id: "#reference",

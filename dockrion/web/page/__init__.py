@@ -4,13 +4,15 @@ Its files are the same for every service; what it shows it requests from the API
 """
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
+from html import escape
 from pathlib import Path
 
 import msgspec
 from aiohttp import ETag, hdrs, web
 
 from dockrion.errors import NotFound
+from dockrion.web.urls import prefix_of
 
 _FOLDER = Path(__file__).parent
 _INDEX = _FOLDER / "index.html"
@@ -27,6 +29,7 @@ _ASSETS = {
     if path.suffix in (".js", ".css", ".svg")
 } | {f"guide/{path.name}": path for path in _GUIDE.glob("*.md")}
 _SCRIPT = b'<script type="module"'
+_HEAD = b"<head>\n"
 _LOADED_LATER = "guide/"
 _MODULES = "".join(  # requested at once, not one level of imports after the other
     f'<link rel="modulepreload" href="assets/{name}">\n'
@@ -44,8 +47,14 @@ _POLICY = {  # W3C Content Security Policy Level 3, and Trusted Types
     "frame-ancestors": "'none'",
     "require-trusted-types-for": "'script'",  # no text is parsed as HTML, not even by mistake
 }
+
+
+def _csp(policy: dict[str, str]) -> str:
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
 _HEADERS = {
-    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
+    "Content-Security-Policy": _csp(_POLICY),
     "Cache-Control": "no-cache",  # cached, but revalidated: an update is seen at once
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -58,7 +67,11 @@ class _File(msgspec.Struct, frozen=True):
 
 
 async def index(request: web.Request) -> web.Response:
-    return _response(request, _INDEX, "text/html")
+    prefix = prefix_of(request)
+    response = _response(request, _index(prefix), "text/html")
+    if prefix:
+        response.headers["Content-Security-Policy"] = _csp(_POLICY | {"base-uri": "'self'"})
+    return response
 
 
 async def asset(request: web.Request) -> web.Response:
@@ -67,11 +80,10 @@ async def asset(request: web.Request) -> web.Response:
     path = _ASSETS.get(name)
     if path is None:
         raise NotFound(f"no such path: {request.path}")
-    return _response(request, path, _TYPES[path.suffix])
+    return _response(request, _file(path), _TYPES[path.suffix])
 
 
-def _response(request: web.Request, path: Path, content_type: str) -> web.Response:
-    file = _file(path)
+def _response(request: web.Request, file: _File, content_type: str) -> web.Response:
     response = web.Response(headers=_HEADERS)
     response.etag = file.etag
     if any(tag.value in (file.etag.value, "*") for tag in request.if_none_match or ()):
@@ -82,9 +94,19 @@ def _response(request: web.Request, path: Path, content_type: str) -> web.Respon
     return response
 
 
+@lru_cache(maxsize=8)
+def _index(prefix: str) -> _File:
+    """Return the page; its URLs begin with the prefix, as the browser's URL may lack the slash at its end."""
+    content = _INDEX.read_bytes().replace(_SCRIPT, _MODULES.encode() + _SCRIPT)
+    if prefix:
+        content = content.replace(_HEAD, _HEAD + f'<base href="{escape(prefix)}/">\n'.encode())
+    return _with_etag(content)
+
+
 @cache
 def _file(path: Path) -> _File:
-    content = path.read_bytes()
-    if path == _INDEX:
-        content = content.replace(_SCRIPT, _MODULES.encode() + _SCRIPT)
+    return _with_etag(path.read_bytes())
+
+
+def _with_etag(content: bytes) -> _File:
     return _File(content, ETag(hashlib.sha256(content).hexdigest()[:32]))

@@ -12,7 +12,7 @@ const MAX_LINE = 90; // characters
 /**
  * Return the programs for a request, `{curl, python, javascript}`.
  *
- * `streams` is whether events follow: in the response, or for `POST runs` at its `events_url`.
+ * `streams` is whether events follow: in the response, or for `POST runs` those of the run.
  */
 export function snippets({ method, path, body, streams = false }) {
   const [, action, runId, part, query] = CALL.exec(path);
@@ -102,7 +102,7 @@ function javascript({ method, path, body, action, streams, sent }) {
       "const run = await started.json();",
       "console.log(run.run_id);",
       "",
-      ...request("response", `${JSON.stringify(service())} + run.events_url`, [`  headers: { ${[...headers.events, ...key].join(", ")} },`]),
+      ...request("response", `\`${service()}/runs/\${run.run_id}/events\``, [`  headers: { ${[...headers.events, ...key].join(", ")} },`]),
       ...EVENTS,
     ].join("\n");
   }

@@ -21,6 +21,7 @@ from dockrion.web.protocols.starting import read_request_and_fields, start_conve
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE, Service
+from dockrion.web.urls import path_without_root, url_of
 
 _PROTOCOL = "response"  # the field of `Run.protocol` that has what the request said
 
@@ -85,7 +86,7 @@ async def delete_response(request: web.Request) -> web.Response:
     seconds = service.dockfile.streaming.redis.stream_ttl_seconds
     raise InvalidRequest(
         f"responses cannot be deleted; they expire {seconds} s after their end. To end one, send POST "
-        f"{request.path}/cancel"
+        f"{url_of(request, path_without_root(request))}/cancel"
     )
 
 
