@@ -1,6 +1,7 @@
 """Who called, and with what request."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import msgspec
@@ -78,6 +79,16 @@ _current: ContextVar[CallerRequest] = ContextVar("dockrion_request", default=NO_
 def current_request() -> CallerRequest:
     """Return the request that this code works for, `NO_REQUEST` if there is none."""
     return _current.get()
+
+
+@contextmanager
+def working_for(request: CallerRequest) -> Iterator[None]:
+    """Make a request the current one in this block."""
+    token = _current.set(request)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def set_current_request(request: CallerRequest) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dockrion.backends.run_log import Run
+from dockrion.caller import NO_REQUEST, CallerRequest
 from dockrion.events import Entry
 
 RETENTION_SECONDS = 30 * 3600
@@ -70,12 +71,14 @@ class Waiting(msgspec.Struct, frozen=True):
         since: Seconds on the backend's clock when it was stored.
         entry: The event.
         url: The run's own `webhook_url`.
+        request: The request that created the run, without its headers.
     """
 
     position: str
     since: float
     entry: Entry
     url: str | None
+    request: CallerRequest = NO_REQUEST
 
 
 class Failures(msgspec.Struct, frozen=True):

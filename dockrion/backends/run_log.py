@@ -8,6 +8,7 @@ import msgspec
 
 from dockrion.backends.fanout import Watch
 from dockrion.backends.pages import Page
+from dockrion.caller import CallerRequest
 from dockrion.events import Entry, PreviousEnd, Utc
 
 Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
@@ -15,7 +16,7 @@ FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 # Of a `Run`: no response body shows them.
 INTERNAL_FIELDS = (
     *("owner", "incarnation", "previous", "max_attempts", "unlisted", "kept_seconds", "request_digest"),
-    *("webhook_url", "protocol"),
+    *("webhook_url", "protocol", "request_id", "traceparent", "tracestate"),
 )
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
         kept_seconds: How long it is kept once it is finished, None for as long as other runs.
         request_digest: Identifies the request of a caller who chose the id.
         webhook_url: Where its creator wants to be told how it ends.
+        request_id: As in `CallerRequest`; so are `traceparent` and `tracestate`.
         protocol: What the protocol in which it was created needs to encode its events, None for nothing.
         input: The request's body. It is stored beside the record: creating the run stores it, appending
             replaces it, None leaves what is stored. Records that are read do not have it.
@@ -96,6 +98,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     request_digest: str | None = None
     webhook_url: str | None = None
     protocol: dict[str, Any] | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
     truncated: Annotated[
         bool,
         msgspec.Meta(
@@ -107,6 +112,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    @property
+    def request(self) -> CallerRequest:
+        """The request that created it, without its headers."""
+        return CallerRequest(self.traceparent, request_id=self.request_id, tracestate=self.tracestate)
 
 
 class Listing(msgspec.Struct, Generic[T], frozen=True):

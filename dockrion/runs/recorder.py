@@ -119,6 +119,9 @@ class RunRecorder:
             max_attempts=max_attempts,
             webhook_url=call.webhook_url,
             protocol=call.protocol,
+            request_id=call.request.request_id,
+            traceparent=call.request.traceparent,
+            tracestate=call.request.tracestate,
         )
 
     def accepted(self, run_id: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from dockrion.backends.outbox import Delivery, Failures, Lease, Outbox, Undelivered, Waiting
+from dockrion.caller import working_for
 from dockrion.logs import log
 from dockrion.metrics import WebhookMetrics
 from dockrion.webhooks import message
@@ -110,7 +111,9 @@ class DeliveryTask:
                     return False
                 content = message.encode(self._delivery, event.entry)
                 by_caller = target.name == CALLER
-                result = await self._shared.sender.send(url, target.secret, content, by_caller=by_caller)
+                result = await self._shared.sender.send(
+                    url, target.secret, content, by_caller=by_caller, request=event.request
+                )
                 receiver.responded(successfully=result.outcome == "delivered")
         except Busy as busy:
             await self._wait_for_receiver(event, target, busy.seconds)
@@ -170,7 +173,8 @@ class DeliveryTask:
 
     def _log(self, level: int, text: str, event: Waiting, target: Target, fields: dict[str, Any]) -> None:
         receiver = origin(target.url or event.url or "")
-        log(_logger, level, text, run_id=self._delivery.run_id, receiver=receiver, **fields)
+        with working_for(event.request):
+            log(_logger, level, text, run_id=self._delivery.run_id, receiver=receiver, **fields)
 
     async def _extend_lease(self, event: Waiting) -> bool:
         """Extend the lease if sending may take longer than it lasts; return whether it is still held."""

@@ -16,6 +16,7 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from dockrion.caller import NO_REQUEST, CallerRequest
 from dockrion.http_client import HttpClient, succeeded
 from dockrion.threads import in_thread, in_thread_if_large
 from dockrion.webhooks.allowed_hosts import AllowedHosts
@@ -81,7 +82,15 @@ class Sender:
         self._to_targets = HttpClient(_CONNECT_SECONDS, resolver=resolver)
         self._to_callers = HttpClient(_CONNECT_SECONDS, resolver=resolver, socket_factory=allowed.new_socket)
 
-    async def send(self, url: str, secret: Secret, message: Message, *, by_caller: bool) -> Result:
+    async def send(
+        self,
+        url: str,
+        secret: Secret,
+        message: Message,
+        *,
+        by_caller: bool,
+        request: CallerRequest = NO_REQUEST,
+    ) -> Result:
         """Send a message.
 
         Args:
@@ -89,6 +98,7 @@ class Sender:
             secret: Signs it.
             message: The message.
             by_caller: Whether a caller has named the URL.
+            request: The request that created the run, whose trace is continued.
         """
         now = int(time.time())
         sign = partial(secret.sign, message.id, now, message.body)
@@ -96,6 +106,7 @@ class Sender:
             hdrs.CONTENT_TYPE: "application/json",
             "webhook-id": message.id,
             "webhook-timestamp": str(now),
+            **request.context_headers,
             "webhook-signature": await in_thread_if_large(sign, len(message.body), "dockrion-sign"),
         }
         client = self._to_callers if by_caller else self._to_targets

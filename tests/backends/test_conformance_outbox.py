@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dockrion.backends import Backend
 from dockrion.backends.outbox import Copy, Delivery, Failures, Lease, Outbox
 from dockrion.backends.run_log import Run
+from dockrion.caller import CallerRequest
 from dockrion.events import Entry
 from tests.backends.conformance import (
     DEPLOYMENTS,
@@ -109,14 +111,21 @@ async def test_a_terminal_event_that_closes_a_log_by_force_is_copied(sender: Bac
     assert await waiting(sender, lease.delivery) == last
 
 
-async def test_the_url_of_a_run_comes_with_its_events(sender: Backend) -> None:
-    run = msgspec.structs.replace(new_run(), webhook_url="https://example.com/?a=b c")
+@pytest.mark.parametrize(
+    "request_fields", [{}, {"request_id": "req-1", "traceparent": "00-trace", "tracestate": "a=1"}]
+)
+async def test_the_url_of_a_run_and_its_request_come_with_its_events(
+    sender: Backend, request_fields: dict[str, Any]
+) -> None:
+    url = "https://example.com/?a=b c"
+    run = msgspec.structs.replace(new_run(), webhook_url=url, **request_fields)
     await sender.create(run)
-    assert (await sender.get(run.run_id)).webhook_url == run.webhook_url
+    assert (await sender.get(run.run_id)).webhook_url == url
+    assert (await sender.get(run.run_id)).request == CallerRequest(**request_fields)
     await Writer(sender, run).write(1)
     lease = await next_lease(sender)
     found = await outbox_of(sender).undelivered(lease.delivery, 1)
-    assert [event.url for event in found.events] == [run.webhook_url]
+    assert [(event.url, event.request) for event in found.events] == [(url, run.request)]
 
 
 async def test_events_of_any_size_can_wait(sender: Backend) -> None:

@@ -20,6 +20,7 @@ from dockrion.backends.redis.reaper import BEATS_TO_DEATH
 from dockrion.backends.redis.store import Store
 from dockrion.backends.run_log import WaitingFor
 from dockrion.background_tasks import BackgroundTasks
+from dockrion.caller import NO_REQUEST, CallerRequest, current_request
 from dockrion.errors import RunClosed, RunExists, ServiceUnavailable
 from tests.backends.conformance import (
     MAX_EVENTS,
@@ -100,6 +101,25 @@ async def test_the_runs_of_a_dead_replica_are_reaped_once(
     assert sum(logged.values()) == len(writers)
     assert service.names().count(service.keys.owned(doomed.replica)) == 0
     assert service.names().count(service.keys.inbox(doomed.replica)) == 0
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_lines_about_the_runs_of_a_dead_replica_have_the_ids_of_their_requests(
+    service: Service, caplog: pytest.LogCaptureFixture, cancelled: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    requests: dict[str, CallerRequest] = {}
+    caplog.handler.addFilter(lambda record: bool(requests.setdefault(record.getMessage(), current_request())))
+    doomed, survivor = await service.replicas(2)
+    run = msgspec.structs.replace(new_run(), request_id="req-1", traceparent="00-trace")
+    await doomed.create(run)
+    await Writer(doomed, run).write(1)
+    async with paused(doomed):
+        if cancelled:
+            await survivor.request_cancel(run.run_id, "enough")
+        await finished(survivor, run.run_id)
+    assert requests["run cancelled" if cancelled else "run failed"] == run.request
+    assert current_request() == NO_REQUEST
 
 
 async def test_a_replica_declared_dead_can_no_longer_write(service: Service) -> None:

@@ -238,7 +238,7 @@ async def test_wrong_copies_are_refused_and_change_nothing(service: Service) -> 
     before = service.snapshot()
     copies = packed(1, "target")
     refused: list[list[Any]] = [
-        *([60, ""], [60, "", copies, ""], ["0", "", copies], ["x", "", copies]),
+        *([60, "", ""], [60, "", "", copies, ""], ["0", "", "", copies], ["x", "", "", copies]),
         *([60, "", each] for each in (b"", packed(1), packed(0, "t"), packed(3, "t"), packed(1.5, "t"))),
         *([60, "", each] for each in (packed("1", "t"), packed(1, 1), packed(1, "t", 1), packed(1, None))),
     ]
@@ -247,8 +247,8 @@ async def test_wrong_copies_are_refused_and_change_nothing(service: Service) -> 
             run_script(service, "append", keys, [*arguments, *wrong])
         assert service.snapshot() == before, wrong
     with pytest.raises(ResponseError, match=r"^wrong arguments for append$"):
-        run_script(service, "append", keys[:4], [*arguments, 60, "", copies])
-    assert run_script(service, "append", keys, [*arguments, 60, "", copies])[0] == b"ok"
+        run_script(service, "append", keys[:4], [*arguments, 60, "", "", copies])
+    assert run_script(service, "append", keys, [*arguments, 60, "", "", copies])[0] == b"ok"
     assert service.ask("XLEN", keys[3]) == 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,8 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from dockrion import StreamContext
+from dockrion.caller import CallerRequest, current_request
 from dockrion.dockfile import load
 from dockrion.errors import StartError
 from dockrion.web.app import create_app
@@ -23,6 +26,7 @@ from tests.web.helpers import Waits, error_of
 from tests.webhooks.receiver import Receiver, hang, receiving
 
 __all__ = ["logged"]
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 HOSTS: dict[str, Any] = {"allowed_hosts": ["127.0.0.0/8"], "secret_env": "TESTS_WEBHOOK_SECRET"}
 
 
@@ -44,6 +48,26 @@ async def emit(payload: Any, context: StreamContext) -> Any:
     if payload.get("raise"):
         raise ValueError("broken")
     return {"done": True}
+
+
+@pytest.mark.usefixtures("every_backend")
+async def test_webhooks_and_lines_about_them_continue_the_trace_of_the_request(
+    serve: Serve, receiver: Receiver
+) -> None:
+    requests: dict[str, CallerRequest] = {}
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: requests.update({record.getMessage(): current_request()})  # type: ignore[method-assign]
+    logging.getLogger("dockrion.webhooks").addHandler(handler)
+    receiver.script(web.Response(status=410))
+    served = await serve(emit, webhooks=[target(receiver)])
+    sent = {"traceparent": TRACE, "tracestate": "a=1", "X-Request-ID": "req-1"}
+    async with served.client.post("/runs", json={}, headers=sent) as response:
+        assert response.status == 202
+    await receiver.wait_for(1)
+    await wait_until(lambda: "webhook given up" in requests)
+    logging.getLogger("dockrion.webhooks").removeHandler(handler)
+    assert {name: receiver.headers[0][name] for name in sent} == sent
+    assert requests["webhook given up"].context_headers == sent
 
 
 @pytest.mark.usefixtures("every_backend")

@@ -1,7 +1,7 @@
 """A service that receives webhooks, and verifies them as its author would: with `standardwebhooks`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,12 +21,14 @@ class Receiver:
     Attributes:
         received: The bodies, in the order of arrival.
         ids: Their `webhook-id`s.
+        headers: Their headers.
         respond: Makes the response.
     """
 
     def __init__(self, host: str, port: int | None) -> None:
         self.received: list[dict[str, Any]] = []
         self.ids: list[str] = []
+        self.headers: list[Mapping[str, str]] = []
         self.respond: Respond = self.accept
         self.open = 0
         self.most_open = 0
@@ -70,6 +72,7 @@ class Receiver:
             body = await request.read()
             self.received.append(Webhook(SECRET).verify(body, dict(request.headers)))
             self.ids.append(request.headers["webhook-id"])
+            self.headers.append(request.headers)
             assert request.method == "POST"
             assert request.content_type == "application/json"
             return await self.respond(request)

@@ -10,11 +10,12 @@ import msgspec
 from dockrion.backends.outbox import Copying, Delivery, Failures, Lease, Overdue, Undelivered, Waiting
 from dockrion.backends.pages import PAGE_BYTES
 from dockrion.backends.run_log import Run
+from dockrion.caller import CallerRequest
 from dockrion.events import Entry
 from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
-_EVENT_BYTES = 800  # of an event that waits, beside its data
+_EVENT_BYTES = 1000  # of an event that waits, beside its data
 
 
 class _Queue(msgspec.Struct, eq=False):
@@ -55,9 +56,11 @@ class MemoryOutbox:
 
     def copy(self, run: Run, entries: Sequence[Entry]) -> None:
         """Copy the events of a batch that was stored now."""
+        request = run.request
         for copy in self._copying(run, entries):
             for target in copy.targets:
-                self._add(Delivery(run.run_id, run.incarnation, target), copy.entry, run.webhook_url)
+                delivery = Delivery(run.run_id, run.incarnation, target)
+                self._add(delivery, copy.entry, run.webhook_url, request)
         while self._bytes > self._max_bytes and len(self._order) > 1:
             number = next(iter(self._order))
             queue = self._queues[self._order[number]]
@@ -115,13 +118,13 @@ class MemoryOutbox:
         del self._queues[lease.delivery]
         return None
 
-    def _add(self, delivery: Delivery, entry: Entry, url: str | None) -> None:
+    def _add(self, delivery: Delivery, entry: Entry, url: str | None, request: CallerRequest) -> None:
         queue = self._queues.get(delivery)
         if queue is None:
             queue = self._queues[delivery] = _Queue(0)
             self._appended.put_nowait(self._leased(delivery, self._lease))
         self._number += 1
-        queue.events[self._number] = Waiting(str(self._number), self._clock(), entry, url)
+        queue.events[self._number] = Waiting(str(self._number), self._clock(), entry, url, request)
         self._order[self._number] = delivery
         self._bytes += _EVENT_BYTES + len(entry.data)
 

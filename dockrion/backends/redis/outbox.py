@@ -39,11 +39,15 @@ from dockrion.backends.redis.keys import (
     Keys,
 )
 from dockrion.backends.run_log import Run
+from dockrion.caller import NO_REQUEST, CallerRequest
 from dockrion.events import Entry
 
-_FIELDS = 6  # of an event in a reply
+_FIELDS = 7  # of an event in a reply
 _CONNECTIONS = 2  # at once; the others are for requests and runs
 _packer = msgspec.msgpack.Encoder()
+_context: msgspec.msgpack.Decoder[tuple[str | None, str | None, str | None]] = msgspec.msgpack.Decoder(
+    tuple[str | None, str | None, str | None]
+)
 _failures = msgspec.json.Decoder(Failures)
 
 
@@ -95,7 +99,7 @@ class RedisOutbox:
         return Copies(
             deliveries,
             self._keys.outbox(run.run_id, run.incarnation),
-            (RETENTION_SECONDS, run.webhook_url or "", _packer.encode(places)),
+            (RETENTION_SECONDS, run.webhook_url or "", _encode_request(run), _packer.encode(places)),
             OUTBOX_ADD(self._keys.deliveries, self._lease, RETENTION_SECONDS, *map(_member, deliveries)),
         )
 
@@ -187,10 +191,26 @@ def _delivery(member: bytes) -> Delivery:
 
 
 def _waiting(parts: list[bytes]) -> Waiting:
-    position, sequence, event_type, emitted_at, data, url = parts
+    position, sequence, event_type, emitted_at, data, url, request = parts
     return Waiting(
         position.decode(),
         int(position.partition(b"-")[0]) / 1000,
         Entry(int(sequence), event_type.decode(), data, float(emitted_at)),
         url.decode() or None,
+        _decode_request(request),
     )
+
+
+def _encode_request(run: Run) -> bytes:
+    request = run.request
+    context = request.traceparent, request.request_id, request.tracestate
+    return _packer.encode(context) if any(context) else b""
+
+
+def _decode_request(encoded: bytes) -> CallerRequest:
+    """Return a request, without its headers; none if a replica of another version encodes it differently."""
+    try:
+        traceparent, request_id, tracestate = _context.decode(encoded)
+    except msgspec.DecodeError:
+        return NO_REQUEST
+    return CallerRequest(traceparent, request_id=request_id, tracestate=tracestate)

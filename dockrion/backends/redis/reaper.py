@@ -41,6 +41,7 @@ from dockrion.backends.redis.queue import RedisQueue
 from dockrion.backends.redis.store import NotOwner, Store
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import next_attempt
+from dockrion.caller import working_for
 from dockrion.errors import (
     WORKER_LOST,
     CorruptLog,
@@ -220,7 +221,8 @@ class Reaper:
         reason = await self._store.requested_cancel(run.run_id)
         if reason is None:
             return await self._fail(owner, run, _LOST)
-        return await self._queue.cancel_as(owner, run, records.decode_reason(reason))
+        with working_for(run.request):
+            return await self._queue.cancel_as(owner, run, records.decode_reason(reason))
 
     async def _fail(self, owner: str, run: Run, error: dict[str, Any]) -> bool:
         """Append the terminal event to a run in its owner's name; return whether this call did it.
@@ -240,5 +242,7 @@ class Reaper:
             return False
         self._leases.discard(run)
         self._on_ended([entry])
-        log(_logger, logging.WARNING, "run failed", run_id=run_id, code=error["code"], reason=error["error"])
+        with working_for(run.request):
+            code, reason = error["code"], error["error"]
+            log(_logger, logging.WARNING, "run failed", run_id=run_id, code=code, reason=reason)
         return True

@@ -6,15 +6,15 @@
 --      needed any more, the whole record if it is larger, the input if it replaces the stored one, maximum
 --      number of bytes kept of the events' data, which the newest event may exceed alone, and the events: type, time and data of
 --      each, flat in one MessagePack array, since redis-py packs thousands of arguments slowly; without events,
---      only the record of an open log is replaced; with an outbox, its time to live, the run's URL or '', and
---      the copies: place in the batch and names of targets of each, flat
+--      only the record of an open log is replaced; with an outbox, its time to live, the run's URL or '', the
+--      run's request or '', and the copies: place in the batch and names of targets of each, flat
 -- Returns 'ok' and the replicas that watch the run; or 'missing', 'foreign', 'closed' or 'conflict'.
 local run, events, watchers = KEYS[1], KEYS[2], KEYS[3]
 local first, window, ttl = whole(ARGV[4]), whole(ARGV[5]), seconds(ARGV[6])
 local closes, may_gap, drops_job = string.match(ARGV[9] or '', '^([01])([01])([01])$')
 local max_bytes = whole(ARGV[12])
 local outbox, deliveries = KEYS[4], KEYS[5]
-local wrong = not ((#KEYS == 3 and #ARGV == 13) or (#KEYS == 5 and #ARGV == 16))
+local wrong = not ((#KEYS == 3 and #ARGV == 13) or (#KEYS == 5 and #ARGV == 17))
 wrong = wrong or not closes or not first or not window or window < 1 or not ttl or not max_bytes
 local unpacked, parts = pcall(cmsgpack.unpack, ARGV[13] or '')
 local texts = 0
@@ -31,7 +31,7 @@ local count = texts / 3
 local copies, copies_ttl
 if outbox then
   copies_ttl = seconds(ARGV[14])
-  unpacked, copies = pcall(cmsgpack.unpack, ARGV[16])
+  unpacked, copies = pcall(cmsgpack.unpack, ARGV[17])
   wrong = not unpacked or type(copies) ~= 'table' or #copies % 2 ~= 0 or not copies_ttl
   for n = 1, wrong and 0 or #copies, 2 do
     local place = type(copies[n]) == 'number' and whole(copies[n]) or 0
@@ -142,9 +142,9 @@ if outbox then
   local waiting = whole(redis.call('HGET', deliveries, 'bytes')) or 0
   for n = 1, #copies, 2 do
     local place = copies[n]
-    local at, url = (place - 1) * 3, ARGV[15] ~= '' and {'u', ARGV[15]} or {}
+    local at = (place - 1) * 3
     redis.call('XADD', outbox, '*', 's', string.format('%.0f', first + place - 1), 't', parts[at + 1],
-      'a', parts[at + 2], 'd', parts[at + 3], 'n', copies[n + 1], unpack(url))
+      'a', parts[at + 2], 'd', parts[at + 3], 'n', copies[n + 1], 'u', ARGV[15], 'r', ARGV[16])
     waiting = waiting + #parts[at + 3]
   end
   local left = redis.call('XLEN', outbox)

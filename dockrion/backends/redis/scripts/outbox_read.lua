@@ -2,7 +2,8 @@
 -- KEYS outbox, deliveries
 -- ARGV target, maximum number of events, maximum number of bytes of their data
 -- Returns the size of the first event if it is over that maximum; else the time, the failures or '', how many
--- events were dropped, then position, sequence, type, time, data and URL or '' of each event.
+-- events were dropped, then position, sequence, type, time, data, URL or '' and request or '' of each
+-- event.
 local limit, bytes = whole(ARGV[2]), whole(ARGV[3])
 if #KEYS ~= 2 or #ARGV ~= 3 or not limit or limit < 1 or not bytes then
   return redis.error_reply('ERR wrong arguments for outbox_read')
@@ -22,7 +23,7 @@ repeat
       if size > bytes or count > limit then
         return count == 1 and size or reply
       end
-      for _, part in ipairs({entry[1], fields[2], fields[4], fields[6], fields[8], fields[12] or ''}) do
+      for _, part in ipairs({entry[1], fields[2], fields[4], fields[6], fields[8], fields[12] or '', fields[14] or ''}) do
         reply[#reply + 1] = part
       end
     end
