@@ -9,6 +9,7 @@ from dockrion import json_encoding
 from dockrion.events.types import CONFIGURABLE, MANDATORY, Event, Heartbeat
 
 _TYPES: dict[str, type[Event]] = MANDATORY | CONFIGURABLE
+_TIMESTAMP = b',"timestamp":"'
 _encoder = msgspec.json.Encoder()
 
 
@@ -61,6 +62,16 @@ def encode(event_type: str, run_id: str, sequence: int, timestamp: datetime, fie
         for name, value in fields.items():
             json_encoding.encode(value, name)
         return json_encoding.encode(event)
+
+
+def own_fields(data: bytes) -> bytes:
+    """Return the fields of an event besides those that every event has, as the JSON of an object.
+
+    Args:
+        data: The event as `encode` writes it: the common fields first, and no quote in a timestamp.
+    """
+    end_of_timestamp = data.index(b'"', data.index(_TIMESTAMP) + len(_TIMESTAMP))
+    return b"{" + data[end_of_timestamp + 1 :].removeprefix(b",")
 
 
 def encode_heartbeat(run_id: str, sequence: int, unique: str) -> bytes:

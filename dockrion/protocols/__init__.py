@@ -12,12 +12,24 @@ the Dockfile names it.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
+
+
+class OpenText(msgspec.Struct, frozen=True):
+    """A text that tokens go on with, which change nothing else; see `token_runs.continuing`.
+
+    Attributes:
+        fields: What these have after their content.
+        text: What an encoder needs to write them.
+    """
+
+    fields: bytes
+    text: Any
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,10 +38,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         origin: The sequence after which it began: 0, or where a gap ended.
         ended: Whether the stream ends here, although the run may go on.
+        open_texts: The texts that tokens have gone on with since the last event of another type.
     """
 
     origin: int = 0
     ended: bool = False
+    open_texts: tuple[OpenText, ...] = ()
 
 
 S = TypeVar("S", bound=State)

@@ -13,7 +13,7 @@ from typing import Any
 
 from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.events import Entry
-from dockrion.protocols import Encoder
+from dockrion.protocols import Encoder, State
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.openai.chat import ChunkEncoder, chunk_head
@@ -86,27 +86,34 @@ CLIENTS = {
 
 
 def encoding(rounds: int) -> Iterator[tuple[str, str, float, float]]:
-    """Measure what encoding a log of 512 events costs, in one page or event by event.
+    """Measure what encoding 512 events of a run that goes on costs, in one page or event by event.
 
     Yields:
-        The encoder, the kind of log, the CPU time per event in microseconds, and its ratio to plain SSE.
+        The encoder, the kind of events, the CPU time per event in microseconds, and its ratio to plain SSE.
     """
-    tokens = [{"type": "token", "content": f"token {number}"} for number in range(_EVENTS)]
-    mixed = [EVENTS[number % len(EVENTS)] for number in range(_EVENTS)]
+    tokens = [_token(number) for number in range(_EVENTS + 2)]
+    in_turn = [_token(number) | {"source": f"writer-{number % 2}"} for number in range(_EVENTS + 2)]
+    mixed = [EVENTS[number % len(EVENTS)] for number in range(_EVENTS + 2)]
     for kind, emitted, size in (
         ("a page of tokens", tokens, _EVENTS),
         ("lone tokens", tokens, 1),
+        ("lone tokens of two agents", in_turn, 1),
         ("a page of all types", mixed, _EVENTS),
     ):
-        started, *entries = log_of(*emitted)
-        pages = [entries[first : first + size] for first in range(0, _EVENTS, size)]
+        started, first, second, *entries = log_of(*emitted)
+        pages = [entries[begin : begin + size] for begin in range(0, _EVENTS, size)]
         for name, encoder in ENCODERS.items():
             mine, plain = [], []
+            state = encoder.encode(encoder.start(), (started, first, second))[1]
             for _ in range(rounds * 15):  # in turn, as the speed of the machine varies
                 plain.append(_seconds(partial(_frame, pages)))
-                mine.append(_seconds(partial(_encode, encoder, started, pages)))
+                mine.append(_seconds(partial(_encode, encoder, state, pages)))
             ratio = median(one / other for one, other in zip(mine, plain, strict=True))
             yield name, kind, median(mine) * 1e6 / _EVENTS, ratio
+
+
+def _token(number: int) -> dict[str, Any]:
+    return {"type": "token", "content": f"token {number}"}
 
 
 def _frame(pages: list[list[Entry]]) -> None:
@@ -114,8 +121,7 @@ def _frame(pages: list[list[Entry]]) -> None:
         sse.encode_events(page)
 
 
-def _encode(encoder: Encoder[Any], started: Entry, pages: list[list[Entry]]) -> None:
-    _, state = encoder.encode(encoder.start(), [started])
+def _encode(encoder: Encoder[Any], state: State, pages: list[list[Entry]]) -> None:
     for page in pages:
         _, state = encoder.encode(state, page)
 

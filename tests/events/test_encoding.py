@@ -88,6 +88,13 @@ def test_common_fields_come_first_then_the_types_own_in_order(
     }
 
 
+@pytest.mark.parametrize("at", [AT, AT.replace(microsecond=0)])
+def test_own_fields_are_all_but_the_common_ones(at: datetime) -> None:
+    for event_type, fields in FIELDS.items():
+        data = events.encode(event_type, "run-1", 7, at, fields)
+        assert msgspec.json.decode(events.own_fields(data)) == fields
+
+
 @pytest.mark.parametrize("event_type", OPTIONAL)
 def test_omitted_optional_field_is_null_or_left_out(event_type: str) -> None:
     given, filled = OPTIONAL[event_type]

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from dockrion.events import Entry
-from dockrion.protocols.token_runs import Origin, grouped, only_tokens, token_run
+from dockrion.protocols.token_runs import (
+    OpenTexts,
+    Origin,
+    TokenRun,
+    continuing,
+    grouped,
+    texts_after,
+    token_run,
+)
 from tests.protocols.logs import entry
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
@@ -57,23 +65,49 @@ def test_a_run_ends_before_another_event_or_message_and_after_a_finish_reason() 
 
 def test_other_events_stand_alone() -> None:
     tokens, other = _tokens_of({"content": "a"}, {"content": "b"}), entry(3, "heartbeat", {})
-    assert list(grouped([*tokens, other])) == [(tokens[0], ([b'"a"', b'"b"'], Origin())), (other, None)]
+    run = TokenRun([b'"a"', b'"b"'], Origin(), b',"finish_reason":null}')
+    assert list(grouped([*tokens, other])) == [(tokens[0], run), (other, None)]
 
 
-def test_pages_of_tokens_alone_are_told_apart() -> None:
-    tokens = _tokens_of({"content": "a"}, {"content": "b"})
-    assert only_tokens(tokens) == ([b'"a"', b'"b"'], Origin())
-    for last in ({"content": ""}, {"content": "b", "source": "s"}, {"content": "b", "finish_reason": "stop"}):
-        assert only_tokens(_tokens_of({"content": "a"}, last)) is None
-    assert only_tokens([*tokens, entry(3, "heartbeat", {})]) is None
-    assert only_tokens([entry(1, "heartbeat", {})]) is None
+def _after(texts: OpenTexts, *fields: dict[str, Any], changed: bool = False) -> OpenTexts:
+    return texts_after(texts, token_run(_tokens_of(*fields), 0), fields[0].get("source"), changed=changed)
+
+
+def test_pages_that_go_on_with_an_open_text_are_told_apart() -> None:
+    texts = _after(_after((), {"content": "", "source": "s"}), {"content": "a", "source": "t"})
+    for source in ("s", "t"):
+        first, second = ({"content": text, "source": source} for text in "ab")
+        assert continuing(texts, _tokens_of(first)) == (source, [b'"a"'])
+        assert continuing(texts, _tokens_of(first, second, first=9)) == (source, [b'"a"', b'"b"'])
+        for last in (first | {"content": ""}, {"content": "b"}, first | {"finish_reason": "stop"}):
+            assert continuing(texts, _tokens_of(last)) is None
+            assert continuing(texts, _tokens_of(first, last)) is None
+        assert continuing(texts, [*_tokens_of(first), entry(2, "heartbeat", {})]) is None
+        assert continuing(texts, [Entry(1, "custom:x", _tokens_of(first)[0].data, 0.0)]) is None
+    assert continuing(texts, [entry(1, "heartbeat", {})]) is None
+    assert continuing((), _tokens_of({"content": "a"})) is None
+
+
+def test_open_texts_are_those_of_the_last_tokens() -> None:
+    texts = _after((), {"content": "a", "source": "s"})
+    assert _after(texts, {"content": "b", "source": "s"}) is texts
+    assert _after(texts, {"content": "b", "source": "s", "finish_reason": "stop"}) == ()
+    only = _after(texts, {"content": "b", "source": "t"}, changed=True)
+    assert [each.text for each in only] == ["t"]
+    for number in range(20):
+        texts = _after(texts, {"content": "a", "source": str(number)})
+    assert [each.text for each in texts] == [str(number) for number in range(12, 20)]
 
 
 def test_events_in_another_layout_are_decoded() -> None:
     data = b'{"finish_reason":null,"source":"s","content":"a\\n","new":1}'
     entries = [Entry(1, "token", data, 0.0), *_tokens_of({"content": "b", "source": "s"}, first=2)]
-    assert token_run(entries, 0) == ([b'"a\\n"'], Origin(source="s"))
-    assert token_run([entries[1], entries[0]], 0) == ([b'"b"'], Origin(source="s"))
+    assert token_run(entries, 0) == TokenRun([b'"a\\n"'], Origin(source="s"))
+    assert _after((), {"content": "b", "source": "s"}) == texts_after(
+        (), token_run(entries, 1), "s", changed=True
+    )
+    assert texts_after((), token_run(entries, 0), "s", changed=True) == ()
+    assert token_run([entries[1], entries[0]], 0)[:2] == ([b'"b"'], Origin(source="s"))
 
 
 def test_malformed_events_are_refused() -> None:

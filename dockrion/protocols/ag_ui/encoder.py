@@ -8,9 +8,9 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols.ag_ui import events
 from dockrion.protocols.ag_ui.events import RunIds
-from dockrion.protocols.ag_ui.state import RunState, open_message
+from dockrion.protocols.ag_ui.state import RunState
 from dockrion.protocols.ag_ui.writer import Options, Writer
-from dockrion.protocols.token_runs import only_tokens
+from dockrion.protocols.token_runs import continuing
 
 
 class RunEncoder(msgspec.Struct, frozen=True):
@@ -30,12 +30,10 @@ class RunEncoder(msgspec.Struct, frozen=True):
         return RunState()
 
     def encode(self, state: RunState, entries: Sequence[Entry]) -> tuple[bytes, RunState]:
-        if state.open and (run := only_tokens(entries)) is not None:
-            texts, origin = run
-            message = open_message(state.open, "text", origin.message_id or None, origin.source or None)
-            if message is not None:
-                first = entries[0].sequence
-                return events.deltas(message.delta, range(first, first + len(texts)), texts), state
+        if (continued := continuing(state.open_texts, entries)) is not None:
+            delta, texts = continued
+            first = entries[0].sequence
+            return events.deltas(delta, range(first, first + len(texts)), texts), state
         writer = self._writer(state)
         writer.write(entries)
         return b"".join(writer.frames), writer.state

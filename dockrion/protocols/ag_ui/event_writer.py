@@ -44,6 +44,7 @@ class EventWriter:
         self._has_text = state.has_text
         self._pending = state.pending
         self._usage = state.usage
+        self._open_texts = state.open_texts  # the formats of their frames
 
     @property
     def state(self) -> RunState:
@@ -59,6 +60,7 @@ class EventWriter:
             has_text=self._has_text,
             pending=self._pending,
             usage=self._usage,
+            open_texts=self._open_texts,
         )
 
     def _start(
@@ -109,7 +111,7 @@ class EventWriter:
     def _unnamed_id(self) -> str:
         return f"{self._ids.log_id}:{self._sequence}"
 
-    def _custom(self, name: str, value: dict[str, Any]) -> None:
+    def _custom(self, name: str, value: Any) -> None:
         """Write what AG-UI has no event for. Agents cannot emit such a name."""
         self._write_event("CUSTOM", name=f"dockrion.{name}", value=value)
 

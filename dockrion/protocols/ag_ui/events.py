@@ -70,6 +70,8 @@ def deltas(delta: bytes, sequences: Sequence[int], texts: Sequence[bytes]) -> by
         sequences: Those of the log events.
         texts: Their texts, as JSON.
     """
+    if len(texts) == 1:
+        return delta % (sequences[0], 1, texts[0])
     first = delta.replace(b"%d.%d", b"%d.1", 1)
     values: list[Any] = [None] * (2 * len(texts))
     values[::2], values[1::2] = sequences, texts

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from dockrion.events.types import COMMON_FIELDS
+from dockrion import events
 from dockrion.protocols.ag_ui.state import ModelUsage
 
 NULL = msgspec.Raw(b"null")
@@ -108,10 +108,17 @@ class Cancelled(msgspec.Struct):
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def own_fields(data: bytes) -> dict[str, msgspec.Raw]:
+def own_fields(data: bytes) -> msgspec.Raw:
     """Return the fields of an event besides those that every event has."""
-    fields = _fields_decoder.decode(data)
-    return {name: value for name, value in fields.items() if name not in COMMON_FIELDS}
+    return msgspec.Raw(events.own_fields(data))
+
+
+def state_of(fields: msgspec.Raw) -> msgspec.Raw | None:
+    """Return the state of a graph that an event with these fields shows, None if it is that of a subgraph."""
+    names = _fields_decoder.decode(fields)
+    if names.keys() == {"data", "source"}:
+        return None
+    return names["data"] if names.keys() == {"data"} else fields
 
 
 def json_text(value: msgspec.Raw) -> str:

@@ -13,7 +13,7 @@ from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.log_events import NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
 from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
-from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
+from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
 _CUSTOM = frozenset({"progress", "checkpoint", "input_received"})
@@ -50,8 +50,9 @@ class Writer(EventWriter):
         """Write events of the log, as far as the stream goes."""
         for entry, run in grouped(entries):
             if run is not None:
-                self._write_tokens(entry.sequence, *run)
+                self._write_tokens(entry.sequence, run)
             else:
+                self._open_texts = ()
                 self._write(entry)
             if self.ended:
                 break
@@ -70,15 +71,14 @@ class Writer(EventWriter):
         elif entry.type.startswith(CUSTOM_PREFIX):
             self._write_custom(entry.type, log_events.own_fields(entry.data))
 
-    def _write_custom(self, event_type: str, fields: dict[str, msgspec.Raw]) -> None:
-        if event_type == _STATE and fields.keys() != {"data", "source"}:  # which is that of a subgraph
-            self._write_event(
-                "STATE_SNAPSHOT", snapshot=fields["data"] if fields.keys() == {"data"} else fields
-            )
+    def _write_custom(self, event_type: str, fields: msgspec.Raw) -> None:
+        if event_type == _STATE and (state := log_events.state_of(fields)) is not None:
+            self._write_event("STATE_SNAPSHOT", snapshot=state)
         else:
             self._write_event("CUSTOM", name=event_type.removeprefix(CUSTOM_PREFIX), value=fields)
 
-    def _write_tokens(self, first: int, contents: list[bytes], origin: Origin) -> None:
+    def _write_tokens(self, first: int, run: TokenRun) -> None:
+        contents, origin, _ = run
         message_id, source = origin.message_id or None, origin.source or None
         message = open_message(self._open, "text", message_id, source)
         sequences: Sequence[int] = range(first, first + len(contents))
@@ -88,12 +88,14 @@ class Writer(EventWriter):
             ]
             contents = [text for text in contents if text != EMPTY_TEXT]
         self._sequence, self._number = first, 0
+        is_new = message is None
         if message is None and contents:
             self._sequence, sequences = sequences[0], sequences[1:]
             message = self._start("text", message_id, source)
             self._append(message, contents[0])
             contents = contents[1:]
         if message is not None:
+            self._open_texts = texts_after(self._open_texts, run, message.delta, changed=is_new)
             self.frames.append(events.deltas(message.delta, sequences, contents))
             if origin.finish_reason is not None:  # and the token is the only one
                 self._number += len(contents)

@@ -1,6 +1,7 @@
 """Chat Completions: a run as chunks of a stream, or as one completion."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,15 +12,16 @@ from dockrion.events import Entry, control_frames
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols import State
 from dockrion.protocols.openai.chat_parts import Failed, Finished, Pieces, ReplyOptions, ReplyState
-from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance, goes_on
+from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance
 from dockrion.protocols.openai.errors import error_object
-from dockrion.protocols.token_runs import only_tokens
+from dockrion.protocols.token_runs import continuing
 
 _CONTROL_ERRORS: dict[type[Control], type[DockrionError]] = {
     control_frames.AuthExpired: Unauthorized,
     control_frames.Gone: Gone,
 }
 _DONE = b"data: [DONE]\n\n"
+_REMEMBERED = 256  # streams that are written at a time
 _encode = msgspec.json.encode
 
 
@@ -40,8 +42,8 @@ class ChunkEncoder(msgspec.Struct, frozen=True):
         return ReplyState()
 
     def encode(self, state: ReplyState, entries: Sequence[Entry]) -> tuple[bytes, ReplyState]:
-        if state.shown and (run := only_tokens(entries)) is not None and goes_on(state, run[1]):
-            return self._chunks("content", run[0]), state
+        if (continued := continuing(state.open_texts, entries)) is not None:
+            return self._chunks("content", continued[1]), state
         parts, after = advance(self.options, state, entries)
         frames = [] if state.begun else [self._chunk(b'{"role":"assistant","content":""}')]
         calls = state.tool_calls
@@ -79,8 +81,7 @@ class ChunkEncoder(msgspec.Struct, frozen=True):
 
     def _chunks(self, field: str, values: list[bytes]) -> bytes:
         """Return one chunk for each value."""
-        before = b'%b[{"index":0,"delta":{"%b":' % (self.head, field.encode())
-        after = b'},"finish_reason":null}]' + self._end
+        before, after = _around_delta(self.head, field, self._end)
         return before + (after + before).join(values) + after
 
     @property
@@ -175,6 +176,12 @@ def completion(head: dict[str, Any], state: CompletionState, end: Finished) -> d
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": end.reason}
     usage = {} if end.usage is None else {"usage": end.usage}
     return head | {"object": "chat.completion", "choices": [choice], **usage}
+
+
+@lru_cache(_REMEMBERED)
+def _around_delta(head: bytes, field: str, end: bytes) -> tuple[bytes, bytes]:
+    """Return what a chunk has before and after the value of a field of its delta."""
+    return b'%b[{"index":0,"delta":{"%b":' % (head, field.encode()), b'},"finish_reason":null}]' + end
 
 
 def _error_frame(message: str, code: str) -> bytes:

@@ -27,7 +27,7 @@ from dockrion.protocols.reply import (
     metadata_of,
     output_text,
 )
-from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
+from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, TokenRun, grouped, texts_after
 
 CANCELLED = "CANCELLED"
 INCOMPLETE = "a part of the reply is no longer stored"
@@ -48,26 +48,35 @@ def advance(
         entries = [entry for entry in entries if entry.type in events.TERMINAL]
     for entry, run in grouped(entries):
         if run is not None:
-            pieces, state = _tokens(state, *run)
+            pieces, state = _tokens(state, run)
             parts.append(pieces)
-        elif (handle := _HANDLERS.get(entry.type)) is not None:
+            continue
+        if state.open_texts:
+            state = replace(state, open_texts=())
+        if (handle := _HANDLERS.get(entry.type)) is not None:
             more, state = handle(options, state, entry.data)
             parts += more
     return parts, state
 
 
-def goes_on(state: ReplyState, origin: Origin) -> bool:
-    """Return whether a token goes on with the text before it, so that it does not change the state."""
+def _goes_on(state: ReplyState, origin: Origin) -> bool:
+    """Return whether a token goes on with the text before it."""
     return not state.paragraph and state.messages.continued_by(origin.message_id or "", origin.source or "")
 
 
-def _tokens(state: ReplyState, contents: list[bytes], origin: Origin) -> tuple[Part, ReplyState]:
-    if not goes_on(state, origin):
+def _tokens(state: ReplyState, run: TokenRun) -> tuple[Part, ReplyState]:
+    contents, origin, _ = run
+    if _goes_on(state, origin):
+        texts = texts_after(state.open_texts, run, None, changed=False)
+        if texts is not state.open_texts:
+            state = replace(state, open_texts=texts)
+    else:
         first = next((index for index, content in enumerate(contents) if content != EMPTY_TEXT), None)
         if first is not None:
             contents = [*contents[:first], *_break(state), *contents[first:]]
             messages = state.messages.after_token(origin.message_id or "", origin.source or "")
-            state = _replied(state, messages)
+            texts = texts_after(state.open_texts, run, None, changed=True)
+            state = replace(_replied(state, messages), open_texts=texts)
     if origin.finish_reason is not None:
         state = replace(state, finish_reason=origin.finish_reason)
     return Pieces("content", contents), state

@@ -6,42 +6,40 @@ from typing import Any
 import msgspec
 
 Chain = tuple[()] | tuple[Any, Any]  # (what was before, the last value): appending copies nothing
-_BLOCK = 256  # pieces; it bounds what each takes beside its text
+_BLOCK = 256  # parts; it bounds what each takes beside its text
 _encode = msgspec.json.Encoder().encode
 
 
-class GrowingText(msgspec.Struct, frozen=True):
+class GrowingText(msgspec.Struct, frozen=True, eq=False):
     """Text that grows piece by piece. Appending copies a piece once, and not what was there before.
 
     Attributes:
         blocks: The JSON of the text without quotes, in long parts.
-        pieces: The JSON of the last pieces.
-        count: How many these are.
+        parts: The JSON of what follows without quotes, in short parts.
+        count: How many short parts these are.
     """
 
     blocks: Chain = ()
-    pieces: Chain = ()
+    parts: Chain = ()
     count: int = 0
 
     def with_pieces(self, pieces: Sequence[bytes]) -> "GrowingText":
         """Return the text followed by pieces, each the JSON of a string."""
-        if len(pieces) == 1 and self.count + 1 < _BLOCK:  # the usual case, so it is worth a way of its own
-            return GrowingText(self.blocks, (self.pieces, pieces[0]), self.count + 1)
-        blocks, chain, count, start = self.blocks, self.pieces, self.count, 0
-        while start < len(pieces):
-            part = pieces[start : start + _BLOCK - count]
-            start += len(part)
-            if count + len(part) == _BLOCK:
-                blocks, chain, count = (blocks, _joined([*values_of(chain), *part])), (), 0
-                continue
-            for piece in part:
-                chain = (chain, piece)
-            count += len(part)
-        return GrowingText(blocks, chain, count)
+        part = pieces[0][1:-1] if len(pieces) == 1 else _joined(pieces)
+        if self.count + 1 < _BLOCK:
+            return GrowingText(self.blocks, (self.parts, part), self.count + 1)
+        return GrowingText((self.blocks, b"".join([*values_of(self.parts), part])))
 
     def json(self) -> bytes:
         """Return the JSON of the whole text."""
-        return b'"%s%s"' % (b"".join(values_of(self.blocks)), _joined(values_of(self.pieces)))
+        return b'"%s%s"' % (b"".join(values_of(self.blocks)), b"".join(values_of(self.parts)))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the text is the same, whatever parts it has come in."""
+        return isinstance(other, GrowingText) and self.json() == other.json()
+
+    def __hash__(self) -> int:
+        return hash(self.json())
 
 
 class Frames:

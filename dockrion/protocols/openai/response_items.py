@@ -74,11 +74,16 @@ class Items(msgspec.Struct, frozen=True):
     """
 
     begun: int = 0
-    texts: tuple[tuple[str, Text], ...] = ()
+    texts: dict[str, Text] = {}
     calls: tuple[tuple[str, Call], ...] = ()
     client_calls: tuple[tuple[str, ToolRequest], ...] = ()
     done: Chain = ()
     replied: bool = False
+
+    def with_text(self, key: str, text: Text) -> "Items":
+        """Return the output with another text under a key that is open."""
+        texts = {**self.texts, key: text}
+        return Items(self.begun, texts, self.calls, self.client_calls, self.done, self.replied)
 
 
 class ItemsWriter:
@@ -104,8 +109,9 @@ class ItemsWriter:
 
     def items(self) -> Items:
         """Return the output as it is now."""
-        texts, calls, client_calls = self._texts.items(), self._calls.items(), self._client_calls.items()
-        return Items(self._begun, tuple(texts), tuple(calls), tuple(client_calls), self._done, self.replied)
+        calls, client_calls = self._calls.items(), self._client_calls.items()
+        texts = dict(self._texts)
+        return Items(self._begun, texts, tuple(calls), tuple(client_calls), self._done, self.replied)
 
     def write(self, key: str, pieces: Sequence[bytes], *, is_reasoning: bool) -> None:
         """Append to a message or to reasoning; what is open under the key is closed if it is the other.
@@ -122,6 +128,11 @@ class ItemsWriter:
         grown = text.text.with_pieces(pieces)
         self._texts[key] = Text(text.index, is_reasoning, text.delta, grown)
         self._frames.add_deltas(text.delta, pieces)
+
+    def is_message(self, key: str) -> bool:
+        """Return whether a message is open under a key."""
+        text = self._texts.get(key)
+        return text is not None and not text.is_reasoning
 
     def close_text(self, key: str, status: bytes = b"completed") -> None:
         """Close the message or reasoning that is open under a key, if there is one."""

@@ -20,7 +20,7 @@ from dockrion.protocols.reply import (
     metadata_of,
     output_text,
 )
-from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, grouped
+from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
 
 _FILTERED = "content_filter"
 _INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": _FILTERED}
@@ -68,6 +68,7 @@ class ResponseWriter:
         self._finish_reason = state.finish_reason
         self._usage = state.usage
         self._final = state.final
+        self._open_texts = state.open_texts  # their keys
 
     def data(self) -> bytes:
         """Return the frames."""
@@ -84,14 +85,17 @@ class ResponseWriter:
             finish_reason=self._finish_reason,
             usage=self._usage,
             final=self._final,
+            open_texts=self._open_texts,
         )
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write events."""
         for entry, run in grouped(entries):
             if run is not None:
-                self._tokens(*run)
-            elif (write := self._WRITERS.get(entry.type)) is not None:
+                self._tokens(run)
+                continue
+            self._open_texts = ()
+            if (write := self._WRITERS.get(entry.type)) is not None:
                 write(self, entry)
 
     def _started(self, _entry: Entry) -> None:
@@ -104,10 +108,15 @@ class ResponseWriter:
             response = self._info.response("in_progress", b"[]")
             self._frames.add(b"response.in_progress", b'"response":' + response)
 
-    def _tokens(self, contents: list[bytes], origin: Origin) -> None:
+    def _tokens(self, run: TokenRun) -> None:
+        origin = run.origin
         key = fields.key_of(origin.message_id, origin.source)
-        if self._write(key, contents, is_reasoning=False):
-            self._messages = self._messages.after_token(origin.message_id or "", origin.source or "")
+        was_open = self._items.is_message(key)
+        if self._write(key, run.contents, is_reasoning=False):
+            messages = self._messages.after_token(origin.message_id or "", origin.source or "")
+            changed = not was_open or messages is not self._messages
+            self._open_texts = texts_after(self._open_texts, run, key, changed=changed)
+            self._messages = messages
         if origin.finish_reason is not None:
             self._items.close_text(key)
             self._finish_reason = origin.finish_reason

@@ -7,12 +7,11 @@ import msgspec
 from dockrion.errors import Gone
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
-from dockrion.protocols.openai.event_fields import key_of
 from dockrion.protocols.openai.response_frames import Frames, delta_frames, in_json
-from dockrion.protocols.openai.response_items import Items, ItemsWriter, Text
+from dockrion.protocols.openai.response_items import ItemsWriter, Text
 from dockrion.protocols.openai.response_object import ResponseInfo
 from dockrion.protocols.openai.response_writer import ResponseState, ResponseWriter
-from dockrion.protocols.token_runs import only_tokens
+from dockrion.protocols.token_runs import continuing
 
 LOST = "events of this response are no longer stored; retrieve the response without stream"
 
@@ -76,25 +75,15 @@ def frames_after(number: int) -> Callable[[ResponseState, ResponseState, int], i
 
 
 def _continued(state: ResponseState, entries: Sequence[Entry]) -> tuple[bytes, ResponseState] | None:
-    """Encode tokens that only go on with the one open text, as most pages do; None for other events."""
+    """Encode tokens that only go on with an open text, as most pages do; None for other events."""
     items = state.items
-    if len(items.texts) != 1 or (run := only_tokens(entries)) is None:
+    if (continued := continuing(state.open_texts, entries)) is None:
         return None
-    contents, origin = run
-    (key, text), *_ = items.texts
-    message_id, source = origin.message_id or "", origin.source or ""
-    if text.is_reasoning or key != key_of(message_id, source):
-        return None
+    key, contents = continued
+    text = items.texts[key]
     grown = Text(text.index, False, text.delta, text.text.with_pieces(contents))
-    return delta_frames(text.delta, state.frames, contents), ResponseState(
-        origin=state.origin,
-        frames=state.frames + len(contents),
-        items=Items(items.begun, ((key, grown),), items.calls, items.client_calls, items.done, items.replied),
-        attempts=state.attempts,
-        messages=state.messages.after_token(message_id, source),
-        finish_reason=state.finish_reason,
-        usage=state.usage,
-        lost=state.lost,
+    return delta_frames(text.delta, state.frames, contents), msgspec.structs.replace(
+        state, frames=state.frames + len(contents), items=items.with_text(key, grown)
     )
 
 

@@ -6,11 +6,11 @@ import msgspec
 
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
-from dockrion.protocols.token_runs import grouped, only_tokens
+from dockrion.protocols.token_runs import continuing
 from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import DONE, chunk, json_text
 from dockrion.protocols.vercel_ai.message import MessageWriter
-from dockrion.protocols.vercel_ai.state import MessageState, open_part
+from dockrion.protocols.vercel_ai.state import MessageState
 from dockrion.protocols.vercel_ai.writer import EventWriter
 
 
@@ -31,21 +31,11 @@ class MessageEncoder(msgspec.Struct, frozen=True):
         return MessageState()
 
     def encode(self, state: MessageState, entries: Sequence[Entry]) -> tuple[bytes, MessageState]:
-        if state.parts and (run := only_tokens(entries)) is not None:
-            texts, origin = run
-            message_id, source = origin.message_id or None, origin.source or None
-            part_id = open_part(state.parts, b"text", message_id, source)
-            if part_id is not None:
-                shown = state.shown.after_token(message_id or "", source or "")
-                after = state if shown is state.shown else msgspec.structs.replace(state, shown=shown)
-                return chunks.deltas(b"text", part_id, texts), after
+        if (continued := continuing(state.open_texts, entries)) is not None:
+            return chunks.deltas(b"text", *continued), state
         message = MessageWriter(self.run_id, self.message_id, state)
         writer = EventWriter(message, state, self.output_path)
-        for entry, run in grouped(entries):
-            if run is not None:
-                writer.write_tokens(entry.sequence, *run)
-            else:
-                writer.write(entry)
+        writer.write(entries)
         return b"".join(message.frames), writer.state
 
     def encode_gap(self, state: MessageState, gap: Gap) -> tuple[bytes, MessageState]:

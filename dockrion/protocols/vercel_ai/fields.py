@@ -45,6 +45,10 @@ class Started(msgspec.Struct, frozen=True, gc=False):
     previous: msgspec.Raw = _NULL
 
 
+class AboutQuestion(msgspec.Struct, frozen=True, gc=False):
+    request_id: msgspec.Raw
+
+
 class End(msgspec.Struct, frozen=True, gc=False):
     """A terminal event: `complete` has an output and metadata, `error` an error, `cancelled` a reason."""
 
@@ -61,4 +65,4 @@ tool_result_of = msgspec.json.Decoder(ToolResult).decode
 usage_of = msgspec.json.Decoder(Usage).decode
 started_of = msgspec.json.Decoder(Started).decode
 end_of = msgspec.json.Decoder(End).decode
-all_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+about_question_of = msgspec.json.Decoder(AboutQuestion).decode

@@ -64,7 +64,7 @@ class MessageWriter:
 
     def write_deltas(
         self, kind: bytes, sequence: int, message_id: str | None, source: str | None, texts: Sequence[bytes]
-    ) -> None:
+    ) -> int:
         """Write pieces of a model's message; start a part for them if there is none.
 
         Args:
@@ -73,6 +73,9 @@ class MessageWriter:
             message_id: As of the part.
             source: As of the part.
             texts: The pieces, JSON.
+
+        Returns:
+            The id of the part.
         """
         part_id = open_part(self.parts, kind, message_id, source)
         if part_id is None:
@@ -84,6 +87,7 @@ class MessageWriter:
             self.write_content(chunks.edge(kind, part_id, b"start"))
             self.parts += (Part(kind, part_id, message_id, source),)
         self.frames.append(chunks.deltas(kind, part_id, texts))
+        return part_id
 
     def write_text(self, sequence: int, text: bytes) -> None:
         """Write a whole text, JSON."""

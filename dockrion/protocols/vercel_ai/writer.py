@@ -1,13 +1,13 @@
 """What each type of event becomes in the client's message."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import msgspec
 
-from dockrion.events import COMMON_FIELDS, CUSTOM_PREFIX, Entry
+from dockrion.events import CUSTOM_PREFIX, Entry, own_fields
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, StopReason, metadata_of, output_text
-from dockrion.protocols.token_runs import EMPTY_TEXT, Origin
+from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
 from dockrion.protocols.vercel_ai import chunks, fields
 from dockrion.protocols.vercel_ai.chunks import DONE, START_STEP, chunk, json_text
 from dockrion.protocols.vercel_ai.content import chunks_beside_text, text_in
@@ -34,7 +34,16 @@ class EventWriter:
         output_path: `agent.chat.output`.
     """
 
-    __slots__ = ("_finish_reason", "_message", "_output_path", "_replied", "_shown", "_state", "_usage")
+    __slots__ = (
+        "_finish_reason",
+        "_message",
+        "_open_texts",
+        "_output_path",
+        "_replied",
+        "_shown",
+        "_state",
+        "_usage",
+    )
 
     def __init__(self, message: MessageWriter, state: MessageState, output_path: str | None) -> None:
         self._message = message
@@ -44,6 +53,7 @@ class EventWriter:
         self._replied = state.replied
         self._finish_reason = state.finish_reason
         self._usage = state.usage
+        self._open_texts = state.open_texts  # the ids of the parts
 
     @property
     def state(self) -> MessageState:
@@ -59,28 +69,41 @@ class EventWriter:
             replied=self._replied,
             finish_reason=self._finish_reason,
             usage=self._usage,
+            open_texts=self._open_texts,
         )
 
-    def write(self, entry: Entry) -> None:
-        """Write an event; not for tokens."""
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write events."""
+        for entry, run in grouped(entries):
+            if run is not None:
+                self._write_tokens(entry.sequence, run)
+            else:
+                self._open_texts = ()
+                self._write(entry)
+
+    def _write(self, entry: Entry) -> None:
         write = self._writers.get(entry.type)
         if write is not None:
             write(self, entry)
         elif entry.type.startswith(CUSTOM_PREFIX):
             self._write_data(entry)
 
-    def write_tokens(self, sequence: int, texts: list[bytes], origin: Origin) -> None:
+    def _write_tokens(self, sequence: int, run: TokenRun) -> None:
         """Write consecutive tokens of one message, of which `sequence` is the first."""
+        texts, origin, _ = run
         message_id, source = origin.message_id or None, origin.source or None
         if EMPTY_TEXT in texts:
             sequence += next((index for index, text in enumerate(texts) if text != EMPTY_TEXT), 0)
             texts = [text for text in texts if text != EMPTY_TEXT]
         if texts:
-            self._message.write_deltas(b"text", sequence, message_id, source, texts)
-            self._shown = self._shown.after_token(message_id or "", source or "")
-            self._replied = True
+            part_id = self._message.write_deltas(b"text", sequence, message_id, source, texts)
+            shown = self._shown.after_token(message_id or "", source or "")
+            changed = part_id == sequence or shown is not self._shown or not self._replied
+            self._open_texts = texts_after(self._open_texts, run, part_id, changed=changed)
+            self._shown, self._replied = shown, True
         if origin.finish_reason is not None:
             self._finish_reason = origin.finish_reason
+            self._open_texts = ()
             self._message.close_parts(lambda part: part.message_id == message_id and part.source == source)
 
     def _write_started(self, entry: Entry) -> None:
@@ -150,13 +173,11 @@ class EventWriter:
 
     def _write_data(self, entry: Entry) -> None:
         """Write an event that has no part of its own in the protocol: its fields, as data of its type."""
-        every = fields.all_of(entry.data)
-        own = {name: value for name, value in every.items() if name not in COMMON_FIELDS}
         part_id = _PROGRESS if entry.type == "progress" else None
         if entry.type in _ABOUT_QUESTIONS:
-            part_id = bytes(every["request_id"])
+            part_id = bytes(fields.about_question_of(entry.data).request_id)
         name = entry.type.removeprefix(CUSTOM_PREFIX).encode()
-        self._message.write(chunks.data_part(name, own, part_id))
+        self._message.write(chunks.data_part(name, own_fields(entry.data), part_id))
 
     def _write_complete(self, entry: Entry) -> None:
         end = fields.end_of(entry.data)

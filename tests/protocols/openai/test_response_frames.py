@@ -27,4 +27,4 @@ def test_pieces_are_joined_from_time_to_time() -> None:
     text = GrowingText()
     for _ in range(10_000):
         text = text.with_pieces([b'"word "'])
-    assert len(values_of(text.pieces)) + len(values_of(text.blocks)) < 300
+    assert len(values_of(text.parts)) + len(values_of(text.blocks)) < 300
