@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "policies": {"events", "json_schema"},
     "runs": {"backends", "events", "json_schema", "logs", "metrics", "policies"},
     "dockfile": {"events", "json_schema", "policies"},
-    "tracing": {"dockfile", "logs"},
+    "tracing": {"backends", "dockfile", "events", "logs"},
     "webhooks": {"backends", "dockfile", "events", "http_client", "logs", "metrics"},
     "auth": {"backends", "dockfile", "http_client", "logs"},
     "protocols": {"backends", "dockfile", "events"},

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from dockrion.events import CUSTOM_PREFIX, EventFilter, validation
@@ -14,6 +14,7 @@ from dockrion.logs import log
 from dockrion.redaction import Redactor
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.tool_policy import ToolDenied, ToolPolicy
+from dockrion.runs.tracing import RunSpan
 from dockrion.runs.usage import Usage
 
 _logger = logging.getLogger("dockrion.runs")
@@ -168,6 +169,16 @@ class Emitter:
             duration_ms = (time.perf_counter() - began[1]) * 1000
         return name or began[0], duration_ms
 
+    def enter_tool_call(self, tool_call_id: str) -> Callable[[], None] | None:  # noqa: ARG002
+        """Make a tool's call the current span of a trace; return what undoes that, None without one."""
+        return None
+
+    def observe_pushed(
+        self, pushed: Iterable[tuple[str, dict[str, Any]]]
+    ) -> Iterable[tuple[str, dict[str, Any]]]:
+        """Return events of another process, which are traced as they are taken out."""
+        return pushed
+
     def count_usage(self, *arguments: Any) -> dict[str, Any]:
         """Add the tokens of one request to the sum, and return the fields of its event.
 
@@ -190,6 +201,20 @@ class Emitter:
         """
         in_thread = threading.get_ident() != self._loop_thread
         return in_thread or (self.buffer is not None and self.buffer.closed)
+
+
+def emitter_for(span: RunSpan | None, *arguments: Any) -> Emitter:
+    """Return the emitter of a run.
+
+    Args:
+        span: Its span, None if nobody follows it in a trace.
+        arguments: Those of `Emitter`.
+    """
+    if span is None or not span.recording:
+        return Emitter(*arguments)
+    from dockrion.runs.traced_emitter import TracedEmitter  # noqa: PLC0415  memory, and it imports this module
+
+    return TracedEmitter(span, *arguments)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -66,6 +66,7 @@ from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter, retry_while_unreachable
 from dockrion.runs.outcome import Failed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.tracing import RunTracer
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
@@ -85,6 +86,7 @@ class Executor:
         recorder: Writes their start and their end.
         metrics: Counts their events.
         redactor: Masks secrets in agents' exceptions.
+        tracer: Follows runs in traces, None if nobody does.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Executor:
         recorder: RunRecorder,
         metrics: Metrics,
         redactor: Redactor,
+        tracer: RunTracer | None = None,
     ) -> None:
         self._settings = settings
         self._backend = backend
@@ -102,6 +105,7 @@ class Executor:
         self._recorder = recorder
         self._metrics = metrics
         self._redactor = redactor
+        self._tracer = tracer
         self._loop = asyncio.get_running_loop()  # a system call in Python 3.11, so not once per run
         self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _WINDOW_BATCHES))
 
@@ -143,6 +147,8 @@ class Executor:
             except Exception as error:
                 log(_logger, logging.ERROR, "stored request unusable", run_id=run.run_id, error=error)
                 run.stop_for(Stop("refused", outcome=_UNUSABLE))
+            if self._tracer is not None:
+                run.span = self._tracer.resume(call.request, record)
             job_bytes = len(taken.job) if record.max_attempts > 1 else 0
             await self._run_to_end(agent, call, run, record, job_bytes)
         finally:
@@ -190,6 +196,8 @@ class Executor:
             await self._close_after_defect(run, writer)
         finally:
             buffer.close()
+            if run.span is not None:
+                run.span.end_or_discard(writer.run)
             self._recorder.over(job_bytes)
 
     def _new_buffer(self, run: InFlightRun, last_sequence: int) -> EventBuffer:
@@ -210,7 +218,7 @@ class Executor:
         """Let the agent work, and store what it emits, until the execution is over."""
         if run.waited:
             self._recorder.waited(writer.run)
-        run.session = session = self._recorder.start(writer.buffer, call, run.incarnation)
+        run.session = session = self._recorder.start(writer.buffer, call, run.incarnation, run.span)
         streaming = self._settings.streamed and call.invocation is None
         run.execution = execution = Execution(
             agent, call, session, run.changed.set, self._loop, streaming=streaming

@@ -15,6 +15,7 @@ from dockrion.runs.execution import Execution
 from dockrion.runs.external_events import PRODUCER_SEQ
 from dockrion.runs.outcome import Stop
 from dockrion.runs.session import RunSession
+from dockrion.runs.tracing import RunSpan
 
 Slot = asyncio.Future[None]
 
@@ -102,6 +103,7 @@ class InFlightRun(msgspec.Struct, eq=False):
         producer_seq: The number of the last batch that another process pushed.
         unlisted: Whether only its creator knows of it.
         waited: Whether it had to wait for its slot.
+        span: Its span, None if nobody follows it in a trace.
     """
 
     run_id: str
@@ -115,6 +117,7 @@ class InFlightRun(msgspec.Struct, eq=False):
     producer_seq: int = 0
     unlisted: bool = False
     waited: bool = False
+    span: RunSpan | None = None
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -131,6 +134,8 @@ class InFlightRun(msgspec.Struct, eq=False):
         if self.stop is not None:
             return
         self.stop = stop
+        if self.span is not None and stop.kind == "cancelled":
+            self.span.cancel(stop.reason)
         if self.execution is not None:
             self.execution.stop(stop)
         self.changed.set()

@@ -26,6 +26,7 @@ from dockrion.runs.outcome import Completed, Stop
 from dockrion.runs.queue_taker import QueueTaker
 from dockrion.runs.queued_runs import QueuedRuns
 from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.tracing import RunSpan, RunTracer
 
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
 
@@ -45,6 +46,7 @@ class RunManager:
         metrics: Counts them.
         redactor: Masks secrets in agents' exceptions and in reasons.
         rebuild: Returns what the agent works on from a job that a replica has stored.
+        tracer: Follows runs in traces, None if nobody does.
 
     Attributes:
         unavailable: Why there is no agent.
@@ -59,6 +61,7 @@ class RunManager:
         metrics: Metrics,
         redactor: Redactor,
         rebuild: Rebuild = _unavailable,
+        tracer: RunTracer | None = None,
     ) -> None:
         self._agent: Agent | None = None
         self.unavailable = "the agent is being loaded"
@@ -67,14 +70,17 @@ class RunManager:
         self._backend = backend
         self._redactor = redactor
         self._rebuild = rebuild
+        self._tracer = tracer
         self._loop = asyncio.get_running_loop()
         self.slots = Slots(settings.max_concurrent_runs, settings.max_queued_runs)
         self._in_flight = InFlightRuns(self.slots)
         self._shut_down = False
         self._locks = NamedLocks(backend)
         self._recorder = RunRecorder(settings, metrics, redactor, self._locks)
-        self._executor = Executor(settings, backend, self._in_flight, self._recorder, metrics, redactor)
-        self._invoker = Invoker(settings, self._in_flight, self._recorder, self._locks, redactor)
+        self._executor = Executor(
+            settings, backend, self._in_flight, self._recorder, metrics, redactor, tracer
+        )
+        self._invoker = Invoker(settings, self._in_flight, self._recorder, self._locks, redactor, tracer)
         self._run_tasks = BackgroundTasks()
         self._listeners = BackgroundTasks()
         self._listeners.start(self._listen_for_cancels())
@@ -155,6 +161,10 @@ class RunManager:
         record = self._recorder.new_record(
             call, run_id, incarnation, max_attempts=1 if external else self._settings.max_attempts
         )
+        span: RunSpan | None = None
+        if self._tracer is not None:
+            span, traced, record = self._tracer.accept(call.request, record)
+            call = msgspec.structs.replace(call, request=traced)
         if self._queued is not None and not self.slots.free:
             try:
                 await self._queued.enqueue(
@@ -169,6 +179,7 @@ class RunManager:
         if call.body is not None:
             call = msgspec.structs.replace(call, body=None)  # it may be large, and the run may last long
         run = self._in_flight.admit(run_id, incarnation)
+        run.span = span
         run.created.add_done_callback(_retrieve)  # the caller may have left
         self._run_tasks.track(self._loop.create_task(self._executor.execute(agent, call, run, record, job)))
         try:

@@ -31,14 +31,18 @@ class OpenToolCall:
         tool_call_id: The call's id; in the block, never None.
         result: The result, to be set in the block: any value that can be encoded as JSON.
         is_error: Whether the call failed; to be set for a tool that reports its errors as results.
+        current: Whether spans of a trace that the block makes belong to the call. Not in a generator, whose
+            caller would have them there, too, between two items.
     """
 
     __slots__ = (
         "_arguments",
         "_began",
         "_emitter",
+        "_leave",
         "_message_id",
         "_source",
+        "current",
         "is_error",
         "name",
         "result",
@@ -62,7 +66,9 @@ class OpenToolCall:
         self._arguments = arguments
         self._message_id = message_id
         self._source = source
+        self.current = True
         self._began = 0.0
+        self._leave: Callable[[], None] | None = None
 
     def show_arguments(self, bind: Callable[[], Mapping[str, Any]]) -> None:
         """Set the arguments before the block; those that no event can have are shown by their type.
@@ -82,10 +88,12 @@ class OpenToolCall:
 
     async def __aenter__(self) -> Self:
         await self._emitter.emit(*self._begin())
+        self._enter_span()
         return self
 
     def __enter__(self) -> Self:
         self._emitter.sync_emit(*self._begin())
+        self._enter_span()
         return self
 
     async def __aexit__(
@@ -129,9 +137,16 @@ class OpenToolCall:
         fields = self.tool_call_id, self.name, self._arguments, self._message_id, self._source
         return "tool_call", validation.tool_call, *fields
 
+    def _enter_span(self) -> None:
+        if self.current and self.tool_call_id is not None:
+            self._leave = self._emitter.enter_tool_call(self.tool_call_id)
+
     def _end(self, error: BaseException | None) -> tuple[Any, ...]:
         """Return the arguments of an emit of the result."""
         duration_ms = (time.perf_counter() - self._began) * 1000
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
         self._emitter.end_tool_call(self.tool_call_id or "", self.name, duration_ms)
         if error is None or isinstance(error, GeneratorExit):  # a generator whose reader has enough
             result, is_error = self.result, self.is_error

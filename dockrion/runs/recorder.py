@@ -22,6 +22,7 @@ from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Cancelled, Completed, Failed, Outcome
 from dockrion.runs.session import RunSession
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.runs.tracing import RunSpan
 from dockrion.threads import in_thread_if_large
 
 if TYPE_CHECKING:  # a service without an output policy does not load it
@@ -124,6 +125,11 @@ class RunRecorder:
             tracestate=call.request.tracestate,
         )
 
+    def finished(self, run: Run, result: Outcome) -> Run:
+        """Return the record of an invocation that is over now."""
+        _, _, changes = outcome.terminal_event(result, 0.0, run.metadata)
+        return msgspec.structs.replace(run, status=result.status, completed_at=datetime.now(UTC), **changes)
+
     def accepted(self, run_id: str) -> None:
         """Log that a run was created."""
         log(_logger, logging.INFO, "run accepted", run_id=run_id)
@@ -145,13 +151,16 @@ class RunRecorder:
         if job_bytes:
             self._metrics.kept_payload_bytes.dec(job_bytes)
 
-    def start(self, buffer: EventBuffer, call: Call, incarnation: str) -> RunSession:
+    def start(
+        self, buffer: EventBuffer, call: Call, incarnation: str, span: RunSpan | None = None
+    ) -> RunSession:
         """Publish that the agent starts, and return the session that it works in.
 
         Args:
             buffer: The run's.
             call: What the agent works on.
             incarnation: The run's incarnation.
+            span: The run's span, None if nobody follows it in a trace.
         """
         settings, run_id = self._settings, buffer.run_id
         fields = {"agent_name": settings.agent_name, "framework": settings.framework}
@@ -163,6 +172,8 @@ class RunRecorder:
             # Nobody waits for the answers to what the attempt before has asked.
             buffer.publish("started", fields | again, status="running", waiting_for=None)
             log(_logger, logging.INFO, "run running again", run_id=run_id, **again)
+        if span is not None:
+            span.begin(call.payload, call.attempt, call.previous)
         return RunSession(
             run_id,
             settings.events_filter if call.invocation is None else NO_EVENTS,
@@ -176,6 +187,7 @@ class RunRecorder:
             locks=self._locks,
             redactor=self._redactor,
             stored_input=call.stored_input,
+            span=span,
         )
 
     async def conclude(

@@ -16,7 +16,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs import process_questions
 from dockrion.runs.asking import UNANSWERABLE, Asking
 from dockrion.runs.context import StreamContext, set_current_context
-from dockrion.runs.emitter import ENVELOPE_BYTES, Emitter
+from dockrion.runs.emitter import ENVELOPE_BYTES, emitter_for
 from dockrion.runs.event_buffer import EventBuffer
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
@@ -25,6 +25,7 @@ from dockrion.runs.process_questions import ProcessQuestions
 from dockrion.runs.question import Question
 from dockrion.runs.stored_input import StoredInput
 from dockrion.runs.tool_policy import ToolPolicy
+from dockrion.runs.tracing import RunSpan
 from dockrion.threads import finish_in_thread
 
 _USAGE, _REQUESTED = "usage", "input_requested"
@@ -47,6 +48,7 @@ class RunSession:
         locks: Shared by all runs of the service; without them, `alone_in` excludes no other run.
         redactor: Masks secrets in exceptions.
         stored_input: The run's input, None if it is not stored.
+        span: The run's span, None if nobody follows it in a trace.
 
     Attributes:
         context: The same run for agent code.
@@ -63,6 +65,7 @@ class RunSession:
         "_locks",
         "_process_questions",
         "_push_order",
+        "_span",
         "asking",
         "context",
         "ended_elsewhere",
@@ -87,6 +90,7 @@ class RunSession:
         locks: NamedLocks | None = None,
         redactor: Redactor | None = None,
         stored_input: StoredInput | None = None,
+        span: RunSpan | None = None,
     ) -> None:
         self.run_id = run_id
         self.incarnation = incarnation
@@ -99,7 +103,9 @@ class RunSession:
         self._ended = False
         self._push_order: asyncio.Lock | None = None
         self._process_questions: ProcessQuestions | None = None
-        self._emitter = Emitter(run_id, events_filter, buffer, tools or ToolPolicy(), redactor or Redactor())
+        self._span = span
+        tools, redactor = tools or ToolPolicy(), redactor or Redactor()
+        self._emitter = emitter_for(span, run_id, events_filter, buffer, tools, redactor)
         asks = answerable and buffer is not None
         self.asking = Asking(self._emitter, stored_input) if asks else UNANSWERABLE
         self.context = StreamContext(self._emitter, caller, self.asking, request, attempt=attempt)
@@ -108,6 +114,8 @@ class RunSession:
         """Make this the current run of this task, and of all tasks and threads that it starts."""
         _current.set(self)
         set_current_context(self.context)
+        if self._span is not None:
+            self._span.activate()
 
     def cancel(self) -> None:
         """Mark the run as stopped, and wake the threads that wait for room in the buffer or for an answer."""
@@ -245,7 +253,7 @@ class RunSession:
                 self.on_push()
 
     async def _publish_batch(self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int) -> None:
-        publish = partial(self._publish_all, pushed)
+        publish = partial(self._publish_all, self._emitter.observe_pushed(pushed))
         filtered = self._buffer is not None and self._buffer.text_filter is not None
         if filtered and size > MAX_FILTERED_AT_ONCE:
             await finish_in_thread(publish, f"dockrion-mask-{self.run_id}")

@@ -71,9 +71,12 @@ class _Tool:
         self._name = name
         self._signature = signature_of(function)
 
-    def begin(self, context: StreamContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenToolCall:
-        """Return the block of one call."""
+    def begin(
+        self, context: StreamContext, args: tuple[Any, ...], kwargs: dict[str, Any], *, current: bool = True
+    ) -> OpenToolCall:
+        """Return the block of one call; `current` as in `OpenToolCall`."""
         call = context.tool(self._name)
+        call.current = current
         call.show_arguments(lambda: self._by_name(args, kwargs))
         return call
 
@@ -130,7 +133,10 @@ def _wrap_generator(tool: _Tool) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         if (context := tool.current_context()) is None:
             return (yield from tool.function(*args, **kwargs))
-        with tool.begin(context, args, kwargs) as call, closing(tool.function(*args, **kwargs)) as items:
+        with (
+            tool.begin(context, args, kwargs, current=False) as call,
+            closing(tool.function(*args, **kwargs)) as items,
+        ):
             yielded: list[Any] = []
             returned = None
             proceed = partial(items.send, None)
@@ -157,7 +163,7 @@ def _wrap_async_generator(tool: _Tool) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         context = tool.current_context()
         async with (
-            nullcontext() if context is None else tool.begin(context, args, kwargs) as call,
+            nullcontext() if context is None else tool.begin(context, args, kwargs, current=False) as call,
             aclosing(tool.function(*args, **kwargs)) as items,
         ):
             yielded: list[Any] = []

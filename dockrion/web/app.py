@@ -95,6 +95,8 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     identify(request)
     service = request.app[SERVICE]
+    if service.request_spans is not None:
+        service.request_spans.begin(request)
     metrics, access, limiter = service.metrics, service.access, service.connection_limiter
     started_at = time.perf_counter()
     response: web.StreamResponse | None = None
@@ -115,15 +117,17 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         metrics.active_requests.dec()
         limiter.release(limiter_key)
-        _record(request, response, time.perf_counter() - started_at)
+        status = _CLIENT_CLOSED_REQUEST if response is None else response.status
+        _record(request, response, status, time.perf_counter() - started_at)
+        if service.request_spans is not None:
+            service.request_spans.end(request, status)
     return response
 
 
-def _record(request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
+def _record(request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
     """Count and log a request that is over."""
     route = route_pattern(request) or "(none)"
     method = request.method if request.method in hdrs.METH_ALL else "(other)"  # bounds the label's values
-    status = _CLIENT_CLOSED_REQUEST if response is None else response.status
     streamed = not isinstance(response, web.Response)
     request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
     if _logger.isEnabledFor(logging.INFO):

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from dockrion.backends import Backend
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.outbox import LEASE_SECONDS, Copying
+from dockrion.backends.run_log import Run
 from dockrion.dockfile import Dockfile, Loaded, public_target, shared_settings
+from dockrion.events import Entry
 from dockrion.metrics import Metrics
+from dockrion.runs.tracing import RunTracer
 
 if TYPE_CHECKING:
     from dockrion.backends.memory.outbox import MemoryOutbox
@@ -19,14 +22,26 @@ _OUTBOX_SHARE = 4  # of `max_stored_bytes`: what may wait in memory to be delive
 _MIN_RUN_BYTES = 2 * 1024 * 1024  # some batches, so that readers who keep up see every event
 
 
-def create_backend(dockfile: Dockfile, metrics: Metrics, copying: Copying | None = None) -> Backend:
+def create_backend(
+    dockfile: Dockfile,
+    metrics: Metrics,
+    copying: Copying | None = None,
+    tracer: RunTracer | None = None,
+) -> Backend:
     """Create the backend.
 
     Args:
         dockfile: Selects it.
         metrics: Counts what it stores.
         copying: Says which events are copied into its outbox; None for a backend without one.
+        tracer: Ends the spans of runs that it ends; None if runs are not traced.
     """
+
+    def on_ended(run: Run, last: Entry) -> None:
+        metrics.count_events([last])
+        if tracer is not None:
+            tracer.end(run)
+
     streaming, retention = dockfile.streaming, dockfile.streaming.redis
     if streaming.backend == "redis":
         from dockrion.backends.redis import Declaration, RedisBackend  # noqa: PLC0415  redis: 14 MiB
@@ -45,7 +60,7 @@ def create_backend(dockfile: Dockfile, metrics: Metrics, copying: Copying | None
             declaration=Declaration(
                 public_target(dockfile.agent), shared_settings(dockfile), socket.gethostname(), os.getpid()
             ),
-            on_ended=metrics.count_events,
+            on_ended=on_ended,
         )
     ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
     backend = MemoryBackend(

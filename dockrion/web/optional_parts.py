@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
     from dockrion.tracing.provider import Tracing
+    from dockrion.tracing.run_tracer import RunTracer
     from dockrion.web.push_access import PushAccess
+    from dockrion.web.tracing import RequestSpans
     from dockrion.web.trusted_proxies import TrustedProxies
     from dockrion.webhooks.service import Webhooks
 
@@ -128,6 +130,26 @@ def tracing(loaded: Loaded, redactor: Redactor) -> "Tracing | None":
     from dockrion.tracing.provider import start_tracing  # noqa: PLC0415  memory, and an extra
 
     return start_tracing(loaded.dockfile, loaded.credentials, redactor, current_session)
+
+
+def request_spans(tracing: "Tracing | None") -> "RequestSpans | None":
+    """Create what makes spans of requests, None if they go nowhere."""
+    if tracing is None:
+        return None
+    from dockrion.web.tracing import RequestSpans  # noqa: PLC0415  an extra
+
+    return RequestSpans(tracing)
+
+
+def run_tracer(
+    tracing: "Tracing | None", loaded: Loaded, redactor: Redactor, mask_input: Callable[[Any], Any]
+) -> "RunTracer | None":
+    """Create what makes spans of runs, None if they go nowhere; see `tracing.run_tracer`."""
+    if tracing is None:
+        return None
+    from dockrion.web.tracing import run_tracer  # noqa: PLC0415  an extra
+
+    return run_tracer(tracing, loaded.dockfile, redactor, mask_input)
 
 
 def traced(loaded: Loaded) -> bool:

@@ -70,7 +70,8 @@ class Service:
         role: As given.
         reload: As given.
         address: Where it listens: the path of a unix socket, or host and port; None if that is unknown.
-        tracing: Makes spans; None unless the Dockfile asks for it.
+        tracing: Where spans go; None unless the Dockfile asks for traces.
+        request_spans: Makes those of requests; None likewise.
         unknown_fields: The Dockfile's unknown fields, by their path.
         input_schema: `io_schema.input`, None if there is none.
         input_mask: Masks what is not to be shown of inputs, besides secrets; None if that is nothing.
@@ -98,6 +99,8 @@ class Service:
         self.reload = reload
         self.redactor = Redactor(loaded.confidential)
         self.tracing = optional_parts.tracing(loaded, self.redactor)
+        self.request_spans = optional_parts.request_spans(self.tracing)
+        tracer = optional_parts.run_tracer(self.tracing, loaded, self.redactor, self._masked_input)
         self.metrics = Metrics()
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self._output_policy = optional_parts.output_policy(self.dockfile)
@@ -112,8 +115,10 @@ class Service:
 
         self.webhooks = optional_parts.webhooks(loaded)
         copying = None if self.webhooks is None else self.webhooks.targets.copies
-        self.backend: Backend = create_backend(self.dockfile, self.metrics, copying)
-        self.runs = RunManager(settings, self.backend, self.metrics, self.redactor, self._rebuilt_call)
+        self.backend: Backend = create_backend(self.dockfile, self.metrics, copying, tracer)
+        self.runs = RunManager(
+            settings, self.backend, self.metrics, self.redactor, self._rebuilt_call, tracer
+        )
         self.owner_requests = OwnerRequests(self.backend)
         self.answers = Answers(self.runs.find, self.backend, self.owner_requests)
         self.ingest = optional_parts.ingest(
@@ -254,6 +259,9 @@ class Service:
         from dockrion.web.rebuilt_calls import rebuilt_call  # noqa: PLC0415  it imports this module
 
         return await rebuilt_call(self, taken)
+
+    def _masked_input(self, payload: Any) -> Any:
+        return payload if self.input_mask is None else self.input_mask.mask(payload)
 
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)

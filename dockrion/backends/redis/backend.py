@@ -69,7 +69,7 @@ class RedisBackend:
         copying: Says which events are copied into the outbox, None if there is none.
         lease_seconds: How long a delivery is leased.
         declaration: What this replica declares of itself; None to be compared with no other.
-        on_ended: Called with the terminal event of each run that the backend itself has ended.
+        on_ended: Called with the record and the terminal event of each run that the backend itself has ended.
 
     Raises:
         StartError: The URL is malformed.
@@ -90,7 +90,7 @@ class RedisBackend:
         copying: Copying | None = None,
         lease_seconds: float = LEASE_SECONDS,
         declaration: Declaration | None = None,
-        on_ended: Callable[[Sequence[Entry]], None] = lambda _entries: None,
+        on_ended: Callable[[Run, Entry], None] = lambda _run, _last: None,
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._client = client = RedisClient(url, pool_size=pool_size)

@@ -60,7 +60,7 @@ class RedisQueue:
         store: What Redis holds.
         leases: The runs of this replica.
         replica: This replica.
-        on_ended: Called with the terminal event of each run that is cancelled while it waits.
+        on_ended: Called with the record and the terminal event of each run that is cancelled while it waits.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RedisQueue:
         store: Store,
         leases: LeaseKeeper,
         replica: str,
-        on_ended: Callable[[Sequence[Entry]], None],
+        on_ended: Callable[[Run, Entry], None],
     ) -> None:
         self._on_ended = on_ended
         self._store = store
@@ -197,7 +197,7 @@ class RedisQueue:
         except (RunClosed, NotOwner):
             return False
         await self._store.notify(watchers, run.run_id)
-        self._on_ended([last])
+        self._on_ended(cancelled, last)
         log(_logger, logging.INFO, "run cancelled", run_id=run.run_id, reason=reason)
         return True
 

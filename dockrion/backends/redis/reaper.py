@@ -74,7 +74,7 @@ class Reaper:
         queue: Gets the runs that can be begun again.
         replica: This replica.
         max_run_duration: Seconds after its first start in which a run may be begun again, None for no limit.
-        on_ended: Called with the terminal event of each run that it ends.
+        on_ended: Called with the record and the terminal event of each run that it ends.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Reaper:
         replica: str,
         *,
         max_run_duration: float | None,
-        on_ended: Callable[[Sequence[Entry]], None],
+        on_ended: Callable[[Run, Entry], None],
     ) -> None:
         self._store = store
         self._leases = leases
@@ -241,7 +241,7 @@ class Reaper:
         except (RunNotFound, RunClosed, NotOwner, CorruptLog):
             return False
         self._leases.discard(run)
-        self._on_ended([entry])
+        self._on_ended(failed, entry)
         with working_for(run.request):
             code, reason = error["code"], error["error"]
             log(_logger, logging.WARNING, "run failed", run_id=run_id, code=code, reason=reason)

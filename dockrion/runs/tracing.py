@@ -1,0 +1,90 @@
+"""What the engine tells whoever follows runs in traces; it knows nothing of how traces are made."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from dockrion.backends.run_log import Run
+from dockrion.caller import CallerRequest
+from dockrion.redaction import Redactor
+
+
+class RunSpan(Protocol):
+    """The span of a run or an invocation, while this process executes it.
+
+    Its methods may be called from any thread, and do not raise.
+    """
+
+    @property
+    def recording(self) -> bool:
+        """Whether the run is sampled: only then is it told of more than `activate`."""
+
+    def activate(self) -> None:
+        """Make it the current span of this task, and of all tasks and threads that it starts."""
+
+    def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
+        """Note that the agent begins to work.
+
+        Args:
+            payload: What it works on.
+            attempt: How often it was started for the run, this start included.
+            previous: Why the attempt before ended, None for the first.
+        """
+
+    @property
+    def content_bytes(self) -> int:
+        """How much of a tool's arguments or result it shows, 0 if nothing."""
+
+    def mask_with(self, redactor: Redactor) -> None:
+        """Mask also what another redactor masks, from now on."""
+
+    def observe(self, event_type: str, fields: Mapping[str, Any], *, nested: bool) -> None:
+        """Note an event of the agent, whether or not the filter passes it.
+
+        Args:
+            event_type: Its type.
+            fields: Its own fields, validated.
+            nested: Whether the code that emits it works for the run, so that its current span is one of it.
+        """
+
+    def enter_tool_call(self, tool_call_id: str) -> Callable[[], None] | None:
+        """Make the span of a tool's call, which was observed, the current one; return what undoes that."""
+
+    def cancel(self, reason: str | None) -> None:
+        """Note that a cancel was requested."""
+
+    def end_or_discard(self, run: Run) -> None:
+        """End it, and all spans in it, if this process has ended the run; otherwise another one will.
+
+        Args:
+            run: The record as this process stored it last.
+        """
+
+
+class RunTracer(Protocol):
+    """Follows runs in traces. Its methods do not raise."""
+
+    def accept(self, request: CallerRequest, run: Run) -> tuple[RunSpan, CallerRequest, Run]:
+        """Choose the place of a new run in the trace of its request.
+
+        Args:
+            request: The request that creates it.
+            run: Its record, not stored yet.
+
+        Returns:
+            Its span, the request as the agent and what it calls see it, and the record to store.
+        """
+
+    def resume(self, request: CallerRequest, run: Run) -> RunSpan:
+        """Return the span of a run that another process has accepted, or that is begun again.
+
+        Args:
+            request: As returned by `accept`.
+            run: Its record.
+        """
+
+    def end(self, run: Run) -> None:
+        """End the span of a run that has ended without being executed by this process.
+
+        Args:
+            run: The finished record.
+        """

@@ -1,0 +1,78 @@
+"""Traces of a service: what its Dockfile and aiohttp know of runs and requests, in the terms of traces."""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from dockrion.dockfile import Dockfile
+from dockrion.redaction import Redactor
+from dockrion.tracing import conventions
+from dockrion.tracing.provider import Tracing
+from dockrion.tracing.request_spans import RequestSpan, RequestTracer
+from dockrion.tracing.run_tracer import RunTracer, TracedAgent
+from dockrion.web.access import RUN_ID, loggable_path
+from dockrion.web.peers import CLIENT
+
+_SPAN = web.RequestKey("span", RequestSpan)
+_UNTRACED = frozenset(["/health", "/ready", "/metrics"])  # asked for every few seconds, by machines
+
+
+def run_tracer(
+    tracing: Tracing, dockfile: Dockfile, redactor: Redactor, mask_input: Callable[[Any], Any]
+) -> RunTracer:
+    """Return what makes the spans of runs.
+
+    Args:
+        tracing: Where they go.
+        dockfile: Describes the agent.
+        redactor: Masks secrets.
+        mask_input: Masks what else is not to be shown of a payload.
+    """
+    agent = dockfile.agent
+    described = TracedAgent(
+        name=agent.name,
+        framework=agent.framework or "",
+        description=agent.description,
+        version=dockfile.metadata.version,
+        remote=agent.mode == "url",
+    )
+    mask = mask_input if tracing.captures_content else None
+    return RunTracer(tracing.tracer, described, redactor, mask)
+
+
+class RequestSpans:
+    """Makes a span of each request, but for those of probes.
+
+    Args:
+        tracing: Where they go.
+    """
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracer = RequestTracer(tracing.tracer)
+
+    def begin(self, request: web.Request) -> None:
+        """Start the span of the current request. `end` follows, in the same task."""
+        resource = request.match_info.route.resource
+        route = None if resource is None else resource.canonical
+        if route in _UNTRACED:
+            return
+        known = request.method in hdrs.METH_ALL
+        attributes = {conventions.URL_PATH: loggable_path(request), conventions.URL_SCHEME: request.scheme}
+        if user_agent := request.headers.get(hdrs.USER_AGENT):
+            attributes[conventions.USER_AGENT] = user_agent
+        method = request.method if known else conventions.OTHER_METHOD
+        request[_SPAN] = self._tracer.start(method, route, attributes)
+
+    def end(self, request: web.Request, status: int) -> None:
+        """End its span, if it has one: the response is complete, or cannot be completed."""
+        span = request.get(_SPAN)
+        if span is None:
+            return
+        version = request.version
+        span.end(
+            status,
+            client_address=request[CLIENT],
+            protocol_version=f"{version.major}.{version.minor}",
+            run_id=request.get(RUN_ID),
+        )
