@@ -68,11 +68,17 @@ async def test_state_is_that_of_the_events_so_far_or_of_all(serve: Serve) -> Non
     one, other = await replicas(serve, agent := Waits())
     run_id = await one.start()
     await until_stored(one, run_id, 2)
-    assert await state(other, run_id, now="") == {"frames": 2, "opened": True, "ended": False, "origin": 0}
+    assert await state(other, run_id, now="") == {
+        "frames": 2,
+        "opened": True,
+        "ended": False,
+        "origin": 0,
+        "open_texts": [],
+    }
     waiting = asyncio.create_task(state(other, run_id))
     await wait_until(lambda: other.service.invocations._deadlines)
     agent.go.set()
-    whole = {"frames": 5, "opened": False, "ended": False, "origin": 0}
+    whole = {"frames": 5, "opened": False, "ended": False, "origin": 0, "open_texts": []}
     assert await waiting == whole
     assert await state(other, run_id) == await state(one, run_id, now="") == whole
 
