@@ -24,6 +24,7 @@ from dockrion.server.worker_process import start_worker, terminate
 
 _logger = logging.getLogger(__name__)
 _PREFIX = "dockrion-metrics-"
+_MEMORY = "/dev/shm"  # noqa: S108  its use is private; in containers it is writable on a read-only root, too
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STABLE_SECONDS = 60.0  # a worker that lived as long is replaced at once, others after a back-off
 _FIRST_DELAY = 0.5  # seconds
@@ -191,12 +192,7 @@ def _shared_directory() -> Iterator[str]:
 def _new_directory(owned: ExitStack) -> str:
     """Make a directory and lock it; both end with `owned`."""
     while True:
-        try:
-            directory = owned.enter_context(TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True))
-        except OSError as error:
-            raise StartError(
-                f"cannot make a temporary directory: {error}; name another one in TMPDIR"
-            ) from error
+        directory = owned.enter_context(_temporary_directory())
         try:
             owned.enter_context(_locked(Path(directory)))
         except (
@@ -208,6 +204,19 @@ def _new_directory(owned: ExitStack) -> str:
             return directory
         if Path(directory).is_dir():
             return directory
+
+
+def _temporary_directory() -> TemporaryDirectory[str]:
+    """Make a directory where temporary files go, or else in memory."""
+    try:
+        return TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
+    except OSError as error:
+        with suppress(OSError):
+            return TemporaryDirectory(prefix=_PREFIX, dir=_MEMORY, ignore_cleanup_errors=True)
+        raise StartError(
+            f"workers share their metrics in a temporary directory, which cannot be made: {error}; "
+            "make /tmp writable (--tmpfs /tmp for a container), or name another directory in TMPDIR"
+        ) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dockrion.errors import StartError
 from dockrion.server import supervisor
 from dockrion.server.worker import WorkerSlot
 from tests.support import TIMEOUT_SECONDS
@@ -33,6 +34,25 @@ def test_shared_directory_that_another_supervisor_removes_at_once_is_made_again(
     with supervisor._shared_directory() as directory:
         assert list(tmp_path.iterdir()) == [Path(directory)]
     assert not list(tmp_path.iterdir())
+
+
+def test_without_temporary_files_the_shared_directory_is_in_memory_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(supervisor, "_MEMORY", str(tmp_path))
+    with supervisor._shared_directory() as directory:
+        assert list(tmp_path.iterdir()) == [Path(directory)]
+    assert not list(tmp_path.iterdir())
+
+
+def test_supervisor_without_any_directory_to_share_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(supervisor, "_MEMORY", str(tmp_path / "missing"))
+    with pytest.raises(StartError, match=r"--tmpfs /tmp.*TMPDIR"), supervisor._shared_directory():
+        pass
 
 
 def test_worker_whose_supervisor_is_gone_when_it_starts_shuts_down(tmp_path: Path) -> None:
