@@ -1,0 +1,36 @@
+"""Build the image and check it: `python -m tests.image`, as root.
+
+Where the programs are missing, or may not run containers, nothing is checked, and the output says so.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.image.engine import PROGRAMS
+
+FOLDER = Path(__file__).parent
+
+
+def obstacle() -> str | None:
+    """Return why the image cannot be built and run here, if it cannot."""
+    if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
+        return f"not installed: {', '.join(missing)}"
+    if os.geteuid():
+        return "this needs root"
+    return None
+
+
+def main() -> int:
+    if reason := obstacle():
+        print(f"SKIPPED: the image was NOT built and NOT checked: {reason}")
+        return 0
+    options = ("--confcutdir", str(FOLDER), "--numprocesses=0", "-p", "no:randomly", "--durations=5", "-v")
+    return int(pytest.main([str(FOLDER / "checks.py"), *options, *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
