@@ -1,6 +1,6 @@
 """The section of what operators see: `observability`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -42,13 +42,20 @@ class LangfuseSpec(Struct, frozen=True):
     )
 
 
+class MetricsSpec(Struct, frozen=True):
+    latency: Annotated[
+        bool, doc("Histograms of how long requests, streams, runs and their first tokens take, and events.")
+    ] = True
+    tokens: Annotated[bool, doc("The tokens that models took, by model, where agents report them.")] = True
+
+
 class ObservabilitySpec(Struct, frozen=True):
     log_level: Annotated[Literal["debug", "info", "warn", "error"], doc("Lowest level logged.")] = "info"
     tracing: Annotated[
         TracingSpec | bool | None,
         doc("OpenTelemetry traces of requests and runs, of which the fields below can set more than `true`."),
     ] = None
-    metrics: Annotated[Any, doc("Accepted and ignored; `/metrics` is served with `expose.rest`.")] = None
+    metrics: Annotated[MetricsSpec, doc("What `/metrics` measures.")] = field(default_factory=MetricsSpec)
     langfuse: Annotated[LangfuseSpec, doc("Langfuse.")] = field(default_factory=LangfuseSpec)
 
     @property

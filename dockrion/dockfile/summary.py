@@ -81,7 +81,7 @@ def _misspells(name: str, section: str) -> bool:
 
 
 def _ignored(dockfile: Dockfile) -> Iterator[str]:
-    agent, streaming, observability = dockfile.agent, dockfile.streaming, dockfile.observability
+    agent, streaming = dockfile.agent, dockfile.streaming
     for mode in ("entrypoint", "url"):
         if mode != agent.mode and getattr(agent, mode) is not None:
             yield f"agent.{mode} (the {agent.mode} is invoked)"
@@ -97,7 +97,5 @@ def _ignored(dockfile: Dockfile) -> Iterator[str]:
         yield "arguments.interrupts (without streaming.async_runs, callers cannot answer)"
     if streaming.id_generator.type == "uuid" and streaming.id_generator.handler is not None:
         yield "streaming.id_generator.handler (type is uuid)"
-    if observability.metrics is not None:
-        yield "observability.metrics"
     if dockfile.build is not None:
         yield "build"

@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prometheus_client import Metric, values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
 
 from dockrion.logs import log
 
@@ -35,7 +36,7 @@ def enable_multiprocess(directory: str, number: int) -> None:
         Path(directory).mkdir(mode=0o700, exist_ok=True)  # a cleaner of /tmp may have deleted it
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     vars(values)["MmapedDict"] = SharedValues  # the class of its files, for which there is no parameter
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: number)
+    values.ValueClass = _with_exemplars(values.MultiProcessValue(process_identifier=lambda: number))
     AllProcesses.directory = directory
 
 
@@ -115,14 +116,37 @@ def _allocate(path: Path, size: int) -> None:
         file.write(bytes(max(size - file.tell(), 0)))
 
 
+def _with_exemplars(shared_value: Any) -> Any:
+    """Return a class of shared values that keeps the exemplars of this process, which the library drops."""
+
+    class ValueWithExemplar(shared_value):  # type: ignore[misc]
+        _exemplar: Exemplar | None = None
+
+        def set_exemplar(self, exemplar: Exemplar) -> None:
+            self._exemplar = exemplar
+
+        def get_exemplar(self) -> Exemplar | None:
+            return self._exemplar
+
+    return ValueWithExemplar
+
+
 class AllProcesses(Collector):
     """The sums over all processes, without metrics that the agent's code defines.
+
+    Exemplars are not in the files: there are those of this process.
+
+    Args:
+        own: The metrics of this process.
 
     Attributes:
         directory: The directory of the metrics files, or None with one process.
     """
 
     directory: ClassVar[str | None] = None
+
+    def __init__(self, own: Collector) -> None:
+        self._own = own
 
     @classmethod
     def available(cls) -> bool:
@@ -132,5 +156,21 @@ class AllProcesses(Collector):
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415  memory, as above
 
-        merged = MultiProcessCollector(None, self.directory).collect()
-        return (metric for metric in merged if metric.name.startswith(_PREFIX))
+        exemplars = {
+            _identity(sample): sample.exemplar
+            for metric in self._own.collect()
+            for sample in metric.samples
+            if sample.exemplar is not None
+        }
+        for metric in MultiProcessCollector(None, self.directory).collect():
+            if metric.name.startswith(_PREFIX):
+                if exemplars and metric.type == "histogram":
+                    metric.samples = [
+                        sample._replace(exemplar=exemplars.get(_identity(sample)))
+                        for sample in metric.samples
+                    ]
+                yield metric
+
+
+def _identity(sample: Sample) -> tuple[str, frozenset[tuple[str, str]]]:
+    return sample.name, frozenset(sample.labels.items())

@@ -7,8 +7,8 @@ that no pattern describes (encoded, translated, spelled out), and it does not af
 logs or its requests to other services.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,6 +37,8 @@ class OutputPolicy:
         redact_patterns: Regular expressions whose matches are masked.
         max_output_chars: The length, in characters, to which texts are truncated; None for no limit.
         halt_on_violation: Whether a match or a text that is too long ends the run.
+        on_hit: Called for each text that is masked, and once for each run with texts that are truncated; from
+            any thread.
 
     Raises:
         BadPattern: A pattern cannot be used.
@@ -48,10 +50,12 @@ class OutputPolicy:
         *,
         max_output_chars: int | None = None,
         halt_on_violation: bool = False,
+        on_hit: Callable[[Literal["redaction", "truncation"]], object] = lambda _kind: None,
     ) -> None:
         self.patterns = Patterns(redact_patterns)
         self.max_output_chars = max_output_chars
         self.halt_on_violation = halt_on_violation
+        self.on_hit = on_hit
 
     def new_filter(self) -> "RunTextFilter":
         """Return a filter for the texts of one run."""
@@ -122,8 +126,9 @@ class RunTextFilter:
                 oldest = next(iter(self._streams))
                 released = self._end_stream(oldest, self._streams.pop(oldest))
         self._streams[key] = masker
+        before = masker.matched
         content = masker.feed(fields["content"])
-        self._check_match(matched=masker.matched)
+        self._check_match(matched=masker.matched and not before)
         content = self._limit(event_type, content)
         if content or not fields["content"] or fields.get("finish_reason") is not None:
             others = {name: self.mask(value) for name, value in fields.items() if name != "content"}
@@ -187,8 +192,9 @@ class RunTextFilter:
     def _end_stream(self, key: _StreamKey, masker: Masker) -> list[Fields]:
         """Return the fields of the event for the text that one stream holds back, if there is any."""
         event_type, message_id, source = key
+        before = masker.matched
         held = masker.end()
-        self._check_match(matched=masker.matched)
+        self._check_match(matched=masker.matched and not before)
         held = self._limit(event_type, held)
         if not held:
             return []
@@ -220,13 +226,18 @@ class RunTextFilter:
     def _truncate(self, text: str, limit: int) -> str:
         if len(text) <= limit:
             return text
-        self.truncated = True
+        if not self.truncated:
+            self.truncated = True
+            self._policy.on_hit("truncation")
         if self._policy.halt_on_violation:
             self.violation = self.violation or _TOO_LONG
         return text[:limit]
 
     def _check_match(self, *, matched: bool) -> None:
-        if matched and self._policy.halt_on_violation:
+        if not matched:
+            return
+        self._policy.on_hit("redaction")
+        if self._policy.halt_on_violation:
             self.violation = self.violation or _MATCHED
 
 

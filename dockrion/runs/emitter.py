@@ -140,6 +140,7 @@ class Emitter:
     def deny_tool(self, name: str) -> None:
         """Record and log that a call of a tool was denied, and emit an event for it."""
         log(_logger, logging.WARNING, "tool denied", run_id=self.run_id, tool=name)
+        self.tools.on_denied()
         if len(self.denied_tools) < _MAX_DENIED_TOOLS:
             self.denied_tools[name] = None
         self.sync_emit(_TOOL_DENIED, validation.custom, {"name": name})

@@ -55,7 +55,7 @@ from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, next_attempt
 from dockrion.errors import AppendRefused, BackendError, DockrionError, RunNotFound
 from dockrion.logs import log
-from dockrion.metrics import Metrics
+from dockrion.metrics import RunMetrics
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
@@ -84,7 +84,7 @@ class Executor:
         backend: Stores the runs.
         in_flight: The runs of this process.
         recorder: Writes their start and their end.
-        metrics: Counts their events.
+        metrics: Counts their events, and measures how long agents work.
         redactor: Masks secrets in agents' exceptions.
         tracer: Follows runs in traces, None if nobody does.
     """
@@ -95,7 +95,7 @@ class Executor:
         backend: Backend,
         in_flight: InFlightRuns,
         recorder: RunRecorder,
-        metrics: Metrics,
+        metrics: RunMetrics,
         redactor: Redactor,
         tracer: RunTracer | None = None,
     ) -> None:
@@ -173,7 +173,8 @@ class Executor:
     ) -> None:
         """Take a run that is created, and whose job is kept until its end, to its terminal event."""
         buffer = self._new_buffer(run, record.last_sequence)
-        writer = LogWriter(self._backend, record, buffer, self._metrics.count_events)
+        count = self._metrics.event_counter(record.created_at, record.attempt)
+        writer = LogWriter(self._backend, record, buffer, count)
         self._recorder.admitted(job_bytes)
         try:
             try:
@@ -257,6 +258,8 @@ class Executor:
         else:
             result, seconds, ended_at = execution.outcome(), execution.seconds, execution.ended_at
         result = await self._recorder.conclude(buffer, result, seconds, ended_at, run.metadata)
+        if execution is not None:
+            self._metrics.count_duration(result.status, seconds)
         return result, seconds
 
     async def _close_refused_log(self, run: InFlightRun, writer: LogWriter, error: Exception) -> None:

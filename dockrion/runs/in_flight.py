@@ -1,7 +1,6 @@
 """The runs and invocations of this process that are not over, and the slots that their agents work in."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -37,7 +36,7 @@ class Slots:
         self.on_freed: Callable[[], None] | None = None
         self._free = slots
         self._queue = queue
-        self._waiting: deque[Slot] = deque()
+        self._waiting: dict[Slot, float] = {}  # since when; in their order
         self._loop = asyncio.get_running_loop()
         self._granted: Slot = self._loop.create_future()  # shared by all who do not wait
         self._granted.set_result(None)
@@ -51,6 +50,12 @@ class Slots:
     def waiting(self) -> int:
         """How many wait for one."""
         return len(self._waiting)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the first of them has waited, 0 if nobody waits."""
+        since = next(iter(self._waiting.values()), None)
+        return 0.0 if since is None else self._loop.time() - since
 
     def reserve_free(self, most: int) -> list[Slot]:
         """Take free slots without waiting, perhaps none."""
@@ -72,16 +77,18 @@ class Slots:
         if len(self._waiting) >= self._queue:
             raise TooManyRuns(f"{len(self._waiting)} runs are waiting already; try again later")
         slot: Slot = self._loop.create_future()
-        self._waiting.append(slot)
+        self._waiting[slot] = self._loop.time()
         return slot
 
     def release(self, slot: Slot) -> None:
         """Return a slot, or a position in the queue."""
         if not slot.done():
-            self._waiting.remove(slot)
+            del self._waiting[slot]
             slot.cancel()
         elif self._waiting:
-            self._waiting.popleft().set_result(None)
+            first = next(iter(self._waiting))
+            del self._waiting[first]
+            first.set_result(None)
         else:
             self._free += 1
             if self.on_freed is not None:

@@ -198,6 +198,7 @@ class Ingest:
                     asks = True
                     questions += self._questions(fields)
                 if event.type == "tool_call" and not self._tools.allows(fields["name"]):
+                    self._tools.on_denied()
                     raise ToolDenied(fields["name"])  # noqa: TRY301  as above
                 publishable.append((event.type, fields))
             except (ToolDenied, ValueError) as error:

@@ -78,7 +78,7 @@ class RunManager:
         self._locks = NamedLocks(backend)
         self._recorder = RunRecorder(settings, metrics, redactor, self._locks)
         self._executor = Executor(
-            settings, backend, self._in_flight, self._recorder, metrics, redactor, tracer
+            settings, backend, self._in_flight, self._recorder, metrics.runs, redactor, tracer
         )
         self._invoker = Invoker(settings, self._in_flight, self._recorder, self._locks, redactor, tracer)
         self._run_tasks = BackgroundTasks()

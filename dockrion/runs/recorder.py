@@ -136,20 +136,20 @@ class RunRecorder:
 
     def admitted(self, job_bytes: int) -> None:
         """Count that this process executes a run from now on, and what is kept to begin it again."""
-        self._metrics.active_runs.inc()
+        self._metrics.runs.active.inc()
         if job_bytes:
-            self._metrics.kept_payload_bytes.inc(job_bytes)
+            self._metrics.runs.kept_payload_bytes.inc(job_bytes)
 
     def waited(self, run: Run) -> None:
         """Count how long a run has waited for its first attempt; when later ones were due is not known."""
         if run.attempt == 1:
-            self._metrics.count_wait((datetime.now(UTC) - run.created_at).total_seconds())
+            self._metrics.queue.count_wait((datetime.now(UTC) - run.created_at).total_seconds())
 
     def over(self, job_bytes: int) -> None:
         """Count that this process does not execute a run any more; see `admitted`."""
-        self._metrics.active_runs.dec()
+        self._metrics.runs.active.dec()
         if job_bytes:
-            self._metrics.kept_payload_bytes.dec(job_bytes)
+            self._metrics.runs.kept_payload_bytes.dec(job_bytes)
 
     def start(
         self, buffer: EventBuffer, call: Call, incarnation: str, span: RunSpan | None = None
@@ -231,6 +231,8 @@ class RunRecorder:
 
         An output that violates the schema is returned all the same, with the violations.
         """
+        if (usage := result.metadata.get("usage")) is not None:
+            self._metrics.runs.count_tokens(self._redactor.mask_value(usage))
         if text_filter is not None:
             result = await _filtered(result, text_filter, run_id)
         result = outcome_redaction.limited(result, self._settings.max_event_bytes)
@@ -246,7 +248,7 @@ class RunRecorder:
         errors = self._redactor.mask_value(msgspec.to_builtins(violations))
         if text_filter is not None:
             errors = text_filter.mask(errors)  # they quote parts of the output
-        self._metrics.output_errors.inc()
+        self._metrics.runs.output_errors.inc()
         log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
         result = Completed(result.output, result.metadata | {"output_errors": errors})
         return result if text_filter is None else outcome_redaction.with_violation(result, text_filter)

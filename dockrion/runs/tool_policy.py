@@ -1,7 +1,7 @@
 """Which tools an agent may call."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dockrion.logs import log
 
@@ -28,13 +28,18 @@ class ToolPolicy:
 
     Args:
         allowed: The names of those tools; None for every tool.
+        on_denied: Called with each call that is denied, from any thread.
 
     Attributes:
         restricted: Whether any tool is denied.
+        on_denied: As given.
     """
 
-    def __init__(self, allowed: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, allowed: Iterable[str] | None = None, on_denied: Callable[[], object] = lambda: None
+    ) -> None:
         self.restricted = allowed is not None
+        self.on_denied = on_denied
         self._allowed = frozenset(allowed or ())
 
     def allows(self, name: str) -> bool:
@@ -56,6 +61,8 @@ def check_without_run(name: str) -> None:
     Raises:
         ToolDenied: A policy that is in force in this process does not allow the tool.
     """
-    if not all(policy.allows(name) for policy in tuple(_in_force)):
+    if denying := [policy for policy in tuple(_in_force) if not policy.allows(name)]:
         log(_logger, logging.WARNING, "tool denied", tool=name)
+        for policy in denying:
+            policy.on_denied()
         raise ToolDenied(name)

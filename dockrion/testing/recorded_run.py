@@ -209,7 +209,7 @@ async def record(
     """
     settings = _settings(EventFilter(allowed_events), ToolPolicy(allowed_tools), max_run_duration)
     backend = HoldingBackend(_MAX_EVENTS + 1, until)
-    runs = RunManager(settings, backend, Metrics(), Redactor())
+    runs = RunManager(settings, backend, Metrics(settings.agent_name), Redactor())
     try:
         runs.agent = created = create_agent(agent, arguments or {})
         body = as_declared_by(created, as_json(payload, "payload"))

@@ -97,11 +97,11 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     service = request.app[SERVICE]
     if service.request_spans is not None:
         service.request_spans.begin(request)
-    metrics, access, limiter = service.metrics, service.access, service.connection_limiter
+    metrics, access, limiter = service.metrics.requests, service.access, service.connection_limiter
     started_at = time.perf_counter()
     response: web.StreamResponse | None = None
     limiter_key: str | None = None
-    metrics.active_requests.inc()
+    metrics.active.inc()
     request[CALLER] = None  # until it is authenticated: looking up an absent key is slower
     request[CLIENT] = peer_address(request)
     try:
@@ -115,7 +115,7 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         response = respond_to_error(request, error)
     finally:
-        metrics.active_requests.dec()
+        metrics.active.dec()
         limiter.release(limiter_key)
         status = _CLIENT_CLOSED_REQUEST if response is None else response.status
         _record(request, response, status, time.perf_counter() - started_at)
@@ -126,10 +126,10 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _record(request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
     """Count and log a request that is over."""
-    route = route_pattern(request) or "(none)"
+    endpoint = route_pattern(request) or "(none)"
     method = request.method if request.method in hdrs.METH_ALL else "(other)"  # bounds the label's values
     streamed = not isinstance(response, web.Response)
-    request.app[SERVICE].metrics.count_request(method, route, status, None if streamed else seconds)
+    request.app[SERVICE].metrics.requests.count(method, endpoint, status, seconds, streamed=streamed)
     if _logger.isEnabledFor(logging.INFO):
         caller = request[CALLER]
         log(

@@ -38,14 +38,15 @@ def create_backend(
     """
 
     def on_ended(run: Run, last: Entry) -> None:
-        metrics.count_events([last])
+        metrics.runs.count_events([last])
         if tracer is not None:
             tracer.end(run)
 
     streaming, retention = dockfile.streaming, dockfile.streaming.redis
     if streaming.backend == "redis":
-        from dockrion.backends.redis import Declaration, RedisBackend  # noqa: PLC0415  redis: 14 MiB
+        from dockrion.backends.redis import Declaration, Observer, RedisBackend  # noqa: PLC0415  redis: 14 MiB
 
+        redis = metrics.redis()
         return RedisBackend(
             retention.url,
             agent=dockfile.agent.name,
@@ -61,16 +62,18 @@ def create_backend(
                 public_target(dockfile.agent), shared_settings(dockfile), socket.gethostname(), os.getpid()
             ),
             on_ended=on_ended,
+            observer=Observer(on_reply=redis.observe, on_state=redis.show_state),
         )
     ttl = retention.stream_ttl_seconds if streaming.async_runs else _UNREACHABLE_SECONDS
+    stored = metrics.memory_store()
     backend = MemoryBackend(
         max_events=retention.max_events_per_run,
         ttl=ttl,
         max_bytes=dockfile.limits.max_stored_bytes,
-        on_evicted=metrics.count_evicted,
+        on_evicted=stored.count_evicted,
         outbox=None if copying is None else _memory_outbox(dockfile, copying),
     )
-    metrics.stored_bytes.set_function(lambda: backend.stored_bytes)
+    stored.stored_bytes.set_function(lambda: backend.stored_bytes)
     return backend
 
 

@@ -1,10 +1,10 @@
 """The endpoints about the service itself: health, readiness, metrics, schemas, info."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from aiohttp import hdrs, web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 import dockrion
 from dockrion.errors import ServiceUnavailable
@@ -46,13 +46,13 @@ async def ready(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    metrics = service.metrics
     await service.show_queue()
+    expose = partial(service.metrics.exposition, request.headers.get(hdrs.ACCEPT, ""))
     if AllProcesses.available():  # reading the files of many processes takes a while
-        exposition = await in_thread(metrics.exposition, "dockrion-metrics")
+        body, content_type = await in_thread(expose, "dockrion-metrics")
     else:
-        exposition = metrics.exposition()
-    return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body, content_type = expose()
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
 
 
 async def schema(request: web.Request) -> web.Response:

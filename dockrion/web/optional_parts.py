@@ -13,6 +13,7 @@ from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.errors import StartError
 from dockrion.json_schema import Violation
 from dockrion.logs import log
+from dockrion.metrics import Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.in_flight import InFlightRun
 from dockrion.runs.owner_requests import OwnerRequests
@@ -94,7 +95,7 @@ def injection_finder(dockfile: Dockfile) -> Callable[[Any], list[Violation]] | N
     return find_injections
 
 
-def output_policy(dockfile: Dockfile) -> "OutputPolicy | None":
+def output_policy(dockfile: Dockfile, metrics: Metrics) -> "OutputPolicy | None":
     """Create the rules for the agent's texts, None without such rules."""
     safety = None if dockfile.policies is None else dockfile.policies.safety
     if safety is None or not (safety.redact_patterns or safety.max_output_chars):
@@ -105,6 +106,7 @@ def output_policy(dockfile: Dockfile) -> "OutputPolicy | None":
         safety.redact_patterns,
         max_output_chars=safety.max_output_chars,
         halt_on_violation=safety.halt_on_violation,
+        on_hit=metrics.count_policy_hit,
     )
 
 

@@ -143,6 +143,7 @@ async def refuse_injections(request: web.Request, value: Any, size: int) -> None
     else:
         violations = find(value)
     if violations:
+        request.app[SERVICE].metrics.count_policy_hit("injection")
         raise PolicyViolation("the body contains a phrasing that is blocked here", details=violations)
 
 

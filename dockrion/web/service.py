@@ -24,7 +24,7 @@ from dockrion.dockfile import Dockfile, Loaded
 from dockrion.errors import ServiceUnavailable, StartError
 from dockrion.json_schema import Schema
 from dockrion.logs import log
-from dockrion.metrics import Metrics
+from dockrion.metrics import LoopLag, Metrics
 from dockrion.redaction import Redactor
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.answers import Answers
@@ -101,13 +101,16 @@ class Service:
         self.tracing = optional_parts.tracing(loaded, self.redactor)
         self.request_spans = optional_parts.request_spans(self.tracing)
         tracer = optional_parts.run_tracer(self.tracing, loaded, self.redactor, self._masked_input)
-        self.metrics = Metrics()
+        shown = self.dockfile.observability.metrics
+        self.metrics = Metrics(self.dockfile.agent.name, latency=shown.latency, tokens=shown.tokens)
+        self._loop_lag = LoopLag(self.metrics.observe_loop_lag)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
-        self._output_policy = optional_parts.output_policy(self.dockfile)
+        self._output_policy = optional_parts.output_policy(self.dockfile, self.metrics)
         self.input_mask = input_mask(self.dockfile.io_schema.input, self._output_policy)
         self.payload_type: JsonType | None = None
 
-        self._tools = ToolPolicy(self.dockfile.allowed_tools)
+        on_denied = partial(self.metrics.count_policy_hit, "tool")
+        self._tools = ToolPolicy(self.dockfile.allowed_tools, on_denied)
         settings = run_settings(
             self.dockfile, self._output_schema(), self._output_policy, self._tools, runs_agents=role != "api"
         )
@@ -212,14 +215,15 @@ class Service:
         """Update the metrics of the queue."""
         queue = self.backend.queue
         if queue is None:
-            self.metrics.queued_runs.set(self.runs.slots.waiting)
+            slots = self.runs.slots
+            self.metrics.queue.show(slots.waiting, slots.oldest_seconds, 0)
             return
         try:
             state = await queue.queue_state()
         except ServiceUnavailable:
-            self.metrics.show_queue(nan, nan, nan)
+            self.metrics.queue.show(nan, nan, nan)
         else:
-            self.metrics.show_queue(state.length, state.oldest_seconds, state.payload_bytes)
+            self.metrics.queue.show(state.length, state.oldest_seconds, state.payload_bytes)
 
     async def drain(self, grace: float) -> None:
         """End all runs and every stream.
@@ -247,6 +251,7 @@ class Service:
         if self._lifespan is not None:
             await self._lifespan.aclose()
         self._tools.close()
+        self._loop_lag.stop()
         if self.tracing is not None:
             await self.tracing.aclose()
 

@@ -127,7 +127,7 @@ class Connection(ABC):
                 return None
             self._opened_at = time.time()
             pages.deliver_to(self._write_now)
-            service.metrics.open_streams.inc()
+            service.metrics.requests.open_streams.inc()
             left, expires = time_left(timeout, request)
             try:
                 async with asyncio.timeout(left) as deadline:
@@ -151,7 +151,7 @@ class Connection(ABC):
                 log(_logger, logging.ERROR, "stream broke", run_id=run.run_id, error=error)
                 self.abort()
             finally:
-                service.metrics.open_streams.dec()
+                service.metrics.requests.open_streams.dec()
             return None
 
     async def send_final(self, control: Control) -> Control:
@@ -239,7 +239,7 @@ class Connection(ABC):
         if not page.delivered:
             page.delivered = True
             if last.emitted_at >= self._opened_at:  # a replayed event has no delay to measure
-                self._service.metrics.delivery_seconds.observe(time.time() - last.emitted_at)
+                self._service.metrics.requests.count_delivery(time.time() - last.emitted_at)
 
     async def _send_keepalive(self) -> None:
         heartbeat = None

@@ -100,7 +100,7 @@ class Deliverer:
         """Begin deliveries that are overdue; return whether there may be more."""
         room = min(_MAX_TASKS - len(self._tasks), _CLAIMED)
         overdue = await self._outbox.claim(max(room, 0))
-        self._metrics.waiting(overdue.waiting, overdue.oldest_seconds)
+        self._metrics.show_waiting(overdue.waiting, overdue.oldest_seconds)
         for lease in overdue.leases:
             self._begin(lease)
         return len(overdue.leases) == room > 0

@@ -119,7 +119,7 @@ class Bench:
 
     def sample(self, name: str, **labels: str) -> float:
         """Return the value of a counter."""
-        return self.metrics._registry.get_sample_value(name, labels) or 0.0
+        return self.metrics._registry.get_sample_value(name, {"agent": "tested", **labels}) or 0.0
 
     @property
     def free_slots(self) -> int:
@@ -166,7 +166,7 @@ async def bench(
     """Serve an agent; at the end the manager must be empty."""
     ready = HandlerAgent(agent) if callable(agent) else agent
     backend = backend or MemoryBackend(max_events=200_000, ttl=3600)
-    metrics = Metrics()
+    metrics = Metrics("tested")
     settings = RunSettings(
         agent_name="tested",
         framework="custom",

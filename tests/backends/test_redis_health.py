@@ -5,7 +5,8 @@ import logging
 import pytest
 from redis import exceptions
 
-from dockrion.backends.redis.health import _ADVICE, _TRANSITIONS, Health, HealthMonitor, RoundEvent
+from dockrion.backends.redis.failures import ADVICE
+from dockrion.backends.redis.health import _TRANSITIONS, Health, HealthMonitor, RoundEvent
 from dockrion.errors import CorruptLog, ServiceUnavailable
 from tests.backends.trouble import Logged
 
@@ -94,9 +95,7 @@ def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) ->
     assert vars(record)["fields"]["kind"] == "BUG"
 
 
-@pytest.mark.parametrize(
-    "code", sorted({*_ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED", "LARGE"})
-)
+@pytest.mark.parametrize("code", sorted({*ADVICE} - {"POOL", "UNREACHABLE", "UNBLOCKED", "REFUSED", "LARGE"}))
 def test_a_reply_with_a_known_code_has_its_advice(code: str, logged: Logged) -> None:
     HealthMonitor().command_failed(exceptions.ResponseError(f"{code} some text"), 0)
     assert logged.redis_errors() == [code]

@@ -13,6 +13,7 @@ import aiohttp
 from tests.bench.bare import frame
 from tests.bench.clients import Readers, count
 from tests.bench.servers import Server
+from tests.exposition import metric
 
 CONNECTIONS = 16
 REQUESTS = 3000 // CONNECTIONS * CONNECTIONS
@@ -64,7 +65,7 @@ class Dockrion:
         idle = False
         while not idle:
             async with self._session.get(f"{self.server.url}/metrics") as response:
-                idle = "\ndockrion_active_runs 0.0\n" in await response.text()
+                idle = metric(await response.text(), "dockrion_active_runs") == 0
 
     async def recent(self, count: int) -> list[dict[str, Any]]:
         """Return the records of the newest runs."""

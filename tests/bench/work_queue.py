@@ -19,6 +19,7 @@ from dockrion.runs.job import encode_job
 from tests.bench import servers
 from tests.bench.scenarios import CONNECTIONS, Dockrion, Session
 from tests.bench.servers import Server
+from tests.exposition import metric
 from tests.servers import KINDS, RedisServer
 
 BACKLOG = 3000 // CONNECTIONS * CONNECTIONS
@@ -89,9 +90,7 @@ class SplitService:
         total = 0
         for worker in self._workers:
             async with self._session.get(f"{worker.url}/metrics") as response:
-                for line in (await response.text()).splitlines():
-                    if line.startswith('dockrion_runs_total{outcome="completed"}'):
-                        total += int(float(line.split()[1]))
+                total += int(metric(await response.text(), "dockrion_runs_total", outcome="completed"))
         return total
 
     async def _wait_completed(self, total: int) -> None:

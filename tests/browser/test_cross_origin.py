@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page
 
 from tests.browser.conftest import Visit, in_one_loop
 from tests.conftest import Serve
+from tests.exposition import exposition
 from tests.support import wait_until
 
 RESTRICTED: dict[str, Any] = {"cors": {"origins": ["https://app.example"]}, "streaming": "websocket"}
@@ -66,7 +67,7 @@ async def test_page_of_another_origin_starts_nothing(serve: Serve, elsewhere: Pa
     served = await serve(payloads.append, expose=RESTRICTED, streaming={"ingest": {"enabled": True}})
     sends = SENDS.replace("PORT", str(served.port))
     await elsewhere.evaluate(f"async () => {{ {sends} {ATTACKS[attack]} }}")
-    await wait_until(lambda: 'status="403"' in served.service.metrics.exposition().decode())
+    await wait_until(lambda: 'status="403"' in exposition(served))
     async with served.client.get("/runs") as response:
         assert (await response.json())["items"] == []
     assert payloads == []

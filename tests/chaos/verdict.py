@@ -12,11 +12,12 @@ from tests.chaos.clients import Clients
 from tests.chaos.readers import TROUBLE, Shared, Tracked
 from tests.chaos.service import MAX_ATTEMPTS, Replica, Service
 from tests.chaos.storages import PASSWORD
+from tests.exposition import metric
 
 _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 _UNFINISHED = ("accepted", "running")
 _TIMEOUT_SECONDS = 45.0
-_METRICS = ("dockrion_open_streams 0.0", "dockrion_active_runs 0.0")
+_METRICS = ("dockrion_open_streams", "dockrion_active_runs")
 # Each key, its time to live, and whether it is a run with a job, or the readers of a run by replica.
 _KEYS = """
 local found = {}
@@ -191,8 +192,9 @@ class Verdict:
         """Return the metrics of replicas that are not idle."""
         work = []
         for replica in self._service.current:
-            metrics = (await self._ask(replica, "/metrics") or b"").decode().splitlines()
-            work += [f"{replica.process.url} has no {line}" for line in _METRICS if line not in metrics]
+            metrics = (await self._ask(replica, "/metrics") or b"").decode()
+            shown = {name: metric(metrics, name) if name in metrics else None for name in _METRICS}
+            work += [f"{replica.process.url} has {name} {each}" for name, each in shown.items() if each != 0]
         return work
 
     async def _listed(self, query: str) -> AsyncIterator[dict[str, Any]]:

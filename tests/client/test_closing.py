@@ -17,7 +17,7 @@ from tests.web.helpers import Waits, gauge
 
 
 async def until_no_streams_are_open(served: Served) -> None:
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
 
 
 async def test_breaking_out_of_a_stream_cancels_its_run(serve: Serve, connect: Connect) -> None:

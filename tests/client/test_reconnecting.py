@@ -114,7 +114,7 @@ async def test_a_timeout_frame_does_not_end_the_stream(serve: Serve, connect: Co
     async for event in client.events(run.run_id):
         events.append(event)
         if isinstance(event, Token) and event.content == "first":
-            opened = served.service.metrics.open_streams
+            opened = served.service.metrics.requests.open_streams
             timed_out = asyncio.create_task(_until_opened_again(opened))
             timed_out.add_done_callback(lambda _: agent.go.set())
     assert numbers(events) == [1, 2, 3, 4]

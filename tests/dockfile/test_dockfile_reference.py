@@ -148,7 +148,6 @@ def test_summary_lists_ignored_fields(loaded: Callable[..., Loaded]) -> None:
         "ignores  agent.entrypoint (the handler is invoked)",
         "         agent.url (the handler is invoked)",
         "         streaming.id_generator.handler (type is uuid)",
-        "         observability.metrics",
         "         build",
     ]
 

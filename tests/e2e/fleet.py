@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 
 from tests.e2e.process import TIMEOUT_SECONDS, Process
+from tests.exposition import metric
 from tests.support import wait_until
 
 MODULE = "tests.e2e.split"
@@ -76,13 +77,13 @@ class Fleet:
             assert response.status in (200, 202), await response.text()
             return await response.json()
 
-    async def metric(self, line: str) -> float:
-        """Return the value of a line of `/metrics`."""
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return a metric of all workers."""
         async with aiohttp.ClientSession() as session, session.get(self.process.url + "/metrics") as response:
             text = await response.text()
             assert response.status == 200, text
         assert "mine" not in text
-        return next((float(each.split()[-1]) for each in text.splitlines() if each.startswith(line)), 0.0)
+        return metric(text, name, **labels)
 
     async def until_gone(self, pids: set[int]) -> None:
         await wait_until(lambda: not any(map(alive, pids)), TIMEOUT_SECONDS)

@@ -12,6 +12,7 @@ import aiohttp
 
 from tests.backends.conformance import delete_keys
 from tests.e2e.process import Process, get, write_dockfile
+from tests.exposition import metric
 from tests.servers import KINDS, shared
 from tests.support import Reader
 
@@ -100,7 +101,7 @@ class SplitService:
 
         async def idle(worker: Process) -> bool:
             async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
-                return "\ndockrion_active_runs 0.0\n" in await response.text()
+                return metric(await response.text(), "dockrion_active_runs") == 0
 
         for worker in self.workers:
             while not await idle(worker):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.e2e.process import Process, get, post, write_dockfile
+from tests.exposition import metric
 from tests.support import Reader, data
 from tests.web.wire import request
 
@@ -59,7 +60,7 @@ async def open_streams(process: Process, count: int) -> None:
     async with asyncio.timeout(20), aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{process.url}/metrics") as response:
-                if f"dockrion_open_streams {float(count)}" in await response.text():
+                if metric(await response.text(), "dockrion_open_streams") == count:
                     return
             await asyncio.sleep(0.02)
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.process import Process, get, post
 from tests.e2e.split_service import SLOTS, SplitService
+from tests.exposition import metric
 from tests.support import Reader, data
 
 
@@ -38,18 +39,15 @@ def pids(service: SplitService) -> set[str]:
     return {str(worker.popen.pid) for worker in service.workers}
 
 
-CANCELLED = 'dockrion_runs_total{outcome="cancelled"}'
-
-
-async def metric(process: Process, name: str) -> float:
+async def shown(process: Process, name: str, **labels: str) -> float:
+    """Return a metric of a process."""
     async with aiohttp.ClientSession() as session, session.get(f"{process.url}/metrics") as response:
-        text = await response.text()
-    return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0)
+        return metric(await response.text(), name, **labels)
 
 
-async def total(service: SplitService, name: str) -> float:
+async def total(service: SplitService, name: str, **labels: str) -> float:
     """Return the sum of a metric over the workers."""
-    return sum([await metric(worker, name) for worker in service.workers])
+    return sum([await shown(worker, name, **labels) for worker in service.workers])
 
 
 async def worker_of(reader: Reader) -> str:
@@ -109,8 +107,8 @@ async def test_stream_begins_at_once_while_its_run_waits(service: SplitService, 
         waiting = await stack.enter_async_context(service.stream({}))  # returns with its status and headers
         assert await status_of(service, waiting.run_id) == "accepted"
         for process in (service.api, *service.workers):
-            assert await metric(process, "dockrion_queued_runs") == 1
-            assert await metric(process, "dockrion_queue_payload_bytes") > 0
+            assert await shown(process, "dockrion_queued_runs") == 1
+            assert await shown(process, "dockrion_queue_payload_bytes") > 0
         go.touch()
         assert [message.event for message in await waiting.all()] == ["started", "token", "complete"]
     assert await total(service, "dockrion_queue_wait_seconds_count") >= 2 * SLOTS + 1
@@ -118,13 +116,13 @@ async def test_stream_begins_at_once_while_its_run_waits(service: SplitService, 
 
 async def test_leaving_an_invocation_stops_its_agent(service: SplitService, tmp_path: Path) -> None:
     payload = {"do": "wait", "file": str(tmp_path / "go")}
-    cancelled = await total(service, CANCELLED)
+    cancelled = await total(service, "dockrion_runs_total", outcome="cancelled")
     asked = asyncio.create_task(post(service.api, "/invoke", payload))
     while not await total(service, "dockrion_active_runs"):
         await asyncio.sleep(0.01)
     asked.cancel()
     await service.free_slots()
-    assert await total(service, CANCELLED) == cancelled + 1
+    assert await total(service, "dockrion_runs_total", outcome="cancelled") == cancelled + 1
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["at work", "waiting"])

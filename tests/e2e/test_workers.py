@@ -22,7 +22,7 @@ if os.path.exists("broken"):
     raise ValueError("broken now")
 {PID}"""
 COUNTS = f"from prometheus_client import Counter\nCounter('mine', 'x').inc()\n{WAITS}"
-RUNS = 'dockrion_requests_total{method="POST",route="/runs",status="202"}'
+RUNS: dict[str, str] = {"method": "POST", "endpoint": "/runs", "status": "202"}
 
 
 async def answering(fleet: Fleet) -> set[int]:
@@ -124,18 +124,18 @@ async def test_metrics_are_summed_over_workers(fleet: Workers) -> None:
                 await workers.post("/runs")
     for pid in (one, other):
         with workers.only(pid):
-            assert await workers.metric(RUNS) == 5
+            assert await workers.metric("dockrion_requests_total", **RUNS) == 5
             assert await workers.metric("dockrion_active_runs") == 5
             assert await workers.metric("dockrion_active_requests") == 1
     os.kill(one, signal.SIGKILL)
     await workers.until_logged("worker died")
-    assert await workers.metric(RUNS) == 5
+    assert await workers.metric("dockrion_requests_total", **RUNS) == 5
     assert await workers.metric("dockrion_active_runs") == 2
     await workers.until_logged("worker ready", 3)
     (new,) = workers.pids - {other}
     with workers.only(new):
         await workers.post("/runs")
-        assert await workers.metric(RUNS) == 6
+        assert await workers.metric("dockrion_requests_total", **RUNS) == 6
         assert await workers.metric("dockrion_active_runs") == 3
 
 
@@ -157,7 +157,7 @@ async def test_prometheus_directory_of_another_program_is_not_used(
     await process.until_logged("agent loaded")
     workers = Fleet(process)
     await workers.post()
-    assert await workers.metric('dockrion_requests_total{method="POST",route="/invoke",status="200"}') == 1
+    assert await workers.metric("dockrion_requests_total", endpoint="/invoke", status="200") == 1
     assert not theirs.exists()
     process.signal()
     assert await process.exit_code() == 0

@@ -138,7 +138,7 @@ async def test_worker_is_replaced_without_room_for_its_metrics(fleet: Workers, t
     for pid in workers.pids:
         with workers.only(pid):
             await workers.post()
-            assert await workers.metric('dockrion_requests_total{method="POST",route="/invoke"') >= 1
+            assert await workers.metric("dockrion_requests_total", method="POST", endpoint="/invoke") >= 1
     files = 4  # of counters, of histograms, of gauges that are added up and of those that are not
     assert 1 <= len(workers.lines("metrics cannot be stored at present")) <= files
     assert "traceback" not in workers.process.out

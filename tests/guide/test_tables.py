@@ -12,7 +12,7 @@ import pytest
 import dockrion.client
 from dockrion import StreamContext, client, errors, events
 from dockrion.auth.authenticator import Roles
-from dockrion.backends.redis import health
+from dockrion.backends.redis import failures
 from dockrion.caller import Caller, CallerRequest
 from dockrion.cli import _parser
 from dockrion.client import errors as client_errors
@@ -28,6 +28,7 @@ from dockrion.web import websocket
 from dockrion.web.app import create_app
 from dockrion.web.routes import routes
 from dockrion.webhooks.signing import Secret
+from tests.exposition import declared_labels, with_everything
 from tests.guide.pages import PAGES, blocks, first_names, name_of, names, page, read, rows
 from tests.guide.services import ROOT
 from tests.support import WEBHOOK_SECRET, dockfile
@@ -157,22 +158,17 @@ def signature(kind: type, name: str) -> str:
 
 
 def test_metrics() -> None:
-    exposed = set(re.findall(r"^# HELP (\S+)", Metrics().exposition().decode(), re.MULTILINE))
-    created = {name for name in exposed if name.endswith("_created")}
-    assert set(first_names(rows(page("operations"), "metric", "what"))) == exposed - created
+    table = rows(page("metrics"), "metric", "labels", "what")
+    shown = {names(row[0])[0]: ["agent", *names(row[1])] for row in table}
+    assert shown == declared_labels(with_everything())
 
 
 def test_webhooks() -> None:
     shown = first_names(rows(page("webhooks"), "field", "what"))
     assert sorted(shown) == sorted(WebhookTargetSpec.__struct_fields__)
-    metrics = Metrics()
-    before = metrics.exposition()
-    metrics.webhooks()
-    added = set(
-        re.findall(r"^# HELP (\S+)", metrics.exposition().removeprefix(before).decode(), re.MULTILINE)
-    )
-    added = {name for name in added if "webhooks" in name and not name.endswith("_created")}
-    assert set(first_names(rows(page("webhooks"), "metric", "what"))) == added
+    added = declared_labels(with_everything()).keys() - declared_labels(Metrics("tested")).keys()
+    shown = first_names(rows(page("webhooks"), "metric", "what"))
+    assert set(shown) == {name for name in added if "webhooks" in name}
 
 
 def test_the_receiver_of_webhooks_verifies_them() -> None:
@@ -195,10 +191,10 @@ def test_the_receiver_of_webhooks_verifies_them() -> None:
 
 
 def test_metrics_renamed_since_0_0_3() -> None:
-    exposed = Metrics().exposition().decode()
-    for row in rows(page("coming-from-0.0.3"), "0.0.3", "today"):
-        if row[1].startswith("`dockrion_"):
-            assert f"# HELP {names(row[1])[0].partition('{')[0]} " in exposed
+    there = declared_labels(Metrics("tested"))
+    for _, today in rows(page("coming-from-0.0.3"), "metric of 0.0.3", "today"):
+        name, _, labels = names(today)[0].rstrip("}").partition("{")
+        assert there[name] == labels.split(", ")
 
 
 def test_limits() -> None:
@@ -302,7 +298,7 @@ def test_headers_for_agent_processes() -> None:
 
 def test_kinds_of_redis_failures() -> None:
     shown = {kind for row in rows(page("troubleshooting"), "kind", "what to do") for kind in names(row[0])}
-    assert shown == set(health._ADVICE) - {"UNBLOCKED"}  # which is not logged
+    assert shown == set(failures.ADVICE) - {"UNBLOCKED"}  # which is not logged
 
 
 def test_codes_that_changed_since_0_0_3() -> None:

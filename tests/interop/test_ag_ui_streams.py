@@ -69,7 +69,7 @@ async def test_a_stock_client_goes_on_after_a_cut(serve: Serve, sdk: SDK) -> Non
         assert (seen["reported"], seen.get("rejected")) == ([], None)
         own = [message | {"id": ""} for message in seen["messages"]]
         assert own == [message | {"id": ""} for message in whole["messages"]]
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
 
 
 RESUMES = """

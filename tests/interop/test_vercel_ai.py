@@ -230,11 +230,11 @@ async def test_a_chat_that_resumes_gets_the_reply_from_its_beginning(serve: Serv
     await sdk("open", name="cut", id=CHAT_ID, api=api(served))
     await sdk("send", name="cut", message=HELLO, until="first")
     left = await sdk("stop", name="cut")
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
     await sdk("open", name="reloaded", id=CHAT_ID, api=api(served), messages=left["messages"][:1])
     await sdk("resume", name="reloaded", until="first")
     await sdk("resume", name="cut", until="first")
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 2)
     agent.go.set()
     for name in ("cut", "reloaded"):
         seen = await sdk("finish", name=name)

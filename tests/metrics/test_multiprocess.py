@@ -102,7 +102,7 @@ def test_values_without_a_file_are_stored_when_there_can_be_one(
 
 def test_of_several_processes_the_newest_state_of_their_queue_is_shown(tmp_path: Path) -> None:
     shown = "\n".join(subprocess.check_output(_shows_queue(tmp_path, number), text=True) for number in (3, 2))
-    assert re.findall(r"^dockrion_queued_runs (.*)$", shown, re.MULTILINE) == ["3.0", "2.0"]
+    assert re.findall(r"^dockrion_queued_runs\{.*\} (.*)$", shown, re.MULTILINE) == ["3.0", "2.0"]
 
 
 def _shows_queue(directory: Path, length: int) -> list[str]:
@@ -110,8 +110,8 @@ def _shows_queue(directory: Path, length: int) -> list[str]:
     code = f"""
 from dockrion import metrics
 metrics.enable_multiprocess({str(directory)!r}, {length})
-here = metrics.Metrics()
-here.show_queue({length}, 0, 0)
-print(here.exposition().decode())
+here = metrics.Metrics("tested")
+here.queue.show({length}, 0, 0)
+print(here.exposition()[0].decode())
 """
     return [sys.executable, "-c", code]

@@ -52,7 +52,7 @@ def recorder(made: BufferBench) -> RunRecorder:
         output_policy=None,
         tools=ToolPolicy(),
     )
-    return RunRecorder(settings, Metrics(), Redactor(), NamedLocks(made.backend))
+    return RunRecorder(settings, Metrics("tested"), Redactor(), NamedLocks(made.backend))
 
 
 async def test_the_log_is_continued_by_the_next_attempt() -> None:

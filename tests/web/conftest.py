@@ -1,6 +1,7 @@
 """Fixtures for tests of the HTTP API."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -19,11 +20,25 @@ def every_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """Run a test with its services on each backend."""
     if request.param == "memory":
         yield
-        return
+    else:
+        with on_redis(request.param, monkeypatch):
+            yield
+
+
+@pytest.fixture
+def redis_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a test with its services on Redis."""
+    with on_redis(KINDS[0], monkeypatch):
+        yield
+
+
+@contextmanager
+def on_redis(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let services store their runs in a Redis, under keys of their own."""
     agent = f"tested-{ids.uuid7()}"
-    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(request.param).url, "agent": agent})
+    monkeypatch.setattr(support, "SHARED_REDIS", {"url": shared(kind).url, "agent": agent})
     yield
-    delete_keys(request.param, agent)
+    delete_keys(kind, agent)
 
 
 @pytest.fixture

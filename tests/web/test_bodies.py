@@ -166,8 +166,8 @@ async def test_disconnect_within_a_body_leaves_nothing_behind(serve: Serve) -> N
     served = await serve()
     async with wire(served) as connection:
         await connection.send(CHUNKED + b"2\r\n{}\r\n")
-        await wait_until(lambda: gauge(served.service.metrics.active_requests) == 1)
-    await wait_until(lambda: gauge(served.service.metrics.active_requests) == 0)
+        await wait_until(lambda: gauge(served.service.metrics.requests.active) == 1)
+    await wait_until(lambda: gauge(served.service.metrics.requests.active) == 0)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -195,5 +195,5 @@ async def test_gauges_return_to_zero_after_all_disconnect(serve: Serve) -> None:
         await open_stream(connection)
         connection.reset()
     metrics = served.service.metrics
-    gauges = (metrics.active_requests, metrics.open_streams, metrics.active_runs)
+    gauges = (metrics.requests.active, metrics.requests.open_streams, metrics.runs.active)
     await wait_until(lambda: [gauge(each) for each in gauges] == [0, 0, 0])

@@ -39,7 +39,7 @@ def redis_of(served: Served) -> RedisBackend:
 
 def ended(served: Served, outcome: str) -> float:
     """Return how many runs with an outcome a replica has counted."""
-    return served.service.metrics.runs.labels(outcome)._value.get()  # type: ignore[no-any-return]
+    return served.service.metrics.runs._ended(outcome)._value.get()  # type: ignore[no-any-return]
 
 
 async def die(served: Served) -> None:
@@ -232,7 +232,7 @@ async def test_a_replica_that_shuts_down_hands_its_runs_over(serve: Serve) -> No
 
 async def test_metrics_show_the_payloads_that_are_kept_for_another_attempt(serve: Serve) -> None:
     served = await serve(waiting := Waits(), streaming=RETRY)
-    kept = served.service.metrics.kept_payload_bytes
+    kept = served.service.metrics.runs.kept_payload_bytes
     run_id = await served.start("payload")
     await wait_until(lambda: waiting.payloads)
     backend = redis_of(served)

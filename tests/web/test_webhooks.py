@@ -21,6 +21,7 @@ from dockrion.web.app import create_app
 from dockrion.web.start_checks import check_start
 from tests.backends.trouble import Logged, logged
 from tests.conftest import Serve
+from tests.exposition import metric
 from tests.support import WEBHOOK_SECRET, dockfile, wait_until
 from tests.web.helpers import Waits, error_of
 from tests.webhooks.receiver import Receiver, hang, receiving
@@ -179,12 +180,12 @@ async def test_deliveries_are_counted(serve: Serve, receiver: Receiver) -> None:
             return await response.text()
 
     async with asyncio.timeout(5):
-        while 'dockrion_webhooks_total{outcome="delivered"} 1.0' not in await metrics():
+        while metric(await metrics(), "dockrion_webhooks_total", outcome="delivered") != 1:
             await asyncio.sleep(0.01)
     text = await metrics()
-    assert 'dockrion_webhooks_total{outcome="failed"} 0.0' in text
+    assert 'outcome="failed"} 0.0' in text
     assert "dockrion_webhooks_waiting" in text
-    assert "dockrion_webhooks_oldest_seconds 0.0" in text
+    assert 'dockrion_webhooks_oldest_seconds{agent="tested"} 0.0' in text
     without = await serve(emit)
     async with without.client.get("/metrics") as response:
         assert "webhook" not in await response.text()

@@ -17,6 +17,7 @@ from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable
 from dockrion.events import Entry
 from dockrion.metrics import WebhookMetrics
+from dockrion.metrics.families import Families
 from dockrion.webhooks import receivers
 from dockrion.webhooks.allowed_hosts import AllowedHosts
 from dockrion.webhooks.deliverer import Deliverer
@@ -69,7 +70,7 @@ class Process:
             self.outbox,
             self.targets,
             Sender(AllowedHosts(["127.0.0.0/8"]), seconds=seconds),
-            WebhookMetrics(self.registry),
+            WebhookMetrics(Families("tested", self.registry)),
             schedule=Schedule(pauses, longest),
             lease_seconds=lease,
             poll_seconds=0.02,
@@ -88,7 +89,10 @@ class Process:
         return await self.append(run, [*events(1, tokens), *events(tokens + 1, tokens + 1, "complete")])
 
     def value(self, outcome: str) -> float:
-        return self.registry.get_sample_value("dockrion_webhooks_total", {"outcome": outcome}) or 0
+        return self.shown("dockrion_webhooks_total", outcome=outcome)
+
+    def shown(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, {"agent": "tested", **labels}) or 0
 
     async def empty(self) -> None:
         """Wait until nothing waits any more."""
@@ -296,9 +300,8 @@ async def test_what_waits_is_shown_by_metrics(process: Start, receiver: Receiver
     receiver.respond = hang
     async with process(targets_at(receiver.url)) as one:
         await one.finished_run()
-        sample = one.registry.get_sample_value
-        await wait_until(lambda: sample("dockrion_webhooks_waiting") == 1)
-        await wait_until(lambda: (sample("dockrion_webhooks_oldest_seconds") or 0) > 0.05)
+        await wait_until(lambda: one.shown("dockrion_webhooks_waiting") == 1)
+        await wait_until(lambda: one.shown("dockrion_webhooks_oldest_seconds") > 0.05)
 
 
 async def test_events_that_were_dropped_are_counted_and_logged(

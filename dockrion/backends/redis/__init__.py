@@ -13,5 +13,6 @@ from dockrion.backends.redis.backend import RedisBackend
 from dockrion.backends.redis.client import check_url
 from dockrion.backends.redis.declarations import Declaration
 from dockrion.backends.redis.diagnosis import find_problem
+from dockrion.backends.redis.health import Observer
 
-__all__ = ["Declaration", "RedisBackend", "check_url", "find_problem"]
+__all__ = ["Declaration", "Observer", "RedisBackend", "check_url", "find_problem"]

@@ -18,7 +18,7 @@ from dockrion.backends.pages import Page
 from dockrion.backends.redis.background import BackgroundWork
 from dockrion.backends.redis.client import RedisClient, TransferFailed
 from dockrion.backends.redis.declarations import Declaration, Declarations
-from dockrion.backends.redis.health import Health, Refusals, unavailable
+from dockrion.backends.redis.health import NO_OBSERVER, Health, Observer, Refusals, unavailable
 from dockrion.backends.redis.inbox import Inbox
 from dockrion.backends.redis.index import Index
 from dockrion.backends.redis.keys import Keys
@@ -70,6 +70,7 @@ class RedisBackend:
         lease_seconds: How long a delivery is leased.
         declaration: What this replica declares of itself; None to be compared with no other.
         on_ended: Called with the record and the terminal event of each run that the backend itself has ended.
+        observer: Is told how Redis does.
 
     Raises:
         StartError: The URL is malformed.
@@ -91,9 +92,10 @@ class RedisBackend:
         lease_seconds: float = LEASE_SECONDS,
         declaration: Declaration | None = None,
         on_ended: Callable[[Run, Entry], None] = lambda _run, _last: None,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         self.replica = secrets.token_hex(8)
-        self._client = client = RedisClient(url, pool_size=pool_size)
+        self._client = client = RedisClient(url, pool_size=pool_size, observer=observer)
         keys = Keys(agent, key_prefix, spread=client.spread)
         live_ttl = max_run_duration + ttl + _SPARE_SECONDS
         self._index = Index(client, keys)

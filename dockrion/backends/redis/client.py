@@ -18,6 +18,7 @@ not grow, since an attempt is cheap and every open stream waits for the first th
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ from dockrion.backends.redis.connections import (
     OnConnect,
     SingleServer,
 )
-from dockrion.backends.redis.health import Health, HealthMonitor, unavailable
+from dockrion.backends.redis.health import NO_OBSERVER, Health, HealthMonitor, Observer, unavailable
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.location import ClusterLocation, expected_form, locate
 from dockrion.backends.redis.server_check import wrong_kind
@@ -67,6 +68,7 @@ class RedisClient:
     Args:
         url: A URL of one of the schemes that the Dockfile allows.
         pool_size: The maximum number of connections for requests.
+        observer: Is told how Redis does.
 
     Attributes:
         health: The state of Redis.
@@ -76,10 +78,11 @@ class RedisClient:
         StartError: The URL is malformed.
     """
 
-    def __init__(self, url: str, *, pool_size: int) -> None:
+    def __init__(self, url: str, *, pool_size: int, observer: Observer = NO_OBSERVER) -> None:
+        self._on_reply = observer.on_reply
         self._reconnected = False
         self._checked = asyncio.Event()
-        self.health = HealthMonitor()
+        self.health = HealthMonitor(observer)
         hook = self._reconnection_hook
         try:
             self._deployment = deployment = self._deployment_at(url)
@@ -109,7 +112,7 @@ class RedisClient:
             CorruptLog: What is stored was not stored by this service.
         """
         self.check_reachable()
-        return await self._send(self._requests, commands, ordered)
+        return await self._send_timed(self._requests, commands, ordered)
 
     async def send_large(self, *commands: Command, size: int, ordered: int | None = None) -> list[Any]:
         """Send commands as `send` does that carry so many bytes, or whose replies do.
@@ -141,7 +144,7 @@ class RedisClient:
 
     async def send_background(self, *commands: Command, ordered: int | None = None) -> list[Any]:
         """Send commands for the background work, as `send` does, also while Redis is unreachable."""
-        return await self._send(self._background, commands, ordered)
+        return await self._send_timed(self._background, commands, ordered)
 
     def reconnected(self) -> bool:
         """Return whether a server was lost since the last call, so that Redis may have been set back.
@@ -251,6 +254,14 @@ class RedisClient:
             is_first = False
 
         return on_connect
+
+    async def _send_timed(
+        self, connections: Connections, commands: Sequence[Command], ordered: int | None
+    ) -> list[Any]:
+        began = time.perf_counter()
+        replies = await self._send(connections, commands, ordered)
+        self._on_reply(time.perf_counter() - began)
+        return replies
 
     async def _send(
         self,

@@ -13,72 +13,21 @@ import asyncio
 import enum
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
-from redis import exceptions
 
+from dockrion.backends.redis.failures import ADVICE, LARGE, NO_REPLY, REFUSED, UNBLOCKED, kind_of
 from dockrion.errors import CorruptLog, ServiceUnavailable
 from dockrion.logs import log
 
 _logger = logging.getLogger("dockrion.redis")
+StateName = Literal["up", "degraded", "away"]
 _QUIET_SECONDS = 60.0  # how long a kind of failure is not logged again
 _REFUSED_TIMES = 4
 REFUSED_SECONDS = 5.0
-_NO_REPLY = "UNREACHABLE"
-_UNBLOCKED = "UNBLOCKED"
-_REFUSED = "REFUSED"
-_LARGE = "LARGE"
 _PREFIX = "redis error: "
-_ADVICE = {
-    _NO_REPLY: "no connection, or no reply; is it running, and is the address right?",
-    "POOL": "all connections to it are busy; raise streaming.redis.connection_pool_size",
-    "MAXCLIENTS": "it accepts no more connections; raise its maxclients",
-    "NOAUTH": "it requires a password; put it into streaming.redis.url",
-    "WRONGPASS": "it refuses the user or the password of streaming.redis.url",
-    "NOPASS": "it has no password, streaming.redis.url has one",
-    "NOPERM": "the user of streaming.redis.url may not use all the commands and keys that the guide lists",
-    "OOM": "its memory is full, so that nothing can be stored",
-    "READONLY": "it is a read-only replica; streaming.redis.url must name the primary",
-    "MISCONF": "it cannot save its data, and accepts no writes",
-    "NOREPLICAS": "it has too few replicas to accept writes",
-    "LOADING": "it is loading its data",
-    "BUSY": "a script keeps it busy",
-    "MASTERDOWN": "it is a replica that has lost its primary",
-    "CLUSTERDOWN": "its cluster is down",
-    "TRYAGAIN": "slots of its cluster are being moved",
-    "MOVED": "it is a node of a cluster; streaming.redis.url must begin with redis+cluster://",
-    "NOCLUSTER": "it is not a cluster; streaming.redis.url must begin with redis://",
-    "SENTINEL": "it is a Sentinel, which stores nothing; streaming.redis.url must begin with "
-    "redis+sentinel:// and name the primary",
-    "NOPRIMARY": "no Sentinel names the primary; do they run, do they know it by the name in "
-    "streaming.redis.url, and do they require a sentinel_password there?",
-    _UNBLOCKED: "it has unblocked a waiting reader",
-    _REFUSED: "it refuses a command",
-    _LARGE: "it does not take so much at once, or not in time; how fast is the connection, and how high are "
-    "its proto-max-bulk-len, client-query-buffer-limit and maxmemory?",
-}
-# redis-py drops the code of some replies, and turns others into types of exceptions.
-_SIGNS: tuple[tuple[str, str | type[Exception]], ...] = (
-    ("NOPRIMARY", "No master found"),  # and what each Sentinel replied
-    ("POOL", "No connection available"),
-    ("MAXCLIENTS", "max number of clients"),
-    ("NOAUTH", "uthentica"),  # required; or, from Redis 7, "unauthenticated multibulk length"
-    ("WRONGPASS", "username-password pair"),
-    ("NOPASS", "without any password"),
-    ("NOPERM", exceptions.NoPermissionError),
-    ("NOPERM", "executing the script can't"),  # Redis up to 7.0 for a command in a script
-    ("NOPERM", "ACL failure in script"),  # later versions
-    ("OOM", exceptions.OutOfMemoryError),
-    ("READONLY", exceptions.ReadOnlyError),
-    ("LOADING", exceptions.BusyLoadingError),
-    ("MASTERDOWN", exceptions.MasterDownError),
-    ("CLUSTERDOWN", exceptions.ClusterDownError),
-    ("TRYAGAIN", exceptions.TryAgainError),
-    ("MOVED", exceptions.MovedError),
-    ("NOCLUSTER", "cluster support disabled"),
-)
-_UNREADABLE = ("WRONGTYPE", "wrong arguments for")
 _STILL_READABLE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "POOL", "TRYAGAIN"})
 
 
@@ -93,11 +42,11 @@ class NewerFormat(ServiceUnavailable):
 
 
 class Health(enum.Enum):
-    """The state of Redis after the last round of background work."""
+    """The state of Redis after the last round of background work, with the name that operators see."""
 
-    HEALTHY = enum.auto()
-    DEGRADED = enum.auto()  # something failed; requests are sent, since they may succeed
-    UNREACHABLE = enum.auto()  # requests are refused at once: they would only wait for a timeout
+    HEALTHY = "up"
+    DEGRADED = "degraded"  # something failed; requests are sent, since they may succeed
+    UNREACHABLE = "away"  # requests are refused at once: they would only wait for a timeout
 
 
 class RoundEvent(enum.Enum):
@@ -125,25 +74,48 @@ def unavailable() -> ServiceUnavailable:
     return ServiceUnavailable("the backend cannot be used at present; try again later")
 
 
+class Observer(msgspec.Struct, frozen=True):
+    """Who is told how Redis does.
+
+    Attributes:
+        on_reply: Called with the seconds that a reply took.
+        on_state: Called with the name of each new state.
+    """
+
+    on_reply: Callable[[float], object] = lambda _seconds: None
+    on_state: Callable[[StateName], object] = lambda _state: None
+
+
+NO_OBSERVER = Observer()
+
+
 class HealthMonitor:
     """Tracks the state of Redis.
 
+    Args:
+        observer: Is told of each new state.
+
     Attributes:
         state: The state after the last round of background work.
+        since: When it began, in seconds since the epoch.
         failure_seen: Set by each failed command, so that the next round starts at once.
         recoveries: How often Redis has recovered.
         rounds: How many rounds of background work have succeeded.
         refusal: Why this process does not use what Redis holds; None if it does.
         last_failure: What the last failure means for an operator; None if there was none.
+        advice: The same without what the server replied, which may name addresses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer = NO_OBSERVER) -> None:
+        self._observer = observer
         self.state = Health.HEALTHY
+        self.since = time.time()
         self.failure_seen = asyncio.Event()
         self.recoveries = 0
         self.rounds = 0
         self.refusal: str | None = None
         self.last_failure: str | None = None
+        self.advice: str | None = None
         self._last_kind = ""
         self._logged_at: dict[str, float] = {}
 
@@ -156,9 +128,9 @@ class HealthMonitor:
                 for seconds, and may report a failure of an outage that is over.
             large: The command carried much, which may be why it failed.
         """
-        kind = _kind(error)
-        if large and kind in (_NO_REPLY, _REFUSED):
-            kind = _LARGE
+        kind = kind_of(error)
+        if large and kind in (NO_REPLY, REFUSED):
+            kind = LARGE
         if kind is None:
             return CorruptLog(str(error))
         self.failure_seen.set()
@@ -168,15 +140,15 @@ class HealthMonitor:
             self._last_kind = kind
         # These two follow from other failures: requests without replies occupy the pool, and a server
         # that changes its role unblocks the reader.
-        if kind != _UNBLOCKED and not (kind == "POOL" and _NO_REPLY in self._logged_at):
-            reason = str(error) if kind in (_NO_REPLY, _LARGE, "NOPERM") else None
-            self._log(kind, _PREFIX + _ADVICE[kind], reason=reason)
+        if kind != UNBLOCKED and not (kind == "POOL" and NO_REPLY in self._logged_at):
+            reason = str(error) if kind in (NO_REPLY, LARGE, "NOPERM") else None
+            self._log(kind, _PREFIX + ADVICE[kind], reason=reason)
         return unavailable()
 
     def wrong_server(self, kind: str) -> ServiceUnavailable:
         """Log that the server is not what its URL says, and return what to raise for it."""
         self._last_kind = kind
-        self._log(kind, f"redis error: {_ADVICE[kind]}")
+        self._log(kind, f"redis error: {ADVICE[kind]}")
         return unavailable()
 
     def round_failed(self, error: Exception) -> None:
@@ -194,13 +166,13 @@ class HealthMonitor:
             event = RoundEvent.READ_ONLY if self._last_kind in _STILL_READABLE else RoundEvent.UNUSABLE
         else:
             self._log("BUG", "background work on redis failed", error=error)
-        self.state = _TRANSITIONS[event][self.state]
+        self._move(event)
 
     def written(self) -> bool:
         """Record that the first write of a round has succeeded; return whether Redis is healthy."""
         self.failure_seen.clear()
         self.refusal = None
-        self.state = _TRANSITIONS[RoundEvent.WRITTEN][self.state]
+        self._move(RoundEvent.WRITTEN)
         return self.state is Health.HEALTHY
 
     def round_completed(self) -> None:
@@ -210,11 +182,19 @@ class HealthMonitor:
             self._logged_at.clear()
             self.recoveries += 1
             log(_logger, logging.INFO, "redis has recovered")
-        self.state = _TRANSITIONS[RoundEvent.COMPLETED][self.state]
+        self._move(RoundEvent.COMPLETED)
+
+    def _move(self, event: RoundEvent) -> None:
+        state = _TRANSITIONS[event][self.state]
+        if state is not self.state:
+            self.state = state
+            self.since = time.time()
+            self._observer.on_state(state.value)
 
     def _log(self, kind: str, message: str, **fields: Any) -> None:
         reason = fields.get("reason")
-        self.last_failure = message.removeprefix(_PREFIX) + (f" ({reason})" if reason else "")
+        self.advice = message.removeprefix(_PREFIX)
+        self.last_failure = self.advice + (f" ({reason})" if reason else "")
         now = time.monotonic()
         if now - self._logged_at.get(kind, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._logged_at[kind] = now
@@ -254,17 +234,3 @@ class _Failing(msgspec.Struct, eq=False):
     since: float
     times: int = 0
     rounds: int = -1
-
-
-def _kind(error: Exception) -> str | None:
-    """Return the kind of a failure of the server; None if what is stored is the problem."""
-    text = str(error)
-    for kind, sign in _SIGNS:
-        if sign in text if isinstance(sign, str) else isinstance(error, sign):
-            return kind
-    if not isinstance(error, exceptions.ResponseError):
-        return _NO_REPLY
-    if any(sign in text for sign in _UNREADABLE):
-        return None
-    code = text.partition(" ")[0]
-    return code if code in _ADVICE else _REFUSED

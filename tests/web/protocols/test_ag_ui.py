@@ -63,7 +63,7 @@ async def test_reader_who_goes_on_while_the_agent_works(serve: Serve) -> None:
     async with here.client.post("/ag-ui", json=body()) as response:
         before = await cut_after(response, 3)
     readers = [asyncio.create_task(read(there, "run-1", last)) for last in (id_of(before[-1]), "2", None)]
-    await wait_until(lambda: gauge(there.service.metrics.open_streams) == len(readers))
+    await wait_until(lambda: gauge(there.service.metrics.requests.open_streams) == len(readers))
     agent.go.set()
     found = await asyncio.gather(*readers)
     first, second, whole = (stream or b"" for stream in found)
@@ -91,9 +91,9 @@ async def test_readers_who_come_at_different_times_share_what_is_encoded(
     async with served.client.post("/ag-ui", json=body()) as response:
         first = await cut_after(response, 3)
     early = asyncio.create_task(read(served, "run-1"))
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
     late = asyncio.create_task(read(served, "run-1", id_of(first[-1])))
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 2)
     monkeypatch.setattr(RunEncoder, "encode", count)
     agent.go.set()
     await asyncio.gather(early, late)
@@ -130,7 +130,7 @@ async def test_request_with_a_key_is_carried_out_once(serve: Serve) -> None:
         await own.content.readuntil(b"first")
         async with served.client.post("/ag-ui", json=body("run-2")) as repeated:
             await cut_after(repeated, 3)
-        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+        await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
         agent.go.set()
         await own.read()
     assert (await served.finished("run-2"))["status"] == "completed"
@@ -141,7 +141,7 @@ async def test_caller_who_leaves_stops_the_agent_unless_it_is_to_go_on(serve: Se
     for run_id, query in (("stops", ""), ("goes-on", "?on_disconnect=continue")):
         async with served.client.post(f"/ag-ui{query}", json=body(run_id)) as response:
             await cut_after(response, 3)
-        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+        await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
     await wait_until(lambda: agent.stopped)
     agent.go.set()
     assert (await served.finished("stops"))["status"] == "cancelled"

@@ -82,7 +82,7 @@ async def test_the_next_message_of_a_chat_has_its_stream(serve: Serve) -> None:
     served = await serve(agent := Waits(), expose=EXPOSE, streaming=CONTINUE)
     async with sent(served) as first, sent(served) as second:
         reading = asyncio.create_task(resumed(served))
-        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 3)
+        await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 3)
         agent.go.set()
         found = await reading
         assert found
@@ -105,7 +105,7 @@ async def test_end_of_an_earlier_run_leaves_the_stream_of_the_next(serve: Serve)
     async with sent(served), served.client.post("/api/chat", json=body("short", "chat-2")) as short:
         await short.read()
         reading = asyncio.create_task(resumed(served))
-        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+        await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 2)
         agent.go.set()
         assert await reading
 
@@ -122,7 +122,7 @@ async def test_nobody_finds_the_chat_of_another_caller(serve: Serve, tmp_path: P
             async with served.client.session.get(stream_of(served), headers=mode.key("operator")) as response:
                 await error_of(response, 403, "FORBIDDEN")
             reading = asyncio.create_task(resumed(served, headers=headers))
-            await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+            await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 2)
             agent.go.set()
             assert await reading
 
@@ -154,7 +154,7 @@ async def test_any_text_may_be_the_id_of_a_chat(serve: Serve) -> None:
         agent.go.clear()
         async with sent(served, json=body(chat=chat)):
             reading = asyncio.create_task(resumed(served, chat))
-            await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+            await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 2)
             agent.go.set()
             assert await reading
         assert await resumed(served, chat + "x") is None
@@ -174,9 +174,9 @@ async def test_nothing_is_kept_of_a_chat_that_waits_for_no_reply(serve: Serve) -
     agent.go.clear()
     async with sent(served):
         assert held()
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
     reading = asyncio.create_task(resumed(served))
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
     assert held()
     agent.go.set()
     assert await reading
@@ -207,7 +207,7 @@ async def test_run_is_in_the_log_line_of_the_request(serve: Serve, caplog: pytes
     served = await serve(agent := Waits(), expose=EXPOSE)
     async with sent(served) as response:
         reading = asyncio.create_task(resumed(served))
-        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 2)
+        await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 2)
         with caplog.at_level("INFO", "dockrion.requests"):
             agent.go.set()
             await reading
@@ -236,9 +236,9 @@ async def test_page_that_leaves_stops_the_agent_unless_it_is_to_go_on(serve: Ser
         content = msgspec.json.encode(body())
         await connection.ask("POST", "/api/chat?on_disconnect=continue", body=content)
         await connection.until(b"first")
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 0)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
     reading = asyncio.create_task(resumed(served))
-    await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
     agent.go.set()
     assert await reading
     assert len(agent.stopped) == 1
@@ -252,7 +252,7 @@ async def test_message_with_a_key_is_answered_once(serve: Serve) -> None:
         async with sent(served, **request) as again:
             assert again.headers["Idempotency-Replayed"] == "true"
             assert again.headers["X-Run-Id"] == first.headers["X-Run-Id"]
-        await wait_until(lambda: gauge(served.service.metrics.open_streams) == 1)
+        await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
         agent.go.set()
         await first.read()
     assert (len(agent.ended), agent.stopped) == (1, [])
@@ -319,9 +319,11 @@ async def test_connection_cut_at_every_frame_is_resumed_elsewhere_byte_for_byte(
         for end in ends:
             async with here.client.session.get(stream_of(here)) as cut:
                 assert await cut.content.readexactly(end) == known[:end]
-        await wait_until(lambda: gauge(here.service.metrics.open_streams) == 1)
+        await wait_until(lambda: gauge(here.service.metrics.requests.open_streams) == 1)
         readings = [asyncio.create_task(resumed(there)) for _ in ends]
-        await wait_until(lambda: gauge(there.service.metrics.open_streams) >= len(ends) + (here is there))
+        await wait_until(
+            lambda: gauge(there.service.metrics.requests.open_streams) >= len(ends) + (here is there)
+        )
         go.set()
         whole = known + await response.read()
     assert set(await asyncio.gather(*readings)) == {whole}

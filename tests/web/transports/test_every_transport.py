@@ -267,7 +267,7 @@ async def test_many_readers_of_every_transport_get_an_event(serve: Serve) -> Non
         ]
         for each in readers:
             await until(each, "token")
-        assert served.service.metrics.open_streams._value.get() == len(readers)
+        assert served.service.metrics.requests.open_streams._value.get() == len(readers)
         agent.go.set()
         rests = await asyncio.gather(*map(all_of, readers))
     assert [each.type for each in rests[0]] == ["token", "complete"]

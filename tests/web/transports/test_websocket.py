@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, WSServerHandshakeError
 
 from dockrion import StreamContext
 from tests.conftest import Serve
+from tests.exposition import exposition, metric
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits, error_of
 from tests.web.transports.readers import WEBSOCKET
@@ -308,8 +309,10 @@ async def test_request_is_counted_when_it_is_over(serve: Serve) -> None:
     async with served.client.ws_connect("/invoke/ws") as socket:
         await socket.send_json({})
         await close_code(socket)
-    line = 'dockrion_requests_total{method="GET",route="/invoke/ws",status="101"} 1.0'
-    await wait_until(lambda: line in served.service.metrics.exposition().decode())
-    assert 'request_seconds_count{method="GET",route="/invoke/ws"' not in (
-        served.service.metrics.exposition().decode()
-    )
+
+    def shown(name: str, **labels: str) -> float:
+        return metric(exposition(served), name, endpoint="/invoke/ws", **labels)
+
+    await wait_until(lambda: shown("dockrion_requests_total", method="GET", status="101") == 1)
+    assert shown("dockrion_request_latency_seconds_count") == 0
+    assert shown("dockrion_stream_duration_seconds_count") == 1
