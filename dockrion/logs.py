@@ -244,7 +244,8 @@ def _encode_without_secrets(line: dict[str, Any], fields: Any, redactor: Redacto
 def context_fields(run: LoggedRun | None) -> dict[str, Any]:
     """Return the fields of lines by what they are logged for, a run or else the current request.
 
-    They are the ids of the run and of the request, and those of the trace and of the span that called.
+    They are the ids of the run and of the request, and those of the trace and of the current span; without
+    tracing, the span is the caller's.
     """
     request = current_request() if run is None else run.request
     fields = {} if run is None else {"run_id": run.run_id}

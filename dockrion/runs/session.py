@@ -9,6 +9,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import msgspec
+
 from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation, values
@@ -134,8 +136,11 @@ class RunSession:
 
     @property
     def request(self) -> CallerRequest:
-        """What the agent may know of the request that started the run."""
-        return self.context.request
+        """The request that started the run, at the position in its trace of the code that asks for it."""
+        request = self.context.request
+        if self._span is None:
+            return request
+        return msgspec.structs.replace(request, traceparent=self._span.current_traceparent())
 
     @property
     def redactor(self) -> Redactor:

@@ -21,6 +21,9 @@ class RunSpan(Protocol):
     def activate(self) -> None:
         """Make it the current span of this task, and of all tasks and threads that it starts."""
 
+    def current_traceparent(self) -> str | None:
+        """Return the position of the span in which the calling code works for the run."""
+
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         """Note that the agent begins to work.
 

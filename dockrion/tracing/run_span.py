@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from dockrion.backends.run_log import Run
 from dockrion.redaction import Redactor
-from dockrion.tracing import content
+from dockrion.tracing import content, positions
 from dockrion.tracing import conventions as names
 from dockrion.tracing.tool_spans import ToolSpans
 
@@ -45,6 +45,9 @@ class UnsampledRunSpan:
 
     def activate(self) -> None:
         contexts.attach(trace.set_span_in_context(self._span))
+
+    def current_traceparent(self) -> str | None:
+        return positions.traceparent_of(self._span.get_span_context())
 
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         pass
@@ -103,6 +106,11 @@ class SampledRunSpan:
 
     def activate(self) -> None:
         contexts.attach(trace.set_span_in_context(self._span))
+
+    def current_traceparent(self) -> str | None:
+        current = trace.get_current_span().get_span_context()
+        is_within = current.trace_id == self._trace_id
+        return positions.traceparent_of(current if is_within else self._span.get_span_context())
 
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         self._began_at = time.time_ns()

@@ -12,7 +12,8 @@ from dockrion.tracing.provider import Tracing
 from dockrion.tracing.request_spans import RequestSpan, RequestTracer
 from dockrion.tracing.run_tracer import RunTracer, TracedAgent
 from dockrion.web.access import RUN_ID, loggable_path
-from dockrion.web.peers import CLIENT
+from dockrion.web.peers import CLIENT, FORWARDED
+from dockrion.web.urls import route_pattern
 
 _SPAN = web.RequestKey("span", RequestSpan)
 _UNTRACED = frozenset(["/health", "/ready", "/metrics"])  # asked for every few seconds, by machines
@@ -53,8 +54,7 @@ class RequestSpans:
 
     def begin(self, request: web.Request) -> None:
         """Start the span of the current request. `end` follows, in the same task."""
-        resource = request.match_info.route.resource
-        route = None if resource is None else resource.canonical
+        route = route_pattern(request)
         if route in _UNTRACED:
             return
         known = request.method in hdrs.METH_ALL
@@ -69,9 +69,10 @@ class RequestSpans:
         span = request.get(_SPAN)
         if span is None:
             return
-        version = request.version
+        version, forwarded = request.version, request.get(FORWARDED)
         span.end(
             status,
+            url_scheme=None if forwarded is None else forwarded.scheme,
             client_address=request[CLIENT],
             protocol_version=f"{version.major}.{version.minor}",
             run_id=request.get(RUN_ID),
