@@ -60,6 +60,8 @@ def confidential_values(
 def _tracing_secrets(credentials: Credentials) -> Iterator[Confidential]:
     section: KeyPath = ("observability",)
     for name, value in credentials.collector_headers:
+        if effective_length(value) < MIN_LENGTH_WITHIN_WORDS:  # the name of a tenant, and no secret
+            continue
         yield Confidential(section, f"the header {name}", value)
         scheme, _, parameter = value.partition(" ")  # RFC 9110, 11.4
         if scheme.lower() in ("basic", "bearer") and parameter.strip():

@@ -159,8 +159,8 @@ class _Reader:
         return dict(headers or ())
 
     def standard_headers(self) -> list[tuple[str, str]]:
-        texts = (self._variables.get(name, "") for name in _STANDARD_HEADERS)
-        return [header for text in texts for header in _parse_headers(text) or ()]
+        entries = (entry for name in _STANDARD_HEADERS for entry in self._variables.get(name, "").split(","))
+        return [header for entry in entries for header in _parse_headers(entry) or ()]
 
     def langfuse_keys(self, spec: LangfuseSpec) -> LangfuseKeys | None:
         if not spec.enabled:

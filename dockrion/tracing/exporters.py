@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,44 @@ _HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 _MAX_RESPONSE = 64 * 1024  # bytes; a response says at most how many spans were refused
 
 
-def collector_exporter(spec: TracingSpec, headers: dict[str, str] | None) -> SpanExporter:
+class HttpExporter(SpanExporter):
+    """Sends spans by OTLP over HTTP.
+
+    Args:
+        endpoint: Where to; None to do as the standard variables say.
+        headers: The headers of its requests, beside those of the standard variables.
+        sends: Which spans it sends.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        headers: dict[str, str] | None,
+        sends: Callable[[ReadableSpan], bool] = lambda _: True,
+    ) -> None:
+        self._session = _Session()
+        self._exporter = OTLPSpanExporter(endpoint, headers=headers, session=self._session)
+        self._sends = sends
+        self._closed = False
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether nobody has accepted the last connection."""
+        return self._session.unreachable
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._closed:
+            return SpanExportResult.FAILURE
+        sent = [span for span in spans if self._sends(span)]
+        return self._exporter.export(sent) if sent else SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._exporter.shutdown()
+
+
+def collector_exporter(spec: TracingSpec, headers: dict[str, str] | None) -> HttpExporter:
     """Return what sends spans to a collector: to the Dockfile's, or else to the standard variables'.
 
     Args:
@@ -37,41 +74,22 @@ def collector_exporter(spec: TracingSpec, headers: dict[str, str] | None) -> Spa
     if spec.endpoint is not None:
         endpoint = spec.endpoint.removesuffix("/").removesuffix(_TRACES_PATH) + _TRACES_PATH
     with _without_variables(*(_HEADERS if headers is not None else ())):
-        return OTLPSpanExporter(endpoint, headers=headers, session=_session())
+        return HttpExporter(endpoint, headers)
 
 
-def langfuse_exporter(spec: LangfuseSpec, keys: LangfuseKeys) -> SpanExporter:
-    """Return what sends the spans of runs to Langfuse."""
+def langfuse_exporter(spec: LangfuseSpec, keys: LangfuseKeys) -> HttpExporter:
+    """Return what sends spans to Langfuse, but those of requests: it is about runs, and counts every span."""
     endpoint = spec.host.removesuffix("/") + _LANGFUSE_PATH
     headers = {"authorization": f"Basic {keys.basic}", **_LANGFUSE_VERSION}
     # The standard variables are about a collector, whose credentials and certificates are not Langfuse's.
     with _without_variables(*(name for name in os.environ if name.startswith(_STANDARD_VARIABLES))):
-        return LangfuseExporter(OTLPSpanExporter(endpoint, headers=headers, session=_session()))
-
-
-class LangfuseExporter(SpanExporter):
-    """Leaves out the spans of requests: Langfuse is about runs, and counts every span.
-
-    Args:
-        exporter: Sends the others.
-    """
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = [span for span in spans if not _is_request(span)]
-        return self._exporter.export(sent) if sent else SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
+        return HttpExporter(endpoint, headers, lambda span: not _is_request(span))
 
 
 class LogExporter(SpanExporter):
     """Writes each span as a line of the log."""
+
+    unreachable = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         for span in spans:
@@ -97,29 +115,39 @@ def _fields(span: ReadableSpan) -> dict[str, Any]:
         "attributes": dict(span.attributes or {}),
     }
     if span.status.description:
-        fields["error"] = span.status.description
+        fields["reason"] = span.status.description
     if span.events:
         fields["events"] = [{"name": each.name, **(each.attributes or {})} for each in span.events]
     return fields
 
 
-def _session() -> requests.Session:
-    """Return an HTTP session that follows no redirect and keeps no large response."""
-    session = requests.Session()
-    session.stream = True
-    session.hooks["response"].append(_check_response)
-    return session
+class _Session(requests.Session):
+    """An HTTP session that follows no redirect and keeps no large response.
 
+    Attributes:
+        unreachable: Whether nobody has accepted the last connection.
+    """
 
-def _check_response(response: requests.Response, *_args: Any, **_options: Any) -> None:
-    if response.is_redirect:
-        response.close()
-        raise requests.TooManyRedirects("it redirects, which is not followed")
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) <= _MAX_RESPONSE:
-        _ = response.content  # so that the connection can be used again
-    else:
-        response.close()
+    def __init__(self) -> None:
+        super().__init__()
+        self.stream = True
+        self.unreachable = False
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        try:
+            response = super().send(request, **{**options, "allow_redirects": False})
+        except requests.ConnectionError:
+            self.unreachable = True
+            raise
+        self.unreachable = False
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) <= _MAX_RESPONSE:
+            _ = response.content  # so that the connection can be used again
+        else:
+            response.close()
+        if response.is_redirect:
+            raise requests.TooManyRedirects("it redirects, which is not followed")
+        return response
 
 
 @contextmanager

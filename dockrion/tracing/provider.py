@@ -20,13 +20,20 @@ from dockrion.errors import StartError
 from dockrion.logs import CurrentRun, log
 from dockrion.redaction import Redactor
 from dockrion.threads import in_thread
-from dockrion.tracing.exporters import SCOPE, LogExporter, collector_exporter, langfuse_exporter
+from dockrion.tracing.exporters import (
+    SCOPE,
+    HttpExporter,
+    LogExporter,
+    collector_exporter,
+    langfuse_exporter,
+)
 from dockrion.tracing.masking import MaskingProcessor
 
 _FLUSH_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 _REPEAT_SECONDS = 60.0
 _MAX_MESSAGES = 100
-_OTEL = logging.getLogger("opentelemetry")
+_OTEL = "opentelemetry."
 _logger = logging.getLogger(__name__)
 
 
@@ -51,28 +58,35 @@ class Tracing:
         *,
         captures_content: bool = False,
         langfuse: bool = False,
-        exporters: list[tuple[SpanExporter, SpanProcessor]],
+        exporters: list[tuple[HttpExporter | LogExporter, SpanProcessor]],
     ) -> None:
         self.tracer = tracer
         self.captures_content = captures_content
         self.langfuse = langfuse
         self._exporters = exporters
+        self._log_filters = [(handler, _RepeatFilter()) for handler in logging.getLogger().handlers]
+        for handler, repeats in self._log_filters:
+            handler.addFilter(repeats)
 
     async def aclose(self) -> None:
         """Send the spans that have ended, and give up those that take longer than a few seconds."""
-        closing = [
-            (exporter, asyncio.create_task(in_thread(processor.shutdown, "dockrion-traces")))
+        closing = {
+            asyncio.create_task(in_thread(processor.shutdown, "dockrion-traces")): exporter
             for exporter, processor in self._exporters
-        ]
-        tasks = [task for _, task in closing]
-        if tasks:
-            await asyncio.wait(tasks, timeout=_FLUSH_SECONDS)
-        for exporter, task in closing:
-            if not task.done():
+        }
+        deadline = time.monotonic() + _FLUSH_SECONDS
+        pending = set(closing)
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=_LOOK_SECONDS)
+            late = time.monotonic() > deadline
+            given_up = {task for task in pending if late or closing[task].unreachable}
+            for task in given_up:
                 log(_logger, logging.WARNING, "spans are lost: they could not be sent before the exit")
-                exporter.shutdown()  # ends its waiting between attempts
+                closing[task].shutdown()  # ends its waiting between attempts
                 task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            pending -= given_up
+        for handler, repeats in self._log_filters:
+            handler.removeFilter(repeats)
 
 
 def start_tracing(
@@ -94,7 +108,6 @@ def start_tracing(
     """
     observability = dockfile.observability
     spec = observability.tracing_spec or TracingSpec(exporter="none")
-    _limit_log()
     provider = trace.get_tracer_provider()
     is_new = isinstance(provider, trace.ProxyTracerProvider)
     try:
@@ -135,7 +148,7 @@ def _new_provider(dockfile: Dockfile, spec: TracingSpec) -> TracerProvider:
     return TracerProvider(sampler, Resource.create({**resource, **standard}), shutdown_on_exit=False)
 
 
-def _exporters(spec: TracingSpec, credentials: Credentials) -> Iterator[SpanExporter]:
+def _exporters(spec: TracingSpec, credentials: Credentials) -> Iterator[HttpExporter | LogExporter]:
     named = spec.exporter or os.environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
     for name in dict.fromkeys(part.strip() for part in named.split(",")):
         if name == "otlp":
@@ -150,32 +163,16 @@ def _queue(exporter: SpanExporter) -> SpanProcessor:
     return (SimpleSpanProcessor if isinstance(exporter, LogExporter) else BatchSpanProcessor)(exporter)
 
 
-def _limit_log() -> None:
-    """Log each message of OpenTelemetry once a minute, as it repeats them while a collector is away."""
-    if not any(isinstance(each, _RepeatFilter) for handler in _OTEL.handlers for each in handler.filters):
-        handler = _Forwarder()
-        handler.addFilter(_RepeatFilter())
-        _OTEL.addHandler(handler)
-        _OTEL.propagate = False
-
-
-class _Forwarder(logging.Handler):
-    """Passes records to the handlers of the root logger."""
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        if passed := bool(self.filter(record)):
-            logging.getLogger().handle(record)
-        return passed
-
-
 class _RepeatFilter(logging.Filter):
-    """Drops a record if its logger has logged the same message a short time ago."""
+    """Drops what OpenTelemetry has logged a short time ago: it repeats itself while a collector is away."""
 
     def __init__(self) -> None:
         super().__init__()
         self._logged_at: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_OTEL):
+            return True
         message, now = (record.name, str(record.msg)), time.monotonic()
         if now - self._logged_at.get(message, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
             return False

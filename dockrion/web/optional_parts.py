@@ -160,9 +160,11 @@ def traced(loaded: Loaded) -> bool:
     Raises:
         StartError: A package is missing.
     """
+    if not loaded.dockfile.observability.traced:
+        return False
     from dockrion.tracing import is_disabled  # noqa: PLC0415  memory
 
-    if not loaded.dockfile.observability.traced or is_disabled():
+    if is_disabled():
         return False
     try:
         import dockrion.tracing.provider  # noqa: F401, PLC0415  memory, and an extra

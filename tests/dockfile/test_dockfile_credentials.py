@@ -1,5 +1,7 @@
 """API keys and tokens from the variables that a Dockfile names."""
 
+import json
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,3 +196,62 @@ def test_the_secrets_of_webhooks_are_read_masked_and_reported_if_missing(tmp_pat
         "webhooks.targets[1].secret_env: B is not set",
         "webhooks.secret_env: C is not set",
     ]
+
+
+def test_headers_for_the_collector_are_read_and_masked(tmp_path: Path) -> None:
+    loaded = observed(
+        tmp_path,
+        {"tracing": {"headers_env": "HEADERS"}},
+        HEADERS=" Authorization=Bearer%20the-token%2C1 ,x-team=a,,x-b = c%3Dd ",
+        OTEL_EXPORTER_OTLP_HEADERS="api-key=of-the-variables,malformed",
+        OTEL_EXPORTER_OTLP_TRACES_HEADERS="api-key=of-the-other-variable",
+    )
+    found = loaded.credentials
+    assert found.tracing_headers == {"authorization": "Bearer the-token,1", "x-team": "a", "x-b": "c=d"}
+    assert found.missing == []
+    assert loaded.confidential == [
+        "Bearer the-token,1",
+        "the-token,1",
+        "of-the-variables",
+        "of-the-other-variable",
+    ]
+    assert loaded.warnings == []
+
+
+@pytest.mark.parametrize("headers", ["nonsense", "a b=c", "a=b%0Ac", "=b", "a="])
+def test_malformed_headers_for_the_collector_are_refused_without_being_shown(
+    tmp_path: Path, headers: str
+) -> None:
+    loaded = observed(tmp_path, {"tracing": {"headers_env": "HEADERS"}}, HEADERS=headers)
+    assert loaded.credentials.missing == [
+        "observability.tracing.headers_env: HEADERS must be name=value, separated by commas"
+    ]
+
+
+def test_variables_of_traces_are_needed_only_for_traces(tmp_path: Path) -> None:
+    off = {"tracing": False, "langfuse": {"enabled": False}}
+    assert observed(tmp_path, off, OTEL_EXPORTER_OTLP_HEADERS="api-key=of-the-variables").confidential == []
+    on = {"tracing": {"headers_env": "HEADERS"}, "langfuse": {"enabled": True, "secret_key_env": "SECRET"}}
+    assert observed(tmp_path, on).credentials.missing == [
+        "observability.tracing.headers_env: HEADERS is not set",
+        "observability.langfuse.public_key_env: LANGFUSE_PUBLIC_KEY is not set",
+        "observability.langfuse.secret_key_env: SECRET is not set",
+    ]
+
+
+def test_keys_of_langfuse_and_a_password_of_the_collector_are_masked(tmp_path: Path) -> None:
+    loaded = observed(
+        tmp_path,
+        {"tracing": {"endpoint": "http://me:the-password@collector:4318"}, "langfuse": {"enabled": True}},
+        LANGFUSE_PUBLIC_KEY="pk-lf-1234",
+        LANGFUSE_SECRET_KEY="sk-lf-5678\n",
+    )
+    assert loaded.credentials.langfuse_keys == ("pk-lf-1234", "sk-lf-5678")
+    basic = b64encode(b"pk-lf-1234:sk-lf-5678").decode()
+    assert set(loaded.confidential) == {"pk-lf-1234", "sk-lf-5678", basic, "the-password"}
+
+
+def observed(tmp_path: Path, observability: dict[str, object], **variables: str) -> Loaded:
+    content = {"version": "1.0", "agent": {"name": "bot", "handler": "app:handle"}}
+    (tmp_path / "Dockfile.yaml").write_text(json.dumps({**content, "observability": observability}))
+    return load(tmp_path / "Dockfile.yaml", environ=variables)
