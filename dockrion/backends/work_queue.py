@@ -57,6 +57,17 @@ class WorkQueue(Protocol):
             TooManyRuns: So many runs wait already.
         """
 
+    def begin_if_stored(self, run: Run, job: bytes) -> None:
+        """Let a run wait for a replica, should it be stored although its creation was not confirmed.
+
+        For a run whose request can be sent again, and finds it then; others are ended. Call it when `enqueue`
+        or `RunLog.create` has raised `ServiceUnavailable`, before anything else is awaited.
+
+        Args:
+            run: Its record.
+            job: What the replica that takes it needs.
+        """
+
     async def take(self, slots: int, in_flight: Callable[[str], bool]) -> list[TakenRun]:
         """Take the first runs of the queue; this replica owns them then.
 

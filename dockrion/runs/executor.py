@@ -53,7 +53,7 @@ import msgspec
 from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, next_attempt
-from dockrion.errors import AppendRefused, BackendError, DockrionError, RunNotFound
+from dockrion.errors import AppendRefused, BackendError, DockrionError, RunNotFound, ServiceUnavailable
 from dockrion.logs import log
 from dockrion.metrics import RunMetrics
 from dockrion.redaction import Redactor
@@ -110,7 +110,13 @@ class Executor:
         self._batch = max(1, min(BUFFER_EVENTS, settings.max_stored_events // _WINDOW_BATCHES))
 
     async def execute(
-        self, agent: Agent, call: Call, run: InFlightRun, record: Run, job: bytes | None
+        self,
+        agent: Agent,
+        call: Call,
+        run: InFlightRun,
+        record: Run,
+        job: bytes | None,
+        later_job: Callable[[], bytes] | None = None,
     ) -> None:
         """Execute a new run. Runs in its own task.
 
@@ -120,10 +126,14 @@ class Executor:
             run: The run, admitted; its `created` is resolved here.
             record: Its record, not stored yet.
             job: What another replica needs to begin it again, None if that must not be.
+            later_job: Returns what a replica needs to begin it, should it be stored without a confirmation;
+                None if it is ended then.
         """
         run.unlisted = record.unlisted
         try:
-            if await self._create(run, record, job):
+            created = await self._create(run, record, job, later_job)
+            del later_job  # it refers to the request's body
+            if created:
                 self._recorder.accepted(run.run_id)
                 await self._run_to_end(agent, call, run, record, len(job or b""))
         finally:
@@ -154,12 +164,16 @@ class Executor:
         finally:
             self._in_flight.release(run)
 
-    async def _create(self, run: InFlightRun, record: Run, job: bytes | None) -> bool:
+    async def _create(
+        self, run: InFlightRun, record: Run, job: bytes | None, later_job: Callable[[], bytes] | None
+    ) -> bool:
         """Store the record; return whether that worked. `RunManager.start` raises the error."""
         try:
             await self._in_flight.claim_id(run)
             await self._backend.create(record, job)
         except Exception as error:
+            if isinstance(error, ServiceUnavailable) and later_job and self._backend.queue is not None:
+                self._backend.queue.begin_if_stored(record, later_job())
             run.created.set_exception(error)
             return False
         except asyncio.CancelledError:  # this process is closed

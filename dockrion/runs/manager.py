@@ -1,6 +1,7 @@
 """The run manager: admits runs and invocations, cancels them, and ends them with the process."""
 
 import asyncio
+from functools import partial
 
 import msgspec
 
@@ -136,6 +137,7 @@ class RunManager:
         incarnation: str | None = None,
         *,
         cancel_on_disconnect: bool = False,
+        repeatable: bool = False,
         agent: Agent | None = None,
     ) -> Run:
         """Start a run. It continues whatever happens to the caller.
@@ -145,6 +147,8 @@ class RunManager:
             run_id: Its id, validated.
             incarnation: Its incarnation, None for a new one.
             cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
+            repeatable: The request can be sent again, and finds the run if it is stored. So if the storage
+                does not confirm that, a stored run is begun instead of ended.
             agent: Works on it; the service's agent if None.
 
         Returns:
@@ -153,7 +157,8 @@ class RunManager:
         Raises:
             RunExists: The id is taken.
             TooManyRuns: The queue is full.
-            ServiceUnavailable: The agent is not loaded, or the service is draining.
+            ServiceUnavailable: The agent is not loaded, the service is draining, or the storage does not
+                confirm that the run is stored.
         """
         external = agent is not None
         agent = agent or self.ready_agent()
@@ -167,21 +172,22 @@ class RunManager:
             call = msgspec.structs.replace(call, request=traced)
         if self._queued is not None and not self.slots.free:
             try:
-                await self._queued.enqueue(
-                    call, record, stop_for=DISCONNECTED if cancel_on_disconnect else None
-                )
+                stop_for = DISCONNECTED if cancel_on_disconnect else None
+                await self._queued.enqueue(call, record, stop_for=stop_for, repeatable=repeatable)
             except TooManyRuns:
                 if self._taker is None or not await self._taker.wait_for_slot():
                     raise
             else:
                 return record
         job = encode_job(call) if record.max_attempts > 1 else None
+        later_job = partial(encode_job, call) if repeatable else None
         if call.body is not None:
             call = msgspec.structs.replace(call, body=None)  # it may be large, and the run may last long
         run = self._in_flight.admit(run_id, incarnation)
         run.span = span
         run.created.add_done_callback(_retrieve)  # the caller may have left
-        self._run_tasks.track(self._loop.create_task(self._executor.execute(agent, call, run, record, job)))
+        work = self._executor.execute(agent, call, run, record, job, later_job)
+        self._run_tasks.track(self._loop.create_task(work))
         try:
             await asyncio.shield(run.created)
         except asyncio.CancelledError:

@@ -33,20 +33,23 @@ class QueuedRuns:
         self._read_by_one: set[str] = set()  # incarnations of runs that end when their callers leave
         self._tasks = BackgroundTasks()
 
-    async def enqueue(self, call: Call, record: Run, *, stop_for: Stop | None) -> None:
+    async def enqueue(
+        self, call: Call, record: Run, *, stop_for: Stop | None, repeatable: bool = False
+    ) -> None:
         """Create a run that waits until any replica has a free slot. This continues if the caller leaves.
 
         Args:
             call: The request, validated.
             record: The run's record.
             stop_for: Why the run is cancelled if its caller leaves, None if it is not.
+            repeatable: As for `RunManager.start`.
 
         Raises:
             RunExists: The id is taken.
             TooManyRuns: The queue is full.
             ServiceUnavailable: The storage cannot be reached.
         """
-        enqueuing = self._tasks.start(self._enqueue(call, record))
+        enqueuing = self._tasks.start(self._enqueue(call, record, repeatable))
         enqueuing.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may leave
         if stop_for is not None:
             self._read_by_one.add(record.incarnation)
@@ -84,8 +87,14 @@ class QueuedRuns:
         """
         await self._tasks.cancel(timeout)
 
-    async def _enqueue(self, call: Call, record: Run) -> None:
-        await self._queue.enqueue(record, encode_job(call), self._limit)
+    async def _enqueue(self, call: Call, record: Run, repeatable: bool) -> None:
+        job = encode_job(call)
+        try:
+            await self._queue.enqueue(record, job, self._limit)
+        except ServiceUnavailable:
+            if repeatable:
+                self._queue.begin_if_stored(record, job)
+            raise
         self._recorder.accepted(record.run_id)
 
     async def _cancel(self, run: RunRef, stop: Stop) -> None:

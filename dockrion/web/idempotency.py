@@ -3,9 +3,9 @@
 The header is that of the IETF draft "The Idempotency-Key HTTP Header Field". A key is claimed, over all
 replicas, with the id and the incarnation of the run that its first request starts. Whoever sends the key
 again finds the claim, and with it the run. If there is no run yet, since the first request failed or its
-replica died, the next one starts it, with the same id and incarnation: storages create a run once.
-
-A claim is replaced when its run has expired, or was not begun because the storage did not confirm it.
+replica died, the next one starts it, with the same id and incarnation: storages create a run once, and begin
+it also if they have not confirmed that they stored it. So there is one run for a key, until it has expired
+and its claim is replaced.
 """
 
 import asyncio
@@ -21,14 +21,7 @@ from aiohttp import web
 
 from dockrion import ids
 from dockrion.backends.run_log import Run, RunLog
-from dockrion.errors import (
-    DockrionError,
-    IdempotencyMismatch,
-    InvalidRequest,
-    RunExists,
-    RunNotFound,
-    ServiceUnavailable,
-)
+from dockrion.errors import IdempotencyMismatch, InvalidRequest, RunExists, RunNotFound, ServiceUnavailable
 from dockrion.ids import IDEMPOTENCY_HEADER, REPLAYED_HEADER
 from dockrion.threads import in_thread
 from dockrion.web.access import CALLER, RUN_ID
@@ -42,6 +35,7 @@ _WAIT_FOR_SLOT_SECONDS = 86_400
 _WAIT_FOR_ANSWERS_SECONDS = 604_800
 _CREATING_SECONDS = 1.0  # how long others wait for the run of a new claim
 _FORGOTTEN_SECONDS = 60.0  # a claim that old without a run has had one
+_STARTING_SECONDS = 50.0  # how long after its claim a run is started, since others replace an older one
 _ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.005
 _IDENTIFYING = ("run_id", "external", "webhook_url")  # query parameters
@@ -130,26 +124,21 @@ async def start_once(
     Raises:
         IdempotencyMismatch: The key was sent with another request.
         RunExists: The id is taken by another run.
+        ServiceUnavailable: The claim is too old to start its run; it will be replaced.
         DockrionError: Whatever `start` raises.
     """
-    name, backend = _name(request, key), request.app[SERVICE].backend
-    claim, run = await _claim(request, name, digest, run_id, seconds)
+    claim, run = await _claim(request, key, digest, run_id, seconds)
     if claim.digest != digest:
         raise IdempotencyMismatch(f"this {IDEMPOTENCY_HEADER} was sent with another body or path")
     if run is None:
+        if claim.age > _STARTING_SECONDS:
+            raise ServiceUnavailable("the request was delayed; send it again")
         try:
             return await start(claim.run_id, claim.incarnation), False
         except RunExists:
-            run = await _run_of(claim, backend)
+            run = await _run_of(claim, request.app[SERVICE].backend)
             if run is None:
                 raise
-        except ServiceUnavailable:
-            # It may be stored all the same, and is ended then as never begun: the next request gets another.
-            with suppress(DockrionError):
-                other = run_id or await request.app[SERVICE].new_run_id()
-                new = _new_claim(other, digest, time.time() - _CREATING_SECONDS)
-                await backend.claim(name, _packer.encode(new), seconds, _packer.encode(claim))
-            raise
     request[RUN_ID] = run.run_id
     return run, True
 
@@ -165,29 +154,21 @@ async def repeated_run(request: web.Request, run_id: str, digest: str | None) ->
     return run if run.request_digest == digest and run.owner == owner else None
 
 
-def _name(request: web.Request, key: str) -> str:
-    """Return the name under which a caller's key is claimed."""
-    caller = request[CALLER]
-    owner = None if caller is None else caller.owner
-    return hashlib.sha256(_packer.encode([owner, key])).hexdigest()
-
-
-def _new_claim(run_id: str, digest: str, claimed_at: float) -> _Claim:
-    return _Claim(run_id, ids.new_incarnation(), digest, claimed_at)
-
-
 async def _claim(
-    request: web.Request, name: str, digest: str, run_id: str | None, seconds: int
+    request: web.Request, key: str, digest: str, run_id: str | None, seconds: int
 ) -> tuple[_Claim, Run | None]:
-    """Claim a name, and return its claim, which may be another request's, with the run that was started.
+    """Claim a key, and return its claim, which may be another request's, with the run that was started.
 
     Raises:
         ServiceUnavailable: The storage cannot be reached.
     """
-    service = request.app[SERVICE]
+    service, caller = request.app[SERVICE], request[CALLER]
+    owner = None if caller is None else caller.owner
+    name = hashlib.sha256(_packer.encode([owner, key])).hexdigest()
     replaced: bytes | None = None
     for _ in range(_ATTEMPTS):
-        new = _new_claim(run_id or await service.new_run_id(), digest, time.time())
+        new_id = run_id or await service.new_run_id()
+        new = _Claim(new_id, ids.new_incarnation(), digest, time.time())
         value = _packer.encode(new)
         stored = await service.backend.claim(name, value, seconds, replaced)
         if stored == value:
@@ -196,7 +177,7 @@ async def _claim(
         with suppress(msgspec.DecodeError):  # of what is not a claim, which is replaced
             claim = _unpacker.decode(stored)
             run = await _wait_for_run(claim, service.backend)
-            if (claim.age <= _FORGOTTEN_SECONDS) if run is None else not _never_begun(run):
+            if run is not None or claim.age <= _FORGOTTEN_SECONDS:
                 return claim, run
     raise ServiceUnavailable("other requests with this key are under way; try again later")
 
@@ -217,12 +198,6 @@ async def _run_of(claim: _Claim, log: RunLog) -> Run | None:
     except RunNotFound:
         return None
     return run if run.incarnation == claim.incarnation else None
-
-
-def _never_begun(run: Run) -> bool:
-    """Return whether a run has failed because the storage did not confirm it, so that its caller got 503."""
-    code = (run.error or {}).get("code")
-    return run.finished and run.started_at is None and code == ServiceUnavailable.code
 
 
 def _digest(head: bytes, body: bytes) -> str:

@@ -51,7 +51,14 @@ async def start_run(
         digest = await idempotency.digest_of(request, has_body=agent is None)
     if run_id is not None:
         call = msgspec.structs.replace(call, request_digest=digest)
-    start = partial(_start, request, call, agent=agent, cancel_on_disconnect=cancel_on_disconnect)
+    start = partial(
+        _start,
+        request,
+        call,
+        agent=agent,
+        cancel_on_disconnect=cancel_on_disconnect,
+        repeatable=digest is not None,
+    )
     try:
         if key is None or digest is None:
             return await start(run_id or await service.new_run_id(), ids.new_incarnation()), False
@@ -74,10 +81,16 @@ async def _start(
     *,
     agent: Agent | None,
     cancel_on_disconnect: bool,
+    repeatable: bool,
 ) -> Run:
     request[RUN_ID] = run_id
     events_url = await push_url(request, run_id, incarnation)
     call = msgspec.structs.replace(call, events_url=events_url) if events_url else call
     return await request.app[SERVICE].runs.start(
-        call, run_id, incarnation, cancel_on_disconnect=cancel_on_disconnect, agent=agent
+        call,
+        run_id,
+        incarnation,
+        cancel_on_disconnect=cancel_on_disconnect,
+        repeatable=repeatable,
+        agent=agent,
     )

@@ -104,7 +104,7 @@ async def invoke_once(
     kept_while_working = limit or service.dockfile.streaming.events.max_run_duration
     seconds = math.ceil(kept_while_working) + REPLAYED_SECONDS
     call = msgspec.structs.replace(call, invocation=Invocation(limit, REPLAYED_SECONDS))
-    digest, start = await idempotency.digest_of(request), partial(service.runs.start, call)
+    digest, start = await idempotency.digest_of(request), partial(service.runs.start, call, repeatable=True)
     run, replayed = await idempotency.start_once(
         request, key, digest, start, run_id=ids.uuid7(), seconds=seconds
     )

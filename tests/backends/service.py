@@ -16,7 +16,7 @@ from dockrion.backends.pages import Page
 from dockrion.backends.redis import RedisBackend, background, leases, reaper
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.health import Health
-from dockrion.backends.redis.keys import Command, Keys
+from dockrion.backends.redis.keys import Command, Keys, Script
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import ServiceUnavailable
 from tests.backends.conformance import MAX_EVENTS, TIMEOUT_SECONDS, delete_keys
@@ -155,15 +155,15 @@ async def paused(backend: RedisBackend) -> AsyncIterator[None]:
 
 
 @contextmanager
-def reply_lost(times: int = 1) -> Iterator[None]:
-    """Let Redis execute commands, and then lose the reply, so many times."""
+def reply_lost(times: int = 1, to: Script | None = None) -> Iterator[None]:
+    """Let Redis execute commands, all or those with a script, and then lose the reply, so many times."""
     send = RedisClient.send
     left = times
 
     async def lost(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
         nonlocal left
         replies = await send(client, *commands, **more)
-        if left:
+        if left and (to is None or any(to.digest in command for command in commands)):
             left -= 1
             raise ServiceUnavailable("the reply is lost")
         return replies

@@ -98,7 +98,7 @@ async def test_finished_runs_are_released(service: Service) -> None:
     for writer in [await begin(one, events=1) for _ in range(50)]:
         await writer.finish()
     leases = one._leases
-    await wait_until(lambda: not (leases._owned or leases._ended or leases._unconfirmed))
+    await wait_until(lambda: not (leases._owned or leases._ended or leases.unconfirmed))
     await wait_until(lambda: not service.ask("EXISTS", service.keys.owned(one.replica)))
 
 

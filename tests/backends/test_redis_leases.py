@@ -327,9 +327,9 @@ async def test_a_run_whose_first_creation_failed_is_still_found_when_its_owner_d
 async def test_a_creation_that_was_never_sent_does_not_end_the_run_of_that_name(service: Service) -> None:
     one = await service.replica()
     run = new_run()
-    one._leases.track_unconfirmed(new_run(run.run_id))
+    one._leases.unconfirmed.add(new_run(run.run_id), one.replica)
     await one.create(run)
-    one._leases.track_unconfirmed(new_run(run.run_id))
-    await wait_until(lambda: not one._leases._unconfirmed)
+    one._leases.unconfirmed.add(new_run(run.run_id), one.replica)
+    await wait_until(lambda: not one._leases.unconfirmed)
     assert not (await one.get(run.run_id)).finished
     assert service.ask("SMEMBERS", service.keys.owned(one.replica)) == {run.run_id.encode()}

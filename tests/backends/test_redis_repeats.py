@@ -172,7 +172,7 @@ async def test_a_run_created_by_the_second_attempt_is_kept(service: Service) -> 
     with reply_lost(), pytest.raises(ServiceUnavailable):
         await one.create(run)
     await one.create(run)
-    await wait_until(lambda: not one._leases._unconfirmed)
+    await wait_until(lambda: not one._leases.unconfirmed)
     await Writer(one, run).write()
     assert run.run_id.encode() in service.ask("SMEMBERS", service.keys.owned(one.replica))
 

@@ -170,7 +170,7 @@ def calls(keys: names.Keys) -> dict[str, Call]:
         "permitted": ([keys.ping], [60]),
         "read": ([run, events], [IT, 0, 10, 1000]),
         "register": ([*service, *keys.indexes("somebody")], [ME, RUN, "e", 1.5, 60]),
-        "release": ([run, events, keys.watchers(RUN)], [ME, IT, 2, "r", "", 60]),
+        "release": ([run, events, keys.watchers(RUN)], [ME, IT, 2, "r", "", 60, ""]),
         "renew": ([run, events, keys.watchers(RUN)], [ME, IT, 60]),
         "secret": ([keys.secret], ["s" * 32, 60]),
         "take": ([run], [ME, "e"]),

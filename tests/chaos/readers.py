@@ -25,8 +25,8 @@ class Tracked:
     Attributes:
         run_id: Its id.
         payload: The agent's.
-        accepted: Whether a response confirmed its creation.
-        owners: The replicas that may execute it.
+        accepted: Whether the first response confirmed its creation.
+        owners: The replicas that may execute it if it did.
         log: The events that any reader has received.
         ends: The positions at which streams have ended for good.
         reasons: The reasons of the requests to cancel it.

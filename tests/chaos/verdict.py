@@ -75,9 +75,10 @@ class Verdict:
             else:
                 self._check_run(run, await self._get(f"/runs/{run.run_id}"), listed[run.run_id])
         for run_id in listed.keys() - clients.runs.keys():
-            output = (await self._get(f"/runs/{run_id}"))["output"]
-            if output is not None and output["request"] in clients.of_keys:
-                self._wrong("begun twice for one key", [run_id, clients.of_keys[output["request"]]])
+            record = await self._get(f"/runs/{run_id}")
+            number = record["input"]["request"]
+            if record["started_at"] is not None and number in clients.of_keys:
+                self._wrong("begun twice for one key", [run_id, clients.of_keys[number]])
 
     async def until_idle(self) -> None:
         """Wait until replicas and Redis have released everything that has ended."""
@@ -158,13 +159,12 @@ class Verdict:
 
     def _wrong_error(self, run: Tracked, code: str, attempt: int) -> list[str]:
         match code:
-            case "SERVICE_UNAVAILABLE" if not run.accepted:
-                return []
             case "WORKER_LOST" if self._service.retries:
                 again = attempt < MAX_ATTEMPTS and not run.reasons
                 return ["it was not begun again"] if again else []
             case "WORKER_LOST":
-                dead = any(owner.may_be_dead for owner in run.owners)
+                owners = run.owners if run.accepted else self._service.started  # a run in doubt is queued
+                dead = any(owner.may_be_dead for owner in owners)
                 return [] if dead else ["its replica was alive"]
         return ["an unexpected error"]
 

@@ -1,17 +1,10 @@
 """How keys are claimed: by whom, for which run, and when another request may have them."""
 
 import asyncio
-import time
 from typing import Any
 
-import msgspec
 import pytest
 
-from dockrion.backends.redis import RedisBackend
-from dockrion.backends.redis.keys import QUEUE
-from dockrion.backends.run_log import Run
-from dockrion.errors import ServiceUnavailable
-from dockrion.events import Entry
 from dockrion.web import idempotency
 from tests.backends.conformance import forget
 from tests.conftest import Serve
@@ -83,49 +76,15 @@ async def test_key_is_free_when_its_run_is_forgotten(serve: Serve, monkeypatch: 
     assert (await ask(served, "/runs", {"other": "body"})).body == second.body
 
 
-@EVERY_BACKEND
-async def test_run_that_was_never_begun_does_not_count(serve: Serve) -> None:
-    served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
-    await served.start()
-    await wait_until(lambda: agent.payloads)
-    first = await ask(served, "/runs")
-    backend = served.service.backend
-    run = await backend.get(first.body["run_id"])
-    error = {"error": "not begun", "code": ServiceUnavailable.code, "details": None}
-    ended = msgspec.structs.replace(run, status="failed", error=error, last_sequence=1)
-    last = [Entry(1, "error", b"{}", time.time())]
-    if isinstance(backend, RedisBackend):  # which gives waiting runs to no replica
-        await backend._store.append(QUEUE, ended, last)
-    else:
-        await backend.append(ended, last)
-    second = await ask(served, "/runs")
-    assert (second.status, second.replayed) == (202, False)
-    assert second.body["run_id"] != first.body["run_id"]
-    agent.go.set()
-
-
-@EVERY_BACKEND
-async def test_a_request_after_an_unconfirmed_one_does_not_get_its_run(
+async def test_request_that_was_delayed_until_others_may_have_its_claim_is_refused(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = await serve(agent := Counts())
-    backend: Any = served.service.backend
-    create, unconfirmed = backend.create, list[Run]()
-
-    async def stored_without_a_reply(run: Run, job: bytes | None = None) -> None:
-        await create(run, job)
-        if not unconfirmed:
-            unconfirmed.append(run)
-            raise ServiceUnavailable("no reply")
-
-    monkeypatch.setattr(backend, "create", stored_without_a_reply)
+    monkeypatch.setattr(idempotency, "_STARTING_SECONDS", -1.0)
     assert (await ask(served, "/runs")).status == 503
-    second = await ask(served, "/runs")
-    assert (second.status, second.replayed) == (202, False)
-    assert second.body["run_id"] != unconfirmed[0].run_id
-    assert (await served.finished(second.body["run_id"]))["status"] == "completed"
-    assert len(agent.payloads) == 1
-    assert (await ask(served, "/runs")).body == second.body
+    monkeypatch.undo()
+    assert (await ask(served, "/runs")).status == 202
+    await wait_until(lambda: agent.payloads)
 
 
 async def test_request_without_a_key_claims_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

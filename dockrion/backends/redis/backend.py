@@ -153,7 +153,7 @@ class RedisBackend:
             self._leases.discard(run)
             raise
         except (ServiceUnavailable, asyncio.CancelledError):
-            self._leases.track_unconfirmed(run)
+            self._leases.unconfirmed.add(run, self.replica)
             raise
         except CorruptLog as error:
             self._leases.discard(run)

@@ -31,6 +31,7 @@ from dockrion.backends.redis.health import NewerFormat
 from dockrion.backends.redis.index import expiry_check
 from dockrion.backends.redis.keys import BEAT, OPEN_INBOX, RENEW, Command
 from dockrion.backends.redis.store import Store
+from dockrion.backends.redis.unconfirmed import UnconfirmedRuns
 from dockrion.backends.run_log import Run
 from dockrion.errors import CorruptLog
 
@@ -93,6 +94,7 @@ class LeaseKeeper:
     Attributes:
         cancels: Requests to cancel owned runs.
         lost: Runs that this replica no longer owns.
+        unconfirmed: The runs that it may own, or have put into the queue.
     """
 
     def __init__(self, store: Store, replica: str) -> None:
@@ -105,18 +107,13 @@ class LeaseKeeper:
         self._ended: dict[str, str] = {}  # run id → index entry; to remove from the set in Redis
         self._creating: dict[str, str] = {}  # incarnation → run id
         self._taking: Counter[str] = Counter()  # run ids
-        self._unconfirmed: dict[str, Run] = {}  # incarnation → run
+        self.unconfirmed = UnconfirmedRuns()
         self._beats = 0
 
     @property
     def count(self) -> int:
         """How many unfinished runs this replica has."""
         return len(self._owned)
-
-    @property
-    def unconfirmed(self) -> list[Run]:
-        """The runs whose creation was reported as failed, but may have been executed."""
-        return list(self._unconfirmed.values())
 
     def knows(self, run_id: str) -> bool:
         """Return whether an id in the set of this replica is accounted for."""
@@ -125,7 +122,7 @@ class LeaseKeeper:
             or run_id in self._ended
             or run_id in self._taking
             or run_id in self._creating.values()
-            or any(run.run_id == run_id for run in self._unconfirmed.values())
+            or run_id in self.unconfirmed
         )
 
     def owns(self, run_id: str) -> bool:
@@ -151,6 +148,8 @@ class LeaseKeeper:
         """Account for runs while the commands that take them from the queue are under way."""
         taking = Counter(run_ids)
         self._taking += taking
+        for run_id in taking:  # which is in the set again
+            self._ended.pop(run_id, None)
         try:
             yield
         finally:
@@ -163,7 +162,7 @@ class LeaseKeeper:
             run: Its record.
             has_job: Whether what another replica needs to begin it is stored.
         """
-        self._unconfirmed.pop(run.incarnation, None)
+        self.unconfirmed.remove(run)
         self._ended.pop(run.run_id, None)
         indexes = self._store.indexes(run)
         self._owned[run.run_id] = OwnedRun(
@@ -177,16 +176,12 @@ class LeaseKeeper:
 
     def discard(self, run: Run) -> None:
         """Remove the registration of a run that was not created, with the next heartbeat."""
-        if run.run_id not in self._owned:
+        if not self.knows(run.run_id):
             self._ended[run.run_id] = records.index_entry(run)
 
-    def track_unconfirmed(self, run: Run) -> None:
-        """Track a run whose creation was reported as failed, but may have been executed."""
-        self._unconfirmed[run.incarnation] = run
-
     def settle_unconfirmed(self, run: Run) -> None:
-        """Stop tracking such a run: it is ended, or was not created."""
-        if self._unconfirmed.pop(run.incarnation, None) is not None:
+        """Stop tracking an unconfirmed run: it is ended, waits for a replica, or was not created."""
+        if self.unconfirmed.remove(run):
             self.discard(run)
 
     def abandon(self, run: Run) -> None:
@@ -286,7 +281,7 @@ class LeaseKeeper:
         Raises:
             ServiceUnavailable: Redis does not respond.
         """
-        if self._owned or self._unconfirmed:
+        if self._owned or self.unconfirmed:
             return
         keys = self._store.keys
         await self._store.client.send_background(

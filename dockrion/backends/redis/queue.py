@@ -97,12 +97,15 @@ class RedisQueue:
         try:
             created, idle = await store.send_sized(size, create, self._offer(entry, len(job)))
         except (ServiceUnavailable, asyncio.CancelledError):
-            self._leases.track_unconfirmed(run)
+            self._leases.unconfirmed.add(run, QUEUE)
             raise
         if not created:
             await self._remove(run)
             raise RunExists(run.run_id)
         await self._notify(idle)
+
+    def begin_if_stored(self, run: Run, job: bytes) -> None:
+        self._leases.unconfirmed.begin_if_stored(run, job)
 
     async def take(self, slots: int, in_flight: Callable[[str], bool]) -> list[TakenRun]:
         keys = self._store.keys
@@ -126,13 +129,14 @@ class RedisQueue:
         self._leases.release(run)
         return True
 
-    async def release_as(self, owner: str, run: Run, delay: float | None = None) -> bool:
+    async def release_as(self, owner: str, run: Run, delay: float | None = None, *, job: bytes = b"") -> bool:
         """Let a run wait again that its owner has given up, or that it has never begun.
 
         Args:
             owner: Its owner, or `QUEUE`.
             run: The record from now on.
             delay: Seconds until it may be taken; None for one that grows with the attempts.
+            job: What is needed to begin it, if that may not be stored.
 
         Returns:
             Whether it waits; False if it cannot be begun again, or has another owner.
@@ -147,9 +151,10 @@ class RedisQueue:
             record,
             whole,
             self._store.live_ttl + _SPARE_SECONDS,
+            job,
         )
         try:
-            size = await self._store.query(run.run_id, give_up)
+            size = await self._store.query(run.run_id, give_up, size=len(job))
         except RunNotFound:
             return False
         if delay is None:
@@ -234,7 +239,7 @@ class RedisQueue:
         try:
             for entry, size in sizes.items():
                 run_id = records.run_id_of(entry)
-                if self._leases.owns(run_id) or in_flight(run_id):
+                if self._leases.owns(run_id) or run_id in self._leases.unconfirmed or in_flight(run_id):
                     await self.offer(entry, size, _NOT_NOW_SECONDS)
                 elif size > LARGE_BYTES:
                     batches.append([entry])

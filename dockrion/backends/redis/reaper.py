@@ -23,8 +23,9 @@ its set than it has runs, and ends those that it does not know. Those that it ha
 set it examines when its connection is a new one. What escapes all this is found when the index is pruned.
 
 Lost replies. A creation without a reply may have been executed, although its caller has reported
-503 and will not start the run. The next round of background work checks whether the run exists and
-ends it. Appends need no such check: the writer repeats a batch until there is a reply.
+503 and will not start the run. The next round of background work checks whether the run exists. It lets
+it wait in the queue if the request can be sent again, which finds the run then, and ends it if not.
+Appends need no such check: the writer repeats a batch until there is a reply.
 """
 
 import logging
@@ -119,7 +120,7 @@ class Reaper:
         Raises:
             ServiceUnavailable: Redis does not respond.
         """
-        await self._end_unconfirmed()
+        await self._settle_unconfirmed()
         if heartbeat.owned > self._leases.count:
             await self._end_unknown()
         if restarted:
@@ -144,13 +145,16 @@ class Reaper:
                 elif owner not in self._peers:
                     await self._end_lost(owner, run_id)
 
-    async def _end_unconfirmed(self) -> None:
-        for run in self._leases.unconfirmed:
+    async def _settle_unconfirmed(self) -> None:
+        for each in self._leases.unconfirmed:
+            run, owner, job = each.run, each.owner, each.job
             with suppress(RunNotFound):
                 stored = await self._store.get(run.run_id)
-                if stored.incarnation == run.incarnation:
-                    for owner in (self._replica, QUEUE):
-                        await self._fail(owner, stored, _NOT_BEGUN)
+                # A request that was sent again may have created the same run meanwhile, at another time.
+                if (stored.incarnation, stored.created_at) == (run.incarnation, run.created_at) and not (
+                    job and await self._queue.release_as(owner, stored, job=job)
+                ):
+                    await self._fail(owner, stored, _NOT_BEGUN)
             self._leases.settle_unconfirmed(run)
 
     async def _end_unknown(self) -> None:
