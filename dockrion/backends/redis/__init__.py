@@ -4,9 +4,10 @@ Import the names below from here, and only where the Dockfile asks for it: this 
 redis-py. It imports the backend protocols, `events`, `errors` and `logs`. A command passes through
 `backend` (the protocol), `store` or `index` (the commands), `keys` and `records` (names, scripts,
 encodings) and `client`, which has `connections` to one server, to a `cluster` or to what a `sentinel`
-names; `inbox` receives what other replicas send, `subscriptions` wakes readers, `leases` keeps and reaps
-runs, `watchdog` keeps them while the event loop is blocked, `declarations` notices services that share
-keys by mistake, `outbox` keeps what is to be delivered to others, and `scripts` holds the Lua.
+names; `inbox` receives what other replicas send, `subscriptions` wakes readers, `leases` keeps and `reaper`
+ends runs, `unconfirmed` has those whose creation got no reply, `watchdog` keeps them while the event loop
+is blocked, `declarations` notices services that share keys by mistake, `outbox` keeps what is to be
+delivered to others, and `scripts` holds the Lua.
 """
 
 from dockrion.backends.redis.backend import RedisBackend
