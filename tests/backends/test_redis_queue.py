@@ -1,6 +1,7 @@
 """The work queue in Redis: who takes a waiting run, and that none is lost or taken twice."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -8,15 +9,27 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
-from dockrion.backends.redis import RedisBackend
+from dockrion.backends.redis import RedisBackend, health
 from dockrion.backends.redis.client import RedisClient
-from dockrion.backends.redis.keys import Command
+from dockrion.backends.redis.keys import POP, TAKE, Command
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun, next_attempt
 from dockrion.errors import RunClosed, RunExists, SequenceConflict, ServiceUnavailable, TooManyRuns
 from tests.backends.conformance import advanced, entries, new_run, read_all
 from tests.backends.service import Service
 from tests.support import wait_until
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = staticmethod(time.time)
+
 
 JOB = b"\x00job\xff"
 
@@ -383,3 +396,26 @@ async def test_a_replica_that_was_reaped_is_registered_by_the_next_run_it_takes(
     await enqueued(one)
     assert len(await take(other, 1)) == 1
     assert service.ask("HEXISTS", service.keys.replicas, other.replica)
+
+
+@pytest.mark.parametrize("late", ["pop", "take"])
+async def test_a_replica_that_gets_runs_late_begins_none_since_others_may_have_them(
+    service: Service, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await service.replica(), await service.replica()
+    run = await enqueued(one)
+    clock = Clock()
+    monkeypatch.setattr(health, "time", clock)
+    send = RedisClient.send
+
+    async def reply_late(client: RedisClient, *commands: Command, **more: Any) -> list[Any]:
+        replies = await send(client, *commands, **more)
+        if {"pop": POP, "take": TAKE}[late].digest in commands[0]:
+            clock.now += 60
+        return replies
+
+    with patch.object(RedisClient, "send", reply_late), pytest.raises(ServiceUnavailable):
+        await take(other, 1)
+    assert not other._leases.owns(run.run_id)
+    await one._reaper._reap_replica(other.replica)
+    assert [each.run for each in await take(one, 1)] == [run]

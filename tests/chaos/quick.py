@@ -12,4 +12,5 @@ if __name__ == "__main__":
         vars(module)["BEAT_SECONDS"] *= PACE
     queue._FIRST_DELAY_SECONDS *= PACE
     queue._LONGEST_DELAY_SECONDS *= PACE
+    queue._LATE_SECONDS *= PACE
     sys.exit(cli.main())

@@ -22,7 +22,7 @@ def write_service(folder: Path, **streaming: object) -> Path:
     code = Path(__file__).with_name("agent.py").read_text()
     events = {"heartbeat_interval": 1}
     redis = {"max_events_per_run": 10_000}
-    backend = {"backend": "redis", "events": events, "redis": redis, **streaming}
+    backend = {"backend": "redis", "store_input": True, "events": events, "redis": redis, **streaming}
     return write_dockfile(folder, code, streaming=backend, agent={"name": AGENT, "handler": "agent:handle"})
 
 

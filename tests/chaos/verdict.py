@@ -15,6 +15,7 @@ from tests.chaos.storages import PASSWORD
 from tests.exposition import metric
 
 _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
+_NOT_COMPARED = {"input": None, "input_excerpt": None, "output": None, "truncated": False}
 _UNFINISHED = ("accepted", "running")
 _TIMEOUT_SECONDS = 45.0
 _METRICS = ("dockrion_open_streams", "dockrion_active_runs")
@@ -121,9 +122,10 @@ class Verdict:
             wrong.append("not exactly one terminal event, the last")
         if record["status"] != _STATUS.get(kind) or record["last_sequence"] != last:
             wrong.append("the record does not match")
-        whole = {**record, "output": None, "truncated": False, "input_excerpt": None}
-        if whole != {**listed, "output": None, "input": None}:
+        if {**record, **_NOT_COMPARED} != {**listed, **_NOT_COMPARED}:
             wrong.append("the listing does not match")
+        if record["input"] != run.payload:
+            wrong.append("the input is wrong")
         if any(position < last for position in run.ends):
             wrong.append(f"streams ended at {run.ends}")
         attempts = _attempts(events)

@@ -13,7 +13,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import msgspec
@@ -72,6 +72,19 @@ _TRANSITIONS: dict[RoundEvent, dict[Health, Health]] = {
 def unavailable() -> ServiceUnavailable:
     """Return the error of a request that Redis cannot serve at present."""
     return ServiceUnavailable("the backend cannot be used at present; try again later")
+
+
+async def in_time(sent: Awaitable[list[Any]], seconds: float) -> list[Any]:
+    """Return the replies to commands, unless this process was paused for so long before they came.
+
+    Raises:
+        ServiceUnavailable: It was, or Redis does not respond.
+    """
+    began = time.monotonic()
+    replies = await sent
+    if time.monotonic() - began > seconds:
+        raise unavailable()
+    return replies
 
 
 class Observer(msgspec.Struct, frozen=True):

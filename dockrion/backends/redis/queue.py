@@ -5,8 +5,9 @@ index entry is in a sorted set, whose score is the time from which it may be tak
 at once for a new run, later for one whose attempt before was lost. Those come first when it is time.
 
 Taking is two steps, each atomic on its own keys. `pop` removes the first entries and lists their runs as
-owned by the taker, where the others find them if it dies now; `take` changes the owner from `QUEUE` to the
-taker. An entry without a waiting run is dropped. So a run may have two entries, but is taken once.
+owned by the taker, where the others find them if it dies now; `take` changes the owner from `QUEUE` to it.
+An entry without a waiting run is dropped. So a run may have two entries, but is taken once. Replies so late
+that others may have taken this replica for dead, and its runs, count as lost.
 
 Wake-ups. A replica that finds fewer runs than it has free slots is listed as idle in the same step. Who
 offers a run removes one of these and sends it a message; it looks at the queue then, or passes the message
@@ -26,6 +27,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dockrion.backends.owner_messages import CancelRequest
 from dockrion.backends.redis import records
 from dockrion.backends.redis.client import LARGE_BYTES
+from dockrion.backends.redis.health import in_time
 from dockrion.backends.redis.keys import (
     DEQUEUE,
     ENQUEUE,
@@ -38,7 +40,7 @@ from dockrion.backends.redis.keys import (
     WAITING,
     Command,
 )
-from dockrion.backends.redis.leases import LeaseKeeper
+from dockrion.backends.redis.leases import BEAT_SECONDS, LeaseKeeper
 from dockrion.backends.redis.store import NotOwner, Store
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import QueueState, TakenRun
@@ -49,6 +51,7 @@ from dockrion.logs import log
 _logger = logging.getLogger("dockrion.redis")
 _RESERVED_MILLISECONDS = 5_000
 _NOT_NOW_SECONDS = 1.0
+_LATE_SECONDS = 4 * BEAT_SECONDS
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 30.0
 _SPARE_SECONDS = 3600  # between the check whether a waiting run has expired, which renews it, and its expiry
 
@@ -93,9 +96,8 @@ class RedisQueue:
         if not reserved:
             raise TooManyRuns(f"{limit} runs are waiting already; try again later")
         create = store.creation(QUEUE, run, body, job, store.live_ttl + _SPARE_SECONDS)
-        size = len(job) + len(body)
         try:
-            created, idle = await store.send_sized(size, create, self._offer(entry, len(job)))
+            created, idle = await store.send_sized(len(job) + len(body), create, self._offer(entry, len(job)))
         except (ServiceUnavailable, asyncio.CancelledError):
             self._leases.unconfirmed.add(run, QUEUE)
             raise
@@ -113,7 +115,7 @@ class RedisQueue:
         pop = POP(touched, self._replica, slots, self._store.live_ttl)
         self._idle = True  # before the command is sent: a message may arrive before its reply
         try:
-            (popped,) = await self._store.client.send(pop)
+            (popped,) = await in_time(self._store.client.send(pop), _LATE_SECONDS)
         except BaseException:
             self._idle = False
             raise
@@ -257,7 +259,8 @@ class RedisQueue:
         key_of = self._store.keys.run
         commands = [TAKE((key_of(records.run_id_of(entry)),), self._replica, entry) for entry in entries]
         taken: list[TakenRun] = []
-        for reply in await self._store.send_sized(size, *commands, ordered=0):
+        sent = self._store.send_sized(size, *commands, ordered=0)
+        for reply in await (sent if size > LARGE_BYTES else in_time(sent, _LATE_SECONDS)):
             if reply is None:  # it does not wait any more
                 continue
             record, whole, incarnation, job, cancel = reply

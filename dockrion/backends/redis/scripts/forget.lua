@@ -1,4 +1,5 @@
--- Removes the registration of a dead replica, unless it owns a run: it may have been paused only, and have taken one since.
+-- Removes the registration of a dead replica, unless it owns a run: it may have been paused only, and have
+-- taken one since.
 -- KEYS replicas, owned
 -- ARGV replica
 -- Returns whether it is removed.

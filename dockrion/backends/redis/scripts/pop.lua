@@ -2,8 +2,8 @@
 -- KEYS queue, sizes of jobs, idle, owned, replicas
 -- ARGV replica, its free slots, time to live
 -- Fails on keys of another type before it writes.
--- Returns the index entry of each run and the size of its job. The runs are in the set of those that the replica owns from now on, where
--- others find them if it dies before it has taken them.
+-- Returns the index entry of each run and the size of its job. The runs are in the set of those that the
+-- replica owns from now on, where others find them if it dies before it has taken them.
 local free, ttl = whole(ARGV[2]), seconds(ARGV[3])
 if #KEYS ~= 5 or #ARGV ~= 3 or not free or free < 1 or not ttl then
   return redis.error_reply('ERR wrong arguments for pop')
@@ -27,7 +27,7 @@ else
   redis.call('SREM', KEYS[3], ARGV[1])
 end
 if #entries > 0 then
-  redis.call('HSETNX', KEYS[5], ARGV[1], 0)  -- others may have taken it for dead, and would not look for its runs
+  redis.call('HSETNX', KEYS[5], ARGV[1], 0)  -- else others that took it for dead would not look for them
   redis.call('EXPIRE', KEYS[5], ttl)
   redis.call('EXPIRE', KEYS[4], ttl)
 end

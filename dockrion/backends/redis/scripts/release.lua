@@ -1,6 +1,7 @@
 -- Gives up a run in its owner's name, so that it waits for another replica, if it can be begun again.
 -- KEYS run, events, watchers
--- ARGV owner, incarnation, last sequence, record, whole record if that is larger, time to live, its job unless that is stored
+-- ARGV owner, incarnation, last sequence, record, whole record if that is larger, time to live, its job
+--      unless that is stored
 -- Returns the size of its job, also when the call is repeated; or nil.
 local last, ttl = whole(ARGV[3]), seconds(ARGV[6])
 if #KEYS ~= 3 or #ARGV ~= 7 or not last or not ttl then
