@@ -33,9 +33,10 @@ ENV PATH=/opt/dockrion/bin:$PATH \
 WORKDIR /app
 USER 10001
 EXPOSE 8080
-# Any response below 500 is healthy: with `expose.rest: false` there is no /health, and the response is 404.
+# Any response below 500 is healthy: with `expose.rest: false` there is no /health, and the response is 404. HTTPS is
+# tried first, for `expose.tls`, with any certificate: it may name other hosts.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/health'); raise SystemExit(c.getresponse().status >= 500)"]
+    CMD ["python", "-c", "import http.client as h, ssl\ndef status(c):\n c.request('GET', '/health')\n return c.getresponse().status\ntry: found = status(h.HTTPSConnection('127.0.0.1', 8080, timeout=1, context=ssl._create_unverified_context()))\nexcept ssl.SSLError: found = status(h.HTTPConnection('127.0.0.1', 8080, timeout=1))\nraise SystemExit(found >= 500)"]
 # Exec form, so that signals reach dockrion. On SIGTERM it lets runs finish for up to 30 s, so stop the
 # container with a longer timeout: docker stop --time 45
 STOPSIGNAL SIGTERM

@@ -165,8 +165,7 @@ def from_exception(error: Exception, service: URL) -> ClientError:
     """
     match error:
         case aiohttp.ClientSSLError():
-            reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else "failed"
-            return ConnectionLost(f"cannot reach {service}: TLS {reason}", sent=False)
+            return ConnectionLost(f"cannot reach {service}: {_tls_problem(error.__cause__)}", sent=False)
         case aiohttp.ClientConnectorError():
             return unreachable(error.os_error, service)
         case aiohttp.ConnectionTimeoutError():
@@ -176,6 +175,12 @@ def from_exception(error: Exception, service: URL) -> ClientError:
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
             return ConnectionLost(f"the connection to {service} broke")
     return ProtocolError(f"the response of {service} is not HTTP")
+
+
+def _tls_problem(error: BaseException | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}; trust the certificate's authority with SSL_CERT_FILE=its-file.pem"
+    return f"TLS {error.reason if isinstance(error, ssl.SSLError) else 'failed'}"
 
 
 def unreachable(error: OSError, service: URL) -> ConnectionLost:

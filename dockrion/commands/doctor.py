@@ -204,18 +204,22 @@ async def _port(dockfile: Dockfile) -> Line:
             for each in sockets:
                 each.close()
     except StartError as error:
-        if await _serves(host, port, dockfile.agent.name):
+        if await _serves(dockfile):
             return Line("ok", "port", f"{host}:{port} is that of this agent's service, which runs")
         return Line("fail", "port", str(error))
     return Line("ok", "port", f"{host}:{port} is free")
 
 
-async def _serves(host: str, port: int, agent: str) -> bool:
+async def _serves(dockfile: Dockfile) -> bool:
     """Return whether what listens there is a service of this agent."""
-    url = URL.build(scheme="http", host=_HOSTS.get(host, host), port=port, path="/health")
+    expose = dockfile.expose
+    scheme = "http" if expose.tls is None else "https"
+    url = URL.build(
+        scheme=scheme, host=_HOSTS.get(expose.host, expose.host), port=expose.port, path="/health"
+    )
     with suppress(aiohttp.ClientError, OSError, ValueError):
         timeout = aiohttp.ClientTimeout(total=_REDIS_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, ssl=False) as response:
             body = await response.json()
-            return isinstance(body, dict) and body.get("agent") == agent
+            return isinstance(body, dict) and body.get("agent") == dockfile.agent.name
     return False

@@ -30,6 +30,7 @@ from dockrion.server.announcer import Announcer
 from dockrion.server.process import GRACE_SECONDS, exit_within, serve
 from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker, WorkerSlot
+from dockrion.web import optional_parts
 from dockrion.web.service import Role
 
 _MAX_PORT = 65535
@@ -201,7 +202,7 @@ def _serve(options: argparse.Namespace, loaded: Loaded, announcer: Announcer) ->
 def _address(options: argparse.Namespace, loaded: Loaded) -> Address:
     expose = loaded.dockfile.expose
     port = expose.port if options.port is None else options.port
-    return Address(options.host or expose.host, port, options.uds)
+    return Address(options.host or expose.host, port, options.uds, optional_parts.tls(loaded))
 
 
 def _worker_arguments(options: argparse.Namespace) -> list[str]:

@@ -20,6 +20,7 @@ from dockrion.server.announcer import Announcer
 from dockrion.server.process import exit_within, serve
 from dockrion.server.sockets import Address
 from dockrion.server.worker import Worker
+from dockrion.web import optional_parts
 from dockrion.web.reload_mode import ReloadMode
 
 _GRACE_SECONDS = 0.5  # of runs at work when a file is saved
@@ -95,7 +96,8 @@ def _serve(options: argparse.Namespace, worker: Worker, loaded: Loaded, refused:
     )
     for warning in loaded.warnings:
         logs.log(_logger, logging.WARNING, str(warning))
-    address = Address(options.host or loaded.dockfile.expose.host, 0)  # its supervisor listens
+    host, tls = options.host or loaded.dockfile.expose.host, optional_parts.tls(loaded)
+    address = Address(host, 0, tls=tls)  # its supervisor listens
     reload = ReloadMode(new_incarnation(), loaded.path.parent, refused)
     with exported(loaded.agent_environment), printed_output_logged(log.handler, redactor, current_session):
         serve(

@@ -27,6 +27,14 @@ class CorsSpec(Struct, frozen=True):
     )
 
 
+class TlsSpec(Struct, frozen=True):
+    certificate: Annotated[
+        NonEmpty,
+        doc("File of the certificate, and of those that certify it, in PEM; from the Dockfile's folder."),
+    ]
+    key: Annotated[NonEmpty, doc("File of its private key, likewise; not encrypted.")]
+
+
 class ExposeSpec(Struct, frozen=True):
     rest: Annotated[bool, doc("Serve the REST endpoints (`/invoke`, `/health`, …).")] = True
     streaming: Annotated[
@@ -46,6 +54,9 @@ class ExposeSpec(Struct, frozen=True):
             "Addresses and networks of reverse proxies, whose `Forwarded` or `X-Forwarded-For`, `-Proto`, "
             "`-Host` and `-Prefix` say who called what; `unix` for the peers of a unix socket."
         ),
+    ] = None
+    tls: Annotated[
+        TlsSpec | None, doc("Serve HTTPS instead of HTTP, on TCP sockets; SIGHUP reads the files again.")
     ] = None
     cors: Annotated[CorsSpec | None, doc("Cross-origin requests from browsers.")] = None
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from yarl import URL
 
 from dockrion.dockfile.auth_structs import AuthSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.dockfile.loading import Loaded
 from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.webhooks_structs import targets
@@ -29,7 +30,7 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
     lines = [
         ("agent", f"{agent.name} ({agent.framework})"),
         ("invokes", f"{agent.mode} {agent.target}"),
-        ("listens", f"{dockfile.expose.host}:{dockfile.expose.port}"),
+        ("listens", _listens(dockfile.expose)),
         ("backend", dockfile.streaming.backend),
         *(("serves", endpoint) for endpoint in endpoints),
         *(("protocol", name) for name in dockfile.expose.protocols),
@@ -42,6 +43,11 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
         text += f"{name if name != previous else '':<9}{value}\n"
         previous = name
     return text
+
+
+def _listens(expose: ExposeSpec) -> str:
+    below = f", below {expose.root_path}" if expose.root_path else ""
+    return f"{expose.host}:{expose.port}{', with TLS' if expose.tls else ''}{below}"
 
 
 def _callers(auth: AuthSpec | None) -> str:

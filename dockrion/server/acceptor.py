@@ -9,15 +9,20 @@ import logging
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.logs import log
+from dockrion.tls import ServerTls
 
 _logger = logging.getLogger(__name__)
 _ACCEPTED_AT_ONCE = 128
 _PAUSE_SECONDS = 1.0  # the socket stays readable, so that trying at once would burn a core
+_HANDSHAKE_SECONDS = 10.0
+_TLS_END_SECONDS = 2.0  # how long a peer may take to confirm the end
 _QUIET_SECONDS = 60.0  # how long a further failure is not logged
 _MOST_DESCRIPTORS = 65_536  # some programs close every possible descriptor, one by one, when they start
 
@@ -28,15 +33,24 @@ class Acceptor:
     Args:
         listening: The socket, which this owns.
         factory: Makes the protocol of each connection.
+        tls: What connections are encrypted with, None if they are not.
     """
 
-    def __init__(self, listening: socket.socket, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        factory: Callable[[], asyncio.BaseProtocol],
+        tls: ServerTls | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._factory = factory
+        self._tls = tls
         self._opening = BackgroundTasks()
         self._resuming: asyncio.TimerHandle | None = None
         self._logged_at = -_QUIET_SECONDS
+        self._handshake_logged_at = -_QUIET_SECONDS
+        self._failed_handshakes = 0  # since then
         listening.setblocking(False)
         self._resume()
 
@@ -53,13 +67,16 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                connection, _ = self._listening.accept()
+                connection, peer = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 self._pause(error)
                 return
-            self._opening.start(self._open(connection))
+            if self._tls is None:
+                self._opening.start(self._open(connection))
+            else:
+                self._opening.start(self._open_tls(connection, peer, self._tls.context))
 
     def _pause(self, error: OSError) -> None:
         self._loop.remove_reader(self._listening)
@@ -75,6 +92,33 @@ class Acceptor:
             await self._loop.connect_accepted_socket(self._factory, connection)
         except OSError:  # the peer has left already, or the kernel has no resources for it
             connection.close()
+
+    async def _open_tls(
+        self, connection: socket.socket, peer: tuple[Any, ...], context: ssl.SSLContext
+    ) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._factory,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=_TLS_END_SECONDS,
+            )
+        except OSError as error:
+            connection.close()
+            if isinstance(error, ssl.SSLError | ConnectionAbortedError):  # others have left, as probes do
+                self._log_failed_handshake(peer[0], error)
+
+    def _log_failed_handshake(self, peer: str, error: OSError) -> None:
+        """Log a failed handshake, unless one was logged just now: anybody can cause them."""
+        self._failed_handshakes += 1
+        now = self._loop.time()
+        if now - self._handshake_logged_at < _QUIET_SECONDS:
+            return
+        self._handshake_logged_at = now
+        reason = error.reason if isinstance(error, ssl.SSLError) else "too slow"
+        count, self._failed_handshakes = self._failed_handshakes, 0
+        log(_logger, logging.INFO, "TLS handshake failed", client=peer, reason=reason, count=count)
 
 
 def raise_descriptor_limit() -> None:

@@ -48,7 +48,7 @@ def serve(
 
     Args:
         loaded: The Dockfile, validated.
-        address: Where to listen; a worker serves its supervisor's sockets instead.
+        address: Where to listen, with what encryption; a worker serves its supervisor's sockets instead.
         role: What this process serves.
         worker: This process as a worker, if it has a supervisor.
         grace: How long runs may go on after the signal, in seconds.
@@ -101,6 +101,8 @@ async def _serve(
     announcer: Announcer,
 ) -> None:
     stopped = _stopped_by_signal()
+    if address.tls is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, address.tls.reload)
     accepting = ExitStack()
     if worker is not None:
         orphaned = partial(_on_orphaned, worker, accepting, stopped)
@@ -119,7 +121,8 @@ async def _serve(
             service.cross_origin.listen_on(address.host, ip_addresses(sockets))
             service.address = address_of(sockets)
             for each in sockets:
-                accepting.callback(Acceptor(each, factory).close)
+                tls = None if each.family == socket.AF_UNIX else address.tls
+                accepting.callback(Acceptor(each, factory, tls).close)
 
         if worker is None:
             sockets = await listening.enter_async_context(address.listen())

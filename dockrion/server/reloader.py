@@ -81,7 +81,7 @@ class _Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
                 await self.process.wait()
-        send_signal(self.process, signal.SIGKILL)
+        send_signal(self.process.pid, signal.SIGKILL)
         await self.ended()
 
     async def ended(self) -> int:
@@ -198,7 +198,7 @@ class _Reloader:
     def _on_signal(self, signum: int, signals: "itertools.count[int]") -> None:
         if next(signals):
             for worker in self._workers:
-                send_signal(worker.process, signal.SIGKILL)
+                send_signal(worker.process.pid, signal.SIGKILL)
             os._exit(128 + signum)
         self._announcer.draining([], 0.0)
         self._stopped.set()

@@ -15,6 +15,7 @@ import msgspec
 import dockrion
 from dockrion.errors import StartError
 from dockrion.logs import log
+from dockrion.tls import ServerTls
 
 _logger = logging.getLogger(__name__)
 _ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  every address of this machine
@@ -28,11 +29,13 @@ class Address(msgspec.Struct, frozen=True):
         host: The host; every address it resolves to is used.
         port: The port, 0 for any free one.
         uds: The path of a unix socket to listen on instead.
+        tls: What connections are encrypted with, except those over a unix socket; None if they are not.
     """
 
     host: str
     port: int
     uds: Path | None = None
+    tls: ServerTls | None = None
 
     def url(self, port: int) -> str | None:
         """Return where a browser on this machine finds the service, None if it cannot.
@@ -43,7 +46,8 @@ class Address(msgspec.Struct, frozen=True):
         if port == 0:
             return None
         host = "localhost" if self.host in _ANY_HOST else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[list[socket.socket]]:

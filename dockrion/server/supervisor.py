@@ -20,7 +20,7 @@ from dockrion.logs import log
 from dockrion.server.announcer import Announcer
 from dockrion.server.sockets import Address, port_of
 from dockrion.server.worker import READY, WorkerSlot
-from dockrion.server.worker_process import start_worker, terminate
+from dockrion.server.worker_process import send_signal, start_worker, terminate
 
 _logger = logging.getLogger(__name__)
 _PREFIX = "dockrion-metrics-"
@@ -64,6 +64,7 @@ class _Supervisor:
         self._processes: set[Process] = set()
         self._any_ready = asyncio.Event()  # set for good once a worker has been ready
         self._ready: set[int] = set()  # process ids
+        self._certificate_changed = False
         self._failed_starts = 0  # since a worker was ready
         self._shutting_down = asyncio.Event()
 
@@ -72,6 +73,8 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for signum in _SIGNALS:
             loop.add_signal_handler(signum, self._shut_down)
+        if address.tls is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
         with _shared_directory() as self._directory:
             async with address.listen() as self._sockets:
                 self._announcer.listening(address, port_of(self._sockets))
@@ -152,9 +155,16 @@ class _Supervisor:
                 log(_logger, logging.INFO, "worker ready", worker=pid)
                 self._ready.add(pid)
                 self._failed_starts = 0
+                if self._certificate_changed:  # maybe after the worker has read it
+                    send_signal(pid, signal.SIGHUP)
                 if not self._any_ready.is_set():
                     self._announcer.ready()
                 self._any_ready.set()
+
+    def _reload_certificate(self) -> None:
+        self._certificate_changed = True
+        for pid in self._ready:  # the signal would end one that has no handler for it yet
+            send_signal(pid, signal.SIGHUP)
 
     def _count_failed_start(self) -> None:
         """Shut down if this was one of too many in a row; while a worker serves, there are never too many."""

@@ -42,10 +42,10 @@ async def start_worker(slot: WorkerSlot, arguments: Sequence[str]) -> Process:
 
 def terminate(process: Process) -> None:
     """Send SIGTERM, whichever signal came: SIGINT would print a traceback while Python starts."""
-    send_signal(process, signal.SIGTERM)
+    send_signal(process.pid, signal.SIGTERM)
 
 
-def send_signal(process: Process, number: int) -> None:
+def send_signal(pid: int, number: int) -> None:
     """Send a signal to a process that may have ended."""
     with suppress(ProcessLookupError):
-        os.kill(process.pid, number)  # `Process.send_signal` can lose the exit code of one just ended
+        os.kill(pid, number)  # `Process.send_signal` can lose the exit code of one just ended

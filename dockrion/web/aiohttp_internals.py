@@ -38,6 +38,7 @@ from dockrion.web.responses import SERVER, error_response, internal_error
 
 _NO_SECRETS = Redactor(())
 _LINGER_SECONDS = 10.0  # to read the rest of a refused body: else the response may be lost (RFC 9112, 9.6)
+_TLS_BUFFER_BYTES = 64 * 1024  # as without TLS
 _STALL_CHECKS = 4  # in the time that a peer may take nothing
 ResponseHook = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
 
@@ -68,6 +69,9 @@ class ConnectionHandler(web.RequestHandler):
         buffers far too slowly.
         """
         super().connection_made(transport)
+        if transport.get_extra_info("sslcontext") is not None:
+            # asyncio holds eight times as much for each slow reader by default, beside what the socket holds.
+            cast("asyncio.Transport", transport).set_write_buffer_limits(_TLS_BUFFER_BYTES)
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         connection = transport.get_extra_info("socket")
         if connection.family == socket.AF_UNIX:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dockrion.auth.authenticator import Authenticator
     from dockrion.policies.output_redaction import OutputPolicy
     from dockrion.runs.ingest import Ingest
+    from dockrion.tls import ServerTls
     from dockrion.tracing.provider import Tracing
     from dockrion.tracing.run_tracer import RunTracer
     from dockrion.web.push_access import PushAccess
@@ -172,6 +173,21 @@ def traced(loaded: Loaded) -> bool:
         needs = f"observability: traces need the package {error.name}"
         raise StartError(f"{loaded.path}: {needs}: pip install 'dockrion[otel]'") from error
     return True
+
+
+def tls(loaded: Loaded) -> "ServerTls | None":
+    """Read the certificate that the service shows, None if it does not use TLS.
+
+    Raises:
+        StartError: It cannot be used.
+    """
+    spec = loaded.dockfile.expose.tls
+    if spec is None:
+        return None
+    from dockrion.tls import ServerTls  # noqa: PLC0415  memory
+
+    folder = loaded.path.parent.absolute()  # which the agent may leave
+    return ServerTls(folder / spec.certificate, folder / spec.key)
 
 
 def webhooks(loaded: Loaded) -> "Webhooks | None":

@@ -30,7 +30,7 @@ async def push_url(request: web.Request, run_id: str, incarnation: str) -> str |
     if service.push_access is not None:
         path += f"/{await service.push_access.new_url_token(run_id, incarnation)}"
     address: Any = transport.get_extra_info("sockname")
-    return _url(address, path)
+    return _url(service, address, path)
 
 
 async def push_url_here(service: Service, url: str | None) -> str | None:
@@ -48,7 +48,7 @@ async def push_url_here(service: Service, url: str | None) -> str | None:
     path = url.rpartition(":")[2] if url.startswith("unix:") else URL(url).raw_path
     if not isinstance(address, str) and ipaddress.ip_address(address[0]).is_unspecified:
         address = await _host_seen_by(service.dockfile.agent.target, address[0]), address[1]
-    return _url(address, path)
+    return _url(service, address, path)
 
 
 async def _host_seen_by(agent_url: str, bound: str) -> str:
@@ -72,7 +72,8 @@ async def _host_seen_by(agent_url: str, bound: str) -> str:
         return loopback
 
 
-def _url(address: Any, path: str) -> str:
+def _url(service: Service, address: Any, path: str) -> str:
     if isinstance(address, str):
         return f"unix:{address}:{path}"
-    return str(URL.build(scheme="http", host=address[0], port=address[1], path=path))
+    scheme = "http" if service.dockfile.expose.tls is None else "https"
+    return str(URL.build(scheme=scheme, host=address[0], port=address[1], path=path))

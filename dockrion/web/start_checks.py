@@ -19,7 +19,8 @@ async def check_start(loaded: Loaded) -> Findings:
     """
     lines: list[str] = []
     with_credentials = [optional_parts.authenticator, optional_parts.webhooks, optional_parts.traced]
-    for check in (*([] if loaded.credentials.missing else with_credentials), check_backend, _root_path):
+    others = [check_backend, _root_path, optional_parts.tls]
+    for check in (*([] if loaded.credentials.missing else with_credentials), *others):
         try:
             check(loaded)
         except StartError as error:

@@ -11,6 +11,9 @@ import dockrion
 from dockrion.backends.redis import client
 from dockrion.cli import main
 from dockrion.commands import doctor
+from dockrion.dockfile.agent_structs import AgentSpec
+from dockrion.dockfile.expose_structs import ExposeSpec
+from dockrion.dockfile.structs import Dockfile
 from tests.conftest import Serve
 from tests.e2e.process import write_dockfile
 from tests.guide.services import free_port
@@ -184,9 +187,13 @@ def test_a_port_that_another_program_has(diagnose: Diagnose, monkeypatch: pytest
 
 async def test_a_port_that_this_agents_service_has(serve: Serve) -> None:
     served = await serve(expose={"host": "127.0.0.1"})
-    assert await doctor._serves("127.0.0.1", served.port, "tested")
-    assert not await doctor._serves("127.0.0.1", served.port, "another")
-    assert not await doctor._serves("127.0.0.1", 1, "tested")
+    for name, port, found in (
+        ("tested", served.port, True),
+        ("another", served.port, False),
+        ("tested", 1, False),
+    ):
+        expose = ExposeSpec(host="127.0.0.1", port=port)
+        assert await doctor._serves(Dockfile("1.0", AgentSpec(name=name), expose=expose)) is found
 
 
 def test_an_agent_process_that_does_not_answer_is_a_warning(diagnose: Diagnose) -> None:

@@ -4,7 +4,9 @@ import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from dockrion.server.sockets import address_of
+from dockrion.server.sockets import Address, address_of
+from dockrion.tls import ServerTls
+from tests.certificates import write_certificate
 
 
 def test_the_address_is_the_first_of_ipv4_or_the_path(tmp_path: Path) -> None:
@@ -21,3 +23,12 @@ def test_the_address_is_the_first_of_ipv4_or_the_path(tmp_path: Path) -> None:
         assert address_of([six, four]) == four.getsockname()
         assert address_of([six]) == six.getsockname()[:2]
         assert address_of([unix]) == str(tmp_path / "s")
+
+
+def test_url_for_a_browser_has_the_scheme_that_is_served(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    tls = ServerTls(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    assert Address("0.0.0.0", 0).url(8080) == "http://localhost:8080"
+    assert Address("0.0.0.0", 0, tls=tls).url(8443) == "https://localhost:8443"
+    assert Address("::1", 0, tls=tls).url(443) == "https://[::1]:443"
+    assert Address("::1", 0, tmp_path, tls).url(0) is None

@@ -218,3 +218,22 @@ async def test_url_has_no_token_where_nothing_is_pushed(serve: Serve) -> None:
         run_id = await served.start()
         assert URL(await agent.url(run_id)).path == f"/runs/{run_id}/events"
         assert (await served.finished(run_id))["output"] is None
+
+
+async def test_url_has_the_scheme_that_is_served(serve: Serve) -> None:
+    tls = {"tls": {"certificate": "c.pem", "key": "k.pem"}}
+    async with serving(serve, expose=tls) as (agent, (served, *_)):
+        url = URL(await agent.url(await served.start()))
+        assert (url.scheme, url.path.split("/")[1]) == ("https", "runs")
+
+
+async def test_url_leads_to_the_process_and_has_no_prefix(serve: Serve) -> None:
+    expose = {"root_path": "/agents", "trusted_proxies": ["127.0.0.1"]}
+    async with serving(serve, expose=expose) as (agent, (served, *_)):
+        headers = {"X-Forwarded-Prefix": "/other"}
+        async with served.client.post("/agents/runs", json={}, headers=headers) as response:
+            url = URL(await agent.url((await response.json())["run_id"]))
+        assert url.path.split("/")[1] == "runs"
+        assert url.port == served.client.port
+        async with served.client.post(f"/agents{url.path}", json=END) as response:
+            assert response.status == 200

@@ -1,0 +1,107 @@
+"""The certificate of a service: what is refused, and how it is replaced."""
+
+import logging
+import shutil
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dockrion.errors import StartError
+from dockrion.tls import ServerTls
+from tests.certificates import write_certificate
+
+
+def load(folder: Path) -> ServerTls:
+    return ServerTls(folder / "certificate.pem", folder / "key.pem")
+
+
+def test_context_needs_tls_1_2(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    context = load(tmp_path).context
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+
+
+def _swap(folder: Path) -> None:
+    (folder / "key.pem").rename(folder / "other")
+    (folder / "certificate.pem").rename(folder / "key.pem")
+    (folder / "other").rename(folder / "certificate.pem")
+
+
+def _other_key(folder: Path) -> None:
+    kept = (folder / "certificate.pem").read_bytes()
+    write_certificate(folder)
+    (folder / "certificate.pem").write_bytes(kept)
+
+
+def _directory(folder: Path) -> None:
+    (folder / "key.pem").unlink()
+    (folder / "key.pem").mkdir()
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no certificate": (
+        lambda folder: (folder / "certificate.pem").unlink(),
+        "expose.tls.certificate: cannot read {}/certificate.pem: No such file or directory",
+    ),
+    "no key": (
+        lambda folder: (folder / "key.pem").unlink(),
+        "expose.tls.key: cannot read {}/key.pem: No such file or directory",
+    ),
+    "directory": (_directory, "expose.tls.key: cannot read {}/key.pem: Is a directory"),
+    "empty": (
+        lambda folder: (folder / "certificate.pem").write_text(""),
+        "expose.tls.certificate: {}/certificate.pem has no certificate in PEM",
+    ),
+    "swapped": (_swap, "expose.tls.certificate: {}/certificate.pem has no certificate in PEM"),
+    "malformed": (
+        lambda folder: (folder / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\nhunter2\n"),
+        "expose.tls: {0}/certificate.pem, or the private key in {0}/key.pem, is not valid PEM",
+    ),
+    "of another": (
+        _other_key,
+        "expose.tls: the key in {0}/key.pem is not that of the first certificate in {0}/certificate.pem",
+    ),
+    "encrypted": (
+        lambda folder: write_certificate(folder, password="never asked for"),
+        (
+            "expose.tls.key: {}/key.pem is encrypted; decrypt it with `openssl pkey -in … -out …`, "
+            "into a file that only this service can read"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_files_that_cannot_be_used_are_refused_and_do_not_replace_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    spoil, message = REFUSED[case]
+    write_certificate(tmp_path)
+    tls = load(tmp_path)
+    before = tls.context
+    spoil(tmp_path)
+    with pytest.raises(StartError) as refused:
+        load(tmp_path)
+    assert str(refused.value) == message.format(tmp_path)
+    tls.reload()
+    assert tls.context is before
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert vars(record)["fields"] == {"reason": message.format(tmp_path)}
+    assert "hunter2" not in caplog.text
+
+
+def test_new_files_are_for_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write_certificate(tmp_path)
+    tls = load(tmp_path)
+    before = tls.context
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    write_certificate(tmp_path)
+    tls.reload()
+    assert tls.context is not before
+    assert [record.message for record in caplog.records] == ["certificate read again"]
