@@ -42,7 +42,7 @@ def rows() -> dict[str, tuple[str, str]]:
 
 
 def test_the_table_lists_every_field() -> None:
-    optional_sections = {"expose.cors", "auth", "policies", "policies.safety", "policies.tools"}
+    optional_sections = {"expose.cors", "expose.tls", "auth", "policies", "policies.safety", "policies.tools"}
     optional_sections |= {"observability.tracing", "webhooks", "build"}
     assert set(rows()) - optional_sections == set(leaves(Dockfile))
 

@@ -92,7 +92,7 @@ def test_only_what_is_served_is_named(tmp_path: Path) -> None:
     places = Shown(tmp_path, expose={"rest": False}).facts()
     assert places.keys() == {"Agent", "Runs", "Streams"}
     assert places["Streams"] == "http://127.0.0.1:8080/invoke/stream"
-    assert Shown(tmp_path).facts(uds=Path("/run/a.sock"))["Socket"] == "/run/a.sock"
+    assert Shown(tmp_path).facts(port=0, uds=Path("/run/a.sock"))["Socket"] == "/run/a.sock"
 
 
 def test_readiness_is_said(tmp_path: Path) -> None:
