@@ -66,7 +66,7 @@ from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter, retry_while_unreachable
 from dockrion.runs.outcome import Failed, Outcome, Stop
 from dockrion.runs.recorder import RunRecorder, RunSettings
-from dockrion.runs.tracing import RunTracer
+from dockrion.runs.tracing import RunTracer, recall_attempts
 
 _logger = logging.getLogger("dockrion.runs")
 _LOST = Stop("lost")
@@ -159,6 +159,7 @@ class Executor:
                 run.stop_for(Stop("refused", outcome=_UNUSABLE))
             if self._tracer is not None:
                 run.span = self._tracer.resume(call.request, record)
+                await recall_attempts(run.span, self._backend, record)
             job_bytes = len(taken.job) if record.max_attempts > 1 else 0
             await self._run_to_end(agent, call, run, record, job_bytes)
         finally:

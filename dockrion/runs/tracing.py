@@ -1,11 +1,19 @@
 """What the engine tells whoever follows runs in traces; it knows nothing of how traces are made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
-from dockrion.backends.run_log import Run
+import msgspec
+
+from dockrion.backends.pages import PAGE_EVENTS
+from dockrion.backends.run_log import Run, RunLog
 from dockrion.caller import CallerRequest
+from dockrion.errors import BackendError, DockrionError
+from dockrion.events import Entry
 from dockrion.redaction import Redactor
+
+_MAX_RECALLED_PAGES = 20
 
 
 class RunSpan(Protocol):
@@ -23,6 +31,9 @@ class RunSpan(Protocol):
 
     def current_traceparent(self) -> str | None:
         """Return the position of the span in which the calling code works for the run."""
+
+    def recall(self, entries: Sequence[Entry]) -> None:
+        """Note what earlier attempts of the run have emitted; their steps and tool calls have their spans."""
 
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         """Note that the agent begins to work.
@@ -91,3 +102,25 @@ class RunTracer(Protocol):
         Args:
             run: The finished record.
         """
+
+
+async def recall_attempts(span: RunSpan, log: RunLog, run: Run) -> None:
+    """Show a span what earlier attempts of its run have emitted, as far as the log has it.
+
+    Args:
+        span: The span.
+        log: Stores the run.
+        run: Its record.
+    """
+    if not span.recording:
+        return
+    after = 0
+    with suppress(BackendError, DockrionError, msgspec.MsgspecError):
+        for _ in range(_MAX_RECALLED_PAGES):
+            if after >= run.last_sequence:
+                return
+            page = await log.read(run.run_id, after, PAGE_EVENTS, run.incarnation)
+            if not page.entries:
+                return
+            span.recall(page.entries)
+            after = page.entries[-1].sequence

@@ -2,16 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from dockrion.backends.run_log import Run
+from dockrion.events import Entry
 from dockrion.redaction import Redactor
 from dockrion.tracing import content, positions
 from dockrion.tracing import conventions as names
@@ -28,6 +30,18 @@ _TOKENS = {"input_tokens": names.INPUT_TOKENS, "output_tokens": names.OUTPUT_TOK
 def nanoseconds(moment: datetime) -> int:
     """Return a time as spans have it."""
     return (moment - _EPOCH) // _MICROSECOND * 1000
+
+
+class _Recalled(msgspec.Struct):
+    """What spans have of an event in the log."""
+
+    attempt: int = 1
+    previous: str | None = None
+    name: str = ""
+    data: Any = None
+
+
+_recalled = msgspec.json.Decoder(_Recalled)
 
 
 class UnsampledRunSpan:
@@ -48,6 +62,9 @@ class UnsampledRunSpan:
 
     def current_traceparent(self) -> str | None:
         return positions.traceparent_of(self._span.get_span_context())
+
+    def recall(self, entries: Sequence[Entry]) -> None:
+        pass
 
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         pass
@@ -97,8 +114,8 @@ class SampledRunSpan:
         self._lock = threading.Lock()
         self._tools = ToolSpans(self)
         self._spans = self._omitted = self._checkpoints = 0
-        self._began_at: int | None = None
-        self._cancelled = self._ended = False
+        self._began_at = 0
+        self._has_token = self._cancelled = self._ended = False
 
     @property
     def content_bytes(self) -> int:
@@ -112,12 +129,21 @@ class SampledRunSpan:
         is_within = current.trace_id == self._trace_id
         return positions.traceparent_of(current if is_within else self._span.get_span_context())
 
+    def recall(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            moment = int(entry.emitted_at * 1e9)
+            match entry.type:
+                case "started":
+                    started = _recalled.decode(entry.data)
+                    self._note_attempt(started.attempt, started.previous, moment)
+                case "token":
+                    self._note_first_token(moment)
+                case "checkpoint":
+                    checkpoint = _recalled.decode(entry.data)
+                    self._note_checkpoint(checkpoint.name, checkpoint.data, moment)
+
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
-        self._began_at = time.time_ns()
-        attributes: dict[str, Any] = {names.RUN_ATTEMPT: attempt}
-        if previous is not None:
-            attributes[names.PREVIOUS_END] = previous
-        self._span.add_event(names.ATTEMPT, attributes)
+        self._note_attempt(attempt, previous, time.time_ns())
         if self._shows_content:
             text = content.shown(payload, self._redactor, self._mask_input)
             self._span.set_attribute(names.INPUT_MESSAGES, content.messages("user", text))
@@ -136,9 +162,9 @@ class SampledRunSpan:
             case "step":
                 self._add_step(fields, self._parent(nested=nested))
             case "token":
-                self._note_first_token()
+                self._note_first_token(time.time_ns())
             case "checkpoint":
-                self._note_checkpoint(fields)
+                self._note_checkpoint(fields["name"], fields["data"], time.time_ns())
 
     def enter_tool_call(self, tool_call_id: str) -> Callable[[], None] | None:
         return None if self._ended else self._tools.enter(tool_call_id)
@@ -217,20 +243,28 @@ class SampledRunSpan:
         source = fields.get("source")
         return {names.SOURCE: self.name(source)} if isinstance(source, str) else {}
 
-    def _note_first_token(self) -> None:
-        now = time.time_ns()
-        self._span.add_event(names.FIRST_TOKEN, timestamp=now)
-        if self._began_at is not None:
-            self._span.set_attribute(names.FIRST_TOKEN_SECONDS, (now - self._began_at) / 1e9)
+    def _note_attempt(self, attempt: int, previous: str | None, moment: int) -> None:
+        self._began_at = moment
+        attributes: dict[str, Any] = {names.RUN_ATTEMPT: attempt}
+        if previous is not None:
+            attributes[names.PREVIOUS_END] = previous
+        self._span.add_event(names.ATTEMPT, attributes, moment)
 
-    def _note_checkpoint(self, fields: Mapping[str, Any]) -> None:
+    def _note_first_token(self, moment: int) -> None:
+        if self._has_token:
+            return
+        self._has_token = True
+        self._span.add_event(names.FIRST_TOKEN, timestamp=moment)
+        self._span.set_attribute(names.FIRST_TOKEN_SECONDS, max(moment - self._began_at, 0) / 1e9)
+
+    def _note_checkpoint(self, name: Any, data: Any, moment: int) -> None:
         self._checkpoints += 1
         if self._checkpoints > MAX_CHECKPOINTS:
             return
-        attributes: dict[str, Any] = {names.CHECKPOINT_NAME: self.name(fields["name"])}
-        if (data := self.shown(fields["data"])) is not None:
-            attributes[names.CHECKPOINT_DATA] = data
-        self._span.add_event(names.CHECKPOINT, attributes)
+        attributes: dict[str, Any] = {names.CHECKPOINT_NAME: self.name(name)}
+        if (shown := self.shown(data)) is not None:
+            attributes[names.CHECKPOINT_DATA] = shown
+        self._span.add_event(names.CHECKPOINT, attributes, moment)
 
     def _note_cancel(self, reason: Any, moment: int) -> None:
         shown = None if reason is None else self.shown(reason)

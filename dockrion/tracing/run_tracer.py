@@ -95,6 +95,8 @@ class RunTracer:
 
     def end(self, run: Run) -> None:
         if (span := self._start_again(run)) is not None:
+            if run.started_at is not None:
+                span.add_event(names.ATTEMPT, {names.RUN_ATTEMPT: 1}, nanoseconds(run.started_at))
             self._followed(span).end_or_discard(run)
 
     def _start_again(self, run: Run) -> trace.Span | None:
