@@ -5,6 +5,7 @@ Where the programs are missing, or may not run containers, nothing is checked, a
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def obstacle() -> str | None:
         return f"not installed: {', '.join(missing)}"
     if os.geteuid():
         return "this needs root"
+    attempt = ("unshare", "--mount", "--net", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt")
+    if subprocess.run(attempt, check=False).returncode:
+        return "this machine forbids namespaces and mounts"
     return None
 
 

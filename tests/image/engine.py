@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,13 @@ class Container:
     def execute(self, *command: str) -> str:
         return self.engine.podman("exec", self.id, *command)
 
+    @cached_property
+    def _pid(self) -> str:
+        return self.engine.podman("inspect", "--format", "{{.State.Pid}}", self.id).strip()
+
     def curl(self, *arguments: str) -> subprocess.Popen[str]:
         """Start curl in the network of the container."""
-        pid = self.engine.podman("inspect", "--format", "{{.State.Pid}}", self.id).strip()
-        network = ("nsenter", f"--net=/proc/{pid}/ns/net")
+        network = ("nsenter", f"--net=/proc/{self._pid}/ns/net")
         command = (*network, "curl", "--silent", "--no-buffer", "--max-time", "60", *arguments)
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
