@@ -182,10 +182,8 @@ async def test_log_has_the_path_and_metrics_the_route(serve: Serve, caplog: pyte
     ]
     async with served.client.get(f"{root}/metrics") as response:
         families = text_string_to_metric_families(await response.text())
-        named = {
-            sample.labels["route"] for each in families for sample in each.samples if "route" in sample.labels
-        }
-    assert named == {"(none)", "/runs"}
+        labels = [sample.labels for each in families for sample in each.samples]
+    assert {each["endpoint"] for each in labels if "endpoint" in each} == {"(none)", "/runs"}
 
 
 async def test_probes_below_the_root_path_are_not_limited(serve: Serve) -> None:
