@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
 
 from dockrion.wire.sse import Decoder
-from tests.support import TIMEOUT_SECONDS, Served
+from tests.support import TIMEOUT_SECONDS
 
 WEBSOCKET = {"streaming": "websocket"}
 LINES = {"Accept": "application/x-ndjson"}
@@ -22,6 +22,13 @@ class Received(NamedTuple):
     type: str
     sequence: int | None
     data: bytes
+
+
+class HasClient(Protocol):
+    """A service to read from, with a `TestClient` or a `ClientSession` in `client`."""
+
+    @property
+    def client(self) -> Any: ...
 
 
 class Refused(Exception):
@@ -63,7 +70,7 @@ async def _messages(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[R
         raise Refused(socket.close_code)
 
 
-async def _polled(served: Served, run_id: str, query: dict[str, Any]) -> AsyncGenerator[Received]:
+async def _polled(served: HasClient, run_id: str, query: dict[str, Any]) -> AsyncGenerator[Received]:
     query = {"wait": 10, "limit": 50} | query
     while True:
         async with served.client.get(f"/runs/{run_id}/events", params=query, headers=JSON) as response:
@@ -82,7 +89,7 @@ async def _polled(served: Served, run_id: str, query: dict[str, Any]) -> AsyncGe
 
 def _http(headers: dict[str, str], read: Callable[[aiohttp.ClientResponse], Stream]) -> OpenStream:
     @asynccontextmanager
-    async def watching(served: Served, run_id: str, **query: Any) -> AsyncIterator[Stream]:
+    async def watching(served: HasClient, run_id: str, **query: Any) -> AsyncIterator[Stream]:
         path = f"/runs/{run_id}/events"
         async with served.client.get(path, params=query, headers=headers) as response:
             if response.status != 200:
@@ -93,12 +100,12 @@ def _http(headers: dict[str, str], read: Callable[[aiohttp.ClientResponse], Stre
 
 
 @asynccontextmanager
-async def _polling(served: Served, run_id: str, **query: Any) -> AsyncIterator[Stream]:
+async def _polling(served: HasClient, run_id: str, **query: Any) -> AsyncIterator[Stream]:
     yield _polled(served, run_id, query)
 
 
 @asynccontextmanager
-async def _socket(served: Served, run_id: str, **query: Any) -> AsyncIterator[Stream]:
+async def _socket(served: HasClient, run_id: str, **query: Any) -> AsyncIterator[Stream]:
     async with served.client.ws_connect(f"/runs/{run_id}/ws", params=query) as socket:
         yield _messages(socket)
 
@@ -113,7 +120,7 @@ STREAMS = [name for name in TRANSPORTS if name != "polling"]
 
 
 @asynccontextmanager
-async def invoking(served: Served, transport: str, payload: Any = None) -> AsyncIterator[Stream]:
+async def invoking(served: HasClient, transport: str, payload: Any = None) -> AsyncIterator[Stream]:
     """Invoke the agent and read its stream (pattern A)."""
     payload = {} if payload is None else payload
     if transport == "websocket":

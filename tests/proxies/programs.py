@@ -1,0 +1,188 @@
+"""nginx, HAProxy and Caddy, with the configurations in `config/deploy`."""
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tests.e2e.process import environment
+from tests.guide.services import ROOT
+from tests.servers import TIMEOUT_SECONDS, free_port
+
+FOLDER = ROOT / "config/deploy"
+SILENCE_SECONDS = 3  # after which a proxy gives a connection up; a replica's heartbeats come more often
+_REPLICA = re.compile(r"replica-(\d):8080")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A proxy that is installed on this machine.
+
+    Attributes:
+        name: The program.
+        package: Debian's package of it.
+        file: Its configuration in `config/deploy`.
+        check: The arguments that check a configuration.
+        serve: The arguments that run the proxy in the foreground.
+        adapt: Changes what else a test needs: the ports, certificates, time-outs and temporary files.
+    """
+
+    name: str
+    package: str
+    file: str
+    check: tuple[str, ...]
+    serve: tuple[str, ...]
+    adapt: "Callable[[str, Front], str]"
+
+    def command(self, arguments: tuple[str, ...], path: Path) -> list[str]:
+        """Return a command on the configuration at a path."""
+        found = shutil.which(self.name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        assert found, f"the tests need {self.name}: install Debian's {self.package}"
+        return [found, *(each.format(path=path, folder=path.parent) for each in arguments)]
+
+    def configuration(self, replicas: list[int]) -> str:
+        """Return the configuration with the ports of replicas on this machine."""
+        text = (FOLDER / self.file).read_text()
+        return _REPLICA.sub(lambda match: f"127.0.0.1:{replicas[int(match[1]) - 1]}", text)
+
+
+class Front:
+    """A proxy that runs in front of replicas.
+
+    Args:
+        program: Which one.
+        folder: Where its files go.
+        replicas: The ports of the replicas.
+        certificate: The file of a certificate and its key.
+    """
+
+    def __init__(self, program: Program, folder: Path, replicas: list[int], certificate: Path) -> None:
+        self.folder = folder / program.name
+        self.folder.mkdir()
+        self.certificate = certificate
+        self.port, self.tls_port = free_port(), free_port()
+        self._program = program
+        path = self.folder / program.file
+        path.write_text(program.adapt(program.configuration(replicas), self))
+        self._log = self.folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                program.command(program.serve, path),
+                env=environment(HOME=str(self.folder)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://127.0.0.1:{self.tls_port}"
+
+    def wait(self) -> Self:
+        """Wait until it accepts connections."""
+        for port in (self.port, self.tls_port):
+            deadline = time.monotonic() + TIMEOUT_SECONDS
+            while not _accepts(port):
+                assert self._process.poll() is None, self._log.read_text()
+                assert time.monotonic() < deadline, self._log.read_text()
+                time.sleep(0.01)
+        return self
+
+    def end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(TIMEOUT_SECONDS)
+        finally:
+            self._process.kill()
+
+
+def _accepts(port: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def replaced(text: str, **lines: str) -> str:
+    """Replace the rest of each line that begins with a word."""
+    for word, rest in lines.items():
+        text, count = re.subn(rf"^(\s*){word}\b.*$", rf"\g<1>{rest}", text, flags=re.MULTILINE)
+        assert count == 1, f"{count} lines begin with {word}"
+    return text
+
+
+def _with_tls(text: str) -> str:
+    """Uncomment the lines below "For TLS"."""
+
+    def uncomment(match: re.Match[str]) -> str:
+        return re.sub(r"# ", "", match[1])
+
+    text, count = re.subn(r"^ *# For TLS:\n((?: *# .*\n)+)", uncomment, text, flags=re.MULTILINE)
+    assert count == 1
+    return text
+
+
+def _nginx(text: str, front: Front) -> str:
+    text = _with_tls(text).replace("listen 8080", f"listen 127.0.0.1:{front.port}")
+    text = text.replace("listen 8443", f"listen 127.0.0.1:{front.tls_port}")
+    text = text.replace("proxy_read_timeout 150s", f"proxy_read_timeout {SILENCE_SECONDS}s")
+    text = replaced(
+        text,
+        ssl_certificate=f"ssl_certificate {front.certificate};",
+        ssl_certificate_key=f"ssl_certificate_key {front.certificate};",
+    )
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = (f"{kind}_temp_path {front.folder / kind};" for kind in kinds)
+    return text.replace("http {", f"http {{ access_log off; {' '.join(paths)}")
+
+
+def _haproxy(text: str, front: Front) -> str:
+    text = _with_tls(text).replace("bind :8080", f"bind 127.0.0.1:{front.port}")
+    text = text.replace("bind :8443", f"bind 127.0.0.1:{front.tls_port}")
+    text = re.sub(r"timeout (client|server) \d+s", rf"timeout \1 {SILENCE_SECONDS}s", text)
+    return text.replace("/etc/haproxy/tls.pem", str(front.certificate))
+
+
+def _caddy(text: str, front: Front) -> str:
+    text = text.replace(":8080 {", "(agent) {\n\tbind 127.0.0.1", 1).replace(
+        "admin off", "admin off\n\tauto_https off"
+    )
+    keys = f"tls {front.certificate} {front.certificate}"
+    return f"{text}\n{front.url} {{\n\timport agent\n}}\n{front.tls_url} {{\n\timport agent\n\t{keys}\n}}\n"
+
+
+PROGRAMS = [
+    Program(
+        "nginx",
+        "nginx-light",
+        "nginx.conf",
+        check=("-t", "-q", "-c", "{path}", "-g", "pid {folder}/pid;", "-e", "stderr"),
+        serve=("-c", "{path}", "-g", "daemon off; master_process off; pid {folder}/pid;", "-e", "stderr"),
+        adapt=_nginx,
+    ),
+    Program(
+        "haproxy",
+        "haproxy",
+        "haproxy.cfg",
+        check=("-c", "-q", "-dW", "-f", "{path}"),
+        serve=("-db", "-f", "{path}"),
+        adapt=_haproxy,
+    ),
+    Program(
+        "caddy",
+        "caddy",
+        "Caddyfile",
+        check=("validate", "--adapter", "caddyfile", "--config", "{path}"),
+        serve=("run", "--adapter", "caddyfile", "--config", "{path}"),
+        adapt=_caddy,
+    ),
+]
