@@ -29,8 +29,13 @@ _AGENT_NAME = "lc_agent_name"
 Part = tuple[Namespace, str, Any]  # namespace, stream mode, data
 
 
-def stream_modes(events_filter: EventFilter) -> list[str]:
-    """Return the stream modes whose events pass the filter, and `values` for the output."""
+def stream_modes(events_filter: EventFilter, *, traced: bool = False) -> list[str]:
+    """Return the stream modes whose events pass the filter, and `values` for the output.
+
+    Args:
+        events_filter: Which events pass.
+        traced: Whether steps and tool calls become spans, also those that do not pass.
+    """
 
     def passes(types: tuple[str, ...]) -> bool:
         return any(map(events_filter.allows, types))
@@ -38,8 +43,8 @@ def stream_modes(events_filter: EventFilter) -> list[str]:
     return [
         "values",
         *(["messages"] if passes(_MESSAGES) else []),
-        *(["tasks"] if passes(_TASKS) else []),
-        *(["tools"] if passes(_TOOLS) else []),  # ignored by LangGraph before 1.2
+        *(["tasks"] if traced or passes(_TASKS) else []),
+        *(["tools"] if traced or passes(_TOOLS) else []),  # ignored by LangGraph before 1.2
         *(["custom"] if events_filter.passes_any else []),
     ]
 

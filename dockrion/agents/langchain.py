@@ -13,6 +13,7 @@ from dockrion.agents.chat_messages import MESSAGES_SCHEMA
 from dockrion.agents.default_executor import DefaultExecutor, run_joining_threads
 from dockrion.agents.model_usage import UsageHandler
 from dockrion.agents.output_forwarding import forward_parts_async
+from dockrion.agents.tool_calls import ToolHandler
 from dockrion.dockfile.agent_structs import ArgumentsSpec
 from dockrion.runs.agent import Agent, Call, InProcess
 from dockrion.runs.session import RunSession
@@ -63,7 +64,7 @@ class RunnableAgent(InProcess):
         config: Any = runnable_config.for_run(self._config, call, session)
         value = self._input(call.payload)
         if not (streaming and session.events_filter.passes_any):
-            config["callbacks"] = [UsageHandler(session)]
+            config["callbacks"] = [UsageHandler(session), *([ToolHandler(session)] if session.traced else [])]
             return await run_joining_threads(self._runnable.ainvoke(value, config))
         translator = ChainStreamTranslator(session)
         parts: Any = self._runnable.astream_events(value, config, version="v2")

@@ -147,7 +147,7 @@ class GraphAgent(InProcess):
             value = Command(resume=call.resume)
         events_filter = session.events_filter if streaming else EventFilter([])
         translator = GraphStreamTranslator(session, events_filter, values=self._stream_values)
-        modes = stream_modes(events_filter)
+        modes = stream_modes(events_filter, traced=session.traced)
         if "messages" not in modes:
             config["callbacks"] = [UsageHandler(session)]
         await self._forward(value, config, modes, translator, session)

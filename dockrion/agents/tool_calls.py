@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, ToolMessage
 
 from dockrion.runs import outcome_redaction
@@ -171,6 +172,43 @@ class ToolCallTranslator:
     def _settle(self, call: _ToolCall) -> None:
         self._requested.pop(call.call_id, None)
         _remember(self._answered, call.call_id, None)
+
+
+class ToolHandler(BaseCallbackHandler):
+    """Reports the calls of tools to a run that is traced, where they are not streamed.
+
+    Args:
+        session: The run.
+    """
+
+    run_inline = True  # LangChain would use a thread
+    ignore_llm = ignore_chat_model = ignore_chain = ignore_retriever = True
+    ignore_retry = ignore_custom_event = True
+
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
+        self._tools = ToolCallTranslator(session)
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: uuid.UUID,
+        inputs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        self._emit(self._tools.started(str(run_id), serialized["name"], inputs or input_str, None))
+
+    def on_tool_end(self, output: Any, *, run_id: uuid.UUID, **_: Any) -> None:
+        self._emit(self._tools.returned(str(run_id), output))
+
+    def on_tool_error(self, error: BaseException, *, run_id: uuid.UUID, **_: Any) -> None:
+        self._emit(self._tools.raised(str(run_id), str(error)))
+
+    def _emit(self, events: Iterator[Event]) -> None:
+        for event in events:
+            self._session.sync_emit_event(event)
 
 
 def _requested_call(request: Mapping[str, Any], source: str | None) -> _ToolCall:

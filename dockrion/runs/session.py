@@ -143,6 +143,11 @@ class RunSession:
         return msgspec.structs.replace(request, traceparent=self._span.current_traceparent())
 
     @property
+    def traced(self) -> bool:
+        """Whether steps and tool calls become spans, also those whose events do not pass the filter."""
+        return self._span is not None and self._span.recording
+
+    @property
     def redactor(self) -> Redactor:
         """Masks secrets in the run's exceptions and log, also those that were answers."""
         return self._emitter.redactor
