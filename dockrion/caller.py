@@ -38,6 +38,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         """The owner recorded with the caller's runs; JSON, so that no two callers have the same."""
         return msgspec.json.encode([self.tenant_id, self.user_id]).decode()
 
+    @staticmethod
+    def user_id_of(owner: str) -> str | None:
+        """Return the `user_id` of an owner, None if an earlier version of this service wrote it otherwise."""
+        try:
+            _, user_id = msgspec.json.decode(owner, type=tuple[str | None, str])
+        except msgspec.DecodeError:
+            return None
+        return user_id
+
 
 class CallerRequest(msgspec.Struct, frozen=True):
     """What an agent may know of the request that started its run.

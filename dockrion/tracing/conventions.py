@@ -47,6 +47,12 @@ ERROR_TYPE = "error.type"
 NO_RESULT = "no_result"  # the error type of a tool's call without a result when its run ended
 TOOL_ERROR = "tool_error"
 
+# Langfuse: https://langfuse.com/integrations/native/opentelemetry
+LANGFUSE_NAME = "langfuse.trace.name"
+LANGFUSE_TAGS = "langfuse.trace.tags"
+
+USER_ID = "user.id"
+
 FRAMEWORK = "dockrion.framework"
 RUN_ID = "dockrion.run.id"
 RUN_STATUS = "dockrion.run.status"

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import requests
@@ -12,9 +13,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
 
+from dockrion.dockfile import Dockfile
 from dockrion.dockfile.credentials import LangfuseKeys
-from dockrion.dockfile.observability_structs import LangfuseSpec, TracingSpec
+from dockrion.dockfile.observability_structs import TracingSpec
 from dockrion.logs import log
+from dockrion.tracing import conventions as names
+from dockrion.tracing.masking import changed
 
 SCOPE = "dockrion"  # of the spans that this service makes
 _logger = logging.getLogger(__name__)
@@ -32,18 +36,18 @@ class HttpExporter(SpanExporter):
     Args:
         endpoint: Where to; None to do as the standard variables say.
         headers: The headers of its requests, beside those of the standard variables.
-        sends: Which spans it sends.
+        view: Returns what it sends of a span, None for nothing.
     """
 
     def __init__(
         self,
         endpoint: str | None,
         headers: dict[str, str] | None,
-        sends: Callable[[ReadableSpan], bool] = lambda _: True,
+        view: Callable[[ReadableSpan], ReadableSpan | None] = lambda span: span,
     ) -> None:
         self._session = _Session()
         self._exporter = OTLPSpanExporter(endpoint, headers=headers, session=self._session)
-        self._sends = sends
+        self._view = view
         self._closed = False
 
     @property
@@ -54,7 +58,7 @@ class HttpExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self._closed:
             return SpanExportResult.FAILURE
-        sent = [span for span in spans if self._sends(span)]
+        sent = [each for each in map(self._view, spans) if each is not None]
         return self._exporter.export(sent) if sent else SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
@@ -77,13 +81,13 @@ def collector_exporter(spec: TracingSpec, headers: dict[str, str] | None) -> Htt
         return HttpExporter(endpoint, headers)
 
 
-def langfuse_exporter(spec: LangfuseSpec, keys: LangfuseKeys) -> HttpExporter:
-    """Return what sends spans to Langfuse, but those of requests: it is about runs, and counts every span."""
-    endpoint = spec.host.removesuffix("/") + _LANGFUSE_PATH
+def langfuse_exporter(dockfile: Dockfile, keys: LangfuseKeys) -> HttpExporter:
+    """Return what sends the spans of runs to Langfuse."""
+    endpoint = dockfile.observability.langfuse.host.removesuffix("/") + _LANGFUSE_PATH
     headers = {"authorization": f"Basic {keys.basic}", **_LANGFUSE_VERSION}
     # The standard variables are about a collector, whose credentials and certificates are not Langfuse's.
     with _without_variables(*(name for name in os.environ if name.startswith(_STANDARD_VARIABLES))):
-        return HttpExporter(endpoint, headers, lambda span: not _is_request(span))
+        return HttpExporter(endpoint, headers, partial(_langfuse_view, dockfile))
 
 
 class LogExporter(SpanExporter):
@@ -97,9 +101,22 @@ class LogExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def _is_request(span: ReadableSpan) -> bool:
-    scope = span.instrumentation_scope
-    return span.kind is SpanKind.SERVER and scope is not None and scope.name == SCOPE
+def _langfuse_view(dockfile: Dockfile, span: ReadableSpan) -> ReadableSpan | None:
+    """Return a span as Langfuse gets it, which is about runs, and counts every span.
+
+    It gets none of requests, so that a trace begins with the run there, and is named after the agent.
+    """
+    scope, attributes = span.instrumentation_scope, span.attributes or {}
+    if scope is None or scope.name != SCOPE:
+        return span
+    if span.kind is SpanKind.SERVER:
+        return None
+    if attributes.get(names.OPERATION) != names.INVOKE_AGENT:
+        return span
+    of_trace: dict[str, Any] = {names.LANGFUSE_NAME: dockfile.agent.name}
+    if dockfile.metadata.tags:
+        of_trace[names.LANGFUSE_TAGS] = dockfile.metadata.tags
+    return changed(span, parent=None, attributes={**attributes, **of_trace})
 
 
 def _fields(span: ReadableSpan) -> dict[str, Any]:

@@ -10,6 +10,11 @@ from opentelemetry.trace import Link, Status
 from dockrion.logs import CurrentRun
 from dockrion.redaction import Redactor
 
+_FIELDS = (
+    *("name", "context", "parent", "resource", "attributes", "events", "links", "kind", "status"),
+    *("start_time", "end_time", "instrumentation_scope"),
+)
+
 
 class MaskingProcessor(SpanProcessor):
     """Passes on each span that ends, without secrets.
@@ -43,23 +48,22 @@ def masked(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     """Return a span without secrets: itself if it has none."""
     if not redactor.longest or not redactor.masks("\n".join(_texts(span))):
         return span
-    return ReadableSpan(
+    return changed(
+        span,
         name=redactor.mask(span.name),
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
         attributes=redactor.mask_value(dict(span.attributes or {})),
         events=[
             Event(redactor.mask(each.name), redactor.mask_value(dict(each.attributes or {})), each.timestamp)
             for each in span.events
         ],
         links=[Link(each.context, redactor.mask_value(dict(each.attributes or {}))) for each in span.links],
-        kind=span.kind,
         status=Status(span.status.status_code, _mask(span.status.description, redactor)),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def changed(span: ReadableSpan, **fields: Any) -> ReadableSpan:
+    """Return a span with some fields replaced."""
+    return ReadableSpan(**{name: getattr(span, name) for name in _FIELDS} | fields)
 
 
 def _mask(text: str | None, redactor: Redactor) -> str | None:

@@ -43,13 +43,11 @@ class Tracing:
     Args:
         tracer: Starts spans.
         captures_content: Whether spans have payloads, outputs and the arguments of tools.
-        langfuse: Whether spans go to Langfuse.
         exporters: What sends the spans, each with the processor that queues them for it.
 
     Attributes:
         tracer: As given.
         captures_content: As given.
-        langfuse: As given.
     """
 
     def __init__(
@@ -57,12 +55,10 @@ class Tracing:
         tracer: trace.Tracer,
         *,
         captures_content: bool = False,
-        langfuse: bool = False,
         exporters: list[tuple[HttpExporter | LogExporter, SpanProcessor]],
     ) -> None:
         self.tracer = tracer
         self.captures_content = captures_content
-        self.langfuse = langfuse
         self._exporters = exporters
         self._log_filters = [(handler, _RepeatFilter()) for handler in logging.getLogger().handlers]
         for handler, repeats in self._log_filters:
@@ -113,7 +109,7 @@ def start_tracing(
     try:
         exporters = list(_exporters(spec, credentials)) if is_new else []
         if observability.langfuse.enabled and credentials.langfuse_keys is not None:
-            exporters.append(langfuse_exporter(observability.langfuse, credentials.langfuse_keys))
+            exporters.append(langfuse_exporter(dockfile, credentials.langfuse_keys))
         if is_new:
             provider = _new_provider(dockfile, spec)
         pairs = [(exporter, _queue(exporter)) for exporter in exporters]
@@ -134,7 +130,6 @@ def start_tracing(
     return Tracing(
         provider.get_tracer(SCOPE, __version__),
         captures_content=spec.capture_content,
-        langfuse=observability.langfuse.enabled,
         exporters=pairs,
     )
 

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from dockrion.backends.run_log import Run
-from dockrion.caller import CallerRequest
+from dockrion.caller import Caller, CallerRequest
 from dockrion.redaction import Redactor
 from dockrion.tracing import conventions as names
 from dockrion.tracing import positions
@@ -109,6 +109,8 @@ class RunTracer:
 
     def _start(self, run: Run, parent: Context) -> trace.Span:
         attributes = {**self._attributes, names.RUN_ID: run.run_id}
+        if run.owner is not None and (user_id := Caller.user_id_of(run.owner)) is not None:
+            attributes[names.USER_ID] = user_id
         return self._tracer.start_span(
             self._name, parent, self._kind, attributes, start_time=nanoseconds(run.created_at)
         )

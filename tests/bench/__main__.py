@@ -10,6 +10,7 @@ from statistics import median, quantiles
 
 from tests.bench import protocols as others
 from tests.bench import scenarios, servers, work_queue
+from tests.bench import traces as traced
 from tests.bench.scenarios import Bare, Dockrion, Nchan, Target
 from tests.deployments import ClusterServers
 from tests.servers import KINDS, RedisServer
@@ -171,7 +172,20 @@ async def protocols(bench: Bench) -> None:
                     _print(f"{title}, {name}", f"{microseconds:.2f} us/event", "", ratio)
 
 
-_ALL = (pattern_a, pattern_b, paced, requests, idle, start, growth, cluster, queue, waiting, protocols)
+async def traces(bench: Bench) -> None:
+    """Measure a service that traces everything, or a tenth, beside one that traces nothing."""
+    async with servers.client() as session:
+        async for title, microseconds in traced.costs(session, bench.rounds):
+            for name, each in microseconds.items():
+                _print(
+                    f"CPU time of {title}, traces: {name}", f"{each:.1f} us", "", each / microseconds["off"]
+                )
+
+
+_ALL = (
+    *(pattern_a, pattern_b, paced, requests, idle, start, growth, cluster, queue, waiting, protocols),
+    traces,
+)
 SCENARIOS = {each.__name__: each for each in _ALL}
 
 

@@ -20,6 +20,9 @@ async def emit(payload: dict[str, Any], context: StreamContext) -> Any:
         if pause:
             await asyncio.sleep(max(started + number * pause - time.monotonic(), 0))
         await context.emit_token(f"token {number}")
+    for _ in range(payload.get("tools", 0)):
+        async with context.tool("look_up"):
+            pass
     if payload.get("wait"):
         await asyncio.Event().wait()
     return payload

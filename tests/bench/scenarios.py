@@ -28,10 +28,10 @@ class Dockrion:
         self.server = server
         self._session = session
 
-    async def one_stream(self, tokens: int) -> int:
-        body = {"tokens": tokens}
+    async def one_stream(self, tokens: int, tools: int = 0) -> int:
+        body = {"tokens": tokens, "tools": tools}
         async with self._session.post(f"{self.server.url}/invoke/stream", json=body) as response:
-            return await count(response, tokens + 2)
+            return await count(response, tokens + 2 * tools + 2)
 
     async def read_together(self, tokens: int, readers: int) -> int:
         url = await self.start(tokens=tokens)

@@ -29,7 +29,7 @@ streaming:
   max_queued_runs: 100000
   redis: {{url: "{redis}", max_events_per_run: 100000, stream_ttl_seconds: 60}}
   connection: {{max_subscribers_per_run: 1000}}
-observability: {{log_level: error}}
+observability: {{log_level: error, tracing: {tracing}}}
 """
 _NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;
@@ -92,14 +92,16 @@ def dockrion(
     slots: int = 100,
     checkout: Path = ROOT,
     protocols: Sequence[str] = (),
+    tracing: str = "false",
 ) -> Iterator[Server]:
     """Run the service of a checkout, with more arguments of `dockrion run`."""
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
         dockfile = Path(folder) / "Dockfile.yaml"
+        names = json.dumps(list(protocols))
         dockfile.write_text(
             _DOCKFILE.format(
-                port=port, backend=backend, redis=redis, slots=slots, protocols=json.dumps(list(protocols))
+                port=port, backend=backend, redis=redis, slots=slots, protocols=names, tracing=tracing
             )
         )
         command = [sys.executable, "-m", "dockrion", "run", str(dockfile), *arguments]

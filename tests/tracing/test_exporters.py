@@ -15,7 +15,6 @@ from opentelemetry import trace
 from dockrion.logs import JsonFormatter
 from dockrion.redaction import Redactor
 from dockrion.tracing import provider
-from dockrion.tracing.exporters import SCOPE
 from dockrion.tracing.provider import Tracing
 from tests.backends.trouble import Logged, logged
 from tests.conftest import Serve
@@ -134,28 +133,37 @@ async def test_langfuse_gets_the_spans_of_runs_beside_the_collector(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-token=secret,authorization=secret")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere")
-    (tmp_path / ".env").write_text(KEYS)
+    (tmp_path / ".env").write_text(f"{KEYS}KEY_ANN=the-key-of-ann-1234\n")
     async with collecting() as langfuse:
         served = await serve(
+            auth={"mode": "api_key", "api_keys": {"prefix": "KEY_"}},
+            metadata={"tags": ["a", "b"]},
             observability={
                 "tracing": {"endpoint": collector.url},
                 "langfuse": {"enabled": True, "host": f"{langfuse.url}/"},
-            }
+            },
         )
-        tracing = tracing_of(served)
-        assert tracing.langfuse
-        trace.get_tracer(SCOPE).start_span("GET /health", kind=trace.SpanKind.SERVER).end()
+        served.client.session.headers["X-API-Key"] = "the-key-of-ann-1234"
         trace.get_tracer("agent").start_span("agent's", kind=trace.SpanKind.SERVER).end()
-        trace.get_tracer(SCOPE).start_span("invoke_agent").end()
-        await tracing.aclose()
-        assert sorted(span.name for span in langfuse.spans) == ["agent's", "invoke_agent"]
+        await served.finished(await served.start({"topic": "tea"}))
+        await wait_until(lambda: len(collector.named("invoke_agent tested")) == 1)
+        await tracing_of(served).aclose()
+        assert sorted(span.name for span in langfuse.spans) == ["agent's", "invoke_agent tested"]
+        run = await langfuse.span("invoke_agent tested")
+        assert run.attributes["langfuse.trace.name"] == "tested"
+        assert run.attributes["langfuse.trace.tags"] == ["a", "b"]
+        assert run.attributes["user.id"] == "ann"
+        assert run.parent_id == ""
         basic = b64encode(b"pk-lf-1234567:sk-lf-7654321").decode()
         for request in langfuse.requests:
             assert request.path == "/api/public/otel/v1/traces"
             assert request.headers["Authorization"] == f"Basic {basic}"
             assert request.headers["x-langfuse-ingestion-version"] == "4"
             assert "x-collector-token" not in request.headers
-    assert len(collector.spans) == 3
+    same = await collector.span("invoke_agent tested")
+    assert (same.trace_id, same.span_id, same.start) == (run.trace_id, run.span_id, run.start)
+    assert same.parent_id == (await collector.span("POST /runs")).span_id
+    assert "langfuse.trace.name" not in same.attributes
     assert {request.headers["x-collector-token"] for request in collector.requests} == {"secret"}
     secrets = "pk-lf-1234567", "sk-lf-7654321", basic
     assert [served.service.redactor.mask(each) for each in secrets] == ["***"] * 3
