@@ -88,5 +88,6 @@ class Code:
 
     @property
     def said(self) -> list[str]:
-        said: list[str] = self.module.said
+        """What the agent has said, nothing while its module is still being imported."""
+        said: list[str] = getattr(sys.modules.get(self.name), "said", [])
         return said
