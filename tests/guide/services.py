@@ -31,7 +31,8 @@ def running(dockfile: Path, port: int, folder: Path, role: str = "all", **variab
     environment = os.environ | {"REDIS_URL": shared(KINDS[0]).url} | variables
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
-            asyncio.run(_until_ready(port))
+            scheme = "https" if "tls:" in dockfile.read_text() else "http"
+            asyncio.run(_until_ready(f"{scheme}://127.0.0.1:{port}/ready"))
             yield
         finally:
             process.terminate()
@@ -50,11 +51,11 @@ def agent_process() -> Iterator[str]:
             process.terminate()
 
 
-async def _until_ready(port: int) -> None:
+async def _until_ready(url: str) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS), aiohttp.ClientSession() as client:
         while True:
             try:
-                async with client.get(f"http://127.0.0.1:{port}/ready") as response:
+                async with client.get(url, ssl=False) as response:
                     if response.ok:
                         return
             except aiohttp.ClientConnectionError:

@@ -28,7 +28,7 @@ SETUP = "python3 -m venv --without-pip .venv && python3 -m pip --python .venv in
 RUN = SETUP + ". && .venv/bin/dockrion run config/Dockfile.yaml\n"
 TEST = SETUP + "--editable '.[dev]' && .venv/bin/pytest\n"
 SAMPLE = "dockrion run config/Dockfile.yaml --port 8080"
-_LOCALHOST = re.compile(r"http://localhost:(\d+)")
+_LOCALHOST = re.compile(r"(https?)://localhost:(\d+)")
 _SERVES = re.compile(
     r"^dockrion run(?: (\S+\.yaml))?(?: --port (\d+)| --reload)(?: --role (\w+))?$", re.MULTILINE
 )
@@ -97,7 +97,7 @@ class Walk:
                 self._run(block)
 
     def _run(self, block: Block) -> None:
-        here = _LOCALHOST.sub(lambda match: self._url(match[1]), block.text)
+        here = _LOCALHOST.sub(lambda match: self._url(match[2], match[1]), block.text)
         variables = {"DOCKRION_API_KEY": KEY, "PUSH_TOKEN": KEY}
         if block.text.startswith(("python ask.py", "dockrion invoke")):
             variables["DOCKRION_URL"] = self._url("8080")
@@ -105,9 +105,9 @@ class Walk:
         assert shows(output, block.output), (block.text, block.output, output)
         self.printed.append((block.text, output))
 
-    def _url(self, port: str) -> str:
+    def _url(self, port: str, scheme: str = "http") -> str:
         dockfile, role = self._dockfiles[port]
-        return f"http://127.0.0.1:{self._services.start(dockfile, port, self._folder, role)}"
+        return f"{scheme}://127.0.0.1:{self._services.start(dockfile, port, self._folder, role)}"
 
 
 def shows(output: str, expected: str) -> bool:
