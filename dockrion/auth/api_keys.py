@@ -24,6 +24,7 @@ class ApiKeyAuthenticator:
     """
 
     def __init__(self, keys: Iterable[tuple[str, str]], roles: Roles) -> None:
+        self.issuer = None  # nobody is asked
         callers: dict[bytes, Caller] = {}
         for name, key in keys:
             caller = _caller(name, roles)

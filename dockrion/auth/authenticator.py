@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, get_args
 
 from dockrion.caller import Caller
+from dockrion.dependency import Dependency
 from dockrion.dockfile.auth_structs import Permission, RoleSpec
 from dockrion.errors import Unauthorized
 
@@ -16,6 +17,10 @@ _NO_PERMISSIONS: frozenset[str] = frozenset()
 
 class Authenticator(Protocol):
     """Maps credentials to callers."""
+
+    @property
+    def issuer(self) -> Dependency | None:
+        """The state of the token issuer, None if none is asked."""
 
     async def authenticate(self, credential: str) -> Caller:
         """Return the caller a credential belongs to.

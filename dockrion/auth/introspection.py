@@ -67,6 +67,7 @@ class IntrospectionAuthenticator:
         self, spec: OAuth2Spec, client: tuple[str, str] | None, claims: ClaimsSpec, roles: Roles
     ) -> None:
         self._issuer = IssuerClient(spec.introspection_url or "", client)
+        self.issuer = self._issuer.dependency
         self._required = frozenset(spec.required_scopes)
         self._claims = claims
         self._roles = roles

@@ -8,6 +8,7 @@ from urllib.parse import quote_plus
 import aiohttp
 import msgspec
 
+from dockrion.dependency import Dependency
 from dockrion.errors import ServiceUnavailable
 from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
@@ -28,9 +29,13 @@ class IssuerClient:
     Args:
         url: The URL.
         client: The service's own id and secret at the issuer, or None.
+
+    Attributes:
+        dependency: The issuer's state, as of the last request.
     """
 
     def __init__(self, url: str, client: tuple[str, str] | None = None) -> None:
+        self.dependency = Dependency("unused")
         self._url = url
         self._headers = {"Accept": "application/json"}
         if client is not None:
@@ -50,14 +55,17 @@ class IssuerClient:
         try:
             async with asyncio.timeout(_TOTAL_TIMEOUT), self._slots:
                 try:
-                    return await self._request(form)
+                    response = await self._request(form)
                 except aiohttp.ServerDisconnectedError:  # the idle connection was closed meanwhile
                     if form is None:
                         raise  # aiohttp retries a GET itself
-                    return await self._request(form)
+                    response = await self._request(form)
         except _FAILURES as error:
+            self.dependency.enter("away", "no usable response in time")
             log(_logger, logging.WARNING, "token issuer request failed", reason=repr(error))
             raise ServiceUnavailable("the token issuer cannot be reached; try again later") from error
+        self.dependency.enter("up")
+        return response
 
     async def aclose(self) -> None:
         """Close all connections."""

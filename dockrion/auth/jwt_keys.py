@@ -44,6 +44,7 @@ class JwksClient:
 
     def __init__(self, url: str) -> None:
         self._issuer = IssuerClient(url)
+        self.issuer = self._issuer.dependency
         self._keys: list[PublicKey] = []
         self._attempted_at = self._fetched_at = -math.inf
         self._fetching: asyncio.Task[None] | None = None

@@ -28,6 +28,7 @@ class JwtAuthenticator:
         self._spec = spec
         self._roles = roles
         self._jwks = None if spec.jwks_url is None else JwksClient(spec.jwks_url)
+        self.issuer = None if self._jwks is None else self._jwks.issuer
         self._keys: dict[str, Any] = (
             {} if key is None else {name: load_key(name, key) for name in spec.algorithms}
         )

@@ -16,6 +16,7 @@ from dockrion.backends.owner_messages import OwnerMessages
 from dockrion.backends.run_log import RunLog
 from dockrion.backends.shared_state import SharedState
 from dockrion.backends.work_queue import WorkQueue
+from dockrion.dependency import Dependency
 
 
 class Backend(RunLog, OwnerMessages, SharedState, Protocol):
@@ -33,6 +34,10 @@ class Backend(RunLog, OwnerMessages, SharedState, Protocol):
     @property
     def queue(self) -> WorkQueue | None:
         """The runs that wait for a replica; None if this process is the only one, and keeps its own queue."""
+
+    @property
+    def dependency(self) -> Dependency:
+        """The state of the storage, as this process has last seen it."""
 
     async def check_start(self) -> None:
         """Return if this process may use what is stored, as far as that can be found out soon.

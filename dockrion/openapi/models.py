@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from dockrion.backends.run_log import Status
+from dockrion.dependency import State
 from dockrion.dockfile.annotations import doc
 from dockrion.events import Utc
 
@@ -34,6 +35,15 @@ class Health(msgspec.Struct, frozen=True):
     framework: str | None
 
 
+class DependencyReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    state: State
+    since: Annotated[Utc, doc("When it has entered this state, or when this process has first noticed that.")]
+    reason: Annotated[str | UnsetType, doc("Why it is not up.")] = UNSET
+    latency_seconds: Annotated[float | UnsetType, doc("How long it took to respond just now.")] = UNSET
+    waiting: Annotated[int | UnsetType, doc("How many runs or webhooks wait in it.")] = UNSET
+    oldest_seconds: Annotated[float | UnsetType, doc("How long the first of them has waited.")] = UNSET
+
+
 class Ready(msgspec.Struct, frozen=True):
     success: Literal[True]
     status: Literal["ready"]
@@ -41,6 +51,10 @@ class Ready(msgspec.Struct, frozen=True):
     instance: Annotated[
         str | UnsetType,
         doc("With `dockrion run --reload` only: changes whenever the service is started anew."),
+    ] = UNSET
+    dependencies: Annotated[
+        dict[str, DependencyReport] | UnsetType,
+        doc("With `verbose` only: what the service needs. With status 503 it is in `details`."),
     ] = UNSET
 
 

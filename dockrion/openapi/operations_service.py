@@ -4,7 +4,7 @@ from typing import Any
 
 from dockrion import errors
 from dockrion.dockfile import Dockfile
-from dockrion.openapi import examples
+from dockrion.openapi import error_responses, examples
 from dockrion.openapi.operation import FLAG, JSON, TEXT, Operation, json_response, param, response
 
 _PAGE = response("The page.", {"text/html": TEXT})
@@ -29,8 +29,11 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
         "GET /ready": _service(
             "Check that the service accepts runs",
             json_response(examples.ready(dockfile), "The service accepts runs."),
-            parameters=[param("accepting", "Respond with 503 while every slot for agents is taken.", FLAG)],
-            errors=(errors.ServiceUnavailable,),
+            parameters=[
+                param("accepting", "Respond with 503 while every slot for agents is taken.", FLAG),
+                param("verbose", f"Show the state of each dependency.{_permitted(dockfile)}", FLAG),
+            ],
+            errors=(errors.ServiceUnavailable, *_refusals(dockfile)),
         ),
         "GET /metrics": _service(
             "Get metrics for Prometheus", response("The metrics.", {"text/plain": TEXT})
@@ -52,6 +55,16 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             errors=(errors.NotFound,),
         ),
     }
+
+
+def _permitted(dockfile: Dockfile) -> str:
+    return " Requires the permission `view_metrics`." if _refusals(dockfile) else ""
+
+
+def _refusals(dockfile: Dockfile) -> error_responses.ErrorTypes:
+    """Return how callers are refused who may not see metrics, and so no dependencies either."""
+    is_open = dockfile.auth is None or not dockfile.protected or "metrics" in dockfile.auth.public
+    return () if is_open else (errors.Unauthorized, errors.Forbidden)
 
 
 def _service(summary: str, ok: dict[str, Any], **more: Any) -> Operation:

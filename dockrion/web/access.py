@@ -12,6 +12,7 @@ from dockrion.auth.authenticator import Authenticator, invalid_credentials
 from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.caller import Caller
+from dockrion.dependency import Dependency
 from dockrion.dockfile.auth_structs import AuthSpec, Permission
 from dockrion.errors import Conflict, Forbidden, InvalidRequest, RunExists, RunNotFound, Unauthorized
 from dockrion.ids import INCARNATION_HEADER, INCARNATION_PATTERN, validate_run_id
@@ -109,6 +110,11 @@ class AccessControl:
     def protected(self) -> bool:
         """Whether callers have to authenticate."""
         return self._authenticator is not None
+
+    @property
+    def issuer(self) -> Dependency | None:
+        """The state of the token issuer, None if none is asked."""
+        return None if self._authenticator is None else self._authenticator.issuer
 
     async def authorize(self, request: web.Request) -> None:
         """Apply the route's access rule to a request, as `check` does."""

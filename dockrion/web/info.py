@@ -32,21 +32,29 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    accepting = parameters.boolean(request, "accepting")
+    accepting, verbose = parameters.boolean(request, "accepting"), parameters.flag(request, "verbose")
+    dependencies: dict[str, models.DependencyReport] | msgspec.UnsetType = msgspec.UNSET
+    if verbose:
+        await service.access.check(request, service.access.rules[metrics])
+        dependencies = await service.readiness.report()
     instance = msgspec.UNSET if service.reload is None else service.reload.instance
     try:
-        await service.check_ready(accepting=accepting)
+        await service.readiness.check(accepting=accepting)
     except ServiceUnavailable as error:
         if service.reload is not None and not service.runs.draining and service.loading.done():
             error.details = {"instance": instance}  # whose author wants to know why
+        if verbose:
+            error.details = (error.details or {}) | {"dependencies": msgspec.to_builtins(dependencies)}
         raise
     name = service.dockfile.agent.name
-    return json_response(models.Ready(success=True, status="ready", agent=name, instance=instance))
+    return json_response(
+        models.Ready(success=True, status="ready", agent=name, instance=instance, dependencies=dependencies)
+    )
 
 
 async def metrics(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    await service.show_queue()
+    await service.readiness.show_queue()
     expose = partial(service.metrics.exposition, request.headers.get(hdrs.ACCEPT, ""))
     if AllProcesses.available():  # reading the files of many processes takes a while
         body, content_type = await in_thread(expose, "dockrion-metrics")

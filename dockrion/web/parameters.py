@@ -37,6 +37,15 @@ def boolean(request: web.Request, name: str) -> bool:
     return _BOOLEANS[text]
 
 
+def flag(request: web.Request, name: str) -> bool:
+    """Return a boolean query parameter that is true, too, if it has no value.
+
+    Raises:
+        InvalidRequest: As for `boolean`.
+    """
+    return request.query.get(name) == "" or boolean(request, name)
+
+
 def choice(request: web.Request, name: str, choices: tuple[str, ...]) -> str | None:
     """Return a query parameter that is one of a few words, None if it is absent.
 

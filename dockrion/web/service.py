@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from functools import partial
-from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -21,7 +20,7 @@ from dockrion.agents.loading import (
 from dockrion.backends import Backend
 from dockrion.backends.work_queue import TakenRun
 from dockrion.dockfile import Dockfile, Loaded
-from dockrion.errors import ServiceUnavailable, StartError
+from dockrion.errors import StartError
 from dockrion.json_schema import Schema
 from dockrion.logs import log
 from dockrion.metrics import LoopLag, Metrics
@@ -39,6 +38,7 @@ from dockrion.web.backend_factory import create_backend
 from dockrion.web.cross_origin import CrossOriginProtection
 from dockrion.web.limits import ConnectionLimiter, RequestRateLimiter
 from dockrion.web.open_streams import OpenStreams
+from dockrion.web.readiness import Readiness
 from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.run_settings import run_settings
 
@@ -87,6 +87,7 @@ class Service:
         streams: The streams that are open.
         invocations: The invocations whose callers wait for what another replica does.
         replays: Limits how many logs are encoded from their beginning at a time, to find where readers are.
+        readiness: Tells whether work is accepted, and the state of what is needed for that.
         write_seconds: How long a peer may accept no data before its connection is closed.
         loading: Ends when the agent is loaded; raises `StartError` if it cannot be.
     """
@@ -103,7 +104,6 @@ class Service:
         tracer = optional_parts.run_tracer(self.tracing, loaded, self.redactor, self._masked_input)
         shown = self.dockfile.observability.metrics
         self.metrics = Metrics(self.dockfile.agent.name, latency=shown.latency, tokens=shown.tokens)
-        self._loop_lag = LoopLag(self.metrics.observe_loop_lag)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
         self._output_policy = optional_parts.output_policy(self.dockfile, self.metrics)
         self.input_mask = input_mask(self.dockfile.io_schema.input, self._output_policy)
@@ -143,6 +143,8 @@ class Service:
         self.invocations = OpenStreams()
         self.replays = asyncio.Semaphore(4)
         self.write_seconds = _WRITE_SECONDS
+        self.readiness = Readiness(self)
+        self._loop_lag = LoopLag(self.metrics.observe_loop_lag)
         self._custom_ids: CustomIdGenerator | None = None
         self._lifespan: Lifespan | None = None
         loading = self._load(loaded) if reload is None else self._load_or_explain(loaded, reload)
@@ -158,6 +160,7 @@ class Service:
         self._custom_ids = await load_id_generator(self.dockfile, folder)
         await self.backend.check_start()
         self.runs.agent = agent
+        self.readiness.loaded()
         log(_logger, logging.INFO, "agent loaded", target=self.dockfile.agent.target)
 
     async def _load_or_explain(self, loaded: Loaded, reload: ReloadMode) -> None:
@@ -168,6 +171,7 @@ class Service:
             await self._load(loaded)
         except StartError as error:
             self.runs.unavailable = reload.reason(error)
+            self.readiness.not_loaded()
             log(_logger, logging.ERROR, "agent cannot be loaded", reason=str(error), error=error.__cause__)
 
     def _use_types(self, types: "HandlerTypes") -> None:
@@ -193,37 +197,10 @@ class Service:
         """
         return ids.uuid7() if self._custom_ids is None else await self._custom_ids.new()
 
-    async def check_ready(self, *, accepting: bool = False) -> None:
-        """Check that new work can be accepted.
-
-        Args:
-            accepting: Check, too, that a run would not have to wait for a slot of this process.
-
-        Raises:
-            ServiceUnavailable: It cannot; the message gives the reason.
-        """
-        agent = self.runs.ready_agent()
-        if self._lifespan is not None and self._lifespan.broken:
-            raise ServiceUnavailable("what the agent opened at start is closed; restart the service")
-        await self.backend.ping()
-        if self.role != "api":  # whose workers need the agent process, which may be beside them only
-            await agent.check()
-            if accepting and not self.runs.slots.free:
-                raise ServiceUnavailable("every slot is taken")
-
-    async def show_queue(self) -> None:
-        """Update the metrics of the queue."""
-        queue = self.backend.queue
-        if queue is None:
-            slots = self.runs.slots
-            self.metrics.queue.show(slots.waiting, slots.oldest_seconds, 0)
-            return
-        try:
-            state = await queue.queue_state()
-        except ServiceUnavailable:
-            self.metrics.queue.show(nan, nan, nan)
-        else:
-            self.metrics.queue.show(state.length, state.oldest_seconds, state.payload_bytes)
+    @property
+    def lifespan_broken(self) -> bool:
+        """Whether the agent is closed although the service needs it."""
+        return self._lifespan is not None and self._lifespan.broken
 
     async def drain(self, grace: float) -> None:
         """End all runs and every stream.
@@ -231,6 +208,7 @@ class Service:
         Args:
             grace: How long runs may go on, in seconds; in an API process, streams and invocations.
         """
+        self.readiness.draining()
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + grace
         await self.runs.drain(grace)

@@ -37,6 +37,10 @@ class Deliverer:
         schedule: When to try again.
         lease_seconds: How long the leases of the outbox last.
         poll_seconds: The pause between two looks at what is overdue.
+
+    Attributes:
+        waiting: How many deliveries wait for anything, as of the last look.
+        oldest_seconds: How long the oldest event has waited.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Deliverer:
         self._outbox = outbox
         self._sender = sender
         self._metrics = metrics
+        self.waiting, self.oldest_seconds = 0, 0.0
         self._poll_seconds = poll_seconds
         self._shared = Delivering(
             outbox, targets, sender, Receivers(), schedule or Schedule(), metrics, lease_seconds
@@ -101,6 +106,7 @@ class Deliverer:
         room = min(_MAX_TASKS - len(self._tasks), _CLAIMED)
         overdue = await self._outbox.claim(max(room, 0))
         self._metrics.show_waiting(overdue.waiting, overdue.oldest_seconds)
+        self.waiting, self.oldest_seconds = overdue.waiting, overdue.oldest_seconds
         for lease in overdue.leases:
             self._begin(lease)
         return len(overdue.leases) == room > 0

@@ -47,6 +47,12 @@ class Webhooks:
         sender = Sender(self.allowed_hosts or AllowedHosts([]))
         self._deliverer = Deliverer(outbox, self.targets, sender, metrics.webhooks())
 
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """How many deliveries wait, and for how many seconds the oldest event has."""
+        deliverer = self._deliverer
+        return (0, 0.0) if deliverer is None else (deliverer.waiting, deliverer.oldest_seconds)
+
     async def aclose(self) -> None:
         """Stop delivering, once deliveries that are under way have had some time."""
         if self._deliverer is not None:

@@ -16,6 +16,7 @@ from dockrion.backends.redis import failures
 from dockrion.caller import Caller, CallerRequest
 from dockrion.cli import _parser
 from dockrion.client import errors as client_errors
+from dockrion.dependency import State
 from dockrion.dockfile.limits_structs import LimitsSpec
 from dockrion.dockfile.reference import table
 from dockrion.dockfile.webhooks_structs import WebhookTargetSpec
@@ -161,6 +162,14 @@ def test_metrics() -> None:
     table = rows(page("metrics"), "metric", "labels", "what")
     shown = {names(row[0])[0]: ["agent", *names(row[1])] for row in table}
     assert shown == declared_labels(with_everything())
+
+
+def test_dependencies() -> None:
+    table = rows(page("operations"), "dependency", "there", "states other than `up`")
+    source = (ROOT / "dockrion/web/readiness.py").read_text()
+    reported = re.findall(r'^ {12}"(\w+)": _report|reports\["(\w+)"\] =', source, re.MULTILINE)
+    assert sorted(first_names(table)) == sorted(first or second for first, second in reported)
+    assert {"up", *(name for row in table for name in names(row[2]))} >= set(get_args(State))
 
 
 def test_webhooks() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
+from tests.exposition import metric
 from tests.support import data
 
 OUTPUT = {"properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -96,7 +97,7 @@ async def test_invalid_outputs_are_counted_and_logged(serve: Serve, caplog: pyte
     run_id = await served.start()
     await served.finished(run_id)
     async with served.client.get("/metrics") as response:
-        assert "dockrion_output_errors_total 1.0" in await response.text()
+        assert metric(await response.text(), "dockrion_output_errors_total") == 1
     (record,) = (record for record in caplog.records if "io_schema.output" in record.getMessage())
     assert record.levelname == "WARNING"
     assert vars(record)["fields"] == {"run_id": run_id, "output_errors": ERRORS}

@@ -66,7 +66,7 @@ async def test_state_of_a_queue_that_cannot_be_read_is_unknown(start: Start) -> 
         text = await answer.text()
     assert answer.status == 200
     for name in ("queued_runs", "queue_oldest_seconds", "queue_payload_bytes"):
-        assert f"\ndockrion_{name} NaN\n" in text
+        assert f'\ndockrion_{name}{{agent="tested"}} NaN\n' in text
 
 
 @pytest.mark.parametrize("role", ["all", "worker"])

@@ -18,6 +18,7 @@ from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef
 from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
+from dockrion.dependency import Dependency
 from dockrion.errors import RunExists, RunNotFound
 from dockrion.events import Entry
 
@@ -53,6 +54,7 @@ class MemoryBackend:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outbox = outbox
+        self.dependency = Dependency("up")
         self._max_events = max_events
         self._logs: dict[str, Log] = {}
         self._index = Index(self._logs)

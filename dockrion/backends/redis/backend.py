@@ -33,6 +33,7 @@ from dockrion.backends.redis.watchdog import LoopWatchdog
 from dockrion.backends.run_log import Listing, Run, Status
 from dockrion.backends.shared_state import WindowCount
 from dockrion.background_tasks import BackgroundTasks
+from dockrion.dependency import Dependency
 from dockrion.errors import (
     AppendRefused,
     BackendError,
@@ -47,7 +48,6 @@ from dockrion.events import Entry
 if TYPE_CHECKING:
     from dockrion.backends.redis.outbox import RedisOutbox
 
-_PING_SECONDS = 2.0
 _FIRST_ROUND_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
 _SPARE_SECONDS = 3600  # how long Redis may be unreachable before an unfinished run's keys expire
@@ -241,15 +241,12 @@ class RedisBackend:
         if (refusal := self._client.health.refusal) is not None:
             raise StartError(refusal)
 
+    @property
+    def dependency(self) -> Dependency:
+        return self._client.health.dependency
+
     async def ping(self) -> None:
-        health = self._client.health
-        if health.state is not Health.HEALTHY:
-            raise ServiceUnavailable(health.refusal or "the backend cannot be used at present")
-        try:
-            async with asyncio.timeout(_PING_SECONDS):
-                await self._shared.ping()
-        except TimeoutError:
-            raise ServiceUnavailable("the backend does not respond") from None
+        await self._shared.ping()
 
     async def aclose(self) -> None:
         self._watchdog.stop()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from dockrion.backends.redis.failures import ADVICE, LARGE, NO_REPLY, REFUSED, UNBLOCKED, kind_of
+from dockrion.dependency import Dependency
 from dockrion.errors import CorruptLog, ServiceUnavailable
 from dockrion.logs import log
 
@@ -110,19 +111,19 @@ class HealthMonitor:
 
     Attributes:
         state: The state after the last round of background work.
-        since: When it began, in seconds since the epoch.
         failure_seen: Set by each failed command, so that the next round starts at once.
         recoveries: How often Redis has recovered.
         rounds: How many rounds of background work have succeeded.
         refusal: Why this process does not use what Redis holds; None if it does.
         last_failure: What the last failure means for an operator; None if there was none.
         advice: The same without what the server replied, which may name addresses.
+        dependency: The state for operators.
     """
 
     def __init__(self, observer: Observer = NO_OBSERVER) -> None:
         self._observer = observer
         self.state = Health.HEALTHY
-        self.since = time.time()
+        self.dependency = Dependency("up")
         self.failure_seen = asyncio.Event()
         self.recoveries = 0
         self.rounds = 0
@@ -201,13 +202,15 @@ class HealthMonitor:
         state = _TRANSITIONS[event][self.state]
         if state is not self.state:
             self.state = state
-            self.since = time.time()
+            self.dependency.enter(state.value, None if state is Health.HEALTHY else self.advice)
             self._observer.on_state(state.value)
 
     def _log(self, kind: str, message: str, **fields: Any) -> None:
         reason = fields.get("reason")
         self.advice = message.removeprefix(_PREFIX)
         self.last_failure = self.advice + (f" ({reason})" if reason else "")
+        if self.state is not Health.HEALTHY:
+            self.dependency.reason = self.advice
         now = time.monotonic()
         if now - self._logged_at.get(kind, -_QUIET_SECONDS) >= _QUIET_SECONDS:
             self._logged_at[kind] = now

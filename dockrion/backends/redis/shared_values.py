@@ -1,13 +1,17 @@
 """What all replicas of a service share besides runs: counters, holders, claims, the secret."""
 
+import asyncio
 import secrets
 
 from dockrion.backends.redis.client import RedisClient
+from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import CLAIM, COUNT, HOLD, SECRET, Keys
 from dockrion.backends.shared_state import SECRET_BYTES, WindowCount
+from dockrion.errors import ServiceUnavailable
 
 _SECRET_TTL = 86_400
 _PING_TTL = 60
+_PING_SECONDS = 2.0
 
 
 class SharedValues:
@@ -42,5 +46,16 @@ class SharedValues:
         return bytes(stored)
 
     async def ping(self) -> None:
-        """Write a key: Redis has to accept writes."""
-        await self._client.send(("SET", self._keys.ping, 1, "EX", _PING_TTL))
+        """Return if Redis is healthy and accepts writes.
+
+        Raises:
+            ServiceUnavailable: It is not, or does not respond in time.
+        """
+        health = self._client.health
+        if health.state is not Health.HEALTHY:
+            raise ServiceUnavailable(health.refusal or "the backend cannot be used at present")
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await self._client.send(("SET", self._keys.ping, 1, "EX", _PING_TTL))
+        except TimeoutError:
+            raise ServiceUnavailable("the backend does not respond") from None
