@@ -14,6 +14,7 @@ from dockrion.tracing import conventions as names
 from dockrion.tracing import positions
 
 _SERVER_ERROR = 500
+_MAX_TEXT = 1000  # characters of what a caller sends
 
 
 class RequestSpan:
@@ -61,7 +62,7 @@ class RequestTracer:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
-    def start(self, method: str, route: str | None, attributes: dict[str, Any]) -> RequestSpan:
+    def start(self, method: str, route: str | None, attributes: dict[str, str]) -> RequestSpan:
         """Start the span of the current request, and make it current, in place of its caller's.
 
         Args:
@@ -69,6 +70,7 @@ class RequestTracer:
             route: The path's pattern, None if no route matches.
             attributes: Those that a sampler may look at.
         """
+        attributes = {name: _well_formed(text) for name, text in attributes.items()}
         request = current_request()
         named = names.UNNAMED_METHOD if method == names.OTHER_METHOD else method
         attributes[names.HTTP_METHOD] = method
@@ -82,3 +84,8 @@ class RequestTracer:
             state = positions.tracestate_of(context)
             set_current_request(msgspec.structs.replace(request, traceparent=position, tracestate=state))
         return RequestSpan(span, contexts.attach(trace.set_span_in_context(span, parent)))
+
+
+def _well_formed(text: str) -> str:
+    """Return a text of a caller without what cannot be encoded: the exporter would drop other spans, too."""
+    return text[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()

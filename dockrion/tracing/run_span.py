@@ -10,18 +10,18 @@ import msgspec
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 from dockrion.redaction import Redactor
 from dockrion.tracing import content, positions
 from dockrion.tracing import conventions as names
+from dockrion.tracing.child_spans import ChildSpans
 from dockrion.tracing.tool_spans import ToolSpans
 
-MAX_SPANS = 1000  # in a run's span
 MAX_CHECKPOINTS = 100
-MAX_NAME = 200  # characters of a name that the agent gives
+_MAX_INTEGER = 2**63 - 1  # of an attribute: the exporter drops all its spans for a larger one
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TOKENS = {"input_tokens": names.INPUT_TOKENS, "output_tokens": names.OUTPUT_TOKENS}
@@ -104,22 +104,20 @@ class SampledRunSpan:
         redactor: Redactor,
         mask_input: Callable[[Any], Any] | None,
     ) -> None:
-        self._tracer = tracer
         self._span = span
-        self._redactor = redactor
         self._mask_input = mask_input
-        self._shows_content = mask_input is not None
         self._trace_id = span.get_span_context().trace_id
         self._context = trace.set_span_in_context(span, Context())
         self._lock = threading.Lock()
-        self._tools = ToolSpans(self)
-        self._spans = self._omitted = self._checkpoints = 0
+        self._children = ChildSpans(tracer, redactor, show_content=mask_input is not None)
+        self._tools = ToolSpans(self._children)
+        self._checkpoints = 0
         self._began_at = 0
         self._has_token = self._cancelled = self._ended = False
 
     @property
     def content_bytes(self) -> int:
-        return content.MAX_BYTES if self._shows_content else 0
+        return 0 if self._mask_input is None else content.MAX_BYTES
 
     def activate(self) -> None:
         contexts.attach(trace.set_span_in_context(self._span))
@@ -144,12 +142,12 @@ class SampledRunSpan:
 
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         self._note_attempt(attempt, previous, time.time_ns())
-        if self._shows_content:
-            text = content.shown(payload, self._redactor, self._mask_input)
+        if self._mask_input is not None:
+            text = content.shown(payload, self._children.redactor, self._mask_input)
             self._span.set_attribute(names.INPUT_MESSAGES, content.messages("user", text))
 
     def mask_with(self, redactor: Redactor) -> None:
-        self._redactor = redactor
+        self._children.redactor = redactor
 
     def observe(self, event_type: str, fields: Mapping[str, Any], *, nested: bool) -> None:
         if self._ended:
@@ -185,41 +183,16 @@ class SampledRunSpan:
         span = self._span
         span.set_attribute(names.RUN_STATUS, run.status)
         span.set_attribute(names.RUN_ATTEMPT, run.attempt)
-        if self._omitted:
-            span.set_attribute(names.OMITTED_SPANS, self._omitted)
+        if self._children.omitted:
+            span.set_attribute(names.OMITTED_SPANS, self._children.omitted)
         self._set_usage(run.metadata.get("usage"))
         if run.status == "cancelled" and not self._cancelled:
             self._note_cancel(run.metadata.get("reason"), ended_at)
         elif run.status == "failed":
             self._set_error(run.error or {})
-        elif run.output is not None and (output := self.shown(run.output)) is not None:
+        elif run.output is not None and (output := self._children.shown(run.output)) is not None:
             span.set_attribute(names.OUTPUT_MESSAGES, content.messages("assistant", output))
         span.end(ended_at)
-
-    def start_child(
-        self,
-        name: str,
-        kind: SpanKind,
-        attributes: dict[str, Any],
-        *,
-        parent: Context,
-        started_at: int,
-    ) -> trace.Span | None:
-        """Return a new span in the run's, None if it has too many."""
-        with self._lock:
-            if self._spans >= MAX_SPANS:
-                self._omitted += 1
-                return None
-            self._spans += 1
-        return self._tracer.start_span(name, parent, kind, attributes, start_time=started_at)
-
-    def name(self, text: Any) -> str:
-        """Return a name that the agent gave as spans have it."""
-        return self._redactor.mask(str(text))[:MAX_NAME]
-
-    def shown(self, value: Any) -> str | None:
-        """Return content, None if it is not to be shown."""
-        return content.shown(value, self._redactor) if self._shows_content else None
 
     def _parent(self, *, nested: bool) -> Context:
         """Return the context of a new span: that of the code which emits, if it is in this trace."""
@@ -229,19 +202,12 @@ class SampledRunSpan:
 
     def _add_step(self, fields: Mapping[str, Any], parent: Context) -> None:
         ended_at = time.time_ns()
-        name = self.name(fields["node_name"])
-        attributes = {names.STEP_NAME: name} | self.source(fields)
-        started_at = ended_at - int((fields.get("duration_ms") or 0) * 1_000_000)
-        span = self.start_child(
-            f"{names.STEP} {name}", SpanKind.INTERNAL, attributes, parent=parent, started_at=started_at
-        )
+        name = self._children.name(fields["node_name"])
+        attributes = {names.STEP_NAME: name} | self._children.source(fields)
+        started_at = self._children.beginning(ended_at, fields.get("duration_ms"))
+        span = self._children.start(f"{names.STEP} {name}", attributes, parent=parent, started_at=started_at)
         if span is not None:
             span.end(ended_at)
-
-    def source(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the attribute that says where an event comes from, if that is known."""
-        source = fields.get("source")
-        return {names.SOURCE: self.name(source)} if isinstance(source, str) else {}
 
     def _note_attempt(self, attempt: int, previous: str | None, moment: int) -> None:
         self._began_at = moment
@@ -261,13 +227,13 @@ class SampledRunSpan:
         self._checkpoints += 1
         if self._checkpoints > MAX_CHECKPOINTS:
             return
-        attributes: dict[str, Any] = {names.CHECKPOINT_NAME: self.name(name)}
-        if (shown := self.shown(data)) is not None:
+        attributes: dict[str, Any] = {names.CHECKPOINT_NAME: self._children.name(name)}
+        if (shown := self._children.shown(data)) is not None:
             attributes[names.CHECKPOINT_DATA] = shown
         self._span.add_event(names.CHECKPOINT, attributes, moment)
 
     def _note_cancel(self, reason: Any, moment: int) -> None:
-        shown = None if reason is None else self.shown(reason)
+        shown = None if reason is None else self._children.shown(reason)
         self._span.add_event(names.CANCEL, {} if shown is None else {names.CANCEL_REASON: shown}, moment)
 
     def _set_usage(self, by_model: Any) -> None:
@@ -278,14 +244,14 @@ class SampledRunSpan:
         for field, attribute in _TOKENS.items():
             total = sum(value for each in counts if isinstance(value := each.get(field), int))
             if total:
-                self._span.set_attribute(attribute, total)
+                self._span.set_attribute(attribute, min(total, _MAX_INTEGER))
         if len(by_model) == 1:
-            model = self.name(next(iter(by_model)))
+            model = self._children.name(next(iter(by_model)))
             self._span.set_attribute(names.REQUEST_MODEL, model)
             self._span.set_attribute(names.RESPONSE_MODEL, model)
 
     def _set_error(self, error: Mapping[str, Any]) -> None:
         """Set the error's code. Its message may quote a payload."""
-        self._span.set_attribute(names.ERROR_TYPE, self.name(error.get("code") or names.NO_RESULT))
-        message = self.shown(error.get("error"))
+        self._span.set_attribute(names.ERROR_TYPE, self._children.name(error.get("code") or names.NO_RESULT))
+        message = self._children.shown(error.get("error"))
         self._span.set_status(Status(StatusCode.ERROR, message))

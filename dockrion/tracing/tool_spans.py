@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from dockrion.tracing import conventions as names
-
-if TYPE_CHECKING:
-    from dockrion.tracing.run_span import SampledRunSpan
+from dockrion.tracing.child_spans import ChildSpans
 
 _MAX_OPEN = 1000
 
@@ -40,23 +38,23 @@ class ToolSpans:
     """Makes a span of each call and its result.
 
     Args:
-        run: The span of the run.
+        children: Starts the spans in that of the run.
     """
 
-    def __init__(self, run: "SampledRunSpan") -> None:
-        self._run = run
+    def __init__(self, children: ChildSpans) -> None:
+        self._children = children
         self._open: dict[str, _OpenCall] = {}
 
     def called(self, fields: Mapping[str, Any], parent: Context) -> None:
         """Note the fields of a `tool_call` event, and the context of the code that calls."""
-        name, call_id = self._run.name(fields["name"]), fields["tool_call_id"]
+        name, call_id = self._children.name(fields["name"]), fields["tool_call_id"]
         attributes = {
             names.OPERATION: names.EXECUTE_TOOL,
             names.TOOL_NAME: name,
             names.TOOL_TYPE: "function",
-            names.TOOL_CALL_ID: self._run.name(call_id),
-        } | self._run.source(fields)
-        if (arguments := self._run.shown(fields.get("arguments"))) is not None:
+            names.TOOL_CALL_ID: self._children.name(call_id),
+        } | self._children.source(fields)
+        if (arguments := self._children.shown(fields.get("arguments"))) is not None:
             attributes[names.TOOL_ARGUMENTS] = arguments
         self._open[call_id] = _OpenCall(name, attributes, parent, time.time_ns())
         if len(self._open) > _MAX_OPEN and (oldest := next(iter(self._open), None)) is not None:
@@ -65,9 +63,12 @@ class ToolSpans:
     def enter(self, tool_call_id: str) -> Callable[[], None] | None:
         """Make a call's span the current one; return what undoes that."""
         call = self._open.get(tool_call_id)
-        if call is None or (span := self._start(call, call.called_at)) is None:
+        if call is None:
             return None
-        call.span = span
+        span = call.span = self._start(call, call.called_at)
+        if span is None:
+            del self._open[tool_call_id]
+            return None
         before = contexts.get_current()
         within = trace.set_span_in_context(span, before)
         contexts.attach(within)
@@ -83,7 +84,7 @@ class ToolSpans:
         call = self._open.pop(fields["tool_call_id"], None)
         if call is None:
             return
-        if (result := self._run.shown(fields.get("result"))) is not None:
+        if (result := self._children.shown(fields.get("result"))) is not None:
             call.attributes[names.TOOL_RESULT] = result
         error = names.TOOL_ERROR if fields.get("is_error") else None
         self._finish(call, error=error, duration_ms=fields.get("duration_ms"))
@@ -95,18 +96,16 @@ class ToolSpans:
 
     def _start(self, call: _OpenCall, started_at: int) -> trace.Span | None:
         name = f"{names.EXECUTE_TOOL} {call.name}"
-        return self._run.start_child(
-            name, SpanKind.INTERNAL, call.attributes, parent=call.parent, started_at=started_at
-        )
+        return self._children.start(name, call.attributes, parent=call.parent, started_at=started_at)
 
     def _finish(self, call: _OpenCall | None, *, error: str | None, duration_ms: float | None = None) -> None:
         if call is None:
             return
         ended_at, span = time.time_ns(), call.span
         if span is None:
-            started_at = call.called_at
-            if duration_ms is not None:  # the tool may have begun some time after it was asked for
-                started_at = max(ended_at - int(duration_ms * 1_000_000), started_at)
+            # The tool may have begun to work some time after it was asked for.
+            began_at = self._children.beginning(ended_at, duration_ms)
+            started_at = call.called_at if duration_ms is None else max(began_at, call.called_at)
             span = self._start(call, started_at)
             if span is None:
                 return
