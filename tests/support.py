@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,15 @@ INGEST: dict[str, Any] = {
     "token_env": "TESTS_PUSH_TOKEN",
 }  # the client of `serve` sends the token
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+_SECONDS = ("timeout_sec", "max_run_duration", "heartbeat_interval", "default_timeout")
 SHARED_REDIS: dict[str, Any] = {}  # if set, `dockfile` uses this server (`url`) and agent name (`agent`)
 
 
 def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
-    """Write and load a minimal Dockfile, with some sections replaced."""
+    """Write and load a minimal Dockfile, with some sections replaced.
+
+    Where a Dockfile has whole seconds, tests may give a fraction, to wait less.
+    """
     content: dict[str, Any] = {
         "version": "1.0",
         "agent": {"name": "tested", "handler": "tests.support:placeholder"},
@@ -64,9 +69,33 @@ def dockfile(folder: Path, sections: dict[str, Any] | None = None) -> Loaded:
             | {"redis": {"url": SHARED_REDIS["url"]} | streaming.get("redis", {})}
         )
     path = folder / "Dockfile.yaml"
-    path.write_text(json.dumps(content, ensure_ascii=False))  # JSON is YAML, and fast
+    whole = _whole_seconds(content)
+    path.write_text(json.dumps(whole, ensure_ascii=False))  # JSON is YAML, and fast
     environ = {INGEST["token_env"]: PUSH_TOKEN, "TESTS_WEBHOOK_SECRET": WEBHOOK_SECRET}
-    return load(path, environ=environ)
+    loaded = load(path, environ=environ)
+    if whole == content:
+        return loaded
+    return msgspec.structs.replace(loaded, dockfile=_with_seconds(loaded.dockfile, content))
+
+
+def _whole_seconds(given: dict[str, Any]) -> dict[str, Any]:
+    whole = {}
+    for name, value in given.items():
+        whole[name] = _whole_seconds(value) if isinstance(value, dict) else value
+        if name in _SECONDS and isinstance(value, float):
+            whole[name] = ceil(value)
+    return whole
+
+
+def _with_seconds(section: Any, given: dict[str, Any]) -> Any:
+    """Return a section of a Dockfile with the seconds that a test gave."""
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _SECONDS:
+            changes[name] = value
+        elif isinstance(value, dict) and isinstance(current := getattr(section, name), msgspec.Struct):
+            changes[name] = _with_seconds(current, value)
+    return msgspec.structs.replace(section, **changes)
 
 
 @dataclass

@@ -26,20 +26,43 @@ async def test_window_begins_with_the_first_increment(backend: Backend) -> None:
     assert 60 >= first >= second >= third > 50
 
 
-@not_over_deployments("backend")
-async def test_count_starts_over_after_the_window(backend: Backend) -> None:
+async def _count_starts_over_after_the_window(backend: Backend) -> None:
     for _ in range(3):
         await backend.count("n", 1)
     await wait_for_next_window(backend, "n", 1)
     assert 0 < (await backend.count("n", 1)).seconds_left <= 1
 
 
+async def _windows_of_one_name_are_independent(backend: Backend) -> None:
+    await backend.count("both", 60)
+    await backend.count("both", 1)
+    await wait_for_next_window(backend, "both", 1)
+    assert (await backend.count("both", 60)).count == 2
+
+
+async def _claim_ends(backend: Backend) -> None:
+    assert await backend.claim("n", b"a", 1) == b"a"
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while await backend.claim("n", b"b", 60) != b"b":
+            await asyncio.sleep(0.01)
+    assert await backend.claim("n", b"a", 60) == b"b"
+
+
+async def _name_is_free(backend: Backend) -> None:
+    assert await backend.hold("n", "a", 1)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not await backend.hold("n", "b", 60):
+            await asyncio.sleep(0.01)
+    assert not await backend.hold("n", "a", 60)
+
+
 @not_over_deployments("backend")
-async def test_windows_of_one_name_are_independent(backend: Backend) -> None:
-    await backend.count("n", 60)
-    await backend.count("n", 1)
-    await wait_for_next_window(backend, "n", 1)
-    assert (await backend.count("n", 60)).count == 2
+async def test_windows_claims_and_names_end_after_their_time(backend: Backend) -> None:
+    async with asyncio.TaskGroup() as group:  # as each takes a second
+        group.create_task(_count_starts_over_after_the_window(backend))
+        group.create_task(_windows_of_one_name_are_independent(backend))
+        group.create_task(_claim_ends(backend))
+        group.create_task(_name_is_free(backend))
 
 
 @pytest.mark.parametrize("other", ["N", "n ", "", "n\0", "60:n", "\u00e9", "\udcff", "{n}", "*", "x" * 5_000])
@@ -91,24 +114,6 @@ async def test_claim_is_replaced_by_those_who_know_its_value(backend: Backend) -
     assert await backend.claim("n", b"b", 60, b"c") == b"a"
     assert await backend.claim("n", b"b", 60, b"a") == b"b"
     assert await backend.claim("n", b"c", 60, b"a") == b"b"
-
-
-@not_over_deployments("backend")
-async def test_claim_ends_after_its_time(backend: Backend) -> None:
-    assert await backend.claim("n", b"a", 1) == b"a"
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        while await backend.claim("n", b"b", 60) != b"b":
-            await asyncio.sleep(0.01)
-    assert await backend.claim("n", b"a", 60) == b"b"
-
-
-@not_over_deployments("backend")
-async def test_name_is_free_after_its_time(backend: Backend) -> None:
-    assert await backend.hold("n", "a", 1)
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not await backend.hold("n", "b", 60):
-            await asyncio.sleep(0.01)
-    assert not await backend.hold("n", "a", 60)
 
 
 async def test_secret_does_not_change(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:

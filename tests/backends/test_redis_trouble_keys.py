@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dockrion.backends import follow
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.keys import Keys
 from dockrion.backends.redis.leases import Heartbeat
@@ -138,8 +139,9 @@ async def test_a_run_whose_events_are_deleted_goes_on(server: RedisServer, on_re
 
 @pytest.mark.parametrize(("server", "after"), [("redis", 0), ("valkey", 3)], indirect=["server"])
 async def test_a_stream_of_a_finished_run_whose_events_are_deleted_ends(
-    server: RedisServer, on_redis: OnRedis, after: int
+    server: RedisServer, on_redis: OnRedis, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(follow, "_RECREATED_SECONDS", 0.5)
     agent = CommandedAgent()
     agent.emit(4)
     agent.finish()

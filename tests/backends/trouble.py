@@ -94,7 +94,7 @@ async def serve_on(serve: Serve, url: str, agent: Callable[..., Any] = placehold
     streaming = {
         "backend": "redis",
         "redis": {"url": url, "max_events_per_run": 10_000},
-        "events": {"heartbeat_interval": 1},
+        "events": {"heartbeat_interval": 0.3},
     }
     return await serve(agent, streaming=streaming | more)
 

@@ -8,6 +8,6 @@ from dockrion.web import service
 
 if __name__ == "__main__":
     execution.STOP_SECONDS = 0.5
-    manager._CANCEL_SECONDS = 2.0
+    manager._CANCEL_SECONDS = 1.0
     service._STREAM_END_SECONDS = 2.0
     sys.exit(cli.main())

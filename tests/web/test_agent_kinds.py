@@ -96,14 +96,14 @@ async def test_disconnected_caller_stops_the_agent(kind: Kind, serve: Serve) -> 
 
 
 async def test_timed_out_invoke_is_504_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
-    served = await served_by(kind, serve, arguments={"timeout_sec": 1})
+    served = await served_by(kind, serve, arguments={"timeout_sec": 0.3})
     async with served.client.post("/invoke", json=WAIT) as response:
         await error_of(response, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: kind.stops)
 
 
 async def test_timed_out_run_fails_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
-    served = await served_by(kind, serve, streaming={"events": {"max_run_duration": 1}})
+    served = await served_by(kind, serve, streaming={"events": {"max_run_duration": 0.3}})
     run_id = await served.start(WAIT)
     record = await served.finished(run_id)
     assert record["error"]["code"] == "TIMEOUT_ERROR"

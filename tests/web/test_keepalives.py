@@ -14,7 +14,7 @@ from tests.web.wire import RETRY, Wire, frame_data, frames, wire
 
 
 def quick(**events: Any) -> dict[str, Any]:
-    return {"events": {"heartbeat_interval": 1, **events}}
+    return {"events": {"heartbeat_interval": 0.3, **events}}
 
 
 async def past_the_first_token(connection: Wire) -> None:
@@ -96,14 +96,14 @@ async def test_timeout_ends_the_stream_with_a_frame(serve: Serve) -> None:
 
 
 async def test_timeout_defaults_to_the_dockfile(serve: Serve) -> None:
-    served = await serve(Waits(), streaming={"connection": {"default_timeout": 1}})
+    served = await serve(Waits(), streaming={"connection": {"default_timeout": 0.4}})
     await served.start(run_id="r")
     async with served.events("r") as reader:
         assert [message.event for message in await reader.all()] == ["started", "token", "timeout"]
 
 
 async def test_default_timeout_does_not_apply_to_pattern_a(serve: Serve) -> None:
-    streaming = quick(allowed=["token", "heartbeat"]) | {"connection": {"default_timeout": 1}}
+    streaming = quick(allowed=["token", "heartbeat"]) | {"connection": {"default_timeout": 0.4}}
     served = await serve(agent := Waits(), streaming=streaming)
     async with served.stream() as reader:
         await reader.until("heartbeat")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("every_backend")
 ID = "report"
 SECTIONS = {
     "expose": WEBSOCKET,
-    "streaming": {"ingest": support.INGEST, "events": {"heartbeat_interval": 1}},
+    "streaming": {"ingest": support.INGEST, "events": {"heartbeat_interval": 0.3}},
 }
 LONG = 900  # events, more than a page
 INCARNATION = "X-Run-Incarnation"

@@ -85,7 +85,7 @@ async def test_readers_at_one_position_share_frames_and_state(serve: Serve) -> N
 
 
 async def test_connection_is_kept_alive_while_no_event_is_shown(serve: Serve) -> None:
-    served = await serve(agent := Steps(), expose=TINY, streaming={"events": {"heartbeat_interval": 1}})
+    served = await serve(agent := Steps(), expose=TINY, streaming={"events": {"heartbeat_interval": 0.3}})
     run_id = await served.start()
 
     async def work() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,10 @@ async def test_waiting_readers_are_released_at_shutdown(serve: Serve, transport:
 async def test_reader_is_notified_when_its_token_expires(
     serve: Serve, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events_tokens, "LIFETIME_SECONDS", 2)
+    ends_at, expiry = time.time() + 0.8, events_tokens.expiry  # sooner than after whole seconds
+    monkeypatch.setattr(
+        events_tokens, "expiry", lambda *token: ends_at if expiry(*token) and time.time() < ends_at else None
+    )
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=0123456789abcdef0123\n")
     served = await serve(agent := Waits(), expose=WEBSOCKET, auth={"mode": "api_key"})
     key = {"X-API-Key": "0123456789abcdef0123"}

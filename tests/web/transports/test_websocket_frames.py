@@ -163,7 +163,9 @@ async def test_flood_of_pings_whose_pongs_are_not_read_is_closed(serve: Serve) -
 
 
 async def test_peer_that_stops_answering_pings_is_closed(serve: Serve) -> None:
-    served = await serve(agent := Waits(), expose=WEBSOCKET, streaming={"events": {"heartbeat_interval": 1}})
+    served = await serve(
+        agent := Waits(), expose=WEBSOCKET, streaming={"events": {"heartbeat_interval": 0.3}}
+    )
     await served.start(run_id="r")
     async with upgraded(served, "/runs/r/ws") as frames:
         assert await frames.until(PING) == b""
