@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.e2e.conftest import Start
 from tests.e2e.fleet import MODULE, PID, Fleet
 from tests.e2e.process import TIMEOUT_SECONDS, Process, run, write_dockfile
 from tests.support import Reader
+from tests.test_dockerfile import exec_form
 
 TLS = {"certificate": "tls/certificate.pem", "key": "tls/key.pem"}
 WAITS = """
@@ -39,8 +42,11 @@ def certificates(tmp_path: Path) -> Path:
     return folder
 
 
-async def secured(start: Start, tmp_path: Path, code: str = WAITS, **options: Any) -> Process:
-    path = write_dockfile(tmp_path, code, expose={"host": "127.0.0.1", "tls": TLS})
+async def secured(
+    start: Start, tmp_path: Path, code: str = WAITS, root_path: str = "", **options: Any
+) -> Process:
+    expose = {"host": "127.0.0.1", "tls": TLS, "root_path": root_path}
+    path = write_dockfile(tmp_path, code, expose=expose)
     process = await start(path, ready=False, **options)
     process.url = process.url.replace("http:", "https:")
     return process
@@ -129,14 +135,17 @@ async def test_peers_without_tls_are_dropped_and_logged_once(
     assert not process.err
 
 
-async def test_clients_and_doctor_speak_tls(start: Start, tmp_path: Path, certificates: Path) -> None:
+async def test_clients_doctor_and_health_check_speak_tls(
+    start: Start, tmp_path: Path, certificates: Path
+) -> None:
     (tmp_path / "go").touch()
-    process = await secured(start, tmp_path)
+    process = await secured(start, tmp_path, root_path="/agents/writer")
+    url = f"{process.url}/agents/writer/"
     with pytest.raises(ConnectionLost, match=r"certificate.*SSL_CERT_FILE"):
-        async with Client(process.url, retry_timeout=0) as client:
+        async with Client(url, retry_timeout=0) as client:
             await client.invoke({})
     trusted = {"SSL_CERT_FILE": str(certificates / "certificate.pem")}
-    for arguments in (("invoke", "--url", process.url, "{}"), ("load", process.url, "--runs", "1")):
+    for arguments in (("invoke", "--url", url, "{}"), ("load", url, "--runs", "1", "--pattern", "runs")):
         done = await asyncio.to_thread(run, *arguments, cwd=tmp_path, **trusted)
         assert done.returncode == 0, done.stderr + done.stdout
     done = await asyncio.to_thread(run, "invoke", "--url", process.url, "{}", cwd=tmp_path)
@@ -146,6 +155,10 @@ async def test_clients_and_doctor_speak_tls(start: Start, tmp_path: Path, certif
     write_dockfile(tmp_path, WAITS, expose=expose)
     done = await asyncio.to_thread(run, "doctor", cwd=tmp_path)
     assert "is that of this agent's service, which runs" in done.stdout
+    _, *check = exec_form("HEALTHCHECK .*CMD")
+    check = [argument.replace("8080", str(port_of(process))) for argument in check]
+    assert (await asyncio.to_thread(subprocess.run, [sys.executable, *check], check=False)).returncode == 0
+    assert [line for line in process.out.splitlines() if "handshake" in line and "HTTP_REQUEST" in line] == []
 
 
 @pytest.mark.usefixtures("certificates")

@@ -35,6 +35,7 @@ OF_OTHERS = {
     "X-Forwarded-For": "127.0.0.1",
     "x-forwarded-proto": "http",
     "X-Forwarded-Host": "localhost",
+    "X-Forwarded-Prefix": "/agents",
     "x-real-ip": "127.0.0.1",
     "Via": "1.1 proxy",
 }
