@@ -23,7 +23,7 @@ from dockrion.web.root_path import RootPath, check_root_path
 from dockrion.web.routes import Route, error_responses, routes
 from dockrion.web.service import SERVICE, Role, Service
 from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
-from dockrion.web.urls import ROOT_PATH, route_pattern
+from dockrion.web.urls import PREFIXES, Prefixes, route_pattern
 
 _logger = logging.getLogger("dockrion.requests")
 _PARAMETER = re.compile(r"{(\w+)}")  # which aiohttp would not let have braces
@@ -48,7 +48,8 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     app[ERROR_RESPONSES] = error_responses(loaded.dockfile, role)
     enable_cors(app, loaded.dockfile)
     app.router.register_resource(TrailingSlashes(app.router))
-    app[ROOT_PATH] = root = loaded.dockfile.expose.root_path
+    root = loaded.dockfile.expose.root_path
+    app[PREFIXES] = Prefixes(root, bool(loaded.dockfile.expose.trusted_proxies))
     check_root_path(root, [route.path for route in all_routes])
     if root:
         app.router.register_resource(RootPath(app.router, root))

@@ -10,7 +10,6 @@ from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.errors import RateLimited, TooManyConnections
 from dockrion.web.access import CALLER
 from dockrion.web.peers import CLIENT
-from dockrion.web.urls import route_pattern
 
 _EXEMPT = ("/health", "/ready")  # probes must not be refused
 RATE_LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
@@ -27,10 +26,12 @@ class ConnectionLimiter:
 
     Args:
         limit: How many one caller may have open at a time.
+        root_path: Below which the paths are found, too.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, root_path: str = "") -> None:
         self._limit = limit
+        self._exempt = {*_EXEMPT, *(root_path + path for path in _EXEMPT)}
         self._open: Counter[str] = Counter()
 
     def acquire(self, request: web.Request) -> str | None:
@@ -39,7 +40,7 @@ class ConnectionLimiter:
         Raises:
             TooManyConnections: The caller is at its limit.
         """
-        if route_pattern(request) in _EXEMPT:
+        if request.path.rstrip("/") in self._exempt:
             return None
         key = _owner_or_address(request)
         if self._open[key] >= self._limit:

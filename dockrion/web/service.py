@@ -134,7 +134,9 @@ class Service:
         self.cross_origin = CrossOriginProtection(self.dockfile.expose)
         self.access = AccessControl(auth, optional_parts.authenticator(loaded), self.backend)
         self.rate_limiter = RequestRateLimiter(auth, self.backend)
-        self.connection_limiter = ConnectionLimiter(self.dockfile.limits.max_connections_per_caller)
+        self.connection_limiter = ConnectionLimiter(
+            self.dockfile.limits.max_connections_per_caller, self.dockfile.expose.root_path
+        )
         self.find_injections = optional_parts.injection_finder(self.dockfile)
 
         if self.webhooks is not None and self.backend.outbox is not None:

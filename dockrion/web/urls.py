@@ -1,10 +1,24 @@
 """Paths of this service: as its routes have them, and as callers find them below a prefix."""
 
 from aiohttp import web
+from msgspec import Struct
 
 from dockrion.web.peers import FORWARDED, Forwarded
 
-ROOT_PATH = web.AppKey("root_path", str)  # `expose.root_path`
+
+class Prefixes(Struct, frozen=True):
+    """Below what the service is found.
+
+    Attributes:
+        root_path: `expose.root_path`.
+        forwarded: Whether there are trusted proxies, which may say something else.
+    """
+
+    root_path: str
+    forwarded: bool
+
+
+PREFIXES = web.AppKey("prefixes", Prefixes)
 
 
 def url_of(request: web.Request, path: str) -> str:
@@ -29,14 +43,17 @@ def events_path(run_id: str) -> str:
 
 def prefix_of(request: web.Request) -> str:
     """Return the prefix below which the caller of a request finds this service, empty if there is none."""
-    forwarded: Forwarded | None = request.get(FORWARDED)
-    root: str = request.app[ROOT_PATH]
-    return root if forwarded is None or forwarded.prefix is None else forwarded.prefix
+    prefixes: Prefixes = request.app[PREFIXES]
+    if prefixes.forwarded:  # looking up an absent key takes longer than all else here
+        forwarded: Forwarded | None = request.get(FORWARDED)
+        if forwarded is not None and forwarded.prefix is not None:
+            return forwarded.prefix
+    return prefixes.root_path
 
 
 def path_without_root(request: web.Request) -> str:
     """Return the path of a request without `expose.root_path`, whether it begins with it or not."""
-    root, path = request.app[ROOT_PATH], request.path
+    root, path = request.app[PREFIXES].root_path, request.path
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
