@@ -8,7 +8,6 @@ from aiohttp import hdrs, web
 
 import dockrion
 from dockrion.errors import ServiceUnavailable
-from dockrion.metrics import AllProcesses
 from dockrion.openapi import models
 from dockrion.threads import in_thread
 from dockrion.web import parameters
@@ -56,10 +55,8 @@ async def metrics(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     await service.readiness.show_queue()
     expose = partial(service.metrics.exposition, request.headers.get(hdrs.ACCEPT, ""))
-    if AllProcesses.available():  # reading the files of many processes takes a while
-        body, content_type = await in_thread(expose, "dockrion-metrics")
-    else:
-        body, content_type = expose()
+    # Thousands of samples, or the files of many processes, take a while.
+    body, content_type = await in_thread(expose, "dockrion-metrics")
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
 
 

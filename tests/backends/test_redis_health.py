@@ -6,7 +6,7 @@ import pytest
 from redis import exceptions
 
 from dockrion.backends.redis.failures import ADVICE
-from dockrion.backends.redis.health import _TRANSITIONS, Health, HealthMonitor, RoundEvent
+from dockrion.backends.redis.health import _TRANSITIONS, Health, HealthMonitor, Observer, RoundEvent
 from dockrion.errors import CorruptLog, ServiceUnavailable
 from tests.backends.trouble import Logged
 
@@ -104,3 +104,21 @@ def test_a_reply_with_a_known_code_has_its_advice(code: str, logged: Logged) -> 
 def test_a_reply_with_another_code_is_a_refusal(logged: Logged) -> None:
     HealthMonitor().command_failed(exceptions.ResponseError("ERR unknown command"), 0)
     assert logged.redis_errors() == ["REFUSED"]
+
+
+def test_observer_and_operators_see_each_state_by_name_and_since_when() -> None:
+    seen: list[str] = []
+    monitor = HealthMonitor(Observer(on_state=seen.append))
+    began = monitor.dependency.since
+    fail(monitor, UNREACHABLE)
+    fail(monitor, UNREACHABLE)
+    away = monitor.dependency.since
+    assert away > began
+    assert monitor.dependency.reason == ADVICE["UNREACHABLE"]
+    fail(monitor, OUT_OF_MEMORY)
+    assert monitor.dependency.reason == ADVICE["OOM"]
+    monitor.written()
+    monitor.round_completed()
+    assert seen == ["away", "degraded", "up"]
+    assert not monitor.dependency.reason
+    assert monitor.dependency.since > away

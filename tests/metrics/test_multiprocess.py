@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from dockrion.metrics import SharedValues
 
@@ -100,18 +101,29 @@ def test_values_without_a_file_are_stored_when_there_can_be_one(
     shared.close()
 
 
-def test_of_several_processes_the_newest_state_of_their_queue_is_shown(tmp_path: Path) -> None:
-    shown = "\n".join(subprocess.check_output(_shows_queue(tmp_path, number), text=True) for number in (3, 2))
-    assert re.findall(r"^dockrion_queued_runs\{.*\} (.*)$", shown, re.MULTILINE) == ["3.0", "2.0"]
+def test_of_several_processes_the_newest_queue_and_all_durations_are_shown(tmp_path: Path) -> None:
+    first, second = (subprocess.check_output(_process(tmp_path, number), text=True) for number in (3, 2))
+    assert re.findall(r"^dockrion_queued_runs\{.*\} (.*)$", first + second, re.MULTILINE) == ["3.0", "2.0"]
+    families = {family.name: family for family in text_string_to_metric_families(second)}
+    buckets = {
+        sample.labels["le"]: (sample.value, sample.exemplar and sample.exemplar.labels["span_id"])
+        for sample in families["dockrion_run_duration_seconds"].samples
+        if sample.name.endswith("_bucket") and 1 <= float(sample.labels["le"]) <= 5
+    }
+    # Both processes are summed; only the one that was asked knows its exemplars.
+    assert buckets == {"1.0": (0, None), "2.5": (1, f"{2:016x}"), "5.0": (2, None)}
 
 
-def _shows_queue(directory: Path, length: int) -> list[str]:
-    """Return a command that runs a process of a service, whose queue has a length."""
+def _process(directory: Path, number: int) -> list[str]:
+    """Return a command that runs a process of a service, whose queue is as long as a run in it takes."""
     code = f"""
 from dockrion import metrics
-metrics.enable_multiprocess({str(directory)!r}, {length})
+from dockrion.caller import CallerRequest, set_current_request
+metrics.enable_multiprocess({str(directory)!r}, {number})
 here = metrics.Metrics("tested")
-here.queue.show({length}, 0, 0)
-print(here.exposition()[0].decode())
+here.queue.show({number}, 0, 0)
+set_current_request(CallerRequest("00-{number:032x}-{number:016x}-01"))
+here.runs.count_duration("completed", {number})
+print(here.exposition("application/openmetrics-text")[0].decode(), end="")
 """
     return [sys.executable, "-c", code]

@@ -99,8 +99,11 @@ async def test_a_denied_tool_cannot_be_called_by_yielding(agent: Any) -> None:
 
 async def test_a_pushed_call_of_a_denied_tool_is_refused() -> None:
     async with pushed_run(allowed_tools=["search"]) as run:
+        denied: list[bool] = []
+        run.ingest._tools.on_denied = lambda: denied.append(True)
         with pytest.raises(InvalidRequest) as caught:
             await run.push([CALL, CALL | {"name": "drop"}])
+        assert denied == [True]
         assert [problem["event"] for problem in caught.value.details] == [1]
         assert "not allowed by policies.tools" in caught.value.details[0]["error"]
         assert (await run.push([CALL])).accepted == 1
